@@ -1,16 +1,16 @@
 """The errors of all programs, classed by what the caller must do.
 
-    FleetError
-    ├── UserError              show it: the text names what is wrong and what to do
-    ├── RegistryError
-    │   ├── RegistryUnavailable    back off and try again; a write may or may not have happened
-    │   ├── RegistryDenied         wrong user, password, certificate or rights: show it, do not hammer
-    │   ├── Conflict               a guarded transaction lost a race: read again, decide again
-    │   ├── LeaseLost              the lease is gone: register again
-    │   ├── LeadershipLost         stop writing at once
-    │   ├── CorruptRecord          name the key, skip it
-    │   └── ForeignRegistry        no sentinel, or another cluster's: change nothing, say so
-    └── SystemdError           a unit's operation failed in systemd; recorded on that unit alone
+FleetError
+├── UserError              show it: the text names what is wrong and what to do
+├── RegistryError
+│   ├── RegistryUnavailable    back off and try again; a write may or may not have happened
+│   ├── RegistryDenied         wrong user, password, certificate or rights: show it, do not hammer
+│   ├── Conflict               a guarded transaction lost a race: read again, decide again
+│   ├── LeaseLost              the lease is gone: register again
+│   ├── LeadershipLost         stop writing at once
+│   ├── CorruptRecord          name the key, skip it
+│   └── ForeignRegistry        no sentinel, or another cluster's: change nothing, say so
+└── SystemdError           a unit's operation failed in systemd; recorded on that unit alone
 """
 
 from __future__ import annotations

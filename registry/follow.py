@@ -1,0 +1,160 @@
+"""Following the registry: list at a revision, watch from the next, list again after a gap. Never polls.
+
+Owns the one loop that keeps a `Mirror` current and the rule of the sentinel: an empty or foreign registry is not
+an order. A listing without the expected sentinel, or changes that took the sentinel away, are not folded in; the
+mirror keeps what it had, `link` says why, and the loop tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+
+from registry.errors import ForeignRegistry, RegistryDenied, RegistryUnavailable
+from registry.etcd import Compacted, Etcd, KeyValue, WatchBatch
+from registry.keys import Address, Keys, Table
+from registry.mirror import Mirror, RawChange
+from registry.sentinel import read_cluster
+
+log = logging.getLogger("fleet.follow")
+
+FOLLOWED = tuple(table for table in Table if table is not Table.EVENTS)
+RETRY_S = (0.2, 5.0)  # first and longest pause between attempts
+
+
+class Link(StrEnum):
+    """What the follower's connection is worth."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    LOST = "lost"  # no endpoint answers: what the mirror holds grows stale
+    FOREIGN = "foreign"  # the registry answers, and is not this cluster's
+    DENIED = "denied"  # the registry refuses us
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What happened since the last one: the records that changed, or everything (`reset`)."""
+
+    changed: tuple[Address, ...] = ()
+    reset: bool = False
+    link: Link = Link.LIVE
+    reason: str = ""
+
+
+class Follower:
+    """Keeps `mirror` current below `root` (default: the whole prefix of `keys`).
+
+    `cluster_id` pins the sentinel: once known (given, or the first one seen) another one is foreign; with
+    `pinned=False` the follower takes whatever cluster it finds (an operator's console). Only `run` writes the
+    mirror; readers call `next` and then read it before they await anything else.
+    """
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        *,
+        tables: Iterable[Table] = FOLLOWED,
+        root: str | None = None,
+        cluster_id: str | None = None,
+        pinned: bool = True,
+    ) -> None:
+        self.mirror = Mirror(keys, tables)
+        self.cluster_id = cluster_id
+        self.link = Link.CONNECTING
+        self.reason = ""
+        self.revision = 0
+        self.changed_at = time.monotonic()  # when the link last proved itself alive or something changed
+        self._etcd, self._keys, self._root, self._pinned = etcd, keys, root or keys.prefix, pinned
+        self._changed: dict[Address, None] = {}
+        self._reset = False
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow for ever; outages, compactions and foreign registries are waited out."""
+        pause_s = RETRY_S[0]
+        while True:
+            try:
+                await self._list()
+                pause_s = RETRY_S[0]
+                await self._watch()
+            except Compacted:
+                continue
+            except ForeignRegistry as error:
+                self._set_link(Link.FOREIGN, str(error))
+            except RegistryDenied as error:
+                self._set_link(Link.DENIED, str(error))
+            except RegistryUnavailable as error:
+                self._set_link(Link.LOST, str(error))
+            await asyncio.sleep(pause_s * random.uniform(0.7, 1.3))
+            pause_s = min(pause_s * 2, RETRY_S[1])
+
+    async def next(self) -> Update:
+        """Wait until something changed since the last call; many changes come as one update."""
+        await self._wake.wait()
+        self._wake.clear()
+        update = Update(tuple(self._changed), self._reset, self.link, self.reason)
+        self._changed, self._reset = {}, False
+        return update
+
+    async def _list(self) -> None:
+        listing = await self._etcd.range(self._root)
+        await self._check_sentinel()
+        self.revision = listing.revision
+        self.mirror.reset((_raw(kv) for kv in listing.kvs), listing.revision)
+        self._changed, self._reset = {}, True
+        self._set_link(Link.LIVE)
+        self._wake.set()
+
+    async def _watch(self) -> None:
+        stream = self._etcd.watch(self._root, self.revision + 1, on_state=self._on_state)
+        async with aclosing(stream):
+            async for batch in stream:
+                self.changed_at = time.monotonic()
+                if any(change.kv is None for change in batch.changes):
+                    await self._check_sentinel()
+                self._fold(batch)
+
+    def _fold(self, batch: WatchBatch) -> None:
+        self.revision = batch.revision
+        if not batch.changes:
+            return
+        changed = self.mirror.apply(
+            (RawChange(change.key, None) if change.kv is None else _raw(change.kv) for change in batch.changes),
+            batch.revision,
+        )
+        self._changed.update(dict.fromkeys(changed))
+        if changed:
+            self._wake.set()
+
+    async def _check_sentinel(self) -> None:
+        found = await read_cluster(self._etcd, self._keys)
+        if found is None:
+            raise ForeignRegistry(f"{self._keys.cluster} is missing: this registry is empty or not a fleet's")
+        if self.cluster_id is None or not self._pinned:
+            self.cluster_id = found.id
+        if found.id != self.cluster_id:
+            raise ForeignRegistry(f"this registry belongs to cluster {found.id}, not to {self.cluster_id}")
+
+    def _on_state(self, connected: bool, reason: str) -> None:  # noqa: FBT001 - the watch's callback
+        self._set_link(Link.LIVE if connected else Link.LOST, "" if connected else reason)
+
+    def _set_link(self, link: Link, reason: str = "") -> None:
+        if (link, reason) == (self.link, self.reason):
+            return
+        level = logging.INFO if link is Link.LIVE else logging.WARNING
+        if link is not self.link:
+            log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
+        self.link, self.reason = link, reason
+        self._wake.set()
+
+
+def _raw(kv: KeyValue) -> RawChange:
+    return RawChange(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.lease)

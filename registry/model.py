@@ -1,0 +1,226 @@
+"""The nouns of the fleet, as frozen values.
+
+Owns the meaning of every record in the registry. Knows nothing of JSON, keys, clocks or clients: `records`
+turns these into text, `keys` says where they lie, `mirror` holds them together.
+
+Times are seconds since the epoch, as floats, taken by whoever wrote the record; they are shown to people and
+never compared across machines to decide anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SCHEMA_VERSION = 1
+HISTORY_LIMIT = 10  # earlier hashes kept with a unit, newest first
+
+
+class Target(StrEnum):
+    """What the operator wants of a unit (fleet's DSTATE)."""
+
+    INACTIVE = "inactive"  # known, on no machine
+    LOADED = "loaded"  # placed, and loaded into that machine's systemd
+    LAUNCHED = "launched"  # placed, loaded and started
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether a unit with this target needs a machine."""
+        return self is not Target.INACTIVE
+
+
+class Availability(StrEnum):
+    """What the operator allows on a machine."""
+
+    READY = "ready"
+    CORDONED = "cordoned"  # nothing new is placed here; what runs stays
+    DRAINING = "draining"  # nothing new is placed here; what can run elsewhere moves away
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The sentinel: proof that this registry is a fleet's, and which one's."""
+
+    id: str
+    schema: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What an operator asked for: which text, in which state."""
+
+    name: str
+    hash: str  # sha256 of the file's text, 64 hex digits
+    target: Target
+    generation: int = 1  # a restart or a replacement adds one
+    history: tuple[str, ...] = ()  # earlier hashes, newest first
+    by: str = ""  # user@host that wrote this record
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One line of a machine's schedule: all that its agent has to do for one unit."""
+
+    unit: str
+    machine: str
+    hash: str
+    target: Target  # loaded or launched
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason, and the machines that give it. `machines` is sorted; empty when no machine is concerned."""
+
+    reason: str
+    machines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Why a unit is not where it should be.
+
+    `summary` is one line for tables; `refusals` is the verdict machine by machine, grouped by reason. A global
+    unit may be pending on some machines while it runs on others. `hash` and `generation` name the wish that was
+    decided on, so that a reader can tell a verdict on its own wish from an older one. `passing` marks a wait
+    that ends by itself (an old copy is being stopped); without it, only a change of the fleet can end it.
+    """
+
+    unit: str
+    hash: str
+    generation: int
+    summary: str
+    refusals: tuple[Refusal, ...] = ()
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A live machine: exists exactly as long as its agent's lease.
+
+    `boot_id` changes with each boot. `leaving` is set while the agent hands its units over on a clean stop: it
+    takes nothing new and its units may go elsewhere as soon as they have stopped here.
+    """
+
+    id: str
+    hostname: str
+    address: str
+    boot_id: str
+    metadata: tuple[tuple[str, str], ...] = ()  # sorted by key
+    ssh_port: int = 22
+    host_keys: tuple[str, ...] = ()  # "ssh-ed25519 AAAA…", without comments
+    cpus: int = 0
+    memory_bytes: int = 0
+    agent_version: str = ""
+    systemd_version: str = ""
+    operating_system: str = ""
+    bus: str = "system"  # or "user": whose systemd runs the units
+    ttl_s: float = 10.0
+    leaving: bool = False
+    since: float = 0.0  # when this agent registered
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an operator set on a machine at run time; outlives the machine's lease.
+
+    `metadata` wins over the machine's own, key by key; an empty value takes the key away.
+    """
+
+    machine: str
+    availability: Availability = Availability.READY
+    metadata: tuple[tuple[str, str], ...] = ()
+    by: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """What one machine's systemd says of one unit, and what the agent has applied there.
+
+    It is also the agent's claim: the agent writes it, guarded by its schedule line, before it first touches the
+    unit, and deletes it only when the unit is stopped and its file gone. So as long as it exists, the unit may
+    be running on that machine. `target` is what was last attempted for `hash` and `generation`: inactive when only
+    claimed; loaded or launched once that was carried out or given up, `error` telling which: the last task's
+    failure in one line, "" when it succeeded. `load`, `active`, `sub`, `result` are systemd's own words,
+    unchanged; "" where not known yet.
+    """
+
+    unit: str
+    machine: str
+    hash: str
+    generation: int
+    target: Target = Target.INACTIVE
+    load: str = ""
+    active: str = ""
+    sub: str = ""
+    result: str = ""
+    exit_code: int | None = None  # ExecMainStatus of a service that has exited
+    main_pid: int = 0
+    restarts: int = 0
+    since: float = 0.0  # last change of the active state
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Which scheduler leads. Its term is the key's create revision, which etcd never repeats."""
+
+    id: str
+    hostname: str
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A second machine that came with an id in use; it does nothing until the first is gone."""
+
+    machine: str
+    boot_id: str
+    hostname: str
+    address: str
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Who did what to which unit or machine, and why: the audit trail."""
+
+    id: str
+    at: float
+    actor: str  # "root@laptop", "scheduler core-1", "agent 7aea1bb4"
+    verb: str  # "start", "place", "move", "drain", "join", "fail", …
+    unit: str = ""
+    machine: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupt:
+    """A value that does not parse: shown to the user by key, never acted on."""
+
+    key: str
+    reason: str
+
+
+def effective_metadata(machine: Machine, override: Override | None) -> dict[str, str]:
+    """The metadata that placement goes by: the machine's own, with the operator's over it."""
+    metadata = dict(machine.metadata)
+    for key, value in override.metadata if override else ():
+        if value:
+            metadata[key] = value
+        else:
+            metadata.pop(key, None)
+    return metadata
+
+
+Record = Cluster | Unit | Assignment | Pending | Machine | Override | UnitState | Leader | Duplicate | Event
+
+
+@dataclass(frozen=True, slots=True)
+class UnitText:
+    """A unit file as stored: `files/<hash>`."""
+
+    hash: str
+    text: str = field(repr=False)
