@@ -1,0 +1,299 @@
+"""The `[X-Fleet]` section: where the fleet may place a unit.
+
+Owns the option names (fleet's, and the older ones they replaced), their values, and which may stand
+together. Reading gives one frozen value, `FleetOptions`, that eligibility and placement work on. Lists take words
+separated by blanks, quoted where a word holds a blank; repeats add; an empty assignment forgets what
+stood before, as everywhere in systemd. It must not know machines or other units.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TypeVar
+
+from registry.errors import UserError
+from registry.unitfile import FLEET_SECTION, Entry, Fault, Problem, UnitFile
+from registry.unitname import expand, glob_refusal, is_glob, normalise, parse, shown
+
+OPTIONS = ("MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Global")
+"""Every option, by the name to use today."""
+
+LEGACY: Mapping[str, str] = {
+    "X-ConditionMachineID": "MachineID",
+    "X-ConditionMachineBootID": "MachineID",
+    "X-ConditionMachineOf": "MachineOf",
+    "X-ConditionMachineMetadata": "MachineMetadata",
+    "X-Conflicts": "Conflicts",
+}
+"""Older names that files in the field still use, with the option each one means."""
+
+T = TypeVar("T")
+
+_TRUE = frozenset({"1", "yes", "y", "true", "t", "on"})
+_FALSE = frozenset({"0", "no", "n", "false", "f", "off"})
+_WORD = re.compile(r"""[ \t]*(?:"([^"]*)"|'([^']*)'|([^ \t"']+))(?=[ \t]|$)""")
+_MACHINE_ID = re.compile(r"[0-9a-f]{1,32}")
+_KEY = re.compile(r"[A-Za-z0-9_.:/@+-]{1,255}")
+_VALUE_FORBIDS = frozenset("=,\"'")
+_PLACEHOLDER = "1"
+
+# Pairs that contradict each other. MachineID stands with metadata alone, Global with metadata and Conflicts.
+_APART = (
+    ("MachineID", "MachineOf"),
+    ("MachineID", "Conflicts"),
+    ("MachineID", "Replaces"),
+    ("MachineID", "Global"),
+    ("Global", "MachineOf"),
+    ("Global", "Replaces"),
+    ("Replaces", "Conflicts"),
+)
+
+# Sections that somebody who wanted [X-Fleet] may have written, in lower case.
+_MISSPELT_SECTIONS = frozenset({"x-fleet", "fleet", "xfleet", "x_fleet", "x fleet", "x-fleetd"})
+
+# Options of ours that mean nothing to systemd, so that they are surely misplaced in its sections.
+_OURS_ALONE = frozenset({"MachineID", "MachineOf", "MachineMetadata", "Replaces", "Global", *LEGACY})
+_SYSTEMD_SECTIONS = ("Unit", "Install", "Service", "Socket", "Timer", "Path")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """Where a unit may be placed; the default is anywhere, on one machine.
+
+    `machine_id` is a full id or a prefix, in lower case. `machine_of` are full unit names. `metadata` is
+    sorted by key: a machine fits when, for each key, it has one of the values. `conflicts` and
+    `replaces` are patterns for `unitname.matches`.
+    """
+
+    machine_id: str | None = None
+    machine_of: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, frozenset[str]], ...] = ()
+    conflicts: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    is_global: bool = False
+
+
+ANYWHERE = FleetOptions()
+
+
+def uses_specifiers(unit_file: UnitFile) -> bool:
+    """Whether the options differ from instance to instance; if not, one parse serves all of a template."""
+    return any("%" in entry.value for entry in unit_file.section(FLEET_SECTION))
+
+
+def parse_options(unit_file: UnitFile, name: str) -> FleetOptions:
+    """The options for this unit, specifiers expanded. UserError lists every fault, one a line.
+
+    For a template a placeholder instance stands in. The result depends on the name only where
+    `uses_specifiers` says so.
+    """
+    if not unit_file.section(FLEET_SECTION):
+        return ANYWHERE
+    reading = _Reading(unit_file, name)
+    if reading.faults:
+        raise UserError("\n".join(str(Problem(name, *fault)) for fault in sorted(reading.faults)))
+    return reading.options()
+
+
+def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Problem, ...]:
+    """Everything that is wrong about the fleet options of this file, by line."""
+    faults = [*_misplaced(unit_file), *_faults_inside(unit_file, name)]
+    return tuple(Problem(filename, *fault) for fault in sorted(faults))
+
+
+def _faults_inside(unit_file: UnitFile, name: str) -> list[Fault]:
+    if not unit_file.section(FLEET_SECTION):
+        return []
+    try:
+        reading = _Reading(unit_file, name)
+    except UserError as error:
+        return [_fault(1, error)]
+    return [*reading.faults, *reading.self_references()]
+
+
+def metadata_pair(text: str) -> tuple[str, str]:
+    """One `key=value` of a machine's or a unit's metadata; UserError when it is malformed."""
+    key, equals, value = text.partition("=")
+    if not (equals and key and value):
+        raise UserError(f"metadata {shown(text)} is not key=value; write for example region=eu")
+    if not _KEY.fullmatch(key):
+        raise UserError(f"metadata key {shown(key)} is not usable; use letters, digits and _ . : / @ + -")
+    if value != value.strip() or not value.isprintable() or not _VALUE_FORBIDS.isdisjoint(value):
+        raise UserError(
+            f"metadata value {shown(value)} is not usable; use no = , quotes, outer blanks or control characters"
+        )
+    return key, value
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list's words: separated by blanks, in single or double quotes where they hold some. Or UserError."""
+    found: list[str] = []
+    position, end = 0, len(text.rstrip(" \t"))
+    while position < end:
+        if not (match := _WORD.match(text, position)):
+            raise UserError(f"the quotes in {shown(text)} do not pair up; quote whole words")
+        found.append(next(group for group in match.groups() if group is not None))
+        position = match.end()
+    return tuple(found)
+
+
+def _fault(line: int, error: UserError) -> Fault:
+    """The error as a fault: every UserError of these modules reads "reason; remedy"."""
+    reason, _, remedy = str(error).rpartition("; ")
+    return Fault(line, reason, remedy)
+
+
+def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
+    """Sections that look like ours and are not, and options of ours in systemd's sections."""
+    for header in unit_file.sections:
+        if header.name.lower() in _MISSPELT_SECTIONS and header.name != FLEET_SECTION:
+            yield Fault(header.line, f"section {shown(header.name)} is read by nobody", f"write [{FLEET_SECTION}]")
+    for section in _SYSTEMD_SECTIONS:
+        for entry in unit_file.section(section):
+            if entry.name in _OURS_ALONE:
+                yield Fault(
+                    entry.line, f"{entry.name} means nothing in [{section}]", f"move it to [{FLEET_SECTION}]"
+                )
+
+
+class _Reading:
+    """One pass over an `[X-Fleet]` section: each option's values with their lines, and the faults found.
+
+    UserError when the unit's name is not valid.
+    """
+
+    def __init__(self, unit_file: UnitFile, name: str) -> None:
+        self.faults: list[Fault] = list(_unknown(unit_file))
+        self._unit_file = unit_file
+        self._name = _placed_name(name)
+        self._machine_ids = self._read("MachineID", _machine_id)
+        self._machine_of = self._read("MachineOf", _leader)
+        self._metadata = self._read("MachineMetadata", metadata_pair)
+        self._conflicts = self._read("Conflicts", _pattern)
+        self._replaces = self._read("Replaces", _pattern)
+        self._global = self._read("Global", _truth)
+        self.faults += [*self._two_machines(), *self._contradictions()]
+
+    def options(self) -> FleetOptions:
+        """What the section says; meaningful only when no fault was found."""
+        return FleetOptions(
+            machine_id=self._machine_ids[-1][1] if self._machine_ids else None,
+            machine_of=_distinct(self._machine_of),
+            metadata=_grouped(pair for _, pair in self._metadata),
+            conflicts=_distinct(self._conflicts),
+            replaces=_distinct(self._replaces),
+            is_global=self._is_global(),
+        )
+
+    def self_references(self) -> Iterator[Fault]:
+        """MachineOf naming the unit itself. Not in `faults`: it depends on the name even without specifiers."""
+        for line, leader in self._machine_of:
+            if leader == self._name:
+                yield Fault(line, f"MachineOf makes {self._name} follow itself", "name another unit")
+
+    def _is_global(self) -> bool:
+        return bool(self._global) and self._global[-1][1]
+
+    def _read(self, option: str, understand: Callable[[str], T]) -> list[tuple[int, T]]:
+        """The option's words as values, each with its line; words that make no sense become faults."""
+        values: list[tuple[int, T]] = []
+        names = (option, *(old for old, new in LEGACY.items() if new == option))
+        for entry in self._unit_file.effective(FLEET_SECTION, *names):
+            try:
+                values += [(entry.line, understand(expand(word, self._name))) for word in words(entry.value)]
+            except UserError as error:
+                reason, _, remedy = str(error).rpartition("; ")
+                self.faults.append(Fault(entry.line, f"{entry.name}: {reason}", remedy))
+        return values
+
+    def _two_machines(self) -> Iterator[Fault]:
+        if len(_distinct(self._machine_ids)) > 1:
+            line = self._machine_ids[-1][0]
+            yield Fault(line, "MachineID names two machines", "keep one, or choose by MachineMetadata")
+
+    def _contradictions(self) -> Iterator[Fault]:
+        lines = self._lines()
+        for one, other in _APART:
+            if one in lines and other in lines:
+                line = max(lines[one], lines[other])
+                yield Fault(line, f"{one} and {other} exclude each other", "remove one of them")
+
+    def _lines(self) -> dict[str, int]:
+        """The line of each option that asks for something; `Global=no` does not."""
+        lines = {
+            "MachineID": [line for line, _ in self._machine_ids],
+            "MachineOf": [line for line, _ in self._machine_of],
+            "Conflicts": [line for line, _ in self._conflicts],
+            "Replaces": [line for line, _ in self._replaces],
+            "Global": [line for line, _ in self._global if self._is_global()],
+        }
+        return {option: found[0] for option, found in lines.items() if found}
+
+
+def _placed_name(name: str) -> str:
+    """The name to expand specifiers with: a template is read as one of its instances would be."""
+    unit = parse(name)
+    return unit.with_instance(_PLACEHOLDER).full if unit.is_template else name
+
+
+def _unknown(unit_file: UnitFile) -> Iterator[Fault]:
+    for entry in unit_file.section(FLEET_SECTION):
+        if entry.name not in OPTIONS and entry.name not in LEGACY:
+            yield Fault(entry.line, f"unknown option {shown(entry.name)} in [{FLEET_SECTION}]", _nearest(entry))
+
+
+def _nearest(entry: Entry) -> str:
+    by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
+    near = get_close_matches(entry.name[:60].lower(), by_lower, n=1)
+    return f"did you mean {by_lower[near[0]]}?" if near else f"the options are {', '.join(OPTIONS)}"
+
+
+def _machine_id(word: str) -> str:
+    if not _MACHINE_ID.fullmatch(word.lower()):
+        raise UserError(
+            f"{shown(word)} is no machine id; give its hex digits or the first few (see fleetctl list-machines -l)"
+        )
+    return word.lower()
+
+
+def _leader(word: str) -> str:
+    if is_glob(word):
+        raise UserError(f"{shown(word)} is a pattern; MachineOf takes the names of units")
+    return _placeable(normalise(word))
+
+
+def _placeable(name: str) -> str:
+    unit = parse(name)
+    if unit.is_template:
+        raise UserError(
+            f"{name} is a template, which runs nowhere; name an instance, or {unit.prefix}@*.{unit.type}"
+        )
+    return name
+
+
+def _pattern(word: str) -> str:
+    if not is_glob(word):
+        return _placeable(normalise(word))
+    if found := glob_refusal(word):
+        raise UserError("; ".join(found))
+    return word
+
+
+def _truth(word: str) -> bool:
+    if word.lower() not in _TRUE | _FALSE:
+        raise UserError(f"{shown(word)} is neither true nor false; write true or false")
+    return word.lower() in _TRUE
+
+
+def _distinct(values: list[tuple[int, str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for _, value in values))
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, frozenset[str]], ...]:
+    by_key: dict[str, set[str]] = {}
+    for key, value in pairs:
+        by_key.setdefault(key, set()).add(value)
+    return tuple((key, frozenset(by_key[key])) for key in sorted(by_key))

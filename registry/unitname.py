@@ -1,0 +1,245 @@
+"""Unit names: their grammar, the parts of a name, specifiers, and globs over names.
+
+Owns what a unit may be called and what a text means once it is read for one unit. The grammar is
+systemd's (`systemd.unit(5)`, "String Escaping" and "Unit File Load Path"). It knows no file and no
+registry; every function is a value from values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+
+from registry.errors import UserError
+
+TYPES = (
+    "service",
+    "socket",
+    "timer",
+    "path",
+    "mount",
+    "automount",
+    "device",
+    "swap",
+    "target",
+    "slice",
+    "scope",
+)
+"""Every unit type that systemd knows, without the dot."""
+
+TEMPLATE_TYPES = frozenset({"service", "socket", "timer", "path", "target"})
+"""The types that may have an "@": systemd loads no template or instance of any other."""
+
+MAX_LENGTH = 255
+"""Characters in a name: systemd's limit of 256 counts the closing NUL, and a file name ends at 255 too."""
+
+DEFAULT_SUFFIX = ".service"
+
+_SUFFIXES = tuple(f".{kind}" for kind in TYPES)
+_FOREIGN = re.compile(r"[^A-Za-z0-9:_.\\@-]")
+_FOREIGN_IN_GLOB = re.compile(r"[^A-Za-z0-9:_.\\@*?\[\]!^-]")
+_GLOB = re.compile(r"[*?\[]")
+_SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
+_ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
+_LITERAL_IN_PATH = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_.")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitName:
+    """A valid unit name in parts.
+
+    `web@1.service` has the prefix "web", the instance "1" and the type "service". The instance is ""
+    for a template (`web@.service`) and None for a plain name; a plain name's prefix is all before the type.
+    """
+
+    full: str
+    prefix: str
+    instance: str | None
+    type: str
+
+    @property
+    def is_template(self) -> bool:
+        """True for `web@.service`: known to the registry, never placed itself."""
+        return self.instance == ""
+
+    @property
+    def is_instance(self) -> bool:
+        """True for `web@1.service`."""
+        return bool(self.instance)
+
+    @property
+    def template(self) -> str | None:
+        """The template's name for an instance or a template, None for a plain name."""
+        return None if self.instance is None else f"{self.prefix}@.{self.type}"
+
+    @property
+    def stem(self) -> str:
+        """The name without its type: `web@1` for `web@1.service`."""
+        return self.full[: -len(self.type) - 1]
+
+    def with_instance(self, instance: str) -> UnitName:
+        """The named instance of this template, or of this instance's template; UserError when it is no name."""
+        return parse(f"{self.prefix}@{instance}.{self.type}")
+
+
+def normalise(name: str) -> str:
+    """The name with `.service` added when it ends in no known type; it is not validated."""
+    return name if name.endswith(_SUFFIXES) else name + DEFAULT_SUFFIX
+
+
+def normalise_pattern(pattern: str) -> str:
+    """A glob unchanged, anything else as `normalise` does it."""
+    return pattern if is_glob(pattern) else normalise(pattern)
+
+
+def refusal(name: str) -> tuple[str, str] | None:
+    """Why this is no unit name and what to do about it, as (reason, remedy); None for a valid name."""
+    if len(name) > MAX_LENGTH:
+        reason = f"unit name {shown(name)} has {len(name)} characters"
+        return reason, f"use at most {MAX_LENGTH}, the type included"
+    if foreign := _FOREIGN.search(name):
+        reason = f"unit name {shown(name)} contains {foreign[0]!r}"
+        return reason, r"use letters, digits and : _ . \ @ - only (systemd-escape makes such names)"
+    if not name.endswith(_SUFFIXES):
+        return f"unit name {shown(name)} ends in no unit type", f"end it in one of {', '.join(_SUFFIXES)}"
+    return _refusal_of_parts(name)
+
+
+def _refusal_of_parts(name: str) -> tuple[str, str] | None:
+    stem, _, kind = name.rpartition(".")
+    prefix, at, _ = stem.partition("@")
+    if not prefix:
+        return f"unit name {shown(name)} has nothing before its {at or '.' + kind}", "put a name there"
+    if at and kind not in TEMPLATE_TYPES:
+        kinds = ", ".join(sorted(TEMPLATE_TYPES))
+        reason = f"unit name {shown(name)} has an @, but systemd has no templates of type {kind}"
+        return reason, f"drop the @ (templates are for {kinds})"
+    return None
+
+
+def check(name: str) -> None:
+    """Raise UserError, with the reason and the remedy, unless this is a complete and valid unit name."""
+    if found := refusal(name):
+        raise UserError("; ".join(found))
+
+
+def parse(name: str) -> UnitName:
+    """The parts of a complete name. UserError when `check` refuses it."""
+    check(name)
+    stem, _, kind = name.rpartition(".")
+    prefix, at, instance = stem.partition("@")
+    return UnitName(name, prefix, instance if at else None, kind)
+
+
+def expand(text: str, name: str) -> str:
+    """The text of an `[X-Fleet]` option with `%n %N %p %i %%` replaced for this unit.
+
+    Any other specifier, and a lone `%` at the end, is a UserError: fleet resolves these options before a machine
+    is chosen, so what systemd could say about a machine is not known yet.
+    """
+    if "%" not in text:
+        return text
+    meaning = _meanings(parse(name))
+
+    def replace(match: re.Match[str]) -> str:
+        if (value := meaning.get(match[1])) is None:
+            raise UserError(
+                f"unknown specifier {match[0]!r} in {shown(text)}; use %n %N %p %i, or %% for a percent sign"
+            )
+        return value
+
+    return _SPECIFIER.sub(replace, text)
+
+
+def expand_for_display(text: str, name: str) -> str:
+    """The text with every specifier replaced that follows from the name alone; others stay as written."""
+    if "%" not in text:
+        return text
+    unit = parse(name)
+    meaning = _meanings(unit) | {
+        "I": unescape(unit.instance or ""),
+        "P": unescape(unit.prefix),
+        "j": unit.prefix.rpartition("-")[2],
+        "J": unescape(unit.prefix.rpartition("-")[2]),
+    }
+    return _SPECIFIER.sub(lambda match: meaning.get(match[1], match[0]), text)
+
+
+def _meanings(unit: UnitName) -> dict[str, str]:
+    return {"n": unit.full, "N": unit.stem, "p": unit.prefix, "i": unit.instance or "", "%": "%"}
+
+
+def escape_path(path: str) -> str:
+    """A path as `systemd-escape --path` writes it: `/var/lib/a-b` gives `var-lib-a\\x2db`."""
+    parts = [part for part in path.split("/") if part]
+    escaped = "-".join("".join(_escape_letter(letter) for letter in part) for part in parts)
+    return "\\x2e" + escaped[1:] if escaped.startswith(".") else escaped or "-"
+
+
+def _escape_letter(letter: str) -> str:
+    if letter in _LITERAL_IN_PATH:
+        return letter
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+
+
+def unescape(text: str) -> str:
+    """What `systemd-escape --unescape` makes of a part of a name; bytes that are no UTF-8 are replaced."""
+    slashed = text.replace("-", "/")
+    raw = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), slashed)
+    return raw if raw == slashed else raw.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+def is_glob(text: str) -> bool:
+    """True when the text holds `*`, `?` or `[`, none of which a unit name can."""
+    return _GLOB.search(text) is not None
+
+
+def is_literal(text: str) -> bool:
+    """True when the text can name one unit only."""
+    return not is_glob(text)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether the unit name matches the pattern: `*`, `?`, `[a-z]`, `[^a-z]` or `[!a-z]`; the rest is literal.
+
+    fleet's rule (Go's `path.Match`), save that a backslash means itself, as in `systemctl`: names are full
+    of `\\x2d`, and no glob character ever needs an escape in one. A pattern that `glob_refusal` refuses
+    matches nothing.
+    """
+    return bool(_matcher(pattern)(name))
+
+
+@lru_cache(maxsize=1 << 15)
+def _matcher(pattern: str) -> Callable[[str], object]:
+    if is_literal(pattern):
+        return pattern.__eq__
+    # translate() uses atomic groups, so that no pattern, however many stars, takes more than linear time a star.
+    return re.compile(translate(pattern.replace("[^", "[!"))).match
+
+
+def glob_refusal(pattern: str) -> tuple[str, str] | None:
+    """Why this glob can match no unit name, as (reason, remedy); None when it is fine."""
+    if foreign := _FOREIGN_IN_GLOB.search(pattern):
+        return f"pattern {shown(pattern)} contains {foreign[0]!r}", "no unit name does; remove it"
+    if _has_open_class(pattern):
+        return f"pattern {shown(pattern)} has a [ without its ]", "close the bracket"
+    return None
+
+
+def _has_open_class(pattern: str) -> bool:
+    start = pattern.find("[")
+    while start >= 0:
+        # The first character of a class is never its end, after a negation neither: "[]a]", "[!]a]".
+        end = pattern.find("]", start + (3 if pattern[start + 1 : start + 2] in ("!", "^") else 2))
+        if end < 0:
+            return True
+        start = pattern.find("[", end)
+    return False
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """Untrusted text, quoted, escaped and cut, so that it is safe in a one-line message."""
+    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
