@@ -222,22 +222,13 @@ def _matcher(pattern: str) -> Callable[[str], object]:
 
 def glob_refusal(pattern: str) -> tuple[str, str] | None:
     """Why this glob can match no unit name, as (reason, remedy); None when it is fine."""
+    if len(pattern) > MAX_LENGTH:
+        return f"pattern {shown(pattern)} has {len(pattern)} characters", f"use at most {MAX_LENGTH}"
     if foreign := _FOREIGN_IN_GLOB.search(pattern):
         return f"pattern {shown(pattern)} contains {foreign[0]!r}", "no unit name does; remove it"
-    if _has_open_class(pattern):
-        return f"pattern {shown(pattern)} has a [ without its ]", "close the bracket"
+    if not _GLOB_GRAMMAR.fullmatch(pattern):
+        return f"pattern {shown(pattern)} has a bracket that is no class", "write [abc], [a-z] or [^a-z]"
     return None
-
-
-def _has_open_class(pattern: str) -> bool:
-    start = pattern.find("[")
-    while start >= 0:
-        # The first character of a class is never its end, after a negation neither: "[]a]", "[!]a]".
-        end = pattern.find("]", start + (3 if pattern[start + 1 : start + 2] in ("!", "^") else 2))
-        if end < 0:
-            return True
-        start = pattern.find("[", end)
-    return False
 
 
 def shown(text: str, limit: int = 60) -> str:
