@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import TypeVar
 
 from registry.errors import UserError
-from registry.unitfile import FLEET_SECTION, Entry, Fault, Problem, UnitFile
+from registry.unitfile import FLEET_SECTION, MAX_FAULTS, Entry, Fault, Problem, UnitFile
 from registry.unitname import expand, glob_refusal, is_glob, normalise, parse, shown
 
 OPTIONS = ("MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Global")
@@ -94,14 +95,14 @@ def parse_options(unit_file: UnitFile, name: str) -> FleetOptions:
         return ANYWHERE
     reading = _Reading(unit_file, name)
     if reading.faults:
-        raise UserError("\n".join(str(Problem(name, *fault)) for fault in sorted(reading.faults)))
+        raise UserError("\n".join(str(Problem(name, *fault)) for fault in sorted(reading.faults)[:MAX_FAULTS]))
     return reading.options()
 
 
 def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Problem, ...]:
     """Everything that is wrong about the fleet options of this file, by line."""
     faults = [*_misplaced(unit_file), *_faults_inside(unit_file, name)]
-    return tuple(Problem(filename, *fault) for fault in sorted(faults))
+    return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_FAULTS])
 
 
 def _faults_inside(unit_file: UnitFile, name: str) -> list[Fault]:
@@ -166,7 +167,7 @@ class _Reading:
     """
 
     def __init__(self, unit_file: UnitFile, name: str) -> None:
-        self.faults: list[Fault] = list(_unknown(unit_file))
+        self.faults: list[Fault] = list(islice(_unknown(unit_file), MAX_FAULTS))
         self._unit_file = unit_file
         self._name = _placed_name(name)
         self._machine_ids = self._read("MachineID", _machine_id)
@@ -205,8 +206,8 @@ class _Reading:
             try:
                 values += [(entry.line, understand(expand(word, self._name))) for word in words(entry.value)]
             except UserError as error:
-                reason, _, remedy = str(error).rpartition("; ")
-                self.faults.append(Fault(entry.line, f"{entry.name}: {reason}", remedy))
+                fault = _fault(entry.line, error)
+                self.faults.append(fault._replace(reason=f"{entry.name}: {fault.reason}"))
         return values
 
     def _two_machines(self) -> Iterator[Fault]:

@@ -12,13 +12,10 @@ from difflib import get_close_matches
 from itertools import chain, islice
 
 from registry.fleetoptions import check_options
-from registry.unitfile import FLEET_SECTION, MAX_BYTES, Fault, Problem, UnitFile, is_too_large, parse
+from registry.unitfile import FLEET_SECTION, MAX_BYTES, MAX_FAULTS, Fault, Problem, UnitFile, is_too_large, parse
 from registry.unitname import UnitName, refusal, shown
 from registry.unitname import parse as parse_name
 from registry.unitrules import OWN_SECTIONS, SHARED_SECTIONS, broken_rules
-
-MAX_PROBLEMS = 100
-"""Problems told about one file: nobody reads more, and a file of garbage has a million."""
 
 
 def verify(name: str, data: str | bytes, filename: str) -> tuple[Problem, ...]:
@@ -32,7 +29,7 @@ def verify(name: str, data: str | bytes, filename: str) -> tuple[Problem, ...]:
     unit_file = parse(text)
     systemd = _problems(filename, _faults(name, unit_file, named))
     fleet = () if named else check_options(unit_file, name, filename)
-    return tuple(sorted((*systemd, *fleet), key=lambda problem: problem.line)[:MAX_PROBLEMS])
+    return tuple(sorted((*systemd, *fleet), key=lambda problem: problem.line)[:MAX_FAULTS])
 
 
 def check(name: str, data: str | bytes, filename: str) -> tuple[Problem, ...]:
@@ -43,7 +40,7 @@ def check(name: str, data: str | bytes, filename: str) -> tuple[Problem, ...]:
 
 
 def _problems(filename: str, faults: list[Fault]) -> tuple[Problem, ...]:
-    return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_PROBLEMS])
+    return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_FAULTS])
 
 
 def _name_faults(name: str) -> list[Fault]:
@@ -78,11 +75,11 @@ def _faults(name: str, unit_file: UnitFile, named: list[Fault]) -> list[Fault]:
     """All of the name's and the text's faults. Rules of the type are judged only when the type is known."""
     found = chain(named, unit_file.faults)
     if not unit_file.sections:
-        return [*named, *(unit_file.faults[:MAX_PROBLEMS] or [_no_section(unit_file.text)])]
+        return [*named, *(unit_file.faults or [_no_section(unit_file.text)])]
     if not named:
         unit = parse_name(name)
         found = chain(found, _wrong_sections(unit, unit_file), broken_rules(unit, unit_file))
-    return list(islice(found, MAX_PROBLEMS))
+    return list(islice(found, MAX_FAULTS))
 
 
 def _no_section(text: str) -> Fault:

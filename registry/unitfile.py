@@ -21,6 +21,9 @@ from registry.unitname import expand_for_display, shown
 MAX_BYTES = 1 << 20
 """Largest unit file, UTF-8 encoded: etcd refuses requests over 1.5 MB, and a file is stored in one."""
 
+MAX_FAULTS = 100
+"""Faults told about one file: nobody reads more, and a file of garbage has a million."""
+
 FLEET_SECTION = "X-Fleet"
 
 _EOL = re.compile(r"\r\n?|\n\r?")
@@ -165,15 +168,17 @@ class _Reader:
     def take(self, number: int, line: str) -> None:
         if line[0] == "[":
             self._open(number, line)
+        elif self._section == "":
+            pass  # before any section, and already said
         elif self._section is None:
-            self._faults.append(Fault(number, f"{shown(line)} stands before any section", "put [Unit] above it"))
-            self._section = ""  # said once a file is enough
+            self._blame(number, f"{shown(line)} stands before any section", "put [Unit] above it")
+            self._section = ""
         else:
             self._assign(number, self._section, line)
 
     def _open(self, number: int, line: str) -> None:
         if not line.endswith("]"):
-            self._faults.append(Fault(number, f"section header {shown(line)} is not closed", "end it with ]"))
+            self._blame(number, f"section header {shown(line)} is not closed", "end it with ]")
         self._section = line.removeprefix("[").removesuffix("]")
         self._sections.append(Section(self._section, number))
 
@@ -186,7 +191,11 @@ class _Reader:
             self._by_section.setdefault(section, []).append(entry)
         elif not _is_free_text(section):
             reason = f"{shown(line)} has no {'name before its =' if equals else '='}"
-            self._faults.append(Fault(number, reason, "write Name=value, or begin a comment with #"))
+            self._blame(number, reason, "write Name=value, or begin a comment with #")
+
+    def _blame(self, number: int, reason: str, remedy: str) -> None:
+        if len(self._faults) < MAX_FAULTS:
+            self._faults.append(Fault(number, reason, remedy))
 
     def unit_file(self, text: str) -> UnitFile:
         by_section = {name: tuple(entries) for name, entries in self._by_section.items()}
@@ -195,7 +204,7 @@ class _Reader:
 
 def _is_free_text(section: str) -> bool:
     """Whether nobody reads this section: systemd skips `X-` sections whole, and we read only our own."""
-    return not section or (section.startswith("X-") and section != FLEET_SECTION)
+    return section.startswith("X-") and section != FLEET_SECTION
 
 
 def file_hash(text: str) -> str:

@@ -41,6 +41,7 @@ DEFAULT_SUFFIX = ".service"
 _SUFFIXES = tuple(f".{kind}" for kind in TYPES)
 _FOREIGN = re.compile(r"[^A-Za-z0-9:_.\\@-]")
 _FOREIGN_IN_GLOB = re.compile(r"[^A-Za-z0-9:_.\\@*?\[\]!^-]")
+_GLOB_GRAMMAR = re.compile(r"(?:[A-Za-z0-9:_.\\@*?-]|\[[!^]?[A-Za-z0-9:_.\\@-]++\])++")
 _GLOB = re.compile(r"[*?\[]")
 _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
@@ -216,8 +217,14 @@ def matches(pattern: str, name: str) -> bool:
 def _matcher(pattern: str) -> Callable[[str], object]:
     if is_literal(pattern):
         return pattern.__eq__
+    if glob_refusal(pattern):
+        return _never
     # translate() uses atomic groups, so that no pattern, however many stars, takes more than linear time a star.
     return re.compile(translate(pattern.replace("[^", "[!"))).match
+
+
+def _never(_: str) -> None:
+    """The matcher of a pattern that can match no name."""
 
 
 def glob_refusal(pattern: str) -> tuple[str, str] | None:
