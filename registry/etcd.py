@@ -1,0 +1,184 @@
+"""etcd v3 for all programs: keys, transactions, leases and watches over one cluster with several endpoints.
+
+This is the one door to etcd. Keys are whole key strings, values are bytes; the layout of keys is not known here.
+Everything raises the errors of `registry.errors` only: RegistryUnavailable after the endpoints were tried,
+RegistryDenied for credentials and rights, LeaseLost for a dead lease, Compacted for lost history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Self
+
+from registry.errors import LeaseLost
+from registry.etcd_endpoint import EtcdSettings
+from registry.etcd_link import Compacted, Link
+from registry.etcd_watch import OnState, Watch
+from registry.etcd_wire import (
+    MAX_OPS,
+    Change,
+    Compare,
+    KeyValue,
+    Member,
+    Op,
+    RangeResult,
+    Status,
+    TxnResult,
+    WatchBatch,
+    blob,
+    decode_kvs,
+    decode_member,
+    decode_revision,
+    decode_status,
+    decode_txn,
+    put_request,
+    reads_only,
+    span,
+    text,
+    txn_request,
+)
+
+__all__ = [
+    "MAX_OPS",
+    "Change",
+    "Compacted",
+    "Compare",
+    "Etcd",
+    "EtcdSettings",
+    "KeyValue",
+    "Member",
+    "Op",
+    "RangeResult",
+    "Status",
+    "TxnResult",
+    "WatchBatch",
+]
+
+PAGE = 2000
+_LISTINGS = 3
+
+
+class Etcd:
+    """A client of one etcd cluster; use it as `async with Etcd(settings) as etcd`. It connects at the first call.
+
+    UserError for endpoints, certificate files or a password file that cannot be used.
+    """
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self._link = Link(settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all connections and watches; may be called twice."""
+        await self._link.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that the next call goes to."""
+        return self._link.current
+
+    async def get(self, key: str, *, serializable: bool = False) -> KeyValue | None:
+        """One key, or None. `serializable` reads what one member has, even without a quorum: never decide on it."""
+        request = {"key": text(key), "serializable": serializable}
+        answer = await self._link.call("/kv/range", request, repeatable=True, leader=not serializable)
+        kvs = decode_kvs(answer)
+        return kvs[0] if kvs else None
+
+    async def range(
+        self, prefix: str, *, revision: int = 0, keys_only: bool = False, page: int = PAGE
+    ) -> RangeResult:
+        """All keys that start with `prefix`, sorted, as of one revision (0: now). Compacted if that one is gone."""
+        for attempt in range(_LISTINGS):
+            try:
+                return await self._range(prefix, revision, page, keys_only=keys_only)
+            except Compacted:
+                if revision or attempt + 1 == _LISTINGS:
+                    raise  # else: compacted between two pages of "now", so now is later
+        raise AssertionError("unreachable")
+
+    async def _range(self, prefix: str, revision: int, page: int, *, keys_only: bool) -> RangeResult:
+        request: dict[str, Any] = {**span(prefix), "limit": str(page), "keys_only": keys_only}
+        kvs: list[KeyValue] = []
+        while True:
+            request["revision"] = str(revision)
+            answer = await self._link.call("/kv/range", request, repeatable=True, bulk=True)
+            kvs += decode_kvs(answer)
+            revision = revision or decode_revision(answer)
+            if not answer.get("more") or not kvs:
+                return RangeResult(revision, tuple(kvs), len(kvs))
+            request["key"] = blob(kvs[-1].key.encode("utf-8", "surrogateescape") + b"\0")
+
+    async def put(self, key: str, value: bytes, lease: int = 0) -> int:
+        """Write a key and return the revision. LeaseLost if the lease is dead."""
+        answer = await self._link.call("/kv/put", put_request(key, value, lease), repeatable=False)
+        return decode_revision(answer)
+
+    async def delete(self, key: str) -> bool:
+        """Delete a key; False if it was not there."""
+        answer = await self._link.call("/kv/deleterange", {"key": text(key)}, repeatable=False)
+        return int(answer.get("deleted", 0)) > 0
+
+    async def txn(self, compares: Sequence[Compare], then: Sequence[Op], orelse: Sequence[Op] = ()) -> TxnResult:
+        """All of `then` if every comparison holds, else all of `orelse`. ValueError above MAX_OPS operations."""
+        request = txn_request(compares, then, orelse)
+        repeatable = reads_only(then) and reads_only(orelse)
+        return decode_txn(await self._link.call("/kv/txn", request, repeatable=repeatable), then, orelse)
+
+    async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> int:
+        """A new lease; etcd picks the number unless `lease_id` is given (Conflict if that one exists)."""
+        request = {"TTL": str(ttl_s), "ID": str(lease_id)}
+        # Granted twice, the lease that nobody knows of just ends.
+        answer = await self._link.call("/lease/grant", request, repeatable=not lease_id)
+        return int(answer["ID"])
+
+    async def lease_keepalive(self, lease_id: int) -> float:
+        """Renew a lease and return the seconds it has left. LeaseLost if it is dead."""
+        answer = await self._link.call("/lease/keepalive", {"ID": str(lease_id)}, repeatable=True)
+        return _remaining(lease_id, answer.get("result", {}))
+
+    async def lease_time_to_live(self, lease_id: int) -> float:
+        """Seconds a lease has left, without renewing it. LeaseLost if it is dead."""
+        answer = await self._link.call("/lease/timetolive", {"ID": str(lease_id)}, repeatable=True)
+        return _remaining(lease_id, answer)
+
+    async def lease_revoke(self, lease_id: int) -> None:
+        """End a lease and delete its keys; a dead one is as good."""
+        try:
+            await self._link.call("/lease/revoke", {"ID": str(lease_id)}, repeatable=True)
+        except LeaseLost:
+            return
+
+    def watch(
+        self, prefix: str, start_revision: int, on_state: OnState | None = None
+    ) -> AsyncGenerator[WatchBatch, None]:
+        """Every change under `prefix` from `start_revision` on, across outages, without gap or repeat.
+
+        A batch without changes says that the link is alive and that nothing happened up to its revision; one
+        comes at least each few seconds. `on_state(connected, reason)` is called when the link is lost for good
+        reason (every endpoint failed) and when it is back. Raises Compacted when the history is gone (list again)
+        and RegistryDenied. Leave it with `contextlib.aclosing`, so that the connection ends at once.
+        """
+        return Watch(self._link, prefix, start_revision, on_state).batches()
+
+    async def status(self) -> Status:
+        """What the current endpoint says of itself."""
+        answer = await self._link.call("/maintenance/status", {}, repeatable=True, leader=False)
+        return decode_status(answer, self.endpoint)
+
+    async def member_list(self) -> tuple[Member, ...]:
+        """The members of the cluster."""
+        answer = await self._link.call("/cluster/member/list", {}, repeatable=True)
+        return tuple(map(decode_member, answer.get("members", ())))
+
+
+def _remaining(lease_id: int, answer: dict[str, Any]) -> float:
+    """A dead lease answers no TTL or -1 instead of an error, in both calls."""
+    remaining_s = float(answer.get("TTL", 0))
+    if remaining_s < 0 or (remaining_s == 0 and "grantedTTL" not in answer):
+        raise LeaseLost(f"lease {lease_id:x} does not exist any more")
+    return remaining_s

@@ -1,0 +1,81 @@
+"""Where etcd is and how to reach it: settings, and endpoints as users write them.
+
+Pure: turns text into base URLs or into a UserError that says how to mend it; opens nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from registry.errors import UserError
+
+DEFAULT_PORT = 2379
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdSettings:
+    """How to reach etcd. Files are paths; the password is read from its file when it is needed, never kept here."""
+
+    endpoints: tuple[str, ...] = ("http://127.0.0.1:2379",)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    request_timeout_s: float = 2.5
+
+    @property
+    def wants_tls(self) -> bool:
+        """True when an endpoint written without a scheme means https."""
+        return bool(self.ca_file or self.cert_file)
+
+
+def base_urls(settings: EtcdSettings) -> tuple[str, ...]:
+    """The endpoints as `scheme://host:port`, without repeats. UserError for text that is none."""
+    scheme = "https" if settings.wants_tls else "http"
+    urls = tuple(dict.fromkeys(base_url(endpoint, scheme) for endpoint in settings.endpoints))
+    if not urls:
+        raise UserError("no etcd endpoint is given: set etcd.endpoints, for example http://127.0.0.1:2379")
+    return urls
+
+
+def base_url(endpoint: str, scheme: str = "http") -> str:
+    """One endpoint as `scheme://host:port`; `scheme` and port 2379 are added where they are missing."""
+    written = endpoint.strip()
+    if "@" in written:  # first, so that no other message repeats a password
+        raise UserError("an etcd endpoint carries no user or password: use etcd.username and etcd.password_file")
+    parts = _split(written if "://" in written else f"{scheme}://{written}", written)
+    if parts.scheme not in ("http", "https"):
+        raise _wrong(written, f"the scheme {parts.scheme!r} is neither http nor https")
+    if parts.username is not None or parts.password is not None:
+        raise UserError(
+            "an etcd endpoint must not carry a user or password: use etcd.username and etcd.password_file"
+        )
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise _wrong(written, "it must end after the port")
+    host = parts.hostname or ""
+    if not host or any(c.isspace() or not c.isprintable() for c in host):
+        raise _wrong(written, "it names no host")
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{_port(parts, written)}"
+
+
+def _split(url: str, written: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise _wrong(written, str(error)) from None
+
+
+def _port(parts: SplitResult, written: str) -> int:
+    try:
+        port = DEFAULT_PORT if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise _wrong(written, "the port is no number from 1 to 65535")
+    return port
+
+
+def _wrong(written: str, why: str) -> UserError:
+    return UserError(f"wrong etcd endpoint {written!r}: {why}; write it like http://10.0.0.1:2379")

@@ -1,0 +1,254 @@
+"""One call to etcd as a cluster: which endpoint, how often, as whom, and what a failure means to the caller.
+
+Owns the sticky choice of an endpoint, the repetition of what may be repeated, the login token and the mapping of
+outcomes to our errors. Reads go round all endpoints twice. A write is sent again only when it is certain that
+etcd took nothing in; otherwise RegistryUnavailable leaves the question open, and guarded transactions settle it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
+from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.etcd_wire import Json, Refusal, Unreachable, decode_revision
+
+if TYPE_CHECKING:
+    from registry.etcd_transport import Stream, Transport
+
+T = TypeVar("T")
+
+MAX_CALLS = 30
+"""Calls under way at once: more only makes the last of them wait for seconds."""
+
+ROUNDS = 2
+_PAUSE_S = 0.15
+
+
+class Compacted(RegistryError):
+    """The history asked for is gone: list again and watch from there. `compact_revision` is 0 when unknown."""
+
+    def __init__(self, reason: str, compact_revision: int = 0) -> None:
+        super().__init__(reason)
+        self.compact_revision = compact_revision
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The last sign of life of an endpoint: when (loop time, seconds) and at which revision of the store."""
+
+    at_s: float
+    revision: int
+
+
+class Link:
+    """The way to one etcd cluster. Nothing is imported or opened before the first call."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self.bases = base_urls(settings)
+        self.current = random.choice(self.bases)  # spread a fleet of clients over the members
+        self.timeout_s = settings.request_timeout_s
+        self._settings = settings
+        self._transport: Transport | None = None
+        self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._login = Login(settings, self._authenticate)
+        self._heard: dict[str, Heard] = {}
+
+    async def close(self) -> None:
+        """End every connection, watches included."""
+        if self._transport is not None:
+            await self._transport.session.close()
+            self._transport = None
+
+    async def call(
+        self, path: str, request: Json, *, repeatable: bool, leader: bool = True, bulk: bool = False
+    ) -> dict[str, Any]:
+        """One call, over as many endpoints as needed. Raises the errors of `registry.errors`, and Compacted."""
+        failures: dict[str, str] = {}
+        give_up_s = _now() + 2 * self.timeout_s
+        for turn in range(1000):
+            electing = False
+            for base in self._order():
+                try:
+                    answer = await self.call_at(base, path, request, leader=leader, bulk=bulk)
+                except Unreachable as outage:
+                    again = repeatable or not outage.sent
+                    failures[base] = str(outage)
+                except Refusal as refusal:
+                    if not refusal.transient:
+                        raise explain(refusal) from None
+                    again = repeatable or refusal.not_applied
+                    electing = electing or refusal.no_leader
+                    failures[base] = str(refusal)
+                else:
+                    self.current = base
+                    return dict(answer)
+                self.leave(base)
+                if not again:
+                    raise unavailable(failures, ambiguous=True)
+            if _now() >= give_up_s or (turn + 1 >= ROUNDS and not electing):
+                break
+            await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))
+        raise unavailable(failures)
+
+    async def call_at(
+        self, base: str, path: str, request: Json, *, leader: bool = True, bulk: bool = False
+    ) -> dict[str, Any]:
+        """One call at one endpoint, with a new login if the token has died. Raises Refusal or Unreachable."""
+        transport = await self._ready()
+
+        async def exchange(token: str) -> Json:
+            return await transport.call(base, path, request, token=token, leader=leader, bulk=bulk)
+
+        async with self._slots:
+            answer = await self._login.run(base, exchange)
+        if leader:
+            self._heard[base] = Heard(_now(), decode_revision(answer.get("result", answer)))
+        return dict(answer)
+
+    async def open_stream(self, base: str, path: str, request: Json) -> Stream:
+        """Open a watch at one endpoint within the request time-out. Raises Refusal or Unreachable."""
+        transport = await self._ready()
+
+        async def exchange(token: str) -> Stream:
+            return await transport.open_stream(base, path, request, token=token)
+
+        try:
+            async with asyncio.timeout(2 * self.timeout_s):
+                return await self._login.run(base, exchange)
+        except TimeoutError:
+            raise Unreachable("timed out") from None
+
+    async def new_login(self, base: str) -> bool:
+        """Drop the token for a new one. False without a user: nothing to renew."""
+        return await self._login.renew(base)
+
+    def heard_since(self, base: str, since_s: float) -> Heard | None:
+        """The endpoint's last sign of life, if it is later than `since_s` (loop time)."""
+        heard = self._heard.get(base)
+        return heard if heard is not None and heard.at_s >= since_s else None
+
+    def leave(self, base: str) -> None:
+        """Turn to the next endpoint, unless another call has done so already."""
+        if self.current == base:
+            self.current = self.bases[(self.bases.index(base) + 1) % len(self.bases)]
+
+    def _order(self) -> tuple[str, ...]:
+        first = self.bases.index(self.current)
+        return self.bases[first:] + self.bases[:first]
+
+    async def _ready(self) -> Transport:
+        if self._transport is None:
+            async with self._opening:
+                if self._transport is None:
+                    self._transport = await self._open()
+        return self._transport
+
+    async def _open(self) -> Transport:
+        """Import late and beside the loop: etcd3-py and aiohttp take a third of a second."""
+        module = await asyncio.to_thread(importlib.import_module, "registry.etcd_transport")
+        transport: Transport = module.Transport(self._settings)
+        return transport
+
+    async def _authenticate(self, base: str, password: str) -> str:
+        transport = await self._ready()
+        request = {"name": self._settings.username, "password": password}
+        answer = await transport.call(base, "/auth/authenticate", request)
+        return str(answer.get("token", ""))
+
+
+class Login:
+    """The token of one user: fetched when needed, once at a time, and again when etcd no longer knows it."""
+
+    def __init__(self, settings: EtcdSettings, authenticate: Callable[[str, str], Awaitable[str]]) -> None:
+        self._user = settings.username
+        self._password_file = settings.password_file
+        self._authenticate = authenticate
+        self._token = ""
+        self._asked = False
+        self._one = asyncio.Lock()
+
+    async def run(self, base: str, exchange: Callable[[str], Awaitable[T]]) -> T:
+        """Do the exchange with the token; once more with a new one when etcd refuses it."""
+        if not self._user:
+            return await exchange("")
+        if not self._asked:
+            await self._renew(base, stale="")
+        token = self._token
+        try:
+            return await exchange(token)
+        except Refusal as refusal:
+            if not refusal.token_refused:
+                raise
+        await self._renew(base, stale=token)
+        return await exchange(self._token)
+
+    async def renew(self, base: str) -> bool:
+        """Fetch a new token now. False without a user."""
+        if not self._user:
+            return False
+        await self._renew(base, stale=self._token)
+        return True
+
+    async def _renew(self, base: str, stale: str) -> None:
+        async with self._one:
+            if self._asked and self._token != stale:
+                return  # somebody else has just done it
+            try:
+                self._token = await self._authenticate(base, await self._password())
+            except Refusal as refusal:
+                if "authentication is not enabled" not in refusal.message:
+                    raise
+                self._token = ""
+            self._asked = True
+
+    async def _password(self) -> str:
+        if not self._password_file:
+            raise UserError(
+                "etcd.username is set without etcd.password_file: name the file that holds the password"
+            )
+        try:
+            text = await asyncio.to_thread(Path(self._password_file).read_text, "utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UserError(f"cannot read etcd.password_file {self._password_file}: {why}") from None
+        return text.rstrip("\r\n")
+
+
+def explain(refusal: Refusal) -> RegistryError:
+    """What etcd's refusal means to the caller."""
+    if refusal.compacted:
+        return Compacted("this revision of the registry has been compacted away")
+    if refusal.lease_missing:
+        return LeaseLost("the lease does not exist any more")
+    if refusal.permanent:
+        return RegistryDenied(_denial(refusal))
+    if "lease already exists" in refusal.message:
+        return Conflict("a lease of this number exists already")
+    return RegistryError(f"etcd refused the request: {refusal}")
+
+
+def _denial(refusal: Refusal) -> str:
+    if "user name is empty" in refusal.message:
+        return "etcd wants a user and password: set etcd.username and etcd.password_file"
+    if "authentication failed" in refusal.message:
+        return "etcd refused the user name or password: check etcd.username and etcd.password_file"
+    return f"etcd refused: {refusal}; the user's role must allow reading and writing the prefix"
+
+
+def unavailable(failures: dict[str, str], *, ambiguous: bool = False) -> RegistryUnavailable:
+    """The error that names every endpoint tried and what came of it."""
+    tried = ", ".join(f"{base} ({reason})" for base, reason in failures.items())
+    doubt = "; the change may have happened nevertheless" if ambiguous else ""
+    return RegistryUnavailable(f"etcd is not available: {tried}{doubt}")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,215 @@
+"""A watch that outlives its connections: no gap and no repeat across restarts, lost endpoints and silence.
+
+Owns the position in history and the judgement whether a stream is alive. Three things end a stream: etcd says so,
+the kernel finds the peer dead, or the stream is quiet and a small read at the same member fails or shows changes
+that the stream owes us. It never lists: when history is gone it raises Compacted and the caller does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from registry.errors import RegistryError
+from registry.etcd_link import Compacted, Link, explain
+from registry.etcd_wire import (
+    Json,
+    Refusal,
+    Unreachable,
+    WatchBatch,
+    decode_change,
+    decode_kvs,
+    decode_refusal,
+    decode_revision,
+    parse_json,
+    span,
+    split_lines,
+    watch_request,
+)
+
+if TYPE_CHECKING:
+    from registry.etcd_transport import Stream
+
+OnState = Callable[[bool, str], None]
+
+QUIET_S = 3.0
+"""Silence after which a stream has to be proven alive (plus up to a quarter, so that clients spread out)."""
+
+GRACE_S = 1.0
+"""How long a stream may take to bring what a read has already shown."""
+
+BACKOFF_S = 0.1
+BACKOFF_MAX_S = 3.0
+
+
+class Watch:
+    """One watch over one prefix. `batches` may be iterated once."""
+
+    def __init__(self, link: Link, prefix: str, start_revision: int, on_state: OnState | None) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._next = start_revision
+        self._on_state = on_state
+        self._connected = True
+        self._failures = 0
+        self._denials = 0
+        self._base = ""
+        self._created: int | None = None
+        self._count: int | None = None  # keys under the prefix, once a read has told
+
+    async def batches(self) -> AsyncGenerator[WatchBatch, None]:
+        """Batches for ever. Raises Compacted, RegistryDenied, or RegistryError for what no waiting mends."""
+        while True:
+            try:
+                async with aclosing(self._attempt()) as attempt:
+                    async for batch in attempt:
+                        yield batch
+            except Unreachable as outage:
+                await self._back_off(str(outage))
+            except Refusal as refusal:
+                await self._judge(refusal)
+
+    async def _attempt(self) -> AsyncGenerator[WatchBatch, None]:
+        self._base = self._link.current
+        self._created = None
+        stream = await self._link.open_stream(self._base, "/watch", watch_request(self._prefix, self._next))
+        pending: list[bytes] = []
+        try:
+            while chunk := await self._next_chunk(stream):
+                for line in split_lines(chunk, pending):
+                    if batch := self._take(line):
+                        yield batch
+                await self._check_history()
+                if chunk == b"\n":  # proven alive, see _next_chunk
+                    yield WatchBatch(self._next - 1, ())
+        finally:
+            stream.close()
+        if batch := self._take(b"".join(pending)):
+            yield batch
+        raise Unreachable("closed the watch")
+
+    async def _next_chunk(self, stream: Stream) -> bytes:
+        """The next bytes; an empty line after a silence that a read has proven harmless; b"" at the end."""
+        since_s = asyncio.get_running_loop().time()
+        chunk = await _read_within(stream, QUIET_S * random.uniform(1, 1.25))
+        if chunk is None and await self._owes_changes(since_s):
+            chunk = await _read_within(stream, GRACE_S)
+            if chunk is None:
+                raise Unreachable("the watch fell silent")
+        return b"\n" if chunk is None else chunk
+
+    async def _owes_changes(self, since_s: float) -> bool:
+        """Ask the member. Any answer since the silence began will do, if the store has not moved since."""
+        heard = self._link.heard_since(self._base, since_s)
+        if heard is not None and heard.revision < self._next and self._created is not None:
+            return False
+        revision = await self._linear_revision()
+        return self._created is None or (revision >= self._next and await self._behind())
+
+    async def _linear_revision(self) -> int:
+        request = {**span(self._prefix), "range_end": "", "count_only": True}
+        revision = decode_revision(await self._link.call_at(self._base, "/kv/range", request))
+        if revision < self._next - 1:
+            raise Compacted("the registry's history went back: it was restored or replaced")
+        return revision
+
+    async def _behind(self) -> bool:
+        """Compare with the newest key and the number of keys; if they agree, move on to that revision."""
+        newest = {"limit": "1", "sort_order": "DESCEND", "sort_target": "MOD", "keys_only": True}
+        answer = await self._link.call_at(self._base, "/kv/range", {**span(self._prefix), **newest})
+        count = int(answer.get("count", 0))
+        if any(kv.mod_revision >= self._next for kv in decode_kvs(answer)) or self._count not in (None, count):
+            return True
+        self._count = count
+        self._next = max(self._next, decode_revision(answer) + 1)
+        return False
+
+    async def _check_history(self) -> None:
+        """A member that starts behind us either lags or lost its history: a linearizable read tells which."""
+        if self._created is not None and 0 <= self._created < self._next - 1:
+            await self._linear_revision()
+        if self._created is not None:
+            self._created = -1
+
+    def _take(self, line: bytes) -> WatchBatch | None:
+        if not line.strip():
+            return None
+        message = parse_json(line)
+        if message is None:
+            raise Unreachable("broke off its answer")
+        if "error" in message:
+            raise decode_refusal(message)
+        return self._take_result(message.get("result", {}))
+
+    def _take_result(self, result: Json) -> WatchBatch | None:
+        if result.get("canceled"):
+            raise _cancelled(result)
+        if result.get("created"):
+            self._accepted(decode_revision(result))
+            return None
+        changes = tuple(c for c in map(decode_change, result.get("events", ())) if c.mod_revision >= self._next)
+        if result.get("events") and not changes:
+            return None
+        # While a watch catches up, its header is ahead of what it has brought: trust the events.
+        revision = changes[-1].mod_revision if changes else decode_revision(result)
+        self._next = max(self._next, revision + 1)
+        if self._count is not None:
+            self._count += sum(-1 if c.kv is None else c.kv.version == 1 for c in changes)
+        return WatchBatch(revision, changes)
+
+    def _accepted(self, revision: int) -> None:
+        self._created = revision
+        self._failures = self._denials = 0
+        self._report(connected=True, reason=self._base)
+
+    async def _judge(self, refusal: Refusal) -> None:
+        """Log in again once, since old etcd calls a dead token a lack of permission; else wait or raise."""
+        if refusal.permanent:
+            self._denials += 1
+            if self._denials > 1 or not await self._login_again():
+                raise explain(refusal) from None
+        elif not refusal.transient:
+            raise explain(refusal) from None
+        await self._back_off(str(refusal))
+
+    async def _login_again(self) -> bool:
+        try:
+            return await self._link.new_login(self._base)
+        except Unreachable:
+            return True
+        except Refusal as refusal:
+            raise explain(refusal) from None
+
+    async def _back_off(self, reason: str) -> None:
+        """Turn to the next endpoint; at once while there are fresh ones, later and later after that."""
+        self._link.leave(self._base)
+        self._failures += 1
+        spent = self._failures - len(self._link.bases)
+        if spent < 0:
+            return
+        self._report(connected=False, reason=f"{self._base}: {reason}")
+        delay_s = min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** min(spent, 10))
+        await asyncio.sleep(delay_s * random.uniform(0.5, 1))
+
+    def _report(self, *, connected: bool, reason: str) -> None:
+        if connected != self._connected and self._on_state is not None:
+            self._on_state(connected, reason)
+        self._connected = connected
+
+
+async def _read_within(stream: Stream, wait_s: float) -> bytes | None:
+    try:
+        async with asyncio.timeout(wait_s):
+            return await stream.read()
+    except TimeoutError:
+        return None
+
+
+def _cancelled(result: Json) -> RegistryError | Refusal:
+    compact_revision = int(result.get("compact_revision", 0))
+    if compact_revision:
+        return Compacted(f"the registry's history before revision {compact_revision} is gone", compact_revision)
+    return Refusal(14, str(result.get("cancel_reason", "etcd ended the watch")))

@@ -1,0 +1,367 @@
+"""The words of etcd's JSON gateway: requests, answers and refusals as values.
+
+Owns the encoding (base64 keys, int64 as strings, left-out defaults) and the meaning of etcd's error codes.
+Pure: no I/O, no clock, no client. It knows nothing of fleet's keys.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MAX_OPS = 128
+"""Operations that etcd allows in one transaction branch (its default `--max-txn-ops`)."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """One key as etcd holds it; `lease` is 0 when no lease is attached."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeResult:
+    """Keys read at one `revision`, sorted by key; `count` is how many there are in all."""
+
+    revision: int
+    kvs: tuple[KeyValue, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TxnResult:
+    """`gets` holds one tuple for each get or range of the branch that ran, in order."""
+
+    succeeded: bool
+    revision: int
+    gets: tuple[tuple[KeyValue, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key written (`kv`) or deleted (`kv` is None) at `mod_revision`."""
+
+    key: str
+    kv: KeyValue | None
+    mod_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchBatch:
+    """Changes up to and including `revision`, in order; none of them means: still alive, nothing new."""
+
+    revision: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What one member says of itself; ids are etcd's numbers, `leader` 0 when it knows none."""
+
+    endpoint: str
+    version: str
+    db_size_bytes: int
+    member: int
+    leader: int
+    revision: int
+    raft_term: int
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of the etcd cluster; `name` is empty until it has started."""
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+    learner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """One guard of a transaction. Make it with the class methods."""
+
+    body: Json
+
+    @classmethod
+    def absent(cls, key: str) -> Compare:
+        """The key does not exist."""
+        return cls.created(key, 0)
+
+    @classmethod
+    def exists(cls, key: str) -> Compare:
+        """The key exists, whatever it holds."""
+        return cls({"key": text(key), "target": "CREATE", "result": "GREATER", "create_revision": "0"})
+
+    @classmethod
+    def mod(cls, key: str, revision: int) -> Compare:
+        """The key was last written at `revision`; 0 means absent."""
+        return cls._equal(key, "MOD", mod_revision=str(revision))
+
+    @classmethod
+    def created(cls, key: str, revision: int) -> Compare:
+        """The key was created at `revision`; 0 means absent."""
+        return cls._equal(key, "CREATE", create_revision=str(revision))
+
+    @classmethod
+    def value(cls, key: str, value: bytes) -> Compare:
+        """The key holds exactly `value`; false for an absent key."""
+        return cls._equal(key, "VALUE", value=blob(value))
+
+    @classmethod
+    def lease(cls, key: str, lease_id: int) -> Compare:
+        """The key hangs on this lease; 0 means on none."""
+        return cls._equal(key, "LEASE", lease=str(lease_id))
+
+    @classmethod
+    def _equal(cls, key: str, target: str, **operand: str) -> Compare:
+        return cls({"key": text(key), "target": target, "result": "EQUAL", **operand})
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation of a transaction. Make it with the class methods."""
+
+    kind: str
+    body: Json
+
+    @classmethod
+    def put(cls, key: str, value: bytes, lease: int = 0) -> Op:
+        """Write the key; `lease` 0 detaches it from any lease."""
+        return cls("request_put", put_request(key, value, lease))
+
+    @classmethod
+    def delete(cls, key: str) -> Op:
+        """Delete the key, if it is there."""
+        return cls("request_delete_range", {"key": text(key)})
+
+    @classmethod
+    def delete_prefix(cls, prefix: str) -> Op:
+        """Delete every key that starts with `prefix`."""
+        return cls("request_delete_range", span(prefix))
+
+    @classmethod
+    def get(cls, key: str) -> Op:
+        """Read one key."""
+        return cls("request_range", {"key": text(key)})
+
+    @classmethod
+    def range(cls, prefix: str) -> Op:
+        """Read every key that starts with `prefix`."""
+        return cls("request_range", span(prefix))
+
+
+class Refusal(Exception):
+    """An error that etcd itself answered: gRPC code and message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message or f"error code {code}")
+        self.code = code
+        self.message = message
+
+    @property
+    def token_refused(self) -> bool:
+        """The token is missing, expired, or older than the last change of the users."""
+        return (
+            self.code == 16 or "user name is empty" in self.message or "revision in header is old" in self.message
+        )
+
+    @property
+    def permanent(self) -> bool:
+        """Trying again cannot help: wrong credentials or missing rights."""
+        return (
+            self.code == 7
+            or self.token_refused
+            or "permission denied" in self.message
+            or "authentication failed" in self.message
+        )
+
+    @property
+    def no_leader(self) -> bool:
+        """The member is cut off from its quorum, so it took nothing in."""
+        return "no leader" in self.message
+
+    @property
+    def not_applied(self) -> bool:
+        """etcd refused before it proposed anything, so that even a write may be sent again."""
+        dialing = "Error while dialing" in self.message or "connection refused" in self.message
+        return self.no_leader or dialing or "too many requests" in self.message
+
+    @property
+    def transient(self) -> bool:
+        """Another member, or the same a little later, may well answer."""
+        return self.code in (1, 2, 4, 8, 13, 14)
+
+    @property
+    def compacted(self) -> bool:
+        """The revision asked for has been compacted away."""
+        return self.code == 11 and "compacted" in self.message
+
+    @property
+    def lease_missing(self) -> bool:
+        """The lease named does not exist."""
+        return self.code == 5 and "lease" in self.message
+
+
+class Unreachable(Exception):
+    """No answer of etcd. `sent` is False when it is certain that the request never reached it."""
+
+    def __init__(self, reason: str, *, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+def text(key: str) -> str:
+    """A key as the gateway wants it. Foreign keys that are no UTF-8 survive the way there and back."""
+    return blob(key.encode("utf-8", "surrogateescape"))
+
+
+def blob(value: bytes) -> str:
+    """Bytes as the gateway wants them."""
+    return b64encode(value).decode("ascii")
+
+
+def span(prefix: str) -> dict[str, str]:
+    """`key` and `range_end` that cover all keys starting with `prefix`; the empty prefix covers everything."""
+    start = prefix.encode("utf-8", "surrogateescape")
+    stem = start.rstrip(b"\xff")
+    end = stem[:-1] + bytes([stem[-1] + 1]) if stem else b"\0"
+    return {"key": blob(start or b"\0"), "range_end": blob(end)}
+
+
+def put_request(key: str, value: bytes, lease: int) -> dict[str, str]:
+    """Body of a put."""
+    body = {"key": text(key), "value": blob(value)}
+    return {**body, "lease": str(lease)} if lease else body
+
+
+def txn_request(compares: Sequence[Compare], then: Sequence[Op], orelse: Sequence[Op]) -> dict[str, Any]:
+    """Body of a transaction. ValueError above MAX_OPS operations or guards."""
+    for what, items in (("guards", compares), ("operations", then), ("operations", orelse)):
+        if len(items) > MAX_OPS:
+            raise ValueError(f"a transaction takes {MAX_OPS} {what}, not {len(items)}")
+    return {
+        "compare": [c.body for c in compares],
+        "success": [{op.kind: op.body} for op in then],
+        "failure": [{op.kind: op.body} for op in orelse],
+    }
+
+
+def reads_only(ops: Sequence[Op]) -> bool:
+    """True when the operations change nothing, so that they may be sent twice."""
+    return all(op.kind == "request_range" for op in ops)
+
+
+def watch_request(prefix: str, start_revision: int) -> dict[str, Any]:
+    """Body of a watch over one prefix."""
+    return {"create_request": {**span(prefix), "start_revision": str(start_revision), "progress_notify": True}}
+
+
+def decode_kv(raw: Json) -> KeyValue:
+    """One key of an answer."""
+    return KeyValue(
+        decode_key(raw),
+        b64decode(raw.get("value", "")),
+        int(raw.get("create_revision", 0)),
+        int(raw.get("mod_revision", 0)),
+        int(raw.get("version", 0)),
+        int(raw.get("lease", 0)),
+    )
+
+
+def decode_key(raw: Json) -> str:
+    """The key's name alone."""
+    return b64decode(raw["key"]).decode("utf-8", "surrogateescape")
+
+
+def decode_kvs(answer: Json) -> tuple[KeyValue, ...]:
+    """All keys of a range answer."""
+    return tuple(map(decode_kv, answer.get("kvs", ())))
+
+
+def decode_revision(answer: Json) -> int:
+    """The store's revision when this was answered; 0 if the answer has no header."""
+    return int(answer.get("header", {}).get("revision", 0))
+
+
+def decode_txn(answer: Json, then: Sequence[Op], orelse: Sequence[Op]) -> TxnResult:
+    """A transaction's answer."""
+    succeeded = bool(answer.get("succeeded"))
+    pairs = zip(then if succeeded else orelse, answer.get("responses", ()), strict=False)
+    gets = tuple(decode_kvs(r.get("response_range", {})) for op, r in pairs if op.kind == "request_range")
+    return TxnResult(succeeded, decode_revision(answer), gets)
+
+
+def decode_change(event: Json) -> Change:
+    """One event of a watch."""
+    raw = event["kv"]
+    kv = None if event.get("type") == "DELETE" else decode_kv(raw)
+    return Change(decode_key(raw), kv, int(raw.get("mod_revision", 0)))
+
+
+def decode_status(answer: Json, endpoint: str) -> Status:
+    """A member's status."""
+    header = answer.get("header", {})
+    return Status(
+        endpoint=endpoint,
+        version=answer.get("version", ""),
+        db_size_bytes=int(answer.get("dbSize", 0)),
+        member=int(header.get("member_id", 0)),
+        leader=int(answer.get("leader", 0)),
+        revision=int(header.get("revision", 0)),
+        raft_term=int(answer.get("raftTerm", 0)),
+        errors=tuple(answer.get("errors", ())),
+    )
+
+
+def decode_member(raw: Json) -> Member:
+    """One entry of the member list."""
+    return Member(
+        id=int(raw.get("ID", 0)),
+        name=raw.get("name", ""),
+        peer_urls=tuple(raw.get("peerURLs", ())),
+        client_urls=tuple(raw.get("clientURLs", ())),
+        learner=bool(raw.get("isLearner")),
+    )
+
+
+def decode_refusal(answer: Any) -> Refusal:  # noqa: ANN401 - parsed JSON of unknown shape
+    """An error object of etcd: unary answers and streams shape it differently, and so do versions."""
+    if not isinstance(answer, dict):
+        return Refusal(2, str(answer))
+    inner = answer.get("error")
+    body = inner if isinstance(inner, dict) else answer
+    message = body.get("message") or (inner if isinstance(inner, str) else "")
+    return Refusal(int(body.get("code") or body.get("grpc_code") or 2), str(message))
+
+
+def split_lines(chunk: bytes, pending: list[bytes]) -> Iterator[bytes]:
+    """Whole lines of a stream; `pending` keeps the unfinished one, unjoined, since lines grow to many MB."""
+    *lines, tail = chunk.split(b"\n")
+    for line in lines:
+        yield b"".join((*pending, line))
+        pending.clear()
+    if tail:
+        pending.append(tail)
+
+
+def parse_json(data: bytes) -> Json | None:
+    """An object, or None when this is no JSON object: somebody other than etcd answered."""
+    try:
+        parsed = json.loads(data)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
