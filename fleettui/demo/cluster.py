@@ -1,0 +1,157 @@
+"""A whole local cluster: bridge, etcd and machines, brought up and taken away as one.
+
+`up` and `down` may be interrupted anywhere, by kill -9 or by a power cut of the host: the next `up` or `down`
+clears what is left. The operator's fleet.toml is written last, so its presence means the cluster was complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleettui.demo import network, nodefiles
+from fleettui.demo.etcdserver import EtcdServer
+from fleettui.demo.layout import layout
+from fleettui.demo.node import Node
+from fleettui.demo.noderoot import generate_key
+from fleettui.demo.process import Completed, run
+from fleettui.demo.sweep import is_mounted, leftovers, sweep
+from registry.errors import UserError
+
+Say = Callable[[str], None]
+
+
+def _silent(_text: str) -> None:
+    return
+
+
+class Cluster:
+    """Machines core-1 … core-N with an etcd, on this host. All methods block; none needs a running loop.
+
+    `ttl` is the agents' lease, `etcd` what find_binary takes. Methods that name a node raise UserError for an
+    unknown one and ToolFailed when the host refuses.
+    """
+
+    def __init__(self, name: str = "demo", size: int = 3, *, ttl: str = "5s", etcd: str = "") -> None:
+        self.layout = layout(name, size)
+        self.ttl = ttl
+        self.etcd = EtcdServer(self.layout, etcd)
+        self.nodes = {spec.name: Node(spec, self.layout) for spec in self.layout.nodes}
+
+    @classmethod
+    def attach(cls, name: str = "demo") -> Cluster:
+        """The cluster of this name as it was brought up, or of the usual size when it is not up."""
+        try:
+            saved = json.loads((layout(name, 1).state / "cluster.json").read_text())
+        except (OSError, ValueError):
+            return cls(name)
+        return cls(name, saved["size"], ttl=saved["ttl"], etcd=saved["etcd"])
+
+    @property
+    def config(self) -> Path:
+        """The operator's fleet.toml; use it as FLEET_CONFIG."""
+        return self.layout.state / "fleet.toml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment with the operator's configuration of this cluster in it."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_", "FLEETCTL_"))}
+        return kept | {"FLEET_CONFIG": str(self.config)}
+
+    def node(self, name: str) -> Node:
+        """A machine by its name; "1" is short for "core-1"."""
+        found = self.nodes.get(name) or self.nodes.get(f"core-{name}")
+        if found is None:
+            raise UserError(f"unknown node {name!r}: the cluster {self.layout.name} has {', '.join(self.nodes)}")
+        return found
+
+    def complete(self) -> bool:
+        """Whether the cluster was brought up to its end (some machines may be down by now)."""
+        return self.config.exists() and is_mounted(self.layout.state)
+
+    def up(self, say: Say = _silent) -> None:
+        """Bring the cluster up and wait until every machine answers SSH.
+
+        Of a cluster that is up, only what is missing is started. What an interrupted run left is removed first.
+        """
+        with _locked(self.layout.state.parent):
+            if not self.complete():
+                sweep(self.layout)
+                self._prepare(say)
+            self._start(say)
+            self._finish()
+
+    def down(self, say: Say = _silent) -> list[str]:
+        """Take everything away, whatever state it is in. Returns what could not be removed, in words."""
+        with _locked(self.layout.state.parent):
+            say(f"stopping {self.layout.name}")
+            sweep(self.layout)
+            return leftovers(self.layout)
+
+    def exec(self, node: str, argv: Sequence[str], *, timeout_s: float = 30) -> Completed:
+        """Run a command on a machine, as root."""
+        return self.node(node).exec(argv, timeout_s=timeout_s)
+
+    def fleetctl(self, *arguments: str, timeout_s: float = 60, text: str | None = None) -> Completed:
+        """Run fleetctl on this host as the operator of this cluster; the exit code is the caller's to judge."""
+        command: list[str | Path] = [nodefiles.program("fleetctl"), *arguments]
+        return run(command, timeout_s=timeout_s, check=False, text=text, environment=self.environment)
+
+    def save_journals(self, directory: Path) -> None:
+        """Write every machine's journal and console, etcd's log and the registry's content into `directory`."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for node in self.nodes.values():
+            (directory / f"{node.name}.journal").write_text(node.journal("-o", "short-precise"))
+            (directory / f"{node.name}.console").write_text(node.console_tail(1000))
+        (directory / "etcd.log").write_text(self.etcd.log.read_text(errors="replace"))
+        if self.etcd.answers():
+            (directory / "registry.json").write_text(json.dumps(self.etcd.dump(), indent=1, sort_keys=True))
+
+    def _prepare(self, say: Say) -> None:
+        say(f"preparing {self.layout.name}: bridge {self.layout.bridge}, {len(self.nodes)} machines")
+        state = self.layout.state
+        state.mkdir(mode=0o700, parents=True)
+        run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=50%", f"fleet-{self.layout.name}", state])
+        saved = {"size": self.layout.size, "ttl": self.ttl, "etcd": self.etcd.binary}
+        (state / "cluster.json").write_text(json.dumps(saved))
+        network.create_bridge(self.layout)
+        generate_key(state / "id_ed25519", f"operator of {self.layout.name}")
+
+    def _start(self, say: Say) -> None:
+        say("starting etcd and booting the machines")
+        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="node") as pool:
+            etcd = pool.submit(self.etcd.start)
+            booted = [pool.submit(self._boot, node) for node in self.nodes.values()]
+            for each in (etcd, *booted):
+                each.result()
+
+    def _boot(self, node: Node) -> None:
+        if not is_mounted(node.root.directory):
+            node.root.prepare(self.ttl)
+        node.boot()
+        node.wait_ready()
+
+    def _finish(self) -> None:
+        known = (f"{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
+        (self.layout.state / "known_hosts").write_text("".join(known))
+        self.config.write_text(nodefiles.operator_config(self.layout))
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One process at a time may build or remove clusters; the lock is on a directory that `down` may remove."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if directory.exists() and directory.stat().st_ino == os.fstat(handle).st_ino:
+                yield
+                return
+        finally:
+            os.close(handle)

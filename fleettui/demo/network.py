@@ -1,0 +1,67 @@
+"""The cluster's bridge on the host, and the links of its machines: create, cut, heal, remove.
+
+Only `ip` is used, and only on interfaces that a Layout names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleettui.demo.layout import Layout, NodeSpec
+from fleettui.demo.process import run
+from registry.errors import UserError
+
+
+def create_bridge(layout: Layout) -> None:
+    """Make the bridge with the host's address on it; a bridge that exists is kept."""
+    if not exists(layout.bridge):
+        _refuse_taken_subnet(layout)
+        run(["ip", "link", "add", layout.bridge, "type", "bridge"])
+    run(["ip", "address", "replace", f"{layout.host_address}/24", "dev", layout.bridge])
+    run(["ip", "link", "set", layout.bridge, "up"])
+
+
+def remove_bridge(layout: Layout) -> None:
+    """Remove the links of the machines that are gone and the bridge itself."""
+    for spec in layout.nodes:
+        remove_link(spec)
+    if exists(layout.bridge):
+        run(["ip", "link", "delete", layout.bridge], check=False)
+
+
+def remove_link(spec: NodeSpec) -> None:
+    """Remove the host's end of a machine's link; the kernel does so itself, though later than we may want."""
+    if exists(spec.link):
+        run(["ip", "link", "delete", spec.link], check=False)
+
+
+def cut(spec: NodeSpec) -> None:
+    """Take the machine off the network, as if its cable were pulled behind the switch."""
+    run(["ip", "link", "set", spec.link, "nomaster"])
+
+
+def heal(spec: NodeSpec, bridge: str) -> None:
+    """Put the machine back on the network."""
+    run(["ip", "link", "set", spec.link, "master", bridge])
+
+
+def is_cut(spec: NodeSpec) -> bool:
+    """Whether the machine has a link that no bridge holds."""
+    shown = run(["ip", "-oneline", "link", "show", "dev", spec.link], check=False)
+    return shown.returncode == 0 and " master " not in shown.stdout
+
+
+def exists(interface: str) -> bool:
+    """Whether the host has this interface, by its name or an alternative one."""
+    if Path("/sys/class/net", interface).exists():
+        return True
+    return run(["ip", "link", "show", "dev", interface], check=False).returncode == 0
+
+
+def _refuse_taken_subnet(layout: Layout) -> None:
+    shown = run(["ip", "-oneline", "-4", "address", "show", "to", f"{layout.host_address}/24"]).stdout.split()
+    if shown:
+        raise UserError(
+            f"the subnet {layout.host_address}/24 is already used by {shown[1]}; "
+            f"remove that interface or give the cluster another name"
+        )

@@ -1,0 +1,119 @@
+"""A node's root directory: a copy-on-write view of this host's root with the node's own files over it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from importlib import resources
+from pathlib import Path
+
+import fleettui
+from fleettui.demo import nodefiles
+from fleettui.demo.layout import Layout, NodeSpec
+from fleettui.demo.process import run
+
+SYSTEM_UNITS = Path("/lib/systemd/system")
+GENERATORS = Path("/lib/systemd/system-generators")
+PROPAGATE = Path("/run/systemd/nspawn/propagate")
+LOCKS = Path("/run/systemd/nspawn/locks")
+OPAQUE = "trusted.overlay.opaque"  # see the kernel's Documentation/filesystems/overlayfs
+
+
+class NodeRoot:
+    """Where one node's files lie on this host."""
+
+    def __init__(self, spec: NodeSpec, layout: Layout) -> None:
+        self.spec = spec
+        self.layout = layout
+        self.home = layout.state / "nodes" / spec.name
+        self.directory = self.home / "root"
+
+    def prepare(self, ttl: str) -> None:
+        """Write the node's own files and mount its root."""
+        upper, work = self.home / "upper", self.home / "work"
+        for path in (upper, work, self.directory):
+            path.mkdir(parents=True)
+        upper.chmod(0o755)
+        _hide(upper)
+        for name, file in nodefiles.files(self.spec, self.layout, self._keys(), units(), ttl).items():
+            _write(upper / name, file)
+        for name, target in nodefiles.links(_offered(), _names(GENERATORS)).items():
+            _link(upper / name, target)
+        _write(upper / "etc/shadow", nodefiles.File(_shadow(Path("/etc/shadow").read_text()), 0o600))
+        options = f"lowerdir=/,upperdir={upper},workdir={work}"
+        run(["mount", "-t", "overlay", f"fleet-{self.spec.machine}", "-o", options, self.directory])
+
+    def host_key(self) -> str:
+        """The machine's public SSH host key."""
+        return (self.layout.state / "hostkeys" / f"{self.spec.name}.pub").read_text()
+
+    def _keys(self) -> nodefiles.Keys:
+        key = self.layout.state / "hostkeys" / self.spec.name
+        generate_key(key, self.spec.name)
+        public = key.with_suffix(".pub").read_text()
+        operator = (self.layout.state / "id_ed25519.pub").read_text()
+        return nodefiles.Keys(key.read_text(), public, operator)
+
+
+def generate_key(path: Path, comment: str) -> None:
+    """Make an SSH key pair, readable by its owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
+
+
+def units() -> dict[str, str]:
+    """The texts of the services that a machine of the fleet runs; the same that a real installation uses."""
+    folder = resources.files("fleettui.demo") / "units"
+    return {each.name: each.read_text() for each in folder.iterdir() if each.name.endswith(".service")}
+
+
+def program_directories() -> list[Path]:
+    """What a node must see of this host to run the programs: project, virtual environment, interpreter."""
+    interpreter = Path(sys.executable).resolve().parent.parent
+    project = Path(fleettui.__file__).resolve().parent.parent
+    wanted = {project, Path(sys.prefix), Path(sys.base_prefix), interpreter}
+    outside = {path for path in wanted if path not in {Path("/usr"), Path("/")}}
+    return sorted(path for path in outside if not outside & set(path.parents))
+
+
+def _hide(upper: Path) -> None:
+    for name in nodefiles.HIDDEN:
+        path = upper / name
+        path.mkdir(parents=True, exist_ok=True)
+        os.setxattr(path, OPAQUE, b"y")
+    (upper / "root").chmod(0o700)
+
+
+def _write(path: Path, file: nodefiles.File) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(file.mode)
+    path.write_text(file.text)
+    path.chmod(file.mode)
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
+
+
+def _offered() -> set[str]:
+    return {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(each.name for each in directory.iterdir())
+
+
+def _shadow(text: str) -> str:
+    """The host's accounts with every password disabled; root stays open to keys, which a lock would forbid."""
+    rows = [line.split(":") for line in text.splitlines() if line]
+    return "".join(":".join([name, "*", *rest]) + "\n" for name, _, *rest in rows)
+
+
+def remove_traces(machine: str, root: Path) -> None:
+    """Remove what systemd-nspawn leaves behind when it is killed: a mount tunnel and a lock."""
+    shutil.rmtree(PROPAGATE / machine, ignore_errors=True)
+    if root.exists():
+        found = root.stat()
+        (LOCKS / f"inode-{found.st_dev}:{found.st_ino}").unlink(missing_ok=True)

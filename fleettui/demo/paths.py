@@ -1,0 +1,25 @@
+"""Where local clusters keep their state. Light on purpose: every operator's program asks here at start-up."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CLUSTERS = Path("/var/lib/fleet/clusters")
+
+
+def state_directory(name: str = "demo") -> Path:
+    """The directory of a cluster of nodes; a tmpfs while the cluster is up, absent otherwise."""
+    return CLUSTERS / name
+
+
+def user_directory() -> Path:
+    """The state of the one-machine demo that an ordinary user runs on `systemd --user`."""
+    home = os.environ.get("XDG_STATE_HOME") or f"{Path.home()}/.local/state"
+    return Path(home) / "fleet" / "demo"
+
+
+def operator_config(name: str = "demo") -> Path:
+    """The operator's fleet.toml of a local cluster; the file exists only while that cluster is up."""
+    nodes = state_directory(name) / "fleet.toml"
+    return nodes if name != "demo" or os.geteuid() == 0 else user_directory() / "fleet.toml"

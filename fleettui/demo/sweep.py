@@ -1,0 +1,84 @@
+"""Finding and removing everything that a cluster put on this host, whoever left it there and however it ended.
+
+Works from the cluster's name alone: cgroups (and through them processes), mounts, interfaces, directories.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fleettui.demo import network
+from fleettui.demo.cgroup import Cgroup, groups
+from fleettui.demo.layout import Layout
+from fleettui.demo.noderoot import PROPAGATE, remove_traces
+from fleettui.demo.process import run, wait_until
+
+
+def sweep(layout: Layout) -> None:
+    """Remove every trace of the cluster; when there is none, do nothing."""
+    for name in groups(layout.cgroup_prefix):
+        Cgroup(name).end()
+    for machine in _machines(layout):
+        remove_traces(machine, layout.state / "nodes" / machine.removeprefix(f"{layout.name}-") / "root")
+    for point in reversed(_mounts(layout)):
+        _unmount(point)
+    network.remove_bridge(layout)
+    wait_until(f"the links of {layout.name} going", lambda: not _interfaces(layout), timeout_s=5)
+    _remove_directories(layout)
+
+
+def leftovers(layout: Layout) -> list[str]:
+    """What of the cluster is on this host, in words; empty when it is gone."""
+    found = [f"cgroup {name}" for name in groups(layout.cgroup_prefix)]
+    found += [f"mount {point}" for point in _mounts(layout)]
+    found += [f"interface {name}" for name in _interfaces(layout)]
+    found += [f"directory {PROPAGATE / name}" for name in _propagated(layout)]
+    if layout.state.exists():
+        found.append(f"directory {layout.state}")
+    return found
+
+
+def is_mounted(point: Path) -> bool:
+    """Whether something is mounted at exactly this place."""
+    return point in _mount_points()
+
+
+def _mounts(layout: Layout) -> list[Path]:
+    return [point for point in _mount_points() if point == layout.state or layout.state in point.parents]
+
+
+def _mount_points() -> list[Path]:
+    """All mount points in the order they were mounted; octal escapes as in proc(5)."""
+    rows = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), row.split()[4])) for row in rows]
+
+
+def _unmount(point: Path) -> None:
+    """Unmount, lazily when somebody still looks inside: then it goes when they leave."""
+    if run(["umount", point], check=False).returncode:
+        run(["umount", "--lazy", point])
+
+
+def _interfaces(layout: Layout) -> list[str]:
+    names = [path.name for path in Path("/sys/class/net").iterdir()]
+    return [name for name in names if name == layout.bridge or name.startswith(f"vb-{layout.name}-core-"[:15])]
+
+
+def _machines(layout: Layout) -> set[str]:
+    """Every machine of the cluster's name that left a trace, whatever size the cluster had."""
+    prepared = {f"{layout.name}-{path.name}" for path in (layout.state / "nodes").glob("core-*")}
+    return prepared | set(_propagated(layout))
+
+
+def _propagated(layout: Layout) -> list[str]:
+    return [path.name for path in PROPAGATE.glob(f"{layout.name}-core-*")] if PROPAGATE.exists() else []
+
+
+def _remove_directories(layout: Layout) -> None:
+    """Remove the empty state directory and, when no other cluster uses them, the ones above it."""
+    for directory in (layout.state, layout.state.parent, layout.state.parent.parent):
+        try:
+            directory.rmdir()
+        except OSError:
+            return
