@@ -52,9 +52,6 @@ _APART = (
     ("Replaces", "Conflicts"),
 )
 
-# Sections that somebody who wanted [X-Fleet] may have written, in lower case.
-_MISSPELT_SECTIONS = frozenset({"x-fleet", "fleet", "xfleet", "x_fleet", "x fleet", "x-fleetd"})
-
 # Options of ours that mean nothing to systemd, so that they are surely misplaced in its sections.
 _OURS_ALONE = frozenset({"MachineID", "MachineOf", "MachineMetadata", "Replaces", "Global", *LEGACY})
 _SYSTEMD_SECTIONS = ("Unit", "Install", "Service", "Socket", "Timer", "Path")
@@ -150,7 +147,7 @@ def _fault(line: int, error: UserError) -> Fault:
 def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
     """Sections that look like ours and are not, and options of ours in systemd's sections."""
     for header in unit_file.sections:
-        if header.name.lower() in _MISSPELT_SECTIONS and header.name != FLEET_SECTION:
+        if header.name != FLEET_SECTION and _looks_like_ours(header.name):
             yield Fault(header.line, f"section {shown(header.name)} is read by nobody", f"write [{FLEET_SECTION}]")
     for section in _SYSTEMD_SECTIONS:
         for entry in unit_file.section(section):
@@ -158,6 +155,11 @@ def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
                 yield Fault(
                     entry.line, f"{entry.name} means nothing in [{section}]", f"move it to [{FLEET_SECTION}]"
                 )
+
+
+def _looks_like_ours(section: str) -> bool:
+    """Misspelt, but with the X- that hides it from systemd: nobody else would say a word."""
+    return section.startswith("X-") and bool(get_close_matches(section[:60].lower(), ["x-fleet"], cutoff=0.85))
 
 
 class _Reading:
