@@ -1,0 +1,102 @@
+"""Who acts on the registry, and the one way to write to it: guarded, batched, tried again when a race is lost.
+
+Owns the transaction of an operator's act: it holds the records, the guards on what was read and the event that
+tells of it, all or nothing. It does not know what a unit or a machine may become: `units` and `machines` do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from registry.errors import Conflict, RegistryUnavailable
+from registry.etcd import MAX_OPS, Compare, Etcd, Op
+from registry.keys import Keys
+from registry.model import Event
+from registry.records import encode
+
+EVENTS_EACH = 20  # up to so many units an act writes one event a unit, above it one a transaction
+MAX_BYTES = 1_200_000  # of values in a transaction: etcd refuses requests over 1.5 MB
+ATTEMPTS = 10
+PAUSE_S = 0.05
+
+T = TypeVar("T")
+
+
+def actor() -> str:
+    """Who runs this program, as `user@host`, for the audit trail."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator's hand on one registry. `now` gives seconds since the epoch for what is written."""
+
+    etcd: Etcd
+    keys: Keys
+    actor: str = field(default_factory=actor)
+    now: Callable[[], float] = time.time
+
+    def event(self, verb: str, *, unit: str = "", machine: str = "", reason: str = "") -> Event:
+        """An event of this operator, now."""
+        at = self.now()
+        return Event(f"{int(at * 1000):013d}-{secrets.token_hex(4)}", at, self.actor, verb, unit, machine, reason)
+
+
+async def commit(operator: Operator, guards: Sequence[Compare], ops: Sequence[Op], events: Sequence[Event]) -> int:
+    """Write all of `ops` and `events` if every guard holds, and return the revision.
+
+    Raises Conflict when a guard fails. An answer that got lost is asked for again: the event's key, which is nobody
+    else's, tells whether the first try was carried out. Raises RegistryUnavailable when that cannot be found out.
+    """
+    records = [Op.put(operator.keys.event(event.id), encode(event)) for event in events]
+    mark = Op.get(operator.keys.event(events[0].id))
+    for attempt in range(3):
+        try:
+            result = await operator.etcd.txn(guards, [*ops, *records], [mark])
+        except RegistryUnavailable:
+            if attempt == 2:
+                raise
+            await asyncio.sleep(PAUSE_S * 4)
+            continue
+        if not result.succeeded and not result.gets[0]:
+            raise Conflict("somebody else changed the same records")
+        return result.revision
+    raise AssertionError("unreachable")
+
+
+async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Run a read-decide-write `attempt` until no race is lost. Raises Conflict when that never ends."""
+    for number in range(ATTEMPTS):
+        try:
+            return await attempt()
+        except Conflict:
+            await asyncio.sleep(PAUSE_S * number * random.uniform(0.5, 1.5))
+    raise Conflict("others keep changing the same records; try again in a moment")
+
+
+def batches(costs: Sequence[tuple[int, int]]) -> list[slice]:
+    """Cut a row of items into transactions; each item costs (operations, bytes).
+
+    One operation of each transaction stays free, for an event.
+    """
+    found: list[slice] = []
+    start = ops = size = 0
+    for index, (more_ops, more_bytes) in enumerate(costs):
+        if index > start and (ops + more_ops >= MAX_OPS or size + more_bytes > MAX_BYTES):
+            found.append(slice(start, index))
+            start, ops, size = index, 0, 0
+        ops, size = ops + more_ops, size + more_bytes
+    return [*found, slice(start, len(costs))] if costs else []

@@ -1,0 +1,96 @@
+"""Watching units on their way to their targets, driven by the registry's changes and never by polling.
+
+Owns the judgement of when a unit is done with: it arrived, it failed, or nobody can do anything until the fleet
+changes. Reads a follower's mirror; writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+
+from registry.follow import Follower, Link
+from registry.lifecycle import Progress, Standing, Whereabouts, standing, whereabouts
+from registry.mirror import Snapshot
+from registry.model import Target, UnitState
+
+SETTLED = (Progress.REACHED, Progress.WAITING, Progress.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A unit that is done with, one way or the other, and the snapshot that says so."""
+
+    name: str
+    standing: Standing
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Nothing arrived, yet something is to be told: the link's health and what the rest waits for."""
+
+    remaining: tuple[str, ...]
+    link: Link
+    reason: str
+    snapshot: Snapshot
+
+
+async def watch_progress(
+    follower: Follower,
+    names: Iterable[str],
+    *,
+    revision: int = 0,
+    deadline: float | None = None,
+    patient: bool = False,
+) -> AsyncIterator[Arrival | Way]:
+    """Yield each unit once it is done with, and a `Way` after each change that brought none.
+
+    Snapshots older than `revision` (the act's) are not judged. With `patient`, a unit that waits for the fleet to
+    change is waited for. `deadline` is of the event loop's clock; then TimeoutError is raised.
+    The follower must be running, and nobody else may call its `next`; a program with a snapshot stream of its own
+    asks `judged` instead.
+    """
+    remaining = dict.fromkeys(names)
+    settled = (Progress.REACHED, Progress.FAILED) if patient else SETTLED
+    while remaining:
+        async with asyncio.timeout_at(deadline):
+            await follower.next()
+        snapshot = follower.mirror.snapshot()
+        if snapshot.revision < max(revision, 1):
+            yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
+            continue
+        arrivals = _arrived(snapshot, remaining, settled)
+        for arrival in arrivals:
+            del remaining[arrival.name]
+            yield arrival
+        if not arrivals:
+            yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
+
+
+def _arrived(snapshot: Snapshot, names: Iterable[str], settled: tuple[Progress, ...]) -> list[Arrival]:
+    where = whereabouts(snapshot)
+    found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in names]
+    return [arrival for arrival in found if arrival.standing.progress in settled]
+
+
+def judged(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> Standing:
+    """The unit's standing, where a launched unit that systemd calls failed has failed, not arrived."""
+    where = where or whereabouts(snapshot)
+    found = standing(snapshot, name, where)
+    unit = snapshot.units.get(name)
+    if found.progress is not Progress.REACHED or unit is None or unit.target is not Target.LAUNCHED:
+        return found
+    failed = [state for state in where.states.get(name, ()) if state.active == "failed"]
+    if not failed:
+        return found
+    return replace(found, progress=Progress.FAILED, reason=failure(failed[0]))
+
+
+def failure(state: UnitState) -> str:
+    """Why systemd calls this unit failed, in one line."""
+    if state.error:
+        return state.error
+    code = f", exit status {state.exit_code}" if state.exit_code else ""
+    return f"it failed on {state.machine[:8]}... ({state.result or state.sub or 'failed'}{code})"

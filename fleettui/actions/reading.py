@@ -1,0 +1,145 @@
+"""What an act reads before it decides: unit records with their revisions, unit texts, names. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleettui.actions.operator import Operator
+from registry.errors import CorruptRecord, ForeignRegistry, UserError
+from registry.etcd import MAX_OPS, Compare, KeyValue, Op
+from registry.keys import Address, Table
+from registry.model import SCHEMA_VERSION, Cluster, Machine, Override, Unit
+from registry.records import decode
+from registry.unitname import glob_refusal, is_glob, matches, normalise
+
+TEXTS_AT_ONCE = 16  # unit texts in one answer: each may have a MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A unit's record as read: None with revision 0 when there is none; `corrupt` says why it does not parse."""
+
+    unit: Unit | None = None
+    mod_revision: int = 0
+    corrupt: str = ""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the registry has a record under the name, readable or not."""
+        return self.mod_revision > 0
+
+    def guard(self, key: str) -> Compare:
+        """True as long as the record is still the one that was read."""
+        return Compare.mod(key, self.mod_revision)
+
+
+NOTHING = Found()
+
+
+async def read_units(operator: Operator, names: Sequence[str]) -> dict[str, Found]:
+    """The records of these units. ForeignRegistry when the registry is of a schema that we do not know."""
+    found: dict[str, Found] = {}
+    step = MAX_OPS - 1
+    for start in range(0, len(names), step):
+        part = names[start : start + step]
+        gets = [Op.get(operator.keys.cluster), *(Op.get(operator.keys.unit(name)) for name in part)]
+        sentinel, *records = (await operator.etcd.txn([], gets)).gets
+        _check_schema(sentinel)
+        found |= {name: _found(name, kvs) for name, kvs in zip(part, records, strict=True)}
+    return found
+
+
+def _check_schema(kvs: tuple[KeyValue, ...]) -> None:
+    """An empty registry is an operator's to fill; one of a newer schema is not ours to touch."""
+    if not kvs:
+        return
+    try:
+        record = decode(Address(Table.CLUSTER), kvs[0].value, kvs[0].key)
+    except CorruptRecord as error:
+        raise ForeignRegistry(str(error)) from error
+    if not isinstance(record, Cluster) or record.schema > SCHEMA_VERSION:
+        raise ForeignRegistry(f"{kvs[0].key} is of a newer schema than this program knows; upgrade it")
+
+
+def _found(name: str, kvs: tuple[KeyValue, ...]) -> Found:
+    if not kvs:
+        return NOTHING
+    kv = kvs[0]
+    try:
+        record = decode(Address(Table.UNITS, name), kv.value, kv.key)
+    except CorruptRecord as error:
+        return Found(None, kv.mod_revision, error.reason)
+    return Found(record, kv.mod_revision) if isinstance(record, Unit) else NOTHING
+
+
+async def read_texts(operator: Operator, hashes: Iterable[str]) -> dict[str, str]:
+    """The texts of these files, by hash; those that the registry lacks, or that do not decode, are left out."""
+    wanted = list(dict.fromkeys(hashes))
+    texts: dict[str, str] = {}
+    for start in range(0, len(wanted), TEXTS_AT_ONCE):
+        part = wanted[start : start + TEXTS_AT_ONCE]
+        gets = (await operator.etcd.txn([], [Op.get(operator.keys.file(sha)) for sha in part])).gets
+        texts |= {sha: kvs[0].value.decode("utf-8", "replace") for sha, kvs in zip(part, gets, strict=True) if kvs}
+    return texts
+
+
+async def unit_names(operator: Operator) -> tuple[str, ...]:
+    """Every unit's name in the registry, sorted."""
+    prefix = operator.keys.table(Table.UNITS)
+    listing = await operator.etcd.range(prefix, keys_only=True)
+    return tuple(kv.key.removeprefix(prefix) for kv in listing.kvs)
+
+
+async def expand(operator: Operator, patterns: Iterable[str]) -> tuple[str, ...]:
+    """Names and globs as unit names, each once, in order. UserError for a glob that is none or matches nothing."""
+    patterns = tuple(patterns)
+    known = await unit_names(operator) if any(is_glob(pattern) for pattern in patterns) else ()
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        names |= dict.fromkeys(_matching(pattern, known) if is_glob(pattern) else (normalise(pattern),))
+    return tuple(names)
+
+
+def _matching(pattern: str, known: Iterable[str]) -> list[str]:
+    if refusal := glob_refusal(pattern):
+        raise UserError("; ".join(refusal))
+    matched = [name for name in known if matches(pattern, name)]
+    if not matched:
+        raise UserError(f"no unit in the registry matches {pattern!r}; see: fleetctl list-unit-files")
+    return matched
+
+
+async def read_machines(operator: Operator) -> tuple[dict[str, Machine], dict[str, Override]]:
+    """The live machines and the operator's overrides, by machine id. Corrupt records are left out."""
+    machines: dict[str, Machine] = {}
+    overrides: dict[str, Override] = {}
+    for table in (Table.MACHINES, Table.OVERRIDES):
+        for kv in (await operator.etcd.range(operator.keys.table(table))).kvs:
+            address = operator.keys.parse(kv.key)
+            try:
+                record = decode(address, kv.value, kv.key) if address else None
+            except CorruptRecord:
+                continue
+            if isinstance(record, Machine):
+                machines[record.id] = record
+            elif isinstance(record, Override):
+                overrides[record.machine] = record
+    return machines, overrides
+
+
+def find_machine(text: str, machines: Mapping[str, Machine], others: Iterable[str] = ()) -> str:
+    """The id of the one machine meant by an id, a beginning of it, a host name or an address.
+
+    `others` are ids of machines that are known and away. UserError when none or several fit.
+    """
+    wanted = text.removesuffix("...").lower()
+    exact = [each.id for each in machines.values() if text in (each.id, each.hostname, each.address)]
+    prefixed = sorted({machine for machine in (*machines, *others) if wanted and machine.startswith(wanted)})
+    fitting = exact or prefixed
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise UserError(f"no machine is called {text!r}; see: fleetctl list-machines")
+    shown = ", ".join(machine[:12] for machine in fitting[:4])
+    raise UserError(f"{text!r} could be {len(fitting)} machines ({shown}); give more of the id")

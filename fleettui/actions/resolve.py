@@ -1,0 +1,58 @@
+"""Where a unit's text comes from, by fleet's rule: the registry's unit, a file on disk, the registry's template, a
+template on disk. Decides; stores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fleettui.actions.disk import Candidate
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import NOTHING, Found, read_texts, read_units
+from fleettui.actions.units import Source
+from registry.unitname import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What can be submitted, and the names that neither the registry nor the disk knows."""
+
+    sources: tuple[Source, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+async def resolve(operator: Operator, candidates: Iterable[Candidate]) -> Resolved:
+    """Choose each unit's text. An instance without a file of its own takes its template's, and so its hash.
+
+    A unit of the registry comes with the text that would replace it, for `submit` to warn or to store.
+    """
+    wanted = {candidate.name: candidate for candidate in candidates}
+    templates = {name: parse(name).template or "" for name in wanted if parse(name).is_instance}
+    found = await read_units(operator, list(dict.fromkeys((*wanted, *templates.values()))))
+    texts = await read_texts(operator, (unit.hash for name in templates.values() if (unit := found[name].unit)))
+    sources = {
+        name: _source(each, found[name], _template(templates.get(name, ""), found, texts))
+        for name, each in wanted.items()
+    }
+    missing = tuple(name for name, source in sources.items() if source is None)
+    return Resolved(tuple(source for source in sources.values() if source), missing)
+
+
+def _template(name: str, found: Mapping[str, Found], texts: Mapping[str, str]) -> Source | None:
+    unit = found.get(name, NOTHING).unit
+    text = texts.get(unit.hash) if unit else None
+    return None if text is None else Source(name, text, f"template {name} in the registry")
+
+
+def _source(candidate: Candidate, found: Found, template: Source | None) -> Source | None:
+    """A file of its own goes first. Of two templates the registry's does, unless the unit is known already:
+    then the one on disk is what the operator may have changed.
+    """
+    name = candidate.name
+    if candidate.file:
+        return Source(name, candidate.file.text, candidate.file.path)
+    on_disk = Source(name, candidate.template.text, candidate.template.path) if candidate.template else None
+    stored = Source(name, template.text, template.origin) if template else None
+    chosen = (on_disk or stored) if found.exists else (stored or on_disk)
+    return chosen or (Source(name) if found.exists else None)

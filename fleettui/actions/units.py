@@ -1,0 +1,321 @@
+"""An operator's acts on units: submit, load, start, stop, unload, restart, destroy, and taking one back.
+
+Owns what each act makes of a unit's record. Every act is a few guarded transactions, however many units it names,
+each with the events that tell of it. It never touches the schedule, pending reasons or states: the scheduler and
+the agents follow from the wish that is written here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
+from fleettui.actions.outcome import Did, Done, Outcome, joined
+from fleettui.actions.reading import Found, read_texts, read_units
+from registry.etcd import Op
+from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
+from registry.records import encode
+from registry.sentinel import ensure_cluster
+from registry.unitcheck import verify
+from registry.unitfile import file_hash
+from registry.unitname import parse
+
+RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A unit to submit. `text` None: whatever the registry has under the name. `origin` is named in messages."""
+
+    name: str
+    text: str | None = None
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an act decided for one unit: the outcome, and what to write for it."""
+
+    outcome: Outcome
+    verb: str = ""
+    reason: str = ""
+    text: str | None = None  # to be stored as the new file
+
+
+Decide = Callable[[str, Found], Step]
+
+
+async def submit(
+    operator: Operator,
+    sources: Iterable[Source],
+    *,
+    replace: bool = False,
+    target: Target = Target.INACTIVE,
+) -> Done:
+    """Make the units known, and raise their target to `target`; a target that is higher already stays.
+
+    A text that differs from the registry's is stored only with `replace`; else the outcome's note warns. A text
+    that would not load is refused, with every problem in the note.
+    """
+    wanted = {source.name: source for source in sources}
+    await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
+
+    def decide(name: str, found: Found) -> Step:
+        return _submitted(wanted[name], found, replace=replace, target=target)
+
+    return await _act(operator, list(wanted), decide, {name: each.text or "" for name, each in wanted.items()})
+
+
+async def set_target(operator: Operator, names: Iterable[str], target: Target) -> Done:
+    """Give units of the registry this target, whatever they had."""
+    return await _act(operator, names, lambda name, found: _targeted(name, found, lambda _: target))
+
+
+async def load(operator: Operator, names: Iterable[str]) -> Done:
+    """Place and load units of the registry; a launched one stays so."""
+    return await _act(operator, names, lambda name, found: _targeted(name, found, _at_least(Target.LOADED)))
+
+
+async def start(operator: Operator, names: Iterable[str]) -> Done:
+    """Launch units of the registry. One that is launched already, failed or not, is left alone: see `restart`."""
+    return await set_target(operator, names, Target.LAUNCHED)
+
+
+async def stop(operator: Operator, names: Iterable[str]) -> Done:
+    """Stop launched units where they are; they stay loaded."""
+    return await _act(operator, names, lambda name, found: _targeted(name, found, _at_most(Target.LOADED)))
+
+
+async def unload(operator: Operator, names: Iterable[str]) -> Done:
+    """Stop units and take them off their machines; the registry keeps them."""
+    return await set_target(operator, names, Target.INACTIVE)
+
+
+async def restart(operator: Operator, names: Iterable[str]) -> Done:
+    """Stop and start launched units again on their machines."""
+    return await _act(operator, names, _restarted)
+
+
+async def destroy(operator: Operator, names: Iterable[str]) -> Done:
+    """Forget units: they are stopped and taken off their machines. The outcomes keep their texts."""
+    return await _act(operator, names, _destroyed)
+
+
+async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
+    """Take an act back: every unit that is still as the act left it becomes what it was before.
+
+    A unit changed since is refused. A text that comes back counts as a replacement.
+    """
+    wanted = {outcome.name: outcome for outcome in previous if outcome.wrote}
+    texts = {name: outcome.text or "" for name, outcome in wanted.items()}
+    return await _act(operator, list(wanted), lambda name, found: _restored(wanted[name], found), texts)
+
+
+async def _act(
+    operator: Operator, names: Iterable[str], decide: Decide, texts: Mapping[str, str] | None = None
+) -> Done:
+    """Read, decide and write batch by batch. `texts` are the files that may be stored, for their size."""
+    names = list(dict.fromkeys(names))
+    each = len(names) <= EVENTS_EACH
+    parts = []
+    for part in batches(_costs(names, texts or {}, each=each)):
+        some = names[part]
+        parts.append(await persist(lambda some=some: _attempt(operator, some, decide, each=each)))  # type: ignore[misc]
+    return joined(parts)
+
+
+def _costs(names: Sequence[str], texts: Mapping[str, str], *, each: bool) -> list[tuple[int, int]]:
+    """Operations and bytes that each unit may need; a text shared with the unit before it costs nothing more."""
+    costs, last = [], ""
+    for name in names:
+        text = texts.get(name, "")
+        fresh = bool(text) and text != last
+        costs.append((1 + fresh + each, 400 + (len(text.encode("utf-8", "replace")) if fresh else 0)))
+        last = text or last
+    return costs
+
+
+async def _attempt(operator: Operator, names: Sequence[str], decide: Decide, *, each: bool) -> Done:
+    found = await read_units(operator, names)
+    steps = [decide(name, found[name]) for name in names]
+    steps = await _with_old_texts(operator, steps)
+    writing = [_signed(operator, step) for step in steps if step.outcome.wrote]
+    signed = {step.outcome.name: step.outcome for step in writing}
+    outcomes = tuple(signed.get(step.outcome.name, step.outcome) for step in steps)
+    if not writing:
+        return Done(outcomes)
+    guards = [found[name].guard(operator.keys.unit(name)) for name in signed]
+    events = _events(operator, writing, each=each)
+    return Done(outcomes, await commit(operator, guards, _ops(operator, writing), events))
+
+
+async def _with_old_texts(operator: Operator, steps: list[Step]) -> list[Step]:
+    """Remember the texts that go out of use, so that the act can be taken back."""
+    losing = [before.hash for step in steps if (before := _loses(step.outcome))]
+    if not losing:
+        return steps
+    texts = await read_texts(operator, losing)
+    return [_remembering(step, texts) for step in steps]
+
+
+def _loses(outcome: Outcome) -> Unit | None:
+    """The record whose text the outcome puts out of use."""
+    return outcome.before if outcome.did in (Did.REPLACED, Did.DESTROYED) else None
+
+
+def _remembering(step: Step, texts: Mapping[str, str]) -> Step:
+    before = _loses(step.outcome)
+    return replace(step, outcome=replace(step.outcome, text=texts.get(before.hash))) if before else step
+
+
+def _signed(operator: Operator, step: Step) -> Step:
+    """The step with who and when on the record to be written."""
+    after = step.outcome.after
+    if after is None:
+        return step
+    signed = replace(after, by=operator.actor, at=operator.now())
+    return replace(step, outcome=replace(step.outcome, after=signed))
+
+
+def _ops(operator: Operator, steps: Sequence[Step]) -> list[Op]:
+    ops: dict[str, Op] = {}  # by key: etcd takes no key twice in a transaction
+    for step in steps:
+        after, key = step.outcome.after, operator.keys.unit(step.outcome.name)
+        ops[key] = Op.put(key, encode(after)) if after else Op.delete(key)
+        if after and step.text is not None:
+            # Put again even if it is there: garbage collection is guarded by the file's revision.
+            file_key = operator.keys.file(after.hash)
+            ops[file_key] = Op.put(file_key, encode(UnitText(after.hash, step.text)))
+    return list(ops.values())
+
+
+def _events(operator: Operator, steps: Sequence[Step], *, each: bool) -> list[Event]:
+    if each:
+        return [operator.event(step.verb, unit=step.outcome.name, reason=step.reason) for step in steps]
+    names = ", ".join(step.outcome.name for step in steps)
+    return [operator.event(steps[0].verb, reason=f"{len(steps)} units: {names}")]
+
+
+def _submitted(source: Source, found: Found, *, replace: bool, target: Target) -> Step:
+    if found.corrupt and not replace:
+        return _absent(source.name, found)
+    if source.text is None:
+        return _targeted(source.name, found, _at_least(target))
+    if refusal := _refusal(source, target):
+        return _refused(source.name, refusal)
+    sha = file_hash(source.text)
+    if found.unit is None:
+        outcome = Outcome(source.name, Did.CREATED, None, Unit(source.name, sha, target))
+        return Step(outcome, VERBS[target], text=source.text)
+    if found.unit.hash != sha and replace:
+        return _replaced(found.unit, sha, source.text, _at_least(target))
+    step = _targeted(source.name, found, _at_least(target))
+    return step if found.unit.hash == sha else _noted(step, _differs(source))
+
+
+def _differs(source: Source) -> str:
+    return f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
+
+
+def _refusal(source: Source, target: Target) -> str:
+    problems = verify(source.name, source.text or "", source.origin or source.name)
+    if problems:
+        return "\n".join(map(str, problems))
+    name = parse(source.name)
+    if name.is_template and target.scheduled:
+        return _template_note(name.full, name.with_instance("1").full)
+    return ""
+
+
+def _template_note(name: str, example: str) -> str:
+    return f"{name} is a template, which runs nowhere; name an instance such as {example}"
+
+
+def _replaced(before: Unit, sha: str, text: str, choose: Callable[[Target], Target]) -> Step:
+    history = (before.hash, *(each for each in before.history if each != before.hash))[:HISTORY_LIMIT]
+    after = Unit(before.name, sha, choose(before.target), before.generation + 1, history)
+    return Step(Outcome(before.name, Did.REPLACED, before, after), "replace", f"was {before.hash[:7]}", text)
+
+
+def _at_least(target: Target) -> Callable[[Target], Target]:
+    return lambda now: max(now, target, key=RANK.__getitem__)
+
+
+def _at_most(target: Target) -> Callable[[Target], Target]:
+    return lambda now: min(now, target, key=RANK.__getitem__)
+
+
+def _targeted(name: str, found: Found, choose: Callable[[Target], Target]) -> Step:
+    unit = found.unit
+    if unit is None:
+        return _absent(name, found)
+    target = choose(unit.target)
+    if target is unit.target:
+        return Step(Outcome(name, Did.UNCHANGED, unit, unit))
+    if target.scheduled and parse(name).is_template:
+        return _refused(name, _template_note(name, parse(name).with_instance("1").full))
+    outcome = Outcome(name, Did.CHANGED, unit, replace(unit, target=target))
+    return Step(outcome, verb_of(unit.target, target))
+
+
+VERBS = {Target.INACTIVE: "submit", Target.LOADED: "load", Target.LAUNCHED: "start"}
+
+
+def verb_of(old: Target, new: Target) -> str:
+    """The operator's word for a change of target."""
+    if RANK[new] > RANK[old]:
+        return VERBS[new]
+    return "stop" if new is Target.LOADED else "unload"
+
+
+def _restarted(name: str, found: Found) -> Step:
+    unit = found.unit
+    if unit is None:
+        return _absent(name, found)
+    if unit.target is not Target.LAUNCHED:
+        return _refused(name, f"unit {name} is {unit.target}, not launched; see: fleetctl start {name}")
+    after = replace(unit, generation=unit.generation + 1)
+    return Step(Outcome(name, Did.CHANGED, unit, after), "restart")
+
+
+def _destroyed(name: str, found: Found) -> Step:
+    if not found.exists:
+        return _absent(name, found)
+    return Step(Outcome(name, Did.DESTROYED, found.unit), "destroy")
+
+
+def _restored(outcome: Outcome, found: Found) -> Step:
+    if found.unit != outcome.after:
+        who = f" by {found.unit.by}" if found.unit else ""
+        return _refused(outcome.name, f"unit {outcome.name} was changed since{who}; it is left as it is")
+    before, after = outcome.before, outcome.after
+    if before is None:
+        return Step(Outcome(outcome.name, Did.DESTROYED, after), "undo", "it was created by mistake")
+    if after is None and outcome.text is None:
+        return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
+    generation = (after or before).generation + (after is None or after.hash != before.hash)
+    back = replace(before, generation=generation)
+    did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
+    return Step(Outcome(outcome.name, did, after, back), "undo", f"{back.target} again", outcome.text)
+
+
+def _absent(name: str, found: Found) -> Step:
+    if found.corrupt:
+        return _refused(name, _corrupt_note(name, found))
+    return Step(
+        Outcome(name, Did.UNKNOWN, note=f"unit {name} is not in the registry; see: fleetctl list-unit-files")
+    )
+
+
+def _corrupt_note(name: str, found: Found) -> str:
+    return f"the registry's record of {name} is corrupt ({found.corrupt}); fleetctl destroy {name} removes it"
+
+
+def _refused(name: str, note: str) -> Step:
+    return Step(Outcome(name, Did.REFUSED, note=note))
+
+
+def _noted(step: Step, note: str) -> Step:
+    return replace(step, outcome=replace(step.outcome, note=note))
