@@ -23,6 +23,7 @@ from fleettui.demo.process import Completed, run
 from fleettui.demo.sweep import is_mounted, leftovers, sweep
 from registry.errors import UserError
 
+PROGRAMS = ("fleet-agentd.service", "fleet-scheduler.service")
 Say = Callable[[str], None]
 
 
@@ -92,6 +93,15 @@ class Cluster:
             say(f"stopping {self.layout.name}")
             sweep(self.layout)
             return leftovers(self.layout)
+
+    def repair(self) -> None:
+        """Mend every fault: thaw, heal, boot what is down, and let stopped programs go on."""
+        self.etcd.thaw()
+        for node in self.nodes.values():
+            node.mend()
+        self.up()
+        for node in self.nodes.values():
+            node.exec(["systemctl", "start", *PROGRAMS], timeout_s=60)
 
     def exec(self, node: str, argv: Sequence[str], *, timeout_s: float = 30) -> Completed:
         """Run a command on a machine, as root."""

@@ -73,8 +73,9 @@ class EtcdServer:
         self.cgroup.freeze(frozen=True)
 
     def thaw(self) -> None:
-        """Let a hung server go on."""
-        self.cgroup.freeze(frozen=False)
+        """Let a hung server go on; one that does not run is left alone."""
+        if self.running():
+            self.cgroup.freeze(frozen=False)
 
     def running(self) -> bool:
         """Whether the process exists."""

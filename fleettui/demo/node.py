@@ -83,6 +83,7 @@ class Node:
         leader = self.leader()
         if leader is not None:
             os.kill(leader, signal.SIGKILL)
+            self.thaw()  # systemd-nspawn itself must go on to see the end
             wait_until(f"the end of {self.name}", lambda: not self.cgroup.processes(), timeout_s=10)
         self._clear()
 
@@ -115,6 +116,14 @@ class Node:
     def heal(self) -> None:
         """Plug the machine's network cable in again."""
         network.heal(self.spec, self.layout.bridge)
+
+    def mend(self) -> None:
+        """Undo freeze, cut and stopped programs; a machine that is down stays down."""
+        if not self.alive():
+            return
+        self.thaw()
+        self.heal()
+        self.exec(["systemctl", "kill", "--signal=CONT", "fleet-agentd.service", "fleet-scheduler.service"])
 
     def signal_unit(self, unit: str, name: str) -> None:
         """Send a signal (KILL, STOP, CONT, TERM …) to a unit's main process inside."""

@@ -1,0 +1,57 @@
+"""Three real machines for the whole run; each test starts from an idle cluster, and a failure leaves evidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from fleettui.demo.cluster import Cluster
+from fleettui.demo.requirements import nodes_missing
+from tests.cluster.nodes import start_over
+
+ARTIFACTS = Path(__file__).parent.parent / "artifacts"
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def booted() -> Iterator[Cluster]:
+    """The test cluster, booted once; programs of any state. Most tests want `cluster`."""
+    missing = nodes_missing()
+    if missing:
+        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
+    built = Cluster("test", ttl="4s")
+    built.down()
+    try:
+        built.up()
+        yield built
+    finally:
+        left = built.down()
+        assert not left, left
+
+
+@pytest.fixture
+def nodes(booted: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The booted cluster with every fault mended; says nothing about agents and schedulers."""
+    booted.repair()
+    yield booted
+    if request.node.stash.get(FAILED, False):
+        booted.save_journals(ARTIFACTS / re.sub(r"[^\w.-]+", "_", request.node.name))
+
+
+@pytest.fixture
+def cluster(nodes: Cluster) -> Cluster:
+    """An idle cluster: three registered machines, a leader, no units."""
+    start_over(nodes)
+    return nodes
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failure for the fixtures that keep evidence."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report

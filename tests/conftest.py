@@ -1,0 +1,37 @@
+"""Fixtures for every test: a real etcd for the whole run, and a key prefix for each test alone."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from registry.etcd import Etcd, EtcdSettings
+from tests.cluster_required import pytest_runtest_makereport as pytest_runtest_makereport
+from tests.etcd_server import EtcdServer, available_versions
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A running etcd of one member, shared by all tests: use `prefix`, and do not stop it."""
+    if not available_versions():
+        pytest.skip("no etcd is installed")
+    with EtcdServer(tmp_path_factory.mktemp("etcd")) as server:
+        yield server
+
+
+@pytest.fixture
+async def etcd_client(etcd: EtcdServer) -> AsyncIterator[Etcd]:
+    """A client of the shared etcd."""
+    async with Etcd(EtcdSettings(etcd.endpoints)) as client:
+        yield client
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """A key prefix that no other test uses; it ends with a slash."""
+    return f"/{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}-{next(_numbers)}/"
