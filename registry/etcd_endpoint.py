@@ -45,6 +45,8 @@ def base_url(endpoint: str, scheme: str = "http") -> str:
     written = endpoint.strip()
     if "@" in written:  # first, so that no other message repeats a password
         raise UserError("an etcd endpoint carries no user or password: use etcd.username and etcd.password_file")
+    if "," in written:
+        raise _wrong(written, "give a list, each item one endpoint")
     parts = _split(written if "://" in written else f"{scheme}://{written}", written)
     if parts.scheme not in ("http", "https"):
         raise _wrong(written, f"the scheme {parts.scheme!r} is neither http nor https")

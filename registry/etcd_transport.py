@@ -9,6 +9,7 @@ probe are left aside, because they block or cost fifty times the exchange itself
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -27,6 +28,7 @@ from registry.etcd_endpoint import EtcdSettings
 from registry.etcd_wire import Json, Unreachable, decode_refusal, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
+LARGE_BYTES = 512 * 1024
 _GATEWAY = semantic_version.Version("3.4.0")  # the first with the path prefix /v3, which all later ones keep
 
 
@@ -57,7 +59,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         if leader:
             headers["Grpc-Metadata-hasleader"] = "true"  # a member without quorum says so instead of hanging
         sending: AbstractAsyncContextManager[aiohttp.ClientResponse] = self.call_rpc(
-            path, data=json.dumps(request), raw=True, timeout=timeout, headers=headers
+            path, data=_body(request), raw=True, timeout=timeout, headers=headers
         )
         return sending
 
@@ -114,6 +116,12 @@ class Stream:
     def close(self) -> None:
         """End the watch; may be called twice."""
         self._response.close()
+
+
+def _body(request: Json) -> str | io.BytesIO:
+    """The request as JSON; a large one is read piecewise, so that sending it does not hold up the loop."""
+    text = json.dumps(request)
+    return io.BytesIO(text.encode()) if len(text) > LARGE_BYTES else text
 
 
 def _notice_dead_peer(response: aiohttp.ClientResponse) -> None:

@@ -345,7 +345,8 @@ def decode_refusal(answer: Any) -> Refusal:  # noqa: ANN401 - parsed JSON of unk
     inner = answer.get("error")
     body = inner if isinstance(inner, dict) else answer
     message = body.get("message") or (inner if isinstance(inner, str) else "")
-    return Refusal(int(body.get("code") or body.get("grpc_code") or 2), str(message))
+    code = body.get("code") or body.get("grpc_code")
+    return Refusal(code if isinstance(code, int) else 2, str(message))
 
 
 def split_lines(chunk: bytes, pending: list[bytes]) -> Iterator[bytes]:

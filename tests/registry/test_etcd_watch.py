@@ -1,0 +1,242 @@
+"""A watch through everything that happens to etcd: no gap, no repeat, and silence is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from registry.errors import RegistryUnavailable
+from registry.etcd import Change, Compacted, Etcd, EtcdSettings, Op, WatchBatch
+from tests.etcd_server import EtcdServer, available_versions
+
+pytestmark = pytest.mark.etcd
+
+
+@dataclass
+class Seen:
+    """What a watch has delivered so far."""
+
+    batches: list[WatchBatch] = field(default_factory=list)
+    states: list[tuple[bool, str]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Change]:
+        return [change for batch in self.batches for change in batch.changes]
+
+    @property
+    def values(self) -> list[bytes]:
+        return [change.kv.value if change.kv else b"deleted" for change in self.changes]
+
+    @property
+    def connected(self) -> bool:
+        return not self.states or self.states[-1][0]
+
+
+@asynccontextmanager
+async def watching(client: Etcd, prefix: str, start_revision: int) -> AsyncIterator[Seen]:
+    seen = Seen()
+
+    async def follow() -> None:
+        async for batch in client.watch(prefix, start_revision, lambda *state: seen.states.append(state)):
+            seen.batches.append(batch)
+
+    task = asyncio.create_task(follow(), name="follow")
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], object], within_s: float = 10) -> float:
+    """Wait for the condition; the seconds it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < within_s, "waited in vain"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def insist(client: Etcd, key: str, value: bytes, within_s: float = 10) -> None:
+    """Write as soon as etcd takes it."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            await client.put(key, value)
+        except RegistryUnavailable:
+            assert time.monotonic() < deadline, "etcd does not come back"
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def settings(server: EtcdServer, timeout_s: float = 2.5) -> EtcdSettings:
+    return EtcdSettings(server.endpoints, request_timeout_s=timeout_s)
+
+
+@pytest.fixture(params=available_versions())
+def single(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
+    """A server of its own: these tests kill it."""
+    with EtcdServer(tmp_path, request.param) as server:
+        yield server
+
+
+@pytest.fixture(params=available_versions())
+def three(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
+    """Three members of their own."""
+    with EtcdServer(tmp_path, request.param, members=3) as server:
+        yield server
+
+
+async def test_history_and_news_come_in_order_each_revision_whole(single: EtcdServer) -> None:
+    async with Etcd(settings(single)) as client:
+        start = await client.put("/w/0", b"0") + 1
+        for i in range(30):
+            await client.txn([], [Op.put(f"/w/{i}/{j}", b"x") for j in range(100)])
+        async with watching(client, "/w/", start) as seen:
+            await until(lambda: len(seen.changes) == 3000)
+            await client.put("/x", b"outside")
+            await client.delete("/w/0/0")
+            await until(lambda: len(seen.changes) == 3001)
+        assert [c.key for c in seen.changes[:200:100]] == ["/w/0/0", "/w/1/0"]
+        assert seen.changes[-1] == Change("/w/0/0", None, start + 31)
+        for batch in seen.batches:
+            assert batch.revision == batch.changes[-1].mod_revision
+        split = [a for a, b in zip(seen.batches, seen.batches[1:], strict=False) if a.revision >= b.revision]
+        assert split == []
+
+
+async def test_a_compacted_start_says_where_history_begins(single: EtcdServer) -> None:
+    async with Etcd(settings(single)) as client:
+        old = await client.put("/w/k", b"1")
+        new = await client.put("/w/k", b"2")
+        await client.put("/w/k", b"3")
+        single.compact(new)
+        with pytest.raises(Compacted) as caught:
+            await anext(client.watch("/w/", old))
+        assert caught.value.compact_revision == new
+        async with watching(client, "/w/", new + 1) as seen:
+            await until(lambda: seen.values == [b"3"])
+
+
+@pytest.mark.parametrize("end", [EtcdServer.stop, EtcdServer.kill])
+async def test_a_restarted_server_costs_neither_gap_nor_repeat(
+    single: EtcdServer, end: Callable[[EtcdServer], None]
+) -> None:
+    async with Etcd(settings(single)) as client:
+        start = await client.put("/w/k", b"0")
+        async with watching(client, "/w/", start) as seen:
+            await until(lambda: seen.values == [b"0"])
+            await asyncio.to_thread(end, single)
+            await until(lambda: not seen.connected, 2)
+            await single.restart()
+            await insist(client, "/w/k", b"1")
+            await insist(client, "/w/k", b"2")
+            await until(lambda: seen.values == [b"0", b"1", b"2"])
+        assert [connected for connected, _ in seen.states] == [False, True]
+
+
+async def test_what_happened_while_the_watch_was_cut_off_arrives_later(single: EtcdServer) -> None:
+    """Compacted history in between ends the watch instead of leaving a gap."""
+    async with Etcd(settings(single)) as client:
+        start = await client.put("/w/k", b"0")
+        watch = client.watch("/w/", start)
+        assert (await anext(watch)).changes
+        single.kill()
+        await single.restart()
+        async with Etcd(settings(single)) as other:
+            last = [await other.put("/w/k", b"%d" % i) for i in range(1, 6)][-1]
+        single.compact(last)
+        with pytest.raises(Compacted):
+            while True:
+                batch = await anext(watch)
+                # It may have come back before the compaction; then it must have brought all.
+                if batch.revision == last:
+                    raise Compacted("brought all")
+
+
+async def test_a_server_that_lost_its_history_ends_the_watch(single: EtcdServer) -> None:
+    async with Etcd(settings(single)) as client:
+        for i in range(20):
+            revision = await client.put("/w/k", b"%d" % i)
+        watch = client.watch("/w/", revision)
+        assert (await anext(watch)).revision == revision
+        single.kill()
+        single.members[0].wipe()
+        await single.restart()
+        with pytest.raises(Compacted, match="went back"):
+            async with asyncio.timeout(8):
+                while True:
+                    await anext(watch)
+
+
+async def test_a_quiet_watch_moves_on_with_the_store_so_that_compaction_does_not_catch_it(
+    single: EtcdServer,
+) -> None:
+    async with Etcd(settings(single)) as client:
+        start = await client.put("/w/k", b"0")
+        async with watching(client, "/w/", start + 1) as seen:
+            elsewhere = [await client.put("/elsewhere", b"") for _ in range(5)][-1]
+            await until(lambda: seen.batches and seen.batches[-1].revision >= elsewhere, 6)
+            assert seen.changes == []
+            single.compact(elsewhere)
+            await asyncio.to_thread(single.kill)
+            await single.restart()
+            await insist(client, "/w/k", b"1")
+            await until(lambda: seen.values == [b"1"])
+
+
+async def test_a_frozen_member_is_noticed_and_left(three: EtcdServer) -> None:
+    async with Etcd(settings(three)) as client:
+        start = await client.put("/w/k", b"0")
+        async with watching(client, "/w/", start) as seen:
+            await until(lambda: seen.values == [b"0"])
+            frozen = next(m for m in three.members if m.url == client.endpoint)
+            frozen.freeze()
+            others = EtcdSettings(tuple(m.url for m in three.members if m is not frozen))
+            async with Etcd(others) as other:
+                await insist(other, "/w/k", b"1")
+            silence_s = await until(lambda: seen.values == [b"0", b"1"], 8)
+            assert silence_s < 7
+            assert client.endpoint != frozen.url
+            assert seen.states == []  # another member answered at once: no outage
+            assert (await client.get("/w/k")) is not None
+            frozen.thaw()
+
+
+async def test_a_killed_leader_is_ridden_over(three: EtcdServer) -> None:
+    leader = await asyncio.to_thread(three.leader)
+    async with Etcd(settings(three)) as client:
+        start = await client.put("/w/k", b"0")
+        async with watching(client, "/w/", start) as seen:
+            await until(lambda: seen.values == [b"0"])
+            await asyncio.to_thread(leader.kill)
+            await insist(client, "/w/k", b"1")
+            await until(lambda: b"1" in seen.values)
+            assert [c.mod_revision for c in seen.changes] == sorted({c.mod_revision for c in seen.changes})
+
+
+async def test_a_lost_quorum_is_an_outage_and_ends_when_the_quorum_is_back(three: EtcdServer) -> None:
+    async with Etcd(settings(three, timeout_s=1.5)) as client:
+        start = await client.put("/w/k", b"0")
+        async with watching(client, "/w/", start) as seen:
+            await until(lambda: seen.values == [b"0"])
+            kept = next(m for m in three.members if m.url == client.endpoint)
+            lost = [m for m in three.members if m is not kept]
+            for member in lost:
+                member.freeze()
+            await until(lambda: not seen.connected, 14)
+            with pytest.raises(RegistryUnavailable) as caught:
+                await client.put("/w/k", b"never")
+            assert all(m.url in str(caught.value) for m in lost) or "may have happened" in str(caught.value)
+            assert (await client.get("/w/k", serializable=True)) is not None
+            for member in lost:
+                member.thaw()
+            await insist(client, "/w/k", b"1")
+            await until(lambda: seen.connected and seen.values[-1] == b"1")
