@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from registry.etcd import Etcd, EtcdSettings
-from tests.cluster_required import pytest_runtest_makereport as pytest_runtest_makereport
+from tests.cluster_required import pytest_runtest_makereport  # noqa: F401 - a hook that pytest finds here
 from tests.etcd_server import EtcdServer, available_versions
 
 _numbers = itertools.count(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from fleettui.demo.process import wait_until
@@ -49,10 +50,14 @@ class Cgroup:
     def processes(self) -> list[int]:
         """The processes of the group and of the groups below it."""
         found: set[int] = set()
-        for directory in self.directories:
-            for path in directory.rglob("cgroup.procs"):
-                found.update(_numbers(path))
+        for group in self._tree():
+            found.update(_numbers(group / "cgroup.procs"))
         return sorted(found)
+
+    def _tree(self) -> Iterator[Path]:
+        """The group and all below it, in every hierarchy; os.walk passes over groups that go meanwhile."""
+        for directory in self.directories:
+            yield from (Path(place) for place, _, _ in os.walk(directory))
 
     def freeze(self, *, frozen: bool) -> None:
         """Stop every process of the group from running, or let them go on; nothing inside can notice."""
@@ -96,17 +101,8 @@ def _numbers(path: Path) -> list[int]:
 
 
 def _remove(directory: Path) -> None:
-    for path in sorted(directory.rglob("*/"), key=lambda each: len(each.parts), reverse=True):
-        if path.is_dir():
-            _remove_one(path)
-    _remove_one(directory)
-
-
-def _remove_one(directory: Path) -> None:
-    try:
-        directory.rmdir()
-    except FileNotFoundError:
-        return
+    for place, _, _ in os.walk(directory, topdown=False):
+        Path(place).rmdir()
 
 
 def _offer_controllers(root: Path) -> None:

@@ -101,7 +101,7 @@ class Cluster:
             node.mend()
         self.up()
         for node in self.nodes.values():
-            node.exec(["systemctl", "start", *PROGRAMS], timeout_s=60)
+            node.exec(["systemctl", "start", "--no-block", *PROGRAMS], timeout_s=60)
 
     def exec(self, node: str, argv: Sequence[str], *, timeout_s: float = 30) -> Completed:
         """Run a command on a machine, as root."""
