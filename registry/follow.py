@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.errors import ForeignRegistry, RegistryDenied, RegistryUnavailable
-from registry.etcd import Compacted, Etcd, KeyValue, WatchBatch
+from registry.etcd import Compacted, Etcd, RangeResult, WatchBatch
 from registry.keys import Address, Keys, Table
+from registry.listing import list_tables, raw
 from registry.mirror import Mirror, RawChange
 from registry.sentinel import read_cluster
 
@@ -66,7 +67,8 @@ class Follower:
         cluster_id: str | None = None,
         pinned: bool = True,
     ) -> None:
-        self.mirror = Mirror(keys, tables)
+        self._tables = tuple(tables)
+        self.mirror = Mirror(keys, self._tables)
         self.cluster_id = cluster_id
         self.link = Link.CONNECTING
         self.reason = ""
@@ -105,13 +107,18 @@ class Follower:
         return update
 
     async def _list(self) -> None:
-        listing = await self._etcd.range(self._root)
+        listing = await self._listing()
         await self._check_sentinel()
         self.revision = listing.revision
-        self.mirror.reset((_raw(kv) for kv in listing.kvs), listing.revision)
+        self.mirror.reset(map(raw, listing.kvs), listing.revision)
         self._changed, self._reset = {}, True
         self._set_link(Link.LIVE)
         self._wake.set()
+
+    async def _listing(self) -> RangeResult:
+        if self._root != self._keys.prefix:
+            return await self._etcd.range(self._root)
+        return await list_tables(self._etcd, self._keys, self._tables)
 
     async def _watch(self) -> None:
         stream = self._etcd.watch(self._root, self.revision + 1, on_state=self._on_state)
@@ -127,7 +134,7 @@ class Follower:
         if not batch.changes:
             return
         changed = self.mirror.apply(
-            (RawChange(change.key, None) if change.kv is None else _raw(change.kv) for change in batch.changes),
+            (RawChange(change.key, None) if change.kv is None else raw(change.kv) for change in batch.changes),
             batch.revision,
         )
         self._changed.update(dict.fromkeys(changed))
@@ -154,7 +161,3 @@ class Follower:
             log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
         self.link, self.reason = link, reason
         self._wake.set()
-
-
-def _raw(kv: KeyValue) -> RawChange:
-    return RawChange(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.lease)
