@@ -80,7 +80,7 @@ class Link:
                     answer = await self.call_at(base, path, request, leader=leader, bulk=bulk)
                 except Unreachable as outage:
                     again = repeatable or not outage.sent
-                    failures[base] = str(outage)
+                    failures[base] = self._tell(base, outage)
                 except Refusal as refusal:
                     if not refusal.transient:
                         raise explain(refusal) from None
@@ -140,6 +140,12 @@ class Link:
         if self.current == base:
             self.current = self.bases[(self.bases.index(base) + 1) % len(self.bases)]
 
+    def _tell(self, base: str, outage: Unreachable) -> str:
+        if not outage.closed or base in self._heard:
+            return str(outage)
+        tls, other = ("no TLS", "http") if base.startswith("https:") else ("TLS", "https")
+        return f"{outage} without an answer: if it speaks {tls}, write the endpoint with {other}://"
+
     def _order(self) -> tuple[str, ...]:
         first = self.bases.index(self.current)
         return self.bases[first:] + self.bases[:first]
@@ -172,42 +178,43 @@ class Login:
         self._password_file = settings.password_file
         self._authenticate = authenticate
         self._token = ""
-        self._asked = False
+        self._logins = 0  # which token it is; still "" when etcd wants none
         self._one = asyncio.Lock()
 
     async def run(self, base: str, exchange: Callable[[str], Awaitable[T]]) -> T:
         """Do the exchange with the token; once more with a new one when etcd refuses it."""
         if not self._user:
             return await exchange("")
-        if not self._asked:
-            await self._renew(base, stale="")
-        token = self._token
+        if not self._logins:
+            await self._replace(base, login=0)
+        login = self._logins
         try:
-            return await exchange(token)
+            return await exchange(self._token)
         except Refusal as refusal:
             if not refusal.token_refused:
                 raise
-        await self._renew(base, stale=token)
+        await self._replace(base, login)
         return await exchange(self._token)
 
     async def renew(self, base: str) -> bool:
         """Fetch a new token now. False without a user."""
         if not self._user:
             return False
-        await self._renew(base, stale=self._token)
+        await self._replace(base, self._logins)
         return True
 
-    async def _renew(self, base: str, stale: str) -> None:
+    async def _replace(self, base: str, login: int) -> None:
+        """Log in, unless somebody else has done so since that login."""
         async with self._one:
-            if self._asked and self._token != stale:
-                return  # somebody else has just done it
+            if self._logins != login:
+                return
             try:
                 self._token = await self._authenticate(base, await self._password())
             except Refusal as refusal:
                 if "authentication is not enabled" not in refusal.message:
                     raise
                 self._token = ""
-            self._asked = True
+            self._logins += 1
 
     async def _password(self) -> str:
         if not self._password_file:

@@ -29,6 +29,7 @@ from registry.etcd_wire import Json, Unreachable, decode_refusal, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
 LARGE_BYTES = 512 * 1024
+CLOSED = "closed the connection"
 _GATEWAY = semantic_version.Version("3.4.0")  # the first with the path prefix /v3, which all later ones keep
 
 
@@ -175,13 +176,14 @@ def foreign_errors() -> Iterator[None]:
     except aiohttp.ClientConnectorDNSError as error:
         raise Unreachable(f"host name {error.host} is unknown", sent=False) from None
     except aiohttp.ClientConnectorError as error:
-        raise Unreachable(_plain(error.os_error), sent=False) from None
+        closed = isinstance(error.os_error, ConnectionResetError)
+        raise Unreachable(CLOSED if closed else _plain(error.os_error), sent=False, closed=closed) from None
     except aiohttp.ConnectionTimeoutError:
         raise Unreachable("timed out while connecting", sent=False) from None
     except TimeoutError:
         raise Unreachable("timed out") from None
-    except aiohttp.ServerDisconnectedError:
-        raise Unreachable("closed the connection") from None
+    except (aiohttp.ServerDisconnectedError, ConnectionError):
+        raise Unreachable(CLOSED, closed=True) from None
     except aiohttp.ClientPayloadError:
         raise Unreachable("broke off its answer") from None
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:

@@ -78,28 +78,29 @@ class Watch:
         stream = await self._link.open_stream(self._base, "/watch", watch_request(self._prefix, self._next))
         pending: list[bytes] = []
         try:
-            while chunk := await self._next_chunk(stream):
+            while (chunk := await self._next_chunk(stream)) != b"":
+                if chunk is None:
+                    yield WatchBatch(self._next - 1, ())
+                    continue
                 for line in split_lines(chunk, pending):
                     if batch := self._take(line):
                         yield batch
                 await self._check_history()
-                if chunk == b"\n":  # proven alive, see _next_chunk
-                    yield WatchBatch(self._next - 1, ())
         finally:
             stream.close()
         if batch := self._take(b"".join(pending)):
             yield batch
         raise Unreachable("closed the watch")
 
-    async def _next_chunk(self, stream: Stream) -> bytes:
-        """The next bytes; an empty line after a silence that a read has proven harmless; b"" at the end."""
+    async def _next_chunk(self, stream: Stream) -> bytes | None:
+        """The next bytes; None after a silence that is proven harmless; b"" at the end."""
         since_s = asyncio.get_running_loop().time()
         chunk = await _read_within(stream, QUIET_S * random.uniform(1, 1.25))
         if chunk is None and await self._owes_changes(since_s):
             chunk = await _read_within(stream, GRACE_S)
             if chunk is None:
                 raise Unreachable("the watch fell silent")
-        return b"\n" if chunk is None else chunk
+        return chunk
 
     async def _owes_changes(self, since_s: float) -> bool:
         """Ask the member. Any answer since the silence began will do, if the store has not moved since."""

@@ -217,11 +217,15 @@ class Refusal(Exception):
 
 
 class Unreachable(Exception):
-    """No answer of etcd. `sent` is False when it is certain that the request never reached it."""
+    """No answer of etcd. `sent` is False when it is certain that the request never reached it.
 
-    def __init__(self, reason: str, *, sent: bool = True) -> None:
+    `closed`: the peer ended the connection where an answer was due.
+    """
+
+    def __init__(self, reason: str, *, sent: bool = True, closed: bool = False) -> None:
         super().__init__(reason)
         self.sent = sent
+        self.closed = closed
 
 
 def text(key: str) -> str:

@@ -121,8 +121,8 @@ class Member:
         }
         if self.tls:
             arguments |= {"cert-file": str(self.tls.cert), "key-file": str(self.tls.key)}
-            arguments |= {"trusted-ca-file": str(self.tls.ca)}
-            arguments |= {"client-cert-auth": "true"} if self.tls.require_client else {}
+            if self.tls.require_client:  # the authority alone makes etcd want client certificates
+                arguments |= {"trusted-ca-file": str(self.tls.ca), "client-cert-auth": "true"}
         return [f"--{name}={value}" for name, value in arguments.items()] + list(self.flags)
 
     def healthy(self) -> bool:

@@ -1,0 +1,115 @@
+"""Users, passwords and rights against a real etcd with authentication on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from registry.errors import RegistryDenied, UserError
+from registry.etcd import Etcd, EtcdSettings, Op
+from tests.etcd_server import EtcdServer, available_versions
+
+pytestmark = pytest.mark.etcd
+
+PASSWORD = "geheim-und-lang"
+
+
+@pytest.fixture(scope="module", params=available_versions())
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A server where the user `fleet` may use /fleet/ only."""
+    directory = tmp_path_factory.mktemp("guarded")
+    with EtcdServer(directory, request.param, flags=["--bcrypt-cost=4"]) as server:
+        server.enable_auth(password="root", user="fleet", user_password=PASSWORD, prefix="/fleet/")
+        yield server
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    path = tmp_path / "password"
+    path.write_text(f"{PASSWORD}\n")
+    return str(path)
+
+
+def logins(server: EtcdServer) -> int:
+    """How often etcd has been asked for a token since it started."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.members[0].health_port}/metrics") as answer:
+        text = answer.read().decode()
+    counts = re.findall(r'grpc_server_started_total\{grpc_method="Authenticate".*\} (\d+)', text)
+    return sum(map(int, counts))
+
+
+def as_fleet(server: EtcdServer, password_file: str | None) -> EtcdSettings:
+    return EtcdSettings(server.endpoints, username="fleet", password_file=password_file)
+
+
+async def test_many_calls_share_one_login(guarded: EtcdServer, password_file: str) -> None:
+    before = await asyncio.to_thread(logins, guarded)
+    async with Etcd(as_fleet(guarded, password_file)) as client:
+        await asyncio.gather(*(client.put(f"/fleet/{i}", b"") for i in range(50)))
+        assert (await client.range("/fleet/")).count == 50
+    assert await asyncio.to_thread(logins, guarded) == before + 1
+
+
+async def test_a_token_that_died_with_its_server_is_renewed(guarded: EtcdServer, password_file: str) -> None:
+    async with Etcd(as_fleet(guarded, password_file)) as client:
+        start = await client.put("/fleet/k", b"1")
+        async with aclosing(client.watch("/fleet/k", start)) as watch:
+            assert (await anext(watch)).revision == start
+            await asyncio.to_thread(guarded.stop)
+            await guarded.restart()
+            lease = await client.lease_grant(30)
+            done = await client.txn([], [Op.put("/fleet/k", b"2", lease)])
+            assert await client.lease_keepalive(lease) > 20
+            batch = await asyncio.wait_for(anext(watch), 8)
+            while not batch.changes:
+                batch = await asyncio.wait_for(anext(watch), 8)
+            assert (batch.revision, batch.changes[0].kv and batch.changes[0].kv.value) == (done.revision, b"2")
+            await client.lease_revoke(lease)
+    assert await asyncio.to_thread(logins, guarded) <= 2
+
+
+async def test_what_the_role_does_not_allow_is_denied(guarded: EtcdServer, password_file: str) -> None:
+    async with Etcd(as_fleet(guarded, password_file)) as client:
+        with pytest.raises(RegistryDenied, match="permission denied"):
+            await client.get("/other")
+        with pytest.raises(RegistryDenied, match="permission denied"):
+            await client.txn([], [Op.put("/other", b"")])
+        with pytest.raises(RegistryDenied, match="permission denied"):
+            await asyncio.wait_for(anext(client.watch("/other", 1)), 5)
+
+
+async def test_a_wrong_password_is_denied_without_telling_it(guarded: EtcdServer, tmp_path: Path) -> None:
+    (tmp_path / "wrong").write_text("falsch-und-lang")
+    async with Etcd(as_fleet(guarded, str(tmp_path / "wrong"))) as client:
+        with pytest.raises(RegistryDenied, match=r"etcd\.password_file") as caught:
+            await client.get("/fleet/k")
+        assert "falsch" not in str(caught.value)
+        with pytest.raises(RegistryDenied, match=r"etcd\.password_file"):
+            await asyncio.wait_for(anext(client.watch("/fleet/", 1)), 5)
+
+
+async def test_no_user_at_all_is_told_what_to_set(guarded: EtcdServer) -> None:
+    async with Etcd(EtcdSettings(guarded.endpoints)) as client:
+        with pytest.raises(RegistryDenied, match=r"set etcd\.username"):
+            await client.put("/fleet/k", b"")
+
+
+@pytest.mark.parametrize("path", [None, "/nonexistent/password"])
+async def test_a_password_file_that_is_not_there_is_named(guarded: EtcdServer, path: str | None) -> None:
+    async with Etcd(as_fleet(guarded, path)) as client:
+        with pytest.raises(UserError, match=path or "without etcd.password_file"):
+            await client.get("/fleet/k")
+
+
+async def test_a_user_does_no_harm_where_etcd_asks_for_none(
+    etcd: EtcdServer, password_file: str, prefix: str
+) -> None:
+    async with Etcd(as_fleet(etcd, password_file)) as client:
+        await asyncio.gather(*(client.put(f"{prefix}{i}", b"") for i in range(20)))
+    assert await asyncio.to_thread(logins, etcd) == 1
