@@ -97,6 +97,15 @@ class EtcdServer:
         """Delete every key below `prefix`; how many there were."""
         return int(json.loads(self._request("POST", "/v3/kv/deleterange", _range(prefix))).get("deleted", 0))
 
+    def put(self, key: str, value: str) -> None:
+        """Write a key past our own client: what a broken or foreign program might leave."""
+        self._request("POST", "/v3/kv/put", json.dumps({"key": _encoded(key), "value": _encoded(value)}).encode())
+
+    def compact(self) -> None:
+        """Throw away all history before now."""
+        revision = json.loads(self._request("POST", "/v3/kv/range", _range("/")))["header"]["revision"]
+        self._request("POST", "/v3/kv/compaction", json.dumps({"revision": revision, "physical": True}).encode())
+
     def _request(self, method: str, path: str, body: bytes) -> bytes:
         connection = http.client.HTTPConnection(self.layout.operator_endpoint.removeprefix("http://"), timeout=3)
         try:

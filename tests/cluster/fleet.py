@@ -1,0 +1,155 @@
+"""The fleet as a test sees it: orders through `fleetctl`, the truth from each node's own systemd.
+
+Nothing here asks the registry what runs where; what systemd says on the machines is what counts.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleettui.demo.cluster import Cluster
+from tests.cluster.nodes import eventually, registry
+
+PROPERTIES = "Id,ActiveState,SubState,MainPID,InvocationID,FragmentPath"
+GONE = ("inactive", "failed", "")
+SLEEPER = "[Unit]\nDescription=sleeper\n[Service]\nExecStart=/bin/sleep infinity\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What one node's systemd says of one unit."""
+
+    active: str
+    sub: str
+    main_pid: int
+    invocation: str
+
+    @property
+    def up(self) -> bool:
+        """Whether something of the unit may be running."""
+        return self.active not in GONE
+
+
+class Fleet:
+    """A cluster with an operator at its keyboard. Unit files are written below `directory`."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.directory = directory
+
+    def write(self, name: str, text: str) -> str:
+        """A unit file's path."""
+        path = self.directory / name
+        path.write_text(text)
+        return str(path)
+
+    def ctl(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run fleetctl and expect it to succeed."""
+        done = self.cluster.fleetctl(*arguments, timeout_s=timeout_s)
+        assert done.returncode == 0, (
+            f"fleetctl {' '.join(arguments[:3])}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        )
+        return done
+
+    def fails(self, *arguments: str, timeout_s: float = 60) -> str:
+        """Run fleetctl, expect it to fail without a traceback, and return what it says on stderr."""
+        done = self.cluster.fleetctl(*arguments, timeout_s=timeout_s)
+        assert done.returncode != 0, done.stdout
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def start(self, *units: str, text: str = SLEEPER) -> None:
+        """Submit and start units that share one text."""
+        self.ctl("start", *[self.write(unit, text) for unit in units], timeout_s=120)
+
+    def truth(self, pattern: str) -> dict[tuple[str, str], Truth]:
+        """What every live node's systemd says of the loaded units that match, by (node, unit)."""
+        found: dict[tuple[str, str], Truth] = {}
+        for node in self.cluster.nodes.values():
+            if node.alive():
+                text = node.exec(["systemctl", "show", "-p", PROPERTIES, "--", pattern]).stdout
+                found |= {(node.name, unit): truth for unit, truth in _parse(text)}
+        return found
+
+    def running(self, pattern: str) -> dict[tuple[str, str], Truth]:
+        """The part of the truth that is up."""
+        return {key: truth for key, truth in self.truth(pattern).items() if truth.up}
+
+    def homes(self, pattern: str) -> dict[str, str]:
+        """Each running unit's node; fails when one runs twice."""
+        homes: dict[str, str] = {}
+        for node, unit in self.running(pattern):
+            assert unit not in homes, f"{unit} runs on {homes[unit]} and on {node}"
+            homes[unit] = node
+        return homes
+
+    def settled(self, pattern: str, count: int, *, within_s: float = 30) -> dict[str, str]:
+        """Wait until `count` units that match run, each once, and return their nodes."""
+        running = eventually(
+            f"{count} units {pattern} running once each",
+            lambda: self._if_settled(pattern, count),
+            timeout_s=within_s,
+        )
+        return {unit: node for node, unit in running}
+
+    def machine_id(self, node: str) -> str:
+        """The node's full machine id."""
+        return self.cluster.node(node).spec.machine_id
+
+    def leader(self) -> str:
+        """The name of the node whose scheduler leads."""
+        value = eventually("a leader", lambda: registry(self.cluster, "leader")).popitem()[1]
+        return next(name for name in self.cluster.nodes if f'"{name}"' in value)
+
+    def shell(self, node: str, script: str) -> str:
+        """A shell script's output on a node; the script must succeed."""
+        done = self.cluster.exec(node, ["sh", "-c", script], timeout_s=150)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _if_settled(self, pattern: str, count: int) -> dict[tuple[str, str], Truth] | None:
+        running = self.running(pattern)
+        once = len({unit for _, unit in running}) == len(running) == count
+        return running if once and all(truth.active == "active" for truth in running.values()) else None
+
+
+@contextmanager
+def never_twice(fleet: Fleet, pattern: str, *, apart_from: tuple[str, ...] = ()) -> Iterator[None]:
+    """Look at every node all the time; fail if a unit was ever up on two of them (cut-off ones left out)."""
+    twice: list[str] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen: dict[str, str] = {}
+            for node, unit in fleet.running(pattern):
+                if node in apart_from:
+                    continue
+                if unit in seen:
+                    twice.append(f"{time.time():.3f} {unit} on {seen[unit]} and {node}")
+                seen[unit] = node
+
+    watcher = threading.Thread(target=watch, name="never-twice")
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+    assert not twice, twice
+
+
+def _parse(text: str) -> Iterator[tuple[str, Truth]]:
+    for block in re.split(r"\n\n", text.strip()):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if values.get("FragmentPath"):
+            pid = int(values.get("MainPID") or 0)
+            truth = Truth(values["ActiveState"], values["SubState"], pid, values.get("InvocationID", ""))
+            yield values["Id"], truth
