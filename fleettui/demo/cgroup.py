@@ -63,6 +63,10 @@ class Cgroup:
         """Stop every process of the group from running, or let them go on; nothing inside can notice."""
         (self.directories[-1] / "cgroup.freeze").write_text("1" if frozen else "0")
 
+    def is_frozen(self) -> bool:
+        """Whether `freeze` holds the group."""
+        return (self.directories[-1] / "cgroup.freeze").read_text().strip() == "1"
+
     def memory_bytes(self) -> int:
         """What the group's processes hold in memory for themselves, shared pages divided among their users."""
         return sum(_proportional_bytes(pid) for pid in self.processes())

@@ -20,6 +20,7 @@ from fleettui.demo.layout import layout
 from fleettui.demo.node import Node
 from fleettui.demo.noderoot import generate_key
 from fleettui.demo.process import Completed, run
+from fleettui.demo.requirements import refuse_too_many
 from fleettui.demo.sweep import is_mounted, leftovers, sweep
 from registry.errors import UserError
 
@@ -123,14 +124,18 @@ class Cluster:
             (directory / "registry.json").write_text(json.dumps(self.etcd.dump(), indent=1, sort_keys=True))
 
     def _prepare(self, say: Say) -> None:
+        refuse_too_many(self.layout.size)
         say(f"preparing {self.layout.name}: bridge {self.layout.bridge}, {len(self.nodes)} machines")
         state = self.layout.state
-        state.mkdir(mode=0o700, parents=True)
-        run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=50%", f"fleet-{self.layout.name}", state])
+        state.mkdir(parents=True)
+        run(["mount", "-t", "tmpfs", "-o", "mode=0711,size=50%", f"fleet-{self.layout.name}", state])
+        for secret in ("nodes", "hostkeys", "etcd"):
+            (state / secret).mkdir(mode=0o700)
         saved = {"size": self.layout.size, "ttl": self.ttl, "etcd": self.etcd.binary}
         (state / "cluster.json").write_text(json.dumps(saved))
         network.create_bridge(self.layout)
         generate_key(state / "id_ed25519", f"operator of {self.layout.name}")
+        _give_to_caller(state / "id_ed25519")
 
     def _start(self, say: Say) -> None:
         say("starting etcd and booting the machines")
@@ -150,6 +155,13 @@ class Cluster:
         known = (f"{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
         (self.layout.state / "known_hosts").write_text("".join(known))
         self.config.write_text(nodefiles.operator_config(self.layout))
+
+
+def _give_to_caller(key: Path) -> None:
+    """Under sudo the operator is who called it; the key is of use to nobody else."""
+    caller = os.environ.get("SUDO_UID", "")
+    if caller.isdigit():
+        os.chown(key, int(caller), -1)
 
 
 @contextmanager

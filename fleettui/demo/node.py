@@ -109,6 +109,10 @@ class Node:
         """Let a frozen machine go on."""
         self.cgroup.freeze(frozen=False)
 
+    def frozen(self) -> bool:
+        """Whether the machine hangs by `freeze`."""
+        return self.cgroup.is_frozen()
+
     def cut(self) -> None:
         """Pull the machine's network cable."""
         network.cut(self.spec)

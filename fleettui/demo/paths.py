@@ -20,6 +20,10 @@ def user_directory() -> Path:
 
 
 def operator_config(name: str = "demo") -> Path:
-    """The operator's fleet.toml of a local cluster; the file exists only while that cluster is up."""
+    """The operator's fleet.toml of a local cluster; the file exists only while that cluster is up.
+
+    A cluster of nodes (which `sudo` may have booted) comes before the user's own one-machine demo.
+    """
     nodes = state_directory(name) / "fleet.toml"
-    return nodes if name != "demo" or os.geteuid() == 0 else user_directory() / "fleet.toml"
+    user = user_directory() / "fleet.toml"
+    return user if name == "demo" and not nodes.is_file() and user.is_file() else nodes

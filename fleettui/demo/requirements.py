@@ -12,6 +12,7 @@ from fleettui.demo.etcdserver import find_binary
 from fleettui.demo.process import ToolFailed, run
 from registry.errors import UserError
 
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 PACKAGES: Mapping[str, str] = {  # program: Debian's and Ubuntu's package
     "systemd-nspawn": "systemd-container",
     "/usr/sbin/sshd": "openssh-server",
@@ -56,6 +57,8 @@ def _etcd_missing() -> list[str]:
 
 def _kernel_missing() -> list[str]:
     reasons = []
+    if not _may_mount():
+        reasons.append("root may not mount file systems here (inside a container?)")
     if not hierarchies() or not os.access(hierarchies()[-1], os.W_OK):
         reasons.append("the cgroup file system is not writable (inside a container?)")
     if "overlay" not in Path("/proc/filesystems").read_text() and not _loads("overlay"):
@@ -63,6 +66,23 @@ def _kernel_missing() -> list[str]:
     if Path("/").stat().st_dev != Path("/usr").stat().st_dev:
         reasons.append("/usr is a file system of its own, which a copy-on-write root cannot show")
     return reasons
+
+
+def _may_mount() -> bool:
+    """Whether we hold CAP_SYS_ADMIN (number 21, capabilities(7)), which a container's root does not."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> 21 & 1)
+
+
+def refuse_too_many(size: int) -> None:
+    """Raise UserError when the kernel's allowance for root would not carry so many machines."""
+    allowance = int(INOTIFY.read_text())
+    if allowance < size * 16:
+        raise UserError(
+            f"{size} machines need more inotify instances than the {allowance} this host allows; "
+            f"run `sysctl fs.inotify.max_user_instances={size * 64}`"
+        )
 
 
 def _loads(module: str) -> bool:

@@ -1,0 +1,53 @@
+"""Starting the example units on a local cluster, through fleetctl as an operator would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import fleettui
+from fleettui.demo.process import Completed
+from registry.errors import UserError
+
+STARTED = (
+    "hello-web.service",
+    "hello-log.service",
+    "node-load.service",
+    "web@1.service",
+    "web@2.service",
+    "web@3.service",
+    "tick.timer",
+    "chatty.service",
+    "broken.service",
+    "mars.service",
+)
+CONTAINER = "hello-container.service"
+Fleetctl = Callable[..., Completed]
+
+
+def directory() -> Path:
+    """The folder of example units: in the source tree, or inside the installed package. Raises UserError."""
+    package = Path(fleettui.__file__).parent
+    for folder in (package.parent / "examples", package / "demo" / "examples"):
+        if (folder / "hello-web.service").exists():
+            return folder
+    raise UserError("the example units are not installed")
+
+
+def start(fleetctl: Fleetctl, *, containers: bool) -> list[str]:
+    """Hand in all examples and start them without waiting. Returns complaints, in words."""
+    folder = directory()
+    names = [*STARTED, *([CONTAINER] if containers else [])]
+    orders = (
+        ["submit", str(folder / "web@.service")],
+        ["load", "--no-block", str(folder / "tick.service")],
+        ["start", "--no-block", *(str(folder / name) for name in names)],
+    )
+    return [complaint for order in orders if (complaint := _complaint(order[0], fleetctl(*order)))]
+
+
+def _complaint(verb: str, done: Completed) -> str:
+    if done.returncode == 0:
+        return ""
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return f"fleetctl {verb}: {lines[-1] if lines else f'ended with {done.returncode}'}"
