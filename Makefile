@@ -1,0 +1,61 @@
+# Everything a developer types. `make help` lists it; each target installs what it needs first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+STAMP := $(VENV)/.installed
+SOURCES := registry scheduler agentd fleettui tests bench
+# Nodes need root: run as root when we are, or when sudo lets us; otherwise say so and go on without.
+AS_ROOT := scripts/as-root
+
+.DEFAULT_GOAL := help
+.PHONY: help setup packages demo down test check lint types format bench screenshots clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: packages $(STAMP) ## Install what is missing: system packages and the virtual environment
+
+packages:
+	@scripts/install-packages
+
+$(STAMP): pyproject.toml | packages
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup ## Boot a local cluster of three machines and open the console (leaves the cluster up)
+	@$(AS_ROOT) $(BIN)/fleettui demo
+
+down: setup ## Stop the local cluster and leave nothing behind
+	@$(AS_ROOT) $(BIN)/fleettui demo down
+
+test: setup ## Run every test, on real machines too (ARGS="-k name" picks)
+	@$(AS_ROOT) $(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## Lint, formatting, import rules and types; no test
+
+lint: $(STAMP) ## ruff and import-linter
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check --quiet $(SOURCES)
+	@$(BIN)/lint-imports --no-cache
+
+types: $(STAMP) ## mypy, strict
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Rewrite the sources in the one format
+	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)
+	@$(BIN)/ruff format --quiet $(SOURCES)
+
+bench: setup ## Measure on a local cluster (ARGS="--help" for the choices)
+	@$(AS_ROOT) $(BIN)/python -m bench $(ARGS)
+
+screenshots: setup ## Draw the console's pictures in screenshots/ anew
+	@$(BIN)/python -m tests.console.screenshots $(ARGS)
+
+clean: ## Remove caches and what tests left; the virtual environment stays
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist tests/artifacts
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
