@@ -7,7 +7,7 @@ changes. Reads a follower's mirror; writes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
 
 from registry.follow import Follower, Link
@@ -44,7 +44,7 @@ async def watch_progress(
     revision: int = 0,
     deadline: float | None = None,
     patient: bool = False,
-) -> AsyncIterator[Arrival | Way]:
+) -> AsyncGenerator[Arrival | Way, None]:
     """Yield each unit once it is done with, and a `Way` after each change that brought none.
 
     Snapshots older than `revision` (the act's) are not judged. With `patient`, a unit that waits for the fleet to

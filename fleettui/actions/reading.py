@@ -97,11 +97,12 @@ async def expand(operator: Operator, patterns: Iterable[str]) -> tuple[str, ...]
     known = await unit_names(operator) if any(is_glob(pattern) for pattern in patterns) else ()
     names: dict[str, None] = {}
     for pattern in patterns:
-        names |= dict.fromkeys(_matching(pattern, known) if is_glob(pattern) else (normalise(pattern),))
+        names |= dict.fromkeys(matching(pattern, known) if is_glob(pattern) else (normalise(pattern),))
     return tuple(names)
 
 
-def _matching(pattern: str, known: Iterable[str]) -> list[str]:
+def matching(pattern: str, known: Iterable[str]) -> list[str]:
+    """The names that a glob matches. UserError when it is no glob or matches none."""
     if refusal := glob_refusal(pattern):
         raise UserError("; ".join(refusal))
     matched = [name for name in known if matches(pattern, name)]

@@ -1,0 +1,119 @@
+"""`fleetctl`: from a command line to an exit code. Owns the mapping of every error to one line and a number.
+
+Verbs are found by name and imported when they run; a verb returns its exit code.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any
+
+from fleettui.cli.arguments import parse
+from fleettui.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError
+from registry.errors import FleetError, RegistryUnavailable
+
+BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
+
+
+def main() -> None:
+    """The console script."""
+    gc.disable()  # a command lives for a moment; its garbage need not be looked for
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    code = guarded(sys.argv[1:])
+    # Not sys.exit: nothing is left to be cleaned up, and tearing modules down costs as long as a listing.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def guarded(argv: list[str]) -> int:
+    """Run a command line; whatever happens ends in an exit code, and in a line that says why."""
+    debug = "--debug" in argv or os.environ.get("FLEETCTL_DEBUG", "") not in ("", "0", "false")
+    try:
+        code = run(argv, debug=debug)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as error:  # argparse, after a help text
+        sys.stdout.flush()
+        return error.code if isinstance(error.code, int) else OK
+    except BaseException as error:  # noqa: BLE001 - the last resort: no traceback reaches a user
+        return explain(error, debug=debug)
+    return code
+
+
+def run(argv: list[str], *, debug: bool) -> int:
+    """Parse and run. Raises whatever goes wrong."""
+    command, flags = parse(argv)
+    flags.debug = debug
+    _log(debug=debug)
+    module, _, name = command.run.partition(":")
+    verb: Callable[[Namespace], Any] = getattr(import_module(f"fleettui.cli.{module}"), name)
+    if not inspect.iscoroutinefunction(verb):
+        return int(verb(flags))
+    import asyncio  # noqa: PLC0415 - verbs that need no registry do without
+
+    return int(asyncio.run(verb(flags)))
+
+
+def _log(*, debug: bool) -> None:
+    """Programs log what the user is told anyway; only --debug shows it."""
+    import logging  # noqa: PLC0415 - not for the quick verbs' sake, but beside its only use
+
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)d ms %(name)s: %(message)s")
+    else:
+        logging.disable(logging.CRITICAL)
+
+
+def explain(error: BaseException, *, debug: bool) -> int:
+    """Say on stderr what went wrong and what to do; the exit code."""
+    from fleettui.cli.output import complain  # noqa: PLC0415 - only when needed
+
+    error = _innermost(error)
+    if debug:
+        import traceback  # noqa: PLC0415 - only when asked for
+
+        complain("".join(traceback.format_exception(error)))
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    complain(f"Error: {_text(error)}")
+    if isinstance(error, UsageError):
+        if error.usage:
+            complain(error.usage)
+        return USAGE
+    return FAILED
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error of a group of tasks: one line is told, the first cause."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, RegistryUnavailable):
+        return f"cannot reach the registry: {error}; check that etcd runs, --endpoint and FLEETCTL_ENDPOINT"
+    if isinstance(error, FleetError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = f" {error.filename}" if error.filename else ""
+        return f"{error.strerror}{name}"
+    return f"unexpected {type(error).__name__}: {error}; run it again with --debug and report what it shows"
+
+
+if __name__ == "__main__":
+    main()

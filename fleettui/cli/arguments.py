@@ -1,0 +1,301 @@
+"""The command line: every verb, every flag, their help. Builds parsers and reads nothing else.
+
+Each verb's function is named as `module:function` and imported when it runs, so that `fleetctl version` does not
+pay for what `fleetctl journal` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from fleettui.cli.failures import UsageError
+
+Flags = Callable[["Parser"], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors raised instead of printed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError with this parser's usage."""
+        raise UsageError(message, f"see: {self.prog} --help")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A verb: what runs it, its one-line summary, examples, and what adds its flags."""
+
+    name: str
+    run: str  # module:function below fleettui.cli
+    summary: str
+    examples: tuple[str, ...]
+    flags: tuple[Flags, ...] = ()
+    notes: str = ""  # what else its help says
+
+
+def _names(what: str, nargs: str = "+") -> Flags:
+    def add(parser: Parser) -> None:
+        parser.add_argument("names", nargs=nargs, metavar=what)
+
+    return add
+
+
+def _blocking(parser: Parser) -> None:
+    parser.add_argument("--no-block", action="store_true", help="return once the registry knows what is wanted")
+    parser.add_argument(
+        "--block-attempts",
+        type=int,
+        metavar="N",
+        help="give up after N half seconds; 0 waits for ever, below 0 is --no-block (fleet's flag; see --timeout)",
+    )
+    parser.add_argument("--timeout", metavar="DURATION", help="give up waiting after this long, such as 30s or 2m")
+
+
+def _replace(parser: Parser) -> None:
+    parser.add_argument(
+        "--replace", action="store_true", help="store a text that differs from the registry's; running units follow"
+    )
+
+
+def _list(parser: Parser) -> None:
+    parser.add_argument("-l", "--full", action="store_true", help="do not cut ids and hashes")
+    parser.add_argument("--no-legend", action="store_true", help="leave the headings out")
+    parser.add_argument("--fields", metavar="F,…", help="the columns to show; see the last lines of this help")
+    _json(parser)
+
+
+def _json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, ids in full")
+
+
+def _no_block(parser: Parser) -> None:
+    parser.add_argument("--no-block", action="store_true", help="do not wait until the units have moved")
+    parser.add_argument("--timeout", metavar="DURATION", help="give up waiting after this long, such as 30s or 2m")
+
+
+def _journal(parser: Parser) -> None:
+    parser.add_argument("-n", "--lines", type=int, default=10, metavar="N", help="newest lines to show (10)")
+    parser.add_argument("-f", "--follow", action="store_true", help="show new lines as they come")
+    parser.add_argument("-o", "--output", default="short", metavar="FORMAT", help="journalctl's format (short)")
+    parser.add_argument("--since", metavar="TIME", help='only lines from then on, as in journalctl: "1 hour ago"')
+    parser.add_argument("--sudo", action="store_true", help="read the journal as root, by sudo")
+
+
+def _ssh(parser: Parser) -> None:
+    parser.add_argument(
+        "--machine", metavar="MACHINE", help="the machine's id, a beginning of it, or its host name"
+    )
+    parser.add_argument("--unit", metavar="UNIT", help="the machine that runs this unit")
+    parser.add_argument("-A", "--forward-agent", action="store_true", help="forward the local ssh-agent")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[MACHINE|UNIT] [COMMAND …]")
+
+
+def _events(parser: Parser) -> None:
+    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="newest events to show (50)")
+    parser.add_argument("-f", "--follow", action="store_true", help="show new events as they come")
+    parser.add_argument("--unit", metavar="UNIT", help="only this unit's (a glob is fine)")
+    parser.add_argument("--machine", metavar="MACHINE", help="only this machine's")
+    parser.add_argument("--no-legend", action="store_true", help="leave the headings out")
+    _json(parser)
+
+
+def _shell(parser: Parser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _words(parser: Parser) -> None:
+    parser.add_argument("words", nargs=argparse.REMAINDER)
+
+
+def _topic(parser: Parser) -> None:
+    parser.add_argument("topic", nargs="?", metavar="COMMAND")
+
+
+UNITS = _names("UNIT")
+FILES = _names("UNIT|FILE")
+MACHINES = _names("MACHINE")
+
+STRICT = "--strict-host-key-checking"
+GLOBALS = (  # flag, what it takes ("": nothing), meaning
+    ("--endpoint", "URL,…", "etcd's endpoints (FLEETCTL_ENDPOINT)"),
+    ("--prefix", "PREFIX", "the registry's keys lie below it (FLEETCTL_PREFIX)"),
+    ("--ca-file", "FILE", "the authority that signed etcd's certificate (FLEETCTL_CA_FILE)"),
+    ("--cert-file", "FILE", "the client certificate for etcd (FLEETCTL_CERT_FILE)"),
+    ("--key-file", "FILE", "its key (FLEETCTL_KEY_FILE)"),
+    ("--request-timeout", "DURATION", "longest wait for one answer of etcd (FLEETCTL_REQUEST_TIMEOUT)"),
+    ("--tunnel", "HOST[:PORT]", "reach etcd and the machines by SSH through this host (FLEETCTL_TUNNEL)"),
+    ("--ssh-username", "USER", "user on the machines (FLEETCTL_SSH_USERNAME)"),
+    ("--ssh-timeout", "DURATION", "longest wait for an SSH connection (FLEETCTL_SSH_TIMEOUT)"),
+    ("--known-hosts-file", "FILE", "host keys to trust (FLEETCTL_KNOWN_HOSTS_FILE)"),
+    (STRICT, "BOOL", "refuse machines with unknown keys (FLEETCTL_STRICT_HOST_KEY_CHECKING)"),
+    ("--config", "FILE", "the configuration file (FLEET_CONFIG)"),
+    ("--debug", "", "tell more about what goes on and wrong, on stderr (FLEETCTL_DEBUG)"),
+)
+
+COMMANDS = (
+    Command("submit", "units:submit", "store unit files in the registry, on no machine yet",
+            ("submit hello.service", "submit --replace ./units/*.service"), (FILES, _replace, _blocking)),
+    Command("load", "units:load", "place units on machines and load them there, without starting",
+            ("load hello.service", "load web@1 web@2"), (FILES, _replace, _blocking)),
+    Command("start", "units:start", "start units, storing and placing them first where needed",
+            ("start hello.service", "start --replace web@{1..100}", "start --no-block 'web@*'"),
+            (FILES, _replace, _blocking)),
+    Command("stop", "units:stop", "stop units; they stay loaded on their machines",
+            ("stop hello.service", "stop 'web@*'"), (UNITS, _blocking)),
+    Command("unload", "units:unload", "stop units and take them off their machines",
+            ("unload hello.service",), (UNITS, _blocking)),
+    Command("destroy", "units:destroy", "stop units and forget them; returns when their processes are gone",
+            ("destroy hello.service", "destroy 'web@*'"), (UNITS, _blocking)),
+    Command("restart", "units:restart", "stop and start units on their machines",
+            ("restart hello.service",), (UNITS, _blocking)),
+    Command("cat", "look:cat", "print unit files exactly as they were submitted",
+            ("cat hello.service",), (UNITS,)),
+    Command("status", "hosts:status", "systemctl status from the machines that run the units",
+            ("status hello.service", "status 'web@*'"), (UNITS,)),
+    Command("journal", "hosts:journal", "the journal of units, from all their machines, merged by time",
+            ("journal hello.service", "journal -f --lines 100 'web@*'"), (UNITS, _journal)),
+    Command("ssh", "hosts:ssh", "a shell or a command on a machine, or where a unit runs",
+            ("ssh 7aea1bb4", "ssh hello.service", "ssh --unit hello.service uptime", "ssh -A core-1"), (_ssh,)),
+    Command("list-machines", "lists:list_machines", "the machines of the fleet",
+            ("list-machines", "list-machines --fields=machine,hostname,units --full"), (_list,),
+            "fields: machine,ip,metadata (shown), hostname,units,state,version"),
+    Command("list-units", "lists:list_units", "what runs, one row per unit and machine",
+            ("list-units", "list-units --fields=unit,machine,sub,hash --no-legend"), (_list,),
+            "fields: unit,machine,active,sub (shown), load,hash,reason"),
+    Command("list-unit-files", "lists:list_unit_files", "every unit of the registry, wanted and present state",
+            ("list-unit-files", "list-unit-files --json"), (_list,),
+            "fields: unit,hash,dstate,state,target (shown), global,desc"),
+    Command("verify", "verify:verify_files", "say what is wrong with unit files, line by line",
+            ("verify hello.service", "verify units/*"), (_names("FILE"),)),
+    Command("why", "look:why", "why a unit is not where it should be",
+            ("why mars.service",), (UNITS, _json)),
+    Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
+            ("drain 7aea1bb4",), (MACHINES, _no_block)),
+    Command("cordon", "machines:cordon", "place nothing new on machines; what runs stays",
+            ("cordon 7aea1bb4",), (MACHINES,)),
+    Command("uncordon", "machines:uncordon", "use machines again, after drain or cordon",
+            ("uncordon 7aea1bb4",), (MACHINES,)),
+    Command("events", "look:events", "who did what to which unit or machine, when and why",
+            ("events -f", "events --unit 'web@*' --lines 200"), (_events,)),
+    Command("completion", "completion:script", "print a completion script for a shell",
+            ("completion bash > /etc/bash_completion.d/fleetctl",), (_shell,)),
+    Command("version", "about:version", "print the version", ("version",)),
+    Command("help", "about:help_text", "explain a command", ("help start",), (_topic,)),
+    Command("__complete", "completion:complete", "", (), (_words,)),
+)  # fmt: skip
+BY_NAME = {command.name: command for command in COMMANDS}
+SHOWN = tuple(command for command in COMMANDS if command.summary)
+
+
+def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+    """The command and its flags; global flags may stand before or after the verb.
+
+    UsageError, with the nearest name, for what is not known. SystemExit(0) after a help text was printed.
+    """
+    words = [STRICT + "=true" if word == STRICT else word for word in argv]
+    parser = global_parser()
+    count = _words_before_verb(words, parser)
+    flags = _parsed(parser, words[:count], argparse.Namespace())
+    if flags.version:
+        return BY_NAME["version"], flags
+    if count == len(words) or flags.help:
+        if not flags.help:
+            raise UsageError("no command is given", "see: fleetctl --help")
+        return BY_NAME["help"], argparse.Namespace(**vars(flags), topic=None)
+    command = find(words[count])
+    return command, _parsed(command_parser(command), words[count + 1 :], flags)
+
+
+def find(name: str) -> Command:
+    """The command of this name. UsageError with the nearest one."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    near = _did_you_mean(name, [each.name for each in SHOWN])
+    raise UsageError(f"unknown command {name!r}{near}", "see: fleetctl --help")
+
+
+def _words_before_verb(words: Sequence[str], parser: Parser) -> int:
+    taking = {option for action in actions(parser) if action.nargs is None for option in action.option_strings}
+    index = 0
+    while index < len(words) and words[index].startswith("-") and words[index] != "--":
+        index += 2 if words[index] in taking else 1
+    return min(index, len(words))
+
+
+def _parsed(parser: Parser, words: Sequence[str], flags: argparse.Namespace) -> argparse.Namespace:
+    remainder = any(action.nargs == argparse.REMAINDER for action in actions(parser))
+    parse_known = parser.parse_known_args if remainder else parser.parse_known_intermixed_args
+    try:
+        flags, extra = parse_known(list(words), flags)
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
+    for word in extra:
+        if not word.startswith("-"):
+            parser.error(f"unexpected argument {word!r}")
+        name = word.partition("=")[0]
+        parser.error(f"unknown flag {name}{_did_you_mean(name, options(parser))}")
+    return flags
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name[:40], known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def actions(parser: Parser) -> list[argparse.Action]:
+    """Everything the parser takes."""
+    return parser._actions  # noqa: SLF001 - argparse has no public way to ask
+
+
+def options(parser: Parser) -> list[str]:
+    """Every long flag the parser takes, and the global ones."""
+    return [option for action in actions(parser) for option in action.option_strings if option.startswith("--")]
+
+
+def global_parser() -> Parser:
+    """The flags that every command takes, as they may stand before the verb."""
+    parser = Parser("fleetctl", usage="fleetctl [FLAGS] COMMAND …", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true", help="explain fleetctl, or the command before it")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    _add_globals(parser, hidden=False)
+    return parser
+
+
+def _add_globals(parser: Parser, *, hidden: bool) -> None:
+    """The global flags; after a verb they are hidden from its help and leave alone what stood before it."""
+    for flag, metavar, meaning in GLOBALS:
+        settings = {"metavar": metavar, "type": _truth if flag == STRICT else str} if metavar else {}
+        parser.add_argument(
+            flag,
+            action="store" if metavar else "store_true",
+            default=argparse.SUPPRESS if hidden else None,
+            help=argparse.SUPPRESS if hidden else meaning,
+            **settings,  # type: ignore[arg-type]
+        )
+
+
+def command_parser(command: Command) -> Parser:
+    """The parser of one verb, with its help."""
+    examples = "\n".join(f"  fleetctl {example}" for example in command.examples)
+    parser = Parser(
+        f"fleetctl {command.name}",
+        description=f"{command.summary[:1].upper()}{command.summary[1:]}.",
+        epilog=f"examples:\n{examples}\n{command.notes}\nGlobal flags: fleetctl --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for add in command.flags:
+        add(parser)
+    _add_globals(parser, hidden=True)
+    return parser
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")
+    return known[text.lower()]

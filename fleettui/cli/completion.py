@@ -1,0 +1,123 @@
+"""Shell completion: the scripts, and the hidden verb that they ask for candidates.
+
+Candidates that live in the registry are asked for live, briefly: completion must never hang a shell or print an
+error, so whatever goes wrong completes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+
+from fleettui.cli.arguments import BY_NAME, SHOWN, Command, command_parser, global_parser, options, parse
+from fleettui.cli.failures import OK
+from registry.errors import FleetError
+
+REQUEST_TIMEOUT = "1s"
+LIMIT_S = 1.5
+UNIT_VERBS = ("stop", "unload", "destroy", "restart", "cat", "status", "journal", "why")
+FILE_VERBS = ("submit", "load", "start", "verify")
+MACHINE_VERBS = ("drain", "cordon", "uncordon", "ssh")
+
+BASH = """\
+_fleetctl() {
+    local IFS=$'\\n' cur="${COMP_WORDS[COMP_CWORD]}" verb
+    local line="${COMP_LINE:0:COMP_POINT}" before=()
+    read -ra before <<< "" ; IFS=$' \\t\\n' read -ra before <<< "$line"
+    [[ "$line" == *[[:space:]] ]] && before+=("")
+    cur="${before[-1]}"
+    IFS=$'\\n'
+    COMPREPLY=($(fleetctl __complete -- "${before[@]:1}" 2>/dev/null))
+    if [[ " submit load start verify " == *" ${before[1]} "* ]]; then
+        COMPREPLY+=($(compgen -f -- "$cur")); compopt -o filenames
+    fi
+    # bash completes only what follows the last colon of a word.
+    local colon="${cur%"${cur##*:}"}" i
+    for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]="${COMPREPLY[i]#"$colon"}"; done
+}
+complete -F _fleetctl fleetctl
+"""
+ZSH = """\
+#compdef fleetctl
+_fleetctl() {
+    local -a found
+    found=("${(@f)$(fleetctl __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    (( ${#found[1]} )) && compadd -- "${found[@]}"
+    [[ " submit load start verify " == *" ${words[2]} "* ]] && _files
+}
+compdef _fleetctl fleetctl
+"""
+FISH = """\
+function __fleetctl_complete
+    set -l words (commandline -opc) (commandline -ct)
+    fleetctl __complete -- $words[2..-1] 2>/dev/null
+end
+complete -c fleetctl -n 'not __fish_seen_subcommand_from submit load start verify' -f
+complete -c fleetctl -a '(__fleetctl_complete)'
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+def script(flags: Namespace) -> int:
+    """Print a shell's completion script."""
+    print(SCRIPTS[flags.shell], end="")
+    return OK
+
+
+async def complete(flags: Namespace) -> int:
+    """Print the candidates for the last of the words, one a line; nothing when anything goes wrong."""
+    words = flags.words[1:] if flags.words[:1] == ["--"] else flags.words
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            found = await candidates(words or [""])
+    except (FleetError, OSError, TimeoutError):
+        return OK
+    for each in found:
+        print(each)
+    return OK
+
+
+async def candidates(words: Sequence[str]) -> list[str]:
+    """What the last word may become."""
+    *before, word = words
+    verb = next((BY_NAME[each] for each in before if each in BY_NAME), None)
+    if verb is None:
+        known = options(global_parser()) if word.startswith("-") else [each.name for each in SHOWN]
+    elif word.startswith("-"):
+        known = [each for each in options(command_parser(verb)) if each != "--"]
+    else:
+        known = await _live(verb, before)
+    return [each for each in known if each.startswith(word)]
+
+
+async def _live(verb: Command, before: Sequence[str]) -> list[str]:
+    flag = before[-1] if before else ""
+    if verb.name in ("completion", "help"):
+        return ["bash", "zsh", "fish"] if verb.name == "completion" else [each.name for each in SHOWN]
+    machines = flag == "--machine" or (verb.name in MACHINE_VERBS and flag != "--unit")
+    units = flag == "--unit" or verb.name in (*UNIT_VERBS, *FILE_VERBS[:3])
+    if not machines and not units:
+        return []
+    return await _names(before, machines=machines)
+
+
+async def _names(before: Sequence[str], *, machines: bool) -> list[str]:
+    """Unit names or machine ids and host names, from the registry that the words before aim at."""
+    from fleettui.actions.reading import read_machines, unit_names  # noqa: PLC0415 - verbs and flags do without
+    from fleettui.cli.connection import open_operator, read_settings  # noqa: PLC0415 - the same
+
+    _, flags = parse([*_global_words(before), "list-machines"])
+    flags.request_timeout = REQUEST_TIMEOUT
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        if not machines:
+            return list(await unit_names(operator))
+        known, _ = await read_machines(operator)
+        return sorted([*known, *(each.hostname for each in known.values())])
+
+
+def _global_words(before: Sequence[str]) -> list[str]:
+    """The words before the verb."""
+    index = next(index for index, word in enumerate(before) if word in BY_NAME)
+    return list(before[:index])

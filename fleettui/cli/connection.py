@@ -1,0 +1,96 @@
+"""From flags, environment and file to an open registry. Owns the order in which they win; knows no command."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fleettui.actions.operator import Operator
+from registry.config import EtcdTable, Settings, load, operator_files, parse_duration, put
+from registry.errors import UserError
+from registry.etcd import Etcd, EtcdSettings
+from registry.keys import Keys
+
+FLAGS = {  # a flag's attribute and the setting it puts
+    "endpoint": ("etcd", "endpoints"),
+    "prefix": ("etcd", "prefix"),
+    "ca_file": ("etcd", "ca_file"),
+    "cert_file": ("etcd", "cert_file"),
+    "key_file": ("etcd", "key_file"),
+    "request_timeout": ("etcd", "request_timeout"),
+    "tunnel": ("ssh", "tunnel"),
+    "ssh_username": ("ssh", "user"),
+    "ssh_timeout": ("ssh", "timeout"),
+    "known_hosts_file": ("ssh", "known_hosts"),
+    "strict_host_key_checking": ("ssh", "strict_host_key_checking"),
+}
+ENDPOINT_VARIABLES = ("FLEETCTL_ENDPOINT", "FLEET_ETCD_SERVERS", "FLEET_ETCD_ENDPOINTS")
+
+
+def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
+    """The operator's settings. UserError for a mistake in any of the three places."""
+    aimed = flags.endpoint or any(environ.get(name) for name in ENDPOINT_VARIABLES)
+    defaults = operator_files(environ) + (() if aimed else _demo_file())
+    settings = load(Path(flags.config) if flags.config else None, environ, defaults)
+    for attribute, (table, key) in FLAGS.items():
+        value = getattr(flags, attribute)
+        if value is not None:
+            settings = put(settings, table, key, _listed(key, value), f"--{attribute.replace('_', '-')}")
+    return settings
+
+
+def _listed(key: str, value: str | bool) -> object:  # noqa: FBT001 - a flag's value
+    if key == "endpoints" and isinstance(value, str):
+        return [each.strip() for each in value.split(",") if each.strip()]
+    return value
+
+
+def _demo_file() -> tuple[Path, ...]:
+    """The local demo cluster's file, which is there while that cluster is up."""
+    from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
+
+    return (operator_config("demo"),)
+
+
+@asynccontextmanager
+async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
+    """The registry that the settings name, through the SSH tunnel if they name one."""
+    async with _reached(settings) as table, Etcd(etcd_settings(table)) as etcd:
+        yield Operator(etcd, Keys.under(settings.etcd.prefix))
+
+
+@asynccontextmanager
+async def _reached(settings: Settings) -> AsyncIterator[EtcdTable]:
+    if not settings.ssh.tunnel:
+        yield settings.etcd
+        return
+    from fleettui.remote import tunneled_etcd  # noqa: PLC0415 - loads asyncssh
+
+    async with tunneled_etcd(settings) as table:
+        yield table
+
+
+def etcd_settings(table: EtcdTable) -> EtcdSettings:
+    """The client's settings from the [etcd] table."""
+    return EtcdSettings(
+        endpoints=table.endpoints,
+        ca_file=table.ca_file or None,
+        cert_file=table.cert_file or None,
+        key_file=table.key_file or None,
+        username=table.username or None,
+        password_file=table.password_file or None,
+        request_timeout_s=table.request_timeout,
+    )
+
+
+def duration(text: str | None, flag: str) -> float | None:
+    """Seconds from a flag's text such as "30s" or "2m"; None when it was not given. UserError."""
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        raise UserError(f'{flag}: expected a duration such as "30s", not {text!r}') from None
+    return seconds

@@ -1,0 +1,78 @@
+"""`fleetctl list-machines`, `list-units` and `list-unit-files`: read the tables needed, once, and print them."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+
+from fleettui.cli.connection import open_operator, read_settings
+from fleettui.cli.failures import OK
+from fleettui.cli.output import Look, choose_fields, complain, print_rows
+from fleettui.cli.rows import (
+    FILE_FIELDS,
+    FILE_USUAL,
+    MACHINE_FIELDS,
+    MACHINE_USUAL,
+    UNIT_FIELDS,
+    UNIT_USUAL,
+    Row,
+    file_rows,
+    machine_rows,
+    unit_rows,
+)
+from registry.keys import Table
+from registry.listing import read_snapshot
+from registry.mirror import Snapshot
+
+RUNNING = (Table.SCHEDULE, Table.STATES, Table.MACHINES)
+
+
+async def list_machines(flags: Namespace) -> int:
+    """Print the live machines."""
+    look = _look(flags, MACHINE_FIELDS, MACHINE_USUAL)
+    tables = [Table.MACHINES, Table.OVERRIDES, Table.DUPLICATES]
+    if "units" in look.fields:
+        tables.append(Table.SCHEDULE)
+    snapshot = await read_tables(flags, tables)
+    return _print(machine_rows(snapshot, full=look.full), look)
+
+
+async def list_units(flags: Namespace) -> int:
+    """Print what runs, and what waits for a machine."""
+    look = _look(flags, UNIT_FIELDS, UNIT_USUAL)
+    snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, Table.PENDING, Table.LEADER))
+    return _print(unit_rows(snapshot, full=look.full), look)
+
+
+async def list_unit_files(flags: Namespace) -> int:
+    """Print every unit of the registry."""
+    look = _look(flags, FILE_FIELDS, FILE_USUAL)
+    texts = (Table.FILES,) if {"global", "desc"} & set(look.fields) else ()
+    snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, *texts))
+    return _print(file_rows(snapshot, full=look.full), look)
+
+
+async def read_tables(flags: Namespace, tables: Iterable[Table]) -> Snapshot:
+    """These tables now; records that do not parse are named on stderr."""
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        snapshot = await read_snapshot(operator.etcd, operator.keys, tables)
+    tell_corrupt(snapshot)
+    return snapshot
+
+
+def tell_corrupt(snapshot: Snapshot) -> None:
+    """Name the records that do not parse."""
+    for corrupt in snapshot.corrupt.values():
+        complain(f"WARNING: corrupt registry record {corrupt.key}: {corrupt.reason}")
+
+
+def _look(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> Look:
+    fields = choose_fields(flags.fields, known, known if flags.json else usual)
+    return Look(fields, full=flags.full, legend=not flags.no_legend, json=flags.json)
+
+
+def _print(rows: Iterable[Row], look: Look) -> int:
+    listed = list(rows)
+    print_rows([row.cells for row in listed], look, [row.record for row in listed])
+    return OK

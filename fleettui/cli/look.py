@@ -1,0 +1,198 @@
+"""`fleetctl cat`, `why` and `events`: reading what the registry knows of units, without changing it."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+
+from fleettui.actions.operator import Operator
+from fleettui.actions.progress import judged
+from fleettui.actions.reading import expand, find_machine, read_machines, read_texts, read_units
+from fleettui.cli.connection import open_operator, read_settings
+from fleettui.cli.failures import FAILED, OK
+from fleettui.cli.lists import tell_corrupt
+from fleettui.cli.output import Look, complain, print_json, print_json_line, print_verbatim, say, table
+from fleettui.cli.units import unit_name
+from fleettui.cli.words import local_time, place, short_id
+from registry.errors import CorruptRecord
+from registry.keys import Table
+from registry.lifecycle import Progress, Standing
+from registry.listing import list_tables, read_snapshot
+from registry.mirror import Snapshot
+from registry.model import Event
+from registry.records import decode
+from registry.unitname import is_glob, matches, normalise_pattern
+
+JUDGING = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING, Table.MACHINES, Table.LEADER)
+EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")
+
+
+async def unit_names(operator: Operator, arguments: Iterable[str]) -> tuple[str, ...]:
+    """Names, paths and globs of the command line as unit names. UserError for one that is none."""
+    return await expand(operator, [each if is_glob(each) else unit_name(each) for each in arguments])
+
+
+async def cat(flags: Namespace) -> int:
+    """Print unit files as submitted."""
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        names = await unit_names(operator, flags.names)
+        found = await read_units(operator, names)
+        hashes = {name: each.unit.hash for name, each in found.items() if each.unit}
+        texts = await read_texts(operator, hashes.values())
+    for name in names:
+        if name not in hashes:
+            complain(f"Unit {name} not found; see: fleetctl list-unit-files")
+        elif hashes[name] not in texts:
+            complain(
+                f"The text of unit {name} ({hashes[name][:7]}) is not in the registry; submit it with --replace"
+            )
+        else:
+            print_verbatim(texts[hashes[name]])
+    return OK if all(hashes.get(name) in texts for name in names) else FAILED
+
+
+async def why(flags: Namespace) -> int:
+    """Say where units stand, and every machine's refusal where they wait."""
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        names = await unit_names(operator, flags.names)
+        snapshot = await read_snapshot(operator.etcd, operator.keys, JUDGING)
+    tell_corrupt(snapshot)
+    unknown = [name for name in names if name not in snapshot.units]
+    known = [name for name in names if name in snapshot.units]
+    for name in unknown:
+        complain(f"Unit {name} not found; see: fleetctl list-unit-files")
+    if flags.json:
+        print_json([_why_record(snapshot, name) for name in known])
+    for line in () if flags.json else (line for name in known for line in why_lines(snapshot, name)):
+        say(line)
+    return FAILED if unknown else OK
+
+
+def why_lines(snapshot: Snapshot, name: str) -> Iterator[str]:
+    """The unit's standing in one line, then a line for each machine that refuses it."""
+    found = judged(snapshot, name)
+    unit = snapshot.units[name]
+    where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
+    at = f" on {where}" if where else ""
+    yield f"{name}: wanted {unit.target}; {_verdict(found)}{at}"
+    for machine, reason in refusals(snapshot, name):
+        yield f"  {place(machine, snapshot.machines)}  {reason}" if machine else f"  {reason}"
+    if found.progress is Progress.FAILED:
+        yield f"  See: fleetctl journal {name}; fleetctl restart {name} tries again"
+
+
+def _verdict(found: Standing) -> str:
+    words = {Progress.REACHED: "it is", Progress.UNDER_WAY: "under way", Progress.WAITING: "waiting"}
+    said = words.get(found.progress, "failed")
+    return f"{said}: {found.reason}" if found.reason else said
+
+
+def refusals(snapshot: Snapshot, name: str) -> list[tuple[str, str]]:
+    """Each machine with its refusal, by machine; a reason that concerns none comes with ""."""
+    pending = snapshot.pending.get(name)
+    grouped = pending.refusals if pending else ()
+    return sorted((machine, each.reason) for each in grouped for machine in each.machines or ("",))
+
+
+def _why_record(snapshot: Snapshot, name: str) -> dict[str, object]:
+    found = judged(snapshot, name)
+    return {
+        "unit": name,
+        "wanted": snapshot.units[name].target,
+        "progress": found.progress,
+        "reason": found.reason,
+        "machines": found.machines,
+        "refusals": [{"machine": machine, "reason": reason} for machine, reason in refusals(snapshot, name)],
+    }
+
+
+async def events(flags: Namespace) -> int:
+    """Print the newest events, and those to come with --follow."""
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        wanted = await _wanted(operator, flags)
+        listing = await list_tables(operator.etcd, operator.keys, [Table.EVENTS])
+        old = [event for kv in listing.kvs if (event := _event(operator, kv.key, kv.value)) and wanted(event)]
+        _print_events(old[-max(flags.lines, 0) :] if flags.lines > 0 else [], flags)
+        if flags.follow:
+            await _follow(operator, flags, wanted, listing.revision + 1)
+    return OK
+
+
+class _Wanted:
+    """Whether an event is about the unit and the machine asked for."""
+
+    def __init__(self, unit: str, machine: str) -> None:
+        self._unit, self._machine = unit, machine
+
+    def __call__(self, event: Event) -> bool:
+        return self._about_unit(event) and (not self._machine or event.machine == self._machine)
+
+    def _about_unit(self, event: Event) -> bool:
+        if not self._unit:
+            return True
+        # An act on many units is one event that lists them: "100 units: web@1.service, web@2.service".
+        listed = [] if event.unit else event.reason.partition(": ")[2].split(", ")
+        return any(matches(self._unit, name) for name in (event.unit, *listed) if name)
+
+
+async def _wanted(operator: Operator, flags: Namespace) -> _Wanted:
+    machine = flags.machine or ""
+    if machine and len(machine) < 32:
+        machines, overrides = await read_machines(operator)
+        machine = find_machine(machine, machines, overrides)
+    return _Wanted(normalise_pattern(flags.unit) if flags.unit else "", machine)
+
+
+async def _follow(operator: Operator, flags: Namespace, wanted: _Wanted, revision: int) -> None:
+    stream = operator.etcd.watch(operator.keys.table(Table.EVENTS), revision)
+    async with aclosing(stream):
+        async for batch in stream:
+            new = [
+                event
+                for change in batch.changes
+                if change.kv and (event := _event(operator, change.key, change.kv.value)) and wanted(event)
+            ]
+            _print_events(new, flags, more=True)
+
+
+def _event(operator: Operator, key: str, value: bytes) -> Event | None:
+    address = operator.keys.parse(key)
+    try:
+        record = decode(address, value, key) if address else None
+    except CorruptRecord as error:
+        complain(f"WARNING: {error}")
+        return None
+    return record if isinstance(record, Event) else None
+
+
+def _print_events(events: list[Event], flags: Namespace, *, more: bool = False) -> None:
+    if flags.json and (more or flags.follow):
+        for event in events:
+            print_json_line(event_record(event))
+    elif flags.json:
+        print_json([event_record(event) for event in events])
+    elif events or not more:
+        look = Look(EVENT_FIELDS, legend=not (more or flags.no_legend))
+        for line in table([_event_cells(event) for event in events], look):
+            print(line, flush=True)
+
+
+def _event_cells(event: Event) -> list[str]:
+    machine = short_id(event.machine)
+    reason = event.reason if len(event.reason) <= 120 else f"{event.reason[:117]}..."
+    return [local_time(event.at), event.actor, event.verb, event.unit, machine, reason]
+
+
+def event_record(event: Event) -> dict[str, object]:
+    """An event for programs; `at` is seconds since the epoch."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "actor": event.actor,
+        "verb": event.verb,
+        "unit": event.unit,
+        "machine": event.machine,
+        "reason": event.reason,
+    }

@@ -1,0 +1,141 @@
+"""`fleetctl cordon`, `drain`, `uncordon`: what the scheduler may do with machines, and waiting for a drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from argparse import Namespace
+
+from fleettui.actions import machines as acts
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import find_machine, read_machines
+from fleettui.cli.connection import duration, open_operator, read_settings
+from fleettui.cli.failures import FAILED, INTERRUPTED, OK
+from fleettui.cli.output import complain, say
+from fleettui.cli.waiting import WATCHED, following
+from fleettui.cli.words import place
+from registry.errors import UserError
+from registry.fleetoptions import parse_options
+from registry.keys import Table
+from registry.lifecycle import Progress, standing
+from registry.mirror import Pair, Snapshot
+from registry.model import Availability, Machine
+from registry.unitfile import parse
+
+
+async def cordon(flags: Namespace) -> int:
+    """Place nothing new on machines."""
+    return await _set(flags, Availability.CORDONED)
+
+
+async def uncordon(flags: Namespace) -> int:
+    """Use machines again."""
+    return await _set(flags, Availability.READY)
+
+
+async def drain(flags: Namespace) -> int:
+    """Move away what can move, and wait for it unless --no-block."""
+    seconds = duration(flags.timeout, "--timeout")
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        code, changed = await _set_all(operator, flags.names, Availability.DRAINING)
+        if flags.no_block or not changed:
+            return code
+        revision = max(changed.values())
+        try:
+            async with asyncio.timeout(seconds):
+                return await _drained(operator, list(changed), revision) or code
+        except TimeoutError:
+            complain(f"Error draining: not done after {seconds:g}s; it goes on by itself")
+            return FAILED
+        except asyncio.CancelledError:
+            complain("Interrupted; the drain goes on. fleetctl uncordon ends it")
+            return INTERRUPTED
+
+
+async def _set(flags: Namespace, availability: Availability) -> int:
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        return (await _set_all(operator, flags.names, availability))[0]
+
+
+async def _set_all(operator: Operator, names: list[str], availability: Availability) -> tuple[int, dict[str, int]]:
+    """Change every machine named; the exit code, and the revision of each change by machine id."""
+    machines, overrides = await read_machines(operator)
+    code, changed = OK, {}
+    for name in names:
+        try:
+            machine = find_machine(name, machines, overrides)
+        except UserError as error:
+            complain(f"Error: {error}")
+            code = FAILED
+            continue
+        changed[machine] = (await acts.set_availability(operator, machine, availability)).revision
+        say(f"Machine {place(machine, machines)} {availability}")
+    return code, changed
+
+
+async def _drained(operator: Operator, machines: list[str], revision: int) -> int:
+    """Wait until only what cannot move is left on the machines; say what goes and what stays."""
+    drain = Drain(frozenset(machines))
+    async with following(operator, (*WATCHED, Table.FILES)) as follower:
+        while not drain.done:
+            await follower.next()
+            snapshot = follower.mirror.snapshot()
+            if snapshot.revision >= max(revision, 1):
+                for line in drain.look(snapshot):
+                    say(line)
+    for line in drain.stays():
+        complain(line)
+    return FAILED if drain.stuck else OK
+
+
+class Drain:
+    """What is left on draining machines, snapshot by snapshot. Pure.
+
+    Global units belong to their machine and are not counted; a unit that waits for the fleet to change is stuck.
+    """
+
+    def __init__(self, machines: frozenset[str]) -> None:
+        self.done = False
+        self.stuck: dict[Pair, str] = {}
+        self._machines = machines
+        self._left: set[Pair] = set()
+        self._known: dict[str, Machine] = {}
+
+    def look(self, snapshot: Snapshot) -> list[str]:
+        """Take a snapshot in; the lines that tell what left since the one before."""
+        self._known.update(snapshot.machines)
+        left = {pair for pair in (*snapshot.schedule, *snapshot.states) if self._counts(snapshot, *pair)}
+        gone = sorted(self._left - left)
+        self._left = left
+        self.stuck = {pair: reason for pair in left if (reason := _stuck(snapshot, pair[1]))}
+        self.done = left == self.stuck.keys()
+        lines = [f"Unit {unit} left {place(machine, self._known)}" for machine, unit in gone]
+        return lines + self._ends() if self.done else lines
+
+    def stays(self) -> list[str]:
+        """The lines that tell what cannot move, and why."""
+        return [
+            f"Error draining: unit {unit} stays on {place(machine, self._known)}: {reason}"
+            for (machine, unit), reason in sorted(self.stuck.items())
+        ]
+
+    def _counts(self, snapshot: Snapshot, machine: str, unit: str) -> bool:
+        return machine in self._machines and not _is_global(snapshot, unit)
+
+    def _ends(self) -> list[str]:
+        busy = {machine for machine, _ in self.stuck}
+        return [f"Machine {place(machine, self._known)} drained" for machine in sorted(self._machines - busy)]
+
+
+def _stuck(snapshot: Snapshot, unit: str) -> str:
+    found = standing(snapshot, unit)
+    return found.reason if found.progress is Progress.WAITING else ""
+
+
+def _is_global(snapshot: Snapshot, name: str) -> bool:
+    unit = snapshot.units.get(name)
+    stored = snapshot.files.get(unit.hash) if unit else None
+    try:
+        return stored is not None and parse_options(parse(stored.text), name).is_global
+    except UserError:
+        return False

@@ -1,0 +1,88 @@
+"""What `fleetctl` writes: lines, tables and JSON on standard output, everything else on standard error.
+
+Owns escaping: text from the registry or from a machine reaches a terminal only with its control characters made
+visible; tables are escaped always. It decides nothing about content.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fleettui.cli.failures import UsageError
+from fleettui.escape import escape
+
+GAP = "  "
+
+
+def say(line: str) -> None:
+    """One line on standard output, at once: whoever reads a pipe sees each unit as it arrives."""
+    print(escape(line), flush=True)
+
+
+def complain(text: str) -> None:
+    """Lines on standard error."""
+    for line in text.splitlines() or [""]:
+        print(escape(line), file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    """A value as indented JSON; control characters are escaped by JSON itself."""
+    print(json.dumps(value, indent=2, ensure_ascii=not sys.stdout.isatty()))
+
+
+def print_json_line(value: object) -> None:
+    """A value as one line of JSON, for streams."""
+    print(json.dumps(value), flush=True)
+
+
+def print_verbatim(text: str) -> None:
+    """Text exactly as stored when piped; on a terminal line by line, escaped."""
+    if sys.stdout.isatty():
+        print("\n".join(map(escape, text.removesuffix("\n").split("\n"))))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a list is to be shown. `fields` are those asked for, in order."""
+
+    fields: tuple[str, ...]
+    full: bool = False
+    legend: bool = True
+    json: bool = False
+
+
+def choose_fields(asked: str | None, known: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
+    """The fields named in a comma-separated text, or the usual ones. UsageError for one that is not known."""
+    if asked is None:
+        return tuple(usual)
+    fields = tuple(field.strip().lower() for field in asked.split(",") if field.strip())
+    for field in fields:
+        if field not in known:
+            raise UsageError(f"unknown field {field!r}; the fields are {','.join(known)}")
+    if not fields:
+        raise UsageError(f"no field is named; the fields are {','.join(known)}")
+    return fields
+
+
+def print_rows(rows: Iterable[Mapping[str, str]], look: Look, records: Iterable[Mapping[str, object]]) -> None:
+    """A list: its rows as a table, or its records as JSON."""
+    if look.json:
+        print_json([{field: record[field] for field in look.fields} for record in records])
+        return
+    for line in table([[row[field] for field in look.fields] for row in rows], look):
+        print(line)
+
+
+def table(rows: Sequence[Sequence[str]], look: Look) -> list[str]:
+    """Rows as aligned lines below a legend; an empty cell reads "-"."""
+    legend = [[field.upper() for field in look.fields]] if look.legend else []
+    cells = [*legend, *([escape(cell) or "-" for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,0 +1,137 @@
+"""The lists of `fleetctl` as rows: a snapshot in, cells and JSON records out. Pure.
+
+A row gives every field as the text of its column; a record gives the same facts whole, for programs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fleettui.cli.words import counted, place, short_hash, short_id
+from registry.errors import UserError
+from registry.fleetoptions import parse_options
+from registry.lifecycle import Progress, current, standing, whereabouts
+from registry.mirror import Snapshot
+from registry.model import Assignment, Availability, Machine, Target, Unit, UnitState, effective_metadata
+from registry.unitfile import description, parse
+
+MACHINE_FIELDS = ("machine", "ip", "metadata", "hostname", "units", "state", "version")
+MACHINE_USUAL = ("machine", "ip", "metadata")
+UNIT_FIELDS = ("unit", "load", "active", "sub", "machine", "hash", "reason")
+UNIT_USUAL = ("unit", "machine", "active", "sub")
+FILE_FIELDS = ("unit", "hash", "dstate", "state", "target", "global", "desc")
+FILE_USUAL = ("unit", "hash", "dstate", "state", "target")
+RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a list, for people (`cells`) and for programs (`record`)."""
+
+    cells: dict[str, str]
+    record: dict[str, object]
+
+
+def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
+    """The live machines by id."""
+    counts = Counter(machine for machine, _ in snapshot.schedule)
+    for machine in sorted(snapshot.machines.values(), key=lambda each: each.id):
+        metadata = effective_metadata(machine, snapshot.overrides.get(machine.id))
+        state = _machine_state(snapshot, machine)
+        cells = {
+            "machine": short_id(machine.id, full=full),
+            "ip": machine.address,
+            "metadata": ",".join(f"{key}={value}" for key, value in sorted(metadata.items())),
+            "hostname": machine.hostname,
+            "units": str(counts[machine.id]),
+            "state": state,
+            "version": machine.agent_version,
+        }
+        whole = {"machine": machine.id, "metadata": metadata, "units": counts[machine.id]}
+        yield Row(cells, {**cells, **whole})
+
+
+def _machine_state(snapshot: Snapshot, machine: Machine) -> str:
+    if machine.leaving:
+        return "leaving"
+    override = snapshot.overrides.get(machine.id)
+    state = override.availability if override else Availability.READY
+    twin = any(of == machine.id for of, _ in snapshot.duplicates)
+    return f"{state},duplicate" if twin else state
+
+
+def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
+    """One row per unit and machine; a unit that waits for a machine has one with no machine."""
+    where = whereabouts(snapshot)
+    waiting = {name for name, unit in snapshot.units.items() if unit.target.scheduled} & snapshot.pending.keys()
+    for name in sorted({*where.schedule, *where.states, *waiting}):
+        lines = {line.machine: line for line in where.schedule.get(name, ())}
+        states = {state.machine: state for state in where.states.get(name, ())}
+        found = standing(snapshot, name, where)
+        reason = "" if found.progress is Progress.REACHED else found.reason
+        for machine in sorted({*lines, *states}) or [""]:
+            yield _unit_row(snapshot, name, machine, lines.get(machine), states.get(machine), reason, full=full)
+
+
+def _unit_row(
+    snapshot: Snapshot,
+    name: str,
+    machine: str,
+    line: Assignment | None,
+    state: UnitState | None,
+    reason: str,
+    *,
+    full: bool,
+) -> Row:
+    unit = snapshot.units.get(name)
+    sha = state.hash if state else line.hash if line else unit.hash if unit else ""
+    cells = {
+        "unit": name,
+        "load": state.load if state else "",
+        "active": state.active if state else "",
+        "sub": state.sub if state else "",
+        "machine": place(machine, snapshot.machines, full=full) if machine else "",
+        "hash": short_hash(sha, full=full),
+        "reason": (state.error if state else "") or reason,
+    }
+    return Row(cells, {**cells, "machine": machine, "hash": sha})
+
+
+def file_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
+    """Every unit of the registry by name. `global` and `desc` are known only where the snapshot holds the texts."""
+    where = whereabouts(snapshot)
+    for unit in sorted(snapshot.units.values(), key=lambda each: each.name):
+        states = {state.machine: state for state in where.states.get(unit.name, ())}
+        lines = where.schedule.get(unit.name, ())
+        machines = [line.machine for line in lines]
+        now = min((current(line, states.get(line.machine)) for line in lines), key=RANK.__getitem__, default=None)
+        is_global, told = _from_text(snapshot, unit)
+        cells = {
+            "unit": unit.name,
+            "hash": short_hash(unit.hash, full=full),
+            "dstate": unit.target,
+            "state": now or Target.INACTIVE,
+            "target": _target(snapshot, machines, full=full),
+            "global": str(is_global).lower(),
+            "desc": told,
+        }
+        yield Row(cells, {**cells, "hash": unit.hash, "target": machines, "global": is_global})
+
+
+def _target(snapshot: Snapshot, machines: list[str], *, full: bool) -> str:
+    if len(machines) > 1:
+        return counted(len(machines), "machine")
+    return place(machines[0], snapshot.machines, full=full) if machines else ""
+
+
+def _from_text(snapshot: Snapshot, unit: Unit) -> tuple[bool, str]:
+    stored = snapshot.files.get(unit.hash)
+    if stored is None:
+        return False, ""
+    try:
+        file = parse(stored.text)
+        return parse_options(file, unit.name).is_global, description(file, unit.name)
+    except UserError:
+        return False, ""

@@ -1,0 +1,148 @@
+"""`fleetctl submit`, `load`, `start`, `stop`, `unload`, `destroy`, `restart`: an act on units, then a wait.
+
+One bad name harms no other: its error is printed, the rest is done, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import PurePath
+from typing import TypeVar
+
+from fleettui.actions import units
+from fleettui.actions.disk import Candidate, Disk
+from fleettui.actions.operator import Operator
+from fleettui.actions.outcome import Did, Done, Outcome
+from fleettui.actions.reading import matching, unit_names
+from fleettui.actions.resolve import resolve
+from fleettui.cli.connection import open_operator, read_settings
+from fleettui.cli.failures import FAILED, OK
+from fleettui.cli.output import complain, say
+from fleettui.cli.waiting import Patience, gerund, patience, wait
+from registry.errors import UserError
+from registry.model import Target
+from registry.unitname import check, is_glob, normalise
+
+T = TypeVar("T")
+Act = Callable[[Operator, list[str]], Awaitable[Done]]
+
+
+async def submit(flags: Namespace) -> int:
+    """Store unit files."""
+    return await _introduce(flags, "submit", Target.INACTIVE)
+
+
+async def load(flags: Namespace) -> int:
+    """Store, place and load units."""
+    return await _introduce(flags, "load", Target.LOADED)
+
+
+async def start(flags: Namespace) -> int:
+    """Store, place, load and start units."""
+    return await _introduce(flags, "start", Target.LAUNCHED)
+
+
+async def stop(flags: Namespace) -> int:
+    """Stop launched units where they are."""
+    return await _change(flags, "stop", units.stop)
+
+
+async def unload(flags: Namespace) -> int:
+    """Take units off their machines."""
+    return await _change(flags, "unload", units.unload)
+
+
+async def destroy(flags: Namespace) -> int:
+    """Forget units."""
+    return await _change(flags, "destroy", units.destroy)
+
+
+async def restart(flags: Namespace) -> int:
+    """Stop and start launched units."""
+    return await _change(flags, "restart", units.restart)
+
+
+async def _introduce(flags: Namespace, verb: str, target: Target) -> int:
+    """Verbs that take files: what the registry does not know yet is looked for on disk."""
+    patient, errors = patience(flags), Errors(verb)
+    candidates = errors.sieve(Disk().candidate, (each for each in flags.names if not is_glob(each)))
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        known = await errors.expand(operator, flags.names)
+        found = await resolve(operator, [*candidates, *map(Candidate, known)])
+        for name in found.missing:
+            errors.add(f"Error creating units: unable to find Unit({name}) in Registry or on filesystem")
+        done = await units.submit(operator, found.sources, replace=flags.replace, target=target)
+        return await _finish(operator, verb, done, errors, patient)
+
+
+async def _change(flags: Namespace, verb: str, act: Act) -> int:
+    """Verbs on units that the registry knows."""
+    patient, errors = patience(flags), Errors(verb)
+    named = errors.sieve(unit_name, (each for each in flags.names if not is_glob(each)))
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        names = [*named, *await errors.expand(operator, flags.names)]
+        done = await act(operator, names) if names else Done()
+        return await _finish(operator, verb, done, errors, patient)
+
+
+def unit_name(argument: str) -> str:
+    """The unit that a name, with or without its type, or a path stands for. UserError when it is none."""
+    name = normalise(PurePath(argument).name)
+    check(name)
+    return name
+
+
+class Errors:
+    """Prints errors as they come and remembers that there were some."""
+
+    def __init__(self, verb: str) -> None:
+        self.code = OK
+        self._verb = verb
+
+    def add(self, text: str) -> None:
+        """Print an error."""
+        self.code = FAILED
+        complain(text)
+
+    def sieve(self, understand: Callable[[str], T], arguments: Iterable[str]) -> list[T]:
+        """What the arguments mean; those that mean nothing are told and left out."""
+        understood = []
+        for argument in arguments:
+            try:
+                understood.append(understand(argument))
+            except UserError as error:
+                self.add(f"Error {gerund(self._verb)} units: {error}")
+        return understood
+
+    async def expand(self, operator: Operator, arguments: Iterable[str]) -> list[str]:
+        """The registry's names that the globs among the arguments match."""
+        patterns = [each for each in arguments if is_glob(each)]
+        known = await unit_names(operator) if patterns else ()
+        return [name for names in self.sieve(lambda each: matching(each, known), patterns) for name in names]
+
+
+async def _finish(operator: Operator, verb: str, done: Done, errors: Errors, patient: Patience) -> int:
+    """Tell what came of the act, then wait for its effect."""
+    for outcome in done.outcomes:
+        if outcome.did in (Did.REFUSED, Did.UNKNOWN):
+            errors.add(f"Error {gerund(verb)} unit {outcome.name}: {outcome.note}")
+        elif outcome.note:
+            complain(f"WARNING: {outcome.note}; the registry's version is used. Add --replace to store the new one")
+    went_through = [outcome for outcome in done.outcomes if outcome.did not in (Did.REFUSED, Did.UNKNOWN)]
+    if not patient.blocks:
+        for outcome in went_through:
+            say(f"Triggered unit {outcome.name} {verb}")
+        return errors.code
+    names = [outcome.name for outcome in went_through if not _settled(outcome)]
+    for outcome in went_through:
+        if _settled(outcome):
+            say(f"Unit {outcome.name} inactive")
+    code = await wait(operator, verb, names, done.revision, patient) if names else OK
+    return code or errors.code
+
+
+def _settled(outcome: Outcome) -> bool:
+    """Whether there is nothing to wait for: a unit that is new and not wanted anywhere."""
+    return outcome.did is Did.CREATED and outcome.after is not None and outcome.after.target is Target.INACTIVE

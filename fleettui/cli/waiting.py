@@ -1,0 +1,233 @@
+"""Waiting for units to arrive, and telling the operator about each as it does.
+
+Owns what a blocking verb prints: a line for each unit that arrived, an error with its reason for each that cannot,
+and what the rest waits for when that is long: no scheduler, a lost registry. Driven by changes; never polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import Namespace
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from fleettui.actions.operator import Operator
+from fleettui.actions.progress import Arrival, Way, watch_progress
+from fleettui.cli.connection import duration
+from fleettui.cli.failures import FAILED, INTERRUPTED, OK
+from fleettui.cli.output import complain, say
+from fleettui.cli.words import counted, place
+from registry.errors import ForeignRegistry, RegistryDenied
+from registry.follow import Follower, Link
+from registry.keys import Table
+from registry.lifecycle import Progress, Standing, standing
+from registry.mirror import Snapshot
+from registry.model import Target
+
+WATCHED = (
+    Table.CLUSTER,
+    Table.LEADER,
+    Table.UNITS,
+    Table.SCHEDULE,
+    Table.PENDING,
+    Table.MACHINES,
+    Table.STATES,
+)
+PATIENCE_S = 2.0  # until a missing scheduler is worth a word: an election takes less
+ATTEMPT_S = 0.5  # fleet looked twice a second; --block-attempts counts in these
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a verb waits: not at all, until `seconds` have passed, or for ever (None)."""
+
+    blocks: bool = True
+    seconds: float | None = None
+
+
+def patience(flags: Namespace) -> Patience:
+    """From --no-block, --block-attempts and --timeout. UserError for a time that is none."""
+    attempts = getattr(flags, "block_attempts", None)
+    limits = [limit for limit in (duration(flags.timeout, "--timeout"),) if limit is not None]
+    if attempts:
+        limits.append(attempts * ATTEMPT_S)
+    return Patience(not flags.no_block and (attempts or 0) >= 0, min(limits, default=None))
+
+
+@asynccontextmanager
+async def following(operator: Operator, tables: Iterable[Table] = WATCHED) -> AsyncIterator[Follower]:
+    """A running follower of what waiting needs."""
+    follower = Follower(operator.etcd, operator.keys, tables=tables, pinned=False)
+    task = asyncio.create_task(follower.run(), name="follow")
+    try:
+        yield follower
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def wait(operator: Operator, verb: str, names: Iterable[str], revision: int, patience: Patience) -> int:
+    """Wait for the units, print each as it arrives, and return the exit code."""
+    teller = Teller(verb, tuple(names))
+    loop = asyncio.get_running_loop()
+    deadline = None if patience.seconds is None else loop.time() + patience.seconds
+    try:
+        async with following(operator) as follower:
+            steps = watch_progress(follower, teller.names, revision=revision, deadline=deadline)
+            async with aclosing(steps):
+                async for step in steps:
+                    teller.tell(step)
+    except TimeoutError:
+        return teller.timed_out(patience.seconds or 0.0)
+    except asyncio.CancelledError:
+        teller.interrupted()
+        return INTERRUPTED
+    finally:
+        teller.close()
+    return teller.code
+
+
+class Teller:
+    """Turns steps into lines. `code` is the exit code so far."""
+
+    def __init__(self, verb: str, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.code = OK
+        self._verb = verb
+        self._remaining = dict.fromkeys(names)
+        self._snapshot = Snapshot()
+        self._line = ProgressLine(len(names))
+        self._link = Link.LIVE
+        self._leaderless: asyncio.TimerHandle | None = None
+        self._said_leaderless = False
+
+    def tell(self, step: Arrival | Way) -> None:
+        """Say what this step brought."""
+        self._snapshot = step.snapshot
+        if isinstance(step, Arrival):
+            self._arrived(step)
+        else:
+            self._watch_link(step)
+        self._watch_leader()
+        self._line.show(len(self.names) - len(self._remaining))
+
+    def timed_out(self, seconds: float) -> int:
+        """Say what has not arrived; the exit code."""
+        self._line.clear()
+        count = counted(len(self._remaining), "unit")
+        complain(
+            f"Error {gerund(self._verb)} units: {count} not there after {seconds:g}s; they go on by themselves"
+        )
+        for name in list(self._remaining)[:20]:
+            complain(f"  {name}: {standing(self._snapshot, name).reason or 'not known yet'}")
+        return FAILED
+
+    def interrupted(self) -> None:
+        """Say that only the waiting ends."""
+        self._line.clear()
+        if self._remaining:
+            complain(
+                f"Interrupted; {counted(len(self._remaining), 'unit')} keep going. See: fleetctl list-unit-files"
+            )
+
+    def close(self) -> None:
+        """Take the progress line away and stop all timers."""
+        self._line.clear()
+        if self._leaderless:
+            self._leaderless.cancel()
+
+    def _arrived(self, arrival: Arrival) -> None:
+        self._line.clear()
+        self._remaining.pop(arrival.name, None)
+        if arrival.standing.progress is Progress.REACHED:
+            for line in arrival_lines(self._verb, arrival):
+                say(line)
+        else:
+            self.code = FAILED
+            complain(error_line(self._verb, arrival.name, arrival.standing))
+
+    def _watch_link(self, way: Way) -> None:
+        if way.link is Link.FOREIGN:
+            raise ForeignRegistry(way.reason)
+        if way.link is Link.DENIED:
+            raise RegistryDenied(way.reason)
+        if way.link is self._link or Link.CONNECTING in (way.link, self._link):
+            self._link = way.link
+            return
+        self._link = way.link
+        self._line.clear()
+        if way.link is Link.LOST:
+            complain(f"The registry is out of reach ({way.reason}); waiting for it to come back")
+        else:
+            complain("The registry is back")
+
+    def _watch_leader(self) -> None:
+        if self._snapshot.leader is None and self._remaining:
+            if self._leaderless is None:
+                loop = asyncio.get_running_loop()
+                self._leaderless = loop.call_later(PATIENCE_S, self._say_leaderless)
+            return
+        if self._leaderless:
+            self._leaderless.cancel()
+            self._leaderless = None
+        if self._said_leaderless and self._snapshot.leader:
+            self._said_leaderless = False
+            complain("A scheduler leads again")
+
+    def _say_leaderless(self) -> None:
+        self._said_leaderless = True
+        self._line.clear()
+        complain("No scheduler leads, so nothing is placed; start fleet-scheduler on at least one machine")
+
+
+class ProgressLine:
+    """`12 of 100` on a terminal's last line; nothing anywhere else, nor for a single unit."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._wanted = total > 1 and sys.stderr.isatty()
+        self._shown = False
+
+    def show(self, count: int) -> None:
+        """Show the count."""
+        if self._wanted and count < self._total:
+            sys.stderr.write(f"\r\x1b[K{count} of {self._total} units")
+            sys.stderr.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the line away before others are printed."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+def gerund(verb: str) -> str:
+    """`starting` of `start`."""
+    return {"stop": "stopping", "submit": "submitting"}.get(verb, f"{verb}ing")
+
+
+def arrival_lines(verb: str, arrival: Arrival) -> list[str]:
+    """What is said of a unit that reached its target: fleet's words."""
+    unit = arrival.snapshot.units.get(arrival.name)
+    if unit is None:
+        return [
+            f"Destroyed {arrival.name}" if verb == "destroy" else f"Unit {arrival.name} was destroyed meanwhile"
+        ]
+    if unit.target is Target.INACTIVE:
+        return [f"Unit {arrival.name} inactive"]
+    places = (place(machine, arrival.snapshot.machines) for machine in arrival.standing.machines)
+    return [f"Unit {arrival.name} {unit.target} on {where}" for where in places]
+
+
+def error_line(verb: str, name: str, found: Standing) -> str:
+    """Why a unit does not arrive, and what to do."""
+    start = f"Error {gerund(verb)} unit {name}: {found.reason}"
+    if found.progress is Progress.FAILED:
+        return f"{start}. See: fleetctl journal {name}"
+    then = "is replaced" if verb == "restart" else f"{'loads' if verb in ('load', 'stop') else 'starts'}"
+    return f"{start}; it stays submitted and {then} when a machine fits. See: fleetctl why {name}"
