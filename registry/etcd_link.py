@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ MAX_CALLS = 30
 """Calls under way at once: more only makes the last of them wait for seconds."""
 
 ROUNDS = 2
-_PAUSE_S = 0.15
+PATIENCE = 2
+"""While a leader is being elected, go on for this many request time-outs."""
+
+PAUSE_S = 0.15
 
 
 class Compacted(RegistryError):
@@ -47,6 +51,15 @@ class Heard:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One endpoint that did not do it. `applied`: perhaps it did after all; `electing`: it waits for a leader."""
+
+    reason: str
+    applied: bool
+    electing: bool = False
+
+
 class Link:
     """The way to one etcd cluster. Nothing is imported or opened before the first call."""
 
@@ -56,47 +69,52 @@ class Link:
         self.timeout_s = settings.request_timeout_s
         self._settings = settings
         self._transport: Transport | None = None
+        self._closed = False
         self._opening = asyncio.Lock()
         self._slots = asyncio.Semaphore(MAX_CALLS)
         self._login = Login(settings, self._authenticate)
         self._heard: dict[str, Heard] = {}
 
     async def close(self) -> None:
-        """End every connection, watches included."""
+        """End every connection, watches included, for good."""
+        self._closed = True
         if self._transport is not None:
-            await self._transport.session.close()
-            self._transport = None
+            await self._transport.close()
 
     async def call(
         self, path: str, request: Json, *, repeatable: bool, leader: bool = True, bulk: bool = False
     ) -> dict[str, Any]:
         """One call, over as many endpoints as needed. Raises the errors of `registry.errors`, and Compacted."""
         failures: dict[str, str] = {}
-        give_up_s = _now() + 2 * self.timeout_s
-        for turn in range(1000):
+        give_up_s = _now() + PATIENCE * self.timeout_s
+        for turn in itertools.count(1):
             electing = False
             for base in self._order():
                 try:
                     answer = await self.call_at(base, path, request, leader=leader, bulk=bulk)
-                except Unreachable as outage:
-                    again = repeatable or not outage.sent
-                    failures[base] = self._tell(base, outage)
-                except Refusal as refusal:
-                    if not refusal.transient:
-                        raise explain(refusal) from None
-                    again = repeatable or refusal.not_applied
-                    electing = electing or refusal.no_leader
-                    failures[base] = str(refusal)
+                except (Unreachable, Refusal) as error:
+                    failure = self._judge(base, error)
                 else:
                     self.current = base
-                    return dict(answer)
+                    return answer
                 self.leave(base)
-                if not again:
+                failures[base] = failure.reason
+                electing = electing or failure.electing
+                if failure.applied and not repeatable:
                     raise unavailable(failures, ambiguous=True)
-            if _now() >= give_up_s or (turn + 1 >= ROUNDS and not electing):
+            if _now() >= give_up_s or (turn >= ROUNDS and not electing):
                 break
-            await asyncio.sleep(_PAUSE_S * random.uniform(0.5, 1.5))
+            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
         raise unavailable(failures)
+
+    def _judge(self, base: str, error: Unreachable | Refusal) -> Failure:
+        """What a failure means for the next attempt; raises where no other endpoint would say otherwise."""
+        if isinstance(error, Unreachable):
+            return Failure(self._tell(base, error), applied=error.sent)
+        if not error.transient:
+            raise explain(error) from None
+        remedy = ": compact and defragment it, then disarm its alarm" if error.full else ""
+        return Failure(f"{error}{remedy}", applied=not error.not_applied, electing=error.no_leader)
 
     async def call_at(
         self, base: str, path: str, request: Json, *, leader: bool = True, bulk: bool = False
@@ -155,6 +173,9 @@ class Link:
             async with self._opening:
                 if self._transport is None:
                     self._transport = await self._open()
+        if self._closed:
+            await self._transport.close()
+            raise RegistryError("this client of etcd is closed")
         return self._transport
 
     async def _open(self) -> Transport:

@@ -16,7 +16,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Self
+from weakref import WeakSet
 
 import aiohttp
 import semantic_version
@@ -42,6 +42,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         self._timeout_s = settings.request_timeout_s
         connector = aiohttp.TCPConnector(limit=0, ssl=_tls(settings))  # the link bounds the calls
         self.session = aiohttp.ClientSession(connector=connector)
+        self._streams: WeakSet[Stream] = WeakSet()
 
     def _retrieve_version(self) -> None:
         """Say what we speak instead of asking: etcd3-py's probe blocks the loop and fails on a slow server."""
@@ -90,15 +91,17 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
             sending = self._send(base, path, request, token=token, timeout=timeout, leader=True)
             response: aiohttp.ClientResponse = await sending.__aenter__()  # the stream closes it
             if response.status == 200:
-                return Stream(response)
+                stream = Stream(response)
+                self._streams.add(stream)
+                return stream
             async with response:
                 _understand(response.status, await response.read())
         raise Unreachable(f"answered HTTP {response.status} to a watch")
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """End every connection and wake whoever reads from one."""
+        for stream in list(self._streams):
+            stream.abort()
         await self.session.close()
 
 
@@ -113,6 +116,10 @@ class Stream:
         """The next bytes, b"" at the end. Cancelling it loses nothing. Raises Unreachable."""
         with foreign_errors():
             return await self._response.content.readany()
+
+    def abort(self) -> None:
+        """Let the reader fail now: closing a connection on this side does not wake it."""
+        self._response.content.set_exception(aiohttp.ClientPayloadError())
 
     def close(self) -> None:
         """End the watch; may be called twice."""

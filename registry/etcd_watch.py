@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING
 from registry.errors import RegistryError
 from registry.etcd_link import Compacted, Link, explain
 from registry.etcd_wire import (
-    Json,
     Refusal,
     Unreachable,
+    WatchAnswer,
     WatchBatch,
-    decode_change,
     decode_kvs,
-    decode_refusal,
     decode_revision,
-    parse_json,
+    decode_watch,
     span,
     split_lines,
     watch_request,
@@ -40,6 +38,8 @@ QUIET_S = 3.0
 
 GRACE_S = 1.0
 """How long a stream may take to bring what a read has already shown."""
+
+LARGE_BYTES = 256 * 1024
 
 BACKOFF_S = 0.1
 BACKOFF_MAX_S = 3.0
@@ -58,7 +58,7 @@ class Watch:
         self._denials = 0
         self._base = ""
         self._created: int | None = None
-        self._count: int | None = None  # keys under the prefix, once a read has told
+        self._count: int | None = None  # keys under the prefix just before _next, once asked for
 
     async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Batches for ever. Raises Compacted, RegistryDenied, or RegistryError for what no waiting mends."""
@@ -83,12 +83,12 @@ class Watch:
                     yield WatchBatch(self._next - 1, ())
                     continue
                 for line in split_lines(chunk, pending):
-                    if batch := self._take(line):
+                    if batch := await self._take(line):
                         yield batch
                 await self._check_history()
         finally:
             stream.close()
-        if batch := self._take(b"".join(pending)):
+        if batch := await self._take(b"".join(pending)):
             yield batch
         raise Unreachable("closed the watch")
 
@@ -118,15 +118,26 @@ class Watch:
         return revision
 
     async def _behind(self) -> bool:
-        """Compare with the newest key and the number of keys; if they agree, move on to that revision."""
+        """Compare with the newest key and the number of keys; if they agree, move on to that revision.
+
+        A change that we have not seen is the newest of all, unless it deleted: then there are fewer keys.
+        """
+        if self._count is None:
+            self._count = await self._count_at(self._next - 1)
         newest = {"limit": "1", "sort_order": "DESCEND", "sort_target": "MOD", "keys_only": True}
         answer = await self._link.call_at(self._base, "/kv/range", {**span(self._prefix), **newest})
-        count = int(answer.get("count", 0))
-        if any(kv.mod_revision >= self._next for kv in decode_kvs(answer)) or self._count not in (None, count):
+        unseen = any(kv.mod_revision >= self._next for kv in decode_kvs(answer))
+        if unseen or int(answer.get("count", 0)) != self._count:
             return True
-        self._count = count
         self._next = max(self._next, decode_revision(answer) + 1)
         return False
+
+    async def _count_at(self, revision: int) -> int:
+        if revision < 1:
+            return 0  # before the first write; as a request it would mean "now"
+        request = {**span(self._prefix), "count_only": True, "revision": str(revision)}
+        answer = await self._link.call_at(self._base, "/kv/range", request)
+        return int(answer.get("count", 0))
 
     async def _check_history(self) -> None:
         """A member that starts behind us either lags or lost its history: a linearizable read tells which."""
@@ -135,27 +146,24 @@ class Watch:
         if self._created is not None:
             self._created = -1
 
-    def _take(self, line: bytes) -> WatchBatch | None:
+    async def _take(self, line: bytes) -> WatchBatch | None:
         if not line.strip():
             return None
-        message = parse_json(line)
-        if message is None:
-            raise Unreachable("broke off its answer")
-        if "error" in message:
-            raise decode_refusal(message)
-        return self._take_result(message.get("result", {}))
-
-    def _take_result(self, result: Json) -> WatchBatch | None:
-        if result.get("canceled"):
-            raise _cancelled(result)
-        if result.get("created"):
-            self._accepted(decode_revision(result))
+        # Replayed history comes as one line of many MB: decoded beside the loop, so that leases go on.
+        answer = decode_watch(line) if len(line) < LARGE_BYTES else await asyncio.to_thread(decode_watch, line)
+        if answer.cancelled:
+            raise _cancelled(answer)
+        if answer.created:
+            self._accepted(answer.revision)
             return None
-        changes = tuple(c for c in map(decode_change, result.get("events", ())) if c.mod_revision >= self._next)
-        if result.get("events") and not changes:
+        return self._advance(answer)
+
+    def _advance(self, answer: WatchAnswer) -> WatchBatch | None:
+        changes = tuple(change for change in answer.changes if change.mod_revision >= self._next)
+        if answer.changes and not changes:
             return None
         # While a watch catches up, its header is ahead of what it has brought: trust the events.
-        revision = changes[-1].mod_revision if changes else decode_revision(result)
+        revision = changes[-1].mod_revision if changes else answer.revision
         self._next = max(self._next, revision + 1)
         if self._count is not None:
             self._count += sum(-1 if c.kv is None else c.kv.version == 1 for c in changes)
@@ -209,8 +217,7 @@ async def _read_within(stream: Stream, wait_s: float) -> bytes | None:
         return None
 
 
-def _cancelled(result: Json) -> RegistryError | Refusal:
-    compact_revision = int(result.get("compact_revision", 0))
-    if compact_revision:
-        return Compacted(f"the registry's history before revision {compact_revision} is gone", compact_revision)
-    return Refusal(14, str(result.get("cancel_reason", "etcd ended the watch")))
+def _cancelled(answer: WatchAnswer) -> RegistryError | Refusal:
+    if revision := answer.compact_revision:
+        return Compacted(f"the registry's history before revision {revision} is gone", revision)
+    return Refusal(14, answer.reason)

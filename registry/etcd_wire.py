@@ -66,6 +66,18 @@ class WatchBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchAnswer:
+    """One message of a watch's stream; `compact_revision` is 0 unless the start asked for lost history."""
+
+    revision: int
+    created: bool
+    cancelled: bool
+    reason: str
+    compact_revision: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """What one member says of itself; ids are etcd's numbers, `leader` 0 when it knows none."""
 
@@ -168,7 +180,7 @@ class Refusal(Exception):
     """An error that etcd itself answered: gRPC code and message."""
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(message or f"error code {code}")
+        super().__init__((message or f"error code {code}").removeprefix("etcdserver: "))
         self.code = code
         self.message = message
 
@@ -198,7 +210,12 @@ class Refusal(Exception):
     def not_applied(self) -> bool:
         """etcd refused before it proposed anything, so that even a write may be sent again."""
         dialing = "Error while dialing" in self.message or "connection refused" in self.message
-        return self.no_leader or dialing or "too many requests" in self.message
+        return self.no_leader or dialing or self.full or "too many requests" in self.message
+
+    @property
+    def full(self) -> bool:
+        """The database has reached its quota and takes no writes until somebody makes room."""
+        return "database space exceeded" in self.message
 
     @property
     def transient(self) -> bool:
@@ -309,8 +326,25 @@ def decode_txn(answer: Json, then: Sequence[Op], orelse: Sequence[Op]) -> TxnRes
     return TxnResult(succeeded, decode_revision(answer), gets)
 
 
-def decode_change(event: Json) -> Change:
-    """One event of a watch."""
+def decode_watch(line: bytes) -> WatchAnswer:
+    """One line of a watch's stream. Raises Refusal for an error, Unreachable for half a line."""
+    message = parse_json(line)
+    if message is None:
+        raise Unreachable("broke off its answer")
+    if "error" in message:
+        raise decode_refusal(message)
+    result = message.get("result", {})
+    return WatchAnswer(
+        revision=decode_revision(result),
+        created=bool(result.get("created")),
+        cancelled=bool(result.get("canceled")),
+        reason=str(result.get("cancel_reason") or "etcd ended the watch"),
+        compact_revision=int(result.get("compact_revision", 0)),
+        changes=tuple(map(_decode_change, result.get("events", ()))),
+    )
+
+
+def _decode_change(event: Json) -> Change:
     raw = event["kv"]
     kv = None if event.get("type") == "DELETE" else decode_kv(raw)
     return Change(decode_key(raw), kv, int(raw.get("mod_revision", 0)))

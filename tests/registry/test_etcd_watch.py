@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -75,6 +75,54 @@ async def insist(client: Etcd, key: str, value: bytes, within_s: float = 10) -> 
             await asyncio.sleep(0.1)
         else:
             return
+
+
+class SilentProxy:
+    """Stands between client and etcd, and can let the watches under way fall silent without closing them."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._mute: list[asyncio.Event] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    def silence(self) -> None:
+        for mute in self._mute:
+            mute.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mute = asyncio.Event()
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        for coroutine in (self._upward(reader, up_writer, mute), self._downward(up_reader, writer, mute)):
+            task = asyncio.create_task(coroutine)
+            self._pumps.add(task)
+            task.add_done_callback(self._pumps.discard)
+
+    async def _upward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mute: asyncio.Event
+    ) -> None:
+        with closing(writer):
+            while data := await reader.read(65536):
+                if b"/v3/watch " in data:
+                    self._mute.append(mute)
+                writer.write(data)
+
+    async def _downward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, mute: asyncio.Event
+    ) -> None:
+        with closing(writer):
+            while data := await reader.read(65536):
+                if not mute.is_set():
+                    writer.write(data)
 
 
 def settings(server: EtcdServer, timeout_s: float = 2.5) -> EtcdSettings:
@@ -189,6 +237,24 @@ async def test_a_quiet_watch_moves_on_with_the_store_so_that_compaction_does_not
             await single.restart()
             await insist(client, "/w/k", b"1")
             await until(lambda: seen.values == [b"1"])
+
+
+async def test_a_stream_that_died_without_a_word_is_noticed_by_what_it_owes(etcd: EtcdServer, prefix: str) -> None:
+    proxy = SilentProxy(etcd.members[0].client_port)
+    async with proxy as url, Etcd(EtcdSettings((url,))) as client, Etcd(settings(etcd)) as other:
+        for name in "ab":
+            start = await other.put(f"{prefix}{name}/k", b"0") + 1
+        async with (
+            watching(client, f"{prefix}a/", start) as puts,
+            watching(client, f"{prefix}b/", start) as deletes,
+        ):
+            await asyncio.sleep(0.3)
+            proxy.silence()
+            await other.put(f"{prefix}a/k", b"1")
+            await other.delete(f"{prefix}b/k")
+            await until(lambda: puts.values == [b"1"] and deletes.values == [b"deleted"], 7)
+            await other.put(f"{prefix}a/k", b"2")
+            assert await until(lambda: puts.values == [b"1", b"2"]) < 1
 
 
 @older
