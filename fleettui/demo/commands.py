@@ -57,6 +57,7 @@ def up(arguments: argparse.Namespace) -> int:
         cluster = Cluster(arguments.name, arguments.nodes)
     cluster.up(_say)
     _say(f"{len(cluster.nodes)} machines up after {time.monotonic() - started:.1f} s")
+    _await_agents(cluster)
     if arguments.examples:
         _show_on_nodes(cluster)
     _print_hints(cluster)
@@ -161,7 +162,7 @@ def _up_on_user_systemd(reasons: list[str], arguments: argparse.Namespace) -> in
     machine = UserMachine()
     machine.up()
     if arguments.examples:
-        _report(showcase.start(machine.fleetctl, containers=False))
+        _start_examples(machine.fleetctl, containers=False)
     _say(f"up; {_command('fleettui')} opens the console, {_command('fleettui')} demo down stops it")
     return 0
 
@@ -181,9 +182,17 @@ def _show_on_nodes(cluster: Cluster) -> None:
         containers = _make_images(cluster)
     else:
         _say(f"no container example: {'; '.join(podman_missing())}")
-    _await_agents(cluster)
+    _start_examples(cluster.fleetctl, containers=containers)
+
+
+def _start_examples(fleetctl: showcase.Fleetctl, *, containers: bool) -> None:
     _say("starting the example units")
-    _report(showcase.start(cluster.fleetctl, containers=containers))
+    try:
+        complaints = showcase.start(fleetctl, containers=containers)
+    except FleetError as error:
+        complaints = [str(error)]
+    for complaint in complaints:
+        _say(f"warning: {complaint}")
 
 
 def _make_images(cluster: Cluster) -> bool:
@@ -210,11 +219,6 @@ def _await_agents(cluster: Cluster) -> None:
     except ToolFailed as error:
         bridge = cluster.layout.bridge
         _say(f"warning: {error}; a firewall of this host may drop what comes from {bridge}")
-
-
-def _report(complaints: list[str]) -> None:
-    for complaint in complaints:
-        _say(f"warning: {complaint}")
 
 
 def _print_hints(cluster: Cluster) -> None:

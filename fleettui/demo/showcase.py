@@ -26,12 +26,11 @@ Fleetctl = Callable[..., Completed]
 
 
 def directory() -> Path:
-    """The folder of example units: in the source tree, or inside the installed package. Raises UserError."""
-    package = Path(fleettui.__file__).parent
-    for folder in (package.parent / "examples", package / "demo" / "examples"):
-        if (folder / "hello-web.service").exists():
-            return folder
-    raise UserError("the example units are not installed")
+    """The folder of example units, which comes with the source tree alone. Raises UserError."""
+    folder = Path(fleettui.__file__).resolve().parent.parent / "examples"
+    if not folder.is_dir():
+        raise UserError("the example units come with the source tree, not with the installed package")
+    return folder
 
 
 def start(fleetctl: Fleetctl, *, containers: bool) -> list[str]:

@@ -44,7 +44,7 @@ class UserMachine:
         self._start(ETCD, self._etcd())
         wait_until("etcd answering", self._etcd_listens, timeout_s=20)
         for service, name in ((AGENT, "fleet-agentd"), (SCHEDULER, "fleet-scheduler")):
-            self._start(service, [str(nodefiles.program(name)), "--config", str(self.config)])
+            self._start(service, [str(nodefiles.program(name))])
 
     def down(self) -> list[str]:
         """Stop the programs, the agent first: it stops its units. Returns what could not be removed."""
@@ -68,7 +68,12 @@ class UserMachine:
     def _start(self, service: str, command: list[str]) -> None:
         if self.states().get(service) == "active":
             return
-        options = ["--property=Restart=always", "--property=RestartSec=1s", "--property=TimeoutStopSec=120"]
+        options = [
+            f"--setenv=FLEET_CONFIG={self.config}",
+            "--property=Restart=always",
+            "--property=RestartSec=1s",
+            "--property=TimeoutStopSec=120",
+        ]
         words = ["systemd-run", "--user", "--quiet", "--collect", f"--unit={service}", *options, *command]
         try:
             run(words)

@@ -156,6 +156,31 @@ def test_down_removes_what_a_killed_up_left(delay_s: float) -> None:
     assert leftovers(scratch.layout) == []
 
 
+def test_machines_boot_on_a_host_with_unified_control_groups_alone() -> None:
+    if nodes_missing():
+        pytest.skip("cannot boot nodes")
+    program = (
+        "from fleettui.demo.cluster import Cluster; c = Cluster('unified', 1); c.up(); n = c.node('1'); "
+        "print(n.exec(['stat', '-f', '-c', '%T', '/sys/fs/cgroup']).stdout.strip(), n.root.spec.name); "
+        "n.freeze(); assert not n.answers(); n.thaw(); n.reboot(); n.power_off(); assert c.down() == []"
+    )
+    script = 'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"'
+    command = [
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        sys.executable,
+        "-c",
+        program,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "cgroup2fs core-1\n"), done.stderr
+
+
 def test_down_of_nothing_is_fine() -> None:
     if nodes_missing():
         pytest.skip("cannot boot nodes")
