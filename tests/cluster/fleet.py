@@ -92,11 +92,13 @@ class Fleet:
 
     def settled(self, pattern: str, count: int, *, within_s: float = 30) -> dict[str, str]:
         """Wait until `count` units that match run, each once, and return their nodes."""
-        running = eventually(
-            f"{count} units {pattern} running once each",
-            lambda: self._if_settled(pattern, count),
-            timeout_s=within_s,
-        )
+
+        def once() -> dict[tuple[str, str], Truth]:
+            running = self.running(pattern)
+            distinct = len({unit for _, unit in running}) == len(running) == count
+            return running if distinct and all(each.active == "active" for each in running.values()) else {}
+
+        running = eventually(f"{count} units {pattern} running once each", once, timeout_s=within_s)
         return {unit: node for node, unit in running}
 
     def machine_id(self, node: str) -> str:
@@ -113,11 +115,6 @@ class Fleet:
         done = self.cluster.exec(node, ["sh", "-c", script], timeout_s=150)
         assert done.returncode == 0, done.stderr
         return done.stdout
-
-    def _if_settled(self, pattern: str, count: int) -> dict[tuple[str, str], Truth] | None:
-        running = self.running(pattern)
-        once = len({unit for _, unit in running}) == len(running) == count
-        return running if once and all(truth.active == "active" for truth in running.values()) else None
 
 
 @contextmanager

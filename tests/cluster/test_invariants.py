@@ -78,7 +78,7 @@ def _revisions(fleet: Fleet) -> dict[str, str]:
 
 @pytest.fixture
 def forgetful(fleet: Fleet) -> Iterator[Fleet]:
-    """A fleet whose registry may be lost: afterwards every agent forgets its cluster, as an operator would order."""
+    """A fleet whose registry may be lost: afterwards every agent forgets its cluster, as an operator would."""
     yield fleet
     fleet.cluster.repair()
     for node in fleet.cluster.nodes:
@@ -110,9 +110,8 @@ def test_invariant_3_a_foreign_registry_stops_nothing(forgetful: Fleet) -> None:
         forgetful.shell(node, f"systemctl restart {SCHEDULER}")
     eventually("a new cluster", lambda: registry(forgetful.cluster, "cluster"))
     _nothing_changes(forgetful, before, for_s=6)
-    for node in forgetful.cluster.nodes.values():
-        said = node.journal("-u", AGENT, "-o", "cat")
-        assert "belongs to cluster" in said
+    for machine in forgetful.cluster.nodes.values():
+        assert "belongs to cluster" in machine.journal("-u", AGENT, "-o", "cat")
 
 
 def test_invariant_3_an_unreachable_registry_stops_nothing(fleet: Fleet) -> None:

@@ -1,7 +1,7 @@
 """What users of CoreOS fleet suffered from, one by one: each is provoked, and shown to be mended.
 
-The numbers are those of fleet's history; where an invariant's test already provokes the case in full (1, 3, 4, 5, 6),
-the test here is the shorter story as its user met it.
+Where an invariant's test already provokes a case in full (1, 3, 4, 5, 6), the test here is the shorter story, as
+its user met it.
 """
 
 from __future__ import annotations
