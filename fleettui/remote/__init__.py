@@ -1,1 +1,46 @@
+"""The machines over SSH: commands, unit status, journals, shells, forwarded ports. The only door to asyncssh.
 
+May import: registry, fleettui.escape, asyncssh (behind `door`, loaded at the first connection). Must not import
+Textual, the etcd client, fleettui.cli or fleettui.console.
+
+    endpoint     whom we mean                     journal_query   what to ask journalctl for
+    login        how to get in                    journal_entry   an entry, parsed and written
+    identities   the keys that we offer           journal_merge   many machines in order
+    hostkeys     is it really them                journal         feeds that follow and resume
+    connection   one connection, or one error     command         argument lists, quoted once
+    pool         sessions on shared connections   running         a started command, here or there
+    tunnel       forwarded ports                  shell           our terminal on their side
+"""
+
+from fleettui.remote.command import Completed
+from fleettui.remote.door import Remote, forward, is_here
+from fleettui.remote.errors import (
+    CommandTimeout,
+    HostKeyRefused,
+    LinkLost,
+    LoginRefused,
+    RemoteError,
+    Unreachable,
+)
+from fleettui.remote.journal import LinkState, OnLink
+from fleettui.remote.journal_entry import JournalEntry, format_short
+from fleettui.remote.journal_query import JournalQuery, Source
+
+__all__ = [
+    "CommandTimeout",
+    "Completed",
+    "HostKeyRefused",
+    "JournalEntry",
+    "JournalQuery",
+    "LinkLost",
+    "LinkState",
+    "LoginRefused",
+    "OnLink",
+    "Remote",
+    "RemoteError",
+    "Source",
+    "Unreachable",
+    "format_short",
+    "forward",
+    "is_here",
+]

@@ -1,0 +1,70 @@
+"""Commands as argument lists, and what came of one. Pure but for collecting output.
+
+Nothing untrusted reaches a shell unquoted: a command is an argument list, quoted once, here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleettui.remote.running import CHUNK_BYTES, Running, Source
+from registry.model import Machine
+
+# As root there may be no sudo at all; as anybody else it must not ask.
+_SUDO = 'if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n -- "$@"; fi'
+# A session without pam_systemd does not know where the user's own systemd listens.
+_USER_BUS = 'export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command's output and exit status (128 + n when signal n ended it)."""
+
+    stdout: bytes
+    stderr: bytes
+    status: int
+
+
+def quoted(argv: Sequence[str]) -> str:
+    """An argument list as one shell command."""
+    return shlex.join(argv)
+
+
+def as_root(argv: Sequence[str]) -> list[str]:
+    """The command as root: by sudo that must not ask, unless we are root already."""
+    return ["sh", "-c", _SUDO, "sh", *argv]
+
+
+def on_user_bus(argv: Sequence[str]) -> list[str]:
+    """The command where it finds the user's own systemd."""
+    return ["sh", "-c", _USER_BUS, "sh", *argv]
+
+
+def status_argv(
+    machine: Machine, unit: str, *, colour: bool = False, lines: int | None = None, sudo: bool = False
+) -> list[str]:
+    """`systemctl status` of one unit as its machine's systemd prints it."""
+    argv = ["env", f"SYSTEMD_COLORS={int(colour)}", "systemctl"]
+    argv += ["--user"] if machine.bus == "user" else []
+    argv += ["--no-pager", "--full"]
+    argv += [] if lines is None else [f"--lines={lines}"]
+    argv += ["status", "--", unit]
+    if machine.bus == "user":
+        return on_user_bus(argv)
+    return as_root(argv) if sudo else argv
+
+
+async def collect(running: Running) -> Completed:
+    """Read a command to its end. Raises LinkLost."""
+    stdout, stderr = await asyncio.gather(_all(running.stdout), _all(running.stderr))
+    return Completed(stdout, stderr, await running.wait())
+
+
+async def _all(source: Source) -> bytes:
+    parts = []
+    while part := await source.read(CHUNK_BYTES):
+        parts.append(part)
+    return b"".join(parts)

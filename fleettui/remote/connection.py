@@ -1,0 +1,219 @@
+"""One SSH connection: reached (directly or over jump hosts), checked, logged in; or one clear error.
+
+The only place where errors of asyncssh and the operating system become RemoteErrors. Connections through the same
+chain of jump hosts share it. Pools and commands are built on top of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from dataclasses import dataclass
+
+import asyncssh
+
+from fleettui.escape import escape
+from fleettui.remote import hostkeys, identities, login
+from fleettui.remote.endpoint import Endpoint, of_jumps
+from fleettui.remote.errors import LinkLost, LoginRefused, RemoteError, Unreachable
+from registry.config import SshTable
+from registry.errors import UserError
+
+KEEPALIVE_S = 3.0  # a dead peer is noticed after (count + 1) intervals
+KEEPALIVE_COUNT = 2
+HUNG_UP = (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError)
+ATTEMPTS = 5  # sshd drops connections at random when many come at once (MaxStartups)
+CLOSE_TIMEOUT_S = 2.0
+
+
+asyncssh.set_log_level("ERROR")  # what matters of it reaches the user as our errors
+
+
+class Connector:
+    """Opens connections to endpoints by one configuration; keeps the jump hosts that they share."""
+
+    def __init__(self, ssh: SshTable) -> None:
+        self.ssh = ssh
+        self._jumps: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
+
+    async def open(self, endpoint: Endpoint, *, forward_agent: bool = False) -> asyncssh.SSHClientConnection:
+        """A connection that is logged in, within [ssh] timeout. Raises RemoteError or UserError."""
+        try:
+            async with asyncio.timeout(self.ssh.timeout):
+                return await self._open(endpoint, forward_agent=forward_agent)
+        except TimeoutError:
+            why = f"no answer within {self.ssh.timeout:g} s"
+            raise Unreachable(endpoint.shown, why, "is the machine up and its SSH port open to you?") from None
+
+    async def jump(self, chain: str) -> asyncssh.SSHClientConnection:
+        """The shared connection to the last of a chain of jump hosts. Raises RemoteError or UserError."""
+        task = self._jumps.get(chain)
+        if task is None or _dead(task):
+            task = asyncio.create_task(self._open_chain(chain), name=f"ssh jump {chain}")
+            self._jumps[chain] = task
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Close the jump hosts' connections."""
+        tasks, self._jumps = list(self._jumps.values()), {}
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(result, BaseException):
+                await shut(result)
+
+    async def _open_chain(self, chain: str) -> asyncssh.SSHClientConnection:
+        via = None
+        for endpoint in of_jumps(chain):
+            entry = await asyncio.to_thread(login.read, endpoint, self.ssh)
+            via = await self._attempt(_Attempt(endpoint, entry, via))
+        if via is None:
+            raise UserError("the tunnel names no host: write --tunnel HOST[:PORT]")
+        return via
+
+    async def _open(self, endpoint: Endpoint, *, forward_agent: bool) -> asyncssh.SSHClientConnection:
+        entry = await asyncio.to_thread(login.read, endpoint, self.ssh)
+        chain = self.ssh.tunnel or entry.jump
+        via = await self.jump(chain) if chain else None
+        return await self._attempt(_Attempt(endpoint, entry, via, forward_agent))
+
+    async def _attempt(self, attempt: _Attempt) -> asyncssh.SSHClientConnection:
+        """Connect, again where the server hung up before it even spoke."""
+        for count in range(ATTEMPTS - 1):
+            try:
+                return await self._connect(attempt)
+            except HUNG_UP:
+                await asyncio.sleep(0.1 * 2**count * random.uniform(0.5, 1.5))
+        try:
+            return await self._connect(attempt)
+        except HUNG_UP as error:
+            raise translate(error, attempt.endpoint, attempt.entry.port) from error
+
+    async def _connect(self, attempt: _Attempt) -> asyncssh.SSHClientConnection:
+        endpoint, entry = attempt.endpoint, attempt.entry
+        who = await identities.gather(entry.named, entry.present, entry.agent_path, only_files=entry.only_files)
+        guard = _Guard(entry.expected, strict=self.ssh.strict_host_key_checking)
+        try:
+            return await asyncssh.connect(
+                entry.host,
+                entry.port,
+                options=entry.options,
+                tunnel=attempt.via,
+                client_factory=lambda: guard,
+                known_hosts=lambda *_: entry.expected.as_known_hosts(),
+                server_host_key_algs=entry.algorithms or (),
+                client_keys=who.keys or None,
+                agent_path=None,
+                agent_identities=None,
+                agent_forwarding=entry.agent_path if attempt.forward_agent else False,
+                keepalive_interval=KEEPALIVE_S,
+                keepalive_count_max=KEEPALIVE_COUNT,
+                login_timeout=self.ssh.timeout,
+                connect_timeout=self.ssh.timeout,
+            )
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise hostkeys.refusal(endpoint, entry.expected, guard.presented, entry.port) from error
+        except asyncssh.KeyExchangeFailed as error:
+            raise _kex_failed(error, attempt) from error
+        except asyncssh.PermissionDenied as error:
+            raise _denied(attempt, who) from error
+        except HUNG_UP:
+            raise
+        except (asyncssh.Error, OSError, ValueError) as error:
+            raise translate(error, endpoint, entry.port) from error
+        finally:
+            who.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One host, how to get in, and the connection to go through."""
+
+    endpoint: Endpoint
+    entry: login.Login
+    via: asyncssh.SSHClientConnection | None = None
+    forward_agent: bool = False
+
+
+class _Guard(asyncssh.SSHClient):
+    """Decides on keys that nobody vouches for, and remembers what was shown."""
+
+    def __init__(self, expected: hostkeys.Expected, *, strict: bool) -> None:
+        self.presented: asyncssh.SSHKey | None = None
+        self._lenient = not strict and expected.nothing
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        self.presented = key
+        return self._lenient
+
+
+def translate(error: Exception, endpoint: Endpoint, port: int = 0) -> RemoteError:
+    """A RemoteError that says what happened and what to do."""
+    where = f" on port {port}" if port else ""
+    return Unreachable(endpoint.shown, *_reading(error, endpoint, where))
+
+
+def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str]:
+    """An error's reason and remedy."""
+    open_to_you = "is the machine up and its SSH port open to you?"
+    match error:
+        case asyncssh.ChannelOpenError():
+            reading = (
+                f"the jump host cannot: {one_line(error.reason)}",
+                "check the address as the jump host sees it",
+            )
+        case ConnectionRefusedError():
+            reading = f"connection refused{where}", "is sshd running there on that port?"
+        case socket.gaierror():
+            reading = f"{escape(endpoint.address)} does not resolve", "check the name"
+        case TimeoutError():
+            reading = f"no answer{where}", open_to_you
+        case asyncssh.ConnectionLost() | ConnectionResetError() | BrokenPipeError():
+            reading = (
+                f"it hangs up{where} before the login",
+                "is that port sshd's, and is it overloaded (MaxStartups)?",
+            )
+        case OSError():
+            reading = one_line(error.strerror or str(error)) + where, open_to_you
+        case _:
+            reading = one_line(str(error)), "compare with ssh -v"
+    return reading
+
+
+def broken(error: Exception, host: str) -> LinkLost:
+    """The error for a connection that ended while in use."""
+    why = one_line(str(error)) or "the connection closed"
+    return LinkLost(host, why, "the machine or the network went away; try again")
+
+
+def one_line(text: str) -> str:
+    """Foreign text as one line that is safe on a terminal."""
+    return escape(" ".join(text.split()))
+
+
+async def shut(connection: asyncssh.SSHClientConnection) -> None:
+    """Close a connection, for good after a moment."""
+    connection.close()
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()
+
+
+def _kex_failed(error: asyncssh.KeyExchangeFailed, attempt: _Attempt) -> RemoteError:
+    if "host key" in error.reason and not attempt.entry.expected.nothing:
+        return hostkeys.refusal(attempt.endpoint, attempt.entry.expected, None, attempt.entry.port)
+    return Unreachable(attempt.endpoint.shown, one_line(error.reason), "its sshd and we share no algorithm")
+
+
+def _denied(attempt: _Attempt, who: identities.Identities) -> LoginRefused:
+    why = f"permission denied for user {escape(attempt.entry.user)}; {who.explain()}"
+    return LoginRefused(attempt.endpoint.shown, why, "set identity_files or user in [ssh], or run ssh-copy-id")
+
+
+def _dead(task: asyncio.Task[asyncssh.SSHClientConnection]) -> bool:
+    if not task.done():
+        return False
+    return task.cancelled() or task.exception() is not None or task.result().is_closed()

@@ -1,0 +1,210 @@
+"""`Remote`: everything that an operator's programs do on machines, over SSH or, where it is this host, without.
+
+The public face of this package; what is behind it loads asyncssh, and only when the first connection is made.
+A machine of the user's own systemd on this very host (same boot, bus "user") needs no sshd: its commands run here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from fleettui.remote import shell, tunnel
+from fleettui.remote.command import Completed, as_root, collect, quoted, status_argv
+from fleettui.remote.endpoint import of_machine
+from fleettui.remote.errors import CommandTimeout, RemoteError
+from fleettui.remote.journal import Batch, OnLink, first_line, ignore_links, journal_batches
+from fleettui.remote.journal_entry import JournalEntry, Lines
+from fleettui.remote.journal_query import JournalQuery, Position, Source, journal_argv
+from fleettui.remote.running import CHUNK_BYTES, Running, start_here
+from registry.config import SshTable
+from registry.errors import FleetError, UserError
+from registry.model import Machine
+
+if TYPE_CHECKING:
+    from fleettui.remote.connection import Connector
+    from fleettui.remote.pool import Pool
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+COMMAND_TIMEOUT_S = 30.0
+CONNECTION_FAILED = 255  # what ssh exits with
+
+
+class Remote:
+    """A pool of connections to machines. Use it as an async context manager, in one event loop.
+
+    Every method takes the machine as the registry has it now: a machine with a new address, port or host keys gets
+    new connections.
+    """
+
+    def __init__(self, ssh: SshTable) -> None:
+        self.ssh = ssh
+        self._connector: Connector | None = None
+        self._pools: dict[str, Pool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pools, self._pools = list(self._pools.values()), {}
+        await asyncio.gather(*(pool.close() for pool in pools))
+        if self._connector:
+            await self._connector.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def run(
+        self, machine: Machine, argv: Sequence[str], *, timeout_s: float = COMMAND_TIMEOUT_S, sudo: bool = False
+    ) -> Completed:
+        """Run a command to its end, without input. Its exit status is no error; not reaching the machine is.
+
+        `sudo` runs it as root (by sudo that must not ask for a password). Raises RemoteError, UserError.
+        """
+        command = as_root(argv) if sudo else list(argv)
+        try:
+            async with asyncio.timeout(timeout_s):
+                async with self.start(machine, command) as running:
+                    completed = await collect(running)
+        except TimeoutError:
+            why = f"{argv[0]} did not end within {timeout_s:g} s"
+            raise CommandTimeout(machine.hostname, why, "it may still be running there") from None
+        return completed
+
+    async def unit_status(
+        self, machine: Machine, unit: str, *, colour: bool = False, lines: int | None = None, sudo: bool = False
+    ) -> Completed:
+        """`systemctl status` of a unit; status 3 is a unit that is not active, 4 one that systemd does not know."""
+        return await self.run(machine, status_argv(machine, unit, colour=colour, lines=lines, sudo=sudo))
+
+    async def journal(
+        self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links
+    ) -> AsyncGenerator[JournalEntry, None]:
+        """Entries of all sources, merged by time; see `journal_batches`."""
+        async with contextlib.aclosing(self.journal_batches(sources, query, on_link)) as batches:
+            async for batch in batches:
+                for entry in batch:
+                    yield entry
+
+    def journal_batches(
+        self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links
+    ) -> AsyncGenerator[Batch, None]:
+        """Entries of all sources, merged by time, in the batches in which they arrive.
+
+        With `query.follow` it never ends, and each machine resumes at its cursor when its connection breaks. What
+        becomes of a machine's link is told to `on_link`; nothing about one is raised. To show other sources, close
+        this one (contextlib.aclosing) and begin anew: connections are kept.
+        """
+        return journal_batches(self.start, sources, query, on_link)
+
+    async def journal_text(
+        self, machine: Machine, units: Sequence[str], query: JournalQuery, output: str = "short"
+    ) -> AsyncGenerator[str, None]:
+        """The lines of one machine's journalctl in one of its own formats, as they are: escape them for a terminal.
+
+        Raises RemoteError also when journalctl fails.
+        """
+        argv = journal_argv(machine, units, query, Position(query.lines), follow=query.follow, output=output)
+        lines = Lines(keep_empty=True)
+        async with self.start(machine, argv) as running:
+            while data := await running.stdout.read(CHUNK_BYTES):
+                for line in lines.feed(data):
+                    yield line.decode("utf-8", "replace")
+            complaint = first_line(await running.stderr.read(CHUNK_BYTES))
+            if await running.wait() and complaint:
+                raise RemoteError(machine.hostname, f"journalctl failed: {complaint}", "try it there by hand")
+
+    async def interactive(self, machine: Machine, argv: Sequence[str] = (), *, forward_agent: bool = False) -> int:
+        """A shell, or a command line for the far shell, on our own terminal; its exit status.
+
+        255 when the connection fails, after one line on stderr that says why.
+        """
+        if is_here(machine):
+            return await shell.attach_here(argv)
+        connector = await self._ready()
+        endpoint = of_machine(machine, self.ssh.port)
+        try:
+            connection = await connector.open(endpoint, forward_agent=forward_agent)
+            async with connection:
+                status = await shell.attach(connection, endpoint.shown, argv)
+        except FleetError as error:
+            shell.complain(str(error))
+            return CONNECTION_FAILED
+        return status
+
+    @contextlib.asynccontextmanager
+    async def forward(self, host: str, port: int) -> AsyncIterator[int]:
+        """A port of this host that leads to `host`:`port` from the jump host ([ssh] tunnel).
+
+        It outlives a broken connection to the jump host. Raises RemoteError, UserError.
+        """
+        if not self.ssh.tunnel:
+            raise UserError("no jump host to forward through: set --tunnel HOST[:PORT]")
+        async with tunnel.listen(await self._ready(), self.ssh.tunnel, host, port) as local_port:
+            yield local_port
+
+    @contextlib.asynccontextmanager
+    async def start(self, machine: Machine, argv: Sequence[str]) -> AsyncIterator[Running]:
+        """Start a command without input; leaving the context ends it. Raises RemoteError, UserError."""
+        if is_here(machine):
+            running = await start_here(list(argv))
+            try:
+                yield running
+            finally:
+                await running.close()
+            return
+        async with (await self._pool(machine)).run(quoted(argv)) as far:
+            yield far
+
+    async def _pool(self, machine: Machine) -> Pool:
+        connector = await self._ready()
+        endpoint = of_machine(machine, self.ssh.port)
+        pool = self._pools.get(machine.id)
+        if pool is None or pool.endpoint != endpoint:
+            if pool is not None:
+                self._spawn(pool.close(), f"ssh leave {pool.endpoint.name}")
+            module = importlib.import_module("fleettui.remote.pool")
+            pool = self._pools[machine.id] = module.Pool(connector, endpoint, self._spawn)
+        return pool
+
+    async def _ready(self) -> Connector:
+        """The connector; loads asyncssh (a quarter of a second) without stopping the event loop."""
+        if self._connector is None:
+            await asyncio.to_thread(importlib.import_module, "fleettui.remote.pool")
+            module = importlib.import_module("fleettui.remote.connection")
+            return self._made(module)
+        return self._connector
+
+    def _made(self, module: ModuleType) -> Connector:
+        """Two callers may have waited for the same import: the first one's connector serves both."""
+        if self._connector is None:
+            self._connector = module.Connector(self.ssh)
+        return self._connector
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@contextlib.asynccontextmanager
+async def forward(ssh: SshTable, host: str, port: int) -> AsyncIterator[int]:
+    """`Remote.forward` for one port, with a connection of its own."""
+    async with Remote(ssh) as remote, remote.forward(host, port) as local_port:
+        yield local_port
+
+
+def is_here(machine: Machine) -> bool:
+    """Whether the machine is this host under the user's own systemd."""
+    if machine.bus != "user":
+        return False
+    try:
+        return machine.boot_id == BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return False

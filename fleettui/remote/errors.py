@@ -1,0 +1,62 @@
+"""What can go wrong on the way to a machine, each in one line that ends with what to do.
+
+FleetError
+└── RemoteError            the machine in `host`; show it
+    ├── Unreachable            no connection: refused, no route, no answer, the jump host cannot reach it
+    ├── HostKeyRefused         the machine proved to be somebody else, or nobody known
+    ├── LoginRefused           reached and known, but none of our identities opened the door
+    ├── LinkLost               an established connection broke
+    └── CommandTimeout         the command did not end in time
+
+Errors of asyncssh and the operating system are turned into these in one place, `connection`.
+"""
+
+from __future__ import annotations
+
+from registry.errors import FleetError
+
+
+class RemoteError(FleetError):
+    """Something about reaching a machine. `host` is how the user knows it, `reason` and `remedy` the parts."""
+
+    act = "cannot use"
+
+    def __init__(self, host: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{self.act} {host}: {reason}" + (f"; {remedy}" if remedy else ""))
+        self.host = host
+        self.reason = reason
+        self.remedy = remedy
+
+
+class Unreachable(RemoteError):
+    """No connection came about."""
+
+    act = "cannot reach"
+
+
+class HostKeyRefused(RemoteError):
+    """The host key is unknown, revoked or not the one that was expected. `changed` tells the last two."""
+
+    act = "will not connect to"
+
+    def __init__(self, host: str, reason: str, remedy: str = "", *, changed: bool = False) -> None:
+        super().__init__(host, reason, remedy)
+        self.changed = changed
+
+
+class LoginRefused(RemoteError):
+    """Authentication failed."""
+
+    act = "cannot log in to"
+
+
+class LinkLost(RemoteError):
+    """The connection ended before the work did."""
+
+    act = "lost the connection to"
+
+
+class CommandTimeout(RemoteError):
+    """A command did not end within its time."""
+
+    act = "gave up on"

@@ -1,0 +1,121 @@
+"""How to get in: one host's settings, out of fleet's configuration and the user's own ssh configuration.
+
+What wins, first to last:
+  user      the jump host's own USER@, [ssh] user (or --ssh-username), `User`, the local user
+  port      the jump host's own :PORT, [ssh] port, `Port`, what the machine registered
+  address   `Hostname`, the machine's address
+  jump      [ssh] tunnel (or --tunnel), `ProxyJump`, `ProxyCommand`, none; a jump host is reached directly
+  identity  see `identities`
+`Host` lines are matched against the machine's hostname; if they say nothing special of it, against its address.
+Everything here reads files and is called in a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+from fleettui.remote import hostkeys, identities
+from fleettui.remote.endpoint import Endpoint
+from registry.config import SshTable
+from registry.errors import UserError
+
+USER_CONFIG = "~/.ssh/config"
+SYSTEM_CONFIG = "/etc/ssh/ssh_config"
+_NOBODY = "fleet-name-that-only-catch-all-lines-match"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """All that a connection attempt needs, read and decided."""
+
+    options: asyncssh.SSHClientConnectionOptions
+    host: str
+    port: int
+    user: str
+    jump: str  # "" or a chain of jump hosts, as in ProxyJump
+    expected: hostkeys.Expected
+    algorithms: list[str]  # of host keys, by preference; [] where the ssh configuration chooses
+    named: identities.FileKeys
+    present: identities.FileKeys
+    agent_path: str
+    only_files: bool
+
+
+def read(endpoint: Endpoint, ssh: SshTable) -> Login:
+    """The login for one host. Raises UserError for a broken configuration or a missing identity file."""
+    user = endpoint.user or ssh.user
+    found = _of_name(endpoint, user)
+    port = int(str(endpoint.port or found.config.get("Port") or endpoint.registered_port))
+    options = _parse(found.orig_host, user, port)  # again: ProxyCommand may name the port
+    config = options.config
+    host = options.host if config.get("Hostname") else endpoint.address
+    names = [host, endpoint.name, str(config.get("HostKeyAlias") or "")]
+    expected = hostkeys.expect(endpoint, names, port, _known_hosts(config, ssh))
+    return Login(
+        options=options,
+        host=host,
+        port=port,
+        user=options.username,
+        jump=str(config.get("ProxyJump") or ""),
+        expected=expected,
+        algorithms=[] if config.get("HostKeyAlgorithms") else expected.algorithms(),
+        named=identities.read_named(ssh.identity_files),
+        present=identities.read_present(_identity_files(config)),
+        agent_path=_agent(config),
+        only_files=bool(config.get("IdentitiesOnly")),
+    )
+
+
+def _of_name(endpoint: Endpoint, user: str) -> asyncssh.SSHClientConnectionOptions:
+    """The ssh configuration by the host's name if that has lines of its own, else by its address."""
+    by_name = _parse(endpoint.name, user)
+    if _gist(by_name, endpoint.name) != _gist(_parse(_NOBODY, user), _NOBODY):
+        return by_name
+    return _parse(endpoint.address, user)
+
+
+def _gist(options: asyncssh.SSHClientConnectionOptions, name: str) -> str:
+    """What the configuration says, the name itself (from %h and the like) left out."""
+    return repr(sorted(options.config.get_options(reload=False).items())).replace(name, "%")
+
+
+def _parse(host: str, user: str, port: int = 0) -> asyncssh.SSHClientConnectionOptions:
+    """The ssh configuration as it reads for one host, with nothing loaded that it names."""
+    files = [path for path in (Path(USER_CONFIG).expanduser(), Path(SYSTEM_CONFIG)) if path.is_file()]
+    try:
+        return asyncssh.SSHClientConnectionOptions(
+            host=host,
+            port=port or (),
+            username=user or (),
+            config=files,
+            client_keys=None,
+            known_hosts=b"",
+            x509_trusted_certs=None,
+        )
+    except (ValueError, OSError) as error:
+        raise UserError(f"ssh configuration: {error}; mend it, ssh -G {host} checks it") from error
+
+
+def _known_hosts(config: asyncssh.config.SSHConfig, ssh: SshTable) -> tuple[str, ...]:
+    if ssh.known_hosts:
+        return (ssh.known_hosts,)
+    user = config.get("UserKnownHostsFile", list(hostkeys.USER_FILES))
+    system = config.get("GlobalKnownHostsFile", list(hostkeys.SYSTEM_FILES))
+    files = [str(each) for each in (*_list(user), *_list(system))]
+    return tuple(each for each in files if Path(each).expanduser().is_file())
+
+
+def _identity_files(config: asyncssh.config.SSHConfig) -> list[str]:
+    return [str(each) for each in _list(config.get("IdentityFile", list(identities.DEFAULT_FILES)))]
+
+
+def _agent(config: asyncssh.config.SSHConfig) -> str:
+    configured = config.get("IdentityAgent", "")
+    return "" if configured is None else identities.agent_path(str(configured))
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else []

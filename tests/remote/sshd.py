@@ -1,0 +1,115 @@
+"""A real OpenSSH server on a loopback port, with its own keys and configuration, for tests alone."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin") or ""
+
+
+def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
+    """A new key pair; returns the public half without its comment."""
+    path.unlink(missing_ok=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)], check=True
+    )
+    return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Sshd:
+    """One server; `host_key` is what it shows. Use it as a context manager."""
+
+    def __init__(self, directory: Path, authorized: str, *options: str) -> None:
+        self.directory = directory
+        self.port = free_port()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.host_key = make_key(directory / "host_key")
+        (directory / "authorized_keys").write_text(authorized + "\n")
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def known_hosts_line(self) -> str:
+        return f"[127.0.0.1]:{self.port} {self.host_key}\n"
+
+    def change_host_key(self) -> str:
+        """Show another key from the next start on; returns the old one."""
+        old, self.host_key = self.host_key, make_key(self.directory / "host_key")
+        return old
+
+    def start(self) -> None:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        config = self.directory / "sshd_config"
+        config.write_text("\n".join([*self._settings(), *self._options]) + "\n")
+        log = (self.directory / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log, stdout=log)
+        self._await_port()
+
+    def stop(self) -> None:
+        if self._process:
+            self.kill_sessions()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def kill_sessions(self) -> None:
+        """Break every connection, as a crash would: the server itself stays."""
+        assert self._process is not None
+        for child in self.children():
+            subprocess.run(["kill", "-9", str(child)], check=False)
+
+    def children(self) -> list[int]:
+        """One process for each connection."""
+        assert self._process is not None
+        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        direct = [int(pid) for pid in listed.split()]
+        return [pid for child in direct for pid in (*_children(child), child)]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _settings(self) -> list[str]:
+        return [
+            "ListenAddress 127.0.0.1",
+            f"Port {self.port}",
+            f"HostKey {self.directory}/host_key",
+            f"AuthorizedKeysFile {self.directory}/authorized_keys",
+            f"PidFile {self.directory}/pid",
+            "StrictModes no",
+            "UsePAM no",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
+            "PermitRootLogin yes",
+        ]
+
+    def _await_port(self) -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise AssertionError((self.directory / "log").read_text())
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
