@@ -78,7 +78,7 @@ def _may_mount() -> bool:
 def refuse_too_many(size: int) -> None:
     """Raise UserError when the kernel's allowance for root would not carry so many machines."""
     allowance = int(INOTIFY.read_text())
-    if allowance < size * 16:
+    if allowance < size * 12:
         raise UserError(
             f"{size} machines need more inotify instances than the {allowance} this host allows; "
             f"run `sysctl fs.inotify.max_user_instances={size * 64}`"
