@@ -1,0 +1,344 @@
+"""Making every unit of this machine as its schedule says: one worker a unit, many at once, each re-planning.
+
+Owns the run-time table of units. Level-triggered: whatever changes (a wish, a status, the policy) only wakes the
+unit's worker, which plans from what is true then and goes on until nothing is left to do. A unit that fails or
+takes long delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from agentd.ledger import Entry, Phase
+from agentd.plan import Kind, Task, Wish, plan
+from agentd.status import failure
+from agentd.steps import Again, Refused, Steps, Tools, monotonic_us
+from agentd.systemd import BusLost
+from agentd.unit import ManagedUnit
+from registry.errors import FleetError, RegistryError, SystemdError
+from registry.model import UnitState
+
+log = logging.getLogger("fleet.agent")
+
+RETRY_S = (1.0, 30.0)  # after a task that failed and has to succeed in the end: a stop, an unload
+EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to start
+STARTS = (Kind.START, Kind.AWAIT)
+READS = 32  # units whose properties are read at once
+
+
+class Executor:
+    """The units of this machine. `tools` is set before `run` (they need the executor as their listener)."""
+
+    tools: Tools
+
+    def __init__(self) -> None:
+        self.units: dict[str, ManagedUnit] = {}
+        self.parked = False
+        self.leaving = False
+        self._made: Steps | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._stale = asyncio.Event()
+        self._noted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work for ever on what was adopted and is wished."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self.turn_all()
+            while True:
+                await self._stale.wait()
+                await self.tools.systemd.ready.wait()
+                self._stale.clear()
+                await self._look_again()
+
+    @property
+    def _steps(self) -> Steps:
+        if self._made is None:
+            self._made = Steps(self.tools, self._outdated, self._granted, self._noted.set)
+        return self._made
+
+    async def adopt(self) -> None:
+        """Take up the units of the ledger, and files that lie in our directory without an entry."""
+        ledger, directory = self.tools.ledger, self.tools.directory
+        if ledger.rebooted:  # a directory that outlives a boot: systemd knows none of these any more
+            for name in directory.units():
+                directory.remove(name)
+        for name in directory.units():
+            if name not in ledger.entries:
+                ledger.put(Entry(name, directory.hash(name), 0, 0, Phase.LOADED))
+        for name, entry in ledger.entries.items():
+            self.units[name] = ManagedUnit(name, entry=entry)
+            self.tools.systemd.watch(name)
+        await self._read(self.units)
+        for unit in self.units.values():
+            if unit.entry and not unit.entry.generation and unit.status.running:
+                unit.entry = ledger.put(replace(unit.entry, phase=Phase.STARTED))
+        log.info("adopted %d units", len(self.units))
+
+    # ---- what the outside tells
+
+    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+        """What the schedule says of a unit now; a corrupt line leaves the unit as it is."""
+        unit = self.units.get(name)
+        if unit is None:
+            if wish is None:
+                return
+            unit = self.units[name] = ManagedUnit(name)
+        if unit.told and (unit.wish, unit.corrupt) == (wish, corrupt):
+            return
+        unit.told, unit.corrupt = True, corrupt
+        if not corrupt:
+            unit.wish = wish
+        self._turn(unit)
+
+    def park(self, *, parked: bool) -> None:
+        """Stop everything while the registry is lost, or go on as it says."""
+        if parked != self.parked:
+            self.parked = parked
+            self.turn_all()
+
+    def leave(self) -> None:
+        """Hand every unit over: stop and remove them all, whatever the schedule says."""
+        self.leaving = True
+        self.turn_all()
+
+    def lease_lost(self) -> None:
+        """Every claim is gone with the lease."""
+        for unit in self.units.values():
+            unit.claimed = False
+            unit.version += 1
+
+    def lease_held(self, kept: Iterable[str]) -> None:
+        """The states of these units are still under our lease."""
+        for name in kept:
+            if (unit := self.units.get(name)) and unit.entry:
+                unit.claimed = True
+        self.turn_all()
+
+    def retry(self) -> None:
+        """What could not be carried out may be possible by now."""
+        for unit in list(self.units.values()):
+            if unit.blocked:
+                unit.hindered = None
+                self._turn(unit)
+
+    def turn_all(self) -> None:
+        """Plan everything again."""
+        for unit in list(self.units.values()):
+            self._turn(unit)
+
+    def unit_changed(self, unit: str, properties: Mapping[str, Any]) -> None:
+        """systemd's news of one unit."""
+        managed = self.units.get(unit)
+        if managed is None:
+            return
+        before, managed.status = managed.status, managed.status.merged(properties)
+        if managed.status == before:
+            return
+        self._recovered(managed)
+        if managed.status.active == "failed" and before.active != "failed":
+            self._failed(managed)
+        managed.changed.set()
+        self.tools.publisher.touch([unit])
+
+    def resync(self) -> None:
+        """Signals may have been missed."""
+        self._stale.set()
+
+    # ---- what others ask
+
+    def state(self, name: str) -> UnitState | None:
+        """The record of one unit for the registry."""
+        unit = self.units.get(name)
+        return unit.state(self.tools.machine) if unit else None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The units of which something is here."""
+        return tuple(name for name, unit in self.units.items() if unit.entry)
+
+    @property
+    def alive(self) -> tuple[str, ...]:
+        """The units of ours of which a process may live."""
+        return tuple(
+            name for name, unit in self.units.items() if unit.entry and unit.status.running and not unit.foreign
+        )
+
+    async def emptied(self) -> None:
+        """Wait until nothing is left of any unit but, perhaps, its state in the registry."""
+        while any(unit.entry and unit.entry.phase is not Phase.GONE for unit in self.units.values()):
+            await self._news()
+
+    async def forgotten(self) -> None:
+        """Wait until the registry shows none of our units either."""
+        while self.held:
+            await self._news()
+
+    async def _news(self) -> None:
+        self._noted.clear()
+        await self._noted.wait()
+
+    # ---- workers
+
+    def _turn(self, unit: ManagedUnit) -> None:
+        unit.version += 1
+        unit.changed.set()
+        self._wake(unit)
+
+    def _granted(self, unit: ManagedUnit) -> None:
+        self.units[unit.name] = unit
+        self._wake(unit)
+
+    def _wake(self, unit: ManagedUnit) -> None:
+        if unit.worker is None and self._group is not None and self._plan(unit):
+            unit.worker = self._group.create_task(self._work(unit), name=f"unit {unit.name}")
+
+    def _plan(self, unit: ManagedUnit) -> tuple[Task, ...]:
+        undecided = unit.corrupt or not unit.told
+        if undecided and not self.leaving and not self.parked:
+            return ()
+        return plan(unit.view(parked=self.parked, leaving=self.leaving))
+
+    def _outdated(self, unit: ManagedUnit) -> bool:
+        """Whether the task under way is no longer what the unit's plan begins with."""
+        tasks = self._plan(unit)
+        if not tasks:
+            return unit.entry is None  # the wish is gone before it was claimed
+        if unit.doing in STARTS:
+            return tasks[0].kind not in (*STARTS, Kind.CLAIM)
+        return tasks[0].kind is not unit.doing
+
+    async def _work(self, unit: ManagedUnit) -> None:
+        pause_s = RETRY_S[0]
+        try:
+            while tasks := self._plan(unit):
+                pause_s = RETRY_S[0] if await self._attempt(unit, tasks) else await self._wait(unit, pause_s)
+        finally:
+            unit.worker = None
+            self.tools.reloader.dismiss(unit.name)
+            if unit.entry is None and (unit.wish is None or self.leaving):
+                self.units.pop(unit.name, None)
+            self._noted.set()
+
+    async def _wait(self, unit: ManagedUnit, pause_s: float) -> float:
+        """Let a failed task rest, unless its wish changes; returns the next pause."""
+        version, loop = unit.version, asyncio.get_running_loop()
+        deadline = loop.time() + pause_s
+        while unit.version == version and (left_s := deadline - loop.time()) > 0:
+            unit.changed.clear()
+            try:
+                async with asyncio.timeout(left_s):
+                    await unit.changed.wait()
+            except TimeoutError:
+                break
+        return min(pause_s * 2, RETRY_S[1])
+
+    async def _attempt(self, unit: ManagedUnit, tasks: tuple[Task, ...]) -> bool:
+        """Carry a plan out until its ground shifts. False when a task failed that has to be tried again."""
+        if any(task.kind is Kind.LOAD for task in tasks) and self.tools.directory.holds(unit.name):
+            self.tools.reloader.expect(unit.name)
+        try:
+            await self._carry_out(unit, tasks)
+        except Again as error:
+            log.debug("%s: planning again: %s", unit.name, error)
+        except Refused as error:
+            self._hinder(unit, str(error))
+        except BusLost as error:
+            log.warning("%s", error)
+            await asyncio.sleep(RETRY_S[0])
+            await self.tools.systemd.ready.wait()
+        except RegistryError as error:
+            log.debug("%s: %s", unit.name, error)
+            return False
+        except SystemdError as error:
+            self._fail(unit, f"{error.operation} failed: {error.reason}")
+            return self._is_final(unit, error)
+        except (FleetError, OSError, ValueError) as error:
+            self._fail(unit, str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - one bad unit harms no other
+            log.debug("unexpected", exc_info=True)
+            self._fail(unit, f"internal error: {type(error).__name__}: {error}")
+            return False
+        return True
+
+    async def _carry_out(self, unit: ManagedUnit, tasks: tuple[Task, ...]) -> None:
+        version = unit.version
+        for task in tasks:
+            unit.doing = task.kind
+            await self._steps.carry_out(unit, task)
+            if unit.version != version:
+                return
+
+    def _fail(self, unit: ManagedUnit, reason: str) -> None:
+        reason = " ".join(reason.split())
+        log.warning("%s: %s", unit.name, reason)
+        if unit.entry and unit.entry.error != reason:
+            self._steps.note(unit, _with_error(unit, reason))
+            self.tools.publisher.tell("fail", unit=unit.name, reason=reason)
+
+    def _hinder(self, unit: ManagedUnit, reason: str) -> None:
+        """The present wish cannot be carried out: say why, and let it be until something changes."""
+        if (unit.hindrance, unit.hindered) != (reason, unit.wish):
+            log.warning("%s: %s", unit.name, reason)
+        unit.hindrance, unit.hindered = reason, unit.wish
+        self.tools.publisher.touch([unit.name])
+
+    def _is_final(self, unit: ManagedUnit, error: SystemdError) -> bool:
+        """What systemd refuses to link or enable it will refuse again; anything else is worth another try."""
+        final = error.operation in ("link", "enable")
+        if final:
+            self._hinder(unit, f"{error.operation} failed: {error.reason}")
+        return final
+
+    def _failed(self, unit: ManagedUnit) -> None:
+        entry = unit.entry
+        if entry is None or entry.phase not in (Phase.STARTED, Phase.STARTING):
+            return
+        reason = failure(unit.status, self._steps.program(unit))
+        if entry.phase is Phase.STARTED and not entry.error and monotonic_us() - entry.at_us < EARLY_US:
+            self._steps.note(unit, _with_error(unit, f"start failed: {reason}"))
+        self.tools.publisher.tell("fail", unit=unit.name, reason=reason)
+
+    def _recovered(self, unit: ManagedUnit) -> None:
+        """Somebody has started it by hand, and it runs: the old complaint is void."""
+        entry = unit.entry
+        if entry and entry.phase is Phase.STARTED and entry.error and unit.status.active == "active":
+            self._steps.note(unit, replace(entry, error=""))
+
+    async def _look_again(self) -> None:
+        """Compare all units with systemd in one bulk read; read closely those that differ."""
+        held = [name for name in self.held if self.units[name].entry]
+        try:
+            found = await self.tools.systemd.list_units(held)
+            differing = [
+                name for name in held if (unit := self.units.get(name)) and _differs(unit, found.get(name))
+            ]
+            await self._read(differing)
+            await self.tools.systemd.check_jobs()
+        except SystemdError as error:
+            log.warning("cannot look at the units: %s", error)
+
+    async def _read(self, names: Iterable[str]) -> None:
+        gate = asyncio.Semaphore(READS)
+
+        async def read(unit: ManagedUnit) -> None:
+            async with gate:
+                await self._steps.refresh(unit)
+            unit.changed.set()
+
+        await asyncio.gather(*(read(self.units[name]) for name in names if name in self.units))
+
+
+def _differs(unit: ManagedUnit, found: tuple[str, str, str] | None) -> bool:
+    return found is not None and found != (unit.status.load, unit.status.active, unit.status.sub)
+
+
+def _with_error(unit: ManagedUnit, reason: str) -> Entry:
+    if unit.entry is None:
+        raise ValueError("no entry")
+    return replace(unit.entry, error=reason)

@@ -1,0 +1,98 @@
+"""What this machine is: the facts it registers with. Reads files and asks the kernel; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import agentd
+from registry.config import Settings
+from registry.errors import UserError
+from registry.model import Machine
+
+SSHD_CONFIG = Path("/etc/ssh/sshd_config")
+HOST_KEYS = Path("/etc/ssh")
+
+
+def machine_id(settings: Settings, root: Path = Path("/")) -> str:
+    """This machine's id: configured, or the system's own. Raises UserError when there is none."""
+    if settings.agent.machine_id:
+        found = settings.agent.machine_id.lower()
+    else:
+        found = _read(root / "etc/machine-id").strip()
+    if not re.fullmatch(r"[0-9a-f]{32}", found):
+        raise UserError(
+            f"machine id {found!r} is not 32 hex digits; run systemd-machine-id-setup or set machine_id in [agent]"
+        )
+    return found
+
+
+def boot_id() -> str:
+    """What changes with each boot."""
+    return _read(Path("/proc/sys/kernel/random/boot_id")).strip()
+
+
+def describe(settings: Settings, systemd_version: str) -> Machine:
+    """The machine's record."""
+    agent = settings.agent
+    return Machine(
+        id=machine_id(settings),
+        hostname=socket.gethostname(),
+        address=agent.public_ip or facing_address(settings.etcd.endpoints),
+        boot_id=boot_id(),
+        metadata=tuple(sorted(agent.metadata.items())),
+        ssh_port=_ssh_port(),
+        host_keys=_host_keys(),
+        cpus=os.cpu_count() or 0,
+        memory_bytes=_memory_bytes(),
+        agent_version=agentd.__version__,
+        systemd_version=systemd_version,
+        operating_system=_os_release().get("PRETTY_NAME", ""),
+        bus=agent.bus,
+        ttl_s=agent.ttl,
+    )
+
+
+def facing_address(endpoints: tuple[str, ...]) -> str:
+    """Our address on the way to the registry; no packet is sent for it. "127.0.0.1" when there is no way."""
+    for endpoint in endpoints:
+        parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+        try:
+            target = socket.getaddrinfo(parts.hostname, parts.port or 2379, type=socket.SOCK_DGRAM)[0]
+            with socket.socket(target[0], socket.SOCK_DGRAM) as probe:
+                probe.connect(target[4])
+                return str(probe.getsockname()[0])
+        except (OSError, ValueError):
+            continue
+    return "127.0.0.1"
+
+
+def _host_keys() -> tuple[str, ...]:
+    keys = (_read(path).split()[:2] for path in sorted(HOST_KEYS.glob("ssh_host_*_key.pub")))
+    return tuple(" ".join(words) for words in keys if len(words) == 2)
+
+
+def _ssh_port() -> int:
+    match = re.search(r"^\s*Port\s+(\d+)", _read(SSHD_CONFIG), re.MULTILINE | re.IGNORECASE)
+    return int(match[1]) if match else 22
+
+
+def _memory_bytes() -> int:
+    match = re.search(r"^MemTotal:\s+(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0
+
+
+def _os_release() -> Mapping[str, str]:
+    pairs = (line.partition("=") for line in _read(Path("/etc/os-release")).splitlines())
+    return {name: value.strip("\"'") for name, _, value in pairs}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

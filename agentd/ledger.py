@@ -1,0 +1,148 @@
+"""What the agent has applied on this machine, remembered beside the unit files: neither repeated nor forgotten.
+
+Owns the files `agent.json` (boot, cluster, lease) and `applied/<unit>` (one entry a unit) in the state
+directory, below /run so that a reboot forgets them. Each is written whole and renamed into place. An entry
+written before a step names what may have happened; one written after it, what has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from agentd.unitdir import write_atomically
+from registry.model import Target
+
+log = logging.getLogger("fleet.agent")
+
+FACTS_FILE = "agent.json"
+APPLIED = "applied"
+
+
+class Phase(StrEnum):
+    """How far one unit has come on this machine. Written before a step: starting, stopping; the others after."""
+
+    CLAIMED = "claimed"  # ours by the registry; nothing of it is known to be in systemd
+    LOADED = "loaded"  # its file is linked; not started by us, or stopped
+    STARTING = "starting"  # a start was asked for at `at_us`; it may or may not have happened
+    STARTED = "started"  # the start is over, whatever came of it
+    STOPPING = "stopping"  # a stop was asked for
+    GONE = "gone"  # stopped and removed; only the registry still shows it
+
+
+REACHED = {
+    Phase.CLAIMED: Target.INACTIVE,
+    Phase.LOADED: Target.LOADED,
+    Phase.STARTING: Target.LOADED,
+    Phase.STARTED: Target.LAUNCHED,
+    Phase.STOPPING: Target.LAUNCHED,
+    Phase.GONE: Target.INACTIVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What was applied of one unit. `placement` is the create revision of its schedule line.
+
+    `generation` and `placement` 0 mean that they are not known: a unit found without its entry.
+    """
+
+    unit: str
+    hash: str
+    generation: int
+    placement: int
+    phase: Phase = Phase.CLAIMED
+    at_us: int = 0  # monotonic clock, when a start was asked for
+    error: str = ""  # of the last task, "" when it succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the agent as a whole remembers over its own restarts."""
+
+    machine: str = ""
+    boot_id: str = ""
+    cluster_id: str = ""
+    lease_id: int = 0
+
+
+class Ledger:
+    """The remembered facts and entries. Reads its directory once; every change is on disk when the call returns."""
+
+    def __init__(self, directory: Path, machine: str, boot_id: str) -> None:
+        self._applied = directory / APPLIED
+        self._applied.mkdir(parents=True, exist_ok=True)
+        self._entries: dict[str, Entry] = {}
+        self.facts_path = directory / FACTS_FILE
+        self.facts = _read_facts(self.facts_path)
+        self.rebooted = bool(self.facts.boot_id) and self.facts.boot_id != boot_id
+        self.fresh = (self.facts.machine, self.facts.boot_id) != (machine, boot_id)
+        if self.fresh:
+            self._begin(machine, boot_id)
+        else:
+            self._read_entries()
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """All entries by unit."""
+        return MappingProxyType(self._entries)
+
+    def remember(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Facts
+        """Change facts."""
+        changed = replace(self.facts, **changes)
+        if changed != self.facts:
+            self.facts = changed
+            write_atomically(self.facts_path, json.dumps(asdict(changed)))
+
+    def put(self, entry: Entry) -> Entry:
+        """Write one entry, and return it."""
+        if self._entries.get(entry.unit) != entry:
+            self._entries[entry.unit] = entry
+            write_atomically(self._applied / entry.unit, json.dumps(asdict(entry)))
+        return entry
+
+    def drop(self, unit: str) -> None:
+        """Forget a unit."""
+        self._entries.pop(unit, None)
+        (self._applied / unit).unlink(missing_ok=True)
+
+    def _begin(self, machine: str, boot_id: str) -> None:
+        """Another boot (or machine): nothing that was applied then counts now."""
+        for path in self._applied.iterdir():
+            path.unlink()
+        kept = self.facts.cluster_id if self.facts.machine == machine else ""
+        self.facts = Facts()
+        self.remember(machine=machine, boot_id=boot_id, cluster_id=kept)
+
+    def _read_entries(self) -> None:
+        for path in self._applied.iterdir():
+            entry = _read_entry(path)
+            if entry is not None:
+                self._entries[entry.unit] = entry
+
+
+def _read_facts(path: Path) -> Facts:
+    try:
+        return Facts(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return Facts()
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("cannot read %s (%s); starting without it", path, error)
+        return Facts()
+
+
+def _read_entry(path: Path) -> Entry | None:
+    try:
+        data = json.loads(path.read_text())
+        return Entry(**{**data, "phase": Phase(data["phase"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        if not path.name.startswith("."):
+            log.warning("cannot read %s (%s); adopting the unit as it is found", path, error)
+        path.unlink(missing_ok=True)
+        return None

@@ -1,0 +1,160 @@
+"""From what the schedule wants of one unit, and what was applied, to ordered tasks with reasons. Pure.
+
+The rules, each with its reason:
+
+- The ledger decides, not mere activity: what a timer or a socket started is left alone.
+- A unit is claimed in the registry before it is touched, and forgotten there only when nothing of it is left.
+- A file is fetched before the old copy is stopped, the old copy is stopped before the new file is loaded.
+- A start is asked for once per placement, generation and boot; one that was interrupted is looked up first.
+- A step that was begun is finished: a stop under way stays a stop.
+
+Every task moves the ledger on, so planning again after any interruption goes on where it stood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agentd.ledger import Entry, Phase
+from agentd.status import UNKNOWN, Status
+from registry.model import Target
+
+
+class Kind(StrEnum):
+    """What there is to do."""
+
+    CLAIM = "claim"  # put the state key, guarded by the schedule line
+    FETCH = "fetch"  # get the file's text
+    STOP = "stop"  # stop, and wait until it is down
+    LOAD = "load"  # write and link the file, reload if need be, enable
+    START = "start"
+    AWAIT = "await"  # a start that is under way already
+    RECORD = "record"  # note generation and placement, nothing else changes
+    UNLOAD = "unload"  # disable, unlink, remove the file
+    FORGET = "forget"  # delete the state key
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing to do, and why."""
+
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A schedule line with what etcd knows of it: `placement` is its create revision, `revision` its last one."""
+
+    unit: str
+    hash: str
+    target: Target
+    generation: int
+    placement: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that counts for one unit's plan."""
+
+    wish: Wish | None = None
+    entry: Entry | None = None
+    status: Status = UNKNOWN
+    claimed: bool = False  # the state key is there under our lease, put under the schedule line's guard
+    blocked: bool = False  # the wish was tried and something hinders it; tried again when that may have changed
+    parked: bool = False  # the registry is lost and our policy is to stop
+    foreign: bool = False  # systemd knows the name from a file that is not ours
+
+
+LIVELY = (Phase.STARTING, Phase.STARTED, Phase.STOPPING)
+
+
+def plan(view: View) -> tuple[Task, ...]:
+    """The tasks that lead from what was applied to the wish, in order; none when there is nothing to do."""
+    if view.entry is None:
+        return _arrive(view.wish) if view.wish and not view.parked else ()
+    if view.parked:
+        return _park(view, view.entry)
+    if view.wish is None:
+        return _withdraw(view, view.entry)
+    if view.entry.phase is Phase.GONE:
+        return (Task(Kind.FORGET, "an earlier placement is over"), *_arrive(view.wish))
+    claim = () if view.claimed else (Task(Kind.CLAIM, "not claimed under this lease"),)
+    return claim if view.blocked else claim + _converge(view, view.entry, view.wish)
+
+
+def _arrive(wish: Wish) -> tuple[Task, ...]:
+    return (Task(Kind.CLAIM, "newly scheduled here"), *_install(wish, "newly scheduled here"))
+
+
+def _install(wish: Wish, reason: str) -> tuple[Task, ...]:
+    return (Task(Kind.FETCH, reason), Task(Kind.LOAD, reason), *_launch(wish, reason))
+
+
+def _launch(wish: Wish, reason: str) -> tuple[Task, ...]:
+    return (Task(Kind.START, reason),) if wish.target is Target.LAUNCHED else ()
+
+
+def _park(view: View, entry: Entry) -> tuple[Task, ...]:
+    alive = entry.phase in LIVELY or (view.status.running and entry.phase is not Phase.CLAIMED)
+    return (Task(Kind.STOP, "the registry is lost"),) if alive and not view.foreign else ()
+
+
+def _withdraw(view: View, entry: Entry) -> tuple[Task, ...]:
+    reason = "no longer scheduled here"
+    forget = Task(Kind.FORGET, reason)
+    if entry.phase is Phase.GONE:
+        return (forget,)
+    unload = (Task(Kind.UNLOAD, reason), forget)
+    return unload if view.foreign else (Task(Kind.STOP, reason), *unload)
+
+
+def _converge(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
+    if entry.phase is Phase.CLAIMED:
+        return _install(wish, "not loaded yet")
+    if entry.hash != wish.hash:
+        return _replace(view, entry, wish)
+    if (entry.generation, entry.placement) != (wish.generation, wish.placement):
+        return _renew(entry, wish)
+    return _relaunch(view, entry) if wish.target is Target.LAUNCHED else _unlaunch(entry)
+
+
+def _replace(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
+    reason = "its file has changed"
+    fetch, load = Task(Kind.FETCH, reason), Task(Kind.LOAD, reason)
+    stop = (Task(Kind.STOP, reason),) if entry.phase in LIVELY or view.status.running else ()
+    return (fetch, *stop, load, *_launch(wish, reason))
+
+
+def _renew(entry: Entry, wish: Wish) -> tuple[Task, ...]:
+    """The same file for another generation or placement: a restart."""
+    if not entry.generation:
+        return (Task(Kind.RECORD, "found here and adopted"),)
+    reason = "restart asked for" if entry.placement == wish.placement else "scheduled here anew"
+    stop = (Task(Kind.STOP, reason),) if entry.phase in LIVELY else ()
+    return stop + (_launch(wish, reason) or (Task(Kind.RECORD, reason),))
+
+
+def _unlaunch(entry: Entry) -> tuple[Task, ...]:
+    return (Task(Kind.STOP, "target is loaded"),) if entry.phase in LIVELY else ()
+
+
+def _relaunch(view: View, entry: Entry) -> tuple[Task, ...]:
+    start = Task(Kind.START, "target is launched")
+    match entry.phase:
+        case Phase.LOADED:
+            return (start,)
+        case Phase.STOPPING:
+            return (Task(Kind.STOP, "a stop was under way"), start)
+        case Phase.STARTING:
+            return (_resume(view, entry),)
+    return ()
+
+
+def _resume(view: View, entry: Entry) -> Task:
+    """A start was asked for and nobody saw its end: it is never repeated once systemd has carried it out."""
+    if view.status.attempted_since(entry.at_us):
+        return Task(Kind.AWAIT, "its start was interrupted")
+    return Task(Kind.START, "its start was interrupted before it began")

@@ -1,0 +1,241 @@
+"""Telling the registry how this machine's units are: claims, states and events, in batched leased transactions.
+
+Owns the keys `states/<this machine>/`: it alone writes them, one transaction at a time. What it knows to be in the
+registry is compared with what should be there, so that only differences are written, the last value always
+lands, and a write of unknown outcome is looked up rather than repeated. Every operation is guarded by the key's
+last known revision: a request that was believed lost and arrives late changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from agentd.plan import Wish
+from registry.errors import LeaseLost, RegistryDenied, RegistryUnavailable
+from registry.etcd import Compare, Etcd, KeyValue, Op
+from registry.keys import Keys
+from registry.model import Event, UnitState
+from registry.records import encode
+
+log = logging.getLogger("fleet.agent")
+
+GATHER_S = 0.05  # states are coalesced this long; a change is in the registry within 100 ms
+GATHER_CLAIMS_S = 0.004  # a claim holds a start up
+STATES, CLAIMS, EVENTS = 96, 60, 30  # in one transaction of at most 128 operations and as many guards
+RETRY_S = (0.2, 1.0)
+EVENTS_KEPT = 1000  # while the registry is away
+
+Compose = Callable[[str], UnitState | None]
+
+
+@dataclass(slots=True)
+class _Claim:
+    wish: Wish
+    state: UnitState
+    on_granted: Callable[[], None]
+    granted: asyncio.Future[bool]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A state key as it is in the registry."""
+
+    revision: int
+    value: bytes = field(repr=False)
+
+
+class Publisher:
+    """Keeps `states/` as `compose` says. Nothing is written while there is no lease."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, machine: str, compose: Compose) -> None:
+        self._etcd, self._keys, self._machine, self._compose = etcd, keys, machine, compose
+        self._lease = 0
+        self._known: dict[str, _Known] = {}
+        self._unsure = False  # a write ended without an answer
+        self._dirty: dict[str, None] = {}
+        self._claims: list[_Claim] = []
+        self._forgets: dict[str, asyncio.Future[None]] = {}
+        self._events: list[Event] = []
+        self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    def touch(self, units: Iterable[str]) -> None:
+        """These units' states may have changed."""
+        self._dirty.update(dict.fromkeys(units))
+        self._wake.set()
+
+    def tell(self, verb: str, *, unit: str = "", reason: str = "") -> None:
+        """Write an event soon; while the registry is away the newest are kept."""
+        self._events.append(self.event(verb, unit=unit, reason=reason))
+        del self._events[:-EVENTS_KEPT]
+        self._wake.set()
+
+    def event(self, verb: str, *, unit: str = "", reason: str = "") -> Event:
+        """An event of this agent, now."""
+        now = time.time()
+        number = f"{int(now * 1000):013d}-{random.getrandbits(32):08x}"
+        return Event(number, now, f"agent {self._machine[:8]}", verb, unit, self._machine, reason)
+
+    async def claim(self, wish: Wish, state: UnitState, on_granted: Callable[[], None]) -> bool:
+        """Put the state if the schedule line is still as it was read; False when it is not. Waits for the registry.
+
+        `on_granted` is called in the same instant in which the claim is known to hold, even when nobody waits for
+        it any more.
+        """
+        claim = _Claim(wish, state, on_granted, asyncio.get_running_loop().create_future())
+        self._claims.append(claim)
+        self._wake.set()
+        return await claim.granted
+
+    async def forget(self, unit: str) -> None:
+        """Wait until the unit's state is not in the registry; `compose` must say None for it by now."""
+        future = self._forgets.setdefault(unit, asyncio.get_running_loop().create_future())
+        self.touch([unit])
+        await asyncio.shield(future)
+
+    def suspend(self) -> None:
+        """The lease is gone: write nothing until `resume`."""
+        self._lease = 0
+
+    async def resume(self, lease: int, units: Iterable[str]) -> frozenset[str]:
+        """Write under this lease from now on, and put the states of all `units` before returning.
+
+        Returns the units whose state was there under the same lease already: their claims hold.
+        Raises what the registry raises.
+        """
+        async with self._writing:
+            self._lease = lease
+            kept = await self._refresh()
+            self._dirty.update(dict.fromkeys((*units, *self._known)))
+            while self._dirty:
+                if self._unsure:
+                    kept &= await self._refresh()
+                await self._write_states(list(self._dirty)[:STATES], [])
+        return kept
+
+    async def run(self) -> None:
+        """Publish for ever."""
+        pause_s = RETRY_S[0]
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER_CLAIMS_S if self._claims else GATHER_S)
+            self._wake.clear()
+            try:
+                async with self._writing:
+                    await self._flush()
+                pause_s = RETRY_S[0]
+            except LeaseLost:
+                self.suspend()
+            except (RegistryUnavailable, RegistryDenied) as error:
+                self._unsure = True
+                log.debug("cannot publish: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RETRY_S[1])
+                self._wake.set()
+
+    def recheck(self) -> None:
+        """Look at what the registry really holds, and mend it."""
+        self._unsure = True
+        self.touch(self._known)
+
+    async def _flush(self) -> None:
+        while self._lease and (self._claims or self._dirty or self._events):
+            if self._unsure:
+                await self._refresh()
+            if self._claims:
+                await self._write_claims([each for each in self._claims if not each.granted.done()][:CLAIMS])
+            else:
+                await self._write_states(list(self._dirty)[:STATES], self._events[:EVENTS])
+
+    async def _refresh(self) -> frozenset[str]:
+        """Read our states as they are; returns those that hang on our lease. Strays are marked for deletion."""
+        prefix = self._keys.state(self._machine)
+        listing = await self._etcd.range(prefix)
+        self._known = {kv.key.removeprefix(prefix): self._read(kv) for kv in listing.kvs}
+        self._unsure = False
+        self._dirty.update(dict.fromkeys(self._known))
+        return frozenset(kv.key.removeprefix(prefix) for kv in listing.kvs if kv.lease == self._lease)
+
+    def _read(self, kv: KeyValue) -> _Known:
+        """A state under another lease will end with that lease, so it counts as different and is put again."""
+        return _Known(kv.mod_revision, kv.value if kv.lease == self._lease else b"")
+
+    async def _write_claims(self, claims: list[_Claim]) -> None:
+        self._claims = [each for each in self._claims if not each.granted.done()]
+        if not claims:
+            return
+        lines = [self._keys.schedule(self._machine, each.wish.unit) for each in claims]
+        guards = [Compare.mod(line, each.wish.revision) for line, each in zip(lines, claims, strict=True)]
+        puts = {each.wish.unit: encode(each.state) for each in claims}
+        guards += [self._guard(unit) for unit in puts]
+        result = await self._etcd.txn(
+            guards, [self._put(*item) for item in puts.items()], [Op.get(k) for k in lines]
+        )
+        if result.succeeded:
+            self._note(puts, result.revision)
+            _answer(claims, granted=True)
+            return
+        found = [kvs[0].mod_revision if kvs else 0 for kvs in result.gets]
+        moved = [each for each, revision in zip(claims, found, strict=True) if revision != each.wish.revision]
+        _answer(moved, granted=False)
+        self._unsure = not moved  # then it was our own key that is not as we know it
+
+    async def _write_states(self, units: list[str], events: list[Event]) -> None:
+        wanted = {unit: self._compose(unit) for unit in units}
+        values = {unit: encode(state) if state else None for unit, state in wanted.items()}
+        changed = {unit: value for unit, value in values.items() if value != self._value(unit)}
+        for unit in units:
+            self._dirty.pop(unit, None)
+        try:
+            await self._commit(changed, events)
+        except BaseException:
+            self._dirty.update(dict.fromkeys(units))
+            raise
+        for unit in units:
+            if unit not in self._known and (future := self._forgets.pop(unit, None)):
+                future.set_result(None)
+
+    async def _commit(self, changed: dict[str, bytes | None], events: list[Event]) -> None:
+        ops = [self._put(unit, value) for unit, value in changed.items()]
+        ops += [Op.put(self._keys.event(each.id), encode(each)) for each in events]
+        if not ops:
+            return
+        result = await self._etcd.txn([self._guard(unit) for unit in changed], ops)
+        if result.succeeded:
+            self._note(changed, result.revision)
+            self._events = [each for each in self._events if each not in events]
+        else:
+            self._unsure = True
+            self._dirty.update(dict.fromkeys(changed))
+
+    def _put(self, unit: str, value: bytes | None) -> Op:
+        key = self._keys.state(self._machine, unit)
+        return Op.delete(key) if value is None else Op.put(key, value, self._lease)
+
+    def _guard(self, unit: str) -> Compare:
+        known = self._known.get(unit)
+        return Compare.mod(self._keys.state(self._machine, unit), known.revision if known else 0)
+
+    def _value(self, unit: str) -> bytes | None:
+        known = self._known.get(unit)
+        return known.value if known else None
+
+    def _note(self, written: dict[str, bytes] | dict[str, bytes | None], revision: int) -> None:
+        for unit, value in written.items():
+            if value is None:
+                self._known.pop(unit, None)
+            else:
+                self._known[unit] = _Known(revision, value)
+
+
+def _answer(claims: list[_Claim], *, granted: bool) -> None:
+    for claim in claims:
+        if granted:
+            claim.on_granted()
+        if not claim.granted.done():
+            claim.granted.set_result(granted)

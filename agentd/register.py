@@ -1,0 +1,290 @@
+"""This machine's place in the registry: its lease, its machine key, and the peace between two with one id.
+
+Owns `machines/<id>` and `duplicates/<id>/<boot>`. The lease, the boot and the cluster are remembered, so that a
+restarted agent goes on under the same lease and nobody notices. A machine key of another boot is waited for;
+when it outlives its own lease somebody is alive behind it, and this machine does nothing but say so.
+A registry that is not the remembered cluster's is never joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from agentd.ledger import Ledger
+from registry.errors import (
+    CorruptRecord,
+    ForeignRegistry,
+    LeaseLost,
+    RegistryDenied,
+    RegistryError,
+    RegistryUnavailable,
+)
+from registry.etcd import Compare, Etcd, KeyValue, Op
+from registry.keys import Address, Keys, Table
+from registry.model import Duplicate, Event, Machine
+from registry.records import decode, encode
+from registry.sentinel import ensure_cluster, read_cluster
+
+log = logging.getLogger("fleet.agent")
+
+PAUSE_S = 0.5  # between attempts while the registry is away: a healed link must be noticed at once
+FOREIGN_PAUSE_S = 3.0
+MARGIN_S = 2.0  # etcd ends a lease up to this much late
+POLL_S = 0.5  # while somebody else has our key
+REMIND_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the rest of the agent does when its place changes. `joining` runs before the machine key is created."""
+
+    joining: Callable[[int], Awaitable[None]]
+    joined: Callable[[], None]
+    lost: Callable[[], None]  # the lease is gone
+    returned: Callable[[], None]  # the registry answers again after an outage
+    event: Callable[..., Event]
+
+
+class Registration:
+    """Holds the machine's place. `renewed_at` is when the last successful renewal was sent (monotonic)."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, ledger: Ledger, machine: Machine, hooks: Hooks) -> None:
+        self.machine = machine
+        self.renewed_at = 0.0
+        self.ttl_s = machine.ttl_s
+        self.lease = 0
+        self.status = "connecting to the registry"
+        self._etcd, self._keys, self._ledger, self._hooks = etcd, keys, ledger, hooks
+        self._said = ""
+
+    @property
+    def _key(self) -> str:
+        return self._keys.machine(self.machine.id)
+
+    @property
+    def _duplicate_key(self) -> str:
+        return self._keys.duplicate(self.machine.id, self.machine.boot_id)
+
+    async def run(self) -> None:
+        """Register, renew, and register again when the lease was lost; for ever."""
+        while True:
+            try:
+                await self._register()
+                self._said = ""
+                await self._keep()
+            except ForeignRegistry as error:
+                self._say(f"{error}; every unit is kept as it is. {self._remedy()}")
+                await asyncio.sleep(FOREIGN_PAUSE_S)
+            except (RegistryUnavailable, RegistryDenied) as error:
+                self._say(f"cannot register: {error}")
+                await asyncio.sleep(PAUSE_S)
+            except LeaseLost:
+                self._forget_lease()
+                await asyncio.sleep(0.05)
+
+    async def leave(self) -> None:
+        """Tell the fleet that this machine hands its units over."""
+        self.machine = replace(self.machine, leaving=True)
+        event = self._hooks.event("leave", reason="agent stopped")
+        puts = [self._put_machine(), Op.put(self._keys.event(event.id), encode(event))]
+        await self._etcd.txn([Compare.lease(self._key, self.lease)], puts)
+
+    async def revoke(self) -> None:
+        """Give the place up: the machine key and all states vanish with the lease."""
+        lease, self.lease = self.lease, 0
+        self._ledger.remember(lease_id=0)
+        if lease:
+            await self._etcd.lease_revoke(lease)
+
+    async def verify(self) -> None:
+        """Create the machine key again if somebody has deleted it."""
+        if self.lease and not self.machine.leaving:
+            await self._etcd.txn([Compare.absent(self._key)], [self._put_machine()])
+
+    async def _register(self) -> None:
+        await self._check_cluster()
+        found = await self._etcd.get(self._key)
+        if found is None:
+            await self._join()
+        elif self._is_ours(found):
+            await self._rejoin(found)
+        else:
+            await self._wait_for(found)
+
+    async def _check_cluster(self) -> None:
+        remembered = self._ledger.facts.cluster_id
+        if remembered:
+            found = await read_cluster(self._etcd, self._keys)
+        else:
+            found = await ensure_cluster(self._etcd, self._keys, uuid.uuid4().hex)
+        if found is None:
+            raise ForeignRegistry(f"{self._keys.cluster} is missing: this registry is empty or not a fleet's")
+        if remembered and found.id != remembered:
+            raise ForeignRegistry(f"this registry belongs to cluster {found.id}, not to {remembered}")
+        self._ledger.remember(cluster_id=found.id)
+
+    def _is_ours(self, found: KeyValue) -> bool:
+        record = self._read(found)
+        return record is not None and (record.boot_id, record.bus) == (self.machine.boot_id, self.machine.bus)
+
+    def _read(self, found: KeyValue) -> Machine | None:
+        try:
+            record = decode(Address(Table.MACHINES, self.machine.id), found.value, found.key)
+        except CorruptRecord as error:
+            log.warning("%s", error)
+            return None
+        return record if isinstance(record, Machine) else None
+
+    async def _join(self) -> None:
+        lease = await self._usable_lease()
+        await self._hooks.joining(lease)
+        self.machine = replace(self.machine, since=time.time())
+        event = self._hooks.event("join", reason=f"{self.machine.hostname} at {self.machine.address}")
+        puts = [
+            self._put_machine(),
+            Op.put(self._keys.event(event.id), encode(event)),
+            Op.delete(self._duplicate_key),
+        ]
+        result = await self._etcd.txn([Compare.absent(self._key)], puts)
+        if result.succeeded:
+            log.info("joined as machine %s with lease %x", self.machine.id, lease)
+            self._joined()
+        else:  # somebody was faster: leave nothing of ours below that id
+            await self._etcd.lease_revoke(lease)
+            self._forget_lease()
+
+    async def _rejoin(self, found: KeyValue) -> None:
+        """Our key from before a restart: go on under its lease."""
+        sent = time.monotonic()
+        self.lease = found.lease
+        await self._renew(sent)
+        record = self._read(found)
+        self.machine = replace(self.machine, since=record.since if record else time.time(), leaving=False)
+        await self._hooks.joining(found.lease)
+        await self._etcd.txn([Compare.lease(self._key, found.lease)], [self._put_machine()])
+        self._ledger.remember(lease_id=found.lease)
+        log.info("back as machine %s under lease %x", self.machine.id, found.lease)
+        self._joined()
+
+    def _joined(self) -> None:
+        self.status = f"registered as {self.machine.id}"
+        self._hooks.joined()
+
+    async def _usable_lease(self) -> int:
+        """The remembered lease while it lives, else a new one."""
+        sent = time.monotonic()
+        self.lease = self.lease or self._ledger.facts.lease_id
+        try:
+            if self.lease:
+                await self._renew(sent)
+        except LeaseLost:
+            self.lease = 0
+        if not self.lease:
+            sent = time.monotonic()
+            self.lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
+            self.renewed_at = sent
+        self._ledger.remember(lease_id=self.lease)
+        return self.lease
+
+    async def _renew(self, sent: float) -> None:
+        await self._etcd.lease_keepalive(self.lease)
+        self.renewed_at = sent
+
+    async def _keep(self) -> None:
+        """Renew until the lease is lost."""
+        away = False
+        while self.lease:
+            await asyncio.sleep(PAUSE_S if away else self.ttl_s / 3)
+            try:
+                await self._renew(time.monotonic())
+            except (RegistryUnavailable, RegistryDenied) as error:
+                if not away:
+                    log.warning("the registry does not answer: %s", error)
+                away = True
+                continue
+            if away:
+                log.info("the registry answers again")
+                self._hooks.returned()
+            away = False
+
+    def _forget_lease(self) -> None:
+        log.warning("lease %x is gone; registering again", self.lease)
+        self.lease = 0
+        self.status = "registering again"
+        self._ledger.remember(lease_id=0)
+        self._hooks.lost()
+
+    def _put_machine(self) -> Op:
+        return Op.put(self._key, encode(self.machine), self.lease)
+
+    async def _wait_for(self, first: KeyValue) -> None:
+        """Another boot's key: wait until it is gone, and say it loudly when it outlives its lease."""
+        record = self._read(first)
+        deadline = time.monotonic() + (record.ttl_s if record else self.ttl_s) + MARGIN_S
+        log.info("waiting for the lease of machine %s from its earlier boot", self.machine.id)
+        lease, reminded = 0, -math.inf
+        try:
+            while (found := await self._etcd.get(self._key)) and found.create_revision == first.create_revision:
+                now = time.monotonic()
+                if now >= deadline and now >= reminded + REMIND_S:
+                    self._shout(self._read(found))
+                    reminded = now
+                if now >= deadline:
+                    lease = await self._show_duplicate(lease)
+                await asyncio.sleep(POLL_S)
+        finally:
+            if lease:
+                await self._withdraw(lease)
+
+    def _shout(self, other: Machine | None) -> None:
+        who = f"{other.hostname} at {other.address}" if other else "another machine"
+        self.status = f"machine id {self.machine.id} is in use by {who}"
+        log.error(
+            "DUPLICATE MACHINE ID: %s is in use by %s. This machine does nothing until that one is gone. Give one"
+            " of them an id of its own: remove /etc/machine-id and run systemd-machine-id-setup, or set machine_id"
+            " in [agent]; then restart fleet-agentd.",
+            self.machine.id,
+            who,
+        )
+
+    async def _show_duplicate(self, lease: int) -> int:
+        """Keep `duplicates/` alive; returns its lease."""
+        try:
+            if lease:
+                await self._etcd.lease_keepalive(lease)
+                return lease
+        except LeaseLost:
+            pass
+        lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
+        machine = self.machine
+        record = Duplicate(machine.id, machine.boot_id, machine.hostname, machine.address, time.time())
+        event = self._hooks.event("duplicate", reason=f"{machine.hostname} at {machine.address} has the same id")
+        puts = [
+            Op.put(self._duplicate_key, encode(record), lease),
+            Op.put(self._keys.event(event.id), encode(event)),
+        ]
+        await self._etcd.txn([], puts)
+        return lease
+
+    async def _withdraw(self, lease: int) -> None:
+        try:
+            await self._etcd.lease_revoke(lease)
+        except RegistryError as error:
+            log.debug("cannot withdraw the duplicate's lease: %s", error)
+
+    def _say(self, text: str) -> None:
+        """Once, not at every attempt."""
+        self.status = text
+        if text != self._said:
+            log.warning("%s", text)
+            self._said = text
+
+    def _remedy(self) -> str:
+        path = self._ledger.facts_path
+        return f"To leave the old cluster and join this one on purpose: rm {path} && systemctl restart fleet-agentd"

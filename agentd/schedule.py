@@ -1,0 +1,104 @@
+"""Following this machine's schedule and handing each line to the executor.
+
+Owns the follower of `schedule/<id>/` and the reading of its mirror. Nothing but a listing or a change of the right
+cluster's registry ever becomes a wish: silence changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+from agentd.ledger import Ledger
+from agentd.plan import Wish
+from registry.etcd import Etcd
+from registry.follow import Follower, Update
+from registry.keys import Address, Keys, Table
+from registry.model import Assignment
+
+log = logging.getLogger("fleet.agent")
+
+
+class Wishes(Protocol):
+    """Who carries the schedule out."""
+
+    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+        """What the schedule says of one unit now."""
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The units of which something is here."""
+
+
+class Schedule:
+    """The schedule of one machine, handed on as wishes."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, machine: str, ledger: Ledger, wishes: Wishes) -> None:
+        self._etcd, self._keys, self._machine, self._ledger, self._wishes = etcd, keys, machine, ledger, wishes
+        self._allowed = asyncio.Event()
+        self._again = asyncio.Event()
+        self._known: set[str] = set()
+        self._corrupt: set[str] = set()
+
+    def list_again(self) -> None:
+        """Read the whole schedule now, rather than when the watch has recovered; also the first time."""
+        self._allowed.set()
+        self._again.set()
+
+    def pause(self) -> None:
+        """Follow nothing until `list_again`: this machine has no place in the registry."""
+        self._allowed.clear()
+        self._again.set()
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        while True:
+            await self._allowed.wait()
+            self._again.clear()
+            follower = Follower(
+                self._etcd,
+                self._keys,
+                tables=[Table.SCHEDULE],
+                root=self._keys.schedule(self._machine),
+                cluster_id=self._ledger.facts.cluster_id or None,
+            )
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(follower.run(), name="follow schedule"),
+                    group.create_task(self._read(follower), name="read schedule"),
+                ]
+                await self._again.wait()
+                for task in tasks:
+                    task.cancel()
+
+    async def _read(self, follower: Follower) -> None:
+        while True:
+            self._fold(follower, await follower.next())
+
+    def _fold(self, follower: Follower, update: Update) -> None:
+        addresses = list(update.changed)
+        if update.reset:
+            lines = {pair[1] for pair in follower.mirror.snapshot().schedule}
+            prefix = self._keys.schedule(self._machine)
+            lines |= {key.removeprefix(prefix) for key in follower.mirror.snapshot().corrupt}
+            names = lines | self._known | set(self._wishes.held)
+            addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
+        for address in addresses:
+            self._hand_on(follower, address)
+
+    def _hand_on(self, follower: Follower, address: Address) -> None:
+        name = address.second
+        line = follower.mirror.row(Table.SCHEDULE, address)
+        stamp = follower.mirror.stamp(self._keys.schedule(self._machine, name))
+        if stamp is None:
+            self._known.discard(name)
+            self._wishes.wish(name, None)
+        elif isinstance(line, Assignment):
+            self._known.add(name)
+            revisions = (stamp.create_revision, stamp.mod_revision)
+            self._wishes.wish(name, Wish(name, line.hash, line.target, line.generation, *revisions))
+        else:
+            self._known.add(name)
+            log.error("the schedule line of %s is corrupt; the unit stays exactly as it is", name)
+            self._wishes.wish(name, None, corrupt=True)

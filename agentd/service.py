@@ -1,0 +1,266 @@
+"""The agent as a program: its parts wired together in one task group, from the first look to the hand-over.
+
+Owns the order of things: systemd first, then what is here is adopted, then the machine registers, then its schedule
+is followed. Owns the policy for a lost registry and the decision at the end: a stop for good hands the units over,
+anything else leaves them running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from agentd import facts
+from agentd.execute import Executor
+from agentd.ledger import Ledger
+from agentd.notify import Notifier
+from agentd.publish import Publisher
+from agentd.register import Hooks, Registration
+from agentd.reloader import Reloader
+from agentd.schedule import Schedule
+from agentd.steps import Tools
+from agentd.systemd import Systemd, bus_address
+from agentd.texts import Texts
+from agentd.unitdir import UnitDirectory
+from registry.config import Settings
+from registry.errors import RegistryError, SystemdError
+from registry.etcd import Etcd, EtcdSettings
+from registry.keys import Keys
+
+log = logging.getLogger("fleet.agent")
+
+TICK_S = 30.0  # behind the events: look at everything again
+STOP_AT, KILL_AT = 0.5, 0.8  # of the lease, when the policy is to stop
+FORGET_S = 5.0  # how long a hand-over waits for a registry that does not answer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things lie on this machine."""
+
+    units: Path
+    links: Path
+
+    @property
+    def state(self) -> Path:
+        """What the agent remembers lies beside the unit files."""
+        return self.units.parent
+
+
+def place(settings: Settings, environ: Mapping[str, str]) -> Place:
+    """The directories, for the system's systemd or the user's."""
+    runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    base = Path("/run") if settings.agent.bus == "system" else runtime
+    return Place(
+        Path(settings.agent.units_directory or base / "fleet" / "units"), base / "systemd" / settings.agent.bus
+    )
+
+
+class Agent:
+    """One machine's agent. `run` returns when it has ended in order."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], *, hand_over: bool = False) -> None:
+        self._settings, self._environ, self._hand_over = settings, environ, hand_over
+        self._place = place(settings, environ)
+        self._machine = facts.machine_id(settings)
+        self._keys = Keys.under(settings.etcd.prefix)
+        self._notifier = Notifier(environ)
+        self._ending = asyncio.Event()
+        self._wired = asyncio.Event()
+        self._executor = Executor()
+        self._systemd = Systemd(bus_address(settings.agent.bus, environ), self._executor)
+        self._directory = UnitDirectory(self._place.units)
+        self._ledger = Ledger(self._place.state, self._machine, facts.boot_id())
+
+    async def run(self) -> None:
+        """Run until a signal says otherwise. Raises UserError for settings that cannot work."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        async with Etcd(etcd_settings(self._settings)) as etcd, asyncio.TaskGroup() as group:
+            work = group.create_task(self._work(etcd), name="agent")
+            await self._ending.wait()
+            await self._end()
+            work.cancel()
+
+    def _signalled(self) -> None:
+        if self._ending.is_set():
+            log.warning("told twice to end: leaving the units as they are")
+            os._exit(1)
+        self._ending.set()
+
+    async def _work(self, etcd: Etcd) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._systemd.run(), name="systemd")
+            await self._wire(etcd)
+            await self._adopt()
+            loops = {
+                "executor": self._executor.run(),
+                "publisher": self._publisher.run(),
+                "registration": self._registration.run(),
+                "schedule": self._schedule.run(),
+                "tick": self._tick(),
+                "watchdog": self._watch_loop(),
+                "lease guard": self._guard_lease(),
+            }
+            for name, loop in loops.items():
+                group.create_task(loop, name=name)
+            self._notifier.send("READY=1", "STATUS=running")
+            self._wired.set()
+
+    async def _wire(self, etcd: Etcd) -> None:
+        self._publisher = Publisher(etcd, self._keys, self._machine, self._executor.state)
+        self._schedule = Schedule(etcd, self._keys, self._machine, self._ledger, self._executor)
+        self._executor.tools = Tools(
+            systemd=self._systemd,
+            directory=self._directory,
+            links=self._place.links,
+            ledger=self._ledger,
+            texts=Texts(etcd, self._keys),
+            publisher=self._publisher,
+            reloader=Reloader(self._systemd.reload),
+            machine=self._machine,
+        )
+        machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
+        hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)
+        self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks)
+
+    async def _adopt(self) -> None:
+        await self._patiently(self._executor.adopt)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask systemd until it answers: without it there is nothing to do."""
+        while True:
+            await self._systemd.ready.wait()
+            try:
+                return await ask()
+            except SystemdError as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(1.0)
+
+    # ---- what registration tells
+
+    async def _joining(self, lease: int) -> None:
+        """Before the fleet sees this machine it can see what runs here."""
+        kept = await self._publisher.resume(lease, self._executor.held)
+        self._executor.lease_held(kept)
+
+    def _joined(self) -> None:
+        self._schedule.list_again()
+        self._executor.turn_all()
+        self._notifier.send(f"STATUS={self._registration.status}")
+
+    def _lost(self) -> None:
+        self._publisher.suspend()
+        self._executor.lease_lost()
+        self._schedule.pause()
+
+    def _returned(self) -> None:
+        self._schedule.list_again()
+        self._executor.turn_all()
+
+    # ---- loops
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S * random.uniform(0.9, 1.1))
+            self._executor.resync()
+            self._executor.retry()
+            self._notifier.send(f"STATUS={self._registration.status}")
+            try:
+                await self._registration.verify()
+                self._publisher.recheck()
+            except RegistryError as error:
+                log.debug("tick: %s", error)
+
+    async def _watch_loop(self) -> None:
+        """WATCHDOG=1 for the systemd that started us, as long as our loop turns."""
+        while self._notifier.watchdog_s:
+            self._notifier.send("WATCHDOG=1")
+            await asyncio.sleep(self._notifier.watchdog_s)
+
+    async def _guard_lease(self) -> None:
+        """on_lost_registry = "stop": nothing of ours runs any more when our lease can end.
+
+        By our own clock, from when the last successful renewal was sent: etcd cannot end the lease earlier.
+        """
+        if self._settings.agent.on_lost_registry != "stop":
+            return
+        registration, ttl_s = self._registration, self._settings.agent.ttl
+        while True:
+            renewed = registration.renewed_at or time.monotonic()
+            await asyncio.sleep(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05))
+            if registration.renewed_at > renewed or not registration.renewed_at:
+                self._executor.park(parked=False)
+            elif time.monotonic() >= renewed + STOP_AT * ttl_s:
+                await self._park(renewed + KILL_AT * ttl_s)
+
+    async def _park(self, kill_at: float) -> None:
+        """Stop everything in order, and what remains at `kill_at` without."""
+        if not self._executor.parked:
+            log.error("the registry is lost: stopping every unit before this machine's lease can end")
+        self._executor.park(parked=True)
+        if time.monotonic() >= kill_at:
+            await self._kill()
+
+    async def _kill(self) -> None:
+        for name in self._executor.alive:
+            try:
+                await self._systemd.kill(name)
+            except SystemdError as error:
+                log.warning("%s", error)
+
+    # ---- the end
+
+    async def _end(self) -> None:
+        self._notifier.send("STOPPING=1")
+        if not self._wired.is_set() or not await self._is_for_good():
+            log.info("ending; every unit is left as it is")
+            return
+        log.info("handing %d units over", len(self._executor.held))
+        await self._depart()
+
+    async def _is_for_good(self) -> bool:
+        """Whether we are stopped for good: by a stop job on our own unit, or by a shutdown."""
+        if self._hand_over or await self._systemd.own_job(os.getpid()) == "stop":
+            return True
+        return await self._systemd.system_state() == "stopping"
+
+    async def _depart(self) -> None:
+        try:
+            await self._registration.leave()
+        except RegistryError as error:
+            log.warning("cannot tell the registry that this machine leaves: %s", error)
+        self._executor.leave()
+        await self._executor.emptied()
+        try:
+            async with asyncio.timeout(FORGET_S):
+                await self._executor.forgotten()
+                await self._registration.revoke()
+        except (TimeoutError, RegistryError):
+            log.warning("the registry does not answer; what it shows of this machine ends with its lease")
+        log.info("handed over")
+
+
+def etcd_settings(settings: Settings) -> EtcdSettings:
+    """The client's settings; calls give up early enough to renew a lease at another endpoint."""
+    table = settings.etcd
+    return EtcdSettings(
+        endpoints=table.endpoints,
+        ca_file=table.ca_file or None,
+        cert_file=table.cert_file or None,
+        key_file=table.key_file or None,
+        username=table.username or None,
+        password_file=table.password_file or None,
+        request_timeout_s=min(table.request_timeout, max(1.0, settings.agent.ttl / 5)),
+    )

@@ -1,0 +1,342 @@
+"""Carrying out one task of a plan on one unit: the only place where the agent acts on systemd.
+
+Owns the order inside a task: the ledger says what may happen before it happens, and what has once it has. Raises
+Refused (the wish cannot be carried out; tell, and do nothing more), Again (the ground has shifted; plan again),
+SystemdError and the registry's errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar, cast
+
+from agentd.ledger import Entry, Ledger, Phase
+from agentd.plan import LIVELY, Kind, Task, Wish
+from agentd.publish import Publisher
+from agentd.reloader import Reloader
+from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, skipped, start_error
+from agentd.systemd import SERVICE, BusLost, Systemd
+from agentd.texts import TextMissing, Texts
+from agentd.unit import ManagedUnit
+from agentd.unitdir import UnitDirectory
+from registry.errors import CorruptRecord, FleetError, SystemdError
+from registry.unitfile import has_install, parse
+
+log = logging.getLogger("fleet.agent")
+
+SETTLE_S = 0.06  # a program that is missing shows right after its start was called done
+STALE_S = 1.0  # how long the news of a changed schedule line may take; then the claim is tried again
+STOP_AGAIN_S = 0.2
+STOPS = 5  # when somebody else starts the unit while it is being stopped
+
+
+T = TypeVar("T")
+
+
+class Refused(FleetError):
+    """The wish cannot be carried out on this machine as things are; the text says why and what to do."""
+
+
+class Again(FleetError):
+    """Something has changed under the task; plan again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the steps work with."""
+
+    systemd: Systemd
+    directory: UnitDirectory
+    links: Path  # where systemd keeps links made at run time
+    ledger: Ledger
+    texts: Texts
+    publisher: Publisher
+    reloader: Reloader
+    machine: str
+
+
+class Steps:
+    """The tasks.
+
+    `outdated` tells whether a long wait is to be given up, because the unit's plan begins with something else by
+    now; `granted` is told of each claim, `noted` of each entry written.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        outdated: Callable[[ManagedUnit], bool],
+        granted: Callable[[ManagedUnit], None],
+        noted: Callable[[], None],
+    ) -> None:
+        self._tools, self._outdated, self._granted, self._noted = tools, outdated, granted, noted
+        self._by_kind: dict[Kind, Callable[[ManagedUnit], Awaitable[None]]] = {
+            Kind.CLAIM: self._claim,
+            Kind.FETCH: self._fetch,
+            Kind.STOP: self._stop,
+            Kind.LOAD: self._load,
+            Kind.START: self._start,
+            Kind.AWAIT: self._await,
+            Kind.RECORD: self._record,
+            Kind.UNLOAD: self._unload,
+            Kind.FORGET: self._forget,
+        }
+
+    async def carry_out(self, unit: ManagedUnit, task: Task) -> None:
+        """Do one task."""
+        log.info("%s: %s (%s)", unit.name, task.kind, task.reason)
+        await self._by_kind[task.kind](unit)
+
+    async def refresh(self, unit: ManagedUnit) -> None:
+        """Read the unit's properties from systemd."""
+        found = await self._tools.systemd.properties(unit.name, DETAILS)
+        if unit.name.endswith(".service"):
+            found |= await self._tools.systemd.properties(unit.name, SERVICE_FIELDS, SERVICE)
+        unit.status = unit.status.merged(found)
+        unit.foreign = self._is_foreign(unit)
+        self._tools.publisher.touch([unit.name])
+
+    def note(self, unit: ManagedUnit, entry: Entry) -> None:
+        """Write the unit's entry."""
+        unit.entry = self._tools.ledger.put(entry)
+        self._noted()
+        self._tools.publisher.touch([unit.name])
+
+    async def _claim(self, unit: ManagedUnit) -> None:
+        wish = _wish(unit)
+        entry = unit.entry or Entry(unit.name, wish.hash, wish.generation, wish.placement)
+        state = replace(unit, entry=entry, hindered=None).state(self._tools.machine)
+        if state is None:
+            raise Again("nothing to claim")
+
+        def granted() -> None:  # at once: between the claim and the entry nobody may see one without the other
+            unit.claimed = True
+            self._tools.systemd.watch(unit.name)
+            self.note(unit, unit.entry or entry)
+            self._granted(unit)
+
+        if not await self._unless_outdated(unit, self._tools.publisher.claim(wish, state, granted)):
+            await _pause(unit, STALE_S)
+            raise Again("its schedule line has changed")
+
+    async def _fetch(self, unit: ManagedUnit) -> None:
+        try:
+            await self._unless_outdated(unit, self._tools.texts.get(_wish(unit).hash))
+        except (TextMissing, CorruptRecord) as error:
+            raise Refused(str(error)) from error
+
+    async def _load(self, unit: ManagedUnit) -> None:
+        tools, wish = self._tools, _wish(unit)
+        text = await tools.texts.get(wish.hash)
+        await self.refresh(unit)
+        self._refuse_foreign(unit)
+        if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
+            self.note(unit, replace(unit.entry, hash=wish.hash))
+        tools.directory.write(unit.name, text)
+        if not self._is_linked(unit.name):
+            await tools.systemd.link(unit.name, str(tools.directory.path(unit.name)))
+        if has_install(parse(text)):
+            await tools.systemd.enable(unit.name)
+        found = await tools.systemd.properties(unit.name, ("NeedDaemonReload",))
+        if found["NeedDaemonReload"]:
+            await tools.reloader.reload(unit.name)
+        await self.refresh(unit)
+        self._refuse_foreign(unit)
+        error = await self._load_error(unit)
+        self.note(unit, Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.LOADED, error=error))
+
+    async def _load_error(self, unit: ManagedUnit) -> str:
+        if unit.status.load == "loaded":
+            return ""
+        found = await self._tools.systemd.properties(unit.name, ("LoadError",))
+        reason = " ".join(str(found["LoadError"][1]).split()) or f"systemd says {unit.status.load}"
+        return f"load failed: {reason.rstrip('.')}; run `fleetctl verify` on its file"
+
+    async def _start(self, unit: ManagedUnit) -> None:
+        wish, at_us = _wish(unit), monotonic_us()
+        entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.STARTING, at_us)
+        self.note(unit, entry)
+        try:
+            job = await self._tools.systemd.start(unit.name)
+        except BusLost:
+            raise
+        except SystemdError as error:
+            self.note(unit, replace(entry, phase=Phase.STARTED, error=f"start failed: {error.reason}"))
+            return
+        result = await self._unless_outdated(unit, asyncio.shield(job))
+        if result == "unknown":
+            raise Again("the result of its start was lost")
+        await self._started(unit, entry, result)
+
+    async def _await(self, unit: ManagedUnit) -> None:
+        """The start was asked for by an agent before us: wait until it is over."""
+        await self.refresh(unit)
+        await self._unless_outdated(unit, self._settled(unit))
+        if unit.entry:
+            await self._started(unit, unit.entry, "unknown")
+
+    async def _settled(self, unit: ManagedUnit) -> None:
+        while True:
+            found = await self._tools.systemd.properties(unit.name, ("Job", "ActiveState"))
+            if unit.status.merged(found).settled:
+                return
+            await _pause(unit, 2.0)
+
+    async def _started(self, unit: ManagedUnit, entry: Entry, result: str) -> None:
+        if result == "done" and unit.name.endswith(".service"):
+            await self._settle(unit)
+        error = start_error(result, unit.status, entry.at_us, self.program(unit))
+        if result == "dependency":
+            error += await self._failed_dependencies(unit)
+        if result in ("done", "skipped") and skipped(unit.status, entry.at_us):
+            self._tools.publisher.tell("skip", unit=unit.name, reason=await self._condition(unit))
+        self.note(unit, replace(entry, phase=Phase.STARTED, error=error))
+
+    async def _settle(self, unit: ManagedUnit) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while unit.status.running and (left_s := deadline - time.monotonic()) > 0:
+            await _pause(unit, left_s)
+
+    async def _failed_dependencies(self, unit: ManagedUnit) -> str:
+        found = await self._tools.systemd.properties(unit.name, ("Requires", "Requisite", "BindsTo"))
+        names = {name for group in found.values() for name in group}
+        states = await self._tools.systemd.list_units(sorted(names))
+        bad = [name for name, (load, active, _) in sorted(states.items()) if active == "failed" or load != "loaded"]
+        return f": {', '.join(bad[:3])}" if bad else ""
+
+    async def _condition(self, unit: ManagedUnit) -> str:
+        found = await self._tools.systemd.properties(unit.name, ("Conditions",))
+        failed = [f"{each[0]}={'!' if each[2] else ''}{each[3]}" for each in found["Conditions"] if each[4] < 0]
+        return f"condition not met ({', '.join(failed)})"
+
+    async def _stop(self, unit: ManagedUnit) -> None:
+        """Stop and wait until it is down, however long its own time-outs let it take."""
+        entry = unit.entry
+        if entry is None or (entry.phase is Phase.CLAIMED and not self._tools.directory.holds(unit.name)):
+            return
+        await self._refuse_to_stop_foreign(unit)
+        if entry.phase in LIVELY:
+            self.note(unit, replace(entry, phase=Phase.STOPPING))
+        for _ in range(STOPS):
+            if await self._stopped(unit):
+                break
+            await asyncio.sleep(STOP_AGAIN_S)
+        else:
+            raise SystemdError(unit.name, "stop", f"it is still {unit.status.active}; something starts it again")
+        if entry.phase is not Phase.CLAIMED:
+            self.note(unit, replace(entry, phase=Phase.LOADED, error=""))
+
+    async def _stopped(self, unit: ManagedUnit) -> bool:
+        job = await self._tools.systemd.stop(unit.name)
+        if job is None:
+            return True
+        result = await job
+        if result == "done":
+            return True
+        found = await self._tools.systemd.properties(unit.name, ("ActiveState", "SubState"))
+        unit.status = unit.status.merged(found)
+        if unit.status.running and result not in ("canceled", "unknown"):
+            raise SystemdError(unit.name, "stop", f"its stop job ended with {result}; it is {unit.status.active}")
+        return not unit.status.running
+
+    async def _refuse_to_stop_foreign(self, unit: ManagedUnit) -> None:
+        found = await self._tools.systemd.properties(unit.name, ("FragmentPath", "LoadState"))
+        unit.status = unit.status.merged(found)
+        unit.foreign = self._is_foreign(unit)
+        if unit.foreign:
+            raise Again("the name belongs to the host by now")
+
+    async def _record(self, unit: ManagedUnit) -> None:
+        wish = _wish(unit)
+        if unit.entry:
+            self.note(unit, replace(unit.entry, generation=wish.generation, placement=wish.placement))
+
+    async def _unload(self, unit: ManagedUnit) -> None:
+        tools = self._tools
+        if tools.directory.holds(unit.name) or self._is_linked(unit.name):
+            await tools.systemd.disable(unit.name)
+            if self._is_linked(unit.name):
+                (tools.links / unit.name).unlink()
+            tools.directory.remove(unit.name)
+        if not unit.foreign:
+            await tools.systemd.reset_failed(unit.name)
+        tools.systemd.unwatch(unit.name)
+        if unit.entry:
+            self.note(unit, replace(unit.entry, phase=Phase.GONE, error=""))
+
+    async def _forget(self, unit: ManagedUnit) -> None:
+        await self._tools.publisher.forget(unit.name)
+        self._tools.ledger.drop(unit.name)
+        unit.entry, unit.claimed, unit.foreign = None, False, False
+        unit.status = UNKNOWN
+
+    def program(self, unit: ManagedUnit) -> str:
+        """The path of the unit's first command, for messages."""
+        command = parse(self._tools.directory.text(unit.name)).value("Service", "ExecStart")
+        return command.split()[0].lstrip("@-:+!")[:120] if command else ""
+
+    def _refuse_foreign(self, unit: ManagedUnit) -> None:
+        if unit.foreign:
+            where = unit.status.fragment or f"it is {unit.status.active} without a file"
+            where = "it is masked" if unit.status.load == "masked" else where
+            raise Refused(f"name belongs to this host ({where}); choose another name")
+
+    def _is_foreign(self, unit: ManagedUnit) -> bool:
+        """Whether systemd has this name from elsewhere: the host's file, a mask, something alive without a file."""
+        status = unit.status
+        if status.load in ("", "not-found") and not status.running:
+            return False
+        if status.fragment:
+            return not self._tools.directory.owns(status.fragment)
+        return status.load == "masked" or (status.running and not self._tools.directory.holds(unit.name))
+
+    def _is_linked(self, name: str) -> bool:
+        link = self._tools.links / name
+        return link.is_symlink() and link.readlink() == self._tools.directory.path(name)
+
+    async def _unless_outdated(self, unit: ManagedUnit, work: Awaitable[T]) -> T:
+        """Wait for something that may take long; Again as soon as the unit's plan begins with something else."""
+        waiting = asyncio.ensure_future(work)
+        try:
+            while not waiting.done():
+                unit.changed.clear()
+                await _either(waiting, unit.changed)
+                if not waiting.done() and self._outdated(unit):
+                    raise Again("something else has to be done first")
+            return waiting.result()
+        finally:
+            waiting.cancel()
+
+
+async def _either(waiting: asyncio.Future[T], changed: asyncio.Event) -> None:
+    waker: asyncio.Future[object] = asyncio.create_task(changed.wait(), name="change of a unit")
+    try:
+        await asyncio.wait([cast("asyncio.Future[object]", waiting), waker], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waker.cancel()
+
+
+def _wish(unit: ManagedUnit) -> Wish:
+    if unit.wish is None:
+        raise Again("no longer wished for")
+    return unit.wish
+
+
+async def _pause(unit: ManagedUnit, seconds: float) -> None:
+    """Until something of the unit changes, at most so long."""
+    unit.changed.clear()
+    try:
+        async with asyncio.timeout(seconds):
+            await unit.changed.wait()
+    except TimeoutError:
+        return
+
+
+def monotonic_us() -> int:
+    """systemd's clock for starts."""
+    return time.monotonic_ns() // 1000

@@ -1,0 +1,374 @@
+"""The one door to systemd: its D-Bus interface, kept open across restarts of the bus and of systemd itself.
+
+Owns the connection, the limit of calls under way, the match rules, and the results of jobs. Raises
+SystemdError (the operation failed: recorded on that unit) and BusLost (nothing is known: wait for `ready`,
+look again). It must not decide anything. Raw messages, no introspection: signal handlers that are derived from
+introspection die of a wrong arity, and they cost more.
+
+Two limits are in the way of many calls at once: dbus-daemon allows 128 replies pending for a client, and
+dbus-next's writer takes EAGAIN for the end of the connection; `_PatientSocket` and a semaphore cure both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from dbus_next import Message, MessageType, Variant
+from dbus_next.aio import MessageBus
+
+from registry.errors import SystemdError
+
+log = logging.getLogger("fleet.systemd")
+
+SYSTEMD = "org.freedesktop.systemd1"
+MANAGER_PATH = "/org/freedesktop/systemd1"
+UNIT_PATHS = f"{MANAGER_PATH}/unit"
+MANAGER = f"{SYSTEMD}.Manager"
+UNIT = f"{SYSTEMD}.Unit"
+SERVICE = f"{SYSTEMD}.Service"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+DBUS = "org.freedesktop.DBus"
+
+CALLS = 64  # of dbus-daemon's 128 pending replies
+CALL_S = 30.0  # a reload keeps systemd from answering for seconds
+RELOAD_S = 120.0
+CONNECT_S = 5.0
+RETRY_S = 0.5
+
+RULES = (
+    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'",
+    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='Reloading'",
+    f"type='signal',sender='{DBUS}',interface='{DBUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'",
+    *(
+        f"type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged',"
+        f"path_namespace='{UNIT_PATHS}',arg0='{interface}'"
+        for interface in (UNIT, SERVICE)
+    ),
+)
+
+NO_SUCH_UNIT = f"{SYSTEMD}.NoSuchUnit"
+
+
+class BusLost(SystemdError):
+    """The bus or systemd did not answer; the operation may or may not have happened."""
+
+
+class Listener(Protocol):
+    """Who wants to know."""
+
+    def unit_changed(self, unit: str, properties: Mapping[str, Any]) -> None:
+        """Properties of a watched unit that changed."""
+
+    def resync(self) -> None:
+        """Signals may have been missed: look at everything again."""
+
+
+class Systemd:
+    """systemd, the system's or the user's. `run` keeps the connection; calls raise BusLost while there is none."""
+
+    def __init__(self, address: str, listener: Listener) -> None:
+        self.ready = asyncio.Event()
+        self._address = address
+        self._listener = listener
+        self._bus: MessageBus | None = None
+        self._limit = asyncio.Semaphore(CALLS)
+        self._watched: dict[str, str] = {}  # object path: unit
+        self._waiting: dict[str, asyncio.Future[str]] = {}  # job path: result
+        self._early: dict[str, str] = {}  # results that came before the reply that names their job
+        self._asking = 0  # calls under way that will name a job
+        self._chores: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Stay connected for ever."""
+        while True:
+            try:
+                await self._connect()
+                await self._disconnected()
+            except (OSError, EOFError, TimeoutError, SystemdError) as error:
+                log.warning("no connection to systemd: %s", str(error) or type(error).__name__)
+            finally:
+                self._close()
+            await asyncio.sleep(RETRY_S)
+
+    def watch(self, unit: str) -> None:
+        """Hand on changes of this unit from now on."""
+        self._watched[unit_path(unit)] = unit
+
+    def unwatch(self, unit: str) -> None:
+        """Pass over changes of this unit."""
+        self._watched.pop(unit_path(unit), None)
+
+    async def start(self, unit: str) -> asyncio.Future[str]:
+        """Ask for a start; the future brings the job's result. The start may well go on when nobody waits."""
+        return await self._job("start", "StartUnit", unit)
+
+    async def stop(self, unit: str) -> asyncio.Future[str] | None:
+        """Ask for a stop, cancelling a start under way; None when systemd does not have the unit loaded."""
+        try:
+            return await self._job("stop", "StopUnit", unit)
+        except SystemdError as error:
+            if error.dbus_name == NO_SUCH_UNIT:
+                return None
+            raise
+
+    async def kill(self, unit: str) -> None:
+        """SIGKILL to every process of the unit; a unit that has none is fine."""
+        await self._ignoring_absence("kill", unit, "KillUnit", "ssi", [unit, "all", 9])
+
+    async def reset_failed(self, unit: str) -> None:
+        """Let systemd forget a failed unit; one that it does not know is fine."""
+        await self._ignoring_absence("reset", unit, "ResetFailedUnit", "s", [unit])
+
+    async def reload(self) -> None:
+        """Read all unit files again (daemon-reload)."""
+        await self._call("reload", "", "Reload", timeout_s=RELOAD_S)
+
+    async def link(self, unit: str, path: str) -> None:
+        """Make a unit file outside systemd's own directories known, until the next boot."""
+        await self._call("link", unit, "LinkUnitFiles", "asbb", [[path], True, True])
+
+    async def enable(self, unit: str) -> None:
+        """Carry out the unit's [Install] section, until the next boot."""
+        await self._call("enable", unit, "EnableUnitFiles", "asbb", [[unit], True, True])
+
+    async def disable(self, unit: str) -> None:
+        """Undo `enable` and `link`."""
+        await self._call("disable", unit, "DisableUnitFiles", "asb", [[unit], True])
+
+    async def list_units(self, units: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Load, active and sub state of each unit, in one call; an unknown unit is `not-found`."""
+        names = list(units)
+        if not names:
+            return {}
+        (rows,) = await self._call("list", names[0], "ListUnitsByNames", "as", [names])
+        return {row[0]: (row[2], row[3], row[4]) for row in rows}
+
+    async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
+        """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all."""
+        wanted = list(names)
+        values = await asyncio.gather(*(self._property(unit, interface, name) for name in wanted))
+        return dict(zip(wanted, values, strict=True))
+
+    async def version(self) -> str:
+        """systemd's version."""
+        (value,) = await self._call("ask", "", "Get", "ss", [MANAGER, "Version"], interface=PROPERTIES)
+        return str(value.value)
+
+    async def own_job(self, pid: int) -> str:
+        """What systemd is doing to the unit of this process: "stop", "restart", …; "" when nothing or no unit."""
+        try:
+            (path,) = await self._call("ask", "", "GetUnitByPID", "u", [pid], timeout_s=1.0)
+            job = await self._get(path, UNIT, "Job", timeout_s=1.0)
+            return str(await self._get(job[1], f"{SYSTEMD}.Job", "JobType", timeout_s=1.0)) if job[0] else ""
+        except SystemdError:
+            return ""
+
+    async def system_state(self) -> str:
+        """What `systemctl is-system-running` says; "stopping" during a shutdown, "" when there is no answer."""
+        try:
+            return str(await self._get(MANAGER_PATH, MANAGER, "SystemState", timeout_s=1.0))
+        except SystemdError:
+            return ""
+
+    async def check_jobs(self) -> None:
+        """Jobs that ended while no signal could reach us: their result is not known."""
+        for path in list(self._waiting):
+            try:
+                await self._get(path, f"{SYSTEMD}.Job", "State")
+            except BusLost:
+                raise
+            except SystemdError:
+                if path in self._waiting:
+                    self._finish(path, "unknown")
+
+    async def _property(self, unit: str, interface: str, name: str) -> Any:  # noqa: ANN401 - any D-Bus value
+        return await self._get(unit_path(unit), interface, name, unit=unit)
+
+    async def _get(self, path: str, interface: str, name: str, *, unit: str = "", timeout_s: float = CALL_S) -> Any:  # noqa: ANN401
+        (value,) = await self._call(
+            "ask", unit, "Get", "ss", [interface, name], path=path, interface=PROPERTIES, timeout_s=timeout_s
+        )
+        return value.value
+
+    async def _ignoring_absence(
+        self, operation: str, unit: str, member: str, signature: str, body: list[Any]
+    ) -> None:
+        try:
+            await self._call(operation, unit, member, signature, body)
+        except BusLost:
+            raise
+        except SystemdError as error:
+            log.debug("%s", error)
+
+    async def _job(self, operation: str, member: str, unit: str) -> asyncio.Future[str]:
+        self._asking += 1
+        try:
+            (path,) = await self._call(operation, unit, member, "ss", [unit, "replace"])
+        finally:
+            self._asking -= 1
+        # Two callers may be given the same job: systemd merges equal ones.
+        future = self._waiting.setdefault(path, asyncio.get_running_loop().create_future())
+        if path in self._early:
+            self._finish(path, self._early[path])
+        if not self._asking:
+            self._early.clear()
+        return future
+
+    async def _call(
+        self,
+        operation: str,
+        unit: str,
+        member: str,
+        signature: str = "",
+        body: list[Any] | None = None,
+        *,
+        path: str = MANAGER_PATH,
+        interface: str = MANAGER,
+        timeout_s: float = CALL_S,
+        destination: str = SYSTEMD,
+    ) -> list[Any]:
+        message = Message(
+            destination=destination,
+            path=path,
+            interface=interface,
+            member=member,
+            signature=signature,
+            body=body or [],
+        )
+        async with self._limit:
+            reply = await self._exchange(operation, unit, message, timeout_s)
+        if reply.message_type is MessageType.ERROR:
+            text = str(reply.body[0]) if reply.body else reply.error_name
+            raise SystemdError(unit, operation, " ".join(text.split()), reply.error_name)
+        return list(reply.body)
+
+    async def _exchange(self, operation: str, unit: str, message: Message, timeout_s: float) -> Message:
+        bus = self._bus
+        if bus is None or not bus.connected:  # a call would hang for ever
+            raise BusLost(unit, operation, "no connection to systemd")
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await bus.call(message)
+        except TimeoutError:
+            raise BusLost(unit, operation, f"systemd did not answer within {timeout_s:g} s") from None
+        except (OSError, EOFError) as error:
+            raise BusLost(unit, operation, f"lost the connection to systemd ({error})") from error
+        if reply is None:
+            raise BusLost(unit, operation, "lost the connection to systemd")
+        return reply
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(CONNECT_S):
+            bus = MessageBus(bus_address=self._address)
+            bus._writer.sock = _PatientSocket(bus._sock)  # noqa: SLF001 - the cure has no public place
+            bus.add_message_handler(self._handle)
+            self._bus = await bus.connect()
+            for rule in RULES:
+                await self._call("watch", "", "AddMatch", "s", [rule], path="/org/freedesktop/DBus", interface=DBUS,
+                                 destination=DBUS)  # fmt: skip
+            await self._subscribe()
+
+    async def _subscribe(self) -> None:
+        """systemd sends no signals to who has not subscribed, and forgets it when it executes itself anew."""
+        try:
+            await self._call("watch", "", "Subscribe")
+        except BusLost:
+            raise
+        except SystemdError as error:
+            log.debug("subscribing again: %s", error)
+        self.ready.set()
+        self._listener.resync()
+        await self.check_jobs()
+
+    async def _disconnected(self) -> None:
+        if self._bus is not None:
+            await self._bus.wait_for_disconnect()
+        raise ConnectionError("the bus closed the connection")
+
+    def _close(self) -> None:
+        self.ready.clear()
+        bus, self._bus = self._bus, None
+        if bus is not None:
+            bus.disconnect()
+        for path in list(self._waiting):
+            self._finish(path, "unknown")
+
+    def _handle(self, message: Message) -> None:
+        if message.message_type is not MessageType.SIGNAL:
+            return
+        match message.member:
+            case "PropertiesChanged":
+                self._changed(message)
+            case "JobRemoved":
+                self._job_removed(message.body[1], message.body[3])
+            case "Reloading" if not message.body[0]:
+                self._listener.resync()
+            case "NameOwnerChanged" if message.body[0] == SYSTEMD and message.body[2]:
+                self._chore(self._resubscribe())
+
+    def _changed(self, message: Message) -> None:
+        unit = self._watched.get(message.path)
+        if unit is not None:
+            plain = {name: _plain(value) for name, value in message.body[1].items()}
+            self._listener.unit_changed(unit, plain)
+
+    def _job_removed(self, path: str, result: str) -> None:
+        if path in self._waiting:
+            self._finish(path, result)
+        elif self._asking:
+            self._early[path] = result
+
+    def _finish(self, path: str, result: str) -> None:
+        future = self._waiting.pop(path)
+        if not future.done():
+            future.set_result(result)
+
+    async def _resubscribe(self) -> None:
+        try:
+            await self._subscribe()
+        except SystemdError as error:
+            log.warning("cannot subscribe to systemd's signals again: %s", error)
+
+    def _chore(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
+        task = asyncio.get_running_loop().create_task(work, name="systemd resubscription")
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+
+class _PatientSocket:
+    """A socket whose full buffer means "nothing sent", which dbus-next's writer then tries again."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
+
+def bus_address(bus: str, environ: Mapping[str, str]) -> str:
+    """Where the bus listens: the system's, or the user's own."""
+    if bus == "system":
+        return environ.get("DBUS_SYSTEM_BUS_ADDRESS") or "unix:path=/run/dbus/system_bus_socket"
+    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return environ.get("DBUS_SESSION_BUS_ADDRESS") or f"unix:path={runtime}/bus"
+
+
+def unit_path(unit: str) -> str:
+    """A unit's object path: every byte but letters and digits (and a digit in front) as _xx."""
+    label = "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 128 and (index or not chr(byte).isdigit()) else f"_{byte:02x}"
+        for index, byte in enumerate(unit.encode())
+    )
+    return f"{UNIT_PATHS}/{label}"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any D-Bus value
+    return value.value if isinstance(value, Variant) else value

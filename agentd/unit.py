@@ -1,0 +1,78 @@
+"""One unit as the agent knows it at run time: wish, entry, status; and the state that it makes of them.
+
+Owns the reading of these three as a plan's view and as a registry record. Does nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from agentd.ledger import REACHED, Entry, Phase
+from agentd.plan import Kind, View, Wish
+from agentd.status import UNKNOWN, Status
+from registry.model import UnitState
+
+
+@dataclass(slots=True)
+class ManagedUnit:
+    """A unit that is scheduled here or of which something is left here. Only the executor changes it."""
+
+    name: str
+    wish: Wish | None = None
+    told: bool = False  # whether a listing has ever said what is wished of it; until then nothing is done
+    corrupt: bool = False  # its schedule line does not parse: it stays exactly as it is
+    entry: Entry | None = None
+    status: Status = UNKNOWN
+    claimed: bool = False
+    foreign: bool = False
+    hindrance: str = ""  # why `hindered`, the wish that was tried, cannot be carried out
+    hindered: Wish | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # wish or status has
+    doing: Kind | None = None  # the task under way, or the last one
+    version: int = 0  # counts what makes a plan under way obsolete
+    worker: asyncio.Task[None] | None = None
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the present wish has been tried in vain."""
+        return self.hindered is not None and self.hindered == self.wish
+
+    def view(self, *, parked: bool, leaving: bool) -> View:
+        """What the plan goes by."""
+        return View(
+            wish=None if leaving else self.wish,
+            entry=self.entry,
+            status=self.status,
+            claimed=self.claimed,
+            blocked=self.blocked,
+            parked=parked and not leaving,
+            foreign=self.foreign,
+        )
+
+    def state(self, machine: str) -> UnitState | None:
+        """The record for the registry; None when the unit is not ours (any more)."""
+        entry, status = self.entry, self.status
+        if entry is None or entry.phase is Phase.GONE:
+            return None
+        if self.blocked and self.hindered:
+            wish = self.hindered
+            entry = Entry(self.name, wish.hash, wish.generation, wish.placement, error=self.hindrance)
+        if self.foreign:
+            status = UNKNOWN  # what the host's own unit does is not ours to report
+        return UnitState(
+            unit=self.name,
+            machine=machine,
+            hash=entry.hash,
+            generation=entry.generation,
+            target=self.hindered.target if self.blocked and self.hindered else REACHED[entry.phase],
+            load=status.load,
+            active=status.active,
+            sub=status.sub,
+            result=status.result,
+            exit_code=status.exit_code,
+            main_pid=status.main_pid,
+            restarts=status.restarts,
+            since=status.changed_us / 1e6,
+            error=entry.error,
+        )

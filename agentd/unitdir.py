@@ -1,0 +1,77 @@
+"""The agent's own unit files on disk. Owns their directory; knows nothing of systemd or the registry.
+
+Files are written whole and renamed into place, so that a reload never reads half a file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from hashlib import sha256
+from pathlib import Path
+
+PRIVATE, PUBLIC = 0o600, 0o644
+_SECRETIVE = re.compile(r"^\s*(Environment|SetCredential)\w*\s*=", re.MULTILINE)
+
+
+def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
+    """Write a file so that a reader sees the old text or the new one, never a part."""
+    partial = path.with_name(f".{path.name[:200]}.new")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        os.fchmod(descriptor, mode)
+        file.write(text)
+    partial.replace(path)
+
+
+class UnitDirectory:
+    """Unit files in one directory, one a unit."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    def path(self, unit: str) -> Path:
+        """Where a unit's file lies."""
+        return self.directory / unit
+
+    def write(self, unit: str, text: str) -> bool:
+        """Write a unit's file; False when it was there already with exactly this text.
+
+        A file that may carry a secret in its environment is readable by its owner alone.
+        """
+        path = self.path(unit)
+        if self.hash(unit) == sha256(text.encode()).hexdigest():
+            return False
+        write_atomically(path, text, PRIVATE if _SECRETIVE.search(text) else PUBLIC)
+        return True
+
+    def text(self, unit: str) -> str:
+        """A unit's file, "" when there is none."""
+        try:
+            return self.path(unit).read_bytes().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+
+    def hash(self, unit: str) -> str:
+        """The sha256 of a unit's file, "" when there is none."""
+        try:
+            return sha256(self.path(unit).read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ""
+
+    def holds(self, unit: str) -> bool:
+        """Whether there is a file for this unit."""
+        return self.path(unit).exists()
+
+    def remove(self, unit: str) -> None:
+        """Remove a unit's file; one that is not there is fine."""
+        self.path(unit).unlink(missing_ok=True)
+
+    def units(self) -> tuple[str, ...]:
+        """The units that have a file, sorted; the remains of interrupted writes are left out."""
+        return tuple(sorted(path.name for path in self.directory.iterdir() if not path.name.startswith(".")))
+
+    def owns(self, fragment: str) -> bool:
+        """Whether a fragment path, as systemd reports it, is one of these files or a link to one."""
+        return bool(fragment) and Path(fragment).resolve().parent == self.directory.resolve()
