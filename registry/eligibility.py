@@ -1,0 +1,205 @@
+"""Which machines a unit may run on, and in which words a machine refuses it.
+
+Owns the rules of `[X-Fleet]` (fleet's semantics) for one unit and one machine, the order of preference among the
+machines that are left, and the grouping of refusals into what a user reads. The scheduler and every explanation
+ask here, so that no two of them can disagree. Pure; it must not choose, remember or look at etcd.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from registry.fleetoptions import FleetOptions
+from registry.model import Availability, Machine, Override, Refusal, effective_metadata
+from registry.unitname import matches
+
+NO_MACHINE = "no machine is registered; start fleet-agentd"
+DISTINCT_LIMIT = 16  # more distinct reasons than this are told in their brief form, so that records stay small
+SHOWN_REASONS = 3  # reasons named in a one-line summary
+
+
+class Rule(Enum):
+    """What a refusal is about. A machine's refusals are told in this order."""
+
+    MACHINE_ID = 1
+    METADATA = 2
+    MACHINE_OF = 3
+    AVAILABILITY = 4
+    CONFLICT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """One reason why a unit may not be on a machine.
+
+    `brief` leaves out what differs from machine to machine. `passing` marks one that ends by itself.
+    """
+
+    rule: Rule
+    reason: str
+    brief: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A machine as placement sees it: effective metadata, what the operator allows, whether it hands over.
+
+    `trouble` says why nothing may be concluded about it (its record does not parse): what runs there stays, and
+    nothing new comes.
+    """
+
+    id: str
+    metadata: Mapping[str, str]
+    availability: Availability = Availability.READY
+    leaving: bool = False
+    trouble: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether units may be placed here that are not here yet."""
+        return not (self.trouble or self.leaving) and self.availability is Availability.READY
+
+
+def site_of(machine: Machine, override: Override | None) -> Site:
+    """A live machine with what the operator set on it."""
+    availability = override.availability if override else Availability.READY
+    return Site(machine.id, effective_metadata(machine, override), availability, machine.leaving)
+
+
+def preference(units: int, machine: str) -> tuple[int, str]:
+    """Sorts eligible machines: the one with the fewest of our units first, then the lowest id."""
+    return (units, machine)
+
+
+def fits(options: FleetOptions, site: Site) -> bool:
+    """Whether MachineID and MachineMetadata allow the machine, whatever else is true of it."""
+    if options.machine_id is not None and not site.id.startswith(options.machine_id):
+        return False
+    return all(site.metadata.get(key) in values for key, values in options.metadata)
+
+
+def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...]:
+    """What MachineID and MachineMetadata have against a machine: for units that run there, too."""
+    found = []
+    if options.machine_id is not None and not site.id.startswith(options.machine_id):
+        reason = f"MachineID={options.machine_id} is not this machine"
+        found.append(Objection(Rule.MACHINE_ID, reason, reason))
+    found += (
+        _metadata_objection(key, values, site.metadata.get(key))
+        for key, values in options.metadata
+        if site.metadata.get(key) not in values
+    )
+    return tuple(found)
+
+
+def _metadata_objection(key: str, values: frozenset[str], actual: str | None) -> Objection:
+    brief = f"metadata {key}={'|'.join(sorted(values))} required"
+    has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
+    return Objection(Rule.METADATA, f"{brief}; {has}", brief)
+
+
+def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | None:
+    """What stands against placing by a MachineID that several machines' ids begin with."""
+    wanted = options.machine_id
+    if wanted is None or wanted in machines:
+        return None
+    count = sum(1 for machine in machines if machine.startswith(wanted))
+    if count < 2:
+        return None
+    reason = f"MachineID={wanted} is ambiguous, {count} machine ids begin with it; write more of the id"
+    return Objection(Rule.MACHINE_ID, reason, reason)
+
+
+def availability_objection(site: Site) -> Objection | None:
+    """Why the machine takes nothing new, whoever asks."""
+    if site.trouble:
+        return Objection(Rule.AVAILABILITY, site.trouble, site.trouble)
+    if site.leaving:
+        return Objection(Rule.AVAILABILITY, "leaving", "leaving")
+    if site.availability is not Availability.READY:
+        word = site.availability.value
+        return Objection(Rule.AVAILABILITY, word, word)
+    return None
+
+
+def leader_objection(leader: str) -> Objection:
+    """MachineOf names a unit that is not scheduled on the machine."""
+    reason = f"{leader} is not scheduled here (MachineOf)"
+    return Objection(Rule.MACHINE_OF, reason, reason)
+
+
+def rivalry(name: str, options: FleetOptions, other: str, others: FleetOptions) -> str:
+    """The pattern by which two units may not share a machine, as written in either file; "" when they may.
+
+    Conflicts counts both ways. Replaces counts for the unit that is named: to the one that replaces, the named
+    units are not there.
+    """
+    if name == other:
+        return ""
+    for pattern in options.conflicts:
+        if matches(pattern, other):
+            return f"Conflicts={pattern}"
+    for pattern in others.conflicts:
+        if matches(pattern, name):
+            return f"Conflicts={pattern}"
+    for pattern in others.replaces:
+        if matches(pattern, name):
+            return f"Replaces={pattern}"
+    return ""
+
+
+def rival_objection(
+    name: str, options: FleetOptions, other: str, others: FleetOptions, *, stopping: bool = False
+) -> Objection | None:
+    """What a unit that is on a machine has against `name` there; None when they get along.
+
+    `stopping`: the other one is scheduled there no longer, and has not stopped yet.
+    """
+    pattern = rivalry(name, options, other, others)
+    if not pattern:
+        return None
+    where = "which is being stopped here" if stopping else "which is scheduled here"
+    brief = f"a unit on it stands against this one ({pattern})"
+    if any(matches(each, other) for each in options.conflicts):
+        reason = f"conflicts with {other}, {where}"
+    elif pattern.startswith("Replaces="):
+        reason = f"{other} replaces it ({pattern})"
+    else:
+        reason = f"{other} conflicts with it ({pattern})"
+        if stopping:
+            reason = f"{reason} and is being stopped here"
+    return Objection(Rule.CONFLICT, reason, brief, passing=stopping)
+
+
+def group(objections: Mapping[str, Objection]) -> tuple[Refusal, ...]:
+    """Refusals by reason, the most frequent first; machines sorted. Bounded: see DISTINCT_LIMIT."""
+    full = _by_reason((each.reason, machine) for machine, each in objections.items())
+    if len(full) > DISTINCT_LIMIT:
+        full = _by_reason((each.brief, machine) for machine, each in objections.items())
+    refusals = (Refusal(reason, tuple(sorted(machines))) for reason, machines in full.items())
+    return tuple(sorted(refusals, key=lambda refusal: (-len(refusal.machines), refusal.reason)))
+
+
+def _by_reason(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for reason, machine in pairs:
+        found[reason].append(machine)
+    return found
+
+
+def summarise(objections: Mapping[str, Objection], refusals: tuple[Refusal, ...]) -> str:
+    """One line for tables: why no machine takes the unit."""
+    total = len(objections)
+    if not total:
+        return NO_MACHINE
+    metadata = {each.brief for each in objections.values() if each.rule is Rule.METADATA}
+    if len(metadata) == 1 and all(each.rule is Rule.METADATA for each in objections.values()):
+        wanted = metadata.pop().removeprefix("metadata ").removesuffix(" required")
+        return f"no machine has {wanted} ({total} of {total} refuse)"
+    shown = [f"{refusal.reason} ({len(refusal.machines)} of {total})" for refusal in refusals[:SHOWN_REASONS]]
+    more = len(refusals) - len(shown)
+    return f"no machine fits: {', '.join(shown)}" + (f" and {more} more reasons" if more else "")

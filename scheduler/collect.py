@@ -1,0 +1,90 @@
+"""Garbage collection: what no record refers to any more.
+
+Owns the rules of what may go: files that no unit, history, schedule or state names; states that no lease carries on
+machines that are gone; lines of global units on machines that are gone for long; old events. The leader does it
+seldom, fenced and guarded by mod revision: whoever writes a unit writes its file again in the same transaction, so
+a collection that races with it loses. Overrides outlive machines on purpose and stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from registry.keys import Keys, Table
+from registry.mirror import Snapshot, Stamp
+
+EVENTS_KEPT = 10_000
+EVENTS_AGE_S = 7 * 24 * 3600.0
+ABSENCE_S = 600.0  # how long a machine must be away before its lines of global units go
+
+StampOf = Callable[[str], Stamp | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A key to delete, if it was last written at `mod_revision`."""
+
+    key: str
+    mod_revision: int
+
+
+def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterable[str]) -> list[Garbage]:
+    """What may be deleted of a snapshot. `long_gone`: machines that have been away for ABSENCE_S."""
+    found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *_lines(snapshot, keys, set(long_gone))]
+    stamps = ((key, stamp_of(key)) for key in sorted(found))
+    return [Garbage(key, stamp.mod_revision) for key, stamp in stamps if stamp is not None]
+
+
+def old_events(ids: Iterable[str], now: float) -> list[str]:
+    """Event ids beyond the retention. `now` in seconds since the epoch; an id begins with its milliseconds."""
+    ordered = sorted(ids)
+    surplus = set(ordered[:-EVENTS_KEPT])
+    limit = f"{int((now - EVENTS_AGE_S) * 1000):013d}"
+    return [each for each in ordered if each in surplus or each < limit]
+
+
+def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
+    if _names_unreadable(snapshot, keys):
+        return []
+    used = {unit.hash for unit in snapshot.units.values()}
+    used.update(sha256 for unit in snapshot.units.values() for sha256 in unit.history)
+    used.update(line.hash for line in snapshot.schedule.values())
+    used.update(state.hash for state in snapshot.states.values())
+    return [keys.file(sha256) for sha256 in snapshot.files if sha256 not in used]
+
+
+def _names_unreadable(snapshot: Snapshot, keys: Keys) -> bool:
+    """Whether some record that may name a file does not parse: then no file is known to be unused."""
+    naming = (Table.UNITS, Table.SCHEDULE, Table.STATES)
+    addresses = (keys.parse(key) for key in snapshot.corrupt)
+    return any(address is not None and address.table in naming for address in addresses)
+
+
+def _ghosts(snapshot: Snapshot, keys: Keys, stamp_of: StampOf) -> list[str]:
+    """States that no lease will ever end, of machines that are gone."""
+    gone = [keys.state(*pair) for pair in snapshot.states if pair[0] not in snapshot.machines]
+    stamps = ((key, stamp_of(key)) for key in gone)
+    return [key for key, stamp in stamps if stamp is not None and not stamp.lease]
+
+
+def _lines(snapshot: Snapshot, keys: Keys, long_gone: set[str]) -> list[str]:
+    """Lines on machines long gone of units that are scheduled on other machines as well: those of global units."""
+    gone = [pair for pair in snapshot.schedule if pair[0] in long_gone and pair[0] not in snapshot.machines]
+    live = {unit for machine, unit in snapshot.schedule if machine in snapshot.machines}
+    return [keys.schedule(*pair) for pair in gone if pair[1] in live]
+
+
+class Absences:
+    """Since when each machine that the schedule names has been away, on the leader's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def long_gone(self, snapshot: Snapshot, now: float) -> set[str]:
+        """Take a look, and tell the machines that were away at every look for ABSENCE_S."""
+        named = {machine for machine, _ in snapshot.schedule}
+        corrupt = {key.rpartition("/")[2] for key in snapshot.corrupt}
+        away = named - snapshot.machines.keys() - corrupt
+        self._since = {machine: self._since.get(machine, now) for machine in away}
+        return {machine for machine, since in self._since.items() if now - since >= ABSENCE_S}

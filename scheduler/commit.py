@@ -1,0 +1,192 @@
+"""Decisions to fenced transactions, and their writing.
+
+Owns what each decision means in keys, which comparisons guard it, and how intents share transactions: one intent is
+never split, many are written together, lines of the schedule before words about it. Every transaction compares the
+leader key's create revision (the term), so that a deposed leader writes nothing (invariant 2). It must not decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from registry.errors import Conflict, LeadershipLost
+from registry.etcd import MAX_OPS, Compare, Etcd, Op
+from registry.keys import Keys
+from registry.model import Event
+from registry.records import encode
+from scheduler.decisions import Clear, Decision, Place, Update, Wait, Withdraw
+
+MAX_BYTES = 512 * 1024  # of values in one transaction; etcd refuses requests above 1.5 MB
+EVENTS_PER_DECISION = 20  # above this many acts one event tells the counts: bulk work must not write twice
+
+StampOf = Callable[[str], int]  # a key to its mod revision, 0 when it does not exist
+
+
+@dataclass(slots=True)
+class Intent:
+    """What belongs into one transaction: guards, operations, and how much of it there is."""
+
+    guards: list[Compare] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    size_bytes: int = 0
+    lines: bool = False  # whether it changes the schedule
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write a key."""
+        self.ops.append(Op.put(key, value))
+        self.size_bytes += len(value)
+
+    def takes(self, other: Intent) -> bool:
+        """Whether the other fits into the same transaction; one guard is left for the term."""
+        return (
+            len(self.ops) + len(other.ops) <= MAX_OPS
+            and len(self.guards) + len(other.guards) < MAX_OPS
+            and self.size_bytes + other.size_bytes <= MAX_BYTES
+        )
+
+    def add(self, other: Intent) -> None:
+        """Put the other into the same transaction."""
+        self.guards += other.guards
+        self.ops += other.ops
+        self.size_bytes += other.size_bytes
+
+
+class Audit:
+    """Makes events of one scheduler; `stamp` gives the time and an id that nobody else makes."""
+
+    def __init__(self, hostname: str, stamp: Callable[[], tuple[float, str]]) -> None:
+        self._actor = f"scheduler {hostname}"
+        self._stamp = stamp
+
+    def event(self, verb: str, unit: str = "", machine: str = "", reason: str = "") -> Event:
+        """One line of the audit trail."""
+        at, event_id = self._stamp()
+        return Event(event_id, at, self._actor, verb, unit, machine, reason)
+
+
+def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, audit: Audit) -> list[Intent]:
+    """The decisions as intents, one for each unit, those that change the schedule first."""
+    detailed = sum(_told(each) for each in decisions) <= EVENTS_PER_DECISION
+    found: list[Intent] = []
+    for group in _by_unit(decisions):
+        found += [_intent(part, keys, revision_of, audit if detailed else None) for part in _parts(group)]
+    if not detailed:
+        found.append(_summary_intent(decisions, keys, audit))
+    return sorted(found, key=lambda intent: not intent.lines)
+
+
+def transactions(found: Iterable[Intent]) -> Iterator[Intent]:
+    """Intents put together up to etcd's limits."""
+    batch = Intent()
+    for intent in found:
+        if not batch.takes(intent):
+            yield batch
+            batch = Intent()
+        batch.add(intent)
+    if batch.ops:
+        yield batch
+
+
+async def write(etcd: Etcd, keys: Keys, term: int, batch: Intent) -> int:
+    """Write one transaction under the term and return its revision.
+
+    Raises LeadershipLost when another term has begun, Conflict when a record changed since it was read, and
+    RegistryUnavailable when nobody knows whether it was written.
+    """
+    guards = [Compare.created(keys.leader, term), *batch.guards]
+    result = await etcd.txn(guards, batch.ops, [Op.get(keys.leader)])
+    if result.succeeded:
+        return result.revision
+    leader = result.gets[0][0] if result.gets and result.gets[0] else None
+    if leader is None or leader.create_revision != term:
+        raise LeadershipLost("another scheduler leads, or none; nothing was written")
+    raise Conflict("the registry changed while the scheduler was deciding; it decides again")
+
+
+def _by_unit(decisions: Sequence[Decision]) -> list[list[Decision]]:
+    """Decisions that belong together: those on one unit, with those on the units that it displaces."""
+    displaced = {
+        each.unit: each.displaced_by for each in decisions if isinstance(each, Withdraw) and each.displaced_by
+    }
+    groups: dict[str, list[Decision]] = defaultdict(list)
+    for each in decisions:
+        groups[displaced.get(each.unit, each.unit)].append(each)
+    return list(groups.values())
+
+
+def _parts(group: list[Decision]) -> Iterator[list[Decision]]:
+    """A global unit on very many machines does not fit into one transaction; each machine stands for itself."""
+    step = MAX_OPS // 4
+    for start in range(0, len(group), step):
+        yield group[start : start + step]
+
+
+def _intent(group: list[Decision], keys: Keys, revision_of: StampOf, audit: Audit | None) -> Intent:
+    intent = Intent()
+    for unit in dict.fromkeys(each.unit for each in group):
+        key = keys.unit(unit)
+        intent.guards.append(Compare.mod(key, revision_of(key)))
+    for each in group:
+        _carry_out(each, intent, keys)
+        event = _event(each, audit) if audit else None
+        if event:
+            intent.put(keys.event(event.id), encode(event))
+    return intent
+
+
+def _carry_out(decision: Decision, intent: Intent, keys: Keys) -> None:
+    match decision:
+        case Place(line, sources):
+            for source in sources:
+                guard = keys.machine(source.machine) if source.lost else keys.state(source.machine, line.unit)
+                intent.guards.append(Compare.absent(guard))
+                intent.ops.append(Op.delete(keys.schedule(source.machine, line.unit)))
+            intent.put(keys.schedule(line.machine, line.unit), encode(line))
+        case Update(line):
+            intent.put(keys.schedule(line.machine, line.unit), encode(line))
+        case Withdraw(unit, machine):
+            intent.ops.append(Op.delete(keys.schedule(machine, unit)))
+        case Wait(pending):
+            intent.put(keys.pending(pending.unit), encode(pending))
+        case Clear(unit):
+            intent.ops.append(Op.delete(keys.pending(unit)))
+    intent.lines = intent.lines or not isinstance(decision, Wait | Clear)
+
+
+def _told(decision: Decision) -> bool:
+    return isinstance(decision, Place | Withdraw) or (isinstance(decision, Wait) and decision.news)
+
+
+def _event(decision: Decision, audit: Audit) -> Event | None:
+    match decision:
+        case Place(line, sources, reason):
+            return audit.event("move" if sources else "place", line.unit, line.machine, reason)
+        case Withdraw(unit, machine, reason):
+            return audit.event("withdraw", unit, machine, reason)
+        case Wait(pending, True):
+            return audit.event("refuse", pending.unit, "", pending.summary)
+        case _:
+            return None
+
+
+def _summary_intent(decisions: Sequence[Decision], keys: Keys, audit: Audit) -> Intent:
+    moved = [each for each in decisions if isinstance(each, Place) and each.sources]
+    placed = [each for each in decisions if isinstance(each, Place) and not each.sources]
+    machines = len({each.machine for each in (*moved, *placed)})
+    counts = Counter(type(each) for each in decisions if _told(each))
+    told = {
+        f"placed {len(placed)}": len(placed),
+        f"moved {len(moved)}": len(moved),
+        f"withdrew {counts[Withdraw]}": counts[Withdraw],
+        f"refused {counts[Wait]}": counts[Wait],
+    }
+    text = ", ".join(words for words, count in told.items() if count)
+    event = audit.event(
+        "place" if placed else "move" if moved else "withdraw" if counts[Withdraw] else "refuse",
+        reason=f"{text} units" + (f" on {machines} machines" if machines else ""),
+    )
+    intent = Intent()
+    intent.put(keys.event(event.id), encode(event))
+    return intent

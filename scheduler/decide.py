@@ -1,0 +1,96 @@
+"""Deciding: from what a board holds to decisions with reasons.
+
+Owns the comparison of what the registry schedules with what `placement` found, case by case. Deciding twice
+without carrying anything out gives the same decisions; carrying them out and deciding again gives none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from registry.keys import Keys
+from registry.mirror import Snapshot
+from registry.model import Assignment
+from scheduler.board import Board
+from scheduler.cases import Case
+from scheduler.decisions import Clear, Decision, Place, Source, Update, Wait, Withdraw
+from scheduler.placement import Placement, stranded
+from scheduler.verdict import Verdicts
+
+
+def decide_snapshot(snapshot: Snapshot, keys: Keys | None = None) -> tuple[Decision, ...]:
+    """What is to be done about a snapshot, from scratch. Without a sentinel: nothing, whatever it says."""
+    if snapshot.cluster is None:
+        return ()
+    return decide(Board.of(snapshot, keys or Keys()))
+
+
+def decide(board: Board) -> tuple[Decision, ...]:
+    """What is to be done about everything that changed on the board since the last time."""
+    _take_back(board)
+    placement = Placement(board)
+    placement.run()
+    verdicts = Verdicts(board, placement)
+    decisions: list[Decision] = []
+    for name in sorted(placement.touched):
+        case = board.cases.get(name)
+        if case is None:
+            continue
+        case.verdict = verdicts.of(case)
+        waits = case.placeable and (not case.homes or stranded(board, case) or case.verdict is not None)
+        board.set_waiting(case, waiting=waits)
+        found = [*_moves(board, case, placement), *_words(case)]
+        if found:
+            board.issued.add(name)
+            decisions += found
+    board.drains_dirty = bool(decisions)
+    board.forget(placement.touched)
+    return tuple(decisions)
+
+
+def _take_back(board: Board) -> None:
+    """What was decided and never came to be is decided again."""
+    for name in sorted(board.issued):
+        case = board.cases.get(name)
+        if case is None or case.reflected:
+            continue
+        for machine in case.homes - case.lines.keys():
+            board.set_home(case, machine, present=False)
+        for machine in case.lines.keys() - case.homes:
+            board.set_home(case, machine, present=True)
+        board.dirty.add(name)
+    board.issued.clear()
+
+
+def _moves(board: Board, case: Case, placement: Placement) -> Iterator[Decision]:
+    left, new = case.lines.keys() - case.homes, case.homes - case.lines.keys()
+    reasons = {machine: placement.reasons.get((case.name, machine), "") for machine in left}
+    sources: tuple[Source, ...] = ()
+    if new and not case.options.is_global:
+        sources = tuple(Source(machine, machine not in board.sites) for machine in sorted(left))
+        left = set()
+    for machine in sorted(left):
+        yield Withdraw(case.name, machine, reasons[machine], placement.displaced.get((case.name, machine), ""))
+    for machine in sorted(new):
+        yield Place(_line(case, machine), sources, next(iter(sorted(reasons.values())), "") if sources else "")
+    for machine in sorted(case.homes & case.lines.keys()):
+        if case.stale(machine):
+            yield Update(_line(case, machine))
+
+
+def _line(case: Case, machine: str) -> Assignment:
+    if case.wish is None:
+        raise AssertionError(f"{case.name} is placed without anybody wanting it")
+    sha256, generation, target = case.wish
+    return Assignment(case.name, machine, sha256, target, generation)
+
+
+def _words(case: Case) -> Iterator[Decision]:
+    verdict = case.verdict
+    if case.held or (case.pending == verdict and case.pending_exists == (verdict is not None)):
+        return
+    if verdict is None:
+        yield Clear(case.name)
+    else:
+        told = case.pending is not None and not case.pending.passing
+        yield Wait(verdict, news=not verdict.passing and not told)

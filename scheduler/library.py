@@ -1,0 +1,79 @@
+"""Unit files as the scheduler needs them: which fleet options a unit has, read once for each text.
+
+Owns the cache from a file's hash to its options. A file that is missing or does not parse gives a `Trouble`, never
+an error: its units wait with that reason, all others go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.errors import UserError
+from registry.fleetoptions import FleetOptions, parse_options, uses_specifiers
+from registry.unitfile import UnitFile, parse
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a unit's options cannot be known; one line for the user."""
+
+    reason: str
+
+
+class Library:
+    """Unit files by hash. Instances of one template share one reading unless the options use specifiers."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str | None] = {}
+        self._files: dict[str, UnitFile | Trouble] = {}
+        self._shared: dict[str, FleetOptions | Trouble] = {}
+
+    def put(self, sha256: str, text: str | None) -> None:
+        """Take a file in; None: its record is corrupt."""
+        self.drop(sha256)
+        self._texts[sha256] = text
+
+    def drop(self, sha256: str) -> None:
+        """Forget a file."""
+        self._texts.pop(sha256, None)
+        self._files.pop(sha256, None)
+        self._shared.pop(sha256, None)
+
+    def options(self, name: str, sha256: str) -> FleetOptions | Trouble:
+        """The options of unit `name` with this file."""
+        shared = self._shared.get(sha256)
+        if shared is not None:
+            return shared
+        file = self._file(sha256)
+        if isinstance(file, Trouble):
+            return file
+        options = _read(file, name)
+        if isinstance(options, FleetOptions) and not uses_specifiers(file):
+            self._shared[sha256] = options
+        return options
+
+    def _file(self, sha256: str) -> UnitFile | Trouble:
+        if sha256 not in self._files:
+            self._files[sha256] = self._parse(sha256)
+        return self._files[sha256]
+
+    def _parse(self, sha256: str) -> UnitFile | Trouble:
+        text = self._texts.get(sha256)
+        if text is None:
+            state = "is corrupt" if sha256 in self._texts else "is missing from the registry"
+            return Trouble(f"its unit file {sha256[:7]} {state}; submit it again with --replace")
+        try:
+            return parse(text)
+        except UserError as error:
+            return Trouble(_one_line(error))
+
+
+def _read(file: UnitFile, name: str) -> FleetOptions | Trouble:
+    try:
+        return parse_options(file, name)
+    except UserError as error:
+        return Trouble(_one_line(error))
+
+
+def _one_line(error: UserError) -> str:
+    return f"its unit file cannot be used: {str(error).splitlines()[0]}"

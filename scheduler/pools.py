@@ -1,0 +1,127 @@
+"""Machines in order of preference, for each way to choose among them.
+
+Owns the pools: one for each pair of MachineID and MachineMetadata that some unit asks for, with the machines that
+fit it, what the others object, and a heap by number of units. Heaps live for one decision; between decisions
+counts may change freely. It must not know units by name.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from registry.eligibility import Objection, Site, fits, preference, static_objections
+from registry.fleetoptions import FleetOptions
+
+PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...]]
+
+
+class Pool:
+    """The machines that satisfy one MachineID and MachineMetadata, whether or not they are open."""
+
+    def __init__(self, options: FleetOptions, sites: Mapping[str, Site]) -> None:
+        self.options = options
+        self.fits: set[str] = set()
+        self._objections: dict[str, Objection] = {}
+        self.heap: list[tuple[int, str]] | None = None
+        for site in sites.values():
+            self.update(site)
+
+    def update(self, site: Site) -> None:
+        """A machine is new or has changed."""
+        self._objections.pop(site.id, None)
+        if fits(self.options, site):
+            self.fits.add(site.id)
+        else:
+            self.fits.discard(site.id)
+
+    def remove(self, machine: str) -> None:
+        """A machine is gone."""
+        self._objections.pop(machine, None)
+        self.fits.discard(machine)
+
+    def objections(self, sites: Mapping[str, Site]) -> dict[str, Objection]:
+        """The first thing that each machine which does not fit has against it."""
+        for machine, site in sites.items():
+            if machine not in self.fits and machine not in self._objections:
+                self._objections[machine] = static_objections(self.options, site)[0]
+        return dict(self._objections)
+
+
+class Pools:
+    """All pools over one set of machines, and how many units each machine has."""
+
+    def __init__(self) -> None:
+        self.sites: dict[str, Site] = {}
+        self.counts: Counter[str] = Counter()
+        self._pools: dict[PoolKey, Pool] = {}
+        self._heaped: list[Pool] = []
+
+    def pool(self, options: FleetOptions) -> Pool:
+        """The pool for these options, made when it is first asked for."""
+        key = (options.machine_id, options.metadata)
+        found = self._pools.get(key)
+        if found is None:
+            found = self._pools[key] = Pool(options, self.sites)
+        return found
+
+    def put(self, site: Site) -> None:
+        """A machine is new or has changed."""
+        self.sites[site.id] = site
+        for pool in self._pools.values():
+            pool.update(site)
+
+    def remove(self, machine: str) -> None:
+        """A machine is gone."""
+        del self.sites[machine]
+        for pool in self._pools.values():
+            pool.remove(machine)
+
+    def forget_unused(self, used: Collection[PoolKey]) -> None:
+        """Drop pools that no unit asks for any more."""
+        self._pools = {key: pool for key, pool in self._pools.items() if key in used}
+
+    def count(self, machine: str, change: int) -> None:
+        """So many more units on a machine."""
+        self.counts[machine] += change
+        if change > 0 or not self._heaped:
+            return  # a heap finds out by itself that a machine has more units than it thought
+        site = self.sites.get(machine)
+        for pool in self._heaped if site and site.open else ():
+            if machine in pool.fits and pool.heap is not None:
+                heapq.heappush(pool.heap, preference(self.counts[machine], machine))
+
+    def end_decision(self) -> None:
+        """Forget all heaps: from now on machines may come, go, and change."""
+        for pool in self._heaped:
+            pool.heap = None
+        self._heaped.clear()
+
+    def first(self, pool: Pool, blocked: Collection[str]) -> str | None:
+        """The preferred open machine of the pool outside `blocked`."""
+        heap = self._heap(pool)
+        aside: list[tuple[int, str]] = []
+        found = None
+        while heap and found is None:
+            units, machine = heap[0]
+            now = self.counts[machine]
+            if units < now:
+                heapq.heapreplace(heap, preference(now, machine))
+            elif units > now:
+                heapq.heappop(heap)  # an entry with the lower count is in the heap, too
+            elif machine in blocked:
+                aside.append(heapq.heappop(heap))
+            else:
+                found = machine
+        for entry in aside:
+            heapq.heappush(heap, entry)
+        return found
+
+    def _heap(self, pool: Pool) -> list[tuple[int, str]]:
+        if pool.heap is None:
+            open_ones = (machine for machine in pool.fits if self.sites[machine].open)
+            pool.heap = [preference(self.counts[machine], machine) for machine in open_ones]
+            heapq.heapify(pool.heap)
+            self._heaped.append(pool)
+        return pool.heap

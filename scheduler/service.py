@@ -1,0 +1,228 @@
+"""The scheduler's program: follow the registry, lead if nobody else does, decide, commit.
+
+Owns the one loop and when a decision may be made: the registry is live and the cluster's own, our term has begun
+before what the mirror shows, and all that we wrote ourselves is in it. Events wake the loop, a slow tick backs them
+up. A write of which nobody knows whether it happened ends the term: the next one fences it off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+
+from registry.config import Settings
+from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError, RegistryUnavailable
+from registry.etcd import MAX_OPS, Compare, Etcd, Op
+from registry.follow import Follower, Link, Update
+from registry.keys import Address, Keys, Table
+from registry.model import Leader
+from registry.sentinel import ensure_cluster, read_cluster
+from scheduler.board import Board
+from scheduler.collect import Absences, garbage, old_events
+from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
+from scheduler.decide import decide
+from scheduler.decisions import Decision
+from scheduler.election import Election, Lead
+
+log = logging.getLogger("fleet.scheduler")
+
+START_RETRY_S = 1.0
+COLLECT_EVERY_S = 600.0
+COLLECT_FIRST_S = 30.0
+
+
+class Scheduler:
+    """One scheduler process. `run` until cancelled; it resigns on the way out."""
+
+    def __init__(self, etcd: Etcd, settings: Settings, hostname: str) -> None:
+        self._etcd, self._hostname = etcd, hostname
+        self._keys = Keys.under(settings.etcd.prefix)
+        self._tick_s = settings.scheduler.tick
+        leader = Leader(uuid.uuid4().hex, hostname, time.time())
+        self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
+        self._audit = Audit(hostname, _event_stamp)
+        self._lead: Lead | None = None
+        self._board: Board | None = None
+        self._written = 0  # revision of our last write
+        self._absences = Absences()
+        self._collect_at = 0.0
+
+    async def run(self) -> None:
+        """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
+        await self._await_cluster()
+        follower = Follower(self._etcd, self._keys)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(follower.run(), name="follow the registry")
+                group.create_task(self._work(follower, group), name="elect and decide")
+        finally:
+            if self._lead is not None:
+                await self._election.resign(self._lead)
+
+    async def _await_cluster(self) -> None:
+        """Wait for a registry that is a fleet's, creating the sentinel in one that is empty."""
+        while True:
+            try:
+                await self._ensure_cluster()
+            except (RegistryUnavailable, ForeignRegistry) as error:
+                log.warning("%s", error)
+                await asyncio.sleep(START_RETRY_S)
+            else:
+                return
+
+    async def _ensure_cluster(self) -> None:
+        if await read_cluster(self._etcd, self._keys) is not None:
+            return
+        found = await self._etcd.range(self._keys.table(Table.UNITS), keys_only=True)
+        found_lines = await self._etcd.range(self._keys.table(Table.SCHEDULE), keys_only=True)
+        if found.count or found_lines.count:
+            raise ForeignRegistry(
+                f"{self._keys.cluster} is missing, yet the registry holds units: it is damaged; restore a backup"
+            )
+        await ensure_cluster(self._etcd, self._keys, uuid.uuid4().hex)
+
+    async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
+        while True:
+            update = await self._next(follower)
+            self._fold(follower, update)
+            if self._lead is not None and self._is_deposed(follower, self._lead):
+                await self._step_down()
+            try:
+                if self._lead is None:
+                    await self._stand(follower, group)
+                if self._lead is not None and self._may_decide(follower, self._lead):
+                    await self._decide(follower, self._lead)
+                    await self._collect(follower, self._lead)
+            except Conflict as error:
+                log.info("%s", error)
+            except RegistryError as error:
+                log.warning("%s", error)
+                await self._step_down()
+
+    async def _next(self, follower: Follower) -> Update:
+        """The next change, or an empty one when the tick or the lease ends first."""
+        wait_s = self._tick_s
+        if self._lead is not None:
+            wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
+        elif follower.link is Link.LIVE and follower.mirror.stamp(self._keys.leader) is None:
+            wait_s = min(wait_s, START_RETRY_S)  # a campaign failed: stand again
+        try:
+            async with asyncio.timeout(wait_s):
+                return await follower.next()
+        except TimeoutError:
+            return Update(link=follower.link)
+
+    def _fold(self, follower: Follower, update: Update) -> None:
+        """Keep the board in step; it is built anew when the whole registry was listed again."""
+        if update.reset or self._lead is None:
+            self._board = None
+        if self._board is None:
+            return
+        for address in update.changed:
+            record = follower.mirror.row(address.table, address)
+            exists = follower.mirror.stamp(_key(self._keys, address)) is not None
+            self._board.fold(address, record, exists=exists)
+
+    def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
+        """Whether the term has ended: by our clock, or because the leader key says so."""
+        if not lead.holds(time.monotonic()):
+            return True
+        if follower.revision < lead.term:
+            return False
+        stamp = follower.mirror.stamp(self._keys.leader)
+        return stamp is None or stamp.create_revision != lead.term
+
+    async def _stand(self, follower: Follower, group: asyncio.TaskGroup) -> None:
+        if follower.link is not Link.LIVE or follower.mirror.stamp(self._keys.leader) is not None:
+            return
+        self._lead = await self._election.campaign()
+        if self._lead is not None:
+            self._collect_at = time.monotonic() + COLLECT_FIRST_S
+            group.create_task(self._election.keep(self._lead), name=f"keep term {self._lead.term}")
+
+    async def _step_down(self) -> None:
+        lead, self._lead, self._board = self._lead, None, None
+        if lead is not None:
+            await self._election.resign(lead)
+
+    def _may_decide(self, follower: Follower, lead: Lead) -> bool:
+        return follower.link is Link.LIVE and follower.revision >= max(lead.term, self._written)
+
+    async def _decide(self, follower: Follower, lead: Lead) -> None:
+        if self._board is None:
+            self._board = Board.of(follower.mirror.snapshot(), self._keys)
+        decisions = decide(self._board)
+        if not decisions:
+            return
+        log.info("%s", _told(decisions))
+        found = intents(decisions, self._keys, _mod_revision(follower), self._audit)
+        conflict: Conflict | None = None
+        for batch in transactions(found):
+            try:
+                await self._write(lead, batch)
+            except Conflict as error:
+                conflict = error
+        if conflict is not None:
+            raise conflict
+
+    async def _write(self, lead: Lead, batch: Intent) -> None:
+        if not lead.holds(time.monotonic()):
+            raise LeadershipLost("the lease of the leadership could not be renewed in time; nothing was written")
+        self._written = max(self._written, await write(self._etcd, self._keys, lead.term, batch))
+
+    async def _collect(self, follower: Follower, lead: Lead) -> None:
+        """Delete what no record needs any more, now and then."""
+        now = time.monotonic()
+        if now < self._collect_at or not self._may_decide(follower, lead):
+            return
+        self._collect_at = now + COLLECT_EVERY_S
+        snapshot = follower.mirror.snapshot()
+        found = garbage(snapshot, self._keys, follower.mirror.stamp, self._absences.long_gone(snapshot, now))
+        batch = [Intent([Compare.mod(each.key, each.mod_revision)], [Op.delete(each.key)]) for each in found]
+        batch += [Intent([], [Op.delete(key)]) for key in await self._old_events()]
+        for transaction in transactions(batch):
+            await self._write(lead, transaction)
+        if batch:
+            log.info("deleted %d records that nothing needs any more", len(batch))
+
+    async def _old_events(self) -> list[str]:
+        prefix = self._keys.table(Table.EVENTS)
+        listed = await self._etcd.range(prefix, keys_only=True, page=MAX_OPS * 64)
+        ids = (each.key.removeprefix(prefix) for each in listed.kvs)
+        return [self._keys.event(each) for each in old_events(ids, time.time())]
+
+
+def _key(keys: Keys, address: Address) -> str:
+    if address.table in (Table.CLUSTER, Table.LEADER):
+        return f"{keys.prefix}{address.table}"
+    return f"{keys.table(address.table)}{address.first}" + (f"/{address.second}" if address.second else "")
+
+
+def _mod_revision(follower: Follower) -> StampOf:
+    def revision_of(key: str) -> int:
+        stamp = follower.mirror.stamp(key)
+        return stamp.mod_revision if stamp else 0
+
+    return revision_of
+
+
+def _event_stamp() -> tuple[float, str]:
+    now = time.time()
+    return now, f"{int(now * 1000):013d}-{uuid.uuid4().hex[:8]}"
+
+
+def _told(decisions: Sequence[Decision]) -> str:
+    """Decisions as one line for the log."""
+    if len(decisions) > 5:
+        kinds = sorted({type(each).__name__.lower() for each in decisions})
+        return f"{len(decisions)} decisions ({', '.join(kinds)})"
+    return "; ".join(_words(each) for each in decisions)
+
+
+def _words(decision: Decision) -> str:
+    verb = type(decision).__name__.lower()
+    where = getattr(decision, "machine", "")
+    return f"{verb} {decision.unit}" + (f" on {where}" if where else "")
