@@ -57,7 +57,7 @@ class Expected:
 def expect(endpoint: Endpoint, names: Sequence[str], port: int, files: Sequence[str]) -> Expected:
     """What to expect of the host known by `names` at `port`. Reads files: call it in a thread."""
     known = _load(files)
-    matches = [known.match(name, "", _port(port)) for name in dict.fromkeys(names) if name]
+    matches = [known.match(name, "", None) for name in _spellings(names, port)]
     return Expected(
         registry=tuple(_parse(endpoint.host_keys)),
         known=_unique(key for match in matches for key in match[0]),
@@ -70,8 +70,8 @@ def expect(endpoint: Endpoint, names: Sequence[str], port: int, files: Sequence[
 def refusal(endpoint: Endpoint, expected: Expected, presented: asyncssh.SSHKey | None, port: int) -> HostKeyRefused:
     """Why the connection was refused: what came, what was expected from where, and the way out."""
     came = fingerprint(presented) if presented else "a key of a type that nobody vouches for"
-    if presented and presented in expected.revoked:
-        return _refuse(endpoint, f"its host key {came} is marked revoked in known_hosts", "do not trust it")
+    if expected.revoked and not presented:  # asyncssh refuses a revoked key before it asks us about it
+        return _refuse(endpoint, "its host key is marked revoked in known_hosts", "do not trust it")
     if expected.nothing:
         why = f"its host key {came} is in neither the registry nor known_hosts"
         way = f"compare it on the machine, then run ssh-keyscan -p {port} {endpoint.address} >> ~/.ssh/known_hosts"
@@ -105,8 +105,13 @@ def _way(expected: Expected) -> str:
     return "if its keys were renewed, restart fleet-agentd there to register them, else somebody stands between"
 
 
-def _port(port: int) -> int | None:
-    return None if port == DEFAULT_PORT else port
+def _spellings(names: Sequence[str], port: int) -> list[str]:
+    """How known_hosts may spell a host: [name]:port for a port that is not ssh's own, and the plain name.
+
+    The library's own fallback from the one to the other forgets keys that are revoked.
+    """
+    with_port = [] if port == DEFAULT_PORT else [f"[{name}]:{port}" for name in names if name]
+    return list(dict.fromkeys([*with_port, *filter(None, names)]))
 
 
 def _unique(keys: Iterable[asyncssh.SSHKey]) -> tuple[asyncssh.SSHKey, ...]:

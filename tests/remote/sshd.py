@@ -15,9 +15,7 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin") or ""
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
     """A new key pair; returns the public half without its comment."""
     path.unlink(missing_ok=True)
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)], check=True
-    )
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)], check=True)
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 

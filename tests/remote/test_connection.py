@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fleettui.remote import HostKeyRefused, LoginRefused, Remote, RemoteError, Unreachable
+from fleettui.remote import HostKeyRefused, LoginRefused, Remote, Unreachable
 from registry.errors import FleetError, UserError
+from registry.model import Machine
 from tests.remote.conftest import Home, StartSshd, machine
-from tests.remote.sshd import Sshd, free_port, make_key
+from tests.remote.sshd import Sshd, make_key
 
 LOCAL = "127.0.0.1"
 
@@ -34,18 +37,18 @@ async def refused(home: Home, server: Sshd, keys: tuple[str, ...] | None = None,
 # Host keys
 
 
-async def test_registry_vouches_for_a_host_key_without_any_known_hosts(home: Home, start_sshd: StartSshd):
+async def test_registry_vouches_for_a_host_key_without_any_known_hosts(home: Home, start_sshd: StartSshd) -> None:
     assert await hello(home, start_sshd()) == "hello\n"
     assert not (home.path / ".ssh" / "known_hosts").exists()
 
 
-async def test_known_hosts_vouches_when_the_registry_knows_nothing(home: Home, start_sshd: StartSshd):
+async def test_known_hosts_vouches_when_the_registry_knows_nothing(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     home.write("known_hosts", "garbage that is no entry\n" + server.known_hosts_line)
     assert await hello(home, server, keys=()) == "hello\n"
 
 
-async def test_known_hosts_file_of_the_configuration_wins(home: Home, start_sshd: StartSshd):
+async def test_known_hosts_file_of_the_configuration_wins(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     elsewhere = home.write("other_hosts", server.known_hosts_line)
     assert await hello(home, server, keys=(), known_hosts=str(elsewhere)) == "hello\n"
@@ -54,7 +57,9 @@ async def test_known_hosts_file_of_the_configuration_wins(home: Home, start_sshd
     assert isinstance(error, HostKeyRefused)
 
 
-async def test_unknown_host_key_is_refused_with_its_fingerprint_and_the_remedy(home: Home, start_sshd: StartSshd):
+async def test_unknown_host_key_is_refused_with_its_fingerprint_and_the_remedy(
+    home: Home, start_sshd: StartSshd
+) -> None:
     server = start_sshd()
     error = await refused(home, server, keys=())
     assert isinstance(error, HostKeyRefused)
@@ -63,7 +68,7 @@ async def test_unknown_host_key_is_refused_with_its_fingerprint_and_the_remedy(h
     assert f"ssh-keyscan -p {server.port}" in str(error)
 
 
-async def test_lenient_checking_lets_only_unknown_keys_in(home: Home, start_sshd: StartSshd):
+async def test_lenient_checking_lets_only_unknown_keys_in(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     assert await hello(home, server, keys=(), strict_host_key_checking=False) == "hello\n"
     other = make_key(home.path / "other")
@@ -72,7 +77,7 @@ async def test_lenient_checking_lets_only_unknown_keys_in(home: Home, start_sshd
     assert error.changed
 
 
-async def test_changed_host_key_names_machine_both_keys_and_their_source(home: Home, start_sshd: StartSshd):
+async def test_changed_host_key_names_machine_both_keys_and_their_source(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     server.stop()
     old = fingerprint(server)
@@ -85,7 +90,7 @@ async def test_changed_host_key_names_machine_both_keys_and_their_source(home: H
         assert part in str(error)
 
 
-async def test_changed_host_key_is_seen_in_known_hosts_too(home: Home, start_sshd: StartSshd):
+async def test_changed_host_key_is_seen_in_known_hosts_too(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     home.write("known_hosts", f"[{LOCAL}]:{server.port} {make_key(home.path / 'other')}\n")
     error = await refused(home, server, keys=())
@@ -93,25 +98,25 @@ async def test_changed_host_key_is_seen_in_known_hosts_too(home: Home, start_ssh
     assert "ssh-keygen -R" in str(error)
 
 
-async def test_host_key_of_another_type_is_refused_as_changed(home: Home, start_sshd: StartSshd):
+async def test_host_key_of_another_type_is_refused_as_changed(home: Home, start_sshd: StartSshd) -> None:
     error = await refused(home, start_sshd(), keys=(make_key(home.path / "ecdsa", "ecdsa"),))
     assert isinstance(error, HostKeyRefused)
     assert error.changed
 
 
-async def test_revoked_key_is_refused_though_the_registry_has_it(home: Home, start_sshd: StartSshd):
+async def test_revoked_key_is_refused_though_the_registry_has_it(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     home.write("known_hosts", f"@revoked {server.known_hosts_line}")
     error = await refused(home, server)
     assert "revoked" in str(error)
 
 
-async def test_user_known_hosts_none_does_not_switch_the_check_off(home: Home, start_sshd: StartSshd):
+async def test_user_known_hosts_none_does_not_switch_the_check_off(home: Home, start_sshd: StartSshd) -> None:
     home.write("config", "UserKnownHostsFile none\nGlobalKnownHostsFile none\n")
     assert isinstance(await refused(home, start_sshd(), keys=()), HostKeyRefused)
 
 
-async def test_two_servers_on_one_address_are_told_apart_by_their_keys(home: Home, start_sshd: StartSshd):
+async def test_two_servers_on_one_address_are_told_apart_by_their_keys(home: Home, start_sshd: StartSshd) -> None:
     one, two = start_sshd(), start_sshd()
     assert await hello(home, one) == await hello(home, two) == "hello\n"
     assert isinstance(await refused(home, one, keys=(two.host_key,)), HostKeyRefused)
@@ -120,40 +125,42 @@ async def test_two_servers_on_one_address_are_told_apart_by_their_keys(home: Hom
 # Identities
 
 
-async def test_default_key_of_the_user_is_found_without_agent(home: Home, start_sshd: StartSshd):
+async def test_default_key_of_the_user_is_found_without_agent(home: Home, start_sshd: StartSshd) -> None:
     public = make_key(home.path / ".ssh" / "id_ed25519")
     assert await hello(home, start_sshd(authorized=public), identity_files=()) == "hello\n"
 
 
-async def test_without_any_key_the_error_says_so(home: Home, start_sshd: StartSshd):
+async def test_without_any_key_the_error_says_so(home: Home, start_sshd: StartSshd) -> None:
     error = await refused(home, start_sshd(), identity_files=())
     assert isinstance(error, LoginRefused)
     assert "no key to offer" in str(error)
     assert "no ssh agent is running" in str(error)
 
 
-async def test_wrong_key_is_named(home: Home, start_sshd: StartSshd):
+async def test_wrong_key_is_named(home: Home, start_sshd: StartSshd) -> None:
     error = await refused(home, start_sshd(authorized=make_key(home.path / "other")))
     assert isinstance(error, LoginRefused)
     assert str(home.identity) in str(error)
 
 
-async def test_encrypted_key_without_agent_is_named(home: Home, start_sshd: StartSshd):
+async def test_encrypted_key_without_agent_is_named(home: Home, start_sshd: StartSshd) -> None:
     public = make_key(home.path / ".ssh" / "id_ed25519", passphrase="secret")
     error = await refused(home, start_sshd(authorized=public), identity_files=())
     assert "~/.ssh/id_ed25519 is encrypted" in str(error)
 
 
-async def test_missing_identity_file_of_the_configuration_is_a_user_error(home: Home, start_sshd: StartSshd):
+async def test_missing_identity_file_of_the_configuration_is_a_user_error(
+    home: Home, start_sshd: StartSshd
+) -> None:
     error = await refused(home, start_sshd(), identity_files=("/nonexistent/key",))
     assert isinstance(error, UserError)
     assert "/nonexistent/key" in str(error)
 
 
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def agent(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A real ssh-agent, named by SSH_AUTH_SOCK."""
-    socket = str(tmp_path / "agent")
+    socket = str(home.path / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", socket)
     while not Path(socket).exists():
@@ -163,10 +170,11 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     process.wait()
 
 
-async def test_agent_is_used_when_there_is_one(home: Home, start_sshd: StartSshd, agent: str):
+@pytest.mark.usefixtures("agent")
+async def test_agent_is_used_when_there_is_one(home: Home, start_sshd: StartSshd) -> None:
     key = home.path / "agent_key"
     public = make_key(key)
-    subprocess.run(["ssh-add", "-q", str(key)], check=True)
+    add_to_agent(key)
     key.unlink()
     server = start_sshd(authorized=public)
     assert await hello(home, server, identity_files=()) == "hello\n"
@@ -175,17 +183,24 @@ async def test_agent_is_used_when_there_is_one(home: Home, start_sshd: StartSshd
     assert "agent_key" not in str(error)
 
 
-async def test_identity_file_comes_before_the_keys_of_a_full_agent(home: Home, start_sshd: StartSshd, agent: str):
+@pytest.mark.usefixtures("agent")
+async def test_identity_file_comes_before_the_keys_of_a_full_agent(home: Home, start_sshd: StartSshd) -> None:
     for number in range(6):  # sshd hangs up after six
         key = home.path / f"key{number}"
         make_key(key)
-        subprocess.run(["ssh-add", "-q", str(key)], check=True)
+        add_to_agent(key)
     assert await hello(home, start_sshd()) == "hello\n"
 
 
-async def test_dead_agent_does_not_matter(home: Home, start_sshd: StartSshd, monkeypatch: pytest.MonkeyPatch):
+async def test_dead_agent_does_not_matter(
+    home: Home, start_sshd: StartSshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nonexistent/agent")
     assert await hello(home, start_sshd()) == "hello\n"
+
+
+def add_to_agent(key: Path) -> None:
+    subprocess.run(["ssh-add", "-q", str(key)], check=True)
 
 
 # The user's ssh configuration
@@ -193,34 +208,27 @@ async def test_dead_agent_does_not_matter(home: Home, start_sshd: StartSshd, mon
 
 async def test_host_lines_match_the_hostname_and_missing_identity_files_do_not_matter(
     home: Home, start_sshd: StartSshd
-):
+) -> None:
     server = start_sshd()
     home.write(
         "config",
         f"Host core-1\n  IdentityFile /nonexistent\n  IdentityFile {home.identity}\n  Port {server.port}\n"
         f"  Hostname {LOCAL}\nHost *\n  User nobody-at-all\n",
     )
-    wrong = machine(server)
+    wrong = replace(machine(server), address="192.0.2.1", ssh_port=9)  # which only the ssh configuration puts right
     async with Remote(home.ssh(identity_files=(), user="root")) as remote:
-        done = await remote.run(_elsewhere(wrong), ["echo", "hello"])
+        done = await remote.run(wrong, ["echo", "hello"])
     assert done.stdout == b"hello\n"
-
-
-def _elsewhere(known):
-    """The machine with an address and port that only the ssh configuration can put right."""
-    from dataclasses import replace
-
-    return replace(known, address="192.0.2.1", ssh_port=9)
 
 
 async def test_host_lines_match_the_address_when_nothing_is_said_of_the_hostname(
     home: Home, start_sshd: StartSshd
-):
+) -> None:
     home.write("config", f"Host {LOCAL}\n  IdentityFile %d/.ssh/fleet_key\nHost *\n  IdentityFile /none/%h\n")
     assert await hello(home, start_sshd(), identity_files=()) == "hello\n"
 
 
-async def test_user_of_the_ssh_configuration_holds_until_ours_is_given(home: Home, start_sshd: StartSshd):
+async def test_user_of_the_ssh_configuration_holds_until_ours_is_given(home: Home, start_sshd: StartSshd) -> None:
     home.write("config", "User nobody-at-all\n")
     server = start_sshd()
     error = await refused(home, server)
@@ -228,18 +236,17 @@ async def test_user_of_the_ssh_configuration_holds_until_ours_is_given(home: Hom
     assert await hello(home, server, user="root") == "hello\n"
 
 
-async def test_broken_ssh_configuration_is_a_user_error(home: Home, start_sshd: StartSshd):
+async def test_broken_ssh_configuration_is_a_user_error(home: Home, start_sshd: StartSshd) -> None:
     home.write("config", "Port many\n")
     error = await refused(home, start_sshd())
     assert isinstance(error, UserError)
     assert ".ssh/config" in str(error)
 
 
-async def test_proxy_command_is_honoured(home: Home, start_sshd: StartSshd):
+async def test_proxy_command_is_honoured(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     home.write("config", f"ProxyCommand {home.path}/relay %h %p\n")
     relay = home.path / "relay"
-    relay.write_text(f"#!/bin/sh\necho $1 $2 > {home.path}/relayed\nexec socat - TCP:$1:$2\n")
     relay.write_text(
         "#!/usr/bin/python3\nimport os, select, socket, sys\n"
         f"open('{home.path}/relayed', 'w').write(' '.join(sys.argv[1:]))\n"
@@ -258,7 +265,7 @@ async def test_proxy_command_is_honoured(home: Home, start_sshd: StartSshd):
 # Jump hosts
 
 
-async def test_tunnel_is_used_for_machines_and_shared(home: Home, start_sshd: StartSshd):
+async def test_tunnel_is_used_for_machines_and_shared(home: Home, start_sshd: StartSshd) -> None:
     jump, one, two = start_sshd(), start_sshd(), start_sshd()
     home.write("known_hosts", jump.known_hosts_line)
     async with Remote(home.ssh(tunnel=f"root@{LOCAL}:{jump.port}")) as remote:
@@ -268,7 +275,7 @@ async def test_tunnel_is_used_for_machines_and_shared(home: Home, start_sshd: St
     assert all(each.status == 0 for each in done)
 
 
-async def test_proxy_jump_of_the_ssh_configuration(home: Home, start_sshd: StartSshd):
+async def test_proxy_jump_of_the_ssh_configuration(home: Home, start_sshd: StartSshd) -> None:
     jump, server = start_sshd(), start_sshd()
     home.write("known_hosts", jump.known_hosts_line)
     home.write("config", f"Host core-1\n  ProxyJump {LOCAL}:{jump.port}\n")
@@ -276,14 +283,14 @@ async def test_proxy_jump_of_the_ssh_configuration(home: Home, start_sshd: Start
     assert len(logins(jump)) == 1
 
 
-async def test_errors_name_the_jump_host_when_it_is_the_jump_host(home: Home, start_sshd: StartSshd):
+async def test_errors_name_the_jump_host_when_it_is_the_jump_host(home: Home, start_sshd: StartSshd) -> None:
     jump, server = start_sshd(), start_sshd()
     error = await refused(home, server, tunnel=f"{LOCAL}:{jump.port}")
     assert isinstance(error, HostKeyRefused)
     assert error.host == LOCAL
 
 
-async def test_jump_host_that_cannot_reach_the_machine(home: Home, start_sshd: StartSshd):
+async def test_jump_host_that_cannot_reach_the_machine(home: Home, start_sshd: StartSshd) -> None:
     jump, server = start_sshd(), start_sshd()
     home.write("known_hosts", jump.known_hosts_line)
     server.stop()
@@ -294,7 +301,7 @@ async def test_jump_host_that_cannot_reach_the_machine(home: Home, start_sshd: S
 
 
 @pytest.mark.parametrize("spec", ["", "  ", "host:port", "a b", "host:99999", "[::1", "@host"])
-async def test_bad_tunnel_is_a_user_error(home: Home, start_sshd: StartSshd, spec: str):
+async def test_bad_tunnel_is_a_user_error(home: Home, start_sshd: StartSshd, spec: str) -> None:
     if not spec.strip():
         with pytest.raises(UserError):
             async with Remote(home.ssh(tunnel=spec)) as remote, remote.forward(LOCAL, 1):
@@ -304,7 +311,7 @@ async def test_bad_tunnel_is_a_user_error(home: Home, start_sshd: StartSshd, spe
     assert isinstance(error, UserError)
 
 
-async def test_forwarded_port_survives_a_broken_jump_host(home: Home, start_sshd: StartSshd):
+async def test_forwarded_port_survives_a_broken_jump_host(home: Home, start_sshd: StartSshd) -> None:
     jump, server = start_sshd(), start_sshd()
     home.write("known_hosts", jump.known_hosts_line)
     async with (
@@ -328,7 +335,7 @@ async def banner(port: int) -> bytes:
 # Other failures
 
 
-async def test_nobody_listens(home: Home, start_sshd: StartSshd):
+async def test_nobody_listens(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     server.stop()
     error = await refused(home, server)
@@ -336,31 +343,30 @@ async def test_nobody_listens(home: Home, start_sshd: StartSshd):
     assert f"connection refused on port {server.port}" in str(error)
 
 
-async def test_somebody_listens_and_says_nothing(home: Home, start_sshd: StartSshd):
+async def test_somebody_listens_and_says_nothing(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     server.stop()
-    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), LOCAL, server.port)
-    error = await refused(home, server, timeout=0.5)
+    with socket.create_server((LOCAL, server.port)):
+        error = await refused(home, server, timeout=0.5)
     assert isinstance(error, Unreachable)
     assert "no answer within 0.5 s" in str(error)
-    silent.close()
 
 
-async def test_something_else_listens(home: Home, start_sshd: StartSshd):
+async def test_something_else_listens(home: Home, start_sshd: StartSshd) -> None:
     async def web(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
+        await writer.wait_closed()
 
     server = start_sshd()
     server.stop()
     other = await asyncio.start_server(web, LOCAL, server.port)
-    assert isinstance(await refused(home, server), RemoteError)
+    error = await refused(home, server)
     other.close()
+    assert isinstance(error, Unreachable)
 
 
-async def test_name_that_does_not_resolve(home: Home):
-    from registry.model import Machine
-
+async def test_name_that_does_not_resolve(home: Home) -> None:
     lost = Machine("a" * 32, "lost", "no-such-host.invalid", "boot")
     async with Remote(home.ssh()) as remote:
         with pytest.raises(Unreachable, match="does not resolve"):
@@ -370,7 +376,7 @@ async def test_name_that_does_not_resolve(home: Home):
 # Many at once
 
 
-async def test_more_sessions_than_one_connection_takes(home: Home, start_sshd: StartSshd):
+async def test_more_sessions_than_one_connection_takes(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     async with Remote(home.ssh()) as remote:
         await remote.run(machine(server), ["true"])
@@ -380,7 +386,7 @@ async def test_more_sessions_than_one_connection_takes(home: Home, start_sshd: S
     assert len(logins(server)) == 3  # eight on each
 
 
-async def test_server_that_takes_fewer_sessions_is_believed(home: Home, start_sshd: StartSshd):
+async def test_server_that_takes_fewer_sessions_is_believed(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd("MaxSessions 2")
     async with Remote(home.ssh()) as remote:
         jobs = [remote.run(machine(server), ["sh", "-c", f"sleep 0.3; echo {n}"]) for n in range(7)]
@@ -388,12 +394,12 @@ async def test_server_that_takes_fewer_sessions_is_believed(home: Home, start_ss
     assert [each.stdout for each in done] == [f"{n}\n".encode() for n in range(7)]
 
 
-async def test_server_without_sessions_says_so(home: Home, start_sshd: StartSshd):
+async def test_server_without_sessions_says_so(home: Home, start_sshd: StartSshd) -> None:
     error = await refused(home, start_sshd("MaxSessions 0"))
     assert "MaxSessions" in str(error)
 
 
-async def test_twenty_connections_against_max_startups(home: Home, start_sshd: StartSshd):
+async def test_twenty_connections_against_max_startups(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd("MaxStartups 2:50:4")
     remotes = [Remote(home.ssh()) for _ in range(12)]
     done = await asyncio.gather(*(remote.run(machine(server), ["true"]) for remote in remotes))
@@ -401,7 +407,7 @@ async def test_twenty_connections_against_max_startups(home: Home, start_sshd: S
     await asyncio.gather(*(remote.__aexit__(None, None, None) for remote in remotes))
 
 
-async def test_broken_connection_is_replaced_unseen(home: Home, start_sshd: StartSshd):
+async def test_broken_connection_is_replaced_unseen(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     async with Remote(home.ssh()) as remote:
         await remote.run(machine(server), ["true"])
@@ -409,7 +415,7 @@ async def test_broken_connection_is_replaced_unseen(home: Home, start_sshd: Star
         assert (await remote.run(machine(server), ["echo", "again"])).stdout == b"again\n"
 
 
-async def test_machine_with_new_keys_gets_a_new_connection(home: Home, start_sshd: StartSshd):
+async def test_machine_with_new_keys_gets_a_new_connection(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     async with Remote(home.ssh()) as remote:
         await remote.run(machine(server), ["true"])
@@ -426,7 +432,3 @@ def fingerprint(server: Sshd) -> str:
 
 def logins(server: Sshd) -> list[str]:
     return re.findall(r"^Accepted publickey.*$", (server.directory / "log").read_text(), re.MULTILINE)
-
-
-def test_free_ports_differ():
-    assert free_port() > 1023
