@@ -159,9 +159,9 @@ class Etcd:
         """Every change under `prefix` from `start_revision` on, across outages, without gap or repeat.
 
         A batch without changes says that the link is alive and that nothing happened up to its revision; one
-        comes at least each few seconds. `on_state(connected, reason)` is called when the link is lost for good
-        reason (every endpoint failed) and when it is back. Raises Compacted when the history is gone (list again)
-        and RegistryDenied. Leave it with `contextlib.aclosing`, so that the connection ends at once.
+        comes at least each few seconds. `on_state(connected, reason)` is called when the link is lost (no
+        endpoint took over within a second) and when it is back. Raises RegistryDenied, and Compacted when the
+        history is gone: list again. Leave it with `contextlib.aclosing`, so that the connection ends at once.
         """
         return Watch(self._link, prefix, start_revision, on_state).batches()
 

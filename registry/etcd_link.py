@@ -139,7 +139,7 @@ class Link:
             return await transport.open_stream(base, path, request, token=token)
 
         try:
-            async with asyncio.timeout(2 * self.timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 return await self._login.run(base, exchange)
         except TimeoutError:
             raise Unreachable("timed out") from None
@@ -229,13 +229,21 @@ class Login:
         async with self._one:
             if self._logins != login:
                 return
-            try:
-                self._token = await self._authenticate(base, await self._password())
-            except Refusal as refusal:
-                if "authentication is not enabled" not in refusal.message:
-                    raise
-                self._token = ""
+            self._token = await self._fetch(base)
             self._logins += 1
+
+    async def _fetch(self, base: str) -> str:
+        """A new token, "" where etcd asks for none. Whatever fails here, the call itself has not been sent."""
+        try:
+            return await self._authenticate(base, await self._password())
+        except Unreachable as outage:
+            raise Unreachable(str(outage), sent=False, closed=outage.closed) from None
+        except Refusal as refusal:
+            if "authentication is not enabled" in refusal.message:
+                return ""
+            if refusal.transient:
+                raise Unreachable(f"login failed: {refusal}", sent=False) from None
+            raise
 
     async def _password(self) -> str:
         if not self._password_file:

@@ -166,9 +166,8 @@ def _understand(status: int, body: bytes) -> Json:
         raise decode_refusal(answer)
     if b"HTTP request to an HTTPS server" in body:
         raise Unreachable("speaks TLS: write the endpoint with https://", sent=False)
-    raise Unreachable(
-        f"answered HTTP {status} and no JSON: not an etcd of version 3.4 or later", sent=status == 200
-    )
+    refused = 400 <= status < 500
+    raise Unreachable(f"answered HTTP {status} and no JSON: not an etcd of version 3.4 or later", sent=not refused)
 
 
 @contextmanager

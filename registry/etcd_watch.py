@@ -41,6 +41,9 @@ GRACE_S = 1.0
 
 LARGE_BYTES = 256 * 1024
 
+REPORT_S = 1.0
+"""A link that is back within this time was never lost, as far as the caller is concerned."""
+
 BACKOFF_S = 0.1
 BACKOFF_MAX_S = 3.0
 
@@ -54,6 +57,7 @@ class Watch:
         self._next = start_revision
         self._on_state = on_state
         self._connected = True
+        self._alarm: asyncio.TimerHandle | None = None
         self._failures = 0
         self._denials = 0
         self._base = ""
@@ -62,15 +66,18 @@ class Watch:
 
     async def batches(self) -> AsyncGenerator[WatchBatch, None]:
         """Batches for ever. Raises Compacted, RegistryDenied, or RegistryError for what no waiting mends."""
-        while True:
-            try:
-                async with aclosing(self._attempt()) as attempt:
-                    async for batch in attempt:
-                        yield batch
-            except Unreachable as outage:
-                await self._back_off(str(outage))
-            except Refusal as refusal:
-                await self._judge(refusal)
+        try:
+            while True:
+                try:
+                    async with aclosing(self._attempt()) as attempt:
+                        async for batch in attempt:
+                            yield batch
+                except Unreachable as outage:
+                    await self._back_off(str(outage))
+                except Refusal as refusal:
+                    await self._judge(refusal)
+        finally:
+            self._disarm()
 
     async def _attempt(self) -> AsyncGenerator[WatchBatch, None]:
         self._base = self._link.current
@@ -196,14 +203,28 @@ class Watch:
         """Turn to the next endpoint; at once while there are fresh ones, later and later after that."""
         self._link.leave(self._base)
         self._failures += 1
+        lost = f"{self._base}: {reason}"
         spent = self._failures - len(self._link.bases)
         if spent < 0:
+            self._arm(lost)
             return
-        self._report(connected=False, reason=f"{self._base}: {reason}")
+        self._report(connected=False, reason=lost)
         delay_s = min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** min(spent, 10))
         await asyncio.sleep(delay_s * random.uniform(0.5, 1))
 
+    def _arm(self, lost: str) -> None:
+        """The other endpoints may take their time: report the loss unless one of them is quick."""
+        if self._alarm is None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(REPORT_S, lambda: self._report(connected=False, reason=lost))
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
     def _report(self, *, connected: bool, reason: str) -> None:
+        self._disarm()
         if connected != self._connected and self._on_state is not None:
             self._on_state(connected, reason)
         self._connected = connected

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -211,3 +213,25 @@ async def test_a_database_that_is_full_says_what_to_do(tmp_path: Path) -> None:
             with pytest.raises(RegistryUnavailable, match="compact and defragment") as caught:
                 await fill(client)
     assert "may have happened" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", available_versions())
+async def test_a_write_to_a_silent_server_is_left_open_and_a_read_is_not(version: str, tmp_path: Path) -> None:
+    with EtcdServer(tmp_path, version) as server:
+        async with Etcd(EtcdSettings(server.endpoints, request_timeout_s=0.5)) as client:
+            await client.put("k", b"1")
+            server.members[0].freeze()
+            with pytest.raises(RegistryUnavailable, match=r"\(timed out\); the change may have happened"):
+                await client.put("k", b"2")
+            with pytest.raises(RegistryUnavailable, match=r"\(timed out\)$"):
+                await client.get("k")
+            server.members[0].thaw()
+            kv = await client.get("k")
+            assert kv is not None
+            assert kv.version <= 2  # sent once, whatever became of it
+
+
+def test_nothing_heavy_is_imported_before_the_first_call() -> None:
+    code = "import sys, registry.etcd; print({'aiohttp', 'etcd3', 'requests'} & set(sys.modules) or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "light\n"
