@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,14 +25,29 @@ def booted() -> Iterator[Cluster]:
     missing = nodes_missing()
     if missing:
         pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    built = Cluster("test", ttl="4s")
-    built.down()
-    try:
-        built.up()
-        yield built
-    finally:
-        left = built.down()
-        assert not left, left
+    with _free_name() as name:
+        built = Cluster(name, ttl="4s")
+        built.down()
+        try:
+            built.up()
+            yield built
+        finally:
+            left = built.down()
+            assert not left, left
+
+
+@contextmanager
+def _free_name() -> Iterator[str]:
+    """A cluster name that no other test run on this host holds; the kernel frees it with the process."""
+    for name in ("test", "testb", "testc", "testd", "teste"):
+        with Path(tempfile.gettempdir(), f"fleet-{name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield name
+            return
+    pytest.fail("five test runs hold a cluster on this host already")
 
 
 @pytest.fixture

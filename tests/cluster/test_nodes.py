@@ -128,7 +128,7 @@ def test_etcd_loses_nothing_by_a_crash_and_everything_by_a_wipe(nodes: Cluster) 
 def test_up_of_a_cluster_that_is_up_starts_only_what_is_missing(nodes: Cluster) -> None:
     nodes.node("core-2").crash()
     before = _boot_of(nodes, "core-1")
-    Cluster.attach("test").up()
+    Cluster.attach(nodes.layout.name).up()
     assert nodes.node("core-2").answers()
     assert _boot_of(nodes, "core-1") == before
 
