@@ -200,6 +200,7 @@ class Login:
         self._authenticate = authenticate
         self._token = ""
         self._logins = 0  # which token it is; still "" when etcd wants none
+        self._denied: Refusal | None = None
         self._one = asyncio.Lock()
 
     async def run(self, base: str, exchange: Callable[[str], Awaitable[T]]) -> T:
@@ -225,11 +226,19 @@ class Login:
         return True
 
     async def _replace(self, base: str, login: int) -> None:
-        """Log in, unless somebody else has done so since that login."""
+        """Log in, unless somebody else has done so since that login; those who waited share a denial."""
+        seen = self._denied
         async with self._one:
             if self._logins != login:
                 return
-            self._token = await self._fetch(base)
+            if self._denied is not None and self._denied is not seen:
+                raise Refusal(self._denied.code, self._denied.message)
+            try:
+                self._token = await self._fetch(base)
+            except Refusal as refusal:
+                self._denied = refusal
+                raise
+            self._denied = None
             self._logins += 1
 
     async def _fetch(self, base: str) -> str:
