@@ -44,6 +44,9 @@ class Visitor:
         program = "import sys; from fleettui.demo.commands import main; sys.exit(main(sys.argv[1:]))"
         return self.run(str(Path(sys.prefix, "bin", "python")), "-c", program, *arguments, runtime=runtime)
 
+    def active(self, unit: str) -> bool:
+        return self.run("systemctl", "--user", "is-active", unit).stdout == "active\n"
+
     def services(self) -> str:
         return self.run("systemctl", "--user", "list-units", "--no-legend", "--plain", "fleet-demo-*").stdout
 
@@ -68,15 +71,18 @@ def visitor(nodes: Cluster) -> Iterator[Visitor]:
 
 
 def test_an_ordinary_user_gets_one_machine_and_can_remove_it(visitor: Visitor) -> None:
-    up = visitor.demo("up", "--no-examples")
+    up = visitor.demo("up")
     assert up.returncode == 0, up.stderr
     assert "on your own systemd" in up.stdout
     assert "booting machines needs root" in up.stdout
     eventually("all three programs", lambda: visitor.demo("status").stdout.count(" active") == 3, interval_s=0.5)
-    assert visitor.demo("up", "--no-examples").returncode == 0
+    eventually("the web server", lambda: visitor.active("hello-web.service"), interval_s=0.5)
+    assert visitor.demo("up", "--no-examples").returncode == 0  # once more changes nothing
+    assert visitor.active("hello-web.service")
     down = visitor.demo("down")
     assert "nothing is left" in down.stdout, down.stderr
     assert visitor.services() == ""
+    assert not visitor.active("hello-web.service")
     assert visitor.run("ls", "-A", "/home/visitor/.local/state/fleet").stdout == ""
 
 
