@@ -116,26 +116,33 @@ def _parser() -> argparse.ArgumentParser:
         description="A local cluster: machines with a full systemd of their own, as containers on this host. "
         "Without a command: bring it up and open the console.",
     )
+    _add_name(parser, "demo")
     _add_up_options(parser)
-    parser.set_defaults(run=open_console)
-    commands = parser.add_subparsers(title="commands", metavar="")
+    parser.set_defaults(run=open_console, nodes=3, examples=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for run in (up, down, status, kill, cut, heal, reboot):
         summary = (run.__doc__ or "").rstrip(".")
         command = commands.add_parser(run.__name__, help=summary, description=summary)
-        command.add_argument("--name", default="demo", help="the cluster's name (demo)")
         command.set_defaults(run=run)
+        _add_name(command, argparse.SUPPRESS)
         if run is up:
-            _add_up_options(command, with_name=False)
+            _add_up_options(command)
         if run in (kill, cut, heal, reboot):
             command.add_argument("node", help="core-1, core-2, …")
     return parser
 
 
-def _add_up_options(parser: argparse.ArgumentParser, *, with_name: bool = True) -> None:
-    if with_name:
-        parser.add_argument("--name", default="demo", help="the cluster's name (demo)")
-    parser.add_argument("--nodes", type=int, default=3, metavar="N", help="how many machines (3)")
-    parser.add_argument("--no-examples", dest="examples", action="store_false", help="start no example units")
+def _add_name(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--name", default=default, help="the cluster's name (demo)")
+
+
+def _add_up_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `up`, taken before the command and after it; only what is given replaces a default."""
+    unsaid = argparse.SUPPRESS
+    parser.add_argument("--nodes", type=int, default=unsaid, metavar="N", help="how many machines (3)")
+    parser.add_argument(
+        "--no-examples", dest="examples", action="store_false", default=unsaid, help="start no example units"
+    )
 
 
 def _fault(arguments: argparse.Namespace, act: Callable[[Node], None], outcome: str) -> int:

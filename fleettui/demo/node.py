@@ -19,6 +19,7 @@ from fleettui.demo.cgroup import Cgroup
 from fleettui.demo.layout import Layout, NodeSpec
 from fleettui.demo.noderoot import NodeRoot, program_directories, remove_traces
 from fleettui.demo.process import Completed, ToolFailed, run, spawn, wait_until
+from registry.errors import UserError
 
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb")
@@ -114,11 +115,13 @@ class Node:
         return self.cgroup.is_frozen()
 
     def cut(self) -> None:
-        """Pull the machine's network cable."""
+        """Pull the machine's network cable. Raises UserError when it is down: it has no link then."""
+        self._refuse_down()
         network.cut(self.spec)
 
     def heal(self) -> None:
-        """Plug the machine's network cable in again."""
+        """Plug the machine's network cable in again. Raises UserError when it is down."""
+        self._refuse_down()
         network.heal(self.spec, self.layout.bridge)
 
     def mend(self) -> None:
@@ -157,6 +160,10 @@ class Node:
             "--resolv-conf=off", "--timezone=off", f"--network-bridge={self.layout.bridge}",
             *binds, "systemd.unit=multi-user.target", "systemd.show_status=no",
         ]  # fmt: skip
+
+    def _refuse_down(self) -> None:
+        if not self.alive():
+            raise UserError(f"{self.name} is down; reboot it first")
 
     def _clear(self) -> None:
         self.cgroup.end()
