@@ -5,6 +5,7 @@ Works from the cluster's name alone: cgroups (and through them processes), mount
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -61,8 +62,11 @@ def _unmount(point: Path) -> None:
 
 
 def _interfaces(layout: Layout) -> list[str]:
-    names = [path.name for path in Path("/sys/class/net").iterdir()]
-    return [name for name in names if name == layout.bridge or name.startswith(f"vb-{layout.name}-core-"[:15])]
+    """The bridge and the machines' links; a link whose name the kernel finds too long has it as an alternative."""
+    wanted = re.compile(rf"{layout.bridge}|vb-{layout.name}-core-\d+")
+    shown = json.loads(run(["ip", "-json", "link", "show"]).stdout or "[]")
+    names = [name for link in shown for name in (link["ifname"], *link.get("altnames", []))]
+    return [name for name in names if wanted.fullmatch(name)]
 
 
 def _machines(layout: Layout) -> set[str]:
