@@ -25,6 +25,7 @@ from registry.records import encode
 
 EVENTS_EACH = 20  # up to so many units an act writes one event a unit, above it one a transaction
 MAX_BYTES = 1_200_000  # of values in a transaction: etcd refuses requests over 1.5 MB
+RECORD_BYTES = 1500  # about what a unit's record and its event may need
 ATTEMPTS = 10
 PAUSE_S = 0.05
 
@@ -87,16 +88,39 @@ async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
     raise Conflict("others keep changing the same records; try again in a moment")
 
 
-def batches(costs: Sequence[tuple[int, int]]) -> list[slice]:
-    """Cut a row of items into transactions; each item costs (operations, bytes).
+def batches(texts: Sequence[str], ops_each: int) -> list[slice]:
+    """Cut units into transactions: each needs `ops_each` operations, and one more for a text not stored in it yet.
 
-    One operation of each transaction stays free, for an event.
+    One operation of each transaction stays free, for an event. An empty text is none.
     """
     found: list[slice] = []
-    start = ops = size = 0
-    for index, (more_ops, more_bytes) in enumerate(costs):
-        if index > start and (ops + more_ops >= MAX_OPS or size + more_bytes > MAX_BYTES):
+    start, load = 0, _Load(ops_each)
+    for index, text in enumerate(texts):
+        if not load.takes(text):
             found.append(slice(start, index))
-            start, ops, size = index, 0, 0
-        ops, size = ops + more_ops, size + more_bytes
-    return [*found, slice(start, len(costs))] if costs else []
+            start, load = index, _Load(ops_each)
+        load.add(text)
+    return [*found, slice(start, len(texts))] if texts else []
+
+
+class _Load:
+    """What one transaction holds so far."""
+
+    def __init__(self, ops_each: int) -> None:
+        self._each, self._ops, self._bytes = ops_each, 0, 0
+        self._texts: set[str] = set()
+
+    def takes(self, text: str) -> bool:
+        """Whether a unit with this text still fits; the first one always does."""
+        ops, size = self._cost(text)
+        return not self._ops or (self._ops + ops < MAX_OPS and self._bytes + size <= MAX_BYTES)
+
+    def add(self, text: str) -> None:
+        """Take a unit in."""
+        ops, size = self._cost(text)
+        self._ops, self._bytes = self._ops + ops, self._bytes + size
+        self._texts.add(text)
+
+    def _cost(self, text: str) -> tuple[int, int]:
+        fresh = bool(text) and text not in self._texts
+        return self._each + fresh, RECORD_BYTES + (len(text.encode("utf-8", "replace")) if fresh else 0)

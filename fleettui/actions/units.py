@@ -8,7 +8,7 @@ the agents follow from the wish that is written here.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
@@ -44,6 +44,7 @@ class Step:
     text: str | None = None  # to be stored as the new file
 
 
+Act = Callable[[Operator, Iterable[str]], Awaitable[Done]]
 Decide = Callable[[str, Found], Step]
 
 
@@ -120,21 +121,10 @@ async def _act(
     names = list(dict.fromkeys(names))
     each = len(names) <= EVENTS_EACH
     parts = []
-    for part in batches(_costs(names, texts or {}, each=each)):
+    for part in batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each):
         some = names[part]
         parts.append(await persist(lambda some=some: _attempt(operator, some, decide, each=each)))  # type: ignore[misc]
     return joined(parts)
-
-
-def _costs(names: Sequence[str], texts: Mapping[str, str], *, each: bool) -> list[tuple[int, int]]:
-    """Operations and bytes that each unit may need; a text shared with the unit before it costs nothing more."""
-    costs, last = [], ""
-    for name in names:
-        text = texts.get(name, "")
-        fresh = bool(text) and text != last
-        costs.append((1 + fresh + each, 400 + (len(text.encode("utf-8", "replace")) if fresh else 0)))
-        last = text or last
-    return costs
 
 
 async def _attempt(operator: Operator, names: Sequence[str], decide: Decide, *, each: bool) -> Done:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fleettui.actions.operator import Operator
 from registry.config import EtcdTable, Settings, load, operator_files, parse_duration, put
 from registry.errors import UserError
 from registry.etcd import Etcd, EtcdSettings
+from registry.etcd_endpoint import DEFAULT_PORT, base_urls
 from registry.keys import Keys
 
 FLAGS = {  # a flag's attribute and the setting it puts
@@ -66,10 +69,14 @@ async def _reached(settings: Settings) -> AsyncIterator[EtcdTable]:
     if not settings.ssh.tunnel:
         yield settings.etcd
         return
-    from fleettui.remote import tunneled_etcd  # noqa: PLC0415 - loads asyncssh
+    from fleettui.remote import Remote  # noqa: PLC0415 - loads asyncssh
 
-    async with tunneled_etcd(settings) as table:
-        yield table
+    async with Remote(settings.ssh) as remote, AsyncExitStack() as stack:
+        forwarded = []
+        for url in map(urlsplit, base_urls(etcd_settings(settings.etcd))):
+            port = await stack.enter_async_context(remote.forward(url.hostname or "", url.port or DEFAULT_PORT))
+            forwarded.append(f"{url.scheme}://127.0.0.1:{port}")
+        yield replace(settings.etcd, endpoints=tuple(forwarded))
 
 
 def etcd_settings(table: EtcdTable) -> EtcdSettings:

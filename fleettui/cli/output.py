@@ -41,7 +41,7 @@ def print_json_line(value: object) -> None:
 def print_verbatim(text: str) -> None:
     """Text exactly as stored when piped; on a terminal line by line, escaped."""
     if sys.stdout.isatty():
-        print("\n".join(map(escape, text.removesuffix("\n").split("\n"))))
+        print(escape(text.removesuffix("\n"), lines=True))
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from fleettui.cli.words import counted, place, short_hash, short_id
 from registry.errors import UserError
-from registry.fleetoptions import parse_options
 from registry.lifecycle import Progress, current, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Availability, Machine, Target, Unit, UnitState, effective_metadata
-from registry.unitfile import description, parse
 
 MACHINE_FIELDS = ("machine", "ip", "metadata", "hostname", "units", "state", "version")
 MACHINE_USUAL = ("machine", "ip", "metadata")
@@ -130,6 +128,9 @@ def _from_text(snapshot: Snapshot, unit: Unit) -> tuple[bool, str]:
     stored = snapshot.files.get(unit.hash)
     if stored is None:
         return False, ""
+    from registry.fleetoptions import parse_options  # noqa: PLC0415 - two fields of one list need it
+    from registry.unitfile import description, parse  # noqa: PLC0415 - the same
+
     try:
         file = parse(stored.text)
         return parse_options(file, unit.name).is_global, description(file, unit.name)

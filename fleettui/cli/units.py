@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import TypeVar
 
@@ -26,7 +26,6 @@ from registry.model import Target
 from registry.unitname import check, is_glob, normalise
 
 T = TypeVar("T")
-Act = Callable[[Operator, list[str]], Awaitable[Done]]
 
 
 async def submit(flags: Namespace) -> int:
@@ -77,7 +76,7 @@ async def _introduce(flags: Namespace, verb: str, target: Target) -> int:
         return await _finish(operator, verb, done, errors, patient)
 
 
-async def _change(flags: Namespace, verb: str, act: Act) -> int:
+async def _change(flags: Namespace, verb: str, act: units.Act) -> int:
     """Verbs on units that the registry knows."""
     patient, errors = patience(flags), Errors(verb)
     named = errors.sieve(unit_name, (each for each in flags.names if not is_glob(each)))

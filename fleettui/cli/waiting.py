@@ -129,9 +129,9 @@ class Teller:
         """Say that only the waiting ends."""
         self._line.clear()
         if self._remaining:
-            complain(
-                f"Interrupted; {counted(len(self._remaining), 'unit')} keep going. See: fleetctl list-unit-files"
-            )
+            count = counted(len(self._remaining), "unit")
+            goes = "keeps" if len(self._remaining) == 1 else "keep"
+            complain(f"Interrupted; {count} {goes} going. See: fleetctl list-unit-files")
 
     def close(self) -> None:
         """Take the progress line away and stop all timers."""
@@ -142,8 +142,11 @@ class Teller:
     def _arrived(self, arrival: Arrival) -> None:
         self._line.clear()
         self._remaining.pop(arrival.name, None)
-        if arrival.standing.progress is Progress.REACHED:
-            for line in arrival_lines(self._verb, arrival):
+        if self._verb != "destroy" and arrival.name not in arrival.snapshot.units:
+            self.code = FAILED
+            complain(f"Error {gerund(self._verb)} unit {arrival.name}: somebody destroyed it meanwhile")
+        elif arrival.standing.progress is Progress.REACHED:
+            for line in arrival_lines(arrival):
                 say(line)
         else:
             self.code = FAILED
@@ -211,13 +214,11 @@ def gerund(verb: str) -> str:
     return {"stop": "stopping", "submit": "submitting"}.get(verb, f"{verb}ing")
 
 
-def arrival_lines(verb: str, arrival: Arrival) -> list[str]:
+def arrival_lines(arrival: Arrival) -> list[str]:
     """What is said of a unit that reached its target: fleet's words."""
     unit = arrival.snapshot.units.get(arrival.name)
     if unit is None:
-        return [
-            f"Destroyed {arrival.name}" if verb == "destroy" else f"Unit {arrival.name} was destroyed meanwhile"
-        ]
+        return [f"Destroyed {arrival.name}"]
     if unit.target is Target.INACTIVE:
         return [f"Unit {arrival.name} inactive"]
     places = (place(machine, arrival.snapshot.machines) for machine in arrival.standing.machines)

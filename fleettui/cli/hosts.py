@@ -1,0 +1,238 @@
+"""`fleetctl status`, `journal` and `ssh`: what is seen and done on the machines themselves, over SSH.
+
+Owns the choice of the machine; how machines are reached lies in `fleettui.remote`. What a machine prints reaches a
+terminal only with its control characters made visible, colours apart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from fleettui.actions.reading import find_machine
+from fleettui.cli.connection import open_operator, read_settings
+from fleettui.cli.failures import FAILED, OK, UsageError
+from fleettui.cli.look import unit_names
+from fleettui.cli.output import complain, say
+from fleettui.cli.units import unit_name
+from fleettui.cli.words import place
+from fleettui.escape import escape, escape_keeping_colours
+from fleettui.remote import JournalEntry, JournalQuery, LinkState, Remote, RemoteError, Source, format_short
+from registry.config import Settings
+from registry.errors import UserError
+from registry.keys import Table
+from registry.lifecycle import whereabouts
+from registry.listing import read_snapshot
+from registry.mirror import Snapshot
+from registry.model import Machine
+
+PLACES = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.MACHINES)
+MERGED = ("short", "cat", "json")  # formats that lines of several machines can be told apart and ordered in
+_LINK = re.compile(r"\x1b\]8;[^\x07\x1b]*(?:\x07|\x1b\\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where units are: sources on live machines, and what is to be said of the others."""
+
+    sources: tuple[Source, ...]
+    complaints: tuple[str, ...]
+    snapshot: Snapshot
+
+
+async def status(flags: Namespace) -> int:
+    """Print `systemctl status` of each unit from each of its machines; the highest exit status of them."""
+    settings = read_settings(flags, os.environ)
+    found = await _find(settings, flags.names)
+    code = _complain(found)
+    async with Remote(settings.ssh) as remote:
+        for number, source in enumerate(found.sources):
+            if number:
+                print()
+            if len(found.sources) > 1:
+                say(f"{source.unit} on {place(source.machine.id, found.snapshot.machines)}")
+            code = max(code, await _status(remote, source))
+    return code
+
+
+async def _status(remote: Remote, source: Source) -> int:
+    try:
+        done = await remote.unit_status(source.machine, source.unit, colour=sys.stdout.isatty())
+    except RemoteError as error:
+        complain(f"Error: {error}")
+        return FAILED
+    print_from_machine(done.stdout.decode("utf-8", "replace"))
+    complain_from_machine(done.stderr)
+    return done.status
+
+
+async def journal(flags: Namespace) -> int:
+    """Print the journals of units, merged by time."""
+    if flags.lines < 0:
+        raise UsageError(f"--lines: expected a number from 0 up, not {flags.lines}")
+    settings = read_settings(flags, os.environ)
+    found = await _find(settings, flags.names)
+    code = _complain(found)
+    if not found.sources:
+        return code
+    async with Remote(settings.ssh) as remote:
+        if flags.output in MERGED:
+            return await _merged(remote, found.sources, flags) or code
+        return await _as_is(remote, found.sources, flags) or code
+
+
+def _query(flags: Namespace) -> JournalQuery:
+    return JournalQuery(
+        lines=flags.lines,
+        follow=flags.follow,
+        since=flags.since or "",
+        sudo=flags.sudo,
+        all_fields=flags.output == "json",
+    )
+
+
+async def _merged(remote: Remote, sources: Sequence[Source], flags: Namespace) -> int:
+    lost: set[str] = set()
+
+    def tell(machine: Machine, state: LinkState, reason: str) -> None:
+        if state is LinkState.LOST:
+            lost.add(machine.id)
+            complain(f"Error: {reason or f'lost {machine.hostname}'}")
+        elif state is LinkState.UP and machine.id in lost:
+            lost.discard(machine.id)
+            complain(f"{machine.hostname} is back")
+
+    form = _FORMS[flags.output]
+    async with aclosing(remote.journal(sources, _query(flags), tell)) as entries:
+        async for entry in entries:
+            print(form(entry), flush=flags.follow)
+    return FAILED if lost else OK
+
+
+def _as_json(entry: JournalEntry) -> str:
+    import json  # noqa: PLC0415 - one format of three
+
+    return json.dumps(dict(entry.fields or {}))
+
+
+_FORMS = {"short": format_short, "cat": lambda entry: escape(entry.message, lines=True), "json": _as_json}
+
+
+async def _as_is(remote: Remote, sources: Sequence[Source], flags: Namespace) -> int:
+    machines = {source.machine.id: source.machine for source in sources}
+    if len(machines) > 1:
+        formats = ", ".join(MERGED)
+        raise UsageError(f"--output={flags.output} cannot be merged from {len(machines)} machines; use {formats}")
+    machine = next(iter(machines.values()))
+    lines: AsyncGenerator[str, None] = remote.journal_text(
+        machine, [source.unit for source in sources], _query(flags), flags.output
+    )
+    async with aclosing(lines):
+        async for line in lines:
+            print(escape(line) if sys.stdout.isatty() else line, flush=flags.follow)
+    return OK
+
+
+async def ssh(flags: Namespace) -> int:
+    """A shell or a command on a machine; its exit status."""
+    settings = read_settings(flags, os.environ)
+    if flags.machine and flags.unit:
+        raise UsageError("--machine and --unit exclude each other; give one of them")
+    words = flags.rest[1:] if flags.rest[:1] == ["--"] else flags.rest
+    wanted, command = (None, words) if flags.machine or flags.unit else (words[:1], words[1:])
+    if wanted == []:
+        raise UsageError("no machine is given; name a machine or a unit", "see: fleetctl ssh --help")
+    snapshot = await _snapshot(settings)
+    machine = _chosen(snapshot, flags, wanted[0] if wanted else "")
+    command = command[1:] if command[:1] == ["--"] else command
+    async with Remote(settings.ssh) as remote:
+        return await remote.interactive(machine, command, forward_agent=flags.forward_agent)
+
+
+def _chosen(snapshot: Snapshot, flags: Namespace, word: str) -> Machine:
+    if flags.machine:
+        return snapshot.machines[find_machine(flags.machine, snapshot.machines)]
+    if flags.unit:
+        return _machine_of(snapshot, unit_name(flags.unit))
+    return _machine_or_unit(snapshot, word)
+
+
+def _machine_or_unit(snapshot: Snapshot, word: str) -> Machine:
+    """The machine that a word means, as a machine or as a unit. UserError when it could be both, or neither."""
+    try:
+        name = unit_name(word)
+    except UserError:
+        name = ""
+    try:
+        machine = snapshot.machines[find_machine(word, snapshot.machines)]
+    except UserError:
+        if name in snapshot.units:
+            return _machine_of(snapshot, name)
+        raise
+    if name in snapshot.units:
+        raise UserError(f"{word!r} is a machine and a unit; say --machine={word} or --unit={name}")
+    return machine
+
+
+def _machine_of(snapshot: Snapshot, name: str) -> Machine:
+    found = _places(snapshot, [name])
+    if found.complaints:
+        raise UserError("\n".join(found.complaints))
+    if len(found.sources) > 1:
+        names = ", ".join(source.machine.hostname for source in found.sources[:5])
+        raise UserError(f"unit {name} runs on {len(found.sources)} machines ({names}); say --machine=ID")
+    return found.sources[0].machine
+
+
+async def _snapshot(settings: Settings) -> Snapshot:
+    async with open_operator(settings) as operator:
+        return await read_snapshot(operator.etcd, operator.keys, PLACES)
+
+
+async def _find(settings: Settings, arguments: Iterable[str]) -> Found:
+    async with open_operator(settings) as operator:
+        names = await unit_names(operator, arguments)
+        snapshot = await read_snapshot(operator.etcd, operator.keys, PLACES)
+    return _places(snapshot, names)
+
+
+def _places(snapshot: Snapshot, names: Iterable[str]) -> Found:
+    """Each unit's live machines; what is nowhere, unknown or on a lost machine is complained of."""
+    where = whereabouts(snapshot)
+    sources: list[Source] = []
+    complaints: list[str] = []
+    for name in names:
+        ids = {line.machine for line in where.schedule.get(name, ())}
+        ids |= {state.machine for state in where.states.get(name, ())}
+        live = [snapshot.machines[machine] for machine in sorted(ids) if machine in snapshot.machines]
+        sources += [Source(machine, name) for machine in live]
+        if not ids and name not in snapshot.units:
+            complaints.append(f"Unit {name} does not exist; see: fleetctl list-unit-files")
+        elif not live:
+            complaints.append(f"Unit {name} does not appear to be loaded.")
+    return Found(tuple(sources), tuple(complaints), snapshot)
+
+
+def _complain(found: Found) -> int:
+    for complaint in found.complaints:
+        complain(complaint)
+    return FAILED if found.complaints else OK
+
+
+def print_from_machine(text: str) -> None:
+    """Text of a machine: as it is when piped, with nothing but colours left to act on a terminal."""
+    if not sys.stdout.isatty():
+        print(text, end="")
+        return
+    print(escape_keeping_colours(_LINK.sub("", text)), end="")
+
+
+def complain_from_machine(data: bytes) -> None:
+    """A machine's standard error on ours."""
+    if data.strip():
+        complain(data.decode("utf-8", "replace").rstrip())

@@ -1,0 +1,200 @@
+"""Whatever is wrong with the input: one line that says what and what to do, a non-zero exit, and no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Fleetctl
+from tests.cli.fleet import HELLO, Fleet
+from tests.etcd_server import free_ports
+
+pytestmark = pytest.mark.etcd
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """The command ended with this code and said these words, on stderr, without a traceback."""
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.strip()
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), ("no command", "fleetctl --help")),
+        (("strat", "x"), ("unknown command 'strat'", "did you mean start?")),
+        (("start",), ("UNIT|FILE", "fleetctl start --help")),
+        (("destroy",), ("required",)),
+        (("start", "--repalce", "x"), ("unknown flag --repalce", "did you mean --replace?")),
+        (("--endpont", "x", "list-units"), ("unknown flag --endpont", "did you mean --endpoint?")),
+        (("list-units", "extra"), ("unexpected argument 'extra'",)),
+        (("journal", "x", "--lines", "many"), ("many",)),
+        (("journal", "x", "--lines", "-3"), ("-3",)),
+        (("start", "x", "--block-attempts", "few"), ("few",)),
+        (("list-units", "--strict-host-key-checking=perhaps"), ("perhaps", "true or false")),
+        (("completion", "tcsh"), ("tcsh",)),
+        (("help", "strat"), ("did you mean start?",)),
+        (("ssh",), ("no machine is given",)),
+        (("ssh", "--machine=a", "--unit=b"), ("exclude each other",)),
+    ],
+)
+def test_a_wrong_command_line_exits_2_and_suggests(
+    fleetctl: Fleetctl, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    refused(fleetctl(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.service", b"", ("empty.service:1: the file is empty", "[Unit]")),
+        ("binary.service", b"\x7fELF\0\0\xff", ("binary", "UTF-8")),
+        ("latin.service", b"[Unit]\nDescription=caf\xe9\n", ("latin.service:2", "UTF-8")),
+        ("huge.service", b"[Service]\n" + b"#" * 10_000_000, ("larger than 1048576 bytes",)),
+        ("section.service", b"[Servce]\nExecStart=/bin/true\n", ("section.service:1", "did you mean [Service]?")),
+        ("headless.service", b"ExecStart=/bin/true\n", ("headless.service:1", "[Unit]")),
+        ("option.service", HELLO.encode() + b"[X-Fleet]\nMachineOff=a\n", (":5", "did you mean MachineOf?")),
+        ("pair.service", HELLO.encode() + b"[X-Fleet]\nMachineMetadata=region\n", ("not key=value",)),
+        ("noexec.service", b"[Service]\nRestart=always\n", ("ExecStart",)),
+        ("bad name.service", HELLO.encode(), ("contains ' '",)),
+    ],
+)
+def test_a_file_that_would_not_run_is_refused_with_line_and_remedy(
+    fleetctl: Fleetctl, fleet: Fleet, name: str, content: bytes, words: tuple[str, ...]
+) -> None:
+    (fleetctl.home / name).write_bytes(content)
+    good = fleetctl.write("good.service", HELLO)
+    done = fleetctl("submit", f"./{name}", str(good))
+    refused(done, 1, *words)
+    assert done.stdout == "Unit good.service inactive\n"  # one bad file harms no other
+    assert fleet.unit(name) is None
+
+
+@pytest.mark.parametrize("name", ["a" * 260, "x@y.mount", "a\x01b", "ü.service", ".service", "..", "/"])
+@pytest.mark.usefixtures("fleet")
+def test_a_name_that_is_none_is_refused(fleetctl: Fleetctl, name: str) -> None:
+    for verb in ("start", "destroy", "cat", "why"):
+        refused(fleetctl(verb, "--", name), 1)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_directory_and_a_device_are_no_unit_files(fleetctl: Fleetctl) -> None:
+    (fleetctl.home / "dir.service").mkdir()
+    (fleetctl.home / "null.service").symlink_to("/dev/zero")
+    refused(fleetctl("start", "dir", "null"), 1, "dir.service is not a regular file", "null.service is not a reg")
+    refused(fleetctl("verify", "dir.service", "nope.service"), 1, "not a regular file", "does not exist")
+
+
+def test_an_unknown_unit_is_an_error_and_the_others_are_done(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    done = fleetctl("destroy", "missing", "hello")
+    refused(done, 1, "missing.service is not in the registry", "list-unit-files")
+    assert done.stdout == "Destroyed hello.service\n"
+    done = fleetctl("start", "--no-block", "missing.service")
+    refused(done, 1)
+    assert done.stderr == (
+        "Error creating units: unable to find Unit(missing.service) in Registry or on filesystem\n"
+    )
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_glob_that_matches_nothing_says_so(fleetctl: Fleetctl) -> None:
+    refused(fleetctl("stop", "web@*"), 1, "no unit in the registry matches 'web@*'")
+    refused(fleetctl("stop", "web[1"), 1, "pattern 'web[1'", "write [abc]")
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_template_runs_nowhere(fleetctl: Fleetctl) -> None:
+    fleetctl.write("web@.service", HELLO)
+    assert fleetctl("submit", "web@.service").stdout == "Unit web@.service inactive\n"
+    refused(fleetctl("start", "web@.service"), 1, "is a template", "web@1.service")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "words"),
+    [
+        ("ftp://127.0.0.1", ("wrong etcd endpoint", "http://10.0.0.1:2379")),
+        ("http://127.0.0.1:99999", ("wrong etcd endpoint",)),
+        ("http://", ("wrong etcd endpoint",)),
+        ("", ("endpoint",)),
+    ],
+)
+def test_a_wrong_endpoint_is_explained(fleetctl: Fleetctl, endpoint: str, words: tuple[str, ...]) -> None:
+    refused(fleetctl("--endpoint", endpoint, "list-units"), 1, *words)
+
+
+def test_nobody_at_the_endpoint_is_told_with_what_to_check(fleetctl: Fleetctl) -> None:
+    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
+    refused(fleetctl("list-units", "--endpoint", endpoint), 1, "cannot reach the registry", endpoint, "--endpoint")
+    refused(fleetctl("start", "x", FLEETCTL_ENDPOINT=endpoint), 1, "cannot reach the registry")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[etcd\n", ("not valid TOML", "line 1")),
+        ("[etcd]\nendpoint = ['x']\n", ("unknown key endpoint", "did you mean endpoints?")),
+        ("[etc]\n", ("unknown table [etc]", "did you mean etcd?")),
+        ("[etcd]\nendpoints = 7\n", ("[etcd] endpoints", "expected a list")),
+        ("[ssh]\nport = 'ssh'\n", ("[ssh] port", "whole number")),
+        ("etcd = 3\n", ("must be a table",)),
+    ],
+)
+def test_a_wrong_configuration_names_file_key_and_remedy(
+    fleetctl: Fleetctl, text: str, words: tuple[str, ...]
+) -> None:
+    path = fleetctl.write("fleet.toml", text)
+    refused(fleetctl("--config", str(path), "list-units"), 1, str(path), *words)
+    refused(fleetctl("list-units", FLEET_CONFIG=str(path)), 1, str(path), *words)
+
+
+def test_a_configuration_that_is_not_there_or_unreadable(fleetctl: Fleetctl) -> None:
+    refused(fleetctl("--config", "/nowhere/fleet.toml", "list-units"), 1, "/nowhere/fleet.toml")
+    refused(fleetctl("--config", str(fleetctl.home), "list-units"), 1, str(fleetctl.home))
+
+
+@pytest.mark.parametrize(
+    "flags", [("--request-timeout", "soon"), ("--ssh-timeout", "1y"), ("--request-timeout", "0")]
+)
+def test_a_duration_that_is_none_is_refused(fleetctl: Fleetctl, flags: tuple[str, str]) -> None:
+    refused(fleetctl(*flags, "list-units"), 1, flags[0], flags[1])
+
+
+def test_a_missing_certificate_file_is_named(fleetctl: Fleetctl) -> None:
+    refused(
+        fleetctl("--ca-file", "/nowhere/ca.pem", "--endpoint", "https://127.0.0.1:1", "list-units"), 1, "ca.pem"
+    )
+
+
+def test_a_newer_registry_is_left_alone(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    fleet.put(fleet.keys.cluster, b'{"id":"c1","schema":99}')
+    refused(fleetctl("destroy", "hello.service"), 1, "newer schema", "upgrade")
+    assert fleet.unit("hello.service") is not None
+
+
+def test_a_reader_that_goes_away_is_no_error(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    for number in range(50):
+        fleet.add(f"unit-{number}.service")
+    command = "fleetctl list-unit-files --json | head -1; exit ${PIPESTATUS[0]}"
+    bin_directory = str(Path(subprocess.sys.executable).parent)  # type: ignore[attr-defined]
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env=fleetctl.environment | {"PATH": f"{bin_directory}:{fleetctl.environment['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+
+
+def test_debug_tells_more(fleetctl: Fleetctl) -> None:
+    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
+    assert "Traceback" in fleetctl("--debug", "list-units", "--endpoint", endpoint).stderr

@@ -1,0 +1,158 @@
+"""The three lists, word for word and column for column."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from registry.model import Availability, Override, Pending, Refusal, Target
+from tests.cli.conftest import Fleetctl
+from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet
+
+pytestmark = pytest.mark.etcd
+
+
+def columns(text: str) -> list[list[str]]:
+    """A table as its cells: columns are two blanks apart or more."""
+    return [re.split(r" {2,}", line) for line in text.splitlines()]
+
+
+@pytest.mark.usefixtures("fleet")
+def test_machines_are_listed_with_short_ids_address_and_metadata(fleetctl: Fleetctl) -> None:
+    listed = fleetctl("list-machines")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert columns(listed.stdout) == [
+        ["MACHINE", "IP", "METADATA"],
+        ["7aea1bb4...", "10.199.0.11", "node=n1,region=r1"],
+        ["8bfb2cc5...", "10.199.0.12", "node=n2,region=r2"],
+        ["9c0c3dd6...", "10.199.0.13", "node=n3,region=r3"],
+    ]
+
+
+def test_machines_show_what_the_operator_set_at_run_time(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.override(Override(ONE, Availability.DRAINING, (("node", ""), ("rack", "7"))))
+    fleet.run("hello.service")
+    listed = fleetctl(
+        "list-machines", "-l", "--no-legend", "--fields=machine,hostname,units,state,version,metadata"
+    )
+    assert columns(listed.stdout)[0] == [ONE, "core-1", "1", "draining", "0.1.0", "rack=7,region=r1"]
+    assert columns(listed.stdout)[1] == [TWO, "core-2", "0", "ready", "0.1.0", "node=n2,region=r2"]
+
+
+@pytest.mark.usefixtures("fleet")
+def test_machines_as_json_carry_whole_ids_and_types(fleetctl: Fleetctl) -> None:
+    listed = json.loads(fleetctl("list-machines", "--json").stdout)
+    assert [each["machine"] for each in listed] == [ONE, TWO, THREE]
+    assert listed[0]["metadata"] == {"node": "n1", "region": "r1"}
+    assert listed[0]["units"] == 0
+
+
+def test_units_are_one_row_for_each_machine(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("hello.service")
+    for machine in (ONE, TWO):
+        fleet.assign(fleet.add("global.service", Target.LAUNCHED), machine)
+        fleet.report(fleet.add("global.service", Target.LAUNCHED), machine)
+    listed = fleetctl("list-units")
+    assert columns(listed.stdout) == [
+        ["UNIT", "MACHINE", "ACTIVE", "SUB"],
+        ["global.service", "7aea1bb4.../10.199.0.11", "active", "running"],
+        ["global.service", "8bfb2cc5.../10.199.0.12", "active", "running"],
+        ["hello.service", "7aea1bb4.../10.199.0.11", "active", "running"],
+    ]
+    full = fleetctl("list-units", "--full", "--no-legend", "--fields", "hash,load,machine,unit").stdout
+    assert columns(full)[2] == [unit.hash, "loaded", f"{ONE}/10.199.0.11", "hello.service"]
+
+
+def test_a_unit_that_waits_has_a_row_with_its_reason(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.add("mars.service", Target.LAUNCHED)
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars (3 of 3 refuse)"))
+    assert columns(fleetctl("list-units").stdout)[1] == ["mars.service", "-", "-", "-"]
+    told = fleetctl("list-units", "--no-legend", "--fields=unit,reason").stdout
+    assert columns(told) == [["mars.service", "no machine has region=mars (3 of 3 refuse)"]]
+
+
+def test_a_lost_machine_is_not_shown_as_running(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("hello.service", TWO)
+    fleet.delete(fleet.keys.machine(TWO))
+    fleet.delete(fleet.keys.state(TWO, "hello.service"))
+    assert columns(fleetctl("list-units", "--no-legend").stdout) == [["hello.service", "8bfb2cc5...", "-", "-"]]
+
+
+def test_unit_files_tell_wanted_and_present_state(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    sha = fleet.add("hello.service").hash[:7]
+    fleet.run("hello@1.service")
+    fleet.run("hello@2.service", TWO, Target.LOADED)
+    listed = fleetctl("list-unit-files")
+    assert columns(listed.stdout) == [
+        ["UNIT", "HASH", "DSTATE", "STATE", "TARGET"],
+        ["hello.service", sha, "inactive", "inactive", "-"],
+        ["hello@1.service", sha, "launched", "launched", "7aea1bb4.../10.199.0.11"],
+        ["hello@2.service", sha, "loaded", "loaded", "8bfb2cc5.../10.199.0.12"],
+    ]
+
+
+def test_unit_files_read_the_texts_only_when_they_must(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("all.service", text=f"[Unit]\nDescription=Everywhere %p\n{HELLO}[X-Fleet]\nGlobal=true\n")
+    told = fleetctl("list-unit-files", "--no-legend", "--fields=unit,global,desc").stdout
+    assert columns(told) == [["all.service", "true", "Everywhere all"]]
+    record = json.loads(fleetctl("list-unit-files", "--json").stdout)[0]
+    assert (record["global"], record["target"], len(record["hash"])) == (True, [], 64)
+
+
+@pytest.mark.parametrize("command", ["list-machines", "list-units", "list-unit-files"])
+def test_a_corrupt_record_is_named_and_harms_no_other(fleetctl: Fleetctl, fleet: Fleet, command: str) -> None:
+    fleet.run("hello.service")
+    for key in (fleet.keys.machine("beef"), fleet.keys.state(ONE, "bad.service"), fleet.keys.unit("bad.service")):
+        fleet.put(key, b'{"surprise": 1}')
+    listed = fleetctl(command)
+    assert listed.returncode == 0
+    assert f"WARNING: corrupt registry record {fleet.keys.prefix}" in listed.stderr
+    assert "unknown field 'surprise'" in listed.stderr
+    assert "7aea1bb4..." in listed.stdout
+
+
+def test_control_characters_of_the_registry_do_not_reach_the_table(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("evil.service", text=f"[Unit]\nDescription=\x1b[31mred\x07\n{HELLO}")
+    told = fleetctl("list-unit-files", "--fields=desc").stdout
+    assert "red" in told
+    assert "\x1b" not in told
+    assert "\x07" not in told
+
+
+@pytest.mark.parametrize("command", ["list-machines", "list-units", "list-unit-files"])
+@pytest.mark.usefixtures("fleet")
+def test_an_unknown_field_is_refused_with_those_that_exist(fleetctl: Fleetctl, command: str) -> None:
+    refused = fleetctl(command, "--fields=unit,shoe")
+    assert refused.returncode == 2
+    assert "unknown field" in refused.stderr
+    assert "the fields are" in refused.stderr
+
+
+def test_why_names_every_machine_with_its_refusal(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.add("mars.service", Target.LAUNCHED)
+    refusals = (Refusal("has no region=mars", (ONE, TWO)), Refusal("is cordoned", (THREE,)))
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine fits", refusals))
+    told = fleetctl("why", "mars")
+    assert told.returncode == 0
+    assert told.stdout.splitlines() == [
+        "mars.service: wanted launched; waiting: no machine fits",
+        "  7aea1bb4.../10.199.0.11  has no region=mars",
+        "  8bfb2cc5.../10.199.0.12  has no region=mars",
+        "  9c0c3dd6.../10.199.0.13  is cordoned",
+    ]
+    record = json.loads(fleetctl("why", "--json", "mars").stdout)[0]
+    assert record["progress"] == "waiting"
+    assert record["refusals"][2] == {"machine": THREE, "reason": "is cordoned"}
+
+
+def test_why_says_that_all_is_well_and_why_it_failed(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("good.service")
+    fleet.report(fleet.run("bad.service"), ONE, "failed", "failed", result="exit-code", exit_code=203)
+    told = fleetctl("why", "good", "bad").stdout.splitlines()
+    assert told[0] == "good.service: wanted launched; it is on 7aea1bb4.../10.199.0.11"
+    assert told[1].startswith(
+        "bad.service: wanted launched; failed: it failed on 7aea1bb4... (exit-code, exit status 203)"
+    )
+    assert "fleetctl journal bad.service" in told[2]

@@ -1,0 +1,296 @@
+"""The verbs on units: what they write and what they say while the scheduler and the agents do their part."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from registry.model import Pending, Target
+from registry.unitfile import file_hash
+from tests.cli.conftest import Fleetctl
+from tests.cli.fleet import HELLO, ONE, TWO, Fleet, eventually
+
+pytestmark = pytest.mark.etcd
+CHANGED = HELLO.replace("hello; sleep", "changed; sleep")
+
+
+def finished(process: subprocess.Popen[str], timeout_s: float = 10) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
+
+
+def target_of(fleet: Fleet, name: str) -> Target | None:
+    unit = fleet.unit(name)
+    return unit.target if unit else None
+
+
+def test_start_says_where_the_unit_was_launched(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleetctl.write("hello.service", HELLO)
+    process = fleetctl.start("start", "hello.service")
+    eventually(lambda: target_of(fleet, "hello.service") is Target.LAUNCHED)
+    unit = fleet.unit("hello.service")
+    assert unit
+    fleet.assign(unit, ONE)
+    fleet.report(unit, ONE)
+    assert finished(process) == (0, "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n", "")
+    assert fleet.get(fleet.keys.file(unit.hash)) == HELLO.encode()
+    assert unit.by.count("@") == 1
+
+
+def test_load_stop_unload_and_destroy_speak_fleets_words(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("hello.service", target=Target.LOADED)
+    assert fleetctl("load", "hello").stdout == "Unit hello.service loaded on 7aea1bb4.../10.199.0.11\n"
+    assert fleetctl("stop", "hello").stdout == "Unit hello.service loaded on 7aea1bb4.../10.199.0.11\n"
+    process = fleetctl.start("unload", "hello")
+    eventually(lambda: target_of(fleet, "hello.service") is Target.INACTIVE)
+    fleet.delete(fleet.keys.schedule(ONE, unit.name))
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.6)  # its state is there: it is not stopped yet
+    fleet.delete(fleet.keys.state(ONE, unit.name))
+    assert finished(process) == (0, "Unit hello.service inactive\n", "")
+    assert fleetctl("destroy", "hello").stdout == "Destroyed hello.service\n"
+    assert fleet.unit("hello.service") is None
+
+
+def test_destroy_returns_when_the_processes_are_gone(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("hello.service")
+    process = fleetctl.start("destroy", "hello.service")
+    eventually(lambda: fleet.unit("hello.service") is None)
+    fleet.delete(fleet.keys.schedule(ONE, unit.name))
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.6)
+    fleet.delete(fleet.keys.state(ONE, unit.name))
+    assert finished(process) == (0, "Destroyed hello.service\n", "")
+
+
+def test_restart_adds_a_generation_and_waits_for_it(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("hello.service")
+    process = fleetctl.start("restart", "hello.service")
+    eventually(lambda: (unit := fleet.unit("hello.service")) is not None and unit.generation == 2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.6)  # the old generation is not an arrival
+    unit = fleet.unit("hello.service")
+    assert unit
+    fleet.assign(unit, ONE)
+    fleet.report(unit, ONE)
+    assert finished(process) == (0, "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n", "")
+
+
+def test_restart_of_what_is_not_launched_is_refused(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    done = fleetctl("restart", "hello.service")
+    assert done.returncode == 1
+    assert "is inactive, not launched; see: fleetctl start hello.service" in done.stderr
+
+
+def test_a_global_unit_arrives_on_each_machine(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("all.service")
+    fleet.assign(unit, TWO)
+    fleet.report(unit, TWO)
+    assert fleetctl("start", "all.service").stdout.splitlines() == [
+        "Unit all.service launched on 7aea1bb4.../10.199.0.11",
+        "Unit all.service launched on 8bfb2cc5.../10.199.0.12",
+    ]
+
+
+def test_no_block_returns_at_once(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    assert fleetctl("start", "--no-block", "hello.service").stdout == "Triggered unit hello.service start\n"
+    assert fleetctl("stop", "--block-attempts=-1", "hello.service").stdout == "Triggered unit hello.service stop\n"
+    assert target_of(fleet, "hello.service") is Target.LOADED
+
+
+def test_what_cannot_be_placed_fails_at_once_with_its_reason_after_the_others(
+    fleetctl: Fleetctl, fleet: Fleet
+) -> None:
+    fleet.run("hello.service")
+    unit = fleet.add("mars.service", Target.LAUNCHED)
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars (3 of 3 refuse)"))
+    begun = time.monotonic()
+    done = fleetctl("start", "mars", "hello")
+    assert time.monotonic() - begun < 3
+    assert done.returncode == 1
+    assert done.stdout == "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n"
+    assert done.stderr == (
+        "Error starting unit mars.service: no machine has region=mars (3 of 3 refuse); "
+        "it stays submitted and starts when a machine fits. See: fleetctl why mars.service\n"
+    )
+
+
+def test_a_passing_wait_is_waited_out(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.add("hello.service", Target.LAUNCHED)
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "waits for an old copy to stop", passing=True))
+    process = fleetctl.start("start", "hello.service")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    fleet.delete(fleet.keys.pending(unit.name))
+    fleet.assign(unit, ONE)
+    fleet.report(unit, ONE)
+    assert finished(process)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"error": "cannot start: exec failed"}, "Error starting unit bad.service: cannot start: exec failed."),
+        ({"result": "exit-code", "exit_code": 203}, "it failed on 7aea1bb4... (exit-code, exit status 203)."),
+    ],
+)
+def test_a_launched_unit_that_failed_is_an_error_with_a_hint_each_time(
+    fleetctl: Fleetctl, fleet: Fleet, more: dict[str, object], words: str
+) -> None:
+    unit = fleet.run("bad.service")
+    fleet.report(unit, ONE, "failed", "failed", **more)
+    for _ in range(2):
+        done = fleetctl("start", "bad.service")
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "See: fleetctl journal bad.service" in done.stderr
+
+
+def test_a_changed_file_warns_and_is_stored_only_with_replace(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    old = fleet.run("hello.service")
+    path = fleetctl.write("hello.service", CHANGED)
+    done = fleetctl("start", str(path))
+    assert done.returncode == 0
+    assert f"WARNING: unit hello.service in the registry differs from {path}" in done.stderr
+    assert "--replace" in done.stderr
+    assert fleetctl("cat", "hello").stdout == HELLO
+    assert fleetctl("start", "--replace", "--no-block", str(path)).returncode == 0
+    unit = fleet.unit("hello.service")
+    assert unit
+    assert (unit.hash, unit.generation, unit.history) == (file_hash(CHANGED), 2, (old.hash,))
+    assert unit.target is Target.LAUNCHED
+    assert fleetctl("cat", "hello").stdout == CHANGED
+
+
+def test_load_and_submit_do_not_lower_what_runs(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("hello.service")
+    for verb in ("load", "submit"):
+        assert fleetctl(verb, "hello").stdout == "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n"
+    assert target_of(fleet, "hello.service") is Target.LAUNCHED
+
+
+def test_an_instance_shares_its_templates_text(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleetctl.write("web@.service", HELLO)
+    assert fleetctl("start", "--no-block", "web@1", "web@2").returncode == 0  # the template is on disk
+    assert fleetctl("submit", "web@.service").returncode == 0
+    (fleetctl.home / "web@.service").unlink()
+    assert fleetctl("start", "--no-block", "web@3").returncode == 0  # the template is in the registry
+    hashes = {unit.hash for number in (1, 2, 3) if (unit := fleet.unit(f"web@{number}.service"))}
+    assert hashes == {file_hash(HELLO)}
+
+
+def test_an_instance_of_a_changed_template_is_told_apart_and_replaced_on_demand(
+    fleetctl: Fleetctl, fleet: Fleet
+) -> None:
+    fleet.run("web@1.service")
+    fleet.add("web@.service", text=CHANGED)
+    done = fleetctl("start", "web@1")
+    assert "web@1.service in the registry differs from template web@.service in the registry" in done.stderr
+    fleetctl("start", "--no-block", "--replace", "web@1")
+    unit = fleet.unit("web@1.service")
+    assert unit
+    assert unit.hash == file_hash(CHANGED)
+
+
+def test_globs_are_over_the_registrys_names(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    for number in range(3):
+        fleet.add(f"web@{number}.service")
+    fleet.add("db.service")
+    assert fleetctl("start", "--no-block", "web@[01]*").stdout.splitlines() == [
+        "Triggered unit web@0.service start",
+        "Triggered unit web@1.service start",
+    ]
+    assert fleetctl("destroy", "web@*").stdout.count("Destroyed") == 3
+    assert fleet.unit("db.service")
+
+
+def test_comments_and_order_survive_to_the_letter(fleetctl: Fleetctl) -> None:
+    text = (
+        "# héllo\n;old\n\n[Service]\nExecStart=/bin/echo \\\n# inside\n  x\nEnvironment=A=1\nEnvironment=A=2\n\n\n"
+    )
+    fleetctl.write("odd.service", text)
+    fleetctl("submit", "odd.service")
+    assert fleetctl("cat", "odd").stdout == text
+
+
+def test_without_a_scheduler_it_says_so_and_the_timeout_ends_it(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.delete(fleet.keys.leader)
+    fleet.add("hello.service")
+    done = fleetctl("start", "--timeout=3s", "hello")
+    assert done.returncode == 1
+    first, second, third = done.stderr.splitlines()
+    assert first.startswith("No scheduler leads")
+    assert second == "Error starting units: 1 unit not there after 3s; they go on by themselves"
+    assert third.startswith("  hello.service: no scheduler leads")
+
+
+def test_fleets_block_attempts_are_half_seconds(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    begun = time.monotonic()
+    done = fleetctl("start", "--block-attempts=2", "hello")
+    assert done.returncode == 1
+    assert "not there after 1s" in done.stderr
+    assert 1 <= time.monotonic() - begun < 4
+
+
+def test_an_interrupt_ends_the_waiting_only(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    process = fleetctl.start("start", "hello.service")
+    eventually(lambda: target_of(fleet, "hello.service") is Target.LAUNCHED)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finished(process)
+    assert code == 130
+    assert "Interrupted; 1 unit keeps going" in err
+    assert target_of(fleet, "hello.service") is Target.LAUNCHED
+
+
+def test_a_unit_that_is_destroyed_meanwhile_ends_the_wait(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    process = fleetctl.start("start", "hello.service")
+    eventually(lambda: target_of(fleet, "hello.service") is Target.LAUNCHED)
+    fleetctl("destroy", "--no-block", "hello.service")
+    code, out, err = finished(process)
+    assert code == 1
+    assert out == ""
+    assert "hello.service: somebody destroyed it meanwhile" in err
+
+
+@pytest.mark.usefixtures("fleet")
+def test_three_hundred_units_are_three_transactions_with_an_event_each(fleetctl: Fleetctl) -> None:
+    fleetctl.write("web@.service", HELLO)
+    names = [f"web@{number}.service" for number in range(300)]
+    begun = time.monotonic()
+    done = fleetctl("start", "--no-block", *names)
+    assert done.stdout.count("Triggered") == 300
+    assert time.monotonic() - begun < 5
+    events = fleetctl("events", "--no-legend").stdout.splitlines()
+    assert len(events) == 3
+    assert "units: web@0.service, web@1.service" in events[0]
+    assert fleetctl("events", "--no-legend", "--unit=web@299").stdout.count("\n") == 1
+
+
+def test_events_tell_who_did_what(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    fleetctl("start", "--no-block", "hello")
+    fleetctl("stop", "--no-block", "hello")
+    fleetctl("cordon", "core-1")
+    lines = fleetctl("events", "--no-legend").stdout.splitlines()
+    assert [line.split()[3] for line in lines] == ["start", "stop", "cordon"]
+    assert "7aea1bb4..." in lines[2]
+    assert len(fleetctl("events", "--no-legend", "--unit", "hello", "-n1").stdout.splitlines()) == 1
+    assert len(fleetctl("events", "--no-legend", "--machine", "7aea").stdout.splitlines()) == 1
+
+
+def test_events_are_followed(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("hello.service")
+    process = fleetctl.start("events", "-f", "--json", "--lines=0")
+    time.sleep(1)
+    fleetctl("start", "--no-block", "hello")
+    assert process.stdout
+    assert '"verb": "start"' in process.stdout.readline()
