@@ -172,6 +172,7 @@ class Placement:
             if self._elsewhere(case, machine) or self.pick(case) is None:
                 continue
             self._leave(case, machine, "draining")
+            self._board.dirty.add(name)
             if bits & CLAIM:
                 return
 
@@ -220,6 +221,7 @@ class Placement:
         for name in self._replaced_on(case, machine):
             self._leave(self._board.cases[name], machine, f"replaced by {case.name}")
             self.displaced[name, machine] = case.name
+            self._board.dirty.add(name)
 
     def _replaced_on(self, case: Case, machine: str) -> list[str]:
         """Units scheduled on the machine that the case replaces."""

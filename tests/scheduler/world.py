@@ -1,0 +1,186 @@
+"""A registry and its agents as plain values, to decide on: what the real ones would hold after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from registry.keys import Address, Keys, Table
+from registry.mirror import Mirror, RawChange, Snapshot
+from registry.model import (
+    Assignment,
+    Availability,
+    Cluster,
+    Machine,
+    Override,
+    Pending,
+    Record,
+    Target,
+    Unit,
+    UnitState,
+    UnitText,
+)
+from registry.records import encode
+from registry.unitfile import file_hash
+from scheduler.board import Board
+from scheduler.decide import decide, decide_snapshot
+from scheduler.decisions import Clear, Decision, Place, Update, Wait, Withdraw
+
+KEYS = Keys()
+CORRUPT = b"{"
+
+
+def unit_text(*fleet: str, note: str = "") -> str:
+    """A unit file with these lines under [X-Fleet]."""
+    head = f"# {note}\n" if note else ""
+    return head + "[Service]\nExecStart=/bin/true\n[X-Fleet]\n" + "\n".join(fleet) + "\n"
+
+
+def machine(machine_id: str, *, leaving: bool = False, **metadata: str) -> Machine:
+    """A live machine."""
+    pairs = tuple(sorted(metadata.items()))
+    return Machine(machine_id, f"host-{machine_id}", "10.0.0.1", f"boot-{machine_id}", pairs, leaving=leaving)
+
+
+class World:
+    """Keys and values, their snapshot, and a board that is kept current change by change."""
+
+    def __init__(self, *machines: Machine) -> None:
+        self.mirror = Mirror(KEYS)
+        self.revision = 1
+        self.board = Board()
+        self.values: dict[str, bytes] = {}
+        self.put(KEYS.cluster, Cluster("c1"))
+        for each in machines:
+            self.put(KEYS.machine(each.id), each)
+
+    # -- writing
+
+    def put(self, key: str, record: Record | UnitText | bytes) -> None:
+        self._write(key, record if isinstance(record, bytes) else encode(record))
+
+    def delete(self, key: str) -> None:
+        if key in self.values:
+            self._write(key, None)
+
+    def _write(self, key: str, value: bytes | None) -> None:
+        self.revision += 1
+        if value is None:
+            del self.values[key]
+        else:
+            self.values[key] = value
+        change = RawChange(key, value, self.revision, self.revision)
+        for address in self.mirror.apply([change], self.revision):
+            self.board.fold(address, self.mirror.row(address.table, address), exists=value is not None)
+
+    def unit(self, name: str, *fleet: str, target: Target = Target.LAUNCHED, note: str = "") -> Unit:
+        """Submit a unit with these lines under [X-Fleet], or change it."""
+        text = unit_text(*fleet, note=note)
+        sha256 = file_hash(text)
+        old = self.mirror.row(Table.UNITS, Address(Table.UNITS, name))
+        generation = 1 if old is None else old.generation + (old.hash != sha256)
+        self.put(KEYS.file(sha256), UnitText(sha256, text))
+        wish = Unit(name, sha256, target, generation)
+        if wish != old:
+            self.put(KEYS.unit(name), wish)
+        return wish
+
+    def destroy(self, name: str) -> None:
+        self.delete(KEYS.unit(name))
+
+    def set(self, machine_id: str, availability: Availability, **metadata: str) -> None:
+        """What the operator sets on a machine."""
+        self.put(KEYS.override(machine_id), Override(machine_id, availability, tuple(sorted(metadata.items()))))
+
+    def lose(self, machine_id: str) -> None:
+        """A machine's lease ends: its states go with it."""
+        for pair in [pair for pair in self.snapshot.states if pair[0] == machine_id]:
+            self.delete(KEYS.state(*pair))
+        for key in [key for key in self.values if key.startswith(KEYS.state(machine_id))]:
+            self.delete(key)
+        self.delete(KEYS.machine(machine_id))
+
+    # -- the programs
+
+    def agents(self, *machines: str, claim: bool = True, release: bool = True) -> None:
+        """What the agents do: claim what is scheduled, drop what is not."""
+        snapshot = self.snapshot
+        for each in machines or tuple(snapshot.machines):
+            site = snapshot.machines.get(each)
+            if claim and site and not site.leaving:
+                for pair, line in snapshot.schedule.items():
+                    if pair[0] == each:
+                        self.put(KEYS.state(*pair), UnitState(pair[1], each, line.hash, line.generation, line.target))
+            if release and site:
+                for pair in snapshot.states:
+                    scheduled = pair in snapshot.schedule or KEYS.schedule(*pair) in snapshot.corrupt
+                    if pair[0] == each and (site.leaving or not scheduled):
+                        self.delete(KEYS.state(*pair))
+
+    def decide(self) -> tuple[Decision, ...]:
+        """Decide on what changed; it must be what deciding from scratch says."""
+        scratch = decide_snapshot(self.snapshot, KEYS)
+        changed = decide(self.board)
+        assert changed == scratch
+        return changed
+
+    def carry_out(self, decisions: Iterable[Decision]) -> None:
+        for each in decisions:
+            match each:
+                case Place(line, sources):
+                    for source in sources:
+                        self.delete(KEYS.schedule(source.machine, line.unit))
+                    self.put(KEYS.schedule(line.machine, line.unit), line)
+                case Update(line):
+                    self.put(KEYS.schedule(line.machine, line.unit), line)
+                case Withdraw(unit, where):
+                    self.delete(KEYS.schedule(where, unit))
+                case Wait(pending):
+                    self.put(KEYS.pending(pending.unit), pending)
+                case Clear(unit):
+                    self.delete(KEYS.pending(unit))
+
+    def step(self) -> tuple[Decision, ...]:
+        """Decide and carry out."""
+        decisions = self.decide()
+        self.carry_out(decisions)
+        return decisions
+
+    def settle(self, rounds: int = 40) -> None:
+        """Let scheduler and agents work until nothing happens any more."""
+        for _ in range(rounds):
+            decisions = self.step()
+            before = self.revision
+            self.agents()
+            if not decisions and not self._moved(before):
+                return
+        raise AssertionError("does not come to rest")
+
+    def _moved(self, before: int) -> bool:
+        """Whether the agents changed anything but their reports."""
+        stamps = [self.mirror.stamp(key) for key in self.values]
+        return any(stamp and stamp.create_revision > before and stamp.mod_revision != stamp.create_revision for stamp in stamps)
+
+    # -- reading
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.mirror.snapshot()
+
+    def where(self, name: str) -> tuple[str, ...]:
+        """The machines that schedule a unit, sorted."""
+        return tuple(sorted(where for where, unit in self.snapshot.schedule if unit == name))
+
+    def runs(self, name: str) -> tuple[str, ...]:
+        """The machines that report a state of a unit, sorted."""
+        return tuple(sorted(where for where, unit in self.snapshot.states if unit == name))
+
+    def pending(self, name: str) -> Pending | None:
+        return self.snapshot.pending.get(name)
+
+    def waits(self, name: str) -> str:
+        """Why a unit waits, "" when it does not."""
+        pending = self.pending(name)
+        return pending.summary if pending else ""
+
+    def line(self, machine_id: str, name: str) -> Assignment:
+        return self.snapshot.schedule[machine_id, name]
