@@ -1,0 +1,115 @@
+"""`fleettui`: the console without arguments, the local cluster with `demo`. Shows errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from registry.config import Settings, load, operator_files, put
+from registry.errors import FleetError, UserError
+
+EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
+
+fleettui demo      a local cluster of three real machines to try it on (fleettui demo --help)
+fleetctl           the same for scripts"""
+THEMES = ("dark", "light")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["demo"]:
+            from fleettui.demo.commands import main as demo  # noqa: PLC0415 - the console does without
+
+            return demo(arguments[1:])
+        return _console(_parser().parse_args(arguments))
+    except FleetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _console(flags: argparse.Namespace) -> int:
+    settings = read_settings(flags, os.environ)
+    if not sys.stdin.isatty() or not sys.stderr.isatty():
+        raise UserError("the console needs a terminal; in scripts use fleetctl")
+    from fleettui.console.program import run  # noqa: PLC0415 - Textual loads only for the console
+
+    demo = settings.source == str(_demo_file())
+    run(
+        settings,
+        cluster="demo" if demo else _cluster_name(settings),
+        theme=settings.console.theme or "dark",
+        read_only=settings.console.read_only,
+    )
+    if demo and "FLEET_CONFIG" not in os.environ:
+        print("The local cluster is still up. Stop it with: fleettui demo down")
+    return 0
+
+
+def read_settings(flags: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """File, environment, flags, in this order; the local cluster's file when nothing else is configured."""
+    aimed = flags.endpoint or any(environ.get(name) for name in ("FLEETCTL_ENDPOINT", "FLEET_ETCD_SERVERS"))
+    defaults = (*operator_files(environ), *(() if aimed else (_demo_file(),)))
+    settings = load(Path(flags.config) if flags.config else None, environ, defaults)
+    if flags.endpoint:
+        endpoints = [each.strip() for each in flags.endpoint.split(",") if each.strip()]
+        settings = put(settings, "etcd", "endpoints", endpoints, "--endpoint")
+    if flags.prefix:
+        settings = put(settings, "etcd", "prefix", flags.prefix, "--prefix")
+    if flags.read_only:
+        settings = put(settings, "console", "read_only", flags.read_only, "--read-only")
+    settings = put(settings, "console", "theme", flags.theme, "--theme") if flags.theme else settings
+    if settings.console.theme not in ("", *THEMES):
+        raise UserError(f"[console] theme: expected one of {', '.join(THEMES)}, not {settings.console.theme!r}")
+    return settings
+
+
+def _demo_file() -> Path:
+    from fleettui.demo.paths import operator_config  # noqa: PLC0415 - light, and beside the point elsewhere
+
+    return operator_config()
+
+
+def _cluster_name(settings: Settings) -> str:
+    """What to call the fleet: its host, since its id says nothing to people."""
+    return settings.etcd.endpoints[0].partition("://")[2].rpartition(":")[0] or settings.etcd.endpoints[0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleettui",
+        description="The whole fleet, live, in your terminal.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "command", nargs="?", choices=["demo"], help="demo: the local cluster; see fleettui demo --help"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="instead of ~/.config/fleet/fleet.toml or /etc/fleet/fleet.toml"
+    )
+    parser.add_argument("--endpoint", metavar="URL,…", help="the registry's etcd endpoints")
+    parser.add_argument("--prefix", metavar="KEY", help="where in etcd the fleet's keys lie (/fleet/)")
+    parser.add_argument("--read-only", action="store_true", help="show everything, change nothing")
+    parser.add_argument("--theme", choices=THEMES, help="colours for a dark or a light terminal")
+    parser.add_argument("--version", action="version", version=f"fleettui {_version()}")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - costs time, seldom wanted
+
+    try:
+        return version("fleettui")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

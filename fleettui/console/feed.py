@@ -1,0 +1,116 @@
+"""Where the views' snapshots come from: one follower, read at most ten times a second and only when it changed.
+
+`Feed` is what the console needs of it; tests feed scripted snapshots through `Script`. Nothing is connected before
+the feed runs, so that the first frame is painted before etcd answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleettui.actions.operator import Operator
+from registry.follow import Follower, Link
+from registry.keys import Address, Table
+from registry.mirror import Snapshot
+
+INTERVAL_S = 0.1
+BLANK = Snapshot()
+
+Connect = Callable[[], AbstractAsyncContextManager[Operator]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest snapshot, what changed since the reading before (None: anything), and what it is worth."""
+
+    snapshot: Snapshot = BLANK
+    changed: frozenset[Address] | None = None
+    link: Link = Link.CONNECTING
+    reason: str = ""
+
+
+class Feed(Protocol):
+    """A stream of readings."""
+
+    def readings(self) -> AsyncIterator[Reading]:
+        """Readings as they come, for ever; never two within `INTERVAL_S`."""
+
+    def quiet_s(self) -> float:
+        """Seconds since the registry last proved itself alive."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where the registry is, for people."""
+
+
+class Script:
+    """A feed whose readings are put in by hand."""
+
+    endpoint = "http://127.0.0.1:2379"
+
+    def __init__(self) -> None:
+        self.silence_s = 0.2
+        self._queue: asyncio.Queue[Reading] = asyncio.Queue()
+
+    def put(self, snapshot: Snapshot, link: Link = Link.LIVE, reason: str = "") -> None:
+        """Hand out a snapshot that may differ in anything."""
+        self._queue.put_nowait(Reading(snapshot, None, link, reason))
+
+    def quiet_s(self) -> float:
+        """As long as the script says."""
+        return self.silence_s
+
+    async def readings(self) -> AsyncIterator[Reading]:
+        """What was put in, in order."""
+        while True:
+            yield await self._queue.get()
+
+
+class Live:
+    """The feed of a real registry. `connect` opens it, once the feed runs; then `operator` is there.
+
+    Make it in the event loop that it runs in. `endpoint` is where the registry should be.
+    """
+
+    def __init__(self, connect: Connect, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.operator: asyncio.Future[Operator] = asyncio.get_running_loop().create_future()
+        self._connect = connect
+        self._follower: Follower | None = None
+
+    def quiet_s(self) -> float:
+        """Seconds since a change or a proof of life."""
+        return time.monotonic() - self._follower.changed_at if self._follower else 0.0
+
+    async def readings(self) -> AsyncIterator[Reading]:
+        """Follow the whole registry and read the mirror when it changed."""
+        async with self._connect() as operator:
+            self.operator.set_result(operator)
+            self._follower = Follower(operator.etcd, operator.keys, tables=Table, pinned=False)
+            running = asyncio.create_task(self._follower.run(), name="follow the registry")
+            try:
+                async for reading in self._read(self._follower, running):
+                    yield reading
+            finally:
+                running.cancel()
+
+    async def _read(self, follower: Follower, running: asyncio.Task[None]) -> AsyncIterator[Reading]:
+        while True:
+            waiting = asyncio.create_task(follower.next(), name="await a change")
+            try:
+                await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    running.result()  # it never ends but by an error
+                    return
+                update = waiting.result()
+            finally:
+                waiting.cancel()
+            self.endpoint = self.operator.result().etcd.endpoint
+            changed = None if update.reset else frozenset(update.changed)
+            yield Reading(follower.mirror.snapshot(), changed, update.link, update.reason)
+            await asyncio.sleep(INTERVAL_S)

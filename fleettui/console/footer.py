@@ -1,0 +1,64 @@
+"""The footer: the keys that make sense here, the user's own, dim where they cannot be used now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.keys import BY_ID, Key, shown_key
+from fleettui.console.phrases import counted
+
+WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "undo", "submit", "journal", "why", "file",
+        "unit_events", "filter", "trouble", "sort", "mark", "help", "quit")  # fmt: skip
+RANK = ("help", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit", "unload", "load",
+        "file", "quit", "undo", "mark", "unit_events", "trouble", "sort")  # fmt: skip
+
+
+def footer_keys(width: int, keymap: Mapping[str, str], *, hide_changes: bool) -> tuple[Key, ...]:
+    """The keys that fit, the most needed first chosen, in their usual order."""
+    chosen: set[str] = set()
+    room = width
+    for name in RANK:
+        key = BY_ID[name]
+        cost = len(shown_key(key, keymap)) + len(key.label) + 3
+        if (hide_changes and key.changes) or cost > room:
+            continue
+        chosen.add(name)
+        room -= cost
+    return tuple(BY_ID[name] for name in WIDE if name in chosen)
+
+
+def footer_line(keys: Sequence[Key], keymap: Mapping[str, str], usable: Callable[[Key], bool]) -> Line:
+    """Key and label, two cells each."""
+    cells: list[Cell] = []
+    for key in keys:
+        can = usable(key)
+        cells.append(Cell(shown_key(key, keymap), Tone.HEAD if can else Tone.OFF))
+        cells.append(Cell(f" {key.label}  ", Tone.QUIET if can else Tone.OFF))
+    return tuple(cells)
+
+
+def tabs_line(titles: Sequence[tuple[str, int | None]], current: str) -> Line:
+    """The views with their numbers; the open one stands out."""
+    cells: list[Cell] = []
+    for number, (title, count) in enumerate(titles, 1):
+        tally = f" {count:,}" if count is not None else ""
+        cells.append(Cell(f" {number} {title}{tally} ", Tone.CHOSEN if title == current else Tone.QUIET))
+        cells.append(Cell(" "))
+    return tuple(cells)
+
+
+def narrowing(query: str, *, trouble: bool, counts: tuple[int, int], marks: int, hidden: int) -> Line:
+    """What narrows the table, and what is marked."""
+    cells: list[Cell] = []
+    if marks:
+        unseen = f" ({hidden} out of sight)" if hidden else ""
+        cells.append(Cell(f"✓ {marks} marked{unseen}  ", Tone.HEAD))
+    if trouble:
+        cells.append(Cell("troubled only  ", Tone.BUSY))
+    if query:
+        cells.append(Cell(f"filter: {query}  ", Tone.BUSY))
+    if query or trouble:
+        shown, total = counts
+        cells.append(Cell(f"{shown:,} of {counted(total, 'row')}", Tone.QUIET))
+    return tuple(cells)

@@ -1,0 +1,137 @@
+"""The header's line and the words for the link's health. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fleettui.console.cells import Cell, Line, Tone, line_text
+from fleettui.console.feed import Reading
+from fleettui.console.phrases import age, took
+from fleettui.console.rows.health import GLYPHS, TONES, Health
+from fleettui.escape import escape
+from registry.follow import Link
+
+SHOWN = (Health.ACTIVE, Health.BUSY, Health.FAILED, Health.PENDING, Health.INACTIVE)
+WORDS = {Health.BUSY: "under way"}
+QUIET_S = 15.0  # a live registry proves itself more often than this
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which fleet this is and as whom, for people."""
+
+    cluster: str
+    user: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The numbers in the header."""
+
+    units: Mapping[Health, int]
+    machines_up: int
+    machines_known: int
+
+
+def header_line(place: Place, reading: Reading, totals: Totals, quiet_s: float, width: int) -> tuple[Line, Line]:
+    """The longest form that fits, as (left, right)."""
+    right = _link(reading, quiet_s)
+    for left, leader in _forms(place, reading, totals):
+        if len(line_text(left)) + len(line_text((*leader, *right))) + 3 <= width:
+            return left, (*leader, *right)
+    return left, right
+
+
+def _forms(place: Place, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:
+    """From the most to the least that can be said."""
+    leader = _leader(reading)
+    name = (Cell("fleet  ", Tone.HEAD), Cell(place.cluster, Tone.STRONG))
+    where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
+    machines = _machines(totals)
+    idle, least = SHOWN, SHOWN[:-1]
+    yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True)), leader
+    yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True)), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True)), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), ()
+    yield (*name, Cell("  "), *_counts(totals, idle, words=False)), ()
+
+
+def _machines(totals: Totals) -> Line:
+    tone = Tone.PLAIN if totals.machines_up == totals.machines_known else Tone.BAD
+    return (Cell(f"{totals.machines_up}/{totals.machines_known} machines", tone), Cell("  "))
+
+
+def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
+    cells: list[Cell] = []
+    for health in shown:
+        number = totals.units.get(health, 0)
+        if number or health is Health.ACTIVE:
+            word = f" {WORDS.get(health, health)}" if words else ""
+            cells.append(Cell(f"  {GLYPHS[health]} {number:,}{word}", TONES[health] if number else Tone.QUIET))
+    return tuple(cells)
+
+
+def _leader(reading: Reading) -> Line:
+    if reading.link is Link.CONNECTING:
+        return ()
+    leader = reading.snapshot.leader
+    if leader is None:
+        return (Cell("no scheduler leads", Tone.BAD), Cell(" · ", Tone.QUIET))
+    return (Cell(f"leader {escape(leader.hostname)} · ", Tone.QUIET),)
+
+
+def _link(reading: Reading, quiet_s: float) -> Line:
+    if reading.link is Link.LIVE:
+        calm = quiet_s < QUIET_S
+        return (Cell("● live ", Tone.GOOD if calm else Tone.BUSY), Cell(took(quiet_s), Tone.QUIET))
+    if reading.link is Link.CONNECTING:
+        return (Cell("◐ connecting", Tone.BUSY),)
+    return (Cell(f"✖ {reading.link}", Tone.BAD),)
+
+
+def banner(reading: Reading, place: Place, lost_s: float) -> Line:
+    """What stands below the header while the link is not live; () when all is well."""
+    corrupt = reading.snapshot.corrupt
+    if reading.link in (Link.LIVE, Link.CONNECTING):
+        if not corrupt:
+            return ()
+        key, record = next(iter(corrupt.items()))
+        more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
+        return (Cell(f"✖ corrupt record {escape(key)}{more}: {escape(record.reason)}", Tone.BAD),)
+    words = {
+        Link.LOST: f"connection lost {age(lost_s)} ago, trying again; what you see is as of then",
+        Link.FOREIGN: "not this fleet's registry; nothing is changed",
+        Link.DENIED: "the registry refuses this user",
+    }
+    return (
+        Cell(f"✖ {words[reading.link]}", Tone.BAD),
+        Cell(f" · {place.endpoint}: {escape(reading.reason)}", Tone.QUIET),
+    )
+
+
+def blank_notice(reading: Reading, place: Place) -> tuple[Line, ...]:
+    """What to say instead of rows before there was a snapshot; () once there is one."""
+    if reading.link is Link.LIVE or reading.snapshot.revision:
+        return ()
+    why = Cell(escape(reading.reason), Tone.QUIET)
+    if reading.link is Link.CONNECTING:
+        return ((Cell(f"connecting to {place.endpoint} …", Tone.BUSY),),)
+    if reading.link is Link.LOST:
+        return (
+            (Cell(f"✖ no answer from the registry at {place.endpoint}; trying again", Tone.BAD),), (why,), (),
+            (Cell("Is etcd running there? Another one: fleettui --endpoint http://HOST:2379", Tone.QUIET),),
+            (Cell("No fleet yet? fleettui demo up starts one on this machine.", Tone.QUIET),),
+        )  # fmt: skip
+    if reading.link is Link.DENIED:
+        return (
+            (Cell(f"✖ the registry at {place.endpoint} refuses {place.user}", Tone.BAD),), (why,), (),
+            (Cell("Set username and password_file, or the certificate, in [etcd] of fleet.toml.", Tone.QUIET),),
+        )  # fmt: skip
+    return (
+        (Cell(f"✖ what is at {place.endpoint} is not a fleet's registry", Tone.BAD),), (why,), (),
+        (Cell("Check --endpoint and --prefix. A new registry becomes a fleet's with its first", Tone.QUIET),),
+        (Cell("scheduler or machine: start fleet-scheduler and fleet-agentd.", Tone.QUIET),),
+    )  # fmt: skip

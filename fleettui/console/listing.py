@@ -1,0 +1,210 @@
+"""What a table shows of its rows, and where the reader is in it: order, folds, filter, marks, cursor. Pure.
+
+Everything here follows the row's key, never its position: a table that changes under the hand must not make a key
+hit another row. When the row under the cursor goes, the cursor stays where it was and is on nothing until it moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
+
+from fleettui.console.query import Query
+from fleettui.console.rows.row import Column, Delta, Row
+
+R = TypeVar("R", bound=Row)
+FOLD_ABOVE = 20  # a group with more rows than this starts folded
+
+
+class Listing(Generic[R]):
+    """The rows of one table in the order they are shown."""
+
+    def __init__(self, columns: tuple[Column[R], ...]) -> None:
+        self.columns = columns
+        self.sort_by = columns[0]
+        self.descending = False
+        self.query = Query()
+        self.trouble_only = False
+        self.rows: dict[str, R] = {}
+        self.order: list[str] = []
+        self.marks: set[str] = set()
+        self.cursor: str | None = None
+        self.index = 0  # where the cursor is, or was when its row went
+        self._ranks: dict[str, Any] = {}
+        self._unfolded: dict[str, bool] = {}  # what the reader chose
+        self._children: dict[str, list[str]] = {}
+
+    # Changes of the rows
+
+    def apply(self, delta: Delta[R]) -> bool:
+        """Take changed rows in; True when the order of the lines may have changed."""
+        moved = self._store(delta)
+        if moved:
+            self.arrange()
+        return moved
+
+    def _store(self, delta: Delta[R]) -> bool:
+        moved = delta.reset or bool(delta.removed) or bool(self.query) or self.trouble_only
+        if delta.reset:
+            gone = self.rows.keys() - delta.changed.keys()
+            self._drop(gone)
+        self._drop(delta.removed)
+        for key, row in delta.changed.items():
+            old = self.rows.get(key)
+            rank = self._rank(row)
+            moved = moved or old is None or old.parent != row.parent or self._ranks[key] != rank
+            self.rows[key], self._ranks[key] = row, rank
+        return moved
+
+    def _drop(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            self.rows.pop(key, None)
+            self._ranks.pop(key, None)
+            self.marks.discard(key)
+
+    def _rank(self, row: R) -> tuple[Any, str]:
+        return self.sort_by.order(row), row.key
+
+    # Order and folds
+
+    def arrange(self) -> None:
+        """Put all lines in order again, and find the cursor's row."""
+        shown = self._admitted()
+        tops, children = self._split(shown)
+        self._children = children
+        self.order = []
+        for key in self._sorted(tops):
+            self._add(key)
+        self._find_cursor()
+
+    def _admitted(self) -> Iterable[str]:
+        """Keys of the rows that the filter lets through, with the groups above them."""
+        if not self.query and not self.trouble_only:
+            return self.rows
+        shown: dict[str, None] = {}
+        for key, row in self.rows.items():
+            if not row.is_group and self.query.admits(row) and self._troubled(row):
+                self._with_groups(key, shown)
+        return shown
+
+    def _troubled(self, row: R) -> bool:
+        return not self.trouble_only or bool(getattr(row, "troubled", True))
+
+    def _with_groups(self, key: str, shown: dict[str, None]) -> None:
+        while key and key in self.rows and key not in shown:
+            shown[key] = None
+            key = self.rows[key].parent
+
+    def _split(self, keys: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
+        tops: list[str] = []
+        children: dict[str, list[str]] = {}
+        for key in keys:
+            parent = self.rows[key].parent
+            if parent and parent in self.rows:
+                children.setdefault(parent, []).append(key)
+            else:
+                tops.append(key)
+        return tops, children
+
+    def _sorted(self, keys: list[str]) -> list[str]:
+        return sorted(keys, key=self._ranks.__getitem__, reverse=self.descending)
+
+    def _add(self, key: str) -> None:
+        self.order.append(key)
+        if key in self._children and self.unfolded(key):
+            for child in self._sorted(self._children[key]):
+                self._add(child)
+
+    def unfolded(self, key: str) -> bool:
+        """Whether the rows of a group are shown: as the reader chose, else when they are few or searched for."""
+        default = bool(self.query) or len(self._children.get(key, ())) <= FOLD_ABOVE
+        return self._unfolded.get(key, default)
+
+    def folds(self, key: str) -> bool:
+        """Whether the row has rows below it."""
+        return key in self._children
+
+    def depth(self, key: str) -> int:
+        """How many groups the row is in."""
+        depth, parent = 0, self.rows[key].parent
+        while parent and parent in self.rows:
+            depth, parent = depth + 1, self.rows[parent].parent
+        return depth
+
+    def toggle_fold(self, key: str) -> None:
+        """Fold or unfold a group."""
+        self._unfolded[key] = not self.unfolded(key)
+        self.arrange()
+
+    def sort(self, column: Column[R], *, descending: bool = False) -> None:
+        """Sort by another column."""
+        self.sort_by, self.descending = column, descending
+        self._ranks = {key: self._rank(row) for key, row in self.rows.items()}
+        self.arrange()
+
+    def filter(self, query: Query, *, trouble_only: bool | None = None) -> None:
+        """Show only what the query admits; `trouble_only` leaves out what is as it should be."""
+        self.query = query
+        self.trouble_only = self.trouble_only if trouble_only is None else trouble_only
+        self.arrange()
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether something is left out."""
+        return bool(self.query) or self.trouble_only
+
+    def counts(self) -> tuple[int, int]:
+        """How many rows pass the filter, folded or not, and how many there are; groups count for nothing."""
+        shown = sum(not self.rows[key].is_group for key in self._admitted())
+        return shown, sum(not row.is_group for row in self.rows.values())
+
+    # Cursor
+
+    def _find_cursor(self) -> None:
+        if self.cursor in self.rows and self.cursor in self.order:
+            self.index = self.order.index(self.cursor)
+            return
+        was_on_nothing = self.cursor is None and self.index == 0
+        self.cursor = self.order[0] if self.order and was_on_nothing else None
+        self.index = max(0, min(self.index, len(self.order) - 1))
+
+    def move_to(self, index: int) -> None:
+        """Put the cursor on a line."""
+        if self.order:
+            self.index = max(0, min(index, len(self.order) - 1))
+            self.cursor = self.order[self.index]
+
+    def current(self) -> R | None:
+        """The row under the cursor; None when it went away or the table is empty."""
+        return self.rows.get(self.cursor) if self.cursor else None
+
+    # Marks
+
+    def mark(self, keys: Iterable[str]) -> None:
+        """Mark the rows, or take their marks away when all of them have one."""
+        keys = [key for key in keys if key in self.rows]
+        if self.marks.issuperset(keys):
+            self.marks.difference_update(keys)
+        else:
+            self.marks.update(keys)
+
+    def chosen(self) -> list[R]:
+        """What an action is about: the marked rows in their order, else the row under the cursor."""
+        if self.marks:
+            return [self.rows[key] for key in sorted(self.marks, key=self._ranks.__getitem__)]
+        row = self.current()
+        return [] if row is None else [row]
+
+    def members(self, key: str) -> list[str]:
+        """The row itself, or all rows in the group."""
+        if key not in self._children:
+            return [key]
+        return [leaf for child in self._children[key] for leaf in self.members(child)]
+
+    def leaves(self) -> list[str]:
+        """All rows that pass the filter, folded or not; groups left out."""
+        return [key for key in self._admitted() if not self.rows[key].is_group]
+
+    def hidden_marks(self) -> int:
+        """How many marked rows the filter or a fold hides."""
+        return len(self.marks.difference(self.order))

@@ -1,0 +1,48 @@
+"""Numbers as people say them: ages, sizes, counts. Pure; the time is an argument."""
+
+from __future__ import annotations
+
+import time
+
+STEPS = ((86400 * 2, 86400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+
+
+def age(seconds: float) -> str:
+    """How long ago: "4 s", "3 min", "2 h", "12 d"; never negative, since clocks differ."""
+    seconds = max(0.0, seconds)
+    for least, unit, word in STEPS:
+        if seconds >= least:
+            return f"{int(seconds // unit)} {word}"
+    return "0 s"
+
+
+def since(at: float, now: float) -> str:
+    """The age of a moment, "-" where it is not known."""
+    return age(now - at) if at else "-"
+
+
+def took(seconds: float) -> str:
+    """A duration that somebody waited for: "0.4 s", "12 s"."""
+    return f"{seconds:.1f} s" if seconds < 10 else age(seconds)
+
+
+def size(count_bytes: int) -> str:
+    """Bytes in binary steps: "512 B", "18 M", "1.5 G"; "-" for none."""
+    if count_bytes <= 0:
+        return "-"
+    amount = float(count_bytes)
+    for word in ("B", "K", "M", "G"):
+        if amount < 1024:
+            return f"{amount:.0f} {word}" if amount >= 10 or word == "B" else f"{amount:.1f} {word}"
+        amount /= 1024
+    return f"{amount:.1f} T"
+
+
+def clock(at: float) -> str:
+    """The time of day, in the reader's zone."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 unit", "1,204 lines"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,99 @@
+"""The Events table: who did what to which unit or machine, and why; newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.phrases import clock, since
+from fleettui.console.rows.row import Column, Delta
+from fleettui.console.rows.units import host
+from fleettui.escape import escape
+from registry.mirror import Snapshot
+from registry.model import Event
+
+SHOWN = 2000  # the newest; the registry keeps more
+GRAVE = frozenset({"fail", "lost", "refuse", "duplicate", "corrupt"})
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event."""
+
+    key: str
+    at: float
+    actor: str
+    verb: str
+    unit: str
+    host: str
+    reason: str
+    parent: str = ""
+    is_group: bool = False
+
+    @property
+    def search(self) -> str:
+        """Where a filter's words are looked for."""
+        return f"{self.actor} {self.verb} {self.unit} {self.host} {self.reason}".lower()
+
+    def facet(self, name: str) -> str | None:
+        """The facets of the filter: unit, machine, actor, verb."""
+        values = {"unit": self.unit, "machine": self.host, "actor": self.actor, "verb": self.verb}
+        return values.get(name)
+
+
+class EventRows:
+    """Folds snapshots into event rows. An event never changes."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, EventRow] = {}
+
+    def fold(self, snapshot: Snapshot) -> Delta[EventRow]:
+        """The rows that differ from the last call."""
+        keys = sorted(snapshot.events)[-SHOWN:]
+        fresh = {key: _row(snapshot, snapshot.events[key]) for key in keys if key not in self._rows}
+        gone = frozenset(self._rows.keys() - set(keys))
+        self._rows = {**{key: row for key, row in self._rows.items() if key not in gone}, **fresh}
+        return Delta(fresh, gone)
+
+
+def event_rows(snapshot: Snapshot, unit: str = "", machine: str = "") -> list[EventRow]:
+    """The events of one unit or machine, newest first."""
+    return [
+        _row(snapshot, event)
+        for _, event in sorted(snapshot.events.items(), reverse=True)
+        if (not unit or event.unit == unit) and (not machine or event.machine == machine)
+    ]
+
+
+def _row(snapshot: Snapshot, event: Event) -> EventRow:
+    return EventRow(
+        key=event.id,
+        at=event.at,
+        actor=escape(event.actor),
+        verb=escape(event.verb),
+        unit=escape(event.unit) or "-",
+        host=host(snapshot, event.machine),
+        reason=escape(event.reason),
+    )
+
+
+def _verb(row: EventRow, _now: float) -> Cell:
+    return Cell(row.verb, Tone.BAD if row.verb in GRAVE else Tone.STRONG)
+
+
+def _quiet(text: str) -> Cell:
+    return Cell(text, Tone.QUIET)
+
+
+COLUMNS: tuple[Column[EventRow], ...] = (
+    Column("time", "TIME", 8, lambda row, _: _quiet(clock(row.at)), lambda row: (-row.at, row.key)),
+    Column("age", "AGE", 6, lambda row, now: _quiet(since(row.at, now)), lambda row: -row.at, drop=2),
+    Column("actor", "WHO", 24, lambda row, _: Cell(row.actor), lambda row: row.actor, drop=1,
+           longest=lambda row: len(row.actor)),
+    Column("verb", "DID", 10, _verb, lambda row: row.verb, longest=lambda row: len(row.verb)),
+    Column("unit", "UNIT", 36, lambda row, _: Cell(row.unit), lambda row: row.unit,
+           longest=lambda row: len(row.unit)),
+    Column("machine", "MACHINE", 20, lambda row, _: Cell(row.host), lambda row: row.host,
+           longest=lambda row: len(row.host)),
+    Column("why", "WHY", 0, lambda row, _: _quiet(row.reason), lambda row: row.reason),
+)  # fmt: skip

@@ -1,0 +1,87 @@
+"""The Pending table: every unit that waits or is under way, with the reason in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.phrases import since
+from fleettui.console.rows.row import Column, Delta
+from fleettui.escape import escape
+from registry.mirror import Snapshot
+from registry.model import Pending
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """One unit that no machine runs as asked, and why."""
+
+    key: str
+    unit: str
+    target: str
+    reason: str
+    refused: int
+    passing: bool
+    since: float
+    parent: str = ""
+    is_group: bool = False
+
+    @property
+    def search(self) -> str:
+        """Where a filter's words are looked for."""
+        return f"{self.unit} {self.target} {self.reason}".lower()
+
+    def facet(self, name: str) -> str | None:
+        """The facets of the filter: unit, target, state."""
+        values = {"unit": self.unit, "target": self.target, "state": "passing" if self.passing else "pending"}
+        return values.get(name)
+
+
+class PendingRows:
+    """Folds snapshots into pending rows."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, PendingRow] = {}
+
+    def fold(self, snapshot: Snapshot) -> Delta[PendingRow]:
+        """The rows that differ from the last call."""
+        rows = {name: _row(snapshot, pending) for name, pending in snapshot.pending.items()}
+        delta = Delta(
+            {key: row for key, row in rows.items() if self._rows.get(key) != row},
+            frozenset(self._rows.keys() - rows.keys()),
+        )
+        self._rows = rows
+        return delta
+
+
+def _row(snapshot: Snapshot, pending: Pending) -> PendingRow:
+    unit = snapshot.units.get(pending.unit)
+    return PendingRow(
+        key=pending.unit,
+        unit=pending.unit,
+        target=unit.target if unit else "-",
+        reason=escape(pending.summary),
+        refused=len({machine for refusal in pending.refusals for machine in refusal.machines}),
+        passing=pending.passing,
+        since=unit.at if unit else 0.0,
+    )
+
+
+def _state(row: PendingRow, _now: float) -> Cell:
+    return Cell("◐ passing", Tone.BUSY) if row.passing else Cell("◌ waiting", Tone.WAIT)
+
+
+def _quiet(text: str) -> Cell:
+    return Cell(text, Tone.QUIET)
+
+
+COLUMNS: tuple[Column[PendingRow], ...] = (
+    Column("unit", "UNIT", 44, lambda row, _: Cell(escape(row.unit)), lambda row: row.unit,
+           longest=lambda row: len(row.unit)),
+    Column("state", "STATE", 10, _state, lambda row: row.passing),
+    Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=2),
+    Column("asked", "ASKED", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=1),
+    Column("refused", "REFUSED BY", 10, lambda row, _: _quiet(str(row.refused or "-")), lambda row: -row.refused,
+           drop=3, right=True),
+    Column("why", "WHY", 0, lambda row, _: Cell(row.reason, Tone.WAIT), lambda row: row.reason),
+)  # fmt: skip

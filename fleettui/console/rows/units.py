@@ -1,0 +1,318 @@
+"""The Units table: one row per unit and place; templates and global units gather theirs.
+
+`UnitRows` folds snapshots into rows and tells which changed. What it yields depends on the snapshot alone, never on
+the path there: told what changed, it looks at those units only; told nothing, it looks at all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from fleettui.console.rows.health import ORDER, Health, health
+from fleettui.console.rows.row import Delta
+from fleettui.console.rows.unit_row import UnitRow
+from fleettui.escape import escape
+from registry.errors import UserError
+from registry.fleetoptions import parse_options
+from registry.keys import Address, Table
+from registry.lifecycle import Progress, Standing, Whereabouts, standing
+from registry.mirror import Snapshot
+from registry.model import Assignment, UnitState
+from registry.unitfile import parse as parse_file
+from registry.unitname import parse as parse_name
+from registry.unitname import refusal
+
+BY_UNIT = {Table.UNITS, Table.PENDING}
+BY_PAIR = {Table.SCHEDULE, Table.STATES}
+IRRELEVANT = {Table.EVENTS, Table.FILES, Table.OVERRIDES, Table.DUPLICATES}
+
+
+class UnitRows:
+    """Folds snapshots into unit rows."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rows: dict[str, dict[str, UnitRow]] = {}  # unit -> its rows by key
+        self._groups: dict[str, UnitRow] = {}
+        self._members: dict[str, set[str]] = defaultdict(set)  # template -> instances
+        self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
+        self._global_files: dict[str, bool] = {}
+
+    def fold(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
+        """The rows that differ from the last call. `changed` None: anything may have."""
+        touched = self._touched(snapshot, changed)
+        reset = touched is None
+        if touched is None:
+            self._forget()
+            self._index(snapshot)
+            touched = {*self._places, *snapshot.units, *_corrupt_units(snapshot)}
+        fresh: dict[str, UnitRow] = {}
+        gone: set[str] = set()
+        templates: set[str] = set()
+        for unit in touched:
+            self._replace(unit, self._build(snapshot, unit), fresh, gone)
+            templates |= self._regroup(unit)
+        for template in templates:
+            self._gather(snapshot, template, fresh, gone)
+        return Delta(fresh, frozenset(gone - fresh.keys()), reset)
+
+    def counts(self) -> dict[Health, int]:
+        """How many rows (groups left out) are in each condition."""
+        totals = dict.fromkeys(Health, 0)
+        for rows in self._rows.values():
+            for row in rows.values():
+                if not row.is_group:
+                    totals[row.condition] += 1
+        return totals
+
+    def rows_of(self, unit: str) -> tuple[UnitRow, ...]:
+        """The rows of one unit."""
+        return tuple(row for row in self._rows.get(unit, {}).values() if not row.is_group)
+
+    def instances(self, template: str) -> tuple[str, ...]:
+        """The instances known of a template, sorted."""
+        return tuple(sorted(self._members.get(template, ())))
+
+    def _touched(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str] | None:
+        """The units to look at again; None for all."""
+        if changed is None:
+            return None
+        units: set[str] = set()
+        for address in changed:
+            if address.table in BY_UNIT:
+                units.add(address.first)
+            elif address.table in BY_PAIR:
+                units.add(address.second)
+                self._place(snapshot, address.first, address.second)
+            elif address.table not in IRRELEVANT:
+                return None  # a machine's name, the leader and the cluster are on many rows
+        return units
+
+    def _index(self, snapshot: Snapshot) -> None:
+        for machine, unit in (*snapshot.schedule, *snapshot.states):
+            self._places[unit].add(machine)
+
+    def _place(self, snapshot: Snapshot, machine: str, unit: str) -> None:
+        pair = (machine, unit)
+        if pair in snapshot.schedule or pair in snapshot.states:
+            self._places[unit].add(machine)
+        else:
+            self._places[unit].discard(machine)
+
+    def _replace(self, unit: str, rows: dict[str, UnitRow], fresh: dict[str, UnitRow], gone: set[str]) -> None:
+        old = self._rows.get(unit, {})
+        fresh.update((key, row) for key, row in rows.items() if old.get(key) != row)
+        gone.update(old.keys() - rows.keys())
+        if rows:
+            self._rows[unit] = rows
+        else:
+            self._rows.pop(unit, None)
+
+    def _regroup(self, unit: str) -> set[str]:
+        """Keep the membership of templates; returns the templates whose group row may differ."""
+        template = _template(unit)
+        if template is None:
+            return set()
+        if template != unit:
+            present = unit in self._rows
+            (self._members[template].add if present else self._members[template].discard)(unit)
+        return {template}
+
+    def _gather(self, snapshot: Snapshot, template: str, fresh: dict[str, UnitRow], gone: set[str]) -> None:
+        members = [row for unit in self._members[template] for row in self.rows_of(unit)]
+        if not members and template not in snapshot.units:
+            if self._groups.pop(template, None):
+                gone.add(template)
+            return
+        group = _group(UnitRow(template, template, is_group=True, target="template"), members)
+        if self._groups.get(template) != group:
+            self._groups[template] = group
+            fresh[template] = group
+
+    def _build(self, snapshot: Snapshot, unit: str) -> dict[str, UnitRow]:
+        """All rows of one unit, by key. A template has none of its own."""
+        if _template(unit) == unit:
+            return {}
+        where = self.where(snapshot, unit)
+        if self._is_global(snapshot, unit):
+            return _global_rows(snapshot, unit, where)
+        row = _single_row(snapshot, unit, where)
+        return {row.key: row} if row else {}
+
+    def where(self, snapshot: Snapshot, unit: str) -> Whereabouts:
+        """The unit's schedule lines and states."""
+        pairs = [(machine, unit) for machine in sorted(self._places.get(unit, ()))]
+        lines = tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)
+        states = tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)
+        return Whereabouts({unit: lines}, {unit: states})
+
+    def _is_global(self, snapshot: Snapshot, unit: str) -> bool:
+        record = snapshot.units.get(unit)
+        file = snapshot.files.get(record.hash) if record else None
+        if record is None or file is None or "Global" not in file.text:
+            return False
+        if record.hash not in self._global_files:
+            self._global_files[record.hash] = _says_global(file.text, unit)
+        return self._global_files[record.hash]
+
+
+def _says_global(text: str, unit: str) -> bool:
+    try:
+        return parse_options(parse_file(text), unit).is_global
+    except UserError:
+        return False
+
+
+@lru_cache(maxsize=1 << 16)
+def _template(unit: str) -> str | None:
+    """The template that a name belongs to; None for plain names and for what is no unit name at all."""
+    return None if "@" not in unit or refusal(unit) else parse_name(unit).template
+
+
+def _corrupt_units(snapshot: Snapshot) -> set[str]:
+    marker = f"/{Table.UNITS}/"
+    return {key.rpartition("/")[2] for key in snapshot.corrupt if marker in key}
+
+
+def _corrupt_reason(snapshot: Snapshot, unit: str) -> str:
+    ending = f"/{Table.UNITS}/{unit}"
+    return next((bad.reason for key, bad in snapshot.corrupt.items() if key.endswith(ending)), "")
+
+
+def _single_row(snapshot: Snapshot, unit: str, where: Whereabouts) -> UnitRow | None:
+    lines, states = where.schedule[unit], where.states[unit]
+    if unit not in snapshot.units and not lines and not states:
+        return _corrupt_row(snapshot, unit)
+    line = lines[0] if lines else None
+    state = next((each for each in states if line and each.machine == line.machine), None)
+    if state is None and states:
+        state = states[0]
+    machine = line.machine if line else state.machine if state else ""
+    return _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), machine, state)
+
+
+def _corrupt_row(snapshot: Snapshot, unit: str) -> UnitRow | None:
+    reason = _corrupt_reason(snapshot, unit) if snapshot.corrupt else ""
+    if not reason:
+        return None
+    return UnitRow(
+        unit, unit, _parent(unit), condition=Health.FAILED, word="corrupt",
+        reason=escape(f"its registry record does not parse: {reason}"), drifting=True,
+    )  # fmt: skip
+
+
+def _parent(unit: str) -> str:
+    template = _template(unit)
+    return template if template and template != unit else ""
+
+
+def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str, UnitRow]:
+    lines = {line.machine: line for line in where.schedule[unit]}
+    states = {state.machine: state for state in where.states[unit]}
+    rows = {}
+    for machine in sorted(lines.keys() | states.keys()):
+        line, state = lines.get(machine), states.get(machine)
+        here = standing(snapshot, unit, _at(unit, line, state))
+        row = _row(snapshot, unit, unit, here, machine, state)
+        rows[f"{unit} {machine}"] = replace(row, key=f"{unit} {machine}", is_global=True)
+    head = _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), "", None)
+    head = replace(head, is_group=True, is_global=True)
+    return {unit: _group(head, list(rows.values())), **rows}
+
+
+def _at(unit: str, line: Assignment | None, state: UnitState | None) -> Whereabouts:
+    return Whereabouts({unit: (line,) if line else ()}, {unit: (state,) if state else ()})
+
+
+def _row(
+    snapshot: Snapshot, unit: str, parent: str, here: Standing, machine: str, state: UnitState | None
+) -> UnitRow:
+    record = snapshot.units.get(unit)
+    condition = health(here, state)
+    return UnitRow(
+        key=unit,
+        unit=unit,
+        parent=parent,
+        target=record.target if record else "destroyed",
+        condition=condition,
+        word=_word(condition, here, state, record.target if record else "inactive"),
+        sub=escape(state.sub) if state and state.sub else "-",
+        machine=machine,
+        host=host(snapshot, machine),
+        since=state.since if state else 0.0,
+        restarts=state.restarts if state and state.active else None,
+        reason=escape(here.reason or _mishap(state)),
+        drifting=here.progress is not Progress.REACHED,
+    )
+
+
+def host(snapshot: Snapshot, machine: str) -> str:
+    """A machine as tables name it: its host name, or the short id where it is gone; "-" for none."""
+    if not machine:
+        return "-"
+    record = snapshot.machines.get(machine)
+    return escape(record.hostname) if record else f"{machine[:8]}..."
+
+
+def _word(condition: Health, here: Standing, state: UnitState | None, target: str) -> str:
+    if condition is Health.FAILED:
+        return "failed"
+    if condition is Health.PENDING:
+        return "pending"
+    active = escape(state.active) if state else ""
+    if condition is Health.BUSY and active not in ("activating", "deactivating", "reloading"):
+        return _doing(here, target, placed=state is not None)
+    return active or "inactive"
+
+
+def _doing(here: Standing, target: str, *, placed: bool) -> str:
+    if target == "inactive" or here.reason.startswith("being stopped"):
+        return "stopping"
+    if not placed:
+        return "placing" if not here.machines else "loading"
+    return "starting" if target == "launched" else "stopping"
+
+
+def _mishap(state: UnitState | None) -> str:
+    """Why a unit that was carried out is not running, in systemd's words."""
+    if state is None or (state.active != "failed" and state.result in ("", "success")):
+        return ""
+    if state.result == "exit-code" and state.exit_code is not None:
+        return f"exited with status {state.exit_code}"
+    return f"failed: {state.result}" if state.result else "failed"
+
+
+def _group(head: UnitRow, members: list[UnitRow]) -> UnitRow:
+    """The row that stands for its members: as bad as the worst, with how many are where they should be."""
+    if not members:
+        return replace(head, word=head.word if head.is_global else "no instances")
+    worst = min((member.condition for member in members), key=ORDER.__getitem__)
+    reasons = {member.reason for member in members if member.reason and member.condition is worst}
+    return replace(
+        head,
+        condition=worst,
+        word=next(member.word for member in members if member.condition is worst),
+        target=head.target if head.is_global else _common(member.target for member in members),
+        running=sum(member.condition is Health.ACTIVE for member in members),
+        members=len(members),
+        reason=head.reason or (min(reasons) if reasons else ""),
+        drifting=any(member.drifting for member in members),
+    )
+
+
+def _common(values: Iterable[str]) -> str:
+    distinct = set(values)
+    return distinct.pop() if len(distinct) == 1 else "mixed"
+
+
+def units_named(rows: Iterable[UnitRow], table: UnitRows) -> Iterator[str]:
+    """The units that an action on these rows is about: a template's row means its instances."""
+    seen: set[str] = set()
+    for row in rows:
+        names = table.instances(row.key) if row.is_group and not row.is_global else (row.unit,)
+        yield from (name for name in names if not (name in seen or seen.add(name)))  # type: ignore[func-returns-value]

@@ -1,0 +1,286 @@
+"""The main screen as it is seen: header, tabs, the open view, the journal pane, what became of actions, footer.
+
+Owns the one entrance of everything known about the cluster (`see`) and hands it to the views. What keys do is
+in `main`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import ContentSwitcher, Input
+
+from fleettui.console import footer
+from fleettui.console.acts import act_line
+from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.conductor import Conductor, Hands
+from fleettui.console.feed import Feed, Reading
+from fleettui.console.header import Place, Totals, banner, blank_notice, header_line
+from fleettui.console.journal import Journals, stem
+from fleettui.console.journal_reader import JournalReader
+from fleettui.console.keys import Key
+from fleettui.console.screens.page import PageScreen
+from fleettui.console.verbs import Permit, Verb, permit
+from fleettui.console.views.events import EventsView
+from fleettui.console.views.machines import MachinesView
+from fleettui.console.views.pending import PendingView
+from fleettui.console.views.units import UnitsView
+from fleettui.console.views.view import View
+from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.console.widgets.table import Table
+from registry.errors import FleetError
+from registry.follow import Link
+
+TICK_S = 1.0
+ACTS_SHOWN = 3
+NEEDS_UNIT = frozenset({"why", "file", "unit_events"})
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """All that the console works with, and where it is."""
+
+    feed: Feed
+    hands: Hands
+    journals: Journals
+    place: Place
+    clock: Callable[[], float]
+    keymap: dict[str, str]
+    read_only: bool = False
+
+
+class Frame(Screen[None]):
+    """Everything at a glance."""
+
+    CSS = """
+    Frame { background: $surface; }
+    #header { background: $panel; }
+    ContentSwitcher { height: 1fr; }
+    View { height: 1fr; }
+    Table { height: 1fr; }
+    #filter { height: 1; border: none; padding: 0 1; background: $bar; display: none; }
+    #acts, #hint, #banner { display: none; }
+    #footer { background: $panel; }
+    JournalPane Lines { height: 1fr; }
+    """
+    AUTO_FOCUS = "#units-table"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.reading = Reading()
+        self.conductor = Conductor(desk.hands, desk.clock, self._show_acts)
+        self._lost_at: float | None = None
+        self._refusal = ""
+        self.reader: JournalReader
+        self._footer_keys: tuple[Key, ...] = ()
+        self._settling: Timer | None = None
+
+    # Building
+
+    def compose(self) -> ComposeResult:
+        """From top to bottom."""
+        yield Band(id="header")
+        yield Band(id="tabs", pressed=self.tab_pressed)
+        yield Band(id="banner")
+        with ContentSwitcher(initial="units", id="views"):
+            for kind in (UnitsView, MachinesView, PendingView, EventsView):
+                yield kind(self.desk.clock)
+        yield JournalPane(id="journal")
+        yield Band(id="acts")
+        yield Band(id="hint")
+        yield Input(id="filter", placeholder="filter: words, state:failed, machine:core-2, !word", compact=True)
+        yield Band(id="footer", pressed=self.key_pressed)
+
+    def on_mount(self) -> None:
+        """Paint what there is, then begin to follow."""
+        self.query_one("#filter", Input).cursor_blink = False
+        self.reader = JournalReader(self.desk.journals, self.query_one(JournalPane))
+        self.query_one(JournalPane).display = self.app.size.height >= 20
+        self.refresh_all()
+        self.set_interval(TICK_S, self._tick)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.run_worker(self._follow(), name="follow", exit_on_error=False)
+
+    async def _follow(self) -> None:
+        try:
+            async for reading in self.desk.feed.readings():
+                self.see(reading)
+        except FleetError as error:
+            self.see(Reading(self.reading.snapshot, None, Link.LOST, f"{error}; restart the console"))
+
+    # The data flow
+
+    def see(self, reading: Reading) -> None:
+        """Show a reading: the one entrance of everything known about the cluster."""
+        if reading.link is Link.LIVE:
+            self._lost_at = None
+        elif self._lost_at is None:
+            self._lost_at = self.desk.clock()
+        self.reading = reading
+        for view in self.query(View):
+            view.see(reading)
+        self.conductor.see(reading.snapshot, self._units_view.rows.where)
+        self.refresh_all()
+        self.follow_selection()
+        page = self.app.screen
+        if isinstance(page, PageScreen):
+            page.renew()
+
+    def _tick(self) -> None:
+        self.view.table.tick()
+        self.conductor.fade()
+        self._show_header()
+        self._show_acts()
+
+    # What is on the screen
+
+    @property
+    def view(self) -> View[Any]:
+        """The open view."""
+        return self.query_one(f"#{self.query_one('#views', ContentSwitcher).current}", View)
+
+    @property
+    def _units_view(self) -> UnitsView:
+        return self.query_one("#units", UnitsView)
+
+    def refresh_all(self) -> None:
+        """Draw all bands anew."""
+        self._show_header()
+        self._show_tabs()
+        self._show_notices()
+        self._show_hint()
+        self._show_footer()
+
+    def _show_header(self) -> None:
+        snapshot = self.reading.snapshot
+        known = {*snapshot.machines, *(machine for machine, _ in snapshot.schedule)}
+        totals = Totals(self._units_view.rows.counts(), len(snapshot.machines), len(known))
+        quiet_s = self.desk.feed.quiet_s()
+        self.query_one("#header", Band).put(
+            header_line(self.desk.place, self.reading, totals, quiet_s, self.app.size.width - 2)
+        )
+        lost_s = self.desk.clock() - self._lost_at if self._lost_at is not None else 0.0
+        line = banner(self.reading, self.desk.place, lost_s)
+        self.query_one("#banner", Band).put(*([(line, ())] if line else []))
+
+    def _show_tabs(self) -> None:
+        snapshot = self.reading.snapshot
+        counts = {
+            "Units": len(snapshot.units),
+            "Machines": len(snapshot.machines),
+            "Pending": len(snapshot.pending),
+        }
+        titles = [(view.title, counts.get(view.title)) for view in self.query(View)]
+        listing = self.view.table.listing
+        right = footer.narrowing(
+            listing.query.text, trouble=listing.trouble_only,
+            counts=listing.counts() if listing.narrowed else (0, 0),
+            marks=len(listing.marks), hidden=listing.hidden_marks(),
+        )  # fmt: skip
+        self.query_one("#tabs", Band).put((footer.tabs_line(titles, self.view.title), right))
+
+    def _show_notices(self) -> None:
+        stale = self.reading.link is not Link.LIVE and bool(self.reading.snapshot.revision)
+        notice = blank_notice(self.reading, self.desk.place) or self.view.notice()
+        self.view.table.put_notice(notice)
+        self.view.table.put_stale(stale)
+
+    def _show_acts(self) -> None:
+        now = self.desk.clock()
+        acts = sorted(self.conductor.acts, key=lambda act: act.settled)[-ACTS_SHOWN:]
+        hint = (Cell("Esc dismisses", Tone.QUIET),)
+        lines = [(act_line(act, now), hint if act.settled and not act.fades(now + 1e9) else ()) for act in acts]
+        self.query_one("#acts", Band).put(*lines)
+
+    def _show_hint(self) -> None:
+        """Why the last key did nothing, else the selected row's reason in full."""
+        line: Line = (Cell(self._refusal, Tone.BUSY),) if self._refusal else ()
+        row = self.view.table.listing.current()
+        reason = getattr(row, "reason", "") if row is not None else ""
+        if not line and reason:
+            line = (Cell(f"{getattr(row, 'unit', '')}: ", Tone.STRONG), Cell(reason, Tone.QUIET))
+        self.query_one("#hint", Band).put(*([(line, ())] if line else []))
+
+    def _show_footer(self) -> None:
+        hide = self.desk.read_only or self.view.name_ == "machines"
+        self._footer_keys = footer.footer_keys(self.app.size.width - 2, self.desk.keymap, hide_changes=hide)
+        names = self.chosen_units()
+        self.query_one("#footer", Band).put(
+            (footer.footer_line(self._footer_keys, self.desk.keymap, lambda key: self._usable(key, names)), ())
+        )
+
+    def _usable(self, key: Key, names: Sequence[str]) -> bool:
+        if key.action.startswith("verb("):
+            return not self.permit(Verb(key.id), names).refusal
+        if key.id == "undo":
+            return self.conductor.can_undo is not None
+        return bool(names) if key.id in NEEDS_UNIT else True
+
+    def on_resize(self) -> None:
+        """Other widths say other things."""
+        self.refresh_all()
+
+    # Mouse
+
+    def tab_pressed(self, _line: int, cell: int) -> None:
+        """Open the view whose tab was clicked."""
+        views = [view.name_ for view in self.query(View)]
+        if cell % 2 == 0 and cell // 2 < len(views):
+            self._run(f"view('{views[cell // 2]}')")
+
+    def key_pressed(self, _line: int, cell: int) -> None:
+        """Do what the clicked key does."""
+        if cell // 2 < len(self._footer_keys):
+            self._run(self._footer_keys[cell // 2].action)
+
+    def _run(self, action: str) -> None:
+        self.run_worker(self.run_action(action), name=action, exit_on_error=False)
+
+    # Selection
+
+    def chosen_units(self) -> list[str]:
+        """The units that an action is about: of the marked rows, else of the selected one."""
+        return self.view.units(self.view.table.listing.chosen())
+
+    @on(Table.Moved)
+    def _moved(self, event: Table.Moved) -> None:
+        if event.table is not self.view.table:
+            return
+        self._refusal = ""
+        self._show_tabs()
+        self._show_hint()
+        self._show_footer()
+        self.follow_selection()
+
+    def follow_selection(self) -> None:
+        """Show the journal of what is chosen, while the pane is open."""
+        if not self.query_one(JournalPane).display:
+            return
+        rows = self.view.table.listing.chosen()
+        wanted = self.view.wanted(self.reading, rows)
+        self.reader.want(wanted, "" if wanted else self._why_no_journal(rows))
+
+    def _why_no_journal(self, rows: Sequence[Any]) -> str:
+        if not rows:
+            return "nothing is selected"
+        names = self.view.units(list(rows))
+        return f"{stem(names[0])} is on no machine: there is no journal to read" if names else "no unit is selected"
+
+    def permit(self, verb: Verb, names: Sequence[str]) -> Permit:
+        """Whether a verb can be carried out on these units now."""
+        return permit(verb, names, self.reading.snapshot, link=self.reading.link, read_only=self.desk.read_only)
+
+    def refuse(self, why: str) -> None:
+        """Say why a key did nothing."""
+        self._refusal = why
+        self._show_hint()

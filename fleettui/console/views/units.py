@@ -1,0 +1,47 @@
+"""Units: the home view."""
+
+from __future__ import annotations
+
+from fleettui.console.feed import Reading
+from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.rows.row import Delta
+from fleettui.console.rows.unit_row import COLUMNS, UnitRow
+from fleettui.console.rows.units import UnitRows, units_named
+from fleettui.console.views.view import View
+
+
+class UnitsView(View[UnitRow]):
+    """One row per unit and place. Its rows are counted in the header, so they are folded also when out of sight."""
+
+    name_ = "units"
+    title = "Units"
+    columns = COLUMNS
+    empty = (
+        "no units yet",
+        "",
+        "n submits a unit file from here; on a command line: fleetctl start FILE.service",
+    )
+    rows: UnitRows
+
+    def on_mount(self) -> None:
+        """Begin with no rows."""
+        self.rows = UnitRows()
+
+    def see(self, reading: Reading) -> None:
+        """Take a reading in, on the screen or not."""
+        self.table.apply(self.fold(reading, everything=self._behind))
+        self._behind = False
+
+    def fold(self, reading: Reading, *, everything: bool) -> Delta[UnitRow]:
+        """The rows that changed."""
+        return self.rows.fold(reading.snapshot, None if everything else reading.changed)
+
+    def units(self, rows: list[UnitRow]) -> list[str]:
+        """A template's row means its instances."""
+        return list(units_named(rows, self.rows))
+
+    def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
+        """A global unit's row for one machine means that machine's journal."""
+        if len(rows) == 1 and rows[0].is_global and rows[0].parent:
+            return wanted_journals(reading.snapshot, [rows[0].unit], rows[0].machine)
+        return wanted_journals(reading.snapshot, self.units(rows))

@@ -1,0 +1,217 @@
+"""One small fleet as snapshots: the scene that pilot tests and pictures play."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from fleettui.actions.outcome import Did, Done, Outcome
+from fleettui.console.app import Console
+from fleettui.console.feed import Script
+from fleettui.console.header import Place
+from fleettui.console.journal import Remark, Wanted
+from fleettui.console.screens.frame import Desk
+from fleettui.console.screens.main import MainScreen
+from fleettui.console.verbs import Verb
+from fleettui.remote.journal_entry import JournalEntry
+from registry.mirror import Snapshot
+from registry.model import (
+    Assignment,
+    Cluster,
+    Event,
+    Leader,
+    Machine,
+    Override,
+    Pending,
+    Refusal,
+    Target,
+    Unit,
+    UnitState,
+    UnitText,
+)
+from registry.unitfile import file_hash
+
+NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
+HOUR = 3600.0
+CORES = {n: f"{n}aea1bb4c0ffee{n:019d}" for n in (1, 2, 3)}
+WEB = """# the shop's front
+[Unit]
+Description=Web %i
+After=network.target
+
+[Service]
+ExecStart=/usr/bin/web --port 80%i
+Restart=always
+
+[X-Fleet]
+Conflicts=web@*.service
+"""
+MARS = "[Service]\nExecStart=/bin/true\n\n[X-Fleet]\nMachineMetadata=region=mars\n"
+EXPORTER = "[Service]\nExecStart=/usr/bin/node_exporter\n\n[X-Fleet]\nGlobal=true\n"
+PLAIN = "[Service]\nExecStart=/usr/bin/report\n"
+
+
+def machine(number: int) -> Machine:
+    """core-1 to core-3."""
+    return Machine(
+        id=CORES[number], hostname=f"core-{number}", address=f"10.91.0.{10 + number}", boot_id=f"b{number}",
+        metadata=(("node", f"n{number}"), ("region", "r1" if number < 3 else "r2")), cpus=4, memory_bytes=8 << 30,
+        agent_version="0.1.0", systemd_version="252", since=NOW - 26 * HOUR,
+    )  # fmt: skip
+
+
+def state(unit: str, number: int, text: str, **more: object) -> UnitState:
+    """A unit that runs as asked, unless told otherwise."""
+    base = UnitState(
+        unit, CORES[number], file_hash(text), 1, Target.LAUNCHED, "loaded", "active", "running", "success",
+        main_pid=400 + number, since=NOW - 2 * HOUR,
+    )  # fmt: skip
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def build(
+    units: Mapping[str, tuple[str, Target]],
+    places: Iterable[tuple[str, int]],
+    states: Iterable[UnitState],
+    **more: object,
+) -> Snapshot:
+    """A snapshot of units (text and target), where they are scheduled, and their states."""
+    files = {file_hash(text): UnitText(file_hash(text), text) for text, _ in units.values()}
+    records = {
+        name: Unit(name, file_hash(text), target, by="root@laptop", at=NOW - 3 * HOUR)
+        for name, (text, target) in units.items()
+    }
+    schedule = {
+        (CORES[number], name): Assignment(name, CORES[number], records[name].hash, records[name].target, 1)
+        for name, number in places
+    }
+    base = Snapshot(
+        revision=100, cluster=Cluster("c1"), leader=Leader("l", "core-2"), files=files, units=records,
+        schedule=schedule, states={(each.machine, each.unit): each for each in states},
+        machines={CORES[number]: machine(number) for number in CORES},
+    )  # fmt: skip
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def scene() -> Snapshot:
+    """A bit of everything: running, starting, failed, pending, inactive, global, a template."""
+    up, idle = Target.LAUNCHED, Target.INACTIVE
+    units = {
+        "web@.service": (WEB, idle), "web@1.service": (WEB, up), "web@2.service": (WEB, up),
+        "web@3.service": (WEB, up), "mars.service": (MARS, up), "report.timer": (PLAIN, up),
+        "sync.service": (PLAIN, up), "backup.service": (PLAIN, idle), "exporter.service": (EXPORTER, up),
+        "db.service": (PLAIN, up), "cache.service": (PLAIN, up), "mail.service": (PLAIN, Target.LOADED),
+    }  # fmt: skip
+    places = [("web@1.service", 1), ("web@2.service", 2), ("web@3.service", 3), ("report.timer", 1),
+              ("sync.service", 2), ("db.service", 3), ("cache.service", 1), ("mail.service", 2),
+              *(("exporter.service", number) for number in CORES)]  # fmt: skip
+    states = [
+        state("web@1.service", 1, WEB), state("web@2.service", 2, WEB),
+        state("web@3.service", 3, WEB, active="activating", sub="start-pre", since=NOW - 4, restarts=1),
+        state("report.timer", 1, PLAIN, sub="waiting", since=NOW - 50 * HOUR),
+        state("sync.service", 2, PLAIN, active="failed", sub="failed", result="exit-code", exit_code=203,
+              restarts=5, since=NOW - 12, error="/usr/bin/syncd: no such file or directory"),
+        state("db.service", 3, PLAIN, since=NOW - 9 * HOUR), state("cache.service", 1, PLAIN, since=NOW - 300),
+        state("mail.service", 2, PLAIN, target=Target.LOADED, active="inactive", sub="dead", main_pid=0),
+        *(state("exporter.service", number, EXPORTER, since=NOW - 26 * HOUR) for number in CORES),
+    ]  # fmt: skip
+    wanted = file_hash(MARS)
+    pending = {"mars.service": Pending(
+        "mars.service", wanted, 1, "no machine has region=mars (3 of 3 refuse)",
+        (Refusal("metadata region is not mars", tuple(sorted(CORES.values()))),),
+    )}  # fmt: skip
+    return build(units, places, states, pending=pending, events=events(),
+                 overrides={CORES[3]: Override(CORES[3])})  # fmt: skip
+
+
+def events() -> dict[str, Event]:
+    """What happened of late."""
+    told = [
+        (200.0, "agent core-3", "join", "", 3, "registered"),
+        (120.0, "root@laptop", "start", "web@3.service", 0, ""),
+        (119.8, "scheduler core-2", "place", "web@3.service", 3, "fewest units among 3 machines"),
+        (60.0, "root@laptop", "start", "mars.service", 0, ""),
+        (12.0, "agent core-2", "fail", "sync.service", 2, "/usr/bin/syncd: no such file or directory"),
+    ]
+    found = [
+        Event(f"{int((NOW - ago) * 1000):013d}-{number:08x}", NOW - ago, actor, verb, unit,
+              CORES[core] if core else "", reason)
+        for number, (ago, actor, verb, unit, core, reason) in enumerate(told)
+    ]  # fmt: skip
+    return {event.id: event for event in found}
+
+
+class ScriptedHands:
+    """Says that everything was written, and remembers what."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[str, ...]]] = []
+        self.error: Exception | None = None
+
+    def _done(self, what: str, names: Sequence[str]) -> Done:
+        self.calls.append((what, tuple(names)))
+        if self.error:
+            raise self.error
+        return Done(tuple(Outcome(name, Did.CHANGED) for name in names), 101)
+
+    async def act(self, verb: Verb, names: Sequence[str]) -> Done:
+        return self._done(verb, names)
+
+    async def submit(self, name: str, text: str, target: Target, *, replace: bool) -> Done:  # noqa: ARG002
+        return self._done(f"submit {target}", [name])
+
+    async def restore(self, outcomes: Sequence[Outcome]) -> Done:
+        return self._done("restore", [outcome.name for outcome in outcomes])
+
+
+class ScriptedJournals:
+    """A few lines for whatever is asked, then what is put in."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.more: asyncio.Queue[Sequence[JournalEntry | Remark]] = asyncio.Queue()
+
+    async def follow(
+        self,
+        wanted: Sequence[Wanted],
+        lines: int,  # noqa: ARG002
+    ) -> AsyncGenerator[Sequence[JournalEntry | Remark], None]:
+        self.asked.append(tuple(each.unit for each in wanted))
+        first: list[JournalEntry] = [entry(each, n) for each in wanted for n in range(8)]
+        first.sort(key=lambda found: found.at)
+        yield first
+        while True:
+            yield await self.more.get()
+
+
+MESSAGES = (
+    (6, "web", "GET /healthz 200 1 ms"), (6, "web", "GET / 200 4 ms"), (4, "web", "slow query: 812 ms"),
+    (6, "web", "GET /cart 200 7 ms"), (3, "web", "upstream payment timed out after 2 s\nretrying once"),
+    (6, "systemd", "Reloading requested."), (6, "web", "POST /order 201 31 ms"), (7, "web", "pool: 4 of 16 busy"),
+)  # fmt: skip
+
+
+def entry(wanted: Wanted, number: int, message: str = "") -> JournalEntry:
+    """One line of a unit's journal."""
+    priority, identifier, text = MESSAGES[number % len(MESSAGES)]
+    at = int((NOW - 60 + number * 7 + len(wanted.unit) % 5) * 1_000_000)
+    return JournalEntry(at, wanted.machine.id, wanted.machine.hostname, wanted.unit, priority, 1, identifier,
+                        message or text, f"c{number}")  # fmt: skip
+
+
+class Stage:
+    """The console with everything scripted."""
+
+    def __init__(self, snapshot: Snapshot | None = None, *, theme: str = "dark", **desk: object) -> None:
+        self.feed, self.hands, self.journals = Script(), ScriptedHands(), ScriptedJournals()
+        self.now = NOW
+        base = Desk(self.feed, self.hands, self.journals, Place("demo", "root", "10.91.0.1:2379"),
+                    lambda: self.now, {})  # fmt: skip
+        self.app = Console(replace(base, **desk), theme=theme)  # type: ignore[arg-type]
+        if snapshot is not None:
+            self.feed.put(snapshot)
+
+    @property
+    def main(self) -> MainScreen:
+        return next(screen for screen in self.app.screen_stack if isinstance(screen, MainScreen))
