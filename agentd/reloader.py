@@ -2,7 +2,8 @@
 
 A reload costs systemd seconds when it has hundreds of units loaded. Whoever is on the way to changing a file
 says so (`expect`), and whoever has changed one waits in `reload`. One reload serves all who wait; it is held
-back for those who are expected, yet never longer than `WINDOW_S`, so that a unit that stops slowly delays no other.
+back for those who are expected while they keep arriving. When none has come for `QUIET_S`, or after `WINDOW_S`,
+it goes ahead without the rest, so that a unit that stops slowly delays no other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-WINDOW_S = 0.5
+QUIET_S = 0.4
+WINDOW_S = 5.0
 
 
 class Reloader:
@@ -20,20 +22,18 @@ class Reloader:
         self.count = 0  # reloads done, for those who measure
         self._reload_now = reload_now
         self._expected: set[str] = set()
-        self._all_here = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._next: asyncio.Task[None] | None = None
         self._running = asyncio.Lock()
 
     def expect(self, unit: str) -> None:
         """This unit may need a reload soon."""
         self._expected.add(unit)
-        self._all_here.clear()
 
     def dismiss(self, unit: str) -> None:
         """This unit needs none after all, or waits for it now."""
         self._expected.discard(unit)
-        if not self._expected:
-            self._all_here.set()
+        self._arrived.set()
 
     async def reload(self, unit: str) -> None:
         """Wait for a reload that begins after this call. Raises what the reload raised."""
@@ -45,7 +45,9 @@ class Reloader:
     async def _gather(self) -> None:
         try:
             async with asyncio.timeout(WINDOW_S):
-                await self._all_here.wait()
+                while self._expected:
+                    self._arrived.clear()
+                    await asyncio.wait_for(self._arrived.wait(), QUIET_S)
         except TimeoutError:
             pass
         async with self._running:

@@ -29,6 +29,7 @@ from registry.unitfile import has_install, parse
 
 log = logging.getLogger("fleet.agent")
 
+TOLD = (Kind.LOAD, Kind.START, Kind.STOP, Kind.UNLOAD)  # in the log; the others follow from them
 SETTLE_S = 0.06  # a program that is missing shows right after its start was called done
 STALE_S = 1.0  # how long the news of a changed schedule line may take; then the claim is tried again
 STOP_AGAIN_S = 0.2
@@ -89,7 +90,9 @@ class Steps:
 
     async def carry_out(self, unit: ManagedUnit, task: Task) -> None:
         """Do one task."""
-        log.info("%s: %s (%s)", unit.name, task.kind, task.reason)
+        log.log(
+            logging.INFO if task.kind in TOLD else logging.DEBUG, "%s: %s (%s)", unit.name, task.kind, task.reason
+        )
         await self._by_kind[task.kind](unit)
 
     async def refresh(self, unit: ManagedUnit) -> None:
@@ -133,8 +136,7 @@ class Steps:
     async def _load(self, unit: ManagedUnit) -> None:
         tools, wish = self._tools, _wish(unit)
         text = await tools.texts.get(wish.hash)
-        await self.refresh(unit)
-        self._refuse_foreign(unit)
+        known = await self._recognise(unit)
         if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
             self.note(unit, replace(unit.entry, hash=wish.hash))
         tools.directory.write(unit.name, text)
@@ -142,13 +144,25 @@ class Steps:
             await tools.systemd.link(unit.name, str(tools.directory.path(unit.name)))
         if has_install(parse(text)):
             await tools.systemd.enable(unit.name)
-        found = await tools.systemd.properties(unit.name, ("NeedDaemonReload",))
-        if found["NeedDaemonReload"]:
+        if known and (await tools.systemd.properties(unit.name, ("NeedDaemonReload",)))["NeedDaemonReload"]:
             await tools.reloader.reload(unit.name)
-        await self.refresh(unit)
-        self._refuse_foreign(unit)
+        await self._recognise(unit)
         error = await self._load_error(unit)
         self.note(unit, Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.LOADED, error=error))
+
+    async def _recognise(self, unit: ManagedUnit) -> bool:
+        """Whether systemd knows the unit by now. Raises Refused when it knows it from elsewhere than us."""
+        systemd = self._tools.systemd
+        load, active, sub = (await systemd.list_units([unit.name]))[unit.name]
+        found = {"LoadState": load, "ActiveState": active, "SubState": sub}
+        if load == "not-found":
+            found["FragmentPath"] = ""
+        else:
+            found |= await systemd.properties(unit.name, ("FragmentPath",))
+        unit.status = unit.status.merged(found)
+        unit.foreign = self._is_foreign(unit)
+        self._refuse_foreign(unit)
+        return load != "not-found"
 
     async def _load_error(self, unit: ManagedUnit) -> str:
         if unit.status.load == "loaded":
@@ -245,7 +259,7 @@ class Steps:
         return not unit.status.running
 
     async def _refuse_to_stop_foreign(self, unit: ManagedUnit) -> None:
-        found = await self._tools.systemd.properties(unit.name, ("FragmentPath", "LoadState"))
+        found = await self._tools.systemd.properties(unit.name, ("FragmentPath",))
         unit.status = unit.status.merged(found)
         unit.foreign = self._is_foreign(unit)
         if unit.foreign:
@@ -258,11 +272,11 @@ class Steps:
 
     async def _unload(self, unit: ManagedUnit) -> None:
         tools = self._tools
-        if tools.directory.holds(unit.name) or self._is_linked(unit.name):
+        if has_install(parse(tools.directory.text(unit.name))):
             await tools.systemd.disable(unit.name)
-            if self._is_linked(unit.name):
-                (tools.links / unit.name).unlink()
-            tools.directory.remove(unit.name)
+        if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
+            (tools.links / unit.name).unlink()
+        tools.directory.remove(unit.name)
         if not unit.foreign:
             await tools.systemd.reset_failed(unit.name)
         tools.systemd.unwatch(unit.name)
