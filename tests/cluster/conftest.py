@@ -13,7 +13,7 @@ import pytest
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.requirements import nodes_missing
-from tests.cluster.nodes import start_over
+from tests.cluster.nodes import registry, start_over
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 FAILED = pytest.StashKey[bool]()
@@ -54,9 +54,20 @@ def _free_name() -> Iterator[str]:
 def nodes(booted: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The booted cluster with every fault mended; says nothing about agents and schedulers."""
     booted.repair()
+    sentinel = registry(booted, "cluster")
     yield booted
     if request.node.stash.get(FAILED, False):
         booted.save_journals(ARTIFACTS / re.sub(r"[^\w.-]+", "_", request.node.name))
+    _restore(booted, sentinel)
+
+
+def _restore(cluster: Cluster, sentinel: dict[str, str]) -> None:
+    """Undo a wipe: agents rightly have nothing to do with a registry that is not theirs any more."""
+    cluster.etcd.thaw()
+    cluster.etcd.start()
+    if registry(cluster, "cluster") != sentinel:
+        for key, value in sentinel.items():
+            cluster.etcd.put(f"/fleet/{key}", value)
 
 
 @pytest.fixture

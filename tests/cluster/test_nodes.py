@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -112,7 +111,7 @@ def test_power_off_stops_the_units_in_order(nodes: Cluster) -> None:
 
 
 def test_etcd_loses_nothing_by_a_crash_and_everything_by_a_wipe(nodes: Cluster) -> None:
-    _put(nodes, "/tests/kept", "1")
+    nodes.etcd.put("/tests/kept", "1")
     nodes.etcd.kill()
     assert not nodes.etcd.answers()
     nodes.etcd.start()
@@ -205,10 +204,3 @@ def _reaches_etcd(cluster: Cluster, node: str) -> bool:
 
 def _boot_of(cluster: Cluster, node: str) -> str:
     return cluster.exec(node, ["cat", "/proc/sys/kernel/random/boot_id"]).stdout
-
-
-def _put(cluster: Cluster, key: str, value: str) -> None:
-    port = int(cluster.layout.operator_endpoint.rsplit(":", 1)[1])
-    environment = {"ETCDCTL_API": "3", "PATH": os.environ["PATH"]}
-    command = [str(Path(sys.prefix, "bin", "etcdctl")), f"--endpoints=127.0.0.1:{port}", "put", key, value]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=10)
