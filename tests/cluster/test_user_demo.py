@@ -52,12 +52,12 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(nodes: Cluster) -> Iterator[Visitor]:
-    node = nodes.node("core-1")
+def visitor(cluster: Cluster) -> Iterator[Visitor]:
+    node = cluster.node("core-1")
     node.exec(["userdel", "visitor"])
     prepared = node.exec(["bash", "-c", PREPARE])
     assert prepared.returncode == 0, prepared.stderr
-    someone = Visitor(nodes)
+    someone = Visitor(cluster)
     eventually("the user's systemd", lambda: someone.run("systemctl", "--user", "show").returncode == 0)
     yield someone
     node.exec(["loginctl", "terminate-user", "visitor"])
