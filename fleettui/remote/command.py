@@ -38,6 +38,14 @@ def as_root(argv: Sequence[str]) -> list[str]:
     return ["sh", "-c", _SUDO, "sh", *argv]
 
 
+def within(timeout_s: float, argv: Sequence[str]) -> list[str]:
+    """The command, ended by its own machine a second after we gave up on it.
+
+    Closing the channel does not end it, and sshd passes no signals on when root is logged in.
+    """
+    return ["timeout", "--kill-after=2", f"{timeout_s + 1:.3f}", *argv]
+
+
 def on_user_bus(argv: Sequence[str]) -> list[str]:
     """The command where it finds the user's own systemd."""
     return ["sh", "-c", _USER_BUS, "sh", *argv]

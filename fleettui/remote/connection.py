@@ -7,8 +7,10 @@ chain of jump hosts share it. Pools and commands are built on top of this.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import asyncssh
@@ -179,6 +181,15 @@ def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str
         case _:
             reading = one_line(str(error)), "compare with ssh -v"
     return reading
+
+
+@contextlib.contextmanager
+def in_use(host: str) -> Iterator[None]:
+    """What breaks while a connection is in use comes out as LinkLost."""
+    try:
+        yield
+    except (asyncssh.Error, ConnectionError) as error:
+        raise broken(error, host) from error
 
 
 def broken(error: Exception, host: str) -> LinkLost:

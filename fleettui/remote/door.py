@@ -15,7 +15,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fleettui.remote import shell, tunnel
-from fleettui.remote.command import Completed, as_root, collect, quoted, status_argv
+from fleettui.remote.command import Completed, as_root, collect, quoted, status_argv, within
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
 from fleettui.remote.journal import Batch, OnLink, first_line, ignore_links, journal_batches
@@ -67,14 +67,14 @@ class Remote:
 
         `sudo` runs it as root (by sudo that must not ask for a password). Raises RemoteError, UserError.
         """
-        command = as_root(argv) if sudo else list(argv)
+        command = within(timeout_s, as_root(argv) if sudo else argv)
         try:
             async with asyncio.timeout(timeout_s):
                 async with self.start(machine, command) as running:
                     completed = await collect(running)
         except TimeoutError:
             why = f"{argv[0]} did not end within {timeout_s:g} s"
-            raise CommandTimeout(machine.hostname, why, "it may still be running there") from None
+            raise CommandTimeout(machine.hostname, why, "it was told to end") from None
         return completed
 
     async def unit_status(
@@ -128,11 +128,14 @@ class Remote:
         if is_here(machine):
             return await shell.attach_here(argv)
         connector = await self._ready()
+        from fleettui.remote.connection import in_use  # noqa: PLC0415 - needs asyncssh, loaded by now
+
         endpoint = of_machine(machine, self.ssh.port)
         try:
             connection = await connector.open(endpoint, forward_agent=forward_agent)
             async with connection:
-                status = await shell.attach(connection, endpoint.shown, argv)
+                with in_use(endpoint.shown):
+                    status = await shell.attach(connection, endpoint.shown, argv)
         except FleetError as error:
             shell.complain(str(error))
             return CONNECTION_FAILED

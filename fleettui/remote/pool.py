@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncssh
 
-from fleettui.remote.connection import Connector, broken, one_line, shut, translate
+from fleettui.remote.connection import Connector, broken, in_use, one_line, shut, translate
 from fleettui.remote.endpoint import Endpoint
 from fleettui.remote.errors import Unreachable
 from fleettui.remote.running import SshRunning
@@ -64,9 +64,8 @@ class Pool:
         link, process = await self._start(command)
         running = SshRunning(process, self.endpoint.shown)
         try:
-            yield running
-        except (asyncssh.ConnectionLost, asyncssh.DisconnectError, ConnectionError) as error:
-            raise broken(error, self.endpoint.shown) from error
+            with in_use(self.endpoint.shown):
+                yield running
         finally:
             self._spawn(self._end(link, running), f"ssh end {self.endpoint.name}")
 

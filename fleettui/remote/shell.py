@@ -14,8 +14,8 @@ import stat
 import sys
 import termios
 import tty
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fleettui.remote.running import CHUNK_BYTES, exit_status
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import asyncssh
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+class OutputGone(Exception):
+    """Nobody reads our own output any more (`… | head`, a closed terminal)."""
 
 
 async def attach(connection: asyncssh.SSHClientConnection, host: str, argv: Sequence[str]) -> int:
@@ -35,16 +39,17 @@ async def attach(connection: asyncssh.SSHClientConnection, host: str, argv: Sequ
         term_type=os.environ.get("TERM", "xterm") if terminal else None,
         term_size=_size() if terminal else None,
     )
-    with _raw(STDIN) if terminal else contextlib.nullcontext(), _resizing(process, enabled=terminal):
-        feeder = asyncio.create_task(_feed(process), name=f"stdin {host}")
-        try:
-            await asyncio.gather(_show(process.stdout, STDOUT), _show(process.stderr, STDERR))
-            await process.wait_closed()
-        finally:
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)
-            process.close()
-    return exit_status(process, host)
+    session = asyncio.create_task(_session(process, host), name=f"shell {host}")
+    with contextlib.ExitStack() as restore:
+        if terminal:
+            restore.enter_context(_raw(STDIN))
+            restore.enter_context(_on_signal(signal.SIGWINCH, lambda _: _tell_size(process)))
+            ended = restore.enter_context(_ending_signals())
+            await asyncio.wait({session, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                await _stop(session)
+                return 128 + ended.result()
+        return await session
 
 
 async def attach_here(argv: Sequence[str]) -> int:
@@ -61,31 +66,61 @@ def _raw(fd: int) -> Iterator[None]:
     """The terminal passes every key through; put back as it was on the way out."""
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd)
+        tty.setraw(fd, termios.TCSADRAIN)  # and keep what was typed ahead
         yield
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
 @contextlib.contextmanager
-def _resizing(process: asyncssh.SSHClientProcess[bytes], *, enabled: bool) -> Iterator[None]:
-    """Tell the far terminal when ours changes its size."""
+def _ending_signals() -> Iterator[asyncio.Future[int]]:
+    """A future that is done, with its number, when a signal would have ended us: the terminal comes first."""
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def end(number: int) -> None:
+        if not ended.done():
+            ended.set_result(number)
+
+    with contextlib.ExitStack() as restore:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            restore.enter_context(_on_signal(number, end))
+        yield ended
+
+
+@contextlib.contextmanager
+def _on_signal(number: signal.Signals, act: Callable[[int], None]) -> Iterator[None]:
+    """Call `act` in the event loop at a signal; whoever handled it before gets it back afterwards."""
     loop = asyncio.get_running_loop()
-    if not enabled:
-        yield
-        return
-
-    def tell() -> None:
-        with contextlib.suppress(OSError):
-            process.change_terminal_size(*_size())
-
-    before = signal.getsignal(signal.SIGWINCH)
-    loop.add_signal_handler(signal.SIGWINCH, tell)
+    before = signal.signal(number, lambda got, _: loop.call_soon_threadsafe(act, got))
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGWINCH)
-        signal.signal(signal.SIGWINCH, before)
+        signal.signal(number, before)
+
+
+async def _session(process: asyncssh.SSHClientProcess[bytes], host: str) -> int:
+    """Carry everything until the far command ends; its exit status."""
+    feeder = asyncio.create_task(_feed(process), name=f"stdin {host}")
+    try:
+        await asyncio.gather(_show(process.stdout, STDOUT), _show(process.stderr, STDERR))
+        await process.wait_closed()
+    except OutputGone:
+        return 128 + signal.SIGPIPE
+    finally:
+        await _stop(feeder)
+        process.close()
+    return exit_status(process, host)
+
+
+async def _stop(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _tell_size(process: asyncssh.SSHClientProcess[bytes]) -> None:
+    """The far terminal changes its size as ours did."""
+    with contextlib.suppress(OSError):
+        process.change_terminal_size(*_size())
 
 
 def _size() -> tuple[int, int]:
@@ -143,7 +178,10 @@ async def _readable(fd: int) -> None:
 async def _show(source: asyncssh.SSHReader[bytes], fd: int) -> None:
     """What comes from there is written here, however slow this terminal is."""
     while data := await source.read(CHUNK_BYTES):
-        await asyncio.to_thread(_write_all, fd, data)
+        try:
+            await asyncio.to_thread(_write_all, fd, data)
+        except OSError as error:
+            raise OutputGone from error
 
 
 def _write_all(fd: int, data: bytes) -> None:
