@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentd.ledger import Entry, Phase
+from agentd.plan import Kind, Task, View, Wish, plan
+from agentd.status import Status
+from registry.model import Target
+
+OLD, NEW = "a" * 64, "b" * 64
+UP = Status(load="loaded", active="active", sub="running", left_inactive_us=500)
+DOWN = Status(load="loaded", active="inactive", sub="dead")
+
+
+def wish(target: Target = Target.LAUNCHED, sha: str = OLD, generation: int = 1, placement: int = 7) -> Wish:
+    return Wish("a.service", sha, target, generation, placement, placement)
+
+
+def entry(phase: Phase, sha: str = OLD, generation: int = 1, placement: int = 7, at_us: int = 0) -> Entry:
+    return Entry("a.service", sha, generation, placement, phase, at_us)
+
+
+def kinds(view: View) -> str:
+    return " ".join(task.kind for task in plan(view))
+
+
+Parts = tuple[Callable[[], None], ...]
+LAUNCH, LOADED = wish(), wish(Target.LOADED)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        pytest.param(View(), "", id="nothing"),
+        pytest.param(View(LAUNCH), "claim fetch load start", id="new, launched"),
+        pytest.param(View(LOADED), "claim fetch load", id="new, loaded"),
+        pytest.param(View(LAUNCH, entry(Phase.STARTED), UP, claimed=True), "", id="done"),
+        pytest.param(
+            View(LAUNCH, entry(Phase.STARTED), DOWN, claimed=True), "", id="ended by itself: not started over"
+        ),
+        pytest.param(
+            View(LOADED, entry(Phase.LOADED), UP, claimed=True), "", id="started by its timer: left alone"
+        ),
+        pytest.param(View(LOADED, entry(Phase.STARTED), UP, claimed=True), "stop", id="launched to loaded"),
+        pytest.param(View(LAUNCH, entry(Phase.LOADED), DOWN, claimed=True), "start", id="loaded to launched"),
+        pytest.param(View(None, entry(Phase.STARTED), UP, claimed=True), "stop unload forget", id="withdrawn"),
+        pytest.param(View(None, entry(Phase.GONE), UP), "forget", id="withdrawn and removed"),
+        pytest.param(
+            View(None, entry(Phase.CLAIMED), foreign=True), "unload forget", id="the host's is not stopped"
+        ),
+        pytest.param(
+            View(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True), "fetch stop load start", id="replaced"
+        ),
+        pytest.param(
+            View(wish(Target.LOADED, NEW), entry(Phase.LOADED), DOWN, claimed=True),
+            "fetch load",
+            id="replaced, at rest",
+        ),
+        pytest.param(
+            View(wish(Target.LOADED, NEW), entry(Phase.LOADED), UP, claimed=True),
+            "fetch stop load",
+            id="replaced while its timer has started it",
+        ),
+        pytest.param(
+            View(wish(generation=2), entry(Phase.STARTED), UP, claimed=True), "stop start", id="restarted"
+        ),
+        pytest.param(
+            View(wish(placement=9), entry(Phase.STARTED), UP, claimed=True), "stop start", id="placed anew"
+        ),
+        pytest.param(
+            View(wish(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True), "record", id="only noted"
+        ),
+        pytest.param(View(LAUNCH, entry(Phase.STARTED), UP), "claim", id="claimed again under a new lease"),
+        pytest.param(
+            View(LAUNCH, entry(Phase.GONE), claimed=True), "forget claim fetch load start", id="back at once"
+        ),
+        pytest.param(
+            View(LAUNCH, entry(Phase.STARTING, at_us=600), UP, claimed=True), "start", id="start not yet begun"
+        ),
+        pytest.param(
+            View(LAUNCH, entry(Phase.STARTING, at_us=400), UP, claimed=True),
+            "await",
+            id="start begun, end not seen",
+        ),
+        pytest.param(View(LAUNCH, entry(Phase.STOPPING), UP, claimed=True), "stop start", id="a stop is finished"),
+        pytest.param(
+            View(LAUNCH, entry(Phase.STARTED, generation=0, placement=0), UP, claimed=True), "record", id="adopted"
+        ),
+        pytest.param(View(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True, blocked=True), "", id="hindered"),
+        pytest.param(
+            View(None, entry(Phase.STARTED), UP, blocked=True), "stop unload forget", id="hindered, withdrawn"
+        ),
+        pytest.param(View(LAUNCH, entry(Phase.STARTED), UP, claimed=True, parked=True), "stop", id="registry lost"),
+        pytest.param(View(LAUNCH, entry(Phase.LOADED), DOWN, parked=True), "", id="registry lost, at rest"),
+        pytest.param(View(LAUNCH, parked=True), "", id="registry lost, not here"),
+    ],
+)
+def test_tasks(view: View, expected: str) -> None:
+    assert kinds(view) == expected
+
+
+def test_every_task_has_a_reason() -> None:
+    for phase in Phase:
+        for wanted in (None, LAUNCH, LOADED, wish(sha=NEW), wish(generation=2)):
+            for task in plan(View(wanted, entry(phase), UP)):
+                assert task.reason
+
+
+# ---- a machine in miniature: every task has a "before" in the ledger, an effect, and an "after"
+
+
+@dataclass
+class World:
+    """systemd and the registry, as far as one unit goes; `starts` holds what was started and not stopped since."""
+
+    entry: Entry | None = None
+    claimed: bool = False
+    registered: bool = False
+    file: str = ""
+    running: str = ""  # the hash that runs
+    clock: int = 1
+    started_at: int = 0
+    starts: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def view(self, wanted: Wish | None) -> View:
+        status = Status(
+            load="loaded" if self.file else "not-found", active="active" if self.running else "inactive"
+        )
+        return View(wanted, self.entry, replace(status, left_inactive_us=self.started_at), claimed=self.claimed)
+
+    def carry_out(self, task: Task, wanted: Wish | None, cut: int) -> None:
+        """Do the task, but die after `cut` of its three parts: the note before, the effect, the note after."""
+        self.clock += 1
+        parts = _PARTS[task.kind](self, wanted)
+        for part in parts[:cut]:
+            part()
+
+    def crash(self) -> None:
+        """The agent's memory goes; the ledger, systemd and the registry stay.
+
+        Registering again deletes states that the ledger does not know: `Publisher.resume`.
+        """
+        self.claimed = self.registered = self.registered and self.entry is not None
+
+
+def _claim(world: World, wanted: Wish | None) -> Parts:
+    assert wanted
+    new = world.entry or Entry(wanted.unit, wanted.hash, wanted.generation, wanted.placement)
+
+    def effect() -> None:
+        world.registered = world.claimed = True
+
+    return (lambda: None, effect, lambda: setattr(world, "entry", new))
+
+
+def _load(world: World, wanted: Wish | None) -> Parts:
+    assert wanted
+
+    def effect() -> None:
+        assert not world.running, "the old copy must be down before the new file is loaded"
+        world.file = wanted.hash
+
+    new = Entry(wanted.unit, wanted.hash, wanted.generation, wanted.placement, Phase.LOADED)
+    return (lambda: None, effect, lambda: setattr(world, "entry", new))
+
+
+def _start(world: World, wanted: Wish | None) -> Parts:
+    assert wanted
+    starting = Entry(wanted.unit, wanted.hash, wanted.generation, wanted.placement, Phase.STARTING, world.clock)
+
+    def effect() -> None:
+        assert world.registered, "nothing runs that the registry does not know of"
+        assert world.file == wanted.hash
+        key = (wanted.hash, wanted.generation, wanted.placement)
+        assert key not in world.starts, "started twice"
+        world.starts.append(key)
+        world.running, world.started_at = world.file, world.clock
+
+    after = replace(starting, phase=Phase.STARTED)
+    return (lambda: setattr(world, "entry", starting), effect, lambda: setattr(world, "entry", after))
+
+
+def _await(world: World, _: Wish | None) -> Parts:
+    assert world.entry
+    after = replace(world.entry, phase=Phase.STARTED)
+    return (lambda: None, lambda: None, lambda: setattr(world, "entry", after))
+
+
+def _stop(world: World, _: Wish | None) -> Parts:
+    assert world.entry
+    was = world.entry
+    lively = was.phase in (Phase.STARTING, Phase.STARTED, Phase.STOPPING)
+
+    def before() -> None:
+        world.entry = replace(was, phase=Phase.STOPPING) if lively else was
+
+    def effect() -> None:
+        world.running = ""
+        world.starts.clear()
+
+    def after() -> None:
+        world.entry = was if was.phase is Phase.CLAIMED else replace(was, phase=Phase.LOADED)
+
+    return (before, effect, after)
+
+
+def _unload(world: World, _: Wish | None) -> Parts:
+    assert world.entry
+    gone = replace(world.entry, phase=Phase.GONE)
+
+    def effect() -> None:
+        assert not world.running, "no file is removed before its unit is down"
+        world.file = ""
+
+    return (lambda: None, effect, lambda: setattr(world, "entry", gone))
+
+
+def _forget(world: World, _: Wish | None) -> Parts:
+    def effect() -> None:
+        assert not world.running
+        assert not world.file
+        world.registered = world.claimed = False
+
+    return (lambda: None, effect, lambda: setattr(world, "entry", None))
+
+
+def _record(world: World, wanted: Wish | None) -> Parts:
+    assert world.entry
+    assert wanted
+    new = replace(world.entry, generation=wanted.generation, placement=wanted.placement)
+    return (lambda: None, lambda: None, lambda: setattr(world, "entry", new))
+
+
+_PARTS: dict[Kind, Callable[[World, Wish | None], Parts]] = {
+    Kind.CLAIM: _claim,
+    Kind.FETCH: lambda _, __: (lambda: None,) * 3,
+    Kind.LOAD: _load,
+    Kind.START: _start,
+    Kind.AWAIT: _await,
+    Kind.STOP: _stop,
+    Kind.UNLOAD: _unload,
+    Kind.FORGET: _forget,
+    Kind.RECORD: _record,
+}
+
+wishes = st.none() | st.builds(
+    wish, st.sampled_from([Target.LOADED, Target.LAUNCHED]), st.sampled_from([OLD, NEW]), st.integers(1, 2),
+    st.integers(7, 8),
+)  # fmt: skip
+stories = st.lists(st.tuples(wishes, st.lists(st.integers(0, 3), max_size=6)), min_size=1, max_size=6)
+
+
+def settle(world: World, wanted: Wish | None) -> None:
+    for _ in range(12):
+        tasks = plan(world.view(wanted))
+        if not tasks:
+            return
+        for task in tasks:
+            world.carry_out(task, wanted, 3)
+    raise AssertionError(f"does not settle: {tasks}")
+
+
+@given(stories)
+def test_a_plan_interrupted_anywhere_still_converges_and_starts_once(
+    story: list[tuple[Wish | None, list[int]]],
+) -> None:
+    world = World()
+    for wanted, cuts in story:
+        for cut in cuts:
+            tasks = plan(world.view(wanted))
+            if tasks:
+                world.carry_out(tasks[0], wanted, cut)
+            if cut < 3:
+                world.crash()
+    settle(world, wanted)
+    if wanted is None:
+        assert (world.entry, world.file, world.running, world.registered) == (None, "", "", False)
+    else:
+        assert world.entry
+        assert world.registered
+        assert world.file == world.entry.hash == wanted.hash
+        assert (world.entry.generation, world.entry.placement) == (wanted.generation, wanted.placement)
+        assert world.running == (wanted.hash if wanted.target is Target.LAUNCHED else "")
+
+
+@given(stories)
+def test_planning_again_after_all_is_done_plans_nothing(story: list[tuple[Wish | None, list[int]]]) -> None:
+    world = World()
+    for wanted, _ in story:
+        settle(world, wanted)
+        assert plan(world.view(wanted)) == ()
+        assert plan(world.view(wanted)) == plan(world.view(wanted))
