@@ -294,7 +294,7 @@ def strict(fleet: Fleet) -> Iterator[Fleet]:
 
 def test_invariant_10_stop_a_unit_never_runs_twice(strict: Fleet) -> None:
     strict.start(*units(6))
-    strict.start("inv-stubborn.service", text=STUBBORN + "TimeoutStopSec=60\n")
+    strict.start("inv-stubborn.service", text=STUBBORN + "TimeoutStopSec=10\n")
     strict.settled("inv-*.service", 7)
     with never_twice(strict, "inv-*.service"):
         for node in strict.cluster.nodes:
