@@ -62,6 +62,7 @@ class Publisher:
         self._forgets: dict[str, asyncio.Future[None]] = {}
         self._events: list[Event] = []
         self._wake = asyncio.Event()
+        self._claimed = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def touch(self, units: Iterable[str]) -> None:
@@ -89,6 +90,7 @@ class Publisher:
         """
         claim = _Claim(wish, state, on_granted, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
+        self._claimed.set()
         self._wake.set()
         return await claim.granted
 
@@ -123,7 +125,7 @@ class Publisher:
         pause_s = RETRY_S[0]
         while True:
             await self._wake.wait()
-            await asyncio.sleep(GATHER_CLAIMS_S if self._claims else GATHER_S)
+            await self._gather()
             self._wake.clear()
             try:
                 async with self._writing:
@@ -143,14 +145,32 @@ class Publisher:
         self._unsure = True
         self.touch(self._known)
 
+    async def _gather(self) -> None:
+        """Let more changes come in, so that they share a transaction; a claim is not kept waiting."""
+        try:
+            async with asyncio.timeout(GATHER_S):
+                await self._claimed.wait()
+                await asyncio.sleep(GATHER_CLAIMS_S)
+        except TimeoutError:
+            return
+
     async def _flush(self) -> None:
-        while self._lease and (self._claims or self._dirty or self._events):
-            if self._unsure:
-                await self._refresh()
-            if self._claims:
-                await self._write_claims([each for each in self._claims if not each.granted.done()][:CLAIMS])
-            else:
-                await self._write_states(list(self._dirty)[:STATES], self._events[:EVENTS])
+        """Write what there is to write now; what comes meanwhile is gathered for the next time."""
+        self._claimed.clear()
+        while self._lease and self._claims:
+            await self._settle()
+            await self._write_claims([each for each in self._claims if not each.granted.done()][:CLAIMS])
+        units = list(self._dirty)
+        while self._lease and (units or self._events):
+            await self._settle()
+            await self._write_states(units[:STATES], self._events[:EVENTS])
+            units = units[STATES:]
+        if self._lease and self._dirty:
+            self._wake.set()
+
+    async def _settle(self) -> None:
+        if self._unsure:
+            await self._refresh()
 
     async def _refresh(self) -> frozenset[str]:
         """Read our states as they are; returns those that hang on our lease. Strays are marked for deletion."""

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agentd.ledger import Entry, Ledger, Phase
+
+MACHINE = "1" * 32
+ENTRY = Entry("web@1.service", "a" * 64, 3, 17, Phase.STARTING, 123, "start failed: exit code 1")
+
+
+def test_a_restarted_agent_finds_what_it_had_applied(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, MACHINE, "boot")
+    ledger.remember(cluster_id="c", lease_id=5)
+    ledger.put(ENTRY)
+    again = Ledger(tmp_path, MACHINE, "boot")
+    assert dict(again.entries) == {"web@1.service": ENTRY}
+    assert (again.facts.cluster_id, again.facts.lease_id, again.rebooted) == ("c", 5, False)
+
+
+def test_what_was_dropped_is_forgotten(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, MACHINE, "boot")
+    ledger.put(ENTRY)
+    ledger.drop(ENTRY.unit)
+    ledger.drop("never-there.service")
+    assert not Ledger(tmp_path, MACHINE, "boot").entries
+
+
+def test_a_new_boot_forgets_all_but_the_cluster(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, MACHINE, "boot")
+    ledger.remember(cluster_id="c", lease_id=5)
+    ledger.put(ENTRY)
+    booted = Ledger(tmp_path, MACHINE, "another boot")
+    assert booted.rebooted
+    assert not booted.entries
+    assert (booted.facts.cluster_id, booted.facts.lease_id) == ("c", 0)
+    assert not Ledger(tmp_path, MACHINE, "another boot").rebooted
+
+
+def test_another_machine_id_forgets_the_cluster_too(tmp_path: Path) -> None:
+    Ledger(tmp_path, MACHINE, "boot").remember(cluster_id="c")
+    assert Ledger(tmp_path, "2" * 32, "boot").facts.cluster_id == ""
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"unit": 1}', json.dumps({"phase": "unheard of"})])
+def test_a_broken_entry_is_passed_over(tmp_path: Path, text: str) -> None:
+    Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
+    (tmp_path / "applied" / "bad.service").write_text(text)
+    assert list(Ledger(tmp_path, MACHINE, "boot").entries) == [ENTRY.unit]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"lease": 1}'])
+def test_broken_facts_are_started_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "agent.json").write_text(text)
+    assert Ledger(tmp_path, MACHINE, "boot").facts.boot_id == "boot"
+
+
+def test_no_file_is_readable_by_others(tmp_path: Path) -> None:
+    Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
+    assert [path.stat().st_mode & 0o077 for path in tmp_path.rglob("*") if path.is_file()] == [0, 0]

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from agentd.unitdir import UnitDirectory
+
+TEXT = "[Service]\r\nExecStart=/bin/true \N{SNOWMAN}\n\n"
+
+
+def test_a_file_is_kept_to_the_byte(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path / "units")
+    assert directory.write("a.service", TEXT)
+    assert directory.path("a.service").read_bytes() == TEXT.encode()
+    assert directory.hash("a.service") == sha256(TEXT.encode()).hexdigest()
+    assert directory.units() == ("a.service",)
+
+
+def test_the_same_text_is_not_written_again(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path)
+    directory.write("a.service", TEXT)
+    before = directory.path("a.service").stat()
+    assert not directory.write("a.service", TEXT)
+    assert directory.path("a.service").stat().st_mtime_ns == before.st_mtime_ns
+    assert directory.write("a.service", TEXT + "#")
+
+
+def test_a_file_that_may_hold_a_secret_is_its_owner_s_alone(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path)
+    directory.write("open.service", TEXT)
+    directory.write("secret.service", "[Service]\nEnvironment=PASSWORD=x\n")
+    assert directory.path("open.service").stat().st_mode & 0o777 == 0o644
+    assert directory.path("secret.service").stat().st_mode & 0o777 == 0o600
+
+
+def test_its_own_fragments_are_told_from_the_host_s(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path / "units")
+    directory.write("a.service", TEXT)
+    link = tmp_path / "a.service"
+    link.symlink_to(directory.path("a.service"))
+    assert directory.owns(str(link))
+    assert directory.owns(str(directory.path("a.service")))
+    assert not directory.owns("/lib/systemd/system/ssh.service")
+    assert not directory.owns("")
+
+
+def test_remains_of_an_interrupted_write_are_no_units(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path)
+    (tmp_path / ".a.service.new").write_text("half")
+    assert directory.units() == ()
+    directory.remove("never-there.service")
