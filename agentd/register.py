@@ -72,8 +72,8 @@ class Registration:
         return self._keys.duplicate(self.machine.id, self.machine.boot_id)
 
     async def run(self) -> None:
-        """Register, renew, and register again when the lease was lost; for ever."""
-        while True:
+        """Register, renew, and register again when the lease was lost; until this machine has left."""
+        while not self.machine.leaving:
             try:
                 await self._register()
                 self._said = ""
@@ -201,6 +201,8 @@ class Registration:
         away = False
         while self.lease:
             await asyncio.sleep(PAUSE_S if away else self.ttl_s / 3)
+            if not self.lease:
+                return
             try:
                 await self._renew(time.monotonic())
             except (RegistryUnavailable, RegistryDenied) as error:

@@ -1,0 +1,235 @@
+"""Registration against a real etcd: restarts, lost leases, duplicates, foreign registries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from agentd import register
+from agentd.ledger import Ledger
+from agentd.register import Hooks, Registration
+from registry.etcd import Etcd, KeyValue
+from registry.keys import Address, Keys, Table
+from registry.model import Event, Machine
+from registry.records import decode, encode
+from registry.sentinel import ensure_cluster
+
+pytestmark = pytest.mark.etcd
+
+MACHINE = "1" * 32
+
+
+class Agent:
+    """What a registration needs around it, and what it told."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, directory: Path, boot: str = "boot-1", bus: str = "system") -> None:
+        self.told: list[str] = []
+        self.ledger = Ledger(directory, MACHINE, boot)
+        machine = Machine(MACHINE, "core-1", "10.0.0.1", boot, ttl_s=2.0, bus=bus)
+        numbers = iter(range(1000))
+
+        async def joining(_: int) -> None:
+            self.told.append("joining")
+
+        def event(verb: str, *, unit: str = "", reason: str = "") -> Event:
+            return Event(f"{next(numbers):013d}-{boot}", 0.0, "agent", verb, unit, MACHINE, reason)
+
+        hooks = Hooks(joining, lambda: self.told.append("joined"), lambda: self.told.append("lost"),
+                      lambda: self.told.append("returned"), event)  # fmt: skip
+        self.registration = Registration(etcd, keys, self.ledger, machine, hooks)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Agent]:
+        task = asyncio.create_task(self.registration.run())
+        yield self
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def eventually(ask: Callable[[], Awaitable[object]], within_s: float = 10) -> None:
+    async with asyncio.timeout(within_s):
+        while not await ask():  # noqa: ASYNC110 - somebody else's registry tells nobody
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def keys(prefix: str) -> Keys:
+    return Keys.under(prefix)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(register, "MARGIN_S", 0.5)
+    monkeypatch.setattr(register, "POLL_S", 0.05)
+    monkeypatch.setattr(register, "FOREIGN_PAUSE_S", 0.1)
+
+
+async def machine_key(etcd: Etcd, keys: Keys) -> KeyValue | None:
+    return await etcd.get(keys.machine(MACHINE))
+
+
+async def registered(etcd: Etcd, keys: Keys) -> KeyValue:
+    async def there() -> bool:
+        return await machine_key(etcd, keys) is not None
+
+    await eventually(there)
+    found = await machine_key(etcd, keys)
+    assert found
+    return found
+
+
+def boot_of(found: KeyValue | None) -> str:
+    assert found
+    record = decode(Address(Table.MACHINES, MACHINE), found.value, found.key)
+    assert isinstance(record, Machine)
+    return record.boot_id
+
+
+async def test_a_machine_joins_under_a_lease_and_makes_the_first_cluster(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        found = await registered(etcd_client, keys)
+        assert found.lease == agent.ledger.facts.lease_id != 0
+        assert await etcd_client.get(keys.cluster)
+        assert agent.told == ["joining", "joined"]
+
+
+async def test_a_restarted_agent_goes_on_under_the_same_lease_and_key(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        before = await registered(etcd_client, keys)
+    async with Agent(etcd_client, keys, tmp_path).running() as again:
+        await eventually(lambda: _told(again, "joined"))
+        after = await registered(etcd_client, keys)
+    assert (after.lease, after.create_revision) == (before.lease, before.create_revision)
+
+
+async def test_it_takes_its_own_key_over_even_when_it_has_forgotten_the_lease(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path / "one").running():
+        before = await registered(etcd_client, keys)
+    async with Agent(etcd_client, keys, tmp_path / "two").running() as again:
+        await eventually(lambda: _told(again, "joined"))
+        after = await registered(etcd_client, keys)
+    assert (after.lease, after.create_revision) == (before.lease, before.create_revision)
+
+
+async def test_a_lost_lease_is_noticed_and_the_machine_joins_anew(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        before = await registered(etcd_client, keys)
+        await etcd_client.lease_revoke(before.lease)
+        after = await registered(etcd_client, keys)
+        assert after.lease != before.lease
+        await eventually(lambda: _told(agent, "joined", 2))
+        assert agent.told == ["joining", "joined", "lost", "joining", "joined"]
+
+
+async def test_the_lease_is_kept_far_beyond_its_ttl(etcd_client: Etcd, keys: Keys, tmp_path: Path) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        before = await registered(etcd_client, keys)
+        await asyncio.sleep(4)
+        after = await machine_key(etcd_client, keys)
+        assert after == before
+
+
+async def test_an_earlier_boot_s_key_is_waited_for(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        await registered(etcd_client, keys)
+    async with Agent(etcd_client, keys, tmp_path, boot="boot-2").running() as booted:
+        await eventually(lambda: _told(booted, "joined"))
+    assert boot_of(await machine_key(etcd_client, keys)) == "boot-2"
+    assert "DUPLICATE" not in caplog.text
+
+
+@pytest.mark.parametrize(("boot", "bus"), [("boot-2", "system"), ("boot-1", "user")])
+async def test_the_second_machine_with_one_id_says_so_loudly_and_does_nothing_else(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture, boot: str, bus: str
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path / "one").running() as first:
+        before = await registered(etcd_client, keys)
+        async with Agent(etcd_client, keys, tmp_path / "two", boot, bus).running() as second:
+            with caplog.at_level(logging.ERROR, "fleet.agent"):
+                await eventually(lambda: etcd_client.get(keys.duplicate(MACHINE, boot)))
+            assert "DUPLICATE MACHINE ID" in caplog.text
+            assert "systemd-machine-id-setup" in caplog.text
+            assert second.told == []
+            assert "in use by core-1 at 10.0.0.1" in second.registration.status
+            assert await machine_key(etcd_client, keys) == before
+            await first.registration.revoke()
+            await eventually(lambda: _told(second, "joined"))
+            assert await etcd_client.get(keys.duplicate(MACHINE, boot)) is None
+    events = (await etcd_client.range(f"{keys.prefix}events/")).kvs
+    assert any(b'"duplicate"' in kv.value for kv in events)
+
+
+async def test_a_registry_without_its_sentinel_or_of_another_cluster_is_not_joined(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = Agent(etcd_client, keys, tmp_path)
+    agent.ledger.remember(cluster_id="the one it belongs to")
+    with caplog.at_level(logging.WARNING, "fleet.agent"):
+        async with agent.running():
+            await eventually(lambda: _said(caplog, "empty or not a fleet's"))
+            await ensure_cluster(etcd_client, keys, "another")
+            await eventually(lambda: _said(caplog, "belongs to cluster another"))
+            assert agent.told == []
+            assert await machine_key(etcd_client, keys) is None
+    assert f"rm {tmp_path}/agent.json && systemctl restart fleet-agentd" in caplog.text
+
+
+async def test_a_deleted_machine_key_comes_back(etcd_client: Etcd, keys: Keys, tmp_path: Path) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        before = await registered(etcd_client, keys)
+        await etcd_client.delete(keys.machine(MACHINE))
+        await agent.registration.verify()
+        after = await machine_key(etcd_client, keys)
+        assert after
+        assert (after.lease, after.value) == (before.lease, before.value)
+
+
+async def test_leaving_is_told_and_revoking_ends_it(etcd_client: Etcd, keys: Keys, tmp_path: Path) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        await registered(etcd_client, keys)
+        await agent.registration.leave()
+        found = await machine_key(etcd_client, keys)
+        assert found
+        assert b'"leaving":true' in found.value
+        await agent.registration.revoke()
+        assert await machine_key(etcd_client, keys) is None
+        assert agent.ledger.facts.lease_id == 0
+
+
+async def test_a_corrupt_machine_key_is_not_taken_for_our_own(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    await etcd_client.put(keys.machine(MACHINE), b"{not json")
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        await asyncio.sleep(0.3)
+        assert agent.told == []
+        await etcd_client.delete(keys.machine(MACHINE))
+        await eventually(lambda: _told(agent, "joined"))
+
+
+async def _told(agent: Agent, what: str, times: int = 1) -> bool:
+    return agent.told.count(what) >= times
+
+
+async def _said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
+    return text in caplog.text
+
+
+def test_the_record_survives_its_encoding() -> None:
+    machine = Machine(MACHINE, "core-1", "10.0.0.1", "boot", leaving=True)
+    assert decode(Address(Table.MACHINES, MACHINE), encode(machine)) == machine
