@@ -8,7 +8,7 @@ ask here, so that no two of them can disagree. Pure; it must not choose, remembe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -173,6 +173,34 @@ def rival_objection(
         if stopping:
             reason = f"{reason} and is being stopped here"
     return Objection(Rule.CONFLICT, reason, brief, passing=stopping)
+
+
+def circle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
+    """The ring of MachineOf that a unit is part of, told in one line; "" when there is none."""
+    came_from: dict[str, str] = {}
+    ahead = [start]
+    for name in ahead:
+        for leader in leaders_of(name):
+            if leader == start:
+                ring = [start, *_way(came_from, name, start), start]
+                return f"MachineOf goes in a circle: {' -> '.join(ring)}; remove one of them"
+            if leader not in came_from:
+                came_from[leader] = name
+                ahead.append(leader)
+    return ""
+
+
+def _way(came_from: Mapping[str, str], name: str, start: str) -> list[str]:
+    way: list[str] = []
+    while name != start:
+        way.append(name)
+        name = came_from[name]
+    return way[::-1]
+
+
+def replace_each_other(one: str, other: str) -> str:
+    """Two units that each name the other in Replaces."""
+    return f"{one} and {other} replace each other; remove Replaces from one of them"
 
 
 def group(objections: Mapping[str, Objection]) -> tuple[Refusal, ...]:

@@ -5,6 +5,7 @@ Owns their detection and the words for them. A unit in such a ring waits with th
 
 from __future__ import annotations
 
+from registry.eligibility import circle, replace_each_other
 from registry.unitname import is_literal, matches
 from scheduler.board import Board
 from scheduler.cases import Case
@@ -12,32 +13,12 @@ from scheduler.cases import Case
 
 def following_circle(board: Board, case: Case) -> str:
     """The ring of MachineOf that a case is part of, as text; "" when there is none."""
-    path = _path_back(board, case.name)
-    return f"MachineOf goes in a circle: {' -> '.join(path)}; remove one of them" if path else ""
 
+    def leaders_of(name: str) -> tuple[str, ...]:
+        found = board.cases.get(name)
+        return found.options.machine_of if found and found.placeable else ()
 
-def _path_back(board: Board, start: str) -> list[str]:
-    """The way along MachineOf from a unit back to itself."""
-    came_from: dict[str, str] = {}
-    ahead = [start]
-    while ahead:
-        name = ahead.pop(0)
-        case = board.cases.get(name)
-        for leader in case.options.machine_of if case and case.placeable else ():
-            if leader == start:
-                return [start, *_backwards(came_from, name, start), start]
-            if leader not in came_from:
-                came_from[leader] = name
-                ahead.append(leader)
-    return []
-
-
-def _backwards(came_from: dict[str, str], name: str, start: str) -> list[str]:
-    path: list[str] = []
-    while name != start:
-        path.append(name)
-        name = came_from[name]
-    return path[::-1]
+    return circle(case.name, leaders_of)
 
 
 def replacement_circle(board: Board, case: Case) -> str:
@@ -56,7 +37,7 @@ def replacement_circle(board: Board, case: Case) -> str:
 def _find_circle(board: Board, case: Case) -> str:
     for replaced in _replaced(board, case):
         if case.name in _replaced(board, board.cases[replaced]):
-            return f"{case.name} and {replaced} replace each other; remove Replaces from one of them"
+            return replace_each_other(case.name, replaced)
         if _disturbs(board, replaced, case.name):
             return f"replacing {replaced} would displace {case.name} itself in the end; remove one Replaces"
     return ""

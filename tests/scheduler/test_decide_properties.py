@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.eligibility import fits, rivalry, site_of
-from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options
 from registry.errors import UserError
+from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options
 from registry.keys import Address, Table
 from registry.mirror import Mirror, RawChange
 from registry.model import Availability, Target
@@ -41,7 +41,7 @@ FLEET = (
     ("Global=true", "Conflicts=w@*"),
     ("Nonsense=1",),
 )
-METADATA = ({}, {"region": "r1"}, {"region": "r2", "disk": "ssd"})
+METADATA: tuple[dict[str, str], ...] = ({}, {"region": "r1"}, {"region": "r2", "disk": "ssd"})
 Act = Callable[[World], None]
 
 names = st.sampled_from(UNITS)
@@ -84,8 +84,8 @@ def void(_: object) -> None:
 
 submits = st.builds(_submit, names, st.sampled_from(FLEET), st.sampled_from((*Target, Target.LAUNCHED)))
 joins = st.builds(
-    lambda name, metadata, leaving: lambda world: world.put(
-        KEYS.machine(name), machine(name, leaving=leaving, **metadata)
+    lambda name, metadata, leaving: (
+        lambda world: world.put(KEYS.machine(name), machine(name, leaving=leaving, **metadata))
     ),
     machines,
     st.sampled_from(METADATA),
@@ -113,7 +113,9 @@ corruptions = st.builds(
     machines,
     names,
 )
-acts = st.one_of(submits, submits, submits, joins, overrides, destroys, losses, agents, everybody, files, corruptions)
+acts = st.one_of(
+    submits, submits, submits, joins, overrides, destroys, losses, agents, everybody, files, corruptions
+)
 rounds = st.lists(
     st.tuples(st.lists(acts, max_size=4), st.sampled_from(("all", "all", "all", "none", "half"))), max_size=9
 )
@@ -155,7 +157,9 @@ def check_places(world: World, decisions: tuple[Decision, ...]) -> None:
         lines = {key.split("/")[3] for key in world.values if _is_about(key, "schedule", each.unit)}
         states = {key.split("/")[3] for key in world.values if _is_about(key, "states", each.unit)}
         assert lines - left <= {each.machine}
-        assert {m for m in states if m in snapshot.machines or KEYS.machine(m) in snapshot.corrupt} <= {each.machine}
+        assert {m for m in states if m in snapshot.machines or KEYS.machine(m) in snapshot.corrupt} <= {
+            each.machine
+        }
 
 
 def _is_about(key: str, table: str, unit: str) -> bool:
@@ -236,8 +240,8 @@ def test_a_new_machine_moves_nothing(some: list[Act], metadata: dict[str, str]) 
     for _ in range(6):
         world.step()
         world.agents()
-    before = {pair for pair in world.snapshot.schedule}
-    world.put(KEYS.machine("aa00"), machine("aa00", **metadata))
+    before = set(world.snapshot.schedule)
+    world.put(KEYS.machine("aa00"), machine("aa00", leaving=False, **metadata))
     for _ in range(6):
         world.step()
         world.agents()

@@ -109,7 +109,9 @@ class World:
             if claim and site and not site.leaving:
                 for pair, line in snapshot.schedule.items():
                     if pair[0] == each:
-                        self.put(KEYS.state(*pair), UnitState(pair[1], each, line.hash, line.generation, line.target))
+                        self.put(
+                            KEYS.state(*pair), UnitState(pair[1], each, line.hash, line.generation, line.target)
+                        )
             if release and site:
                 for pair in snapshot.states:
                     scheduled = pair in snapshot.schedule or KEYS.schedule(*pair) in snapshot.corrupt
@@ -158,7 +160,10 @@ class World:
     def _moved(self, before: int) -> bool:
         """Whether the agents changed anything but their reports."""
         stamps = [self.mirror.stamp(key) for key in self.values]
-        return any(stamp and stamp.create_revision > before and stamp.mod_revision != stamp.create_revision for stamp in stamps)
+        return any(
+            stamp and stamp.create_revision > before and stamp.mod_revision != stamp.create_revision
+            for stamp in stamps
+        )
 
     # -- reading
 

@@ -1,0 +1,188 @@
+"""How long deciding takes: a first decision for many units, and each single change after it.
+
+    .venv/bin/python bench/placement.py [--units 100000] [--machines 1000]
+
+Prints seconds on this machine, with a brute-force placement (every unit looks at every machine) on a part of the
+same units, so that the comparison does not hang on the hardware. Times exclude etcd.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from registry.eligibility import Site, fits, preference, rivalry, site_of
+from registry.fleetoptions import FleetOptions, parse_options
+from registry.keys import Address, Keys, Table
+from registry.mirror import Snapshot
+from registry.model import Cluster, Machine, Target, Unit, UnitText
+from registry.unitfile import file_hash, parse
+from scheduler.board import Board
+from scheduler.decide import decide
+from scheduler.decisions import Clear, Decision, Place, Update, Wait, Withdraw
+
+TEMPLATES = {  # name to its [X-Fleet] lines; instances are spread over them
+    "plain@": "",
+    "east@": "MachineMetadata=region=r1 region=r2",
+    "ssd@": "MachineMetadata=disk=ssd",
+    "apart@": "Conflicts=lonely@*",
+    "pair@": "Conflicts=pair-%i@*",
+}
+
+
+def snapshot_of(units: int, machines: int) -> Snapshot:
+    """A fleet with nothing placed yet."""
+    files = {file_hash(text): UnitText(file_hash(text), text) for text in map(_text, TEMPLATES.values())}
+    hashes = [file_hash(_text(lines)) for lines in TEMPLATES.values()]
+    names = [
+        (f"{prefix}{number}.service", sha256)
+        for number in range(units // len(TEMPLATES) + 1)
+        for prefix, sha256 in zip(TEMPLATES, hashes, strict=True)
+    ][:units]
+    return Snapshot(
+        cluster=Cluster("bench"),
+        files=files,
+        units={name: Unit(name, sha256, Target.LAUNCHED) for name, sha256 in names},
+        machines={machine.id: machine for machine in map(_machine, range(machines))},
+    )
+
+
+def _text(lines: str) -> str:
+    return f"[Service]\nExecStart=/bin/true\n[X-Fleet]\n{lines}\n"
+
+
+def _machine(number: int) -> Machine:
+    metadata = (("disk", "ssd" if number % 4 == 0 else "hdd"), ("region", f"r{number % 5}"))
+    return Machine(f"{number:032x}", f"node{number}", "10.0.0.1", f"boot{number}", metadata)
+
+
+def carry_out(board: Board, decisions: tuple[Decision, ...]) -> None:
+    """Fold into the board what the registry would tell after the decisions were written."""
+    for each in decisions:
+        match each:
+            case Place(line, sources):
+                for source in sources:
+                    board.fold(Address(Table.SCHEDULE, source.machine, line.unit), None, exists=False)
+                board.fold(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
+            case Update(line):
+                board.fold(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
+            case Withdraw(unit, machine):
+                board.fold(Address(Table.SCHEDULE, machine, unit), None, exists=False)
+            case Wait(pending):
+                board.fold(Address(Table.PENDING, pending.unit), pending, exists=True)
+            case Clear(unit):
+                board.fold(Address(Table.PENDING, unit), None, exists=False)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of processor time."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def settle(board: Board) -> int:
+    """Decide and carry out until nothing is left; returns the number of decisions."""
+    total = 0
+    while decisions := decide(board):
+        carry_out(board, decisions)
+        total += len(decisions)
+    return total
+
+
+def brute_force_s(snapshot: Snapshot, sample: int) -> float:
+    """Seconds for a unit when each looks at each machine and at all units there, for the first `sample` units."""
+    sites = [site_of(machine, None) for machine in snapshot.machines.values()]
+    placed: dict[str, list[tuple[str, FleetOptions]]] = {site.id: [] for site in sites}
+    names = sorted(snapshot.units)[:sample]
+    texts = {sha256: parse(file.text) for sha256, file in snapshot.files.items()}
+
+    def place_all() -> None:
+        for name in names:
+            options = parse_options(texts[snapshot.units[name].hash], name)
+            free = [site for site in sites if fits(options, site) and not _rivals(name, options, site, placed)]
+            chosen = min(free, key=lambda site: preference(len(placed[site.id]), site.id))
+            placed[chosen.id].append((name, options))
+
+    return timed(place_all) / len(names)
+
+
+def _rivals(
+    name: str, options: FleetOptions, site: Site, placed: dict[str, list[tuple[str, FleetOptions]]]
+) -> bool:
+    return any(rivalry(name, options, other, others) for other, others in placed[site.id])
+
+
+def single_changes(board: Board, snapshot: Snapshot) -> dict[str, list[float]]:
+    """Seconds of single changes on a settled board, by kind."""
+    found: dict[str, list[float]] = {}
+    names, machines = sorted(snapshot.units), sorted(snapshot.machines)
+
+    def change(kind: str, *folds: tuple[Address, object]) -> None:
+        def work() -> None:
+            for address, record in folds:
+                board.fold(address, record, exists=record is not None)
+            settle(board)
+
+        found.setdefault(kind, []).append(timed(work))
+
+    for turn in range(20):
+        name = names[turn * 37 % len(names)]
+        address, unit = Address(Table.UNITS, name), snapshot.units[name]
+        change("restart one unit", (address, replace(unit, generation=2)))
+        change("stop one unit", (address, replace(unit, target=Target.INACTIVE, generation=2)))
+        change("start one unit", (address, replace(unit, generation=3)))
+        change("destroy one unit", (address, None))
+        change("submit and start one unit", (address, unit))
+        text = _text(f"Conflicts=new{turn}-*")
+        fresh = Unit(f"new{turn}-x.service", file_hash(text), Target.LAUNCHED)
+        file = (Address(Table.FILES, fresh.hash), UnitText(fresh.hash, text))
+        change("start a unit with a new pattern", file, (Address(Table.UNITS, fresh.name), fresh))
+        machine = snapshot.machines[machines[turn]]
+        change("lose one machine, its units move", (Address(Table.MACHINES, machine.id), None))
+        change("a machine joins", (Address(Table.MACHINES, machine.id), machine))
+    return found
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=100_000)
+    parser.add_argument("--machines", type=int, default=1_000)
+    options = parser.parse_args()
+    keys = Keys()
+    snapshot = snapshot_of(options.units, options.machines)
+    board, decisions = Board(), ()  # type: tuple[Board, tuple[Decision, ...]]
+
+    def index() -> None:
+        nonlocal board
+        board = Board.of(snapshot, keys)
+
+    def first() -> None:
+        nonlocal decisions
+        decisions = decide(board)
+
+    def again() -> None:
+        carry_out(board, decisions)
+        settle(board)
+
+    out = sys.stdout.write
+    out(f"{options.units} units on {options.machines} machines\n")
+    index_s, first_s = timed(index), timed(first)
+    out(f"index the snapshot            {index_s:8.3f} s\n")
+    out(f"first decision                {first_s:8.3f} s, {len(decisions)} decisions\n")
+    out(f"both, for each unit           {(index_s + first_s) / options.units * 1e6:8.1f} us\n")
+    brute_s = brute_force_s(snapshot, min(options.units, 500))
+    out(f"brute force, for each unit    {brute_s * 1e6:8.1f} us (the first 500 units)\n")
+    out(f"fold it back and decide again {timed(again):8.3f} s\n")
+    for kind, times in single_changes(board, snapshot).items():
+        out(f"{kind:34} {statistics.median(times) * 1e3:8.2f} ms median, {max(times) * 1e3:8.2f} ms at most\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
