@@ -65,6 +65,7 @@ class View:
     claimed: bool = False  # the state key is there under our lease, put under the schedule line's guard
     blocked: bool = False  # the wish was tried and something hinders it; tried again when that may have changed
     parked: bool = False  # the registry is lost and our policy is to stop
+    leaving: bool = False  # this machine hands its units over; there is no wish then
     foreign: bool = False  # systemd knows the name from a file that is not ours
 
 
@@ -103,7 +104,7 @@ def _park(view: View, entry: Entry) -> tuple[Task, ...]:
 
 
 def _withdraw(view: View, entry: Entry) -> tuple[Task, ...]:
-    reason = "no longer scheduled here"
+    reason = "this machine leaves" if view.leaving else "no longer scheduled here"
     forget = Task(Kind.FORGET, reason)
     if entry.phase is Phase.GONE:
         return (forget,)

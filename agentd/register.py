@@ -91,6 +91,8 @@ class Registration:
     async def leave(self) -> None:
         """Tell the fleet that this machine hands its units over."""
         self.machine = replace(self.machine, leaving=True)
+        if not self.lease:
+            return
         event = self._hooks.event("leave", reason="agent stopped")
         puts = [self._put_machine(), Op.put(self._keys.event(event.id), encode(event))]
         await self._etcd.txn([Compare.lease(self._key, self.lease)], puts)

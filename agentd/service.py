@@ -237,19 +237,24 @@ class Agent:
         return await self._systemd.system_state() == "stopping"
 
     async def _depart(self) -> None:
+        registered = bool(self._registration.lease)
         try:
             await self._registration.leave()
         except RegistryError as error:
             log.warning("cannot tell the registry that this machine leaves: %s", error)
         self._executor.leave()
         await self._executor.emptied()
+        if registered:
+            await self._forget()
+        log.info("handed over")
+
+    async def _forget(self) -> None:
         try:
             async with asyncio.timeout(FORGET_S):
                 await self._executor.forgotten()
                 await self._registration.revoke()
         except (TimeoutError, RegistryError):
             log.warning("the registry does not answer; what it shows of this machine ends with its lease")
-        log.info("handed over")
 
 
 def etcd_settings(settings: Settings) -> EtcdSettings:

@@ -47,6 +47,7 @@ class ManagedUnit:
             claimed=self.claimed,
             blocked=self.blocked,
             parked=parked and not leaving,
+            leaving=leaving,
             foreign=self.foreign,
         )
 

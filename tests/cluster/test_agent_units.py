@@ -1,0 +1,235 @@
+"""The agent and a real systemd: loading, starting, stopping, failing, and telling of it. No scheduler runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fleettui.demo.cluster import Cluster
+from registry.model import Target
+from tests.cluster.hand import AGENT, KEYS, Hand, elapsed
+from tests.cluster.nodes import eventually, registry
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+SLEEPER = "[Service]\nExecStart=/bin/sleep infinity\n"
+
+
+@pytest.fixture
+def hand(nodes: Cluster) -> Iterator[Hand]:
+    """A hand on core-1 of a cluster without schedulers."""
+    for node in nodes.nodes.values():
+        node.exec(["systemctl", "stop", "fleet-scheduler.service"])
+        node.exec(["systemctl", "start", AGENT], timeout_s=60)
+    hand = Hand(nodes)
+    hand.registered()
+    nodes.etcd.delete("/fleet/schedule/")
+    eventually("an empty machine", lambda: not hand.states(), timeout_s=60)
+    hand.shell("rm -f /var/trace")
+    yield hand
+    hand.withdraw()
+    eventually("all given up", lambda: not hand.states(), timeout_s=60)
+
+
+def test_a_unit_is_linked_at_run_time_started_and_told_of(hand: Hand) -> None:
+    reloads = hand.reloads()
+    hand.put({"one.service": SLEEPER})
+    state = hand.launched("one.service")
+    assert (state["load"], state["active"], state["sub"]) == ("loaded", "active", "running")
+    assert state["main_pid"] == int(hand.show("one.service", "MainPID"))
+    assert abs(state["since"] - time.time()) < 60
+    assert hand.show("one.service", "UnitFileState") == "linked-runtime"
+    assert hand.shell("readlink /run/systemd/system/one.service") == "/run/fleet/units/one.service"
+    assert hand.reloads() == reloads  # a new file needs none
+
+
+def test_a_withdrawn_unit_leaves_nothing_behind(hand: Hand) -> None:
+    installed = SLEEPER + "[Install]\nWantedBy=multi-user.target\n"
+    hand.put({"one.service": installed, "two.service": SLEEPER, "bad.service": "[Service]\nExecStart=/bin/false\n"})
+    hand.launched("one.service")
+    hand.launched("bad.service")
+    wants = "/run/systemd/system/multi-user.target.wants/one.service"
+    assert hand.shell(f"readlink {wants}")
+    hand.withdraw()
+    hand.gone("one.service", "two.service", "bad.service")
+    assert hand.shell("ls /run/fleet/units /run/fleet/applied") == "/run/fleet/applied:\n\n/run/fleet/units:"
+    assert hand.shell("find /run/systemd/system -name 'one*' -o -name 'two*' -o -name 'bad*'") == ""
+    assert hand.shell("systemctl list-units --all --no-legend one.service two.service bad.service") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[Service]\nExecStart=/nowhere/foo\n", "start failed: exit code 203/EXEC (/nowhere/foo: missing or not"),
+        ("[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 3'\n", "start failed: exit code 3"),
+        ("[Service]\nExecStart=/bin/sh -c 'sleep 0.5; exit 3'\n", "start failed: exit code 3"),
+        ("[Service]\nType=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep infinity\n", "start timed out"),
+        ("[Unit]\nRequires=bad.service\nAfter=bad.service\n" + SLEEPER, "a dependency failed: bad.service"),
+        ("[Service]\nUser=nobody-at-all\nExecStart=/bin/true\n", "start failed: exit code 217/USER"),
+        ("[Service]\nType=oneshot\nExecStart=/bin/sh -c 'kill -9 $$$$'\n", "start failed: killed by signal 9"),
+        ("[Service]\nType=bogus\nExecStart=/bin/true\nExecStart=/bin/true\n", "bad unit file setting"),
+    ],
+)
+def test_a_failed_start_says_why_in_one_line(hand: Hand, text: str, error: str) -> None:
+    hand.put({"one.service": text, "bad.service": "[Service]\nType=oneshot\nExecStart=/bin/false\n"})
+    state = hand.until("one.service", lambda state: state.get("error"))
+    assert error in state["error"]
+    assert "\n" not in state["error"]
+    assert state["target"] == "launched"
+
+
+def test_a_condition_that_does_not_hold_is_noted_and_no_error(hand: Hand) -> None:
+    hand.put({"one.service": "[Unit]\nConditionPathExists=/nowhere\n" + SLEEPER})
+    state = hand.launched("one.service")
+    assert "error" not in state
+    assert state["active"] == "inactive"
+    eventually("the note", lambda: "ConditionPathExists=/nowhere" in str(registry(hand.cluster, "events/")))
+
+
+def test_a_change_is_in_the_registry_within_100_ms(hand: Hand) -> None:
+    hand.put({"one.service": SLEEPER})
+    hand.launched("one.service")
+    late: list[float] = []
+    for _ in range(5):
+        hand.shell("systemctl kill -s KILL one.service")
+        state = hand.until("one.service", lambda state: state["active"] == "failed")
+        event = hand.node.exec(["systemctl", "show", "-P", "StateChangeTimestampMonotonic", "one.service"])
+        late.append(time.time() - state["since"])
+        assert event.returncode == 0
+        hand.shell("systemctl start one.service")
+        hand.until("one.service", lambda state: state["active"] == "active")
+    assert sorted(late)[2] < 0.25  # 100 ms, and what it takes us to look
+
+
+def test_a_batch_of_replacements_is_reloaded_once(hand: Hand) -> None:
+    names = [f"b{number}.service" for number in range(30)]
+    hand.put(dict.fromkeys(names, SLEEPER))
+    for name in names:
+        hand.launched(name)
+    reloads = hand.reloads()
+    hand.put(dict.fromkeys(names, SLEEPER + "RestartSec=7\n"), generation=2)
+    for name in names:
+        assert hand.launched(name, 2, within_s=40)["active"] == "active"
+    assert hand.reloads() == reloads + 1
+    assert hand.show("b7.service", "RestartUSec") == "7s"
+
+
+def test_a_slow_stop_delays_no_other(hand: Hand) -> None:
+    slow = SLEEPER + "ExecStop=/bin/sleep 6\n"
+    hand.put({"slow.service": slow, "one.service": SLEEPER, "two.service": SLEEPER})
+    for name in ("slow.service", "one.service", "two.service"):
+        hand.launched(name)
+    began = time.monotonic()
+    changed = SLEEPER + "RestartSec=7\n"
+    hand.put({"slow.service": changed, "one.service": changed}, generation=2)
+    hand.withdraw("two.service")
+    hand.gone("two.service")
+    hand.launched("one.service", 2)
+    assert elapsed(began) < 4
+    assert hand.show("slow.service", "ActiveState") == "deactivating"
+    hand.launched("slow.service", 2)
+    assert elapsed(began) > 5.5  # and it was let finish
+
+
+def test_a_start_under_way_can_be_stopped_at_once(hand: Hand) -> None:
+    hand.put({"one.service": "[Service]\nType=notify\nTimeoutStartSec=80\nExecStart=/bin/sleep infinity\n"})
+    hand.until("one.service", lambda state: state.get("active") == "activating")
+    began = time.monotonic()
+    hand.withdraw("one.service")
+    hand.gone("one.service")
+    assert elapsed(began) < 3
+
+
+def test_the_newest_wish_wins_while_an_older_one_is_under_way(hand: Hand) -> None:
+    slow = SLEEPER + "ExecStop=/bin/sleep 2\n"
+    hand.put({"one.service": slow})
+    hand.launched("one.service")
+    for generation in range(2, 6):
+        hand.put({"one.service": SLEEPER + f"RestartSec={generation}\n"}, generation=generation)
+        time.sleep(0.2)
+    hand.launched("one.service", 5)
+    assert hand.show("one.service", "RestartUSec") == "5s"
+    assert hand.show("one.service", "ActiveState") == "active"
+
+
+def test_stopping_a_unit_leaves_it_loaded_and_a_timer_s_activity_alone(hand: Hand) -> None:
+    hand.put({"one.service": SLEEPER})
+    hand.launched("one.service")
+    hand.put({"one.service": SLEEPER}, target=Target.LOADED)
+    hand.until("one.service", lambda state: state["target"] == "loaded" and state["active"] == "inactive")
+    hand.shell("systemctl start one.service")  # as a timer or a socket would
+    hand.until("one.service", lambda state: state["active"] == "active")
+    hand.shell(f"systemctl restart {AGENT}")
+    time.sleep(2)
+    assert hand.show("one.service", "ActiveState") == "active"
+
+
+def test_the_hosts_own_unit_is_refused_and_untouched(hand: Hand) -> None:
+    before = hand.show("ssh.service", "MainPID")
+    hand.put({"ssh.service": SLEEPER, "one.service": SLEEPER})
+    state = hand.until("ssh.service", lambda state: state.get("error"))
+    assert state["error"] == "name belongs to this host (/lib/systemd/system/ssh.service); choose another name"
+    assert state.get("load", "") == ""
+    hand.launched("one.service")
+    hand.withdraw("ssh.service")
+    hand.gone("ssh.service")
+    assert hand.show("ssh.service", "MainPID") == before
+
+
+def test_a_masked_name_is_the_hosts(hand: Hand) -> None:
+    hand.shell("ln -s /dev/null /etc/systemd/system/taken.service")
+    try:
+        hand.put({"taken.service": SLEEPER})
+        state = hand.until("taken.service", lambda state: state.get("error"))
+        assert "it is masked" in state["error"]
+    finally:
+        hand.shell("rm /etc/systemd/system/taken.service")
+
+
+def test_a_file_that_is_missing_or_not_what_its_hash_says_changes_nothing(hand: Hand) -> None:
+    hand.put({"one.service": SLEEPER})
+    pid = hand.launched("one.service")["main_pid"]
+    changed = SLEEPER + "RestartSec=7\n"
+    hand.put({"one.service": changed}, generation=2)  # the text is there for a moment only, perhaps
+    hand.launched("one.service", 2)
+    pid = int(hand.show("one.service", "MainPID"))
+    line = '{"hash":"' + "0" * 64 + '","target":"launched","generation":3}'
+    hand.cluster.etcd.put(KEYS.schedule(hand.machine, "one.service"), line)
+    state = hand.until("one.service", lambda state: state.get("error"))
+    assert "missing from the registry" in state["error"]
+    assert int(hand.show("one.service", "MainPID")) == pid
+
+
+def test_a_corrupt_line_leaves_its_unit_exactly_as_it_is(hand: Hand) -> None:
+    hand.put({"one.service": SLEEPER, "two.service": SLEEPER})
+    pid = hand.launched("one.service")["main_pid"]
+    hand.cluster.etcd.put(KEYS.schedule(hand.machine, "one.service"), "{not json")
+    hand.withdraw("two.service")
+    hand.gone("two.service")
+    assert int(hand.show("one.service", "MainPID")) == pid
+    hand.shell(f"systemctl restart {AGENT}")
+    time.sleep(1.5)
+    assert int(hand.show("one.service", "MainPID")) == pid
+
+
+def test_other_kinds_of_unit(hand: Hand) -> None:
+    hand.put(
+        {
+            "tick.timer": "[Timer]\nOnActiveSec=1h\n[Install]\nWantedBy=timers.target\n",
+            "tick.service": "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+            "door.socket": "[Socket]\nListenStream=/run/door.sock\n",
+            "door.service": SLEEPER,
+            "group.target": "[Unit]\nDescription=a group\n",
+            "work-shop.slice": "[Slice]\nTasksMax=100\n",
+            "look.path": "[Path]\nPathExists=/nowhere\nUnit=tick.service\n",
+            r"a\x2db@1:2.service": SLEEPER,
+        }
+    )
+    names = ["tick.timer", "door.socket", "group.target", "work-shop.slice", "look.path", r"a\x2db@1:2.service"]
+    for name in names:
+        state = hand.launched(name)
+        assert state["active"] == "active", state
+    hand.withdraw()
+    hand.gone(*names)
