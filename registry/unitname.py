@@ -217,6 +217,8 @@ def matches(pattern: str, name: str) -> bool:
 def _matcher(pattern: str) -> Callable[[str], object]:
     if is_literal(pattern):
         return pattern.__eq__
+    if pattern.endswith("*") and is_literal(pattern[:-1]):
+        return lambda name: name.startswith(pattern[:-1])  # the usual glob, without the price of a compilation
     if glob_refusal(pattern):
         return _never
     # translate() uses atomic groups, so that no pattern, however many stars, takes more than linear time a star.
