@@ -151,19 +151,10 @@ class World:
         """Let scheduler and agents work until nothing happens any more."""
         for _ in range(rounds):
             decisions = self.step()
-            before = self.revision
             self.agents()
-            if not decisions and not self._moved(before):
+            if not decisions and not self.decide():
                 return
         raise AssertionError("does not come to rest")
-
-    def _moved(self, before: int) -> bool:
-        """Whether the agents changed anything but their reports."""
-        stamps = [self.mirror.stamp(key) for key in self.values]
-        return any(
-            stamp and stamp.create_revision > before and stamp.mod_revision != stamp.create_revision
-            for stamp in stamps
-        )
 
     # -- reading
 

@@ -1,0 +1,453 @@
+"""The rules of placement, one story each, on a registry and agents of plain values."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.keys import Keys
+from registry.model import Availability, Target
+from scheduler.decide import decide_snapshot
+from scheduler.decisions import Place, Source, Update, Wait, Withdraw
+from tests.scheduler.world import CORRUPT, KEYS, World, machine
+
+
+def two() -> World:
+    return World(machine("a1", region="r1"), machine("b2", region="r2"))
+
+
+def three() -> World:
+    return World(machine("a1"), machine("b2"), machine("c3"))
+
+
+def test_the_machine_with_the_fewest_units_gets_it_then_the_lowest_id() -> None:
+    world = three()
+    for name in ("u1.service", "u2.service", "u3.service", "u4.service"):
+        world.unit(name)
+    world.settle()
+    assert [world.where(f"u{n}.service") for n in (1, 2, 3, 4)] == [("a1",), ("b2",), ("c3",), ("a1",)]
+
+
+@pytest.mark.parametrize(
+    ("fleet", "places"),
+    [
+        (("MachineMetadata=region=r2",), ("b2",)),
+        (("MachineMetadata=region=r2 region=r1",), ("a1",)),
+        (("MachineMetadata=region=r2", "MachineMetadata=disk=ssd"), ()),
+        (("MachineID=b2",), ("b2",)),
+        (("MachineID=b",), ("b2",)),
+        (("MachineID=cc",), ()),
+        (("Global=true",), ("a1", "b2")),
+        (("Global=true", "MachineMetadata=region=r2"), ("b2",)),
+        (("Replaces=other.service",), ("a1",)),
+    ],
+)
+def test_where_options_put_a_unit(fleet: tuple[str, ...], places: tuple[str, ...]) -> None:
+    world = two()
+    world.unit("u.service", *fleet)
+    world.settle()
+    assert world.where("u.service") == places
+    assert bool(world.waits("u.service")) is not bool(places)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "reason"),
+    [
+        (("MachineMetadata=region=mars",), "no machine has region=mars (2 of 2 refuse)"),
+        (("MachineID=ff",), "no machine fits: MachineID=ff is not this machine (2 of 2)"),
+        (("MachineOf=x.service",), "waits for x.service, which is scheduled nowhere (MachineOf)"),
+        (("MachineOf=u.service",), "MachineOf goes in a circle: u.service -> u.service; remove one of them"),
+    ],
+)
+def test_nothing_waits_without_a_reason(fleet: tuple[str, ...], reason: str) -> None:
+    world = two()
+    world.unit("u.service", *fleet)
+    world.step()
+    assert world.waits("u.service") == reason
+    pending = world.pending("u.service")
+    assert pending is not None
+    assert not pending.passing
+
+
+def test_without_machines_the_reason_names_the_remedy() -> None:
+    world = World()
+    world.unit("u.service")
+    world.step()
+    assert world.waits("u.service") == "no machine is registered; start fleet-agentd"
+    world.put(KEYS.machine("a1"), machine("a1"))
+    world.step()
+    assert (world.where("u.service"), world.waits("u.service")) == (("a1",), "")
+
+
+def test_refusals_are_grouped_by_reason() -> None:
+    world = three()
+    world.set("b2", Availability.CORDONED)
+    world.set("c3", Availability.CORDONED)
+    world.unit("a.service", "Conflicts=z.service")
+    world.settle()
+    world.unit("z.service")
+    world.step()
+    pending = world.pending("z.service")
+    assert pending is not None
+    assert [(each.reason, each.machines) for each in pending.refusals] == [
+        ("cordoned", ("b2", "c3")),
+        ("a.service conflicts with it (Conflicts=z.service)", ("a1",)),
+    ]
+
+
+def test_an_ambiguous_machine_id_waits_and_an_exact_one_does_not() -> None:
+    world = World(machine("ab"), machine("abc"))
+    world.unit("u.service", "MachineID=a")
+    world.unit("v.service", "MachineID=ab")
+    world.step()
+    assert "ambiguous" in world.waits("u.service")
+    assert world.where("v.service") == ("ab",)
+
+
+def test_conflicts_hold_both_ways_and_never_against_itself() -> None:
+    world = two()
+    for number in (1, 2, 3):
+        world.unit(f"w@{number}.service", "Conflicts=w@*")
+    world.settle()
+    assert (world.where("w@1.service"), world.where("w@2.service")) == (("a1",), ("b2",))
+    assert "conflicts with w@1.service, which is scheduled here" in world.waits("w@3.service")
+    world.destroy("w@1.service")
+    world.settle()
+    assert world.where("w@3.service") == ("a1",)
+
+
+def test_of_two_placed_units_that_come_to_conflict_the_later_name_moves() -> None:
+    world = World(machine("a1"))
+    world.unit("a.service")
+    world.unit("z.service")
+    world.settle()
+    world.put(KEYS.machine("b2"), machine("b2"))
+    world.unit("a.service", "Conflicts=z.service")
+    world.settle()
+    assert (world.where("a.service"), world.where("z.service")) == (("a1",), ("b2",))
+
+
+def test_a_chain_of_machine_of_settles_in_one_decision() -> None:
+    world = three()
+    world.unit("c.service", "MachineMetadata=x=1")
+    world.unit("b.service", "MachineOf=c.service")
+    world.unit("a.service", "MachineOf=b.service")
+    world.step()
+    world.set("b2", Availability.READY, x="1")
+    world.step()
+    assert {world.where(f"{name}.service") for name in "abc"} == {("b2",)}
+
+
+def test_followers_move_with_their_leader() -> None:
+    world = World(machine("a1", x="1"), machine("b2"))
+    world.unit("lead.service", "MachineMetadata=x=1")
+    world.unit("follow.service", "MachineOf=lead.service")
+    world.settle()
+    world.set("a1", Availability.READY, x="0")
+    world.set("b2", Availability.READY, x="1")
+    world.settle()
+    assert world.where("lead.service") == world.where("follow.service") == ("b2",)
+
+
+def test_units_that_follow_in_a_ring_say_so() -> None:
+    world = two()
+    world.unit("a.service", "MachineOf=b.service")
+    world.unit("b.service", "MachineOf=a.service")
+    world.step()
+    ring = "MachineOf goes in a circle: a.service -> b.service -> a.service; remove one of them"
+    assert world.waits("a.service") == ring
+
+
+def test_what_replaces_another_takes_its_machine_and_the_other_moves() -> None:
+    world = two()
+    world.unit("old.service")
+    world.unit("pad.service")
+    world.unit("pad2.service", "MachineID=b2")
+    world.settle()
+    world.unit("new.service", "Replaces=old.service")
+    decisions = world.step()
+    assert Withdraw("old.service", "a1", "replaced by new.service", "new.service") in decisions
+    assert world.where("new.service") == ("a1",), "counted as if old.service were not there"
+    world.settle()
+    assert world.where("old.service") == ("b2",)
+
+
+def test_what_is_replaced_waits_when_no_other_machine_takes_it() -> None:
+    world = World(machine("a1"))
+    world.unit("old.service")
+    world.settle()
+    world.unit("new.service", "Replaces=old.service")
+    world.settle()
+    assert world.where("new.service") == ("a1",)
+    assert "new.service replaces it (Replaces=old.service)" in world.waits("old.service")
+
+
+@pytest.mark.parametrize("first", ["a.service", "b.service"])
+def test_mutual_replacement_is_refused_and_what_runs_stays(first: str) -> None:
+    other = "b.service" if first == "a.service" else "a.service"
+    world = World(machine("a1"))
+    world.unit(first, f"Replaces={other}")
+    world.settle()
+    world.unit(other, f"Replaces={first}")
+    world.settle()
+    assert world.where(first) == ("a1",)
+    assert world.waits(other) == f"{other} and {first} replace each other; remove Replaces from one of them"
+
+
+def test_replacing_in_a_longer_ring_comes_to_rest() -> None:
+    world = World(machine("a1"))
+    for name, replaced in (("a", "b"), ("b", "c"), ("c", "a")):
+        world.unit(f"{name}.service", f"Replaces={replaced}.service")
+    world.settle()
+    assert "in the end" in world.waits("a.service")
+
+
+def test_a_moving_unit_stops_at_the_old_place_before_it_goes_to_the_new_one() -> None:
+    world = World(machine("a1", x="1"), machine("b2"))
+    world.unit("u.service", "MachineMetadata=x=1")
+    world.settle()
+    world.set("a1", Availability.READY, x="0")
+    world.set("b2", Availability.READY, x="1")
+    decisions = world.step()
+    assert Withdraw("u.service", "a1", "metadata x=1 required; it has x=0") in decisions
+    pending = world.pending("u.service")
+    assert pending is not None
+    assert (pending.summary, pending.passing) == ("waits for a1... to stop it", True)
+    assert world.step() == ()
+    world.agents("a1")
+    world.step()
+    assert (world.where("u.service"), world.waits("u.service")) == (("b2",), "")
+
+
+def test_a_state_that_does_not_parse_counts_as_a_state() -> None:
+    world = two()
+    world.put(KEYS.state("b2", "u.service"), CORRUPT)
+    world.set("b2", Availability.CORDONED)
+    world.unit("u.service")
+    world.step()
+    assert world.where("u.service") == ()
+    assert world.waits("u.service") == "waits for b2... to stop it"
+
+
+def test_a_unit_that_fits_nowhere_any_more_is_unscheduled_and_says_why() -> None:
+    world = World(machine("a1", x="1"))
+    world.unit("u.service", "MachineMetadata=x=1")
+    world.settle()
+    world.set("a1", Availability.READY, x="0")
+    world.settle()
+    assert world.where("u.service") == ()
+    assert world.waits("u.service") == "no machine has x=1 (1 of 1 refuse)"
+
+
+def test_a_lost_machine_gives_its_units_up_in_one_step() -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.lose("a1")
+    (decision,) = world.step()
+    assert isinstance(decision, Place)
+    assert (decision.machine, decision.sources, decision.reason) == (
+        "b2",
+        (Source("a1", lost=True),),
+        "machine lost",
+    )
+
+
+def test_with_nowhere_to_go_a_unit_keeps_its_lost_machine() -> None:
+    world = World(machine("a1"))
+    world.unit("u.service")
+    world.settle()
+    world.lose("a1")
+    world.step()
+    assert world.where("u.service") == ("a1",)
+    assert world.waits("u.service") == "machine a1... is lost; no machine is registered; start fleet-agentd"
+    world.put(KEYS.machine("a1"), machine("a1"))
+    world.step()
+    assert (world.where("u.service"), world.waits("u.service")) == (("a1",), "")
+
+
+def test_a_leaving_machine_hands_over_what_it_has_stopped() -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.put(KEYS.machine("a1"), machine("a1", leaving=True, region="r1"))
+    world.step()
+    assert (world.where("u.service"), world.waits("u.service")) == (("a1",), "waits for a1... to stop it")
+    world.agents("a1")
+    decisions = world.step()
+    assert any(isinstance(each, Place) and each.sources == (Source("a1", lost=False),) for each in decisions)
+    assert world.where("u.service") == ("b2",)
+
+
+def test_a_cordoned_machine_keeps_what_it_has_and_takes_nothing() -> None:
+    world = World(machine("a1"))
+    world.unit("u.service")
+    world.unit("g.service", "Global=true")
+    world.settle()
+    world.set("a1", Availability.CORDONED)
+    world.unit("v.service")
+    world.unit("g2.service", "Global=true")
+    world.settle()
+    assert (world.where("u.service"), world.where("g.service")) == (("a1",), ("a1",))
+    assert (world.where("v.service"), world.where("g2.service")) == ((), ())
+    assert "cordoned" in world.waits("v.service")
+
+
+def test_a_draining_machine_loses_one_running_unit_at_a_time() -> None:
+    world = World(machine("a1"))
+    for number in (1, 2, 3):
+        world.unit(f"u{number}.service")
+    world.unit("g.service", "Global=true")
+    world.unit("pinned.service", "MachineID=a1")
+    world.settle()
+    world.put(KEYS.machine("b2"), machine("b2"))
+    world.settle()
+    world.set("a1", Availability.DRAINING)
+    for number in (1, 2, 3):
+        withdrawn = [each for each in world.step() if isinstance(each, Withdraw)]
+        assert withdrawn == [Withdraw(f"u{number}.service", "a1", "draining")]
+        assert not any(isinstance(each, Withdraw) for each in world.step())
+        world.agents()
+    world.settle()
+    assert {world.where(f"u{number}.service") for number in (1, 2, 3)} == {("b2",)}
+    assert (world.where("pinned.service"), world.waits("pinned.service")) == (("a1",), "")
+    assert world.where("g.service") == ("a1", "b2")
+
+
+@pytest.mark.parametrize("availability", [Availability.DRAINING, Availability.CORDONED])
+def test_a_new_file_stays_on_its_machine(availability: Availability) -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.set("a1", availability)
+    world.set("b2", Availability.CORDONED)
+    world.settle()
+    wish = world.unit("u.service", note="changed")
+    (decision,) = world.step()
+    assert isinstance(decision, Update)
+    assert (decision.line.machine, decision.line.hash, decision.line.generation) == ("a1", wish.hash, 2)
+
+
+@pytest.mark.parametrize("target", [Target.INACTIVE, None])
+def test_unloading_and_destroying_withdraw_at_once(target: Target | None) -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    if target is None:
+        world.destroy("u.service")
+    else:
+        world.unit("u.service", target=target)
+    (decision,) = world.step()
+    assert isinstance(decision, Withdraw)
+    assert decision.reason in ("destroyed", "target is inactive")
+    world.settle()
+    assert world.runs("u.service") == ()
+
+
+def test_a_destroyed_unit_leaves_nothing_in_memory() -> None:
+    world = World()
+    world.unit("u.service", "MachineMetadata=region=mars")
+    world.step()
+    world.destroy("u.service")
+    world.step()
+    world.step()
+    assert KEYS.pending("u.service") not in world.values
+    assert not world.board.cases
+
+
+def test_if_all_units_vanish_while_the_sentinel_stays_that_is_an_order() -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.destroy("u.service")
+    assert [type(each) for each in world.step()] == [Withdraw]
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt", "options"])
+def test_a_file_that_cannot_be_used_is_a_reason_and_stops_nothing(damage: str) -> None:
+    world = two()
+    unit = world.unit("u.service")
+    other = world.unit("v.service", "MachineMetadata=region=r1", note="another")
+    world.settle()
+    match damage:
+        case "missing":
+            world.delete(KEYS.file(unit.hash))
+        case "corrupt":
+            world.put(KEYS.file(unit.hash), b"\xff")
+        case "options":
+            world.unit("u.service", "Nonsense=1")
+    world.settle()
+    assert world.where("u.service") == ("a1",)
+    assert "unit file" in world.waits("u.service")
+    assert other.name in {each.name for each in world.snapshot.units.values()}
+    assert world.waits("v.service") == ""
+
+
+def test_a_corrupt_unit_record_is_left_alone() -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.put(KEYS.unit("u.service"), CORRUPT)
+    assert world.step() == ()
+    world.lose("a1")
+    assert world.step() == ()
+    assert world.where("u.service") == ("a1",)
+
+
+def test_a_corrupt_line_is_written_again_in_its_place() -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.put(KEYS.schedule("a1", "u.service"), CORRUPT)
+    assert [type(each) for each in world.step()] == [Update]
+    assert world.line("a1", "u.service").unit == "u.service"
+
+
+def test_a_corrupt_machine_or_override_changes_nothing_there() -> None:
+    world = two()
+    world.unit("u.service")
+    world.settle()
+    world.put(KEYS.override("a1"), CORRUPT)
+    world.unit("v.service", "MachineID=a1")
+    world.step()
+    assert world.where("u.service") == ("a1",)
+    assert "its override is corrupt" in world.waits("v.service")
+
+
+def test_a_template_waits_with_a_hint() -> None:
+    world = two()
+    world.unit("web@.service")
+    world.step()
+    assert "web@1.service" in world.waits("web@.service")
+
+
+def test_a_pending_that_still_holds_is_not_written_again() -> None:
+    world = two()
+    world.unit("u.service", "MachineMetadata=region=mars")
+    first = world.step()
+    assert [type(each) for each in first] == [Wait]
+    world.unit("v.service")
+    assert not any(isinstance(each, Wait) for each in world.step())
+
+
+def test_very_many_distinct_reasons_are_told_briefly() -> None:
+    world = World(*(machine(f"m{number:02}", node=f"n{number}") for number in range(40)))
+    world.unit("u.service", "MachineMetadata=node=none")
+    world.step()
+    pending = world.pending("u.service")
+    assert pending is not None
+    assert [(each.reason, len(each.machines)) for each in pending.refusals] == [("metadata node=none required", 40)]
+
+
+def test_a_global_unit_is_not_pending_for_machines_it_does_not_want() -> None:
+    world = two()
+    world.unit("g.service", "Global=true", "MachineMetadata=region=r1")
+    world.settle()
+    assert (world.where("g.service"), world.waits("g.service")) == (("a1",), "")
+
+
+def test_a_registry_without_a_sentinel_gives_no_decisions() -> None:
+    world = two()
+    world.unit("u.service")
+    assert decide_snapshot(world.snapshot)
+    world.delete(Keys().cluster)
+    assert decide_snapshot(world.snapshot) == ()
