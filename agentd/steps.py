@@ -208,7 +208,7 @@ class Steps:
         if result == "dependency":
             error += await self._failed_dependencies(unit)
         if result in ("done", "skipped") and skipped(unit.status, entry.at_us):
-            self._tools.publisher.tell("skip", unit=unit.name, reason=await self._condition(unit))
+            self._tools.publisher.tell("skip", unit=unit.name, reason=self._condition(unit))
         self.note(unit, replace(entry, phase=Phase.STARTED, error=error))
 
     async def _settle(self, unit: ManagedUnit) -> None:
@@ -223,10 +223,11 @@ class Steps:
         bad = [name for name, (load, active, _) in sorted(states.items()) if active == "failed" or load != "loaded"]
         return f": {', '.join(bad[:3])}" if bad else ""
 
-    async def _condition(self, unit: ManagedUnit) -> str:
-        found = await self._tools.systemd.properties(unit.name, ("Conditions",))
-        failed = [f"{each[0]}={'!' if each[2] else ''}{each[3]}" for each in found["Conditions"] if each[4] < 0]
-        return f"condition not met ({', '.join(failed)})"
+    def _condition(self, unit: ManagedUnit) -> str:
+        """From the file: systemd forgets which condition it was as soon as it unloads the idle unit."""
+        entries = parse(self._tools.directory.text(unit.name)).section("Unit")
+        conditions = [f"{each.name}={each.value}" for each in entries if each.name.startswith("Condition")]
+        return f"condition not met ({', '.join(conditions[:3])})"
 
     async def _stop(self, unit: ManagedUnit) -> None:
         """Stop and wait until it is down, however long its own time-outs let it take."""

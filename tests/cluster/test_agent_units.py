@@ -89,15 +89,13 @@ def test_a_condition_that_does_not_hold_is_noted_and_no_error(hand: Hand) -> Non
 
 
 def test_a_change_is_in_the_registry_within_100_ms(hand: Hand) -> None:
-    hand.put({"one.service": SLEEPER})
+    hand.put({"one.service": "[Unit]\nStartLimitIntervalSec=0\n" + SLEEPER})
     hand.launched("one.service")
     late: list[float] = []
     for _ in range(5):
         hand.shell("systemctl kill -s KILL one.service")
         state = hand.until("one.service", lambda state: state["active"] == "failed")
-        event = hand.node.exec(["systemctl", "show", "-P", "StateChangeTimestampMonotonic", "one.service"])
         late.append(time.time() - state["since"])
-        assert event.returncode == 0
         hand.shell("systemctl start one.service")
         hand.until("one.service", lambda state: state["active"] == "active")
     assert sorted(late)[2] < 0.25  # 100 ms, and what it takes us to look
@@ -105,7 +103,8 @@ def test_a_change_is_in_the_registry_within_100_ms(hand: Hand) -> None:
 
 def test_a_batch_of_replacements_is_reloaded_once(hand: Hand) -> None:
     names = [f"b{number}.service" for number in range(30)]
-    hand.put(dict.fromkeys(names, SLEEPER))
+    keeper = f"[Unit]\nAfter={' '.join(names)}\n" + SLEEPER  # so that systemd keeps all of them loaded
+    hand.put({"keeper.service": keeper} | dict.fromkeys(names, SLEEPER))
     for name in names:
         hand.launched(name)
     reloads = hand.reloads()
