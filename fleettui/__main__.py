@@ -40,14 +40,14 @@ def _console(flags: argparse.Namespace) -> int:
         raise UserError("the console needs a terminal; in scripts use fleetctl")
     from fleettui.console.program import run  # noqa: PLC0415 - Textual loads only for the console
 
-    demo = settings.source == str(_demo_file())
+    local = _local_cluster(settings)
     run(
         settings,
-        cluster="demo" if demo else _cluster_name(settings),
+        cluster=local or _host(settings),
         theme=settings.console.theme or "dark",
         read_only=settings.console.read_only,
     )
-    if demo and "FLEET_CONFIG" not in os.environ:
+    if local and "FLEET_CONFIG" not in os.environ:
         print("The local cluster is still up. Stop it with: fleettui demo down")
     return 0
 
@@ -76,8 +76,18 @@ def _demo_file() -> Path:
     return operator_config()
 
 
-def _cluster_name(settings: Settings) -> str:
-    """What to call the fleet: its host, since its id says nothing to people."""
+def _local_cluster(settings: Settings) -> str:
+    """The name of the local cluster that the configuration is of; "" when it is another fleet's."""
+    from fleettui.demo.paths import CLUSTERS  # noqa: PLC0415 - light, and beside the point elsewhere
+
+    source = Path(settings.source)
+    if source.parent.parent == CLUSTERS:
+        return source.parent.name
+    return "demo" if source == _demo_file() else ""
+
+
+def _host(settings: Settings) -> str:
+    """What to call another fleet: its registry's host, since its id says nothing to people."""
     return settings.etcd.endpoints[0].partition("://")[2].rpartition(":")[0] or settings.etcd.endpoints[0]
 
 

@@ -6,7 +6,7 @@ waits; until then it is pending, and nothing on the screen pretends otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -19,6 +19,7 @@ from fleettui.console.verbs import Verb, command
 from fleettui.escape import escape
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot
+from registry.model import Target
 
 Where = Callable[[Snapshot, str], Whereabouts]
 SHOWN_S = 8.0  # how long a success stays on the screen
@@ -49,6 +50,7 @@ class Act:
     written: tuple[Outcome, ...] = ()
     complaints: tuple[str, ...] = ()
     place: str = ""
+    line: str = ""  # the command line, where it is not the verb with the names
 
     @property
     def settled(self) -> bool:
@@ -58,7 +60,7 @@ class Act:
     @property
     def command(self) -> str:
         """The command line that does the same."""
-        return command(self.verb, self.names)
+        return self.line or command(self.verb, self.names)
 
     def fades(self, now: float) -> bool:
         """Whether it may leave the screen by itself: errors stay until dismissed."""
@@ -103,6 +105,26 @@ def _close(act: Act, now: float) -> Act:
     return replace(act, phase=Phase.FAILED if act.complaints else Phase.DONE, ended=now)
 
 
+def undoing(outcomes: Sequence[Outcome]) -> str:
+    """The command lines that take these outcomes back, joined."""
+    by_verb: dict[Verb, list[str]] = {}
+    for outcome in outcomes:
+        by_verb.setdefault(_undoing_verb(outcome), []).append(outcome.name)
+    return "; ".join(command(verb, names, shown=3) for verb, names in by_verb.items())
+
+
+def _undoing_verb(outcome: Outcome) -> Verb:
+    before, after = outcome.before, outcome.after
+    if before is None:
+        return Verb.DESTROY
+    was = after.target if after else Target.INACTIVE
+    if before.target is Target.LOADED:
+        return Verb.STOP if was is Target.LAUNCHED else Verb.LOAD
+    if before.target is Target.LAUNCHED:
+        return Verb.START
+    return Verb.UNLOAD if after else Verb.SUBMIT
+
+
 MARKS = {
     Phase.SENDING: Cell("◐ ", Tone.BUSY),
     Phase.PENDING: Cell("◐ ", Tone.BUSY),
@@ -114,8 +136,9 @@ MARKS = {
 
 def act_line(act: Act, now: float) -> Line:
     """One line: the mark, the command, and what came of it."""
-    shown = escape(command(act.verb, act.names, shown=3))
-    return (MARKS[act.phase], Cell(shown, Tone.STRONG), Cell("   "), _outcome(act, now))
+    shown = act.line or command(act.verb, act.names, shown=3)
+    lead = (Cell("undo: ", Tone.QUIET),) if act.verb is Verb.UNDO else ()
+    return (MARKS[act.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(act, now))
 
 
 def _outcome(act: Act, now: float) -> Cell:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from fleettui.actions.outcome import Done, Outcome
-from fleettui.console.acts import Act, Phase, Where, failed, judge, written
+from fleettui.console.acts import Act, Phase, Where, failed, judge, undoing, written
 from fleettui.console.verbs import Verb
 from registry.errors import FleetError
 from registry.mirror import Snapshot
@@ -56,7 +56,7 @@ class Conductor:
         if last is None:
             return False
         self._undoable.remove(last)
-        act = self._begin(Verb.UNDO, tuple(outcome.name for outcome in last.written))
+        act = self._begin(Verb.UNDO, tuple(outcome.name for outcome in last.written), undoing(last.written))
         await self._carry_out(act, lambda: self._hands.restore(last.written), undoable=False)
         return True
 
@@ -80,9 +80,9 @@ class Conductor:
         now = self._clock()
         self._set(tuple(act for act in self.acts if not act.fades(now)))
 
-    def _begin(self, verb: Verb, names: Sequence[str]) -> Act:
+    def _begin(self, verb: Verb, names: Sequence[str], line: str = "") -> Act:
         self._number += 1
-        act = Act(self._number, verb, tuple(names), self._clock())
+        act = Act(self._number, verb, tuple(names), self._clock(), line=line)
         self._set((*(each for each in self.acts if each.phase is not Phase.DONE), act))
         return act
 

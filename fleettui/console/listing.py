@@ -1,7 +1,7 @@
 """What a table shows of its rows, and where the reader is in it: order, folds, filter, marks, cursor. Pure.
 
 Everything here follows the row's key, never its position: a table that changes under the hand must not make a key
-hit another row. When the row under the cursor goes, the cursor stays where it was and is on nothing until it moves.
+hit another row. When the row under the cursor goes, the cursor is on nothing until it moves or the row is back.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Listing(Generic[R]):
         self.marks: set[str] = set()
         self.cursor: str | None = None
         self.index = 0  # where the cursor is, or was when its row went
+        self._lost: str | None = None  # the row that went from under the cursor
+        self._placed = False  # whether the cursor was ever on a row
         self._ranks: dict[str, Any] = {}
         self._unfolded: dict[str, bool] = {}  # what the reader chose
         self._children: dict[str, list[str]] = {}
@@ -161,18 +163,20 @@ class Listing(Generic[R]):
     # Cursor
 
     def _find_cursor(self) -> None:
-        if self.cursor in self.rows and self.cursor in self.order:
-            self.index = self.order.index(self.cursor)
-            return
-        was_on_nothing = self.cursor is None and self.index == 0
-        self.cursor = self.order[0] if self.order and was_on_nothing else None
-        self.index = max(0, min(self.index, len(self.order) - 1))
+        wanted = self.cursor or self._lost
+        if wanted in self.rows and wanted in self.order:
+            self.cursor, self.index = wanted, self.order.index(wanted)
+        elif not self._placed:
+            self.move_to(0)
+        else:
+            self.cursor, self._lost = None, wanted
+            self.index = max(0, min(self.index, len(self.order) - 1))
 
     def move_to(self, index: int) -> None:
         """Put the cursor on a line."""
         if self.order:
             self.index = max(0, min(index, len(self.order) - 1))
-            self.cursor = self.order[self.index]
+            self.cursor, self._lost, self._placed = self.order[self.index], None, True
 
     def current(self) -> R | None:
         """The row under the cursor; None when it went away or the table is empty."""

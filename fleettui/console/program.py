@@ -78,9 +78,9 @@ class LiveJournals:
         lost: set[str] = set()
 
         def on_link(machine: Machine, state: LinkState, reason: str) -> None:
-            remark = _remark(machine, state, reason, lost)
-            if remark and not queue.full():
-                queue.put_nowait([remark])
+            remarks = _remarks(machine, state, reason, lost)
+            if remarks is not None and not queue.full():
+                queue.put_nowait(remarks)
 
         task = asyncio.create_task(self._pump(wanted, lines, queue, on_link), name="follow journals")
         try:
@@ -97,17 +97,17 @@ class LiveJournals:
                 await queue.put(batch)
 
 
-def _remark(machine: Machine, state: LinkState, reason: str, lost: set[str]) -> Remark | None:
-    """What is worth a line: a link that broke (once), and one that is back."""
+def _remarks(machine: Machine, state: LinkState, reason: str, lost: set[str]) -> list[Remark] | None:
+    """What is worth a line: a link that broke (once), and one that is back. [] says: connected. None: nothing."""
     if state is LinkState.LOST and machine.id not in lost:
         lost.add(machine.id)
-        return Remark(f"{machine.hostname}: {reason}; trying again")
-    if state is LinkState.UP:
-        if machine.id not in lost:
-            return Remark("", good=True)
-        lost.discard(machine.id)
-        return Remark(f"{machine.hostname}: connected again, resuming where it broke off", good=True)
-    return None
+        return [Remark(f"{machine.hostname}: {reason}; trying again")]
+    if state is not LinkState.UP:
+        return None
+    if machine.id not in lost:
+        return []
+    lost.discard(machine.id)
+    return [Remark(f"{machine.hostname}: connected again, resuming where it broke off", good=True)]
 
 
 def run(settings: Settings, *, cluster: str, theme: str, read_only: bool) -> None:

@@ -94,7 +94,7 @@ def _row(snapshot: Snapshot, machine: str, running: int, scheduled: int) -> Mach
         cpus=record.cpus,
         memory_bytes=record.memory_bytes,
         agent=escape(record.agent_version) or "-",
-        systemd=escape(record.systemd_version) or "-",
+        systemd=escape(record.systemd_version.partition("-")[0]) or "-",
         since=record.since,
         note=note,
     )

@@ -95,7 +95,7 @@ def _quiet(text: str) -> Cell:
 
 
 COLUMNS: tuple[Column[UnitRow], ...] = (
-    Column("unit", "UNIT", 44, _unit_cell, lambda row: row.unit, longest=_length),
+    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), longest=_length),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=3),
     Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word), _severity),
     Column("sub", "SUB", 11, lambda row, _: _quiet(row.sub), lambda row: row.sub, drop=5),

@@ -21,7 +21,7 @@ class PageScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     PageScreen { align: center middle; background: $background 60%; }
     PageScreen > Vertical {
-        width: 92%; max-width: 120; height: 86%; padding: 0 1; 
+        width: 92%; max-width: 120; height: 86%; padding: 0 1;
         background: $panel; border: round $primary;
     }
     PageScreen Band, PageScreen Lines { background: $panel; }

@@ -70,7 +70,7 @@ class SubmitScreen(ModalScreen[Submission | None]):
     DEFAULT_CSS = """
     SubmitScreen { align: center middle; background: $background 60%; }
     SubmitScreen > Vertical {
-        width: 100; max-width: 96%; height: 90%; padding: 0 2; 
+        width: 100; max-width: 96%; height: 90%; padding: 0 2;
         background: $panel; border: round $primary;
     }
     SubmitScreen Band { background: $panel; }

@@ -28,8 +28,9 @@ class Lines(Toned, ScrollView, can_focus=True):
     ALLOW_SELECT = True
     DEFAULT_CSS = """
     Lines {
-        width: 1fr; height: 1fr; background: $surface; 
-        overflow-x: auto; overflow-y: scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; padding: 0 1;
+        width: 1fr; height: 1fr; background: $surface;
+        overflow-x: auto; overflow-y: scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
+        padding: 0 1;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
