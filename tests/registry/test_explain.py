@@ -1,0 +1,145 @@
+"""Explanations read from a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+from registry.explain import Blocker, Verdict, drain_blockers, dry_run, explain
+from registry.fleetoptions import ANYWHERE, FleetOptions
+from registry.keys import Keys
+from registry.mirror import Snapshot
+from registry.model import (
+    Assignment,
+    Availability,
+    Cluster,
+    Corrupt,
+    Machine,
+    Override,
+    Pending,
+    Target,
+    Unit,
+    UnitState,
+    UnitText,
+)
+from registry.unitfile import file_hash
+
+KEYS = Keys()
+
+
+def fleet(
+    units: dict[str, tuple[str, str]], *, regions: tuple[str, ...] = ("r1", "r2"), targets: Target = Target.LAUNCHED
+) -> Snapshot:
+    """Machines a, b, … with these regions; units by name with their [X-Fleet] lines and machine ("" for none)."""
+    texts = {name: f"[Service]\nExecStart=/bin/true\n[X-Fleet]\n{lines}\n" for name, (lines, _) in units.items()}
+    hashes = {name: file_hash(text) for name, text in texts.items()}
+    places = [(where, name) for name, (_, where) in units.items() if where]
+    machines = [Machine(chr(97 + n), f"h{n}", "::1", f"boot{n}", (("region", r),)) for n, r in enumerate(regions)]
+    return Snapshot(
+        cluster=Cluster("c"),
+        files={hashes[name]: UnitText(hashes[name], text) for name, text in texts.items()},
+        units={name: Unit(name, hashes[name], targets) for name in units},
+        machines={each.id: each for each in machines},
+        schedule={(m, name): Assignment(name, m, hashes[name], Target.LAUNCHED, 1) for m, name in places},
+        states={
+            (m, name): UnitState(name, m, hashes[name], 1, Target.LAUNCHED, "loaded", "active", "running")
+            for m, name in places
+        },
+    )
+
+
+def test_every_machine_has_a_verdict() -> None:
+    snapshot = fleet({"u.service": ("MachineMetadata=region=r1", "a"), "v.service": ("", "b")})
+    found = explain(snapshot, "u.service")
+    assert found.summary == "launched on a; it stays where it runs"
+    assert [(each.machine, each.verdict, each.units) for each in found.machines] == [
+        ("a", Verdict.HERE, 1),
+        ("b", Verdict.REFUSED, 1),
+    ]
+    assert found.machines[1].reasons == ("metadata region=r1 required; it has region=r2",)
+
+
+def test_all_reasons_of_a_machine_are_told_in_order() -> None:
+    snapshot = fleet(
+        {"u.service": ("MachineOf=x.service\nConflicts=v*", ""), "v.service": ("", "a")}, regions=("r1",)
+    )
+    snapshot = replace(snapshot, overrides={"a": Override("a", Availability.CORDONED)})
+    (only,) = explain(snapshot, "u.service").machines
+    assert only.reasons == (
+        "x.service is not scheduled here (MachineOf)",
+        "cordoned",
+        "conflicts with v.service, which is scheduled here",
+    )
+
+
+def test_a_waiting_unit_is_explained_by_its_pending() -> None:
+    snapshot = fleet({"u.service": ("MachineMetadata=region=mars", "")})
+    unit = snapshot.units["u.service"]
+    pending = Pending("u.service", unit.hash, 1, "no machine has region=mars (2 of 2 refuse)")
+    assert explain(replace(snapshot, pending={"u.service": pending}), "u.service").summary == pending.summary
+
+
+def test_a_ring_of_leaders_is_named() -> None:
+    snapshot = fleet({"a.service": ("MachineOf=b.service", ""), "b.service": ("MachineOf=a.service", "")})
+    assert "a.service -> b.service -> a.service" in explain(snapshot, "a.service").summary
+
+
+def test_unknown_inactive_corrupt_and_broken_units_are_explained_too() -> None:
+    snapshot = fleet({"u.service": ("", ""), "x.service": ("Nonsense=1", "a")})
+    assert explain(snapshot, "no.service").summary == "no.service is not in the registry"
+    corrupt = replace(snapshot, corrupt={KEYS.unit("no.service"): Corrupt(KEYS.unit("no.service"), "bad")})
+    assert "corrupt record" in explain(corrupt, "no.service").summary
+    assert "Nonsense" in explain(snapshot, "x.service").summary
+    missing = replace(snapshot, files=MappingProxyType({}))
+    assert "is missing or corrupt" in explain(missing, "u.service").summary
+    idle = fleet({"u.service": ("", "")}, targets=Target.INACTIVE)
+    assert explain(idle, "u.service").summary == "its target is inactive, so it needs no machine"
+
+
+def test_a_dry_run_predicts_the_usual_rule() -> None:
+    snapshot = fleet({"u.service": ("", "a"), "v.service": ("", "a"), "w.service": ("", "b")})
+    assert dry_run(snapshot, "new.service", ANYWHERE).machines == ("b",)
+    assert dry_run(snapshot, "u.service", ANYWHERE).machines == ("a",), "what runs stays"
+    assert dry_run(snapshot, "new.service", FleetOptions(is_global=True)).machines == ("a", "b")
+    assert dry_run(snapshot, "new.service", FleetOptions(replaces=("[uv].service",))).machines == ("a",)
+    assert dry_run(snapshot, "new.service", FleetOptions(machine_of=("v.service",))).machines == ("a",)
+
+
+def test_a_dry_run_that_finds_nothing_tells_the_refusals() -> None:
+    snapshot = fleet({"u.service": ("Conflicts=*", "a"), "v.service": ("", "")})
+    found = dry_run(snapshot, "new.service", FleetOptions(metadata=(("region", frozenset({"r1"})),)))
+    assert found.machines == ()
+    assert {each.reason for each in found.refusals} == {
+        "u.service conflicts with it (Conflicts=*)",
+        "metadata region=r1 required; it has region=r2",
+    }
+    ring = dry_run(snapshot, "new.service", FleetOptions(machine_of=("new.service",)))
+    assert "circle" in ring.summary
+    absent = dry_run(snapshot, "new.service", FleetOptions(machine_of=("v.service",)))
+    assert absent.summary == "waits for v.service, which is scheduled nowhere (MachineOf)"
+
+
+def test_what_blocks_a_drain() -> None:
+    snapshot = fleet(
+        {
+            "free.service": ("", "a"),
+            "pinned.service": ("MachineID=a", "a"),
+            "here.service": ("MachineMetadata=region=r1", "a"),
+            "everywhere.service": ("Global=true", "a"),
+        }
+    )
+    assert drain_blockers(snapshot, "a") == (
+        Blocker("here.service", "no machine has region=r1 (1 of 1 refuse)"),
+        Blocker("pinned.service", "no machine fits: MachineID=a is not this machine (1 of 1)"),
+    )
+    alone = fleet({"free.service": ("", "a")}, regions=("r1",))
+    assert drain_blockers(alone, "a") == (Blocker("free.service", "there is no other machine"),)
+
+
+def test_corrupt_machines_and_overrides_take_nothing_new() -> None:
+    snapshot = fleet({"u.service": ("", "a")})
+    keys = (KEYS.override("a"), KEYS.machine("z"))
+    damaged = replace(snapshot, corrupt={key: Corrupt(key, "bad") for key in keys})
+    found = dry_run(damaged, "new.service", ANYWHERE)
+    assert found.machines == ("b",)
+    assert {machine for each in found.refusals for machine in each.machines} == {"a", "z"}
