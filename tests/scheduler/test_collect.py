@@ -1,0 +1,92 @@
+"""What garbage collection takes, and what it never does."""
+
+from __future__ import annotations
+
+from registry.model import Availability, UnitState, UnitText
+from registry.records import encode
+from registry.unitfile import file_hash
+from scheduler.collect import ABSENCE_S, EVENTS_AGE_S, EVENTS_KEPT, Absences, garbage, old_events
+from tests.scheduler.world import CORRUPT, KEYS, World, machine
+
+
+def keys_of(world: World, *long_gone: str) -> set[str]:
+    return {each.key for each in garbage(world.snapshot, KEYS, world.mirror.stamp, long_gone)}
+
+
+def with_stray_file() -> tuple[World, str]:
+    world = World(machine("a1"), machine("b2"))
+    key = KEYS.file(file_hash("stray"))
+    world.put(key, UnitText(file_hash("stray"), "stray"))
+    return world, key
+
+
+def test_only_files_that_nothing_names_go() -> None:
+    world, stray = with_stray_file()
+    old = world.unit("u.service", note="old")
+    world.settle()
+    world.unit("u.service", note="new")
+    assert keys_of(world) == {stray}, "the old file is still scheduled and reported"
+    world.settle()
+    assert keys_of(world) == {stray, KEYS.file(old.hash)}
+
+
+def test_a_file_in_some_history_stays() -> None:
+    world, stray = with_stray_file()
+    unit = world.unit("u.service")
+    world.put(KEYS.unit("u.service"), type(unit)(unit.name, unit.hash, unit.target, 1, (file_hash("stray"),)))
+    assert stray not in keys_of(world)
+
+
+def test_no_file_goes_while_a_record_that_may_name_it_does_not_parse() -> None:
+    world, _ = with_stray_file()
+    world.put(KEYS.unit("u.service"), CORRUPT)
+    assert keys_of(world) == set()
+
+
+def test_garbage_is_guarded_by_what_was_seen() -> None:
+    world, stray = with_stray_file()
+    stamp = world.mirror.stamp(stray)
+    assert stamp is not None
+    assert [each.mod_revision for each in garbage(world.snapshot, KEYS, world.mirror.stamp, ())] == [
+        stamp.mod_revision
+    ]
+
+
+def test_states_without_a_lease_of_machines_that_are_gone_go() -> None:
+    world = World(machine("a1"))
+    for where in ("a1", "gone"):
+        world.put(KEYS.state(where, "u.service"), encode(UnitState("u.service", where, "0" * 64, 1)))
+    assert keys_of(world) == {KEYS.state("gone", "u.service")}
+
+
+def test_lines_on_machines_long_gone_go_if_the_unit_runs_elsewhere() -> None:
+    world = World(machine("a1"), machine("b2"))
+    world.unit("g.service", "Global=true")
+    world.unit("u.service", "MachineID=b2")
+    world.settle()
+    world.set("a1", Availability.READY)
+    world.lose("b2")
+    world.settle()
+    assert keys_of(world) == set()
+    assert keys_of(world, "b2") == {KEYS.schedule("b2", "g.service")}
+
+
+def test_a_machine_is_long_gone_when_it_was_away_at_every_look() -> None:
+    world = World(machine("a1"))
+    world.unit("u.service")
+    world.settle()
+    absences = Absences()
+    assert absences.long_gone(world.snapshot, 0.0) == set()
+    world.lose("a1")
+    assert absences.long_gone(world.snapshot, 100.0) == set()
+    assert absences.long_gone(world.snapshot, 100.0 + ABSENCE_S) == {"a1"}
+    world.put(KEYS.machine("a1"), machine("a1"))
+    assert absences.long_gone(world.snapshot, 900.0) == set()
+
+
+def test_old_events_and_too_many_go() -> None:
+    now = 2_000_000_000.0
+    fresh = [f"{int(now * 1000) - number:013d}-aaaaaaaa" for number in range(EVENTS_KEPT + 5)]
+    assert old_events(fresh, now) == sorted(fresh)[:5]
+    aged = f"{int((now - EVENTS_AGE_S - 1) * 1000):013d}-bbbbbbbb"
+    assert old_events([aged, fresh[0]], now) == [aged]

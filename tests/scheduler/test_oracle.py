@@ -1,0 +1,124 @@
+"""Placement against a deliberately dumb implementation, and against what `dry_run` predicts."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry.eligibility import fits, rivalry, site_of
+from registry.explain import dry_run
+from registry.fleetoptions import FleetOptions, parse_options
+from registry.model import Availability
+from registry.unitfile import parse
+from tests.scheduler.world import World, machine, unit_text
+
+MACHINES = ("a1", "b2", "b3")
+UNITS = ("u1.service", "u2.service", "w@1.service", "w@2.service", "x.service")
+FLEET = (
+    (),
+    ("MachineMetadata=region=r1",),
+    ("MachineMetadata=region=r1 region=r2",),
+    ("MachineID=b2",),
+    ("MachineID=b",),
+    ("Conflicts=w@*",),
+    ("Conflicts=u1.service x.service",),
+    ("MachineOf=u1.service",),
+    ("MachineOf=x.service",),
+    ("MachineOf=w@1.service", "Conflicts=u*"),
+    ("Global=true",),
+    ("Global=true", "Conflicts=x*"),
+)
+clusters = st.fixed_dictionaries(
+    {name: st.sampled_from((None, None, {}, {"region": "r1"}, {"region": "r2"})) for name in MACHINES}
+)
+wishes = st.dictionaries(st.sampled_from(UNITS), st.sampled_from(FLEET))
+availabilities = st.fixed_dictionaries({name: st.sampled_from(Availability) for name in MACHINES})
+
+
+def oracle(world: World) -> dict[str, set[str]]:
+    """Place every unit by name; begin again from the first whenever one found its place. No index, no memory."""
+    snapshot = world.snapshot
+    options = {
+        name: parse_options(parse(snapshot.files[unit.hash].text), name) for name, unit in snapshot.units.items()
+    }
+    sites = [site_of(each, snapshot.overrides.get(each.id)) for each in snapshot.machines.values()]
+    homes: dict[str, set[str]] = {name: set() for name in options}
+
+    def takes(name: str, machine_id: str) -> bool:
+        wish, site = options[name], next(site for site in sites if site.id == machine_id)
+        others = [other for other in options if machine_id in homes[other]]
+        return (
+            site.open
+            and fits(wish, site)
+            and all(machine_id in homes.get(leader, ()) for leader in wish.machine_of)
+            and not any(rivalry(name, wish, other, options[other]) for other in others)
+        )
+
+    def unambiguous(wish: FleetOptions) -> bool:
+        ids = [site.id for site in sites]
+        return wish.machine_id in (None, *ids) or sum(each.startswith(str(wish.machine_id)) for each in ids) < 2
+
+    def place(name: str) -> bool:
+        free = sorted(site.id for site in sites if takes(name, site.id) and site.id not in homes[name])
+        if not free or not unambiguous(options[name]):
+            return False
+        if options[name].is_global:
+            homes[name] |= set(free)
+        else:
+            homes[name].add(min(free, key=lambda each: (sum(each in home for home in homes.values()), each)))
+        return True
+
+    tried: set[str] = set()
+    while ahead := sorted(set(options) - tried):
+        name = ahead[0]
+        tried.add(name)
+        if not (homes[name] and not options[name].is_global) and place(name):
+            tried -= {other for other in options if name in options[other].machine_of and not homes[other]}
+    return homes
+
+
+def build(cluster: dict[str, dict[str, str] | None], availability: dict[str, Availability]) -> World:
+    live = {name: metadata for name, metadata in cluster.items() if metadata is not None}
+    world = World(*(machine(name, leaving=False, **metadata) for name, metadata in live.items()))
+    for name in live:
+        world.set(name, availability[name])
+    return world
+
+
+@settings(max_examples=200, deadline=None)
+@given(clusters, availabilities, wishes)
+def test_placement_agrees_with_brute_force(
+    cluster: dict[str, dict[str, str] | None],
+    availability: dict[str, Availability],
+    wish: dict[str, tuple[str, ...]],
+) -> None:
+    world = build(cluster, availability)
+    for name, fleet in wish.items():
+        world.unit(name, *fleet)
+    world.step()
+    assert {name: set(world.where(name)) for name in wish} == oracle(world)
+
+
+@settings(max_examples=150, deadline=None)
+@given(clusters, availabilities, wishes, st.sampled_from((*FLEET, ("Replaces=u*",), ("Replaces=w@1.service",))))
+def test_a_dry_run_predicts_what_the_scheduler_does(
+    cluster: dict[str, dict[str, str] | None],
+    availability: dict[str, Availability],
+    wish: dict[str, tuple[str, ...]],
+    fleet: tuple[str, ...],
+) -> None:
+    world = build(cluster, availability)
+    for name, lines in wish.items():
+        world.unit(name, *lines)
+    world.settle()
+    if any(world.waits(name) for name in wish):
+        return  # a unit that waits may find its place with the new one's, or lose it to it
+    options = parse_options(parse(unit_text(*fleet)), "n.service")
+    predicted = dry_run(world.snapshot, "n.service", options)
+    world.unit("n.service", *fleet)
+    world.step()
+    assert world.where("n.service") == predicted.machines
+    if not predicted.machines:
+        pending = world.pending("n.service")
+        assert pending is not None
+        assert (pending.summary, pending.refusals) == (predicted.summary, predicted.refusals)
