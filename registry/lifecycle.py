@@ -108,7 +108,9 @@ def _arriving(
     if not lines or any((line.hash, line.generation, line.target) != wish for line in lines):
         return Standing(Progress.UNDER_WAY, _undecided(snapshot), machines)
     stray = [machine for machine in states if machine not in {line.machine for line in lines}]
-    late = [line.machine for line in lines if not applied(line, states.get(line.machine))]
+    # A global unit keeps its lines on lost machines; it has arrived once it has on those that live.
+    awaited = [line for line in lines if line.machine in snapshot.machines] or lines
+    late = [line.machine for line in awaited if not applied(line, states.get(line.machine))]
     failed = [state for machine, state in sorted(states.items()) if state.error and machine not in late]
     if failed:
         return Standing(Progress.FAILED, failed[0].error, machines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry.keys import Keys
+from registry.lifecycle import standing
 from registry.model import Availability, Target
 from scheduler.decide import decide_snapshot
 from scheduler.decisions import Place, Source, Update, Wait, Withdraw
@@ -451,3 +452,13 @@ def test_a_registry_without_a_sentinel_gives_no_decisions() -> None:
     assert decide_snapshot(world.snapshot)
     world.delete(Keys().cluster)
     assert decide_snapshot(world.snapshot) == ()
+
+
+def test_a_global_unit_keeps_its_line_on_a_lost_machine_and_counts_as_arrived() -> None:
+    world = two()
+    world.unit("g.service", "Global=true")
+    world.settle()
+    world.lose("b2")
+    world.settle()
+    assert world.where("g.service") == ("a1", "b2")
+    assert standing(world.snapshot, "g.service").reason == ""
