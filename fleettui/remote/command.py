@@ -55,7 +55,7 @@ def status_argv(
     machine: Machine, unit: str, *, colour: bool = False, lines: int | None = None, sudo: bool = False
 ) -> list[str]:
     """`systemctl status` of one unit as its machine's systemd prints it."""
-    argv = ["env", f"SYSTEMD_COLORS={int(colour)}", "systemctl"]
+    argv = ["env", f"SYSTEMD_COLORS={int(colour)}", "SYSTEMD_URLIFY=0", "systemctl"]
     argv += ["--user"] if machine.bus == "user" else []
     argv += ["--no-pager", "--full"]
     argv += [] if lines is None else [f"--lines={lines}"]

@@ -126,7 +126,7 @@ def await_no_children(server: Sshd) -> None:
 def test_status_command() -> None:
     system = Machine("1" * 32, "core-1", "10.0.0.1", "b")
     argv = status_argv(system, "-web.service", colour=True, lines=5)
-    assert argv[:3] == ["env", "SYSTEMD_COLORS=1", "systemctl"]
+    assert argv[:4] == ["env", "SYSTEMD_COLORS=1", "SYSTEMD_URLIFY=0", "systemctl"]
     assert argv[-4:] == ["--lines=5", "status", "--", "-web.service"]
     assert status_argv(system, "web.service", sudo=True)[:2] == ["sh", "-c"]
     assert "--user" in status_argv(replace(system, bus="user"), "web.service")
