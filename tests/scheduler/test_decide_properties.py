@@ -116,6 +116,9 @@ corruptions = st.builds(
 acts = st.one_of(
     submits, submits, submits, joins, overrides, destroys, losses, agents, everybody, files, corruptions
 )
+crowds = st.dictionaries(names, st.sampled_from(FLEET), min_size=3).map(
+    lambda wishes: [_submit(name, fleet, Target.LAUNCHED) for name, fleet in wishes.items()]
+)
 rounds = st.lists(
     st.tuples(st.lists(acts, max_size=4), st.sampled_from(("all", "all", "all", "none", "half"))), max_size=9
 )
@@ -181,10 +184,12 @@ def check_schedule(world: World) -> None:
 
 
 @relaxed
-@given(rounds)
-def test_deciding_on_changes_agrees_with_deciding_from_scratch(steps: list[tuple[list[Act], str]]) -> None:
+@given(crowds, rounds)
+def test_deciding_on_changes_agrees_with_deciding_from_scratch(
+    crowd: list[Act], steps: list[tuple[list[Act], str]]
+) -> None:
     """...and deciding twice decides once, and nothing is placed where it may not be."""
-    world = start()
+    world = start(*crowd)
     for some, mode in steps:
         for act in some:
             act(world)
@@ -200,10 +205,10 @@ def test_deciding_on_changes_agrees_with_deciding_from_scratch(steps: list[tuple
 
 
 @relaxed
-@given(rounds)
-def test_everything_comes_to_rest(steps: list[tuple[list[Act], str]]) -> None:
+@given(crowds, rounds)
+def test_everything_comes_to_rest(crowd: list[Act], steps: list[tuple[list[Act], str]]) -> None:
     """With the agents working, scheduler and agents need finitely many rounds, whatever came before."""
-    world = start()
+    world = start(*crowd)
     for some, _ in steps:
         for act in some:
             act(world)
@@ -234,7 +239,7 @@ def test_the_order_of_records_never_matters(some: list[Act], random: object) -> 
 
 
 @relaxed
-@given(st.lists(submits, max_size=8), st.sampled_from(METADATA))
+@given(crowds, st.sampled_from(METADATA))
 def test_a_new_machine_moves_nothing(some: list[Act], metadata: dict[str, str]) -> None:
     world = start(*some)
     for _ in range(6):
