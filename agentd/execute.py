@@ -297,7 +297,7 @@ class Executor:
 
     def _failed(self, unit: ManagedUnit) -> None:
         entry = unit.entry
-        if entry is None or entry.phase not in (Phase.STARTED, Phase.STARTING):
+        if entry is None or entry.phase not in (Phase.STARTED, Phase.STARTING, Phase.ASKING):
             return
         reason = failure(unit.status, self._steps.program(unit))
         if entry.phase is Phase.STARTED and not entry.error and monotonic_us() - entry.at_us < EARLY_US:

@@ -26,11 +26,12 @@ APPLIED = "applied"
 
 
 class Phase(StrEnum):
-    """How far one unit has come on this machine. Written before a step: starting, stopping; the others after."""
+    """How far one unit has come on this machine. Written before a step: asking, stopping; the others after."""
 
     CLAIMED = "claimed"  # ours by the registry; nothing of it is known to be in systemd
     LOADED = "loaded"  # its file is linked; not started by us, or stopped
-    STARTING = "starting"  # a start was asked for at `at_us`; it may or may not have happened
+    ASKING = "asking"  # a start is about to be asked for, at `at_us`; systemd may or may not have heard
+    STARTING = "starting"  # systemd has taken the start on; how it ends is not known yet
     STARTED = "started"  # the start is over, whatever came of it
     STOPPING = "stopping"  # a stop was asked for
     GONE = "gone"  # stopped and removed; only the registry still shows it
@@ -39,6 +40,7 @@ class Phase(StrEnum):
 REACHED = {
     Phase.CLAIMED: Target.INACTIVE,
     Phase.LOADED: Target.LOADED,
+    Phase.ASKING: Target.LOADED,
     Phase.STARTING: Target.LOADED,
     Phase.STARTED: Target.LAUNCHED,
     Phase.STOPPING: Target.LAUNCHED,

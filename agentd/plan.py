@@ -69,7 +69,7 @@ class View:
     foreign: bool = False  # systemd knows the name from a file that is not ours
 
 
-LIVELY = (Phase.STARTING, Phase.STARTED, Phase.STOPPING)
+LIVELY = (Phase.ASKING, Phase.STARTING, Phase.STARTED, Phase.STOPPING)
 
 
 def plan(view: View) -> tuple[Task, ...]:
@@ -149,13 +149,15 @@ def _relaunch(view: View, entry: Entry) -> tuple[Task, ...]:
             return (start,)
         case Phase.STOPPING:
             return (Task(Kind.STOP, "a stop was under way"), start)
-        case Phase.STARTING:
+        case Phase.ASKING:
             return (_resume(view, entry),)
+        case Phase.STARTING:
+            return (Task(Kind.AWAIT, "its start was interrupted"),)
     return ()
 
 
 def _resume(view: View, entry: Entry) -> Task:
-    """A start was asked for and nobody saw its end: it is never repeated once systemd has carried it out."""
+    """Nobody saw systemd take the start on: it is repeated only if systemd shows no trace of it."""
     if view.status.attempted_since(entry.at_us):
         return Task(Kind.AWAIT, "its start was interrupted")
     return Task(Kind.START, "its start was interrupted before it began")

@@ -173,7 +173,7 @@ class Steps:
 
     async def _start(self, unit: ManagedUnit) -> None:
         wish, at_us = _wish(unit), monotonic_us()
-        entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.STARTING, at_us)
+        entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.ASKING, at_us)
         self.note(unit, entry)
         try:
             job = await self._tools.systemd.start(unit.name)
@@ -182,6 +182,8 @@ class Steps:
         except SystemdError as error:
             self.note(unit, replace(entry, phase=Phase.STARTED, error=f"start failed: {error.reason}"))
             return
+        # Noted apart: systemd forgets a unit that has ended, and with it every trace of its start.
+        self.note(unit, entry := replace(entry, phase=Phase.STARTING))
         result = await self._unless_outdated(unit, asyncio.shield(job))
         if result == "unknown":
             raise Again("the result of its start was lost")

@@ -13,6 +13,7 @@ import pytest
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.requirements import nodes_missing
+from tests.cluster.hand import Hand, prepared, released
 from tests.cluster.nodes import registry, start_over
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
@@ -75,6 +76,14 @@ def cluster(nodes: Cluster) -> Cluster:
     """An idle cluster: three registered machines, a leader, no units."""
     start_over(nodes)
     return nodes
+
+
+@pytest.fixture
+def hand(nodes: Cluster) -> Iterator[Hand]:
+    """A test's hand on core-1 of a cluster without schedulers: the agent's behaviour alone."""
+    hand = prepared(nodes)
+    yield hand
+    released(hand)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -109,3 +109,22 @@ class Hand:
 def elapsed(began: float) -> float:
     """Seconds since `began` (monotonic)."""
     return time.monotonic() - began
+
+
+def prepared(cluster: Cluster) -> Hand:
+    """A hand on core-1, once no scheduler runs anywhere and the machine is empty."""
+    for node in cluster.nodes.values():
+        node.exec(["systemctl", "stop", "fleet-scheduler.service"])
+        node.exec(["systemctl", "start", AGENT], timeout_s=60)
+    hand = Hand(cluster)
+    hand.registered()
+    cluster.etcd.delete("/fleet/schedule/")
+    eventually("an empty machine", lambda: not hand.states(), timeout_s=60)
+    hand.shell("rm -f /var/trace")
+    return hand
+
+
+def released(hand: Hand) -> None:
+    """Give everything up again."""
+    hand.withdraw()
+    eventually("all given up", lambda: not hand.states(), timeout_s=60)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from fleettui.demo.cluster import Cluster
 from registry.model import Target
 from tests.cluster.hand import AGENT, KEYS, Hand, elapsed
 from tests.cluster.nodes import eventually, registry
@@ -15,22 +13,6 @@ from tests.cluster.nodes import eventually, registry
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 SLEEPER = "[Service]\nExecStart=/bin/sleep infinity\n"
-
-
-@pytest.fixture
-def hand(nodes: Cluster) -> Iterator[Hand]:
-    """A hand on core-1 of a cluster without schedulers."""
-    for node in nodes.nodes.values():
-        node.exec(["systemctl", "stop", "fleet-scheduler.service"])
-        node.exec(["systemctl", "start", AGENT], timeout_s=60)
-    hand = Hand(nodes)
-    hand.registered()
-    nodes.etcd.delete("/fleet/schedule/")
-    eventually("an empty machine", lambda: not hand.states(), timeout_s=60)
-    hand.shell("rm -f /var/trace")
-    yield hand
-    hand.withdraw()
-    eventually("all given up", lambda: not hand.states(), timeout_s=60)
 
 
 def test_a_unit_is_linked_at_run_time_started_and_told_of(hand: Hand) -> None:

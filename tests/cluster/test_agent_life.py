@@ -1,0 +1,197 @@
+"""The agent's own life on a real machine: it dies, freezes, loses bus, memory or lease, and hands over."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from registry.model import Target
+from tests.cluster.hand import AGENT, KEYS, Hand, elapsed
+from tests.cluster.nodes import eventually, registry
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+SLEEPER = "[Service]\nExecStart=/bin/sleep infinity\n"
+ONCE = (
+    "[Service]\nType=oneshot\nRemainAfterExit={remain}\n"
+    "ExecStart=/bin/sh -c 'echo ran >>/var/trace; sleep {sleep}'\n"
+)
+NAMES = tuple(f"u{number}.service" for number in range(6))
+
+
+def running(hand: Hand) -> list[str]:
+    """What would change if a unit were stopped or started over."""
+    return [hand.show(name, "InvocationID") for name in NAMES]
+
+
+@pytest.fixture
+def loaded(hand: Hand) -> Hand:
+    """Six units run."""
+    hand.put(dict.fromkeys(NAMES, SLEEPER))
+    for name in NAMES:
+        hand.launched(name)
+    return hand
+
+
+@pytest.mark.parametrize("how", ["restart", "kill -s KILL", "kill -s TERM"])
+def test_invariant_4_the_agent_ends_and_its_units_do_not_notice(loaded: Hand, how: str) -> None:
+    before, states = running(loaded), loaded.states()
+    keys = registry(loaded.cluster, f"machines/{loaded.machine}")
+    old = loaded.show(AGENT, "MainPID")
+    loaded.shell(f"systemctl {how} {AGENT}")
+    eventually("a new agent", lambda: loaded.show(AGENT, "MainPID") not in (old, "0"))
+    time.sleep(2)
+    assert running(loaded) == before
+    assert loaded.states() == states
+    assert registry(loaded.cluster, f"machines/{loaded.machine}").keys() == keys.keys()
+    loaded.withdraw(NAMES[0])
+    loaded.gone(NAMES[0])
+
+
+@pytest.mark.parametrize("remain", ["yes", "no"])
+@pytest.mark.parametrize("how", ["restart", "kill -s KILL"])
+def test_invariant_12_a_start_under_way_is_not_repeated(hand: Hand, how: str, remain: str) -> None:
+    hand.put({"one.service": ONCE.format(remain=remain, sleep=4)})
+    hand.until("one.service", lambda state: state.get("active") == "activating")
+    hand.shell(f"systemctl {how} {AGENT}")
+    hand.launched("one.service")
+    assert hand.show("one.service", "ActiveState") == ("active" if remain == "yes" else "inactive")
+    assert hand.shell("cat /var/trace") == "ran"
+
+
+def test_invariant_12_a_start_that_ended_while_nobody_looked_is_not_repeated(hand: Hand) -> None:
+    hand.put({"one.service": ONCE.format(remain="no", sleep=1.5)})
+    hand.until("one.service", lambda state: state.get("active") == "activating")
+    hand.shell(f"systemctl kill -s STOP {AGENT}; sleep 2; systemctl kill -s KILL {AGENT}")
+    hand.launched("one.service")
+    assert hand.shell("cat /var/trace") == "ran"
+
+
+def test_systemd_executing_itself_anew_goes_unnoticed(loaded: Hand) -> None:
+    before = running(loaded)
+    loaded.shell("systemctl daemon-reexec")
+    loaded.shell(f"systemctl kill -s KILL {NAMES[0]}")
+    loaded.until(NAMES[0], lambda state: state["active"] == "failed")
+    loaded.put({NAMES[1]: SLEEPER + "RestartSec=7\n"}, generation=2)
+    loaded.launched(NAMES[1], 2)
+    assert running(loaded)[2:] == before[2:]
+
+
+def test_a_restarted_bus_goes_unnoticed(loaded: Hand) -> None:
+    before = running(loaded)
+    agent = loaded.show(AGENT, "MainPID")
+    loaded.shell("systemctl restart dbus.service")
+    loaded.shell(f"systemctl kill -s KILL {NAMES[0]}")
+    loaded.until(NAMES[0], lambda state: state["active"] == "failed")
+    loaded.put({"late.service": SLEEPER})
+    loaded.launched("late.service")
+    assert running(loaded)[1:] == before[1:]
+    assert loaded.show(AGENT, "MainPID") == agent
+
+
+def test_a_daemon_reload_by_somebody_else_goes_unnoticed(loaded: Hand) -> None:
+    before, states = running(loaded), loaded.states()
+    loaded.shell("for i in 1 2 3; do systemctl daemon-reload; done")
+    time.sleep(1)
+    assert running(loaded) == before
+    assert loaded.states() == states
+
+
+@pytest.mark.parametrize("lost", ["applied/*", "agent.json", "agent.json /run/fleet/applied"])
+def test_an_agent_without_its_memory_adopts_what_it_finds(loaded: Hand, lost: str) -> None:
+    before = running(loaded)
+    loaded.shell(f"systemctl kill -s KILL {AGENT}; rm -rf /run/fleet/{lost}")
+    eventually("an agent", lambda: "adopted" in loaded.said().rpartition("Starting fleet-agentd")[2])
+    time.sleep(2)
+    assert running(loaded) == before
+    loaded.withdraw(NAMES[0])
+    loaded.gone(NAMES[0])
+    assert loaded.show(NAMES[0], "ActiveState") == "inactive"
+
+
+def test_an_agent_that_was_frozen_beyond_its_lease_gives_up_what_has_moved(loaded: Hand) -> None:
+    before = running(loaded)
+    loaded.shell(f"systemctl kill -s STOP {AGENT}")
+    eventually("the lease gone", lambda: not registry(loaded.cluster, f"machines/{loaded.machine}"))
+    loaded.withdraw(NAMES[0], NAMES[1])
+    began = time.monotonic()
+    loaded.shell(f"systemctl kill -s CONT {AGENT}")
+    eventually("two stopped", lambda: [loaded.show(name, "ActiveState") for name in NAMES[:2]] == ["inactive"] * 2)
+    assert elapsed(began) < 5
+    eventually("claimed again", lambda: set(loaded.states()) == set(NAMES[2:]))
+    assert running(loaded)[2:] == before[2:]
+
+
+def test_a_deleted_state_comes_back(loaded: Hand) -> None:
+    loaded.cluster.etcd.delete(KEYS.state(loaded.machine))
+    for name in NAMES:
+        loaded.shell(f"systemctl kill -s KILL {name}")
+    eventually("states", lambda: set(loaded.states()) == set(NAMES))
+
+
+def test_a_stop_for_good_hands_over_within_3_s_and_finishes_what_takes_longer(loaded: Hand) -> None:
+    loaded.put({"slow.service": SLEEPER + "ExecStop=/bin/sleep 5\n"})
+    loaded.launched("slow.service")
+    began = time.monotonic()
+    loaded.shell(f"systemctl stop --no-block {AGENT}")
+    eventually("leaving", lambda: '"leaving":true' in str(registry(loaded.cluster, "machines/")))
+    eventually("all but the slow one", lambda: set(loaded.states()) == {"slow.service"}, timeout_s=3)
+    assert elapsed(began) < 3
+    eventually("the machine gone", lambda: loaded.machine not in str(registry(loaded.cluster, "machines/")))
+    assert 4.5 < elapsed(began) < 9
+    assert loaded.shell("ls /run/fleet/units") == ""
+    assert {json.loads(each)["verb"] for each in registry(loaded.cluster, "events/").values()} >= {"join", "leave"}
+    loaded.shell(f"systemctl start {AGENT}")
+    loaded.launched("slow.service")  # what is still scheduled starts anew
+
+
+def test_a_shutdown_hands_over(loaded: Hand) -> None:
+    began = time.monotonic()
+    loaded.node.power_off()
+    assert loaded.machine not in str(registry(loaded.cluster, "machines/"))
+    assert not loaded.states()
+    assert elapsed(began) < 15
+    loaded.node.boot()
+    loaded.node.wait_ready()
+    loaded.registered()
+    assert loaded.show(NAMES[0], "LoadState") == "not-found"
+
+
+def test_invariant_11_a_name_that_the_host_takes_later_is_its_own(loaded: Hand) -> None:
+    host = f"/etc/systemd/system/{NAMES[0]}"
+    loaded.shell(f"printf '[Service]\\nExecStart=/bin/sleep 1000\\n' >{host}; systemctl daemon-reload")
+    try:
+        before = loaded.show(NAMES[0], "InvocationID")
+        loaded.withdraw(NAMES[0])
+        loaded.gone(NAMES[0])
+        assert loaded.show(NAMES[0], "InvocationID") == before
+        assert loaded.show(NAMES[0], "ActiveState") == "active"
+    finally:
+        loaded.shell(f"systemctl stop {NAMES[0]}; rm {host}; systemctl daemon-reload")
+
+
+def test_a_second_agent_on_one_machine_is_refused(hand: Hand) -> None:
+    done = hand.node.exec(["fleet-agentd"])
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "fleet-agentd: another fleet-agentd already runs on /run/fleet; stop it first"
+    )
+
+
+def test_idle_it_uses_next_to_nothing(hand: Hand) -> None:
+    hand.put({f"i{number}.service": SLEEPER for number in range(60)}, target=Target.LAUNCHED)
+    for number in range(60):
+        hand.launched(f"i{number}.service", within_s=40)
+    pid = hand.show(AGENT, "MainPID")
+    before = cpu_s(hand, pid)
+    time.sleep(5)
+    assert cpu_s(hand, pid) - before < 0.1  # 2 % of one core
+    resident = int(hand.shell(f"grep VmRSS /proc/{pid}/status").split()[1])
+    assert resident < 55 * 1024
+
+
+def cpu_s(hand: Hand, pid: str) -> float:
+    fields = hand.shell(f"cat /proc/{pid}/stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
