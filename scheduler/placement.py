@@ -191,6 +191,7 @@ class Placement:
         self.awaited.pop(case.name, None)
         if not case.placeable:
             return
+        self._board.set_waiting(case, waiting=True)  # who is placed after it may matter to it
         if case.options.is_global:
             self._place_everywhere(case)
             return
@@ -206,6 +207,7 @@ class Placement:
         for home in sorted(case.homes):
             self._leave(case, home, "leaving" if home in self._board.sites else "machine lost")
         self._displace(case, machine)
+        self._board.set_waiting(case, waiting=False)
         self._board.set_home(case, machine, present=True)
 
     def _place_everywhere(self, case: Case) -> None:

@@ -462,3 +462,17 @@ def test_a_global_unit_keeps_its_line_on_a_lost_machine_and_counts_as_arrived() 
     world.settle()
     assert world.where("g.service") == ("a1", "b2")
     assert standing(world.snapshot, "g.service").reason == ""
+
+
+def test_a_unit_on_its_way_that_loses_its_place_to_another_says_so() -> None:
+    world = World(machine("a1"))
+    world.unit("a.service")
+    world.unit("b.service")
+    world.unit("c.service", "Conflicts=a.service")
+    world.settle()
+    world.set("a1", Availability.DRAINING)
+    world.put(KEYS.machine("b2"), machine("b2"))
+    first = world.decide()
+    assert world.decide() == first
+    world.settle()
+    assert world.where("b.service") == ("b2",)
