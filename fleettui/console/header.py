@@ -108,7 +108,7 @@ def banner(reading: Reading, place: Place, lost_s: float) -> Line:
     }
     return (
         Cell(f"✖ {words[reading.link]}", Tone.BAD),
-        Cell(f" · {place.endpoint}: {escape(reading.reason)}", Tone.QUIET),
+        Cell(f" · {escape(reading.reason) or place.endpoint}", Tone.QUIET),
     )
 
 

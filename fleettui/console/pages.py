@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fleettui.console.cells import Cell, Line, Tone
-from fleettui.console.phrases import clock, since
+from fleettui.console.phrases import clock, counted, since
 from fleettui.console.rows.events import event_rows
 from fleettui.console.rows.units import host
 from fleettui.escape import escape
+from registry.explain import MachineVerdict, Verdict, explain
+from registry.keys import Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts
 from registry.mirror import Snapshot
-from registry.model import Assignment, Refusal, UnitState
+from registry.model import Assignment, UnitState
 
 NOTHING: Line = ()
+DEFAULT_KEYS = Keys()
 
 
 def _fact(name: str, value: str, tone: Tone = Tone.PLAIN) -> Line:
@@ -30,20 +35,21 @@ PROGRESS_TONES = {
 }
 
 
-def why_lines(snapshot: Snapshot, unit: str, now: float) -> list[Line]:
+def why_lines(snapshot: Snapshot, unit: str, now: float, keys: Keys = DEFAULT_KEYS) -> list[Line]:
     """Where the unit is, where it should be, and what stands between; machine by machine."""
     record = snapshot.units.get(unit)
-    found = standing(snapshot, unit)
+    found, told = standing(snapshot, unit), explain(snapshot, unit, keys)
     lines: list[Line] = [
+        (Cell(escape(told.summary), Tone.STRONG),),
+        NOTHING,
         _fact("progress", found.progress.value, PROGRESS_TONES[found.progress]),
-        *([_fact("because", escape(found.reason), PROGRESS_TONES[found.progress])] if found.reason else []),
     ]
     if record:
         lines.append(_fact("target", record.target.value))
         lines.append(_fact("asked", f"{since(record.at, now)} ago by {escape(record.by) or 'somebody'}"))
         lines.append(_fact("file", f"{record.hash[:7]}, generation {record.generation}"))
     lines += _places(snapshot, unit, now)
-    return lines + _verdict(snapshot, unit)
+    return lines + _verdict(told.machines, snapshot)
 
 
 def _places(snapshot: Snapshot, unit: str, now: float) -> list[Line]:
@@ -77,23 +83,26 @@ def _place(line: Assignment | None, state: UnitState | None, now: float) -> list
     return facts
 
 
-def _verdict(snapshot: Snapshot, unit: str) -> list[Line]:
-    pending = snapshot.pending.get(unit)
-    if pending is None or not pending.refusals:
-        return []
-    lines: list[Line] = [
-        NOTHING,
-        _title("why not elsewhere" if standing(snapshot, unit).machines else "why nowhere"),
-    ]
-    for refusal in pending.refusals:
-        lines += _refusal(snapshot, refusal)
+VERDICTS = {
+    Verdict.HERE: Cell("● here      ", Tone.GOOD),
+    Verdict.STOPPING: Cell("◐ stopping  ", Tone.BUSY),
+    Verdict.ELIGIBLE: Cell("○ could     ", Tone.PLAIN),
+    Verdict.REFUSED: Cell("◌ refuses   ", Tone.WAIT),
+}
+
+
+def _verdict(machines: Sequence[MachineVerdict], snapshot: Snapshot) -> list[Line]:
+    """What every machine says to the unit."""
+    if not machines:
+        return [NOTHING, (Cell("no machine has joined", Tone.WAIT),)]
+    lines: list[Line] = [NOTHING, _title("machine by machine")]
+    for each in machines:
+        name = Cell(f"  {host(snapshot, each.machine):<14}", Tone.STRONG)
+        load = Cell(f"{counted(each.units, 'unit'):<11}", Tone.QUIET)
+        first, *more = [escape(reason) for reason in each.reasons] or [""]
+        lines.append((name, VERDICTS[each.verdict], load, Cell(first)))
+        lines += [(Cell(" " * 39), Cell(reason)) for reason in more]
     return lines
-
-
-def _refusal(snapshot: Snapshot, refusal: Refusal) -> list[Line]:
-    lines: list[Line] = [(Cell("  ◌ ", Tone.WAIT), Cell(escape(refusal.reason), Tone.WAIT))]
-    names = sorted(host(snapshot, machine) for machine in refusal.machines)
-    return lines + [(Cell("      " + ", ".join(names[at : at + 6]), Tone.QUIET),) for at in range(0, len(names), 6)]
 
 
 def file_lines(snapshot: Snapshot, unit: str) -> list[Line]:

@@ -23,6 +23,7 @@ from fleettui.console.verbs import Verb
 from fleettui.remote import JournalEntry, JournalQuery, LinkState, OnLink, Remote, Source
 from registry.config import Settings
 from registry.errors import RegistryUnavailable
+from registry.keys import Keys
 from registry.model import Machine, Target
 
 NOT_YET_S = 5.0
@@ -122,5 +123,5 @@ async def _run(settings: Settings, cluster: str, theme: str, keymap: dict[str, s
     user = settings.etcd.username or actor().partition("@")[0]
     async with Remote(settings.ssh) as remote:
         desk = Desk(feed, LiveHands(feed), LiveJournals(remote), Place(cluster, user, endpoint), time.time, keymap,
-                    read_only)  # fmt: skip
+                    read_only, Keys.under(settings.etcd.prefix))  # fmt: skip
         await Console(desk, theme=theme).run_async()

@@ -25,6 +25,7 @@ from fleettui.console.header import Place, Totals, banner, blank_notice, header_
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
 from fleettui.console.keys import Key
+from fleettui.console.pages import DEFAULT_KEYS
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import Permit, Verb, permit
 from fleettui.console.views.events import EventsView
@@ -37,6 +38,7 @@ from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import Table
 from registry.errors import FleetError
 from registry.follow import Link
+from registry.keys import Keys
 
 TICK_S = 1.0
 ACTS_SHOWN = 3
@@ -54,6 +56,7 @@ class Desk:
     clock: Callable[[], float]
     keymap: dict[str, str]
     read_only: bool = False
+    keys: Keys = DEFAULT_KEYS
 
 
 class Frame(Screen[None]):

@@ -142,7 +142,7 @@ class MainScreen(Frame):
 
     def action_why(self) -> None:
         """Why the unit is where it is."""
-        self._page("why", lambda name: why_lines(self.reading.snapshot, name, self.desk.clock()))
+        self._page("why", lambda name: why_lines(self.reading.snapshot, name, self.desk.clock(), self.desk.keys))
 
     def action_file(self) -> None:
         """The unit's file."""

@@ -1,0 +1,114 @@
+"""An action is done when the watch says so, not before, and what cannot be done says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fleettui.actions.outcome import Did, Done, Outcome
+from fleettui.console.acts import Act, Phase, failed, judge, undoing, written
+from fleettui.console.rows.units import UnitRows
+from fleettui.console.verbs import Verb, blast_radius, command, permit
+from registry.follow import Link
+from registry.lifecycle import Whereabouts
+from registry.mirror import Snapshot
+from registry.model import Target, Unit
+from tests.console.fleetshow import PLAIN, build, scene, state
+
+ACT = Act(1, Verb.START, ("db.service",), began=10.0)
+SENT = written(ACT, Done((Outcome("db.service", Did.CHANGED),), 101), 10.1)
+
+
+def where(snapshot: Snapshot, unit: str) -> Whereabouts:
+    rows = UnitRows()
+    rows.fold(snapshot)
+    return rows.where(snapshot, unit)
+
+
+def test_an_act_is_pending_until_a_snapshot_of_its_revision_says_otherwise() -> None:
+    assert SENT.phase is Phase.PENDING
+    assert judge(SENT, replace(scene(), revision=100), where, 11.0).phase is Phase.PENDING
+    done = judge(SENT, replace(scene(), revision=101), where, 12.0)
+    assert (done.phase, done.ended, done.place) == (Phase.DONE, 12.0, "core-3")
+
+
+def test_an_act_fails_with_the_units_reason() -> None:
+    act = written(replace(ACT, names=("sync.service",)), Done((Outcome("sync.service", Did.CHANGED),), 99), 10.1)
+    done = judge(act, scene(), where, 12.0)
+    assert done.phase is Phase.FAILED
+    assert "no such file" in done.complaints[0]
+
+
+def test_an_act_on_a_unit_that_must_wait_ends_waiting() -> None:
+    act = written(replace(ACT, names=("mars.service",)), Done((Outcome("mars.service", Did.CHANGED),), 99), 10.1)
+    assert judge(act, scene(), where, 12.0).phase is Phase.WAITING
+
+
+def test_a_destroyed_unit_is_done_with_when_no_machine_holds_it() -> None:
+    act = written(replace(ACT, verb=Verb.DESTROY), Done((Outcome("db.service", Did.DESTROYED),), 99), 10.1)
+    held = build({}, [], [state("db.service", 1, PLAIN)])
+    assert judge(act, held, where, 11.0).phase is Phase.PENDING
+    assert judge(act, build({}, [], []), where, 12.0).phase is Phase.DONE
+
+
+def test_successes_fade_and_errors_stay() -> None:
+    done = judge(SENT, replace(scene(), revision=101), where, 12.0)
+    assert done.fades(21.0)
+    assert not failed(ACT, "no", 12.0).fades(1e9)
+
+
+def test_a_refused_unit_is_a_complaint() -> None:
+    act = written(ACT, Done((Outcome("db.service", Did.REFUSED, note="it is a template"),)), 10.1)
+    assert (act.phase, act.complaints) == (Phase.FAILED, ("it is a template",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (Target.INACTIVE, Target.LAUNCHED, "fleetctl unload a.service"),
+        (Target.LOADED, Target.LAUNCHED, "fleetctl stop a.service"),
+        (Target.LAUNCHED, None, "fleetctl start a.service"),
+        (None, Target.LAUNCHED, "fleetctl destroy a.service"),
+    ],
+)
+def test_undo_shows_the_command_that_does_the_same(before: Target | None, after: Target | None, line: str) -> None:
+    was, now = (Unit("a.service", "h", target) if target else None for target in (before, after))
+    assert undoing([Outcome("a.service", Did.CHANGED, was, now)]) == line
+
+
+@pytest.mark.parametrize(
+    ("verb", "names", "told"),
+    [
+        (Verb.START, ["db.service"], "already"),
+        (Verb.STOP, ["backup.service"], "not launched but inactive"),
+        (Verb.START, ["nonsuch.service"], "destroyed already"),
+        (Verb.START, [], "no unit is selected"),
+        (Verb.LOAD, ["db.service", "cache.service"], "none of the 2"),
+    ],
+)
+def test_what_cannot_be_done_says_why(verb: Verb, names: list[str], told: str) -> None:
+    assert told in permit(verb, names, scene(), link=Link.LIVE, read_only=False).refusal
+
+
+def test_of_several_units_those_are_taken_that_can_be() -> None:
+    assert permit(Verb.START, ["db.service", "backup.service"], scene(), link=Link.LIVE, read_only=False).names == (
+        "backup.service",
+    )
+
+
+def test_nothing_changes_without_a_link_or_read_only() -> None:
+    assert "read-only" in permit(Verb.STOP, ["db.service"], scene(), link=Link.LIVE, read_only=True).refusal
+    assert "no connection" in permit(Verb.STOP, ["db.service"], scene(), link=Link.LOST, read_only=False).refusal
+
+
+def test_the_blast_radius_tells_what_stops_where_and_the_last_instance() -> None:
+    told = blast_radius(Verb.DESTROY, ["web@1.service", "web@2.service"], scene())
+    assert "2 running units stop on core-1, core-2." in told
+    assert "No instance of web@ keeps running." in told
+    assert "No instance of web@ keeps running." not in blast_radius(Verb.DESTROY, ["web@1.service"], scene())
+
+
+def test_commands_are_quoted_for_a_shell() -> None:
+    assert command(Verb.STOP, ["a;rm -rf.service"]) == "fleetctl stop 'a;rm -rf.service'"
+    assert command(Verb.STOP, list("abcde"), shown=3) == "fleetctl stop a b c … 2 more"

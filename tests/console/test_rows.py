@@ -1,0 +1,132 @@
+"""Rows are a function of the snapshot alone, however they came about; nothing dangerous gets into a cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleettui.console.rows.health import Health
+from fleettui.console.rows.machines import machine_rows
+from fleettui.console.rows.row import Delta
+from fleettui.console.rows.unit_row import COLUMNS, UnitRow
+from fleettui.console.rows.units import UnitRows, units_named
+from registry.keys import Keys, Table
+from registry.mirror import Mirror, RawChange, Snapshot
+from registry.model import Assignment, Corrupt, Machine, Target, Unit, UnitState, UnitText
+from registry.records import encode
+from registry.unitfile import file_hash
+from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
+
+KEYS = Keys()
+NAMES = ("a.service", "b.service", "t@.service", "t@1.service", "t@2.service", "g.service", "g@1.service")
+TEXTS = (PLAIN, EXPORTER)
+
+
+def rows_of(snapshot: Snapshot) -> dict[str, UnitRow]:
+    return UnitRows().fold(snapshot).changed
+
+
+def applied(rows: dict[str, UnitRow], delta: Delta[UnitRow]) -> dict[str, UnitRow]:
+    kept = {} if delta.reset else rows
+    return {key: row for key, row in {**kept, **delta.changed}.items() if key not in delta.removed}
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> RawChange:
+    unit, machine = draw(st.sampled_from(NAMES)), draw(st.sampled_from(list(CORES.values())))
+    gone = draw(st.booleans())
+    text = draw(st.sampled_from(TEXTS))
+    sha, target = file_hash(text), draw(st.sampled_from(list(Target)))
+    record: tuple[str, object] = draw(
+        st.sampled_from([
+            (KEYS.unit(unit), Unit(unit, sha, target)),
+            (KEYS.schedule(machine, unit), Assignment(unit, machine, sha, Target.LAUNCHED, 1)),
+            (KEYS.state(machine, unit), UnitState(unit, machine, sha, 1, target, "loaded", "active", "running")),
+            (KEYS.machine(machine), Machine(machine, "host", "10.0.0.1", "boot")),
+            (KEYS.unit(unit), None),
+        ])
+    )  # fmt: skip
+    value = b"{" if record[1] is None else encode(record[1])  # type: ignore[arg-type]
+    return RawChange(record[0], None if gone else value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(changes(), max_size=4), max_size=8))
+def test_rows_told_what_changed_are_the_rows_looked_at_from_scratch(steps: list[list[RawChange]]) -> None:
+    mirror = Mirror(KEYS, Table)
+    mirror.apply(RawChange(KEYS.file(file_hash(text)), encode(UnitText(file_hash(text), text))) for text in TEXTS)
+    folder = UnitRows()
+    rows = applied({}, folder.fold(mirror.snapshot()))
+    for step in steps:
+        changed = mirror.apply(step)
+        rows = applied(rows, folder.fold(mirror.snapshot(), changed))
+        assert rows == rows_of(mirror.snapshot())
+
+
+def test_a_second_fold_of_the_same_snapshot_changes_nothing() -> None:
+    folder, snapshot = UnitRows(), scene()
+    folder.fold(snapshot)
+    assert not folder.fold(snapshot, frozenset())
+
+
+def test_a_template_gathers_its_instances_and_is_as_bad_as_the_worst() -> None:
+    rows = rows_of(scene())
+    assert rows["web@1.service"].parent == "web@.service"
+    group = rows["web@.service"]
+    assert (group.is_group, group.running, group.members, group.condition) == (True, 2, 3, Health.BUSY)
+
+
+def test_a_global_unit_has_a_row_for_every_machine_it_is_on() -> None:
+    rows = rows_of(scene())
+    hosts = [row.label for row in rows.values() if row.parent == "exporter.service"]
+    assert sorted(hosts) == ["core-1", "core-2", "core-3"]
+
+
+def test_a_failed_unit_tells_why_and_a_pending_one_too() -> None:
+    rows = rows_of(scene())
+    assert (rows["sync.service"].condition, rows["sync.service"].reason) == (
+        Health.FAILED, "/usr/bin/syncd: no such file or directory",
+    )  # fmt: skip
+    assert rows["mars.service"].condition is Health.PENDING
+    assert "region=mars" in rows["mars.service"].reason
+
+
+def test_a_unit_that_was_destroyed_and_still_stops_keeps_its_row() -> None:
+    snapshot = build({}, [], [state("old.service", 1, PLAIN, active="deactivating")])
+    row = rows_of(snapshot)["old.service"]
+    assert (row.target, row.word, row.host) == ("destroyed", "deactivating", "core-1")
+
+
+def test_a_corrupt_record_is_a_row_that_says_so() -> None:
+    key = KEYS.unit("bad.service")
+    row = rows_of(replace(scene(), corrupt={key: Corrupt(key, "not JSON")}))["bad.service"]
+    assert (row.word, "not JSON" in row.reason) == ("corrupt", True)
+
+
+def test_what_a_terminal_would_act_on_never_reaches_a_cell() -> None:
+    evil = "\x1b]0;owned\x07\u202e"
+    snapshot = build({f"x{evil}.service": (PLAIN, Target.LAUNCHED)}, [], [])
+    snapshot = replace(snapshot, machines={CORES[1]: replace(snapshot.machines[CORES[1]], hostname=evil)})
+    states = {(CORES[1], "y.service"): state("y.service", 1, PLAIN, sub=evil, error=evil)}
+    for row in rows_of(replace(snapshot, states=states)).values():
+        for column in COLUMNS:
+            assert column.cell(row, NOW).text.isprintable(), column.id
+
+
+def test_a_machine_that_is_scheduled_on_and_not_here_is_lost() -> None:
+    snapshot = scene()
+    machines = {CORES[1]: snapshot.machines[CORES[1]]}
+    rows = machine_rows(replace(snapshot, machines=machines))
+    assert [rows[CORES[number]].state for number in (1, 2, 3)] == ["ready", "lost", "lost"]
+    assert (rows[CORES[1]].running, rows[CORES[1]].scheduled) == (4, 4)
+
+
+def test_an_action_on_a_template_is_about_its_instances_and_names_each_once() -> None:
+    folder = UnitRows()
+    rows = folder.fold(scene()).changed
+    chosen = [rows["web@.service"], rows["web@1.service"], rows["exporter.service"]]
+    assert list(units_named(chosen, folder)) == [
+        "web@1.service", "web@2.service", "web@3.service", "exporter.service",
+    ]  # fmt: skip
