@@ -42,6 +42,7 @@ class Board:
         self.drains_dirty = True
         self.circles: dict[str, str] = {}  # replacing case to the reason why it may not; kept while true
         self._chained: set[str] = set()  # waiting cases with MachineOf or Replaces
+        self._contested: set[str] = set()  # waiting cases that some pattern concerns
         self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to cases that waited and hold it
         self._library = Library()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
@@ -197,7 +198,7 @@ class Board:
         if case.empty:
             self._index(case, "", ANYWHERE, None)
             self.cases.pop(case.name, None)
-            self.waiting.discard(case.name)
+            self.set_waiting(case, waiting=False)
             self._touch_followers(case.name)
 
     def forget(self, names: Iterable[str]) -> None:
@@ -259,6 +260,7 @@ class Board:
         """Remember whether a case waits for the fleet to change."""
         _put(self.waiting, case.name, present=waiting)
         _put(self._chained, case.name, present=waiting and bool(case.options.machine_of or case.options.replaces))
+        _put(self._contested, case.name, present=waiting and self.may_have_rivals(case))
         if waiting:
             for pattern in case.against:
                 self._seekers[pattern].add(case.name)
@@ -300,7 +302,7 @@ class Board:
             ahead += new
             self.dirty |= new
 
-    def _stir_waiting(self, case: Case) -> None:
+    def _stir_waiting(self, case: Case, *, new_patterns: bool = False) -> None:
         """Waiting cases that the presence of `case` on a machine matters to."""
         if not self.waiting:
             return
@@ -308,12 +310,14 @@ class Board:
             self.dirty |= self._seekers.get(pattern, set()) & self.waiting
         if case.against:
             self.dirty.update(
-                name for name in self.waiting if rivalry(name, self.cases[name].options, case.name, case.options)
+                name
+                for name in (self.waiting if new_patterns else self._contested)
+                if rivalry(name, self.cases[name].options, case.name, case.options)
             )
 
     def _stir_all(self, case: Case) -> None:
         """As `_stir_waiting`, and the cases that share a machine with it now."""
-        self._stir_waiting(case)
+        self._stir_waiting(case, new_patterns=True)
         if not self.may_have_rivals(case):
             return
         for machine in case.homes | case.claims.keys():
