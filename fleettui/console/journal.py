@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from fleettui.console.cells import SOURCE_TONES, Cell, Line, Tone
@@ -49,14 +50,14 @@ class Journals(Protocol):
 
 def wanted_journals(snapshot: Snapshot, units: Iterable[str], machine: str = "") -> tuple[Wanted, ...]:
     """The sources for these units: wherever they are scheduled or still held; `machine` narrows it to one."""
-    chosen = set(units)
-    pairs = {pair for pair in (*snapshot.schedule, *snapshot.states) if pair[1] in chosen}
-    found = [
-        Wanted(snapshot.machines[where], unit)
-        for where, unit in sorted(pairs, key=lambda pair: (pair[1], pair[0]))
-        if where in snapshot.machines and (not machine or where == machine)
-    ]
-    return tuple(found[:MAX_SOURCES])
+    machines = [snapshot.machines[each] for each in sorted(snapshot.machines) if not machine or each == machine]
+    found = (
+        Wanted(each, unit)
+        for unit in sorted(set(units))
+        for each in machines
+        if (each.id, unit) in snapshot.schedule or (each.id, unit) in snapshot.states
+    )
+    return tuple(islice(found, MAX_SOURCES))
 
 
 class Scribe:

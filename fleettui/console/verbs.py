@@ -26,6 +26,7 @@ class Verb(StrEnum):
     UNDO = "undo"
 
 
+RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})  # a process may be there
 ASKS = frozenset({Verb.UNLOAD, Verb.RESTART, Verb.DESTROY})  # shows the blast radius first
 FROM: dict[Verb, frozenset[Target]] = {
     Verb.START: frozenset({Target.INACTIVE, Target.LOADED}),
@@ -87,8 +88,9 @@ def command(verb: Verb, names: Sequence[str], *, shown: int = 0) -> str:
 
 def blast_radius(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> list[str]:
     """What else happens, in lines: what stops running, where, and which template loses its last instance."""
+    chosen = set(names)
     running = [(machine, unit) for (machine, unit), state in snapshot.states.items()
-               if unit in set(names) and state.active == "active"]  # fmt: skip
+               if unit in chosen and state.active in RUNNING]  # fmt: skip
     lines = [_running_line(verb, running, snapshot)]
     lines += _last_ones(names, snapshot)
     lines += _conflict_lines(verb, names, snapshot)
@@ -120,7 +122,7 @@ def _last_ones(names: Sequence[str], snapshot: Snapshot) -> list[str]:
     active: dict[str, bool] = {}
     for (_, unit), state in snapshot.states.items():
         prefix, at, _ = unit.partition("@")
-        if at and state.active == "active":
+        if at and state.active in RUNNING:
             active[prefix] = active.get(prefix, False) or unit not in chosen
     touched = {name.partition("@")[0] for name in names if "@" in name}
     return [f"No instance of {each}@ keeps running." for each in sorted(touched) if active.get(each) is False]
@@ -130,9 +132,10 @@ def _conflict_lines(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> lis
     """Units that are placed with the chosen ones and would have to go or wait."""
     if verb is Verb.RESTART:
         return []
+    chosen = set(names)
     followers = sorted(
         unit for unit, record in snapshot.units.items()
-        if unit not in set(names) and record.target.scheduled and _follows(snapshot, record.hash, names)
+        if unit not in chosen and record.target.scheduled and _follows(snapshot, record.hash, names)
     )  # fmt: skip
     return [f"{', '.join(followers[:3])} must be on its machine (MachineOf), and will wait."] if followers else []
 

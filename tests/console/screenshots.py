@@ -1,4 +1,4 @@
-"""Draws the pictures of the console in screenshots/, as SVG and PNG: `python -m tests.console.screenshots [NAME…]`."""
+"""Draws the console's pictures in screenshots/ as SVG and PNG: `python -m tests.console.screenshots [NAME…]`."""
 
 from __future__ import annotations
 

@@ -103,10 +103,11 @@ def test_nothing_changes_without_a_link_or_read_only() -> None:
 
 
 def test_the_blast_radius_tells_what_stops_where_and_the_last_instance() -> None:
-    told = blast_radius(Verb.DESTROY, ["web@1.service", "web@2.service"], scene())
-    assert "2 running units stop on core-1, core-2." in told
+    all_three = ["web@1.service", "web@2.service", "web@3.service"]
+    told = blast_radius(Verb.DESTROY, all_three, scene())
+    assert "3 running units stop on core-1, core-2, core-3." in told
     assert "No instance of web@ keeps running." in told
-    assert "No instance of web@ keeps running." not in blast_radius(Verb.DESTROY, ["web@1.service"], scene())
+    assert "No instance of web@ keeps running." not in blast_radius(Verb.DESTROY, all_three[:2], scene())
 
 
 def test_commands_are_quoted_for_a_shell() -> None:

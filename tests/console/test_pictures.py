@@ -24,7 +24,7 @@ SCREENS = {
 
 @pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
 @pytest.mark.parametrize("name", SCREENS)
-def test_picture(snap_compare: Any, name: str, size: tuple[int, int]) -> None:  # noqa: ANN401 - the plugin's
+def test_picture(snap_compare: Any, name: str, size: tuple[int, int]) -> None:
     stage = Stage(scene())
 
     async def play(pilot: Pilot[None]) -> None:
@@ -35,7 +35,7 @@ def test_picture(snap_compare: Any, name: str, size: tuple[int, int]) -> None:  
     assert snap_compare(stage.app, terminal_size=size, run_before=play)
 
 
-def test_picture_light(snap_compare: Any) -> None:  # noqa: ANN401 - the plugin's
+def test_picture_light(snap_compare: Any) -> None:
     stage = Stage(scene(), theme="light")
 
     async def play(pilot: Pilot[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -63,6 +64,8 @@ def test_rows_told_what_changed_are_the_rows_looked_at_from_scratch(steps: list[
         changed = mirror.apply(step)
         rows = applied(rows, folder.fold(mirror.snapshot(), changed))
         assert rows == rows_of(mirror.snapshot())
+        leaves = Counter(row.condition for row in rows.values() if not row.is_group)
+        assert Counter(folder.counts()) == leaves
 
 
 def test_a_second_fold_of_the_same_snapshot_changes_nothing() -> None:

@@ -307,7 +307,28 @@ async def test_copy_gives_the_command_of_the_last_action() -> None:
 @pytest.mark.parametrize("size", [(80, 24), (60, 16), (40, 10), (200, 60)])
 async def test_every_view_and_page_fits_any_screen(size: tuple[int, int]) -> None:
     async with playing(size=size) as play:
-        for key in "1 2 3 4 1 w escape f escape question_mark escape D escape".split():
+        for key in [
+            "1",
+            "2",
+            "3",
+            "4",
+            "1",
+            "w",
+            "escape",
+            "f",
+            "escape",
+            "question_mark",
+            "escape",
+            "D",
+            "escape",
+        ]:
             await play.press(key)
         for name in ("header", "footer") if size[0] >= 60 else ():
             assert all(len(text) <= size[0] for text in play.main.query_one(f"#{name}", Band).texts)
+
+
+async def test_an_action_in_the_very_first_moment_is_on_the_screen_too() -> None:
+    async with playing() as play:
+        assert not play.main.query_one("#acts").display
+        await play.press("S")
+        assert play.main.query_one("#acts").display

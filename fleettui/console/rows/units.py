@@ -38,6 +38,7 @@ class UnitRows:
 
     def _forget(self) -> None:
         self._rows: dict[str, dict[str, UnitRow]] = {}  # unit -> its rows by key
+        self._totals = dict.fromkeys(Health, 0)
         self._groups: dict[str, UnitRow] = {}
         self._members: dict[str, set[str]] = defaultdict(set)  # template -> instances
         self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
@@ -63,12 +64,7 @@ class UnitRows:
 
     def counts(self) -> dict[Health, int]:
         """How many rows (groups left out) are in each condition."""
-        totals = dict.fromkeys(Health, 0)
-        for rows in self._rows.values():
-            for row in rows.values():
-                if not row.is_group:
-                    totals[row.condition] += 1
-        return totals
+        return dict(self._totals)
 
     def rows_of(self, unit: str) -> tuple[UnitRow, ...]:
         """The rows of one unit."""
@@ -108,10 +104,17 @@ class UnitRows:
         old = self._rows.get(unit, {})
         fresh.update((key, row) for key, row in rows.items() if old.get(key) != row)
         gone.update(old.keys() - rows.keys())
+        self._count(old, -1)
+        self._count(rows, 1)
         if rows:
             self._rows[unit] = rows
         else:
             self._rows.pop(unit, None)
+
+    def _count(self, rows: dict[str, UnitRow], step: int) -> None:
+        for row in rows.values():
+            if not row.is_group:
+                self._totals[row.condition] += step
 
     def _regroup(self, unit: str) -> set[str]:
         """Keep the membership of templates; returns the templates whose group row may differ."""

@@ -13,7 +13,6 @@ from typing import Any
 from textual import on
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import ContentSwitcher, Input
 
 from fleettui.console import footer
@@ -82,9 +81,10 @@ class Frame(Screen[None]):
         self.conductor = Conductor(desk.hands, desk.clock, self._show_acts)
         self._lost_at: float | None = None
         self._refusal = ""
+        self._known = 0
+        self._known_of: tuple[object, object] | None = None
         self.reader: JournalReader
         self._footer_keys: tuple[Key, ...] = ()
-        self._settling: Timer | None = None
 
     # Building
 
@@ -166,8 +166,7 @@ class Frame(Screen[None]):
 
     def _show_header(self) -> None:
         snapshot = self.reading.snapshot
-        known = {*snapshot.machines, *(machine for machine, _ in snapshot.schedule)}
-        totals = Totals(self._units_view.rows.counts(), len(snapshot.machines), len(known))
+        totals = Totals(self._units_view.rows.counts(), len(snapshot.machines), self._known_machines())
         quiet_s = self.desk.feed.quiet_s()
         self.query_one("#header", Band).put(
             header_line(self.desk.place, self.reading, totals, quiet_s, self.app.size.width - 2)
@@ -175,6 +174,15 @@ class Frame(Screen[None]):
         lost_s = self.desk.clock() - self._lost_at if self._lost_at is not None else 0.0
         line = banner(self.reading, self.desk.place, lost_s)
         self.query_one("#banner", Band).put(*([(line, ())] if line else []))
+
+    def _known_machines(self) -> int:
+        """How many machines there are or should be; counted again only when schedule or machines changed."""
+        snapshot = self.reading.snapshot
+        tables = (snapshot.machines, snapshot.schedule)
+        if self._known_of is None or any(a is not b for a, b in zip(tables, self._known_of, strict=True)):
+            self._known_of = tables
+            self._known = len({*snapshot.machines, *(machine for machine, _ in snapshot.schedule)})
+        return self._known
 
     def _show_tabs(self) -> None:
         snapshot = self.reading.snapshot

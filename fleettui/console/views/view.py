@@ -61,6 +61,8 @@ class View(Vertical, Generic[R]):
 
     def notice(self) -> tuple[Line, ...]:
         """What to say where the table is empty."""
+        if self.table.listing.order:
+            return ()
         shown, total = self.table.listing.counts()
         if total and not shown:
             what = self.table.listing.query.text or "what is failed, pending or drifting"

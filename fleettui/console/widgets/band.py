@@ -43,6 +43,7 @@ class Band(Toned):
             self.display = bool(lines)
             self.refresh()
             return
+        self.display = bool(lines)
         for y, (old, new) in enumerate(zip(self._lines, lines, strict=True)):
             if old != new:
                 self._lines[y] = new
