@@ -6,6 +6,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from fleettui.actions.operator import Operator
 from fleettui.actions.progress import judged
@@ -17,15 +18,16 @@ from fleettui.cli.output import Look, complain, print_json, print_json_line, pri
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time, place, short_id
 from registry.errors import CorruptRecord
-from registry.keys import Table
+from registry.explain import MachineVerdict, explain
+from registry.keys import Keys, Table
 from registry.lifecycle import Progress, Standing
 from registry.listing import list_tables, read_snapshot
 from registry.mirror import Snapshot
-from registry.model import Event
+from registry.model import Event, Unit
 from registry.records import decode
 from registry.unitname import is_glob, matches, normalise_pattern
 
-JUDGING = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING, Table.MACHINES, Table.LEADER)
+JUDGING = tuple(table for table in Table if table is not Table.EVENTS)
 EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")
 
 
@@ -54,58 +56,66 @@ async def cat(flags: Namespace) -> int:
 
 
 async def why(flags: Namespace) -> int:
-    """Say where units stand, and every machine's refusal where they wait."""
+    """Say where units stand, and every machine's verdict where they are not where they should be."""
     async with open_operator(read_settings(flags, os.environ)) as operator:
         names = await unit_names(operator, flags.names)
         snapshot = await read_snapshot(operator.etcd, operator.keys, JUDGING)
     tell_corrupt(snapshot)
     unknown = [name for name in names if name not in snapshot.units]
-    known = [name for name in names if name in snapshot.units]
     for name in unknown:
         complain(f"Unit {name} not found; see: fleetctl list-unit-files")
+    stories = [Story.of(snapshot, name, operator.keys) for name in names if name not in unknown]
     if flags.json:
-        print_json([_why_record(snapshot, name) for name in known])
-    for line in () if flags.json else (line for name in known for line in why_lines(snapshot, name)):
-        say(line)
+        print_json([story.record() for story in stories])
+    else:
+        for line in (line for story in stories for line in story.lines(snapshot)):
+            say(line)
     return FAILED if unknown else OK
 
 
-def why_lines(snapshot: Snapshot, name: str) -> Iterator[str]:
-    """The unit's standing in one line, then a line for each machine that refuses it."""
-    found = judged(snapshot, name)
-    unit = snapshot.units[name]
-    where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
-    at = f" on {where}" if where else ""
-    yield f"{name}: wanted {unit.target}; {_verdict(found)}{at}"
-    for machine, reason in refusals(snapshot, name):
-        yield f"  {place(machine, snapshot.machines)}  {reason}" if machine else f"  {reason}"
-    if found.progress is Progress.FAILED:
-        yield f"  See: fleetctl journal {name}; fleetctl restart {name} tries again"
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A unit's standing, with every machine's verdict on it. Pure."""
+
+    unit: Unit
+    standing: Standing
+    verdicts: tuple[MachineVerdict, ...]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, name: str, keys: Keys) -> Story:
+        """The story of a unit of the registry."""
+        return cls(snapshot.units[name], judged(snapshot, name), explain(snapshot, name, keys).machines)
+
+    def lines(self, snapshot: Snapshot) -> Iterator[str]:
+        """The standing in one line; then, for a unit that has not arrived, a line for each machine."""
+        name, found = self.unit.name, self.standing
+        where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
+        yield f"{name}: wanted {self.unit.target}; {_verdict(found)}{f' on {where}' if where else ''}"
+        if found.progress is Progress.FAILED:
+            yield f"  See: fleetctl journal {name}; fleetctl restart {name} tries again"
+        elif found.progress is not Progress.REACHED:
+            for each in self.verdicts:
+                yield f"  {place(each.machine, snapshot.machines)}  {'; '.join(each.reasons) or each.verdict}"
+
+    def record(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "unit": self.unit.name,
+            "wanted": self.unit.target,
+            "progress": self.standing.progress,
+            "reason": self.standing.reason,
+            "machines": self.standing.machines,
+            "verdicts": [
+                {"machine": each.machine, "verdict": each.verdict, "reasons": each.reasons}
+                for each in self.verdicts
+            ],
+        }
 
 
 def _verdict(found: Standing) -> str:
     words = {Progress.REACHED: "it is", Progress.UNDER_WAY: "under way", Progress.WAITING: "waiting"}
     said = words.get(found.progress, "failed")
     return f"{said}: {found.reason}" if found.reason else said
-
-
-def refusals(snapshot: Snapshot, name: str) -> list[tuple[str, str]]:
-    """Each machine with its refusal, by machine; a reason that concerns none comes with ""."""
-    pending = snapshot.pending.get(name)
-    grouped = pending.refusals if pending else ()
-    return sorted((machine, each.reason) for each in grouped for machine in each.machines or ("",))
-
-
-def _why_record(snapshot: Snapshot, name: str) -> dict[str, object]:
-    found = judged(snapshot, name)
-    return {
-        "unit": name,
-        "wanted": snapshot.units[name].target,
-        "progress": found.progress,
-        "reason": found.reason,
-        "machines": found.machines,
-        "refusals": [{"machine": machine, "reason": reason} for machine, reason in refusals(snapshot, name)],
-    }
 
 
 async def events(flags: Namespace) -> int:

@@ -15,9 +15,9 @@ from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import place
 from registry.errors import UserError
+from registry.explain import drain_blockers
 from registry.fleetoptions import parse_options
-from registry.keys import Table
-from registry.lifecycle import Progress, standing
+from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Machine
 from registry.unitfile import parse
@@ -75,8 +75,8 @@ async def _set_all(operator: Operator, names: list[str], availability: Availabil
 
 async def _drained(operator: Operator, machines: list[str], revision: int) -> int:
     """Wait until only what cannot move is left on the machines; say what goes and what stays."""
-    drain = Drain(frozenset(machines))
-    async with following(operator, (*WATCHED, Table.FILES)) as follower:
+    drain = Drain(frozenset(machines), operator.keys)
+    async with following(operator, (*WATCHED, Table.FILES, Table.OVERRIDES)) as follower:
         while not drain.done:
             await follower.next()
             snapshot = follower.mirror.snapshot()
@@ -91,13 +91,13 @@ async def _drained(operator: Operator, machines: list[str], revision: int) -> in
 class Drain:
     """What is left on draining machines, snapshot by snapshot. Pure.
 
-    Global units belong to their machine and are not counted; a unit that waits for the fleet to change is stuck.
+    Global units belong to their machine and are not counted; a unit that no other machine takes is stuck.
     """
 
-    def __init__(self, machines: frozenset[str]) -> None:
+    def __init__(self, machines: frozenset[str], keys: Keys) -> None:
         self.done = False
         self.stuck: dict[Pair, str] = {}
-        self._machines = machines
+        self._machines, self._keys = machines, keys
         self._left: set[Pair] = set()
         self._known: dict[str, Machine] = {}
 
@@ -107,15 +107,19 @@ class Drain:
         left = {pair for pair in (*snapshot.schedule, *snapshot.states) if self._counts(snapshot, *pair)}
         gone = sorted(self._left - left)
         self._left = left
-        self.stuck = {pair: reason for pair in left if (reason := _stuck(snapshot, pair[1]))}
-        self.done = left == self.stuck.keys()
+        self.stuck = {
+            (machine, blocker.unit): blocker.reason
+            for machine in self._machines & snapshot.machines.keys()
+            for blocker in drain_blockers(snapshot, machine, self._keys)
+        }
+        self.done = left <= self.stuck.keys()
         lines = [f"Unit {unit} left {place(machine, self._known)}" for machine, unit in gone]
         return lines + self._ends() if self.done else lines
 
     def stays(self) -> list[str]:
         """The lines that tell what cannot move, and why."""
         return [
-            f"Error draining: unit {unit} stays on {place(machine, self._known)}: {reason}"
+            f"Error draining: unit {unit} stays on {place(machine, self._known)}, no other takes it: {reason}"
             for (machine, unit), reason in sorted(self.stuck.items())
         ]
 
@@ -125,11 +129,6 @@ class Drain:
     def _ends(self) -> list[str]:
         busy = {machine for machine, _ in self.stuck}
         return [f"Machine {place(machine, self._known)} drained" for machine in sorted(self._machines - busy)]
-
-
-def _stuck(snapshot: Snapshot, unit: str) -> str:
-    found = standing(snapshot, unit)
-    return found.reason if found.progress is Progress.WAITING else ""
 
 
 def _is_global(snapshot: Snapshot, name: str) -> bool:

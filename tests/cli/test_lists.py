@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from registry.model import Availability, Override, Pending, Refusal, Target
+from registry.model import Availability, Override, Pending, Target
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet
 
@@ -131,20 +131,21 @@ def test_an_unknown_field_is_refused_with_those_that_exist(fleetctl: Fleetctl, c
 
 
 def test_why_names_every_machine_with_its_refusal(fleetctl: Fleetctl, fleet: Fleet) -> None:
-    unit = fleet.add("mars.service", Target.LAUNCHED)
-    refusals = (Refusal("has no region=mars", (ONE, TWO)), Refusal("is cordoned", (THREE,)))
-    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine fits", refusals))
+    text = HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n"
+    unit = fleet.add("mars.service", Target.LAUNCHED, text)
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars (3 of 3 refuse)"))
     told = fleetctl("why", "mars")
     assert told.returncode == 0
     assert told.stdout.splitlines() == [
-        "mars.service: wanted launched; waiting: no machine fits",
-        "  7aea1bb4.../10.199.0.11  has no region=mars",
-        "  8bfb2cc5.../10.199.0.12  has no region=mars",
-        "  9c0c3dd6.../10.199.0.13  is cordoned",
+        "mars.service: wanted launched; waiting: no machine has region=mars (3 of 3 refuse)",
+        "  7aea1bb4.../10.199.0.11  metadata region=mars required; it has region=r1",
+        "  8bfb2cc5.../10.199.0.12  metadata region=mars required; it has region=r2",
+        "  9c0c3dd6.../10.199.0.13  metadata region=mars required; it has region=r3",
     ]
     record = json.loads(fleetctl("why", "--json", "mars").stdout)[0]
     assert record["progress"] == "waiting"
-    assert record["refusals"][2] == {"machine": THREE, "reason": "is cordoned"}
+    assert record["verdicts"][2]["machine"] == THREE
+    assert record["verdicts"][2]["verdict"] == "refused"
 
 
 def test_why_says_that_all_is_well_and_why_it_failed(fleetctl: Fleetctl, fleet: Fleet) -> None:
