@@ -10,7 +10,6 @@ from textual.binding import Binding, BindingType
 from fleettui.console.screens.frame import Desk
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.theme import THEMES
-from fleettui.console.widgets.table import Table
 
 
 class Console(App[None]):
@@ -18,7 +17,7 @@ class Console(App[None]):
 
     TITLE = "fleet"
     ENABLE_COMMAND_PALETTE = False
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "quit", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "quit", id="quit", priority=True)]
 
     def __init__(self, desk: Desk, *, theme: str = "dark") -> None:
         super().__init__()
@@ -31,8 +30,3 @@ class Console(App[None]):
     def on_mount(self) -> None:
         """Open the main screen."""
         self.push_screen(MainScreen(self.desk))
-
-    def watch_theme_colours(self) -> None:
-        """Draw tables anew in other colours."""
-        for table in self.query(Table):
-            table.restyle()

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from textual.worker import Worker
+
 from fleettui.console.cells import Line, Tone
 from fleettui.console.journal import Journals, Remark, Scribe, Wanted, remark_line, stem
 from fleettui.console.widgets.journal_pane import JournalPane
@@ -23,7 +25,7 @@ class JournalReader:
 
     def __init__(self, journals: Journals, pane: JournalPane) -> None:
         self._journals, self._pane = journals, pane
-        self._task: asyncio.Task[None] | None = None
+        self._worker: Worker[None] | None = None
         self._identity: Identity | None = None
 
     def want(self, wanted: Sequence[Wanted], why_none: str) -> None:
@@ -39,7 +41,8 @@ class JournalReader:
             self._pane.begin("", why_none)
             return
         self._pane.begin(heading(wanted), f"connecting to {_hosts(wanted)} …")
-        self._task = asyncio.create_task(self._read(wanted), name="read the journal")
+        # A worker of the pane: it ends with the screen, however that ends.
+        self._worker = self._pane.run_worker(self._read(wanted), name="read the journal", exit_on_error=False)
 
     def stop(self) -> None:
         """Read no more; the next `want` begins anew."""
@@ -47,9 +50,9 @@ class JournalReader:
         self._cancel()
 
     def _cancel(self) -> None:
-        if self._task:
-            self._task.cancel()
-            self._task = None
+        if self._worker:
+            self._worker.cancel()
+            self._worker = None
 
     async def _read(self, wanted: Sequence[Wanted]) -> None:
         await asyncio.sleep(SETTLE_S)

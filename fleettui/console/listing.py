@@ -149,6 +149,8 @@ class Listing(Generic[R]):
         self.query = query
         self.trouble_only = self.trouble_only if trouble_only is None else trouble_only
         self.arrange()
+        if self.cursor is None:  # the reader's own doing, so the cursor may go to what was looked for
+            self.move_to(next((n for n, key in enumerate(self.order) if not self.rows[key].is_group), 0))
 
     @property
     def narrowed(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -124,4 +125,7 @@ async def _run(settings: Settings, cluster: str, theme: str, keymap: dict[str, s
     async with Remote(settings.ssh) as remote:
         desk = Desk(feed, LiveHands(feed), LiveJournals(remote), Place(cluster, user, endpoint), time.time, keymap,
                     read_only, Keys.under(settings.etcd.prefix))  # fmt: skip
-        await Console(desk, theme=theme).run_async()
+        console = Console(desk, theme=theme)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # leave the terminal as it was found
+            asyncio.get_running_loop().add_signal_handler(number, console.exit)
+        await console.run_async()

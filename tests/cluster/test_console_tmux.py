@@ -112,7 +112,9 @@ def test_see_submit_start_read_stop_and_destroy(console: Terminal, cluster: Clus
     console.shows("✓ undo: fleetctl start talker.service", "● active")
     assert len(active_on(cluster, "talker.service")) == 1
     console.keys("C-q")
-    console.shows("left with 0")
+    left = console.shows("left with 0")
+    assert "Traceback" not in left
+    assert "never retrieved" not in left
 
 
 def test_a_lost_registry_is_told_and_healed(console: Terminal, cluster: Cluster) -> None:

@@ -187,6 +187,7 @@ async def test_filter_narrows_while_it_is_typed_and_escape_clears_it() -> None:
     async with playing() as play:
         await play.press("slash", *"failed")
         assert play.main.view.table.listing.order == ["sync.service"]
+        assert play.cursor == "sync.service"
         assert "1 of 13 rows" in play.text("tabs")
         await play.press("enter", "escape")
         assert len(play.main.view.table.listing.order) > 10
@@ -332,3 +333,19 @@ async def test_an_action_in_the_very_first_moment_is_on_the_screen_too() -> None
         assert not play.main.query_one("#acts").display
         await play.press("S")
         assert play.main.query_one("#acts").display
+
+
+async def test_a_feed_that_breaks_is_told_and_what_is_shown_is_no_longer_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with playing() as play:
+
+        def broken(_: object) -> None:
+            raise ValueError("a bug")
+
+        monkeypatch.setattr(play.main, "see", broken)
+        await play.show(scene())
+        assert "a bug" in play.text("banner")
+        assert "✖ lost" in play.text("header")
+        await play.press("S")
+        assert play.stage.hands.calls == []

@@ -14,6 +14,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Input
+from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
 from fleettui.console.acts import act_line
@@ -35,11 +36,13 @@ from fleettui.console.views.view import View
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import Table
+from fleettui.escape import escape
 from registry.errors import FleetError
 from registry.follow import Link
 from registry.keys import Keys
 
 TICK_S = 1.0
+FOLLOWING = "following the registry"
 ACTS_SHOWN = 3
 NEEDS_UNIT = frozenset({"why", "file", "unit_events"})
 
@@ -112,7 +115,7 @@ class Frame(Screen[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self.run_worker(self._follow(), name="follow", exit_on_error=False)
+        self.run_worker(self._follow(), name=FOLLOWING, exit_on_error=False)
 
     async def _follow(self) -> None:
         try:
@@ -120,6 +123,19 @@ class Frame(Screen[None]):
                 self.see(reading)
         except FleetError as error:
             self.see(Reading(self.reading.snapshot, None, Link.LOST, f"{error}; restart the console"))
+
+    @on(Worker.StateChanged)
+    def _worker_changed(self, event: Worker.StateChanged) -> None:
+        """A task that broke is told; without the feed's, what is shown is no longer live, and says so."""
+        if event.state is not WorkerState.ERROR:
+            return
+        error = event.worker.error
+        told = f"{event.worker.name} broke ({type(error).__name__}: {error}); restart the console and report it"
+        if event.worker.name == FOLLOWING:
+            self.reading = Reading(self.reading.snapshot, None, Link.LOST, told)
+            self._lost_at = self._lost_at or self.desk.clock()
+            self.refresh_all()
+        self.refuse(escape(told))
 
     # The data flow
 

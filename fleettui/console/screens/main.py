@@ -27,7 +27,7 @@ class MainScreen(Frame):
     """Everything by key."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.keys, key.action, key.label, id=key.id, priority=key.id == "quit") for key in KEYS
+        Binding(key.keys, key.action, key.label, id=key.id) for key in KEYS if key.id != "quit"
     ]
 
     # Keys that look
