@@ -78,12 +78,15 @@ def _revisions(fleet: Fleet) -> dict[str, str]:
 
 @pytest.fixture
 def forgetful(fleet: Fleet) -> Iterator[Fleet]:
-    """A fleet whose registry may be lost: afterwards every agent forgets its cluster, as an operator would."""
+    """A fleet whose registry may be lost: afterwards it is empty, and every agent has forgotten what it applied."""
+    sentinel = registry(fleet.cluster, "cluster")
     yield fleet
     fleet.cluster.repair()
     for node in fleet.cluster.nodes:
         fleet.shell(node, f"systemctl stop {AGENT}; systemctl stop 'inv-*' 2>/dev/null; rm -rf /run/fleet/*")
     fleet.cluster.etcd.wipe()
+    for key, value in sentinel.items():
+        fleet.cluster.etcd.put(f"/fleet/{key}", value)
     for node in fleet.cluster.nodes:
         fleet.shell(node, f"systemctl restart {SCHEDULER}; systemctl start {AGENT}")
 
