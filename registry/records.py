@@ -74,7 +74,7 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
 
 
 def _encode_fields(value: Any) -> dict[str, object]:  # noqa: ANN401 - any record
-    cls: type[Any] = type(value)
+    cls: Any = type(value)
     skipped = KEY_FIELDS.get(cls, ())
     result: dict[str, object] = {}
     for name, default in _defaults(cls):
@@ -108,7 +108,7 @@ def _parsers(cls: Any) -> dict[str, tuple[Parser, bool]]:  # noqa: ANN401 - a re
     return {f.name: (_parser(hints[f.name], f.name), f.default is MISSING) for f in fields(cls)}
 
 
-def _build(cls: type[Any], data: dict[str, Any], known: dict[str, str]) -> Any:  # noqa: ANN401 - any record
+def _build(cls: Any, data: dict[str, Any], known: dict[str, str]) -> Any:  # noqa: ANN401 - any record
     parsers = _parsers(cls)
     values: dict[str, Any] = dict(known)
     for name, item in data.items():

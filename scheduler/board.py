@@ -54,6 +54,10 @@ class Board:
         """The live machines, by id."""
         return self.pools.sites
 
+    def absent(self) -> list[str]:
+        """The machines that units are scheduled on and that are not there."""
+        return [machine for machine, units in self.occupants.items() if units and machine not in self.sites]
+
     # -- folding records in
 
     @classmethod

@@ -26,6 +26,7 @@ from scheduler.commit import Audit, Intent, StampOf, intents, transactions, writ
 from scheduler.decide import decide
 from scheduler.decisions import Decision
 from scheduler.election import Election, Lead
+from scheduler.patience import Patience
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -49,6 +50,8 @@ class Scheduler:
         self._written = 0  # revision of our last write
         self._absences = Absences()
         self._collect_at = 0.0
+        self._patience = Patience()
+        self._patient = False
 
     async def run(self) -> None:
         """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
@@ -88,6 +91,7 @@ class Scheduler:
         while True:
             update = await self._next(follower)
             self._fold(follower, update)
+            self._judge(follower, update)
             if self._lead is not None and self._is_deposed(follower, self._lead):
                 await self._step_down()
             try:
@@ -107,6 +111,8 @@ class Scheduler:
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
+            if self._patient:
+                wait_s = min(wait_s, max(self._patience.until - time.monotonic(), 0.05))
         elif follower.link is Link.LIVE and follower.mirror.stamp(self._keys.leader) is None:
             wait_s = min(wait_s, START_RETRY_S)  # a campaign failed: stand again
         try:
@@ -125,6 +131,15 @@ class Scheduler:
             record = follower.mirror.row(address.table, address)
             exists = follower.mirror.stamp(_key(self._keys, address)) is not None
             self._board.fold(address, record, exists=exists)
+
+    def _judge(self, follower: Follower, update: Update) -> None:
+        """Notice what makes the absence of machines doubtful."""
+        now = time.monotonic()
+        self._patience.link(live=update.link is Link.LIVE, now=now)
+        machines = [each.first for each in update.changed if each.table is Table.MACHINES]
+        gone = [each for each in machines if follower.mirror.stamp(self._keys.machine(each)) is None]
+        total = follower.mirror.count(Table.MACHINES) + len(gone)
+        self._patience.changed(machines, total=total, now=now)
 
     def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
         """Whether the term has ended: by our clock, or because the leader key says so."""
@@ -154,6 +169,8 @@ class Scheduler:
     async def _decide(self, follower: Follower, lead: Lead) -> None:
         if self._board is None:
             self._board = Board.of(follower.mirror.snapshot(), self._keys)
+        if self._awaits_machines(self._board):
+            return
         decisions = decide(self._board)
         if not decisions:
             return
@@ -167,6 +184,15 @@ class Scheduler:
                 conflict = error
         if conflict is not None:
             raise conflict
+
+    def _awaits_machines(self, board: Board) -> bool:
+        """Whether machines with units are absent and may be back any moment."""
+        absent = board.absent()
+        waits = self._patience.waits(absent, time.monotonic())
+        if waits and not self._patient:
+            log.warning("the registry was away or hung; giving %d machines time to come back", len(absent))
+        self._patient = waits
+        return waits
 
     async def _write(self, lead: Lead, batch: Intent) -> None:
         if not lead.holds(time.monotonic()):

@@ -44,6 +44,20 @@ def test_1_an_etcd_hiccup_stops_and_restarts_nothing(fleet: Fleet) -> None:
     assert fleet.running("suf-*.service") == before
 
 
+def test_1_an_etcd_that_hangs_past_every_lease_moves_nothing(fleet: Fleet) -> None:
+    fleet.start(*units(6))
+    fleet.settled("suf-*.service", 6)
+    before = fleet.running("suf-*.service")
+    fleet.cluster.etcd.freeze()
+    time.sleep(12)  # three leases of a machine
+    fleet.cluster.etcd.thaw()
+    deadline = time.monotonic() + 8
+    while time.monotonic() < deadline:
+        assert fleet.running("suf-*.service") == before
+        time.sleep(0.2)
+    eventually("every machine there", lambda: len(registry(fleet.cluster, "machines/")) == 3)
+
+
 def test_2_a_change_wakes_its_own_machine_only(fleet: Fleet) -> None:
     pin = f"[X-Fleet]\nMachineID={fleet.machine_id('core-1')}\n"
     before = {node: _bytes_read(fleet, node) for node in fleet.cluster.nodes}
