@@ -16,7 +16,10 @@ def create_bridge(layout: Layout) -> None:
     """Make the bridge with the host's address on it; a bridge that exists is kept."""
     if not exists(layout.bridge):
         _refuse_taken_subnet(layout)
-        run(["ip", "link", "add", layout.bridge, "type", "bridge"])
+        # An address of its own: else the bridge takes its lowest port's, and when that machine goes, all others
+        # talk to nobody until their neighbour caches notice.
+        address = f"02:91:{layout.subnet:02x}:00:00:01"
+        run(["ip", "link", "add", layout.bridge, "address", address, "type", "bridge"])
     run(["ip", "address", "replace", f"{layout.host_address}/24", "dev", layout.bridge])
     run(["ip", "link", "set", layout.bridge, "up"])
 
