@@ -155,8 +155,8 @@ def test_a_shutdown_hands_over(loaded: Hand) -> None:
     assert elapsed(began) < 15
     loaded.node.boot()
     loaded.node.wait_ready()
-    loaded.registered()  # nobody moved them meanwhile, so they are still this machine's to run
-    eventually("a new boot starts them", lambda: loaded.show(NAMES[0], "ActiveState") == "active")
+    loaded.registered()  # its scheduler has booted with it, and withdraws what no operator asked for
+    eventually("nothing is left", lambda: loaded.show(NAMES[0], "LoadState") == "not-found")
 
 
 def test_invariant_11_a_name_that_the_host_takes_later_is_its_own(loaded: Hand) -> None:
