@@ -119,6 +119,7 @@ def files(spec: NodeSpec, layout: Layout, keys: Keys, units: dict[str, str], ttl
         "etc/containers/storage.conf": File(STORAGE),
         "root/.bashrc": File(f"PS1='[fleet {layout.name}] \\u@\\h:\\w\\$ '\n"),
         "root/.profile": File('[ -n "$BASH_VERSION" ] && . ~/.bashrc\n'),
+        "etc/tmpfiles.d/fleet-demo.conf": File("d /var/tmp 1777 root root -\n"),
         "var/log/journal/.keep": File(""),
     }
 
