@@ -19,7 +19,8 @@ class Patience:
     def __init__(self) -> None:
         self.until = 0.0
         self._live = False
-        self._recent: dict[str, float] = {}
+        self._known: dict[str, tuple[int, bool]] = {}  # create revision of its key, whether it said good-bye
+        self._lost: dict[str, float] = {}  # machines whose key ended unannounced, and when
 
     def link(self, *, live: bool, now: float) -> None:
         """Take in whether the registry answers; its return begins the wait."""
@@ -27,13 +28,27 @@ class Patience:
             self.until = now + GRACE_S
         self._live = live
 
-    def changed(self, machines: Iterable[str], *, total: int, now: float) -> None:
-        """Take in which machines came or went; two or more that are half of `total` begin the wait."""
-        before = len(self._recent)
-        self._recent = {machine: at for machine, at in self._recent.items() if now - at < GRACE_S}
-        self._recent |= dict.fromkeys(machines, now)
-        if len(self._recent) >= max(2, total / 2) and len(self._recent) > before:
+    def machine(self, machine: str, created: int | None, *, leaving: bool, now: float) -> None:
+        """Take in a machine's key: its create revision (None: gone) and whether the machine is leaving in order.
+
+        Two or more keys that ended unannounced within the grace, and are half of all, begin the wait; a key that
+        was made anew has ended too.
+        """
+        known = self._known.pop(machine, None)
+        if created is not None:
+            self._known[machine] = (created, leaving)
+        if known is None or known[1] or known[0] == created:
+            return
+        self._lost = {each: at for each, at in self._lost.items() if now - at < GRACE_S}
+        again = machine in self._lost
+        self._lost[machine] = now
+        if not again and len(self._lost) >= max(2, len(self._known | self._lost) / 2):
             self.until = now + GRACE_S
+
+    def listed(self, present: Iterable[str], now: float) -> None:
+        """Take in a full listing: what was known and is not `present` has ended."""
+        for machine in self._known.keys() - set(present):
+            self.machine(machine, None, leaving=False, now=now)
 
     def waits(self, absent: Iterable[str], now: float) -> bool:
         """Whether `absent` machines, which have units, may yet come back."""

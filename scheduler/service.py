@@ -137,9 +137,14 @@ class Scheduler:
         now = time.monotonic()
         self._patience.link(live=update.link is Link.LIVE, now=now)
         machines = [each.first for each in update.changed if each.table is Table.MACHINES]
-        gone = [each for each in machines if follower.mirror.stamp(self._keys.machine(each)) is None]
-        total = follower.mirror.count(Table.MACHINES) + len(gone)
-        self._patience.changed(machines, total=total, now=now)
+        if update.reset:
+            machines = list(follower.mirror.snapshot().machines)
+            self._patience.listed(machines, now)
+        for machine in machines:
+            stamp = follower.mirror.stamp(self._keys.machine(machine))
+            record = follower.mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
+            created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
+            self._patience.machine(machine, created, leaving=leaving, now=now)
 
     def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
         """Whether the term has ended: by our clock, or because the leader key says so."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleettui.demo.cluster import Cluster
+from fleettui.demo.node import Node
+from fleettui.demo.process import ToolFailed
 from tests.cluster.nodes import eventually, registry
 
 PROPERTIES = "Id,ActiveState,SubState,MainPID,InvocationID,FragmentPath"
@@ -73,8 +75,7 @@ class Fleet:
         """What every live node's systemd says of the loaded units that match, by (node, unit)."""
         found: dict[tuple[str, str], Truth] = {}
         for node in self.cluster.nodes.values():
-            if node.alive():
-                text = node.exec(["systemctl", "show", "-p", PROPERTIES, "--", pattern]).stdout
+            if text := _asked(node, ["systemctl", "show", "-p", PROPERTIES, "--", pattern]):
                 found |= {(node.name, unit): truth for unit, truth in _parse(text)}
         return found
 
@@ -141,6 +142,16 @@ def never_twice(fleet: Fleet, pattern: str, *, apart_from: tuple[str, ...] = ())
         stop.set()
         watcher.join()
     assert not twice, twice
+
+
+def _asked(node: Node, argv: list[str]) -> str:
+    """A command's output on a node; nothing from one that is down, or goes down meanwhile."""
+    try:
+        return node.exec(argv).stdout if node.alive() else ""
+    except ToolFailed:
+        if node.alive():
+            raise
+        return ""
 
 
 def _parse(text: str) -> Iterator[tuple[str, Truth]]:

@@ -5,20 +5,27 @@ from __future__ import annotations
 from scheduler.patience import GRACE_S, Patience
 
 
-def settled() -> Patience:
+def settled(*machines: str) -> Patience:
+    """Machines known for long, in a registry that has answered for long."""
     patience = Patience()
     patience.link(live=True, now=0.0)
+    for machine in machines:
+        patience.machine(machine, 1, leaving=False, now=0.0)
     return patience
 
 
+def gone(patience: Patience, machine: str, now: float) -> None:
+    patience.machine(machine, None, leaving=False, now=now)
+
+
 def test_one_machine_of_three_is_believed_at_once() -> None:
-    patience = settled()
-    patience.changed(["a"], total=3, now=100.0)
+    patience = settled("a", "b", "c")
+    gone(patience, "a", 100.0)
     assert not patience.waits(["a"], 100.0)
 
 
 def test_after_the_registry_came_back_machines_get_their_time() -> None:
-    patience = settled()
+    patience = settled("a", "b", "c")
     patience.link(live=False, now=100.0)
     patience.link(live=True, now=120.0)
     assert patience.waits(["a"], 120.0 + GRACE_S - 0.1)
@@ -26,21 +33,47 @@ def test_after_the_registry_came_back_machines_get_their_time() -> None:
     assert not patience.waits([], 120.0)
 
 
-def test_many_at_once_get_their_time_even_when_some_are_back_already() -> None:
-    patience = settled()
-    patience.changed(["a", "b"], total=3, now=100.0)
+def test_many_at_once_get_their_time() -> None:
+    patience = settled("a", "b", "c")
+    gone(patience, "a", 100.0)
+    gone(patience, "b", 100.1)
+    assert patience.waits(["a"], 101.0)
+
+
+def test_a_key_made_anew_has_ended_too() -> None:
+    patience = settled("a", "b", "c")
+    patience.machine("a", 7, leaving=False, now=100.0)
+    patience.machine("b", 8, leaving=False, now=100.0)
     assert patience.waits(["c"], 101.0)
 
 
+def test_a_listing_without_them_is_their_end() -> None:
+    patience = settled("a", "b", "c")
+    patience.listed(["c"], 100.0)
+    assert patience.waits(["a", "b"], 101.0)
+
+
+def test_who_says_good_bye_or_joins_raises_no_doubt() -> None:
+    patience = settled("a", "b", "c")
+    patience.machine("a", 1, leaving=True, now=100.0)
+    gone(patience, "a", 100.5)
+    patience.machine("a", 9, leaving=False, now=101.0)
+    patience.machine("d", 10, leaving=False, now=101.0)
+    gone(patience, "c", 102.0)
+    assert not patience.waits(["c"], 102.0)
+
+
 def test_the_same_machines_do_not_prolong_it() -> None:
-    patience = settled()
-    patience.changed(["a", "b", "c"], total=3, now=100.0)
-    patience.changed(["a"], total=3, now=105.0)
+    patience = settled("a", "b", "c")
+    for machine in "abc":
+        gone(patience, machine, 100.0)
+    patience.machine("a", 9, leaving=False, now=104.0)
+    gone(patience, "a", 105.0)
     assert not patience.waits(["c"], 100.0 + GRACE_S)
 
 
 def test_deaths_far_apart_are_deaths() -> None:
-    patience = settled()
-    patience.changed(["a"], total=4, now=100.0)
-    patience.changed(["b"], total=4, now=100.0 + GRACE_S + 1)
+    patience = settled("a", "b", "c", "d")
+    gone(patience, "a", 100.0)
+    gone(patience, "b", 100.0 + GRACE_S + 1)
     assert not patience.waits(["a", "b"], 100.0 + GRACE_S + 1)
