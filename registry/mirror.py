@@ -128,10 +128,6 @@ class Mirror:
         """The record at `address` now, or None."""
         return self._rows[table].get(_row_key(address))
 
-    def count(self, table: Table) -> int:
-        """How many records `table` holds now."""
-        return len(self._rows[table])
-
     def stamp(self, key: str) -> Stamp | None:
         """What etcd knows of `key`, for guards; None when it does not exist."""
         return self._stamps.get(key)
