@@ -14,7 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -259,13 +259,5 @@ class Agent:
 
 def etcd_settings(settings: Settings) -> EtcdSettings:
     """The client's settings; calls give up early enough to renew a lease at another endpoint."""
-    table = settings.etcd
-    return EtcdSettings(
-        endpoints=table.endpoints,
-        ca_file=table.ca_file or None,
-        cert_file=table.cert_file or None,
-        key_file=table.key_file or None,
-        username=table.username or None,
-        password_file=table.password_file or None,
-        request_timeout_s=min(table.request_timeout, max(1.0, settings.agent.ttl / 5)),
-    )
+    timeout_s = min(settings.etcd.request_timeout, max(1.0, settings.agent.ttl / 5))
+    return EtcdSettings.of(replace(settings.etcd, request_timeout=timeout_s))

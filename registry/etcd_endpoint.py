@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from registry.config import EtcdTable
 from registry.errors import UserError
 
 DEFAULT_PORT = 2379
@@ -24,6 +25,19 @@ class EtcdSettings:
     username: str | None = None
     password_file: str | None = None
     request_timeout_s: float = 2.5
+
+    @classmethod
+    def of(cls, table: EtcdTable) -> EtcdSettings:
+        """The settings that the configuration's [etcd] table asks for."""
+        return cls(
+            endpoints=table.endpoints,
+            ca_file=table.ca_file or None,
+            cert_file=table.cert_file or None,
+            key_file=table.key_file or None,
+            username=table.username or None,
+            password_file=table.password_file or None,
+            request_timeout_s=table.request_timeout,
+        )
 
     @property
     def wants_tls(self) -> bool:

@@ -68,17 +68,7 @@ def _settings(options: argparse.Namespace) -> config.Settings:
 
 async def _run(settings: config.Settings) -> None:
     """Schedule until a signal comes, then resign."""
-    etcd = settings.etcd
-    etcd_settings = EtcdSettings(
-        endpoints=etcd.endpoints,
-        ca_file=etcd.ca_file or None,
-        cert_file=etcd.cert_file or None,
-        key_file=etcd.key_file or None,
-        username=etcd.username or None,
-        password_file=etcd.password_file or None,
-        request_timeout_s=etcd.request_timeout,
-    )
-    async with Etcd(etcd_settings) as client:
+    async with Etcd(EtcdSettings.of(settings.etcd)) as client:
         work = asyncio.create_task(Scheduler(client, settings, socket.gethostname()).run(), name="scheduler")
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)

@@ -60,7 +60,7 @@ def _demo_file() -> tuple[Path, ...]:
 @asynccontextmanager
 async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     """The registry that the settings name, through the SSH tunnel if they name one."""
-    async with _reached(settings) as table, Etcd(etcd_settings(table)) as etcd:
+    async with _reached(settings) as table, Etcd(EtcdSettings.of(table)) as etcd:
         yield Operator(etcd, Keys.under(settings.etcd.prefix))
 
 
@@ -73,23 +73,10 @@ async def _reached(settings: Settings) -> AsyncIterator[EtcdTable]:
 
     async with Remote(settings.ssh) as remote, AsyncExitStack() as stack:
         forwarded = []
-        for url in map(urlsplit, base_urls(etcd_settings(settings.etcd))):
+        for url in map(urlsplit, base_urls(EtcdSettings.of(settings.etcd))):
             port = await stack.enter_async_context(remote.forward(url.hostname or "", url.port or DEFAULT_PORT))
             forwarded.append(f"{url.scheme}://127.0.0.1:{port}")
         yield replace(settings.etcd, endpoints=tuple(forwarded))
-
-
-def etcd_settings(table: EtcdTable) -> EtcdSettings:
-    """The client's settings from the [etcd] table."""
-    return EtcdSettings(
-        endpoints=table.endpoints,
-        ca_file=table.ca_file or None,
-        cert_file=table.cert_file or None,
-        key_file=table.key_file or None,
-        username=table.username or None,
-        password_file=table.password_file or None,
-        request_timeout_s=table.request_timeout,
-    )
 
 
 def duration(text: str | None, flag: str) -> float | None:
