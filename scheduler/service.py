@@ -192,8 +192,9 @@ class Scheduler:
 
     def _awaits_machines(self, board: Board) -> bool:
         """Whether machines with units are absent and may be back any moment."""
-        absent = board.absent()
-        waits = self._patience.waits(absent, time.monotonic())
+        now = time.monotonic()
+        absent = board.absent() if now < self._patience.until else []
+        waits = self._patience.waits(absent, now)
         if waits and not self._patient:
             log.warning("the registry was away or hung; giving %d machines time to come back", len(absent))
         self._patient = waits
