@@ -9,17 +9,18 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from fleettui.demo.process import ToolFailed
 from tests.cluster.nodes import eventually, registry
 
-PROPERTIES = "Id,ActiveState,SubState,MainPID,InvocationID,FragmentPath"
+PROPERTIES = "Id,ActiveState,SubState,MainPID,InvocationID,FragmentPath,InactiveExitTimestampMonotonic"
 GONE = ("inactive", "failed", "")
 SLEEPER = "[Unit]\nDescription=sleeper\n[Service]\nExecStart=/bin/sleep infinity\n"
 
@@ -32,6 +33,10 @@ class Truth:
     sub: str
     main_pid: int
     invocation: str
+    since: float = 0.0  # when it left inactive, on the monotonic clock that the nodes share with this process
+    asked: float = field(
+        default=0.0, compare=False
+    )  # when it was asked for, on the same clock: so it was then, or later
 
     @property
     def up(self) -> bool:
@@ -75,8 +80,9 @@ class Fleet:
         """What every live node's systemd says of the loaded units that match, by (node, unit)."""
         found: dict[tuple[str, str], Truth] = {}
         for node in self.cluster.nodes.values():
+            asked = time.monotonic()
             if text := _asked(node, ["systemctl", "show", "-p", PROPERTIES, "--", pattern]):
-                found |= {(node.name, unit): truth for unit, truth in _parse(text)}
+                found |= {(node.name, unit): truth for unit, truth in _parse(text, asked)}
         return found
 
     def running(self, pattern: str) -> dict[tuple[str, str], Truth]:
@@ -85,11 +91,14 @@ class Fleet:
 
     def homes(self, pattern: str) -> dict[str, str]:
         """Each running unit's node; fails when one runs twice."""
-        homes: dict[str, str] = {}
-        for node, unit in self.running(pattern):
-            assert unit not in homes, f"{unit} runs on {homes[unit]} and on {node}"
-            homes[unit] = node
-        return homes
+        sightings: Sightings = {}
+        while True:  # a unit that moved between two questions is seen on both nodes, and is asked for again
+            running = self.running(pattern)
+            sight(sightings, running)
+            assert not (twice := twice_up(sightings)), twice
+            homes = {unit: node for node, unit in running}
+            if len(homes) == len(running):
+                return homes
 
     def settled(self, pattern: str, count: int, *, within_s: float = 30) -> dict[str, str]:
         """Wait until `count` units that match run, each once, and return their nodes."""
@@ -118,21 +127,20 @@ class Fleet:
         return done.stdout
 
 
+# By (node, unit, when it left inactive): the last moment at which it was certainly still up.
+Sightings: TypeAlias = dict[tuple[str, str, float], float]
+
+
 @contextmanager
 def never_twice(fleet: Fleet, pattern: str, *, apart_from: tuple[str, ...] = ()) -> Iterator[None]:
     """Look at every node all the time; fail if a unit was ever up on two of them (cut-off ones left out)."""
-    twice: list[str] = []
+    sightings: Sightings = {}
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.is_set():
-            seen: dict[str, str] = {}
-            for node, unit in fleet.running(pattern):
-                if node in apart_from:
-                    continue
-                if unit in seen:
-                    twice.append(f"{time.time():.3f} {unit} on {seen[unit]} and {node}")
-                seen[unit] = node
+            running = fleet.running(pattern)
+            sight(sightings, {key: truth for key, truth in running.items() if key[0] not in apart_from})
 
     watcher = threading.Thread(target=watch, name="never-twice")
     watcher.start()
@@ -141,7 +149,27 @@ def never_twice(fleet: Fleet, pattern: str, *, apart_from: tuple[str, ...] = ())
     finally:
         stop.set()
         watcher.join()
-    assert not twice, twice
+    assert not (twice := twice_up(sightings)), twice
+
+
+def sight(sightings: Sightings, running: Mapping[tuple[str, str], Truth]) -> None:
+    """Note what was just seen up."""
+    for (node, unit), truth in running.items():
+        sightings[node, unit, truth.since] = truth.asked
+
+
+def twice_up(sightings: Sightings) -> list[str]:
+    """The units that left inactive on one node while they were still up on another.
+
+    The nodes are asked one after the other, so that being seen on two in one round proves nothing: systemd's own
+    time of the start, against a later sight of the other copy, does.
+    """
+    found = []
+    for (node, unit, since), seen in sightings.items():
+        for other, same, later in sightings:
+            if unit == same and node != other and since <= later < seen:
+                found.append(f"{unit} up on {node} from {since:.3f} to {seen:.3f}, and on {other} from {later:.3f}")
+    return found
 
 
 def _asked(node: Node, argv: list[str]) -> str:
@@ -154,10 +182,13 @@ def _asked(node: Node, argv: list[str]) -> str:
         return ""
 
 
-def _parse(text: str) -> Iterator[tuple[str, Truth]]:
+def _parse(text: str, asked: float) -> Iterator[tuple[str, Truth]]:
     for block in re.split(r"\n\n", text.strip()):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if values.get("FragmentPath"):
             pid = int(values.get("MainPID") or 0)
-            truth = Truth(values["ActiveState"], values["SubState"], pid, values.get("InvocationID", ""))
+            since = int(values.get("InactiveExitTimestampMonotonic") or 0) / 1e6
+            truth = Truth(
+                values["ActiveState"], values["SubState"], pid, values.get("InvocationID", ""), since, asked
+            )
             yield values["Id"], truth
