@@ -9,9 +9,9 @@ from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.phrases import counted
 
 WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "undo", "submit", "journal", "why", "file",
-        "unit_events", "filter", "trouble", "sort", "mark", "help", "quit")  # fmt: skip
+        "unit_events", "filter", "trouble", "columns", "mark", "command", "help", "quit")  # fmt: skip
 RANK = ("help", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit", "unload", "load",
-        "file", "quit", "undo", "mark", "unit_events", "trouble", "sort")  # fmt: skip
+        "file", "command", "quit", "undo", "mark", "unit_events", "trouble", "columns")  # fmt: skip
 
 
 def footer_keys(width: int, keymap: Mapping[str, str], *, hide_changes: bool) -> tuple[Key, ...]:

@@ -6,15 +6,24 @@ Bindings, footer and help are made from this table and the user's keymap, so tha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from registry.errors import UserError
 
 
+# Where a key works. The first three are one plane, in which a key has one meaning; what else has the focus (a pane,
+# a page) may give a key a meaning of its own.
+MAIN, TABLE, APP = "main", "table", "app"
+PLANE = frozenset({MAIN, TABLE, APP})
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One rebindable key. `keys` are Textual's names; `does` is for the help, `label` for the footer."""
+    """One rebindable key. `keys` are Textual's names; `does` is for the help, `label` for the footer.
+
+    `where` names what must have the focus, `views` the views that the key belongs to (none: all).
+    """
 
     id: str
     keys: str
@@ -23,6 +32,13 @@ class Key:
     does: str
     group: str
     changes: bool = False  # taken away in read-only mode
+    where: str = MAIN
+    views: tuple[str, ...] = ()
+
+    def clashes(self, other: Key) -> bool:
+        """Whether the two cannot have the same key."""
+        same_plane = self.where == other.where or {self.where, other.where} <= PLANE
+        return same_plane and (not self.views or not other.views or bool({*self.views} & {*other.views}))
 
 
 UNITS, LOOK, MOVE, WHOLE = "Units", "Look", "Move", "Console"
@@ -42,7 +58,7 @@ KEYS: tuple[Key, ...] = (
     Key("unit_events", "v", "unit_events", "events", "what happened to the unit", LOOK),
     Key("filter", "slash", "filter", "filter", "words, state:failed, machine:core-2, !word", LOOK),
     Key("trouble", "exclamation_mark", "trouble", "trouble", "only what is failed, pending or drifting", LOOK),
-    Key("sort", "o", "sort", "sort", "sort by the next column; again to reverse", LOOK),
+    Key("columns", "o", "columns", "columns", "which columns are shown, and what the table is sorted by", LOOK),
     Key("mark", "space", "mark", "mark", "mark the row", MOVE),
     Key("mark_range", "ctrl+@,ctrl+space", "mark_range", "range", "mark from the last mark to here", MOVE),
     Key("mark_all", "asterisk", "mark_all", "all", "mark all that is shown", MOVE),
@@ -50,16 +66,39 @@ KEYS: tuple[Key, ...] = (
     Key("machines", "2", "view('machines')", "machines", "Machines", MOVE),
     Key("pending", "3", "view('pending')", "pending", "Pending", MOVE),
     Key("events", "4", "view('events')", "events", "Events", MOVE),
+    Key("map", "5", "view('map')", "map", "Map: a square a unit", MOVE),
+    Key("up", "up,k", "move(-1)", "up", "one row up", MOVE, where=TABLE),
+    Key("down", "down,j", "move(1)", "down", "one row down", MOVE, where=TABLE),
+    Key("first", "g,home", "go('first')", "first", "the first row", MOVE, where=TABLE),
+    Key("last", "G,end", "go('last')", "last", "the last row", MOVE, where=TABLE),
+    Key("page_up", "pageup,ctrl+b", "page(-1)", "page up", "a screen up", MOVE, where=TABLE),
+    Key("page_down", "pagedown,ctrl+f", "page(1)", "page down", "a screen down", MOVE, where=TABLE),
+    Key("unfold", "right", "fold(True)", "unfold", "unfold a group; on the map: to the right", MOVE, where=TABLE),
+    Key(
+        "fold",
+        "left",
+        "fold(False)",
+        "fold",
+        "fold a group, or go to it; on the map: to the left",
+        MOVE,
+        where=TABLE,
+    ),
+    Key("open", "enter", "open", "open", "open; fold or unfold a group", MOVE, where=TABLE),
     Key("next_pane", "tab", "next_pane", "pane", "table or journal", MOVE),
+    Key("command", "colon", "command", "command", "command line: every fleetctl verb, and more", WHOLE),
+    Key("palette", "ctrl+p", "palette", "palette", "find an action, a unit, a machine, a theme", WHOLE),
     Key("copy", "c", "copy", "copy", "copy the last action's command, or the row's name", WHOLE),
     Key("back", "escape", "back", "back", "clear the filter, the marks, what ended; close", WHOLE),
     Key("help", "question_mark,f1", "help", "help", "this page", WHOLE),
-    Key("quit", "ctrl+q", "quit", "quit", "leave the console; the fleet goes on", WHOLE),
+    Key("quit", "ctrl+q", "quit", "quit", "leave the console; the fleet goes on", WHOLE, where=APP),
 )
 BY_ID = {key.id: key for key in KEYS}
 DISPLAY = {
     "slash": "/", "question_mark": "?", "exclamation_mark": "!", "asterisk": "*", "escape": "Esc", "space": "Space",
-    "tab": "Tab", "enter": "Enter", "f1": "F1", "ctrl+@": "ctrl+Space",
+    "tab": "Tab", "enter": "Enter", "f1": "F1", "ctrl+@": "ctrl+Space", "colon": ":", "up": "↑", "down": "↓",
+    "left": "←", "right": "→", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
+    "left_square_bracket": "[", "right_square_bracket": "]", "less_than_sign": "<", "greater_than_sign": ">",
+    "plus": "+", "minus": "-", "comma": ",", "full_stop": ".", "equals_sign": "=",
 }  # fmt: skip
 
 
@@ -70,14 +109,20 @@ def checked_keymap(keymap: Mapping[str, str], where: str) -> dict[str, str]:
             near = difflib.get_close_matches(name, BY_ID, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(BY_ID)}"
             raise UserError(f"{where}: [console] keymap: unknown action {name}; {hint}")
-    taken: dict[str, str] = {}
+    for key, other, each in _clashes(keymap):
+        raise UserError(
+            f"{where}: [console] keymap: {each} does both {key.id} and {other.id}; give one another key"
+        )
+    return dict(keymap)
+
+
+def _clashes(keymap: Mapping[str, str]) -> Iterator[tuple[Key, Key, str]]:
+    taken: dict[str, list[Key]] = {}
     for key in KEYS:
         for each in keys_of(key, keymap):
-            if taken.setdefault(each, key.id) != key.id:
-                raise UserError(
-                    f"{where}: [console] keymap: {each} does both {taken[each]} and {key.id}; give one another key"
-                )
-    return dict(keymap)
+            others = taken.setdefault(each, [])
+            yield from ((other, key, each) for other in others if other.clashes(key))
+            others.append(key)
 
 
 def keys_of(key: Key, keymap: Mapping[str, str]) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class Desk:
     keymap: dict[str, str]
     read_only: bool = False
     keys: Keys = DEFAULT_KEYS
+    has_terminal: bool = True  # False in a browser: no shell and no editor there
 
 
 class Frame(Screen[None]):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import ContentSwitcher, Input
 
+from fleettui.console.bindings import bound
 from fleettui.console.cells import Line
 from fleettui.console.help import help_lines
-from fleettui.console.keys import KEYS
+from fleettui.console.keys import MAIN
 from fleettui.console.pages import event_lines, file_lines, why_lines
 from fleettui.console.query import parse_query
 from fleettui.console.screens.confirm import ConfirmScreen
@@ -26,9 +27,7 @@ from fleettui.console.widgets.table import Table
 class MainScreen(Frame):
     """Everything by key."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.keys, key.action, key.label, id=key.id) for key in KEYS if key.id != "quit"
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bound(MAIN)
 
     # Keys that look
 
@@ -88,7 +87,7 @@ class MainScreen(Frame):
         listing = self.view.table.listing
         self._filter(listing.query.text, trouble=not listing.trouble_only)
 
-    def action_sort(self) -> None:
+    def action_columns(self) -> None:
         """Sort by the next column."""
         self.view.table.sort_next()
 

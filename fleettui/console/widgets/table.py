@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.events import Click
 from textual.message import Message
 
+from fleettui.console.bindings import bound
+from fleettui.console.keys import TABLE
 from fleettui.console.rows.row import Column, Row
 from fleettui.console.widgets.columns import GAP
 from fleettui.console.widgets.sheet import HEAD, MARGIN, Sheet
@@ -18,17 +20,7 @@ R = TypeVar("R", bound=Row)
 class Table(Sheet[R]):
     """One table."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", id="up"),
-        Binding("down,j", "move(1)", "down", id="down"),
-        Binding("g,home", "go('first')", "first", id="first"),
-        Binding("G,end", "go('last')", "last", id="last"),
-        Binding("pageup,ctrl+b", "page(-1)", "page up", id="page_up"),
-        Binding("pagedown,ctrl+f", "page(1)", "page down", id="page_down"),
-        Binding("right", "fold(True)", "unfold", id="unfold"),
-        Binding("left", "fold(False)", "fold", id="fold"),
-        Binding("enter", "open", "open", id="open"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bound(TABLE)
 
     class Opened(Message):
         """Enter was pressed on a row."""
