@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fleettui.demo import network, nodefiles
+from fleettui.demo.etcdmembers import EtcdMembers
 from fleettui.demo.etcdserver import EtcdServer
 from fleettui.demo.layout import layout
 from fleettui.demo.node import Node
@@ -35,14 +36,16 @@ def _silent(_text: str) -> None:
 class Cluster:
     """Machines core-1 … core-N with an etcd, on this host. All methods block; none needs a running loop.
 
-    `ttl` is the agents' lease, `etcd` what find_binary takes. Methods that name a node raise UserError for an
-    unknown one and ToolFailed when the host refuses.
+    `ttl` is the agents' lease, `etcd` what find_binary takes, `members` how many etcd has. Methods that name a node
+    raise UserError for an unknown one and ToolFailed when the host refuses.
     """
 
-    def __init__(self, name: str = "demo", size: int = 3, *, ttl: str = "5s", etcd: str = "") -> None:
-        self.layout = layout(name, size)
+    def __init__(
+        self, name: str = "demo", size: int = 3, *, ttl: str = "5s", etcd: str = "", members: int = 1
+    ) -> None:
+        self.layout = layout(name, size, members)
         self.ttl = ttl
-        self.etcd = EtcdServer(self.layout, etcd)
+        self.etcd = EtcdMembers(self.layout, etcd) if members > 1 else EtcdServer(self.layout, etcd)
         self.nodes = {spec.name: Node(spec, self.layout) for spec in self.layout.nodes}
 
     @classmethod
@@ -52,7 +55,7 @@ class Cluster:
             saved = json.loads((layout(name, 1).state / "cluster.json").read_text())
         except (OSError, ValueError):
             return cls(name)
-        return cls(name, saved["size"], ttl=saved["ttl"], etcd=saved["etcd"])
+        return cls(name, saved["size"], ttl=saved["ttl"], etcd=saved["etcd"], members=saved.get("members", 1))
 
     @property
     def config(self) -> Path:
@@ -98,6 +101,7 @@ class Cluster:
     def repair(self) -> None:
         """Mend every fault: thaw, heal, boot what is down, and let stopped programs go on."""
         self.etcd.thaw()
+        self.etcd.heal()
         for node in self.nodes.values():
             node.mend()
         self.up()
@@ -119,7 +123,8 @@ class Cluster:
         for node in self.nodes.values():
             (directory / f"{node.name}.journal").write_text(node.journal("-o", "short-precise"))
             (directory / f"{node.name}.console").write_text(node.console_tail(1000))
-        (directory / "etcd.log").write_text(self.etcd.log.read_text(errors="replace"))
+        for file, text in self.etcd.logs.items():
+            (directory / file).write_text(text)
         if self.etcd.answers():
             (directory / "registry.json").write_text(json.dumps(self.etcd.dump(), indent=1, sort_keys=True))
 
@@ -131,7 +136,12 @@ class Cluster:
         run(["mount", "-t", "tmpfs", "-o", "mode=0711,size=50%", f"fleet-{self.layout.name}", state])
         for secret in ("nodes", "hostkeys", "etcd"):
             (state / secret).mkdir(mode=0o700)
-        saved = {"size": self.layout.size, "ttl": self.ttl, "etcd": self.etcd.binary}
+        saved = {
+            "size": self.layout.size,
+            "ttl": self.ttl,
+            "etcd": self.etcd.binary,
+            "members": self.layout.members,
+        }
         (state / "cluster.json").write_text(json.dumps(saved))
         network.create_bridge(self.layout)
         generate_key(state / "id_ed25519", f"operator of {self.layout.name}")

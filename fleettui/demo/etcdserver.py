@@ -1,4 +1,8 @@
-"""The cluster's etcd: one server on this host, on loopback for the operator and on the bridge for the nodes."""
+"""One etcd server of the cluster.
+
+A single one runs on this host, on loopback for the operator and on the bridge for the nodes. One of several
+members runs in a network namespace of its own, with an address and a link that can be cut like a machine's.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ import shutil
 import signal
 from pathlib import Path
 
+from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
-from fleettui.demo.layout import Layout
+from fleettui.demo.layout import EtcdSpec, Layout
 from fleettui.demo.process import spawn, wait_until
 from registry.errors import UserError
 
@@ -38,19 +43,34 @@ def find_binary(wanted: str = "") -> Path:
 class EtcdServer:
     """The server process and its data; every fault that a test needs."""
 
-    def __init__(self, layout: Layout, binary: str = "") -> None:
+    def __init__(self, layout: Layout, binary: str = "", spec: EtcdSpec | None = None) -> None:
         self.layout = layout
         self.binary = binary
-        self.data = layout.state / "etcd"
-        self.log = layout.state / "etcd.log"
-        self.cgroup = Cgroup(layout.cgroup_prefix + "etcd")
+        self.spec = spec
+        self.name = spec.name if spec else "etcd"
+        self.endpoint = spec.endpoint if spec else layout.operator_endpoint
+        self.data = layout.state / "etcd" / spec.name if spec else layout.state / "etcd"
+        self.log = layout.state / f"{self.name}.log"
+        self.cgroup = Cgroup(layout.cgroup_prefix + self.name)
+
+    @property
+    def logs(self) -> dict[str, str]:
+        """What the server has printed, by a file name."""
+        return {self.log.name: self.log.read_text(errors="replace") if self.log.exists() else ""}
 
     def start(self) -> None:
         """Start the server and wait until it answers; one that runs is left alone."""
-        if not self.running():
-            self.cgroup.create()
-            spawn(self.cgroup.launcher(self._command()), self.log)
-        wait_until("etcd answering", self.answers, timeout_s=READY_S)
+        self.launch()
+        wait_until(f"{self.name} answering", self.answers, timeout_s=READY_S)
+
+    def launch(self) -> None:
+        """Start the server; one of several members answers when it has found the others."""
+        if self.running():
+            return
+        if self.spec:
+            network.create_namespace(self.spec, self.layout.bridge)
+        self.cgroup.create()
+        spawn(self.cgroup.launcher(self._command()), self.log)
 
     def stop(self) -> None:
         """End the server in order; its data stays."""
@@ -77,6 +97,16 @@ class EtcdServer:
         if self.running():
             self.cgroup.freeze(frozen=False)
 
+    def cut(self) -> None:
+        """Pull the network cable of one of several members."""
+        if self.spec:
+            network.cut(self.spec)
+
+    def heal(self) -> None:
+        """Plug the cable in again."""
+        if self.spec and self.running():
+            network.heal(self.spec, self.layout.bridge)
+
     def running(self) -> bool:
         """Whether the process exists."""
         return bool(self.cgroup.processes())
@@ -84,30 +114,31 @@ class EtcdServer:
     def answers(self) -> bool:
         """Whether the server is healthy."""
         try:
-            return bool(json.loads(self._request("GET", "/health", b""))["health"] == "true")
+            return bool(json.loads(self.ask("GET", "/health", b""))["health"] == "true")
         except (OSError, ValueError, KeyError, http.client.HTTPException):
             return False
 
     def dump(self, prefix: str = "/fleet/") -> dict[str, str]:
         """Every key below `prefix` with its value, for a look at the registry after a failure."""
-        found = json.loads(self._request("POST", "/v3/kv/range", _range(prefix))).get("kvs", [])
+        found = json.loads(self.ask("POST", "/v3/kv/range", _range(prefix))).get("kvs", [])
         return {_decoded(each["key"]): _decoded(each.get("value", "")) for each in found}
 
     def delete(self, prefix: str) -> int:
         """Delete every key below `prefix`; how many there were."""
-        return int(json.loads(self._request("POST", "/v3/kv/deleterange", _range(prefix))).get("deleted", 0))
+        return int(json.loads(self.ask("POST", "/v3/kv/deleterange", _range(prefix))).get("deleted", 0))
 
     def put(self, key: str, value: str) -> None:
         """Write a key past our own client: what a broken or foreign program might leave."""
-        self._request("POST", "/v3/kv/put", json.dumps({"key": _encoded(key), "value": _encoded(value)}).encode())
+        self.ask("POST", "/v3/kv/put", json.dumps({"key": _encoded(key), "value": _encoded(value)}).encode())
 
     def compact(self) -> None:
         """Throw away all history before now."""
-        revision = json.loads(self._request("POST", "/v3/kv/range", _range("/")))["header"]["revision"]
-        self._request("POST", "/v3/kv/compaction", json.dumps({"revision": revision, "physical": True}).encode())
+        revision = json.loads(self.ask("POST", "/v3/kv/range", _range("/")))["header"]["revision"]
+        self.ask("POST", "/v3/kv/compaction", json.dumps({"revision": revision, "physical": True}).encode())
 
-    def _request(self, method: str, path: str, body: bytes) -> bytes:
-        connection = http.client.HTTPConnection(self.layout.operator_endpoint.removeprefix("http://"), timeout=3)
+    def ask(self, method: str, path: str, body: bytes) -> bytes:
+        """One request to the server's gateway, past our own client. Raises OSError, HTTPException."""
+        connection = http.client.HTTPConnection(self.endpoint.removeprefix("http://"), timeout=3)
         try:
             connection.request(method, path, body)
             return connection.getresponse().read()
@@ -119,16 +150,34 @@ class EtcdServer:
             os.kill(pid, number)
 
     def _command(self) -> list[str]:
-        layout = self.layout
-        clients = f"{layout.operator_endpoint},{layout.node_endpoint}"
         unsupported = [f"ETCD_UNSUPPORTED_ARCH={_architecture()}"]  # etcd 3.4 asks for this on all but amd64
         return [
-            "env", *unsupported, str(find_binary(self.binary)), f"--name={layout.name}", f"--data-dir={self.data}",
-            f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
-            f"--listen-peer-urls={layout.peer_endpoint}", f"--initial-advertise-peer-urls={layout.peer_endpoint}",
-            f"--initial-cluster={layout.name}={layout.peer_endpoint}", "--auto-compaction-mode=periodic",
-            "--auto-compaction-retention=1h", "--log-level=warn", "--logger=zap",
+            *_entering(self.spec), "env", *unsupported, str(find_binary(self.binary)), f"--data-dir={self.data}",
+            *(_membership(self.spec, self.layout) if self.spec else _alone(self.layout)),
+            "--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--log-level=warn", "--logger=zap",
         ]  # fmt: skip
+
+
+def _alone(layout: Layout) -> list[str]:
+    clients = f"{layout.operator_endpoint},{layout.node_endpoint}"
+    return [
+        f"--name={layout.name}", f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
+        f"--listen-peer-urls={layout.peer_endpoint}", f"--initial-advertise-peer-urls={layout.peer_endpoint}",
+        f"--initial-cluster={layout.name}={layout.peer_endpoint}",
+    ]  # fmt: skip
+
+
+def _membership(spec: EtcdSpec, layout: Layout) -> list[str]:
+    members = ",".join(f"{each.name}={each.peer_endpoint}" for each in layout.etcd_members)
+    return [
+        f"--name={spec.name}", f"--listen-client-urls={spec.endpoint}", f"--advertise-client-urls={spec.endpoint}",
+        f"--listen-peer-urls={spec.peer_endpoint}", f"--initial-advertise-peer-urls={spec.peer_endpoint}",
+        f"--initial-cluster={members}",
+    ]  # fmt: skip
+
+
+def _entering(spec: EtcdSpec | None) -> list[str]:
+    return ["nsenter", f"--net=/run/netns/{spec.namespace}"] if spec else []
 
 
 def _wheel_binary() -> Path | None:

@@ -59,11 +59,51 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EtcdSpec:
+    """One of several etcd members, as it is named before it exists; each has a network namespace of its own."""
+
+    cluster: str
+    number: int  # from 1
+    subnet: int
+
+    @property
+    def name(self) -> str:
+        """etcd-1, etcd-2, …"""
+        return f"etcd-{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address on the bridge."""
+        return f"10.91.{self.subnet}.{1 + self.number}"
+
+    @property
+    def namespace(self) -> str:
+        """Its network namespace, as `ip netns` lists it."""
+        return f"fl-{self.cluster}-{self.name}"
+
+    @property
+    def link(self) -> str:
+        """The host's end of its network link."""
+        return f"ve{self.subnet}-{self.number}"
+
+    @property
+    def endpoint(self) -> str:
+        """Where it serves nodes and operator."""
+        return f"http://{self.address}:2379"
+
+    @property
+    def peer_endpoint(self) -> str:
+        """Where it serves the other members."""
+        return f"http://{self.address}:2380"
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The names of one cluster."""
 
     name: str
     size: int
+    members: int = 1  # of etcd: a single one runs on the host itself, several each in a namespace of its own
 
     @property
     def subnet(self) -> int:
@@ -82,17 +122,32 @@ class Layout:
 
     @property
     def node_endpoint(self) -> str:
-        """etcd as the nodes reach it."""
+        """A single etcd as the nodes reach it."""
         return f"http://{self.host_address}:2379"
 
     @property
+    def etcd_members(self) -> tuple[EtcdSpec, ...]:
+        """The members of etcd when there are several, none when a single one runs on the host."""
+        return tuple(EtcdSpec(self.name, n, self.subnet) for n in range(1, self.members + 1) if self.members > 1)
+
+    @property
+    def node_endpoints(self) -> tuple[str, ...]:
+        """Every endpoint of etcd as the nodes reach it."""
+        return tuple(each.endpoint for each in self.etcd_members) or (self.node_endpoint,)
+
+    @property
+    def operator_endpoints(self) -> tuple[str, ...]:
+        """Every endpoint of etcd as the operator on this host reaches it."""
+        return tuple(each.endpoint for each in self.etcd_members) or (self.operator_endpoint,)
+
+    @property
     def operator_endpoint(self) -> str:
-        """etcd as the operator on this host reaches it."""
+        """A single etcd as the operator on this host reaches it."""
         return f"http://127.0.0.1:{23000 + self.subnet}"
 
     @property
     def peer_endpoint(self) -> str:
-        """etcd's peer address; nobody else uses it."""
+        """A single etcd's peer address; nobody else uses it."""
         return f"http://127.0.0.1:{24000 + self.subnet}"
 
     @property
@@ -111,10 +166,12 @@ class Layout:
         return tuple(NodeSpec(self.name, n, self.subnet) for n in range(1, self.size + 1))
 
 
-def layout(name: str, size: int) -> Layout:
-    """The layout of a cluster. Raises UserError for a name or size that cannot be."""
+def layout(name: str, size: int, members: int = 1) -> Layout:
+    """The layout of a cluster with `members` of etcd. Raises UserError for a name or size that cannot be."""
     if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", name):
         raise UserError(f"cluster name {name!r}: use 1 to 12 lower-case letters and digits, a letter first")
     if not 1 <= size <= 40:
         raise UserError(f"a local cluster of {size} machines: use 1 to 40")
-    return Layout(name, size)
+    if members not in (1, 3, 5):
+        raise UserError(f"an etcd of {members} members: use 1, 3 or 5")
+    return Layout(name, size, members)

@@ -5,9 +5,10 @@ Only `ip` is used, and only on interfaces that a Layout names.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from fleettui.demo.layout import Layout, NodeSpec
+from fleettui.demo.layout import EtcdSpec, Layout, NodeSpec
 from fleettui.demo.process import run
 from registry.errors import UserError
 
@@ -38,17 +39,42 @@ def remove_link(spec: NodeSpec) -> None:
         run(["ip", "link", "delete", spec.link], check=False)
 
 
-def cut(spec: NodeSpec) -> None:
+def create_namespace(spec: EtcdSpec, bridge: str) -> None:
+    """Make a network namespace with a link to the bridge, as a machine of its own would have."""
+    if spec.namespace in namespaces():
+        return
+    run(["ip", "netns", "add", spec.namespace])
+    peer = ["peer", "name", "host0", "netns", spec.namespace]
+    run(["ip", "link", "add", spec.link, "type", "veth", *peer])
+    run(["ip", "link", "set", spec.link, "master", bridge, "up"])
+    inside = ["ip", "-netns", spec.namespace]
+    run([*inside, "address", "add", f"{spec.address}/24", "dev", "host0"])
+    for device in ("lo", "host0"):
+        run([*inside, "link", "set", device, "up"])
+
+
+def remove_namespace(name: str) -> None:
+    """Remove a network namespace; its link goes with it."""
+    run(["ip", "netns", "delete", name], check=False)
+
+
+def namespaces() -> list[str]:
+    """The network namespaces of this host."""
+    shown = json.loads(run(["ip", "-json", "netns", "list"]).stdout or "[]")
+    return [each["name"] for each in shown]
+
+
+def cut(spec: NodeSpec | EtcdSpec) -> None:
     """Take the machine off the network, as if its cable were pulled behind the switch."""
     run(["ip", "link", "set", spec.link, "nomaster"])
 
 
-def heal(spec: NodeSpec, bridge: str) -> None:
+def heal(spec: NodeSpec | EtcdSpec, bridge: str) -> None:
     """Put the machine back on the network."""
     run(["ip", "link", "set", spec.link, "master", bridge])
 
 
-def is_cut(spec: NodeSpec) -> bool:
+def is_cut(spec: NodeSpec | EtcdSpec) -> bool:
     """Whether the machine has a link that no bridge holds."""
     shown = run(["ip", "-oneline", "link", "show", "dev", spec.link], check=False)
     return shown.returncode == 0 and " master " not in shown.stdout

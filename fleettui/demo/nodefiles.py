@@ -6,6 +6,7 @@ whatever else this host happens to run, and sees neither the host's secrets nor 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def node_config(spec: NodeSpec, layout: Layout, ttl: str) -> str:
     """The node's fleet.toml."""
     pairs = "".join(f'{key} = "{value}"\n' for key, value in spec.metadata.items())
     return (
-        f'[etcd]\nendpoints = ["{layout.node_endpoint}"]\n\n'
+        f"[etcd]\nendpoints = {_listed(layout.node_endpoints)}\n\n"
         f'[agent]\npublic_ip = "{spec.address}"\nttl = "{ttl}"\n\n[agent.metadata]\n{pairs}'
     )
 
@@ -150,9 +151,13 @@ def node_config(spec: NodeSpec, layout: Layout, ttl: str) -> str:
 def operator_config(layout: Layout) -> str:
     """The operator's fleet.toml on this host."""
     return (
-        f'[etcd]\nendpoints = ["{layout.operator_endpoint}"]\n\n'
+        f"[etcd]\nendpoints = {_listed(layout.operator_endpoints)}\n\n"
         f'[ssh]\nuser = "root"\nidentity_files = ["{layout.state}/id_ed25519"]\n'
     )
+
+
+def _listed(words: Iterable[str]) -> str:
+    return json.dumps(list(words))  # a list of plain strings is the same in TOML
 
 
 def _hosts(layout: Layout) -> str:

@@ -24,6 +24,8 @@ def sweep(layout: Layout) -> None:
         remove_traces(machine, layout.state / "nodes" / machine.removeprefix(f"{layout.name}-") / "root")
     for point in reversed(_mounts(layout)):
         _unmount(point)
+    for name in _namespaces(layout):
+        network.remove_namespace(name)
     network.remove_bridge(layout)
     wait_until(f"the links of {layout.name} going", lambda: not _interfaces(layout), timeout_s=5)
     _remove_directories(layout)
@@ -34,6 +36,7 @@ def leftovers(layout: Layout) -> list[str]:
     found = [f"cgroup {name}" for name in groups(layout.cgroup_prefix)]
     found += [f"mount {point}" for point in _mounts(layout)]
     found += [f"interface {name}" for name in _interfaces(layout)]
+    found += [f"network namespace {name}" for name in _namespaces(layout)]
     found += [f"directory {PROPAGATE / name}" for name in _propagated(layout)]
     if layout.state.exists():
         found.append(f"directory {layout.state}")
@@ -63,10 +66,14 @@ def _unmount(point: Path) -> None:
 
 def _interfaces(layout: Layout) -> list[str]:
     """The bridge and the machines' links; a link whose name the kernel finds too long has it as an alternative."""
-    wanted = re.compile(rf"{layout.bridge}|vb-{layout.name}-core-\d+")
+    wanted = re.compile(rf"{layout.bridge}|vb-{layout.name}-core-\d+|ve{layout.subnet}-\d+")
     shown = json.loads(run(["ip", "-json", "link", "show"]).stdout or "[]")
     names = [name for link in shown for name in (link["ifname"], *link.get("altnames", []))]
     return [name for name in names if wanted.fullmatch(name)]
+
+
+def _namespaces(layout: Layout) -> list[str]:
+    return [name for name in network.namespaces() if name.startswith(f"fl-{layout.name}-etcd-")]
 
 
 def _machines(layout: Layout) -> set[str]:
