@@ -25,7 +25,7 @@ from registry.sentinel import read_cluster
 
 log = logging.getLogger("fleet.follow")
 
-FOLLOWED = tuple(table for table in Table if table is not Table.EVENTS)
+FOLLOWED = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
 RETRY_S = (0.2, 5.0)  # first and longest pause between attempts
 
 

@@ -11,6 +11,7 @@
     <prefix>/duplicates/<machine>/<boot id> leased
     <prefix>/leader                         leased
     <prefix>/events/<time-ordered id>
+    <prefix>/usage/<machine>                leased
 
 Unit names hold no slash, so a key splits without ambiguity.
 """
@@ -37,6 +38,7 @@ class Table(StrEnum):
     DUPLICATES = "duplicates"
     LEADER = "leader"
     EVENTS = "events"
+    USAGE = "usage"
 
 
 PARTS = {  # how many parts follow the table's name
@@ -114,6 +116,10 @@ class Keys:
     def duplicate(self, machine: str, boot_id: str) -> str:
         """A second machine with the same id."""
         return f"{self.prefix}{Table.DUPLICATES}/{machine}/{boot_id}"
+
+    def usage(self, machine: str) -> str:
+        """What a machine and its units use."""
+        return f"{self.prefix}{Table.USAGE}/{machine}"
 
     def event(self, event_id: str) -> str:
         """One line of the audit trail."""

@@ -27,6 +27,7 @@ from registry.model import (
     Unit,
     UnitState,
     UnitText,
+    Usage,
 )
 from registry.records import decode
 
@@ -66,6 +67,7 @@ class Snapshot:
     states: Mapping[Pair, UnitState] = field(default_factory=_empty)
     duplicates: Mapping[Pair, Duplicate] = field(default_factory=_empty)
     events: Mapping[str, Event] = field(default_factory=_empty)
+    usage: Mapping[str, Usage] = field(default_factory=_empty)
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
 
 

@@ -163,6 +163,30 @@ class UnitState:
     error: str = ""
 
 
+UnitUsage = tuple[str, int | None, float | None]
+"""A unit's name, its memory in bytes, and how much of one cpu it used since the look before (1.0: all of it).
+
+None where the machine's kernel does not tell, or not yet.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a machine and the units on it use, as its agent saw it at `at`; a habit, not a fact to decide by.
+
+    Written seldom and only when it changed noticeably. `estimated` marks figures of units that were summed over
+    their processes, because the kernel keeps no accounts for them: shared memory counts once for each process then.
+    """
+
+    machine: str
+    at: float = 0.0
+    load: tuple[float, float, float] = (0.0, 0.0, 0.0)  # averages over 1, 5 and 15 minutes
+    memory_bytes: int = 0
+    available_bytes: int = 0
+    units: tuple[UnitUsage, ...] = ()  # sorted by name; only those that run
+    estimated: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Leader:
     """Which scheduler leads. Its term is the key's create revision, which etcd never repeats."""
@@ -215,7 +239,7 @@ def effective_metadata(machine: Machine, override: Override | None) -> dict[str,
     return metadata
 
 
-Record = Cluster | Unit | Assignment | Pending | Machine | Override | UnitState | Leader | Duplicate | Event
+Record = Cluster | Unit | Assignment | Pending | Machine | Override | UnitState | Leader | Duplicate | Event | Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from registry.model import (
     Unit,
     UnitState,
     UnitText,
+    Usage,
 )
 
 # Which dataclass a table holds, and which of its fields the key's parts carry, in order.
@@ -43,6 +44,7 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.DUPLICATES: (Duplicate, ("machine", "boot_id")),
     Table.LEADER: (Leader, ()),
     Table.EVENTS: (Event, ("id",)),
+    Table.USAGE: (Usage, ("machine",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())
 

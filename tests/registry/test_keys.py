@@ -26,6 +26,7 @@ def test_a_built_key_parses_to_what_it_was_built_from(first: str, second: str, p
         keys.state(first, second): Address(Table.STATES, first, second),
         keys.duplicate(first, second): Address(Table.DUPLICATES, first, second),
         keys.event(first): Address(Table.EVENTS, first),
+        keys.usage(first): Address(Table.USAGE, first),
     }
     assert {key: keys.parse(key) for key in built} == built
 
