@@ -25,6 +25,7 @@ class Listing(Generic[R]):
         self.descending = False
         self.query = Query()
         self.trouble_only = False
+        self.hidden = frozenset(column.id for column in columns if column.off)
         self.rows: dict[str, R] = {}
         self.order: list[str] = []
         self.marks: set[str] = set()
@@ -35,6 +36,13 @@ class Listing(Generic[R]):
         self._ranks: dict[str, Any] = {}
         self._unfolded: dict[str, bool] = {}  # what the reader chose
         self._children: dict[str, list[str]] = {}
+        self._passing: dict[str, None] = {}  # rows that the filter lets through; groups left out
+        self._total = 0
+
+    @property
+    def shown(self) -> tuple[Column[R], ...]:
+        """The columns that are not hidden. The first always is shown."""
+        return tuple(each for each in self.columns if each.id not in self.hidden or each is self.columns[0])
 
     # Changes of the rows
 
@@ -46,7 +54,7 @@ class Listing(Generic[R]):
         return moved
 
     def _store(self, delta: Delta[R]) -> bool:
-        moved = delta.reset or bool(delta.removed) or bool(self.query) or self.trouble_only
+        moved = delta.reset or bool(delta.removed)
         if delta.reset:
             gone = self.rows.keys() - delta.changed.keys()
             self._drop(gone)
@@ -55,6 +63,9 @@ class Listing(Generic[R]):
             old = self.rows.get(key)
             rank = self._rank(row)
             moved = moved or old is None or old.parent != row.parent or self._ranks[key] != rank
+            moved = moved or (
+                self.narrowed and not row.is_group and self._passes(row) is not (key in self._passing)
+            )
             self.rows[key], self._ranks[key] = row, rank
         return moved
 
@@ -64,8 +75,8 @@ class Listing(Generic[R]):
             self._ranks.pop(key, None)
             self.marks.discard(key)
 
-    def _rank(self, row: R) -> tuple[Any, str]:
-        return self.sort_by.order(row), row.key
+    def _rank(self, row: R) -> Any:  # noqa: ANN401 - whatever the column orders by
+        return self.sort_by.order(row)
 
     # Order and folds
 
@@ -81,13 +92,18 @@ class Listing(Generic[R]):
 
     def _admitted(self) -> Iterable[str]:
         """Keys of the rows that the filter lets through, with the groups above them."""
-        if not self.query and not self.trouble_only:
+        leaves = [(key, row) for key, row in self.rows.items() if not row.is_group]
+        self._total = len(leaves)
+        self._passing = {key: None for key, row in leaves if self._passes(row)}
+        if not self.narrowed:
             return self.rows
         shown: dict[str, None] = {}
-        for key, row in self.rows.items():
-            if not row.is_group and self.query.admits(row) and self._troubled(row):
-                self._with_groups(key, shown)
+        for key in self._passing:
+            self._with_groups(key, shown)
         return shown
+
+    def _passes(self, row: R) -> bool:
+        return self.query.admits(row) and self._troubled(row)
 
     def _troubled(self, row: R) -> bool:
         return not self.trouble_only or bool(getattr(row, "troubled", True))
@@ -109,7 +125,8 @@ class Listing(Generic[R]):
         return tops, children
 
     def _sorted(self, keys: list[str]) -> list[str]:
-        return sorted(keys, key=self._ranks.__getitem__, reverse=self.descending)
+        by_name = sorted(keys)  # rows of one rank keep this order in both directions
+        return sorted(by_name, key=self._ranks.__getitem__, reverse=self.descending)
 
     def _add(self, key: str) -> None:
         self.order.append(key)
@@ -159,8 +176,7 @@ class Listing(Generic[R]):
 
     def counts(self) -> tuple[int, int]:
         """How many rows pass the filter, folded or not, and how many there are; groups count for nothing."""
-        shown = sum(not self.rows[key].is_group for key in self._admitted())
-        return shown, sum(not row.is_group for row in self.rows.values())
+        return len(self._passing), self._total
 
     # Cursor
 
@@ -197,7 +213,7 @@ class Listing(Generic[R]):
     def chosen(self) -> list[R]:
         """What an action is about: the marked rows in their order, else the row under the cursor."""
         if self.marks:
-            return [self.rows[key] for key in sorted(self.marks, key=self._ranks.__getitem__)]
+            return [self.rows[key] for key in self._sorted(list(self.marks))]
         row = self.current()
         return [] if row is None else [row]
 
@@ -209,7 +225,7 @@ class Listing(Generic[R]):
 
     def leaves(self) -> list[str]:
         """All rows that pass the filter, folded or not; groups left out."""
-        return [key for key in self._admitted() if not self.rows[key].is_group]
+        return list(self._passing)
 
     def hidden_marks(self) -> int:
         """How many marked rows the filter or a fold hides."""

@@ -276,7 +276,7 @@ async def test_why_opens_the_verdict_machine_by_machine_and_renews() -> None:
 async def test_enter_on_a_machine_shows_its_units() -> None:
     async with playing() as play:
         await play.press("2", "enter")
-        assert "filter: machine:core-1" in play.text("tabs")
+        assert "filter: machine=core-1" in play.text("tabs")
         assert play.main.view.name_ == "units"
 
 

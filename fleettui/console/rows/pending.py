@@ -77,7 +77,7 @@ def _quiet(text: str) -> Cell:
 
 COLUMNS: tuple[Column[PendingRow], ...] = (
     Column("unit", "UNIT", 44, lambda row, _: Cell(escape(row.unit)), lambda row: row.unit,
-           longest=lambda row: len(row.unit)),
+           longest=lambda row: len(row.unit), middle=True),
     Column("state", "STATE", 10, _state, lambda row: row.passing),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=2),
     Column("asked", "ASKED", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=1),

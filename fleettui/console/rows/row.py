@@ -41,6 +41,7 @@ class Column(Generic[R]):
 
     `width` is in cells; 0 takes what the others leave. Where the screen is too narrow, columns go in descending
     order of `drop` (0: stays). `longest` measures a row's text when the width follows the content, up to `width`.
+    A text that `middle` says so of is cut in its middle: names differ at their ends. `off`: shown when asked for.
     """
 
     id: str
@@ -51,6 +52,8 @@ class Column(Generic[R]):
     drop: int = 0
     right: bool = False
     longest: Callable[[R], int] | None = None
+    middle: bool = False
+    off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,14 +95,15 @@ def _quiet(text: str) -> Cell:
 
 
 COLUMNS: tuple[Column[UnitRow], ...] = (
-    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), longest=_length),
+    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), longest=_length,
+           middle=True),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=3),
     Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word), _severity),
     Column("sub", "SUB", 11, lambda row, _: _quiet(row.sub), lambda row: row.sub, drop=5),
     Column(
         "machine", "MACHINE", 20,
         lambda row, _: Cell(row.host, Tone.QUIET if row.host == "-" else Tone.PLAIN),
-        lambda row: row.host, longest=lambda row: len(row.host),
+        lambda row: row.host, longest=lambda row: len(row.host), middle=True,
     ),
     Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
     Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True),

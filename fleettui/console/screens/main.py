@@ -137,7 +137,7 @@ class MainScreen(Frame):
     def _open_machine(self, machine: str) -> None:
         self.action_view("units")
         record = self.reading.snapshot.machines.get(machine)
-        self._filter(f"machine:{record.hostname if record else machine[:8]}")
+        self._filter(f"machine={record.hostname if record else machine}")
 
     def action_why(self) -> None:
         """Why the unit is where it is."""

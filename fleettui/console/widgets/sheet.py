@@ -102,6 +102,11 @@ class Sheet(Toned, ScrollView, Generic[R], can_focus=True):
             if key in self._strips and self._strips[key][0] != self._look(key):
                 self.refresh_line(y + HEAD)
 
+    def choose_columns(self, hidden: frozenset[str]) -> None:
+        """Show all columns but these."""
+        self.listing.hidden = hidden
+        self._measure()
+
     def restyle(self) -> None:
         """Forget drawn lines: the colours changed."""
         self._strips.clear()
@@ -137,7 +142,7 @@ class Sheet(Toned, ScrollView, Generic[R], can_focus=True):
         return max(1, self.size.height - HEAD)
 
     def _measure(self) -> None:
-        self._layout = widths(self.listing.columns, self._longest, self.size.width - MARGIN - 1, self._indent)
+        self._layout = widths(self.listing.shown, self._longest, self.size.width - MARGIN - 1, self._indent)
         self._strips.clear()
         self.refresh()
 
@@ -203,7 +208,8 @@ class Sheet(Toned, ScrollView, Generic[R], can_focus=True):
             cell = column.cell(row, now)
             lead = self._fold_glyph(key) if number == 0 else ""
             tone = Tone.HEAD if marked and number == 0 else Tone.QUIET if self._stale else cell.tone
-            segments.append(Segment(fitted(lead + cell.text, width, right=column.right), self.style_of(tone, bar)))
+            text = fitted(lead + cell.text, width, right=column.right, middle=column.middle)
+            segments.append(Segment(text, self.style_of(tone, bar)))
             segments.append(Segment(" " * GAP, plain))
         return Strip(segments).adjust_cell_length(self.size.width, plain)
 

@@ -20,15 +20,21 @@ def width_of(text: str) -> int:
     return len(text) if text.isascii() else cell_len(text)
 
 
-def fitted(text: str, width: int, *, right: bool = False) -> str:
-    """The text in exactly `width` cells; cut text ends in an ellipsis."""
+def fitted(text: str, width: int, *, right: bool = False, middle: bool = False) -> str:
+    """The text in exactly `width` cells; cut text ends in an ellipsis, or has it in its middle."""
     if width <= 0:
         return ""
     actual = width_of(text)
     if actual > width:
-        return set_cell_size(text, width - 1) + ELLIPSIS
+        return _cut_middle(text, width) if middle and width >= 8 else set_cell_size(text, width - 1) + ELLIPSIS
     pad = " " * (width - actual)
     return pad + text if right else text + pad
+
+
+def _cut_middle(text: str, width: int) -> str:
+    """As much of the end as of the beginning: what tells names apart stands at either."""
+    end = (width - 1) // 2
+    return set_cell_size(text, width - 1 - end) + ELLIPSIS + set_cell_size(text[::-1], end)[::-1]
 
 
 class Toned(Widget):
