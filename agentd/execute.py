@@ -168,6 +168,10 @@ class Executor:
             name for name, unit in self.units.items() if unit.entry and unit.status.running and not unit.foreign
         )
 
+    def main_pids(self) -> dict[str, int]:
+        """The main process of each unit of ours that has one."""
+        return {name: self.units[name].status.main_pid for name in self.alive if self.units[name].status.main_pid}
+
     async def emptied(self) -> None:
         """Wait until nothing is left of any unit but, perhaps, its state in the registry."""
         while any(unit.entry and unit.entry.phase is not Phase.GONE for unit in self.units.values()):

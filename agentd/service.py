@@ -30,6 +30,7 @@ from agentd.steps import Tools
 from agentd.systemd import Systemd, bus_address
 from agentd.texts import Texts
 from agentd.unitdir import UnitDirectory
+from agentd.usage import Reporter
 from registry.config import Settings
 from registry.errors import RegistryError, SystemdError
 from registry.etcd import Etcd, EtcdSettings
@@ -112,6 +113,7 @@ class Agent:
                 "tick": self._tick(),
                 "watchdog": self._watch_loop(),
                 "lease guard": self._guard_lease(),
+                "usage": self._reporter.run(),
             }
             for name, loop in loops.items():
                 group.create_task(loop, name=name)
@@ -134,6 +136,9 @@ class Agent:
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
         hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)
         self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks)
+        self._reporter = Reporter(
+            etcd, self._keys, self._machine, self._executor.main_pids, lambda: self._registration.lease
+        )
 
     async def _adopt(self) -> None:
         await self._patiently(self._executor.adopt)

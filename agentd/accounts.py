@@ -1,0 +1,139 @@
+"""What the kernel's books say of units and of this machine: memory, cpu time, load. Reads files, changes nothing.
+
+Owns where those books lie. A unit's cgroup is found by its main process, so that systemd is not asked. Where the
+kernel keeps no account for each unit (the older cgroup hierarchies), the unit's processes are added up, and the
+figure counts as estimated. Everything may vanish between two reads: what cannot be read is None.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One unit's memory now and its cpu time since it began; `estimated`: summed over its processes."""
+
+    memory_bytes: int | None
+    cpu_us: int | None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MachineAccount:
+    """The load averages, all memory, and what of it is free for the asking."""
+
+    load: tuple[float, float, float]
+    memory_bytes: int
+    available_bytes: int
+
+
+class Accounts:
+    """Reads below `proc` and `cgroups`. Remembers each unit's cgroup as long as its main process stays the same."""
+
+    def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
+        self._proc, self._cgroups = proc, cgroups
+        self._known: dict[str, tuple[int, Path | None, Path | None]] = {}
+
+    def units(self, mains: dict[str, int]) -> dict[str, Account]:
+        """The accounts of units by the pid of their main processes; those of which nothing is known are left out."""
+        self._known = {unit: known for unit, known in self._known.items() if unit in mains}
+        found = {unit: self._account(unit, pid) for unit, pid in mains.items()}
+        return {unit: account for unit, account in found.items() if account is not None}
+
+    def machine(self) -> MachineAccount | None:
+        """This machine's own."""
+        load, memory = _read(self._proc / "loadavg").split()[:3], _read(self._proc / "meminfo")
+        sizes = dict(_sizes(memory))
+        try:
+            one, five, fifteen = map(float, load)
+            return MachineAccount((one, five, fifteen), sizes["MemTotal"], sizes["MemAvailable"])
+        except (ValueError, KeyError):
+            return None
+
+    def _account(self, unit: str, pid: int) -> Account | None:
+        unified, systemd = self._places(unit, pid)
+        if unified is not None:
+            memory = _number(_read(unified / "memory.current"))
+            if memory is not None:
+                return Account(memory, _usage_us(_read(unified / "cpu.stat")))
+        pids = (
+            [int(word) for word in _read((systemd or unified) / "cgroup.procs").split()]
+            if systemd or unified
+            else []
+        )
+        return self._summed(pids or [pid])
+
+    def _places(self, unit: str, pid: int) -> tuple[Path | None, Path | None]:
+        """The unit's cgroup in the unified hierarchy, and in systemd's own where that is another."""
+        known = self._known.get(unit)
+        if known is None or known[0] != pid:
+            lines = _read(self._proc / str(pid) / "cgroup").splitlines()
+            unified = _place(self._cgroups, "0::", lines, unit)
+            systemd = _place(self._cgroups / "systemd", "name=systemd:", lines, unit)
+            known = self._known[unit] = (pid, unified, systemd)
+        return known[1:]
+
+    def _summed(self, pids: Iterable[int]) -> Account | None:
+        found = [each for each in map(self._process, pids) if each is not None]
+        if not found:
+            return None
+        return Account(sum(memory for memory, _ in found), sum(cpu for _, cpu in found), estimated=True)
+
+    def _process(self, pid: int) -> tuple[int, int] | None:
+        """A process's resident memory in bytes and its cpu time in microseconds: proc(5), statm and stat."""
+        pages, stat = _read(self._proc / str(pid) / "statm").split(), _read(self._proc / str(pid) / "stat")
+        after_name = stat.rpartition(")")[2].split()  # a name may hold spaces and brackets
+        try:
+            return int(pages[1]) * PAGE_BYTES, (int(after_name[11]) + int(after_name[12])) * TICK_US
+        except (IndexError, ValueError):
+            return None
+
+
+def _place(root: Path, marker: str, lines: Iterable[str], unit: str) -> Path | None:
+    """The directory of the unit's cgroup: its main process may sit in a group below it."""
+    for line in lines:
+        before, found, path = line.partition(marker)
+        if not found or (before and not before.rstrip(":").isdigit()):
+            continue
+        parts = path.strip("/").split("/")
+        names = [
+            part.removeprefix("_") for part in parts
+        ]  # systemd's mark on names that the kernel keeps for itself
+        if unit in names:
+            return root.joinpath(*parts[: names.index(unit) + 1])
+    return None
+
+
+def _usage_us(text: str) -> int | None:
+    for line in text.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "usage_usec":
+            return _number(value)
+    return None
+
+
+def _sizes(meminfo: str) -> Iterator[tuple[str, int]]:
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        if number := _number(rest.removesuffix("kB")):
+            yield name, number * 1024
+
+
+def _number(text: str) -> int | None:
+    stripped = text.strip()
+    return int(stripped) if stripped.isdigit() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(1 << 16).decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,134 @@
+"""Telling the registry now and then what this machine and its units use.
+
+Owns the key `usage/<this machine>`: one small record under the agent's lease, written at most every EVERY_S and only
+when it differs noticeably, since nothing is decided by it. It must never hold anything else up: it reads in a thread
+of its own and a write that fails is simply left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from agentd.accounts import Account, Accounts, MachineAccount
+from registry.errors import RegistryError
+from registry.etcd import Etcd
+from registry.keys import Keys
+from registry.model import UnitUsage, Usage
+from registry.records import encode
+
+log = logging.getLogger("fleet.agent")
+
+FIRST_S = 3.0  # from the start to the first look, and from that to the second: a rate needs two
+EVERY_S = 30.0
+AGAIN_S = 600.0  # written anew after this long even if nothing changed, so that its age says something
+STEP_BYTES = 1 << 20
+SHARE = 0.1  # of a figure; less is no change
+
+
+class Reporter:
+    """Keeps `usage/` roughly current. `mains` gives the main process of each running unit, `lease` 0 for none."""
+
+    def __init__(
+        self, etcd: Etcd, keys: Keys, machine: str, mains: Callable[[], dict[str, int]], lease: Callable[[], int]
+    ) -> None:
+        self._etcd, self._key, self._machine = etcd, keys.usage(machine), machine
+        self._mains, self._lease = mains, lease
+        self._accounts = Accounts()
+        self._before: tuple[float, Mapping[str, Account]] = (0.0, {})
+        self._told: Usage | None = None
+        self._told_lease = 0
+
+    async def run(self) -> None:
+        """Report for ever."""
+        pause_s = FIRST_S
+        while True:
+            await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
+            usage = await self._look()
+            if usage is not None and self._before[0]:
+                await self._tell(usage)
+                pause_s = EVERY_S
+
+    async def _look(self) -> Usage | None:
+        """What is used now; None at the first look, and where the kernel does not tell."""
+        mains = self._mains()
+        machine, units = await asyncio.to_thread(lambda: (self._accounts.machine(), self._accounts.units(mains)))
+        before, now = self._before, time.monotonic()
+        self._before = (now, units)
+        if machine is None or not before[0]:
+            return None
+        return usage_of(self._machine, machine, units, before[1], now - before[0])
+
+    async def _tell(self, usage: Usage) -> None:
+        lease, now = self._lease(), time.time()
+        if not lease:
+            return
+        told = self._told if lease == self._told_lease else None
+        if told is not None and now - told.at < AGAIN_S and not differs(told, usage):
+            return
+        usage = stamped(usage, now)
+        try:
+            await self._etcd.put(self._key, encode(usage), lease)
+        except RegistryError as error:
+            log.debug("cannot tell what is used: %s", error)
+            return
+        self._told, self._told_lease = usage, lease
+
+
+def usage_of(
+    machine: str,
+    account: MachineAccount,
+    units: Mapping[str, Account],
+    before: Mapping[str, Account],
+    seconds: float,
+) -> Usage:
+    """The record, rounded to what a reader can use: short, and equal while nothing happens."""
+    one, five, fifteen = (round(each, 2) for each in account.load)
+    return Usage(
+        machine=machine,
+        load=(one, five, fifteen),
+        memory_bytes=account.memory_bytes,
+        available_bytes=account.available_bytes >> 20 << 20,
+        units=tuple(_unit(name, each, before.get(name), seconds) for name, each in sorted(units.items())),
+        estimated=any(each.estimated for each in units.values()),
+    )
+
+
+def _unit(name: str, now: Account, before: Account | None, seconds: float) -> UnitUsage:
+    rate = None
+    if before is not None and before.cpu_us is not None and now.cpu_us is not None and now.cpu_us >= before.cpu_us:
+        rate = round((now.cpu_us - before.cpu_us) / (seconds * 1e6), 3)
+    memory = None if now.memory_bytes is None else now.memory_bytes >> 12 << 12
+    return name, memory, rate
+
+
+def stamped(usage: Usage, at: float) -> Usage:
+    """The record as of a moment."""
+    return replace(usage, at=round(at, 1))
+
+
+def differs(old: Usage, new: Usage) -> bool:
+    """Whether somebody who looks at the old record would be misled."""
+    if (old.memory_bytes, len(old.units)) != (new.memory_bytes, len(new.units)):
+        return True
+    if _apart(old.load[0], new.load[0], 0.5) or _apart(old.available_bytes, new.available_bytes, 64 * STEP_BYTES):
+        return True
+    return any(_unit_differs(one, other) for one, other in zip(old.units, new.units, strict=True))
+
+
+def _unit_differs(old: UnitUsage, new: UnitUsage) -> bool:
+    return (
+        old[0] != new[0]
+        or (old[1] is None) != (new[1] is None)
+        or (old[2] is None) != (new[2] is None)
+        or _apart(old[1] or 0, new[1] or 0, STEP_BYTES)
+        or _apart(old[2] or 0.0, new[2] or 0.0, 0.02)
+    )
+
+
+def _apart(old: float, new: float, least: float) -> bool:
+    return abs(new - old) >= max(least, SHARE * abs(old))
