@@ -42,7 +42,7 @@ class Accounts:
         self._known: dict[str, tuple[int, Path | None, Path | None]] = {}
 
     def units(self, mains: dict[str, int]) -> dict[str, Account]:
-        """The accounts of units by the pid of their main processes; those of which nothing is known are left out."""
+        """The accounts of units, given the pids of their main processes; without those that are unknown."""
         self._known = {unit: known for unit, known in self._known.items() if unit in mains}
         found = {unit: self._account(unit, pid) for unit, pid in mains.items()}
         return {unit: account for unit, account in found.items() if account is not None}
@@ -63,11 +63,8 @@ class Accounts:
             memory = _number(_read(unified / "memory.current"))
             if memory is not None:
                 return Account(memory, _usage_us(_read(unified / "cpu.stat")))
-        pids = (
-            [int(word) for word in _read((systemd or unified) / "cgroup.procs").split()]
-            if systemd or unified
-            else []
-        )
+        place = systemd or unified
+        pids = [int(word) for word in _read(place / "cgroup.procs").split()] if place else []
         return self._summed(pids or [pid])
 
     def _places(self, unit: str, pid: int) -> tuple[Path | None, Path | None]:

@@ -1,8 +1,8 @@
 """Telling the registry now and then what this machine and its units use.
 
-Owns the key `usage/<this machine>`: one small record under the agent's lease, written at most every EVERY_S and only
-when it differs noticeably, since nothing is decided by it. It must never hold anything else up: it reads in a thread
-of its own and a write that fails is simply left out.
+Owns the key `usage/<this machine>`: one small record under the agent's lease, written at most every EVERY_S and
+only when it differs noticeably, since nothing is decided by it. It must never hold anything else up: it reads in a
+thread of its own and a write that fails is simply left out.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def usage_of(
     before: Mapping[str, Account],
     seconds: float,
 ) -> Usage:
-    """The record, rounded to what a reader can use: short, and equal while nothing happens."""
+    """The record after a look that came `seconds` after the one before, rounded to what a reader can use: short, and equal while nothing happens."""
     one, five, fifteen = (round(each, 2) for each in account.load)
     return Usage(
         machine=machine,

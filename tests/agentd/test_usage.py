@@ -113,7 +113,7 @@ def test_only_what_would_mislead_is_written(other: Usage, told: bool) -> None:
 async def written(etcd: Etcd, key: str, lease: int) -> KeyValue:
     """The key once it hangs on this lease."""
     async with asyncio.timeout(20):
-        while (found := await etcd.get(key)) is None or found.lease != lease:
+        while (found := await etcd.get(key)) is None or found.lease != lease:  # noqa: ASYNC110 - a registry
             await asyncio.sleep(0.01)
     return found
 
