@@ -121,23 +121,48 @@ def dry_run(snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys = D
     return Prediction(name, tuple(chosen), f"would go to {', '.join(chosen)}", refusals)
 
 
-def drain_blockers(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> tuple[Blocker, ...]:
-    """The units that no other machine would take from this one, by name. Global units belong to their machine."""
+def dry_verdicts(
+    snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys = DEFAULT_KEYS
+) -> tuple[MachineVerdict, ...]:
+    """What each machine would say to a unit with these options, by machine id; its own machine may refuse, too."""
+    fleet = _Fleet(snapshot, keys, {name: options})
+    return tuple(fleet.dry_verdict(name, options, site) for _, site in sorted(fleet.sites.items()))
+
+
+def departures(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> tuple[Prediction, ...]:
+    """Where each unit would go if the machine took none any more, each by itself; nowhere, with the reason.
+
+    Global units are left out: they belong to their machine.
+    """
     fleet = _Fleet(snapshot, keys)
-    return tuple(_blockers(fleet, machine))
+    return tuple(_departures(fleet, machine))
 
 
-def _blockers(fleet: _Fleet, machine: str) -> Iterator[Blocker]:
+def _departures(fleet: _Fleet, machine: str) -> Iterator[Prediction]:
+    others = [site for site in fleet.sites.values() if site.id != machine]
     for name in sorted(fleet.scheduled[machine]):
         options = fleet.options(name)
         if isinstance(options, UserError):
-            yield Blocker(name, str(options).splitlines()[0])
+            yield Prediction(name, (), str(options).splitlines()[0])
         elif not options.is_global:
-            others = [site for site in fleet.sites.values() if site.id != machine]
-            found = {site.id: fleet.objections(name, options, site) for site in others}
-            refused = {each: objections[0] for each, objections in found.items() if objections}
-            if len(refused) == len(others):
-                yield Blocker(name, summarise(refused, group(refused)) if others else "there is no other machine")
+            yield _elsewhere(fleet, name, options, others)
+
+
+def _elsewhere(fleet: _Fleet, name: str, options: FleetOptions, others: list[Site]) -> Prediction:
+    found = {site.id: fleet.objections(name, options, site) for site in others}
+    refused = {each: objections[0] for each, objections in found.items() if objections}
+    free = sorted(found.keys() - refused.keys(), key=lambda each: fleet.preference(name, options, each))
+    if free:
+        return Prediction(name, (free[0],), f"would go to {free[0]}")
+    refusals = group(refused)
+    reason = summarise(refused, refusals) if others else "there is no other machine"
+    return Prediction(name, (), reason, refusals)
+
+
+def drain_blockers(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> tuple[Blocker, ...]:
+    """The units that no other machine would take from this one, by name. Global units belong to their machine."""
+    found = departures(snapshot, machine, keys)
+    return tuple(Blocker(each.unit, each.summary) for each in found if not each.machines)
 
 
 def _summary(snapshot: Snapshot, name: str, fleet: _Fleet, options: FleetOptions) -> str:
@@ -228,6 +253,13 @@ class _Fleet:
             return MachineVerdict(site.id, Verdict.STOPPING, units)
         reasons = tuple(each.reason for each in self.objections(name, options, site))
         return MachineVerdict(site.id, Verdict.REFUSED if reasons else Verdict.ELIGIBLE, units, reasons)
+
+    def dry_verdict(self, name: str, options: FleetOptions, site: Site) -> MachineVerdict:
+        """What one machine would say to a unit with other options than it has now."""
+        units, here = len(self.scheduled[site.id]), name in self.scheduled[site.id]
+        reasons = tuple(each.reason for each in self.objections(name, options, site))
+        verdict = Verdict.REFUSED if reasons else Verdict.HERE if here else Verdict.ELIGIBLE
+        return MachineVerdict(site.id, verdict, units, reasons)
 
     def places_of(self, name: str) -> tuple[MachineVerdict, ...]:
         """The machines that have the unit; of the others nothing is known."""

@@ -43,6 +43,12 @@ def clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
+def when(at: float, now: float) -> str:
+    """The time of day, with the day where that is not today's; always the same width."""
+    today = time.localtime(at)[:3] == time.localtime(now)[:3]
+    return time.strftime("       %H:%M:%S" if today else "%d %b %H:%M:%S", time.localtime(at))
+
+
 def counted(number: int, noun: str) -> str:
     """ "1 unit", "1,204 lines"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

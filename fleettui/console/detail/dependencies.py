@@ -1,0 +1,137 @@
+"""Dependencies as a page: both directions in the fleet, each with its state, and what stops with it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.detail.passage import Passage, Written, listed, plain, said, title
+from fleettui.console.detail.relations import ORDER, Edge, edges_from, edges_to, stops_with
+from fleettui.console.detail.subject import unit_subject
+from fleettui.console.rows.health import GLYPHS, TONES, health
+from fleettui.console.rows.health import ORDER as ORDER_OF
+from fleettui.console.rows.units import host
+from fleettui.escape import escape
+from registry.lifecycle import Whereabouts, standing
+from registry.mirror import Snapshot
+from registry.unitname import is_glob, matches
+
+KIND_WIDTH, NAME_WIDTH, STATE_WIDTH = 11, 28, 15
+MATCHES_SHOWN = 20
+NEEDED_HERE = frozenset({"Requires", "Requisite", "BindsTo", "After", "Wants", "PartOf"})
+
+
+def dependencies_page(snapshot: Snapshot, unit: str) -> Passage:
+    """What it needs, what needs it, and what stops when it stops."""
+    if unit not in snapshot.units:
+        return [plain(f"{escape(unit)} is not in the registry", Tone.BAD)]
+    homes = _homes(snapshot)
+    ahead, behind = edges_from(snapshot, unit), edges_to(snapshot, unit)
+    return [
+        plain("what it names", Tone.HEAD),
+        *(_side(snapshot, homes, unit, ahead, forward=True) or [_none("its file names no other unit")]),
+        *title("what names it"),
+        *(_side(snapshot, homes, unit, behind, forward=False) or [_none("no unit of the fleet names it")]),
+        *title("when it stops"),
+        *_stops(snapshot, unit, behind),
+    ]
+
+
+def _none(text: str) -> Written:
+    return plain(f"  {text}", Tone.QUIET)
+
+
+Homes = dict[str, list[str]]
+
+
+def _homes(snapshot: Snapshot) -> Homes:
+    """Where each unit is scheduled or still held."""
+    found: Homes = {}
+    for machine, unit in sorted({*snapshot.schedule, *snapshot.states}):
+        found.setdefault(unit, []).append(machine)
+    return found
+
+
+def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *, forward: bool) -> Passage:
+    passage: Passage = []
+    for name, kinds, fleet in _gathered(edges, forward=forward):
+        if is_glob(name):
+            passage += _pattern(snapshot, homes, unit, name, kinds)
+        else:
+            passage.append(_other(snapshot, homes, unit, name, kinds, fleet=fleet))
+    return passage
+
+
+def _gathered(edges: Sequence[Edge], *, forward: bool) -> list[tuple[str, list[str], bool]]:
+    """Each other unit once, with all kinds; those that only order come last."""
+    kinds: dict[str, dict[str, bool]] = {}
+    for edge in edges:
+        kinds.setdefault(edge.other if forward else edge.unit, {})[edge.kind] = edge.fleet
+    found = [(name, list(said), all(said.values())) for name, said in kinds.items()]
+    return sorted(found, key=lambda each: (set(each[1]) <= set(ORDER), each[0]))
+
+
+def _pattern(snapshot: Snapshot, homes: Homes, unit: str, pattern: str, kinds: list[str]) -> Passage:
+    """A glob of fleet's own options, with the units it means."""
+    found = [
+        name for name in sorted(snapshot.units) if name != unit and "@." not in name and matches(pattern, name)
+    ]
+    told = f"{len(found)} in the fleet" if found else "matches no other unit now"
+    head = said(Cell(f"  {' '.join(kinds):<{KIND_WIDTH}} ", Tone.ONE), Cell(escape(pattern), Tone.STRONG),
+                Cell(f"  {told}", Tone.QUIET))  # fmt: skip
+    rows = [_other(snapshot, homes, unit, name, [], fleet=True) for name in found[:MATCHES_SHOWN]]
+    more = len(found) - MATCHES_SHOWN
+    return [head, *rows, *([_none(f"  and {more} more")] if more > 0 else [])]
+
+
+def _other(snapshot: Snapshot, homes: Homes, unit: str, name: str, kinds: list[str], *, fleet: bool) -> Written:
+    in_fleet = name in snapshot.units
+    shown = escape(name)
+    head = (
+        Cell(f"  {' '.join(kinds):<{KIND_WIDTH}} ", Tone.ONE),
+        Cell(f"{shown:<{NAME_WIDTH}} ", Tone.STRONG if in_fleet else Tone.PLAIN),
+    )
+    if not in_fleet:
+        told = "not in the fleet: placement waits for it" if fleet else "not the fleet's: each machine's own"
+        return said(*head, Cell(told, Tone.WAIT if fleet else Tone.QUIET))
+    where = homes.get(name, [])
+    note = "" if fleet else _apart(kinds, homes.get(unit, []), where)
+    hosts = listed(host(snapshot, machine) for machine in where) or "on no machine"
+    return said(
+        *head, state_cell(snapshot, name, where), Cell(hosts),
+        *((Cell(f"  {note}", Tone.BUSY),) if note else ()), to=unit_subject(name),
+    )  # fmt: skip
+
+
+def state_cell(snapshot: Snapshot, name: str, where: Sequence[str]) -> Cell:
+    """The unit's state as tables show it, in one width."""
+    pairs = [(machine, name) for machine in where]
+    states = [snapshot.states[pair] for pair in pairs if pair in snapshot.states]
+    lines = tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)
+    here = standing(snapshot, name, Whereabouts({name: lines}, {name: tuple(states)}))
+    found = [health(here, state) for state in states] or [health(here, None)]
+    condition = min(found, key=ORDER_OF.__getitem__)
+    return Cell(f"{f'{GLYPHS[condition]} {condition}':<{STATE_WIDTH}} ", TONES[condition])
+
+
+def _apart(kinds: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> str:
+    """What is wrong when systemd shall relate units that are on different machines."""
+    if not mine or not theirs or not NEEDED_HERE.intersection(kinds) or set(mine) & set(theirs):
+        return ""
+    return "on another machine, where systemd cannot see it; add MachineOf= to keep them together"
+
+
+def _stops(snapshot: Snapshot, unit: str, behind: Sequence[Edge]) -> Passage:
+    stopping = stops_with(snapshot, unit)
+    passage = [
+        said(Cell("  stops too   ", Tone.BAD), Cell(f"{escape(name):<{NAME_WIDTH}} ", Tone.STRONG),
+             Cell(f"({escape(why)})", Tone.QUIET), to=unit_subject(name))
+        for name, why in sorted(stopping.items())
+    ]  # fmt: skip
+    followers = sorted({edge.unit for edge in behind if edge.kind == "MachineOf"})
+    passage += [
+        said(Cell("  must follow ", Tone.WAIT), Cell(f"{escape(name):<{NAME_WIDTH}} ", Tone.STRONG),
+             Cell("(MachineOf: it goes where this one goes)", Tone.QUIET), to=unit_subject(name))
+        for name in followers
+    ]  # fmt: skip
+    return passage or [_none("no other unit stops with it")]

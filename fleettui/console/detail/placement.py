@@ -1,0 +1,200 @@
+"""Why a unit is where it is, or is not: its places, every machine's verdict, and what would happen then. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.detail.passage import Passage, Written, fact, in_words, listed, plain, said, title
+from fleettui.console.detail.prospects import Prospect, if_drained, if_lost, options_of
+from fleettui.console.detail.subject import machine_subject
+from fleettui.console.phrases import counted, since
+from fleettui.console.rows.units import host
+from fleettui.escape import escape
+from registry.explain import DEFAULT_KEYS, MachineVerdict, Verdict, explain
+from registry.fleetoptions import FleetOptions
+from registry.keys import Keys
+from registry.lifecycle import Progress, applied, standing, whereabouts
+from registry.mirror import Snapshot
+from registry.model import Assignment, Event, UnitState
+
+PROGRESS_TONES = {
+    Progress.REACHED: Tone.GOOD,
+    Progress.UNDER_WAY: Tone.BUSY,
+    Progress.WAITING: Tone.WAIT,
+    Progress.FAILED: Tone.BAD,
+}
+VERDICTS = {
+    Verdict.HERE: Cell("● here      ", Tone.GOOD),
+    Verdict.STOPPING: Cell("◐ stopping  ", Tone.BUSY),
+    Verdict.ELIGIBLE: Cell("○ could     ", Tone.PLAIN),
+    Verdict.REFUSED: Cell("◌ refuses   ", Tone.WAIT),
+}
+ORDER = tuple(VERDICTS)
+ONE_BY_ONE = 24  # more machines than this are told in groups
+GROUPS_SHOWN = 16
+NAME_WIDTH = 14
+PLACING = frozenset({"place", "move"})
+PROSPECTS_SHOWN = 3
+
+
+def placement_page(snapshot: Snapshot, unit: str, now: float, keys: Keys = DEFAULT_KEYS) -> Passage:
+    """Where the unit is, where it should be, what stands between, and what if."""
+    told, options = explain(snapshot, unit, keys), options_of(snapshot, unit)
+    return [
+        plain(in_words(snapshot, told.summary), Tone.STRONG),
+        *_facts(snapshot, unit, now, options),
+        *_places(snapshot, unit, now),
+        *verdict_lines(snapshot, told.machines, title("machine by machine")),
+        *_prospects(snapshot, unit, options, keys),
+    ]
+
+
+def _facts(snapshot: Snapshot, unit: str, now: float, options: FleetOptions | None) -> Iterator[Written]:
+    found = standing(snapshot, unit)
+    yield fact("progress", found.progress.value, PROGRESS_TONES[found.progress])
+    record = snapshot.units.get(unit)
+    if record:
+        yield fact("target", record.target.value)
+        yield fact("asked", f"{since(record.at, now)} ago by {escape(record.by) or 'somebody'}")
+        yield fact("file", f"{record.hash[:7]}, generation {record.generation}")
+    if options is not None:
+        yield fact("may run", escape("; ".join(wishes(options)) or "on any machine"))
+
+
+def wishes(options: FleetOptions) -> Iterator[str]:
+    """What the file asks of a machine, in words."""
+    if options.is_global:
+        yield "on every machine that takes it (Global)"
+    if options.machine_id:
+        yield f"only on machine {options.machine_id[:12]} (MachineID)"
+    for key, values in options.metadata:
+        yield f"where {key} is {' or '.join(sorted(values))} (MachineMetadata)"
+    if options.machine_of:
+        yield f"where {' and '.join(options.machine_of)} is (MachineOf)"
+    if options.conflicts:
+        yield f"never beside {', '.join(options.conflicts)} (Conflicts)"
+    if options.replaces:
+        yield f"in the place of {', '.join(options.replaces)} (Replaces)"
+
+
+def _places(snapshot: Snapshot, unit: str, now: float) -> Passage:
+    where = whereabouts(snapshot)
+    schedule = {line.machine: line for line in where.schedule.get(unit, ())}
+    states = {state.machine: state for state in where.states.get(unit, ())}
+    machines = sorted(schedule.keys() | states.keys())
+    passage: Passage = []
+    for machine in machines[:ONE_BY_ONE]:
+        passage += title(f"on {host(snapshot, machine)}")
+        if placed := _placed(snapshot, unit, machine):
+            told = f"{since(placed.at, now)} ago by {escape(placed.actor)}: {why_there(snapshot, placed)}"
+            passage.append(fact("placed", told))
+        passage += place_facts(schedule.get(machine), states.get(machine), now)
+    if len(machines) > ONE_BY_ONE:
+        passage.append(plain(f"and on {len(machines) - ONE_BY_ONE} more machines", Tone.QUIET))
+    return passage
+
+
+def _placed(snapshot: Snapshot, unit: str, machine: str) -> Event | None:
+    """The event that brought it there, while the registry remembers it."""
+    found = (e for e in snapshot.events.values() if e.unit == unit and e.machine == machine and e.verb in PLACING)
+    return max(found, key=lambda event: event.at, default=None)
+
+
+def why_there(snapshot: Snapshot, event: Event) -> str:
+    """Why the scheduler chose it: its own word, else its rule."""
+    return in_words(snapshot, event.reason) or "it fitted, and had the fewest units"
+
+
+def place_facts(line: Assignment | None, state: UnitState | None, now: float) -> Passage:
+    """What the registry knows of a unit on one machine."""
+    facts = [fact("scheduled", f"{line.target}, generation {line.generation}" if line else "no longer")]
+    if state is None:
+        return [*facts, fact("agent", "has not taken it up yet", Tone.BUSY)]
+    carried = line is not None and applied(line, state)
+    facts.append(fact("agent", "carried out" if carried else "at it", Tone.GOOD if carried else Tone.BUSY))
+    words = " ".join(escape(word) for word in (state.load, state.active, state.sub) if word)
+    facts.append(fact("systemd", f"{words or 'not loaded'}, since {since(state.since, now)}"))
+    if state.main_pid:
+        facts.append(fact("main pid", str(state.main_pid)))
+    if state.restarts:
+        facts.append(fact("restarts", str(state.restarts), Tone.BUSY))
+    if state.result and state.result != "success":
+        code = f", exit status {state.exit_code}" if state.exit_code is not None else ""
+        facts.append(fact("result", escape(state.result) + code, Tone.BAD))
+    if state.error:
+        facts.append(fact("error", escape(state.error), Tone.BAD))
+    return facts
+
+
+def verdict_lines(snapshot: Snapshot, machines: Sequence[MachineVerdict], heading: Passage) -> Passage:
+    """What every machine says to the unit: one by one, or in groups where they are many."""
+    if not machines:
+        return [*heading[:1], plain("no machine has joined", Tone.WAIT)]
+    ordered = sorted(machines, key=lambda each: (ORDER.index(each.verdict), host(snapshot, each.machine)))
+    if len(ordered) <= ONE_BY_ONE:
+        return [*heading, *(line for each in ordered for line in _one(snapshot, each))]
+    return [*heading, *_groups(snapshot, ordered)]
+
+
+def _one(snapshot: Snapshot, each: MachineVerdict) -> Passage:
+    name = host(snapshot, each.machine)
+    first, *more = [in_words(snapshot, reason) for reason in each.reasons] or [""]
+    head = f"  {name:<{NAME_WIDTH}} "
+    load = Cell(f"{counted(each.units, 'unit'):<11} ", Tone.QUIET)
+    line = said(
+        Cell(head, Tone.STRONG), VERDICTS[each.verdict], load, Cell(first), to=machine_subject(each.machine)
+    )
+    indent = Cell(" " * (len(head) + 24))
+    return [line, *(said(indent, Cell(reason)) for reason in more)]
+
+
+def _groups(snapshot: Snapshot, ordered: Iterable[MachineVerdict]) -> Iterator[Written]:
+    """Machines that say the same, together; the biggest group of each verdict first."""
+    found: dict[tuple[Verdict, tuple[str, ...]], list[MachineVerdict]] = defaultdict(list)
+    for each in ordered:
+        found[each.verdict, each.reasons].append(each)
+    groups = sorted(found.items(), key=lambda item: (ORDER.index(item[0][0]), -len(item[1])))
+    for (verdict, reasons), members in groups[:GROUPS_SHOWN]:
+        members.sort(key=lambda each: (each.units, host(snapshot, each.machine)))
+        told = "; ".join(in_words(snapshot, reason) for reason in reasons)
+        yield said(Cell("  "), VERDICTS[verdict], Cell(f"{counted(len(members), 'machine'):<14} ", Tone.STRONG),
+                   Cell(told), to=machine_subject(members[0].machine))  # fmt: skip
+        names = listed(host(snapshot, each.machine) for each in members)
+        yield plain(f"{'':14}{names}", Tone.QUIET)
+    rest = sum(len(members) for _, members in groups[GROUPS_SHOWN:])
+    if rest:
+        yield plain(
+            f"  and {counted(rest, 'machine')} more, with {len(groups) - GROUPS_SHOWN} other reasons", Tone.QUIET
+        )
+
+
+def _prospects(snapshot: Snapshot, unit: str, options: FleetOptions | None, keys: Keys) -> Passage:
+    """What would become of it without its machine, as things are now."""
+    homes = [
+        machine for machine, name in sorted(snapshot.schedule) if name == unit and machine in snapshot.machines
+    ]
+    if options is None or not homes:
+        return []
+    passage = title("what if, as things are now")
+    if options.is_global:
+        return [
+            *passage,
+            plain("  a global unit goes nowhere else: where its machine is lost, it is not", Tone.PLAIN),
+        ]
+    for machine in homes[:PROSPECTS_SHOWN]:
+        name = host(snapshot, machine)
+        passage.append(
+            _prospect(snapshot, f"{name} is lost", if_lost(snapshot, unit, options, machine, keys), "waits")
+        )
+        drained = if_drained(snapshot, unit, machine, keys)
+        passage.append(_prospect(snapshot, f"{name} is drained", drained, "stays and blocks the drain"))
+    return passage
+
+
+def _prospect(snapshot: Snapshot, case: str, found: Prospect, otherwise: str) -> Written:
+    lead = Cell(f"  {case + ':':<24} ", Tone.QUIET)
+    if found.machine:
+        return said(lead, Cell(f"→ {host(snapshot, found.machine)}", Tone.GOOD), to=machine_subject(found.machine))
+    return said(lead, Cell(f"it {otherwise}: ", Tone.WAIT), Cell(in_words(snapshot, found.reason)))

@@ -1,0 +1,109 @@
+"""A unit's status: what systemctl printed and how old that is, or else what the registry knows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
+from fleettui.console.detail.placement import place_facts
+from fleettui.console.detail.sgr import sgr_lines
+from fleettui.console.detail.subject import machine_subject, unit_subject
+from fleettui.console.phrases import age, since
+from fleettui.console.rows.units import host
+from fleettui.escape import escape
+from registry.lifecycle import standing
+from registry.mirror import Snapshot
+
+PLACES_SHOWN = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking one machine: its newest answer and when, and what stands against a newer one."""
+
+    machine: str = ""
+    text: str | None = None
+    at: float = 0.0
+    asking: bool = False
+    error: str = ""
+
+    def begun(self, machine: str) -> Asked:
+        """The machine is being asked; an older answer of the same machine stays until then."""
+        return replace(self, asking=True) if machine == self.machine else Asked(machine, asking=True)
+
+    def answered(self, text: str, at: float) -> Asked:
+        """It answered."""
+        return Asked(self.machine, text, at)
+
+    def refused(self, error: str) -> Asked:
+        """It did not."""
+        return replace(self, asking=False, error=error)
+
+
+def places(snapshot: Snapshot, unit: str, machine: str = "") -> list[str]:
+    """The machines that schedule or hold the unit, those that can be asked first; `machine` narrows it to one."""
+    ids = sorted(each for each, name in {*snapshot.schedule, *snapshot.states} if name == unit)
+    found = [each for each in ids if not machine or each == machine]
+    return sorted(found, key=lambda each: (each not in snapshot.machines, (each, unit) not in snapshot.schedule))
+
+
+def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Asked, now: float) -> Passage:
+    """systemctl's words, or what is known without them."""
+    if len(homes) > 1:
+        return _many(snapshot, unit, homes)
+    if not homes:
+        return _nowhere(snapshot, unit, now)
+    head = _age(snapshot, homes[0], asked, now)
+    if asked.text is not None and asked.machine == homes[0]:
+        return [head, BLANK, *((line, None) for line in sgr_lines(asked.text))]
+    return [head, *_known(snapshot, unit, homes[0], now)]
+
+
+def _age(snapshot: Snapshot, machine: str, asked: Asked, now: float) -> Written:
+    name = host(snapshot, machine)
+    if machine not in snapshot.machines:
+        return plain(f"✖ {name} is lost: what it does now is not known", Tone.BAD)
+    old = age(now - asked.at) if asked.text is not None and asked.machine == machine else ""
+    if asked.error:
+        shown = f"  what follows is {old} old" if old else "  what follows is from the registry"
+        return said(Cell(f"✖ {escape(asked.error)}", Tone.BAD), Cell(shown, Tone.BUSY))
+    if asked.asking or not old:
+        doing = Cell(f"◐ asking {name} …", Tone.BUSY)
+        return said(doing, Cell(f"  what follows is {old} old" if old else "", Tone.QUIET))
+    return said(Cell(f"systemctl status on {name}", Tone.QUIET), Cell(f" · {old} old", Tone.QUIET),
+                to=machine_subject(machine))  # fmt: skip
+
+
+def _known(snapshot: Snapshot, unit: str, machine: str, now: float) -> Passage:
+    pair = (machine, unit)
+    return [
+        *title("what the registry knows"),
+        *place_facts(snapshot.schedule.get(pair), snapshot.states.get(pair), now),
+    ]
+
+
+def _nowhere(snapshot: Snapshot, unit: str, now: float) -> Passage:
+    record = snapshot.units.get(unit)
+    if record is None:
+        return [plain(f"{escape(unit)} is not in the registry", Tone.BAD)]
+    passage = [plain(f"○ {escape(unit)} is on no machine, so no systemd knows it", Tone.STRONG)]
+    if reason := standing(snapshot, unit).reason:
+        passage.append(plain(in_words(snapshot, reason), Tone.WAIT))
+    told = f"its target is {record.target}, asked {since(record.at, now)} ago by {escape(record.by) or 'somebody'}"
+    return [*passage, plain(told, Tone.QUIET)]
+
+
+def _many(snapshot: Snapshot, unit: str, homes: Sequence[str]) -> Passage:
+    """A global unit: one line a machine; each leads to what systemctl says there."""
+    passage = [plain(f"{escape(unit)} is on {len(homes)} machines; Enter asks one", Tone.STRONG), BLANK]
+    for machine in homes[:PLACES_SHOWN]:
+        state = snapshot.states.get((machine, unit))
+        words = " ".join(escape(word) for word in (state.load, state.active, state.sub) if word) if state else ""
+        tone = Tone.BAD if state and state.active == "failed" else Tone.PLAIN
+        passage.append(said(Cell(f"  {host(snapshot, machine):<20} ", Tone.STRONG),
+                            Cell(words or "not taken up yet", tone), to=unit_subject(unit, machine)))  # fmt: skip
+    if len(homes) > PLACES_SHOWN:
+        passage.append(plain(f"  and {len(homes) - PLACES_SHOWN} more; open one from the Units view", Tone.QUIET))
+    return passage
