@@ -86,7 +86,7 @@ def usage_of(
     before: Mapping[str, Account],
     seconds: float,
 ) -> Usage:
-    """The record after a look that came `seconds` after the one before, rounded to what a reader can use: short, and equal while nothing happens."""
+    """The record after a look, `seconds` after the one `before`; rounded, so that it stays equal while idle."""
     one, five, fifteen = (round(each, 2) for each in account.load)
     return Usage(
         machine=machine,

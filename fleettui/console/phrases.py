@@ -38,6 +38,14 @@ def size(count_bytes: int) -> str:
     return f"{amount:.1f} T"
 
 
+def share(part: float | None) -> str:
+    """A part of one cpu: "0.3 %", "12 %", "210 %"; "-" where it is not known."""
+    if part is None:
+        return "-"
+    percent = part * 100
+    return f"{percent:.1f} %" if 0.05 <= percent < 9.95 else f"{percent:.0f} %"
+
+
 def clock(at: float) -> str:
     """The time of day, in the reader's zone."""
     return time.strftime("%H:%M:%S", time.localtime(at))

@@ -15,7 +15,7 @@ from fleettui.console.rows.unit_row import COLUMNS, UnitRow
 from fleettui.console.rows.units import UnitRows, units_named
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
-from registry.model import Assignment, Corrupt, Machine, Target, Unit, UnitState, UnitText
+from registry.model import Assignment, Corrupt, Machine, Target, Unit, UnitState, UnitText, Usage
 from registry.records import encode
 from registry.unitfile import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
@@ -44,8 +44,10 @@ def changes(draw: st.DrawFn) -> RawChange:
         st.sampled_from([
             (KEYS.unit(unit), Unit(unit, sha, target)),
             (KEYS.schedule(machine, unit), Assignment(unit, machine, sha, Target.LAUNCHED, 1)),
-            (KEYS.state(machine, unit), UnitState(unit, machine, sha, 1, target, "loaded", "active", "running")),
+            (KEYS.state(machine, unit), UnitState(unit, machine, sha, 1, target, "loaded", "active", "running",
+                                              main_pid=draw(st.sampled_from([0, 7])))),
             (KEYS.machine(machine), Machine(machine, "host", "10.0.0.1", "boot")),
+            (KEYS.usage(machine), Usage(machine, units=((unit, draw(st.sampled_from([1, 1 << 20])), 0.5),))),
             (KEYS.unit(unit), None),
         ])
     )  # fmt: skip
@@ -133,3 +135,20 @@ def test_an_action_on_a_template_is_about_its_instances_and_names_each_once() ->
     assert list(units_named(chosen, folder)) == [
         "web@1.service", "web@2.service", "web@3.service", "exporter.service",
     ]  # fmt: skip
+
+
+def test_what_a_unit_uses_is_shown_while_its_process_lives_and_summed_in_its_group() -> None:
+    reports = {
+        CORES[n]: Usage(CORES[n], units=((f"web@{n}.service", n << 20, 0.1), ("mail.service", 1 << 20, 0.0)))
+        for n in (1, 2)
+    }
+    rows = rows_of(replace(scene(), usage=reports))
+    assert rows["web@1.service"].meter.texts == ("1.0 M", "10 %")
+    assert rows["web@3.service"].meter.texts == ("-", "-"), "nothing was reported"
+    assert rows["web@.service"].meter.texts == ("3.0 M", "20 %")
+    assert rows["mail.service"].meter.texts == ("-", "-"), "it has no process any more"
+
+
+def test_what_was_summed_over_processes_says_so() -> None:
+    report = Usage(CORES[1], units=(("web@1.service", 1 << 20, 0.001),), estimated=True)
+    assert rows_of(replace(scene(), usage={CORES[1]: report}))["web@1.service"].meter.texts == ("~1.0 M", "0.1 %")

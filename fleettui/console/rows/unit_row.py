@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fleettui.console.cells import Cell, Tone
 from fleettui.console.phrases import since
 from fleettui.console.rows.health import ORDER, Health, health_cell
+from fleettui.console.rows.meters import UNKNOWN, Meter, cpu_cell, memory_cell
 from fleettui.console.rows.row import Column
 from fleettui.escape import escape
 
@@ -32,6 +33,7 @@ class UnitRow:
     drifting: bool = False
     running: int = 0  # of a group: how many rows are active
     members: int = 0
+    meter: Meter = UNKNOWN
 
     @property
     def label(self) -> str:
@@ -107,5 +109,9 @@ COLUMNS: tuple[Column[UnitRow], ...] = (
     ),
     Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
     Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True),
+    Column("mem", "MEM", 6, lambda row, _: memory_cell(row.meter), lambda row: -(row.meter.memory or -1), drop=6,
+           right=True),
+    Column("cpu", "CPU", 6, lambda row, _: cpu_cell(row.meter), lambda row: -(row.meter.cpu or -1.0), drop=7,
+           right=True),
     Column("why", "WHY", 0, _reason, lambda row: (not row.reason, row.reason)),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from fleettui.console.rows.health import ORDER, Health, health
+from fleettui.console.rows.meters import UNKNOWN, Meters
 from fleettui.console.rows.row import Delta
 from fleettui.console.rows.unit_row import UnitRow
 from fleettui.escape import escape
@@ -43,6 +44,7 @@ class UnitRows:
         self._members: dict[str, set[str]] = defaultdict(set)  # template -> instances
         self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
         self._global_files: dict[str, bool] = {}
+        self._meters = Meters()
 
     def fold(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
         """The rows that differ from the last call. `changed` None: anything may have."""
@@ -70,6 +72,10 @@ class UnitRows:
         """The rows of one unit."""
         return tuple(row for row in self._rows.get(unit, {}).values() if not row.is_group)
 
+    def every(self) -> Iterator[UnitRow]:
+        """All rows but groups."""
+        return (row for rows in self._rows.values() for row in rows.values() if not row.is_group)
+
     def instances(self, template: str) -> tuple[str, ...]:
         """The instances known of a template, sorted."""
         return tuple(sorted(self._members.get(template, ())))
@@ -85,6 +91,8 @@ class UnitRows:
             elif address.table in BY_PAIR:
                 units.add(address.second)
                 self._place(snapshot, address.first, address.second)
+            elif address.table is Table.USAGE:
+                units |= self._meters.changed(snapshot, address.first)
             elif address.table not in IRRELEVANT:
                 return None  # a machine's name, the leader and the cluster are on many rows
         return units
@@ -143,9 +151,18 @@ class UnitRows:
             return {}
         where = self.where(snapshot, unit)
         if self._is_global(snapshot, unit):
-            return _global_rows(snapshot, unit, where)
+            rows = _global_rows(snapshot, unit, where)
+            return _headed(unit, {key: self._metered(snapshot, row) for key, row in rows.items()})
         row = _single_row(snapshot, unit, where)
-        return {row.key: row} if row else {}
+        return {row.key: self._metered(snapshot, row)} if row else {}
+
+    def _metered(self, snapshot: Snapshot, row: UnitRow) -> UnitRow:
+        """The row with what the unit uses, as long as its process lives."""
+        state = snapshot.states.get((row.machine, row.unit))
+        if state is None or not state.main_pid:
+            return row
+        meter = self._meters.of(snapshot, row.machine, row.unit)
+        return row if meter is UNKNOWN else replace(row, meter=meter)
 
     def where(self, snapshot: Snapshot, unit: str) -> Whereabouts:
         """The unit's schedule lines and states."""
@@ -224,8 +241,12 @@ def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str,
         row = _row(snapshot, unit, unit, here, machine, state)
         rows[f"{unit} {machine}"] = replace(row, key=f"{unit} {machine}", is_global=True)
     head = _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), "", None)
-    head = replace(head, is_group=True, is_global=True)
-    return {unit: _group(head, list(rows.values())), **rows}
+    return {unit: replace(head, is_group=True, is_global=True), **rows}
+
+
+def _headed(unit: str, rows: dict[str, UnitRow]) -> dict[str, UnitRow]:
+    """The rows of a global unit with the first one standing for the others."""
+    return {**rows, unit: _group(rows[unit], [row for key, row in rows.items() if key != unit])}
 
 
 def _at(unit: str, line: Assignment | None, state: UnitState | None) -> Whereabouts:
@@ -305,6 +326,7 @@ def _group(head: UnitRow, members: list[UnitRow]) -> UnitRow:
         members=len(members),
         reason=head.reason or (min(reasons) if reasons else ""),
         drifting=any(member.drifting for member in members),
+        meter=sum((member.meter for member in members), UNKNOWN),
     )
 
 
