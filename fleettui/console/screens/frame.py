@@ -30,6 +30,7 @@ from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import Permit, Verb, permit
 from fleettui.console.views.events import EventsView
 from fleettui.console.views.machines import MachinesView
+from fleettui.console.views.map import MapView
 from fleettui.console.views.pending import PendingView
 from fleettui.console.views.units import UnitsView
 from fleettui.console.views.view import View
@@ -98,7 +99,7 @@ class Frame(Screen[None]):
         yield Band(id="tabs", pressed=self.tab_pressed)
         yield Band(id="banner")
         with ContentSwitcher(initial="units", id="views"):
-            for kind in (UnitsView, MachinesView, PendingView, EventsView):
+            for kind in (UnitsView, MachinesView, PendingView, EventsView, MapView):
                 yield kind(self.desk.clock)
         yield JournalPane(id="journal")
         yield Band(id="acts")
@@ -234,9 +235,8 @@ class Frame(Screen[None]):
         """Why the last key did nothing, else the selected row's reason in full."""
         line: Line = (Cell(self._refusal, Tone.BUSY),) if self._refusal else ()
         row = self.view.table.listing.current()
-        reason = getattr(row, "reason", "") if row is not None else ""
-        if not line and reason:
-            line = (Cell(f"{getattr(row, 'unit', '')}: ", Tone.STRONG), Cell(reason, Tone.QUIET))
+        if not line and row is not None:
+            line = self.view.told(row, self.desk.clock())
         self.query_one("#hint", Band).put(*([(line, ())] if line else []))
 
     def _show_footer(self) -> None:

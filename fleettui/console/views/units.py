@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.rows.row import Delta
@@ -21,15 +23,16 @@ class UnitsView(View[UnitRow]):
         "",
         "n submits a unit file from here; on a command line: fleetctl start FILE.service",
     )
-    rows: UnitRows
 
-    def on_mount(self) -> None:
-        """Begin with no rows."""
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
         self.rows = UnitRows()
+        self.delta: Delta[UnitRow] = Delta({})  # what the last reading changed
 
     def see(self, reading: Reading) -> None:
         """Take a reading in, on the screen or not."""
-        self.table.apply(self.fold(reading, everything=self._behind))
+        self.delta = self.fold(reading, everything=self._behind)
+        self.table.apply(self.delta)
         self._behind = False
 
     def fold(self, reading: Reading, *, everything: bool) -> Delta[UnitRow]:

@@ -13,6 +13,7 @@ from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted
 from fleettui.console.rows.row import Column, Delta, Row
 from fleettui.console.widgets.table import Table
+from fleettui.escape import escape
 
 R = TypeVar("R", bound=Row)
 
@@ -58,6 +59,13 @@ class View(Vertical, Generic[R]):
     def wanted(self, reading: Reading, rows: list[R]) -> tuple[Wanted, ...]:  # noqa: ARG002 - for views without
         """The journals to read for these rows."""
         return ()
+
+    def told(self, row: R, now: float) -> Line:  # noqa: ARG002 - for views that count time
+        """What is to be said of the row under the cursor, below the table."""
+        reason = getattr(row, "reason", "")
+        return (
+            (Cell(f"{escape(getattr(row, 'unit', ''))}: ", Tone.STRONG), Cell(reason, Tone.QUIET)) if reason else ()
+        )
 
     def notice(self) -> tuple[Line, ...]:
         """What to say where the table is empty."""

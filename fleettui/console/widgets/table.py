@@ -99,7 +99,7 @@ class Table(Sheet[R]):
         self.listing.mark(self.listing.members(row.key))
         self._range_from = row.key
         self.restyle()
-        self.action_move(1)
+        self.move_to(self.listing.index + 1)
 
     def mark_range(self) -> None:
         """Mark from the last mark to the cursor."""
