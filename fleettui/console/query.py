@@ -1,9 +1,9 @@
 """The filter's language: words, `facet:value`, `facet=value`, `!` in front of any. Pure.
 
 Every term must hold. A word is looked for anywhere in the row's text, then as letters in order ("wb1" finds
-web@1). After a colon a value is the beginning of a word ("machine:core-1" means core-10 too) or, in a name, any part
-of it; after an equals sign it is the whole ("machine=core-1"); `*` and `?` are a glob's. A facet that the table does
-not have matches nothing, and `complaint` says so.
+web@1). After a colon a value is the beginning of a word ("machine:core-1" means core-10 too) or, in a name, any
+part of it; after an equals sign it is the whole ("machine=core-1"); `*` and `?` are a glob's. A facet that the
+table does not have matches nothing, and `complaint` says so.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def _doubt(word: str) -> str:
 
 def completed(text: str, names: Iterable[str]) -> list[str]:
     """What the last word of a filter may become: facets, then their values. `names` are of machines."""
-    lead, word = text[: len(text) - len(text.split(" ")[-1])], text.split(" ")[-1].lower()
+    lead, space, word = text.rpartition(" ")
+    lead, word = lead + space, word.lower()
     bangs = word[: len(word) - len(word.lstrip("!"))]
     found = _FACET.fullmatch(word)
     if found is None or found[2] not in FACETS:

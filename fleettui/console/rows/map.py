@@ -1,7 +1,7 @@
 """The map: one square a unit, the squares of a machine together. Pure: rows in, places on the screen out.
 
-A square's place follows from names alone, never from a state, so that nothing moves when a unit fails. Squares are as
-large as lets the whole fleet be seen at once; where it cannot be, they are small and the map scrolls.
+A square's place follows from names alone, never from a state, so that nothing moves when a unit fails. Squares are
+as large as lets the whole fleet be seen at once; where it cannot be, they are small and the map scrolls.
 """
 
 from __future__ import annotations
@@ -163,12 +163,17 @@ def _laid(fleet: Sequence[Block], lead: int, shape: _Shape) -> list[tuple[Piece,
     for first in range(0, len(fleet), shape.columns):
         row = fleet[first : first + shape.columns]
         cut = [_cut(block, shape.across) for block in row]
-        for number in range(max(map(len, cut))):
-            lines.append(tuple(
-                Piece(column * step, block.label if number == 0 else None, len(block.keys), parts[number])
-                for column, (block, parts) in enumerate(zip(row, cut, strict=True)) if number < len(parts)
-            ))  # fmt: skip
+        lines += [_line(row, cut, step, number) for number in range(max(map(len, cut)))]
     return lines
+
+
+def _line(row: Sequence[Block], cut: Sequence[list[tuple[str, ...]]], step: int, number: int) -> tuple[Piece, ...]:
+    """The pieces that blocks side by side have on one line."""
+    return tuple(
+        Piece(column * step, block.label if number == 0 else None, len(block.keys), parts[number])
+        for column, (block, parts) in enumerate(zip(row, cut, strict=True))
+        if number < len(parts)
+    )
 
 
 def _cut(block: Block, across: int) -> list[tuple[str, ...]]:

@@ -180,8 +180,11 @@ class MainScreen(Frame):
 
     def action_verb(self, name: str) -> None:
         """Do something to the chosen units, after asking where that stops something."""
-        verb = Verb(name)
-        allowed = self.permit(verb, self.chosen_units())
+        self.act_on(Verb(name), self.chosen_units())
+
+    def act_on(self, verb: Verb, names: Sequence[str]) -> None:
+        """Carry a verb out on units, after asking where that stops something: the one way for keys and commands."""
+        allowed = self.permit(verb, names)
         if allowed.refusal:
             self.refuse(allowed.refusal)
         elif verb in ASKS:

@@ -1,4 +1,4 @@
-"""The map's drawing and its keys: squares instead of lines, on the line API. Where squares are is `rows.map`'s to say.
+"""The map's drawing and its keys: squares on the line API. Where they are is for `rows.map` to say.
 
 It is a table whose rows are squares: cursor, marks and filter are the listing's, by key. What the filter leaves out
 keeps its square, dimmed, so that nothing moves.
