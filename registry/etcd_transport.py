@@ -18,13 +18,16 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from weakref import WeakSet
 
+import registry.etcd_library  # noqa: F401 - first: it imports the next ones without what they bring along
+
+# isort: split
 import aiohttp
 import semantic_version
 from etcd3.aio_client import AioClient
 from etcd3.baseclient import BaseClient
 
 from registry.errors import UserError
-from registry.etcd_endpoint import EtcdSettings
+from registry.etcd_endpoint import EtcdSettings, base_urls
 from registry.etcd_wire import Json, Unreachable, decode_refusal, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
@@ -143,8 +146,10 @@ def _notice_dead_peer(response: aiohttp.ClientResponse) -> None:
 
 
 def _tls(settings: EtcdSettings) -> ssl.SSLContext | bool:
-    """A context that checks certificate and host name; etcd3-py's own does not."""
-    if not (settings.ca_file or settings.cert_file):
+    """A context that checks certificate and host name; etcd3-py's own does not. Nothing is made without TLS."""
+    if not (
+        settings.ca_file or settings.cert_file or any(base.startswith("https:") for base in base_urls(settings))
+    ):
         return True
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
