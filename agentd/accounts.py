@@ -100,12 +100,16 @@ def _place(root: Path, marker: str, lines: Iterable[str], unit: str) -> Path | N
         if not found or (before and not before.rstrip(":").isdigit()):
             continue
         parts = path.strip("/").split("/")
-        names = [
-            part.removeprefix("_") for part in parts
-        ]  # systemd's mark on names that the kernel keeps for itself
+        names = [part.removeprefix("_") for part in parts]  # systemd's mark on names that are the kernel's own
         if unit in names:
-            return root.joinpath(*parts[: names.index(unit) + 1])
+            return _existing(root, parts[: names.index(unit) + 1])
     return None
+
+
+def _existing(root: Path, parts: list[str]) -> Path | None:
+    """The path below `root`; in a container the kernel's path may begin above what is mounted there."""
+    found = (root.joinpath(*parts[start:]) for start in range(len(parts)))
+    return next((place for place in found if place.is_dir()), None)
 
 
 def _usage_us(text: str) -> int | None:
