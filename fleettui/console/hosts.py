@@ -32,3 +32,6 @@ class NoHosts:
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """Never."""
         raise UserError(f"cannot open a shell on {machine.hostname}: this console has no SSH")
+
+
+NO_HOSTS = NoHosts()

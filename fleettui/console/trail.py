@@ -63,6 +63,10 @@ class Trail:
                 return self.here
         return None
 
+    def last_view(self, detail: str) -> str:
+        """The last view visited that is not the `detail`; "" when there was none."""
+        return next((spot.view for spot in self._spots[self._at :: -1] if spot.view != detail), "")
+
     def room(self) -> tuple[int, int]:
         """How many places lie behind, and ahead."""
         return self._at, len(self._spots) - 1 - self._at

@@ -10,7 +10,7 @@ from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.console.app import Console
 from fleettui.console.feed import Script
 from fleettui.console.header import Place
-from fleettui.console.journal import Remark, Wanted
+from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.screens.frame import Desk
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.verbs import Verb
@@ -161,6 +161,9 @@ class ScriptedHands:
     async def submit(self, name: str, text: str, target: Target, *, replace: bool) -> Done:  # noqa: ARG002
         return self._done(f"submit {target}", [name])
 
+    async def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> Done:  # noqa: ARG002
+        return self._done(f"introduce {target}", [*texts])
+
     async def restore(self, outcomes: Sequence[Outcome]) -> Done:
         return self._done("restore", [outcome.name for outcome in outcomes])
 
@@ -170,19 +173,45 @@ class ScriptedJournals:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
-        self.more: asyncio.Queue[Sequence[JournalEntry | Remark]] = asyncio.Queue()
+        self.asks: list[Ask] = []
+        self.targets: list[tuple[Wanted, ...]] = []
+        self.first = 8  # lines a source
+        self.more: asyncio.Queue[Sequence[News]] = asyncio.Queue()
+        self.error: Exception | None = None
 
-    async def follow(
-        self,
-        wanted: Sequence[Wanted],
-        lines: int,  # noqa: ARG002
-    ) -> AsyncGenerator[Sequence[JournalEntry | Remark], None]:
+    def open(self, wanted: Sequence[Wanted], ask: Ask) -> ScriptedStream:
         self.asked.append(tuple(each.unit for each in wanted))
-        first: list[JournalEntry] = [entry(each, n) for each in wanted for n in range(8)]
+        self.asks.append(ask)
+        return ScriptedStream(self, wanted)
+
+    async def fields(self, machine: Machine, cursor: str) -> dict[str, str]:
+        if self.error:
+            raise self.error
+        return {
+            "MESSAGE": "GET / 200 4 ms", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "web", "CODE_FILE": "src/server.c",
+            "_HOSTNAME": machine.hostname, "_PID": "401", "_UID": "997", "_EXE": "/usr/bin/web",
+            "_CMDLINE": "/usr/bin/web --port 801", "_SYSTEMD_UNIT": "web@1.service", "_BOOT_ID": "b1" * 16,
+            "__CURSOR": cursor, "__REALTIME_TIMESTAMP": "1789999940000000",
+        }  # fmt: skip
+
+
+class ScriptedStream:
+    """One selection's lines."""
+
+    def __init__(self, journals: ScriptedJournals, wanted: Sequence[Wanted]) -> None:
+        self._journals, self._wanted = journals, wanted
+
+    def retarget(self, wanted: Sequence[Wanted]) -> None:
+        self._journals.targets.append(tuple(wanted))
+
+    async def batches(self) -> AsyncGenerator[Sequence[News], None]:
+        first: list[JournalEntry] = [
+            entry(each, number) for each in self._wanted for number in range(self._journals.first)
+        ]
         first.sort(key=lambda found: found.at)
         yield first
         while True:
-            yield await self.more.get()
+            yield await self._journals.more.get()
 
 
 MESSAGES = (
@@ -205,9 +234,10 @@ class Stage:
 
     def __init__(self, snapshot: Snapshot | None = None, *, theme: str = "dark", **desk: object) -> None:
         self.feed, self.hands, self.journals = Script(), ScriptedHands(), ScriptedJournals()
+        self.hosts = ScriptedHosts()
         self.now = NOW
         base = Desk(self.feed, self.hands, self.journals, Place("demo", "root", "10.91.0.1:2379"),
-                    lambda: self.now, {})  # fmt: skip
+                    lambda: self.now, {}, hosts=self.hosts)  # fmt: skip
         self.app = Console(replace(base, **desk), theme=theme)  # type: ignore[arg-type]
         if snapshot is not None:
             self.feed.put(snapshot)

@@ -13,10 +13,9 @@ from textual.widgets import Button, Input
 
 from fleettui.console.journal import Remark
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.submit import SubmitScreen, suggestion
 from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.journal_pane import JournalPane
 from registry.errors import RegistryUnavailable
 from registry.follow import Link
 from registry.mirror import Snapshot
@@ -244,10 +243,10 @@ async def test_the_journal_follows_the_selection_and_leaves_out_what_the_cursor_
 async def test_following_pauses_above_the_bottom_and_counts_what_is_new() -> None:
     async with playing() as play:
         await play.press("j")
-        await play.until("9 lines", "journal-title")
-        lines = play.main.query_one("#journal-lines", Lines)
+        await play.until("8 lines", "journal-title")
+        lines = play.main.query_one(JournalPane).lines
         play.stage.journals.more.put_nowait([Remark(f"filler {number}") for number in range(60)])
-        await play.until("69 lines", "journal-title")
+        await play.until("68 lines", "journal-title")
         await play.press("tab", "g")
         play.stage.journals.more.put_nowait([Remark("news"), Remark("more news")])
         await play.until("2 new below", "journal-title")
@@ -264,20 +263,19 @@ async def test_a_journal_that_cannot_be_read_says_why() -> None:
 async def test_why_opens_the_verdict_machine_by_machine_and_renews() -> None:
     async with playing() as play:
         await play.press("3", "enter")
-        page = play.stage.app.screen
-        assert isinstance(page, PageScreen)
-        told = "\n".join("".join(cell.text for cell in line) for line in page.query_one(Lines).ring)
+        told = play.main.detail.page.text
         assert "core-3" in told
         assert "region=mars" in told
         await play.press("escape")
-        assert play.stage.app.screen is play.main
+        assert play.main.view.name_ == "pending"
 
 
 async def test_enter_on_a_machine_shows_its_units() -> None:
     async with playing() as play:
         await play.press("2", "enter")
-        assert "filter: machine=core-1" in play.text("tabs")
-        assert play.main.view.name_ == "units"
+        assert "core-1" in play.text("tabs")
+        found = play.main.view.table.listing.order
+        assert found == ["cache.service", "exporter.service", "report.timer", "web@1.service"]
 
 
 async def test_submitting_a_file_shows_its_faults_and_starts_it_when_it_is_fine(tmp_path: Path) -> None:

@@ -76,6 +76,18 @@ class UnitRows:
         """All rows but groups."""
         return (row for rows in self._rows.values() for row in rows.values() if not row.is_group)
 
+    def rows_on(self, snapshot: Snapshot, machine: str) -> dict[str, UnitRow]:
+        """A row for each unit that is scheduled on the machine or held by it, by unit; none is a group."""
+        units = sorted(unit for unit, machines in self._places.items() if machine in machines)
+        return {unit: self._row_on(snapshot, unit, machine) for unit in units}
+
+    def _row_on(self, snapshot: Snapshot, unit: str, machine: str) -> UnitRow:
+        line, state = snapshot.schedule.get((machine, unit)), snapshot.states.get((machine, unit))
+        is_global = self._is_global(snapshot, unit)
+        where = _at(unit, line, state) if is_global else self.where(snapshot, unit)
+        row = _row(snapshot, unit, "", standing(snapshot, unit, where), machine, state)
+        return self._metered(snapshot, replace(row, is_global=is_global))
+
     def instances(self, template: str) -> tuple[str, ...]:
         """The instances known of a template, sorted."""
         return tuple(sorted(self._members.get(template, ())))

@@ -7,27 +7,29 @@ in `main`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Input
+from textual.widgets import ContentSwitcher
 from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
 from fleettui.console.acts import act_line
 from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.commandline.history import History
 from fleettui.console.conductor import Conductor, Hands
 from fleettui.console.feed import Feed, Reading
 from fleettui.console.header import Place, Totals, banner, blank_notice, header_line
+from fleettui.console.hosts import NO_HOSTS, Hosts
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
 from fleettui.console.keys import Key
-from fleettui.console.pages import DEFAULT_KEYS
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import Permit, Verb, permit
+from fleettui.console.views.detail import DetailView
 from fleettui.console.views.events import EventsView
 from fleettui.console.views.machines import MachinesView
 from fleettui.console.views.map import MapView
@@ -36,9 +38,11 @@ from fleettui.console.views.units import UnitsView
 from fleettui.console.views.view import View
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.console.widgets.prompt import Prompt
 from fleettui.console.widgets.table import Table
 from fleettui.escape import escape
 from registry.errors import FleetError
+from registry.explain import DEFAULT_KEYS
 from registry.follow import Link
 from registry.keys import Keys
 
@@ -60,7 +64,9 @@ class Desk:
     keymap: dict[str, str]
     read_only: bool = False
     keys: Keys = DEFAULT_KEYS
+    history: History = field(default_factory=History)  # of the command line
     has_terminal: bool = True  # False in a browser: no shell and no editor there
+    hosts: Hosts = NO_HOSTS
 
 
 class Frame(Screen[None]):
@@ -72,10 +78,11 @@ class Frame(Screen[None]):
     ContentSwitcher { height: 1fr; }
     View { height: 1fr; }
     Table { height: 1fr; }
-    #filter { height: 1; border: none; padding: 0 1; background: $bar; display: none; }
-    #acts, #hint, #banner { display: none; }
+    Prompt { height: 1; border: none; padding: 0 1; background: $bar; display: none; }
+    #acts, #hint, #banner, #candidates { display: none; }
     #footer { background: $panel; }
-    JournalPane Lines { height: 1fr; }
+    Frame.journal-whole ContentSwitcher { height: 1; }
+    Frame.journal-whole JournalPane { height: 1fr; }
     """
     AUTO_FOCUS = "#units-table"
 
@@ -101,15 +108,18 @@ class Frame(Screen[None]):
         with ContentSwitcher(initial="units", id="views"):
             for kind in (UnitsView, MachinesView, PendingView, EventsView, MapView):
                 yield kind(self.desk.clock)
-        yield JournalPane(id="journal")
+            desk = self.desk
+            yield DetailView(desk.clock, desk.hosts, desk.keys, desk.keymap, lambda: self._units_view.rows)
+        yield JournalPane(id="journal", clock=self.desk.clock)
         yield Band(id="acts")
         yield Band(id="hint")
-        yield Input(id="filter", placeholder="filter: words, state:failed, machine:core-2, !word", compact=True)
+        yield Band(id="candidates")
+        yield Prompt(id="filter", placeholder="filter: words, state:failed, machine:core-2, !word")
+        yield Prompt(id="command", placeholder="command: what fleetctl understands; help explains")
         yield Band(id="footer", pressed=self.key_pressed)
 
     def on_mount(self) -> None:
         """Paint what there is, then begin to follow."""
-        self.query_one("#filter", Input).cursor_blink = False
         self.reader = JournalReader(self.desk.journals, self.query_one(JournalPane))
         self.query_one(JournalPane).display = self.app.size.height >= 20
         self.refresh_all()
@@ -209,7 +219,10 @@ class Frame(Screen[None]):
             "Machines": len(snapshot.machines),
             "Pending": len(snapshot.pending),
         }
-        titles = [(view.title, counts.get(view.title)) for view in self.query(View)]
+        if crumbs := self.crumbs():
+            self.query_one("#tabs", Band).put(crumbs)
+            return
+        titles = [(view.title, counts.get(view.title)) for view in self.query(View) if view.title]
         listing = self.view.table.listing
         right = footer.narrowing(
             listing.query.text, trouble=listing.trouble_only,
@@ -217,6 +230,10 @@ class Frame(Screen[None]):
             marks=len(listing.marks), hidden=listing.hidden_marks(),
         )  # fmt: skip
         self.query_one("#tabs", Band).put((footer.tabs_line(titles, self.view.title), right))
+
+    def crumbs(self) -> tuple[Line, Line] | None:
+        """What stands in the place of the views' names; None: they do."""
+        return None
 
     def _show_notices(self) -> None:
         stale = self.reading.link is not Link.LIVE and bool(self.reading.snapshot.revision)
@@ -296,7 +313,9 @@ class Frame(Screen[None]):
             return
         rows = self.view.table.listing.chosen()
         wanted = self.view.wanted(self.reading, rows)
-        self.reader.want(wanted, "" if wanted else self._why_no_journal(rows))
+        self.reader.want(
+            wanted, "" if wanted else self._why_no_journal(rows), (self.view.name_, *(row.key for row in rows))
+        )
 
     def _why_no_journal(self, rows: Sequence[Any]) -> str:
         if not rows:

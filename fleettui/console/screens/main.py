@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import on
 from textual.binding import BindingType
-from textual.widgets import ContentSwitcher, Input
 
 from fleettui.console.bindings import bound
-from fleettui.console.cells import Line
 from fleettui.console.help import help_lines
 from fleettui.console.keys import MAIN
-from fleettui.console.pages import event_lines, file_lines, why_lines
-from fleettui.console.query import parse_query
+from fleettui.console.screens.asking_keys import AskingKeys
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.frame import Frame
+from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import ASKS, Verb, blast_radius, command
 from fleettui.console.widgets.journal_pane import JournalPane
-from fleettui.console.widgets.lines import Lines
 from fleettui.console.widgets.table import Table
+from registry.errors import UserError
+from registry.follow import Link
+from registry.model import Target
 
 
-class MainScreen(Frame):
+class MainScreen(AskingKeys, JournalDock):
     """Everything by key."""
 
     BINDINGS: ClassVar[list[BindingType]] = bound(MAIN)
@@ -33,14 +32,12 @@ class MainScreen(Frame):
 
     def action_view(self, name: str) -> None:
         """Open a view."""
-        self.query_one("#views", ContentSwitcher).current = name
-        self.view.see(self.reading)
-        self.view.table.focus()
-        self.refresh_all()
-        self.follow_selection()
+        self.run_view(name)
 
     def action_journal(self) -> None:
-        """Show or hide the journal pane."""
+        """Show or hide the journal pane; of a detail, open its tab."""
+        if self.journal_key():
+            return
         pane = self.query_one(JournalPane)
         pane.display = not pane.display
         if pane.display:
@@ -49,47 +46,10 @@ class MainScreen(Frame):
             self.reader.stop()
             self.view.table.focus()
 
-    def action_next_pane(self) -> None:
-        """To the journal and back."""
-        lines = self.query_one("#journal-lines", Lines)
-        if lines.has_focus or not self.query_one(JournalPane).display:
-            self.view.table.focus()
-        else:
-            lines.focus()
-
-    def action_filter(self) -> None:
-        """Open the filter's line."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.value = self.view.table.listing.query.text
-        field.focus()
-
-    @on(Input.Changed, "#filter")
-    def _filter_typed(self, event: Input.Changed) -> None:
-        if self.query_one("#filter", Input).display:
-            self._filter(event.value)
-
-    @on(Input.Submitted, "#filter")
-    def _filter_kept(self) -> None:
-        self._close_filter()
-
-    def _close_filter(self) -> None:
-        self.query_one("#filter", Input).display = False
-        self.view.table.focus()
-
-    def _filter(self, text: str, *, trouble: bool | None = None) -> None:
-        self.view.table.listing.filter(parse_query(text), trouble_only=trouble)
-        self.view.table.rearrange()
-        self.refresh_all()
-
-    def action_trouble(self) -> None:
-        """Only what is failed, pending or drifting, or all again."""
-        listing = self.view.table.listing
-        self._filter(listing.query.text, trouble=not listing.trouble_only)
-
-    def action_columns(self) -> None:
-        """Sort by the next column."""
-        self.view.table.sort_next()
+    def show_journal(self) -> None:
+        """Show the journal pane."""
+        if not self.query_one(JournalPane).display:
+            self.action_journal()
 
     def action_mark(self) -> None:
         """Mark the row."""
@@ -106,11 +66,8 @@ class MainScreen(Frame):
     def action_back(self) -> None:
         """One thing less: the filter's line, the filter, what ended, the marks, the journal's focus."""
         listing = self.view.table.listing
-        if self.query_one("#filter", Input).display:
-            self._close_filter()
-            self._filter("")
-        elif listing.narrowed:
-            self._filter("", trouble=False)
+        if listing.narrowed:
+            self.filter_by("", trouble=False)
         elif self._refusal:
             self.refuse("")
         elif not self.conductor.dismiss():
@@ -122,6 +79,8 @@ class MainScreen(Frame):
             listing.marks.clear()
             self.view.table.restyle()
             self.refresh_all()
+        elif self.in_detail:
+            self.leave_detail()
         elif not self.view.table.has_focus:
             self.view.table.focus()
         elif self.view.name_ != "units":
@@ -129,34 +88,7 @@ class MainScreen(Frame):
 
     @on(Table.Opened)
     def _opened(self, event: Table.Opened) -> None:
-        if self.view.name_ == "machines":
-            self._open_machine(event.key)
-        else:
-            self.action_why()
-
-    def _open_machine(self, machine: str) -> None:
-        self.action_view("units")
-        record = self.reading.snapshot.machines.get(machine)
-        self._filter(f"machine={record.hostname if record else machine}")
-
-    def action_why(self) -> None:
-        """Why the unit is where it is."""
-        self._page("why", lambda name: why_lines(self.reading.snapshot, name, self.desk.clock(), self.desk.keys))
-
-    def action_file(self) -> None:
-        """The unit's file."""
-        self._page("file of", lambda name: file_lines(self.reading.snapshot, name))
-
-    def action_unit_events(self) -> None:
-        """The unit's events."""
-        self._page("events of", lambda name: event_lines(self.reading.snapshot, name))
-
-    def _page(self, title: str, write: Callable[[str], Sequence[Line]]) -> None:
-        names = self.chosen_units()
-        if not names:
-            self.refuse("no unit is selected")
-            return
-        self.app.push_screen(PageScreen(f"{title} {names[0]}", lambda: write(names[0])))
+        self.open_row(event.key)
 
     def action_help(self) -> None:
         """All keys."""
@@ -164,12 +96,13 @@ class MainScreen(Frame):
         self.app.push_screen(PageScreen("help", lambda: lines))
 
     def action_copy(self) -> None:
-        """Copy the last action's command, or the names of what is selected, to the terminal's clipboard."""
+        """Copy the page, the last action's command or the names of what is selected to the clipboard."""
         acts = self.conductor.acts
         text = acts[-1].command if acts else " ".join(self.chosen_units())
+        text, name = self.copied() or (text, text if len(text) < 100 else text[:99] + "…")
         if text:
             self.app.copy_to_clipboard(text)
-            self.refuse(f"copied: {text if len(text) < 100 else text[:99] + '…'}")
+            self.refuse(f"copied: {name}")
 
     def action_quit(self) -> None:
         """Leave."""
@@ -202,6 +135,14 @@ class MainScreen(Frame):
 
     def _perform(self, verb: Verb, names: tuple[str, ...]) -> None:
         self.run_worker(self.conductor.perform(verb, names), name=f"{verb}", exit_on_error=False)
+
+    def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> None:
+        """Submit units and raise their target, as one act."""
+        if self.desk.read_only or self.reading.link is not Link.LIVE:
+            why = "this console is read-only" if self.desk.read_only else "no connection to the registry"
+            raise UserError(f"cannot submit: {why}")
+        work = self.conductor.introduce(texts, target, replace=replace)
+        self.run_worker(work, name="submit", exit_on_error=False)
 
     def action_undo(self) -> None:
         """Take the last action back."""

@@ -1,0 +1,249 @@
+"""The detail of a unit or a machine: a place with tabs. Pages are written by `detail`; this shows and renews them.
+
+Its table has the subject itself as its one row (a machine: the units on it), so that whatever acts on the chosen
+rows of a view acts on the subject of a detail in just the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.worker import Worker
+
+from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.detail.pages import Order, is_heavy, write
+from fleettui.console.detail.status import places
+from fleettui.console.detail.subject import Kind, Subject, Tab, key_of
+from fleettui.console.feed import Reading
+from fleettui.console.hosts import Hosts
+from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.keys import BY_ID, shown_key
+from fleettui.console.rows.health import health_cell
+from fleettui.console.rows.row import Delta
+from fleettui.console.rows.unit_row import COLUMNS, UnitRow
+from fleettui.console.rows.units import UnitRows, host
+from fleettui.console.status_reader import StatusReader
+from fleettui.console.views.view import View
+from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.page import Page
+from fleettui.console.widgets.roster import Roster
+from fleettui.escape import escape
+from registry.follow import Link
+from registry.keys import Keys
+from registry.mirror import Snapshot
+from registry.model import Machine, Target
+
+REST = 10.0  # a page that took a second to write is written again after ten at the earliest
+LEAST_REST_S = 0.5
+
+
+class DetailView(View[UnitRow]):
+    """One subject and its tabs. `unit_rows` gives the rows of the Units view."""
+
+    name_ = "detail"
+    title = ""
+    columns = COLUMNS
+    empty = ("no unit is here",)
+
+    def __init__(
+        self, clock: Callable[[], float], hosts: Hosts, keys: Keys, keymap: dict[str, str],
+        unit_rows: Callable[[], UnitRows],
+    ) -> None:  # fmt: skip
+        super().__init__(clock)
+        self._keys, self._keymap, self._unit_rows = keys, keymap, unit_rows
+        self.subject = Subject(Kind.UNIT, "")
+        self.tab = Tab.STATUS
+        self.older = 0
+        self._reading = Reading()
+        self._reader = StatusReader(hosts, clock, self._spawn, self.renew)
+        self._dirty = self._writing = False
+        self._fresh = False  # just opened: the cursor may go to the first row
+
+    def compose(self) -> ComposeResult:
+        """Tabs, and below them the page or the units of a machine."""
+        yield Band(id="detail-tabs", pressed=self._pressed)
+        yield Roster(self.columns, self._clock, id="detail-table", stand_in=lambda: self.page)
+        yield Page(id="detail-page")
+
+    @property
+    def page(self) -> Page:
+        """The text."""
+        return self.query_one("#detail-page", Page)
+
+    # Where it is
+
+    def open(self, subject: Subject, tab: Tab) -> None:
+        """Show a tab of a subject. The view itself must be on the screen, or be put there."""
+        new = (subject, tab) != (self.subject, self.tab)
+        if subject != self.subject:
+            self.table.listing.marks.clear()
+            self._fresh = True
+        self.older = 0 if new else self.older
+        self.subject, self.tab = subject, tab
+        in_table = tab is Tab.UNITS
+        self.table.display, self.page.display = in_table, not in_table and tab is not Tab.JOURNAL
+        if new:
+            self.page.put([], anew=True)
+        if tab is not Tab.STATUS:
+            self._reader.stop()
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        self._reader.stop()
+
+    def turned(self, step: int) -> Tab:
+        """The tab after (1) or before (-1) this one."""
+        tabs = self.subject.tabs
+        return tabs[(tabs.index(self.tab) + step) % len(tabs)]
+
+    def _pressed(self, _line: int, cell: int) -> None:
+        if cell % 3 < 2 and cell // 3 < len(self.subject.tabs):
+            key = key_of(self.subject.tabs[cell // 3], self.subject.kind)
+            self.run_worker(self.screen.run_action(BY_ID[key].action), name=key, exit_on_error=False)
+
+    # The data
+
+    def see(self, reading: Reading) -> None:
+        """Take a reading in, when on the screen."""
+        self._reading = reading
+        if self.display:
+            self.table.apply(self.fold(reading, everything=True))
+            self._place_cursor()
+            self.renew()
+
+    def _place_cursor(self) -> None:
+        """On the subject itself always; on a machine's first unit once, when it is opened."""
+        listing = self.table.listing
+        if (self._fresh or self.subject.kind is Kind.UNIT) and listing.current() is None:
+            self.table.move_to(0)
+        self._fresh = False
+
+    def fold(self, reading: Reading, *, everything: bool) -> Delta[UnitRow]:  # noqa: ARG002 - few rows
+        """The rows of the subject."""
+        rows = self._rows(reading.snapshot)
+        return Delta(rows, frozenset(), reset=True) if rows != self.table.listing.rows else Delta({})
+
+    def _rows(self, snapshot: Snapshot) -> dict[str, UnitRow]:
+        if self.subject.kind is Kind.MACHINE:
+            return self._unit_rows().rows_on(snapshot, self.subject.name)
+        name, machine = self.subject.name, self.subject.machine
+        if name not in snapshot.units and not places(snapshot, name):
+            return {}
+        found = [row for row in self._unit_rows().rows_of(name) if not machine or row.machine == machine]
+        if len(found) == 1:
+            return {name: replace(found[0], key=name, parent="", is_group=False)}
+        record = snapshot.units.get(name)
+        return {name: UnitRow(name, name, target=record.target if record else Target.INACTIVE)}
+
+    def units(self, rows: list[UnitRow]) -> list[str]:
+        """The subject, or the chosen units of a machine."""
+        on_page = self.subject.kind is Kind.MACHINE and self.tab is not Tab.UNITS
+        return [] if on_page else [row.unit for row in rows]
+
+    def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
+        """The subject's journal; of a machine's units, that of the chosen ones there."""
+        if self.subject.kind is Kind.UNIT:
+            return wanted_journals(reading.snapshot, [self.subject.name], self.subject.machine)
+        if self.tab is Tab.UNITS and rows:
+            return wanted_journals(reading.snapshot, [row.unit for row in rows], self.subject.name)
+        machine = reading.snapshot.machines.get(self.subject.name)
+        return (Wanted(machine, ""),) if machine else ()
+
+    def told(self, row: UnitRow, now: float) -> Line:
+        """Nothing that the page itself says."""
+        return () if self.tab is Tab.PLACEMENT else super().told(row, now)
+
+    def machine(self) -> Machine | None:
+        """The one machine that the subject is, or is on; None when there is none, or several."""
+        machines = self._reading.snapshot.machines
+        if self.subject.kind is Kind.MACHINE:
+            return machines.get(self.subject.name)
+        homes = places(self._reading.snapshot, self.subject.name, self.subject.machine)
+        return machines.get(homes[0]) if len(homes) == 1 else None
+
+    # The page
+
+    def renew(self, *, ask: bool = False) -> None:
+        """Write the page anew; `ask` also asks the machine anew."""
+        if not self.display or not self.subject.name:
+            return
+        self._show_tabs()
+        if self.tab is Tab.STATUS:
+            self._want_status(anew=ask)
+        if self.tab in (Tab.UNITS, Tab.JOURNAL):
+            return
+        self.page.put_stale(self._reading.link is not Link.LIVE and self.tab is not Tab.STATUS)
+        order = self._order()
+        if not is_heavy(order, self._reading.snapshot):
+            self.page.put(write(order, self._reading.snapshot, self._clock()))
+            return
+        self._dirty = True
+        if not self._writing:
+            self._writing = True
+            self.run_worker(self._write_heavy(), name="write a page", exit_on_error=False)
+
+    def _order(self) -> Order:
+        older, newer = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer"))
+        return Order(self.subject, self.tab, self.older, self._reader.asked, self._keys, (older, newer))
+
+    async def _write_heavy(self) -> None:
+        """Write beside the event loop what looks at a whole large fleet, and not all the time."""
+        try:
+            while self._dirty and self.display:
+                self._dirty, order, began = False, self._order(), time.monotonic()
+                if not self.page.text:
+                    self.page.put([((Cell("◐ asking every machine …", Tone.BUSY),), None)])
+                passage = await asyncio.to_thread(write, order, self._reading.snapshot, self._clock())
+                if (order.subject, order.tab) == (self.subject, self.tab):
+                    self.page.put(passage)
+                    await asyncio.sleep(max(LEAST_REST_S, REST * (time.monotonic() - began)))
+        finally:
+            self._writing = False
+
+    def _want_status(self, *, anew: bool) -> None:
+        machine = self.machine()
+        if machine is None or self._reading.link is Link.CONNECTING:
+            self._reader.stop()
+            return
+        state = self._reading.snapshot.states.get((machine.id, self.subject.name))
+        self._reader.want(machine, self.subject.name, state, anew=anew)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
+        return self.run_worker(work, name="ask for the status", exit_on_error=False)
+
+    def choose_version(self, step: int) -> None:
+        """Compare with an older (1) or a newer (-1) text."""
+        record = self._reading.snapshot.units.get(self.subject.name)
+        self.older = max(0, min(self.older + step, len(record.history) if record else 0))
+        self.renew()
+
+    # The bands
+
+    def crumbs(self, source: str) -> Line:
+        """Where the reader is: from which view, and what it is about, with its state."""
+        lead = (Cell(f" {source} ", Tone.QUIET), Cell("> ", Tone.QUIET))
+        if self.subject.kind is Kind.MACHINE:
+            here = self.subject.name in self._reading.snapshot.machines
+            word = Cell("  machine" if here else "  ✖ lost", Tone.QUIET if here else Tone.BAD)
+            return (*lead, Cell(host(self._reading.snapshot, self.subject.name), Tone.STRONG), word)
+        row = self.table.listing.rows.get(self.subject.name)
+        name = Cell(escape(self.subject.name), Tone.STRONG)
+        if row is None:
+            return (*lead, name, Cell("  ✖ not in the registry", Tone.BAD))
+        if not row.word:
+            return (*lead, name)
+        where = f" {row.sub if row.sub != '-' else ''} · {row.host}" if row.machine else ""
+        return (*lead, name, Cell("  "), health_cell(row.condition, row.word), Cell(where, Tone.QUIET))
+
+    def _show_tabs(self) -> None:
+        cells: list[Cell] = []
+        for tab in self.subject.tabs:
+            key = shown_key(BY_ID[key_of(tab, self.subject.kind)], self._keymap)
+            tone = Tone.CHOSEN if tab is self.tab else Tone.PLAIN
+            cells += [Cell(f" {tab.capitalize()} ", tone), Cell(key, Tone.HEAD), Cell("  ")]
+        self.query_one("#detail-tabs", Band).put((tuple(cells), ()))

@@ -1,0 +1,223 @@
+"""A page of text that is read, wraps to its width, and has a cursor on the lines that lead somewhere."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.binding import BindingType
+from textual.cache import LRUCache
+from textual.events import Click, Resize
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from fleettui.console.bindings import bound
+from fleettui.console.cells import Line, Tone, line_text
+from fleettui.console.detail.passage import Passage
+from fleettui.console.detail.subject import Subject
+from fleettui.console.keys import TABLE
+from fleettui.console.widgets.toned import Toned
+from fleettui.console.widgets.wrapping import wrapped
+
+MARGIN = 2  # the cursor's mark
+MIN_WIDTH = 20
+
+
+class Page(Toned, ScrollView, can_focus=True):
+    """Shows a passage. Arrows read on; where lines lead somewhere, they go from one such line to the next."""
+
+    ALLOW_SELECT = True
+    DEFAULT_CSS = """
+    Page {
+        width: 1fr; height: 1fr; background: $surface;
+        overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = bound(TABLE)
+
+    class Followed(Message):
+        """Enter on a line that leads somewhere."""
+
+        def __init__(self, subject: Subject) -> None:
+            self.subject = subject
+            super().__init__()
+
+    class Turned(Message):
+        """To the next tab (1) or the one before (-1)."""
+
+        def __init__(self, step: int) -> None:
+            self.step = step
+            super().__init__()
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id)
+        self._passage: Passage = []
+        self._lines: list[tuple[Line, int]] = []  # wrapped, each with the number of its line in the passage
+        self._cursor = -1  # a line of the passage that leads somewhere
+        self._stale = False
+        self._drawn: LRUCache[int, Strip] = LRUCache(256)
+
+    # Content
+
+    @property
+    def text(self) -> str:
+        """The whole page as plain text, not wrapped."""
+        return "\n".join(line_text(line) for line, _ in self._passage)
+
+    def put(self, passage: Passage, *, anew: bool = False) -> None:
+        """Show a passage; the reader stays where he is unless it is another one (`anew`)."""
+        if passage == self._passage and not anew:
+            return
+        leading = None if anew else self._leads()
+        place = 0 if anew else self.scroll_offset.y
+        self._passage = passage
+        links = [number for number, (_, to) in enumerate(passage) if to is not None]
+        kept = [number for number in links if passage[number][1] == leading]
+        nearest = min(kept, key=lambda number: abs(number - self._cursor)) if kept else -1
+        self._cursor = nearest if leading is not None else -1
+        self._wrap()
+        self.scroll_to(y=place, animate=False)
+
+    def put_stale(self, stale: bool) -> None:  # noqa: FBT001 - a state, not a switch
+        """Whether what is shown may no longer be so: drawn without colours then."""
+        if stale is not self._stale:
+            self._stale = stale
+            self._forget()
+
+    def _leads(self) -> Subject | None:
+        return self._passage[self._cursor][1] if 0 <= self._cursor < len(self._passage) else None
+
+    def _wrap(self) -> None:
+        width = max(MIN_WIDTH, self.scrollable_content_region.width - MARGIN)
+        self._lines = [
+            (part, number) for number, (line, _) in enumerate(self._passage) for part in wrapped(line, width)
+        ]
+        self.virtual_size = Size(self.size.width, len(self._lines))
+        self._forget()
+
+    def _forget(self) -> None:
+        self._drawn.clear()
+        self.refresh()
+
+    def on_resize(self, _: Resize) -> None:
+        """Other widths wrap elsewhere."""
+        self._wrap()
+
+    # Moving
+
+    def action_move(self, lines: int) -> None:
+        """To the next line that leads somewhere if it is in sight, else on by a line."""
+        step = 1 if lines > 0 else -1
+        found = self._next_link(step)
+        if found is None:
+            self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
+            return
+        self._cursor = found
+        self._forget()
+        self._show_cursor()
+
+    def _next_link(self, step: int) -> int | None:
+        """The next line that leads somewhere, when it is in sight or just out of it."""
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        in_sight = {number for _, number in self._lines[max(0, top - 1) : top + height + 1]}
+        order = range(len(self._passage)) if step > 0 else range(len(self._passage) - 1, -1, -1)
+        start = self._cursor if self._cursor in in_sight else None
+        for number in order:
+            past = start is None or (number - start) * step > 0
+            if past and number in in_sight and self._passage[number][1] is not None:
+                return number
+        return None
+
+    def _show_cursor(self) -> None:
+        places = [y for y, (_, number) in enumerate(self._lines) if number == self._cursor]
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        if places and places[0] < top:
+            self.scroll_to(y=places[0], animate=False)
+        elif places and places[-1] >= top + height:
+            self.scroll_to(y=places[-1] - height + 1, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        """A screen up or down."""
+        self.scroll_to(y=self.scroll_offset.y + pages * max(1, self.size.height - 1), animate=False)
+
+    def action_go(self, where: str) -> None:
+        """To the beginning or the end."""
+        self.scroll_to(y=0 if where == "first" else len(self._lines), animate=False)
+
+    def action_fold(self, unfold: bool) -> None:  # noqa: FBT001 - the binding's argument
+        """What folds a table turns to another tab here."""
+        self.post_message(self.Turned(1 if unfold else -1))
+
+    def action_open(self) -> None:
+        """Go where the line leads."""
+        subject = self._leads()
+        if subject is not None:
+            self.post_message(self.Followed(subject))
+
+    def on_click(self, event: Click) -> None:
+        """A click puts the cursor on a line that leads somewhere; two follow it."""
+        y = self.scroll_offset.y + event.y
+        if y < len(self._lines) and self._passage[self._lines[y][1]][1] is not None:
+            self._cursor = self._lines[y][1]
+            self._forget()
+            if event.chain == 2:
+                self.action_open()
+
+    # Drawing
+
+    def notify_style_update(self) -> None:
+        """Textual's word that the theme changed."""
+        super().notify_style_update()
+        self._drawn.clear()
+
+    def on_focus(self) -> None:
+        """The cursor's bar is brighter with the focus."""
+        self._forget()
+
+    def on_blur(self) -> None:
+        """The cursor's bar is dimmer without the focus."""
+        self._forget()
+
+    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
+        """Textual's word that other text is selected."""
+        self._forget()
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text, for copying."""
+        return selection.extract("\n".join(" " * MARGIN + line_text(line) for line, _ in self._lines)), "\n"
+
+    def render_line(self, y: int) -> Strip:
+        """The line at this place."""
+        index = self.scroll_offset.y + y
+        if index >= len(self._lines):
+            return Strip.blank(self.size.width, self.style_of(Tone.PLAIN))
+        strip = self._drawn.get(index)
+        if strip is None:
+            strip = self._drawn[index] = self._strip(index)
+        return strip.apply_offsets(0, index)
+
+    def _strip(self, index: int) -> Strip:
+        line, number = self._lines[index]
+        chosen = number == self._cursor
+        bar = ("bar" if self.has_focus else "bar-idle") if chosen else ""
+        first = index == 0 or self._lines[index - 1][1] != number
+        mark = Segment("▌ " if chosen and first else " " * MARGIN, self.style_of(Tone.HEAD, bar))
+        tones = (Tone.QUIET if self._stale else cell.tone for cell in line)
+        cells = [Segment(cell.text, self.style_of(tone, bar)) for cell, tone in zip(line, tones, strict=True)]
+        plain = self.style_of(Tone.PLAIN, bar)
+        strip = Strip([mark, *cells]).adjust_cell_length(self.size.width, plain)
+        return self._selected(strip, index)
+
+    def _selected(self, strip: Strip, index: int) -> Strip:
+        selection = self.text_selection
+        span = selection.get_span(index) if selection is not None else None
+        if span is None:
+            return strip
+        start, end = span
+        end = strip.cell_length if end == -1 else end
+        style = self.screen.get_component_rich_style("screen--selection")
+        parts = strip.divide([start, end, strip.cell_length])
+        return Strip.join([parts[0], parts[1].apply_style(style), *parts[2:]]) if len(parts) > 1 else strip
