@@ -31,6 +31,7 @@ from registry.model import (
     UnitText,
 )
 from registry.unitfile import file_hash
+from tests.console.hostshow import ScriptedHosts
 
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 HOUR = 3600.0
