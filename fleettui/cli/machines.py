@@ -7,6 +7,7 @@ import os
 from argparse import Namespace
 
 from fleettui.actions import machines as acts
+from fleettui.actions.drain import is_global
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
 from fleettui.cli.connection import duration, open_operator, read_settings
@@ -16,11 +17,9 @@ from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import place
 from registry.errors import UserError
 from registry.explain import drain_blockers
-from registry.fleetoptions import parse_options
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Machine
-from registry.unitfile import parse
 
 
 async def cordon(flags: Namespace) -> int:
@@ -124,17 +123,8 @@ class Drain:
         ]
 
     def _counts(self, snapshot: Snapshot, machine: str, unit: str) -> bool:
-        return machine in self._machines and not _is_global(snapshot, unit)
+        return machine in self._machines and not is_global(snapshot, unit)
 
     def _ends(self) -> list[str]:
         busy = {machine for machine, _ in self.stuck}
         return [f"Machine {place(machine, self._known)} drained" for machine in sorted(self._machines - busy)]
-
-
-def _is_global(snapshot: Snapshot, name: str) -> bool:
-    unit = snapshot.units.get(name)
-    stored = snapshot.files.get(unit.hash) if unit else None
-    try:
-        return stored is not None and parse_options(parse(stored.text), name).is_global
-    except UserError:
-        return False

@@ -1,66 +1,75 @@
-"""The Machines table: every machine that is here, and every one that should be and is not."""
+"""The Machines table: every machine that is here, and every one that was and should be.
+
+`MachineRows` folds snapshots into rows. A machine that vanished stays on the table as lost, with its age and what
+it held, until it is back or is forgotten: an empty place tells nobody that something is missing. What is said of it
+comes from what this console saw itself, or from the registry's events; where neither knows, no age is shown.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fleettui.console.cells import Cell, Tone
-from fleettui.console.phrases import since, size
-from fleettui.console.rows.row import Column, Delta
+from fleettui.console.drains import Drain, Drains
+from fleettui.console.phrases import counted
+from fleettui.console.rows.machine_row import MachineRow
+from fleettui.console.rows.row import Delta
 from fleettui.escape import escape
+from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Availability, Machine, effective_metadata
+from registry.model import Availability, Corrupt, Event, Machine, Override, Usage, effective_metadata
 
-STATE_CELLS = {
-    "ready": Cell("● ready", Tone.GOOD),
-    "cordoned": Cell("◌ cordoned", Tone.WAIT),
-    "draining": Cell("◐ draining", Tone.BUSY),
-    "leaving": Cell("◐ leaving", Tone.BUSY),
-    "lost": Cell("✖ lost", Tone.BAD),
-}
+LEFT_S, LOST_S = 3600.0, 24 * 3600.0  # how long the registry's events alone keep an absent machine on the table
+OF_MACHINES = frozenset(
+    {Table.MACHINES, Table.OVERRIDES, Table.USAGE, Table.SCHEDULE, Table.STATES, Table.DUPLICATES}
+)
+MEMBERSHIP = frozenset({"join", "leave", "lost"})
+NAMED = 3  # units named of those that a lost machine held
 
 
 @dataclass(frozen=True, slots=True)
-class MachineRow:
-    """One machine."""
+class Gone:
+    """A machine that was here: its record (None: never seen), when it vanished (0: not known), what it held."""
 
-    key: str  # its id
-    hostname: str
-    address: str
-    state: str
-    running: int
-    scheduled: int
-    metadata: str
-    cpus: int = 0
-    memory_bytes: int = 0
-    agent: str = "-"
-    systemd: str = "-"
-    since: float = 0.0
-    note: str = ""
-    parent: str = ""
-    is_group: bool = False
-
-    @property
-    def search(self) -> str:
-        """Where a filter's words are looked for."""
-        return f"{self.hostname} {self.key} {self.address} {self.metadata} {self.state} {self.note}".lower()
-
-    def facet(self, name: str) -> str | None:
-        """The facets of the filter: state, machine, metadata."""
-        values = {"state": self.state, "machine": f"{self.hostname} {self.key}", "metadata": self.metadata}
-        return values.get(name)
+    record: Machine | None
+    at: float = 0.0
+    orderly: bool = False  # it said good-bye
+    held: tuple[str, ...] = ()
+    told: str = ""  # "core-1 at 10.91.0.11", as its join event has it
 
 
 class MachineRows:
-    """Folds snapshots into machine rows."""
+    """Folds snapshots into machine rows. Give it every snapshot: what vanishes unseen has no age."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keys | None = None) -> None:
         self._rows: dict[str, MachineRow] = {}
+        self._scheduled: dict[str, set[str]] = defaultdict(set)
+        self._held: dict[str, set[str]] = defaultdict(set)
+        self._running: dict[str, set[str]] = defaultdict(set)
+        self._present: dict[str, Machine] = {}
+        self._gone: dict[str, Gone] = {}
+        self._forgotten: set[str] = set()
+        self._drains = Drains(keys or Keys())
+        self._draining: dict[str, Drain] = {}
+        self._corrupt: Mapping[str, Corrupt] = {}
+        self._begun = False
 
-    def fold(self, snapshot: Snapshot) -> Delta[MachineRow]:
-        """The rows that differ from the last call."""
-        rows = machine_rows(snapshot)
+    def fold(
+        self, snapshot: Snapshot, changed: Collection[Address] | None = None, now: float = 0.0
+    ) -> Delta[MachineRow]:
+        """The rows that differ from the last call. `changed` None: anything may have."""
+        before = {machine: self._holding(machine) for machine in self._present.keys() - snapshot.machines.keys()}
+        self._index(snapshot, changed)
+        self._miss(snapshot, before, now)
+        self._read_events(snapshot, changed)
+        self._draining = self._drains.see(snapshot, now, fresh=self._begun)
+        self._begun = self._begun or bool(snapshot.revision)
+        touched = self._touched(snapshot, changed) | before.keys()
+        rows = {
+            machine: self._row(snapshot, machine) if machine in touched else self._rows[machine]
+            for machine in self._known(snapshot, now)
+        }
         delta = Delta(
             {key: row for key, row in rows.items() if self._rows.get(key) != row},
             frozenset(self._rows.keys() - rows.keys()),
@@ -68,89 +77,193 @@ class MachineRows:
         self._rows = rows
         return delta
 
+    def known(self) -> int:
+        """How many machines there should be: those here and those lost."""
+        return sum(row.state != "left" for row in self._rows.values())
 
-def machine_rows(snapshot: Snapshot) -> dict[str, MachineRow]:
-    """Every machine that registered, is scheduled on, or is overridden."""
-    scheduled = Counter(machine for machine, _ in snapshot.schedule)
-    running = Counter(machine for (machine, _), state in snapshot.states.items() if state.active == "active")
-    known = {*snapshot.machines, *scheduled, *snapshot.overrides, *(machine for machine, _ in snapshot.states)}
-    return {each: _row(snapshot, each, running[each], scheduled[each]) for each in sorted(known)}
+    def row(self, machine: str) -> MachineRow | None:
+        """One machine's row."""
+        return self._rows.get(machine)
+
+    def forget(self, machine: str) -> None:
+        """Do not show an absent machine any more until it is back."""
+        self._gone.pop(machine, None)
+        self._forgotten.add(machine)
+
+    # What is known
+
+    def _touched(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str]:
+        """The machines to look at again."""
+        known = self._known(snapshot, 0.0) | self._gone.keys()
+        if changed is None or snapshot.corrupt != self._corrupt:
+            self._corrupt = snapshot.corrupt
+            return known
+        events = (snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS)
+        touched = {event.machine for event in events if event is not None}
+        touched |= {each.first for each in changed if each.table in OF_MACHINES}
+        return touched | self._draining.keys() | (known - self._rows.keys())
+
+    def _holding(self, machine: str) -> tuple[str, ...]:
+        return tuple(sorted(self._held.get(machine, set()) | self._scheduled.get(machine, set())))
+
+    def _index(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
+        if changed is None:
+            for table in (self._scheduled, self._held, self._running):
+                table.clear()
+            pairs = {*snapshot.schedule, *snapshot.states}
+        else:
+            pairs = {(each.first, each.second) for each in changed if each.table in (Table.SCHEDULE, Table.STATES)}
+        for machine, unit in pairs:
+            state = snapshot.states.get((machine, unit))
+            _put(self._scheduled[machine], unit, present=(machine, unit) in snapshot.schedule)
+            _put(self._held[machine], unit, present=state is not None)
+            _put(self._running[machine], unit, present=state is not None and state.active == "active")
+
+    def _miss(self, snapshot: Snapshot, before: dict[str, tuple[str, ...]], now: float) -> None:
+        """Remember who vanished; greet who is back."""
+        for machine, held in before.items():
+            record = self._present[machine]
+            if f"{Table.MACHINES}/{machine}" not in "".join(snapshot.corrupt):
+                self._gone[machine] = Gone(record, now, record.leaving, () if record.leaving else held)
+        for machine in snapshot.machines:
+            self._gone.pop(machine, None)
+            self._forgotten.discard(machine)
+        self._present = dict(snapshot.machines)
+
+    def _read_events(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
+        """What the registry tells of machines that left before this console came."""
+        if changed is not None:
+            fresh = [snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS]
+            events = [event for event in fresh if event is not None]
+        else:
+            events = [event for _, event in sorted(snapshot.events.items())]
+        for event in events:
+            if event.verb in MEMBERSHIP and event.machine and event.machine not in snapshot.machines:
+                self._note(event)
+
+    def _note(self, event: Event) -> None:
+        known = self._gone.get(event.machine)
+        told = event.reason if event.verb == "join" else known.told if known else ""
+        if known is not None and known.record is not None:
+            return  # seen by this console itself
+        if event.verb == "join":
+            self._gone[event.machine] = Gone(None, told=told)
+        else:
+            self._gone[event.machine] = Gone(None, event.at, event.verb == "leave", told=told)
+
+    def _known(self, snapshot: Snapshot, now: float) -> set[str]:
+        known = {*snapshot.machines, *snapshot.overrides, *_corrupt_machines(snapshot)}
+        known |= {machine for machine, units in self._scheduled.items() if units}
+        known |= {machine for machine, units in self._held.items() if units}
+        known -= self._forgotten
+        known |= {machine for machine in self._forgotten if self._scheduled.get(machine)}
+        return known | {machine for machine, gone in self._gone.items() if _still_shown(gone, now)}
+
+    # Rows
+
+    def _row(self, snapshot: Snapshot, machine: str) -> MachineRow:
+        running, scheduled = len(self._running[machine]), len(self._scheduled[machine])
+        record, override = snapshot.machines.get(machine), snapshot.overrides.get(machine)
+        if record is None:
+            return self._absent_row(snapshot, machine, running, scheduled)
+        state, note = self._state(snapshot, record, override)
+        drain = self._draining.get(machine)
+        usage = snapshot.usage.get(machine)
+        metadata = effective_metadata(record, override)
+        return MachineRow(
+            key=machine,
+            hostname=escape(record.hostname),
+            address=escape(record.address),
+            state=state,
+            running=running,
+            scheduled=scheduled,
+            metadata=escape(",".join(f"{key}={value}" for key, value in sorted(metadata.items()))),
+            cpus=record.cpus,
+            memory_bytes=record.memory_bytes,
+            used_bytes=_used(usage),
+            load=usage.load if usage else None,
+            agent=escape(record.agent_version) or "-",
+            systemd=escape(record.systemd_version.partition("-")[0]) or "-",
+            since=record.since,
+            ttl_s=record.ttl_s,
+            note=note,
+            blocked=bool(drain and drain.left.done and drain.left.stuck),
+        )
+
+    def _absent_row(self, snapshot: Snapshot, machine: str, running: int, scheduled: int) -> MachineRow:
+        bad = _corrupt_machines(snapshot).get(machine)
+        if bad is not None:
+            note = f"its registry record does not parse: {escape(bad)}; restart fleet-agentd there"
+            return MachineRow(machine, "-", "-", "corrupt", running, scheduled, "", note=note)
+        gone = self._gone.get(machine, Gone(None))
+        hostname, address = _names(gone)
+        state = "left" if gone.orderly and not scheduled else "lost"
+        note = _why_gone(gone, scheduled)
+        return MachineRow(machine, hostname, address, state, running, scheduled, "", gone_at=gone.at, note=note)
+
+    def _state(self, snapshot: Snapshot, record: Machine, override: Override | None) -> tuple[str, str]:
+        """Its state, and what else is to be said of it."""
+        twins = [twin for (each, _), twin in snapshot.duplicates.items() if each == record.id]
+        if twins:
+            who = f"{escape(twins[0].hostname)} at {escape(twins[0].address)}"
+            return "duplicate", f"{who} came with the same id; it does nothing until this one is gone"
+        if record.leaving:
+            return "leaving", "its agent hands its units over"
+        availability = override.availability if override else Availability.READY
+        if override is None or availability is Availability.READY:
+            return "ready", ""
+        who = f"by {escape(override.by)}" if override.by else ""
+        drain = self._draining.get(record.id)
+        if drain is None:
+            return availability.value, who
+        told = (drain.progress or "nothing left to move", escape(drain.blocked), who)
+        return "draining", ", ".join(each for each in told if each)
 
 
-def _row(snapshot: Snapshot, machine: str, running: int, scheduled: int) -> MachineRow:
-    record = snapshot.machines.get(machine)
-    state, note = _state(snapshot, machine, record)
-    if record is None:
-        return MachineRow(machine, "-", "-", state, running, scheduled, "", note=note)
-    metadata = effective_metadata(record, snapshot.overrides.get(machine))
-    return MachineRow(
-        key=machine,
-        hostname=escape(record.hostname),
-        address=escape(record.address),
-        state=state,
-        running=running,
-        scheduled=scheduled,
-        metadata=escape(",".join(f"{key}={value}" for key, value in sorted(metadata.items()))),
-        cpus=record.cpus,
-        memory_bytes=record.memory_bytes,
-        agent=escape(record.agent_version) or "-",
-        systemd=escape(record.systemd_version.partition("-")[0]) or "-",
-        since=record.since,
-        note=note,
-    )
+def machine_rows(snapshot: Snapshot, now: float = 0.0) -> dict[str, MachineRow]:
+    """The rows of one snapshot alone."""
+    return MachineRows().fold(snapshot, None, now).changed
 
 
-def _state(snapshot: Snapshot, machine: str, record: Machine | None) -> tuple[str, str]:
-    """Its state, and what else is to be said of it."""
-    if record is None:
-        return "lost", "not registered: its agent is down or cut off"
-    twins = [twin for (each, _), twin in snapshot.duplicates.items() if each == machine]
-    if twins:
-        return "ready", f"another machine came with the same id: {escape(twins[0].hostname)}"
-    if record.leaving:
-        return "leaving", "its agent hands its units over"
-    override = snapshot.overrides.get(machine)
-    availability = override.availability if override else Availability.READY
-    note = f"by {escape(override.by)}" if override and override.by and availability != Availability.READY else ""
-    return availability.value, note
+def _put(units: set[str], unit: str, *, present: bool) -> None:
+    if present:
+        units.add(unit)
+    else:
+        units.discard(unit)
 
 
-def _plain(text: str) -> Cell:
-    return Cell(text)
+def _corrupt_machines(snapshot: Snapshot) -> dict[str, str]:
+    """Why the records of machines do not parse, by machine."""
+    marker = f"/{Table.MACHINES}/"
+    return {key.rpartition("/")[2]: bad.reason for key, bad in snapshot.corrupt.items() if marker in key}
 
 
-def _quiet(text: str) -> Cell:
-    return Cell(text, Tone.QUIET)
+def _still_shown(gone: Gone, now: float) -> bool:
+    """Whether a machine that nothing else speaks of stays on the table."""
+    if gone.orderly:
+        return now - gone.at < LEFT_S
+    return gone.record is not None or (gone.at > 0 and now - gone.at < LOST_S)
 
 
-def _units(row: MachineRow, _now: float) -> Cell:
-    short = row.running < row.scheduled
-    return Cell(f"{row.running} of {row.scheduled}", Tone.BUSY if short else Tone.PLAIN)
+def _names(gone: Gone) -> tuple[str, str]:
+    if gone.record is not None:
+        return escape(gone.record.hostname), escape(gone.record.address)
+    hostname, at, address = gone.told.partition(" at ")
+    return (escape(hostname), escape(address)) if at else ("-", "-")
 
 
-COLUMNS: tuple[Column[MachineRow], ...] = (
-    Column("machine", "MACHINE", 24, lambda row, _: _plain(row.hostname), lambda row: (row.hostname, row.key),
-           longest=lambda row: len(row.hostname)),
-    Column("id", "ID", 11, lambda row, _: _quiet(f"{row.key[:8]}..."), lambda row: row.key, drop=3),
-    Column("state", "STATE", 11, lambda row, _: STATE_CELLS[row.state], lambda row: row.state),
-    Column("address", "ADDRESS", 39, lambda row, _: _plain(row.address), lambda row: row.address,
-           longest=lambda row: len(row.address)),
-    Column("units", "UNITS", 11, _units, lambda row: -row.scheduled, right=True,
-           longest=lambda row: len(f"{row.running} of {row.scheduled}")),
-    Column("cpus", "CPUS", 4, lambda row, _: _quiet(str(row.cpus or "-")), lambda row: -row.cpus, drop=6,
-           right=True),
-    Column("memory", "MEMORY", 6, lambda row, _: _quiet(size(row.memory_bytes)), lambda row: -row.memory_bytes,
-           drop=5, right=True),
-    Column("agent", "AGENT", 10, lambda row, _: _quiet(row.agent), lambda row: row.agent, drop=4,
-           longest=lambda row: len(row.agent)),
-    Column("systemd", "SYSTEMD", 8, lambda row, _: _quiet(row.systemd), lambda row: row.systemd, drop=7,
-           longest=lambda row: len(row.systemd)),
-    Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
-    Column("metadata", "METADATA", 0, lambda row, _: _note(row), lambda row: row.metadata),
-)  # fmt: skip
+def _why_gone(gone: Gone, scheduled: int) -> str:
+    if gone.orderly and not scheduled:
+        return "its agent was stopped and handed its units over"
+    held = f"; it held {_listed(gone.held)}" if gone.held else ""
+    waiting = f"; {counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
+    return f"not registered: its agent is down or cut off{held}{waiting}"
 
 
-def _note(row: MachineRow) -> Cell:
-    if not row.note:
-        return _quiet(row.metadata)
-    return Cell(f"{row.metadata}  {row.note}".strip(), Tone.BAD if row.state == "lost" else Tone.WAIT)
+def _listed(units: tuple[str, ...]) -> str:
+    more = f" and {len(units) - NAMED} more" if len(units) > NAMED else ""
+    return escape(", ".join(units[:NAMED])) + more
+
+
+def _used(usage: Usage | None) -> int | None:
+    return usage.memory_bytes - usage.available_bytes if usage and usage.memory_bytes else None

@@ -1,16 +1,19 @@
-"""Machines: every machine that is here, and every one that should be."""
+"""Machines: every machine that is here, and every one that was and should be."""
 
 from __future__ import annotations
 
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted
-from fleettui.console.rows.machines import COLUMNS, MachineRow, MachineRows
+from fleettui.console.rows.machine_row import COLUMNS, MachineRow
+from fleettui.console.rows.machines import MachineRows
 from fleettui.console.rows.row import Delta
 from fleettui.console.views.view import View
+from registry.follow import Link
+from registry.keys import Keys
 
 
 class MachinesView(View[MachineRow]):
-    """One row per machine."""
+    """One row per machine. Folded also when out of sight: a machine that vanishes unseen would have no age."""
 
     name_ = "machines"
     title = "Machines"
@@ -22,9 +25,26 @@ class MachinesView(View[MachineRow]):
         """Begin with no rows."""
         self.rows = MachineRows()
 
-    def fold(self, reading: Reading, *, everything: bool) -> Delta[MachineRow]:  # noqa: ARG002 - few rows
+    def below(self, keys: Keys) -> None:
+        """Before the first reading: where the registry's keys lie."""
+        self.rows = MachineRows(keys)
+
+    def see(self, reading: Reading) -> None:
+        """Take a reading in, on the screen or not. What is stale tells nothing of who is here."""
+        if reading.link is not Link.LIVE and reading.snapshot.revision == 0:
+            return
+        self.table.apply(self.fold(reading, everything=self._behind))
+        self._behind = False
+
+    def fold(self, reading: Reading, *, everything: bool) -> Delta[MachineRow]:
         """The rows that changed."""
-        return self.rows.fold(reading.snapshot)
+        return self.rows.fold(reading.snapshot, None if everything else reading.changed, self._clock())
+
+    def forget(self, machines: list[str], reading: Reading) -> None:
+        """Take absent machines off the table until they are back."""
+        for machine in machines:
+            self.rows.forget(machine)
+        self.table.apply(self.rows.fold(reading.snapshot, frozenset(), self._clock()))
 
     def units(self, rows: list[MachineRow]) -> list[str]:  # noqa: ARG002 - a machine is no unit
         """None: what is done to units is done in the other views."""
