@@ -1,195 +1,100 @@
-"""What the working fleet costs, on three real nodes: `make bench`, or `python -m bench --help`.
+"""What the working fleet costs, on three real machines: `make bench`, or `python -m bench --help`.
 
-Every figure stands beside a reference of the same run: what the node's own `systemctl` takes for the same work, or
-the lease that a failover has to wait for.
+Boots a cluster of its own, measures row by row, prints one table and takes the cluster away. Every figure stands
+beside what it should reach and a reference taken in the same run: what systemd alone takes for the same work, the
+lease that a failover has to wait for, the imports that a command cannot do without.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from bench.nodes import Nodes, Size, Stuck
+from bench.nodes_faults import cut_off, handed_over, killed, without_etcd
+from bench.nodes_many import many
+from bench.nodes_rest import at_rest
+from bench.nodes_start import listing, one_start, whole_command
+from bench.report import Figure, table, write_json
 from fleettui.demo.cluster import Cluster
+from fleettui.demo.requirements import nodes_missing
+from registry.errors import FleetError
 
-SLEEPER = "[Service]\nExecStart=/bin/sleep infinity\n"
-PROGRAMS = ("fleet-agentd.service", "fleet-scheduler.service")
-TTL_S = 5.0
+Row = Callable[[Nodes, Size], Iterator[Figure]]
 
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table; `reference` is 0 where there is nothing to compare with."""
-
-    work: str
-    value: float
-    unit: str
-    reference: float = 0.0
-    against: str = ""
-
-    def line(self) -> str:
-        """The figure as a line of the table."""
-        ratio = f"{self.value / self.reference:.2f} x" if self.reference else ""
-        beside = f"{self.reference:.3g} {self.unit} {self.against}" if self.reference else self.against
-        return f"{self.work:<44} {self.value:>8.3g} {self.unit:<5} {ratio:>8}  {beside}"
+ROWS: dict[str, Row] = {  # in an order in which each finds much of what it needs
+    "start": one_start,
+    "command": whole_command,
+    "many": many,
+    "list": listing,
+    "rest": at_rest,
+    "outage": without_etcd,
+    "leave": handed_over,
+    "kill": killed,
+    "cut": cut_off,
+}
 
 
-class Bench:
-    """A booted cluster to measure; every unit it starts is named bench-…"""
-
-    def __init__(self, cluster: Cluster, directory: Path) -> None:
-        self.cluster, self.directory = cluster, directory
-
-    def measure(self, count: int) -> list[Figure]:
-        """All figures, in the order of the table."""
-        self._wait(lambda: self._rows("machines/") == len(self.cluster.nodes))
-        self._wait(lambda: self._rows("leader") == 1)
-        one, many = self._files(1), self._files(count)
-        figures = [*self._starts(one, 5), self._batch(many, count), *self._at_rest(count)]
-        figures += [self._hand_over(count), self._failover(count)]
-        self.cluster.fleetctl("destroy", "bench-*", timeout_s=120)
-        return figures
-
-    def _starts(self, files: list[str], runs: int) -> list[Figure]:
-        starts, stops, lists = [], [], []
-        for _ in range(runs):
-            starts.append(self._timed("start", *files))
-            lists.append(self._timed("list-units"))
-            stops.append(self._timed("destroy", "bench-0.service"))
-        bare = statistics.median(self._bare(1) for _ in range(runs))
-        imports = statistics.median(self._timed("version") for _ in range(runs))
-        return [
-            Figure(
-                "fleetctl start, one unit, whole command", statistics.median(starts), "s", bare, "systemctl start"
-            ),
-            Figure(
-                "fleetctl destroy, one unit, whole command", statistics.median(stops), "s", bare, "systemctl start"
-            ),
-            Figure(
-                "fleetctl list-units, whole command", statistics.median(lists), "s", imports, "fleetctl version"
-            ),
-        ]
-
-    def _batch(self, files: list[str], count: int) -> Figure:
-        bare = self._bare(count)
-        took = self._timed("start", *files)
-        return Figure(f"fleetctl start, {count} units, all active", took, "s", bare, "systemctl start, on one node")
-
-    def _at_rest(self, count: int) -> list[Figure]:
-        before = self._cpu_s()
+def measure(nodes: Nodes, size: Size, only: Sequence[str]) -> list[Figure]:
+    """The rows that are wanted, in order; one that cannot be measured is told and left out."""
+    figures: list[Figure] = []
+    for name, row in ROWS.items():
+        if name not in only:
+            continue
         began = time.monotonic()
-        time.sleep(20)
-        elapsed = time.monotonic() - began
-        used = {name: self._cpu_s()[name] - before[name] for name in before}
-        figures = [
-            Figure(
-                f"idle CPU of {program}, {count} units", 100 * worst / elapsed, "%", against="of a core, worst node"
-            )
-            for program in PROGRAMS
-            for worst in [max(value for (_, unit), value in used.items() if unit == program)]
-        ]
-        figures += [
-            Figure(f"resident memory of {program}", max(self._memory(program)), "MiB", against="worst node")
-            for program in PROGRAMS
-        ]
-        return figures
-
-    def _hand_over(self, count: int) -> Figure:
-        busiest = next(iter(self.cluster.nodes))
-        began = time.monotonic()
-        self.cluster.exec(busiest, ["systemctl", "stop", PROGRAMS[0]], timeout_s=130)
-        self._wait(lambda: self._active(but=busiest) == count)
-        took = time.monotonic() - began
-        self.cluster.exec(busiest, ["systemctl", "start", PROGRAMS[0]])
-        self._wait(lambda: self._rows("machines/") == len(self.cluster.nodes))
-        return Figure("clean stop of a machine: active elsewhere", took, "s", TTL_S, "the lease")
-
-    def _failover(self, count: int) -> Figure:
-        victim = list(self.cluster.nodes)[-1]
-        began = time.monotonic()
-        self.cluster.node(victim).crash()
-        self._wait(lambda: self._active(but=victim) == count)
-        return Figure("crash of a machine: active elsewhere", time.monotonic() - began, "s", TTL_S, "the lease")
-
-    def _timed(self, *arguments: str) -> float:
-        began = time.monotonic()
-        done = self.cluster.fleetctl(*arguments, timeout_s=120)
-        took = time.monotonic() - began
-        if done.returncode:
-            raise SystemExit(f"fleetctl {arguments[0]}: {done.stderr.strip()}")
-        return took
-
-    def _bare(self, count: int) -> float:
-        """What systemd itself takes for as many starts on one node, files written before."""
-        node = next(iter(self.cluster.nodes))
-        names = " ".join(f"bare-{number}.service" for number in range(count))
-        write = f"for u in {names}; do printf '{SLEEPER}' >/run/systemd/system/$u; done; systemctl daemon-reload"
-        self.cluster.exec(node, ["sh", "-c", write])
-        began = time.monotonic()
-        self.cluster.exec(node, ["sh", "-c", f"systemctl start {names}"], timeout_s=120)
-        took = time.monotonic() - began
-        undo = "systemctl stop 'bare-*'; rm /run/systemd/system/bare-*; systemctl daemon-reload"
-        self.cluster.exec(node, ["sh", "-c", undo], timeout_s=120)
-        return took
-
-    def _files(self, count: int) -> list[str]:
-        paths = [self.directory / f"bench-{number}.service" for number in range(count)]
-        for path in paths:
-            path.write_text(SLEEPER)
-        return [str(path) for path in paths]
-
-    def _rows(self, table: str) -> int:
-        return len(self.cluster.etcd.dump(f"/fleet/{table}"))
-
-    def _active(self, *, but: str) -> int:
-        """Active units as the nodes' own systemds see them, one node left out."""
-        script = "systemctl list-units --no-legend --state=active 'bench-*' | wc -l"
-        others = [node for node in self.cluster.nodes.values() if node.name != but and node.alive()]
-        return sum(int(node.exec(["sh", "-c", script]).stdout) for node in others)
-
-    def _cpu_s(self) -> dict[tuple[str, str], float]:
-        script = "awk '{print ($14+$15)/100}' /proc/$(systemctl show -P MainPID %s)/stat"
-        return {
-            (name, program): float(self.cluster.exec(name, ["sh", "-c", script % program]).stdout)
-            for name in self.cluster.nodes
-            for program in PROGRAMS
-        }
-
-    def _memory(self, program: str) -> list[float]:
-        script = f"awk '/VmRSS/ {{print $2}}' /proc/$(systemctl show -P MainPID {program})/status"
-        return [int(self.cluster.exec(name, ["sh", "-c", script]).stdout) / 1024 for name in self.cluster.nodes]
-
-    def _wait(self, fact: Callable[[], bool], within_s: float = 60) -> None:
-        deadline = time.monotonic() + within_s
-        while not fact():
-            if time.monotonic() > deadline:
-                raise SystemExit("the cluster did not get there within a minute")
-            time.sleep(0.02)
+        try:
+            figures += row(nodes, size)
+        except (Stuck, FleetError) as error:
+            nodes.note(f"{name}: cannot be measured: {error}")
+        nodes.note(f"{name}: {time.monotonic() - began:.0f} s")
+    return figures
 
 
-def main() -> int:
-    """Boot a cluster of its own, measure, print the table, take the cluster away."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--units", type=int, default=100, help="how many units the larger figures use (100)")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    arguments = parser.parse_args()
-    cluster = Cluster("bench", ttl=f"{TTL_S:g}s")
+def run(cluster: Cluster, size: Size, only: Sequence[str]) -> list[Figure]:
+    """Boot the cluster, measure, and take it away whatever happens."""
     try:
         cluster.up()
         with tempfile.TemporaryDirectory() as directory:
-            figures = Bench(cluster, Path(directory)).measure(arguments.units)
+            nodes = Nodes(cluster, Path(directory), lambda text: print(text, file=sys.stderr, flush=True))
+            nodes.settle()
+            return measure(nodes, size, only)
     finally:
         cluster.down()
-    print("\n".join(figure.line() for figure in figures))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for. 1 when something could not be measured at all."""
+    arguments = _parser().parse_args(argv)
+    if missing := nodes_missing():
+        print(f"error: cannot boot machines: {'; '.join(missing)}", file=sys.stderr)
+        return 1
+    size = Size(**{each.name: getattr(arguments, each.name) for each in fields(Size)})
+    cluster = Cluster(arguments.name, 3, ttl=f"{size.ttl_s:g}s")
+    figures = run(cluster, size, arguments.only or tuple(ROWS))
+    print(table(figures))
     if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(each) for each in figures], indent=1))
-    return 0
+        write_json(arguments.json, figures, size=asdict(size))
+    return 0 if figures else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(prog="python -m bench", description=summary, epilog=rest)
+    parser.add_argument("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--name", default="bench", help="of the cluster (bench)")
+    for each in fields(Size):
+        flag = f"--{each.name.removesuffix('_s')}"
+        unit = "seconds, " if each.name.endswith("_s") else ""
+        parser.add_argument(
+            flag, dest=each.name, type=type(each.default), default=each.default, help=f"{unit}{each.default:g}"
+        )
+    return parser
 
 
 if __name__ == "__main__":
