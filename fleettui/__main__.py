@@ -15,7 +15,7 @@ EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the
 
 fleettui demo      a local cluster of three real machines to try it on (fleettui demo --help)
 fleetctl           the same for scripts"""
-THEMES = ("dark", "light")
+THEMES = ("dark", "light", "contrast", "terminal")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--endpoint", metavar="URL,…", help="the registry's etcd endpoints")
     parser.add_argument("--prefix", metavar="KEY", help="where in etcd the fleet's keys lie (/fleet/)")
     parser.add_argument("--read-only", action="store_true", help="show everything, change nothing")
-    parser.add_argument("--theme", choices=THEMES, help="colours for a dark or a light terminal")
+    parser.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
     parser.add_argument("--version", action="version", version=f"fleettui {_version()}")
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from textual.app import App
@@ -13,18 +14,22 @@ from fleettui.console.theme import THEMES
 
 
 class Console(App[None]):
-    """The console. `theme` is "dark" or "light"."""
+    """The console. `theme` is one of `THEMES`.
+
+    With NO_COLOR in the environment it is drawn with bold, reverse and underlined text alone.
+    """
 
     TITLE = "fleet"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "quit", id="quit", priority=True)]
 
     def __init__(self, desk: Desk, *, theme: str = "dark") -> None:
-        super().__init__()
+        colourless = "NO_COLOR" in os.environ
+        super().__init__(ansi_color=True if colourless else None)
         self.desk = desk
         for each in THEMES.values():
             self.register_theme(each)
-        self.theme = THEMES[theme].name
+        self.theme = THEMES["terminal" if colourless else theme].name
         self.set_keymap(desk.keymap)
 
     def on_mount(self) -> None:

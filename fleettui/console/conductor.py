@@ -6,7 +6,7 @@ watch does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from fleettui.actions.outcome import Done, Outcome
@@ -25,6 +25,9 @@ class Hands(Protocol):
 
     async def submit(self, name: str, text: str, target: Target, *, replace: bool) -> Done:
         """Make a unit known."""
+
+    async def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> Done:
+        """Make several units known at once: texts by name."""
 
     async def restore(self, outcomes: Sequence[Outcome]) -> Done:
         """Take an act back."""
@@ -49,6 +52,12 @@ class Conductor:
         verb = {Target.LAUNCHED: Verb.START, Target.LOADED: Verb.LOAD}.get(target, Verb.SUBMIT)
         act = self._begin(verb, (name,))
         await self._carry_out(act, lambda: self._hands.submit(name, text, target, replace=replace))
+
+    async def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool = False) -> None:
+        """Submit several units as one act, and raise their target."""
+        verb = {Target.LAUNCHED: Verb.START, Target.LOADED: Verb.LOAD}.get(target, Verb.SUBMIT)
+        act = self._begin(verb, tuple(texts))
+        await self._carry_out(act, lambda: self._hands.introduce(texts, target, replace=replace))
 
     async def undo(self) -> bool:
         """Take the last act back; False when there is none that can be."""

@@ -1,4 +1,4 @@
-"""How tones look: one dark and one light theme. The only place that knows colours.
+"""How tones look: dark, light, high contrast, and the terminal's own colours. The only place that knows colours.
 
 Body text stands at a contrast of at least 7 to 1 and quiet text at 4.5 to 1 on its background; every state also has
 a glyph and a word, so that nothing is lost without colour.
@@ -6,6 +6,7 @@ a glyph and a word, so that nothing is lost without colour.
 
 from __future__ import annotations
 
+from textual.color import Color
 from textual.theme import Theme
 
 DARK = Theme(
@@ -76,4 +77,106 @@ LIGHT = Theme(
         "four": "#7b2d86",
     },
 )
-THEMES = {"dark": DARK, "light": LIGHT}
+CONTRAST = Theme(
+    name="fleet-contrast",
+    primary="#00d7ff",
+    secondary="#ffffff",
+    accent="#00d7ff",
+    foreground="#ffffff",
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    success="#00ff5f",
+    warning="#ffd700",
+    error="#ff5f5f",
+    dark=True,
+    variables={
+        "quiet": "#d0d0d0",
+        "button-focus-text-style": "bold reverse",
+        "strong": "#ffffff",
+        "wait": "#ff87ff",
+        "bar": "#005f87",
+        "bar-idle": "#3a3a3a",
+        "rule": "#ffffff",
+        "scrollbar": "#9e9e9e",
+        "scrollbar-hover": "#ffffff",
+        "scrollbar-active": "#00d7ff",
+        "scrollbar-background": "#000000",
+        "scrollbar-background-hover": "#000000",
+        "scrollbar-background-active": "#000000",
+        "off": "#9e9e9e",
+        "one": "#00d7ff",
+        "two": "#ffaf5f",
+        "three": "#87ff87",
+        "four": "#ffafff",
+    },
+)
+TERMINAL = Theme(  # no colour of ours at all: the sixteen that the reader chose, on the background that they chose
+    name="fleet-terminal",
+    ansi=True,
+    primary="ansi_blue",
+    secondary="ansi_cyan",
+    accent="ansi_blue",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    success="ansi_green",
+    warning="ansi_yellow",
+    error="ansi_red",
+    dark=True,
+    variables={
+        "ansi-background": "ansi_default",  # Textual asks for these of such a theme
+        "ansi-foreground": "ansi_default",
+        "border-blurred": "ansi_default",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "input-cursor-background": "ansi_default",
+        "input-cursor-foreground": "ansi_default",
+        "input-cursor-text-style": "reverse",
+        "input-selection-background": "ansi_cyan",
+        "input-selection-foreground": "ansi_black",
+        "screen-selection-background": "ansi_cyan",
+        "screen-selection-foreground": "ansi_black",
+        "quiet": "ansi_default",
+        "button-focus-text-style": "bold reverse",
+        "strong": "ansi_default",
+        "wait": "ansi_magenta",
+        "bar": "ansi_default",
+        "bar-idle": "ansi_default",
+        "rule": "ansi_default",
+        "scrollbar": "ansi_bright_black",
+        "scrollbar-hover": "ansi_white",
+        "scrollbar-active": "ansi_blue",
+        "scrollbar-background": "ansi_default",
+        "scrollbar-background-hover": "ansi_default",
+        "scrollbar-background-active": "ansi_default",
+        "off": "ansi_bright_black",
+        "one": "ansi_cyan",
+        "two": "ansi_yellow",
+        "three": "ansi_green",
+        "four": "ansi_magenta",
+    },
+)
+TILES = {
+    "active": ("success", 0.16),
+    "busy": ("warning", 0.28),
+    "pending": ("wait", 0.28),
+    "inactive": ("quiet", 0.12),
+}
+
+
+def _tiled(theme: Theme) -> Theme:
+    """The theme with the grounds of the map's squares: a touch of the state's colour, all of it where it failed."""
+    ground = Color.parse(theme.background or "#000000")
+    for name, (tone, share) in TILES.items():
+        colour = getattr(theme, tone, None) or theme.variables[tone]
+        mixed = ground.blend(Color.parse(colour), share).hex
+        theme.variables[f"tile-{name}"] = "ansi_default" if theme.ansi else mixed  # the sixteen cannot be mixed
+    return theme
+
+
+THEMES = {
+    "dark": _tiled(DARK), "light": _tiled(LIGHT), "contrast": _tiled(CONTRAST), "terminal": _tiled(TERMINAL),
+}  # fmt: skip

@@ -28,7 +28,7 @@ class ConfirmScreen(ModalScreen[bool]):
     ConfirmScreen Band { background: $panel; }
     ConfirmScreen Horizontal { height: auto; align-horizontal: right; margin-top: 1; }
     ConfirmScreen Button { margin-left: 2; min-width: 14; background: $bar-idle; }
-    ConfirmScreen Button:focus { background: $primary; color: $background; text-style: bold; }
+    ConfirmScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,n", "answer(False)", "cancel"),

@@ -17,7 +17,7 @@ from textual.widgets import ContentSwitcher
 from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
-from fleettui.console.acts import act_line
+from fleettui.console.act_lines import acts_lines
 from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.commandline.history import History
 from fleettui.console.conductor import Conductor, Hands
@@ -26,7 +26,7 @@ from fleettui.console.header import Place, Totals, banner, blank_notice, header_
 from fleettui.console.hosts import NO_HOSTS, Hosts
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
-from fleettui.console.keys import Key
+from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import Permit, Verb, permit
 from fleettui.console.views.detail import DetailView
@@ -243,10 +243,10 @@ class Frame(Screen[None]):
 
     def _show_acts(self) -> None:
         now = self.desk.clock()
-        acts = sorted(self.conductor.acts, key=lambda act: act.settled)[-ACTS_SHOWN:]
-        hint = (Cell("Esc dismisses", Tone.QUIET),)
-        lines = [(act_line(act, now), hint if act.settled and not act.fades(now + 1e9) else ()) for act in acts]
-        self.query_one("#acts", Band).put(*lines)
+        back, undo, listing = (shown_key(BY_ID[name], self.desk.keymap) for name in ("back", "undo", "actions"))
+        self.query_one("#acts", Band).put(
+            *acts_lines(self.conductor.acts, now, room=ACTS_SHOWN, keys=(back, undo, listing))
+        )
 
     def _show_hint(self) -> None:
         """Why the last key did nothing, else the selected row's reason in full."""

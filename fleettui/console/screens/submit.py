@@ -80,7 +80,7 @@ class SubmitScreen(ModalScreen[Submission | None]):
     SubmitScreen #problems { margin-top: 1; }
     SubmitScreen Horizontal { height: 1; align-horizontal: right; margin-top: 1; }
     SubmitScreen Button { margin-left: 2; min-width: 12; background: $bar-idle; }
-    SubmitScreen Button:focus { background: $primary; color: $background; text-style: bold; }
+    SubmitScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
     SubmitScreen Button:disabled { color: $off; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -58,10 +58,10 @@ class Map(Table[UnitRow]):
     }  # fmt: skip
     DEFAULT_CSS = """
     Map > .square--failed { color: $background; background: $error; text-style: bold; }
-    Map > .square--pending { color: $wait; background: $wait 30%; }
-    Map > .square--busy { color: $warning; background: $warning 30%; }
-    Map > .square--active { color: $success; background: $success 18%; }
-    Map > .square--inactive { color: $quiet; background: $quiet 12%; }
+    Map > .square--pending { color: $wait; background: $tile-pending; }
+    Map > .square--busy { color: $warning; background: $tile-busy; }
+    Map > .square--active { color: $success; background: $tile-active; }
+    Map > .square--inactive { color: $quiet; background: $tile-inactive; }
     Map > .square--dim { color: $off; text-style: none; }
     Map > .square--cursor { color: $primary; background: $background; text-style: bold reverse; }
     Map > .square--idle { color: $primary; background: $background; text-style: bold underline; }

@@ -102,6 +102,11 @@ class Sheet(Toned, ScrollView, Generic[R], can_focus=True):
             if key in self._strips and self._strips[key][0] != self._look(key):
                 self.refresh_line(y + HEAD)
 
+    @property
+    def fitting(self) -> tuple[Column[R], ...]:
+        """The columns that the screen has room for."""
+        return tuple(column for column, _ in self._layout)
+
     def choose_columns(self, hidden: frozenset[str]) -> None:
         """Show all columns but these."""
         self.listing.hidden = hidden

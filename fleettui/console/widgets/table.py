@@ -151,11 +151,8 @@ class Table(Sheet[R]):
         self.listing.sort(column, descending=again)
         self.rearrange()
 
-    def sort_next(self) -> None:
-        """Sort by the next column that is shown, turning each round once."""
-        shown = [column for column, _ in self._layout]
-        current = self.listing.sort_by
-        if not self.listing.descending or current not in shown:
-            self.sort(current)
-            return
-        self.sort(shown[(shown.index(current) + 1) % len(shown)])
+    def sort_by(self, name: str, *, descending: bool = False) -> None:
+        """Sort by the column of this id."""
+        column = next(column for column in self.listing.columns if column.id == name)
+        self.listing.sort(column, descending=descending)
+        self.rearrange()

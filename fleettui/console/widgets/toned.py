@@ -52,7 +52,7 @@ class Toned(Widget):
     Toned > .tone--bad { color: $error; text-style: bold; }
     Toned > .tone--wait { color: $wait; }
     Toned > .tone--head { color: $primary; text-style: bold; }
-    Toned > .tone--chosen { color: $background; background: $primary; text-style: bold; }
+    Toned > .tone--chosen { color: $primary; background: $background; text-style: bold reverse; }
     Toned > .tone--off { color: $off; }
     Toned > .tone--one { color: $one; }
     Toned > .tone--two { color: $two; }

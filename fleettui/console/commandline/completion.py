@@ -1,0 +1,94 @@
+"""What the last word of a line may become: commands, flags, units, machines, columns, themes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+
+from fleettui.console.commandline.orders import (
+    INTRODUCING,
+    VIEWS,
+    World,
+    flags_of,
+    names_of_commands,
+)
+from fleettui.console.query import completed
+
+SHOWN = 200  # candidates; nobody reads more
+OF_UNITS = frozenset({"stop", "unload", "destroy", "restart", "cat", "status", "journal", "why", *INTRODUCING})
+OF_MACHINES = frozenset({"drain", "cordon", "uncordon", "ssh"})
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What may replace the line from `start` on, and the longest text that all of it begins with."""
+
+    start: int = 0
+    candidates: tuple[str, ...] = ()
+    common: str = ""
+    more: int = 0  # candidates left out
+
+
+def complete(line: str, world: World) -> Completion:
+    """The candidates for the last word of the line."""
+    lead = line[: len(line) - len(line.lstrip())]
+    words = line.split()
+    if not words or line.endswith(" "):
+        words.append("")
+    if words[0] == "fleetctl" and len(words) > 1:
+        words = words[1:]
+    *before, word = words
+    if before and before[0] in ("filter", *VIEWS) and not (before[0] == "events" and word.startswith("-")):
+        return _filter(line, before[0], world)
+    found = [each for each in _known(before, world, word) if each.startswith(word)]
+    shown = tuple(nsmallest(SHOWN, found) if before else found)
+    return Completion(max(len(lead), len(line) - len(word)), shown, _common(found), len(found) - len(shown))
+
+
+def _filter(line: str, name: str, world: World) -> Completion:
+    start = line.index(name) + len(name) + 1
+    hosts = [machine.hostname for machine in world.snapshot.machines.values()]
+    return offered(completed(line[start:], sorted(hosts)), start)
+
+
+def offered(found: Sequence[str], start: int) -> Completion:
+    """These candidates for what stands from `start` on."""
+    return Completion(start, tuple(found[:SHOWN]), _common(found), max(0, len(found) - SHOWN))
+
+
+def _known(before: Sequence[str], world: World, word: str) -> Iterable[str]:
+    if not before:
+        return names_of_commands(read_only=world.read_only)
+    name, last = before[0], before[-1]
+    if word.startswith("-"):
+        return [flag for flag in flags_of(name) if flag not in before]
+    if last == "--unit" or (name in OF_UNITS and last != "--machine"):
+        return _fresh(world.snapshot.units, before)
+    if last == "--machine" or name in OF_MACHINES:
+        return _fresh(_machines(name, world), before)
+    choices = {"theme": world.themes, "help": tuple(names_of_commands())}
+    if name == "sort":
+        return world.columns if len(before) == 1 else ("asc", "desc")
+    return choices.get(name, ()) if len(before) == 1 else ()
+
+
+def _machines(name: str, world: World) -> list[str]:
+    hosts = [machine.hostname for machine in world.snapshot.machines.values()]
+    return [*hosts, *world.snapshot.units] if name == "ssh" else hosts
+
+
+def _fresh(known: Iterable[str], before: Sequence[str]) -> list[str]:
+    """Names that the line does not hold yet."""
+    taken = {*before[1:]}
+    return [name for name in known if name not in taken]
+
+
+def _common(words: Sequence[str]) -> str:
+    if not words:
+        return ""
+    first, last = min(words), max(words)
+    length = next(
+        (n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last))
+    )
+    return first[:length]

@@ -1,0 +1,369 @@
+"""What a line of the command line asks for. Reads it with `fleetctl`'s own grammar; does nothing. Pure.
+
+Every `fleetctl` verb is here: those that change become acts, those that show open a view, a page or the journal. A
+few words are the console's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
+from fleettui.console.commandline.words import split
+from fleettui.console.verbs import Verb
+from registry.errors import UserError
+from registry.mirror import Snapshot
+from registry.model import Target
+from registry.unitname import glob_refusal, is_glob, matches, normalise
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Carry a verb out on units of the registry."""
+
+    verb: Verb
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Bring units to a target; those that the registry lacks come from a template or from disk."""
+
+    verb: Verb
+    target: Target
+    arguments: tuple[str, ...]
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OnMachines:
+    """Cordon, drain or uncordon machines, by id."""
+
+    verb: str
+    machines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Open what there is to see of units: why, file, status, journal, events."""
+
+    what: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a view; `filter` None leaves its filter."""
+
+    view: str
+    filter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A shell on a machine (by id), where a unit runs, or wherever the cursor is."""
+
+    machine: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Sort the open view."""
+
+    column: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Say what is wrong with unit files on disk."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Explain a command, or all."""
+
+    topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Do what one of the console's own keys does."""
+
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Other colours."""
+
+    name: str
+
+
+Order: TypeAlias = (
+    Act | Introduce | OnMachines | Show | Open | Shell | Sort | Verify | Help | Run | Theme
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a line is read against."""
+
+    snapshot: Snapshot
+    columns: tuple[str, ...] = ()  # of the open view
+    themes: tuple[str, ...] = ()
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A word of the console's own."""
+
+    usage: str
+    summary: str
+    read: Callable[[Sequence[str], World], Order]
+    changes: bool = False
+
+
+VIEWS = ("units", "machines", "pending", "events", "map")
+CHANGING = frozenset(
+    {"submit", "load", "start", "stop", "unload", "destroy", "restart", "drain", "cordon", "uncordon", "undo"}
+)
+INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
+               "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip
+ON_UNITS = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
+SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
+LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "machines"}
+ELSEWHERE = {"completion": "prints a script for a shell; run it there", "__complete": "is for shells"}
+
+
+def understand(line: str, world: World) -> Order | None:
+    """What the line asks for; None for an empty one. UserError, with the remedy, for what makes no sense."""
+    words = split(line)
+    if words[:1] == ["fleetctl"]:  # as copied from a terminal, or from here
+        words = words[1:]
+    if not words:
+        return None
+    name = words[0]
+    if {"-h", "--help"} & {*words}:
+        return Help(find_any(name) if not name.startswith("-") else "")
+    if name in CHANGING and world.read_only:
+        raise UserError(f"cannot {name}: this console is read-only")
+    if name in OWN and not (name == "events" and len(words) > 1):
+        return OWN[name].read(words[1:], world)
+    find_any(name)
+    return _fleetctl(words, world)
+
+
+def find_any(name: str) -> str:
+    """The name of a command, of fleetctl's or of the console's own. UserError with the nearest one."""
+    if name in OWN or (name in BY_NAME and name != "__complete"):
+        return name
+    near = difflib.get_close_matches(name[:40], names_of_commands(), n=1)
+    raise UserError(f"unknown command {name[:60]!r}; {f'did you mean {near[0]}?' if near else 'see :help'}")
+
+
+def names_of_commands(*, read_only: bool = False) -> list[str]:
+    """All first words of a line."""
+    known = dict.fromkeys([*(command.name for command in SHOWN), *OWN])
+    return [name for name in known if not (read_only and name in CHANGING)]
+
+
+def _fleetctl(words: Sequence[str], world: World) -> Order:
+    command, flags = parse(words)
+    _no_globals(flags)
+    name = command.name
+    if name in ELSEWHERE:
+        raise UserError(f"{name} {ELSEWHERE[name]}")
+    if name in INTRODUCING:
+        verb, target = INTRODUCING[name]
+        return Introduce(verb, target, known_or_new(flags.names, world.snapshot), flags.replace)
+    if name in ON_UNITS:
+        return Act(Verb(name), units_called(flags.names, world.snapshot))
+    if name in SHOWING:
+        return Show(SHOWING[name], units_called(flags.names, world.snapshot))
+    return _other(command, flags, world)
+
+
+def _other(command: Command, flags: Namespace, world: World) -> Order:
+    name = command.name
+    if name in LISTING:
+        return Open(LISTING[name], "")
+    if name == "events":
+        return _events(flags, world)
+    if name == "ssh":
+        return _shell(flags, world)
+    if name == "verify":
+        return Verify(tuple(flags.names))
+    if name == "version":
+        return Run("version")
+    return OnMachines(name, tuple(dict.fromkeys(machine_called(each, world.snapshot) for each in flags.names)))
+
+
+def _no_globals(flags: Namespace) -> None:
+    for flag, _, _ in GLOBALS:
+        if getattr(flags, flag.lstrip("-").replace("-", "_"), None) is not None:
+            raise UserError(f"{flag}: this console is connected already; leave it out")
+
+
+def _events(flags: Namespace, world: World) -> Order:
+    terms = [f"unit={flags.unit if is_glob(flags.unit) else normalise(flags.unit)}"] if flags.unit else []
+    if flags.machine:
+        machine = world.snapshot.machines.get(machine_called(flags.machine, world.snapshot))
+        terms.append(f"machine={machine.hostname if machine else flags.machine}")
+    return Open("events", " ".join(terms))
+
+
+def _shell(flags: Namespace, world: World) -> Order:
+    if flags.unit:
+        return Shell(unit=units_called([flags.unit], world.snapshot)[0])
+    if flags.machine:
+        return Shell(machine=machine_called(flags.machine, world.snapshot))
+    if len(flags.rest) > 1:
+        raise UserError("ssh opens a shell here; for one command use fleetctl ssh in a terminal")
+    if not flags.rest:
+        return Shell()
+    try:
+        return Shell(machine=machine_called(flags.rest[0], world.snapshot))
+    except UserError:
+        return Shell(unit=units_called(flags.rest, world.snapshot)[0])
+
+
+# Names
+
+
+def units_called(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
+    """The units meant by names and globs, each once. UserError for what the registry does not know."""
+    names: dict[str, None] = {}
+    for word in words:
+        if is_glob(word):
+            names |= dict.fromkeys(_matching(word, snapshot))
+        elif (name := normalise(word)) in snapshot.units or _leftover(name, snapshot):
+            names[name] = None
+        else:
+            raise UserError(f"no unit is called {name}{_near(name, snapshot.units)}")
+    return tuple(names)
+
+
+def known_or_new(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
+    """Names and paths as they are, globs as the units that they match."""
+    found: dict[str, None] = {}
+    for word in words:
+        found |= dict.fromkeys(_matching(word, snapshot) if is_glob(word) else (word,))
+    return tuple(found)
+
+
+def _matching(pattern: str, snapshot: Snapshot) -> list[str]:
+    if refused := glob_refusal(pattern):
+        raise UserError("; ".join(refused))
+    matched = sorted(name for name in snapshot.units if matches(pattern, name))
+    if not matched:
+        raise UserError(f"no unit matches {pattern}; see :list-units")
+    return matched
+
+
+def _leftover(name: str, snapshot: Snapshot) -> bool:
+    """Whether a unit that is destroyed, or corrupt, is still somewhere."""
+    return any(unit == name for _, unit in snapshot.states) or any(
+        key.endswith(f"/units/{name}") for key in snapshot.corrupt
+    )
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The nearest name, among those that begin alike: all of a large fleet would take seconds."""
+    alike = [each for each in known if each[:1] == name[:1]][:2000]
+    near = difflib.get_close_matches(name, alike, n=1)
+    return f"; did you mean {near[0]}?" if near else "; see :list-units"
+
+
+def machine_called(text: str, snapshot: Snapshot) -> str:
+    """The id of the one machine meant by an id, a beginning of it, a host name or an address. UserError."""
+    wanted = text.removesuffix("...")
+    machines = snapshot.machines.values()
+    exact = [each.id for each in machines if text in (each.id, each.hostname, each.address)]
+    fitting = exact or [each.id for each in machines if wanted and each.id.startswith(wanted.lower())]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UserError(f"{text} could be {len(fitting)} machines; give more of the id")
+    near = difflib.get_close_matches(text, [each.hostname for each in machines][:2000], n=1)
+    raise UserError(
+        f"no machine is called {text[:60]}; {f'did you mean {near[0]}?' if near else 'see :list-machines'}"
+    )
+
+
+# The console's own words
+
+
+def _just(order: Order) -> Callable[[Sequence[str], World], Order]:
+    def read(words: Sequence[str], _: World) -> Order:
+        if words:
+            raise UserError(f"unexpected {words[0]!r}; leave it out")
+        return order
+
+    return read
+
+
+def _view(name: str) -> Callable[[Sequence[str], World], Order]:
+    def read(words: Sequence[str], _: World) -> Order:
+        return Open(name, " ".join(words) if words else None)
+
+    return read
+
+
+def _filter(words: Sequence[str], _: World) -> Order:
+    return Open("", " ".join(words))
+
+
+def _theme(words: Sequence[str], world: World) -> Order:
+    if len(words) != 1 or words[0] not in world.themes:
+        raise UserError(f"which theme? one of {', '.join(world.themes)}")
+    return Theme(words[0])
+
+
+def _sort(words: Sequence[str], world: World) -> Order:
+    if not world.columns:
+        raise UserError("this view has no columns to sort by; it has an order of its own")
+    if not words or words[0].lower() not in world.columns or words[1:] not in ([], ["desc"], ["asc"]):
+        raise UserError(f"sort by what? one of {', '.join(world.columns)}; desc after it turns the order round")
+    return Sort(words[0].lower(), descending=words[1:] == ["desc"])
+
+
+def _help(words: Sequence[str], _: World) -> Order:
+    return Help(find_any(words[0]) if words else "")
+
+
+OWN: dict[str, Own] = {
+    "filter": Own("filter [WORDS …]", "show only rows that match; without words all", _filter),
+    "sort": Own("sort COLUMN [desc]", "sort the open view", _sort),
+    "columns": Own("columns", "choose the columns and the order", _just(Run("columns"))),
+    "theme": Own("theme NAME", "other colours", _theme),
+    "undo": Own("undo", "take the last action back", _just(Run("undo")), changes=True),
+    **{name: Own(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS},
+    "help": Own("help [COMMAND]", "explain a command; without one, keys and commands", _help),
+    "quit": Own("quit", "leave the console; the fleet goes on", _just(Run("quit"))),
+    "q": Own("q", "quit", _just(Run("quit"))),
+}
+
+
+def usage(topic: str) -> list[str]:
+    """The help of a command, as fleetctl prints it."""
+    if topic in OWN and topic != "events":
+        own = OWN[topic]
+        return [f"usage: :{own.usage}", "", f"{own.summary[:1].upper()}{own.summary[1:]}."]
+    return command_parser(find(topic)).format_help().splitlines()
+
+
+def flags_of(name: str) -> list[str]:
+    """The long flags of a fleetctl verb that make sense here."""
+    foreign = {flag for flag, _, _ in GLOBALS} | {"--help", "--"}
+    return (
+        [flag for flag in options(command_parser(BY_NAME[name])) if flag not in foreign] if name in BY_NAME else []
+    )

@@ -1,0 +1,207 @@
+"""A line to type in at the bottom of the screen, with completion: the filter's and the command line's.
+
+It knows neither: what a line may become is asked of `complete`, what was typed before of `history`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import ClassVar, Protocol
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.suggester import Suggester
+from textual.widgets import Input
+
+from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.toned import width_of
+from fleettui.escape import escape
+
+LINES = 3  # of candidates
+BAND = "#candidates"  # where they are shown
+
+
+class Offer(Protocol):
+    """What the line may become: `candidates` for what stands from `start` on."""
+
+    @property
+    def start(self) -> int:
+        """Where the word begins that is completed."""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """What may stand there."""
+
+    @property
+    def common(self) -> str:
+        """What all candidates begin with."""
+
+    @property
+    def more(self) -> int:
+        """How many candidates were left out."""
+
+
+class Past(Protocol):
+    """Lines that were typed before."""
+
+    def back(self, typed: str) -> str:
+        """The line before."""
+
+    def forth(self, typed: str) -> str:
+        """The line after."""
+
+    def suggestion(self, typed: str) -> str:
+        """A line that begins so, or ""."""
+
+
+class _Inline(Suggester):
+    """The rest of the line, shown where it would stand."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._prompt = prompt
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """From what was typed before, else the first candidate."""
+        return self._prompt.suggested(value)
+
+
+class Prompt(Input):
+    """One line. Tab completes, Right takes the suggestion, Up and Down go through what was typed before."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "complete(1)", "complete"),
+        Binding("shift+tab", "complete(-1)", "complete backwards"),
+        Binding("up", "past('back')", "before"),
+        Binding("down", "past('forth')", "after"),
+        Binding("escape", "leave", "leave"),
+    ]
+
+    class Left(Message):
+        """The reader wants out of the line."""
+
+        def __init__(self, prompt: Prompt) -> None:
+            self.prompt = prompt
+            super().__init__()
+
+        @property
+        def control(self) -> Prompt:
+            """The line."""
+            return self.prompt
+
+    def __init__(self, *, id: str, placeholder: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(
+            id=id, placeholder=placeholder, compact=True, suggester=_Inline(self), select_on_focus=False
+        )
+        self.complete: Callable[[str], Offer] | None = None
+        self.history: Past | None = None
+        self._offer: Offer | None = None
+        self._chosen = -1  # of the candidates, while Tab goes through them
+        self._lead = ""  # what stands before them
+        self._told = False  # an error stands where candidates would
+
+    def open(self, value: str = "") -> None:
+        """Show it and put the cursor at its end."""
+        self.display = True
+        self.cursor_blink = False
+        self._told = False
+        self.value = value
+        self.cursor_position = len(value)
+        self.focus()
+        self._renew()
+
+    def close(self) -> None:
+        """Take it away."""
+        self.display = False
+        self.screen.query_one(BAND, Band).put()
+
+    def tell(self, error: str) -> None:
+        """Say what is wrong with the line, and leave it as it is."""
+        self._told = True
+        self.screen.query_one(BAND, Band).put(((Cell(f"✖ {escape(error)}", Tone.BAD),), ()))
+
+    # Completion
+
+    def suggested(self, value: str) -> str | None:
+        """The line in full, where something begins so."""
+        past = self.history.suggestion(value) if self.history else ""
+        if past or self._offer is None or not value or value[-1:] == " ":
+            return past or None
+        first = next(iter(self._offer.candidates), "")
+        return f"{value[: self._offer.start]}{first}" if first else None
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        if self._chosen >= 0 and self._offer and self.value == self._with(self._chosen):
+            return  # Tab's own doing
+        self._told = False
+        self._renew()
+
+    def _renew(self) -> None:
+        if self.complete is None or not self.display:
+            return
+        self._offer, self._chosen = self.complete(self.value), -1
+        self._lead = self.value[: self._offer.start]
+        self._show()
+
+    def _with(self, number: int) -> str:
+        return f"{self._lead}{self._offer.candidates[number]}" if self._offer else self.value
+
+    def action_complete(self, step: int) -> None:
+        """As far as all candidates agree; then one after the other."""
+        offer = self._offer
+        if offer is None or not offer.candidates:
+            return
+        if len(offer.candidates) == 1:
+            end = "" if offer.candidates[0].endswith((":", "=", "/")) else " "
+            self._put(f"{self._with(0)}{end}")
+        elif self._chosen < 0 and len(self._lead + offer.common) > len(self.value):
+            self._put(self._lead + offer.common)
+        else:
+            self._chosen = (self._chosen + step) % len(offer.candidates) if self._chosen >= 0 or step > 0 else -2
+            self._chosen %= len(offer.candidates)
+            self._put(self._with(self._chosen))
+            self._show()
+
+    def _put(self, value: str) -> None:
+        self.value = value
+        self.cursor_position = len(value)
+
+    def _show(self) -> None:
+        """The candidates, as many as have room."""
+        if self._told or self._offer is None:
+            return
+        lines = laid_out(self._offer.candidates, self._chosen, self._offer.more, self.screen.size.width - 2)
+        self.screen.query_one(BAND, Band).put(*((line, ()) for line in lines))
+
+    # The rest
+
+    def action_past(self, way: str) -> None:
+        """Through what was typed before."""
+        if self.history is not None:
+            self._put(self.history.back(self.value) if way == "back" else self.history.forth(self.value))
+
+    def action_leave(self) -> None:
+        """Out of the line."""
+        self.post_message(self.Left(self))
+
+
+def laid_out(candidates: Sequence[str], chosen: int, more: int, width: int) -> list[Line]:
+    """Candidates in columns: `LINES` of them around the chosen one, and how many are left."""
+    if not candidates:
+        return []
+    column = min(width, max(map(width_of, candidates)) + 2)
+    across = max(1, width // column)
+    first = max(0, chosen // across - LINES + 2) * across
+    left = len(candidates) - first + more
+    shown = candidates[first : first + (LINES * across if left <= LINES * across else LINES * across - 1)]
+    pairs = [
+        (text, Tone.CHOSEN if first + n == chosen else Tone.QUIET) for n, text in enumerate(map(escape, shown))
+    ]
+    if left > len(shown):
+        pairs.append((f"… {left - len(shown):,} more", Tone.QUIET))
+    cells = [(Cell(text, tone), Cell(" " * max(1, column - width_of(text)))) for text, tone in pairs]
+    return [tuple(chain(*cells[start : start + across])) for start in range(0, len(cells), across)]
