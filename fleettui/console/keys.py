@@ -42,6 +42,8 @@ class Key:
 
 
 UNITS, LOOK, MOVE, WHOLE = "Units", "Look", "Move", "Console"
+MACHINES = "Machines"
+BUT_MACHINES = ("units", "pending", "events", "map", "detail")  # the views where a key means units
 
 KEYS: tuple[Key, ...] = (
     Key("start", "S", "verb('start')", "start", "start the marked or selected units", UNITS, changes=True),
@@ -49,9 +51,14 @@ KEYS: tuple[Key, ...] = (
     Key("restart", "R", "verb('restart')", "restart", "stop and start them where they are", UNITS, changes=True),
     Key("load", "L", "verb('load')", "load", "place and load without starting", UNITS, changes=True),
     Key("unload", "U", "verb('unload')", "unload", "stop and take off the machine", UNITS, changes=True),
-    Key("destroy", "D", "verb('destroy')", "destroy", "unload and forget", UNITS, changes=True),
+    Key("destroy", "D", "verb('destroy')", "destroy", "unload and forget", UNITS, changes=True,
+        views=BUT_MACHINES),
     Key("undo", "u", "undo", "undo", "take the last action back", UNITS, changes=True),
     Key("submit", "n", "submit", "new", "submit a unit file", UNITS, changes=True),
+    Key("cordon", "C", "machine('cordon')", "cordon", "cordon the machine, or open it again", MACHINES, changes=True,
+        views=("machines",)),
+    Key("drain", "D", "machine('drain')", "drain", "move away what can run elsewhere; forget a lost machine",
+        MACHINES, changes=True, views=("machines",)),
     Key("journal", "l", "journal", "journal", "show or hide the journal pane", LOOK),
     Key("status", "d", "status", "detail", "the detail: what systemctl status prints; again to ask anew", LOOK),
     Key("why", "w", "why", "why", "why the unit is where it is, or is not", LOOK),
@@ -184,6 +191,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("command", "colon", "command", "command", "command line: every fleetctl verb, and more", WHOLE),
     Key("palette", "ctrl+p", "palette", "palette", "find an action, a unit, a machine, a theme", WHOLE),
+    Key("actions", "a", "actions", "actions", "every action of this console, its outcome and its undoing", WHOLE),
     Key("copy", "c", "copy", "copy", "copy the last action's command, or the row's name", WHOLE),
     Key("back", "escape", "back", "back", "clear the filter, the marks, what ended; close", WHOLE),
     Key("help", "question_mark,f1", "help", "help", "this page", WHOLE),

@@ -29,6 +29,10 @@ class Tail(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return islice(self._items, self._start, None)
 
+    def slice(self, start: int, end: int) -> list[T]:
+        """The items of some places."""
+        return self._items[self._start + start : self._start + end]
+
     def extend(self, items: Iterable[T]) -> int:
         """Add items; returns how many of the oldest went."""
         self._items.extend(items)

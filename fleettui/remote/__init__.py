@@ -6,10 +6,11 @@ Textual, the etcd client, fleettui.cli or fleettui.console.
     endpoint     whom we mean                     journal_query   what to ask journalctl for
     login        how to get in                    journal_entry   an entry, parsed and written
     identities   the keys that we offer           journal_merge   many machines in order
-    hostkeys     is it really them                journal         feeds that follow and resume
-    connection   one connection, or one error     command         argument lists, quoted once
-    pool         sessions on shared connections   running         a started command, here or there
-    tunnel       forwarded ports                  shell           our terminal on their side
+    hostkeys     is it really them                journal_feed    one machine's part, which resumes
+    connection   one connection, or one error     journal         all machines as one stream
+    pool         sessions on shared connections   command         argument lists, quoted once
+    tunnel       forwarded ports                  running         a started command, here or there
+                                                  shell           our terminal on their side
 """
 
 from fleettui.remote.command import Completed
@@ -22,7 +23,7 @@ from fleettui.remote.errors import (
     RemoteError,
     Unreachable,
 )
-from fleettui.remote.journal import LinkState, OnLink
+from fleettui.remote.journal import JournalStream, LinkState, OnDropped, OnLink
 from fleettui.remote.journal_entry import JournalEntry, format_short
 from fleettui.remote.journal_query import JournalQuery, Source
 
@@ -32,9 +33,11 @@ __all__ = [
     "HostKeyRefused",
     "JournalEntry",
     "JournalQuery",
+    "JournalStream",
     "LinkLost",
     "LinkState",
     "LoginRefused",
+    "OnDropped",
     "OnLink",
     "Remote",
     "RemoteError",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,9 +18,9 @@ from fleettui.remote import shell, tunnel
 from fleettui.remote.command import Completed, as_root, collect, quoted, status_argv, within
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
-from fleettui.remote.journal import Batch, OnLink, first_line, ignore_links, journal_batches
-from fleettui.remote.journal_entry import JournalEntry, Lines
-from fleettui.remote.journal_query import JournalQuery, Position, Source, journal_argv
+from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
+from fleettui.remote.journal_entry import JournalEntry, Lines, parse
+from fleettui.remote.journal_query import JournalQuery, Position, Source, fields_argv, journal_argv
 from fleettui.remote.running import CHUNK_BYTES, Running, start_here
 from registry.config import SshTable
 from registry.errors import FleetError, UserError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 COMMAND_TIMEOUT_S = 30.0
+FIELDS_TIMEOUT_S = 10.0
 CONNECTION_FAILED = 255  # what ssh exits with
 
 
@@ -86,22 +87,37 @@ class Remote:
     async def journal(
         self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links
     ) -> AsyncGenerator[JournalEntry, None]:
-        """Entries of all sources, merged by time; see `journal_batches`."""
-        async with contextlib.aclosing(self.journal_batches(sources, query, on_link)) as batches:
+        """Entries of all sources, merged by time; see `journal_stream`."""
+        async with contextlib.aclosing(self.journal_stream(sources, query, on_link).batches()) as batches:
             async for batch in batches:
                 for entry in batch:
                     yield entry
 
-    def journal_batches(
-        self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links
-    ) -> AsyncGenerator[Batch, None]:
-        """Entries of all sources, merged by time, in the batches in which they arrive.
+    def journal_stream(
+        self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links,
+        on_dropped: OnDropped | None = None,
+    ) -> JournalStream:  # fmt: skip
+        """Entries of all sources, merged by time, in the batches in which they arrive; the sources may change.
 
         With `query.follow` it never ends, and each machine resumes at its cursor when its connection breaks. What
-        becomes of a machine's link is told to `on_link`; nothing about one is raised. To show other sources, close
-        this one (contextlib.aclosing) and begin anew: connections are kept.
+        becomes of a machine's link is told to `on_link`; nothing about one is raised. With `on_dropped`, lines that
+        the reader cannot take in time are dropped and told; without, journalctl waits for the reader.
         """
-        return journal_batches(self.start, sources, query, on_link)
+        return JournalStream(self.start, sources, query, on_link, on_dropped)
+
+    async def journal_fields(self, machine: Machine, cursor: str) -> dict[str, str]:
+        """Every field of one entry. Raises RemoteError, also when the machine no longer has that entry."""
+        done = await self.run(machine, fields_argv(cursor), timeout_s=FIELDS_TIMEOUT_S)
+        entry = parse(done.stdout.strip(), machine.id, all_fields=True)
+        if entry is None or entry.fields is None:
+            why = first_line(done.stderr) or "it does not have the entry any more"
+            raise RemoteError(
+                machine.hostname, f"journalctl failed: {why}", "its journal may have been rotated away"
+            )
+        if entry.cursor != cursor:
+            raise RemoteError(machine.hostname, "it does not have the entry any more",
+                              "its journal was rotated or vacuumed since the line was read")  # fmt: skip
+        return dict(entry.fields)
 
     async def journal_text(
         self, machine: Machine, units: Sequence[str], query: JournalQuery, output: str = "short"
@@ -125,21 +141,35 @@ class Remote:
 
         255 when the connection fails, after one line on stderr that says why.
         """
+        try:
+            async with self.session(machine, argv, forward_agent=forward_agent) as attach:
+                return await attach()
+        except FleetError as error:
+            shell.complain(str(error))
+            return CONNECTION_FAILED
+
+    @contextlib.asynccontextmanager
+    async def session(
+        self, machine: Machine, argv: Sequence[str] = (), *, forward_agent: bool = False
+    ) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+        """What `interactive` does, in two steps: entering connects, calling takes our terminal.
+
+        So the terminal is left alone when there is no way in. Raises RemoteError, UserError, in the call too.
+        """
         if is_here(machine):
-            return await shell.attach_here(argv)
+            yield lambda: shell.attach_here(argv)
+            return
         connector = await self._ready()
         from fleettui.remote.connection import in_use  # noqa: PLC0415 - needs asyncssh, loaded by now
 
         endpoint = of_machine(machine, self.ssh.port)
-        try:
-            connection = await connector.open(endpoint, forward_agent=forward_agent)
-            async with connection:
-                with in_use(endpoint.shown):
-                    status = await shell.attach(connection, endpoint.shown, argv)
-        except FleetError as error:
-            shell.complain(str(error))
-            return CONNECTION_FAILED
-        return status
+
+        async def attach() -> int:
+            with in_use(endpoint.shown):
+                return await shell.attach(connection, endpoint.shown, argv)
+
+        async with await connector.open(endpoint, forward_agent=forward_agent) as connection:
+            yield attach
 
     @contextlib.asynccontextmanager
     async def forward(self, host: str, port: int) -> AsyncIterator[int]:

@@ -1,215 +1,187 @@
 """The journals of many machines as one stream, live: no gap, no repeat, and no machine stops the others.
 
-Each machine has a feed: one journalctl for all its units. A feed first reads the backlog and then follows from the
-cursor of the last entry that was handed on, again and again when the connection breaks. Backlogs are merged
-exactly; a machine that is slow to answer loses its place in that and comes in as it arrives. How each machine's
-link does is told to a callback, never raised. Every queue is bounded: a slow reader slows journalctl down.
+Each machine has a feed (`journal_feed`): one journalctl for all its units. Backlogs are merged exactly; a machine
+that is slow to answer loses its place in that and comes in as it arrives. The sources may change while the stream
+runs: a unit that moved is read on at its new machine from the moment that the old one has reached, and its old
+machine is listened to a little longer. Every queue is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
-from fleettui.escape import escape
-from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_entry import JournalEntry, Lines, parse
+from fleettui.remote.journal_entry import JournalEntry
+from fleettui.remote.journal_feed import (
+    Batch,
+    Ears,
+    Feed,
+    LinkState,
+    OnDropped,
+    OnLink,
+    Start,
+    first_line,
+    ignore_links,
+)
 from fleettui.remote.journal_merge import Backlog, Window
-from fleettui.remote.journal_query import JournalQuery, Position, Source, by_machine, journal_argv
-from fleettui.remote.running import CHUNK_BYTES, Running
-from fleettui.remote.running import Source as ByteSource
-from registry.errors import FleetError
+from fleettui.remote.journal_query import JournalQuery, Source, by_machine
 from registry.model import Machine
+
+__all__ = ["Batch", "JournalStream", "LinkState", "OnDropped", "OnLink", "first_line", "ignore_links"]
 
 PATIENCE_S = 0.5  # how long the first machine's backlog waits for the others'
 HOLD_S = 0.12  # how long a live entry waits for earlier ones of other machines
-BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-STEADY_S = 10.0  # a link that held this long starts over with short waits
-STDERR_BYTES = 2_000
-
-Batch = list[JournalEntry]
-Start = Callable[[Machine, list[str]], AbstractAsyncContextManager[Running]]
+LINGER_S = 5.0  # how long a source that is no longer asked for is listened to: its last words may be under way
+OVERLAP_S = 2  # by how much clocks of two machines may differ before a move loses lines
+PIECE = 2_000  # entries of a long backlog handed over at once
+QUEUED = 64  # batches between the feeds and the reader
 
 
-class LinkState(StrEnum):
-    """How the way to one machine's journal is."""
+class JournalStream:
+    """Entries of changing sources, in order, in batches as they come.
 
-    CONNECTING = "connecting"
-    UP = "up"
-    LOST = "lost"
-
-
-OnLink = Callable[[Machine, LinkState, str], None]
-
-
-def ignore_links(machine: Machine, state: LinkState, reason: str) -> None:
-    """An OnLink for those who do not care."""
-
-
-class Feed:
-    """One machine's part of the stream. Hands batches to `backlog` until `settle`, then to the shared `live`."""
+    Iterate `batches` once, in an aclosing; `retarget` may be called at any time from the same event loop.
+    """
 
     def __init__(
-        self,
-        start: Start,
-        target: tuple[Machine, tuple[str, ...]],
-        query: JournalQuery,
-        live: asyncio.Queue[Batch],
-        on_link: OnLink,
-    ) -> None:
-        self.machine, self.units = target
-        self.backlog: asyncio.Queue[Batch | None] = asyncio.Queue(4)
-        self._start = start
-        self._query = query
-        self._live = live
-        self._on_link = on_link
-        self._settled = False
-        self._begun = False
-        self._cursor = ""
+        self, start: Start, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links,
+        on_dropped: OnDropped | None = None,
+    ) -> None:  # fmt: skip
+        self._start, self._query = start, query
+        self._ears = Ears(on_link, on_dropped)
+        self._live: asyncio.Queue[Batch] = asyncio.Queue(QUEUED)
+        self._sources = tuple(sources)
+        self._tasks: dict[Feed, asyncio.Task[None]] = {}
+        self._leaving: dict[Feed, asyncio.TimerHandle] = {}
+        self._cursors: dict[tuple[str, str], str] = {}  # of sources that were left: machine, unit
+        self._newest = 0
+        self._running = False
+        self._left_behind: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> None:
-        """Read; with follow for ever, otherwise to the end of what is there."""
-        if self._query.follow:
-            await self._keep_following()
-        else:
-            await self._attempt(self._read_backlog)
-            await self.settle()
-
-    async def settle(self) -> None:
-        """The backlog is at its end, or nobody waits for it any longer."""
-        if not self._settled:
-            self._settled = True
-            await self.backlog.put(None)
-
-    def overtake(self) -> None:
-        """Do not wait for this machine: what it has goes to the live stream."""
-        self._settled = True
-
-    async def _keep_following(self) -> None:
-        clock = asyncio.get_running_loop().time
-        failures = 0
-        while True:
-            began = clock()
-            await self._attempt(self._backlog_then_follow)
-            await self.settle()
-            failures = 0 if clock() - began > STEADY_S else failures + 1
-            wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
-            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
-
-    async def _attempt(self, work: Callable[[], object]) -> None:
-        """Do `work`, and tell how it ended if not well."""
-        self._on_link(self.machine, LinkState.CONNECTING, "")
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """The stream. Close the generator to stop its feeds."""
+        feeds = [Feed(self._start, each, self._query, self._live, self._ears) for each in by_machine(self._sources)]
+        self._running = True
+        for feed in feeds:
+            self._spawn(feed)
         try:
-            await work()  # type: ignore[misc]
-            if not self._query.follow:
-                return
-            reason = "journalctl ended"
-        except FleetError as error:
-            reason = str(error)
-        self._on_link(self.machine, LinkState.LOST, reason)
+            async with contextlib.aclosing(self._all(feeds)) as stream:
+                async for batch in stream:
+                    self._newest = max(self._newest, batch[-1].at)
+                    yield batch
+            await asyncio.gather(*self._tasks.values())
+        finally:
+            await self._end()
 
-    async def _backlog_then_follow(self) -> None:
-        if not self._begun:
-            await self._read_backlog()
-            self._begun = True
-        await self.settle()
-        await self._read(Position(None, self._cursor), follow=True)
-
-    async def _read_backlog(self) -> None:
-        """The newest lines. When none are wanted, one is read all the same: its cursor is where we begin."""
-        if self._query.lines == 0:
-            await self._read(Position(1), follow=False, hand_on=False)
-        else:
-            await self._read(Position(self._query.lines), follow=False)
-
-    async def _read(self, position: Position, *, follow: bool, hand_on: bool = True) -> None:
-        argv = journal_argv(self.machine, self.units, self._query, position, follow=follow)
-        async with self._start(self.machine, argv) as running:
-            self._on_link(self.machine, LinkState.UP, "")
-            complaints = asyncio.create_task(
-                self._complaints(running.stderr), name=f"stderr {self.machine.hostname}"
-            )
-            try:
-                await self._entries(running.stdout, hand_on=hand_on)
-                await self._check(await running.wait(), await complaints)
-            finally:
-                complaints.cancel()
-
-    async def _entries(self, stdout: ByteSource, *, hand_on: bool) -> None:
-        lines = Lines()
-        while data := await stdout.read(CHUNK_BYTES):
-            parsed = (self._parse(line) for line in lines.feed(data))
-            batch = [entry for entry in parsed if entry is not None]
-            if batch:
-                await self._hand_on(batch if hand_on else [])
-                self._cursor = batch[-1].cursor
-                self._begun = True
-
-    def _parse(self, line: bytes) -> JournalEntry | None:
-        return parse(line, self.machine.id, self.units, all_fields=self._query.all_fields)
-
-    async def _hand_on(self, batch: Batch) -> None:
-        if batch:
-            await (self._live if self._settled else self.backlog).put(batch)
-
-    async def _complaints(self, stderr: ByteSource) -> str:
-        """What journalctl says on the side; its start is told at once (rights that are missing, above all)."""
-        said = b""
-        while data := await stderr.read(CHUNK_BYTES):
-            if not said:
-                self._on_link(self.machine, LinkState.UP, first_line(data))
-            said = (said + data)[:STDERR_BYTES]
-        return first_line(said)
-
-    async def _check(self, status: int, complaint: str) -> None:
-        if status and complaint:  # status 1 without a word is "nothing matched"
-            raise RemoteError(self.machine.hostname, f"journalctl failed: {complaint}", "try it there by hand")
-
-
-async def journal_batches(
-    start: Start, sources: Sequence[Source], query: JournalQuery, on_link: OnLink
-) -> AsyncGenerator[Batch, None]:
-    """Entries in order, in batches as they come. Close the generator (aclosing) to stop its feeds."""
-    live: asyncio.Queue[Batch] = asyncio.Queue(64)
-    feeds = [Feed(start, target, query, live, on_link) for target in by_machine(sources)]
-    tasks = [_spawn(feed, live) for feed in feeds]
-    try:
-        async with contextlib.aclosing(_backlog(feeds, query)) as backlog:
+    async def _all(self, feeds: Sequence[Feed]) -> AsyncGenerator[Batch, None]:
+        async with contextlib.aclosing(_backlog(feeds, self._query)) as backlog:
             async for batch in backlog:
                 yield batch
-        if query.follow:
-            async with contextlib.aclosing(_live(live, tasks)) as stream:
-                async for batch in stream:
+        if self._query.follow:
+            async with contextlib.aclosing(self._follow()) as live:
+                async for batch in live:
                     yield batch
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
+
+    async def _end(self) -> None:
+        self._running = False
+        for handle in self._leaving.values():
+            handle.cancel()
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), *self._left_behind, return_exceptions=True)
+
+    # Other sources
+
+    def retarget(self, sources: Sequence[Source]) -> None:
+        """Read these from now on. What is new is read from the moment that the stream has reached."""
+        self._sources = tuple(sources)
+        if not self._running:
+            return
+        wanted = {(each.machine.id, each.unit): each.machine for each in sources}
+        for feed in list(self._tasks):
+            mine = wanted.keys() & _keys(feed)
+            if mine:
+                feed.machine = wanted[next(iter(mine))]  # it may have a new address
+                self._stay(feed)
+            else:
+                self._leave(feed)
+        heard = {key for feed in self._tasks for key in _keys(feed)}
+        self._join({key: machine for key, machine in wanted.items() if key not in heard})
+
+    def _join(self, new: dict[tuple[str, str], Machine]) -> None:
+        by_cursor: dict[tuple[str, str], list[Source]] = {}
+        for (id_, unit), machine in new.items():
+            by_cursor.setdefault((id_, self._cursors.get((id_, unit), "")), []).append(Source(machine, unit))
+        for (_, cursor), sources in by_cursor.items():
+            (target,) = by_machine(sources)
+            feed = Feed(self._start, target, self._late_query(), self._live, self._ears)
+            if cursor or self._newest:
+                feed.resume(cursor)
+            else:
+                feed.overtake()
+            self._spawn(feed)
+
+    def _late_query(self) -> JournalQuery:
+        """All since the moment that the stream has reached, by its own clocks."""
+        if not self._newest:
+            return self._query
+        return replace(self._query, since=f"@{self._newest // 1_000_000 - OVERLAP_S}")
+
+    def _leave(self, feed: Feed) -> None:
+        if feed not in self._leaving:
+            loop = asyncio.get_running_loop()
+            self._leaving[feed] = loop.call_later(LINGER_S, self._left, feed)
+
+    def _stay(self, feed: Feed) -> None:
+        if handle := self._leaving.pop(feed, None):
+            handle.cancel()
+
+    def _left(self, feed: Feed) -> None:
+        self._leaving.pop(feed, None)
+        if task := self._tasks.pop(feed, None):
+            task.cancel()
+            self._left_behind.add(task)
+            self._cursors |= dict.fromkeys(_keys(feed), feed.cursor) if feed.cursor else {}
+            self._ears.on_link(feed.machine, LinkState.LEFT, "")
+
+    # What comes
+
+    async def _follow(self) -> AsyncGenerator[Batch, None]:
+        clock = asyncio.get_running_loop().time
+        window = Window(HOLD_S)
+        while True:
+            batch: Batch = []
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(window.due_in(clock())):
+                    batch = await self._live.get()
+            for task in self._tasks.values():
+                if task.done():
+                    task.result()
+            if batch and len(self._tasks) == 1 and window.due_in(clock()) is None:
+                yield batch  # a machine's own order needs no window
+                continue
+            window.add(batch, clock())
+            if ready := window.ready(clock()):
+                yield ready
+
+    def _spawn(self, feed: Feed) -> None:
+        task = self._tasks[feed] = asyncio.create_task(feed.run(), name=f"journal {feed.machine.hostname}")
+
+        def wake(_: asyncio.Task[None]) -> None:
+            """A feed that ends must not leave the readers waiting; whoever reads on finds its exception."""
+            with contextlib.suppress(asyncio.QueueFull):
+                self._live.put_nowait([])
+            with contextlib.suppress(asyncio.QueueFull):
+                feed.backlog.put_nowait(None)
+
+        task.add_done_callback(wake)
 
 
-def first_line(data: bytes) -> str:
-    """The first line of foreign output, safe on a terminal."""
-    return escape(data.decode("utf-8", "replace").strip().partition("\n")[0][:300])
-
-
-def _spawn(feed: Feed, live: asyncio.Queue[Batch]) -> asyncio.Task[None]:
-    task = asyncio.create_task(feed.run(), name=f"journal {feed.machine.hostname}")
-
-    def wake(_: asyncio.Task[None]) -> None:
-        """A feed that ends must not leave the readers waiting; whoever reads on finds its exception."""
-        with contextlib.suppress(asyncio.QueueFull):
-            live.put_nowait([])
-        with contextlib.suppress(asyncio.QueueFull):
-            feed.backlog.put_nowait(None)
-
-    task.add_done_callback(wake)
-    return task
+def _keys(feed: Feed) -> set[tuple[str, str]]:
+    return {(feed.machine.id, unit) for unit in feed.units or ("",)}
 
 
 async def _backlog(feeds: Sequence[Feed], query: JournalQuery) -> AsyncGenerator[Batch, None]:
@@ -221,8 +193,9 @@ async def _backlog(feeds: Sequence[Feed], query: JournalQuery) -> AsyncGenerator
     newest: deque[JournalEntry] = deque(maxlen=query.lines)
     async for batch in merged:
         newest.extend(batch)
-    if newest:
-        yield list(newest)
+    entries = list(newest)
+    for begin in range(0, len(entries), PIECE):
+        yield entries[begin : begin + PIECE]
 
 
 async def _merged(feeds: Sequence[Feed], *, patient: bool) -> AsyncGenerator[Batch, None]:
@@ -264,17 +237,3 @@ def _overtake(merge: Backlog, feeds: dict[str, Feed]) -> None:
     for machine in merge.silent or merge.waiting:
         feeds[machine].overtake()
         merge.end(machine)
-
-
-async def _live(live: asyncio.Queue[Batch], tasks: Sequence[asyncio.Task[None]]) -> AsyncGenerator[Batch, None]:
-    clock = asyncio.get_running_loop().time
-    window = Window(HOLD_S if len(tasks) > 1 else 0.0)
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(window.due_in(clock())):
-                window.add(await live.get(), clock())
-        for task in tasks:
-            if task.done():
-                task.result()
-        if batch := window.ready(clock()):
-            yield batch

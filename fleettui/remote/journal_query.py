@@ -46,10 +46,11 @@ class JournalQuery:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where to begin: the newest `lines` (None: all), or all after `cursor`."""
+    """Where to begin: the newest `lines` (None: all), or all after `cursor`; `backwards` gives the newest first."""
 
     lines: int | None = None
     cursor: str = ""
+    backwards: bool = False
 
 
 def by_machine(sources: Sequence[Source]) -> list[tuple[Machine, tuple[str, ...]]]:
@@ -79,7 +80,13 @@ def journal_argv(
     argv += _filters(query, position)
     argv += [f"--lines={'all' if position.lines is None else position.lines}"]
     argv += ["--follow"] if follow else []
+    argv += ["--reverse"] if position.backwards else []
     return as_root(argv) if query.sudo else argv
+
+
+def fields_argv(cursor: str) -> list[str]:
+    """The journalctl command for every field of one entry."""
+    return ["journalctl", "--no-pager", "--quiet", "--all", "--output=json", "--lines=1", f"--cursor={cursor}"]
 
 
 def _shape(query: JournalQuery, output: str) -> list[str]:

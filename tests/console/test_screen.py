@@ -257,7 +257,9 @@ async def test_following_pauses_above_the_bottom_and_counts_what_is_new() -> Non
 
 async def test_a_journal_that_cannot_be_read_says_why() -> None:
     async with playing() as play:
-        await play.until("is on no machine", "journal-title")
+        await play.until("no journal", "journal-title")
+        lines = play.main.query_one(JournalPane).lines
+        assert "backup is on no machine" in lines.render_line(1).text
 
 
 async def test_why_opens_the_verdict_machine_by_machine_and_renews() -> None:

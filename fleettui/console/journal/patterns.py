@@ -1,0 +1,49 @@
+r"""What is searched for and filtered by: words, or a regular expression where the text holds signs of one. Pure.
+
+Lower case finds either case; a capital letter makes it exact. "." and "-" alone make no expression, so that
+addresses and names are what they look like. `^` and `$` mean a line's ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from registry.errors import UserError
+
+if TYPE_CHECKING:
+    from fleettui.remote.journal_entry import JournalEntry
+
+_SIGNS = frozenset("\\*+?()[]{}|^$")
+Pattern = re.Pattern[str]
+
+
+def is_expression(text: str) -> bool:
+    """Whether the text is taken as a regular expression."""
+    return not _SIGNS.isdisjoint(text)
+
+
+def compiled(text: str) -> Pattern:
+    """The text as one pattern. UserError for an expression that is none."""
+    flags = re.MULTILINE | (0 if any(letter.isupper() for letter in text) else re.IGNORECASE)
+    try:
+        return re.compile(text if is_expression(text) else re.escape(text), flags)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UserError(f"no regular expression: {error}; write \\ before a sign that is meant as it is") from None
+
+
+def words(text: str) -> tuple[Pattern, ...]:
+    """A pattern for each word; a regular expression is one, spaces and all. UserError as `compiled`."""
+    return tuple(compiled(word) for word in ([text] if is_expression(text) else text.split()))
+
+
+def haystack(entry: JournalEntry) -> str:
+    """What is looked through: the message, and who said it where."""
+    return f"{entry.message}\n{entry.hostname} {entry.unit} {entry.identifier}"
+
+
+def finds(pattern: Pattern) -> Callable[[JournalEntry], bool]:
+    """Whether an entry holds the pattern."""
+    search = pattern.search
+    return lambda entry: search(f"{entry.message}\n{entry.hostname} {entry.unit} {entry.identifier}") is not None

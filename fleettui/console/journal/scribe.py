@@ -1,0 +1,227 @@
+"""Items as cells: when, where, who, how urgent, what; widths, wrapping, and the sources' colours. Pure.
+
+Untrusted text becomes cells here and nowhere else, escaped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, chop_cells
+
+from fleettui.console.cells import SOURCE_TONES, Cell, Line, Tone
+from fleettui.console.journal.sources import Item, Remark, Wanted, stem
+from fleettui.escape import escape
+
+if TYPE_CHECKING:
+    from fleettui.remote.journal_entry import JournalEntry
+
+WARNING, ERROR, NOTICE, INFO = 4, 3, 5, 6
+MAX_CHARS = 20_000  # of one message on the screen; its fields show the rest
+LEAST_ROOM = 24  # for the message, whatever stands before it
+MARKS = {**dict.fromkeys(range(ERROR + 1), "✖ "), WARNING: "▲ ", NOTICE: "• "}
+WORDS = ("emergency: ", "alert: ", "critical: ")
+REMARK_HEAD = "── "
+
+
+class Times(StrEnum):
+    """How the time of a line is written."""
+
+    LOCAL = "local time"
+    FULL = "date and milliseconds"
+    UTC = "UTC"
+    DELTA = "since the line before"
+    HIDDEN = "no time"
+
+
+TIME_WIDTH = {Times.LOCAL: 9, Times.FULL: 24, Times.UTC: 10, Times.DELTA: 10, Times.HIDDEN: 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How lines are laid out."""
+
+    width: int = 80
+    wrap: bool = False
+    times: Times = Times.LOCAL
+
+
+PLAIN_LOOK = Look()
+
+
+class Scribe:
+    """Writes items of some sources. Make another one for another look or other sources."""
+
+    def __init__(self, wanted: Sequence[Wanted], look: Look | None = None) -> None:
+        self.wanted, self.look = tuple(wanted), (look := look or PLAIN_LOOK)
+        hosts = {each.machine.id: escape(each.machine.hostname) for each in wanted}
+        units = list(dict.fromkeys(each.unit for each in wanted))
+        self._all_of_it = "" in units
+        self._tones = dict(source_tones(wanted))
+        self._hosts = hosts if len(hosts) > 1 else {}
+        self._host_width = max(map(len, self._hosts.values()), default=-1) + 1
+        self._name_width = self._width_of_names(units) + 1 if self._all_of_it or len(units) > 1 else 0
+        self.indent = TIME_WIDTH[look.times] + self._host_width + self._name_width + 2
+        self._room = max(LEAST_ROOM, look.width - self.indent)
+        self._last: tuple[Item | None, list[str]] = (None, [])
+
+    def _width_of_names(self, units: Sequence[str]) -> int:
+        longest = 16 if self._all_of_it else max(len(stem(unit)) for unit in units)
+        return min(longest, max(8, self.look.width // 4))
+
+    def rows(self, item: Item) -> int:
+        """How many rows an item takes."""
+        if type(item) is not Remark:
+            message = item.message  # type: ignore[union-attr]
+            if "\n" not in message and (not self.look.wrap or (len(message) < self._room - 12 and message.isascii()
+                                                               and "\t" not in message)):  # fmt: skip
+                return 1
+        return len(self._pieces(item))
+
+    def line(self, item: Item, part: int, before: Item | None) -> Line:
+        """One row of an item; `before` is the item shown before it."""
+        pieces = self._pieces(item)
+        if part >= len(pieces):
+            return ()
+        if isinstance(item, Remark):
+            tone = Tone.GOOD if item.good else Tone.BUSY
+            return (Cell(REMARK_HEAD if not part else "   ", tone), Cell(pieces[part], tone))
+        body = Cell(pieces[part], tone_of(item.priority))
+        if part:
+            return (Cell(" " * self.indent), body)
+        return (*self._head(item, before), *self._whose(item), body)
+
+    def plain(self, item: Item) -> str:
+        """An item for a file or the clipboard: full time, machine, source, message; further lines indented."""
+        if isinstance(item, Remark):
+            return f"-- {escape(item.text)}"
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(item.at // 1_000_000))
+        zone = time.strftime("%z", time.localtime(item.at // 1_000_000))
+        pid = f"[{item.pid}]" if item.pid else ""
+        who = escape(item.identifier or stem(item.unit) or "unknown")
+        head = f"{stamp}.{item.at // 1000 % 1000:03d}{zone} {escape(item.hostname)} {who}{pid}: "
+        return head + escape(item.message, lines=True).rstrip("\n").replace("\n", "\n" + " " * len(head))
+
+    def _head(self, entry: JournalEntry, before: Item | None) -> list[Cell]:
+        tone = self._tone(entry)
+        cells = [Cell(self._time(entry, before), Tone.QUIET)]
+        if self._hosts:
+            host = self._hosts.get(entry.machine) or escape(entry.hostname)
+            cells.append(Cell(host[: self._host_width - 1].ljust(self._host_width), tone))
+        if self._name_width:
+            cells.append(Cell(_fit(self._name(entry), self._name_width - 1) + " ", tone))
+        cells.append(Cell(MARKS.get(entry.priority, "  "), tone_of(entry.priority)))
+        return cells
+
+    def _tone(self, entry: JournalEntry) -> Tone:
+        return self._tones.get((entry.machine, entry.unit)) or self._tones.get((entry.machine, "")) or Tone.ONE
+
+    def _name(self, entry: JournalEntry) -> str:
+        return escape(entry.identifier or stem(entry.unit)) if self._all_of_it else escape(stem(entry.unit))
+
+    def _whose(self, entry: JournalEntry) -> tuple[Cell, ...]:
+        """Who speaks, where it is not the unit itself: systemd tells of starts and stops in the same journal."""
+        said = "systemd: " if entry.identifier == "systemd" and not self._all_of_it else ""
+        said += WORDS[entry.priority] if 0 <= entry.priority < len(WORDS) else ""
+        return (Cell(said, Tone.QUIET if entry.priority > ERROR else Tone.BAD),) if said else ()
+
+    def _time(self, entry: JournalEntry, before: Item | None) -> str:
+        at_s = entry.at // 1_000_000
+        match self.look.times:
+            case Times.LOCAL:
+                return time.strftime("%H:%M:%S ", time.localtime(at_s))
+            case Times.FULL:
+                return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s)) + f".{entry.at // 1000 % 1000:03d} "
+            case Times.UTC:
+                return time.strftime("%H:%M:%SZ ", time.gmtime(at_s))
+            case Times.DELTA:
+                return _delta(entry, before)
+        return ""
+
+    def _pieces(self, item: Item) -> list[str]:
+        """The item's text cut into rows, without what stands before it."""
+        if self._last[0] is item:
+            return self._last[1]
+        if isinstance(item, Remark):
+            pieces = wrapped(escape(item.text), max(LEAST_ROOM, self.look.width - len(REMARK_HEAD)), words=True)
+        else:
+            pieces = self._said(item)
+        self._last = (item, pieces)
+        return pieces
+
+    def _said(self, entry: JournalEntry) -> list[str]:
+        message = entry.message
+        more = len(message) - MAX_CHARS
+        if more > 0:
+            message = message[:MAX_CHARS]
+        lines = escape(message, lines=True).rstrip("\n").split("\n")
+        if more > 0:
+            lines[-1] += f" … {more:,} more characters (Enter shows all)"
+        if not self.look.wrap:
+            return lines
+        lead = sum(len(cell.text) for cell in self._whose(entry))
+        pieces = wrapped(lines[0], self._room, lead)
+        for line in lines[1:]:
+            pieces += wrapped(line, self._room)
+        return pieces
+
+
+def source_tones(wanted: Sequence[Wanted]) -> list[tuple[tuple[str, str], Tone]]:
+    """Each source's colour: one a unit; where one unit runs on many machines, one a machine."""
+    units = list(dict.fromkeys(each.unit for each in wanted))
+    by = [each.machine.id for each in wanted] if len(units) == 1 else [each.unit for each in wanted]
+    order = list(dict.fromkeys(by))
+    return [
+        (each.key, SOURCE_TONES[order.index(what) % len(SOURCE_TONES)])
+        for each, what in zip(wanted, by, strict=True)
+    ]
+
+
+def tone_of(priority: int) -> Tone:
+    """How a priority looks."""
+    if priority <= ERROR:
+        return Tone.BAD
+    if priority == WARNING:
+        return Tone.BUSY
+    return Tone.QUIET if priority > INFO else Tone.PLAIN
+
+
+def wrapped(text: str, room: int, lead: int = 0, *, words: bool = False) -> list[str]:
+    """The text in pieces of at most `room` cells, the first shorter by `lead`; at words where asked for."""
+    first = max(1, room - lead)
+    if words:
+        return _at_words(text, room)
+    if text.isascii():
+        return [text[:first], *(text[at : at + room] for at in range(first, len(text), room))]
+    if cell_len(text) <= first:
+        return [text]
+    head = chop_cells(text, first)[0]
+    rest = text[len(head) :]
+    return [head, *(chop_cells(rest, room) if rest else ())]
+
+
+def _at_words(text: str, room: int) -> list[str]:
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line and cell_len(line) + 1 + cell_len(word) > room:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    return [piece for each in (*lines, line) for piece in wrapped(each, room)]
+
+
+def _fit(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+
+
+def _delta(entry: JournalEntry, before: Item | None) -> str:
+    if before is None or isinstance(before, Remark):
+        return " " * TIME_WIDTH[Times.DELTA]
+    gap = (entry.at - before.at) / 1_000_000
+    said = f"{gap:+.3f}" if abs(gap) < 1000 else f"{gap:+.0f}"
+    return f"{said[:7]:>7} s "

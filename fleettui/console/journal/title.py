@@ -1,0 +1,163 @@
+"""What the pane says above its lines: whose journal, how it goes, what narrows it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.journal.narrowing import ALL_PRIORITIES, EVERYTHING, Narrowing, told_priority
+from fleettui.console.journal.scribe import source_tones
+from fleettui.console.journal.sources import Wanted, hosts_of, stem
+from fleettui.console.phrases import counted
+from fleettui.escape import escape
+
+BOOTS = {"": "", "0": "this boot", "-1": "the boot before"}
+SHOWN_TEXT = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How it goes. `trouble` is a machine's, `note` what is said instead of counts."""
+
+    following: bool = True
+    unseen: int = 0
+    kept: int = 0
+    warnings: int = 0
+    dropped: int = 0
+    trouble: str = ""
+    note: str = ""
+    working: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What narrows the journal."""
+
+    narrowing: Narrowing = EVERYTHING
+    since: str = ""
+    boot: str = ""
+    search: str = ""
+    hidden: int = 0
+    hit: int = 0
+    hits: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.narrowing or self.since or self.boot or self.search)
+
+
+def status_cells(status: Status, room: int) -> Line:
+    """How it goes, in the room that there is: the state always, then what is most needed."""
+    state = _state(status)
+    found = [state]
+    for part in _counts(status):
+        if sum(len(cell.text) + 3 for cell in (*found, part)) <= room:
+            found.append(part)
+    order = [state, *sorted((part for part in found[1:]), key=_order_of)]
+    cells: list[Cell] = [Cell(" ")]
+    for number, cell in enumerate(order):
+        cells += [Cell(" · ", Tone.QUIET)] if number else []
+        cells.append(cell)
+    return (*cells, Cell(" "))
+
+
+def _state(status: Status) -> Cell:
+    if status.note:
+        return Cell(status.note, Tone.QUIET)
+    if status.following:
+        return Cell("following", Tone.GOOD)
+    return Cell(f"paused · {status.unseen:,} new below" if status.unseen else "paused", Tone.BUSY)
+
+
+def _counts(status: Status) -> list[Cell]:
+    """By need."""
+    parts = []
+    if status.trouble:
+        parts.append(Cell(f"✖ {status.trouble}", Tone.BAD))
+    if status.dropped:
+        parts.append(Cell(f"{counted(status.dropped, 'line')} dropped", Tone.BAD))
+    if status.working:
+        parts.append(Cell("working …", Tone.BUSY))
+    if status.kept or not status.note:
+        parts.append(Cell(counted(status.kept, "line"), Tone.QUIET))
+    if status.warnings:
+        parts.append(Cell(f"▲ {status.warnings:,} warnings and worse", Tone.BUSY))
+        parts.append(Cell(f"▲ {status.warnings:,}", Tone.BUSY))
+    return parts[:-1] if len(parts) > 1 and parts[-2].text.startswith(parts[-1].text) else parts
+
+
+def _order_of(cell: Cell) -> int:
+    return 0 if cell.tone is Tone.QUIET else 1
+
+
+def source_cells(wanted: Sequence[Wanted], room: int) -> Line:
+    """Whose journal it is; where lines of several sources meet, each name in its lines' colour."""
+    if not wanted:
+        return ()
+    units = list(dict.fromkeys(each.unit for each in wanted))
+    if len(units) == 1:
+        name = escape(stem(units[0])) or "everything"
+        tones = [
+            (each.machine.hostname, tone) for each, (_, tone) in zip(wanted, source_tones(wanted), strict=True)
+        ]
+        if len(tones) == 1:
+            return (Cell(_cut(f"{name} · {tones[0][0]}", room), Tone.PLAIN),)
+        return (Cell(f"{name} · ", Tone.PLAIN), *_list(tones, room - len(name) - 3))
+    tones = list(dict.fromkeys((stem(unit) or "everything", tone) for (_, unit), tone in source_tones(wanted)))
+    names = _list(tones, room)
+    said = sum(len(cell.text) for cell in names)
+    hosts = f" · {hosts_of(wanted)}"
+    return (*names, Cell(hosts)) if said + len(hosts) <= room else names
+
+
+def _list(names: Sequence[tuple[str, Tone]], room: int) -> Line:
+    """Names in their tones, as many as there is room for; the others are counted."""
+    cells: list[Cell] = []
+    used = 0
+    for number, (name, tone) in enumerate(names):
+        text = escape(name)
+        rest = len(names) - number
+        tail = len(f" and {rest} more")
+        if used + len(text) + 2 + (tail if rest > 1 else 0) > room and cells:
+            return (*cells, Cell(f" and {rest} more", Tone.QUIET))
+        cells += [Cell(", ", Tone.QUIET)] if cells else []
+        cells.append(Cell(_cut(text, max(8, room - used)), tone))
+        used += len(text) + 2
+    return tuple(cells)
+
+
+def narrowed_cells(narrowed: Narrowed) -> Line:
+    """What narrows the journal, in words; nothing is hidden without being counted."""
+    found = narrowed.narrowing
+    parts = [
+        Cell(f"only {_shown(found.include)}", Tone.BUSY) if found.include else None,
+        Cell(f"without {_shown(found.exclude)}", Tone.BUSY) if found.exclude else None,
+        Cell(told_priority(found.priority), Tone.BUSY) if found.priority < ALL_PRIORITIES else None,
+        Cell(f"since {narrowed.since}", Tone.BUSY) if narrowed.since else None,
+        Cell(BOOTS.get(narrowed.boot, narrowed.boot), Tone.BUSY) if narrowed.boot else None,
+        Cell(f"{narrowed.hidden:,} hidden", Tone.PLAIN) if found else None,
+        Cell(f"⌕ {_shown(narrowed.search)} {told_hits(narrowed.hit, narrowed.hits)}", Tone.HEAD)
+        if narrowed.search
+        else None,
+    ]
+    cells: list[Cell] = []
+    for part in parts:
+        if part is not None:
+            cells += [Cell(" · ", Tone.QUIET)] if cells else []
+            cells.append(part)
+    return tuple(cells)
+
+
+def told_hits(hit: int, hits: int) -> str:
+    """ "3 of 17", "17 found", "nothing found"."""
+    if not hits:
+        return "nothing found"
+    return f"{hit:,} of {hits:,}" if hit else f"{hits:,} found"
+
+
+def _shown(text: str) -> str:
+    return escape(_cut(text, SHOWN_TEXT))
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…"

@@ -1,0 +1,147 @@
+"""Journals over SSH for the pane: entries, and what becomes of the links, in the order in which they come.
+
+Keeps the console calm: no more is taken in than can be shown; what a unit writes beyond that is dropped where it
+arrives, and said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from fleettui.console.journal import Ask, LinkNews, News, Remark, Wanted
+from fleettui.escape import escape
+from fleettui.remote import JournalQuery, LinkState, Remote, Source
+from registry.model import Machine
+
+RATE = 10_000  # lines a second that are shown, for long
+BURST = 20_000  # and more for a moment: a link that is back, a unit that started
+FIRST_BURST = 120_000  # what is asked for at the beginning comes at once
+HELD = 8  # batches between the stream and the screen
+STEADY_S = 1.0  # a link that is up for this long is said to be back
+
+
+class LiveJournals:
+    """Journals over SSH."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+
+    def open(self, wanted: Sequence[Wanted], ask: Ask) -> LiveStream:
+        """Begin to read."""
+        return LiveStream(self._remote, wanted, ask)
+
+    async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:
+        """Every field of one entry. Raises FleetError."""
+        return await self._remote.journal_fields(machine, cursor)
+
+
+class LiveStream:
+    """One selection's journals."""
+
+    def __init__(self, remote: Remote, wanted: Sequence[Wanted], ask: Ask) -> None:
+        since = f"@{ask.since:.0f}" if ask.since is not None else ""
+        query = JournalQuery(lines=ask.lines, follow=True, since=since, boot=ask.boot)
+        self._stream = remote.journal_stream(_sources(wanted), query, self._on_link, self._on_dropped)
+        self._news: asyncio.Queue[Sequence[News]] = asyncio.Queue()  # entries in it are bounded by `_room`
+        self._room = asyncio.Semaphore(HELD)
+        self._lost: dict[str, str] = {}
+        self._returning: dict[str, asyncio.TimerHandle] = {}
+
+    def retarget(self, wanted: Sequence[Wanted]) -> None:
+        """Read these from now on."""
+        self._stream.retarget(_sources(wanted))
+
+    async def batches(self) -> AsyncGenerator[Sequence[News], None]:
+        """Entries, remarks and news of the links. Raises what breaks the stream."""
+        clock = asyncio.get_running_loop().time
+        purse = Purse(clock())
+        task = asyncio.create_task(self._pump(), name="follow journals")
+        task.add_done_callback(lambda _: self._news.put_nowait(()))
+        try:
+            while not task.done() or not self._news.empty():
+                batch = await self._news.get()
+                yield batch
+                if isinstance(batch, Held):
+                    await asyncio.sleep(purse.spend(len(batch), clock()))
+                    self._room.release()
+            task.result()
+        finally:
+            task.cancel()
+            for handle in self._returning.values():
+                handle.cancel()
+
+    async def _pump(self) -> None:
+        async with aclosing(self._stream.batches()) as batches:
+            async for batch in batches:
+                await self._room.acquire()
+                self._news.put_nowait(Held(batch))
+
+    def _on_dropped(self, machine: Machine, count: int) -> None:
+        lines = "1 line" if count == 1 else f"{count:,} lines"
+        why = "written faster than they can be shown"
+        self._news.put_nowait([Remark(f"{escape(machine.hostname)}: {lines} dropped: {why}", dropped=count)])
+
+    def _on_link(self, machine: Machine, state: LinkState, reason: str) -> None:
+        host = escape(machine.hostname)
+        if state is LinkState.LOST:
+            self._broke(machine.id, host, reason)
+        elif state is LinkState.UP and reason:
+            self._news.put_nowait([Remark(f"{host}: journalctl says: {reason}")])
+        elif state is LinkState.UP and machine.id in self._lost:
+            self._may_be_back(machine.id, host)
+        elif state is LinkState.UP:
+            self._news.put_nowait([LinkNews(host)])
+        elif state is LinkState.LEFT:
+            self._forget(machine.id)
+            self._news.put_nowait([LinkNews(host)])
+
+    def _broke(self, id_: str, host: str, reason: str) -> None:
+        self._stop_returning(id_)
+        news: list[News] = [LinkNews(host, reason)]
+        if self._lost.get(id_) != reason:
+            self._lost[id_] = reason
+            news.append(Remark(f"{host}: {reason}; trying again"))
+        self._news.put_nowait(news)
+
+    def _may_be_back(self, id_: str, host: str) -> None:
+        """It is back once it has held: a journalctl that starts and fails at once is no connection."""
+        self._stop_returning(id_)
+        loop = asyncio.get_running_loop()
+        self._returning[id_] = loop.call_later(STEADY_S, self._back, id_, host)
+
+    def _back(self, id_: str, host: str) -> None:
+        self._forget(id_)
+        said = Remark(f"{host}: connected again, resuming where it broke off", good=True)
+        self._news.put_nowait([LinkNews(host), said])
+
+    def _forget(self, id_: str) -> None:
+        self._lost.pop(id_, None)
+        self._stop_returning(id_)
+
+    def _stop_returning(self, id_: str) -> None:
+        if handle := self._returning.pop(id_, None):
+            handle.cancel()
+
+
+class Held(list[News]):
+    """A batch of entries, which takes one of the places between the stream and the screen."""
+
+
+class Purse:
+    """Lines that may still be shown: RATE come in a second, up to BURST are kept."""
+
+    def __init__(self, now: float) -> None:
+        self._lines, self._at = float(FIRST_BURST), now
+
+    def spend(self, lines: int, now: float) -> float:
+        """Take some; seconds to wait before the next."""
+        most = max(BURST, self._lines)
+        self._lines = min(self._lines + (now - self._at) * RATE, most) - lines
+        self._at = now
+        return max(0.0, -self._lines / RATE)
+
+
+def _sources(wanted: Sequence[Wanted]) -> list[Source]:
+    return [Source(each.machine, each.unit) for each in wanted]

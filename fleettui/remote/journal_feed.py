@@ -1,0 +1,273 @@
+"""One machine's part of a journal stream: its backlog, then what comes, resumed at its cursor for ever.
+
+A feed hands batches to `backlog` until it is settled, then to the shared `live` queue. How the way to its machine
+is, it tells to a callback and never raises. A full `live` queue slows journalctl down; with `on_dropped` the feed
+drops instead, cheaply (lines are counted, not parsed), and tells how many: a reader that cannot keep up stays
+near the present and knows what it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleettui.escape import escape
+from fleettui.remote.errors import RemoteError
+from fleettui.remote.journal_entry import JournalEntry, Lines, parse
+from fleettui.remote.journal_query import JournalQuery, Position, journal_argv
+from fleettui.remote.running import CHUNK_BYTES, Running
+from fleettui.remote.running import Source as ByteSource
+from registry.errors import FleetError
+from registry.model import Machine
+
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+STEADY_S = 10.0  # a link that held this long starts over with short waits
+STDERR_BYTES = 2_000
+TELL_DROPPED_S = 1.0  # how often a lasting loss is told
+
+Batch = list[JournalEntry]
+Start = Callable[[Machine, list[str]], AbstractAsyncContextManager[Running]]
+
+
+class LinkState(StrEnum):
+    """How the way to one machine's journal is. LEFT: nobody asks for it any longer."""
+
+    CONNECTING = "connecting"
+    UP = "up"
+    LOST = "lost"
+    LEFT = "left"
+
+
+OnLink = Callable[[Machine, LinkState, str], None]
+OnDropped = Callable[[Machine, int], None]
+
+
+def ignore_links(machine: Machine, state: LinkState, reason: str) -> None:
+    """An OnLink for those who do not care."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told what becomes of a feed. Without `on_dropped` it never drops: it waits for its reader."""
+
+    on_link: OnLink
+    on_dropped: OnDropped | None = None
+
+
+class Feed:
+    """One journalctl on one machine for some of its units, started again whenever it ends."""
+
+    def __init__(
+        self,
+        start: Start,
+        target: tuple[Machine, tuple[str, ...]],
+        query: JournalQuery,
+        live: asyncio.Queue[Batch],
+        ears: Ears,
+    ) -> None:
+        self.machine, self.units = target
+        self.backlog: asyncio.Queue[Batch | None] = asyncio.Queue(4)
+        self.cursor = ""
+        self._start = start
+        self._query = query
+        self._live = live
+        self._ears = ears
+        self._settled = False
+        self._begun = False
+        self._missed = Missed()
+
+    def resume(self, cursor: str) -> None:
+        """Join a stream that runs: no backlog, but all after the cursor, or all that the query means."""
+        self.cursor, self._begun, self._settled = cursor, True, True
+
+    async def run(self) -> None:
+        """Read; with follow for ever, otherwise to the end of what is there."""
+        if self._query.follow:
+            await self._keep_following()
+        else:
+            await self._attempt(self._read_backlog)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """The backlog is at its end, or nobody waits for it any longer."""
+        if not self._settled:
+            self._settled = True
+            await self.backlog.put(None)
+
+    def overtake(self) -> None:
+        """Do not wait for this machine: what it has goes to the live stream."""
+        self._settled = True
+
+    async def _keep_following(self) -> None:
+        clock = asyncio.get_running_loop().time
+        failures = 0
+        while True:
+            began = clock()
+            await self._attempt(self._backlog_then_follow)
+            await self.settle()
+            failures = 0 if clock() - began > STEADY_S else failures + 1
+            wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
+            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
+
+    async def _attempt(self, work: Callable[[], object]) -> None:
+        """Do `work`, and tell how it ended if not well."""
+        self._tell(LinkState.CONNECTING)
+        try:
+            await work()  # type: ignore[misc]
+            if not self._query.follow:
+                return
+            reason = "journalctl ended"
+        except FleetError as error:
+            reason = str(error)
+        self._tell_missed()
+        self._tell(LinkState.LOST, reason)
+
+    def _tell(self, state: LinkState, reason: str = "") -> None:
+        self._ears.on_link(self.machine, state, reason)
+
+    async def _backlog_then_follow(self) -> None:
+        if not self._begun:
+            await self._read_backlog()
+            self._begun = True
+        await self.settle()
+        await self._read(Position(None, self.cursor), follow=True)
+
+    async def _read_backlog(self) -> None:
+        """The newest lines. When none are wanted, one is read all the same: its cursor is where we begin."""
+        if self._query.lines == 0:
+            await self._read(Position(1), follow=False, hand_on=False)
+        elif self._query.since and self._query.lines is not None:
+            await self._read_backwards()
+        else:
+            await self._read(Position(self._query.lines), follow=False)
+
+    async def _read_backwards(self) -> None:
+        """The newest lines since a moment: journalctl would count from that moment on, so it is asked backwards."""
+        found: list[Batch] = []
+        await self._read(Position(self._query.lines, backwards=True), follow=False, into=found)
+        for batch in reversed(found):
+            batch.reverse()
+            await self._hand_on(batch)
+            self.cursor = batch[-1].cursor
+            self._begun = True
+
+    async def _read(
+        self, position: Position, *, follow: bool, hand_on: bool = True, into: list[Batch] | None = None
+    ) -> None:
+        argv = journal_argv(self.machine, self.units, self._query, position, follow=follow)
+        async with self._start(self.machine, argv) as running:
+            self._tell(LinkState.UP)
+            complaints = asyncio.create_task(
+                self._complaints(running.stderr), name=f"stderr {self.machine.hostname}"
+            )
+            try:
+                await (self._entries(running.stdout, hand_on=hand_on) if into is None
+                       else self._collect(running.stdout, into))  # fmt: skip
+                await self._check(await running.wait(), await complaints)
+            finally:
+                complaints.cancel()
+
+    async def _entries(self, stdout: ByteSource, *, hand_on: bool) -> None:
+        lines = Lines()
+        while data := await stdout.read(CHUNK_BYTES):
+            found = lines.feed(data)
+            if found and self._overrun():
+                self._drop(found)
+            elif batch := self._parsed(found):
+                await self._hand_on(batch if hand_on else [])
+                self.cursor = batch[-1].cursor
+                self._begun = True
+            await asyncio.sleep(0)  # a full buffer is read without a pause: the others have their turn too
+
+    async def _collect(self, stdout: ByteSource, into: list[Batch]) -> None:
+        lines = Lines()
+        while data := await stdout.read(CHUNK_BYTES):
+            if batch := self._parsed(lines.feed(data)):
+                into.append(batch)
+            await asyncio.sleep(0)
+
+    def _parsed(self, lines: Sequence[bytes]) -> Batch:
+        parsed = (self._parse(line) for line in lines)
+        return [entry for entry in parsed if entry is not None]
+
+    def _parse(self, line: bytes) -> JournalEntry | None:
+        return parse(line, self.machine.id, self.units, all_fields=self._query.all_fields)
+
+    async def _hand_on(self, batch: Batch) -> None:
+        if batch:
+            await (self._live if self._settled else self.backlog).put(batch)
+
+    # What the reader cannot take
+
+    def _overrun(self) -> bool:
+        """Whether to drop now: from a full queue on until half of it is read."""
+        if self._ears.on_dropped is None or not self._settled:
+            return False
+        limit = self._live.maxsize // 2 if self._missed.count else self._live.maxsize
+        if self._live.qsize() >= limit:
+            return True
+        self._tell_missed()
+        return False
+
+    def _drop(self, lines: Sequence[bytes]) -> None:
+        last = self._parse(lines[-1])
+        self.cursor = last.cursor if last else self.cursor
+        if self._missed.add(len(lines), asyncio.get_running_loop().time()):
+            self._tell_missed()
+
+    def _tell_missed(self) -> None:
+        count = self._missed.told()
+        if count and self._ears.on_dropped:
+            self._ears.on_dropped(self.machine, count)
+
+    # How it ends
+
+    async def _complaints(self, stderr: ByteSource) -> str:
+        """What journalctl says on the side; its start is told at once (rights that are missing, above all)."""
+        said = b""
+        while data := await stderr.read(CHUNK_BYTES):
+            if not said:
+                self._tell(LinkState.UP, first_line(data))
+            said = (said + data)[:STDERR_BYTES]
+        return first_line(said)
+
+    async def _check(self, status: int, complaint: str) -> None:
+        if status and complaint:  # status 1 without a word is "nothing matched"
+            raise RemoteError(self.machine.hostname, f"journalctl failed: {complaint}", remedy(complaint))
+
+
+class Missed:
+    """Counts lines that were dropped, and says when it is time to tell."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._since: float | None = None
+
+    def add(self, count: int, now: float) -> bool:
+        """Count more; whether they have waited long enough to be told."""
+        self.count += count
+        self._since = now if self._since is None else self._since
+        return now - self._since >= TELL_DROPPED_S
+
+    def told(self) -> int:
+        """The count, which starts over."""
+        count, self.count, self._since = self.count, 0, None
+        return count
+
+
+def first_line(data: bytes) -> str:
+    """The first line of foreign output, safe on a terminal."""
+    return escape(data.decode("utf-8", "replace").strip().partition("\n")[0][:300])
+
+
+def remedy(complaint: str) -> str:
+    """What to do about a complaint of journalctl's."""
+    if "permission" in complaint.lower():
+        return "give the login user the group systemd-journal there, or log in as one who may read ([ssh] user)"
+    if "boot" in complaint.lower():
+        return "ask for another boot"
+    return "try it there by hand"
