@@ -26,6 +26,8 @@ from registry.etcd_wire import (
     TxnResult,
     WatchBatch,
     blob,
+    decode_key,
+    decode_kv,
     decode_kvs,
     decode_member,
     decode_revision,
@@ -55,6 +57,7 @@ __all__ = [
 ]
 
 PAGE = 2000
+PIECE = 1000
 _LISTINGS = 3
 
 
@@ -102,16 +105,32 @@ class Etcd:
         raise AssertionError("unreachable")
 
     async def _range(self, prefix: str, revision: int, page: int, *, keys_only: bool) -> RangeResult:
-        request: dict[str, Any] = {**span(prefix), "limit": str(page), "keys_only": keys_only}
         kvs: list[KeyValue] = []
+        async for piece in self.pieces(prefix, revision=revision, keys_only=keys_only, page=page):
+            kvs += piece.kvs
+            revision = piece.revision
+        return RangeResult(revision, tuple(kvs), len(kvs))
+
+    async def pieces(
+        self, prefix: str, *, revision: int = 0, keys_only: bool = False, page: int = PAGE
+    ) -> AsyncGenerator[RangeResult, None]:
+        """As `range`, piece by piece and at least one: nobody has to hold all of them, nor to stand still for long.
+
+        `page` keys are asked for at a time. etcd walks over all that remain for each page: large pages are cheaper.
+        Compacted whenever the revision goes while it is read.
+        """
+        request: dict[str, Any] = {**span(prefix), "limit": str(page), "keys_only": keys_only}
         while True:
             request["revision"] = str(revision)
             answer = await self._link.call("/kv/range", request, repeatable=True, bulk=True)
-            kvs += decode_kvs(answer)
             revision = revision or decode_revision(answer)
-            if not answer.get("more") or not kvs:
-                return RangeResult(revision, tuple(kvs), len(kvs))
-            request["key"] = blob(kvs[-1].key.encode("utf-8", "surrogateescape") + b"\0")
+            raw = answer.get("kvs", ())
+            for start in range(0, max(len(raw), 1), PIECE):
+                kvs = tuple(map(decode_kv, raw[start : start + PIECE]))
+                yield RangeResult(revision, kvs, len(kvs))
+            if not answer.get("more") or not raw:
+                return
+            request["key"] = blob(decode_key(raw[-1]).encode("utf-8", "surrogateescape") + b"\0")
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
         """Write a key and return the revision. LeaseLost if the lease is dead."""

@@ -7,10 +7,11 @@ Pure: no I/O, no clock, no client. It knows nothing of fleet's keys.
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from binascii import a2b_base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_OPS = 128
 """Operations that etcd allows in one transaction branch (its default `--max-txn-ops`)."""
@@ -18,8 +19,7 @@ MAX_OPS = 128
 Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class KeyValue:
+class KeyValue(NamedTuple):  # a tuple, because a listing makes hundreds of thousands
     """One key as etcd holds it; `lease` is 0 when no lease is attached."""
 
     key: str
@@ -48,8 +48,7 @@ class TxnResult:
     gets: tuple[tuple[KeyValue, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One key written (`kv`) or deleted (`kv` is None) at `mod_revision`."""
 
     key: str
@@ -293,19 +292,21 @@ def watch_request(prefix: str, start_revision: int) -> dict[str, Any]:
 
 def decode_kv(raw: Json) -> KeyValue:
     """One key of an answer."""
+    created, changed = raw.get("create_revision", "0"), raw.get("mod_revision", "0")
+    revision = int(changed)
     return KeyValue(
-        decode_key(raw),
-        b64decode(raw.get("value", "")),
-        int(raw.get("create_revision", 0)),
-        int(raw.get("mod_revision", 0)),
+        a2b_base64(raw["key"]).decode("utf-8", "surrogateescape"),
+        a2b_base64(raw.get("value", "")),
+        revision if created == changed else int(created),
+        revision,
         int(raw.get("version", 0)),
-        int(raw.get("lease", 0)),
+        int(raw["lease"]) if "lease" in raw else 0,
     )
 
 
 def decode_key(raw: Json) -> str:
     """The key's name alone."""
-    return b64decode(raw["key"]).decode("utf-8", "surrogateescape")
+    return a2b_base64(raw["key"]).decode("utf-8", "surrogateescape")
 
 
 def decode_kvs(answer: Json) -> tuple[KeyValue, ...]:
@@ -346,8 +347,10 @@ def decode_watch(line: bytes) -> WatchAnswer:
 
 def _decode_change(event: Json) -> Change:
     raw = event["kv"]
-    kv = None if event.get("type") == "DELETE" else decode_kv(raw)
-    return Change(decode_key(raw), kv, int(raw.get("mod_revision", 0)))
+    if event.get("type") == "DELETE":
+        return Change(decode_key(raw), None, int(raw.get("mod_revision", 0)))
+    kv = decode_kv(raw)
+    return Change(kv.key, kv, kv.mod_revision)
 
 
 def decode_status(answer: Json, endpoint: str) -> Status:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.errors import ForeignRegistry, RegistryDenied, RegistryUnavailable
-from registry.etcd import Compacted, Etcd, RangeResult, WatchBatch
+from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.keys import Address, Keys, Table
-from registry.listing import list_tables, raw
-from registry.mirror import Mirror, RawChange
+from registry.listing import raw, read_prefix, read_tables
+from registry.mirror import Listing, Mirror, RawChange
 from registry.sentinel import read_cluster
 
 log = logging.getLogger("fleet.follow")
@@ -107,18 +107,19 @@ class Follower:
         return update
 
     async def _list(self) -> None:
-        listing = await self._listing()
+        listing = self.mirror.listing()
+        revision = await self._read(listing)
         await self._check_sentinel()
-        self.revision = listing.revision
-        self.mirror.reset(map(raw, listing.kvs), listing.revision)
+        self.revision = revision
+        self.mirror.adopt(listing, revision)
         self._changed, self._reset = {}, True
         self._set_link(Link.LIVE)
         self._wake.set()
 
-    async def _listing(self) -> RangeResult:
+    async def _read(self, listing: Listing) -> int:
         if self._root != self._keys.prefix:
-            return await self._etcd.range(self._root)
-        return await list_tables(self._etcd, self._keys, self._tables)
+            return await read_prefix(self._etcd, self._root, 0, listing.fold)
+        return await read_tables(self._etcd, self._keys, self._tables, listing.fold)
 
     async def _watch(self) -> None:
         stream = self._etcd.watch(self._root, self.revision + 1, on_state=self._on_state)

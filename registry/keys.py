@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from sys import intern
+from typing import NamedTuple
 
 DEFAULT_PREFIX = "/fleet/"
 
@@ -50,8 +52,10 @@ PARTS = {  # how many parts follow the table's name
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+TABLE_OF = {table.value: table for table in Table}
+
+
+class Address(NamedTuple):  # a tuple, because every record read makes one
     """A key taken apart: its table and the parts after it ("" where a table has fewer)."""
 
     table: Table
@@ -129,11 +133,8 @@ class Keys:
         """Take a key apart; None for a key that is not of this layout."""
         if not key.startswith(self.prefix):
             return None
-        name, _, rest = key[len(self.prefix) :].partition("/")
-        if name not in Table.__members__.values():
+        name, *parts = key[len(self.prefix) :].split("/")
+        table = TABLE_OF.get(name)
+        if table is None or len(parts) != PARTS.get(table, 1) or not all(parts):
             return None
-        table = Table(name)
-        parts = rest.split("/") if rest else []
-        if len(parts) != PARTS.get(table, 1) or not all(parts):
-            return None
-        return Address(table, *parts)
+        return Address(table, *map(intern, parts))  # names that many records repeat: kept once

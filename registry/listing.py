@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from registry.etcd import Etcd, KeyValue, RangeResult
+from registry.etcd import Etcd, KeyValue
 from registry.keys import PARTS, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 
+LEAN_PAGE = 20_000
+PAGES = dict.fromkeys((Table.UNITS, Table.SCHEDULE, Table.STATES), LEAN_PAGE)
+"""Tables with many small records are asked for in large pages; others may hold a MiB in one, and keep the usual."""
+PAGE = 1000
 
-async def list_tables(etcd: Etcd, keys: Keys, tables: Iterable[Table]) -> RangeResult:
-    """All keys of these tables as of one revision: what nobody asked for (old events, unit texts) is not sent."""
-    first, *rest = (_prefix(keys, table) for table in tables)
-    listing = await etcd.range(first)
-    others = await asyncio.gather(*(etcd.range(prefix, revision=listing.revision) for prefix in rest))
-    kvs = (*listing.kvs, *(kv for other in others for kv in other.kvs))
-    return RangeResult(listing.revision, kvs, len(kvs))
+Take = Callable[[Iterable[RawChange]], object]
+
+
+async def read_tables(etcd: Etcd, keys: Keys, tables: Iterable[Table], take: Take) -> int:
+    """Hand every key of these tables to `take`, in pieces, as of one revision; returns that revision.
+
+    What nobody asked for (old events, unit texts) is not sent. Tables are read side by side, and the loop goes on
+    between pieces. Compacted when the revision is lost meanwhile: what was taken is worth nothing then.
+    """
+    first, *rest = tables
+    revision = await _read(etcd, keys, first, 0, take)
+    await asyncio.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
+    return revision
+
+
+async def read_prefix(etcd: Etcd, prefix: str, revision: int, take: Take, page: int = LEAN_PAGE) -> int:
+    """Hand every key below `prefix` to `take`, in pieces, as of `revision` (0: now); returns the revision."""
+    async for piece in etcd.pieces(prefix, revision=revision, page=page):
+        take(map(raw, piece.kvs))
+        revision = piece.revision
+        await asyncio.sleep(0)
+    return revision
 
 
 async def read_snapshot(etcd: Etcd, keys: Keys, tables: Iterable[Table]) -> Snapshot:
     """These tables now, as one value; the others are empty in it."""
     tables = tuple(tables)
-    listing = await list_tables(etcd, keys, tables)
     mirror = Mirror(keys, tables)
-    mirror.reset(map(raw, listing.kvs), listing.revision)
+    listing = mirror.listing()
+    mirror.adopt(listing, await read_tables(etcd, keys, tables, listing.fold))
     return mirror.snapshot()
 
 
@@ -33,6 +52,7 @@ def raw(kv: KeyValue) -> RawChange:
     return RawChange(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.lease)
 
 
-def _prefix(keys: Keys, table: Table) -> str:
-    """A single record's key is its own prefix; what else begins so is no key of the layout."""
-    return keys.table(table)[:-1] if PARTS.get(table, 1) == 0 else keys.table(table)
+async def _read(etcd: Etcd, keys: Keys, table: Table, revision: int, take: Take) -> int:
+    # A single record's key is its own prefix; what else begins so is no key of the layout.
+    prefix = keys.table(table)[:-1] if PARTS.get(table, 1) == 0 else keys.table(table)
+    return await read_prefix(etcd, prefix, revision, take, PAGES.get(table, PAGE))

@@ -2,7 +2,8 @@
 
 `Snapshot` is what everybody reads: frozen, all tables at one revision. `Mirror` is what one follower feeds: it
 folds raw changes in, tells which records changed, and hands out snapshots that share every table which did not
-change. Pure: no clock, no client.
+change. A full listing is gathered piece by piece beside what the mirror shows and adopted whole, so that nobody
+ever sees half of it. Pure: no clock, no client.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from registry.errors import CorruptRecord
 from registry.keys import Address, Keys, Table
@@ -38,8 +39,7 @@ def _empty() -> Mapping[Any, Any]:
     return MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):  # a tuple, like the next one: there is one for every key
     """What etcd knows of a key, for guards: revisions and lease."""
 
     create_revision: int
@@ -71,8 +71,7 @@ class Snapshot:
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
 
 
-@dataclass(frozen=True, slots=True)
-class RawChange:
+class RawChange(NamedTuple):
     """One key's new value (None: deleted) with what etcd knows of it."""
 
     key: str
@@ -82,27 +81,17 @@ class RawChange:
     lease: int = 0
 
 
-class Mirror:
-    """Folds changes into tables. `tables` says which to keep; the others are skipped unread."""
+class Listing:
+    """Every record of some tables, gathered in pieces. `tables` says which to keep; others are skipped unread."""
 
     def __init__(self, keys: Keys, tables: Iterable[Table] = Table) -> None:
+        self.rows: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
+        self.corrupt: dict[str, Corrupt] = {}
         self._keys = keys
         self._tables = frozenset(tables)
-        self._rows: dict[str, dict[Any, Any]] = {}
-        self._stamps: dict[str, Stamp] = {}
-        self._revision = 0
-        self._stale: set[str] = set()
-        self._snapshot = Snapshot()
-        self.reset(())
+        self._stamps: dict[str, dict[Any, Stamp]] = {name: {} for name in TABLES}
 
-    def reset(self, changes: Iterable[RawChange], revision: int = 0) -> None:
-        """Start over from a full listing."""
-        self._stamps = {}
-        self._rows = {name: {} for name in (*TABLES, "corrupt")}
-        self._stale = set(self._rows)
-        self.apply(changes, revision)
-
-    def apply(self, changes: Iterable[RawChange], revision: int = 0) -> list[Address]:
+    def fold(self, changes: Iterable[RawChange]) -> list[Address]:
         """Fold changes in, in order; returns the addresses of the records that changed."""
         changed: list[Address] = []
         for change in changes:
@@ -110,50 +99,89 @@ class Mirror:
             if address is not None and address.table in self._tables:
                 self._fold(address, change)
                 changed.append(address)
+        return changed
+
+    def stamp(self, key: str) -> Stamp | None:
+        """What etcd knows of `key`; None when it does not exist."""
+        address = self._keys.parse(key)
+        return self._stamps[address.table].get(_row_key(address)) if address else None
+
+    def _fold(self, address: Address, change: RawChange) -> None:
+        key, value, created, changed, lease = change
+        rows, stamps, row_key = self.rows[address.table], self._stamps[address.table], _row_key(address)
+        if self.corrupt:
+            self.corrupt.pop(key, None)
+        if value is None:
+            rows.pop(row_key, None)
+            stamps.pop(row_key, None)
+            return
+        stamps[row_key] = Stamp(created, changed, lease)
+        try:
+            rows[row_key] = decode(address, value, key)
+        except CorruptRecord as error:
+            rows.pop(row_key, None)
+            self.corrupt[key] = Corrupt(key, error.reason)
+
+
+class Mirror:
+    """Folds changes into tables. `tables` says which to keep; the others are skipped unread."""
+
+    def __init__(self, keys: Keys, tables: Iterable[Table] = Table) -> None:
+        self._keys = keys
+        self._tables = frozenset(tables)
+        self._held = self.listing()
+        self._revision = 0
+        self._stale: set[str] = {*TABLES, CORRUPT}
+        self._snapshot = Snapshot()
+
+    def listing(self) -> Listing:
+        """An empty listing of our tables, to be filled and adopted."""
+        return Listing(self._keys, self._tables)
+
+    def adopt(self, listing: Listing, revision: int) -> None:
+        """Show a full listing as of `revision` instead of what was shown before. It is ours from here on."""
+        self._held, self._revision = listing, revision
+        self._stale = {*TABLES, CORRUPT}
+
+    def reset(self, changes: Iterable[RawChange], revision: int = 0) -> None:
+        """Start over from a full listing that is at hand."""
+        listing = self.listing()
+        listing.fold(changes)
+        self.adopt(listing, revision)
+
+    def apply(self, changes: Iterable[RawChange], revision: int = 0) -> list[Address]:
+        """Fold changes in, in order; returns the addresses of the records that changed."""
+        corrupt = self._held.corrupt.copy()
+        changed = self._held.fold(changes)
+        self._stale.update(address.table for address in changed)
+        if corrupt != self._held.corrupt:
+            self._stale.add(CORRUPT)
         self._revision = revision
         return changed
 
     def snapshot(self) -> Snapshot:
         """The present value; cheap when little changed, shares unchanged tables with the one before."""
-        old = self._snapshot
-        tables: dict[str, Any] = {
-            name: MappingProxyType(dict(rows)) if name in self._stale else getattr(old, name)
-            for name, rows in self._rows.items()
-            if name not in SINGLES
-        }
-        singles: dict[str, Any] = {name: self._rows[name].get("") for name in SINGLES}
+        tables: dict[str, Any] = {name: self._held.rows[name].get("") for name in SINGLES}
+        for name, rows in ((CORRUPT, self._held.corrupt), *self._held.rows.items()):
+            if name not in tables:
+                stale = name in self._stale
+                tables[name] = MappingProxyType(dict(rows)) if stale else getattr(self._snapshot, name)
         self._stale.clear()
-        self._snapshot = Snapshot(revision=self._revision, **singles, **tables)
+        self._snapshot = Snapshot(revision=self._revision, **tables)
         return self._snapshot
 
     def row(self, table: Table, address: Address) -> Any:  # noqa: ANN401 - any record
         """The record at `address` now, or None."""
-        return self._rows[table].get(_row_key(address))
+        return self._held.rows[table].get(_row_key(address))
 
     def stamp(self, key: str) -> Stamp | None:
         """What etcd knows of `key`, for guards; None when it does not exist."""
-        return self._stamps.get(key)
-
-    def _fold(self, address: Address, change: RawChange) -> None:
-        rows, row_key = self._rows[address.table], _row_key(address)
-        self._stale.add(address.table)
-        if self._rows["corrupt"].pop(change.key, None):
-            self._stale.add("corrupt")
-        if change.value is None:
-            rows.pop(row_key, None)
-            self._stamps.pop(change.key, None)
-            return
-        self._stamps[change.key] = Stamp(change.create_revision, change.mod_revision, change.lease)
-        try:
-            rows[row_key] = decode(address, change.value, change.key)
-        except CorruptRecord as error:
-            rows.pop(row_key, None)
-            self._rows["corrupt"][change.key] = Corrupt(change.key, error.reason)
-            self._stale.add("corrupt")
+        return self._held.stamp(key)
 
 
 SINGLES = (Table.CLUSTER.value, Table.LEADER.value)
 TABLES = tuple(table.value for table in Table)
+CORRUPT = "corrupt"
 
 
 def _row_key(address: Address) -> str | Pair:

@@ -2,7 +2,8 @@
 
 A value that does not fit its dataclass (a missing or unknown field, a wrong type, a name that disagrees with
 its key) raises `CorruptRecord` naming the key. What the key says (unit, machine, id) is not repeated in the
-value: it is taken from the key.
+value: it is taken from the key. A large fleet has hundreds of thousands of records that say the same few things, so
+parsing is quick where a value is as it should be, and words that many records share are kept once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from enum import StrEnum
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from sys import intern
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from registry.errors import CorruptRecord
 from registry.keys import Address, Table
@@ -47,6 +49,8 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.USAGE: (Usage, ("machine",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())
+SHARED = frozenset({"hash", "load", "active", "sub", "result", "by"})  # texts that many records have in common
+_read = json.JSONDecoder().raw_decode
 
 
 def encode(record: Record | UnitText) -> bytes:
@@ -65,14 +69,27 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
         if address.table is Table.FILES:
             return UnitText(address.first, value.decode())
         cls, key_fields = LAYOUT[address.table]
-        data = json.loads(value)
+        data = _parse(value)
         if not isinstance(data, dict):
             raise TypeError("not a JSON object")
-        known = dict(zip(key_fields, (address.first, address.second), strict=False))
-        record: Record = _build(cls, data, known)
+        for name, part in zip(key_fields, address[1:], strict=False):
+            if name in data:
+                raise ValueError(f"field {name!r} belongs to the key")
+            data[name] = part
+        record: Record = _build(cls, data)
     except (ValueError, TypeError, RecursionError) as error:
         raise CorruptRecord(key or f"{address.table}/{address.first}", str(error)) from error
     return record
+
+
+def _parse(value: bytes) -> Any:  # noqa: ANN401 - JSON
+    """As `json.loads`, without its price for looking at what the text is like."""
+    try:
+        text = value.decode()
+        data, end = _read(text)
+    except ValueError:
+        return json.loads(value)  # white space before it, another encoding, or a good description of the error
+    return data if end == len(text) else json.loads(value)
 
 
 def _encode_fields(value: Any) -> dict[str, object]:  # noqa: ANN401 - any record
@@ -103,33 +120,47 @@ def _defaults(cls: Any) -> tuple[tuple[str, object], ...]:  # noqa: ANN401 - a r
 Parser = Callable[[Any], Any]
 
 
-@cache
-def _parsers(cls: Any) -> dict[str, tuple[Parser, bool]]:  # noqa: ANN401 - a record's class
-    """For each field, how to parse it and whether it must be there."""
+class Shape(NamedTuple):
+    """How a class is read: the types of fields that are JSON's values unchanged, what parses any, which must be."""
+
+    plain: dict[str, type[Any]]
+    parsers: dict[str, Parser]
+    required: tuple[str, ...]
+
+
+SHAPES: dict[Any, Shape] = {}  # made when first asked for
+
+
+def _shape(cls: Any) -> Shape:  # noqa: ANN401 - a record's class
     hints = get_type_hints(cls)
-    return {f.name: (_parser(hints[f.name], f.name), f.default is MISSING) for f in fields(cls)}
+    plain = {name: hint for name, hint in hints.items() if hint in (str, int, float, bool)}
+    parsers = {f.name: _parser(hints[f.name], f.name) for f in fields(cls)}
+    required = (f.name for f in fields(cls) if f.default is MISSING)
+    return SHAPES.setdefault(cls, Shape(plain, parsers, tuple(required)))
 
 
-def _build(cls: Any, data: dict[str, Any], known: dict[str, str]) -> Any:  # noqa: ANN401 - any record
-    parsers = _parsers(cls)
-    values: dict[str, Any] = dict(known)
+def _build(cls: Any, data: dict[str, Any]) -> Any:  # noqa: ANN401 - any record
+    """The record of these fields; `data` is used up."""
+    plain, parsers, required = SHAPES.get(cls) or _shape(cls)
     for name, item in data.items():
-        if name not in parsers:
-            raise ValueError(f"unknown field {name!r}")
-        if name in known:
-            raise ValueError(f"field {name!r} belongs to the key")
-        values[name] = parsers[name][0](item)
-    for name, (_, required) in parsers.items():
-        if required and name not in values:
+        if type(item) is not plain.get(name):
+            parse = parsers.get(name)
+            if parse is None:
+                raise ValueError(f"unknown field {name!r}")
+            data[name] = parse(item)
+        elif name in SHARED:
+            data[name] = intern(item)
+    for name in required:
+        if name not in data:
             raise ValueError(f"field {name!r} is missing")
-    return cls(**values)
+    return cls(**data)
 
 
 def _parser(hint: Any, name: str) -> Parser:  # noqa: ANN401 - a type hint
     if hint in (str, int, float, bool):
         return _scalar(hint, name)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint
+        return _choice(hint)
     if isinstance(hint, type):
         return _nested(hint, name)
     if get_origin(hint) is tuple:
@@ -149,11 +180,22 @@ def _scalar(wanted: type[Any], name: str) -> Parser:
     return parse
 
 
+def _choice(wanted: type[StrEnum]) -> Parser:
+    members = {member.value: member for member in wanted}
+
+    def parse(item: object) -> object:
+        if type(item) is not str:
+            raise TypeError(f"{item!r} is not one of {', '.join(members)}")
+        return members.get(item) or wanted(item)
+
+    return parse
+
+
 def _nested(cls: type[Any], name: str) -> Parser:
     def parse(item: object) -> object:
         if not isinstance(item, dict):
             raise TypeError(f"field {name!r} is not an object")
-        return _build(cls, item, {})
+        return _build(cls, item)
 
     return parse
 

@@ -21,7 +21,7 @@ from registry.errors import CorruptRecord
 from registry.explain import MachineVerdict, explain
 from registry.keys import Keys, Table
 from registry.lifecycle import Progress, Standing
-from registry.listing import list_tables, read_snapshot
+from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Event, Unit
 from registry.records import decode
@@ -122,7 +122,7 @@ async def events(flags: Namespace) -> int:
     """Print the newest events, and those to come with --follow."""
     async with open_operator(read_settings(flags, os.environ)) as operator:
         wanted = await _wanted(operator, flags)
-        listing = await list_tables(operator.etcd, operator.keys, [Table.EVENTS])
+        listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
         old = [event for kv in listing.kvs if (event := _event(operator, kv.key, kv.value)) and wanted(event)]
         _print_events(old[-max(flags.lines, 0) :] if flags.lines > 0 else [], flags)
         if flags.follow:
