@@ -10,19 +10,19 @@ from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
 from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.tail import Tail
+from fleettui.console.widgets.scrolled import Scrolled
 from fleettui.console.widgets.toned import Toned, width_of
 
 CAPACITY = 100_000
 FLUSH_S = 0.05  # at most twenty times a second
 
 
-class Lines(Toned, ScrollView, can_focus=True):
+class Lines(Toned, Scrolled, can_focus=True):
     """A ring of lines. While it follows, the newest line is kept on the screen; scrolling up pauses that."""
 
     ALLOW_SELECT = True

@@ -13,13 +13,13 @@ from rich.segment import Segment
 from textual.events import Resize
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.listing import Listing
 from fleettui.console.rows.row import Column, Delta, Row
 from fleettui.console.widgets.columns import GAP, INDENT, grown, widths
+from fleettui.console.widgets.scrolled import Scrolled
 from fleettui.console.widgets.toned import Toned, fitted
 
 R = TypeVar("R", bound=Row)
@@ -27,7 +27,7 @@ HEAD = 1  # the line of the titles
 MARGIN = 2  # cursor and mark
 
 
-class Sheet(Toned, ScrollView, Generic[R], can_focus=True):
+class Sheet(Toned, Scrolled, Generic[R], can_focus=True):
     """The lines of one table. `clock` gives the time that ages are counted to."""
 
     DEFAULT_CSS = """

@@ -64,10 +64,24 @@ class Toned(Widget):
     Toned > .tone--match { background: $warning 40%; }
     """
 
+    _tone_styles: dict[tuple[str, str], Style] | None = None  # known until Textual says that they may differ
+
     def style_of(self, tone: str, bar: str = "") -> Style:
         """The style of a tone, on a bar or on the widget's own background."""
-        style = self.rich_style + self.get_component_rich_style(f"tone--{tone}", partial=True)
-        return style + self.get_component_rich_style(f"tone--{bar}", partial=True) if bar else style
+        if self._tone_styles is None:
+            self._tone_styles = {}
+        style = self._tone_styles.get((tone, bar))
+        if style is None:
+            style = self.rich_style + self.get_component_rich_style(f"tone--{tone}", partial=True)
+            if bar:
+                style += self.get_component_rich_style(f"tone--{bar}", partial=True)
+            self._tone_styles[tone, bar] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        """Textual's word that the styles changed."""
+        super().notify_style_update()
+        self._tone_styles = None
 
     def strip_of(self, line: Line, width: int, right: Line = (), bar: str = "") -> Strip:
         """A line in exactly `width` cells, with `right` at its end; the left part gives way."""
