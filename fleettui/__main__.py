@@ -14,6 +14,7 @@ from registry.errors import FleetError, UserError
 EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
 
 fleettui demo      a local cluster of three real machines to try it on (fleettui demo --help)
+fleettui serve     the console in a browser on this machine (fleettui serve --help)
 fleetctl           the same for scripts"""
 THEMES = ("dark", "light", "contrast", "terminal")
 
@@ -26,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from fleettui.demo.commands import main as demo  # noqa: PLC0415 - the console does without
 
             return demo(arguments[1:])
+        if arguments[:1] == ["serve"]:
+            from fleettui.serve import main as serve  # noqa: PLC0415 - the console does without
+
+            return serve(arguments[1:])
         return _console(_parser().parse_args(arguments))
     except FleetError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -36,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _console(flags: argparse.Namespace) -> int:
     settings = read_settings(flags, os.environ)
-    if not sys.stdin.isatty() or not sys.stderr.isatty():
+    in_browser = "TEXTUAL_DRIVER" in os.environ  # a web server draws the screen
+    if not in_browser and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UserError("the console needs a terminal; in scripts use fleetctl")
     from fleettui.console.program import run  # noqa: PLC0415 - Textual loads only for the console
 
@@ -44,10 +50,11 @@ def _console(flags: argparse.Namespace) -> int:
     run(
         settings,
         cluster=local or _host(settings),
-        theme=settings.console.theme or "dark",
+        theme=flags.theme or "",
         read_only=settings.console.read_only,
+        fresh=flags.fresh,
     )
-    if local and "FLEET_CONFIG" not in os.environ:
+    if local and not in_browser and "FLEET_CONFIG" not in os.environ:
         print("The local cluster is still up. Stop it with: fleettui demo down")
     return 0
 
@@ -99,14 +106,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "command", nargs="?", choices=["demo"], help="demo: the local cluster; see fleettui demo --help"
-    )
+        "command", nargs="?", choices=["demo", "serve"],
+        help="demo: the local cluster; serve: in a browser; each has a --help of its own",
+    )  # fmt: skip
     parser.add_argument(
         "--config", metavar="FILE", help="instead of ~/.config/fleet/fleet.toml or /etc/fleet/fleet.toml"
     )
     parser.add_argument("--endpoint", metavar="URL,…", help="the registry's etcd endpoints")
     parser.add_argument("--prefix", metavar="KEY", help="where in etcd the fleet's keys lie (/fleet/)")
     parser.add_argument("--read-only", action="store_true", help="show everything, change nothing")
+    parser.add_argument("--fresh", action="store_true", help="do not open it as it was left")
     parser.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
     parser.add_argument("--version", action="version", version=f"fleettui {_version()}")
     return parser

@@ -35,3 +35,10 @@ class Console(App[None]):
     def on_mount(self) -> None:
         """Open the main screen."""
         self.push_screen(MainScreen(self.desk))
+
+    async def action_quit(self) -> None:
+        """Leave; the fleet goes on."""
+        for screen in self.screen_stack:
+            if isinstance(screen, MainScreen):
+                await screen.leave()
+        self.exit()

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
+from fleettui.actions import machines as acts
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
 from fleettui.actions.units import Source as Submitted
 from fleettui.actions.units import destroy, load, restart, restore, start, stop, submit, unload
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
+from fleettui.console.conductor import Changes
 from fleettui.console.feed import Live
 from fleettui.console.header import Place
+from fleettui.console.hosts_live import LiveHosts
 from fleettui.console.journal_live import LiveJournals
+from fleettui.console.keeping import place
 from fleettui.console.keys import checked_keymap
+from fleettui.console.machine_verbs import WISHES, MachineVerb
+from fleettui.console.memory import Memory
+from fleettui.console.notebook import Notebook
 from fleettui.console.screens.frame import Desk
+from fleettui.console.theme import THEMES
 from fleettui.console.verbs import Verb
 from fleettui.remote import Remote
 from registry.config import Settings
-from registry.errors import RegistryUnavailable
+from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
 from registry.model import Target
 
 NOT_YET_S = 5.0
+T = TypeVar("T")
 ACTS = {
     Verb.START: start,
     Verb.LOAD: load,
@@ -56,9 +67,29 @@ class LiveHands:
         sources = [Submitted(name, text, name) for name, text in texts.items()]
         return await submit(await self._operator(), sources, replace=replace, target=target)
 
+    async def replace(self, texts: Mapping[str, str], based_on: str) -> Done:
+        """Give units other texts."""
+        sources = [Submitted(name, text, name, based_on) for name, text in texts.items()]
+        return await submit(await self._operator(), sources, replace=True)
+
     async def restore(self, outcomes: Sequence[Outcome]) -> Done:
         """Take an act back."""
         return await restore(await self._operator(), outcomes)
+
+    async def machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
+        """Cordon, drain or uncordon machines."""
+        operator = await self._operator()
+        return await _each(ids, lambda machine: acts.set_availability(operator, machine, WISHES[verb]))
+
+    async def metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
+        """Set metadata over the machines' own."""
+        operator = await self._operator()
+        return await _each(ids, lambda machine: acts.set_metadata(operator, machine, changes))
+
+    async def restore_machines(self, changes: Sequence[acts.MachineChange]) -> Changes:
+        """Take an act on machines back."""
+        operator = await self._operator()
+        return await _each(changes, lambda change: acts.restore_machine(operator, change))
 
     async def _operator(self) -> Operator:
         try:
@@ -68,20 +99,53 @@ class LiveHands:
             raise RegistryUnavailable("not connected to the registry yet; try again in a moment") from None
 
 
-def run(settings: Settings, *, cluster: str, theme: str, read_only: bool) -> None:
-    """Show the console until the user leaves it. UserError for a keymap that cannot be."""
+async def _each(things: Iterable[T], work: Callable[[T], Awaitable[acts.MachineChange]]) -> Changes:
+    """One after the other, since each is a transaction of its own; what goes wrong with one stops no other."""
+    changes, complaints = [], []
+    for each in things:
+        try:
+            changes.append(await work(each))
+        except FleetError as error:
+            complaints.append(str(error))
+    return changes, complaints
+
+
+def run(settings: Settings, *, cluster: str, theme: str, read_only: bool, fresh: bool = False) -> None:
+    """Show the console until the user leaves it. UserError for a keymap that cannot be.
+
+    `theme` "" is the one that was last chosen here, or configured. `fresh`: nothing is restored.
+    """
     keymap = checked_keymap(settings.console.keymap, settings.source or "configuration")
-    asyncio.run(_run(settings, cluster, theme, keymap, read_only=read_only))
+    asyncio.run(_run(settings, cluster, theme, keymap, read_only=read_only, fresh=fresh))
 
 
-async def _run(settings: Settings, cluster: str, theme: str, keymap: dict[str, str], *, read_only: bool) -> None:
+async def _run(
+    settings: Settings, cluster: str, theme: str, keymap: dict[str, str], *, read_only: bool, fresh: bool
+) -> None:
     endpoint = settings.etcd.endpoints[0]
     feed = Live(lambda: open_operator(settings), endpoint)
     user = settings.etcd.username or actor().partition("@")[0]
+    shown = Place(cluster, user, endpoint, settings.console.protected)
+    notebook = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))
+    memory, remark = (None, "") if fresh else notebook.recall()
     async with Remote(settings.ssh) as remote:
-        desk = Desk(feed, LiveHands(feed), LiveJournals(remote), Place(cluster, user, endpoint), time.time, keymap,
-                    read_only, Keys.under(settings.etcd.prefix))  # fmt: skip
-        console = Console(desk, theme=theme)
+        desk = Desk(
+            feed, LiveHands(feed), LiveJournals(remote),
+            shown, time.time, keymap, read_only, Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
+            remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote),
+        )  # fmt: skip
+        console = Console(desk, theme=_theme(theme, memory, settings))
         for number in (signal.SIGTERM, signal.SIGHUP):  # leave the terminal as it was found
             asyncio.get_running_loop().add_signal_handler(number, console.exit)
         await console.run_async()
+
+
+def _theme(asked: str, memory: Memory | None, settings: Settings) -> str:
+    """Asked for now, chosen in the console before, configured, dark: in this order."""
+    chosen = memory.theme if memory and memory.theme in THEMES else ""
+    return asked or chosen or settings.console.theme or "dark"
+
+
+def in_browser(environ: Mapping[str, str]) -> bool:
+    """Whether a web server draws the screen, as `fleettui serve` and `textual serve` have it."""
+    return "WebDriver" in environ.get("TEXTUAL_DRIVER", "")

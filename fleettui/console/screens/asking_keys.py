@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 class AskingKeys(PlaceKeys):
     """Words that narrow, and words that command."""
+
+    chosen_theme = ""  # in this console, not by configuration
 
     # The filter
 
@@ -114,6 +117,9 @@ class AskingKeys(PlaceKeys):
         prompt = self.query_one("#command", Prompt)
         line = event.value.strip()
         self.desk.history.add(line)
+        if self.desk.notebook is not None:
+            work = asyncio.to_thread(self.desk.notebook.keep_history, self.desk.history)
+            self.run_worker(work, name="remember the line", exit_on_error=False)
         try:
             await self.command(line)
         except FleetError as error:
@@ -139,7 +145,7 @@ class AskingKeys(PlaceKeys):
         snapshot, desk, names = self.reading.snapshot, self.desk, self.chosen_units()
         found = sources(snapshot, desk.keymap, THEMES, read_only=desk.read_only)
         by_action = {key.action: key for key in KEYS}
-        usable: Callable[[Find], bool] = lambda find: self._usable(by_action[find.what], names)  # noqa: E731
+        usable: Callable[[Find], bool] = lambda find: self.usable(by_action[find.what], names)  # noqa: E731
         self.app.push_screen(PaletteScreen(found, usable), self._found)
 
     async def _found(self, find: Find | None) -> None:
@@ -187,4 +193,5 @@ class AskingKeys(PlaceKeys):
     def use_theme(self, name: str) -> None:
         """Other colours, at once."""
         self.app.theme = THEMES[name].name
+        self.chosen_theme = name
         self.refuse(f'theme {name}; to keep it everywhere: [console] theme = "{name}" in fleet.toml')

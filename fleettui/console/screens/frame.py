@@ -27,6 +27,8 @@ from fleettui.console.hosts import NO_HOSTS, Hosts
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
 from fleettui.console.keys import BY_ID, Key, shown_key
+from fleettui.console.memory import Memory
+from fleettui.console.notebook import Notebook
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import Permit, Verb, permit
 from fleettui.console.views.detail import DetailView
@@ -65,6 +67,9 @@ class Desk:
     read_only: bool = False
     keys: Keys = DEFAULT_KEYS
     history: History = field(default_factory=History)  # of the command line
+    memory: Memory | None = None  # how the console was left
+    notebook: Notebook | None = None  # where it is kept
+    remark: str = ""  # what is to be said first
     has_terminal: bool = True  # False in a browser: no shell and no editor there
     hosts: Hosts = NO_HOSTS
 
@@ -90,7 +95,7 @@ class Frame(Screen[None]):
         super().__init__()
         self.desk = desk
         self.reading = Reading()
-        self.conductor = Conductor(desk.hands, desk.clock, self._show_acts)
+        self.conductor = Conductor(desk.hands, desk.clock, self._show_acts, desk.keys)
         self._lost_at: float | None = None
         self._refusal = ""
         self._known = 0
@@ -122,9 +127,13 @@ class Frame(Screen[None]):
         """Paint what there is, then begin to follow."""
         self.reader = JournalReader(self.desk.journals, self.query_one(JournalPane))
         self.query_one(JournalPane).display = self.app.size.height >= 20
+        self.recall()
         self.refresh_all()
         self.set_interval(TICK_S, self._tick)
         self.call_after_refresh(self._begin)
+
+    def recall(self) -> None:
+        """Open as it was left, before anything is painted."""
 
     def _begin(self) -> None:
         self.run_worker(self._follow(), name=FOLLOWING, exit_on_error=False)
@@ -179,6 +188,12 @@ class Frame(Screen[None]):
     def view(self) -> View[Any]:
         """The open view."""
         return self.query_one(f"#{self.query_one('#views', ContentSwitcher).current}", View)
+
+    @property
+    def view_name(self) -> str:
+        """The name of the open view; "" before there is one."""
+        found = self.query("#views")
+        return str(found.first(ContentSwitcher).current or "") if found else ""
 
     @property
     def _units_view(self) -> UnitsView:
@@ -253,18 +268,29 @@ class Frame(Screen[None]):
         line: Line = (Cell(self._refusal, Tone.BUSY),) if self._refusal else ()
         row = self.view.table.listing.current()
         if not line and row is not None:
-            line = self.view.told(row, self.desk.clock())
+            line = self.hint_of(row)
         self.query_one("#hint", Band).put(*([(line, ())] if line else []))
 
-    def _show_footer(self) -> None:
-        hide = self.desk.read_only or self.view.name_ == "machines"
-        self._footer_keys = footer.footer_keys(self.app.size.width - 2, self.desk.keymap, hide_changes=hide)
-        names = self.chosen_units()
-        self.query_one("#footer", Band).put(
-            (footer.footer_line(self._footer_keys, self.desk.keymap, lambda key: self._usable(key, names)), ())
-        )
+    def hint_of(self, row: Any) -> Line:  # noqa: ANN401 - a row of any view
+        """What is to be said of the selected row."""
+        return self.view.told(row, self.desk.clock())
 
-    def _usable(self, key: Key, names: Sequence[str]) -> bool:
+    def _show_footer(self) -> None:
+        self._footer_keys = footer.footer_keys(
+            self.app.size.width - 2, self.desk.keymap, hide_changes=self.desk.read_only, view=self.view_name
+        )
+        names = self.chosen_units()
+        line = footer.footer_line(
+            self._footer_keys, self.desk.keymap, lambda key: self.usable(key, names), self.label_of
+        )
+        self.query_one("#footer", Band).put((line, ()))
+
+    def label_of(self, key: Key) -> str:
+        """What the footer calls a key."""
+        return key.label
+
+    def usable(self, key: Key, names: Sequence[str]) -> bool:
+        """Whether a key would do something now."""
         if key.action.startswith("verb("):
             return not self.permit(Verb(key.id), names).refusal
         if key.id == "undo":

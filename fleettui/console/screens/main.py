@@ -8,14 +8,17 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 
+from fleettui.console.act_lines import trail_lines
 from fleettui.console.bindings import bound
 from fleettui.console.help import help_lines
 from fleettui.console.keys import MAIN
-from fleettui.console.screens.asking_keys import AskingKeys
+from fleettui.console.radius import blast_radius
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.journal_dock import JournalDock
+from fleettui.console.screens.machine_keys import MachineKeys
 from fleettui.console.screens.page import PageScreen
-from fleettui.console.verbs import ASKS, Verb, blast_radius, command
+from fleettui.console.screens.remembering import Remembering
+from fleettui.console.verbs import ASKS, Verb, command
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import Table
 from registry.errors import UserError
@@ -23,7 +26,7 @@ from registry.follow import Link
 from registry.model import Target
 
 
-class MainScreen(AskingKeys, JournalDock):
+class MainScreen(Remembering, MachineKeys, JournalDock):
     """Everything by key."""
 
     BINDINGS: ClassVar[list[BindingType]] = bound(MAIN)
@@ -104,10 +107,14 @@ class MainScreen(AskingKeys, JournalDock):
             self.app.copy_to_clipboard(text)
             self.refuse(f"copied: {name}")
 
-    def action_quit(self) -> None:
+    async def action_quit(self) -> None:
         """Leave."""
+        await self.app.action_quit()
+
+    async def leave(self) -> None:
+        """Before the console ends."""
         self.reader.stop()
-        self.app.exit()
+        await self.note_last()
 
     # Keys that change
 
@@ -143,6 +150,12 @@ class MainScreen(AskingKeys, JournalDock):
             raise UserError(f"cannot submit: {why}")
         work = self.conductor.introduce(texts, target, replace=replace)
         self.run_worker(work, name="submit", exit_on_error=False)
+
+    def action_actions(self) -> None:
+        """Every action of this console."""
+        self.app.push_screen(
+            PageScreen("actions", lambda: trail_lines(list(self.conductor.history.values()), self.desk.clock()))
+        )
 
     def action_undo(self) -> None:
         """Take the last action back."""
