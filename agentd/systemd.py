@@ -5,8 +5,7 @@ SystemdError (the operation failed: recorded on that unit) and BusLost (nothing 
 look again). It must not decide anything. Raw messages, no introspection: signal handlers that are derived from
 introspection die of a wrong arity, and they cost more.
 
-Two limits are in the way of many calls at once: dbus-daemon allows 128 replies pending for a client, and
-dbus-next's writer takes EAGAIN for the end of the connection; `_PatientSocket` and a semaphore cure both.
+dbus-daemon allows 128 replies pending for a client: a semaphore holds further calls back.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from dbus_next import Message, MessageType, Variant
-from dbus_next.aio import MessageBus
+from dbus_next import Message
 
+from agentd import wire
+from agentd.bus import Bus
+from agentd.status import FIELDS
 from registry.errors import SystemdError
 
 log = logging.getLogger("fleet.systemd")
@@ -75,7 +75,7 @@ class Systemd:
         self.ready = asyncio.Event()
         self._address = address
         self._listener = listener
-        self._bus: MessageBus | None = None
+        self._bus: Bus | None = None
         self._limit = asyncio.Semaphore(CALLS)
         self._watched: dict[str, str] = {}  # object path: unit
         self._waiting: dict[str, asyncio.Future[str]] = {}  # job path: result
@@ -157,7 +157,7 @@ class Systemd:
     async def version(self) -> str:
         """systemd's version."""
         (value,) = await self._call("ask", "", "Get", "ss", [MANAGER, "Version"], interface=PROPERTIES)
-        return str(value.value)
+        return str(value)
 
     async def own_job(self, pid: int) -> str:
         """What systemd is doing to the unit of this process: "stop", "restart", …; "" when nothing or no unit."""
@@ -193,7 +193,7 @@ class Systemd:
         (value,) = await self._call(
             "ask", unit, "Get", "ss", [interface, name], path=path, interface=PROPERTIES, timeout_s=timeout_s
         )
-        return value.value
+        return value
 
     async def _ignoring_absence(
         self, operation: str, unit: str, member: str, signature: str, body: list[Any]
@@ -242,32 +242,26 @@ class Systemd:
         )
         async with self._limit:
             reply = await self._exchange(operation, unit, message, timeout_s)
-        if reply.message_type is MessageType.ERROR:
-            text = str(reply.body[0]) if reply.body else reply.error_name
+        if reply.kind == wire.ERROR:
+            text = str(next(iter(reply.arguments()), reply.error_name))
             raise SystemdError(unit, operation, " ".join(text.split()), reply.error_name)
-        return list(reply.body)
+        return reply.arguments()
 
-    async def _exchange(self, operation: str, unit: str, message: Message, timeout_s: float) -> Message:
+    async def _exchange(self, operation: str, unit: str, message: Message, timeout_s: float) -> wire.Message:
         bus = self._bus
         if bus is None or not bus.connected:  # a call would hang for ever
             raise BusLost(unit, operation, "no connection to systemd")
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await bus.call(message)
+                return await bus.ask(message)
         except TimeoutError:
             raise BusLost(unit, operation, f"systemd did not answer within {timeout_s:g} s") from None
         except (OSError, EOFError) as error:
             raise BusLost(unit, operation, f"lost the connection to systemd ({error})") from error
-        if reply is None:
-            raise BusLost(unit, operation, "lost the connection to systemd")
-        return reply
 
     async def _connect(self) -> None:
         async with asyncio.timeout(CONNECT_S):
-            bus = MessageBus(bus_address=self._address)
-            bus._writer.sock = _PatientSocket(bus._sock)  # noqa: SLF001 - the cure has no public place
-            bus.add_message_handler(self._handle)
-            self._bus = await bus.connect()
+            self._bus = await Bus(self._address, self._handle).connect()
             for rule in RULES:
                 await self._call("watch", "", "AddMatch", "s", [rule], path="/org/freedesktop/DBus", interface=DBUS,
                                  destination=DBUS)  # fmt: skip
@@ -298,24 +292,24 @@ class Systemd:
         for path in list(self._waiting):
             self._finish(path, "unknown")
 
-    def _handle(self, message: Message) -> None:
-        if message.message_type is not MessageType.SIGNAL:
-            return
+    def _handle(self, message: wire.Message) -> None:
         match message.member:
             case "PropertiesChanged":
                 self._changed(message)
             case "JobRemoved":
-                self._job_removed(message.body[1], message.body[3])
-            case "Reloading" if not message.body[0]:
+                _, path, _, result = message.arguments()
+                self._job_removed(path, result)
+            case "Reloading" if not message.first():
                 self._listener.resync()
-            case "NameOwnerChanged" if message.body[0] == SYSTEMD and message.body[2]:
-                self._chore(self._resubscribe())
+            case "NameOwnerChanged":
+                name, _, owner = message.arguments()
+                if name == SYSTEMD and owner:
+                    self._chore(self._resubscribe())
 
-    def _changed(self, message: Message) -> None:
+    def _changed(self, message: wire.Message) -> None:
         unit = self._watched.get(message.path)
-        if unit is not None:
-            plain = {name: _plain(value) for name, value in message.body[1].items()}
-            self._listener.unit_changed(unit, plain)
+        if unit is not None and message.signature == "sa{sv}as":
+            self._listener.unit_changed(unit, message.changes(FIELDS))
 
     def _job_removed(self, path: str, result: str) -> None:
         if path in self._waiting:
@@ -340,19 +334,6 @@ class Systemd:
         task.add_done_callback(self._chores.discard)
 
 
-class _PatientSocket:
-    """A socket whose full buffer means "nothing sent", which dbus-next's writer then tries again."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def send(self, data: memoryview) -> int:
-        try:
-            return self._sock.send(data)
-        except BlockingIOError:
-            return 0
-
-
 def bus_address(bus: str, environ: Mapping[str, str]) -> str:
     """Where the bus listens: the system's, or the user's own."""
     if bus == "system":
@@ -368,7 +349,3 @@ def unit_path(unit: str) -> str:
         for index, byte in enumerate(unit.encode())
     )
     return f"{UNIT_PATHS}/{label}"
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any D-Bus value
-    return value.value if isinstance(value, Variant) else value

@@ -1,0 +1,107 @@
+"""One connection to D-Bus: dbus-next's, with a reader of our own that decodes what is wanted and no more.
+
+Owns the connection and the matching of replies to calls; knows nothing of systemd. Only this module and
+`agentd.systemd` know dbus-next. Of that library it takes addresses, authentication, and the writing of messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+from dbus_next import Message, MessageType
+from dbus_next.aio import MessageBus
+
+from agentd import wire
+
+log = logging.getLogger("fleet.systemd")
+
+READ_BYTES = 1 << 16
+
+
+class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
+    """A connection; make it inside a running loop. `on_signal` is given every signal that the bus sends us."""
+
+    def __init__(self, address: str, on_signal: Callable[[wire.Message], None]) -> None:
+        super().__init__(bus_address=address)
+        self._writer.sock = _PatientSocket(self._sock)
+        self._on_signal = on_signal
+        self._incoming = wire.Stream()
+        self._asked: dict[int, asyncio.Future[wire.Message]] = {}
+
+    async def ask(self, call: Message) -> wire.Message:
+        """Send a call and wait for its reply, an error perhaps. ConnectionError when the connection ends."""
+        call.serial = self.next_serial()
+        future: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
+        self._asked[call.serial] = future
+        try:
+            self._writer.schedule_write(call)
+            return await future
+        finally:
+            self._asked.pop(call.serial, None)
+
+    def _message_reader(self) -> None:
+        """Overrides dbus-next's: as much as there is at once, instead of a field at a time."""
+        try:
+            while self._read_some():
+                pass
+        except BlockingIOError:
+            return
+        except Exception as error:  # noqa: BLE001 - as there: the end of the connection, told by wait_for_disconnect
+            self._finalize(error)
+
+    def _read_some(self) -> bool:
+        """Whether there may be more."""
+        data = self._sock.recv(READ_BYTES)
+        if not data:
+            raise EOFError("the bus closed the connection")
+        for message in self._incoming.feed(data):
+            self._take(message)
+        return len(data) == READ_BYTES
+
+    def _take(self, message: wire.Message) -> None:
+        if message.kind == wire.SIGNAL:
+            self._tell(message)
+        elif future := self._asked.get(message.reply_serial):
+            if not future.done():
+                future.set_result(message)
+        elif message.kind in (wire.RETURN, wire.ERROR):
+            self._on_message(_for_the_library(message))  # its own greeting
+
+    def _tell(self, message: wire.Message) -> None:
+        try:
+            self._on_signal(message)
+        except Exception:  # one signal that is not as expected must not end the connection
+            log.exception("cannot make anything of the signal %s", message)
+
+    def _finalize(self, err: Exception | None = None) -> None:
+        super()._finalize(err)
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(ConnectionError("the connection ended"))
+
+
+class _PatientSocket:
+    """A socket whose full buffer means "nothing sent", which dbus-next's writer then tries again."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, data: memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+
+
+def _for_the_library(message: wire.Message) -> Message:
+    return Message(
+        message_type=MessageType(message.kind),
+        reply_serial=message.reply_serial,
+        error_name=message.error_name or None,
+        sender=message.sender or None,
+        signature=message.signature,
+        body=message.arguments(),
+    )
