@@ -74,6 +74,7 @@ class ConsoleTable:
     theme: str = ""
     keymap: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
+    protected: bool = False  # destroying wants a name typed
 
 
 @dataclass(frozen=True, slots=True)

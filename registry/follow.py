@@ -74,6 +74,7 @@ class Follower:
         self.reason = ""
         self.revision = 0
         self.changed_at = time.monotonic()  # when the link last proved itself alive or something changed
+        self.retry_at = 0.0  # while the link is not live: when (monotonic) the next attempt begins
         self._etcd, self._keys, self._root, self._pinned = etcd, keys, root or keys.prefix, pinned
         self._changed: dict[Address, None] = {}
         self._reset = False
@@ -95,7 +96,9 @@ class Follower:
                 self._set_link(Link.DENIED, str(error))
             except RegistryUnavailable as error:
                 self._set_link(Link.LOST, str(error))
-            await asyncio.sleep(pause_s * random.uniform(0.7, 1.3))
+            wait_s = pause_s * random.uniform(0.7, 1.3)
+            self.retry_at = time.monotonic() + wait_s
+            await asyncio.sleep(wait_s)
             pause_s = min(pause_s * 2, RETRY_S[1])
 
     async def next(self) -> Update:

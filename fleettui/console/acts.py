@@ -6,20 +6,31 @@ waits; until then it is pending, and nothing on the screen pretends otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.progress import judged
-from fleettui.console.cells import Cell, Line, Tone
-from fleettui.console.phrases import counted, took
+from fleettui.console.drains import Drain
+from fleettui.console.machine_verbs import (
+    BACK,
+    WISHES,
+    MachineVerb,
+    availability,
+    machine_command,
+    machine_name,
+    metadata_words,
+)
 from fleettui.console.rows.units import host
 from fleettui.console.verbs import Verb, command
-from fleettui.escape import escape
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot
 from registry.model import Target
+
+if TYPE_CHECKING:
+    from fleettui.actions.machines import MachineChange
 
 Where = Callable[[Snapshot, str], Whereabouts]
 SHOWN_S = 8.0  # how long a success stays on the screen
@@ -40,8 +51,8 @@ class Act:
     """One action of the operator."""
 
     number: int
-    verb: Verb
-    names: tuple[str, ...]
+    verb: Verb | MachineVerb
+    names: tuple[str, ...]  # units, or machines as people name them
     began: float
     phase: Phase = Phase.SENDING
     ended: float = 0.0
@@ -51,6 +62,9 @@ class Act:
     complaints: tuple[str, ...] = ()
     place: str = ""
     line: str = ""  # the command line, where it is not the verb with the names
+    machines: tuple[str, ...] = ()  # ids, where it is about machines
+    changes: tuple[MachineChange, ...] = ()  # what was written of machines
+    progress: str = ""  # how far it is, where that can be said
 
     @property
     def settled(self) -> bool:
@@ -60,7 +74,7 @@ class Act:
     @property
     def command(self) -> str:
         """The command line that does the same."""
-        return self.line or command(self.verb, self.names)
+        return self.line or line_of(self.verb, self.names)
 
     def fades(self, now: float) -> bool:
         """Whether it may leave the screen by itself: errors stay until dismissed."""
@@ -74,6 +88,15 @@ def written(act: Act, done: Done, now: float) -> Act:
     act = replace(act, revision=done.revision, written=done.written, complaints=complaints,
                   open=tuple(outcome.name for outcome in done.written))  # fmt: skip
     return replace(act, phase=Phase.PENDING) if act.open else _close(act, now)
+
+
+def changed(act: Act, changes: Sequence[MachineChange], complaints: Sequence[str], now: float) -> Act:
+    """The act on machines after its transactions; `complaints` tell of those where nothing could be written."""
+    wrote = tuple(each for each in changes if each.revision)
+    revision = max((each.revision for each in wrote), default=0)
+    ids = tuple(each.after.machine for each in changes)
+    act = replace(act, revision=revision, changes=wrote, complaints=tuple(complaints), open=ids)
+    return replace(act, phase=Phase.PENDING) if wrote else _close(replace(act, open=()), now)
 
 
 def failed(act: Act, reason: str, now: float) -> Act:
@@ -105,6 +128,71 @@ def _close(act: Act, now: float) -> Act:
     return replace(act, phase=Phase.FAILED if act.complaints else Phase.DONE, ended=now)
 
 
+def judge_machines(act: Act, snapshot: Snapshot, drains: Mapping[str, Drain], now: float) -> Act:
+    """The act on machines in the light of a newer snapshot; a drain lasts until nothing more moves."""
+    if act.phase is not Phase.PENDING or snapshot.revision < act.revision:
+        return act
+    still, complaints, waiting, progress = [], list(act.complaints), False, []
+    for machine in act.open:
+        drain, trouble = drains.get(machine), _thwarted(act, snapshot, machine)
+        if trouble:
+            complaints.append(f"{machine_name(snapshot, machine)}: {trouble}")
+        elif act.verb is not MachineVerb.DRAIN or drain is None or (drain.left.done and not drain.left.stuck):
+            continue
+        elif drain.left.done:
+            waiting = True
+            complaints += [f"{unit} stays and blocks the drain: {reason}" for unit, reason in drain.left.stuck]
+        else:
+            still.append(machine)
+            progress.append(drain.progress)
+    act = replace(act, open=tuple(still), complaints=tuple(complaints), progress=", ".join(progress[:2]))
+    if still:
+        return act
+    return replace(act, phase=Phase.WAITING, ended=now) if waiting else _close(act, now)
+
+
+def _thwarted(act: Act, snapshot: Snapshot, machine: str) -> str:
+    """What has become of the machine that the act cannot have meant."""
+    wish = WISHES.get(act.verb) if isinstance(act.verb, MachineVerb) else None
+    if wish is None:
+        return ""
+    if availability(snapshot, machine) is not wish:
+        override = snapshot.overrides.get(machine)
+        return f"it was changed since{f' by {override.by}' if override and override.by else ''}"
+    if act.verb is MachineVerb.DRAIN and machine not in snapshot.machines:
+        return "it was lost before it was drained"
+    return ""
+
+
+def undoing_machines(act: Act) -> str:
+    """The command lines that take an act on machines back, joined."""
+    names = dict(zip(act.machines, act.names, strict=True))
+    return "; ".join(_undoing_change(change, names[change.after.machine]) for change in act.changes)
+
+
+def _undoing_change(change: MachineChange, name: str) -> str:
+    before, after = change.before, change.after
+    if before.availability is not after.availability:
+        return machine_command(BACK[before.availability], [name])
+    was, now = dict(before.metadata), dict(after.metadata)
+    back = {key: value for key, value in was.items() if now.get(key) != value}
+    verb = MachineVerb.SET_METADATA if back else MachineVerb.UNSET_METADATA
+    ended = dict.fromkeys(now.keys() - was.keys())
+    return machine_command(verb, [name], metadata_words(back or ended))
+
+
+def line_of(verb: Verb | MachineVerb, names: Sequence[str], *, shown: int = 0) -> str:
+    """The command line of a verb; `shown` cuts the names for people."""
+    if isinstance(verb, MachineVerb):
+        return machine_command(verb, names, shown=shown)
+    return command(verb, names, shown=shown)
+
+
+def replacing(names: Sequence[str]) -> str:
+    """The command line that gives units another text."""
+    return command(Verb.SUBMIT, names, shown=3).replace("submit", "submit --replace", 1)
+
+
 def undoing(outcomes: Sequence[Outcome]) -> str:
     """The command lines that take these outcomes back, joined."""
     by_verb: dict[Verb, list[str]] = {}
@@ -125,32 +213,6 @@ def _undoing_verb(outcome: Outcome) -> Verb:
     return Verb.UNLOAD if after else Verb.SUBMIT
 
 
-MARKS = {
-    Phase.SENDING: Cell("◐ ", Tone.BUSY),
-    Phase.PENDING: Cell("◐ ", Tone.BUSY),
-    Phase.DONE: Cell("✓ ", Tone.GOOD),
-    Phase.WAITING: Cell("◌ ", Tone.WAIT),
-    Phase.FAILED: Cell("✖ ", Tone.BAD),
-}
-
-
-def act_line(act: Act, now: float) -> Line:
-    """One line: the mark, the command, and what came of it."""
-    shown = act.line or command(act.verb, act.names, shown=3)
-    lead = (Cell("undo: ", Tone.QUIET),) if act.verb is Verb.UNDO else ()
-    return (MARKS[act.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(act, now))
-
-
-def _outcome(act: Act, now: float) -> Cell:
-    duration = took((act.ended or now) - act.began)
-    if act.phase is Phase.SENDING:
-        return Cell(f"writing to the registry · {duration}", Tone.QUIET)
-    if act.phase is Phase.PENDING:
-        rest = counted(len(act.open), "unit") + " to go · " if len(act.names) > 1 else ""
-        return Cell(f"{rest}pending · {duration}", Tone.QUIET)
-    if act.phase is Phase.DONE:
-        place = f"{act.place} · " if act.place and len(act.names) == 1 else ""
-        return Cell(f"{place}{duration}", Tone.QUIET)
-    more = f" (and {len(act.complaints) - 1} more)" if len(act.complaints) > 1 else ""
-    text = escape(act.complaints[0].partition("\n")[0])
-    return Cell(f"{text}{more}", Tone.BAD if act.phase is Phase.FAILED else Tone.WAIT)
+def undoable(act: Act) -> bool:
+    """Whether it can be taken back: not a restart, since what ran before it is gone."""
+    return act.verb not in (Verb.RESTART, Verb.UNDO) and bool(act.written or act.changes)

@@ -43,6 +43,12 @@ class Feed(Protocol):
     def quiet_s(self) -> float:
         """Seconds since the registry last proved itself alive."""
 
+    async def lease_left_s(self, machine: str) -> float | None:
+        """Seconds that a machine's lease has left; None when that is not known. Asks the registry: not for many."""
+
+    def retry_s(self) -> float | None:
+        """Seconds until the lost registry is tried again; None while it is being tried, or not lost."""
+
     @property
     def endpoint(self) -> str:
         """Where the registry is, for people."""
@@ -55,6 +61,8 @@ class Script:
 
     def __init__(self) -> None:
         self.silence_s = 0.2
+        self.lease_s: float | None = None
+        self.pause_s: float | None = None
         self._queue: asyncio.Queue[Reading] = asyncio.Queue()
 
     def put(self, snapshot: Snapshot, link: Link = Link.LIVE, reason: str = "") -> None:
@@ -64,6 +72,14 @@ class Script:
     def quiet_s(self) -> float:
         """As long as the script says."""
         return self.silence_s
+
+    async def lease_left_s(self, machine: str) -> float | None:  # noqa: ARG002 - the same for all
+        """As the script says."""
+        return self.lease_s
+
+    def retry_s(self) -> float | None:
+        """As the script says."""
+        return self.pause_s
 
     async def readings(self) -> AsyncIterator[Reading]:
         """What was put in, in order."""
@@ -86,6 +102,21 @@ class Live:
     def quiet_s(self) -> float:
         """Seconds since a change or a proof of life."""
         return time.monotonic() - self._follower.changed_at if self._follower else 0.0
+
+    async def lease_left_s(self, machine: str) -> float | None:
+        """What etcd says of the lease that the machine's key hangs on."""
+        if self._follower is None:
+            return None
+        operator = self.operator.result()
+        stamp = self._follower.mirror.stamp(operator.keys.machine(machine))
+        return await operator.etcd.lease_time_to_live(stamp.lease) if stamp and stamp.lease else None
+
+    def retry_s(self) -> float | None:
+        """The follower's pause, as far as it has not passed."""
+        if self._follower is None or self._follower.link is Link.LIVE:
+            return None
+        left_s = self._follower.retry_at - time.monotonic()
+        return left_s if left_s > 0 else None
 
     async def readings(self) -> AsyncIterator[Reading]:
         """Follow the whole registry and read the mirror when it changed."""

@@ -8,33 +8,41 @@ from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.phrases import counted
 
-WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "undo", "submit", "journal", "why", "file",
-        "unit_events", "filter", "trouble", "columns", "mark", "command", "help", "quit")  # fmt: skip
-RANK = ("help", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit", "unload", "load",
-        "file", "command", "quit", "undo", "mark", "unit_events", "trouble", "columns")  # fmt: skip
+WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "cordon", "drain", "undo", "submit", "edit",
+        "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",
+        "command", "help", "quit")  # fmt: skip
+RANK = ("help", "drain", "cordon", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit", "edit", "status", "shell", "unload",
+        "load", "file", "command", "quit", "undo", "mark", "unit_events", "trouble", "columns")  # fmt: skip
 
 
-def footer_keys(width: int, keymap: Mapping[str, str], *, hide_changes: bool) -> tuple[Key, ...]:
+def footer_keys(
+    width: int, keymap: Mapping[str, str], *, hide_changes: bool, view: str = "units"
+) -> tuple[Key, ...]:
     """The keys that fit, the most needed first chosen, in their usual order."""
     chosen: set[str] = set()
     room = width
     for name in RANK:
         key = BY_ID[name]
         cost = len(shown_key(key, keymap)) + len(key.label) + 3
-        if (hide_changes and key.changes) or cost > room:
+        if (hide_changes and key.changes) or cost > room or (key.views and view not in key.views):
             continue
         chosen.add(name)
         room -= cost
     return tuple(BY_ID[name] for name in WIDE if name in chosen)
 
 
-def footer_line(keys: Sequence[Key], keymap: Mapping[str, str], usable: Callable[[Key], bool]) -> Line:
+def footer_line(
+    keys: Sequence[Key],
+    keymap: Mapping[str, str],
+    usable: Callable[[Key], bool],
+    label: Callable[[Key], str] = lambda key: key.label,
+) -> Line:
     """Key and label, two cells each."""
     cells: list[Cell] = []
     for key in keys:
         can = usable(key)
         cells.append(Cell(shown_key(key, keymap), Tone.HEAD if can else Tone.OFF))
-        cells.append(Cell(f" {key.label}  ", Tone.QUIET if can else Tone.OFF))
+        cells.append(Cell(f" {label(key)}  ", Tone.QUIET if can else Tone.OFF))
     return tuple(cells)
 
 

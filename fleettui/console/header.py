@@ -24,6 +24,7 @@ class Place:
     cluster: str
     user: str
     endpoint: str
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

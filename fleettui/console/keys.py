@@ -46,11 +46,11 @@ MACHINES = "Machines"
 BUT_MACHINES = ("units", "pending", "events", "map", "detail")  # the views where a key means units
 
 KEYS: tuple[Key, ...] = (
-    Key("start", "S", "verb('start')", "start", "start the marked or selected units", UNITS, changes=True),
-    Key("stop", "X", "verb('stop')", "stop", "stop them; they stay loaded", UNITS, changes=True),
-    Key("restart", "R", "verb('restart')", "restart", "stop and start them where they are", UNITS, changes=True),
-    Key("load", "L", "verb('load')", "load", "place and load without starting", UNITS, changes=True),
-    Key("unload", "U", "verb('unload')", "unload", "stop and take off the machine", UNITS, changes=True),
+    Key("start", "S", "verb('start')", "start", "start the marked or selected units", UNITS, changes=True, views=BUT_MACHINES),
+    Key("stop", "X", "verb('stop')", "stop", "stop them; they stay loaded", UNITS, changes=True, views=BUT_MACHINES),
+    Key("restart", "R", "verb('restart')", "restart", "stop and start them where they are", UNITS, changes=True, views=BUT_MACHINES),
+    Key("load", "L", "verb('load')", "load", "place and load without starting", UNITS, changes=True, views=BUT_MACHINES),
+    Key("unload", "U", "verb('unload')", "unload", "stop and take off the machine", UNITS, changes=True, views=BUT_MACHINES),
     Key("destroy", "D", "verb('destroy')", "destroy", "unload and forget", UNITS, changes=True,
         views=BUT_MACHINES),
     Key("undo", "u", "undo", "undo", "take the last action back", UNITS, changes=True),
@@ -59,6 +59,8 @@ KEYS: tuple[Key, ...] = (
         views=("machines",)),
     Key("drain", "D", "machine('drain')", "drain", "move away what can run elsewhere; forget a lost machine",
         MACHINES, changes=True, views=("machines",)),
+    Key("edit", "e", "edit", "edit", "edit its file; shows what changes and where it would run first", UNITS, changes=True),
+    Key("shell", "s", "shell", "shell", "a shell on its machine; exit comes back", LOOK),
     Key("journal", "l", "journal", "journal", "show or hide the journal pane", LOOK),
     Key("status", "d", "status", "detail", "the detail: what systemctl status prints; again to ask anew", LOOK),
     Key("why", "w", "why", "why", "why the unit is where it is, or is not", LOOK),

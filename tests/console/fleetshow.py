@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from fleettui.actions.machines import MachineChange
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.console.app import Console
+from fleettui.console.conductor import Changes
 from fleettui.console.feed import Script
 from fleettui.console.header import Place
 from fleettui.console.journal import Ask, News, Wanted
+from fleettui.console.machine_verbs import WISHES, MachineVerb
 from fleettui.console.screens.frame import Desk
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.verbs import Verb
@@ -149,6 +152,8 @@ class ScriptedHands:
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.error: Exception | None = None
+        self.replaced: tuple[dict[str, str], str] = ({}, "")
+        self.complaints: tuple[str, ...] = ()
 
     def _done(self, what: str, names: Sequence[str]) -> Done:
         self.calls.append((what, tuple(names)))
@@ -165,8 +170,26 @@ class ScriptedHands:
     async def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> Done:  # noqa: ARG002
         return self._done(f"introduce {target}", [*texts])
 
+    async def replace(self, texts: Mapping[str, str], based_on: str) -> Done:
+        self.replaced = (dict(texts), based_on)
+        return self._done("replace", list(texts))
+
     async def restore(self, outcomes: Sequence[Outcome]) -> Done:
         return self._done("restore", [outcome.name for outcome in outcomes])
+
+    async def machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
+        revision = self._done(verb, ids).revision
+        wish = WISHES[verb]
+        return [MachineChange(Override(each), Override(each, wish), revision) for each in ids], self.complaints
+
+    async def metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
+        revision = self._done(f"metadata {dict(changes)}", ids).revision
+        after = tuple((key, value) for key, value in sorted(changes.items()) if value is not None)
+        return [MachineChange(Override(each), Override(each, metadata=after), revision) for each in ids], ()
+
+    async def restore_machines(self, changes: Sequence[MachineChange]) -> Changes:
+        revision = self._done("restore machines", [each.after.machine for each in changes]).revision
+        return [MachineChange(each.after, each.before, revision) for each in changes], ()
 
 
 class ScriptedJournals:

@@ -18,8 +18,8 @@ def cells(row: MachineRow, now: float = NOW) -> dict[str, str]:
     return {column.id: column.cell(row, now).text for column in COLUMNS}
 
 
-def without(snapshot: Snapshot, number: int, *, leaving: bool = False, lines: bool = False) -> Snapshot:
-    """The snapshot after a machine's lease ended: its key and states are gone; with `lines`, its schedule is not."""
+def without(snapshot: Snapshot, number: int, *, lines: bool = False) -> Snapshot:
+    """The snapshot after a machine's lease ended: its key and states are gone; `lines`: its schedule is not."""
     gone = CORES[number]
     machines = {key: each for key, each in snapshot.machines.items() if key != gone}
     states = {pair: each for pair, each in snapshot.states.items() if pair[0] != gone}

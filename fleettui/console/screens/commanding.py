@@ -36,7 +36,7 @@ async def carry_out(main: MainScreen, order: orders.Order) -> None:
         case orders.Introduce():
             await _introduce(main, order)
         case orders.OnMachines(verb, machines):
-            main.act_on_machines(verb, machines)
+            main.machine_verb(verb, machines)
         case orders.Show(what, names):
             _show(main, what, names)
         case orders.Shell():

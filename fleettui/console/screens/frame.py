@@ -29,7 +29,7 @@ from fleettui.console.journal_reader import JournalReader
 from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
-from fleettui.console.screens.page import PageScreen
+from fleettui.console.screens.page import Renewing
 from fleettui.console.verbs import Permit, Verb, permit
 from fleettui.console.views.detail import DetailView
 from fleettui.console.views.events import EventsView
@@ -173,7 +173,7 @@ class Frame(Screen[None]):
         self.refresh_all()
         self.follow_selection()
         page = self.app.screen
-        if isinstance(page, PageScreen):
+        if isinstance(page, Renewing):
             page.renew()
 
     def _tick(self) -> None:

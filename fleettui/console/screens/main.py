@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from fleettui.console.act_lines import trail_lines
 from fleettui.console.bindings import bound
 from fleettui.console.help import help_lines
-from fleettui.console.keys import MAIN
+from fleettui.console.keys import JOURNAL, MAIN
 from fleettui.console.radius import blast_radius
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.journal_dock import JournalDock
@@ -94,9 +94,15 @@ class MainScreen(Remembering, MachineKeys, JournalDock):
         self.open_row(event.key)
 
     def action_help(self) -> None:
-        """All keys."""
-        lines = help_lines(self.desk.keymap, read_only=self.desk.read_only)
-        self.app.push_screen(PageScreen("help", lambda: lines))
+        """All keys, those of this place first."""
+        from fleettui.console.screens.helping import HelpScreen  # noqa: PLC0415 - seldom opened
+
+        view = self.view.name_
+        where = JOURNAL if self.query_one(JournalPane).has_focus_within else MAIN
+        read_only = self.desk.read_only
+        self.app.push_screen(HelpScreen(
+            lambda search: help_lines(self.desk.keymap, read_only=read_only, view=view, where=where, search=search)
+        ))  # fmt: skip
 
     def action_copy(self) -> None:
         """Copy the page, the last action's command or the names of what is selected to the clipboard."""
@@ -163,17 +169,3 @@ class MainScreen(Remembering, MachineKeys, JournalDock):
             self.refuse("this console is read-only" if self.desk.read_only else "nothing to undo")
             return
         self.run_worker(self.conductor.undo(), name="undo", exit_on_error=False)
-
-    def action_submit(self) -> None:
-        """Submit a unit file."""
-        if self.desk.read_only:
-            self.refuse("cannot submit: this console is read-only")
-            return
-        from fleettui.console.screens.submit import Submission, SubmitScreen  # noqa: PLC0415 - loads the editor
-
-        def submitted(what: Submission | None) -> None:
-            if what:
-                work = self.conductor.submit(what.name, what.text, what.target)
-                self.run_worker(work, name="submit", exit_on_error=False)
-
-        self.app.push_screen(SubmitScreen(), submitted)

@@ -1,0 +1,101 @@
+"""Actions as lines: those above the footer, and the page of all of them. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fleettui.console.acts import Act, Phase, line_of, undoable, undoing, undoing_machines
+from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.phrases import clock, counted, took
+from fleettui.console.verbs import Verb
+from fleettui.escape import escape
+
+MARKS = {
+    Phase.SENDING: Cell("◐ ", Tone.BUSY),
+    Phase.PENDING: Cell("◐ ", Tone.BUSY),
+    Phase.DONE: Cell("✓ ", Tone.GOOD),
+    Phase.WAITING: Cell("◌ ", Tone.WAIT),
+    Phase.FAILED: Cell("✖ ", Tone.BAD),
+}
+
+
+def act_line(act: Act, now: float) -> Line:
+    """One line: the mark, the command, and what came of it."""
+    shown = act.line or line_of(act.verb, act.names, shown=3)
+    lead = (Cell("undo: ", Tone.QUIET),) if act.verb is Verb.UNDO else ()
+    return (MARKS[act.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(act, now))
+
+
+def _outcome(act: Act, now: float) -> Cell:
+    duration = took((act.ended or now) - act.began)
+    if act.phase is Phase.SENDING:
+        return Cell(f"writing to the registry · {duration}", Tone.QUIET)
+    if act.phase is Phase.PENDING:
+        rest = f"{act.progress} · " if act.progress else ""
+        if not act.machines and len(act.names) > 1:
+            rest = f"{counted(len(act.open), 'unit')} to go · "
+        return Cell(f"{escape(rest)}pending · {duration}", Tone.QUIET)
+    if act.phase is Phase.DONE:
+        place = f"{act.place} · " if act.place and len(act.names) == 1 else ""
+        return Cell(f"{place}{duration}", Tone.QUIET)
+    more = f" (and {len(act.complaints) - 1} more)" if len(act.complaints) > 1 else ""
+    text = escape(act.complaints[0].partition("\n")[0])
+    return Cell(f"{text}{more}", Tone.BAD if act.phase is Phase.FAILED else Tone.WAIT)
+
+
+def acts_lines(
+    acts: Sequence[Act], now: float, *, room: int, keys: tuple[str, str, str]
+) -> list[tuple[Line, Line]]:
+    """What stands above the footer: the newest acts, those that need an eye first; many fold into their numbers.
+
+    `keys` are those that dismiss, take back and list.
+    """
+    dismiss, undo, listing = keys
+    ordered = sorted(acts, key=lambda act: (act.settled, act.number))
+    bad = [act for act in ordered if act.phase in (Phase.FAILED, Phase.WAITING)]
+    shown = ordered if len(ordered) <= room else (bad or ordered)[-(room - 1) :]
+    lines = [(act_line(act, now), _aside(act, dismiss, undo, listing)) for act in shown]
+    if len(shown) < len(acts):
+        lines.insert(0, (_tally(acts), (Cell(f"{listing} lists them", Tone.QUIET),)))
+    return lines
+
+
+def _tally(acts: Sequence[Act]) -> Line:
+    """ "12 actions, 3 under way, 1 failed"."""
+    counts = Counter(act.phase for act in acts)
+    busy = counts[Phase.SENDING] + counts[Phase.PENDING]
+    cells = [Cell(f"  {counted(len(acts), 'action')}", Tone.STRONG)]
+    for number, word, tone in (
+        (busy, "under way", Tone.BUSY), (counts[Phase.DONE], "done", Tone.GOOD),
+        (counts[Phase.WAITING], "waiting", Tone.WAIT), (counts[Phase.FAILED], "failed", Tone.BAD),
+    ):  # fmt: skip
+        if number:
+            cells.append(Cell(f", {number} {word}", tone))
+    return tuple(cells)
+
+
+def _aside(act: Act, dismiss: str, undo: str, listing: str) -> Line:
+    """What can be done about an act that has ended."""
+    if act.phase is Phase.DONE:
+        return (Cell(f"{undo} takes it back", Tone.QUIET),) if undoable(act) else ()
+    if not act.settled:
+        return ()
+    more = f"{listing} lists all {len(act.complaints)} · " if len(act.complaints) > 1 else ""
+    return (Cell(f"{more}{dismiss} dismisses", Tone.QUIET),)
+
+
+def trail_lines(acts: Sequence[Act], now: float) -> list[Line]:
+    """Every action of this console, newest first: command, outcome, what failed and why, how to take it back."""
+    if not acts:
+        return [(Cell("no action yet", Tone.QUIET),)]
+    lines: list[Line] = []
+    for act in sorted(acts, key=lambda each: -each.number):
+        lines += [(Cell(f"{clock(act.began)}  ", Tone.QUIET), *act_line(act, now))]
+        told = act.complaints if len(act.complaints) > 1 or "\n" in "".join(act.complaints) else ()
+        for complaint in told:
+            lines += [(Cell(f"            {escape(part)}", Tone.BAD),) for part in complaint.splitlines()]
+        if undoable(act):
+            back = undoing_machines(act) if act.changes else undoing(act.written)
+            lines.append((Cell(f"            taken back by: {escape(back)}", Tone.QUIET),))
+    return lines

@@ -1,0 +1,147 @@
+"""What else happens when units are stopped, before it happens: who stops with them, who waits, who starts. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from fleettui.actions.drain import is_global
+from fleettui.console.detail.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
+from fleettui.console.phrases import counted
+from fleettui.console.verbs import Verb
+from fleettui.escape import escape
+from registry.mirror import Snapshot
+from registry.model import Target
+from registry.unitname import matches
+
+RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})  # a process may be there
+NAMED = 3  # names in one line
+HOSTS = 4
+WORDS = (*STOPS_TOO, "MachineOf")  # a file without these, of a unit that activates none, depends on nobody
+
+
+def blast_radius(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> list[str]:
+    """What else happens, in lines: what stops running, where, who goes with it, and what comes after."""
+    chosen = frozenset(names)
+    lines = [_running_line(verb, chosen, snapshot)]
+    if found := [name for name in names if is_global(snapshot, name)]:
+        lines.append(f"{_listed(found)} runs on every machine: it stops everywhere.")
+    lines += _last_ones(chosen, snapshot)
+    lines += _dependents(verb, chosen, snapshot)
+    if verb is not Verb.RESTART:
+        lines += _freed(chosen, snapshot)
+    if verb is Verb.DESTROY:
+        forgets = "the unit; undo (u) brings it" if len(names) == 1 else "them; undo (u) brings them"
+        lines.append(f"The registry forgets {forgets} back, text and target, from this console.")
+    return lines
+
+
+def _running_line(verb: Verb, chosen: Collection[str], snapshot: Snapshot) -> str:
+    running = [pair for pair, state in snapshot.states.items() if pair[1] in chosen and state.active in RUNNING]
+    if not running:
+        return "Nothing that runs is stopped."
+    units = len({unit for _, unit in running})
+    hosts = Counter(_host(snapshot, machine) for machine, _ in running)
+    several = max(hosts.values()) > 1 and len(hosts) > 1
+    shown = [f"{host} ({number})" if several else host for host, number in sorted(hosts.items())]
+    where = ", ".join(shown[:HOSTS]) + (f" and {len(hosts) - HOSTS} more machines" if len(hosts) > HOSTS else "")
+    happens = "stops and starts again" if verb is Verb.RESTART else "stops"
+    if units > 1:
+        happens = happens.replace("stops", "stop").replace("starts", "start")
+    return f"{counted(units, 'running unit')} {happens} on {where}."
+
+
+def _last_ones(chosen: Collection[str], snapshot: Snapshot) -> list[str]:
+    """Templates of which no instance keeps running."""
+    active: dict[str, bool] = {}
+    for (_, unit), state in snapshot.states.items():
+        prefix, at, _ = unit.partition("@")
+        if at and state.active in RUNNING:
+            active[prefix] = active.get(prefix, False) or unit not in chosen
+    touched = {name.partition("@")[0] for name in chosen if "@" in name}
+    return [
+        f"No instance of {escape(each)}@ keeps running." for each in sorted(touched) if active.get(each) is False
+    ]
+
+
+def _dependents(verb: Verb, chosen: Collection[str], snapshot: Snapshot) -> Iterator[str]:
+    """Who goes with them by systemd's relations, on the same machine; who follows by MachineOf; who activates."""
+    homes = _homes(snapshot)
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, relation, meant in _relations(chosen, snapshot):
+        together = homes.get(name, set()) & set().union(*(homes.get(each, set()) for each in meant))
+        if relation.kind in STOPS_TOO and together:
+            found["systemd"].append(f"{name} ({relation.kind})")
+        elif relation.kind == "MachineOf" and _wanted(snapshot, name):
+            found["fleet"].append(name)
+        elif relation.kind == "Activates" and together:
+            found["activates"].append(name)
+    if names := found["systemd"]:
+        does = "restarts" if verb is Verb.RESTART else "stops"
+        yield f"systemd {does} with it: {_listed(names)}."
+    if verb is Verb.RESTART:
+        return
+    if names := found["fleet"]:
+        yield f"{_listed(names)} must be on its machine (MachineOf), and will wait."
+    if names := found["activates"]:
+        what = "starts it again when it is due" if verb is Verb.STOP else "has nothing to start any more"
+        yield f"{_listed(names)} {what}."
+
+
+def _relations(chosen: Collection[str], snapshot: Snapshot) -> Iterator[tuple[str, Relation, list[str]]]:
+    """What other units say of the chosen ones."""
+    for name, record in sorted(snapshot.units.items()):
+        file = snapshot.files.get(record.hash)
+        if file is None or name in chosen or not _speaks(name, file.text):
+            continue
+        for relation in read_relations(file.text, name):
+            meant = [] if relation.reverse else [each for each in chosen if _means(relation, each)]
+            if meant:
+                yield name, relation, meant
+
+
+def _speaks(name: str, text: str) -> bool:
+    return name.rpartition(".")[2] in ACTIVATES or any(word in text for word in WORDS)
+
+
+def _means(relation: Relation, unit: str) -> bool:
+    return matches(relation.pattern, unit) if relation.fleet else relation.pattern == unit
+
+
+def _homes(snapshot: Snapshot) -> Mapping[str, set[str]]:
+    homes: dict[str, set[str]] = defaultdict(set)
+    for machine, unit in snapshot.states:
+        homes[unit].add(machine)
+    return homes
+
+
+def _wanted(snapshot: Snapshot, name: str) -> bool:
+    unit = snapshot.units.get(name)
+    return unit is not None and unit.target is not Target.INACTIVE
+
+
+def _freed(chosen: Collection[str], snapshot: Snapshot) -> Iterator[str]:
+    """Units that wait because of one that goes."""
+    waiting = [
+        name
+        for name, pending in sorted(snapshot.pending.items())
+        if name not in chosen and any(_blames(refusal.reason, chosen) for refusal in pending.refusals)
+    ]
+    if waiting:
+        yield f"{_listed(waiting)} waited for the place, and may be placed."
+
+
+def _blames(reason: str, chosen: Collection[str]) -> bool:
+    return ("conflict" in reason or "replaces" in reason) and any(
+        word in chosen for word in reason.replace(",", " ").split()
+    )
+
+
+def _host(snapshot: Snapshot, machine: str) -> str:
+    record = snapshot.machines.get(machine)
+    return escape(record.hostname) if record else machine[:8]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return escape(", ".join(names[:NAMED])) + more
