@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleettui.console.cells import Cell, Line, Tone
-from fleettui.console.keys import KEYS, keys_of, written
+from fleettui.console.cells import Cell, Line, Tone, line_text
+from fleettui.console.keys import KEYS, MAIN, PLANE, Key, keys_of, written
 from fleettui.console.rows.health import GLYPHS, TONES, Health
 
-MOVING = (
-    ("Up Down j k g G", "move; PgUp PgDn or ctrl+b ctrl+f by screens"),
-    ("Enter", "open; fold or unfold a group (also Left, Right)"),
-)
 MEANING = {
     Health.ACTIVE: "runs as asked",
     Health.BUSY: "under way: WHY says who is at it",
@@ -21,34 +17,56 @@ MEANING = {
 }
 
 
-def help_lines(keymap: Mapping[str, str], *, read_only: bool) -> list[Line]:
-    """All keys by group, and what the glyphs mean."""
-    lines: list[Line] = []
-    group = ""
-    for key in KEYS:
-        if read_only and key.changes:
-            continue
-        if key.group != group:
-            group = key.group
-            lines += [(), (Cell(group, Tone.HEAD),)]
-        lines.append(_line(" ".join(map(written, keys_of(key, keymap))), key.does))
-    lines += [(), (Cell("Tables", Tone.HEAD),), *(_line(keys, does) for keys, does in MOVING)]
-    lines += [(), (Cell("States", Tone.HEAD),)]
-    lines += [
-        (Cell(f"  {GLYPHS[health]} {health:<16}", TONES[health]), Cell(does)) for health, does in MEANING.items()
+def help_lines(
+    keymap: Mapping[str, str], *, read_only: bool, view: str = "units", where: str = MAIN, search: str = ""
+) -> list[Line]:
+    """The keys that work where the reader is come first, then all others by group, then what signs mean.
+
+    `search`: only lines that have all its words, with their group's name.
+    """
+    keys = [key for key in KEYS if not (read_only and key.changes)]
+    width = max(len(_keys(key, keymap)) for key in keys) + 2
+    groups: dict[str, list[Line]] = {}
+    for key in sorted(keys, key=lambda key: not _is_near(key, view, where)):  # stable: otherwise as in the table
+        groups.setdefault(_title(key, view), []).append(_line(_keys(key, keymap), key.does, width))
+    groups["States"] = [
+        (Cell(f"  {GLYPHS[health]} {health:<{max(10, width - 2)}}", TONES[health]), Cell(does))
+        for health, does in MEANING.items()
     ]
-    lines += [(), (Cell("Filter", Tone.HEAD),), *_filter_lines()]
-    return lines[1:]
+    groups["Filter"] = _filter_lines(width)
+    words = search.lower().split()
+    lines: list[Line] = []
+    for title, members in groups.items():
+        found = [line for line in members if all(word in f"{title} {line_text(line)}".lower() for word in words)]
+        if found:
+            lines += [(), (Cell(title, Tone.HEAD),), *found]
+    return lines[1:] or [(Cell(f"nothing in the help has {search}", Tone.QUIET),)]
 
 
-def _line(keys: str, does: str) -> Line:
-    return (Cell(f"  {keys:<18}", Tone.STRONG), Cell(does))
+def _is_near(key: Key, view: str, where: str) -> bool:
+    return key.where == where if where not in PLANE else view in key.views and key.views != KEYS[0].views
 
 
-def _filter_lines() -> list[Line]:
+def _title(key: Key, view: str) -> str:
+    """The group's name; keys that belong to other views say to which."""
+    if key.views and view not in key.views:
+        return f"{key.group} (in {', '.join(each.capitalize() for each in key.views[:2])})"
+    return key.group
+
+
+def _keys(key: Key, keymap: Mapping[str, str]) -> str:
+    return " ".join(map(written, keys_of(key, keymap)))
+
+
+def _line(keys: str, does: str, width: int) -> Line:
+    return (Cell(f"  {keys:<{width}}", Tone.STRONG), Cell(does))
+
+
+def _filter_lines(width: int) -> list[Line]:
     examples = (
         ("web core-2", "both words, anywhere in the row; letters in order do too: wb1"),
-        ("state:failed", "also machine: target: sub: unit: is:drifting metadata: actor: verb:"),
+        ("state:failed", "its beginning; also machine: target: name: sub: is: metadata: actor: verb:"),
+        ("machine=core-1", "exactly; name:web@* is a glob"),
         ("!inactive", "rows without it; !state:active as well"),
     )
-    return [_line(example, does) for example, does in examples]
+    return [_line(example, does, width) for example, does in examples]
