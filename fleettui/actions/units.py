@@ -27,11 +27,16 @@ RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A unit to submit. `text` None: whatever the registry has under the name. `origin` is named in messages."""
+    """A unit to submit. `text` None: whatever the registry has under the name. `origin` is named in messages.
+
+    `based_on` is the hash of the text that this one was made from; where the registry has another by now, it is
+    refused. "" asks for no such thing.
+    """
 
     name: str
     text: str | None = None
     origin: str = ""
+    based_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,7 @@ def _submitted(source: Source, found: Found, *, replace: bool, target: Target) -
         return _absent(source.name, found)
     if source.text is None:
         return _targeted(source.name, found, _at_least(target))
-    if refusal := _refusal(source, target):
+    if refusal := _refusal(source, target) or _overtaken(source, found):
         return _refused(source.name, refusal)
     sha = file_hash(source.text)
     if found.unit is None:
@@ -203,6 +208,15 @@ def _submitted(source: Source, found: Found, *, replace: bool, target: Target) -
         return _replaced(found.unit, sha, source.text, _at_least(target))
     step = _targeted(source.name, found, _at_least(target))
     return step if found.unit.hash == sha else _noted(step, _differs(source))
+
+
+def _overtaken(source: Source, found: Found) -> str:
+    """What is wrong when somebody else wrote the unit since its text was read."""
+    if not source.based_on or (found.unit and found.unit.hash == source.based_on):
+        return ""
+    if found.unit is None:
+        return f"unit {source.name} was destroyed meanwhile; submit it as a new one"
+    return f"unit {source.name} was changed meanwhile by {found.unit.by or 'somebody'}; edit again on top of that"
 
 
 def _differs(source: Source) -> str:

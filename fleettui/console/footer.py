@@ -11,8 +11,9 @@ from fleettui.console.phrases import counted
 WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "cordon", "drain", "undo", "submit", "edit",
         "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",
         "command", "help", "quit")  # fmt: skip
-RANK = ("help", "drain", "cordon", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit", "edit", "status", "shell", "unload",
-        "load", "file", "command", "quit", "undo", "mark", "unit_events", "trouble", "columns")  # fmt: skip
+RANK = ("help", "drain", "cordon", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit",
+        "edit", "status", "shell", "unload", "load", "file", "command", "quit", "undo", "mark", "unit_events",
+        "trouble", "columns")  # fmt: skip
 
 
 def footer_keys(

@@ -46,17 +46,22 @@ MACHINES = "Machines"
 BUT_MACHINES = ("units", "pending", "events", "map", "detail")  # the views where a key means units
 
 KEYS: tuple[Key, ...] = (
-    Key("start", "S", "verb('start')", "start", "start the marked or selected units", UNITS, changes=True, views=BUT_MACHINES),
-    Key("stop", "X", "verb('stop')", "stop", "stop them; they stay loaded", UNITS, changes=True, views=BUT_MACHINES),
-    Key("restart", "R", "verb('restart')", "restart", "stop and start them where they are", UNITS, changes=True, views=BUT_MACHINES),
-    Key("load", "L", "verb('load')", "load", "place and load without starting", UNITS, changes=True, views=BUT_MACHINES),
-    Key("unload", "U", "verb('unload')", "unload", "stop and take off the machine", UNITS, changes=True, views=BUT_MACHINES),
+    Key("start", "S", "verb('start')", "start", "start the marked or selected units", UNITS, changes=True,
+        views=BUT_MACHINES),
+    Key("stop", "X", "verb('stop')", "stop", "stop them; they stay loaded", UNITS, changes=True,
+        views=BUT_MACHINES),
+    Key("restart", "R", "verb('restart')", "restart", "stop and start them where they are", UNITS, changes=True,
+        views=BUT_MACHINES),
+    Key("load", "L", "verb('load')", "load", "place and load without starting", UNITS, changes=True,
+        views=BUT_MACHINES),
+    Key("unload", "U", "verb('unload')", "unload", "stop and take off the machine", UNITS, changes=True,
+        views=BUT_MACHINES),
     Key("destroy", "D", "verb('destroy')", "destroy", "unload and forget", UNITS, changes=True,
         views=BUT_MACHINES),
     Key("undo", "u", "undo", "undo", "take the last action back", UNITS, changes=True),
     Key("submit", "n", "submit", "new", "submit a unit file", UNITS, changes=True),
-    Key("cordon", "C", "machine('cordon')", "cordon", "cordon the machine, or open it again", MACHINES, changes=True,
-        views=("machines",)),
+    Key("cordon", "C", "machine('cordon')", "cordon", "cordon the machine, or open it again", MACHINES,
+        changes=True, views=("machines",)),
     Key("drain", "D", "machine('drain')", "drain", "move away what can run elsewhere; forget a lost machine",
         MACHINES, changes=True, views=("machines",)),
     Key("edit", "e", "edit", "edit", "edit its file; shows what changes and where it would run first", UNITS, changes=True),
@@ -202,7 +207,7 @@ KEYS: tuple[Key, ...] = (
 BY_ID = {key.id: key for key in KEYS}
 DISPLAY = {
     "slash": "/", "question_mark": "?", "exclamation_mark": "!", "asterisk": "*", "escape": "Esc", "space": "Space",
-    "tab": "Tab", "enter": "Enter", "f1": "F1", "ctrl+@": "ctrl+Space", "colon": ":", "up": "↑", "down": "↓",
+    "tab": "Tab", "enter": "Enter", "f1": "F1", "ctrl+@": "ctrl+Space", "ctrl+space": "ctrl+Space", "colon": ":", "up": "↑", "down": "↓",
     "left": "←", "right": "→", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
     "left_square_bracket": "[", "right_square_bracket": "]", "less_than_sign": "<", "greater_than_sign": ">",
     "plus": "+", "minus": "-", "comma": ",", "full_stop": ".", "equals_sign": "=",

@@ -55,6 +55,23 @@ def _state(record: Machine | None, override: Override | None, now: float) -> Wri
     return fact("state", f"{override.availability}{who}", tone)
 
 
+def machine_state(record: Machine | None, override: Override | None) -> Cell:
+    """Its state in a word."""
+    if record is None:
+        return Cell("✖ lost", Tone.BAD)
+    if record.leaving:
+        return Cell("◐ leaving", Tone.BUSY)
+    availability = override.availability if override else Availability.READY
+    return STATES[availability]
+
+
+STATES = {
+    Availability.READY: Cell("● ready", Tone.GOOD),
+    Availability.CORDONED: Cell("◌ cordoned", Tone.WAIT),
+    Availability.DRAINING: Cell("◐ draining", Tone.BUSY),
+}
+
+
 def _units(snapshot: Snapshot, machine: str) -> Passage:
     scheduled = sum(1 for each, _ in snapshot.schedule if each == machine)
     states = Counter(

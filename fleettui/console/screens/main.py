@@ -16,6 +16,7 @@ from fleettui.console.radius import blast_radius
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_keys import MachineKeys
+from fleettui.console.screens.outside_keys import OutsideKeys
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.remembering import Remembering
 from fleettui.console.verbs import ASKS, Verb, command
@@ -26,7 +27,7 @@ from registry.follow import Link
 from registry.model import Target
 
 
-class MainScreen(Remembering, MachineKeys, JournalDock):
+class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
     """Everything by key."""
 
     BINDINGS: ClassVar[list[BindingType]] = bound(MAIN)
@@ -143,8 +144,16 @@ class MainScreen(Remembering, MachineKeys, JournalDock):
         told = blast_radius(verb, names, self.reading.snapshot)
         if len(names) > 1:
             told.insert(0, ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""))
-        question = ConfirmScreen(f"{verb.capitalize()} {what}?", verb, told, command(verb, names, shown=3))
+        question = ConfirmScreen(
+            f"{verb.capitalize()} {what}?", verb, told, command(verb, names, shown=3), typed=self._typed(verb, names)
+        )
         self.app.push_screen(question, lambda yes: self._perform(verb, names) if yes else None)
+
+    def _typed(self, verb: Verb, names: tuple[str, ...]) -> tuple[str, ...]:
+        """What must be typed before this is done: in a protected cluster, its name or the one unit's."""
+        if verb is not Verb.DESTROY or not self.desk.place.protected:
+            return ()
+        return (*names, self.desk.place.cluster) if len(names) == 1 else (self.desk.place.cluster,)
 
     def _perform(self, verb: Verb, names: tuple[str, ...]) -> None:
         self.run_worker(self.conductor.perform(verb, names), name=f"{verb}", exit_on_error=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,8 +14,18 @@ from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines
 
+Result = TypeVar("Result")
 
-class PageScreen(ModalScreen[None]):
+
+class Renewing(ModalScreen[Result]):
+    """A screen over the main one that shows something of the cluster, so that it changes with it."""
+
+    def renew(self) -> None:
+        """The cluster changed."""
+        raise NotImplementedError
+
+
+class PageScreen(Renewing[None]):
     """Lines to read. `write` makes them anew whenever the cluster changes."""
 
     DEFAULT_CSS = """

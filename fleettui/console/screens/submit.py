@@ -1,9 +1,13 @@
-"""Submitting a unit: from a file, or pasted; what is wrong with it is shown line by line while it is typed."""
+"""Submitting a unit: from a file, pasted, or from the editor.
+
+While it is typed it says what is wrong, line by line, where the unit would go, and what the registry has under that
+name; that is replaced only after it was compared.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,28 +15,28 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.suggester import Suggester
 from textual.widgets import Button, Input, TextArea
 
+from fleettui.actions.disk import read_bytes
 from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.detail.passage import Passage
+from fleettui.console.screens.page import Renewing
+from fleettui.console.submission import Left, Submission, comparison, forecast, taken, verdict
 from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.page import Page
 from fleettui.escape import escape
+from registry.errors import FleetError, UserError
+from registry.keys import Keys
+from registry.mirror import Snapshot
 from registry.model import Target
-from registry.unitcheck import verify
 from registry.unitfile import MAX_BYTES
 from registry.unitname import TYPES, normalise
 
-SHOWN_PROBLEMS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What to submit."""
-
-    name: str
-    text: str
-    target: Target
+JUDGE_S = 0.15  # after the last key: a dry run looks at every machine
+BUTTONS = {"inactive": ("Submit", "Replace"), "loaded": ("Load", "Replace, load"),
+           "launched": ("Start", "Replace, start")}  # fmt: skip
+Edit = Callable[[str, str], Awaitable[str]]
 
 
 class PathSuggester(Suggester):
@@ -64,52 +68,63 @@ def suggestion(value: str) -> str | None:
     return None
 
 
-class SubmitScreen(ModalScreen[Submission | None]):
-    """A file or a text, a name, and how far to bring it."""
+class SubmitScreen(Renewing[Submission | Left | None]):
+    """A file or a text, a name, and how far to bring it. `edit` takes a text through an editor, if there is one."""
 
     DEFAULT_CSS = """
     SubmitScreen { align: center middle; background: $background 60%; }
     SubmitScreen > Vertical {
-        width: 100; max-width: 96%; height: 90%; padding: 0 2;
+        width: 110; max-width: 96%; height: 92%; padding: 0 2;
         background: $panel; border: round $primary;
     }
     SubmitScreen Band { background: $panel; }
-    SubmitScreen Input { padding: 0 1; background: $bar-idle; margin-bottom: 1; }
+    SubmitScreen Input { padding: 0 1; background: $bar-idle; }
     SubmitScreen Input:focus { background: $bar; }
     SubmitScreen TextArea { height: 1fr; border: none; background: $background; }
-    SubmitScreen #problems { margin-top: 1; }
-    SubmitScreen Horizontal { height: 1; align-horizontal: right; margin-top: 1; }
-    SubmitScreen Button { margin-left: 2; min-width: 12; background: $bar-idle; }
-    SubmitScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
+    SubmitScreen Page { height: 1fr; background: $background; display: none; }
+    SubmitScreen Horizontal { height: 1; align-horizontal: right; }
+    SubmitScreen Button { margin-left: 2; min-width: 10; background: $bar-idle; }
+    SubmitScreen Button:focus { background: $primary; color: $background; text-style: bold; }
     SubmitScreen Button:disabled { color: $off; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "cancel"),
-        Binding("ctrl+s", "go('launched')", "start"),
+        Binding("ctrl+s", "go('launched')", "start", priority=True),
+        Binding("ctrl+e", "editor", "editor", priority=True),
+        Binding("ctrl+d", "compare", "compare", priority=True),
     ]
+
+    def __init__(
+        self, snapshot: Callable[[], Snapshot], clock: Callable[[], float], keys: Keys, edit: Edit | None,
+        left: Left | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._snapshot, self._clock, self._keys, self._edit = snapshot, clock, keys, edit
+        self._left = left or Left()
+        self._compared = ""  # the text that was compared with what is in the registry
+        self._complaint = ""
 
     def compose(self) -> ComposeResult:
         """File, name, text, problems, buttons."""
         with Vertical():
             yield Band(id="submit-title", padding=0)
-            yield Input(placeholder="file: a path (Right takes the completion), or paste below", id="path",
-                compact=True,
-                        suggester=PathSuggester())  # fmt: skip
-            yield Input(placeholder="name: web@1.service", id="name", compact=True)
-            yield TextArea(id="text", show_line_numbers=True, soft_wrap=False)
+            yield Input(self._left.path, placeholder="file: a path (Right takes the completion), or paste below",
+                        id="path", compact=True, suggester=PathSuggester())  # fmt: skip
+            yield Input(self._left.name, placeholder="name: web@1.service", id="name", compact=True)
+            yield TextArea(self._left.text, id="text", show_line_numbers=True, soft_wrap=False)
+            yield Page(id="compared")
             yield Band(id="problems", padding=0)
+            yield Band(id="forecast", padding=0)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
-                yield Button("Submit", id="inactive", compact=True)
-                yield Button("Load", id="loaded", compact=True)
-                yield Button("Start", id="launched", compact=True)
+                for name, (label, _) in BUTTONS.items():
+                    yield Button(label, id=name, compact=True)
 
     def on_mount(self) -> None:
         """The path has the focus."""
         title = (Cell("submit a unit file", Tone.HEAD),)
-        self.query_one("#submit-title", Band).put(
-            (title, (Cell("ctrl+s starts it · Esc cancels", Tone.QUIET),)), ((), ())
-        )
+        keys = ("ctrl+s starts it", *(["ctrl+e editor"] if self._edit else []), "Esc leaves it for now")
+        self.query_one("#submit-title", Band).put((title, (Cell(" · ".join(keys), Tone.QUIET),)), ((), ()))
         for field in self.query(Input):
             field.cursor_blink = False
         self.query_one("#text", TextArea).cursor_blink = False
@@ -126,73 +141,141 @@ class SubmitScreen(ModalScreen[Submission | None]):
         text = self.query_one("#text", TextArea).text
         return text if text.endswith("\n") or not text else f"{text}\n"
 
+    # Filling it in
+
     @on(Input.Changed, "#path")
     def _path_changed(self, event: Input.Changed) -> None:
-        self.run_worker(self._load(event.value.strip()), exclusive=True, group="load", exit_on_error=False)
+        if event.value.strip() != self._left.path or self._left.text == "":
+            self.run_worker(self._load(event.value.strip()), exclusive=True, group="load", exit_on_error=False)
 
     async def _load(self, value: str) -> None:
-        text = await asyncio.to_thread(_read, value) if value else None
+        try:
+            text = await asyncio.to_thread(read_path, value) if value else None
+        except UserError as error:
+            self._complain(str(error))
+            return
+        self._complain("")
         if text is None:
             return
         self.query_one("#name", Input).value = Path(value).name
         self.query_one("#text", TextArea).load_text(text)
 
+    def _complain(self, complaint: str) -> None:
+        self._complaint = complaint
+        self._judge()
+
     @on(Input.Changed, "#name")
     @on(TextArea.Changed, "#text")
     def _changed(self) -> None:
-        self._judge()
+        self._complain("")
 
     @on(Input.Submitted)
     def _next(self) -> None:
         self.focus_next()
 
+    def action_editor(self) -> None:
+        """Go on in the user's own editor."""
+        if self._edit is None:
+            self._complain("there is no editor in a browser; paste the text here")
+        else:
+            self.run_worker(self._through_editor(self._edit), name="editor", exclusive=True, exit_on_error=False)
+
+    async def _through_editor(self, edit: Edit) -> None:
+        try:
+            text = await edit(self._unit, self._text)
+        except FleetError as error:
+            self._complain(str(error))
+            return
+        self.query_one("#text", TextArea).load_text(text)
+        self._complain("")
+
+    # Judging it
+
     def _judge(self) -> None:
         lines, fine = verdict(self._unit, self._text)
+        if self._complaint:
+            lines = [(Cell("✖ ", Tone.BAD), Cell(escape(self._complaint))), *(lines if self._text.strip() else [])]
         self.query_one("#problems", Band).put(*((line, ()) for line in lines))
         template = "@." in self._unit
-        for target in Target:
-            self.query_one(f"#{target}", Button).disabled = not fine or (template and target.scheduled)
+        other = fine and taken(self._snapshot(), self._unit, self._text) is not None
+        for name, (label, replacing) in BUTTONS.items():
+            button = self.query_one(f"#{name}", Button)
+            button.disabled = not fine or (template and Target(name).scheduled)
+            button.label = replacing if other else label
+        if not other and self._comparing:
+            self._show_compared(shown=False)
+        self.set_timer(JUDGE_S, self.renew)
+
+    def renew(self) -> None:
+        """Where it would go, as the fleet is now."""
+        fine = verdict(self._unit, self._text)[1]
+        lines: list[Line] = forecast(self._snapshot(), self._unit, self._text, self._keys) if fine else []
+        self.query_one("#forecast", Band).put(*((line, ()) for line in lines))
+        if self._comparing and fine:
+            self.query_one("#compared", Page).put(self._comparison())
+
+    def _comparison(self) -> Passage:
+        return comparison(self._snapshot(), self._unit, self._text, self._clock(), self._keys)
+
+    @property
+    def _comparing(self) -> bool:
+        return self.query_one("#compared", Page).display
+
+    def action_compare(self) -> None:
+        """The text against the one in the registry, or back to the text."""
+        if self._comparing:
+            self._show_compared(shown=False)
+        elif taken(self._snapshot(), self._unit, self._text) is None:
+            self._complain("there is no other text under this name to compare with")
+        else:
+            self._show_compared(shown=True)
+
+    def _show_compared(self, *, shown: bool) -> None:
+        page = self.query_one("#compared", Page)
+        if shown:
+            self._compared = self._text
+            page.put(self._comparison())
+        page.display, self.query_one("#text").display = shown, not shown
+        (self.query_one("#cancel") if shown else self.query_one("#text")).focus()
+
+    # Ending it
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "cancel":
-            self.dismiss(None)
+            self.action_cancel()
         else:
             self.action_go(str(event.button.id))
 
     def action_go(self, target: str) -> None:
-        """Submit it, when nothing is wrong with it."""
-        if not self.query_one(f"#{target}", Button).disabled:
-            self.dismiss(Submission(self._unit, self._text, Target(target)))
+        """Submit it, when nothing is wrong; in the place of another text only after the two were compared."""
+        if self.query_one(f"#{target}", Button).disabled:
+            return
+        other = taken(self._snapshot(), self._unit, self._text) is not None
+        if other and self._compared != self._text:
+            self._show_compared(shown=True)
+            self.query_one(f"#{target}", Button).focus()
+            self._complain(f"{self._unit} is in the registry with another text; press again to replace it")
+            return
+        self.dismiss(Submission(self._unit, self._text, Target(target), other))
 
     def action_cancel(self) -> None:
-        """Back, without a trace."""
-        self.dismiss(None)
+        """Back; what was typed is kept for the next time."""
+        path = self.query_one("#path", Input).value.strip()
+        self.dismiss(Left(self.query_one("#name", Input).value, path, self.query_one("#text", TextArea).text))
 
 
-def _read(value: str) -> str | None:
-    """The file's text; None when there is no such file. Blocks."""
+def read_path(value: str) -> str | None:
+    """The file's text; None while the path is not a file yet. Blocks. UserError when it can never be one."""
     path = Path(value).expanduser()
-    try:
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return None
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+    if path.is_dir() or value.endswith("/"):
         return None
-
-
-def verdict(name: str, text: str) -> tuple[list[Line], bool]:
-    """What is wrong, in a few lines, and whether it may be submitted."""
-    if not text.strip():
-        return [(Cell("name a file, or paste its text", Tone.QUIET),)], False
-    if not name:
-        return [(Cell("✖ ", Tone.BAD), Cell("it needs a name, such as web.service"))], False
-    problems = verify(name, text, name)
-    if not problems:
-        return [(Cell("✓ nothing is wrong with it", Tone.GOOD),)], True
-    lines: list[Line] = [
-        (Cell(f"✖ line {each.line}  ", Tone.BAD), Cell(escape(f"{each.reason}; {each.remedy}")))
-        for each in problems[:SHOWN_PROBLEMS]
-    ]
-    more = len(problems) - SHOWN_PROBLEMS
-    return [*lines, (Cell(f"  and {more} more", Tone.QUIET),)] if more > 0 else lines, False
+    data = read_bytes(path)
+    if data is None:
+        return None
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{path} is larger than {MAX_BYTES} bytes; keep data and scripts out of the unit file")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None

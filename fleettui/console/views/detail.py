@@ -16,6 +16,7 @@ from textual.app import ComposeResult
 from textual.worker import Worker
 
 from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.detail.machine import machine_state
 from fleettui.console.detail.pages import Order, is_heavy, write
 from fleettui.console.detail.status import places
 from fleettui.console.detail.subject import Kind, Subject, Tab, key_of
@@ -47,7 +48,7 @@ class DetailView(View[UnitRow]):
 
     name_ = "detail"
     title = ""
-    columns = COLUMNS
+    columns = tuple(column for column in COLUMNS if column.id != "machine")  # of a machine's units that is plain
     empty = ("no unit is here",)
 
     def __init__(
@@ -228,9 +229,11 @@ class DetailView(View[UnitRow]):
         """Where the reader is: from which view, and what it is about, with its state."""
         lead = (Cell(f" {source} ", Tone.QUIET), Cell("> ", Tone.QUIET))
         if self.subject.kind is Kind.MACHINE:
-            here = self.subject.name in self._reading.snapshot.machines
-            word = Cell("  machine" if here else "  ✖ lost", Tone.QUIET if here else Tone.BAD)
-            return (*lead, Cell(host(self._reading.snapshot, self.subject.name), Tone.STRONG), word)
+            here = self._reading.snapshot.machines.get(self.subject.name)
+            address = f"  {escape(here.address)}" if here else ""
+            name = Cell(host(self._reading.snapshot, self.subject.name), Tone.STRONG)
+            state = machine_state(here, self._reading.snapshot.overrides.get(self.subject.name))
+            return (*lead, name, Cell("  "), state, Cell(address, Tone.QUIET))
         row = self.table.listing.rows.get(self.subject.name)
         name = Cell(escape(self.subject.name), Tone.STRONG)
         if row is None:

@@ -119,6 +119,10 @@ class Page(Toned, ScrollView, can_focus=True):
         self._forget()
         self._show_cursor()
 
+    def scroll_lines(self, lines: int) -> None:
+        """On by lines, past lines that lead somewhere."""
+        self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
+
     def _next_link(self, step: int) -> int | None:
         """The next line that leads somewhere, when it is in sight or just out of it."""
         top, height = self.scroll_offset.y, max(1, self.size.height)

@@ -1,0 +1,154 @@
+"""What a new text of a unit would do, before it is done: faults, difference, what becomes of what runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleettui.console.acts import replacing
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.detail.diff import change_counts, diff_lines
+from fleettui.console.detail.file import sharing
+from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
+from fleettui.console.detail.placement import verdict_lines
+from fleettui.console.phrases import counted, since
+from fleettui.console.rows.units import host
+from fleettui.escape import escape
+from registry.errors import UserError
+from registry.explain import DEFAULT_KEYS, dry_run, dry_verdicts
+from registry.fleetoptions import FleetOptions, parse_options
+from registry.keys import Keys
+from registry.mirror import Snapshot
+from registry.unitcheck import verify
+from registry.unitfile import Problem, parse
+
+FATES_SHOWN = 8
+PROBLEMS_SHOWN = 12
+NAME_WIDTH = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A text on its way into a unit: from which text (by hash) it was made, and where its file is."""
+
+    name: str
+    text: str
+    base: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What there is to read, and whether it may be submitted."""
+
+    passage: Passage
+    fine: bool
+
+
+def review(snapshot: Snapshot, draft: Draft, names: Sequence[str], now: float, keys: Keys = DEFAULT_KEYS) -> Review:
+    """The review of replacing the texts of `names` (the draft's own among them) by the draft's."""
+    record = snapshot.units.get(draft.name)
+    overtaken = _overtaken(snapshot, draft, now)
+    problems = verify(draft.name, draft.text, draft.name)
+    passage = [*overtaken, *problem_lines(problems)]
+    old = snapshot.files.get(record.hash) if record else None
+    if old is not None:
+        passage += _difference(old.text, draft.text)
+    if not problems:
+        passage += what_happens(snapshot, draft, names, keys)
+        passage += [BLANK, said(Cell("the same as  ", Tone.QUIET), Cell(replacing(names)))]
+    return Review(passage, not overtaken and not problems)
+
+
+def _overtaken(snapshot: Snapshot, draft: Draft, now: float) -> Passage:
+    """Somebody else was faster."""
+    record = snapshot.units.get(draft.name)
+    if record is not None and record.hash == draft.base:
+        return []
+    kept = f"; your text is in {draft.path}" if draft.path else ""
+    if record is None:
+        told = f"✖ {escape(draft.name)} was destroyed while you edited it{kept}"
+        return [plain(told, Tone.BAD), plain("submit it as a new unit: n, then the path", Tone.QUIET), BLANK]
+    who = f"{escape(record.by) or 'somebody'} {since(record.at, now)} ago"
+    return [
+        plain(f"✖ it was changed while you edited it, by {who}{kept}", Tone.BAD),
+        plain("what follows is your text against theirs; edit again to go on from both", Tone.BUSY),
+        BLANK,
+    ]
+
+
+def problem_lines(problems: Sequence[Problem]) -> Passage:
+    """What is wrong, line by line, with the remedy."""
+    if not problems:
+        return []
+    lines = [
+        said(Cell(f"✖ line {each.line:<4} ", Tone.BAD), Cell(escape(f"{each.reason}; {each.remedy}")))
+        for each in problems[:PROBLEMS_SHOWN]
+    ]
+    more = len(problems) - PROBLEMS_SHOWN
+    return [*lines, *([plain(f"and {more} more", Tone.QUIET)] if more > 0 else []), BLANK]
+
+
+def _difference(old: str, new: str) -> Passage:
+    came, went = change_counts(old, new)
+    head = said(Cell("changes  ", Tone.HEAD), Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD))
+    return [head, *((line, None) for line in diff_lines(old, new))]
+
+
+def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: Keys = DEFAULT_KEYS) -> Passage:
+    """What becomes of each unit, and what every machine says."""
+    options = options_from(draft.text, draft.name)
+    if options is None:
+        return []
+    fates = [_fate(snapshot, name, draft, keys) for name in list(names)[:FATES_SHOWN]]
+    more = len(names) - FATES_SHOWN
+    passage = [*title("what happens"), *fates]
+    if more > 0:
+        passage.append(plain(f"  and {counted(more, 'unit')} more", Tone.QUIET))
+    if "@." in draft.name:
+        return passage
+    verdicts = dry_verdicts(snapshot, draft.name, options, keys)
+    return passage + verdict_lines(snapshot, verdicts, title("machine by machine, with the new text"))
+
+
+def options_from(text: str, name: str) -> FleetOptions | None:
+    """The fleet options of a text; None when they do not parse."""
+    try:
+        return parse_options(parse(text), name)
+    except UserError:
+        return None
+
+
+def _fate(snapshot: Snapshot, name: str, draft: Draft, keys: Keys) -> Written:
+    lead = Cell(f"  {escape(name):<{NAME_WIDTH}} ", Tone.STRONG)
+    record = snapshot.units.get(name)
+    options = options_from(draft.text, name)
+    if "@." in name:
+        kept = sharing(snapshot, name, draft.base)
+        told = f"; {counted(len(kept), 'instance')} with the old text keep it" if kept else ""
+        return said(lead, Cell(f"a template: instances made from now on use the new text{told}", Tone.QUIET))
+    if record is None or not record.target.scheduled:
+        return said(lead, Cell("its target is inactive, so nothing restarts", Tone.QUIET))
+    if options is None:
+        return said(lead, Cell("its options do not parse under this name", Tone.BAD))
+    return said(lead, *_journey(snapshot, name, options, keys))
+
+
+def _journey(snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys) -> tuple[Cell, ...]:
+    """From where to where."""
+    found = dry_run(snapshot, name, options, keys)
+    homes = {machine for machine, unit in snapshot.schedule if unit == name}
+    if not found.machines:
+        lost = f"stops on {_hosts(snapshot, homes)}, and waits: " if homes else "waits: "
+        return (Cell(lost, Tone.BAD), Cell(in_words(snapshot, found.summary)))
+    new, old = set(found.machines), homes
+    if new == old:
+        return (Cell("restarts", Tone.BUSY), Cell(f" on {_hosts(snapshot, old)}"))
+    if not old:
+        return (Cell("goes to ", Tone.GOOD), Cell(_hosts(snapshot, new)))
+    return (Cell("moves", Tone.BUSY), Cell(f" from {_hosts(snapshot, old)} to {_hosts(snapshot, new)}"))
+
+
+def _hosts(snapshot: Snapshot, machines: set[str]) -> str:
+    names = sorted(host(snapshot, machine) for machine in machines)
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

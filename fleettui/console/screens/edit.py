@@ -1,0 +1,115 @@
+"""After the editor: what the new text changes and would do, before anything is done. Cancel has the focus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Button
+
+from fleettui.console.cells import Cell, Tone
+from fleettui.console.review import Review
+from fleettui.console.screens.page import Renewing
+from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.page import Page
+
+
+class Choice(StrEnum):
+    """What the operator wants done with the draft."""
+
+    KEEP = "keep"  # nothing, and the text is kept
+    AGAIN = "again"
+    REPLACE = "replace"
+
+
+class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
+    """Shows the review and asks. `judge` reviews for the given units, anew whenever the fleet changes."""
+
+    DEFAULT_CSS = """
+    EditScreen { align: center middle; background: $background 60%; }
+    EditScreen > Vertical {
+        width: 120; max-width: 96%; height: 92%; padding: 0 1;
+        background: $panel; border: round $primary;
+    }
+    EditScreen Band, EditScreen Page { background: $panel; }
+    EditScreen Page { height: 1fr; margin-top: 1; }
+    EditScreen Horizontal { height: 1; align-horizontal: right; margin-top: 1; }
+    EditScreen Button { margin-left: 2; min-width: 12; background: $bar-idle; }
+    EditScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
+    EditScreen Button:disabled { color: $off; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "choose('keep')", "cancel"),
+        Binding("e", "choose('again')", "edit again"),
+        Binding("a", "scope", "scope"),
+        Binding("left,shift+tab", "app.focus_previous", "previous", priority=True),
+        Binding("right,tab", "app.focus_next", "next", priority=True),
+        Binding("up,k", "read('move', -1)", "up", priority=True),
+        Binding("down,j", "read('move', 1)", "down", priority=True),
+        Binding("pageup,ctrl+b", "read('page', -1)", "page up", priority=True),
+        Binding("pagedown,ctrl+f", "read('page', 1)", "page down", priority=True),
+    ]
+
+    def __init__(self, name: str, others: Sequence[str], judge: Callable[[Sequence[str]], Review]) -> None:
+        super().__init__()
+        self._unit, self._others, self._judge = name, tuple(others), judge
+        self._together = False
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self._unit, *self._others) if self._together else (self._unit,)
+
+    def compose(self) -> ComposeResult:
+        """What it does, and the answers."""
+        with Vertical():
+            yield Band(id="edit-title", padding=0)
+            yield Page(id="edit-page")
+            with Horizontal():
+                yield Button("Cancel", id="keep", compact=True)
+                yield Button("Edit again", id="again", compact=True)
+                if self._others:
+                    yield Button(f"All {len(self._others) + 1}", id="scope", compact=True)
+                yield Button("Replace", id="replace", compact=True)
+
+    def on_mount(self) -> None:
+        """Cancel has the focus."""
+        self.query_one("#edit-page", Page).can_focus = False
+        self.query_one("#keep", Button).focus()
+        self.renew()
+
+    def renew(self) -> None:
+        """Review it again: the fleet changed, or other units are meant."""
+        found = self._judge(self._names)
+        what = self._unit if not self._together else f"{self._unit} and {len(self._others)} more with the same text"
+        hint = "Esc keeps your text and submits nothing"
+        self.query_one("#edit-title", Band).put(((Cell(f"replace {what}?", Tone.HEAD),), (Cell(hint, Tone.QUIET),)))
+        self.query_one("#edit-page", Page).put(found.passage)
+        self.query_one("#replace", Button).disabled = not found.fine
+        if self._others:
+            label = f"Only {self._unit}" if self._together else f"All {len(self._others) + 1}"
+            self.query_one("#scope", Button).label = label
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """The answer."""
+        if event.button.id == "scope":
+            self.action_scope()
+        else:
+            self.action_choose(str(event.button.id))
+
+    def action_scope(self) -> None:
+        """For this unit alone, or for all of its template that have the same text."""
+        self._together = bool(self._others) and not self._together
+        self.renew()
+
+    def action_choose(self, choice: str) -> None:
+        """The answer by key."""
+        self.dismiss((Choice(choice), self._names))
+
+    def action_read(self, action: str, steps: int) -> None:
+        """Read on while the buttons have the focus."""
+        page = self.query_one("#edit-page", Page)
+        (page.action_page if action == "page" else page.scroll_lines)(steps)
