@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +27,7 @@ class Place:
     user: str
     endpoint: str
     protected: bool = False
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class Totals:
     units: Mapping[Health, int]
     machines_up: int
     machines_known: int
+    leaderless_s: float | None = None  # how long no scheduler has led, as far as this console knows
+    skew: str = ""  # what is wrong with the clocks
+    retry_s: float | None = None  # until a lost registry is tried again
 
 
 def header_line(place: Place, reading: Reading, totals: Totals, quiet_s: float, width: int) -> tuple[Line, Line]:
@@ -47,8 +53,9 @@ def header_line(place: Place, reading: Reading, totals: Totals, quiet_s: float, 
 
 def _forms(place: Place, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:
     """From the most to the least that can be said."""
-    leader = _leader(reading)
-    name = (Cell("fleet  ", Tone.HEAD), Cell(place.cluster, Tone.STRONG))
+    leader = _leader(reading, totals)
+    shield = (Cell(" protected", Tone.BUSY),) if place.protected else ()
+    name = (Cell("fleet  ", Tone.HEAD), Cell(place.cluster, Tone.STRONG), *shield)
     where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
     machines = _machines(totals)
     idle, least = SHOWN, SHOWN[:-1]
@@ -75,12 +82,13 @@ def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
     return tuple(cells)
 
 
-def _leader(reading: Reading) -> Line:
+def _leader(reading: Reading, totals: Totals) -> Line:
     if reading.link is Link.CONNECTING:
         return ()
     leader = reading.snapshot.leader
     if leader is None:
-        return (Cell("no scheduler leads", Tone.BAD), Cell(" · ", Tone.QUIET))
+        since = f" for {age(totals.leaderless_s)}" if totals.leaderless_s and totals.leaderless_s >= 1 else ""
+        return (Cell(f"✖ no scheduler leads{since}", Tone.BAD), Cell(" · ", Tone.QUIET))
     return (Cell(f"leader {escape(leader.hostname)} · ", Tone.QUIET),)
 
 
@@ -93,24 +101,37 @@ def _link(reading: Reading, quiet_s: float) -> Line:
     return (Cell(f"✖ {reading.link}", Tone.BAD),)
 
 
-def banner(reading: Reading, place: Place, lost_s: float) -> Line:
-    """What stands below the header while the link is not live; () when all is well."""
-    corrupt = reading.snapshot.corrupt
+def banner(reading: Reading, place: Place, lost_s: float, totals: Totals) -> Line:
+    """What stands below the header while the link is not live or something is wrong; () when all is well."""
     if reading.link in (Link.LIVE, Link.CONNECTING):
-        if not corrupt:
-            return ()
-        key, record = next(iter(corrupt.items()))
-        more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
-        return (Cell(f"✖ corrupt record {escape(key)}{more}: {escape(record.reason)}", Tone.BAD),)
+        return _corrupt(reading) or _clocks(totals)
+    again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
-        Link.LOST: f"connection lost {age(lost_s)} ago, trying again; what you see is as of then",
-        Link.FOREIGN: "not this fleet's registry; nothing is changed",
-        Link.DENIED: "the registry refuses this user",
+        Link.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
+        Link.FOREIGN: f"not this fleet's registry for {age(lost_s)}; nothing is changed, {again}",
+        Link.DENIED: f"the registry refuses this user for {age(lost_s)}; {again}",
     }
     return (
         Cell(f"✖ {words[reading.link]}", Tone.BAD),
         Cell(f" · {escape(reading.reason) or place.endpoint}", Tone.QUIET),
     )
+
+
+def _corrupt(reading: Reading) -> Line:
+    """How many records do not parse, and where to look."""
+    corrupt = reading.snapshot.corrupt
+    if not corrupt:
+        return ()
+    key, record = next(iter(corrupt.items()))
+    told = "1 corrupt record" if len(corrupt) == 1 else f"{len(corrupt)} corrupt records, the first"
+    return (
+        Cell(f"✖ {told}: {escape(key)}", Tone.BAD),
+        Cell(f" · {escape(record.reason)} · etcdctl get {escape(shlex.quote(key))}", Tone.QUIET),
+    )
+
+
+def _clocks(totals: Totals) -> Line:
+    return (Cell(f"◐ {totals.skew}", Tone.BUSY),) if totals.skew else ()
 
 
 def blank_notice(reading: Reading, place: Place) -> tuple[Line, ...]:

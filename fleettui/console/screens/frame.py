@@ -7,7 +7,7 @@ in `main`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from textual import on
@@ -19,6 +19,7 @@ from textual.worker import Worker, WorkerState
 from fleettui.console import footer
 from fleettui.console.act_lines import acts_lines
 from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.clocks import Clocks
 from fleettui.console.commandline.history import History
 from fleettui.console.conductor import Conductor, Hands
 from fleettui.console.feed import Feed, Reading
@@ -29,6 +30,7 @@ from fleettui.console.journal_reader import JournalReader
 from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
+from fleettui.console.phrases import age
 from fleettui.console.screens.page import Renewing
 from fleettui.console.verbs import Permit, Verb, permit
 from fleettui.console.views.detail import DetailView
@@ -98,8 +100,8 @@ class Frame(Screen[None]):
         self.conductor = Conductor(desk.hands, desk.clock, self._show_acts, desk.keys)
         self._lost_at: float | None = None
         self._refusal = ""
-        self._known = 0
-        self._known_of: tuple[object, object] | None = None
+        self.clocks = Clocks()
+        self._leaderless_at: float | None = None
         self.reader: JournalReader
         self._footer_keys: tuple[Key, ...] = ()
 
@@ -167,6 +169,7 @@ class Frame(Screen[None]):
         elif self._lost_at is None:
             self._lost_at = self.desk.clock()
         self.reading = reading
+        self._learn(reading)
         for view in self.query(View):
             view.see(reading)
         self.conductor.see(reading.snapshot, self._units_view.rows.where)
@@ -176,10 +179,19 @@ class Frame(Screen[None]):
         if isinstance(page, Renewing):
             page.renew()
 
+    def _learn(self, reading: Reading) -> None:
+        """What only who watches can know: since when nobody leads, whose clock is off."""
+        now = self.desk.clock()
+        if reading.link is Link.LIVE:
+            self.clocks.see(reading.snapshot, reading.changed, now)
+            leads = reading.snapshot.leader is not None
+            self._leaderless_at = None if leads else self._leaderless_at or now
+
     def _tick(self) -> None:
         self.view.table.tick()
         self.conductor.fade()
         self._show_header()
+        self._show_notices()
         self._show_acts()
 
     # What is on the screen
@@ -209,23 +221,26 @@ class Frame(Screen[None]):
 
     def _show_header(self) -> None:
         snapshot = self.reading.snapshot
-        totals = Totals(self._units_view.rows.counts(), len(snapshot.machines), self._known_machines())
+        now = self.desk.clock()
+        totals = Totals(
+            self._units_view.rows.counts(),
+            len(snapshot.machines),
+            self.query_one(MachinesView).rows.known(),
+            now - self._leaderless_at if self._leaderless_at is not None else None,
+            self.clocks.told(),
+            self.desk.feed.retry_s(),
+        )
         quiet_s = self.desk.feed.quiet_s()
         self.query_one("#header", Band).put(
-            header_line(self.desk.place, self.reading, totals, quiet_s, self.app.size.width - 2)
+            header_line(replace(self.desk.place, read_only=self.desk.read_only), self.reading, totals, quiet_s, self.app.size.width - 2)
         )
-        lost_s = self.desk.clock() - self._lost_at if self._lost_at is not None else 0.0
-        line = banner(self.reading, self.desk.place, lost_s)
+        line = banner(self.reading, self.desk.place, self._lost_s, totals)
         self.query_one("#banner", Band).put(*([(line, ())] if line else []))
 
-    def _known_machines(self) -> int:
-        """How many machines there are or should be; counted again only when schedule or machines changed."""
-        snapshot = self.reading.snapshot
-        tables = (snapshot.machines, snapshot.schedule)
-        if self._known_of is None or any(a is not b for a, b in zip(tables, self._known_of, strict=True)):
-            self._known_of = tables
-            self._known = len({*snapshot.machines, *(machine for machine, _ in snapshot.schedule)})
-        return self._known
+    @property
+    def _lost_s(self) -> float:
+        """How long the link has not been live."""
+        return self.desk.clock() - self._lost_at if self._lost_at is not None else 0.0
 
     def _show_tabs(self) -> None:
         snapshot = self.reading.snapshot
@@ -254,7 +269,7 @@ class Frame(Screen[None]):
         stale = self.reading.link is not Link.LIVE and bool(self.reading.snapshot.revision)
         notice = blank_notice(self.reading, self.desk.place) or self.view.notice()
         self.view.table.put_notice(notice)
-        self.view.table.put_stale(stale)
+        self.view.table.put_stale(stale, f"as of {age(self._lost_s)} ago" if stale else "")
 
     def _show_acts(self) -> None:
         now = self.desk.clock()

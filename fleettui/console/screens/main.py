@@ -144,9 +144,8 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
         told = blast_radius(verb, names, self.reading.snapshot)
         if len(names) > 1:
             told.insert(0, ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""))
-        question = ConfirmScreen(
-            f"{verb.capitalize()} {what}?", verb, told, command(verb, names, shown=3), typed=self._typed(verb, names)
-        )
+        same, typed = command(verb, names, shown=3), self._typed(verb, names)
+        question = ConfirmScreen(f"{verb.capitalize()} {what}?", verb, told, same, typed=typed)
         self.app.push_screen(question, lambda yes: self._perform(verb, names) if yes else None)
 
     def _typed(self, verb: Verb, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Sheet(Toned, Scrolled, Generic[R], can_focus=True):
         self._range_from: str | None = None
         self._notice: tuple[Line, ...] = ()
         self._stale = False
+        self._stale_told = ""
 
     # What is shown
 
@@ -82,11 +83,14 @@ class Sheet(Toned, Scrolled, Generic[R], can_focus=True):
             if not self.listing.order:
                 self.refresh()
 
-    def put_stale(self, stale: bool) -> None:  # noqa: FBT001 - a state, not a switch
-        """Whether what is shown may no longer be so: drawn without colours then."""
+    def put_stale(self, stale: bool, told: str = "") -> None:  # noqa: FBT001 - a state, not a switch
+        """Whether what is shown may no longer be so: drawn without colours then, `told` beside the titles."""
         if stale is not self._stale:
             self._stale = stale
             self.restyle()
+        if told != self._stale_told:
+            self._stale_told = told
+            self.refresh_line(0)
 
     def rearrange(self) -> None:
         """Draw everything anew, after the listing was sorted, filtered or folded."""
@@ -232,4 +236,8 @@ class Sheet(Toned, Scrolled, Generic[R], can_focus=True):
                 Segment(fitted(f"{lead}{column.title}{arrow}", width, right=column.right), self.style_of(tone))
             )
             pieces.append(Segment(" " * GAP, style))
-        return Strip(pieces).adjust_cell_length(self.size.width, style)
+        if not self._stale_told:
+            return Strip(pieces).adjust_cell_length(self.size.width, style)
+        told = f" {self._stale_told} "
+        head = Strip(pieces).adjust_cell_length(max(0, self.size.width - len(told)), style)
+        return Strip.join([head, Strip([Segment(told, self.style_of(Tone.BAD))])])
