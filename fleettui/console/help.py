@@ -27,7 +27,7 @@ def help_lines(
     keys = [key for key in KEYS if not (read_only and key.changes)]
     width = max(len(_keys(key, keymap)) for key in keys) + 2
     groups: dict[str, list[Line]] = {}
-    for key in sorted(keys, key=lambda key: not _is_near(key, view, where)):  # stable: otherwise as in the table
+    for key in sorted(keys, key=lambda key: _distance(key, view, where)):  # stable: otherwise as in the table
         groups.setdefault(_title(key, view), []).append(_line(_keys(key, keymap), key.does, width))
     groups["States"] = [
         (Cell(f"  {GLYPHS[health]} {health:<{max(10, width - 2)}}", TONES[health]), Cell(does))
@@ -43,8 +43,11 @@ def help_lines(
     return lines[1:] or [(Cell(f"nothing in the help has {search}", Tone.QUIET),)]
 
 
-def _is_near(key: Key, view: str, where: str) -> bool:
-    return key.where == where if where not in PLANE else view in key.views and key.views != KEYS[0].views
+def _distance(key: Key, view: str, where: str) -> int:
+    """0 for what belongs to this place alone, 1 for what works everywhere, 2 for what belongs elsewhere."""
+    if key.where not in PLANE or where not in PLANE:
+        return 0 if key.where == where else 2 if key.where not in PLANE else 1
+    return 0 if view in key.views else 2 if key.views else 1
 
 
 def _title(key: Key, view: str) -> str:
@@ -55,7 +58,7 @@ def _title(key: Key, view: str) -> str:
 
 
 def _keys(key: Key, keymap: Mapping[str, str]) -> str:
-    return " ".join(map(written, keys_of(key, keymap)))
+    return " ".join(dict.fromkeys(map(written, keys_of(key, keymap))))
 
 
 def _line(keys: str, does: str, width: int) -> Line:
