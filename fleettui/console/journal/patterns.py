@@ -30,7 +30,14 @@ def compiled(text: str) -> Pattern:
     try:
         return re.compile(text if is_expression(text) else re.escape(text), flags)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"no regular expression: {error}; write \\ before a sign that is meant as it is") from None
+        raise UserError(f"not an expression: {_fault(error)}; write \\ before plain signs") from None
+
+
+def _fault(error: Exception) -> str:
+    if not isinstance(error, re.error):
+        return "too large"
+    where = f" at {error.pos + 1}" if error.pos is not None else ""
+    return error.msg.partition(",")[0] + where
 
 
 def words(text: str) -> tuple[Pattern, ...]:

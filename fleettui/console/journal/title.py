@@ -50,9 +50,9 @@ def status_cells(status: Status, room: int) -> Line:
     """How it goes, in the room that there is: the state always, then what is most needed."""
     state = _state(status)
     found = [state]
-    for part in _counts(status):
-        if sum(len(cell.text) + 3 for cell in (*found, part)) <= room:
-            found.append(part)
+    for ways in _counts(status):
+        taken = sum(len(cell.text) + 3 for cell in found)
+        found += [part for part in ways if taken + len(part.text) + 3 <= room][:1]
     order = [state, *sorted((part for part in found[1:]), key=_order_of)]
     cells: list[Cell] = [Cell(" ")]
     for number, cell in enumerate(order):
@@ -69,21 +69,21 @@ def _state(status: Status) -> Cell:
     return Cell(f"paused · {status.unseen:,} new below" if status.unseen else "paused", Tone.BUSY)
 
 
-def _counts(status: Status) -> list[Cell]:
-    """By need."""
-    parts = []
+def _counts(status: Status) -> list[tuple[Cell, ...]]:
+    """What else there is to say, by need, each in words and shorter."""
+    parts: list[tuple[Cell, ...]] = []
     if status.trouble:
-        parts.append(Cell(f"✖ {status.trouble}", Tone.BAD))
+        parts.append((Cell(f"✖ {status.trouble}", Tone.BAD),))
     if status.dropped:
-        parts.append(Cell(f"{counted(status.dropped, 'line')} dropped", Tone.BAD))
+        parts.append((Cell(f"{counted(status.dropped, 'line')} dropped", Tone.BAD),))
     if status.working:
-        parts.append(Cell("working …", Tone.BUSY))
+        parts.append((Cell("working …", Tone.BUSY),))
     if status.kept or not status.note:
-        parts.append(Cell(counted(status.kept, "line"), Tone.QUIET))
+        parts.append((Cell(counted(status.kept, "line"), Tone.QUIET), Cell(f"{status.kept:,}", Tone.QUIET)))
     if status.warnings:
-        parts.append(Cell(f"▲ {status.warnings:,} warnings and worse", Tone.BUSY))
-        parts.append(Cell(f"▲ {status.warnings:,}", Tone.BUSY))
-    return parts[:-1] if len(parts) > 1 and parts[-2].text.startswith(parts[-1].text) else parts
+        warnings = f"▲ {counted(status.warnings, 'warning')}"
+        parts.append((Cell(f"{warnings} and worse", Tone.BUSY), Cell(f"▲ {status.warnings:,}", Tone.BUSY)))
+    return parts
 
 
 def _order_of(cell: Cell) -> int:
@@ -136,7 +136,7 @@ def narrowed_cells(narrowed: Narrowed) -> Line:
         Cell(f"since {narrowed.since}", Tone.BUSY) if narrowed.since else None,
         Cell(BOOTS.get(narrowed.boot, narrowed.boot), Tone.BUSY) if narrowed.boot else None,
         Cell(f"{narrowed.hidden:,} hidden", Tone.PLAIN) if found else None,
-        Cell(f"⌕ {_shown(narrowed.search)} {told_hits(narrowed.hit, narrowed.hits)}", Tone.HEAD)
+        Cell(f"⌕ {_shown(narrowed.search)}: {told_hits(narrowed.hit, narrowed.hits)}", Tone.HEAD)
         if narrowed.search
         else None,
     ]

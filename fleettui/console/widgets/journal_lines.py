@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
 from textual.events import MouseDown
@@ -388,6 +389,10 @@ class JournalLines(Toned, ScrollView, can_focus=True):
             strip = self._drawn[row, bar] = self._strip(row, bar=bar)
         return strip
 
+    def _match_style(self) -> Style:
+        """Dark on bright, or bright on dark: readable whatever the line's own colour is."""
+        return Style(color=self.style_of(Tone.CHOSEN).color, bgcolor=self.style_of(Tone.BUSY).color, bold=True)
+
     def _strip(self, row: int, *, bar: bool) -> Strip:
         _, line = self.book.line(row)
         width, under = self.size.width, "bar" if bar else ""
@@ -397,7 +402,7 @@ class JournalLines(Toned, ScrollView, can_focus=True):
         pattern = self.book.view.pattern
         if pattern is not None:
             spans = [match.span() for match in pattern.finditer(strip.text) if match.end() > match.start()]
-            strip = _painted(strip, spans, self.get_component_rich_style("tone--match", partial=True))
+            strip = _painted(strip, spans, self._match_style())
         selection = self.text_selection
         span = selection.get_span(row) if selection is not None else None
         if span is not None:
@@ -407,7 +412,7 @@ class JournalLines(Toned, ScrollView, can_focus=True):
         return strip.crop_extend(self.left, self.left + width, plain).apply_offsets(self.left, row)
 
 
-def _painted(strip: Strip, spans: Sequence[tuple[int, int]], style: object) -> Strip:
+def _painted(strip: Strip, spans: Sequence[tuple[int, int]], style: Style) -> Strip:
     """The strip with a style over some of its cells (one cell a letter; wide letters are rare in journals)."""
     length = strip.cell_length
     cuts = sorted({cut for span in spans for cut in span if 0 < cut < length} | {length})
@@ -416,6 +421,6 @@ def _painted(strip: Strip, spans: Sequence[tuple[int, int]], style: object) -> S
     parts, start = [], 0
     for part, cut in zip(strip.divide(cuts), cuts, strict=False):
         inside = any(first <= start < last for first, last in spans)
-        parts.append(part.apply_style(style) if inside else part)  # type: ignore[arg-type]
+        parts.append(Strip(Segment.apply_style(part, post_style=style), part.cell_length) if inside else part)
         start = cut
     return Strip.join(parts)

@@ -34,7 +34,7 @@ from fleettui.console.keys import BY_ID, JOURNAL, Key, shown_key
 from fleettui.console.phrases import counted
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_lines import JournalLines
-from fleettui.console.widgets.journal_prompt import Prompt
+from fleettui.console.widgets.journal_prompt import JournalPrompt
 from fleettui.console.widgets.toned import width_of
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
@@ -43,8 +43,8 @@ BOOTS = ("", "0", "-1")
 TIMES = tuple(Times)
 LEAST_HEIGHT = 5
 FOOTER = ("journal_search", "journal_include", "journal_exclude", "journal_priority", "journal_since",
-          "journal_boot", "journal_fields", "journal_copy", "journal_wrap", "journal_times", "journal_zoom", "journal_save",
-          "journal_next", "journal_back")  # fmt: skip
+          "journal_boot", "journal_fields", "journal_copy", "journal_wrap", "journal_times", "journal_zoom",
+          "journal_save", "journal_next", "journal_back", "help")  # fmt: skip
 
 
 class Reads(Protocol):
@@ -100,7 +100,7 @@ class JournalPane(Vertical):
         yield Band(id="journal-title", padding=0)
         yield Band(id="journal-terms")
         yield JournalLines(id="journal-lines")
-        yield Prompt(id="journal-prompt")
+        yield JournalPrompt(id="journal-prompt")
 
     @property
     def lines(self) -> JournalLines:
@@ -108,8 +108,8 @@ class JournalPane(Vertical):
         return self.query_one("#journal-lines", JournalLines)
 
     @property
-    def _prompt(self) -> Prompt:
-        return self.query_one(Prompt)
+    def _prompt(self) -> JournalPrompt:
+        return self.query_one(JournalPrompt)
 
     # What the reader says
 
@@ -238,13 +238,18 @@ class JournalPane(Vertical):
 
     def footer_keys(self, width: int, keymap: Mapping[str, str]) -> tuple[Key, ...]:
         """The pane's keys that fit, the most needed first."""
+        costs = {name: len(shown_key(BY_ID[name], keymap)) + len(BY_ID[name].label) + 3 for name in FOOTER}
+        width -= costs["help"]
         found: list[Key] = []
-        for key in (BY_ID[name] for name in FOOTER):
-            cost = len(shown_key(key, keymap)) + len(key.label) + 3
-            if cost <= width:
-                found.append(key)
-                width -= cost
-        return tuple(found)
+        for name in FOOTER[:-1]:
+            if costs[name] <= width:
+                found.append(BY_ID[name])
+                width -= costs[name]
+        return (*found, BY_ID["help"])
+
+    def action_help(self) -> None:
+        """The page of all keys, from the footer."""
+        self.run_worker(self.screen.run_action("help"), name="help", exit_on_error=False)
 
     def say(self, text: str, tone: Tone = Tone.PLAIN) -> None:
         """Say something until the next key."""

@@ -18,12 +18,12 @@ ASKS = {
 }
 
 
-class Prompt(Vertical):
+class JournalPrompt(Vertical):
     """A question and its answer. `kind` is "" while it is closed."""
 
     DEFAULT_CSS = """
-    Prompt { height: 2; display: none; }
-    Prompt Input { height: 1; border: none; padding: 0 1; background: $bar; }
+    JournalPrompt { height: 2; display: none; }
+    JournalPrompt Input { height: 1; border: none; padding: 0 1; background: $bar; }
     """
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
