@@ -57,13 +57,18 @@ class _Folding:
         need = width_of(word.rstrip())
         if need > self._room and not self._empty:
             self._break()
-        pieces = [word] if need <= self._room else chop_cells(word, max(1, self._room))
-        for number, piece in enumerate(pieces):
-            if number:
-                self._break()
-            self._cells.append(Cell(piece, tone))
-            self._room -= width_of(piece)
-            self._empty = False
+        rest = word
+        while width_of(rest.rstrip()) > self._room:
+            piece = chop_cells(rest, max(2, self._room))[0]
+            self._put(piece, tone)
+            self._break()
+            rest = rest[len(piece) :]
+        self._put(rest, tone)
+
+    def _put(self, piece: str, tone: Tone) -> None:
+        self._cells.append(Cell(piece, tone))
+        self._room -= width_of(piece)
+        self._empty = False
 
     def _break(self) -> None:
         self._done.append(tuple(self._cells))
