@@ -1,4 +1,4 @@
-"""Machines by key: what would happen is told first, an act is pending until the watch confirms it, and can go back."""
+"""Machines by key: what would happen is told first, an act is pending until the watch confirms it, and goes back."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ async def test_several_machines_fail_one_by_one_and_the_page_of_actions_tells_al
         play.stage.hands.complaints = ("core-1: no", "core-2: neither")
         await play.press("2", "asterisk", "C")
         await confirm(play)
-        await play.show(replace(closed(closed(scene(), 1, Availability.CORDONED), 2, Availability.CORDONED),
-                                overrides={each: Override(each, Availability.CORDONED) for each in CORES.values()}))  # fmt: skip
+        cordoned = {each: Override(each, Availability.CORDONED) for each in CORES.values()}
+        await play.show(replace(scene(), revision=101, overrides=cordoned))
         assert "core-1: no (and 1 more)" in play.text("acts")
         assert "a lists all 2" in play.text("acts")
         await play.press("escape", "a")

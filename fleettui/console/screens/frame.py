@@ -342,7 +342,8 @@ class Frame(Screen[None]):
     def _moved(self, event: Table.Moved) -> None:
         if event.table is not self.view.table:
             return
-        self._refusal = ""
+        if self.view.table.listing.current() is not None:  # else its row went by itself
+            self._refusal = ""
         self._show_tabs()
         self._show_hint()
         self._show_footer()

@@ -65,8 +65,7 @@ class MachineKeys(Frame):
         absent = [each for each in chosen if not self._is_present(each)]
         if name == "drain" and absent and absent == chosen:
             self._machines_view.forget(absent, self.reading)
-            told = f"forgotten: {counted(len(absent), 'machine')}; shown again when back"
-            self.call_after_refresh(self.refuse, told)  # after the cursor's own move, which clears what was said
+            self.refuse(f"forgotten: {counted(len(absent), 'machine')}; shown again when back")
             return
         verb = cordon_or_uncordon(self.reading.snapshot, chosen) if name == "cordon" else MachineVerb(name)
         self.machine_verb(verb, chosen)
