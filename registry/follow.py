@@ -54,7 +54,7 @@ class Follower:
 
     `cluster_id` pins the sentinel: once known (given, or the first one seen) another one is foreign; with
     `pinned=False` the follower takes whatever cluster it finds (an operator's console). Only `run` writes the
-    mirror; readers call `next` and then read it before they await anything else.
+    mirror; readers call `next` and then read it before they await anything else, or hold `still` while they read.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class Follower:
         self._changed: dict[Address, None] = {}
         self._reset = False
         self._wake = asyncio.Event()
+        self.still = (
+            asyncio.Lock()
+        )  # who holds it sees the mirror unchanged; what comes meanwhile waits in the stream
 
     async def run(self) -> None:
         """Follow for ever; outages, compactions and foreign registries are waited out."""
@@ -113,11 +116,12 @@ class Follower:
         listing = self.mirror.listing()
         revision = await self._read(listing)
         await self._check_sentinel()
-        self.revision = revision
-        self.mirror.adopt(listing, revision)
-        self._changed, self._reset = {}, True
-        self._set_link(Link.LIVE)
-        self._wake.set()
+        async with self.still:
+            self.revision = revision
+            self.mirror.adopt(listing, revision)
+            self._changed, self._reset = {}, True
+            self._set_link(Link.LIVE)
+            self._wake.set()
 
     async def _read(self, listing: Listing) -> int:
         if self._root != self._keys.prefix:
@@ -131,7 +135,8 @@ class Follower:
                 self.changed_at = time.monotonic()
                 if any(change.kv is None for change in batch.changes):
                     await self._check_sentinel()
-                self._fold(batch)
+                async with self.still:
+                    self._fold(batch)
 
     def _fold(self, batch: WatchBatch) -> None:
         self.revision = batch.revision

@@ -17,7 +17,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from registry import config
+from registry import collector, config
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
 from scheduler.service import Scheduler
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scheduler until SIGTERM or SIGINT; returns the exit code."""
     options = _parser().parse_args(arguments)
     _set_up_log(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
+    collector.relax()
     try:
         settings = _settings(options)
         asyncio.run(_run(settings))

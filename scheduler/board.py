@@ -202,6 +202,7 @@ class Board:
         if case.empty:
             self._index(case, "", ANYWHERE, None)
             self.cases.pop(case.name, None)
+            self.rivals.forget(case.name)
             self.set_waiting(case, waiting=False)
             self._touch_followers(case.name)
 
@@ -238,6 +239,8 @@ class Board:
         self.rivals.unregister(case.against)
         for leader in case.options.machine_of:
             self.followers[leader].discard(case.name)
+            if not self.followers[leader]:
+                del self.followers[leader]
         case.options = options
         self.rivals.register(case.against)
         for machine in machines:
@@ -262,6 +265,8 @@ class Board:
 
     def set_waiting(self, case: Case, *, waiting: bool) -> None:
         """Remember whether a case waits for the fleet to change."""
+        if not waiting and case.name not in self.waiting:
+            return
         _put(self.waiting, case.name, present=waiting)
         _put(self._chained, case.name, present=waiting and bool(case.options.machine_of or case.options.replaces))
         _put(self._contested, case.name, present=waiting and self.may_have_rivals(case))
@@ -299,6 +304,8 @@ class Board:
         self.drains_dirty = True
 
     def _touch_followers(self, name: str) -> None:
+        if name not in self.followers:
+            return
         reached, ahead = {name}, [name]
         while ahead:
             new = self.followers.get(ahead.pop(), set()) - reached
@@ -321,6 +328,8 @@ class Board:
 
     def _stir_all(self, case: Case) -> None:
         """As `_stir_waiting`, and the cases that share a machine with it now."""
+        if not (self.waiting or case.homes or case.claims):
+            return
         self._stir_waiting(case, new_patterns=True)
         if not self.may_have_rivals(case):
             return
@@ -335,7 +344,8 @@ class Board:
     def _relations_changed(self, case: Case) -> None:
         """Who follows or replaces whom has changed: circles may have closed or opened."""
         self._touch_followers(case.name)
-        self.dirty |= self._chained & self.waiting
+        if self._chained:
+            self.dirty |= self._chained & self.waiting
         self.circles.clear()
 
 

@@ -40,7 +40,7 @@ class Case:
     @property
     def wanted(self) -> bool:
         """Whether the operator wants it on a machine."""
-        return self.unit is not None and self.unit.target.scheduled
+        return self.unit is not None and self.unit.target is not Target.INACTIVE
 
     @property
     def template(self) -> bool:

@@ -16,7 +16,7 @@ from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import encode
-from scheduler.decisions import Clear, Decision, Place, Update, Wait, Withdraw
+from scheduler.decisions import Clear, Decision, Place, Source, Update, Wait, Withdraw
 
 MAX_BYTES = 512 * 1024  # of values in one transaction; etcd refuses requests above 1.5 MB
 EVENTS_PER_DECISION = 20  # above this many acts one event tells the counts: bulk work must not write twice
@@ -32,6 +32,8 @@ class Intent:
     ops: list[Op] = field(default_factory=list)
     size_bytes: int = 0
     lines: bool = False  # whether it changes the schedule
+    machine: str = ""  # whose schedule it changes, "" when it is several machines'
+    _guarded: set[int] = field(default_factory=set)  # guards shared by several intents, which count once
 
     def put(self, key: str, value: bytes) -> None:
         """Write a key."""
@@ -42,15 +44,20 @@ class Intent:
         """Whether the other fits into the same transaction; one guard is left for the term."""
         return (
             len(self.ops) + len(other.ops) <= MAX_OPS
-            and len(self.guards) + len(other.guards) < MAX_OPS
+            and len(self.guards) + len(self._new(other)) < MAX_OPS
             and self.size_bytes + other.size_bytes <= MAX_BYTES
         )
 
     def add(self, other: Intent) -> None:
         """Put the other into the same transaction."""
-        self.guards += other.guards
+        new = self._new(other)
+        self.guards += new
+        self._guarded.update(map(id, new))
         self.ops += other.ops
         self.size_bytes += other.size_bytes
+
+    def _new(self, other: Intent) -> list[Compare]:
+        return [guard for guard in other.guards if id(guard) not in self._guarded]
 
 
 class Audit:
@@ -67,14 +74,18 @@ class Audit:
 
 
 def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, audit: Audit) -> list[Intent]:
-    """The decisions as intents, one for each unit, those that change the schedule first."""
+    """The decisions as intents, one for each unit, those that change the schedule first.
+
+    What concerns one machine comes together, so that its agent is woken once for all of it.
+    """
+    lost: dict[str, Compare] = {}
     detailed = sum(_told(each) for each in decisions) <= EVENTS_PER_DECISION
     found: list[Intent] = []
     for group in _by_unit(decisions):
-        found += [_intent(part, keys, revision_of, audit if detailed else None) for part in _parts(group)]
+        found += [_intent(part, keys, revision_of, audit if detailed else None, lost) for part in _parts(group)]
     if not detailed:
         found.append(_summary_intent(decisions, keys, audit))
-    return sorted(found, key=lambda intent: not intent.lines)
+    return sorted(found, key=lambda intent: (not intent.lines, intent.machine))
 
 
 def transactions(found: Iterable[Intent]) -> Iterator[Intent]:
@@ -123,25 +134,27 @@ def _parts(group: list[Decision]) -> Iterator[list[Decision]]:
         yield group[start : start + step]
 
 
-def _intent(group: list[Decision], keys: Keys, revision_of: StampOf, audit: Audit | None) -> Intent:
+def _intent(
+    group: list[Decision], keys: Keys, revision_of: StampOf, audit: Audit | None, lost: dict[str, Compare]
+) -> Intent:
+    """`lost` keeps the guards on machines that are gone: many units leave one machine."""
     intent = Intent()
     for unit in dict.fromkeys(each.unit for each in group):
         key = keys.unit(unit)
         intent.guards.append(Compare.mod(key, revision_of(key)))
     for each in group:
-        _carry_out(each, intent, keys)
+        _carry_out(each, intent, keys, lost)
         event = _event(each, audit) if audit else None
         if event:
             intent.put(keys.event(event.id), encode(event))
     return intent
 
 
-def _carry_out(decision: Decision, intent: Intent, keys: Keys) -> None:
+def _carry_out(decision: Decision, intent: Intent, keys: Keys, lost: dict[str, Compare]) -> None:
     match decision:
         case Place(line, sources):
             for source in sources:
-                guard = keys.machine(source.machine) if source.lost else keys.state(source.machine, line.unit)
-                intent.guards.append(Compare.absent(guard))
+                intent.guards.append(_has_left(source, line.unit, keys, lost))
                 intent.ops.append(Op.delete(keys.schedule(source.machine, line.unit)))
             intent.put(keys.schedule(line.machine, line.unit), encode(line))
         case Update(line):
@@ -152,7 +165,15 @@ def _carry_out(decision: Decision, intent: Intent, keys: Keys) -> None:
             intent.put(keys.pending(pending.unit), encode(pending))
         case Clear(unit):
             intent.ops.append(Op.delete(keys.pending(unit)))
-    intent.lines = intent.lines or not isinstance(decision, Wait | Clear)
+    if not isinstance(decision, Wait | Clear):
+        intent.machine = decision.machine if not intent.lines or decision.machine == intent.machine else ""
+        intent.lines = True
+
+
+def _has_left(source: Source, unit: str, keys: Keys, lost: dict[str, Compare]) -> Compare:
+    if not source.lost:
+        return Compare.absent(keys.state(source.machine, unit))
+    return lost.setdefault(source.machine, Compare.absent(keys.machine(source.machine)))
 
 
 def _told(decision: Decision) -> bool:

@@ -37,12 +37,14 @@ def decide(board: Board) -> tuple[Decision, ...]:
         if case is None:
             continue
         case.verdict = verdicts.of(case)
-        waits = case.placeable and (not case.homes or stranded(board, case) or case.verdict is not None)
+        waits = case.placeable and (not case.homes or case.verdict is not None or stranded(board, case))
         board.set_waiting(case, waiting=waits)
-        found = [*_moves(board, case, placement), *_words(case)]
-        if found:
+        before = len(decisions)
+        if case.homes or case.lines:
+            decisions += _moves(board, case, placement)
+        decisions += _words(case)
+        if len(decisions) > before:
             board.issued.add(name)
-            decisions += found
     board.drains_dirty = bool(decisions)
     board.forget(placement.touched)
     return tuple(decisions)
@@ -64,6 +66,11 @@ def _take_back(board: Board) -> None:
 
 def _moves(board: Board, case: Case, placement: Placement) -> Iterator[Decision]:
     left, new = case.lines.keys() - case.homes, case.homes - case.lines.keys()
+    if not left:
+        for machine in sorted(new):
+            yield Place(_line(case, machine))
+        yield from _updates(case)
+        return
     reasons = {machine: placement.reasons.get((case.name, machine), "") for machine in left}
     sources: tuple[Source, ...] = ()
     if new and not case.options.is_global:
@@ -73,6 +80,10 @@ def _moves(board: Board, case: Case, placement: Placement) -> Iterator[Decision]
         yield Withdraw(case.name, machine, reasons[machine], placement.displaced.get((case.name, machine), ""))
     for machine in sorted(new):
         yield Place(_line(case, machine), sources, next(iter(sorted(reasons.values())), "") if sources else "")
+    yield from _updates(case)
+
+
+def _updates(case: Case) -> Iterator[Decision]:
     for machine in sorted(case.homes & case.lines.keys()):
         if case.stale(machine):
             yield Update(_line(case, machine))

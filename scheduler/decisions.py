@@ -53,6 +53,11 @@ class Update:
         """The unit that this is about."""
         return self.line.unit
 
+    @property
+    def machine(self) -> str:
+        """Whose schedule says so."""
+        return self.line.machine
+
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:

@@ -14,7 +14,7 @@ decision. The outcome is in the board's homes; it must not read or write the reg
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from enum import IntEnum
 
 from registry.eligibility import (
@@ -42,6 +42,30 @@ class Phase(IntEnum):
     PLACE = 2
 
 
+Work = tuple[Phase, int, str]
+
+
+class Queue:
+    """Work in order, as a heap gives it; what comes in order already, as most does, waits in line at no cost."""
+
+    def __init__(self) -> None:
+        self._line: deque[Work] = deque()
+        self._heap: list[Work] = []
+
+    def push(self, work: Work) -> None:
+        """Put work where it belongs."""
+        if not self._line or work >= self._line[-1]:
+            self._line.append(work)
+        else:
+            heapq.heappush(self._heap, work)
+
+    def pop(self) -> Work | None:
+        """The first of all work; None when there is none."""
+        if self._heap and (not self._line or self._heap[0] < self._line[0]):
+            return heapq.heappop(self._heap)
+        return self._line.popleft() if self._line else None
+
+
 class Placement:
     """One decision's work on a board. `run` it once; then read what came of it."""
 
@@ -52,28 +76,27 @@ class Placement:
         self.awaited: dict[str, tuple[str, ...]] = {}  # unit to the machines that must stop it first
         self._board = board
         self._tries: Counter[str] = Counter()
-        self._work: list[tuple[Phase, int, str]] = []
+        self._work = Queue()
 
     def run(self) -> None:
         """Settle, drain and place until nothing is left to look at."""
-        if self._board.drains_dirty:
-            for machine in self._board.draining:
-                heapq.heappush(self._work, (Phase.DRAIN, 0, machine))
-        self._board.drains_dirty = False
         self._take_dirty()
-        while self._work:
-            phase, _, name = heapq.heappop(self._work)
-            self._step(phase, name)
-            self._take_dirty()
+        if self._board.drains_dirty:
+            for machine in sorted(self._board.draining):
+                self._work.push((Phase.DRAIN, 0, machine))
+        self._board.drains_dirty = False
+        while work := self._work.pop():
+            self._step(work[0], work[2])
+            if self._board.dirty:
+                self._take_dirty()
         self._board.pools.end_decision()
 
     def _take_dirty(self) -> None:
         dirty = self._board.dirty
-        if dirty:
-            self.touched |= dirty
-            for name in dirty:
-                heapq.heappush(self._work, (Phase.SETTLE, 0, name))
-            dirty.clear()
+        self.touched |= dirty
+        for name in sorted(dirty):
+            self._work.push((Phase.SETTLE, 0, name))
+        dirty.clear()
 
     def _step(self, phase: Phase, name: str) -> None:
         if phase is Phase.DRAIN:
@@ -102,7 +125,7 @@ class Placement:
             self._keep_one(case)
         if case.options.is_global or not case.homes or stranded(self._board, case):
             rank = 0 if case.options.replaces else 1
-            heapq.heappush(self._work, (Phase.PLACE, rank, case.name))
+            self._work.push((Phase.PLACE, rank, case.name))
 
     def _leave_all(self, case: Case) -> None:
         reason = "destroyed" if case.unit is None else f"target is {case.unit.target}"
@@ -183,6 +206,8 @@ class Placement:
 
     def _elsewhere(self, case: Case, machine: str) -> tuple[str, ...]:
         """Live machines other than `machine` that have not stopped the case yet."""
+        if not case.claims:
+            return ()
         return tuple(sorted(each for each in case.claims if each != machine and each in self._board.sites))
 
     # -- place
@@ -191,17 +216,13 @@ class Placement:
         self.awaited.pop(case.name, None)
         if not case.placeable:
             return
-        self._board.set_waiting(case, waiting=True)  # who is placed after it may matter to it
         if case.options.is_global:
+            self._board.set_waiting(case, waiting=True)  # who is placed after it may matter to it
             self._place_everywhere(case)
             return
-        if case.homes and not stranded(self._board, case):
-            return
-        machine = self.pick(case)
-        if machine is None or self._tries[case.name] >= TRIES:
-            return
-        if waits_for := self._elsewhere(case, machine):
-            self.awaited[case.name] = waits_for
+        machine = self._destination(case)
+        if machine is None:
+            self._board.set_waiting(case, waiting=True)  # for the same reason
             return
         self._tries[case.name] += 1
         for home in sorted(case.homes):
@@ -209,6 +230,18 @@ class Placement:
         self._displace(case, machine)
         self._board.set_waiting(case, waiting=False)
         self._board.set_home(case, machine, present=True)
+
+    def _destination(self, case: Case) -> str | None:
+        """The machine that a case goes to now; None when it stays where it is, has to wait, or fits nowhere."""
+        if case.homes and not stranded(self._board, case):
+            return None
+        machine = self.pick(case)
+        if machine is None or self._tries[case.name] >= TRIES:
+            return None
+        if waits_for := self._elsewhere(case, machine):
+            self.awaited[case.name] = waits_for
+            return None
+        return machine
 
     def _place_everywhere(self, case: Case) -> None:
         sites = self._board.sites

@@ -15,6 +15,7 @@ from registry.fleetoptions import FleetOptions
 from registry.unitname import is_literal, matches
 
 _GLOB = re.compile(r"[*?\[]")
+_FAMILY = re.compile(r"[^0-9@.]*@?")
 
 
 class Patterns:
@@ -24,9 +25,12 @@ class Patterns:
         self._literal: set[str] = set()
         self._by_stem: dict[str, set[str]] = {}
         self._lengths: Counter[int] = Counter()
+        self._version = 0
+        self._known: dict[str, tuple[int, tuple[str, ...]]] = {}  # name to what matched it, and at which version
 
     def add(self, pattern: str) -> None:
         """Take a pattern in that is not in yet."""
+        self._version += 1
         if is_literal(pattern):
             self._literal.add(pattern)
             return
@@ -36,21 +40,33 @@ class Patterns:
 
     def discard(self, pattern: str) -> None:
         """Forget a pattern that is in."""
+        self._version += 1
         if is_literal(pattern):
             self._literal.discard(pattern)
             return
         stem = stem_of(pattern)
         self._by_stem[stem].discard(pattern)
-        self._lengths -= Counter({len(stem): 1})
+        self._lengths[len(stem)] -= 1
+        if not self._lengths[len(stem)]:
+            del self._lengths[len(stem)]
         if not self._by_stem[stem]:
             del self._by_stem[stem]
 
-    def matching(self, name: str) -> list[str]:
+    def matching(self, name: str) -> tuple[str, ...]:
         """Every pattern that matches the name, in no particular order."""
+        known = self._known.get(name)
+        if known is not None and known[0] == self._version:
+            return known[1]
         found = [name] if name in self._literal else []
         for length in self._lengths:
-            found += [each for each in self._by_stem.get(name[:length], ()) if matches(each, name)]
-        return found
+            if there := self._by_stem.get(name[:length]):
+                found += [each for each in there if matches(each, name)]
+        self._known[name] = self._version, tuple(found)
+        return self._known[name][1]
+
+    def forget(self, name: str) -> None:
+        """Nobody is called so any more."""
+        self._known.pop(name, None)
 
 
 def stem_of(pattern: str) -> str:
@@ -68,6 +84,7 @@ class Rivals:
         self._matched: dict[str, Counter[str]] = {}
         self._holders: dict[str, Counter[str]] = defaultdict(Counter)
         self._places: dict[str, set[str]] = {}
+        self._families: dict[str, set[str]] = {}  # the names of _places, by how they begin
 
     def register(self, patterns: Iterable[str]) -> None:
         """A unit's file holds these patterns."""
@@ -88,7 +105,11 @@ class Rivals:
 
     def occupy(self, name: str, machine: str, against: Iterable[str]) -> None:
         """The unit is on the machine now."""
-        self._places.setdefault(name, set()).add(machine)
+        if name not in self._places:
+            self._places[name] = {machine}
+            self._families.setdefault(family_of(name), set()).add(name)
+        else:
+            self._places[name].add(machine)
         for pattern in self._patterns.matching(name):
             self._matched[pattern][machine] += 1
         self.hold(machine, against, 1)
@@ -98,16 +119,24 @@ class Rivals:
         self._places[name].discard(machine)
         if not self._places[name]:
             del self._places[name]
+            self._families[family_of(name)].discard(name)
         for pattern in self._patterns.matching(name):
-            self._matched[pattern][machine] -= 1
+            _count_down(self._matched[pattern], machine)
         self.hold(machine, against, -1)
 
     def hold(self, machine: str, against: Iterable[str], change: int) -> None:
         """So many more units on the machine hold these patterns."""
         for pattern in against:
-            self._holders[pattern][machine] += change
+            if change > 0:
+                self._holders[pattern][machine] += change
+            else:
+                _count_down(self._holders[pattern], machine)
 
-    def matching(self, name: str) -> list[str]:
+    def forget(self, name: str) -> None:
+        """Nobody is called so any more."""
+        self._patterns.forget(name)
+
+    def matching(self, name: str) -> tuple[str, ...]:
         """Every registered pattern that matches the name."""
         return self._patterns.matching(name)
 
@@ -138,7 +167,28 @@ class Rivals:
         return found
 
     def _candidates(self, pattern: str) -> list[str]:
+        """Names that the pattern may match: those families that begin as it does, or that it begins as."""
         if is_literal(pattern):
             return [pattern] if pattern in self._places else []
         stem = stem_of(pattern)
-        return [name for name in self._places if name.startswith(stem)]
+        found: list[str] = []
+        for family, names in self._families.items():
+            if family.startswith(stem):
+                found += names
+            elif stem.startswith(family):
+                found += [name for name in names if name.startswith(stem)]
+        return found
+
+
+def family_of(name: str) -> str:
+    """What the instances of one template, or the units of one numbered series, begin with."""
+    found = _FAMILY.match(name)
+    return found[0] if found else ""
+
+
+def _count_down(counter: Counter[str], machine: str) -> None:
+    """One less; machines without any are left out, so that blocked ones are found quickly."""
+    if counter[machine] > 1:
+        counter[machine] -= 1
+    else:
+        del counter[machine]

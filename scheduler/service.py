@@ -1,8 +1,12 @@
 """The scheduler's program: follow the registry, lead if nobody else does, decide, commit.
 
-Owns the one loop and when a decision may be made: the registry is live and the cluster's own, our term has begun
-before what the mirror shows, and all that we wrote ourselves is in it. Events wake the loop, a slow tick backs them
-up. A write of which nobody knows whether it happened ends the term: the next one fences it off.
+Owns the one loop and when a decision may be made: the registry is live and a fleet's, our term has begun before
+what the mirror shows, and all that we wrote ourselves is in it. Events wake the loop, a slow tick backs them up. A
+write of which nobody knows whether it happened ends the term: the next one fences it off.
+
+The mirror stands still from the first look at a change until the decision is made, so that what guards a write is
+what was decided on. A large decision is made beside the event loop, which renews the leadership meanwhile. The
+scheduler keeps nothing that a registry could contradict: whatever cluster it finds is the one that it serves.
 """
 
 from __future__ import annotations
@@ -33,6 +37,10 @@ log = logging.getLogger("fleet.scheduler")
 START_RETRY_S = 1.0
 COLLECT_EVERY_S = 600.0
 COLLECT_FIRST_S = 30.0
+LARGE = 500  # cases to look at from which on deciding would hold up the loop: about 20 ms
+PIECE = 1000  # changes folded at a stretch
+MANY = 64  # changes in one turn that make it bulk work
+GATHER_S = (0.05, 0.3)  # how much longer each turn of bulk work waits for more, and the longest
 
 
 class Scheduler:
@@ -52,11 +60,12 @@ class Scheduler:
         self._collect_at = 0.0
         self._patience = Patience()
         self._patient = False
+        self._bulk = 0  # turns of bulk work in a row
 
     async def run(self) -> None:
         """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
         await self._await_cluster()
-        follower = Follower(self._etcd, self._keys)
+        follower = Follower(self._etcd, self._keys, pinned=False)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(follower.run(), name="follow the registry")
@@ -89,22 +98,51 @@ class Scheduler:
 
     async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         while True:
-            update = await self._next(follower)
-            self._fold(follower, update)
-            self._judge(follower, update)
-            if self._lead is not None and self._is_deposed(follower, self._lead):
-                await self._step_down()
+            update = await self._gather(follower)
             try:
-                if self._lead is None:
-                    await self._stand(follower, group)
-                if self._lead is not None and self._may_decide(follower, self._lead):
-                    await self._decide(follower, self._lead)
+                async with follower.still:
+                    await self._fold(follower, update)
+                    self._judge(follower, update)
+                    found = await self._think(follower, group)
+                if self._lead is not None:
+                    await self._carry_out(found, self._lead)
                     await self._collect(follower, self._lead)
             except Conflict as error:
                 log.info("%s", error)
             except RegistryError as error:
                 log.warning("%s", error)
                 await self._step_down()
+
+    async def _think(self, follower: Follower, group: asyncio.TaskGroup) -> list[Intent]:
+        """Stand for the leadership if there is none; decide if we lead."""
+        if self._lead is not None and self._is_deposed(follower, self._lead):
+            await self._step_down()
+        if self._lead is None:
+            await self._stand(follower, group)
+        if self._lead is None or not self._may_decide(follower, self._lead):
+            return []
+        if self._board is None or len(self._board.dirty) > LARGE:
+            return await asyncio.to_thread(self._decide, follower)
+        return self._decide(follower)
+
+    async def _gather(self, follower: Follower) -> Update:
+        """The next change; while changes keep coming in bulk, what else comes in a moment, too.
+
+        One command of an operator is many transactions. Decided on together, the lines for one machine are written
+        together, and its agent is woken once. The first of them is decided on at once.
+        """
+        update = await self._next(follower)
+        self._bulk = self._bulk + 1 if len(update.changed) >= MANY else 0
+        until = time.monotonic() + min((self._bulk - 1) * GATHER_S[0], GATHER_S[1])
+        while self._bulk and (left_s := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(left_s, GATHER_S[0])):
+                    more = await follower.next()
+            except TimeoutError:
+                break
+            changed = tuple(dict.fromkeys((*update.changed, *more.changed)))
+            update = Update(changed, update.reset or more.reset, more.link, more.reason)
+        return update
 
     async def _next(self, follower: Follower) -> Update:
         """The next change, or an empty one when the tick or the lease ends first."""
@@ -121,16 +159,18 @@ class Scheduler:
         except TimeoutError:
             return Update(link=follower.link)
 
-    def _fold(self, follower: Follower, update: Update) -> None:
+    async def _fold(self, follower: Follower, update: Update) -> None:
         """Keep the board in step; it is built anew when the whole registry was listed again."""
         if update.reset or self._lead is None:
             self._board = None
         if self._board is None:
             return
-        for address in update.changed:
+        for number, address in enumerate(update.changed, 1):
             record = follower.mirror.row(address.table, address)
             exists = follower.mirror.stamp(_key(self._keys, address)) is not None
             self._board.fold(address, record, exists=exists)
+            if number % PIECE == 0:
+                await asyncio.sleep(0)
 
     def _judge(self, follower: Follower, update: Update) -> None:
         """Notice what makes the absence of machines doubtful."""
@@ -160,6 +200,9 @@ class Scheduler:
             return
         self._lead = await self._election.campaign()
         if self._lead is not None:
+            self._written = (
+                0  # in another registry revisions may be lower; our term's own fences off what was before
+            )
             self._collect_at = time.monotonic() + COLLECT_FIRST_S
             group.create_task(self._election.keep(self._lead), name=f"keep term {self._lead.term}")
 
@@ -171,16 +214,20 @@ class Scheduler:
     def _may_decide(self, follower: Follower, lead: Lead) -> bool:
         return follower.link is Link.LIVE and follower.revision >= max(lead.term, self._written)
 
-    async def _decide(self, follower: Follower, lead: Lead) -> None:
+    def _decide(self, follower: Follower) -> list[Intent]:
+        """What is to be written; the follower must be still. May run beside the event loop."""
         if self._board is None:
             self._board = Board.of(follower.mirror.snapshot(), self._keys)
         if self._awaits_machines(self._board):
-            return
+            return []
         decisions = decide(self._board)
         if not decisions:
-            return
+            return []
         log.info("%s", _told(decisions))
-        found = intents(decisions, self._keys, _mod_revision(follower), self._audit)
+        return intents(decisions, self._keys, _mod_revision(follower), self._audit)
+
+    async def _carry_out(self, found: list[Intent], lead: Lead) -> None:
+        """Write all that still holds. Raises Conflict in the end when something did not."""
         conflict: Conflict | None = None
         for batch in transactions(found):
             try:

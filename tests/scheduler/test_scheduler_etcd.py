@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from registry.errors import Conflict, LeadershipLost
-from registry.etcd import Compare, Etcd, Op
+from registry.etcd import Compare, Etcd, EtcdSettings, Op
 from registry.keys import Keys
 from registry.model import Leader, Machine, Target, Unit
 from registry.records import encode
+from registry.sentinel import ensure_cluster
 from registry.unitfile import file_hash
 from scheduler.commit import Intent, write
 from scheduler.election import Election
@@ -164,6 +165,40 @@ async def test_an_emptied_registry_is_not_an_order(cluster: Cluster) -> None:
         assert await cluster.placed("v.service") == ""
         assert await cluster.client.get(cluster.keys.cluster) is None
         assert await cluster.term() == 0
+
+
+async def test_a_registry_that_was_emptied_and_begins_anew_is_served_without_a_restart(cluster: Cluster) -> None:
+    async with cluster.scheduler():
+        await until(cluster.term)
+        before = await cluster.client.get(cluster.keys.cluster)
+        await cluster.client.txn([], [Op.delete_prefix(cluster.keys.prefix)])
+        anew = await ensure_cluster(cluster.client, cluster.keys, "anew")
+        assert before is not None
+        assert anew.id == "anew"
+        await cluster.machine("a1")
+        await cluster.start("u.service")
+        await until(lambda: cluster.placed("u.service"))
+
+
+async def test_an_etcd_that_lost_its_data_is_served_without_a_restart(tmp_path: Path) -> None:
+    """Revisions begin again at 1: lower than the last term's, and than the scheduler's last write."""
+    with EtcdServer(tmp_path) as server:
+        async with Etcd(EtcdSettings(server.endpoints)) as client:
+            cluster = Cluster(server, client, "/lost/")
+            async with cluster.scheduler():
+                await cluster.machine("a1")
+                await until(cluster.term)
+                await cluster.start("u.service")
+                await until(lambda: cluster.placed("u.service"))
+                server.kill()
+                for member in server.members:
+                    member.wipe()
+                await server.restart()
+                cluster = Cluster(server, client, "/lost/")
+                await ensure_cluster(client, cluster.keys, "anew")
+                await cluster.machine("a1")
+                await cluster.start("v.service")
+                await until(lambda: cluster.placed("v.service"), within_s=30)
 
 
 async def test_a_scheduler_does_not_bless_a_registry_that_lost_its_sentinel(cluster: Cluster) -> None:
