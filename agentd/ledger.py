@@ -2,7 +2,9 @@
 
 Owns the files `agent.json` (boot, cluster, lease) and `applied/<unit>` (one entry a unit) in the state
 directory, below /run so that a reboot forgets them. Each is written whole and renamed into place. An entry
-written before a step names what may have happened; one written after it, what has.
+written before a step names what may have happened; one written after it, what has. On a full disk the agent goes
+on: what could not be written is remembered in memory and written as soon as it can be; only a start, which must
+never happen twice, is not begun before its entry is on disk.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from agentd.unitdir import write_atomically
+from agentd.unitdir import overwrite, write_atomically
+from registry.errors import FleetError
 from registry.model import Target
 
 log = logging.getLogger("fleet.agent")
@@ -72,15 +75,24 @@ class Facts:
     boot_id: str = ""
     cluster_id: str = ""
     lease_id: int = 0
+    renewed_at: float = 0.0  # when the last renewal that succeeded was sent (monotonic, of this boot)
+
+
+class CannotRemember(FleetError):
+    """The ledger's disk takes nothing, and what was to be done must not be done without it."""
 
 
 class Ledger:
-    """The remembered facts and entries. Reads its directory once; every change is on disk when the call returns."""
+    """The remembered facts and entries. Reads its directory once; a change is on disk when the call returns.
+
+    Unless the disk is full: then `flush` tries again.
+    """
 
     def __init__(self, directory: Path, machine: str, boot_id: str) -> None:
         self._applied = directory / APPLIED
         self._applied.mkdir(parents=True, exist_ok=True)
         self._entries: dict[str, Entry] = {}
+        self._unsaved: set[Path] = set()
         self.facts_path = directory / FACTS_FILE
         self.facts = _read_facts(self.facts_path)
         self.rebooted = bool(self.facts.boot_id) and self.facts.boot_id != boot_id
@@ -100,19 +112,47 @@ class Ledger:
         changed = replace(self.facts, **changes)
         if changed != self.facts:
             self.facts = changed
-            write_atomically(self.facts_path, json.dumps(asdict(changed)))
+            self._save(self.facts_path, json.dumps(asdict(changed)))
 
     def put(self, entry: Entry) -> Entry:
-        """Write one entry, and return it."""
+        """Remember one entry, and return it."""
         if self._entries.get(entry.unit) != entry:
             self._entries[entry.unit] = entry
-            write_atomically(self._applied / entry.unit, json.dumps(asdict(entry)))
+            self._save(self._applied / entry.unit, json.dumps(asdict(entry)))
+        return entry
+
+    def put_first(self, entry: Entry) -> Entry:
+        """Remember one entry, on disk for certain. Raises CannotRemember, and the old entry stays."""
+        path = self._applied / entry.unit
+        try:
+            _write(path, json.dumps(asdict(entry)))
+        except OSError as error:
+            raise CannotRemember(f"cannot write {path} ({error.strerror}); make room there") from error
+        self._entries[entry.unit] = entry
+        self._unsaved.discard(path)
         return entry
 
     def drop(self, unit: str) -> None:
         """Forget a unit."""
         self._entries.pop(unit, None)
+        self._unsaved.discard(self._applied / unit)
         (self._applied / unit).unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        """Write what could not be written before."""
+        for path in list(self._unsaved):
+            kept = self.facts if path == self.facts_path else self._entries[path.name]
+            self._save(path, json.dumps(asdict(kept)))
+
+    def _save(self, path: Path, text: str) -> None:
+        try:
+            _write(path, text)
+        except OSError as error:
+            if not self._unsaved:
+                log.warning("cannot write %s (%s); remembering in memory until there is room", path, error.strerror)
+            self._unsaved.add(path)
+        else:
+            self._unsaved.discard(path)
 
     def _begin(self, machine: str, boot_id: str) -> None:
         """Another boot (or machine): nothing that was applied then counts now."""
@@ -127,6 +167,14 @@ class Ledger:
             entry = _read_entry(path)
             if entry is not None:
                 self._entries[entry.unit] = entry
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file; on a full disk overwrite it where it lies, which takes no room."""
+    try:
+        write_atomically(path, text)
+    except OSError:
+        overwrite(path, text)
 
 
 def _read_facts(path: Path) -> Facts:

@@ -16,6 +16,11 @@ class Notifier:
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(environ.get("WATCHDOG_USEC") or 0) / 2e6 if mine else 0.0
 
+    def guard(self, within_s: float) -> None:
+        """From now on have systemd end and restart us when our loop stands still for so long."""
+        self.watchdog_s = within_s / 2
+        self.send(f"WATCHDOG_USEC={int(within_s * 1e6)}", "WATCHDOG=1")
+
     def send(self, *states: str) -> None:
         """Send states; nobody listening is fine."""
         if not self._address:

@@ -190,13 +190,18 @@ class Registration:
         if not self.lease:
             sent = time.monotonic()
             self.lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
-            self.renewed_at = sent
+            self._renewed(sent)
         self._ledger.remember(lease_id=self.lease)
         return self.lease
 
     async def _renew(self, sent: float) -> None:
         await self._etcd.lease_keepalive(self.lease)
+        self._renewed(sent)
+
+    def _renewed(self, sent: float) -> None:
+        """Also for the agent after us, should we be killed: our lease goes on meanwhile."""
         self.renewed_at = sent
+        self._ledger.remember(renewed_at=sent)
 
     async def _keep(self) -> None:
         """Renew until the lease is lost."""

@@ -40,6 +40,7 @@ log = logging.getLogger("fleet.agent")
 
 TICK_S = 30.0  # behind the events: look at everything again
 STOP_AT, KILL_AT = 0.5, 0.8  # of the lease, when the policy is to stop
+HANG_AT = 0.3  # of the lease: an agent that stands still so long is restarted, so that the next one can stop
 FORGET_S = 5.0  # how long a hand-over waits for a registry that does not answer
 
 T = TypeVar("T")
@@ -118,6 +119,8 @@ class Agent:
             for name, loop in loops.items():
                 group.create_task(loop, name=name)
             self._notifier.send("READY=1", "STATUS=running")
+            if self._settings.agent.on_lost_registry == "stop":
+                self._notifier.guard(HANG_AT * self._settings.agent.ttl)
             self._wired.set()
 
     async def _wire(self, etcd: Etcd) -> None:
@@ -181,6 +184,7 @@ class Agent:
             await asyncio.sleep(TICK_S * random.uniform(0.9, 1.1))
             self._executor.resync()
             self._executor.retry()
+            self._ledger.flush()
             self._notifier.send(f"STATUS={self._registration.status}")
             try:
                 await self._registration.verify()
@@ -197,15 +201,17 @@ class Agent:
     async def _guard_lease(self) -> None:
         """on_lost_registry = "stop": nothing of ours runs any more when our lease can end.
 
-        By our own clock, from when the last successful renewal was sent: etcd cannot end the lease earlier.
+        By our own clock, from when the last successful renewal was sent, by us or by the agent before us: etcd
+        cannot end the lease earlier.
         """
         if self._settings.agent.on_lost_registry != "stop":
             return
         registration, ttl_s = self._registration, self._settings.agent.ttl
+        began = self._ledger.facts.renewed_at or time.monotonic()
         while True:
-            renewed = registration.renewed_at or time.monotonic()
+            renewed = registration.renewed_at or began
             await asyncio.sleep(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05))
-            if registration.renewed_at > renewed or not registration.renewed_at:
+            if registration.renewed_at > renewed:
                 self._executor.park(parked=False)
             elif time.monotonic() >= renewed + STOP_AT * ttl_s:
                 await self._park(renewed + KILL_AT * ttl_s)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -106,7 +108,10 @@ class Steps:
 
     def note(self, unit: ManagedUnit, entry: Entry) -> None:
         """Write the unit's entry."""
-        unit.entry = self._tools.ledger.put(entry)
+        self._take(unit, self._tools.ledger.put(entry))
+
+    def _take(self, unit: ManagedUnit, entry: Entry) -> None:
+        unit.entry = entry
         self._noted()
         self._tools.publisher.touch([unit.name])
 
@@ -141,22 +146,25 @@ class Steps:
             self.note(unit, replace(unit.entry, hash=wish.hash))
         tools.directory.write(unit.name, text)
         if not self._is_linked(unit.name):
-            await tools.systemd.link(unit.name, str(tools.directory.path(unit.name)))
-        if has_install(parse(text)):
+            link(tools.links / unit.name, tools.directory.path(unit.name))
+        if _installs(text):
             await tools.systemd.enable(unit.name)
         if known and (await tools.systemd.properties(unit.name, ("NeedDaemonReload",)))["NeedDaemonReload"]:
             await tools.reloader.reload(unit.name)
-        await self._recognise(unit)
+        await self._recognise(unit, fragment="" if known else str(tools.links / unit.name))
         error = await self._load_error(unit)
         self.note(unit, Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.LOADED, error=error))
 
-    async def _recognise(self, unit: ManagedUnit) -> bool:
-        """Whether systemd knows the unit by now. Raises Refused when it knows it from elsewhere than us."""
+    async def _recognise(self, unit: ManagedUnit, fragment: str = "") -> bool:
+        """Whether systemd knows the unit by now. Raises Refused when it knows it from elsewhere than us.
+
+        `fragment` is where it must have it from if it has it, when it had nothing of that name a moment ago.
+        """
         systemd = self._tools.systemd
-        load, active, sub = (await systemd.list_units([unit.name]))[unit.name]
+        load, active, sub = await systemd.look(unit.name)
         found = {"LoadState": load, "ActiveState": active, "SubState": sub}
-        if load == "not-found":
-            found["FragmentPath"] = ""
+        if load == "not-found" or fragment:
+            found["FragmentPath"] = fragment if load != "not-found" else ""
         else:
             found |= await systemd.properties(unit.name, ("FragmentPath",))
         unit.status = unit.status.merged(found)
@@ -174,7 +182,7 @@ class Steps:
     async def _start(self, unit: ManagedUnit) -> None:
         wish, at_us = _wish(unit), monotonic_us()
         entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.ASKING, at_us)
-        self.note(unit, entry)
+        self._take(unit, self._tools.ledger.put_first(entry))
         try:
             job = await self._tools.systemd.start(unit.name)
         except BusLost:
@@ -275,12 +283,12 @@ class Steps:
 
     async def _unload(self, unit: ManagedUnit) -> None:
         tools = self._tools
-        if has_install(parse(tools.directory.text(unit.name))):
+        if _installs(tools.directory.text(unit.name)):
             await tools.systemd.disable(unit.name)
         if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
             (tools.links / unit.name).unlink()
         tools.directory.remove(unit.name)
-        if not unit.foreign:
+        if not unit.foreign and unit.status.active != "inactive":
             await tools.systemd.reset_failed(unit.name)
         tools.systemd.unwatch(unit.name)
         if unit.entry:
@@ -328,6 +336,27 @@ class Steps:
             return waiting.result()
         finally:
             waiting.cancel()
+
+
+def link(path: Path, target: Path) -> None:
+    """What `systemctl link --runtime` does, for a unit file of ours. Raises OSError.
+
+    systemd looks for new files where a directory's time has changed, and the kernel's own times are some
+    milliseconds coarse: two links in one of those would be one to systemd. Hence the exact time.
+    """
+    partial = path.with_name(f".#{path.name[:200]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(target)
+    partial.replace(path)
+    now = time.time_ns()
+    os.utime(path.parent, ns=(now, now))
+
+
+@lru_cache(maxsize=128)
+def _installs(text: str) -> bool:
+    """Whether the file has an [Install] section; a template's instances share the answer."""
+    return has_install(parse(text))
 
 
 async def _either(waiting: asyncio.Future[T], changed: asyncio.Event) -> None:

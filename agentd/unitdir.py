@@ -5,6 +5,7 @@ Files are written whole and renamed into place, so that a reload never reads hal
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from hashlib import sha256
@@ -17,11 +18,27 @@ _SECRETIVE = re.compile(r"^\s*(Environment|SetCredential)\w*\s*=", re.MULTILINE)
 def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part."""
     partial = path.with_name(f".{path.name[:200]}.new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        os.fchmod(descriptor, mode)
-        file.write(text)
-    partial.replace(path)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            os.fchmod(descriptor, mode)
+            file.write(text)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # it may hold the last room there was
+        raise
+
+
+def overwrite(path: Path, text: str) -> None:
+    """Write over a file that exists, in one call and filled up with blanks: that takes no room. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        data, held = text.encode(), os.fstat(descriptor)
+        if len(data) > held.st_blocks * 512:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.write(descriptor, data.ljust(held.st_size))
+    finally:
+        os.close(descriptor)
 
 
 class UnitDirectory:

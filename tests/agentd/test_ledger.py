@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agentd.ledger import Entry, Ledger, Phase
+from agentd.ledger import CannotRemember, Entry, Ledger, Phase
+from agentd.unitdir import overwrite
 
 MACHINE = "1" * 32
 ENTRY = Entry("web@1.service", "a" * 64, 3, 17, Phase.STARTING, 123, "start failed: exit code 1")
@@ -60,3 +61,31 @@ def test_broken_facts_are_started_over(tmp_path: Path, text: str) -> None:
 def test_no_file_is_readable_by_others(tmp_path: Path) -> None:
     Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
     assert [path.stat().st_mode & 0o077 for path in tmp_path.rglob("*") if path.is_file()] == [0, 0]
+
+
+def test_what_lies_on_a_full_disk_is_overwritten_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "entry"
+    path.write_text("a longer text than the new one")
+    overwrite(path, '{"a": 1}')
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(OSError, match="No space left"):
+        overwrite(path, "x" * 100_000)
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_start_is_not_begun_without_its_entry(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, MACHINE, "boot")
+    (tmp_path / "applied" / ENTRY.unit).mkdir()  # nothing can be written there
+    with pytest.raises(CannotRemember, match="make room"):
+        ledger.put_first(ENTRY)
+    assert not ledger.entries
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, MACHINE, "boot")
+    (tmp_path / "applied" / ENTRY.unit).mkdir()
+    assert ledger.put(ENTRY) == ENTRY
+    assert dict(ledger.entries) == {ENTRY.unit: ENTRY}
+    (tmp_path / "applied" / ENTRY.unit).rmdir()
+    ledger.flush()
+    assert dict(Ledger(tmp_path, MACHINE, "boot").entries) == {ENTRY.unit: ENTRY}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -129,6 +130,45 @@ def test_a_deleted_state_comes_back(loaded: Hand) -> None:
     for name in NAMES:
         loaded.shell(f"systemctl kill -s KILL {name}")
     eventually("states", lambda: set(loaded.states()) == set(NAMES))
+
+
+@pytest.fixture
+def cramped(loaded: Hand) -> Iterator[Hand]:
+    """The same with an agent whose disk is full; the test may `rm /run/fleet/ballast`."""
+    copy = "mkdir -p /run/kept; cp -a /run/fleet/. /run/kept; mount -t tmpfs -o size=1m,mode=0755 none /run/fleet"
+    loaded.shell(f"systemctl kill -s KILL {AGENT}; {copy}; cp -a /run/kept/. /run/fleet")
+    loaded.shell("dd if=/dev/zero of=/run/fleet/ballast bs=4k 2>/dev/null || true")
+    yield loaded
+    loaded.shell(f"systemctl stop {AGENT}; umount /run/fleet; rm -rf /run/kept; systemctl start {AGENT}")
+    loaded.registered()
+
+
+def test_invariant_3_a_full_disk_ends_neither_the_agent_nor_a_unit(cramped: Hand) -> None:
+    before = running(cramped)
+    eventually("an agent", lambda: "back as machine" in cramped.said().rpartition("Starting fleet-agentd")[2])
+    agent = cramped.show(AGENT, "MainPID")
+    cramped.put({"late.service": SLEEPER})
+    refused = cramped.until("late.service", lambda state: state.get("error"))
+    assert "No space left" in refused["error"]
+    cramped.withdraw(NAMES[0])  # a stop needs no room
+    cramped.gone(NAMES[0])
+    cramped.shell("rm /run/fleet/ballast")
+    cramped.launched("late.service", within_s=60)
+    assert running(cramped)[1:] == before[1:]
+    assert cramped.show(AGENT, "MainPID") == agent
+
+
+def test_invariant_12_what_a_full_disk_took_is_remembered(cramped: Hand) -> None:
+    cramped.registered()
+    cramped.shell(f"rm /run/fleet/ballast; systemctl restart {AGENT}")
+    cramped.put({"one.service": ONCE.format(remain="no", sleep=2)})
+    cramped.until("one.service", lambda state: state.get("active") == "activating")
+    cramped.shell("dd if=/dev/zero of=/run/fleet/ballast bs=4k 2>/dev/null || true")
+    cramped.launched("one.service")
+    cramped.shell(f"systemctl kill -s KILL {AGENT}")
+    eventually("an agent", lambda: "back as machine" in cramped.said().rpartition("Starting fleet-agentd")[2])
+    time.sleep(1)
+    assert cramped.shell("cat /var/trace") == "ran"
 
 
 def test_a_stop_for_good_hands_over_within_3_s_and_finishes_what_takes_longer(loaded: Hand) -> None:

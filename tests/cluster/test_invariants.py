@@ -309,6 +309,20 @@ def test_invariant_10_stop_a_unit_never_runs_twice(strict: Fleet) -> None:
         strict.settled("inv-*.service", 7)
 
 
+@pytest.mark.parametrize("how", ["KILL", "STOP"])
+def test_invariant_10_stop_even_when_the_agent_dies_or_hangs_meanwhile(strict: Fleet, how: str) -> None:
+    strict.start(*units(6))
+    strict.settled("inv-*.service", 6)
+    with never_twice(strict, "inv-*.service"):
+        strict.cluster.node("core-2").cut()
+        strict.cluster.node("core-2").signal_unit(AGENT, how)
+        eventually("the cut one empty", partial(_empty, strict, "core-2"), timeout_s=8)
+        strict.settled("inv-*.service", 6)
+        strict.cluster.node("core-2").heal()
+        eventually("it is back", lambda: len(registry(strict.cluster, "machines/")) == 3)
+        strict.settled("inv-*.service", 6)
+
+
 def _empty(fleet: Fleet, node: str) -> bool:
     return not [home for home, _ in fleet.running("inv-*.service") if home == node]
 
