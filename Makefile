@@ -10,7 +10,7 @@ SOURCES := registry scheduler agentd fleettui tests bench
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo down test check lint types format bench screenshots clean
+.PHONY: help setup packages demo down test check lint types format bench chaos screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ format: $(STAMP) ## Rewrite the sources in the one format
 
 bench: setup ## Measure on a local cluster (ARGS="--help" for the choices)
 	@$(AS_ROOT) $(BIN)/python -m bench $(ARGS)
+
+chaos: setup ## Ten minutes of seeded faults on real machines (ARGS="--seed N --seconds N --replay FILE")
+	@$(AS_ROOT) $(BIN)/python -m tests.chaos $(ARGS)
 
 screenshots: setup ## Draw the console's pictures in screenshots/ anew
 	@$(BIN)/python -m tests.console.screenshots $(ARGS)

@@ -1,0 +1,301 @@
+"""One campaign from beginning to end: rounds of faults and acts, each followed by healing, rest and judgement."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleettui.demo.cluster import Cluster
+from fleettui.demo.node import Node
+from registry.errors import FleetError
+from tests.chaos import history, settle, witness
+from tests.chaos.diary import Diary
+from tests.chaos.faults import Faults
+from tests.chaos.judge import BACK_S, Life, Overlap, Spell, doubles, excused, read_lives, repeated
+from tests.chaos.keyboard import Keyboard
+from tests.chaos.script import FIRST, Round, Script, Step, kind_of
+
+SETTLED_WITHIN_S = 60.0
+LOOKS = 2  # in a row, without a problem, before the fleet counts as settled
+
+# Faults that put a machine out of touch with the registry. Under "stop" only what leaves it no chance.
+CUTS = {"keep": ("cut", "worsen", "freeze", "SIGSTOP fleet-agentd"), "stop": ("freeze",)}
+# Faults that take the agent away for a moment. They excuse a machine only if its lease has ended meanwhile.
+ABSENCES = {"keep": ("kill -9 fleet-agentd", "restart fleet-agentd", "step the clock of fleet-agentd"), "stop": ()}
+MOMENT_S = 5.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the table at the end says of the checks."""
+
+    scans: int = 0
+    lives: int = 0
+    revisions: int = 0
+    looks: int = 0
+    settled_s: list[float] = field(default_factory=list)
+
+
+class Campaign:
+    """Carries out a script on a cluster that is up and idle."""
+
+    def __init__(self, cluster: Cluster, script: Script, diary: Diary, directory: Path) -> None:
+        self.cluster, self.script, self.diary = cluster, script, diary
+        self.tally = Tally()
+        self._directory = directory
+        self._faults = Faults(cluster, self._crashed)
+        self._keyboard = Keyboard(cluster, directory / "units")
+        self._witness = witness.Witness(cluster, self._seen)
+        self._follow = history.Follow(cluster.layout.operator_endpoints)
+        self._ends: dict[str, list[float]] = defaultdict(list)
+        self._spells: list[Spell] = []
+        self._moments: list[Spell] = []
+        self._open: dict[Step, tuple[str, float]] = {}
+        self._overlaps: list[Overlap] = []
+        self._pardons: Counter[tuple[str, int]] = Counter()
+        self._policy = "keep"
+        self._began_s = 0.0
+        self._cordoned: dict[str, Step] = {}
+
+    def run(self) -> bool:
+        """Run every round; False as soon as one has shown a violation."""
+        self._faults.prepare()
+        self._follow.start()
+        self._witness.start()
+        try:
+            for step in FIRST:
+                self._act(step)
+            self._settle()
+            for number, each in enumerate(self.script.rounds, 1):
+                self._round(number, each)
+                if self.diary.violations:
+                    return False
+        finally:
+            self._witness.stop()
+            self._follow.stop()
+            self.tally.scans, self.tally.revisions = self._witness.scans, self._follow.revision
+            self._keep_history()
+        return True
+
+    def _keep_history(self) -> None:
+        """The registry's history beside the diary, in the diary's time."""
+        with (self._directory / "history.log").open("w") as file:
+            for change in self._follow.changes:
+                at_s = change.at_s - self.diary.began_s
+                file.write(f"{at_s:9.3f}  {change.revision}  {change.address}  {change.record}\n")
+
+    # ---- one round
+
+    def _round(self, number: int, each: Round) -> None:
+        self.diary.say("round", f"{number} of {len(self.script.rounds)}, on_lost_registry = {each.policy}")
+        if each.policy != self._policy:
+            self._policy = each.policy
+            self._faults.set_policy(each.policy)
+        self._began_s = time.monotonic()
+        own = witness.own_units(self.cluster)
+        self._carry_out(each)
+        self.diary.say("heal", "everything")
+        self._faults.mend()
+        self._close_spells()
+        self._settle()
+        self._judge(own)
+
+    def _carry_out(self, each: Round) -> None:
+        """Do everything of the round at its time; what takes long delays nothing else."""
+        due: list[tuple[float, int, Callable[[], None], str]] = []
+        for step in each.faults:
+            self._plan(due, step.at_s, lambda step=step: self._begin(step), "fault")  # type: ignore[misc]
+            if step.for_s:
+                self._plan(due, step.at_s + step.for_s, lambda step=step: self._heal(step), "fault")  # type: ignore[misc]
+        for step in each.acts:
+            self._plan(due, step.at_s, lambda step=step: self._act(step), "act")  # type: ignore[misc]
+            if step.for_s:
+                self._plan(due, step.at_s + step.for_s, lambda step=step: self._take_back(step), "act")  # type: ignore[misc]
+        began_s = time.monotonic()
+        waiting: list[Future[None]] = []
+        with ThreadPoolExecutor(8, "fault") as faults, ThreadPoolExecutor(3, "operator") as acts:
+            while due:
+                at_s, _, work, who = heapq.heappop(due)
+                time.sleep(max(0.0, began_s + at_s - time.monotonic()))
+                waiting.append((faults if who == "fault" else acts).submit(work))
+        for future in waiting:
+            future.result()
+        self._cordoned = {step.target: step for step in each.acts if step.verb in ("drain", "cordon")}
+
+    def _plan(
+        self, due: list[tuple[float, int, Callable[[], None], str]], at_s: float, work: Callable[[], None], who: str
+    ) -> None:
+        heapq.heappush(due, (at_s, len(due), work, who))
+
+    def _begin(self, step: Step) -> None:
+        self.diary.say("fault", step.told)
+        self._note_absence(step)
+        if step.verb == "stop in order":
+            self._pardon(step.target.partition("@")[2])
+        try:
+            self._faults.begin(step)
+            self.diary.faults[kind_of(step)] += 1
+        except (FleetError, OSError) as error:
+            self.diary.failed_faults += 1
+            self.diary.say("note", f"{step.told}: {error}")
+
+    def _heal(self, step: Step) -> None:
+        try:
+            self._faults.heal(step)
+        except (FleetError, OSError) as error:
+            self.diary.say("note", f"healing of {step.told}: {error}")
+        self.diary.say("healed", step.told)
+        if step in self._open:
+            node, since_s = self._open.pop(step)
+            self._spells.append(Spell(node, since_s, time.monotonic()))
+
+    def _note_absence(self, step: Step) -> None:
+        """Remember what excuses the machine that a fault is about."""
+        program, _, node = step.target.rpartition("@")
+        fault, now_s = f"{step.verb} {program}".strip(), time.monotonic()
+        if fault in CUTS[self._policy]:
+            self._open[step] = (node, now_s)
+        if fault in ABSENCES[self._policy]:
+            self._moments.append(Spell(node, now_s, now_s + step.for_s + MOMENT_S))
+
+    def _act(self, step: Step) -> None:
+        self._typed(step, lambda: self._keyboard.act(step))
+
+    def _take_back(self, step: Step) -> None:
+        self._typed(Step(step.at_s + step.for_s, "uncordon", step.target), lambda: self._keyboard.take_back(step))
+
+    def _typed(self, step: Step, work: Callable[[], str]) -> None:
+        self.diary.say("operator", step.told)
+        self.diary.acts[step.verb] += 1
+        try:
+            answer = work()
+        except AssertionError as error:
+            self.diary.violated(str(error))
+        except (FleetError, OSError) as error:
+            self.diary.say("note", f"{step.told}: {error}")
+        else:
+            if not answer.startswith("0"):
+                self.diary.say("answered", f"{step.verb}: {answer}")
+
+    # ---- what is told from outside
+
+    def _crashed(self, node: str) -> None:
+        self._ends[node].append(time.monotonic())
+
+    def _seen(self, overlap: Overlap) -> None:
+        self._overlaps.append(overlap)
+
+    def _pardon(self, node: str) -> None:
+        self._pardons[node, len(self._ends[node])] += 1
+
+    def _close_spells(self) -> None:
+        now_s = time.monotonic()
+        self._spells += [Spell(node, since_s, now_s) for node, since_s in self._open.values()]
+        self._open.clear()
+
+    # ---- judgement
+
+    def _settle(self) -> None:
+        """Wait until nothing is wrong any more, twice in a row; what is still wrong at the deadline is a violation.
+
+        Etcd may have been away when the operator took a drain back: it is done again first.
+        """
+        for step in self._cordoned.values():
+            self._take_back(step)
+        began_s = time.monotonic()
+        calm, found = 0, ["never looked"]
+        while calm < LOOKS and time.monotonic() < began_s + SETTLED_WITHIN_S:
+            time.sleep(0.5)
+            found = settle.problems(self.cluster)
+            self.tally.looks += 1
+            calm = 0 if found else calm + 1
+        took_s = time.monotonic() - began_s
+        self.tally.settled_s.append(took_s)
+        self.diary.say("settled" if calm >= LOOKS else "unsettled", f"after {took_s:.1f} s")
+        for problem in found:
+            self.diary.violated(f"not settled within {SETTLED_WITHIN_S:g} s: {problem}")
+
+    def _judge(self, own: dict[str, frozenset[int]]) -> None:
+        lives = self._lives()
+        changes = list(self._follow.changes)
+        gone = [spell for spell in self._moments if history.absent(changes, self._id_of(spell.node), spell)]
+        spells = _merged(self._spells + gone)
+        for overlap in (*self._overlaps, *doubles(lives)):
+            if not excused(overlap, spells):
+                where, length_s = " and ".join(overlap.nodes), overlap.until_s - overlap.since_s
+                since_s = overlap.since_s - self.diary.began_s
+                self.diary.violated(f"1: {overlap.unit} ran on {where} for {length_s:.2f} s from {since_s:.2f}")
+        for wrong in history.judge(changes):
+            self.diary.violated(wrong)
+        for wrong in repeated(lives, self._allowed(), self._forgiven()):
+            self.diary.violated(wrong)
+        self._judge_hosts(own)
+        self._judge_journals()
+        self._overlaps.clear()
+
+    def _lives(self) -> list[Life]:
+        found: list[Life] = []
+        for node in self.cluster.nodes.values():
+            notes = [(each.at_s, each.word, each.unit, each.version) for each in witness.trace(node)]
+            lives, wrong = read_lives(node.name, notes, self._ends[node.name], time.monotonic())
+            found += lives
+            for each in wrong:
+                self.diary.violated(each)
+        self.tally.lives = len(found)
+        return found
+
+    def _allowed(self) -> dict[tuple[str, str, int], int]:
+        node_of = {node.spec.machine_id: node.name for node in self.cluster.nodes.values()}
+        return history.allowed(history.orders(list(self._follow.changes)), node_of, self._ends)
+
+    def _forgiven(self) -> Counter[tuple[str, int]]:
+        """Hand-overs, and under "stop" every loss of the registry, stop what the schedule still wants."""
+        found = Counter(self._pardons)
+        for node in self.cluster.nodes.values():
+            for line in _journal(node, "-u", "fleet-agentd"):
+                if "stopping every unit before" in line:
+                    at_s = float(line.removeprefix("[").split("]")[0])
+                    found[node.name, sum(end_s < at_s for end_s in self._ends[node.name])] += 1
+        return found
+
+    def _id_of(self, node: str) -> str:
+        return self.cluster.node(node).spec.machine_id
+
+    def _judge_hosts(self, own: dict[str, frozenset[int]]) -> None:
+        now = witness.own_units(self.cluster)
+        for node, pids in own.items():
+            crashed = any(end_s > self._began_s for end_s in self._ends[node])
+            if not crashed and now.get(node) != pids:
+                self.diary.violated(f"11: the host's own unit on {node} was touched")
+
+    def _judge_journals(self) -> None:
+        """Programs that ended by themselves or broke inside."""
+        for node in self.cluster.nodes.values():
+            for line in _journal(node):
+                died = "fleet-" in line and "Main process exited, code=exited" in line
+                broke = "Traceback" in line or "internal error" in line
+                if died or broke:
+                    self.diary.violated(f"{node.name}: {line[-200:]}")
+
+
+def _journal(node: Node, *arguments: str) -> list[str]:
+    """The journal of all boots of a machine, each line beginning with its monotonic time in brackets."""
+    command = ["journalctl", "--no-pager", "-o", "short-monotonic", *arguments]
+    return node.exec(command, timeout_s=60).stdout.splitlines()
+
+
+def _merged(spells: list[Spell]) -> list[Spell]:
+    """Spells of one machine that follow upon each other before it was back for good are one."""
+    found: list[Spell] = []
+    for spell in sorted(spells, key=lambda each: (each.node, each.since_s)):
+        last = found[-1] if found else None
+        if last and last.node == spell.node and spell.since_s <= last.until_s + BACK_S:
+            found[-1] = Spell(spell.node, last.since_s, max(last.until_s, spell.until_s))
+        else:
+            found.append(spell)
+    return found

@@ -1,0 +1,226 @@
+"""The registry's whole history, followed from the campaign's start and judged revision by revision.
+
+`Follow` collects it in a thread of its own. The rest is pure: which changes no leader may have made, which moves
+nobody asked for, and how often the schedule ordered each unit to be launched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from registry.errors import CorruptRecord
+from registry.etcd import Compacted, Etcd, EtcdSettings
+from registry.keys import Address, Keys, Table
+from registry.model import Assignment, Availability, Machine, Override, Target, Unit
+from registry.records import decode
+from tests.chaos import crowd
+from tests.chaos.judge import Spell
+
+KEYS = Keys()
+LATE_S = 6.0  # how much later than the programs this process may hear of a change
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key written (or deleted: `record` is None) at a revision, and when that was heard of."""
+
+    revision: int
+    address: Address
+    record: Any
+    created: int
+    at_s: float
+
+
+class Follow:
+    """Collects every change but events, from the beginning on."""
+
+    def __init__(self, endpoints: Sequence[str]) -> None:
+        self.changes: list[Change] = []
+        self.revision = 0
+        self._settings = EtcdSettings(tuple(endpoints))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no more."""
+        if self._task:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        self._task = self._loop.create_task(self._follow(), name="history")
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            return
+
+    async def _follow(self) -> None:
+        async with Etcd(self._settings) as etcd:
+            while True:
+                try:
+                    await self._watch(etcd)
+                except Compacted as error:
+                    raise AssertionError("the history was compacted before it was read") from error
+
+    async def _watch(self, etcd: Etcd) -> None:
+        async with aclosing(etcd.watch(KEYS.prefix, self.revision + 1)) as stream:
+            async for batch in stream:
+                at_s = time.monotonic()
+                for change in batch.changes:
+                    address = KEYS.parse(change.key)
+                    if address and address.table is not Table.EVENTS:
+                        self.changes.append(_change(address, change.kv, change.mod_revision, at_s))
+                self.revision = batch.revision
+
+
+def _change(address: Address, kv: Any, revision: int, at_s: float) -> Change:
+    if kv is None:
+        return Change(revision, address, None, 0, at_s)
+    try:
+        return Change(revision, address, decode(address, kv.value, kv.key), kv.create_revision, at_s)
+    except CorruptRecord as error:
+        return Change(revision, address, error, kv.create_revision, at_s)
+
+
+# ---- judging
+
+
+class Past:
+    """The registry as it was before the revision that is judged."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Table, dict[tuple[str, str], Any]] = defaultdict(dict)
+
+    def take(self, change: Change) -> None:
+        """Go on by one change."""
+        key = (change.address.first, change.address.second)
+        if change.record is None:
+            self.rows[change.address.table].pop(key, None)
+        else:
+            self.rows[change.address.table][key] = change.record
+
+    def has(self, table: Table, first: str = "", second: str = "") -> bool:
+        """Whether a key existed."""
+        return (first, second) in self.rows[table]
+
+
+def judge(changes: Iterable[Change]) -> Iterator[str]:
+    """Every change of the schedule that should not have been."""
+    past = Past()
+    for _, group in groupby(changes, key=lambda change: change.revision):
+        batch = list(group)
+        yield from _judged(past, batch)
+        for change in batch:
+            past.take(change)
+
+
+def _judged(past: Past, batch: list[Change]) -> Iterator[str]:
+    decided = [each for each in batch if each.address.table in (Table.SCHEDULE, Table.PENDING)]
+    if decided and not past.has(Table.LEADER):
+        what, at = decided[0].address, decided[0].revision
+        yield f"2: {what.table} of {what.second or what.first} was changed at revision {at} with no leader"
+    gone = {each.address for each in batch if each.record is None}
+    for change in decided:
+        if change.address.table is Table.SCHEDULE:
+            yield from _placed(past, gone, change) if change.record else _withdrawn(past, change)
+
+
+def _placed(past: Past, gone: set[Address], change: Change) -> Iterator[str]:
+    """A unit that is not global is placed only where no other machine has it."""
+    machine, unit = change.address.first, change.address.second
+    if _global(unit):
+        return
+    for table in (Table.SCHEDULE, Table.STATES):
+        for other, name in past.rows[table]:
+            held = name == unit and other != machine and Address(table, other, name) not in gone
+            if held and (table is Table.SCHEDULE or past.has(Table.MACHINES, other)):
+                where = f"on {machine[:8]} at revision {change.revision}"
+                yield f"1: {unit} was placed {where} while {other[:8]} had its {table}"
+
+
+def _withdrawn(past: Past, change: Change) -> Iterator[str]:
+    """A unit that somebody wants leaves a live machine only for a reason (invariant 6)."""
+    machine, unit = change.address.first, change.address.second
+    wish, home = past.rows[Table.UNITS].get((unit, "")), past.rows[Table.MACHINES].get((machine, ""))
+    if not isinstance(wish, Unit) or not wish.target.scheduled or not isinstance(home, Machine) or home.leaving:
+        return
+    override = past.rows[Table.OVERRIDES].get((machine, ""))
+    draining = isinstance(override, Override) and override.availability is Availability.DRAINING
+    line = past.rows[Table.SCHEDULE].get((machine, unit))
+    anew = isinstance(line, Assignment) and (line.hash, line.generation) != (wish.hash, wish.generation)
+    if not draining and not anew and not crowd.KINDS[unit].moves:
+        yield f"6: {unit} was taken off the live machine {machine[:8]} at revision {change.revision}, unasked"
+
+
+def absent(changes: Iterable[Change], machine: str, spell: Spell) -> bool:
+    """Whether a machine's key was not in the registry at some time of a spell: its lease had ended."""
+    gone_s = float("-inf")
+    there = False
+    for change in changes:
+        if change.address != Address(Table.MACHINES, machine):
+            continue
+        if not there and change.record is not None and gone_s < spell.until_s and change.at_s > spell.since_s:
+            return True
+        if there and change.record is None:
+            gone_s = change.at_s
+        there = change.record is not None
+    return not there and gone_s < spell.until_s
+
+
+def _global(unit: str) -> bool:
+    return unit in crowd.KINDS and crowd.KINDS[unit] is crowd.GLOBAL
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A time in which the schedule had one machine launch one unit; `until_s` is infinite while it does."""
+
+    machine: str
+    unit: str
+    since_s: float
+    until_s: float
+
+
+def orders(changes: Iterable[Change]) -> list[Order]:
+    """Every order to launch, one for each placement, generation, file and return from `loaded`."""
+    found: list[Order] = []
+    open_: dict[tuple[str, str], tuple[object, float]] = {}
+    for change in changes:
+        if change.address.table is not Table.SCHEDULE:
+            continue
+        place = (change.address.first, change.address.second)
+        line = change.record
+        wanted = isinstance(line, Assignment) and line.target is Target.LAUNCHED
+        order = (change.created, line.generation, line.hash) if wanted else None
+        if place in open_ and open_[place][0] != order:
+            found.append(Order(*place, open_.pop(place)[1], change.at_s))
+        if order is not None and place not in open_:
+            open_[place] = (order, change.at_s)
+    return found + [Order(*place, since_s, float("inf")) for place, (_, since_s) in open_.items()]
+
+
+def allowed(
+    found: Iterable[Order], node_of: dict[str, str], ends: dict[str, list[float]]
+) -> dict[tuple[str, str, int], int]:
+    """How many launches of each unit each boot of each machine may have seen. `ends`: when machines crashed."""
+    counts: dict[tuple[str, str, int], int] = defaultdict(int)
+    for order in found:
+        node = node_of.get(order.machine, "")
+        edges = [float("-inf"), *ends.get(node, ()), float("inf")]
+        for boot in range(len(edges) - 1):
+            if order.since_s - LATE_S < edges[boot + 1] and order.until_s + LATE_S > edges[boot]:
+                counts[node, order.unit, boot] += 1
+    return counts

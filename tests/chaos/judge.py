@@ -1,0 +1,127 @@
+"""Judging what was seen against the invariants of ARCHITECTURE.md. Pure.
+
+Times are seconds of the monotonic clock that this host shares with its machines. What a cut-off machine is excused
+for (invariant 10, "keep") is a spell of time on one machine.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tests.chaos import crowd
+
+BLUR_S = 0.03  # uptimes are noted in hundredths of a second
+BACK_S = 5.0  # a machine that was cut off has so long to stop what moved meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """One unit alive on two machines, for certain from `since_s` to `until_s`."""
+
+    unit: str
+    nodes: tuple[str, str]
+    since_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """A machine out of touch with the registry: its copies are excused."""
+
+    node: str
+    since_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One run of a unit on a machine, by its own notes; `until_s` is its end, its machine's, or now."""
+
+    unit: str
+    node: str
+    version: int
+    since_s: float
+    until_s: float
+    boot: int
+    ended: bool  # it noted its end itself
+
+
+def excused(overlap: Overlap, spells: Iterable[Spell]) -> bool:
+    """Whether one of the two machines was out of touch during the whole overlap."""
+    extra_s = crowd.KINDS[overlap.unit].stop_s
+    return any(
+        spell.node in overlap.nodes
+        and spell.since_s <= overlap.since_s + BLUR_S
+        and overlap.until_s <= spell.until_s + BACK_S + extra_s + BLUR_S
+        for spell in spells
+    )
+
+
+def doubles(lives: Sequence[Life]) -> Iterator[Overlap]:
+    """Two lives of one unit on two machines at once (invariant 1)."""
+    by_unit: dict[str, list[Life]] = defaultdict(list)
+    for life in lives:
+        kind = crowd.KINDS.get(life.unit)
+        if kind and kind is not crowd.GLOBAL and life.unit != crowd.HOST_UNIT:
+            by_unit[life.unit].append(life)
+    for unit, own in by_unit.items():
+        own.sort(key=lambda each: each.since_s)
+        for index, one in enumerate(own):
+            for other in own[index + 1 :]:
+                since_s, until_s = other.since_s, min(one.until_s, other.until_s)
+                if one.node != other.node and until_s - since_s > BLUR_S:
+                    yield Overlap(unit, (one.node, other.node), since_s, until_s)
+
+
+def read_lives(
+    node: str, notes: Iterable[tuple[float, str, str, int]], ends: Sequence[float], now_s: float
+) -> tuple[list[Life], list[str]]:
+    """The lives that a machine's notes tell, and the places where a unit began before its last life was over.
+
+    `ends` are the moments at which the machine crashed: whatever lived then ended without a note (invariant 5).
+    """
+    lives: list[Life] = []
+    wrong: list[str] = []
+    open_: dict[str, tuple[float, int, int]] = {}
+    for at_s, word, unit, version in sorted(notes):
+        boot = sum(end_s < at_s for end_s in ends)
+        if unit in open_ and open_[unit][2] != boot:
+            since_s, old, before = open_.pop(unit)
+            lives.append(Life(unit, node, old, since_s, ends[before], before, ended=False))
+        if word == "start":
+            if unit in open_:
+                wrong.append(
+                    f"5: {unit} on {node} began at {at_s:.2f} before its run of {open_[unit][0]:.2f} had ended"
+                )
+            open_[unit] = (at_s, version, boot)
+        elif unit in open_:
+            since_s, old, _ = open_.pop(unit)
+            lives.append(Life(unit, node, old, since_s, at_s, boot, ended=True))
+    for unit, (since_s, version, boot) in open_.items():
+        until_s = ends[boot] if boot < len(ends) else now_s
+        lives.append(Life(unit, node, version, since_s, until_s, boot, ended=False))
+    return lives, wrong
+
+
+def repeated(
+    lives: Iterable[Life],
+    allowed: Mapping[tuple[str, str, int], int],
+    pardons: Mapping[tuple[str, int], int],
+) -> list[str]:
+    """Units that were started more often than they were told to (invariants 4 and 12).
+
+    `allowed` counts the launches that the schedule asked for by (machine, unit, boot); `pardons` what else may
+    have stopped and started a machine's units in that boot: hand-overs, and losses of the registry under "stop".
+    """
+    begun: dict[tuple[str, str, int], list[Life]] = defaultdict(list)
+    for life in lives:
+        if life.unit in crowd.KINDS and life.unit != crowd.HOST_UNIT and not crowd.KINDS[life.unit].restarts:
+            begun[life.node, life.unit, life.boot].append(life)
+    return [
+        f"12: {unit} on {node} (boot {boot}) began {len(own)} times, {allowed.get((node, unit, boot), 0)} ordered,"
+        f" at {', '.join(f'{life.since_s:.2f}' for life in own)}"
+        for (node, unit, boot), own in sorted(begun.items())
+        if len(own) > allowed.get((node, unit, boot), 0) + pardons.get((node, boot), 0)
+    ]

@@ -1,0 +1,132 @@
+"""The judge itself: it finds what is wrong, and lets pass what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry.keys import Address, Table
+from registry.model import Assignment, Availability, Leader, Machine, Override, Target, Unit, UnitState
+from tests.chaos.history import Change, absent, allowed, judge, orders
+from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, read_lives, repeated
+from tests.chaos.script import FAULTS, Script, compose, kind_of
+from tests.chaos.witness import Sight, overlaps
+
+UNIT = "chaos-sleep1.service"
+A, B, SHA = "a" * 32, "b" * 32, "0" * 64
+
+
+def life(node: str, since_s: float, until_s: float, boot: int = 0) -> Life:
+    return Life(UNIT, node, 1, since_s, until_s, boot, ended=True)
+
+
+def test_a_seed_gives_the_same_script_and_survives_json() -> None:
+    script = compose(7, 600)
+    assert script == compose(7, 600)
+    assert script != compose(8, 600)
+    assert Script.loaded(script.dumped()) == script
+    assert {each.policy for each in script.rounds} == {"keep", "stop"}
+
+
+def test_every_kind_of_fault_comes_and_ends_within_its_round() -> None:
+    rounds = [each for seed in range(20) for each in compose(seed, 600).rounds]
+    assert {kind_of(step) for each in rounds for step in each.faults} == set(FAULTS)
+    assert all(step.at_s + step.for_s <= each.seconds + 0.5 for each in rounds for step in each.faults)
+
+
+def test_two_copies_are_proven_only_by_processes_that_lived_on() -> None:
+    def scan(at_s: float, **pids: int) -> dict[tuple[str, str], Sight]:
+        return {(node, UNIT): Sight(at_s, frozenset({pid})) for node, pid in pids.items()}
+
+    assert overlaps(scan(1, a=1, b=2), scan(2, a=1, b=2)) == [Overlap(UNIT, ("a", "b"), 1, 2)]
+    assert not overlaps(scan(1, a=1), scan(2, a=1, b=2))
+    assert not overlaps(scan(1, a=1, b=2), scan(2, a=1, b=3))
+
+
+def test_invariant_1_two_lives_at_once_are_found_and_cut_off_machines_excused() -> None:
+    (found,) = doubles([life("a", 0, 10), life("b", 8, 20), life("a", 20, 30)])
+    assert found == Overlap(UNIT, ("a", "b"), 8, 10)
+    assert excused(found, [Spell("a", 5, 9)])
+    assert not excused(found, [Spell("c", 5, 9)])
+    assert not excused(found, [Spell("a", 9, 10)])
+    assert not excused(Overlap(UNIT, ("a", "b"), 8, 16), [Spell("a", 5, 9)])
+
+
+def test_invariant_5_a_life_that_begins_before_the_last_one_ended_is_found() -> None:
+    lives, wrong = read_lives("a", [(1, "start", UNIT, 1), (2, "start", UNIT, 2), (3, "end", UNIT, 2)], [], 9)
+    assert len(wrong) == 1
+    assert [(each.since_s, each.until_s) for each in lives] == [(2, 3)]
+
+
+def test_a_crash_ends_what_lived() -> None:
+    lives, wrong = read_lives("a", [(1, "start", UNIT, 1), (6, "start", UNIT, 1)], [4.0], 9)
+    assert not wrong
+    assert [(each.since_s, each.until_s, each.boot) for each in lives] == [(1, 4.0, 0), (6, 9, 1)]
+
+
+def test_invariant_12_more_starts_than_orders_are_found() -> None:
+    twice = [life("a", 1, 2), life("a", 3, 4)]
+    assert len(repeated(twice, {("a", UNIT, 0): 1}, {})) == 1
+    assert not repeated(twice, {("a", UNIT, 0): 2}, {})
+    assert not repeated(twice, {("a", UNIT, 0): 1}, {("a", 0): 1})
+
+
+# ---- the registry's history
+
+
+def change(revision: int, table: Table, *names: str, record: object = None, created: int = 1) -> Change:
+    return Change(revision, Address(table, *names), record, created, float(revision))
+
+
+def machine(name: str) -> Machine:
+    return Machine(name, "h", "1.2.3.4", "boot")
+
+
+def line(where: str, target: Target = Target.LAUNCHED, generation: int = 1) -> Assignment:
+    return Assignment(UNIT, where, SHA, target, generation)
+
+
+BEGIN = [
+    change(1, Table.LEADER, record=Leader("s", "h")),
+    change(2, Table.MACHINES, A, record=machine(A)),
+    change(3, Table.MACHINES, B, record=machine(B)),
+    change(4, Table.UNITS, UNIT, record=Unit(UNIT, SHA, Target.LAUNCHED)),
+    change(5, Table.SCHEDULE, A, UNIT, record=line(A), created=5),
+    change(6, Table.STATES, A, UNIT, record=UnitState(UNIT, A, SHA, 1)),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ([change(7, Table.LEADER), change(8, Table.SCHEDULE, B, UNIT, record=line(B))], ["1", "1", "2"]),
+        ([change(7, Table.SCHEDULE, A, UNIT)], ["6"]),
+        ([change(7, Table.OVERRIDES, A, record=Override(A, Availability.DRAINING)),
+          change(8, Table.SCHEDULE, A, UNIT)], []),
+        ([change(7, Table.MACHINES, A), change(7, Table.STATES, A, UNIT),
+          change(8, Table.SCHEDULE, A, UNIT), change(8, Table.SCHEDULE, B, UNIT, record=line(B))], []),
+        ([change(7, Table.UNITS, UNIT), change(8, Table.SCHEDULE, A, UNIT),
+          change(9, Table.SCHEDULE, B, UNIT, record=line(B))], ["1"]),
+    ],
+)  # fmt: skip
+def test_invariants_1_2_and_6_in_the_registrys_history(changes: list[Change], wrong: list[str]) -> None:
+    assert sorted(each[0] for each in judge([*BEGIN, *changes])) == wrong
+
+
+def test_orders_are_counted_by_placement_generation_and_return_from_loaded() -> None:
+    changes = [
+        *BEGIN,
+        change(7, Table.SCHEDULE, A, UNIT, record=line(A, Target.LOADED), created=5),
+        change(8, Table.SCHEDULE, A, UNIT, record=line(A), created=5),
+        change(9, Table.SCHEDULE, A, UNIT, record=line(A, generation=2), created=5),
+        change(30, Table.SCHEDULE, A, UNIT),
+    ]
+    found = orders(changes)
+    assert [(each.since_s, each.until_s) for each in found] == [(5, 7), (8, 9), (9, 30)]
+    assert allowed(found, {A: "a"}, {"a": [20.0]}) == {("a", UNIT, 0): 3, ("a", UNIT, 1): 1}
+
+
+def test_a_machine_is_absent_from_its_leases_end_until_it_registers() -> None:
+    changes = [*BEGIN, change(10, Table.MACHINES, A), change(15, Table.MACHINES, A, record=machine(A))]
+    assert absent(changes, A, Spell("a", 12, 13))
+    assert not absent(changes, A, Spell("a", 5, 9))
+    assert not absent(changes, A, Spell("a", 16, 20))
