@@ -293,8 +293,8 @@ class Executor:
         self.tools.publisher.touch([unit.name])
 
     def _is_final(self, unit: ManagedUnit, error: SystemdError) -> bool:
-        """What systemd refuses to link or enable it will refuse again; anything else is worth another try."""
-        final = error.operation in ("link", "enable")
+        """What systemd refuses to enable it will refuse again; anything else is worth another try."""
+        final = error.operation == "enable"
         if final:
             self._hinder(unit, f"{error.operation} failed: {error.reason}")
         return final

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dbus_next import Message
@@ -68,6 +69,14 @@ class Listener(Protocol):
         """Signals may have been missed: look at everything again."""
 
 
+@dataclass(slots=True)
+class _Together:
+    """One look at many units, for all who wait for it."""
+
+    units: set[str]
+    found: asyncio.Future[dict[str, tuple[str, str, str] | SystemdError]]
+
+
 class Systemd:
     """systemd, the system's or the user's. `run` keeps the connection; calls raise BusLost while there is none."""
 
@@ -81,6 +90,7 @@ class Systemd:
         self._waiting: dict[str, asyncio.Future[str]] = {}  # job path: result
         self._early: dict[str, str] = {}  # results that came before the reply that names their job
         self._asking = 0  # calls under way that will name a job
+        self._together: _Together | None = None
         self._chores: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -128,10 +138,6 @@ class Systemd:
         """Read all unit files again (daemon-reload)."""
         await self._call("reload", "", "Reload", timeout_s=RELOAD_S)
 
-    async def link(self, unit: str, path: str) -> None:
-        """Make a unit file outside systemd's own directories known, until the next boot."""
-        await self._call("link", unit, "LinkUnitFiles", "asbb", [[path], True, True])
-
     async def enable(self, unit: str) -> None:
         """Carry out the unit's [Install] section, until the next boot."""
         await self._call("enable", unit, "EnableUnitFiles", "asbb", [[unit], True, True])
@@ -147,6 +153,35 @@ class Systemd:
             return {}
         (rows,) = await self._call("list", names[0], "ListUnitsByNames", "as", [names])
         return {row[0]: (row[2], row[3], row[4]) for row in rows}
+
+    async def look(self, unit: str) -> tuple[str, str, str]:
+        """The same of one unit; those who ask in the same turn of the loop share a call."""
+        if self._together is None:
+            self._together = _Together(set(), asyncio.get_running_loop().create_future())
+            self._chore(self._look_together(self._together))
+        together = self._together
+        together.units.add(unit)
+        found = (await asyncio.shield(together.found))[unit]
+        if isinstance(found, SystemdError):
+            raise found
+        return found
+
+    async def _look_together(self, together: _Together) -> None:
+        await asyncio.sleep(0)
+        self._together = None
+        together.found.set_result(await self._looks(sorted(together.units)))
+
+    async def _looks(self, units: list[str]) -> dict[str, tuple[str, str, str] | SystemdError]:
+        """What systemd says of each; a name that it refuses must not spoil the answer for the others."""
+        try:
+            return {**await self.list_units(units)}
+        except BusLost as error:
+            return dict.fromkeys(units, error)
+        except SystemdError as error:
+            if len(units) == 1:
+                return {units[0]: error}
+        apart = [await self._looks([unit]) for unit in units]
+        return {unit: found for each in apart for unit, found in each.items()}
 
     async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all."""
@@ -329,7 +364,7 @@ class Systemd:
             log.warning("cannot subscribe to systemd's signals again: %s", error)
 
     def _chore(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
-        task = asyncio.get_running_loop().create_task(work, name="systemd resubscription")
+        task = asyncio.get_running_loop().create_task(work, name="systemd chore")
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 

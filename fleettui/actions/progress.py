@@ -7,14 +7,21 @@ changes. Reads a follower's mirror; writes nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, replace
 
-from registry.follow import Follower, Link
+from registry.follow import Follower, Link, Update
+from registry.keys import Address, Table
 from registry.lifecycle import Progress, Standing, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Target, UnitState
 
+OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
+    Table.UNITS: lambda address: address.first,
+    Table.PENDING: lambda address: address.first,
+    Table.SCHEDULE: lambda address: address.second,
+    Table.STATES: lambda address: address.second,
+}
 SETTLED = (Progress.REACHED, Progress.WAITING, Progress.FAILED)
 
 
@@ -54,19 +61,32 @@ async def watch_progress(
     """
     remaining = dict.fromkeys(names)
     settled = (Progress.REACHED, Progress.FAILED) if patient else SETTLED
+    doubtful = set(remaining)  # those of which something has changed since they were judged
     while remaining:
         async with asyncio.timeout_at(deadline):
-            await follower.next()
+            update = await follower.next()
+        doubtful.update(_touched(update, remaining))
         snapshot = follower.mirror.snapshot()
         if snapshot.revision < max(revision, 1):
             yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
             continue
-        arrivals = _arrived(snapshot, remaining, settled)
+        arrivals = _arrived(snapshot, (name for name in remaining if name in doubtful), settled)
+        doubtful.clear()
         for arrival in arrivals:
             del remaining[arrival.name]
             yield arrival
         if not arrivals:
             yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
+
+
+def _touched(update: Update, names: Iterable[str]) -> Iterable[str]:
+    """The units of which an update may say something new: each by its own records, all of them by any other."""
+    units = {OF_UNITS.get(each.table, _nobody)(each) for each in update.changed}
+    return names if update.reset or "" in units else units
+
+
+def _nobody(_address: Address) -> str:
+    return ""
 
 
 def _arrived(snapshot: Snapshot, names: Iterable[str], settled: tuple[Progress, ...]) -> list[Arrival]:
