@@ -17,7 +17,7 @@ from fleettui.console.query import completed
 
 SHOWN = 200  # candidates; nobody reads more
 OF_UNITS = frozenset({"stop", "unload", "destroy", "restart", "cat", "status", "journal", "why", *INTRODUCING})
-OF_MACHINES = frozenset({"drain", "cordon", "uncordon", "ssh"})
+OF_MACHINES = frozenset({"drain", "cordon", "uncordon", "set-metadata", "unset-metadata", "ssh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def complete(line: str, world: World) -> Completion:
     if words[0] == "fleetctl" and len(words) > 1:
         words = words[1:]
     *before, word = words
-    if before and before[0] in ("filter", *VIEWS) and not (before[0] == "events" and word.startswith("-")):
+    if before and before[0] in ("filter", *VIEWS) and not any(each.startswith("--") for each in (*before, word)):
         return _filter(line, before[0], world)
     found = [each for each in _known(before, world, word) if each.startswith(word)]
     shown = tuple(nsmallest(SHOWN, found) if before else found)

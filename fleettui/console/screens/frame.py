@@ -88,8 +88,8 @@ class Frame(Screen[None]):
     Prompt { height: 1; border: none; padding: 0 1; background: $bar; display: none; }
     #acts, #hint, #banner, #candidates { display: none; }
     #footer { background: $panel; }
-    Frame.journal-whole ContentSwitcher { height: 1; }
-    Frame.journal-whole JournalPane { height: 1fr; }
+    #views.strip { height: 1; }
+    JournalPane.whole { height: 1fr !important; }
     """
     AUTO_FOCUS = "#units-table"
 
@@ -231,8 +231,9 @@ class Frame(Screen[None]):
             self.desk.feed.retry_s(),
         )
         quiet_s = self.desk.feed.quiet_s()
+        place = replace(self.desk.place, read_only=self.desk.read_only)
         self.query_one("#header", Band).put(
-            header_line(replace(self.desk.place, read_only=self.desk.read_only), self.reading, totals, quiet_s, self.app.size.width - 2)
+            header_line(place, self.reading, totals, quiet_s, self.app.size.width - 2)
         )
         line = banner(self.reading, self.desk.place, self._lost_s, totals)
         self.query_one("#banner", Band).put(*([(line, ())] if line else []))

@@ -183,6 +183,7 @@ class Map(Table[UnitRow]):
 
     def on_click(self, event: Click) -> None:
         """A click moves the cursor, two open."""
+        event.prevent_default()  # a table would take the line for a row
         key = self._key_at(event.x - LEFT, int(self.scroll_offset.y) + event.y - HEAD) if event.y >= HEAD else None
         if key is None or key not in self.listing.passing():
             return
