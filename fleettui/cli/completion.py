@@ -19,7 +19,7 @@ REQUEST_TIMEOUT = "1s"
 LIMIT_S = 1.5
 UNIT_VERBS = ("stop", "unload", "destroy", "restart", "cat", "status", "journal", "why")
 FILE_VERBS = ("submit", "load", "start", "verify")
-MACHINE_VERBS = ("drain", "cordon", "uncordon", "ssh")
+MACHINE_VERBS = ("drain", "cordon", "uncordon", "set-metadata", "unset-metadata", "ssh")
 
 BASH = """\
 _fleetctl() {

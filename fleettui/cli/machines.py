@@ -1,12 +1,14 @@
-"""`fleetctl cordon`, `drain`, `uncordon`: what the scheduler may do with machines, and waiting for a drain."""
+"""`fleetctl cordon`, `drain`, `uncordon`, `set-metadata`: what may be placed on machines; waiting for a drain."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 
 from fleettui.actions import machines as acts
+from fleettui.actions import metadata
 from fleettui.actions.drain import is_global
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
@@ -19,7 +21,7 @@ from registry.errors import UserError
 from registry.explain import drain_blockers
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
-from registry.model import Availability, Machine
+from registry.model import Availability, Machine, Override, effective_metadata
 
 
 async def cordon(flags: Namespace) -> int:
@@ -49,6 +51,38 @@ async def drain(flags: Namespace) -> int:
         except asyncio.CancelledError:
             complain("Interrupted; the drain goes on. fleetctl uncordon ends it")
             return INTERRUPTED
+
+
+async def set_metadata(flags: Namespace) -> int:
+    """Set metadata of machines at run time, over their own."""
+    return await _change_metadata(flags, *metadata.to_set(flags.names))
+
+
+async def unset_metadata(flags: Namespace) -> int:
+    """Leave metadata to a machine's own configuration again."""
+    return await _change_metadata(flags, *metadata.to_unset(flags.names))
+
+
+async def _change_metadata(flags: Namespace, names: Sequence[str], changes: Mapping[str, str | None]) -> int:
+    code = OK
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        machines, overrides = await read_machines(operator)
+        for name in names:
+            try:
+                machine = find_machine(name, machines, overrides)
+            except UserError as error:
+                complain(f"Error: {error}")
+                code = FAILED
+                continue
+            change = await acts.set_metadata(operator, machine, changes)
+            say(f"Machine {place(machine, machines)} {_metadata_now(machines.get(machine), change.after)}")
+    return code
+
+
+def _metadata_now(machine: Machine | None, override: Override) -> str:
+    """All metadata that placement goes by now."""
+    found = effective_metadata(machine, override) if machine else dict(override.metadata)
+    return ",".join(f"{key}={value}" for key, value in sorted(found.items())) or "has no metadata"
 
 
 async def _set(flags: Namespace, availability: Availability) -> int:

@@ -156,7 +156,10 @@ class Conductor:
         """Change the run-time metadata of machines: ids with what people call them."""
         ends = all(value is None for value in changes.values())
         verb = MachineVerb.UNSET_METADATA if ends else MachineVerb.SET_METADATA
-        line = machine_command(verb, tuple(names.values()), metadata_words(changes))
+        words = metadata_words(changes)
+        line = machine_command(verb, tuple(names.values()), words)
+        if ends:  # a key could not be told from a machine
+            line = "; ".join(machine_command(verb, [name], words) for name in names.values())
         act = self._begin(verb, tuple(names.values()), line, tuple(names))
         await self._change(act, lambda: self._hands.metadata(act.machines, changes))
 

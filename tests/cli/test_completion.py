@@ -32,6 +32,7 @@ def test_verbs_flags_units_and_machines_are_offered(fleetctl: Fleetctl, fleet: F
         "web@1.service",
     ]
     assert offered(fleetctl, "drain", "7aea") == [ONE]
+    assert offered(fleetctl, "set-metadata", "7aea") == [ONE]
     assert offered(fleetctl, "ssh", "core-") == ["core-1", "core-2", "core-3"]
     assert offered(fleetctl, "ssh", "--unit", "d") == ["db.service"]
     assert offered(fleetctl, "completion", "") == ["bash", "zsh", "fish"]

@@ -1,4 +1,4 @@
-"""Machines by key: what would happen is told first, an act is pending until the watch confirms it, and goes back."""
+"""Machines by key: what would happen is told first, an act is pending until the watch confirms it, then undone."""
 
 from __future__ import annotations
 

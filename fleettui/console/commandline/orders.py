@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
 from fleettui.console.commandline.words import split
 from fleettui.console.verbs import Verb
@@ -45,6 +46,14 @@ class OnMachines:
 
     verb: str
     machines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetMetadata:
+    """Change metadata of machines, by id; None ends what was set."""
+
+    machines: tuple[str, ...]
+    changes: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ class Theme:
 
 
 Order: TypeAlias = (
-    Act | Introduce | OnMachines | Show | Open | Shell | Sort | Verify | Help | Run | Theme
+    Act | Introduce | OnMachines | SetMetadata | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
 
@@ -134,12 +143,14 @@ class Own:
 
 VIEWS = ("units", "machines", "pending", "events", "map")
 CHANGING = frozenset(
-    {"submit", "load", "start", "stop", "unload", "destroy", "restart", "drain", "cordon", "uncordon", "undo"}
+    {"submit", "load", "start", "stop", "unload", "destroy", "restart", "drain", "cordon", "uncordon",
+     "set-metadata", "unset-metadata", "undo"}
 )
 INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
                "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip
 ON_UNITS = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
+METADATA = {"set-metadata": to_set, "unset-metadata": to_unset}
 LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "machines"}
 ELSEWHERE = {"completion": "prints a script for a shell; run it there", "__complete": "is for shells"}
 
@@ -187,6 +198,9 @@ def _fleetctl(words: Sequence[str], world: World) -> Order:
         return Introduce(verb, target, known_or_new(flags.names, world.snapshot), flags.replace)
     if name in ON_UNITS:
         return Act(Verb(name), units_called(flags.names, world.snapshot))
+    if name in METADATA:
+        named, changes = METADATA[name](flags.names)
+        return SetMetadata(tuple(dict.fromkeys(machine_called(each, world.snapshot) for each in named)), changes)
     if name in SHOWING:
         return Show(SHOWING[name], units_called(flags.names, world.snapshot))
     return _other(command, flags, world)

@@ -37,6 +37,8 @@ async def carry_out(main: MainScreen, order: orders.Order) -> None:
             await _introduce(main, order)
         case orders.OnMachines(verb, machines):
             main.machine_verb(verb, machines)
+        case orders.SetMetadata(machines, changes):
+            main.machine_metadata(machines, changes)
         case orders.Show(what, names):
             _show(main, what, names)
         case orders.Shell():
