@@ -27,7 +27,9 @@ def sweep(layout: Layout) -> None:
     for name in _namespaces(layout):
         network.remove_namespace(name)
     network.remove_bridge(layout)
-    wait_until(f"the links of {layout.name} going", lambda: not _interfaces(layout), timeout_s=5)
+    for name in _interfaces(layout):  # the kernel removes what a namespace held in its own time
+        run(["ip", "link", "delete", name], check=False)
+    wait_until(f"the links of {layout.name} going", lambda: not _interfaces(layout), timeout_s=15)
     _remove_directories(layout)
 
 
