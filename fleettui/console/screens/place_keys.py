@@ -145,6 +145,8 @@ class PlaceKeys(Frame):
             self._docked = pane.display
         whole = inside and self.detail.tab is Tab.JOURNAL
         self.set_class(whole, "journal-whole")
+        self.query_one("#views").set_class(whole, "strip")
+        pane.set_class(whole, "whole")
         if inside:
             shown = whole or (bool(self._docked) and self.app.size.height >= TALL)
         else:
