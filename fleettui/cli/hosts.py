@@ -6,12 +6,13 @@ terminal only with its control characters made visible, colours apart.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from fleettui.actions.reading import find_machine
@@ -22,9 +23,19 @@ from fleettui.cli.output import complain, say
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import place
 from fleettui.escape import escape, escape_keeping_colours
-from fleettui.remote import JournalEntry, JournalQuery, LinkState, Remote, RemoteError, Source, format_short
+from fleettui.remote import (
+    JournalEntry,
+    JournalQuery,
+    JournalStream,
+    LinkState,
+    Remote,
+    RemoteError,
+    Source,
+    format_short,
+)
 from registry.config import Settings
-from registry.errors import UserError
+from registry.errors import FleetError, UserError
+from registry.follow import Follower, Link
 from registry.keys import Table
 from registry.lifecycle import whereabouts
 from registry.listing import read_snapshot
@@ -40,6 +51,7 @@ _LINK = re.compile(r"\x1b\]8;[^\x07\x1b]*(?:\x07|\x1b\\)")
 class Found:
     """Where units are: sources on live machines, and what is to be said of the others."""
 
+    names: tuple[str, ...]
     sources: tuple[Source, ...]
     complaints: tuple[str, ...]
     snapshot: Snapshot
@@ -82,7 +94,7 @@ async def journal(flags: Namespace) -> int:
         return code
     async with Remote(settings.ssh) as remote:
         if flags.output in MERGED:
-            return await _merged(remote, found.sources, flags) or code
+            return await _merged(remote, found, flags, settings) or code
         return await _as_is(remote, found.sources, flags) or code
 
 
@@ -96,7 +108,7 @@ def _query(flags: Namespace) -> JournalQuery:
     )
 
 
-async def _merged(remote: Remote, sources: Sequence[Source], flags: Namespace) -> int:
+async def _merged(remote: Remote, found: Found, flags: Namespace, settings: Settings) -> int:
     lost: set[str] = set()
 
     def tell(machine: Machine, state: LinkState, reason: str) -> None:
@@ -106,12 +118,59 @@ async def _merged(remote: Remote, sources: Sequence[Source], flags: Namespace) -
         elif state is LinkState.UP and machine.id in lost:
             lost.discard(machine.id)
             complain(f"{machine.hostname} is back")
+        elif state is LinkState.LEFT:
+            lost.discard(machine.id)
 
     form = _FORMS[flags.output]
-    async with aclosing(remote.journal(sources, _query(flags), tell)) as entries:
-        async for entry in entries:
-            print(form(entry), flush=flags.follow)
+    stream = remote.journal_stream(found.sources, _query(flags), tell)
+    async with _moving(settings, found, stream, follow=flags.follow), aclosing(stream.batches()) as batches:
+        async for batch in batches:
+            for entry in batch:
+                print(form(entry))
+            if flags.follow:
+                sys.stdout.flush()
     return FAILED if lost else OK
+
+
+@asynccontextmanager
+async def _moving(settings: Settings, found: Found, stream: JournalStream, *, follow: bool) -> AsyncIterator[None]:
+    """While following, let the stream go where the units go."""
+    if not follow:
+        yield
+        return
+    task = asyncio.create_task(_keep_up(settings, found, stream), name="follow moves")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _keep_up(settings: Settings, found: Found, stream: JournalStream) -> None:
+    try:
+        async with open_operator(settings) as operator:
+            follower = Follower(operator.etcd, operator.keys, tables=PLACES, pinned=False)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(follower.run(), name="follow the registry")
+                await _retarget(follower, found, stream)
+    except* FleetError as errors:
+        complain(f"Error: units that move are no longer followed: {errors.exceptions[0]}")
+
+
+async def _retarget(follower: Follower, found: Found, stream: JournalStream) -> None:
+    sources = found.sources
+    while True:
+        update = await follower.next()
+        if update.link is not Link.LIVE:
+            continue  # what is not known changes nothing
+        now = _places(follower.mirror.snapshot(), found.names).sources
+        known = {(source.machine.id, source.unit) for source in sources}
+        for source in now:
+            if (source.machine.id, source.unit) not in known:
+                complain(f"{source.unit} is on {source.machine.hostname} now")
+        if now != sources:
+            sources = now
+            stream.retarget(now)
 
 
 def _as_json(entry: JournalEntry) -> str:
@@ -203,6 +262,7 @@ async def _find(settings: Settings, arguments: Iterable[str]) -> Found:
 
 def _places(snapshot: Snapshot, names: Iterable[str]) -> Found:
     """Each unit's live machines; what is nowhere, unknown or on a lost machine is complained of."""
+    names = tuple(names)
     where = whereabouts(snapshot)
     sources: list[Source] = []
     complaints: list[str] = []
@@ -215,7 +275,7 @@ def _places(snapshot: Snapshot, names: Iterable[str]) -> Found:
             complaints.append(f"Unit {name} does not exist; see: fleetctl list-unit-files")
         elif not live:
             complaints.append(f"Unit {name} does not appear to be loaded.")
-    return Found(tuple(sources), tuple(complaints), snapshot)
+    return Found(tuple(names), tuple(sources), tuple(complaints), snapshot)
 
 
 def _complain(found: Found) -> int:

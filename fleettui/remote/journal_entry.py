@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from sys import intern
 
 from fleettui.escape import escape
 
@@ -78,11 +79,11 @@ def parse(
         return JournalEntry(
             int(data["__REALTIME_TIMESTAMP"]),
             machine,
-            _text(data.get("_HOSTNAME")),
-            _unit(data, units),
+            intern(_text(data.get("_HOSTNAME"))),  # the same few words in a hundred thousand entries
+            intern(_unit(data, units)),
             _number(data.get("PRIORITY"), DEFAULT_PRIORITY),
             _number(data.get("SYSLOG_PID") or data.get("_PID"), 0),
-            _text(data.get("SYSLOG_IDENTIFIER") or data.get("_COMM")),
+            intern(_text(data.get("SYSLOG_IDENTIFIER") or data.get("_COMM"))),
             _text(data.get("MESSAGE")),
             data["__CURSOR"],
             {name: _text(value) for name, value in data.items()} if all_fields else None,

@@ -27,7 +27,7 @@ from registry.model import Machine
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_S = 10.0  # a link that held this long starts over with short waits
 STDERR_BYTES = 2_000
-TELL_DROPPED_S = 1.0  # how often a lasting loss is told
+TELL_DROPPED_S = 1.0  # how long lines that were dropped are added up before they are told
 
 Batch = list[JournalEntry]
 Start = Callable[[Machine, list[str]], AbstractAsyncContextManager[Running]]
@@ -78,7 +78,8 @@ class Feed:
         self._ears = ears
         self._settled = False
         self._begun = False
-        self._missed = Missed()
+        self._dropping = False
+        self._missed = 0  # lines dropped and not told yet
 
     def resume(self, cursor: str) -> None:
         """Join a stream that runs: no backlog, but all after the cursor, or all that the query means."""
@@ -207,20 +208,19 @@ class Feed:
         """Whether to drop now: from a full queue on until half of it is read."""
         if self._ears.on_dropped is None or not self._settled:
             return False
-        limit = self._live.maxsize // 2 if self._missed.count else self._live.maxsize
-        if self._live.qsize() >= limit:
-            return True
-        self._tell_missed()
-        return False
+        limit = self._live.maxsize // 2 if self._dropping else self._live.maxsize
+        self._dropping = self._live.qsize() >= limit
+        return self._dropping
 
     def _drop(self, lines: Sequence[bytes]) -> None:
         last = self._parse(lines[-1])
         self.cursor = last.cursor if last else self.cursor
-        if self._missed.add(len(lines), asyncio.get_running_loop().time()):
-            self._tell_missed()
+        if not self._missed:
+            asyncio.get_running_loop().call_later(TELL_DROPPED_S, self._tell_missed)
+        self._missed += len(lines)
 
     def _tell_missed(self) -> None:
-        count = self._missed.told()
+        count, self._missed = self._missed, 0
         if count and self._ears.on_dropped:
             self._ears.on_dropped(self.machine, count)
 
@@ -238,25 +238,6 @@ class Feed:
     async def _check(self, status: int, complaint: str) -> None:
         if status and complaint:  # status 1 without a word is "nothing matched"
             raise RemoteError(self.machine.hostname, f"journalctl failed: {complaint}", remedy(complaint))
-
-
-class Missed:
-    """Counts lines that were dropped, and says when it is time to tell."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._since: float | None = None
-
-    def add(self, count: int, now: float) -> bool:
-        """Count more; whether they have waited long enough to be told."""
-        self.count += count
-        self._since = now if self._since is None else self._since
-        return now - self._since >= TELL_DROPPED_S
-
-    def told(self) -> int:
-        """The count, which starts over."""
-        count, self.count, self._since = self.count, 0, None
-        return count
 
 
 def first_line(data: bytes) -> str:

@@ -57,7 +57,8 @@ class Scribe:
     """Writes items of some sources. Make another one for another look or other sources."""
 
     def __init__(self, wanted: Sequence[Wanted], look: Look | None = None) -> None:
-        self.wanted, self.look = tuple(wanted), (look := look or PLAIN_LOOK)
+        look = PLAIN_LOOK if look is None else look
+        self.wanted, self.look = tuple(wanted), look
         hosts = {each.machine.id: escape(each.machine.hostname) for each in wanted}
         units = list(dict.fromkeys(each.unit for each in wanted))
         self._all_of_it = "" in units

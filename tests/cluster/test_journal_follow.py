@@ -1,0 +1,163 @@
+"""Journals followed where units go, and where they write faster than anybody reads: real machines."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleettui.console import journal_live
+from fleettui.console.journal import Ask, News, Remark, Wanted
+from fleettui.console.journal.book import Book
+from fleettui.console.journal_live import LiveJournals
+from fleettui.demo import nodefiles
+from fleettui.demo.cluster import Cluster
+from fleettui.demo.node import Node
+from fleettui.remote import JournalEntry, Remote
+from registry.config import SshTable
+from registry.model import Machine
+from tests.cluster.nodes import active_on, eventually
+
+pytestmark = pytest.mark.cluster
+COUNTER = """[Unit]
+Description=counts
+[Service]
+ExecStart=/bin/sh -c 'n=0; while :; do n=$((n+1)); echo "$(hostname) $n"; sleep 0.05; done'
+"""
+# So many lines a second, so many in all, every one numbered, then one now and then; the clock keeps the pace.
+WRITER = """import sys, time
+pace, total, start = {pace}, {total}, time.monotonic()
+for n in range(total):
+    if n % 100 == 0:
+        time.sleep(max(0.0, start + n / pace - time.monotonic()))
+    sys.stdout.write(f"line {{n}} GET /index.html 200 some words as they are in any journal, 12 ms\\n")
+while True:
+    n += 1
+    print(f"line {{n}} afterwards", flush=True)
+    time.sleep(0.5)
+"""
+
+
+def machine(node: Node) -> Machine:
+    key = " ".join(node.root.host_key().split()[:2])
+    return Machine(node.spec.machine_id, node.name, node.spec.address, "boot", host_keys=(key,))
+
+
+def ssh(cluster: Cluster) -> SshTable:
+    identity = str(cluster.layout.state / "id_ed25519")
+    return SshTable(user="root", identity_files=(identity,), timeout=5.0)
+
+
+@contextmanager
+def following(cluster: Cluster, path: Path, *arguments: str) -> Iterator[None]:
+    """`fleetctl journal -f` with its output in a file."""
+    program = str(nodefiles.program("fleetctl"))
+    with path.open("w") as out:
+        process = subprocess.Popen(
+            [program, "journal", "-f", *arguments], stdout=out, stderr=subprocess.STDOUT, env=cluster.environment
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def test_fleetctl_follows_a_unit_to_its_next_machine_and_back(cluster: Cluster, tmp_path: Path) -> None:
+    path, out = tmp_path / "counter.service", tmp_path / "out"
+    path.write_text(COUNTER)
+    assert cluster.fleetctl("start", str(path)).returncode == 0
+    (first,) = active_on(cluster, "counter.service")
+
+    def numbers(host: str) -> list[int]:
+        return [int(found[1]) for found in re.finditer(rf"^{host} (\d+)$", out.read_text(), re.MULTILINE)]
+
+    with following(cluster, out, "--output=cat", "--lines=5", "counter.service"):
+        eventually("lines of the first machine", lambda: len(numbers(first)) > 10)
+        assert cluster.fleetctl("drain", first).returncode == 0
+        eventually("moved", lambda: active_on(cluster, "counter.service") not in ([], [first]), timeout_s=40)
+        (second,) = active_on(cluster, "counter.service")
+        eventually("lines of the second machine", lambda: len(numbers(second)) > 10, timeout_s=40)
+    told = out.read_text()
+    assert f"counter.service is on {second} now" in told
+    for host in (first, second):
+        got = numbers(host)
+        assert got == list(range(got[0], got[0] + len(got))), got
+    assert numbers(second)[0] == 1, "what it said before we looked there is there too"
+
+
+async def read_until(journals: LiveJournals, wanted: Sequence[Wanted], book: Book, last: str) -> list[News]:
+    """Read into the book as the console does, until this line came."""
+    news: list[News] = []
+    stream = journals.open(wanted, Ask())
+    async with asyncio.timeout(100), aclosing(stream.batches()) as batches:
+        async for batch in batches:
+            items = [each for each in batch if isinstance(each, Remark | JournalEntry)]
+            news += items
+            book.take(items)
+            if any(isinstance(each, JournalEntry) and each.message.startswith(last) for each in items):
+                break
+    return news
+
+
+def write(node: Node, unit: str, pace: int, total: int) -> None:
+    script = WRITER.format(pace=pace, total=total)
+    command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "-p", "LogRateLimitIntervalSec=0",
+               "/usr/bin/python3", "-c", script]  # fmt: skip
+    done = node.exec(command)
+    assert done.returncode == 0, done.stderr
+
+
+def told(news: Sequence[News]) -> tuple[list[int], int]:
+    """The numbers that came, and how many lines are said to be dropped."""
+    came = [each.message for each in news if isinstance(each, JournalEntry)]
+    numbers = [int(message.split()[1]) for message in came if message.startswith("line ")]
+    return numbers, sum(each.dropped for each in news if isinstance(each, Remark))
+
+
+async def test_five_thousand_lines_a_second_come_whole_into_a_ring_that_does_not_grow(nodes: Cluster) -> None:
+    node, total = nodes.node("core-1"), 60_000
+    book = Book(capacity=20_000)
+    async with Remote(ssh(nodes)) as remote:
+        write(node, "pace5000.service", 5_000, total)
+        try:
+            news = await read_until(
+                LiveJournals(remote), [Wanted(machine(node), "pace5000.service")], book, f"line {total - 1} "
+            )
+            numbers, dropped = told(news)
+        finally:
+            await asyncio.to_thread(node.exec, ["systemctl", "stop", "pace5000.service"])
+    assert dropped == 0
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    assert numbers[-1] >= total - 1
+    assert len(book.ring) == 20_000
+    assert book.hidden == 0
+
+
+async def test_what_is_written_faster_than_it_is_shown_is_dropped_and_every_line_of_it_counted(
+    nodes: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_live, "RATE", 1_500)
+    monkeypatch.setattr(journal_live, "BURST", 500)
+    monkeypatch.setattr(journal_live, "FIRST_BURST", 500)
+    node, total = nodes.node("core-1"), 80_000
+    book = Book(capacity=5_000)
+    async with Remote(ssh(nodes)) as remote:
+        write(node, "flood.service", 100_000, total)
+        try:
+            wanted = [Wanted(machine(node), "flood.service")]
+            news = await read_until(LiveJournals(remote), wanted, book, f"line {total + 5} ")
+        finally:
+            await asyncio.to_thread(node.exec, ["systemctl", "stop", "flood.service"])
+    numbers, dropped = told(news)
+    assert dropped > 0
+    assert numbers == sorted(set(numbers)), "nothing twice, nothing out of order"
+    missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+    assert missing == dropped, "all that is missing is said to be missing, and nothing else"
+    assert book.dropped == dropped
+    assert len(book.ring) <= 5_000
