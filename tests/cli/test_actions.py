@@ -282,3 +282,27 @@ async def test_the_sentinel_of_a_cluster_is_kept(operator: Operator) -> None:
 def test_a_record_that_is_written_is_within_what_batches_count() -> None:
     record = Unit("u" * 255, "a" * 64, Target.LAUNCHED, 10**9, ("b" * 64,) * HISTORY_LIMIT, "user@host", 1e9)
     assert len(encode(record)) < 1500
+
+
+async def test_a_text_made_from_an_older_one_is_refused_and_says_who_was_faster(operator: Operator) -> None:
+    await submitted(operator, "a.service", text=HELLO)
+    mine = units.Source("a.service", HELLO + "# mine\n", based_on=file_hash(HELLO))
+    await submitted(operator, "a.service", text=OTHER)
+    (refused,) = (await units.submit(operator, [mine], replace=True)).outcomes
+    assert refused.did is Did.REFUSED
+    assert "changed meanwhile by test@host; edit again on top of that" in refused.note
+    record = await unit(operator, "a.service")
+    assert record is not None
+    assert record.hash == file_hash(OTHER)
+    await units.destroy(operator, ["a.service"])
+    (refused,) = (await units.submit(operator, [mine], replace=True)).outcomes
+    assert "was destroyed meanwhile" in refused.note
+    assert await unit(operator, "a.service") is None
+
+
+async def test_a_text_made_from_the_present_one_replaces_it(operator: Operator) -> None:
+    await submitted(operator, "a.service", text=HELLO)
+    (done,) = (
+        await units.submit(operator, [units.Source("a.service", OTHER, based_on=file_hash(HELLO))], replace=True)
+    ).outcomes
+    assert done.did is Did.REPLACED

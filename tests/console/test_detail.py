@@ -33,6 +33,11 @@ async def page_says(play: Play, text: str) -> None:
     raise AssertionError(f"{text!r} not in {page(play)!r}")
 
 
+def tab_of(play: Play) -> Tab:
+    """The open tab."""
+    return play.main.detail.tab
+
+
 async def open_unit(play: Play, name: str) -> None:
     """Put the cursor on a unit and press Enter."""
     assert play.main.view.table.select(name)
@@ -72,7 +77,7 @@ async def test_each_key_opens_its_tab_from_the_table(key: str, tab: Tab, told: s
     async with playing(size=size) as play:
         play.main.view.table.select("web@3.service")
         await play.press(key)
-        assert play.main.detail.tab is tab
+        assert tab_of(play) is tab
         await page_says(play, told)
         assert play.main.detail.page.has_focus
         await play.press("escape")
@@ -85,9 +90,9 @@ async def test_left_and_right_go_round_the_tabs() -> None:
     async with playing() as play:
         await open_unit(play, "db.service")
         await play.press("left")
-        assert play.main.detail.tab is Tab.DEPENDENCIES
+        assert tab_of(play) is Tab.DEPENDENCIES
         await play.press("right", "right")
-        assert play.main.detail.tab is Tab.JOURNAL
+        assert tab_of(play) is Tab.JOURNAL
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -109,7 +114,7 @@ async def test_the_journal_tab_is_the_docked_pane_made_large(size: tuple[int, in
 async def test_a_pending_unit_opens_at_the_reason() -> None:
     async with playing() as play:
         await open_unit(play, "mars.service")
-        assert play.main.detail.tab is Tab.PLACEMENT
+        assert tab_of(play) is Tab.PLACEMENT
         assert "no machine has region=mars" in page(play)
 
 
@@ -195,9 +200,9 @@ async def test_back_and_forward_go_through_views_filters_subjects_and_tabs() -> 
         await play.press("enter", "f", "2")
         assert play.main.view.name_ == "machines"
         await play.press("left_square_bracket")
-        assert play.main.detail.tab is Tab.FILE
+        assert tab_of(play) is Tab.FILE
         await play.press("left_square_bracket")
-        assert play.main.detail.tab is Tab.STATUS
+        assert tab_of(play) is Tab.STATUS
         await play.press("left_square_bracket")
         assert play.main.view.name_ == "units"
         assert play.main.view.table.listing.query.text == "web@"
@@ -221,11 +226,11 @@ async def test_a_machine_by_key_and_by_arrows() -> None:
         ):
             play.main.detail.page.post_message(play.main.detail.page.Turned(1))
             await play.settle()
-            assert play.main.detail.tab is tab
+            assert tab_of(play) is tab
             assert told in page(play)
         for key, tab in zip("dfvwr", (Tab.FACTS, Tab.METADATA, Tab.EVENTS, Tab.DRAIN, Tab.UNITS), strict=True):
             await play.press(key)
-            assert play.main.detail.tab is tab
+            assert tab_of(play) is tab
 
 
 async def test_verbs_act_on_the_chosen_unit_of_a_machine_and_enter_opens_it() -> None:
@@ -236,7 +241,7 @@ async def test_verbs_act_on_the_chosen_unit_of_a_machine_and_enter_opens_it() ->
         await page_says(play, "active (running)")
         assert "cache.service" in play.text("tabs")
         await play.press("escape")
-        assert play.main.detail.tab is Tab.UNITS
+        assert tab_of(play) is Tab.UNITS
         await play.press("escape")
         assert play.main.view.name_ == "machines"
 
@@ -246,7 +251,7 @@ async def test_what_blocks_a_drain_leads_to_the_unit_and_back() -> None:
         await play.press("2", "w", "j", "enter")
         assert "web@1.service" in play.text("tabs")
         await play.press("escape")
-        assert play.main.detail.tab is Tab.DRAIN
+        assert tab_of(play) is Tab.DRAIN
 
 
 async def test_dependencies_are_followed_from_unit_to_unit() -> None:
