@@ -3,9 +3,10 @@
 Owns the order in which cases are looked at and the rules by which each is settled:
 
 1. settle: what may not stay where it is gives up that home (target, eligibility, a leader that moved, a rival).
-2. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it.
-3. place: what has no home, or one on a lost or leaving machine, gets the preferred machine: those that replace
+2. place: what has no home, or one on a lost or leaving machine, gets the preferred machine: those that replace
    others first, then by name. What runs and may stay is never looked at for a better machine.
+3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it. It comes
+   last, and waits for rivals on their way, so that no unit is stopped for a place that another one then takes.
 
 Whatever a step changes may concern other cases; they are looked at again at once, so that chains settle in one
 decision. The outcome is in the board's homes; it must not read or write the registry.
@@ -38,8 +39,8 @@ class Phase(IntEnum):
     """The order of work within one decision."""
 
     SETTLE = 0
-    DRAIN = 1
-    PLACE = 2
+    PLACE = 1
+    DRAIN = 2
 
 
 Work = tuple[Phase, int, str]
@@ -188,16 +189,29 @@ class Placement:
         site = self._board.sites.get(machine)
         if site is None or site.leaving or site.trouble or self._one_is_leaving(machine):
             return
+        moving = self._moving()
         for name, bits in sorted(self._board.occupants[machine].items()):
             case = self._board.cases[name]
             if not bits & HOME or case.options.is_global or not case.placeable or case.homes != {machine}:
                 continue
-            if self._elsewhere(case, machine) or self.pick(case) is None:
+            if self._elsewhere(case, machine) or self._may_lose_to(case, moving) or self.pick(case) is None:
                 continue
             self._leave(case, machine, "draining")
             self._board.dirty.add(name)
             if bits & CLAIM:
                 return
+
+    def _moving(self) -> list[Case]:
+        """Units that a drain has taken off their machines and that have not stopped there yet."""
+        board = self._board
+        there = ((name, bits) for machine in board.draining for name, bits in board.occupants[machine].items())
+        return [board.cases[name] for name, bits in there if bits == CLAIM]
+
+    def _may_lose_to(self, case: Case, moving: list[Case]) -> bool:
+        """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
+        if not self._board.may_have_rivals(case):
+            return False
+        return any(each.wanted and each is not case and self._at_odds(case, each) for each in moving)
 
     def _one_is_leaving(self, machine: str) -> bool:
         occupants = self._board.occupants[machine].items()

@@ -314,6 +314,24 @@ def test_a_draining_machine_loses_one_running_unit_at_a_time() -> None:
     assert world.where("g.service") == ("a1", "b2")
 
 
+@pytest.mark.parametrize("claimed", [True, False])
+def test_two_drains_never_stop_both_units_that_only_one_place_is_left_for(claimed: bool) -> None:
+    world = World(machine("a1"), machine("b2"))
+    for name in ("u1.service", "u2.service"):
+        world.unit(name, "Conflicts=u*.service")
+    if claimed:
+        world.settle()
+    else:
+        world.step()
+    assert {world.where("u1.service"), world.where("u2.service")} == {("a1",), ("b2",)}
+    world.put(KEYS.machine("c3"), machine("c3"))
+    for each in ("a1", "b2"):
+        world.set(each, Availability.DRAINING)
+    world.settle()
+    assert (world.where("u1.service"), world.where("u2.service")) == (("c3",), ("b2",))
+    assert world.waits("u2.service") == "", "it runs on, and blocks the drain of its machine"
+
+
 @pytest.mark.parametrize("availability", [Availability.DRAINING, Availability.CORDONED])
 def test_a_new_file_stays_on_its_machine(availability: Availability) -> None:
     world = two()
