@@ -95,14 +95,14 @@ def serve(command: str, host: str, port: int, url: str) -> None:
             return app
 
         async def on_startup(self, app: web.Application) -> None:
-            """Say where it is."""
-            del app
-            print(f"The console is at {url}/?token={token}\nctrl+c ends it; the fleet goes on.", flush=True)
+            """No logo."""
 
-        def initialize_logging(self) -> None:
-            """Requests are not worth lines: their addresses hold the secret."""
+    def told(_: str) -> None:
+        print(f"The console is at {url}/?token={token}\nctrl+c ends it; the fleet goes on.", flush=True)
 
-    Guarded(command, host=host, port=port, title="fleet", public_url=url).serve()
+    served = Guarded(command, host=host, port=port, title="fleet", public_url=url)
+    app = served._make_app()  # noqa: SLF001 - its own way to run logs the secret, and speaks before it listens
+    web.run_app(app, host=host, port=port, access_log=None, print=told)
 
 
 def guard(token: str, netloc: str) -> Middleware:

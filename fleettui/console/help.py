@@ -26,18 +26,18 @@ def help_lines(
     """
     keys = [key for key in KEYS if not (read_only and key.changes)]
     width = max(len(_keys(key, keymap)) for key in keys) + 2
-    groups: dict[str, list[Line]] = {}
+    groups: dict[str, list[tuple[str, Line]]] = {}  # what a search looks into, and the line
     for key in sorted(keys, key=lambda key: _distance(key, view, where)):  # stable: otherwise as in the table
-        groups.setdefault(_title(key, view), []).append(_line(_keys(key, keymap), key.does, width))
-    groups["States"] = [
-        (Cell(f"  {GLYPHS[health]} {health:<{max(10, width - 2)}}", TONES[health]), Cell(does))
-        for health, does in MEANING.items()
-    ]
-    groups["Filter"] = _filter_lines(width)
+        groups.setdefault(_title(key, view), []).append(
+            (f"{key.id} {key.label}", _line(_keys(key, keymap), key.does, width))
+        )
+    groups["States"] = [("", _state_line(health, does, width)) for health, does in MEANING.items()]
+    groups["Filter"] = [("", line) for line in _filter_lines(width)]
     words = search.lower().split()
     lines: list[Line] = []
     for title, members in groups.items():
-        found = [line for line in members if all(word in f"{title} {line_text(line)}".lower() for word in words)]
+        texts = [(f"{title} {more} {line_text(line)}".lower(), line) for more, line in members]
+        found = [line for text, line in texts if all(word in text for word in words)]
         if found:
             lines += [(), (Cell(title, Tone.HEAD),), *found]
     return lines[1:] or [(Cell(f"nothing in the help has {search}", Tone.QUIET),)]
@@ -59,6 +59,10 @@ def _title(key: Key, view: str) -> str:
 
 def _keys(key: Key, keymap: Mapping[str, str]) -> str:
     return " ".join(dict.fromkeys(map(written, keys_of(key, keymap))))
+
+
+def _state_line(health: Health, does: str, width: int) -> Line:
+    return (Cell(f"  {GLYPHS[health]} {health:<{max(10, width - 2)}}", TONES[health]), Cell(does))
 
 
 def _line(keys: str, does: str, width: int) -> Line:

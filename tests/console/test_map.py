@@ -171,7 +171,9 @@ async def test_a_unit_that_fails_keeps_its_square_and_the_cursor_stays() -> None
 async def test_what_happened_while_another_view_was_open_is_on_the_map_when_it_opens() -> None:
     async with playing() as play:
         await play.press("5", "1")
-        more = build({"new.service": (PLAIN, Target.LAUNCHED)}, [("new.service", 1)], [state("new.service", 1, PLAIN)])
+        more = build(
+            {"new.service": (PLAIN, Target.LAUNCHED)}, [("new.service", 1)], [state("new.service", 1, PLAIN)]
+        )
         await play.show(replace(
             scene(), units={**scene().units, **more.units}, schedule={**scene().schedule, **more.schedule},
             states={**scene().states, **more.states},

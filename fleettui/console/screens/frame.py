@@ -100,6 +100,7 @@ class Frame(Screen[None]):
         self.conductor = Conductor(desk.hands, desk.clock, self._show_acts, desk.keys)
         self._lost_at: float | None = None
         self._refusal = ""
+        self._remark = ""  # what stays below the table until the next word of that kind
         self.clocks = Clocks()
         self._leaderless_at: float | None = None
         self.reader: JournalReader
@@ -344,7 +345,7 @@ class Frame(Screen[None]):
         if event.table is not self.view.table:
             return
         if self.view.table.listing.current() is not None:  # else its row went by itself
-            self._refusal = ""
+            self._refusal = self._remark
         self._show_tabs()
         self._show_hint()
         self._show_footer()
@@ -372,5 +373,5 @@ class Frame(Screen[None]):
 
     def refuse(self, why: str) -> None:
         """Say why a key did nothing."""
-        self._refusal = why
+        self._refusal, self._remark = why, ""
         self._show_hint()

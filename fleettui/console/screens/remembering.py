@@ -29,6 +29,7 @@ class Remembering(AskingKeys):
         self._noted = self.memory()
         if self.desk.remark:
             self.refuse(self.desk.remark)
+            self._remark = self.desk.remark
 
     def restore(self, memory: Memory) -> None:
         """Filters, sorting, columns, journal and view of an earlier run; what is no longer there is left out."""

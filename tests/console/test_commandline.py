@@ -1,0 +1,401 @@
+"""The command line: what lines mean, what they become, and what they do on the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from fleettui.cli.arguments import SHOWN
+from fleettui.console.cells import line_text
+from fleettui.console.commandline import orders
+from fleettui.console.commandline.completion import complete
+from fleettui.console.commandline.history import History, load, save
+from fleettui.console.commandline.orders import World, understand
+from fleettui.console.commandline.words import expand, split
+from fleettui.console.detail.subject import Tab
+from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.screens.helping import HelpScreen
+from fleettui.console.screens.page import PageScreen
+from fleettui.console.theme import THEMES
+from fleettui.console.verbs import Verb
+from fleettui.console.views.detail import DetailView
+from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.prompt import Prompt, laid_out
+from registry.errors import UserError
+from registry.follow import Link
+from registry.model import Target
+from tests.console.fleetshow import CORES, PLAIN, scene
+from tests.console.test_screen import Play, playing
+
+WORLD = World(scene(), ("unit", "active", "since"), tuple(THEMES))
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("web@{1..3}", ["web@1", "web@2", "web@3"]),
+        ("{db,mail}.service", ["db.service", "mail.service"]),
+        ("web@{08..10}", ["web@08", "web@09", "web@10"]),
+        ("web@{3..1}", ["web@3", "web@2", "web@1"]),
+        ("{a,b}@{1..2}", ["a@1", "a@2", "b@1", "b@2"]),
+        ("web@{}", ["web@{}"]),
+        ("plain", ["plain"]),
+    ],
+)
+def test_braces_are_what_a_shell_makes_of_them(word: str, names: list[str]) -> None:
+    assert expand(word) == names
+
+
+def test_quotes_hold_words_together_and_must_be_closed() -> None:
+    assert split("journal --since '1 hour ago' web@1") == ["journal", "--since", "1 hour ago", "web@1"]
+    with pytest.raises(UserError, match="close it"):
+        split("stop 'web@*")
+    with pytest.raises(UserError, match="narrow the braces"):
+        split("start web@{1..999999999}")
+
+
+@pytest.mark.parametrize(
+    ("line", "order"),
+    [
+        ("stop cache", orders.Act(Verb.STOP, ("cache.service",))),
+        ("fleetctl stop cache.service", orders.Act(Verb.STOP, ("cache.service",))),
+        ("destroy 'web@[12]*'", orders.Act(Verb.DESTROY, ("web@1.service", "web@2.service"))),
+        ("restart --no-block web@{1..2}", orders.Act(Verb.RESTART, ("web@1.service", "web@2.service"))),
+        ("unload web@1 web@1", orders.Act(Verb.UNLOAD, ("web@1.service",))),
+        ("start web@9", orders.Introduce(Verb.START, Target.LAUNCHED, ("web@9",))),
+        ("load --replace ./x.service", orders.Introduce(Verb.LOAD, Target.LOADED, ("./x.service",), replace=True)),
+        ("submit a.service", orders.Introduce(Verb.SUBMIT, Target.INACTIVE, ("a.service",))),
+        ("why mars", orders.Show("why", ("mars.service",))),
+        ("cat db", orders.Show("file", ("db.service",))),
+        ("status db", orders.Show("status", ("db.service",))),
+        ("journal -f 'web@[12]*'", orders.Show("journal", ("web@1.service", "web@2.service"))),
+        ("list-units", orders.Open("units", "")),
+        ("list-unit-files --json", orders.Open("units", "")),
+        ("list-machines", orders.Open("machines", "")),
+        ("events", orders.Open("events")),
+        ("events --unit sync", orders.Open("events", "unit=sync.service")),
+        ("events --machine core-2", orders.Open("events", "machine=core-2")),
+        ("drain core-1 core-1", orders.OnMachines("drain", (CORES[1],))),
+        ("cordon 2aea", orders.OnMachines("cordon", (CORES[2],))),
+        ("uncordon 10.91.0.13", orders.OnMachines("uncordon", (CORES[3],))),
+        ("set-metadata core-1 region=eu", orders.SetMetadata((CORES[1],), {"region": "eu"})),
+        ("unset-metadata core-1 region", orders.SetMetadata((CORES[1],), {"region": None})),
+        ("ssh core-2", orders.Shell(machine=CORES[2])),
+        ("ssh web@1", orders.Shell(unit="web@1.service")),
+        ("ssh --unit db", orders.Shell(unit="db.service")),
+        ("ssh --machine core-3", orders.Shell(machine=CORES[3])),
+        ("verify units/a.service", orders.Verify(("units/a.service",))),
+        ("version", orders.Run("version")),
+        ("help start", orders.Help("start")),
+        ("start --help", orders.Help("start")),
+        ("help", orders.Help()),
+        ("q", orders.Run("quit")),
+        ("quit", orders.Run("quit")),
+        ("undo", orders.Run("undo")),
+        ("theme light", orders.Theme("light")),
+        ("sort active desc", orders.Sort("active", descending=True)),
+        ("filter state:failed web", orders.Open("", "state:failed web")),
+        ("filter", orders.Open("", "")),
+        ("machines lost", orders.Open("machines", "lost")),
+        ("map", orders.Open("map")),
+    ],
+)  # fmt: skip
+def test_a_line_means_what_fleetctl_means_by_it(line: str, order: orders.Order) -> None:
+    assert understand(line, WORLD) == order
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("strat cache", "did you mean start"),
+        ("stop cach", "did you mean cache.service"),
+        ("stop", "required"),
+        ("stop --wrong cache", "unknown flag --wrong"),
+        ("stop 'nothing@*'", "no unit matches"),
+        ("drain core-9", "did you mean core-"),
+        ("drain nowhere-else", "see :list-machines"),
+        ("--endpoint http://x stop cache", "unknown command"),
+        ("stop --endpoint http://x cache", "leave it out"),
+        ("theme pink", "dark, light"),
+        ("sort wrong", "unit, active, since"),
+        ("sort", "unit, active, since"),
+        ("q now", "leave it out"),
+        ("completion bash", "run it there"),
+        ("__complete x", "unknown command"),
+        ("help nothing", "see :help"),
+        ("ssh core-1 uptime", "fleetctl ssh"),
+        ("stop 'web", "close it"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_one_line_with_a_remedy(line: str, told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        understand(line, WORLD)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_fleetctl_verb_is_understood() -> None:
+    arguments = {"drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "completion": "bash",
+                 "set-metadata": "core-1 region=eu", "unset-metadata": "core-1 region"}  # fmt: skip
+    plain = {"list-machines", "list-units", "list-unit-files", "version", "help", "events", "ssh"}
+    for command in SHOWN:
+        line = (
+            command.name if command.name in plain else f"{command.name} {arguments.get(command.name, 'db.service')}"
+        )
+        if command.name == "completion":
+            with pytest.raises(UserError):
+                understand(line, WORLD)
+        else:
+            assert understand(line, WORLD) is not None
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "submit", "drain", "uncordon", "undo"])
+def test_read_only_refuses_what_changes_and_does_not_offer_it(verb: str) -> None:
+    world = World(scene(), read_only=True)
+    with pytest.raises(UserError, match="read-only"):
+        understand(f"{verb} core-1", world)
+    assert verb not in complete("", world).candidates
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("des", ("destroy",)),
+        ("stop mar", ("mars.service",)),
+        ("stop web@1.service web@", ("web@.service", "web@2.service", "web@3.service")),
+        ("fleetctl stop mar", ("mars.service",)),
+        ("stop --no", ("--no-block",)),
+        ("drain core-", ("core-1", "core-2", "core-3")),
+        ("ssh --unit sy", ("sync.service",)),
+        ("events --machine core-2", ("core-2",)),
+        ("theme l", ("light",)),
+        ("help dr", ("drain",)),
+        ("sort a", ("active",)),
+        ("sort active d", ("desc",)),
+        ("filter sta", ("state:",)),
+        ("filter web state:fa", ("web state:failed",)),
+        ("machines machine:core-2", ()),
+        ("version x", ()),
+    ],
+)
+def test_the_last_word_is_completed_by_what_it_may_be(line: str, found: tuple[str, ...]) -> None:
+    assert complete(line, WORLD).candidates == found
+
+
+def test_completion_says_how_far_all_agree() -> None:
+    offer = complete("stop we", WORLD)
+    assert offer.common == "web@"
+    assert offer.start == len("stop ")
+
+
+def test_candidates_have_three_lines_and_the_rest_is_counted() -> None:
+    lines = laid_out([f"unit-{n:03}.service" for n in range(100)], -1, 900, 80)
+    assert len(lines) == 3
+    assert line_text(lines[-1]).rstrip().endswith("… 989 more")
+    far = laid_out([f"unit-{n:03}.service" for n in range(100)], 70, 0, 80)
+    assert any("unit-070.service" in line_text(line) for line in far)
+
+
+def test_history_goes_back_by_what_was_typed_and_knows_no_line_twice(tmp_path: Path) -> None:
+    history = History(["stop a", "start b", "stop c"])
+    history.add("stop a")
+    assert history.lines == ["start b", "stop c", "stop a"]
+    assert history.back("st") == "stop a"
+    assert history.back("stop a") == "stop c"
+    assert history.forth("stop c") == "stop a"
+    assert history.forth("stop a") == "st"
+    assert history.suggestion("sto") == "stop a"
+    save(tmp_path / "deep" / "history", history)
+    assert load(tmp_path / "deep" / "history").lines == history.lines
+    assert (tmp_path / "deep" / "history").stat().st_mode & 0o777 == 0o600
+
+
+# On the screen
+
+
+async def typed(play: Play, line: str, *keys: str) -> None:
+    """The line in the command line, then these keys."""
+    await play.press("colon")
+    play.main.query_one("#command", Prompt).value = line
+    await play.press(*keys)
+
+
+async def test_a_verb_that_changes_goes_the_way_of_its_key() -> None:
+    async with playing() as play:
+        await typed(play, "stop cache", "enter")
+        await play.until("fleetctl stop cache.service", "acts")
+        assert play.stage.hands.calls == [("stop", ("cache.service",))]
+        assert not play.main.query_one("#command").display
+        assert play.main.view.table.has_focus
+
+
+async def test_destroy_asks_as_its_key_does() -> None:
+    async with playing() as play:
+        await typed(play, "destroy 'web@*'", "enter")
+        assert isinstance(play.stage.app.screen, ConfirmScreen)
+        await play.press("escape")
+        assert play.stage.hands.calls == []
+
+
+async def test_an_error_stays_below_with_the_line_to_mend() -> None:
+    async with playing() as play:
+        await typed(play, "stop cach", "enter")
+        prompt = play.main.query_one("#command", Prompt)
+        assert prompt.display
+        assert prompt.value == "stop cach"
+        assert "did you mean cache.service" in play.text("candidates")
+        await play.press("e")
+        assert "✖" not in play.text("candidates")
+        await play.press("enter")
+        await play.until("fleetctl stop cache.service", "acts")
+
+
+async def test_tab_completes_then_goes_through_the_candidates() -> None:
+    async with playing() as play:
+        await play.press("colon", *"des", "tab")
+        prompt = play.main.query_one("#command", Prompt)
+        assert prompt.value == "destroy "
+        await play.press(*"we", "tab")
+        assert prompt.value == "destroy web@"
+        assert "web@2.service" in play.text("candidates")
+        await play.press("tab", "tab")
+        assert prompt.value == "destroy web@1.service"
+        await play.press("shift+tab")
+        assert prompt.value == "destroy web@.service"
+
+
+async def test_up_brings_the_line_before_and_right_takes_the_suggestion() -> None:
+    async with playing() as play:
+        await typed(play, "theme light", "enter")
+        assert play.stage.app.theme == THEMES["light"].name
+        await play.press("colon", "up")
+        prompt = play.main.query_one("#command", Prompt)
+        assert prompt.value == "theme light"
+        await play.press("ctrl+u", "t", "right")
+        assert prompt.value == "theme light"
+        await play.press("escape")
+        assert not prompt.display
+
+
+@pytest.mark.parametrize(
+    ("line", "tab"), [("why mars", Tab.PLACEMENT), ("cat db", Tab.FILE), ("status sync", Tab.STATUS)]
+)
+async def test_verbs_that_show_open_the_detail(line: str, tab: Tab) -> None:
+    async with playing() as play:
+        await typed(play, line, "enter")
+        view = play.main.view
+        assert isinstance(view, DetailView)
+        assert view.tab is tab
+
+
+async def test_the_journal_of_several_units_marks_them() -> None:
+    async with playing(size=(80, 24)) as play:
+        await play.press("l")
+        assert not play.main.query_one(JournalPane).display
+        await typed(play, "journal 'web@[13]*'", "enter")
+        assert play.main.view.table.listing.marks == {"web@1.service", "web@3.service"}
+        assert play.main.query_one(JournalPane).display
+
+
+async def test_views_filters_and_sorting_by_word() -> None:
+    async with playing() as play:
+        await typed(play, "events --unit sync", "enter")
+        assert play.main.view.name_ == "events"
+        assert "filter: unit=sync.service" in play.text("tabs")
+        await typed(play, "units state:failed", "enter")
+        assert play.main.view.table.listing.order == ["sync.service"]
+        await typed(play, "filter", "enter")
+        await typed(play, "sort since desc", "enter")
+        listing = play.main.view.table.listing
+        assert (listing.sort_by.id, listing.descending) == ("since", True)
+
+
+async def test_start_makes_instances_of_a_template_in_one_act() -> None:
+    async with playing() as play:
+        await typed(play, "start web@{7..8}", "enter")
+        await play.until("web@7.service", "acts")
+        assert play.stage.hands.calls == [("introduce launched", ("web@7.service", "web@8.service"))]
+
+
+async def test_start_takes_a_file_from_disk(tmp_path: Path) -> None:
+    (tmp_path / "fresh.service").write_text(PLAIN)
+    (tmp_path / "bad.service").write_text("[Wrong\n")
+    async with playing() as play:
+        await typed(play, f"start {tmp_path}/fresh.service", "enter")
+        await play.until("fresh.service", "acts")
+        assert play.stage.hands.calls == [("introduce launched", ("fresh.service",))]
+        await typed(play, f"start {tmp_path}/bad.service", "enter")
+        await play.until("bad.service", "candidates")
+        assert len(play.stage.hands.calls) == 1
+        await play.press("escape")
+        await typed(play, "start nowhere.service", "enter")
+        await play.until("neither in the registry nor on disk", "candidates")
+
+
+async def test_verify_tells_line_by_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.service").write_text("[Service]\nExecStart=\n[Wrong]\nx=1\n")
+    async with playing() as play:
+        await typed(play, f"verify {tmp_path}/bad.service {tmp_path}/none.service", "enter")
+        for _ in range(100):
+            if isinstance(play.stage.app.screen, PageScreen):
+                break
+            await play.pilot.pause(0.02)
+        told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).ring)
+        assert "bad.service:3" in told
+        assert "there is no file" in told
+
+
+async def test_machines_are_drained_by_word_as_by_key() -> None:
+    async with playing() as play:
+        await typed(play, "drain core-2", "enter")
+        assert isinstance(play.stage.app.screen, ConfirmScreen)
+
+
+async def test_help_of_a_command_and_of_everything() -> None:
+    async with playing() as play:
+        await typed(play, "help start", "enter")
+        page = play.stage.app.screen
+        assert isinstance(page, PageScreen)
+        assert any("--replace" in line_text(line) for line in page.query_one(Lines).ring)
+        await play.press("escape")
+        await typed(play, "help", "enter")
+        assert isinstance(play.stage.app.screen, HelpScreen)
+
+
+async def test_without_a_registry_nothing_is_written_and_it_is_said() -> None:
+    async with playing() as play:
+        await play.show(scene(), Link.LOST, "timed out")
+        await typed(play, "stop cache", "enter")
+        assert "no connection to the registry" in play.text("hint")
+        await typed(play, "start web@8", "enter")
+        await play.until("no connection to the registry", "candidates")
+        assert play.stage.hands.calls == []
+
+
+async def test_read_only_says_so_everywhere() -> None:
+    async with playing(read_only=True) as play:
+        assert "READ-ONLY" in play.text("header")
+        await typed(play, "stop cache", "enter")
+        assert "read-only" in play.text("candidates")
+        await play.press("escape", "question_mark")
+        await play.press(*"destroy")
+        told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).ring)
+        assert "nothing in the help" in told
+
+
+async def test_the_shell_is_off_in_a_browser() -> None:
+    async with playing(has_terminal=False) as play:
+        await typed(play, "ssh core-1", "enter")
+        assert "fleetctl ssh" in play.text("candidates")
+
+
+async def test_quit_leaves() -> None:
+    async with playing() as play:
+        await typed(play, "q")
+        assert isinstance(play.stage.app.focused, Input)
+        await play.pilot.press("enter")
+        await play.pilot.pause(0.1)
+        assert not play.stage.app.is_running
