@@ -5,8 +5,8 @@ Owns the order in which cases are looked at and the rules by which each is settl
 1. settle: what may not stay where it is gives up that home (target, eligibility, a leader that moved, a rival).
 2. place: what has no home, or one on a lost or leaving machine, gets the preferred machine: those that replace
    others first, then by name. What runs and may stay is never looked at for a better machine.
-3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it. It comes
-   last, and waits for rivals on their way, so that no unit is stopped for a place that another one then takes.
+3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it. It
+   comes last and waits for rivals on their way, so that no unit stops for a place that another one then takes.
 
 Whatever a step changes may concern other cases; they are looked at again at once, so that chains settle in one
 decision. The outcome is in the board's homes; it must not read or write the registry.
