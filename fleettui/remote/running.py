@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,8 +64,8 @@ class LocalRunning:
     async def close(self) -> bool:
         """See Running."""
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            with contextlib.suppress(ProcessLookupError):  # with all that it started: they hold its output open
+                os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
         return True
 
@@ -116,6 +117,7 @@ async def start_here(argv: list[str]) -> LocalRunning:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=CHUNK_BYTES,
+        start_new_session=True,
     )
     return LocalRunning(process)
 

@@ -71,14 +71,19 @@ async def test_command_that_takes_too_long_is_ended(remote: Remote, server: Sshd
     assert not mark.exists()
 
 
-async def test_connection_that_breaks_under_a_command_is_no_exit_status(remote: Remote, server: Sshd) -> None:
+async def test_connection_that_breaks_under_a_command_is_no_exit_status(
+    remote: Remote, server: Sshd, tmp_path: Path
+) -> None:
+    mark = tmp_path / "begun"
+
     async def break_it() -> None:
-        await asyncio.sleep(0.7)
+        while not mark.exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.02)
         server.kill_sessions()
 
     breaking = asyncio.create_task(break_it())
     with pytest.raises(LinkLost, match="core-1"):
-        await remote.run(machine(server), ["sleep", "30"])
+        await remote.run(machine(server), ["sh", "-c", f"touch {mark}; exec sleep 30"])
     await breaking
 
 
@@ -106,8 +111,10 @@ async def test_leaving_closes_every_connection(home: Home, server: Sshd) -> None
 async def test_user_machine_of_this_host_needs_no_ssh(here: Machine) -> None:
     async with Remote(SshTable()) as remote:
         assert (await remote.run(here, ["echo", "here"])).stdout == b"here\n"
+        began = time.monotonic()
         with pytest.raises(CommandTimeout):
             await remote.run(here, ["sleep", "30"], timeout_s=0.2)
+        assert time.monotonic() - began < 15  # it was ended, not waited for
 
 
 def test_only_the_users_own_machine_of_this_boot_is_here(here: Machine) -> None:
