@@ -23,6 +23,7 @@ from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.follow import Follower, Link, Update
 from registry.keys import Address, Keys, Table
 from registry.model import Leader
+from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
 from scheduler.board import Board
 from scheduler.collect import Absences, garbage, old_events
@@ -31,6 +32,7 @@ from scheduler.decide import decide
 from scheduler.decisions import Decision
 from scheduler.election import Election, Lead
 from scheduler.patience import Patience
+from scheduler.roll import Roll
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -40,7 +42,8 @@ COLLECT_FIRST_S = 30.0
 LARGE = 500  # cases to look at from which on deciding would hold up the loop: about 20 ms
 PIECE = 1000  # changes folded at a stretch
 MANY = 64  # changes in one turn that make it bulk work
-GATHER_S = (0.05, 0.3)  # how much longer each turn of bulk work waits for more, and the longest
+WRITERS = 4  # transactions under way at once
+GATHER_S = (0.05, 1.0)  # bulk work waits for more until none has come for so long, and never longer than that
 
 
 class Scheduler:
@@ -61,6 +64,8 @@ class Scheduler:
         self._patience = Patience()
         self._patient = False
         self._bulk = 0  # turns of bulk work in a row
+        self._roll = Roll()
+        self._vanished: list[str] = []  # machines whose loss is not told of yet
 
     async def run(self) -> None:
         """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
@@ -106,6 +111,7 @@ class Scheduler:
                     found = await self._think(follower, group)
                 if self._lead is not None:
                     await self._carry_out(found, self._lead)
+                    await self._tell_lost(self._lead)
                     await self._collect(follower, self._lead)
             except Conflict as error:
                 log.info("%s", error)
@@ -126,15 +132,15 @@ class Scheduler:
         return self._decide(follower)
 
     async def _gather(self, follower: Follower) -> Update:
-        """The next change; while changes keep coming in bulk, what else comes in a moment, too.
+        """The next change; while changes keep coming in bulk, all that come without a pause.
 
         One command of an operator is many transactions. Decided on together, the lines for one machine are written
         together, and its agent is woken once. The first of them is decided on at once.
         """
         update = await self._next(follower)
         self._bulk = self._bulk + 1 if len(update.changed) >= MANY else 0
-        until = time.monotonic() + min((self._bulk - 1) * GATHER_S[0], GATHER_S[1])
-        while self._bulk and (left_s := until - time.monotonic()) > 0:
+        until = time.monotonic() + GATHER_S[1]
+        while self._bulk > 1 and (left_s := until - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(min(left_s, GATHER_S[0])):
                     more = await follower.next()
@@ -180,11 +186,14 @@ class Scheduler:
         if update.reset:
             machines = list(follower.mirror.snapshot().machines)
             self._patience.listed(machines, now)
+            machines += self._roll.missing(machines)
         for machine in machines:
             stamp = follower.mirror.stamp(self._keys.machine(machine))
             record = follower.mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
             created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
             self._patience.machine(machine, created, leaving=leaving, now=now)
+            if self._roll.see(machine, present=stamp is not None, leaving=leaving) and self._lead is not None:
+                self._vanished.append(machine)
 
     def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
         """Whether the term has ended: by our clock, or because the leader key says so."""
@@ -227,15 +236,26 @@ class Scheduler:
         return intents(decisions, self._keys, _mod_revision(follower), self._audit)
 
     async def _carry_out(self, found: list[Intent], lead: Lead) -> None:
-        """Write all that still holds. Raises Conflict in the end when something did not."""
-        conflict: Conflict | None = None
-        for batch in transactions(found):
-            try:
-                await self._write(lead, batch)
-            except Conflict as error:
-                conflict = error
-        if conflict is not None:
-            raise conflict
+        """Write all that still holds, several transactions at a time. Raises in the end what went wrong.
+
+        Each transaction stands for itself. A conflict stops none of the others; anything else stops all.
+        """
+        batches = transactions(found)
+        failures: list[RegistryError] = []
+
+        async def write_some() -> None:
+            for batch in batches:
+                try:
+                    await self._write(lead, batch)
+                except RegistryError as error:
+                    failures.append(error)
+                if any(not isinstance(each, Conflict) for each in failures):
+                    return
+
+        if found:
+            await asyncio.gather(*(write_some() for _ in range(WRITERS)))
+        for failure in sorted(failures, key=lambda each: isinstance(each, Conflict)):
+            raise failure
 
     def _awaits_machines(self, board: Board) -> bool:
         """Whether machines with units are absent and may be back any moment."""
@@ -251,6 +271,15 @@ class Scheduler:
         if not lead.holds(time.monotonic()):
             raise LeadershipLost("the lease of the leadership could not be renewed in time; nothing was written")
         self._written = max(self._written, await write(self._etcd, self._keys, lead.term, batch))
+
+    async def _tell_lost(self, lead: Lead) -> None:
+        """An event for each machine that vanished, if it is not back by now."""
+        while self._vanished:
+            machine = self._vanished.pop()
+            event = self._audit.event("lost", machine=machine, reason="its lease ended")
+            intent = Intent([Compare.absent(self._keys.machine(machine))])
+            intent.put(self._keys.event(event.id), encode(event))
+            await self._write(lead, intent)
 
     async def _collect(self, follower: Follower, lead: Lead) -> None:
         """Delete what no record needs any more, now and then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -102,8 +103,12 @@ async def test_a_unit_is_placed_and_moves_when_its_machine_is_lost(cluster: Clus
             return await cluster.placed("u.service") == "b2"
 
         await until(moved)
-        events = await cluster.client.range(cluster.keys.event(""))
-        assert {b'"verb":"place"' in kv.value or b'"verb":"move"' in kv.value for kv in events.kvs} == {True}
+
+        async def told() -> bool:
+            events = await cluster.client.range(cluster.keys.event(""))
+            return {json.loads(kv.value)["verb"] for kv in events.kvs} == {"place", "move", "lost"}
+
+        await until(told)
 
 
 async def test_a_terminated_leader_hands_over_at_once(cluster: Cluster) -> None:
