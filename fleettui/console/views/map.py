@@ -14,6 +14,7 @@ from fleettui.console.rows.unit_row import UnitRow
 from fleettui.console.views.units import UnitsView
 from fleettui.console.widgets.map import COLUMNS, Map
 from fleettui.escape import escape
+from registry.mirror import Snapshot
 
 
 class MapView(UnitsView):
@@ -37,15 +38,23 @@ class MapView(UnitsView):
         """The rows are the Units view's."""
         self._units = self.screen.query_one("#units", UnitsView)
         self.rows = self._units.rows
+        self._labelled: tuple[object, object] = (None, None)
 
     def see(self, reading: Reading) -> None:
         """Take a reading in, when on the screen."""
         if not self.display:
             self._behind = True
             return
-        self.table.put_machines(machine_labels(reading.snapshot))
+        self._label(reading.snapshot)
         self.table.apply(self.fold(reading, everything=self._behind))
         self._behind = False
+
+    def _label(self, snapshot: Snapshot) -> None:
+        """Name the machines anew, when one of their tables is another."""
+        tables = (snapshot.machines, snapshot.overrides)
+        if any(new is not old for new, old in zip(tables, self._labelled, strict=True)):
+            self._labelled = tables
+            self.table.put_machines(machine_labels(snapshot))
 
     def fold(self, reading: Reading, *, everything: bool) -> Delta[UnitRow]:  # noqa: ARG002 - the Units view has
         """What the Units view found to have changed; of groups there are only the members here."""

@@ -20,7 +20,7 @@ from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.listing import Listing
 from fleettui.console.rows.health import GLYPHS, TONES, Health
 from fleettui.console.rows.map import Piece, Plan, blocks, nearest, order, plan
-from fleettui.console.rows.row import Column
+from fleettui.console.rows.row import Column, Delta
 from fleettui.console.rows.unit_row import UnitRow
 from fleettui.console.widgets.sheet import HEAD
 from fleettui.console.widgets.table import Table
@@ -37,12 +37,24 @@ class Squares(Listing[UnitRow]):
     def __init__(self) -> None:
         super().__init__(COLUMNS)
         self.everything: list[str] = []
+        self.tally: Counter[Health] = Counter()  # of what the filter lets through
+
+    def apply(self, delta: Delta[UnitRow]) -> bool:
+        """Take changed rows in, and count what became of them."""
+        counted = [key for key in delta.changed if key in self._passing and key in self.rows]
+        before = [self.rows[key].condition for key in counted]
+        moved = super().apply(delta)
+        if not moved:
+            self.tally.subtract(before)
+            self.tally.update(self.rows[key].condition for key in counted)
+        return moved
 
     def arrange(self) -> None:
         """Put all squares in order again, and find the cursor's."""
         self._admitted()
         self.everything = sorted(self.rows, key=self._ranks.__getitem__)
         self.order = [key for key in self.everything if key in self._passing]
+        self.tally = Counter(self.rows[key].condition for key in self.order)
         self._find_cursor()
 
     def passing(self) -> Mapping[str, None]:
@@ -74,7 +86,6 @@ class Map(Table[UnitRow]):
         self._plan = Plan()
         self._column = 0  # where up and down keep to
         self._looks: dict[str, Style] = {}
-        self._tally: dict[Health, int] | None = None
 
     # What is shown
 
@@ -113,12 +124,10 @@ class Map(Table[UnitRow]):
         rows = self.listing.rows
         fleet = blocks((rows[key] for key in self.listing.everything), self._labels) if rows else []
         self._plan = plan(fleet, max(10, self.size.width - LEFT - 1), self._height())
-        self._tally = None
         self.virtual_size = Size(self.size.width, len(self._plan.lines) + HEAD)
         self.refresh()
 
     def _redraw(self, keys: Collection[str]) -> None:
-        self._tally = None
         lines = {self._plan.places[key][0] for key in keys if key in self._plan.places}
         top = int(self.scroll_offset.y)
         for line in lines.intersection(range(top, top + self._height())):
@@ -261,12 +270,9 @@ class Map(Table[UnitRow]):
 
     def _legend(self) -> Line:
         """How many of each, in words too."""
-        if self._tally is None:
-            rows = self.listing.rows
-            self._tally = Counter(rows[key].condition for key in self.listing.passing())
         cells = [Cell("  ")]
         for health in Health:
-            number = self._tally.get(health, 0)
+            number = self.listing.tally[health]
             tone = TONES[health] if number else Tone.QUIET
             cells.append(Cell(f"{GLYPHS[health]} {number:,} {LEGEND.get(health, health)}    ", tone))
         return tuple(cells)
