@@ -17,13 +17,14 @@ from textual.cache import LRUCache
 from textual.events import MouseDown
 from textual.geometry import Offset, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
 from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.journal.book import PIECE, Book, Terms
 from fleettui.console.journal.sources import Item
+from fleettui.console.widgets.painting import painted
+from fleettui.console.widgets.scrolled import Scrolled
 from fleettui.console.widgets.toned import Toned
 
 FLUSH_S = 0.05  # at most twenty times a second,
@@ -32,7 +33,7 @@ BUSY = 200  # lines a flush
 CONTEXT = 3  # rows around a hit
 
 
-class JournalLines(Toned, ScrollView, can_focus=True):
+class JournalLines(Toned, Scrolled, can_focus=True):
     """One journal."""
 
     ALLOW_SELECT = True
@@ -203,9 +204,11 @@ class JournalLines(Toned, ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if self._moving or round(old_value) == round(new_value):
             return
-        if round(new_value) >= self._last_top() and new_value > old_value:
-            self.action_resume()
-            return
+        if round(new_value) >= self._last_top():  # less than before: the pane grew
+            if new_value > old_value:
+                self.action_resume()
+            if self.following:
+                return
         self.pause()
         self._kept_place = self._place()
         layout = self.book.view.layout
@@ -390,8 +393,8 @@ class JournalLines(Toned, ScrollView, can_focus=True):
         return strip
 
     def _match_style(self) -> Style:
-        """Dark on bright, or bright on dark: readable whatever the line's own colour is."""
-        return Style(color=self.style_of(Tone.CHOSEN).color, bgcolor=self.style_of(Tone.BUSY).color, bold=True)
+        """The ground's colour on a bright one: readable whatever the line's own colour is."""
+        return Style(color=self.rich_style.bgcolor, bgcolor=self.style_of(Tone.BUSY).color, bold=True)
 
     def _strip(self, row: int, *, bar: bool) -> Strip:
         _, line = self.book.line(row)
@@ -402,25 +405,10 @@ class JournalLines(Toned, ScrollView, can_focus=True):
         pattern = self.book.view.pattern
         if pattern is not None:
             spans = [match.span() for match in pattern.finditer(strip.text) if match.end() > match.start()]
-            strip = _painted(strip, spans, self._match_style())
+            strip = painted(strip, spans, self._match_style())
         selection = self.text_selection
         span = selection.get_span(row) if selection is not None else None
         if span is not None:
-            end = strip.cell_length if span[1] == -1 else span[1]
-            strip = _painted(strip, [(span[0], end)], self.screen.get_component_rich_style("screen--selection"))
+            strip = painted(strip, [span], self.screen.get_component_rich_style("screen--selection"))
         plain = self.style_of(Tone.PLAIN, under)
         return strip.crop_extend(self.left, self.left + width, plain).apply_offsets(self.left, row)
-
-
-def _painted(strip: Strip, spans: Sequence[tuple[int, int]], style: Style) -> Strip:
-    """The strip with a style over some of its cells (one cell a letter; wide letters are rare in journals)."""
-    length = strip.cell_length
-    cuts = sorted({cut for span in spans for cut in span if 0 < cut < length} | {length})
-    if not spans or not length:
-        return strip
-    parts, start = [], 0
-    for part, cut in zip(strip.divide(cuts), cuts, strict=False):
-        inside = any(first <= start < last for first, last in spans)
-        parts.append(Strip(Segment.apply_style(part, post_style=style), part.cell_length) if inside else part)
-        start = cut
-    return Strip.join(parts)
