@@ -89,9 +89,17 @@ class Watch:
                 if chunk is None:
                     yield WatchBatch(self._next - 1, ())
                     continue
-                for line in split_lines(chunk, pending):
-                    if batch := await self._take(line):
-                        yield batch
+                arrived: list[WatchBatch] = []  # whoever is slow gets what has come meanwhile at once
+                try:
+                    for line in split_lines(chunk, pending):
+                        if batch := await self._take(line):
+                            arrived.append(batch)  # noqa: PERF401 - what came before an error must not be lost
+                except (Refusal, Unreachable, RegistryError):
+                    if arrived:
+                        yield _together(arrived)
+                    raise
+                if arrived:
+                    yield _together(arrived)
                 await self._check_history()
         finally:
             stream.close()
@@ -236,6 +244,10 @@ async def _read_within(stream: Stream, wait_s: float) -> bytes | None:
             return await stream.read()
     except TimeoutError:
         return None
+
+
+def _together(batches: list[WatchBatch]) -> WatchBatch:
+    return WatchBatch(batches[-1].revision, tuple(change for batch in batches for change in batch.changes))
 
 
 def _cancelled(answer: WatchAnswer) -> RegistryError | Refusal:
