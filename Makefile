@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
 SOURCES := registry scheduler agentd fleettui tests bench
 # Nodes need root: run as root when we are, or when sudo lets us; otherwise say so and go on without.
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo down test check lint types format bench chaos screenshots clean
+.PHONY: help setup packages demo down test check lint types format bench bench-scale chaos screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +34,9 @@ demo: setup ## Boot a local cluster of three machines and open the console (leav
 down: setup ## Stop the local cluster and leave nothing behind
 	@$(AS_ROOT) $(BIN)/fleettui demo down
 
-test: setup ## Run every test, on real machines too (ARGS="-k name" picks)
-	@$(AS_ROOT) $(BIN)/python -m pytest $(ARGS)
+# Most tests of machines wait for something, so two at a time are nearly twice as quick; each worker boots its own.
+test: setup ## Run every test, on real machines too (ARGS="-k name" picks, WORKERS=0 is one at a time)
+	@$(AS_ROOT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types ## Lint, formatting, import rules and types; no test
 
@@ -55,6 +57,9 @@ bench: setup ## Measure on a local cluster (ARGS="--help" for the choices)
 
 chaos: setup ## Ten minutes of seeded faults on real machines (ARGS="--seed N --seconds N --replay FILE")
 	@$(AS_ROOT) $(BIN)/python -m tests.chaos $(ARGS)
+
+bench-scale: setup ## Measure a large fleet with simulated machines (ARGS="--help" for the choices)
+	@$(BIN)/python -m bench.scale $(ARGS)
 
 screenshots: setup ## Draw the console's pictures in screenshots/ anew
 	@$(BIN)/python -m tests.console.screenshots $(ARGS)

@@ -17,11 +17,16 @@ from typing import Self
 
 COLUMNS, LINES = 140, 40
 CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B]|[=>78])")
+BROKEN = re.compile(r"\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*|[()]?)?\Z")
 BLANKS = re.compile(r" +")
 
 
 class Pty:
-    """One program. `text` is what it has written since the last `forget`, without control sequences."""
+    """One program. `text` is what it has written since the last `forget`, in the order of writing.
+
+    Control sequences are left out and blanks in a row are one. Output is taken piece by piece and looked at once,
+    since a terminal that is slow makes every program look slow.
+    """
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         self.near, far = os.openpty()
@@ -31,9 +36,9 @@ class Pty:
             argv, stdin=far, stdout=far, stderr=far, env=dict(environment), start_new_session=True
         )
         os.close(far)
-        self.bytes_written = 0
+        self.text = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._raw = ""
+        self._rest = ""  # the beginning of a control sequence whose end has not come yet
 
     def __enter__(self) -> Self:
         return self
@@ -47,14 +52,9 @@ class Pty:
             self.process.wait()
             os.close(self.near)
 
-    @property
-    def text(self) -> str:
-        """What was written, as plain text in the order of writing; several blanks are one."""
-        return BLANKS.sub(" ", CONTROL.sub("", self._raw))
-
     def forget(self) -> None:
         """Begin a new `text`."""
-        self._raw = ""
+        self.text = ""
 
     def send(self, keys: bytes) -> None:
         """Press keys."""
@@ -99,6 +99,8 @@ class Pty:
             data = os.read(self.near, 1 << 16)
         except OSError:  # the program has closed its end
             data = b""
-        self.bytes_written += len(data)
-        self._raw += self._decoder.decode(data)
+        raw = self._rest + self._decoder.decode(data)
+        whole = BROKEN.sub("", raw)
+        self._rest = raw[len(whole) :]
+        self.text += BLANKS.sub(" ", CONTROL.sub("", whole))
         return bool(data)

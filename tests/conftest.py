@@ -35,3 +35,8 @@ async def etcd_client(etcd: EtcdServer) -> AsyncIterator[Etcd]:
 def prefix(request: pytest.FixtureRequest) -> str:
     """A key prefix that no other test uses; it ends with a slash."""
     return f"/{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}-{next(_numbers)}/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Machines first: their tests take longest, and what is left fills the time until the last one is done."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)

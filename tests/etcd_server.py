@@ -7,8 +7,10 @@ No server outlives the test run: the kernel kills it with the thread that spawne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -41,12 +43,13 @@ def available_versions() -> list[str]:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody listens on now; all are held until all are known, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = tuple(s.getsockname()[1] for s in sockets)
-    for s in sockets:
-        s.close()
-    return ports
+    """Ports that nobody listens on, and that no outgoing connection is given before somebody does."""
+    ports: dict[int, None] = {}
+    while len(ports) < count:
+        port = random.randrange(20_000, 32_000)  # Linux takes those of connections from 32768 on
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports[port] = None
+    return tuple(ports)
 
 
 @dataclass(frozen=True)

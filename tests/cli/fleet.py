@@ -108,7 +108,7 @@ class Fleet:
         self.put(self.keys.override(override.machine), override)
 
 
-def eventually(fact: Callable[[], object], timeout_s: float = 10) -> None:
+def eventually(fact: Callable[[], object], timeout_s: float = 30) -> None:
     """Wait until a fact holds."""
     deadline = time.monotonic() + timeout_s
     while not fact():

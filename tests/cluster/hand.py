@@ -63,7 +63,7 @@ class Hand:
         found = registry(self.cluster, f"states/{self.machine}/")
         return {key.rpartition("/")[2]: json.loads(value) for key, value in found.items()}
 
-    def until(self, name: str, fact: Callable[[State], object], *, within_s: float = 15) -> State:
+    def until(self, name: str, fact: Callable[[State], object], *, within_s: float = 30) -> State:
         """Wait until the unit's state satisfies `fact`."""
 
         def found() -> State:
@@ -72,14 +72,14 @@ class Hand:
 
         return eventually(f"{name} as expected", found, timeout_s=within_s, interval_s=0.02)
 
-    def launched(self, name: str, generation: int = 1, *, within_s: float = 15) -> State:
+    def launched(self, name: str, generation: int = 1, *, within_s: float = 30) -> State:
         """Wait until a start is over, whatever came of it."""
         return self.until(
             name, lambda state: (state.get("target"), state.get("generation", 1)) == ("launched", generation),
             within_s=within_s,
         )  # fmt: skip
 
-    def gone(self, *names: str, within_s: float = 15) -> None:
+    def gone(self, *names: str, within_s: float = 30) -> None:
         """Wait until the node has given units up."""
         eventually("units given up", lambda: not set(names) & set(self.states()), timeout_s=within_s)
 
@@ -100,6 +100,15 @@ class Hand:
     def reloads(self) -> int:
         """How often this systemd has read its unit files again."""
         return self.node.journal("-o", "cat", "_PID=1").count("Reloading.\n")
+
+    def back(self) -> None:
+        """Wait until the agent that was started last holds the machine's place again: its lease may have ended."""
+
+        def placed() -> bool:
+            said = self.said().rpartition("Starting fleet-agentd")[2]
+            return "back as machine" in said or "joined as machine" in said
+
+        eventually("the agent back in its place", placed, timeout_s=30)
 
     def registered(self) -> None:
         """Wait until the machine is there."""

@@ -61,13 +61,13 @@ def test_the_operator_logs_in_over_ssh_with_the_clusters_own_key(nodes: Cluster)
 
 def test_a_node_reaches_etcd_and_a_cut_one_does_not(nodes: Cluster) -> None:
     node = nodes.node("core-2")
-    assert _reaches_etcd(nodes, "core-2")
+    eventually("the link", lambda: _reaches_etcd(nodes, "core-2"))
     node.cut()
     assert not _reaches_etcd(nodes, "core-2")
     assert not node.answers()
     assert node.exec(["true"]).returncode == 0  # the machine itself is well
     node.heal()
-    eventually("the healed link", lambda: _reaches_etcd(nodes, "core-2"), timeout_s=5)
+    eventually("the healed link", lambda: _reaches_etcd(nodes, "core-2"))
 
 
 def test_a_crash_tells_nobody_and_a_reboot_brings_the_machine_back(nodes: Cluster) -> None:
@@ -91,7 +91,7 @@ def test_a_frozen_machine_hangs_and_goes_on(nodes: Cluster) -> None:
     assert node.alive()
     assert not node.answers()
     node.thaw()
-    assert node.answers()
+    eventually("its answer", node.answers)
 
 
 def test_a_crash_ends_even_a_frozen_machine(nodes: Cluster) -> None:
@@ -119,7 +119,7 @@ def test_etcd_loses_nothing_by_a_crash_and_everything_by_a_wipe(nodes: Cluster) 
     nodes.etcd.freeze()
     assert not nodes.etcd.answers()
     nodes.etcd.thaw()
-    assert nodes.etcd.answers()
+    eventually("its answer", nodes.etcd.answers)
     nodes.etcd.wipe()
     assert nodes.etcd.dump("/tests/") == {}
 

@@ -178,7 +178,7 @@ async def test_nobody_at_home_is_said_quickly_and_with_the_reason() -> None:
     assert f"{dead} (connection refused)" in str(caught.value)
     assert "host name name.invalid is unknown" in str(caught.value)
     assert "may have happened" not in str(caught.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 async def test_somebody_else_at_the_endpoint_is_told_from_etcd(server: EtcdServer) -> None:
@@ -199,7 +199,7 @@ async def test_a_closed_client_opens_nothing_again(server: EtcdServer) -> None:
     with pytest.raises(RegistryError, match="closed"):
         await anext(watch)
     with pytest.raises(RegistryError, match="closed"):
-        await asyncio.wait_for(waiting, 2)
+        await asyncio.wait_for(waiting, 15)
 
 
 async def test_a_database_that_is_full_says_what_to_do(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from tests.etcd_server import free_ports
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin") or ""
 
 
@@ -19,18 +21,12 @@ def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Sshd:
     """One server; `host_key` is what it shows. Use it as a context manager."""
 
     def __init__(self, directory: Path, authorized: str, *options: str) -> None:
         self.directory = directory
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.host_key = make_key(directory / "host_key")
         (directory / "authorized_keys").write_text(authorized + "\n")

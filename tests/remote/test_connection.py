@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -164,7 +165,7 @@ def agent(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", socket)
     while not Path(socket).exists():
-        pass
+        time.sleep(0.01)
     yield socket
     process.terminate()
     process.wait()
@@ -326,7 +327,7 @@ async def test_forwarded_port_survives_a_broken_jump_host(home: Home, start_sshd
 
 async def banner(port: int) -> bytes:
     reader, writer = await asyncio.open_connection(LOCAL, port)
-    line = await asyncio.wait_for(reader.readline(), 5)
+    line = await asyncio.wait_for(reader.readline(), 20)
     writer.close()
     await writer.wait_closed()
     return line

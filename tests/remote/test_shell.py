@@ -61,7 +61,7 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self.near, text.encode())
 
-    def expect(self, text: bytes, timeout_s: float = 15) -> None:
+    def expect(self, text: bytes, timeout_s: float = 30) -> None:
         deadline = time.monotonic() + timeout_s
         while text not in self.seen:
             assert time.monotonic() < deadline, self.seen
@@ -70,7 +70,7 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the program while its output is read."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.seen
             if select.select([self.near], [], [], 0.1)[0]:
@@ -141,7 +141,7 @@ def test_reader_that_had_enough_ends_it(home: Home, start_sshd: StartSshd) -> No
         assert run.stderr is not None
         assert run.stdout.read(4) == b"y\ny\n"
         run.stdout.close()
-        assert run.wait(15) == 128 + signal.SIGPIPE
+        assert run.wait(30) == 128 + signal.SIGPIPE
         assert run.stderr.read() == b""
 
 
@@ -151,9 +151,8 @@ def test_shell_in_a_terminal(home: Home, start_sshd: StartSshd) -> None:
         term.expect(b"30 100")
         term.resize(40, 120)
         os.kill(term.process.pid, signal.SIGWINCH)
-        time.sleep(0.5)
-        term.type("stty size\n")
-        term.expect(b"40 120")
+        term.type("until [ \"$(stty size)\" = '40 120' ]; do sleep 0.1; done; echo lar''ger\n")
+        term.expect(b"larger")
         term.type("sleep 60\n")
         time.sleep(0.5)
         term.type("\x03")  # interrupts there, not here
