@@ -28,9 +28,13 @@ class Tone(StrEnum):
     TWO = "two"
     THREE = "three"
     FOUR = "four"
+    FIVE = "five"
+    SIX = "six"
+    SEVEN = "seven"
+    EIGHT = "eight"
 
 
-SOURCE_TONES = (Tone.ONE, Tone.TWO, Tone.THREE, Tone.FOUR)
+SOURCE_TONES = (Tone.ONE, Tone.TWO, Tone.THREE, Tone.FOUR, Tone.FIVE, Tone.SIX, Tone.SEVEN, Tone.EIGHT)
 
 
 @dataclass(frozen=True, slots=True)

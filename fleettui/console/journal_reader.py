@@ -12,7 +12,8 @@ from contextlib import aclosing
 from textual.worker import Worker
 
 from fleettui.console.journal import Item, Journals, LinkNews, News, Remark, Stream, Wanted
-from fleettui.console.widgets.journal_pane import JournalPane, connecting
+from fleettui.console.widgets.journal_face import connecting
+from fleettui.console.widgets.journal_pane import JournalPane
 from registry.errors import FleetError, UserError
 from registry.model import Machine
 

@@ -41,6 +41,10 @@ DARK = Theme(
         "two": "#f2b880",
         "three": "#a5d6a7",
         "four": "#e1a6e8",
+        "five": "#7fd8d0",
+        "six": "#f2a6a6",
+        "seven": "#d9cf7e",
+        "eight": "#a9b4f5",
     },
 )
 LIGHT = Theme(
@@ -75,6 +79,10 @@ LIGHT = Theme(
         "two": "#8f4a00",
         "three": "#1d6b34",
         "four": "#7b2d86",
+        "five": "#0b6360",
+        "six": "#99313f",
+        "seven": "#675800",
+        "eight": "#4541a6",
     },
 )
 CONTRAST = Theme(

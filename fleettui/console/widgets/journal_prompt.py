@@ -23,7 +23,7 @@ class JournalPrompt(Vertical):
 
     DEFAULT_CSS = """
     JournalPrompt { height: 2; display: none; }
-    JournalPrompt Input { height: 1; border: none; padding: 0 1; background: $bar; }
+    #journal-answer { height: 1; border: none; padding: 0 1; background: $bar; }
     """
 
     def __init__(self, *, id: str) -> None:  # noqa: A002

@@ -58,6 +58,10 @@ class Toned(Widget):
     Toned > .tone--two { color: $two; }
     Toned > .tone--three { color: $three; }
     Toned > .tone--four { color: $four; }
+    Toned > .tone--five { color: $five; }
+    Toned > .tone--six { color: $six; }
+    Toned > .tone--seven { color: $seven; }
+    Toned > .tone--eight { color: $eight; }
     Toned > .tone--bar { background: $bar; }
     Toned > .tone--bar-idle { background: $bar-idle; }
     Toned > .tone--rule { color: $rule; }
