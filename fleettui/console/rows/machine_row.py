@@ -123,7 +123,7 @@ COLUMNS: tuple[Column[MachineRow], ...] = (
            longest=lambda row: 15 if row.gone_at else len(STATE_CELLS[row.state].text)),
     Column("units", "UNITS", 13, _units, lambda row: -row.scheduled, right=True,
            longest=lambda row: len(_units_text(row))),
-    Column("load", "LOAD", 6, _load, lambda row: -(row.load[0] if row.load else -1.0), drop=3, right=True),
+    Column("load", "LOAD", 6, _load, lambda row: -(row.load[0] if row.load else -1.0), drop=1, right=True),
     Column("memory", "MEMORY", 16, _memory, lambda row: -(row.used_bytes or -1), drop=2, right=True,
            longest=lambda row: len(_memory_text(row))),
     Column("address", "ADDRESS", 39, lambda row, _: _plain(row.address), lambda row: row.address, drop=4,
@@ -136,7 +136,7 @@ COLUMNS: tuple[Column[MachineRow], ...] = (
     Column("systemd", "SYSTEMD", 8, lambda row, _: _quiet(row.systemd), lambda row: row.systemd, drop=9,
            longest=lambda row: len(row.systemd)),
     Column("since", "JOINED", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=5),
-    Column("metadata", "METADATA", 40, lambda row, _: _quiet(row.metadata), lambda row: row.metadata, drop=1,
+    Column("metadata", "METADATA", 40, lambda row, _: _quiet(row.metadata), lambda row: row.metadata, drop=3,
            longest=lambda row: len(row.metadata)),
     Column("why", "WHY", 0, _note, lambda row: (not row.note, row.note)),
 )  # fmt: skip

@@ -255,9 +255,9 @@ def _names(gone: Gone) -> tuple[str, str]:
 def _why_gone(gone: Gone, scheduled: int) -> str:
     if gone.orderly and not scheduled:
         return "its agent was stopped and handed its units over"
-    held = f"; it held {_listed(gone.held)}" if gone.held else ""
-    waiting = f"; {counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
-    return f"not registered: its agent is down or cut off{held}{waiting}"
+    held = f"it held {_listed(gone.held)}" if gone.held else ""
+    waiting = f"{counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
+    return "; ".join(each for each in (held, waiting, "its agent is down or cut off") if each)
 
 
 def _listed(units: tuple[str, ...]) -> str:

@@ -61,7 +61,7 @@ class ConfirmScreen(ModalScreen[bool]):
         """Cancel has the focus, or the line for the name."""
         lines: list[Line] = [(Cell(self._question, Tone.STRONG),), ()]
         for told in self._told:
-            first, *rest = wrap(escape(told), min(68, self.app.size.width - 12))
+            first, *rest = wrap(escape(told), min(66, self.app.size.width - 14))
             lines += [(Cell(f"· {first}"),), *((Cell(f"  {line}"),) for line in rest)]
         lines += [(), (Cell(self._command, Tone.QUIET),)]
         if self._typed:
