@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.events import Key
 
 from fleettui.console.screens.frame import Desk
 from fleettui.console.screens.main import MainScreen
@@ -35,6 +36,13 @@ class Console(App[None]):
     def on_mount(self) -> None:
         """Open the main screen."""
         self.push_screen(MainScreen(self.desk))
+
+    def on_key(self, event: Key) -> None:
+        """A key that was typed before a line had opened, and arrives after, belongs to the line."""
+        prompt = self.screen.asking if isinstance(self.screen, MainScreen) else None
+        if prompt is not None and event is not prompt.passed:
+            event.prevent_default()
+            prompt._forward_event(Key(event.key, event.character))  # noqa: SLF001 - as the app itself does
 
     async def action_quit(self) -> None:
         """Leave; the fleet goes on."""

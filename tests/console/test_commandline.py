@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input
 
 from fleettui.cli.arguments import SHOWN
@@ -399,3 +400,16 @@ async def test_quit_leaves() -> None:
         await play.pilot.press("enter")
         await play.pilot.pause(0.1)
         assert not play.stage.app.is_running
+
+
+async def test_what_is_typed_right_after_the_colon_reaches_no_other_key() -> None:
+    async with playing() as play:
+        for key, character in [("colon", ":"), *zip("Destroy", "Destroy", strict=True), ("space", " "), ("x", "x")]:
+            play.stage.app.post_message(Key(key, character))
+        for _ in range(100):
+            if play.main.query_one("#command", Prompt).value == "Destroy x":
+                break
+            await play.pilot.pause(0.02)
+        assert play.main.query_one("#command", Prompt).value == "Destroy x"
+        assert play.main.view.name_ == "units"
+        assert play.stage.app.screen is play.main

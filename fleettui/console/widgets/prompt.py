@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 from textual import on
 from textual.binding import Binding, BindingType
+from textual.events import Key
 from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
@@ -102,6 +103,11 @@ class Prompt(Input):
         self._chosen = -1  # of the candidates, while Tab goes through them
         self._lead = ""  # what stands before them
         self._told = False  # an error stands where candidates would
+        self.passed: Key | None = None  # the last key that came by here
+
+    def on_key(self, event: Key) -> None:
+        """Remember what came by, for whoever gets it next."""
+        self.passed = event
 
     def open(self, value: str = "") -> None:
         """Show it and put the cursor at its end."""
@@ -110,7 +116,7 @@ class Prompt(Input):
         self._told = False
         self.value = value
         self.cursor_position = len(value)
-        self.focus()
+        self.screen.set_focus(self)  # at once: what is typed next must not reach the table's keys
         self._renew()
 
     def close(self) -> None:
