@@ -1,0 +1,140 @@
+"""Nothing is shown that is not known: stale is dimmed with its age, and what is wrong is said where one looks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fleettui.console.act_lines import acts_lines, trail_lines
+from fleettui.console.acts import Act, Phase
+from fleettui.console.cells import line_text
+from fleettui.console.clocks import LARGE_S, Clocks
+from fleettui.console.machine_verbs import MachineVerb
+from fleettui.console.radius import blast_radius
+from fleettui.console.verbs import Verb
+from registry.follow import Link
+from registry.keys import Address, Table
+from registry.mirror import Snapshot
+from registry.model import Corrupt, Event, Target
+from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
+from tests.console.test_screen import playing
+
+KEYS = ("Esc", "u", "a")
+
+
+async def test_a_lost_link_counts_down_dims_and_says_how_old_the_tables_are() -> None:
+    async with playing() as play:
+        play.stage.feed.pause_s = 3.2
+        await play.show(scene(), Link.LOST, "timed out")
+        play.stage.now += 75
+        play.main._tick()
+        assert "connection lost 75 s ago, trying again in 4 s" in play.text("banner")
+        assert "as of 75 s ago" in play.table()
+        play.stage.feed.pause_s = None
+        play.main._tick()
+        assert "trying again now" in play.text("banner")
+        await play.show(scene())
+        assert "as of" not in play.table()
+        assert play.text("banner") == ""
+
+
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [(Link.FOREIGN, "not this fleet's registry for 9 s"), (Link.DENIED, "refuses this user for 9 s")],
+)
+async def test_a_foreign_or_denying_registry_is_named_with_its_age(link: Link, told: str) -> None:
+    async with playing() as play:
+        await play.show(scene(), link, "why")
+        play.stage.now += 9
+        play.main._tick()
+        assert told in play.text("banner")
+
+
+async def test_without_a_leader_the_header_says_since_when() -> None:
+    async with playing() as play:
+        await play.show(replace(scene(), leader=None))
+        play.stage.now += 90
+        play.main._tick()
+        assert "✖ no scheduler leads for 90 s" in play.text("header")
+        await play.show(scene())
+        assert "leader core-2" in play.text("header")
+
+
+async def test_corrupt_records_are_counted_with_where_to_look() -> None:
+    async with playing() as play:
+        bad = {key: Corrupt(key, "no JSON") for key in ("/fleet/units/a.service", "/fleet/units/b.service")}
+        await play.show(replace(scene(), corrupt=bad))
+        assert "2 corrupt records, the first: /fleet/units/a.service" in play.text("banner")
+        assert "etcdctl get /fleet/units/a.service" in play.text("banner")
+
+
+def told_of(*clocks: tuple[str, float]) -> str:
+    seen = Clocks()
+    events = {f"{n}": Event(f"{n}", NOW + ahead, actor, "start") for n, (actor, ahead) in enumerate(clocks)}
+    seen.see(Snapshot(events=events), frozenset(Address(Table.EVENTS, key) for key in events), NOW)
+    return seen.told()
+
+
+def test_a_clock_that_is_far_off_is_named() -> None:
+    assert told_of(("agent a", 0.2), ("agent b", -40.0)) == "the clock of agent b is 40 s behind this one"
+    assert told_of(("agent a", 0.2), ("agent b", LARGE_S - 1)) == ""
+
+
+def test_when_all_others_are_off_it_is_our_own_clock() -> None:
+    assert "this clock is 40 s ahead of the fleet's" in told_of(("agent a", -40.0), ("agent b", -41.0))
+
+
+def test_a_first_listing_tells_nothing_of_clocks() -> None:
+    seen = Clocks()
+    seen.see(Snapshot(events={"1": Event("1", NOW - 9000, "agent a", "start")}), None, NOW)
+    assert seen.told() == ""
+
+
+def acts(*phases: Phase) -> list[Act]:
+    return [
+        Act(
+            number,
+            Verb.STOP,
+            (f"u{number}.service",),
+            NOW,
+            phase,
+            complaints=("it burnt",) * (phase is Phase.FAILED),
+        )
+        for number, phase in enumerate(phases)
+    ]
+
+
+def test_many_acts_fold_into_their_numbers_and_those_that_failed_stay() -> None:
+    lines = acts_lines(acts(*[Phase.DONE] * 10, Phase.FAILED, Phase.PENDING), NOW, room=3, keys=KEYS)
+    told = [line_text(left) + line_text(right) for left, right in lines]
+    assert told[0] == "  12 actions, 1 under way, 10 done, 1 faileda lists them"
+    assert "✖ fleetctl stop u10.service   it burnt" in told[1]
+    assert len(lines) <= 3
+
+
+def test_the_page_of_actions_lists_what_failed_and_why() -> None:
+    act = Act(
+        1, MachineVerb.CORDON, ("core-1", "core-2"), NOW, Phase.FAILED, complaints=("core-1: no", "core-2: nor")
+    )
+    told = [line_text(line) for line in trail_lines([act], NOW)]
+    assert [line.strip() for line in told[1:]] == ["core-1: no", "core-2: nor"]
+    assert "fleetctl cordon core-1 core-2" in told[0]
+
+
+def test_the_radius_tells_dependents_timers_and_globals() -> None:
+    up = Target.LAUNCHED
+    needs = "[Unit]\nBindsTo=db.service\n" + PLAIN
+    follows = PLAIN + "[X-Fleet]\nMachineOf=db.service\n"
+    timer = "[Timer]\nOnCalendar=daily\n"
+    units = {"db.service": (PLAIN, up), "app.service": (needs, up), "near.service": (follows, up),
+             "db.timer": (timer, up), "far.service": (needs, up), "all.service": (EXPORTER, up)}  # fmt: skip
+    places = [("db.service", 1), ("app.service", 1), ("near.service", 1), ("db.timer", 1), ("far.service", 2)]
+    snapshot = build(units, places, [state(unit, number, units[unit][0]) for unit, number in places])
+    told = blast_radius(Verb.UNLOAD, ["db.service"], snapshot)
+    assert "systemd stops with it: app.service (BindsTo)." in told, "far.service is on another machine"
+    assert "near.service must be on its machine (MachineOf), and will wait." in told
+    assert any(line.startswith("db.timer ") for line in told)
+    assert "all.service runs on every machine: it stops everywhere." in blast_radius(
+        Verb.UNLOAD, ["all.service"], snapshot
+    )
