@@ -1,20 +1,24 @@
 """How long deciding takes: a first decision for many units, and each single change after it.
 
-    .venv/bin/python bench/placement.py [--units 100000] [--machines 1000]
+    python -m bench.placement [--units 100000] [--machines 1000] [--json FILE]
 
-Prints seconds on this machine, with a brute-force placement (every unit looks at every machine) on a part of the
-same units, so that the comparison does not hang on the hardware. Times exclude etcd.
+Processor time of one core, without etcd, beside a brute-force placement (every unit looks at every machine) of a
+part of the same units, so that the comparison does not hang on the hardware.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
+from bench.report import Figure, table
+from registry import collector
 from registry.eligibility import Site, fits, preference, rivalry, site_of
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Address, Keys, Table
@@ -142,20 +146,16 @@ def single_changes(board: Board, snapshot: Snapshot) -> dict[str, list[float]]:
         fresh = Unit(f"new{turn}-x.service", file_hash(text), Target.LAUNCHED)
         file = (Address(Table.FILES, fresh.hash), UnitText(fresh.hash, text))
         change("start a unit with a new pattern", file, (Address(Table.UNITS, fresh.name), fresh))
-        machine = snapshot.machines[machines[turn]]
+        machine = snapshot.machines[machines[turn % len(machines)]]
         change("lose one machine, its units move", (Address(Table.MACHINES, machine.id), None))
         change("a machine joins", (Address(Table.MACHINES, machine.id), machine))
     return found
 
 
-def main() -> int:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=100_000)
-    parser.add_argument("--machines", type=int, default=1_000)
-    options = parser.parse_args()
-    keys = Keys()
-    snapshot = snapshot_of(options.units, options.machines)
+def measure(units: int, machines: int) -> list[Figure]:
+    """The first decision, then each kind of change."""
+    collector.relax()  # as the scheduler does
+    keys, snapshot = Keys(), snapshot_of(units, machines)
     board, decisions = Board(), ()  # type: tuple[Board, tuple[Decision, ...]]
 
     def index() -> None:
@@ -166,21 +166,35 @@ def main() -> int:
         nonlocal decisions
         decisions = decide(board)
 
-    def again() -> None:
-        carry_out(board, decisions)
-        settle(board)
-
-    out = sys.stdout.write
-    out(f"{options.units} units on {options.machines} machines\n")
     index_s, first_s = timed(index), timed(first)
-    out(f"index the snapshot            {index_s:8.3f} s\n")
-    out(f"first decision                {first_s:8.3f} s, {len(decisions)} decisions\n")
-    out(f"both, for each unit           {(index_s + first_s) / options.units * 1e6:8.1f} us\n")
-    brute_s = brute_force_s(snapshot, min(options.units, 500))
-    out(f"brute force, for each unit    {brute_s * 1e6:8.1f} us (the first 500 units)\n")
-    out(f"fold it back and decide again {timed(again):8.3f} s\n")
+    brute_s = units * brute_force_s(snapshot, min(units, 500))
+    carry_out(board, decisions)
+    settle(board)
+    total_s = index_s + first_s
+    figures = [
+        Figure(
+            f"first decision, {units:,} units on {machines:,} machines", total_s, "s", 5, brute_s,
+            f"brute force, from the first 500; index {index_s:.2f} s, decision {first_s:.2f} s",
+        )
+    ]  # fmt: skip
     for kind, times in single_changes(board, snapshot).items():
-        out(f"{kind:34} {statistics.median(times) * 1e3:8.2f} ms median, {max(times) * 1e3:8.2f} ms at most\n")
+        beside = f"that first decision; {1000 * max(times):.2f} ms at most"
+        figures.append(Figure(f"then: {kind}", 1000 * statistics.median(times), "ms", 5, 1000 * total_s, beside))
+    return figures
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=100_000)
+    parser.add_argument("--machines", type=int, default=1_000)
+    parser.add_argument("--json", type=Path, help="write the figures there instead of printing them")
+    options = parser.parse_args()
+    figures = measure(options.units, options.machines)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(each) for each in figures]))
+    else:
+        sys.stdout.write(table(figures) + "\n")
     return 0
 
 

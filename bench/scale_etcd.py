@@ -40,8 +40,9 @@ class BenchEtcd:
         command = [
             str(find_binary()), "--name=bench", f"--data-dir={self._directory / 'data'}",
             f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
-            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=bench={peer}",
-            "--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--log-level=error", "--logger=zap",
+            f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=bench={peer}", "--auto-compaction-mode=periodic",
+            "--auto-compaction-retention=1h", "--log-level=error", "--logger=zap",
         ]  # fmt: skip
         environ = {key: value for key, value in os.environ.items() if not key.startswith("ETCD")}
         with (self._directory / "log").open("wb") as log:

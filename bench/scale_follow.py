@@ -2,9 +2,9 @@
 
     python -m bench.scale_follow --endpoint URL     (the follower alone: a line of JSON for each line it is sent)
 
-Each unit stands as three records (wish, schedule line, state), as in a fleet that runs. The follower is a process of
-its own with the registry's `Follower` over all its tables and nothing else; the references are the same listing and
-the same watch without folding anything.
+Each unit stands as three records (wish, schedule line, state), as in a fleet that runs. The follower is a process
+of its own with the registry's `Follower` over all its tables and nothing else; the references are the same listing
+and the same watch without folding anything.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 
 from bench.report import Figure
-from bench.scale_etcd import BenchEtcd, process_cpu_s
+from bench.scale_etcd import BenchEtcd, process_cpu_s, resident_mib
+from registry import collector
 from registry.etcd import MAX_OPS, Etcd, EtcdSettings, Op
 from registry.follow import FOLLOWED, Follower
 from registry.keys import Keys
+from registry.listing import read_tables
 from registry.model import Assignment, Cluster, Machine, Target, Unit, UnitState, UnitText
 from registry.records import encode
 from registry.unitfile import file_hash
@@ -143,7 +145,7 @@ async def measure(
         Figure(f"registry follow, {units:,} units, cold", cold["wall_s"], "s", 6, listed["wall_s"],
                f"the same pages without parsing or keeping them; {keys}, CPU {cold['cpu_s']:.1f} s"),
         Figure("the same: longest pause of its event loop", cold["pause_ms"], "ms"),
-        Figure("the same: memory at the peak", cold["peak_mib"], "MiB", 600, listed["peak_mib"], "the bare listing"),
+        Figure("the same: memory at the peak", cold["peak_mib"], "MiB", 600, listed["peak_mib"], "the bare one"),
         Figure(f"the same: {reached:,.0f} changes a second", used, "%", 50, bare_used,
                "of a core; the watch alone without folding"),
     ]  # fmt: skip
@@ -154,6 +156,7 @@ async def measure(
 
 async def follow(endpoint: str) -> None:
     """Follow, tell when the listing is there, and go on."""
+    collector.relax()  # as the scheduler does
     began, before = time.monotonic(), time.process_time()
     async with Etcd(EtcdSettings((endpoint,))) as etcd:
         follower = Follower(etcd, KEYS)
@@ -178,17 +181,11 @@ async def list_bare(endpoint: str) -> None:
     began, before = time.monotonic(), time.process_time()
     async with Etcd(EtcdSettings((endpoint,))) as etcd:
         revision = (await etcd.status()).revision
-        for table in FOLLOWED:
-            await drain(etcd, KEYS.table(table), revision)
+        await read_tables(etcd, KEYS, FOLLOWED, lambda _: None)
         tell_parent(time.monotonic() - began, before)
         async with aclosing(etcd.watch(KEYS.prefix, revision + 1)) as stream:
             async for _ in stream:
                 pass
-
-
-async def drain(etcd: Etcd, prefix: str, revision: int) -> None:
-    """Read all pages of a prefix and keep none."""
-    await etcd.range(prefix, revision=revision)
 
 
 class Pauses:
@@ -207,7 +204,7 @@ class Pauses:
 
 def tell_parent(wall_s: float, before_s: float, **more: float) -> None:
     """One line of JSON."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resident_mib(os.getpid(), "VmHWM")
     told = {"wall_s": wall_s, "cpu_s": time.process_time() - before_s, "peak_mib": peak, **more}
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()

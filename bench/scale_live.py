@@ -1,7 +1,7 @@
 """The whole way through a real etcd and the real scheduler, with simulated machines: placing, losing, resting.
 
-Owns the order of the scenes and what is timed in each. The observer is a watch of this process on the schedule: what
-counts is what stands in the registry. Units are started by `fleetctl`, as an operator does.
+Owns the order of the scenes and what is timed in each. The observer is a watch of this process on the schedule:
+what counts is what stands in the registry. Units are started by `fleetctl`, as an operator does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Size:
     units: int = 10_000
     raw_s: float = 3.0
     rest_s: float = 30.0
-    patience_s: float = 120.0
+    patience_s: float = 300.0
 
 
 @dataclass(slots=True)
@@ -136,7 +136,9 @@ class Fleet:
         self._scheduler = await self._spawn("scheduler", environ=environ, quiet=True)
         try:
             lost, machines = self._size.lost, self._size.machines
-            self._crowds = [await self._join(range(lost)), await self._join(range(lost, machines))]
+            middle = (lost + machines) // 2
+            crowds = (range(lost), range(lost, middle), range(middle, machines))
+            self._crowds = [await self._join(numbers) for numbers in crowds]
             await self._observer.until(
                 lambda: len(self._observer.machines) == machines, self._size.patience_s, "all machines had joined"
             )
@@ -226,7 +228,7 @@ class Fleet:
     async def lose(self) -> list[Figure]:
         """The first crowd is killed with as many units on it as were started."""
         size, lost = self._size, self._crowds[0]
-        others = self._crowds[1].ids
+        others = {machine for crowd in self._crowds[1:] for machine in crowd.ids}
         await self._cordon(others, Availability.CORDONED)
         names = self._names("loss", size.units)
         await self._fleetctl("start", "--no-block", *names)

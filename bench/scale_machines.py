@@ -3,8 +3,8 @@
     python -m bench.scale_machines --endpoint http://127.0.0.1:2379 --first 0 --count 100
 
 Each machine has its own client, lease, watch, claims and states, by agentd's own `Registration`, `Schedule`,
-`Publisher` and `Texts`; what is simulated is the `Executor`: a unit is active the moment its text is there. One process
-speaks for many machines; killing it is the loss of all of them at once. For each line on standard input it
+`Publisher` and `Texts`; what is simulated is the `Executor`: a unit is active the moment its text is there. One
+process speaks for many machines; killing it is the loss of all of them at once. For each line on standard input it
 prints one line of JSON: what it has done and cost so far.
 """
 
@@ -35,7 +35,7 @@ from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
 from registry.model import Machine, Target, UnitState
 
-JOINING = 32  # machines that register at once: a fleet does not boot in one instant
+JOINING = 128  # machines that register at once: a fleet does not boot in one instant
 
 
 class Memory(Ledger):
@@ -118,7 +118,8 @@ class SimulatedMachine:
 
     def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
         """What the schedule says of one unit now."""
-        if corrupt or self._wishes.get(name) == wish or self._group is None:
+        nothing_new = self._wishes.get(name) == wish if wish else name not in self.units
+        if corrupt or nothing_new or self._group is None:
             return
         self._counts.wakes += 1
         self._counts.woken.add(self.id)
