@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -23,6 +22,7 @@ from fleettui.console.hosts_live import LiveHosts
 from fleettui.console.journal_live import LiveJournals
 from fleettui.console.keeping import place
 from fleettui.console.keys import checked_keymap
+from fleettui.console.leaving import leave_when_told
 from fleettui.console.machine_verbs import WISHES, MachineVerb
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
@@ -135,8 +135,7 @@ async def _run(
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote),
         )  # fmt: skip
         console = Console(desk, theme=_theme(theme, memory, settings))
-        for number in (signal.SIGTERM, signal.SIGHUP):  # leave the terminal as it was found
-            asyncio.get_running_loop().add_signal_handler(number, console.exit)
+        leave_when_told(console.exit)  # and leave the terminal as it was found
         await console.run_async()
 
 

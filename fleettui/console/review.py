@@ -52,10 +52,12 @@ def review(snapshot: Snapshot, draft: Draft, names: Sequence[str], now: float, k
     problems = verify(draft.name, draft.text, draft.name)
     passage = [*overtaken, *problem_lines(problems)]
     old = snapshot.files.get(record.hash) if record else None
+    if not problems:
+        passage += [*what_happens(snapshot, draft, names, keys), BLANK]
     if old is not None:
         passage += _difference(old.text, draft.text)
     if not problems:
-        passage += what_happens(snapshot, draft, names, keys)
+        passage += machines_say(snapshot, draft, keys)
         passage += [BLANK, said(Cell("the same as  ", Tone.QUIET), Cell(replacing(names)))]
     return Review(passage, not overtaken and not problems)
 
@@ -96,19 +98,24 @@ def _difference(old: str, new: str) -> Passage:
 
 
 def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: Keys = DEFAULT_KEYS) -> Passage:
-    """What becomes of each unit, and what every machine says."""
-    options = options_from(draft.text, draft.name)
-    if options is None:
+    """What becomes of each unit."""
+    if options_from(draft.text, draft.name) is None:
         return []
     fates = [_fate(snapshot, name, draft, keys) for name in list(names)[:FATES_SHOWN]]
     more = len(names) - FATES_SHOWN
-    passage = [*title("what happens"), *fates]
+    passage = [plain("what happens", Tone.HEAD), *fates]
     if more > 0:
         passage.append(plain(f"  and {counted(more, 'unit')} more", Tone.QUIET))
-    if "@." in draft.name:
-        return passage
+    return passage
+
+
+def machines_say(snapshot: Snapshot, draft: Draft, keys: Keys = DEFAULT_KEYS) -> Passage:
+    """What every machine says to the new text."""
+    options = options_from(draft.text, draft.name)
+    if options is None or "@." in draft.name:
+        return []
     verdicts = dry_verdicts(snapshot, draft.name, options, keys)
-    return passage + verdict_lines(snapshot, verdicts, title("machine by machine, with the new text"))
+    return verdict_lines(snapshot, verdicts, title("machine by machine, with the new text"))
 
 
 def options_from(text: str, name: str) -> FleetOptions | None:

@@ -69,7 +69,7 @@ def forecast(snapshot: Snapshot, name: str, text: str, keys: Keys = DEFAULT_KEYS
     if record is not None:
         lines = [_conflict(name, old, text)]
         fates = lines_of(what_happens(snapshot, Draft(name, text, record.hash), [name], keys))
-        return [*lines, *fates[2:3]] if old is not None else lines
+        return [*lines, *fates[1:2]] if old is not None else lines
     if "@." in name:
         return [(Cell("a template runs nowhere itself; start an instance such as ", Tone.QUIET),
                  Cell(name.replace("@.", "@1.")))]  # fmt: skip

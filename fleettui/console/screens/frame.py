@@ -357,9 +357,8 @@ class Frame(Screen[None]):
             return
         rows = self.view.table.listing.chosen()
         wanted = self.view.wanted(self.reading, rows)
-        self.reader.want(
-            wanted, "" if wanted else self._why_no_journal(rows), (self.view.name_, *(row.key for row in rows))
-        )
+        why_none = "" if wanted else self._why_no_journal(rows)
+        self.reader.want(wanted, why_none, self.view.about(rows))
 
     def _why_no_journal(self, rows: Sequence[Any]) -> str:
         if not rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -154,6 +154,11 @@ class DetailView(View[UnitRow]):
             return wanted_journals(reading.snapshot, [row.unit for row in rows], self.subject.name)
         machine = reading.snapshot.machines.get(self.subject.name)
         return (Wanted(machine, ""),) if machine else ()
+
+    def about(self, rows: list[UnitRow]) -> tuple[Hashable, ...]:
+        """The subject; of a machine's units, the chosen ones."""
+        keys = (row.key for row in rows) if self.tab is Tab.UNITS else ()
+        return (self.name_, self.subject, *keys)
 
     def told(self, row: UnitRow, now: float) -> Line:
         """Nothing that the page itself says."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
@@ -59,6 +59,10 @@ class View(Vertical, Generic[R]):
     def wanted(self, reading: Reading, rows: list[R]) -> tuple[Wanted, ...]:  # noqa: ARG002 - for views without
         """The journals to read for these rows."""
         return ()
+
+    def about(self, rows: list[R]) -> tuple[Hashable, ...]:
+        """What these rows stand for, and stay the same for while they change."""
+        return (self.name_, *(row.key for row in rows))
 
     def told(self, row: R, now: float) -> Line:  # noqa: ARG002 - for views that count time
         """What is to be said of the row under the cursor, below the table."""
