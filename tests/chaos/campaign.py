@@ -16,7 +16,7 @@ from registry.errors import FleetError
 from tests.chaos import history, settle, witness
 from tests.chaos.diary import Diary
 from tests.chaos.faults import Faults
-from tests.chaos.judge import BACK_S, Life, Overlap, Spell, doubles, excused, read_lives, repeated
+from tests.chaos.judge import BACK_S, Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.keyboard import Keyboard
 from tests.chaos.script import FIRST, Round, Script, Step, kind_of
 
@@ -225,12 +225,12 @@ class Campaign:
         changes = list(self._follow.changes)
         gone = [spell for spell in self._moments if history.absent(changes, self._id_of(spell.node), spell)]
         spells = _merged(self._spells + gone)
-        for overlap in (*self._overlaps, *doubles(lives)):
+        for overlap in joined([*self._overlaps, *doubles(lives)]):
             if not excused(overlap, spells):
                 where, length_s = " and ".join(overlap.nodes), overlap.until_s - overlap.since_s
                 since_s = overlap.since_s - self.diary.began_s
                 self.diary.violated(f"1: {overlap.unit} ran on {where} for {length_s:.2f} s from {since_s:.2f}")
-        for wrong in history.judge(changes):
+        for wrong in (*history.judge(changes), *history.unexplained(changes, time.monotonic())):
             self.diary.violated(wrong)
         for wrong in repeated(lives, self._allowed(), self._forgiven()):
             self.diary.violated(wrong)

@@ -25,6 +25,7 @@ from tests.chaos import crowd
 from tests.chaos.judge import Spell
 
 KEYS = Keys()
+SILENT_S = 30.0  # longer than etcd is ever away, and the scheduler's patience after that
 LATE_S = 6.0  # how much later than the programs this process may hear of a change
 
 
@@ -178,6 +179,33 @@ def absent(changes: Iterable[Change], machine: str, spell: Spell) -> bool:
             gone_s = change.at_s
         there = change.record is not None
     return not there and gone_s < spell.until_s
+
+
+def unexplained(changes: Iterable[Change], now_s: float) -> Iterator[str]:
+    """Units that somebody wanted and that for long had neither a machine nor a reason (invariant 7)."""
+    past, open_ = Past(), dict[str, float]()
+    for change in changes:
+        past.take(change)
+        name = change.address.second or change.address.first
+        if change.address.table not in (Table.UNITS, Table.SCHEDULE, Table.PENDING):
+            continue
+        since_s = open_.get(name)
+        if not _silent(past, name):
+            open_.pop(name, None)
+        elif since_s is None:
+            open_[name] = change.at_s
+        if since_s is not None and change.at_s - since_s > SILENT_S:
+            yield f"7: {name} had neither a machine nor a reason for {change.at_s - since_s:.0f} s"
+    for name, since_s in open_.items():
+        if now_s - since_s > SILENT_S:
+            yield f"7: {name} has had neither a machine nor a reason for {now_s - since_s:.0f} s"
+
+
+def _silent(past: Past, name: str) -> bool:
+    wish = past.rows[Table.UNITS].get((name, ""))
+    wanted = isinstance(wish, Unit) and wish.target.scheduled
+    placed = any(unit == name for _, unit in past.rows[Table.SCHEDULE])
+    return wanted and not placed and not past.has(Table.PENDING, name)
 
 
 def _global(unit: str) -> bool:

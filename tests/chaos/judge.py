@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tests.chaos import crowd
 
 BLUR_S = 0.03  # uptimes are noted in hundredths of a second
+JOIN_S = 0.5  # two looks at the same two copies
 BACK_S = 5.0  # a machine that was cut off has so long to stop what moved meanwhile
 
 
@@ -73,6 +74,19 @@ def doubles(lives: Sequence[Life]) -> Iterator[Overlap]:
                 since_s, until_s = other.since_s, min(one.until_s, other.until_s)
                 if one.node != other.node and until_s - since_s > BLUR_S:
                     yield Overlap(unit, (one.node, other.node), since_s, until_s)
+
+
+def joined(overlaps: Iterable[Overlap]) -> list[Overlap]:
+    """Overlaps of the same unit on the same machines that follow upon each other, as one."""
+    found: list[Overlap] = []
+    for each in sorted(overlaps, key=lambda each: (each.unit, sorted(each.nodes), each.since_s)):
+        last = found[-1] if found else None
+        same = last and (last.unit, sorted(last.nodes)) == (each.unit, sorted(each.nodes))
+        if last and same and each.since_s <= last.until_s + JOIN_S:
+            found[-1] = Overlap(last.unit, last.nodes, last.since_s, max(last.until_s, each.until_s))
+        else:
+            found.append(each)
+    return found
 
 
 def read_lives(

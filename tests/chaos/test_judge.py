@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from registry.keys import Address, Table
-from registry.model import Assignment, Availability, Leader, Machine, Override, Target, Unit, UnitState
-from tests.chaos.history import Change, absent, allowed, judge, orders
-from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, read_lives, repeated
+from registry.model import Assignment, Availability, Leader, Machine, Override, Pending, Target, Unit, UnitState
+from tests.chaos.history import Change, absent, allowed, judge, orders, unexplained
+from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.script import FAULTS, Script, compose, kind_of
 from tests.chaos.witness import Sight, overlaps
 
@@ -49,6 +49,17 @@ def test_invariant_1_two_lives_at_once_are_found_and_cut_off_machines_excused() 
     assert not excused(found, [Spell("c", 5, 9)])
     assert not excused(found, [Spell("a", 9, 10)])
     assert not excused(Overlap(UNIT, ("a", "b"), 8, 16), [Spell("a", 5, 9)])
+
+
+def test_sights_of_the_same_two_copies_are_told_once() -> None:
+    seen = [
+        Overlap(UNIT, ("a", "b"), 1, 1.1),
+        Overlap(UNIT, ("b", "a"), 1.1, 1.3),
+        Overlap(UNIT, ("a", "b"), 0.9, 1.4),
+    ]
+    assert joined([*seen, Overlap(UNIT, ("a", "c"), 1, 2), Overlap(UNIT, ("a", "b"), 5, 6)]) == [
+        Overlap(UNIT, ("a", "b"), 0.9, 1.4), Overlap(UNIT, ("a", "b"), 5, 6), Overlap(UNIT, ("a", "c"), 1, 2),
+    ]  # fmt: skip
 
 
 def test_invariant_5_a_life_that_begins_before_the_last_one_ended_is_found() -> None:
@@ -130,3 +141,14 @@ def test_a_machine_is_absent_from_its_leases_end_until_it_registers() -> None:
     assert absent(changes, A, Spell("a", 12, 13))
     assert not absent(changes, A, Spell("a", 5, 9))
     assert not absent(changes, A, Spell("a", 16, 20))
+
+
+def test_invariant_7_a_unit_without_a_machine_or_a_reason_is_found() -> None:
+    waiting = [*BEGIN, change(7, Table.SCHEDULE, A, UNIT)]
+    assert len(list(unexplained(waiting, 60.0))) == 1
+    assert not list(
+        unexplained([*waiting, change(20, Table.PENDING, UNIT, record=Pending(UNIT, SHA, 1, "why"))], 60.0)
+    )
+    assert not list(unexplained([*waiting, change(20, Table.UNITS, UNIT)], 60.0))
+    late = [*waiting, change(50, Table.SCHEDULE, B, UNIT, record=line(B))]
+    assert len(list(unexplained(late, 60.0))) == 1
