@@ -143,8 +143,21 @@ class Own:
 
 VIEWS = ("units", "machines", "pending", "events", "map")
 CHANGING = frozenset(
-    {"submit", "load", "start", "stop", "unload", "destroy", "restart", "drain", "cordon", "uncordon",
-     "set-metadata", "unset-metadata", "undo"}
+    {
+        "submit",
+        "load",
+        "start",
+        "stop",
+        "unload",
+        "destroy",
+        "restart",
+        "drain",
+        "cordon",
+        "uncordon",
+        "set-metadata",
+        "unset-metadata",
+        "undo",
+    }
 )
 INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
                "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip

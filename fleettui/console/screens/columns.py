@@ -33,7 +33,7 @@ class ColumnsScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "up"),
         Binding("down,j", "move(1)", "down"),
-        Binding("space,x", "toggle", "show or hide"),
+        Binding("space,x", "show_or_hide", "show or hide"),
         Binding("enter,s", "sort", "sort"),
         Binding("a", "all", "all"),
         Binding("escape,o,q", "close", "close"),
@@ -69,14 +69,14 @@ class ColumnsScreen(ModalScreen[None]):
 
     def _pressed(self, line: int, _: int) -> None:
         self._at = line
-        self.action_toggle()
+        self.action_show_or_hide()
 
     def action_move(self, step: int) -> None:
         """Up or down."""
         self._at = (self._at + step) % len(self._columns)
         self._write()
 
-    def action_toggle(self) -> None:
+    def action_show_or_hide(self) -> None:
         """Show or hide the column; the first one stays, since it says what a row is about."""
         if self._at:
             name = self._columns[self._at].id
