@@ -38,6 +38,7 @@ log = logging.getLogger("fleet.scheduler")
 
 START_RETRY_S = 1.0
 COLLECT_EVERY_S = 600.0
+TELL_S = 20.0  # longer than a leader's lease: how old a loss may be that a new leader still tells of
 COLLECT_FIRST_S = 30.0
 LARGE = 500  # cases to look at from which on deciding would hold up the loop: about 20 ms
 PIECE = 1000  # changes folded at a stretch
@@ -65,7 +66,7 @@ class Scheduler:
         self._patient = False
         self._bulk = 0  # turns of bulk work in a row
         self._roll = Roll()
-        self._vanished: list[str] = []  # machines whose loss is not told of yet
+        self._vanished: dict[str, float] = {}  # machines whose loss is not told of yet, and when they went
 
     async def run(self) -> None:
         """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
@@ -192,8 +193,9 @@ class Scheduler:
             record = follower.mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
             created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
             self._patience.machine(machine, created, leaving=leaving, now=now)
-            if self._roll.see(machine, present=stamp is not None, leaving=leaving) and self._lead is not None:
-                self._vanished.append(machine)
+            self._vanished.pop(machine, None)
+            if self._roll.see(machine, present=stamp is not None, leaving=leaving):
+                self._vanished[machine] = now
 
     def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
         """Whether the term has ended: by our clock, or because the leader key says so."""
@@ -273,9 +275,14 @@ class Scheduler:
         self._written = max(self._written, await write(self._etcd, self._keys, lead.term, batch))
 
     async def _tell_lost(self, lead: Lead) -> None:
-        """An event for each machine that vanished, if it is not back by now."""
+        """An event for each machine that vanished, if it is not back by now.
+
+        The leader may have died with the machine: then its successor, who saw it too, tells of it.
+        """
         while self._vanished:
-            machine = self._vanished.pop()
+            machine, at = self._vanished.popitem()
+            if time.monotonic() - at > TELL_S:
+                continue  # that was the business of who led then
             event = self._audit.event("lost", machine=machine, reason="its lease ended")
             intent = Intent([Compare.absent(self._keys.machine(machine))])
             intent.put(self._keys.event(event.id), encode(event))

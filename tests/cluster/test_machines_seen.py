@@ -103,36 +103,37 @@ async def test_a_drain_with_a_pinned_unit_tells_its_progress_and_what_blocks_it(
         assert "pinned.service stays" in told
         await seen.until("a blocked drain", lambda: seen.row(core_1).blocked)
         assert "nothing left to move, pinned.service stays: " in seen.row(core_1).note
-        homes = await asyncio.to_thread(fleet.homes, "*er*.service")
+        homes = await asyncio.to_thread(fleet.homes, "mover@*.service")
         assert {homes["mover@1.service"], homes["mover@2.service"]} == {"core-2"}
         await asyncio.to_thread(fleet.ctl, "uncordon", "core-1")
         await seen.until("a ready machine", lambda: seen.row(core_1).state == "ready")
 
 
-async def test_a_machine_that_crashed_stays_as_lost_with_what_it_held_until_it_is_back(fleet: Fleet) -> None:
-    cluster, core_3 = fleet.cluster, fleet.machine_id("core-3")
+async def test_a_machine_that_crashed_with_the_leader_stays_as_lost_until_it_is_back(fleet: Fleet) -> None:
+    cluster, node = fleet.cluster, fleet.leader()
+    crashed = fleet.machine_id(node)
     async with watching(cluster) as seen:
-        pinned = f"{SLEEPER}[X-Fleet]\nMachineID={core_3}\n"
+        pinned = f"{SLEEPER}[X-Fleet]\nMachineID={crashed}\n"
         await asyncio.to_thread(fleet.start, "held.service", text=pinned)
-        await seen.until("its state", lambda: seen.row(core_3).running == 1)
+        await seen.until("its state", lambda: seen.row(crashed).running == 1)
         before = time.time()
-        await asyncio.to_thread(cluster.node("core-3").crash)
-        await seen.until("a lost machine", lambda: seen.row(core_3).state == "lost")
-        row = seen.row(core_3)
-        assert (row.hostname, before <= row.gone_at <= time.time()) == ("core-3", True)
+        await asyncio.to_thread(cluster.node(node).crash)
+        await seen.until("a lost machine", lambda: seen.row(crashed).state == "lost")
+        row = seen.row(crashed)
+        assert (row.hostname, before <= row.gone_at <= time.time()) == (node, True)
         assert "it held held.service" in row.note
         assert seen.machines.known() == 3
 
         def told() -> bool:
             return any(
-                event.verb == "lost" and event.machine == core_3 for event in seen.reading.snapshot.events.values()
+                event.verb == "lost" and event.machine == crashed for event in seen.reading.snapshot.events.values()
             )
 
         await seen.until("the event that tells later consoles", told)
         late = MachineRows()
         late.fold(seen.reading.snapshot, None, time.time())
-        assert (found := late.row(core_3)) is not None
+        assert (found := late.row(crashed)) is not None
         assert (found.state, found.gone_at >= before) == ("lost", True)
         await asyncio.to_thread(cluster.repair)
-        await seen.until("the machine is back", lambda: seen.row(core_3).state == "ready")
-        assert await seen.feed.lease_left_s(core_3) is not None
+        await seen.until("the machine is back", lambda: seen.row(crashed).state == "ready")
+        assert await seen.feed.lease_left_s(crashed) is not None
