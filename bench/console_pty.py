@@ -33,7 +33,7 @@ class Pty:
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            argv, stdin=far, stdout=far, stderr=far, env=dict(environment), start_new_session=True
+            ["setsid", "--ctty", *argv], stdin=far, stdout=far, stderr=far, env=dict(environment)
         )
         os.close(far)
         self.text = ""

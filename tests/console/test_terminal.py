@@ -1,0 +1,43 @@
+"""The program in a pty of its own: however it is told to end, it ends, and leaves the terminal as it was."""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.console_pty import Pty
+from tests.etcd_server import free_ports
+
+
+@contextmanager
+def console(home: Path) -> Iterator[Pty]:
+    """A console whose registry is away."""
+    program = str(Path(sys.executable).with_name("fleettui"))
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(home)}
+    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with Pty([program, "--endpoint", endpoint], environment) as pty:
+        pty.until("Units", "no answer from the registry", timeout_s=60)
+        yield pty
+
+
+@pytest.mark.parametrize("_time", range(3))  # the kernel's two signals race
+def test_a_closed_terminal_ends_the_console(tmp_path: Path, _time: int) -> None:
+    with console(tmp_path) as pty:
+        os.close(pty.near)
+        pty.near = os.open("/dev/null", os.O_RDWR)
+        pty.process.wait(30)
+
+
+def test_a_terminated_console_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    with console(tmp_path) as pty:
+        drawn = termios.tcgetattr(pty.near)
+        pty.process.terminate()
+        assert pty.pump(lambda: pty.process.poll() is not None, 30)
+        assert pty.process.returncode == 0
+        assert termios.tcgetattr(pty.near)[3] != drawn[3]  # the line discipline is on again
