@@ -28,6 +28,8 @@ RETRY_S = (1.0, 30.0)  # after a task that failed and has to succeed in the end:
 EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to start
 STARTS = (Kind.START, Kind.AWAIT)
 READS = 32  # units whose properties are read at once
+HANDS = 4  # units that are handed over at once: enough to be quick, so few that each is down but for a moment
+HELD_S = 0.5  # a unit that takes longer to move does not hold up the next one
 
 
 class Executor:
@@ -39,6 +41,7 @@ class Executor:
         self.units: dict[str, ManagedUnit] = {}
         self.parked = False
         self.leaving = False
+        self._moved: dict[str, asyncio.Event] = {}  # units being handed over, until the schedule forgets them here
         self._made: Steps | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stale = asyncio.Event()
@@ -84,6 +87,8 @@ class Executor:
     def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
         """What the schedule says of a unit now; a corrupt line leaves the unit as it is."""
         unit = self.units.get(name)
+        if wish is None and not corrupt and (moved := self._moved.get(name)):
+            moved.set()
         if unit is None:
             if wish is None:
                 return
@@ -104,7 +109,19 @@ class Executor:
     def leave(self) -> None:
         """Hand every unit over: stop and remove them all, whatever the schedule says."""
         self.leaving = True
-        self.turn_all()
+        if self._group is not None:
+            self._group.create_task(self._hand_over(), name="hand over")
+
+    async def _hand_over(self) -> None:
+        """A few units at a time, so that each is down no longer than it takes itself to move."""
+        gate = asyncio.Semaphore(HANDS)
+        async with asyncio.TaskGroup() as group:
+            for unit in list(self.units.values()):
+                await gate.acquire()
+                self._moved[unit.name] = moved = asyncio.Event()
+                unit.departing = True
+                self._turn(unit)
+                group.create_task(_release(gate, moved), name=f"hand over {unit.name}")
 
     def lease_lost(self) -> None:
         """Every claim is gone with the lease."""
@@ -204,6 +221,8 @@ class Executor:
     def _plan(self, unit: ManagedUnit) -> tuple[Task, ...]:
         undecided = unit.corrupt or not unit.told
         if undecided and not self.leaving and not self.parked:
+            return ()
+        if self.leaving and not unit.departing:  # its turn comes; nothing new is begun
             return ()
         return plan(unit.view(parked=self.parked, leaving=self.leaving))
 
@@ -336,6 +355,16 @@ class Executor:
             unit.changed.set()
 
         await asyncio.gather(*(read(self.units[name]) for name in names if name in self.units))
+
+
+async def _release(gate: asyncio.Semaphore, moved: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(HELD_S):
+            await moved.wait()
+    except TimeoutError:
+        pass
+    finally:
+        gate.release()
 
 
 def _differs(unit: ManagedUnit, found: tuple[str, str, str] | None) -> bool:

@@ -24,8 +24,8 @@ from registry.records import encode
 
 log = logging.getLogger("fleet.agent")
 
-GATHER_S = 0.05  # states are coalesced this long; a change is in the registry within 100 ms
-GATHER_CLAIMS_S = 0.004  # a claim holds a start up
+GATHER_S = 0.05  # from one write of states to the next: a change is in the registry within 100 ms
+GATHER_SOON_S = 0.004  # after a rest, and where a start waits for a claim or the fleet for a unit's end
 STATES, CLAIMS, EVENTS = 96, 60, 30  # in one transaction of at most 128 operations and as many guards
 RETRY_S = (0.2, 1.0)
 EVENTS_KEPT = 1000  # while the registry is away
@@ -62,7 +62,8 @@ class Publisher:
         self._forgets: dict[str, asyncio.Future[None]] = {}
         self._events: list[Event] = []
         self._wake = asyncio.Event()
-        self._claimed = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._wrote_at = 0.0
         self._writing = asyncio.Lock()
 
     def touch(self, units: Iterable[str]) -> None:
@@ -90,13 +91,14 @@ class Publisher:
         """
         claim = _Claim(wish, state, on_granted, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
-        self._claimed.set()
+        self._urgent.set()
         self._wake.set()
         return await claim.granted
 
     async def forget(self, unit: str) -> None:
         """Wait until the unit's state is not in the registry; `compose` must say None for it by now."""
         future = self._forgets.setdefault(unit, asyncio.get_running_loop().create_future())
+        self._urgent.set()
         self.touch([unit])
         await asyncio.shield(future)
 
@@ -146,17 +148,18 @@ class Publisher:
         self.touch(self._known)
 
     async def _gather(self) -> None:
-        """Let more changes come in, so that they share a transaction; a claim is not kept waiting."""
+        """Let more changes come in, so that they share a transaction; what others wait for is not kept waiting."""
+        rested_s = time.monotonic() - self._wrote_at
         try:
-            async with asyncio.timeout(GATHER_S):
-                await self._claimed.wait()
-                await asyncio.sleep(GATHER_CLAIMS_S)
+            async with asyncio.timeout(max(GATHER_S - rested_s, GATHER_SOON_S)):
+                await self._urgent.wait()
+                await asyncio.sleep(GATHER_SOON_S)
         except TimeoutError:
             return
 
     async def _flush(self) -> None:
         """Write what there is to write now; what comes meanwhile is gathered for the next time."""
-        self._claimed.clear()
+        self._urgent.clear()
         while self._lease and self._claims:
             await self._settle()
             await self._write_claims([each for each in self._claims if not each.granted.done()][:CLAIMS])
@@ -165,6 +168,7 @@ class Publisher:
             await self._settle()
             await self._write_states(units[:STATES], self._events[:EVENTS])
             units = units[STATES:]
+        self._wrote_at = time.monotonic()
         if self._lease and self._dirty:
             self._wake.set()
 

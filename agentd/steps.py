@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from agentd.systemd import SERVICE, BusLost, Systemd
 from agentd.texts import TextMissing, Texts
 from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory
+from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
 from registry.unitfile import has_install, parse
 
@@ -141,7 +142,7 @@ class Steps:
     async def _load(self, unit: ManagedUnit) -> None:
         tools, wish = self._tools, _wish(unit)
         text = await tools.texts.get(wish.hash)
-        known = await self._recognise(unit)
+        known = await self._may_be_known(unit) and await self._recognise(unit)
         if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
             self.note(unit, replace(unit.entry, hash=wish.hash))
         tools.directory.write(unit.name, text)
@@ -154,6 +155,21 @@ class Steps:
         await self._recognise(unit, fragment="" if known else str(tools.links / unit.name))
         error = await self._load_error(unit)
         self.note(unit, Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.LOADED, error=error))
+
+    async def _may_be_known(self, unit: ManagedUnit) -> bool:
+        """Whether the host may have this name already: systemd in its memory, or a file where it looks for units.
+
+        A name that it does not have is not asked for: systemd would read all its directories anew, and once more
+        for the file that we are about to put there.
+        """
+        names = (unit.name, unitname.parse(unit.name).template)
+        places = await self._tools.systemd.unit_path()
+        if _lies_in(places, filter(None, names)):
+            return True
+        if await self._tools.systemd.in_memory(unit.name):
+            return True
+        unit.status, unit.foreign = UNKNOWN, False
+        return False
 
     async def _recognise(self, unit: ManagedUnit, fragment: str = "") -> bool:
         """Whether systemd knows the unit by now. Raises Refused when it knows it from elsewhere than us.
@@ -336,6 +352,11 @@ class Steps:
             return waiting.result()
         finally:
             waiting.cancel()
+
+
+def _lies_in(places: Iterable[str], names: Iterable[str]) -> bool:
+    wanted = tuple(names)
+    return any(os.path.lexists(f"{place}/{name}") for place in places for name in wanted)
 
 
 def link(path: Path, target: Path) -> None:

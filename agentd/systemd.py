@@ -14,7 +14,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dbus_next import Message
@@ -22,6 +21,7 @@ from dbus_next import Message
 from agentd import wire
 from agentd.bus import Bus
 from agentd.status import FIELDS
+from agentd.together import Together
 from registry.errors import SystemdError
 
 log = logging.getLogger("fleet.systemd")
@@ -69,14 +69,6 @@ class Listener(Protocol):
         """Signals may have been missed: look at everything again."""
 
 
-@dataclass(slots=True)
-class _Together:
-    """One look at many units, for all who wait for it."""
-
-    units: set[str]
-    found: asyncio.Future[dict[str, tuple[str, str, str] | SystemdError]]
-
-
 class Systemd:
     """systemd, the system's or the user's. `run` keeps the connection; calls raise BusLost while there is none."""
 
@@ -90,7 +82,9 @@ class Systemd:
         self._waiting: dict[str, asyncio.Future[str]] = {}  # job path: result
         self._early: dict[str, str] = {}  # results that came before the reply that names their job
         self._asking = 0  # calls under way that will name a job
-        self._together: _Together | None = None
+        self._looks = Together(self.list_units, BusLost)
+        self._memory = Together(self._remembered, BusLost)
+        self._unit_path: tuple[str, ...] = ()
         self._chores: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -155,33 +149,24 @@ class Systemd:
         return {row[0]: (row[2], row[3], row[4]) for row in rows}
 
     async def look(self, unit: str) -> tuple[str, str, str]:
-        """The same of one unit; those who ask in the same turn of the loop share a call."""
-        if self._together is None:
-            self._together = _Together(set(), asyncio.get_running_loop().create_future())
-            self._chore(self._look_together(self._together))
-        together = self._together
-        together.units.add(unit)
-        found = (await asyncio.shield(together.found))[unit]
-        if isinstance(found, SystemdError):
-            raise found
-        return found
+        """The same of one unit; those who ask together share a call."""
+        return await self._looks.about(unit)
 
-    async def _look_together(self, together: _Together) -> None:
-        await asyncio.sleep(0)
-        self._together = None
-        together.found.set_result(await self._looks(sorted(together.units)))
+    async def in_memory(self, unit: str) -> bool:
+        """Whether systemd has the unit loaded; no file is looked for. Those who ask together share a call."""
+        return await self._memory.about(unit)
 
-    async def _looks(self, units: list[str]) -> dict[str, tuple[str, str, str] | SystemdError]:
-        """What systemd says of each; a name that it refuses must not spoil the answer for the others."""
-        try:
-            return {**await self.list_units(units)}
-        except BusLost as error:
-            return dict.fromkeys(units, error)
-        except SystemdError as error:
-            if len(units) == 1:
-                return {units[0]: error}
-        apart = [await self._looks([unit]) for unit in units]
-        return {unit: found for each in apart for unit, found in each.items()}
+    async def _remembered(self, units: list[str]) -> dict[str, bool]:
+        patterns = [unit.replace("\\", r"\\") for unit in units]  # of fnmatch(3); names have no other of its signs
+        (rows,) = await self._call("list", units[0], "ListUnitsByPatterns", "asas", [[], patterns])
+        loaded = {row[0] for row in rows}
+        return {unit: unit in loaded for unit in units}
+
+    async def unit_path(self) -> tuple[str, ...]:
+        """The directories in which systemd looks for unit files."""
+        if not self._unit_path:
+            self._unit_path = tuple(await self._get(MANAGER_PATH, MANAGER, "UnitPath"))
+        return self._unit_path
 
     async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all."""
@@ -364,7 +349,7 @@ class Systemd:
             log.warning("cannot subscribe to systemd's signals again: %s", error)
 
     def _chore(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
-        task = asyncio.get_running_loop().create_task(work, name="systemd chore")
+        task = asyncio.get_running_loop().create_task(work, name="systemd resubscription")
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 

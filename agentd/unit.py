@@ -21,6 +21,7 @@ class ManagedUnit:
     name: str
     wish: Wish | None = None
     told: bool = False  # whether a listing has ever said what is wished of it; until then nothing is done
+    departing: bool = False  # its turn has come when this machine hands its units over
     corrupt: bool = False  # its schedule line does not parse: it stays exactly as it is
     entry: Entry | None = None
     status: Status = UNKNOWN

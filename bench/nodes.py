@@ -175,8 +175,8 @@ class Nodes:
                     found[node, fields["Id"]] = Running(since, int(fields["MainPID"]))
         return found
 
-    def events(self, since: float, *, nodes: Iterable[str] = ()) -> list[Event]:
-        """What systemd wrote about our units since then (seconds since the epoch), in order."""
+    def events(self, since: float, *, nodes: Iterable[str] = (), of: str = OURS) -> list[Event]:
+        """What systemd wrote since then (seconds since the epoch) about units whose name begins so, in order."""
         wanted = " ".join(f"MESSAGE_ID={kind}" for kind in (STARTED, STOPPING, STOPPED))
         script = (
             f"journalctl --sync; journalctl -b -o json --since=@{int(since) - 1} "
@@ -189,7 +189,7 @@ class Nodes:
                 event = Event(
                     node, said.get("UNIT", ""), said["MESSAGE_ID"], int(said["_SOURCE_REALTIME_TIMESTAMP"]) / 1e6
                 )
-                if event.unit.startswith(OURS) and event.at >= since:
+                if event.unit.startswith(of) and event.at >= since:
                     found.append(event)
         return sorted(found, key=lambda each: each.at)
 

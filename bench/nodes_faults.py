@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from bench.nodes import STARTED, STOPPED, STOPPING, Event, Nodes, Size, Stuck, median
+from bench.nodes import REFERENCE, STARTED, STOPPED, STOPPING, Event, Nodes, Size, Stuck, median
 from bench.report import Figure
 from fleettui.demo.cluster import PROGRAMS
 
@@ -36,7 +36,7 @@ def killed(nodes: Nodes, size: Size) -> Iterator[Figure]:
 
 
 def handed_over(nodes: Nodes, size: Size) -> Iterator[Figure]:
-    """A clean stop of the agent and a drain: how long each unit is down, beside its own stop and start."""
+    """A clean stop of the agent and a drain: how long each unit is down, beside a restart by systemctl."""
     nodes.hold(size.units)
     leaver = nodes.names[0]
     yield from _moved(nodes, size, "clean stop", leaver, lambda: _systemctl(nodes, leaver, "stop", AGENT))
@@ -49,37 +49,46 @@ def handed_over(nodes: Nodes, size: Size) -> Iterator[Figure]:
 
 
 def _moved(nodes: Nodes, size: Size, what: str, leaver: str, act: Callable[[], None]) -> Iterator[Figure]:
+    bare = _restarts(nodes, size.runs)
     units = nodes.active(nodes=[leaver])
     began = time.time()
     act()
     others = [name for name in nodes.names if name != leaver]
     nodes.until("all units elsewhere", lambda: nodes.active(nodes=others) == size.units, every_s=0.1)
-    moves = _downtimes(nodes.events(began), leaver)
-    if len(moves) != units:
-        raise Stuck(f"{what}: systemd tells of {len(moves)} moves of {units}")
-    down, own = [each for each, _ in moves], [each for _, each in moves]
+    events = nodes.events(began)
+    down = _downtimes(events, lambda event: event.node == leaver)
+    if len(down) != units:
+        raise Stuck(f"{what}: systemd tells of {len(down)} moves of {units}")
+    reference, against = 1000 * median(bare), "stop and start of one unit by systemctl restart"
+    last_s = max(event.at for event in events if event.kind == STARTED) - began
     yield Figure(
-        f"{what} of a machine with {units} units: each down (median)", 1000 * median(down), "ms",
-        None, 1000 * median(own), "its own stop, as systemd tells it",
+        f"{what} of a machine with {units} units: each down (median)",
+        1000 * median(down), "ms", reference, reference, against,
     )  # fmt: skip
-    worst = 1000 * max(down)
-    yield Figure(f"{what}: the unit that is down longest", worst, "ms", None, 1000 * max(own), "the longest own")
-    last = max(event.at for event in nodes.events(began) if event.kind == STARTED) - began
-    yield Figure(f"{what}: all {units} moved", last, "s")
+    yield Figure(f"{what}: the one that is down longest", 1000 * max(down), "ms", None, reference, against)
+    yield Figure(
+        f"{what}: all {units} moved", last_s, "s", None, sum(bare) / len(bare) * units, "one after the other"
+    )
 
 
-def _downtimes(events: Iterable[Event], leaver: str) -> list[tuple[float, float]]:
-    """For each unit that left: seconds from the begin of its stop to running elsewhere, and those of its stop."""
+def _restarts(nodes: Nodes, runs: int) -> list[float]:
+    """How long one unit is down when nobody but systemd has a part in it."""
+    with nodes.reference():
+        began = time.time()
+        each = "systemctl start ref@1; " + "systemctl restart ref@1; " * runs
+        nodes.everywhere(each, nodes=nodes.names[:1])
+        return _downtimes(nodes.events(began, nodes=nodes.names[:1], of=REFERENCE), lambda _: True)
+
+
+def _downtimes(events: Iterable[Event], leaves: Callable[[Event], bool]) -> list[float]:
+    """Seconds from the begin of each stop that counts to the next start of that unit, wherever it is."""
     begun: dict[str, float] = {}
-    ended: dict[str, float] = {}
     found = []
     for event in events:
-        if event.node == leaver and event.kind == STOPPING:
+        if event.kind == STOPPING and leaves(event):
             begun[event.unit] = event.at
-        elif event.node == leaver and event.kind == STOPPED:
-            ended[event.unit] = event.at
-        elif event.kind == STARTED and event.unit in ended:
-            found.append((event.at - begun[event.unit], ended[event.unit] - begun[event.unit]))
+        elif event.kind == STARTED and event.unit in begun:
+            found.append(event.at - begun.pop(event.unit))
     return found
 
 
