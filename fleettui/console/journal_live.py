@@ -7,7 +7,7 @@ arrives, and said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from fleettui.console.journal import Ask, LinkNews, News, Remark, Wanted
@@ -19,7 +19,7 @@ RATE = 10_000  # lines a second that are shown, for long
 BURST = 20_000  # and more for a moment: a link that is back, a unit that started
 FIRST_BURST = 120_000  # what is asked for at the beginning comes at once
 HELD = 8  # batches between the stream and the screen
-STEADY_S = 1.0  # a link that is up for this long is said to be back
+STEADY_S = 1.0  # what has held for this long is told
 
 
 class LiveJournals:
@@ -47,7 +47,8 @@ class LiveStream:
         self._news: asyncio.Queue[Sequence[News]] = asyncio.Queue()  # entries in it are bounded by `_room`
         self._room = asyncio.Semaphore(HELD)
         self._lost: dict[str, str] = {}
-        self._returning: dict[str, asyncio.TimerHandle] = {}
+        self._said: dict[str, str] = {}  # what journalctl said on the side, by machine
+        self._waiting: dict[str, list[asyncio.TimerHandle]] = {}
 
     def retarget(self, wanted: Sequence[Wanted]) -> None:
         """Read these from now on."""
@@ -69,8 +70,8 @@ class LiveStream:
             task.result()
         finally:
             task.cancel()
-            for handle in self._returning.values():
-                handle.cancel()
+            for id_ in list(self._waiting):
+                self._stop_waiting(id_)
 
     async def _pump(self) -> None:
         async with aclosing(self._stream.batches()) as batches:
@@ -88,9 +89,9 @@ class LiveStream:
         if state is LinkState.LOST:
             self._broke(machine.id, host, reason)
         elif state is LinkState.UP and reason:
-            self._news.put_nowait([Remark(f"{host}: journalctl says: {reason}")])
+            self._if_it_holds(machine.id, self._says, machine.id, host, reason)
         elif state is LinkState.UP and machine.id in self._lost:
-            self._may_be_back(machine.id, host)
+            self._if_it_holds(machine.id, self._back, machine.id, host)
         elif state is LinkState.UP:
             self._news.put_nowait([LinkNews(host)])
         elif state is LinkState.LEFT:
@@ -98,18 +99,22 @@ class LiveStream:
             self._news.put_nowait([LinkNews(host)])
 
     def _broke(self, id_: str, host: str, reason: str) -> None:
-        self._stop_returning(id_)
+        self._stop_waiting(id_)
         news: list[News] = [LinkNews(host, reason)]
         if self._lost.get(id_) != reason:
             self._lost[id_] = reason
             news.append(Remark(f"{host}: {reason}; trying again"))
         self._news.put_nowait(news)
 
-    def _may_be_back(self, id_: str, host: str) -> None:
-        """It is back once it has held: a journalctl that starts and fails at once is no connection."""
-        self._stop_returning(id_)
-        loop = asyncio.get_running_loop()
-        self._returning[id_] = loop.call_later(STEADY_S, self._back, id_, host)
+    def _if_it_holds(self, id_: str, then: Callable[..., None], *arguments: str) -> None:
+        """A journalctl that starts and fails at once is no connection, and its failure is told anyway."""
+        handle = asyncio.get_running_loop().call_later(STEADY_S, then, *arguments)
+        self._waiting.setdefault(id_, []).append(handle)
+
+    def _says(self, id_: str, host: str, reason: str) -> None:
+        if self._said.get(id_) != reason:
+            self._said[id_] = reason
+            self._news.put_nowait([Remark(f"{host}: journalctl says: {reason}")])
 
     def _back(self, id_: str, host: str) -> None:
         self._forget(id_)
@@ -118,10 +123,10 @@ class LiveStream:
 
     def _forget(self, id_: str) -> None:
         self._lost.pop(id_, None)
-        self._stop_returning(id_)
+        self._stop_waiting(id_)
 
-    def _stop_returning(self, id_: str) -> None:
-        if handle := self._returning.pop(id_, None):
+    def _stop_waiting(self, id_: str) -> None:
+        for handle in self._waiting.pop(id_, ()):
             handle.cancel()
 
 

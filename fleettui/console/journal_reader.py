@@ -103,6 +103,6 @@ class JournalReader:
                 self._pane.trouble(each.hostname, each.trouble)
             else:
                 items.append(each)
-        if self._wanted:
-            self._pane.note("")
+        if self._wanted and (items or not batch):
+            self._pane.note("")  # the first lines are there, or there are none
         self._pane.add(items)

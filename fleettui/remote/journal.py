@@ -43,7 +43,8 @@ QUEUED = 64  # batches between the feeds and the reader
 class JournalStream:
     """Entries of changing sources, in order, in batches as they come.
 
-    Iterate `batches` once, in an aclosing; `retarget` may be called at any time from the same event loop.
+    An empty batch ends the backlog of a stream that follows. Iterate `batches` once, in an aclosing; `retarget`
+    may be called at any time from the same event loop.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class JournalStream:
         try:
             async with contextlib.aclosing(self._all(feeds)) as stream:
                 async for batch in stream:
-                    self._newest = max(self._newest, batch[-1].at)
+                    self._newest = max([self._newest, *(entry.at for entry in batch[-1:])])
                     yield batch
             await asyncio.gather(*self._tasks.values())
         finally:
@@ -81,6 +82,7 @@ class JournalStream:
             async for batch in backlog:
                 yield batch
         if self._query.follow:
+            yield []  # the backlog is at its end
             async with contextlib.aclosing(self._follow()) as live:
                 async for batch in live:
                     yield batch

@@ -19,7 +19,7 @@ from fleettui.console.journal.sources import Item, Remark, Wanted
 from fleettui.console.tail import Tail
 
 CAPACITY = 100_000
-PIECE = 2_000  # items gone through at once: a few milliseconds
+PIECE = 1_000  # items gone through at once: a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.css.scalar import Scalar
 from textual.message import Message
+from textual.worker import Worker, WorkerState
 
 from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.journal.book import Terms
 from fleettui.console.journal.scribe import wrapped
-from fleettui.console.journal.sources import Ask, Item, Wanted, hosts_of
+from fleettui.console.journal.sources import Ask, Item, Remark, Wanted, hosts_of
 from fleettui.console.journal.title import Narrowed, Status, narrowed_cells, source_cells, status_cells, told_hits
 from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.phrases import counted
@@ -131,6 +132,14 @@ class JournalFace(Vertical):
         self.lines.apply(terms)
         self._terms = terms
 
+    @on(Worker.StateChanged)
+    def _worker_changed(self, event: Worker.StateChanged) -> None:
+        """A task that broke is told: what is shown is no longer live."""
+        if event.state is WorkerState.ERROR:
+            told = f"{event.worker.name} broke ({type(event.worker.error).__name__}: {event.worker.error})"
+            self.note("no longer live", escape(f"{told}; select it anew, and report it"))
+            self.add([Remark(f"{told}; select it anew, and report it")])
+
     # What is said above the lines
 
     @on(JournalLines.Changed)
@@ -163,7 +172,10 @@ class JournalFace(Vertical):
     def status(self) -> Status:
         """How it goes."""
         lines, book = self.lines, self.lines.book
-        trouble = f"{escape(next(iter(self._troubles)))} lost, trying again" if self._troubles else ""
+        trouble = ""
+        for host, reason in self._troubles.items():
+            how = "unreadable" if reason.startswith("cannot use") else "lost"
+            trouble = f"{escape(host)} {how}, trying again"
         if len(self._troubles) > 1:
             trouble = f"{len(self._troubles)} machines lost, trying again"
         return Status(lines.following, lines.unseen, len(book.ring), book.warnings, book.dropped, trouble,

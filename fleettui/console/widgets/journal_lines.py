@@ -7,6 +7,8 @@ resumes. Rows are counted from the beginning of the stream.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
@@ -31,6 +33,7 @@ FLUSH_S = 0.05  # at most twenty times a second,
 FLUSH_BUSY_S = 0.1  # and ten times where so much comes that nobody reads each line
 BUSY = 200  # lines a flush
 CONTEXT = 3  # rows around a hit
+TURN_S = 0.01  # how long other terms are applied before keys have their turn
 
 
 class JournalLines(Toned, Scrolled, can_focus=True):
@@ -99,6 +102,7 @@ class JournalLines(Toned, Scrolled, can_focus=True):
     def wipe(self) -> None:
         """Begin empty, and follow."""
         self.book.begin()
+        self._redoing, self.working = None, False
         self._waiting.clear()
         self.following, self.cursor, self.left = True, -1, 0
         self._laid_out(0)
@@ -128,18 +132,18 @@ class JournalLines(Toned, Scrolled, can_focus=True):
             self._applied()
             return
         self.working = True
-        self.set_timer(0.001, lambda: self._go_on(redoing))
+        self.run_worker(self._go_on(redoing), name="narrow the journal", exit_on_error=False)
         self.post_message(self.Changed())
 
-    def _go_on(self, redoing: Iterator[None]) -> None:
-        """A piece, then whatever else waits, then the next piece."""
-        if redoing is not self._redoing:
-            return
-        before = self._place()
-        if next(redoing, self) is self:
-            self._applied(before)
-        else:
-            self.set_timer(0.001, lambda: self._go_on(redoing))
+    async def _go_on(self, redoing: Iterator[None]) -> None:
+        """Piece by piece, with a turn for everybody else in between, until done or overtaken by other terms."""
+        while redoing is self._redoing:
+            before, until = self._place(), time.monotonic() + TURN_S
+            while time.monotonic() < until:
+                if next(redoing, self) is self:
+                    self._applied(before)
+                    return
+            await asyncio.sleep(0)
 
     def _applied(self, before: tuple[int, int] | None = None) -> None:
         """The terms hold: stay at the line at the top, or near it."""
