@@ -11,7 +11,7 @@ from pathlib import Path
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.requirements import nodes_missing
 from tests.chaos.campaign import Campaign
-from tests.chaos.diary import open_diary
+from tests.chaos.diary import Diary, diary_in
 from tests.chaos.faults import faketime_library
 from tests.chaos.report import table
 from tests.chaos.script import Script, compose
@@ -33,28 +33,30 @@ def main() -> int:
 
 def campaign(script: Script, name: str, directory: Path) -> bool:
     """Boot a cluster, run a script on it, print the table; whether nothing was violated."""
-    diary = open_diary(directory)
-    (directory / "script.json").write_text(script.dumped())
-    seconds = sum(each.seconds for each in script.rounds)
-    print(
-        f"seed {script.seed}: {len(script.rounds)} rounds, {seconds:.0f} s of faults; diary in {directory}",
-        flush=True,
-    )
     cluster = Cluster(name, 3, ttl="5s", members=3)
     cluster.down()
-    try:
-        cluster.up()
-        diary.began_s = time.monotonic()
-        run = Campaign(cluster, script, diary, directory)
-        survived = run.run()
-        print(table(script, diary, run.tally, time.monotonic() - diary.began_s))
-        if not survived:
-            cluster.save_journals(directory)
-            print(f"\nthe last that happened:\n{diary.last()}\n\nartifacts in {directory}")
-            print(f"again: make chaos ARGS='--replay {directory / 'script.json'}'")
-        return survived
-    finally:
-        cluster.down()
+    with diary_in(directory) as diary:
+        (directory / "script.json").write_text(script.dumped())
+        seconds = sum(each.seconds for each in script.rounds)
+        rounds = f"{len(script.rounds)} rounds, {seconds:.0f} s of faults"
+        print(f"seed {script.seed}: {rounds}; diary in {directory}", flush=True)
+        try:
+            cluster.up()
+            return _run(cluster, script, diary, directory)
+        finally:
+            cluster.down()
+
+
+def _run(cluster: Cluster, script: Script, diary: Diary, directory: Path) -> bool:
+    diary.began_s = time.monotonic()
+    run = Campaign(cluster, script, diary, directory)
+    survived = run.run()
+    print(table(script, diary, run.tally, time.monotonic() - diary.began_s))
+    if not survived:
+        cluster.save_journals(directory)
+        print(f"\nthe last that happened:\n{diary.last()}\n\nartifacts in {directory}")
+        print(f"again: make chaos ARGS='--replay {directory / 'script.json'}'")
+    return survived
 
 
 def _parser() -> argparse.ArgumentParser:

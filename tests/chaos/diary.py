@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -44,7 +46,9 @@ class Diary:
             return "\n".join(self._lines[-KEPT:])
 
 
-def open_diary(directory: Path) -> Diary:
+@contextmanager
+def diary_in(directory: Path) -> Iterator[Diary]:
     """A diary in a directory that is made for it."""
     directory.mkdir(parents=True, exist_ok=True)
-    return Diary((directory / "diary.log").open("w"))
+    with (directory / "diary.log").open("w") as file:
+        yield Diary(file)

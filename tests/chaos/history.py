@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -47,7 +47,7 @@ class Follow:
         self.changes: list[Change] = []
         self.revision = 0
         self._settings = EtcdSettings(tuple(endpoints))
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._task: asyncio.Task[None] | None = None
 
@@ -57,16 +57,17 @@ class Follow:
 
     def stop(self) -> None:
         """Follow no more."""
-        if self._task:
+        if self._task and self._loop:
             self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        self._task = self._loop.create_task(self._follow(), name="history")
-        try:
-            self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            return
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._begin())
+
+    async def _begin(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        await self._follow()
 
     async def _follow(self) -> None:
         async with Etcd(self._settings) as etcd:
