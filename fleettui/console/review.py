@@ -101,7 +101,7 @@ def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: K
     """What becomes of each unit."""
     if options_from(draft.text, draft.name) is None:
         return []
-    fates = [_fate(snapshot, name, draft, keys) for name in list(names)[:FATES_SHOWN]]
+    fates = [_fate(snapshot, name, draft, names, keys) for name in list(names)[:FATES_SHOWN]]
     more = len(names) - FATES_SHOWN
     passage = [plain("what happens", Tone.HEAD), *fates]
     if more > 0:
@@ -126,12 +126,12 @@ def options_from(text: str, name: str) -> FleetOptions | None:
         return None
 
 
-def _fate(snapshot: Snapshot, name: str, draft: Draft, keys: Keys) -> Written:
+def _fate(snapshot: Snapshot, name: str, draft: Draft, names: Sequence[str], keys: Keys) -> Written:
     lead = Cell(f"  {escape(name):<{NAME_WIDTH}} ", Tone.STRONG)
     record = snapshot.units.get(name)
     options = options_from(draft.text, name)
     if "@." in name:
-        kept = sharing(snapshot, name, draft.base)
+        kept = [each for each in sharing(snapshot, name, draft.base) if each not in names]
         told = f"; {counted(len(kept), 'instance')} with the old text keep it" if kept else ""
         return said(lead, Cell(f"a template: instances made from now on use the new text{told}", Tone.QUIET))
     if record is None or not record.target.scheduled:

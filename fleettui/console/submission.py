@@ -91,7 +91,7 @@ def _conflict(name: str, old: str | None, text: str) -> Line:
         return (Cell(f"{name} is in the registry already, with this very text", Tone.QUIET),)
     came, went = change_counts(old, text)
     return (
-        Cell(f"▲ {name} is in the registry with another text: ", Tone.BUSY),
+        Cell(f"▲ {name} has another text: ", Tone.BUSY),
         Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD), Cell("; ctrl+d compares", Tone.QUIET),
     )  # fmt: skip
 

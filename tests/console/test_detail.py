@@ -259,7 +259,7 @@ async def test_dependencies_are_followed_from_unit_to_unit() -> None:
         play.main.view.table.select("app.service")
         await play.press("r", "j", "enter")
         assert "db.service" in play.text("tabs")
-        assert "stops too   app.service" in page(play)
+        assert "stops too          app.service" in page(play)
         await play.press("escape")
         assert "app.service" in play.text("tabs")
 

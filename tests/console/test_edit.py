@@ -338,8 +338,8 @@ async def test_a_taken_name_is_replaced_only_after_it_was_compared() -> None:
         screen = await open_submit(play)
         screen.query_one("#name", Input).value = "db"
         screen.query_one("#text", TextArea).load_text(PLAIN + "Restart=no\n")
-        await band(play, screen, "forecast", "db.service is in the registry with another text: +1 -0 lines")
-        assert str(screen.query_one("#launched", Button).label) == "Replace, start"
+        await band(play, screen, "forecast", "db.service has another text: +1 -0 lines; ctrl+d compares")
+        assert str(screen.query_one("#launched", Button).label) == "… and start"
         await play.press("ctrl+s")
         assert play.stage.hands.calls == []
         assert "+ Restart=no" in screen.query_one("#compared", Page).text

@@ -16,7 +16,7 @@ from registry.lifecycle import Whereabouts, standing
 from registry.mirror import Snapshot
 from registry.unitname import is_glob, matches
 
-KIND_WIDTH, NAME_WIDTH, STATE_WIDTH = 11, 28, 15
+KIND_WIDTH, NAME_WIDTH, STATE_WIDTH = 18, 22, 13
 MATCHES_SHOWN = 20
 NEEDED_HERE = frozenset({"Requires", "Requisite", "BindsTo", "After", "Wants", "PartOf"})
 
@@ -58,7 +58,9 @@ def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *,
         if is_glob(name):
             passage += _pattern(snapshot, homes, unit, name, kinds)
         else:
-            passage.append(_other(snapshot, homes, unit, name, kinds, fleet=fleet))
+            passage.append(_other(snapshot, homes, name, kinds, fleet=fleet))
+            if note := "" if fleet else _apart(kinds, homes.get(unit, []), homes.get(name, [])):
+                passage.append(plain(f"{'':{KIND_WIDTH + 3}}{note}", Tone.BUSY))
     return passage
 
 
@@ -79,12 +81,12 @@ def _pattern(snapshot: Snapshot, homes: Homes, unit: str, pattern: str, kinds: l
     told = f"{len(found)} in the fleet" if found else "matches no other unit now"
     head = said(Cell(f"  {' '.join(kinds):<{KIND_WIDTH}} ", Tone.ONE), Cell(escape(pattern), Tone.STRONG),
                 Cell(f"  {told}", Tone.QUIET))  # fmt: skip
-    rows = [_other(snapshot, homes, unit, name, [], fleet=True) for name in found[:MATCHES_SHOWN]]
+    rows = [_other(snapshot, homes, name, [], fleet=True) for name in found[:MATCHES_SHOWN]]
     more = len(found) - MATCHES_SHOWN
     return [head, *rows, *([_none(f"  and {more} more")] if more > 0 else [])]
 
 
-def _other(snapshot: Snapshot, homes: Homes, unit: str, name: str, kinds: list[str], *, fleet: bool) -> Written:
+def _other(snapshot: Snapshot, homes: Homes, name: str, kinds: list[str], *, fleet: bool) -> Written:
     in_fleet = name in snapshot.units
     shown = escape(name)
     head = (
@@ -92,15 +94,11 @@ def _other(snapshot: Snapshot, homes: Homes, unit: str, name: str, kinds: list[s
         Cell(f"{shown:<{NAME_WIDTH}} ", Tone.STRONG if in_fleet else Tone.PLAIN),
     )
     if not in_fleet:
-        told = "not in the fleet: placement waits for it" if fleet else "not the fleet's: each machine's own"
+        told = "not in the fleet: placement waits for it" if fleet else "each machine's own"
         return said(*head, Cell(told, Tone.WAIT if fleet else Tone.QUIET))
     where = homes.get(name, [])
-    note = "" if fleet else _apart(kinds, homes.get(unit, []), where)
     hosts = listed(host(snapshot, machine) for machine in where) or "on no machine"
-    return said(
-        *head, state_cell(snapshot, name, where), Cell(hosts),
-        *((Cell(f"  {note}", Tone.BUSY),) if note else ()), to=unit_subject(name),
-    )  # fmt: skip
+    return said(*head, state_cell(snapshot, name, where), Cell(hosts), to=unit_subject(name))
 
 
 def state_cell(snapshot: Snapshot, name: str, where: Sequence[str]) -> Cell:
@@ -123,15 +121,12 @@ def _apart(kinds: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> 
 
 def _stops(snapshot: Snapshot, unit: str, behind: Sequence[Edge]) -> Passage:
     stopping = stops_with(snapshot, unit)
-    passage = [
-        said(Cell("  stops too   ", Tone.BAD), Cell(f"{escape(name):<{NAME_WIDTH}} ", Tone.STRONG),
-             Cell(f"({escape(why)})", Tone.QUIET), to=unit_subject(name))
-        for name, why in sorted(stopping.items())
-    ]  # fmt: skip
+    passage = [_stopping("stops too", Tone.BAD, name, why) for name, why in sorted(stopping.items())]
     followers = sorted({edge.unit for edge in behind if edge.kind == "MachineOf"})
-    passage += [
-        said(Cell("  must follow ", Tone.WAIT), Cell(f"{escape(name):<{NAME_WIDTH}} ", Tone.STRONG),
-             Cell("(MachineOf: it goes where this one goes)", Tone.QUIET), to=unit_subject(name))
-        for name in followers
-    ]  # fmt: skip
+    passage += [_stopping("must follow", Tone.WAIT, name, "MachineOf") for name in followers]
     return passage or [_none("no other unit stops with it")]
+
+
+def _stopping(word: str, tone: Tone, name: str, why: str) -> Written:
+    lead, shown = Cell(f"  {word:<{KIND_WIDTH}} ", tone), Cell(f"{escape(name):<{NAME_WIDTH}} ", Tone.STRONG)
+    return said(lead, shown, Cell(f"({escape(why)})", Tone.QUIET), to=unit_subject(name))

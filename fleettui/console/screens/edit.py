@@ -84,13 +84,13 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
     def renew(self) -> None:
         """Review it again: the fleet changed, or other units are meant."""
         found = self._judge(self._names)
-        what = self._unit if not self._together else f"{self._unit} and {len(self._others)} more with the same text"
-        hint = "Esc keeps your text and submits nothing"
+        what = f"{len(self._others) + 1} units of the same text" if self._together else self._unit
+        hint = "Esc keeps the text for later"
         self.query_one("#edit-title", Band).put(((Cell(f"replace {what}?", Tone.HEAD),), (Cell(hint, Tone.QUIET),)))
         self.query_one("#edit-page", Page).put(found.passage)
         self.query_one("#replace", Button).disabled = not found.fine
         if self._others:
-            label = f"Only {self._unit}" if self._together else f"All {len(self._others) + 1}"
+            label = "This one" if self._together else f"All {len(self._others) + 1}"
             self.query_one("#scope", Button).label = label
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -34,8 +34,8 @@ from registry.unitfile import MAX_BYTES
 from registry.unitname import TYPES, normalise
 
 JUDGE_S = 0.15  # after the last key: a dry run looks at every machine
-BUTTONS = {"inactive": ("Submit", "Replace"), "loaded": ("Load", "Replace, load"),
-           "launched": ("Start", "Replace, start")}  # fmt: skip
+BUTTONS = {"inactive": ("Submit", "Replace"), "loaded": ("Load", "… and load"),
+           "launched": ("Start", "… and start")}  # fmt: skip
 Edit = Callable[[str, str], Awaitable[str]]
 
 
@@ -83,7 +83,7 @@ class SubmitScreen(Renewing[Submission | Left | None]):
     SubmitScreen TextArea { height: 1fr; border: none; background: $background; }
     SubmitScreen Page { height: 1fr; background: $background; display: none; }
     SubmitScreen Horizontal { height: 1; align-horizontal: right; }
-    SubmitScreen Button { margin-left: 2; min-width: 10; background: $bar-idle; }
+    SubmitScreen Button { margin-left: 2; min-width: 15; background: $bar-idle; }
     SubmitScreen Button:focus { background: $primary; color: $background; text-style: bold; }
     SubmitScreen Button:disabled { color: $off; }
     """
@@ -123,7 +123,7 @@ class SubmitScreen(Renewing[Submission | Left | None]):
     def on_mount(self) -> None:
         """The path has the focus."""
         title = (Cell("submit a unit file", Tone.HEAD),)
-        keys = ("ctrl+s starts it", *(["ctrl+e editor"] if self._edit else []), "Esc leaves it for now")
+        keys = ("ctrl+s start", *(["ctrl+e editor"] if self._edit else []), "Esc keeps it")
         self.query_one("#submit-title", Band).put((title, (Cell(" · ".join(keys), Tone.QUIET),)), ((), ()))
         for field in self.query(Input):
             field.cursor_blink = False
