@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +28,14 @@ def console(home: Path) -> Iterator[Pty]:
         yield pty
 
 
-@pytest.mark.parametrize("_time", range(3))  # the kernel's two signals race
-def test_a_closed_terminal_ends_the_console(tmp_path: Path, _time: int) -> None:
+@pytest.mark.parametrize("signals", [(), (signal.SIGCONT,) * 8])
+def test_a_closed_terminal_ends_the_console(tmp_path: Path, signals: tuple[signal.Signals, ...]) -> None:
     with console(tmp_path) as pty:
         os.close(pty.near)
         pty.near = os.open("/dev/null", os.O_RDWR)
+        for number in signals:  # the kernel sends one itself, and it is seen now before and now after SIGHUP
+            pty.process.send_signal(number)
+            time.sleep(0.01)
         pty.process.wait(30)
 
 
