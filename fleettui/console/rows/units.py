@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from fleettui.console.rows.health import ORDER, Health, health
+from fleettui.console.rows.gathering import Gathering
+from fleettui.console.rows.health import Health, health
 from fleettui.console.rows.meters import UNKNOWN, Meters
 from fleettui.console.rows.row import Delta
 from fleettui.console.rows.unit_row import UnitRow
@@ -42,6 +43,7 @@ class UnitRows:
         self._totals = dict.fromkeys(Health, 0)
         self._groups: dict[str, UnitRow] = {}
         self._members: dict[str, set[str]] = defaultdict(set)  # template -> instances
+        self._gathered: dict[str, Gathering] = defaultdict(Gathering)  # template -> what its row tells
         self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
         self._global_files: dict[str, bool] = {}
         self._meters = Meters()
@@ -126,6 +128,7 @@ class UnitRows:
         gone.update(old.keys() - rows.keys())
         self._count(old, -1)
         self._count(rows, 1)
+        self._enter(unit, old, rows)
         if rows:
             self._rows[unit] = rows
         else:
@@ -135,6 +138,19 @@ class UnitRows:
         for row in rows.values():
             if not row.is_group:
                 self._totals[row.condition] += step
+
+    def _enter(self, unit: str, old: dict[str, UnitRow], rows: dict[str, UnitRow]) -> None:
+        """Keep what an instance's template tells of it."""
+        template = _template(unit)
+        if template is None or template == unit:
+            return
+        gathering = self._gathered[template]
+        for row in old.values():
+            if not row.is_group:
+                gathering.drop(row)
+        for row in rows.values():
+            if not row.is_group:
+                gathering.put(row)
 
     def _regroup(self, unit: str) -> set[str]:
         """Keep the membership of templates; returns the templates whose group row may differ."""
@@ -147,12 +163,12 @@ class UnitRows:
         return {template}
 
     def _gather(self, snapshot: Snapshot, template: str, fresh: dict[str, UnitRow], gone: set[str]) -> None:
-        members = [row for unit in self._members[template] for row in self.rows_of(unit)]
-        if not members and template not in snapshot.units:
+        gathering = self._gathered[template]
+        if not gathering and template not in snapshot.units:
             if self._groups.pop(template, None):
                 gone.add(template)
             return
-        group = _group(UnitRow(template, template, is_group=True, target="template"), members)
+        group = gathering.group(UnitRow(template, template, is_group=True, target="template"))
         if self._groups.get(template) != group:
             self._groups[template] = group
             fresh[template] = group
@@ -258,7 +274,7 @@ def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str,
 
 def _headed(unit: str, rows: dict[str, UnitRow]) -> dict[str, UnitRow]:
     """The rows of a global unit with the first one standing for the others."""
-    return {**rows, unit: _group(rows[unit], [row for key, row in rows.items() if key != unit])}
+    return {**rows, unit: Gathering(row for key, row in rows.items() if key != unit).group(rows[unit])}
 
 
 def _at(unit: str, line: Assignment | None, state: UnitState | None) -> Whereabouts:
@@ -321,30 +337,6 @@ def _mishap(state: UnitState | None) -> str:
     if state.result == "exit-code" and state.exit_code is not None:
         return f"exited with status {state.exit_code}"
     return f"failed: {state.result}" if state.result else "failed"
-
-
-def _group(head: UnitRow, members: list[UnitRow]) -> UnitRow:
-    """The row that stands for its members: as bad as the worst, with how many are where they should be."""
-    if not members:
-        return replace(head, word=head.word if head.is_global else "no instances")
-    worst = min((member.condition for member in members), key=ORDER.__getitem__)
-    reasons = {member.reason for member in members if member.reason and member.condition is worst}
-    return replace(
-        head,
-        condition=worst,
-        word=next(member.word for member in members if member.condition is worst),
-        target=head.target if head.is_global else _common(member.target for member in members),
-        running=sum(member.condition is Health.ACTIVE for member in members),
-        members=len(members),
-        reason=head.reason or (min(reasons) if reasons else ""),
-        drifting=any(member.drifting for member in members),
-        meter=sum((member.meter for member in members), UNKNOWN),
-    )
-
-
-def _common(values: Iterable[str]) -> str:
-    distinct = set(values)
-    return distinct.pop() if len(distinct) == 1 else "mixed"
 
 
 def units_named(rows: Iterable[UnitRow], table: UnitRows) -> Iterator[str]:

@@ -1,0 +1,50 @@
+"""What a template's row tells depends on its instances, not on how they came to be as they are."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleettui.console.rows.gathering import Gathering
+from fleettui.console.rows.health import ORDER, Health
+from fleettui.console.rows.meters import UNKNOWN, Meter
+from fleettui.console.rows.unit_row import UnitRow
+
+HEAD = UnitRow("web@.service", "web@.service", is_group=True, target="template")
+rows = st.builds(
+    UnitRow, st.sampled_from([f"web@{n}.service" for n in range(6)]), st.just("web@1.service"),
+    target=st.sampled_from(["launched", "loaded"]), condition=st.sampled_from(list(Health)),
+    word=st.sampled_from(["active", "failed"]), reason=st.sampled_from(["", "a", "b"]), drifting=st.booleans(),
+    meter=st.sampled_from([UNKNOWN, Meter(1, 0.5), Meter(7)]),
+)  # fmt: skip
+
+
+@given(st.lists(rows, max_size=20))
+def test_a_gathering_is_what_its_last_rows_make(changes: list[UnitRow]) -> None:
+    kept, last = Gathering(), dict[str, UnitRow]()
+    for row in changes:
+        if row.key in last:
+            kept.drop(last[row.key])
+        kept.put(row)
+        last[row.key] = row
+    assert kept.group(HEAD) == Gathering(reversed(last.values())).group(HEAD)
+
+
+@given(st.lists(rows, min_size=1, max_size=8, unique_by=lambda row: row.key))
+def test_a_group_is_as_bad_as_its_worst_and_counts_them(members: list[UnitRow]) -> None:
+    group = Gathering(members).group(HEAD)
+    worst = min((row.condition for row in members), key=ORDER.__getitem__)
+    assert group.condition is worst
+    assert group.members == len(members)
+    assert group.running == sum(row.condition is Health.ACTIVE for row in members)
+    assert group.drifting is any(row.drifting for row in members)
+    assert group.word in {row.word for row in members if row.condition is worst}
+    assert group.target == ("mixed" if len({row.target for row in members}) > 1 else members[0].target)
+
+
+def test_a_template_without_instances_says_so() -> None:
+    gone = UnitRow("web@1.service", "web@1.service")
+    gathering = Gathering([gone])
+    gathering.drop(gone)
+    assert not gathering
+    assert gathering.group(HEAD).word == "no instances"
