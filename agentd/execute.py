@@ -29,7 +29,7 @@ EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to 
 STARTS = (Kind.START, Kind.AWAIT)
 READS = 32  # units whose properties are read at once
 HANDS = 4  # units that are handed over at once: enough to be quick, so few that each is down but for a moment
-HELD_S = 0.5  # a unit that takes longer to move does not hold up the next one
+HELD_S = 0.5  # a unit that takes longer to move holds up the next one no more; after as many in a row none does
 
 
 class Executor:
@@ -42,6 +42,7 @@ class Executor:
         self.parked = False
         self.leaving = False
         self._moved: dict[str, asyncio.Event] = {}  # units being handed over, until the schedule forgets them here
+        self._unmoved = 0  # units in a row that did not move in time
         self._made: Steps | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stale = asyncio.Event()
@@ -121,7 +122,19 @@ class Executor:
                 self._moved[unit.name] = moved = asyncio.Event()
                 unit.departing = True
                 self._turn(unit)
-                group.create_task(_release(gate, moved), name=f"hand over {unit.name}")
+                group.create_task(self._make_room(gate, moved), name=f"hand over {unit.name}")
+
+    async def _make_room(self, gate: asyncio.Semaphore, moved: asyncio.Event) -> None:
+        """For the next unit, once this one has moved; where nobody takes units there is nothing to wait for."""
+        try:
+            if self._unmoved < HANDS:
+                async with asyncio.timeout(HELD_S):
+                    await moved.wait()
+                self._unmoved = 0
+        except TimeoutError:
+            self._unmoved += 1
+        finally:
+            gate.release()
 
     def lease_lost(self) -> None:
         """Every claim is gone with the lease."""
@@ -355,16 +368,6 @@ class Executor:
             unit.changed.set()
 
         await asyncio.gather(*(read(self.units[name]) for name in names if name in self.units))
-
-
-async def _release(gate: asyncio.Semaphore, moved: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(HELD_S):
-            await moved.wait()
-    except TimeoutError:
-        pass
-    finally:
-        gate.release()
 
 
 def _differs(unit: ManagedUnit, found: tuple[str, str, str] | None) -> bool:
