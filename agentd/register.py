@@ -106,7 +106,9 @@ class Registration:
 
     async def verify(self) -> None:
         """Create the machine key again if somebody has deleted it."""
-        if self.lease and not self.machine.leaving:
+        if not self.lease or self.machine.leaving:
+            return
+        if await self._etcd.get(self._key) is None:  # asked first: even a transaction that writes nothing is logged
             await self._etcd.txn([Compare.absent(self._key)], [self._put_machine()])
 
     async def _register(self) -> None:

@@ -7,6 +7,7 @@ RegistryDenied for credentials and rights, LeaseLost for a dead lease, Compacted
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Self
 
@@ -58,6 +59,7 @@ __all__ = [
 
 PAGE = 2000
 PIECE = 1000
+QUICK_S, SLOW_S = 0.25, 0.8  # answers that let pages grow, or make them shrink
 _LISTINGS = 3
 
 
@@ -116,13 +118,17 @@ class Etcd:
     ) -> AsyncGenerator[RangeResult, None]:
         """As `range`, piece by piece and at least one: nobody has to hold all of them, nor to stand still for long.
 
-        `page` keys are asked for at a time. etcd walks over all that remain for each page: large pages are cheaper.
+        At most `page` keys are asked for at a time. etcd walks over all that remain for each page, so large ones are
+        cheaper; but a slow or busy etcd must answer within the time-out, so they grow only while answers are quick.
         Compacted whenever the revision goes while it is read.
         """
-        request: dict[str, Any] = {**span(prefix), "limit": str(page), "keys_only": keys_only}
+        request: dict[str, Any] = {**span(prefix), "keys_only": keys_only}
+        limit = min(page, PAGE)
         while True:
-            request["revision"] = str(revision)
+            request |= {"revision": str(revision), "limit": str(limit)}
+            began = time.monotonic()
             answer = await self._link.call("/kv/range", request, repeatable=True, bulk=True)
+            limit = _next_limit(limit, page, time.monotonic() - began)
             revision = revision or decode_revision(answer)
             raw = answer.get("kvs", ())
             for start in range(0, max(len(raw), 1), PIECE):
@@ -193,6 +199,13 @@ class Etcd:
         """The members of the cluster."""
         answer = await self._link.call("/cluster/member/list", {}, repeatable=True)
         return tuple(map(decode_member, answer.get("members", ())))
+
+
+def _next_limit(limit: int, page: int, took_s: float) -> int:
+    """How many keys to ask for next, after `limit` keys took so long."""
+    if took_s < QUICK_S:
+        return min(page, 4 * limit)
+    return max(min(page, PAGE), limit // 4) if took_s > SLOW_S else limit
 
 
 def _remaining(lease_id: int, answer: dict[str, Any]) -> float:
