@@ -130,9 +130,10 @@ def dry_verdicts(
 
 
 def departures(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> tuple[Prediction, ...]:
-    """Where each unit would go if the machine took none any more, each by itself; nowhere, with the reason.
+    """Where each unit would go if the machine took none any more, one after the other; or nowhere, with the reason.
 
-    Global units are left out: they belong to their machine.
+    By name, though followers go after those that they follow. Global units are left out: they belong to their
+    machine.
     """
     fleet = _Fleet(snapshot, keys)
     return tuple(_departures(fleet, machine))
@@ -140,12 +141,19 @@ def departures(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> t
 
 def _departures(fleet: _Fleet, machine: str) -> Iterator[Prediction]:
     others = [site for site in fleet.sites.values() if site.id != machine]
-    for name in sorted(fleet.scheduled[machine]):
-        options = fleet.options(name)
-        if isinstance(options, UserError):
-            yield Prediction(name, (), str(options).splitlines()[0])
-        elif not options.is_global:
-            yield _elsewhere(fleet, name, options, others)
+    found: dict[str, Prediction] = {}
+    ahead, again = sorted(fleet.scheduled[machine]), True
+    while again:
+        again = False
+        for name in ahead:
+            options = fleet.options(name)
+            if isinstance(options, UserError):
+                found[name] = Prediction(name, (), str(options).splitlines()[0])
+            elif not options.is_global:
+                found[name] = _elsewhere(fleet, name, options, others)
+                again = fleet.move(name, machine, found[name].machines) or again
+        ahead = [name for name in ahead if name in found and not found[name].machines]
+    yield from (found[name] for name in sorted(found))
 
 
 def _elsewhere(fleet: _Fleet, name: str, options: FleetOptions, others: list[Site]) -> Prediction:
@@ -260,6 +268,13 @@ class _Fleet:
         reasons = tuple(each.reason for each in self.objections(name, options, site))
         verdict = Verdict.REFUSED if reasons else Verdict.HERE if here else Verdict.ELIGIBLE
         return MachineVerdict(site.id, verdict, units, reasons)
+
+    def move(self, name: str, machine: str, to: tuple[str, ...]) -> bool:
+        """Suppose that the unit went there; False when it goes nowhere."""
+        for target in to:
+            self.scheduled[machine].discard(name)
+            self.scheduled[target].add(name)
+        return bool(to)
 
     def places_of(self, name: str) -> tuple[MachineVerdict, ...]:
         """The machines that have the unit; of the others nothing is known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from registry.explain import Blocker, Verdict, drain_blockers, dry_run, explain
+from registry.explain import Blocker, Verdict, departures, drain_blockers, dry_run, explain
 from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -143,3 +143,20 @@ def test_corrupt_machines_and_overrides_take_nothing_new() -> None:
     found = dry_run(damaged, "new.service", ANYWHERE)
     assert found.machines == ("b",)
     assert {machine for each in found.refusals for machine in each.machines} == {"a", "z"}
+
+
+def test_departures_are_told_one_after_the_other_and_followers_after_their_leaders() -> None:
+    snapshot = fleet(
+        {
+            "a-follower.service": ("MachineOf=leader.service", "a"),
+            "leader.service": ("", "a"),
+            "one.service": ("Conflicts=one*.service", "a"),
+            "one-too.service": ("Conflicts=one*.service\nMachineMetadata=region=r2", "b"),
+            "two.service": ("", "a"),
+        },
+        regions=("r1", "r2", "r3"),
+    )
+    found = {each.unit: each.machines for each in departures(snapshot, "a")}
+    assert found == {
+        "a-follower.service": ("c",), "leader.service": ("c",), "one.service": ("c",), "two.service": ("b",)
+    }  # fmt: skip
