@@ -118,8 +118,8 @@ class Etcd:
     ) -> AsyncGenerator[RangeResult, None]:
         """As `range`, piece by piece and at least one: nobody has to hold all of them, nor to stand still for long.
 
-        At most `page` keys are asked for at a time. etcd walks over all that remain for each page, so large ones are
-        cheaper; but a slow or busy etcd must answer within the time-out, so they grow only while answers are quick.
+        At most `page` keys are asked for at a time. etcd walks over all that remain for each page, so large pages
+        are cheaper; but a busy etcd must answer within the time-out, so they grow only while answers are quick.
         Compacted whenever the revision goes while it is read.
         """
         request: dict[str, Any] = {**span(prefix), "keys_only": keys_only}
