@@ -138,17 +138,34 @@ async def test_the_wheel_pauses_and_resumes_too() -> None:
 
 async def test_the_place_stays_when_old_lines_leave_the_ring() -> None:
     async with reading() as pane:
-        pane.lines.book.ring.capacity = 100
+        pane.lines.book.capacity = pane.lines.book.ring.capacity = 100
         await pane.come(*(f"line {number}" for number in range(100)))
         await pane.press("pageup", "pageup")
         before, cursor = pane.shown(), pane.lines.current
         await pane.come(*(f"more {number}" for number in range(30)))
-        assert pane.lines.book.ring.first == 38
+        assert pane.lines.book.ring.first == 13  # a quarter more is kept while somebody reads
         assert pane.shown() == before
         assert pane.lines.current is cursor
-        await pane.come(*(f"flood {number}" for number in range(100)))
-        assert pane.shown()[0].endswith("flood 0")  # what was read is gone: the oldest that is left
-        assert "paused" in pane.title
+
+
+async def test_what_cannot_be_kept_beside_what_is_read_is_counted_and_said() -> None:
+    async with reading() as pane:
+        pane.lines.book.capacity = pane.lines.book.ring.capacity = 100
+        await pane.come(*(f"line {number}" for number in range(100)))
+        await pane.press("g")
+        before = pane.shown()
+        news = [entry(CACHE, number, f"flood {number}") for number in range(300)]
+        pane.stage.journals.more.put_nowait(news)
+        await pane.wait(lambda: pane.lines.missed > 0)
+        assert pane.shown() == before
+        assert f"{pane.lines.missed} lines dropped" in pane.title
+        assert len(pane.lines.book.ring) == 125
+        await pane.press("G")
+        assert "275 lines came while you read and could not be kept" in pane.last
+        assert "275 lines dropped" in pane.title
+        await pane.come("new")
+        assert len(pane.lines.book.ring) == 100
+        assert pane.messages()[-1] == "new"
 
 
 async def test_a_pane_that_nobody_touched_follows_whatever_comes() -> None:
@@ -263,9 +280,9 @@ async def test_a_journal_that_is_all_hidden_says_so() -> None:
 
 async def test_a_hundred_thousand_lines_are_narrowed_while_keys_work() -> None:
     async with reading() as pane:
-        news = [entry(CACHE, number, f"GET /{number}") for number in range(10 * PIECE)]
+        news = [entry(CACHE, number, f"GET /{number}") for number in range(20 * PIECE)]
         pane.stage.journals.more.put_nowait(news)
-        await pane.wait(lambda: len(pane.lines.book.ring) == 10 * PIECE + 8)
+        await pane.wait(lambda: len(pane.lines.book.ring) == 20 * PIECE + 8)
         await pane.press("i")
         pane.pane.query_one("#journal-answer", Input).value = "/1999"
         await pane.press("enter")

@@ -65,6 +65,7 @@ class Book:
     """One journal."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity = capacity
         self.ring: Tail[Item] = Tail(capacity)
         self.view = View(Terms())
         self.warnings = 0  # kept, and worse than a notice
@@ -72,7 +73,7 @@ class Book:
 
     def begin(self) -> None:
         """Empty, on the same terms; a `redo` that is under way comes to nothing."""
-        self.ring = Tail(self.ring.capacity)
+        self.ring = Tail(self.capacity)
         self.view = View(self.view.terms)
         self.warnings = self.dropped = 0
 
@@ -85,6 +86,14 @@ class Book:
     def hidden(self) -> int:
         """How many items are kept and not shown."""
         return len(self.ring) - len(self.view.layout)
+
+    def stretch(self, *, reading: bool) -> None:
+        """While somebody reads in it, the ring holds a quarter more before anything goes."""
+        self.ring.capacity = self.capacity + (self.capacity // 4 if reading else 0)
+
+    def room_above(self, number: int) -> int:
+        """How many more items can be kept before this one goes."""
+        return max(0, self.ring.capacity - (self.end - max(number, self.ring.first)))
 
     def take(self, items: Sequence[Item]) -> None:
         """Keep more items; the oldest go when there are too many."""

@@ -178,8 +178,9 @@ class JournalFace(Vertical):
             trouble = f"{escape(host)} {how}, trying again"
         if len(self._troubles) > 1:
             trouble = f"{len(self._troubles)} machines lost, trying again"
-        return Status(lines.following, lines.unseen, len(book.ring), book.warnings, book.dropped, trouble,
-                      self._note, lines.working)  # fmt: skip
+        dropped = book.dropped + lines.missed
+        return Status(lines.following, lines.unseen, len(book.ring), book.warnings, dropped, trouble, self._note,
+                      lines.working)  # fmt: skip
 
     def narrowed(self) -> Narrowed:
         """What narrows it."""

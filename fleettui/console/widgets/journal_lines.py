@@ -24,7 +24,8 @@ from textual.strip import Strip
 
 from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.journal.book import PIECE, Book, Terms
-from fleettui.console.journal.sources import Item
+from fleettui.console.journal.sources import Item, Remark
+from fleettui.console.phrases import counted
 from fleettui.console.widgets.painting import painted
 from fleettui.console.widgets.scrolled import Scrolled
 from fleettui.console.widgets.toned import Toned
@@ -68,6 +69,7 @@ class JournalLines(Toned, Scrolled, can_focus=True):
         self.left = 0
         self.working = False  # other terms are being applied
         self._notice: tuple[Line, ...] = ()
+        self.missed = 0  # while paused: items that came and could not be kept
         self._seen = 0  # while paused: the first item that came since
         self._waiting: list[Item] = []
         self._flushing = False
@@ -104,7 +106,7 @@ class JournalLines(Toned, Scrolled, can_focus=True):
         self.book.begin()
         self._redoing, self.working = None, False
         self._waiting.clear()
-        self.following, self.cursor, self.left = True, -1, 0
+        self.following, self.cursor, self.left, self.missed = True, -1, 0, 0
         self._laid_out(0)
 
     def add(self, items: Iterable[Item]) -> None:
@@ -119,9 +121,17 @@ class JournalLines(Toned, Scrolled, can_focus=True):
         waiting, self._waiting = self._waiting, []
         if waiting:
             top = self._top
+            if not self.following:
+                waiting = self._what_fits(waiting)
             for at in range(0, len(waiting), PIECE):
                 self.book.take(waiting[at : at + PIECE])
             self._laid_out(top)
+
+    def _what_fits(self, waiting: list[Item]) -> list[Item]:
+        """While somebody reads: what can be kept without taking away what is under the eye."""
+        room = self.book.room_above(self._place()[0])
+        self.missed += max(0, len(waiting) - room)
+        return waiting[:room]
 
     # Other terms
 
@@ -233,11 +243,18 @@ class JournalLines(Toned, Scrolled, can_focus=True):
             return
         self.following = False
         self._seen = self.book.end
+        self.book.stretch(reading=True)
         self.cursor = layout.item(len(layout) - 1)
         self._moved()
 
     def action_resume(self) -> None:
         """To the newest line, and follow."""
+        if self.missed:
+            lines = counted(self.missed, "line")
+            said = f"{lines} came while you read and could not be kept; t reads since a moment"
+            self.book.take([Remark(said, dropped=self.missed)])
+            self.missed = 0
+        self.book.stretch(reading=False)
         self.following, self.cursor = True, -1
         self._laid_out(0)
 
