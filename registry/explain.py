@@ -30,7 +30,7 @@ from registry.eligibility import (
     summarise,
 )
 from registry.errors import UserError
-from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options
+from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options, uses_specifiers
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import Progress, standing
 from registry.mirror import Snapshot
@@ -240,10 +240,7 @@ class _Fleet:
             return UserError(
                 f"the unit file {sha256[:7]} of {name} is missing or corrupt; submit it with --replace"
             )
-        try:
-            return parse_options(_parse(file.text), name)
-        except UserError as error:
-            return error
+        return _options(file.text, name)
 
     def _hash(self, name: str) -> str:
         if unit := self._snapshot.units.get(name):
@@ -351,3 +348,29 @@ def _any(patterns: tuple[str, ...], name: str) -> bool:
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> UnitFile:
     return parse(text)
+
+
+def _options(text: str, name: str) -> FleetOptions | UserError:
+    """A unit's options by its text: read once for all units of a text that says the same to each."""
+    if not uses_specifiers(_parse(text)):
+        shared = _shared_options(text)
+        if shared is not None:
+            return shared
+    return _own_options(text, name)
+
+
+@lru_cache(maxsize=4096)
+def _shared_options(text: str) -> FleetOptions | None:
+    """None when the text is wrong: then each unit is told so under its own name."""
+    try:
+        return parse_options(_parse(text), "any.service")
+    except UserError:
+        return None
+
+
+@lru_cache(maxsize=1 << 15)
+def _own_options(text: str, name: str) -> FleetOptions | UserError:
+    try:
+        return parse_options(_parse(text), name)
+    except UserError as error:
+        return error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from registry.mirror import Snapshot
-from registry.unitfile import Entry, parse
+from registry.unitfile import Entry, UnitFile, parse
 from registry.unitname import expand_for_display, matches, normalise_pattern, refusal
 
 ORDER = ("After", "Before")
@@ -93,14 +93,14 @@ def _depends_on_name(text: str) -> bool:
     return "%" in text or any(f"[{section}]" in text for section in ACTIVATES.values())
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 15)
 def read_relations(text: str, unit: str) -> tuple[Relation, ...]:
     """Everything that a file says of other units, each once, in its order."""
     return tuple(dict.fromkeys(_read(text, unit)))
 
 
 def _read(text: str, unit: str) -> Iterator[Relation]:
-    file = parse(text)
+    file = _parsed(text)
     for kind in SYSTEMD:
         yield from (Relation(kind, name) for name in _names(file.effective("Unit", kind), unit))
     for kind in FLEET:
@@ -113,6 +113,11 @@ def _read(text: str, unit: str) -> Iterator[Relation]:
     if suffix in ACTIVATES:
         named = list(_names(file.effective(ACTIVATES[suffix], "Unit", "Service"), unit))
         yield Relation("Activates", named[-1] if named else f"{stem}.service")
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> UnitFile:
+    return parse(text)
 
 
 def _names(entries: tuple[Entry, ...], unit: str) -> Iterator[str]:
