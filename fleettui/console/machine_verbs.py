@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +17,6 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability
 
-READY = Availability.READY
 NAMED = 4  # units or machines named in one line
 
 
@@ -143,11 +143,8 @@ def _drain_lines(found: Plan, snapshot: Snapshot) -> Iterator[str]:
 def _destinations(moves: Sequence[Prediction], snapshot: Snapshot) -> str:
     if len(moves) <= NAMED:
         return ", ".join(f"{escape(each.unit)} to {_host(snapshot, each.machines[0])}" for each in moves)
-    there = moves[0].machines[0]
-    hosts = [machine for machine in sorted(snapshot.machines) if availability(snapshot, machine) is READY]
-    others = [_host(snapshot, each) for each in hosts if each != there]
-    then = f", then {_listed(others)}" if others else ""
-    return f"to where the fewest are, {_host(snapshot, there)} first{then}"
+    counts = Counter(_host(snapshot, each.machines[0]) for each in moves)
+    return "about " + ", ".join(f"{number:,} to {host}" for host, number in counts.most_common(NAMED))
 
 
 def _host(snapshot: Snapshot, machine: str) -> str:

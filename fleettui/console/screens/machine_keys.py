@@ -115,9 +115,12 @@ class MachineKeys(Frame):
         if key.id not in ("cordon", "drain"):
             return super().usable(key, names)
         verb = MachineVerb(self.label_of(key)) if self.label_of(key) != "forget" else None
-        return verb is None or not machine_permit(
-            verb, self.chosen_machines(), self.reading.snapshot, link=self.reading.link, read_only=False
-        ).refusal
+        return (
+            verb is None
+            or not machine_permit(
+                verb, self.chosen_machines(), self.reading.snapshot, link=self.reading.link, read_only=False
+            ).refusal
+        )
 
     def _is_present(self, machine: str) -> bool:
         row = self._machines_view.rows.row(machine)
