@@ -188,6 +188,15 @@ def test_a_stop_for_good_hands_over_at_once_and_finishes_what_takes_longer(loade
     loaded.launched("slow.service")  # what is still scheduled starts anew
 
 
+def test_units_are_handed_over_a_few_at_a_time_and_all_of_them_where_nobody_takes_them(loaded: Hand) -> None:
+    loaded.shell(f"systemctl stop {AGENT}")
+    script = "journalctl --sync; journalctl -b -o short-monotonic --no-hostname -u 'u*.service' | grep Stopping"
+    stops = sorted(float(line.partition("[")[2].partition("]")[0]) for line in loaded.shell(script).splitlines())
+    stops = stops[-len(NAMES) :]  # not those of earlier tests
+    assert stops[4] - stops[0] >= 0.4  # no schedule line went: the fifth waited for half a second
+    assert not loaded.states()
+
+
 def test_a_shutdown_hands_over(loaded: Hand) -> None:
     began = time.monotonic()
     loaded.node.power_off()
