@@ -130,8 +130,8 @@ async def _run(
     memory, remark = (None, "") if fresh else notebook.recall()
     async with Remote(settings.ssh) as remote:
         desk = Desk(
-            feed, LiveHands(feed), LiveJournals(remote),
-            shown, time.time, keymap, read_only, Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
+            feed, LiveHands(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
+            Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote),
         )  # fmt: skip
         console = Console(desk, theme=_theme(theme, memory, settings))
