@@ -11,6 +11,8 @@ from fleettui.console.phrases import clock, counted, took
 from fleettui.console.verbs import Verb
 from fleettui.escape import escape
 
+BACK_WIDTH = 36  # a longer command is not written beside its act
+
 MARKS = {
     Phase.SENDING: Cell("◐ ", Tone.BUSY),
     Phase.PENDING: Cell("◐ ", Tone.BUSY),
@@ -77,8 +79,11 @@ def _tally(acts: Sequence[Act]) -> Line:
 
 def _aside(act: Act, dismiss: str, undo: str, listing: str) -> Line:
     """What can be done about an act that has ended."""
+    if act.phase is Phase.DONE and undoable(act):
+        back = _taking_back(act)
+        return (Cell(f"{undo}: {escape(back)}" if len(back) <= BACK_WIDTH else f"{undo} takes it back", Tone.QUIET),)
     if act.phase is Phase.DONE:
-        return (Cell(f"{undo} takes it back", Tone.QUIET),) if undoable(act) else ()
+        return ()
     if not act.settled:
         return ()
     more = f"{listing} lists all {len(act.complaints)} · " if len(act.complaints) > 1 else ""
@@ -96,6 +101,10 @@ def trail_lines(acts: Sequence[Act], now: float) -> list[Line]:
         for complaint in told:
             lines += [(Cell(f"            {escape(part)}", Tone.BAD),) for part in complaint.splitlines()]
         if undoable(act):
-            back = undoing_machines(act) if act.changes else undoing(act.written)
-            lines.append((Cell(f"            taken back by: {escape(back)}", Tone.QUIET),))
+            lines.append((Cell(f"            taken back by: {escape(_taking_back(act))}", Tone.QUIET),))
     return lines
+
+
+def _taking_back(act: Act) -> str:
+    """What undoing it would do."""
+    return undoing_machines(act) if act.changes else undoing(act.written)

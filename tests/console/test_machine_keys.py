@@ -80,7 +80,7 @@ async def test_cordon_is_done_when_the_watch_says_so_and_the_key_then_opens() ->
         assert "pending" in play.text("acts")
         await play.show(closed(scene(), 1, Availability.CORDONED))
         assert "✓ fleetctl cordon core-1" in play.text("acts")
-        assert "u takes it back" in play.text("acts")
+        assert "u: fleetctl uncordon core-1" in play.text("acts")
         assert "◌ cordoned" in play.table()
         assert "C uncordon" in play.text("footer")
         await play.press("C")
