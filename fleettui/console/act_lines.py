@@ -81,7 +81,8 @@ def _aside(act: Act, dismiss: str, undo: str, listing: str) -> Line:
     """What can be done about an act that has ended."""
     if act.phase is Phase.DONE and undoable(act):
         back = _taking_back(act)
-        return (Cell(f"{undo}: {escape(back)}" if len(back) <= BACK_WIDTH else f"{undo} takes it back", Tone.QUIET),)
+        told = f"{undo}: {escape(back)}" if len(back) <= BACK_WIDTH else f"{undo} takes it back"
+        return (Cell(told, Tone.QUIET),)
     if act.phase is Phase.DONE:
         return ()
     if not act.settled:
