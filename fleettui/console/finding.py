@@ -45,12 +45,14 @@ class Source:
 
 
 def sources(
-    snapshot: Snapshot, keymap: Mapping[str, str], themes: Iterable[str], *, read_only: bool
+    snapshot: Snapshot, keymap: Mapping[str, str], themes: Iterable[str], *, read_only: bool, view: str = "units"
 ) -> tuple[Source, ...]:
-    """All that can be found: actions with their keys, themes, machines, units."""
+    """All that can be found: the view's actions with their keys, themes, machines, units."""
     usable = [
-        key for key in KEYS if key.where in (MAIN, APP) and key.id != "palette" and not (read_only and key.changes)
-    ]
+        key for key in KEYS
+        if key.where in (MAIN, APP) and key.id != "palette" and not (read_only and key.changes)
+        and (not key.views or view in key.views)
+    ]  # fmt: skip
     actions = [Find("action", f"{key.label}: {key.does}", key.action, shown_key(key, keymap)) for key in usable]
     colours = [Find("theme", f"theme {name}", name, "theme") for name in themes]
     hosts = {machine.hostname: machine.id for machine in snapshot.machines.values()}

@@ -47,13 +47,17 @@ def footer_line(
     return tuple(cells)
 
 
-def tabs_line(titles: Sequence[tuple[str, int | None]], current: str) -> Line:
-    """The views with their numbers; the open one stands out."""
+def tabs_line(titles: Sequence[tuple[str, int | None]], current: str, room: int = 1000) -> Line:
+    """The views with their numbers, two cells each; the open one stands out. Where there is no room, names go."""
+    full = [f" {number} {title} {count:,} " if count is not None else f" {number} {title} "
+            for number, (title, count) in enumerate(titles, 1)]  # fmt: skip
+    plain = [f" {number} {title} " for number, (title, _) in enumerate(titles, 1)]
+    short = [text if title == current else f" {number} " for number, (text, (title, _)) in enumerate(
+        zip(plain, titles, strict=True), 1)]  # fmt: skip
+    texts = next((form for form in (full, plain) if sum(map(len, form)) + len(form) <= room), short)
     cells: list[Cell] = []
-    for number, (title, count) in enumerate(titles, 1):
-        tally = f" {count:,}" if count is not None else ""
-        cells.append(Cell(f" {number} {title}{tally} ", Tone.CHOSEN if title == current else Tone.QUIET))
-        cells.append(Cell(" "))
+    for text, (title, _) in zip(texts, titles, strict=True):
+        cells += [Cell(text, Tone.CHOSEN if title == current else Tone.QUIET), Cell(" ")]
     return tuple(cells)
 
 

@@ -13,6 +13,7 @@ from fleettui.console.cells import Cell
 from fleettui.console.rows.map import Block, blocks, machine_labels, nearest, order, plan
 from fleettui.console.rows.units import UnitRows
 from fleettui.console.views.detail import DetailView
+from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.map import Map
 from registry.follow import Link
 from registry.model import Availability, Override, Target
@@ -224,3 +225,12 @@ async def test_an_empty_fleet_says_so_on_the_map() -> None:
     async with playing(build({}, [], [])) as play:
         await play.press("5", "right", "down", "enter")
         assert "no units yet" in play.table()
+
+
+async def test_the_open_view_can_be_seen_beside_a_filter_on_a_small_screen() -> None:
+    async with playing(size=(80, 24)) as play:
+        await play.press("5", "slash", *"web", "enter")
+        band = play.main.query_one("#tabs", Band)
+        shown = band.render_line(0).text
+        assert " 5 Map " in shown
+        assert "filter: web" in shown

@@ -143,7 +143,7 @@ class AskingKeys(PlaceKeys):
         from fleettui.console.screens.palette import PaletteScreen  # noqa: PLC0415 - the same
 
         snapshot, desk, names = self.reading.snapshot, self.desk, self.chosen_units()
-        found = sources(snapshot, desk.keymap, THEMES, read_only=desk.read_only)
+        found = sources(snapshot, desk.keymap, THEMES, read_only=desk.read_only, view=self.view.name_)
         by_action = {key.action: key for key in KEYS}
         usable: Callable[[Find], bool] = lambda find: self.usable(by_action[find.what], names)  # noqa: E731
         self.app.push_screen(PaletteScreen(found, usable), self._found)

@@ -18,7 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
 from fleettui.console.act_lines import acts_lines
-from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.clocks import Clocks
 from fleettui.console.commandline.history import History
 from fleettui.console.conductor import Conductor, Hands
@@ -53,7 +53,7 @@ from registry.keys import Keys
 TICK_S = 1.0
 FOLLOWING = "following the registry"
 ACTS_SHOWN = 3
-NEEDS_UNIT = frozenset({"why", "file", "unit_events"})
+NEEDS_UNIT = frozenset({"edit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,8 @@ class Frame(Screen[None]):
             counts=listing.counts() if listing.narrowed else (0, 0),
             marks=len(listing.marks), hidden=listing.hidden_marks(),
         )  # fmt: skip
-        self.query_one("#tabs", Band).put((footer.tabs_line(titles, self.view.title), right))
+        room = self.app.size.width - 2 - len(line_text(right))
+        self.query_one("#tabs", Band).put((footer.tabs_line(titles, self.view.title, room), right))
 
     def crumbs(self) -> tuple[Line, Line] | None:
         """What stands in the place of the views' names; None: they do."""
@@ -291,6 +292,10 @@ class Frame(Screen[None]):
     def hint_of(self, row: Any) -> Line:  # noqa: ANN401 - a row of any view
         """What is to be said of the selected row."""
         return self.view.told(row, self.desk.clock())
+
+    def subject_machine(self) -> str:
+        """The machine whose detail is open, by id; "" when none is."""
+        return ""
 
     def _show_footer(self) -> None:
         self._footer_keys = footer.footer_keys(
