@@ -9,6 +9,7 @@ import pytest
 from fleettui.console.detail import pages
 from fleettui.console.detail.subject import Tab
 from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote.errors import Unreachable
 from registry.follow import Link
@@ -252,6 +253,17 @@ async def test_what_blocks_a_drain_leads_to_the_unit_and_back() -> None:
         assert "web@1.service" in play.text("tabs")
         await play.press("escape")
         assert tab_of(play) is Tab.DRAIN
+
+
+async def test_a_machine_is_drained_from_the_page_that_tells_what_that_meets() -> None:
+    async with playing() as play:
+        await play.press("2", "j", "w")
+        assert "a drain of core-2" in page(play)
+        assert "drain" in play.text("footer")
+        await play.press("D")
+        question = play.stage.app.screen
+        assert isinstance(question, ConfirmScreen)
+        assert "Drain core-2?" in "".join(question.query_one("#confirm-text", Band).texts)
 
 
 async def test_dependencies_are_followed_from_unit_to_unit() -> None:

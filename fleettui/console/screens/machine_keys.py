@@ -46,7 +46,9 @@ class MachineKeys(Frame):
         return self.query_one("#machines", MachinesView)
 
     def chosen_machines(self) -> list[str]:
-        """The machines that an action is about: the marked rows of the Machines view, else the selected one."""
+        """The machines that an action is about: the open detail's, else the marked or the selected of the view."""
+        if subject := self.subject_machine():
+            return [subject]
         return [row.key for row in self._machines_view.table.listing.chosen()]
 
     # Keys

@@ -43,12 +43,22 @@ class PlaceKeys(Frame):
     @property
     def in_detail(self) -> bool:
         """Whether a detail is open."""
-        return self.query_one("#views", ContentSwitcher).current == DetailView.name_
+        return super().view_name == DetailView.name_
 
     @property
     def on_page(self) -> bool:
         """Whether a page is shown where tables otherwise are, so that there is nothing to filter or to sort."""
         return self.in_detail and self.detail.tab is not Tab.UNITS
+
+    @property
+    def view_name(self) -> str:
+        """The open view, by what its keys are about: a machine's pages are about the machine."""
+        return "machines" if self.subject_machine() else super().view_name
+
+    def subject_machine(self) -> str:
+        """The machine whose pages are open; its units are units."""
+        about_machine = self.on_page and self.detail.subject.kind is Kind.MACHINE
+        return self.detail.subject.name if about_machine else ""
 
     # Opening
 
