@@ -25,6 +25,8 @@ _ALIGN = {"s": 4, "o": 4, "g": 1, "v": 1, "a": 4, "(": 8, "{": 8} | {
 }
 _STRUCTS = {order: {code: struct.Struct(order + form) for code, form in _FIXED.items()} for order in "<>"}
 
+_SIZES = {ord(code): struct.calcsize(form) for code, form in _FIXED.items()}
+
 
 class Malformed(ValueError):
     """What came in is no D-Bus message."""
@@ -60,17 +62,18 @@ class Message:
 
     def changes(self, wanted: Collection[str]) -> dict[str, Any]:
         """Of a PropertiesChanged signal (signature sa{sv}as): the new values of these properties."""
-        _, at = _read("s", self.data, self.body, self.order)
-        length, at = _read("u", self.data, at, self.order)
+        data, order = self.data, self.order
+        _, at = _read("s", data, self.body, order)
+        length, at = _read("u", data, at, order)
         at += -at & 7
         end, found = at + length, {}
         while at < end:
             at += -at & 7
-            name, at = _read("s", self.data, at, self.order)
+            name, at = _read("s", data, at, order)
             if name in wanted:
-                found[name], at = _read("v", self.data, at, self.order)
+                found[name], at = _read("v", data, at, order)
             else:
-                at = _skip("v", self.data, at, self.order)
+                at = _skip("v", data, at, order)
         return found
 
 
@@ -206,6 +209,10 @@ def _skip(code: str, data: bytes, at: int, order: str) -> int:
     kind = code[0]
     if kind == "v":
         length = data[at]
+        size = _SIZES.get(data[at + 1]) if length == 1 else None
+        if size:  # nearly always: a number of a fixed size
+            at += 3
+            return at + (-at & (size - 1)) + size
         return _skip(data[at + 1 : at + 1 + length].decode("ascii", "replace"), data, at + 2 + length, order)
     if kind == "a":
         return _array(code[1:], data, at, order)[1]
