@@ -37,7 +37,7 @@ HOLD_S = 0.12  # how long a live entry waits for earlier ones of other machines
 LINGER_S = 5.0  # how long a source that is no longer asked for is listened to: its last words may be under way
 OVERLAP_S = 2  # by how much clocks of two machines may differ before a move loses lines
 PIECE = 2_000  # entries of a long backlog handed over at once
-QUEUED = 64  # batches between the feeds and the reader
+QUEUED = 256  # batches (of some hundred lines) between the feeds and the reader: a busy moment loses nothing
 
 
 class JournalStream:
