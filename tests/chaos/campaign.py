@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -242,7 +243,8 @@ class Campaign:
         found: list[Life] = []
         for node in self.cluster.nodes.values():
             notes = [(each.at_s, each.word, each.unit, each.version) for each in witness.trace(node)]
-            lives, wrong = read_lives(node.name, notes, self._ends[node.name], time.monotonic())
+            killed = _killed(node)
+            lives, wrong = read_lives(node.name, notes, self._ends[node.name], time.monotonic(), killed)
             found += lives
             for each in wrong:
                 self.diary.violated(each)
@@ -259,7 +261,7 @@ class Campaign:
         for node in self.cluster.nodes.values():
             for line in _journal(node, "-u", "fleet-agentd"):
                 if "stopping every unit before" in line:
-                    at_s = float(line.removeprefix("[").split("]")[0])
+                    at_s = _time_of(line)
                     found[node.name, sum(end_s < at_s for end_s in self._ends[node.name])] += 1
         return found
 
@@ -287,6 +289,19 @@ def _journal(node: Node, *arguments: str) -> list[str]:
     """The journal of all boots of a machine, each line beginning with its monotonic time in brackets."""
     command = ["journalctl", "--no-pager", "-o", "short-monotonic", *arguments]
     return node.exec(command, timeout_s=60).stdout.splitlines()
+
+
+def _time_of(line: str) -> float:
+    return float(line.removeprefix("[").split("]")[0])
+
+
+def _killed(node: Node) -> dict[str, list[float]]:
+    """When systemd told that a command of a unit other than its main one was killed: it could not note its end."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for line in _journal(node, "_PID=1"):
+        if told := re.search(r" (chaos-\S+): Control process exited, code=killed", line):
+            found[told[1]].append(_time_of(line))
+    return found
 
 
 def _merged(spells: list[Spell]) -> list[Spell]:

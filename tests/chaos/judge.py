@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tests.chaos import crowd
 
@@ -90,32 +91,43 @@ def joined(overlaps: Iterable[Overlap]) -> list[Overlap]:
 
 
 def read_lives(
-    node: str, notes: Iterable[tuple[float, str, str, int]], ends: Sequence[float], now_s: float
+    node: str,
+    notes: Iterable[tuple[float, str, str, int]],
+    ends: Sequence[float],
+    now_s: float,
+    killed: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> tuple[list[Life], list[str]]:
     """The lives that a machine's notes tell, and the places where a unit began before its last life was over.
 
-    `ends` are the moments at which the machine crashed: whatever lived then ended without a note (invariant 5).
+    `ends` are the moments at which the machine crashed: whatever lived then ended without a note. So did a unit
+    whose last command was `killed`, as systemd told at those moments (invariant 5).
     """
     lives: list[Life] = []
     wrong: list[str] = []
     open_: dict[str, tuple[float, int, int]] = {}
+
+    def close(unit: str, before_s: float) -> bool:
+        """End a life that had no time to note its end; False when it should have had."""
+        since_s, version, boot = open_[unit]
+        found = [at_s for at_s in killed.get(unit, ()) if since_s < at_s < before_s]
+        crash = [ends[boot]] if boot < len(ends) and ends[boot] < before_s else []
+        until_s = min(found + crash, default=before_s)
+        lives.append(Life(unit, node, version, since_s, until_s, boot, ended=False))
+        del open_[unit]
+        return bool(found or crash)
+
     for at_s, word, unit, version in sorted(notes):
         boot = sum(end_s < at_s for end_s in ends)
-        if unit in open_ and open_[unit][2] != boot:
-            since_s, old, before = open_.pop(unit)
-            lives.append(Life(unit, node, old, since_s, ends[before], before, ended=False))
         if word == "start":
-            if unit in open_:
-                wrong.append(
-                    f"5: {unit} on {node} began at {at_s:.2f} before its run of {open_[unit][0]:.2f} had ended"
-                )
+            since_s = open_.get(unit, (at_s,))[0]
+            if unit in open_ and not close(unit, at_s):
+                wrong.append(f"5: {unit} on {node} began at {at_s:.2f} before its run of {since_s:.2f} had ended")
             open_[unit] = (at_s, version, boot)
         elif unit in open_:
-            since_s, old, _ = open_.pop(unit)
-            lives.append(Life(unit, node, old, since_s, at_s, boot, ended=True))
-    for unit, (since_s, version, boot) in open_.items():
-        until_s = ends[boot] if boot < len(ends) else now_s
-        lives.append(Life(unit, node, version, since_s, until_s, boot, ended=False))
+            since_s, old, before = open_.pop(unit)
+            lives.append(Life(unit, node, old, since_s, at_s, before, ended=True))
+    for unit in list(open_):
+        close(unit, now_s)
     return lives, wrong
 
 

@@ -65,7 +65,15 @@ def test_sights_of_the_same_two_copies_are_told_once() -> None:
 def test_invariant_5_a_life_that_begins_before_the_last_one_ended_is_found() -> None:
     lives, wrong = read_lives("a", [(1, "start", UNIT, 1), (2, "start", UNIT, 2), (3, "end", UNIT, 2)], [], 9)
     assert len(wrong) == 1
-    assert [(each.since_s, each.until_s) for each in lives] == [(2, 3)]
+    assert [(each.since_s, each.until_s) for each in lives] == [(1, 2), (2, 3)]
+
+
+def test_a_life_whose_last_command_was_killed_has_ended() -> None:
+    notes = [(1.0, "start", UNIT, 1), (6.0, "start", UNIT, 1)]
+    lives, wrong = read_lives("a", notes, [], 9, {UNIT: [5.0]})
+    assert not wrong
+    assert [(each.since_s, each.until_s) for each in lives] == [(1, 5.0), (6, 9)]
+    assert read_lives("a", notes, [], 9, {UNIT: [7.0]})[1]
 
 
 def test_a_crash_ends_what_lived() -> None:
