@@ -42,9 +42,12 @@ def campaign(script: Script, name: str, directory: Path) -> bool:
         print(f"seed {script.seed}: {rounds}; diary in {directory}", flush=True)
         try:
             cluster.up()
-            return _run(cluster, script, diary, directory)
+            survived = _run(cluster, script, diary, directory)
         finally:
-            cluster.down()
+            left = cluster.down()
+        if left:
+            print(f"left on this host: {', '.join(left)}")
+        return survived and not left
 
 
 def _run(cluster: Cluster, script: Script, diary: Diary, directory: Path) -> bool:

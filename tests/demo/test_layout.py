@@ -57,3 +57,19 @@ def test_the_configurations_written_are_the_ones_the_programs_read(tmp_path: Pat
     assert agent.etcd.endpoints == ("http://10.91.0.1:2379",)
     assert (agent.agent.ttl, dict(agent.agent.metadata)) == (5.0, {"node": "n3", "region": "r2"})
     assert load(operator, {}).ssh.identity_files == ("/var/lib/fleet/clusters/demo/id_ed25519",)
+
+
+def test_several_members_of_etcd_have_addresses_and_links_of_their_own(tmp_path: Path) -> None:
+    plan = layout("demo", 3, 3)
+    addresses = {each.address for each in (*plan.etcd_members, *plan.nodes)} | {plan.host_address}
+    assert len(addresses) == 7
+    assert all(len(each.link) <= 15 for each in layout("a" * 12, 3, 5).etcd_members)
+    node = tmp_path / "node.toml"
+    node.write_text(nodefiles.node_config(plan.nodes[0], plan, "5s"))
+    assert load(node, {}).etcd.endpoints == tuple(each.endpoint for each in plan.etcd_members)
+    assert not layout("demo", 3).etcd_members
+
+
+def test_an_etcd_that_could_lose_its_quorum_to_a_tie_is_refused() -> None:
+    with pytest.raises(UserError, match="1, 3 or 5"):
+        layout("demo", 3, 2)
