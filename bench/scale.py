@@ -49,7 +49,12 @@ def measure(options: argparse.Namespace) -> list[Figure]:
         )
     if "live" in options.parts:
         size = scale_live.Size(
-            options.machines, options.lost, options.units, raw_s=min(3.0, options.seconds), rest_s=options.seconds
+            options.machines,
+            options.lost,
+            options.units,
+            raw_s=min(3.0, options.seconds),
+            rest_s=options.seconds,
+            lease_s=options.lease,
         )
         figures += asyncio.run(scale_live.measure(size, tell))
     return figures
@@ -65,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--lost", type=int, default=100, help="machines that are lost at once (100)")
     found.add_argument("--units", type=int, default=10_000, help="units started, and on the lost machines (10000)")
     found.add_argument("--known", type=int, default=100_000, help="units decided on and followed (100000)")
+    found.add_argument("--lease", type=float, default=10.0, help="seconds of the machines' leases (10)")
     found.add_argument("--seconds", type=float, default=30.0, help="of rest, and of steady change (30)")
     found.add_argument("--json", type=Path, help="also write the figures there")
     found.add_argument("--markdown", action="store_true", help="print a table for a page")
@@ -79,7 +85,9 @@ def main() -> int:
     figures = measure(options)
     sys.stdout.write((markdown if options.markdown else table)(figures) + "\n")
     if options.json:
-        sizes = {name: getattr(options, name) for name in ("machines", "lost", "units", "known", "seconds")}
+        sizes = {
+            name: getattr(options, name) for name in ("machines", "lost", "units", "known", "lease", "seconds")
+        }
         write_json(options.json, figures, sizes=sizes)
     return 0
 

@@ -26,7 +26,6 @@ from registry.model import Availability, Override
 from registry.records import encode
 
 KEYS = Keys()
-TTL_S = 10.0
 TEXT = "[Service]\nExecStart=/bin/sleep infinity\n"
 SCHEDULER_LEASE_S = 5
 BATCH = 100
@@ -42,6 +41,7 @@ class Size:
     raw_s: float = 3.0
     rest_s: float = 30.0
     patience_s: float = 300.0
+    lease_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -167,7 +167,9 @@ class Fleet:
 
     async def _join(self, numbers: range) -> Machines:
         arguments = [f"--endpoint={self._server.url}", f"--first={numbers.start}", f"--count={len(numbers)}"]
-        return Machines(await self._spawn("bench.scale_machines", *arguments, f"--ttl={TTL_S}"), numbers)
+        return Machines(
+            await self._spawn("bench.scale_machines", *arguments, f"--ttl={self._size.lease_s}"), numbers
+        )
 
     async def _fleetctl(self, *arguments: str) -> float:
         """Run a command; seconds. SystemExit when it fails."""
@@ -226,7 +228,10 @@ class Fleet:
         return Figure("agents woken by one placement", woken, "", 1, self._size.machines, "machines")
 
     async def lose(self) -> list[Figure]:
-        """The first crowd is killed with as many units on it as were started."""
+        """The first crowd is killed with as many units on it as were started: how long a unit waits at most.
+
+        It waits from the end of its own machine's lease until another machine's schedule has it.
+        """
         size, lost = self._size, self._crowds[0]
         others = {machine for crowd in self._crowds[1:] for machine in crowd.ids}
         await self._cordon(others, Availability.CORDONED)
@@ -236,11 +241,13 @@ class Fleet:
         await self._placed(total)
         await self._all_active(total)
         await self._cordon(others, Availability.READY)
-        affected = sum(machine in lost.ids for machine, _ in self._observer.lines)
+        homes = {unit: machine for machine, unit in self._observer.lines if machine in lost.ids}
         self._observer.ended.clear()
         await lost.kill()
         killed = time.monotonic()
-        await self._observer.until(lambda: not self._observer.machines & lost.ids, 60, "the leases ended")
+        await self._observer.until(
+            lambda: not self._observer.machines & lost.ids, size.patience_s, "the leases ended"
+        )
         await self._observer.until(
             lambda: (
                 not any(machine in lost.ids for machine, _ in self._observer.lines)
@@ -249,12 +256,12 @@ class Fleet:
             size.patience_s,
             "every unit was placed again",
         )
-        first, last = min(self._observer.ended.values()), max(self._observer.ended.values())
-        again = self._observer.last_line
-        title = f"{len(lost.ids)} of {size.machines} machines lost with {affected:,} units: placed again"
-        beside = f"from the first lease's end to the last; from that to the last placement {again - last:.2f} s; "
-        beside += f"killed {first - killed:.1f} s before the first"
-        return [Figure(title, again - first, "s", 6, last - first, beside)]
+        ended = self._observer.ended
+        waits = [at - ended[homes[unit]] for (_, unit), at in self._observer.lines.items() if unit in homes]
+        first, last = min(ended.values()), max(ended.values())
+        title = f"{len(lost.ids)} of {size.machines} machines lost with {len(homes):,} units: placed again"
+        beside = f"from the first lease's end to the last, which began {first - killed:.1f} s after the kill"
+        return [Figure(title, max(waits), "s", 6, last - first, beside)]
 
     async def rest(self, raw: float) -> list[Figure]:
         """Everybody is back and nothing changes: what etcd is asked a second."""
