@@ -52,6 +52,7 @@ RULES = (
     ),
 )
 
+WANTED = {name.encode(): name for name in FIELDS}
 NO_SUCH_UNIT = f"{SYSTEMD}.NoSuchUnit"
 
 
@@ -329,7 +330,7 @@ class Systemd:
     def _changed(self, message: wire.Message) -> None:
         unit = self._watched.get(message.path)
         if unit is not None and message.signature == "sa{sv}as":
-            self._listener.unit_changed(unit, message.changes(FIELDS))
+            self._listener.unit_changed(unit, message.changes(WANTED))
 
     def _job_removed(self, path: str, result: str) -> None:
         if path in self._waiting:

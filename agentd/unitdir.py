@@ -17,15 +17,18 @@ _SECRETIVE = re.compile(r"^\s*(Environment|SetCredential)\w*\s*=", re.MULTILINE)
 
 def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part."""
-    partial = path.with_name(f".{path.name[:200]}.new")
+    partial, data = f"{path.parent}/.{path.name[:200]}.new", text.encode()
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        try:
             os.fchmod(descriptor, mode)
-            file.write(text)
-        partial.replace(path)
+            while data:
+                data = data[os.write(descriptor, data) :]
+        finally:
+            os.close(descriptor)
+        os.replace(partial, path)  # noqa: PTH105 - five of these a start: paths as objects cost more than the files
     except OSError:
-        partial.unlink(missing_ok=True)  # it may hold the last room there was
+        Path(partial).unlink(missing_ok=True)  # it may hold the last room there was
         raise
 
 
