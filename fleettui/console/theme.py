@@ -117,6 +117,10 @@ CONTRAST = Theme(
         "two": "#ffaf5f",
         "three": "#87ff87",
         "four": "#ffafff",
+        "five": "#ffff5f",
+        "six": "#5fffd7",
+        "seven": "#ff8787",
+        "eight": "#afafff",
     },
 )
 TERMINAL = Theme(  # no colour of ours at all: the sixteen that the reader chose, on the background that they chose
@@ -165,6 +169,10 @@ TERMINAL = Theme(  # no colour of ours at all: the sixteen that the reader chose
         "two": "ansi_yellow",
         "three": "ansi_green",
         "four": "ansi_magenta",
+        "five": "ansi_bright_cyan",
+        "six": "ansi_bright_yellow",
+        "seven": "ansi_bright_green",
+        "eight": "ansi_bright_magenta",
     },
 )
 TILES = {
