@@ -80,3 +80,17 @@ def test_changed_addresses_and_stamps_are_told() -> None:
     assert mirror.stamp(KEYS.unit("a")) is None
     mirror.apply([RawChange(KEYS.schedule("m", "a"), None)], 2)
     assert mirror.stamp(KEYS.schedule("m", "a")) is None
+
+
+def test_a_listing_that_is_being_read_is_not_seen_until_it_is_adopted() -> None:
+    mirror = Mirror(KEYS)
+    mirror.apply([unit("old")], 5)
+    listing = mirror.listing()
+    listing.fold([unit("a")])
+    assert set(mirror.snapshot().units) == {"old"}
+    listing.fold([unit("b"), RawChange(KEYS.unit("c"), b"garbage", 1, 2, 0)])
+    mirror.adopt(listing, 9)
+    after = mirror.snapshot()
+    assert (set(after.units), after.revision) == ({"a", "b"}, 9)
+    assert set(after.corrupt) == {KEYS.unit("c")}
+    assert mirror.stamp(KEYS.unit("old")) is None

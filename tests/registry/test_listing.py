@@ -1,0 +1,66 @@
+"""Reading tables in pieces from a real etcd: one revision, every key once, and the loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from registry.etcd import Etcd, Op
+from registry.keys import Keys, Table
+from registry.listing import read_prefix, read_snapshot
+from registry.mirror import RawChange
+from registry.model import Target, Unit
+from registry.records import encode
+
+pytestmark = pytest.mark.etcd
+
+COUNT = 3500  # more than a piece and more than a first page
+
+
+async def fill(client: Etcd, keys: Keys) -> None:
+    names = [f"u{number:05}.service" for number in range(COUNT)]
+    for start in range(0, COUNT, 100):
+        puts = [Op.put(keys.unit(name), encode(Unit(name, "h", Target.LAUNCHED))) for name in names[start:][:100]]
+        await client.txn([], puts)
+
+
+async def test_pieces_are_one_listing_as_of_one_revision(etcd_client: Etcd, prefix: str) -> None:
+    keys = Keys.under(prefix)
+    await fill(etcd_client, keys)
+    found: list[str] = []
+    pieces = 0
+
+    def take(changes: object) -> None:
+        nonlocal pieces
+        pieces += 1
+        found.extend(change.key for change in changes if isinstance(change, RawChange))  # type: ignore[attr-defined]
+
+    revision = await read_prefix(etcd_client, keys.table(Table.UNITS), 0, take, page=1500)
+    assert pieces > 2
+    assert found == sorted(set(found))
+    assert len(found) == COUNT
+    await etcd_client.delete(keys.unit("u00000.service"))
+    again: list[str] = []
+    await read_prefix(
+        etcd_client, keys.table(Table.UNITS), revision, lambda changes: again.extend(c.key for c in changes)
+    )
+    assert again == found
+
+
+async def test_others_run_while_a_large_table_is_read(etcd_client: Etcd, prefix: str) -> None:
+    keys = Keys.under(prefix)
+    await fill(etcd_client, keys)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count(), name="count")
+    snapshot = await read_snapshot(etcd_client, keys, [Table.UNITS])
+    counting.cancel()
+    assert len(snapshot.units) == COUNT
+    assert turns > 3
