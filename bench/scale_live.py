@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -149,6 +150,7 @@ class Fleet:
             with contextlib.suppress(ProcessLookupError):
                 self._scheduler.kill()
             await self._scheduler.wait()
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     async def _spawn(
         self, module: str, *arguments: str, environ: dict[str, str] | None = None, quiet: bool = False

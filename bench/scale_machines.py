@@ -35,6 +35,7 @@ from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
 from registry.model import Machine, Target, UnitState
 
+AGAIN_S = 0.5
 JOINING = 128  # machines that register at once: a fleet does not boot in one instant
 
 
@@ -131,7 +132,7 @@ class SimulatedMachine:
         if not await self._publisher.claim(wish, state, lambda: None):
             self._wishes.pop(name, None)
             return
-        await self._texts.get(wish.hash)
+        await self._fetch(wish.hash)
         running = replace(
             state, target=wish.target, load="loaded", active="active", sub="running", result="success"
         )
@@ -139,6 +140,16 @@ class SimulatedMachine:
         self.units[name] = replace(running, main_pid=4242, since=time.time()) if started else state
         self._counts.active += started
         self._publisher.touch([name])
+
+    async def _fetch(self, sha256: str) -> None:
+        """As the executor does: an etcd that is too busy is asked again."""
+        while True:
+            try:
+                await self._texts.get(sha256)
+            except FleetError:
+                await asyncio.sleep(AGAIN_S * random.uniform(0.5, 1.5))
+            else:
+                return
 
     async def _stop(self, name: str) -> None:
         if self.units.pop(name, None):
