@@ -8,6 +8,7 @@ from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.keys import KEYS, MAIN, PLANE, Key, keys_of, written
 from fleettui.console.rows.health import GLYPHS, TONES, Health
 
+WIDTH = 16  # of the keys' column; a key with more names than fit pushes its text aside
 MEANING = {
     Health.ACTIVE: "runs as asked",
     Health.BUSY: "under way: WHY says who is at it",
@@ -25,7 +26,7 @@ def help_lines(
     `search`: only lines that have all its words, with their group's name.
     """
     keys = [key for key in KEYS if not (read_only and key.changes)]
-    width = max(len(_keys(key, keymap)) for key in keys) + 2
+    width = min(WIDTH, max(len(_keys(key, keymap)) for key in keys) + 2)
     groups: dict[str, list[tuple[str, Line]]] = {}  # what a search looks into, and the line
     for key in sorted(keys, key=lambda key: _distance(key, view, where)):  # stable: otherwise as in the table
         groups.setdefault(_title(key, view), []).append(
@@ -66,7 +67,7 @@ def _state_line(health: Health, does: str, width: int) -> Line:
 
 
 def _line(keys: str, does: str, width: int) -> Line:
-    return (Cell(f"  {keys:<{width}}", Tone.STRONG), Cell(does))
+    return (Cell(f"  {keys:<{width - 1}} ", Tone.STRONG), Cell(does))
 
 
 def _filter_lines(width: int) -> list[Line]:

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.wrapping import wrapped
 
 Result = TypeVar("Result")
 
@@ -60,14 +61,19 @@ class PageScreen(Renewing[None]):
 
     def renew(self) -> None:
         """Write it again, staying where the reader is."""
-        lines = list(self._write())
+        page = self.query_one("#page-lines", Lines)
+        width = page.scrollable_content_region.width
+        lines = [part for line in self._write() for part in (wrapped(line, width) if width else [line])]
         if lines == self._shown:
             return
         self._shown = lines
-        page = self.query_one("#page-lines", Lines)
         place = page.scroll_offset.y
         page.show(lines)
         page.scroll_to(y=place, animate=False)
+
+    def on_resize(self) -> None:
+        """Other widths wrap elsewhere."""
+        self.call_after_refresh(self.renew)
 
     def action_close(self) -> None:
         """Back."""
