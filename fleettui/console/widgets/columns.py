@@ -9,7 +9,7 @@ from fleettui.console.rows.row import Column, Row
 
 R = TypeVar("R", bound=Row)
 GAP = 2
-LEAST_FLEX = 18  # what the last column should have before others go
+LEAST_FLEX = 30  # what the last column, the reason, should have before others go
 INDENT = 2
 
 
