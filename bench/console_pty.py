@@ -74,7 +74,12 @@ class Pty:
     def rest(self, seconds: float) -> None:
         """Only take output, and forget it."""
         until = time.monotonic() + seconds
-        self.pump(lambda: self.forget() or time.monotonic() >= until, seconds)  # type: ignore[func-returns-value]
+
+        def over() -> bool:
+            self.forget()
+            return time.monotonic() >= until
+
+        self.pump(over, seconds)
         self.forget()
 
     def until(self, *words: str, timeout_s: float = 30) -> float:

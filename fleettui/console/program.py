@@ -30,6 +30,7 @@ from fleettui.console.screens.frame import Desk
 from fleettui.console.theme import THEMES
 from fleettui.console.verbs import Verb
 from fleettui.remote import Remote
+from registry import collector
 from registry.config import Settings
 from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
@@ -116,6 +117,7 @@ def run(settings: Settings, *, cluster: str, theme: str, read_only: bool, fresh:
     `theme` "" is the one that was last chosen here, or configured. `fresh`: nothing is restored.
     """
     keymap = checked_keymap(settings.console.keymap, settings.source or "configuration")
+    collector.relax()
     asyncio.run(_run(settings, cluster, theme, keymap, read_only=read_only, fresh=fresh))
 
 

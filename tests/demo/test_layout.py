@@ -61,7 +61,8 @@ def test_the_configurations_written_are_the_ones_the_programs_read(tmp_path: Pat
 
 def test_several_members_of_etcd_have_addresses_and_links_of_their_own(tmp_path: Path) -> None:
     plan = layout("demo", 3, 3)
-    addresses = {each.address for each in (*plan.etcd_members, *plan.nodes)} | {plan.host_address}
+    members = {each.address for each in plan.etcd_members}
+    addresses = members | {each.address for each in plan.nodes} | {plan.host_address}
     assert len(addresses) == 7
     assert all(len(each.link) <= 15 for each in layout("a" * 12, 3, 5).etcd_members)
     node = tmp_path / "node.toml"
