@@ -224,8 +224,8 @@ class Campaign:
     def _judge(self, own: dict[str, frozenset[int]]) -> None:
         lives = self._lives()
         changes = list(self._follow.changes)
-        gone = [spell for spell in self._moments if history.absent(changes, self._id_of(spell.node), spell)]
-        spells = _merged(self._spells + gone)
+        gone = (history.absence(changes, self._id_of(spell.node), spell) for spell in self._moments)
+        spells = _merged([*self._spells, *filter(None, gone)])
         for overlap in joined([*self._overlaps, *doubles(lives)]):
             if not excused(overlap, spells):
                 where, length_s = " and ".join(overlap.nodes), overlap.until_s - overlap.since_s

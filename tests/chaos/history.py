@@ -167,19 +167,18 @@ def _withdrawn(past: Past, change: Change) -> Iterator[str]:
         yield f"6: {unit} was taken off the live machine {machine[:8]} at revision {change.revision}, unasked"
 
 
-def absent(changes: Iterable[Change], machine: str, spell: Spell) -> bool:
-    """Whether a machine's key was not in the registry at some time of a spell: its lease had ended."""
-    gone_s = float("-inf")
-    there = False
+def absence(changes: Iterable[Change], machine: str, spell: Spell) -> Spell | None:
+    """From a spell's beginning until a machine was back, if its lease ended in the spell or soon after it."""
+    there, found = False, False
     for change in changes:
         if change.address != Address(Table.MACHINES, machine):
             continue
-        if not there and change.record is not None and gone_s < spell.until_s and change.at_s > spell.since_s:
-            return True
-        if there and change.record is None:
-            gone_s = change.at_s
+        ended = there and change.record is None
         there = change.record is not None
-    return not there and gone_s < spell.until_s
+        found = found or (ended and spell.since_s < change.at_s < spell.until_s + LATE_S)
+        if found and there:
+            return Spell(spell.node, spell.since_s, change.at_s)
+    return Spell(spell.node, spell.since_s, float("inf")) if found else None
 
 
 def unexplained(changes: Iterable[Change], now_s: float) -> Iterator[str]:

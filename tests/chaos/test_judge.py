@@ -6,7 +6,7 @@ import pytest
 
 from registry.keys import Address, Table
 from registry.model import Assignment, Availability, Leader, Machine, Override, Pending, Target, Unit, UnitState
-from tests.chaos.history import Change, absent, allowed, judge, orders, unexplained
+from tests.chaos.history import Change, absence, allowed, judge, orders, unexplained
 from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.script import FAULTS, Script, compose, kind_of
 from tests.chaos.witness import Sight, overlaps
@@ -144,11 +144,12 @@ def test_orders_are_counted_by_placement_generation_and_return_from_loaded() -> 
     assert allowed(found, {A: "a"}, {"a": [20.0]}) == {("a", UNIT, 0): 3, ("a", UNIT, 1): 1}
 
 
-def test_a_machine_is_absent_from_its_leases_end_until_it_registers() -> None:
+def test_a_machine_whose_agent_was_away_is_excused_from_then_until_it_is_back_if_its_lease_ended() -> None:
     changes = [*BEGIN, change(10, Table.MACHINES, A), change(15, Table.MACHINES, A, record=machine(A))]
-    assert absent(changes, A, Spell("a", 12, 13))
-    assert not absent(changes, A, Spell("a", 5, 9))
-    assert not absent(changes, A, Spell("a", 16, 20))
+    assert absence(changes, A, Spell("a", 8, 9)) == Spell("a", 8, 15)
+    assert absence(changes, A, Spell("a", 1, 3)) is None
+    assert absence(changes, A, Spell("a", 11, 20)) is None
+    assert absence(changes[:-1], A, Spell("a", 8, 9)) == Spell("a", 8, float("inf"))
 
 
 def test_invariant_7_a_unit_without_a_machine_or_a_reason_is_found() -> None:
