@@ -7,6 +7,7 @@ the agents follow from the wish that is written here.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from registry.unitcheck import verify
 from registry.unitfile import file_hash
 from registry.unitname import parse
 
+AT_ONCE = 4  # transactions: etcd takes several in the time of one, since it waits for the disk once for all
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 
 
@@ -122,14 +124,23 @@ async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
 async def _act(
     operator: Operator, names: Iterable[str], decide: Decide, texts: Mapping[str, str] | None = None
 ) -> Done:
-    """Read, decide and write batch by batch. `texts` are the files that may be stored, for their size."""
+    """Read, decide and write in batches, a few at once. `texts` are the files that may be stored, for their size."""
     names = list(dict.fromkeys(names))
     each = len(names) <= EVENTS_EACH
-    parts = []
-    for part in batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each):
-        some = names[part]
-        parts.append(await persist(lambda some=some: _attempt(operator, some, decide, each=each)))  # type: ignore[misc]
-    return joined(parts)
+    parts = batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each)
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def carry_out(some: Sequence[str]) -> Done:
+        async with turns:
+            return await persist(lambda: _attempt(operator, some, decide, each=each))
+
+    tasks = [asyncio.create_task(carry_out(names[part]), name="write units") for part in parts]
+    try:
+        return joined([await task for task in tasks])
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # what failed beside the first needs no telling
 
 
 async def _attempt(operator: Operator, names: Sequence[str], decide: Decide, *, each: bool) -> Done:
