@@ -124,7 +124,7 @@ async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
 async def _act(
     operator: Operator, names: Iterable[str], decide: Decide, texts: Mapping[str, str] | None = None
 ) -> Done:
-    """Read, decide and write in batches, a few at once. `texts` are the files that may be stored, for their size."""
+    """Read, decide and write in batches, some at once. `texts` are the files that may be stored, for their size."""
     names = list(dict.fromkeys(names))
     each = len(names) <= EVENTS_EACH
     parts = batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each)
