@@ -141,9 +141,9 @@ def _judged(past: Past, batch: list[Change]) -> Iterator[str]:
 
 
 def _placed(past: Past, gone: set[Address], change: Change) -> Iterator[str]:
-    """A unit that is not global is placed only where no other machine has it."""
+    """A unit that is not global is placed only where no other machine has it; a new file or target is no placement."""
     machine, unit = change.address.first, change.address.second
-    if _global(unit):
+    if _global(unit) or past.has(Table.SCHEDULE, machine, unit):
         return
     for table in (Table.SCHEDULE, Table.STATES):
         for other, name in past.rows[table]:

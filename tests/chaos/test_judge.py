@@ -119,6 +119,8 @@ BEGIN = [
     [
         ([change(7, Table.LEADER), change(8, Table.SCHEDULE, B, UNIT, record=line(B))], ["1", "1", "2"]),
         ([change(7, Table.SCHEDULE, A, UNIT)], ["6"]),
+        ([change(7, Table.STATES, B, UNIT, record=UnitState(UNIT, B, SHA, 1)),
+          change(8, Table.SCHEDULE, A, UNIT, record=line(A, generation=2))], []),
         ([change(7, Table.OVERRIDES, A, record=Override(A, Availability.DRAINING)),
           change(8, Table.SCHEDULE, A, UNIT)], []),
         ([change(7, Table.MACHINES, A), change(7, Table.STATES, A, UNIT),
