@@ -141,7 +141,7 @@ def _judged(past: Past, batch: list[Change]) -> Iterator[str]:
 
 
 def _placed(past: Past, gone: set[Address], change: Change) -> Iterator[str]:
-    """A unit that is not global is placed only where no other machine has it; a new file or target is no placement."""
+    """A unit that is not global is placed only where no other machine has it; a changed line is no placement."""
     machine, unit = change.address.first, change.address.second
     if _global(unit) or past.has(Table.SCHEDULE, machine, unit):
         return
