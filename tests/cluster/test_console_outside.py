@@ -12,7 +12,8 @@ import pytest
 from fleettui.demo import nodefiles
 from fleettui.demo.cluster import Cluster
 from tests.cluster.nodes import active_on, eventually
-from tests.cluster.test_console_tmux import UNIT, Terminal
+from tests.cluster.terminal import Terminal
+from tests.cluster.test_console_tmux import UNIT
 
 pytestmark = pytest.mark.cluster
 NAME = "talker.service"
