@@ -99,7 +99,9 @@ def _launch(wish: Wish, reason: str) -> tuple[Task, ...]:
 
 
 def _park(view: View, entry: Entry) -> tuple[Task, ...]:
-    alive = entry.phase in LIVELY or (view.status.running and entry.phase is not Phase.CLAIMED)
+    """Stop what may be running; what has ended by itself is at rest, and was not stopped by us: it stays ended."""
+    under_way = entry.phase in (Phase.ASKING, Phase.STARTING, Phase.STOPPING)
+    alive = under_way or (view.status.running and entry.phase is not Phase.CLAIMED)
     return (Task(Kind.STOP, "the registry is lost"),) if alive and not view.foreign else ()
 
 

@@ -97,6 +97,10 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
         ),
         pytest.param(View(LAUNCH, entry(Phase.STARTED), UP, claimed=True, parked=True), "stop", id="registry lost"),
         pytest.param(View(LAUNCH, entry(Phase.LOADED), DOWN, parked=True), "", id="registry lost, at rest"),
+        pytest.param(View(LAUNCH, entry(Phase.STARTING), DOWN, parked=True), "stop", id="registry lost, starting"),
+        pytest.param(
+            View(LAUNCH, entry(Phase.STARTED), DOWN, parked=True), "", id="registry lost, ended by itself"
+        ),
         pytest.param(View(LAUNCH, parked=True), "", id="registry lost, not here"),
     ],
 )

@@ -58,7 +58,7 @@ class Campaign:
         self._moments: list[Spell] = []
         self._open: dict[Step, tuple[str, float]] = {}
         self._overlaps: list[Overlap] = []
-        self._pardons: Counter[tuple[str, int]] = Counter()
+        self._handovers: Counter[tuple[str, int]] = Counter()
         self._policy = "keep"
         self._began_s = 0.0
         self._cordoned: dict[str, Step] = {}
@@ -192,7 +192,7 @@ class Campaign:
         self._overlaps.append(overlap)
 
     def _pardon(self, node: str) -> None:
-        self._pardons[node, len(self._ends[node])] += 1
+        self._handovers[node, len(self._ends[node])] += 1
 
     def _close_spells(self) -> None:
         now_s = time.monotonic()
@@ -233,7 +233,7 @@ class Campaign:
                 self.diary.violated(f"1: {overlap.unit} ran on {where} for {length_s:.2f} s from {since_s:.2f}")
         for wrong in (*history.judge(changes), *history.unexplained(changes, time.monotonic())):
             self.diary.violated(wrong)
-        for wrong in repeated(lives, self._allowed(), self._forgiven()):
+        for wrong in repeated(lives, self._allowed(), self._handovers, self._losses()):
             self.diary.violated(wrong)
         self._judge_hosts(own)
         self._judge_journals()
@@ -255,14 +255,14 @@ class Campaign:
         node_of = {node.spec.machine_id: node.name for node in self.cluster.nodes.values()}
         return history.allowed(history.orders(list(self._follow.changes)), node_of, self._ends)
 
-    def _forgiven(self) -> Counter[tuple[str, int]]:
-        """Hand-overs, and under "stop" every loss of the registry, stop what the schedule still wants."""
-        found = Counter(self._pardons)
+    def _losses(self) -> dict[tuple[str, int], list[float]]:
+        """When agents stopped their units for want of the registry, by machine and boot."""
+        found: dict[tuple[str, int], list[float]] = defaultdict(list)
         for node in self.cluster.nodes.values():
             for line in _journal(node, "-u", "fleet-agentd"):
                 if "stopping every unit before" in line:
                     at_s = _time_of(line)
-                    found[node.name, sum(end_s < at_s for end_s in self._ends[node.name])] += 1
+                    found[node.name, sum(end_s < at_s for end_s in self._ends[node.name])].append(at_s)
         return found
 
     def _id_of(self, node: str) -> str:

@@ -83,10 +83,18 @@ def test_a_crash_ends_what_lived() -> None:
 
 
 def test_invariant_12_more_starts_than_orders_are_found() -> None:
-    twice = [life("a", 1, 2), life("a", 3, 4)]
-    assert len(repeated(twice, {("a", UNIT, 0): 1}, {})) == 1
-    assert not repeated(twice, {("a", UNIT, 0): 2}, {})
-    assert not repeated(twice, {("a", UNIT, 0): 1}, {("a", 0): 1})
+    twice, here = [life("a", 1, 2), life("a", 13, 14)], ("a", UNIT, 0)
+    assert len(repeated(twice, {here: 1}, {}, {})) == 1
+    assert not repeated(twice, {here: 2}, {}, {})
+    assert not repeated(twice, {here: 1}, {("a", 0): 1}, {})
+    assert not repeated(twice, {here: 1}, {}, {("a", 0): [1.5]})
+    assert len(repeated(twice, {here: 1}, {}, {("a", 0): [8.0]})) == 1
+
+
+def test_notes_of_one_moment_are_read_in_the_order_in_which_they_were_made() -> None:
+    lives, wrong = read_lives("a", [(1.0, "start", UNIT, 1), (1.0, "end", UNIT, 1)], [], 9)
+    assert not wrong
+    assert [(each.since_s, each.until_s) for each in lives] == [(1.0, 1.0)]
 
 
 # ---- the registry's history

@@ -347,6 +347,20 @@ def test_invariant_10_stop_without_etcd_what_was_stopped_starts_again(strict: Fl
     assert len(strict.settled("inv-*.service", 3)) == len(before)
 
 
+def test_invariant_12_what_has_ended_is_not_started_over_by_a_loss_of_the_registry(strict: Fleet) -> None:
+    once = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo ran >>/var/once'\n"
+    for node in strict.cluster.nodes:
+        strict.shell(node, "rm -f /var/once")
+    strict.start("inv-0.service")
+    strict.start("inv-once.service", text=once)
+    strict.cluster.etcd.freeze()
+    eventually("all stopped", lambda: not strict.running("inv-*.service"), timeout_s=6)
+    strict.cluster.etcd.thaw()
+    strict.settled("inv-0.service", 1)
+    runs = [strict.shell(node, "cat /var/once 2>/dev/null || true").split() for node in strict.cluster.nodes]
+    assert sorted(runs) == [[], [], ["ran"]]
+
+
 def test_invariant_11_the_hosts_own_units_are_safe(fleet: Fleet) -> None:
     before = {
         node: fleet.shell(node, "systemctl show -p MainPID,FragmentPath ssh.service")
