@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,6 +14,11 @@ from tests.cluster_required import pytest_runtest_makereport  # noqa: F401 - a h
 from tests.etcd_server import EtcdServer, available_versions
 
 _numbers = itertools.count(1)
+
+# A shell starts what it does not wait for with SIGINT ignored, and nohup with SIGHUP: programs that tests start
+# would inherit that, and could be neither interrupted nor told that their terminal is gone.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
