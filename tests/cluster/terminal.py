@@ -18,20 +18,22 @@ CONFIRMED = ("Right", "Enter")  # Cancel has the focus when the console asks
 
 
 class Terminal:
-    """A terminal of 140 by 40 with one program in it. Nothing of it outlives `close`."""
+    """A terminal with one program in it. Nothing of it outlives `close`."""
 
-    def __init__(self, command: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: str, environment: Mapping[str, str], *, columns: int = 140, lines: int = 40
+    ) -> None:
         self._name = f"fleettest-{uuid.uuid4().hex[:8]}"
         self._home = tempfile.TemporaryDirectory(prefix=self._name)  # no console remembers another one's views
         self._environment = {**environment, MARK: self._name, "XDG_STATE_HOME": self._home.name}
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "140", "-y", "40", command)
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", f"{columns}", "-y", f"{lines}", command)
 
     @classmethod
-    def console(cls, cluster: Cluster, **environment: str) -> Terminal:
+    def console(cls, cluster: Cluster, *, columns: int = 140, lines: int = 40, **environment: str) -> Terminal:
         """The console of a cluster."""
         surroundings = {**cluster.environment, "COLORTERM": "truecolor", "TERM": "xterm-256color", **environment}
         program = shlex.quote(str(nodefiles.program("fleettui")))
-        return cls(f"{program}; echo left with $?; sleep 60", surroundings)
+        return cls(f"{program}; echo left with $?; sleep 60", surroundings, columns=columns, lines=lines)
 
     def _tmux(self, *arguments: str) -> str:
         command = ["tmux", "-L", self._name, *arguments]
@@ -52,6 +54,11 @@ class Terminal:
     def screen(self) -> str:
         """What is on the screen."""
         return self._tmux("capture-pane", "-p")
+
+    @property
+    def picture(self) -> str:
+        """What is on the screen, in its colours."""
+        return self._tmux("capture-pane", "-p", "-e", "-N")
 
     def shows(self, *texts: str, timeout_s: float = 60) -> str:
         """The screen once all texts are on it."""

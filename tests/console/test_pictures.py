@@ -1,44 +1,38 @@
-"""The screens as pictures: what changes in them is looked at before it is accepted (--snapshot-update)."""
+"""The scenes as they were last looked at: a picture that differs is drawn beside, to be looked at and accepted.
+
+`make screenshots` draws all of them anew; what changed in screenshots/ then shows what changed for the eye.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 
-from tests.console.fleetshow import Stage, scene
+from tests.console.scenes import SCENES, SIZES, drawn
+from tests.console.screenshots import picture
 
-SIZES = [(80, 24), (140, 40)]
-SCREENS = {
-    "units": "end up",
-    "machines": "2",
-    "pending": "3",
-    "events": "4",
-    "why": "3 enter",
-    "destroy": "end D",
-    "marked": "j space space",
-    "help": "question_mark",
-}
+ARTIFACTS = Path(__file__).parents[1] / "artifacts" / "pictures"
+LIGHT = ("units", "detail-placement", "destroy", "journal-search", "lost")  # themes differ in colours alone
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "140x40"])
-@pytest.mark.parametrize("name", SCREENS)
-def test_picture(snap_compare: Any, name: str, size: tuple[int, int]) -> None:
-    stage = Stage(scene())
-
-    async def play(pilot: Pilot[None]) -> None:
-        await pilot.pause(0.2)
-        await pilot.press(*SCREENS[name].split())
-        await pilot.pause(0.5)
-
-    assert snap_compare(stage.app, terminal_size=size, run_before=play)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", SCENES)
+async def test_scene(name: str, size: str) -> None:
+    await compare(name, "dark", size)
 
 
-def test_picture_light(snap_compare: Any) -> None:
-    stage = Stage(scene(), theme="light")
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", LIGHT)
+async def test_light_scene(name: str, size: str) -> None:
+    await compare(name, "light", size)
 
-    async def play(pilot: Pilot[None]) -> None:
-        await pilot.pause(0.7)
 
-    assert snap_compare(stage.app, terminal_size=(140, 40), run_before=play)
+async def compare(name: str, theme: str, size: str) -> None:
+    now = await drawn(SCENES[name], SIZES[size], theme)
+    path = picture(name, theme, size)
+    if now != path.read_text(encoding="utf-8"):
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        beside = ARTIFACTS / f"{name}-{theme}-{size}.svg"
+        beside.write_text(now, encoding="utf-8")
+        pytest.fail(f"{beside} differs from {path}; look at both, then accept it: make screenshots ARGS={name}")

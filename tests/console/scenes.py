@@ -1,0 +1,266 @@
+"""Every scene of the console that is looked at: one table for the pictures in screenshots/ and the tests of them.
+
+A scene is played by real keys over a scripted registry, scripted machines and a clock that stands still.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
+
+from fleettui.console.header import Place
+from fleettui.console.journal import Remark
+from fleettui.console.journal.sources import LinkNews
+from registry.errors import RegistryUnavailable
+from registry.follow import Link
+from registry.mirror import Snapshot
+from registry.model import Availability, Override, UnitText, Usage
+from registry.unitfile import file_hash
+from tests.console.fleetshow import CORES, NOW, Stage, build, scene
+from tests.console.picture import readable
+
+SMALL, WIDE = (80, 24), (140, 40)
+SIZES = {"80x24": SMALL, "140x40": WIDE}
+THEMES = ("dark", "light")
+PATIENCE_S = 60.0
+STILL = 6  # looks at the screen in a row that must be alike
+LOST = "http://10.91.0.1:2379: timed out"
+
+
+# What the registry holds
+
+
+def lively() -> Snapshot:
+    """The fleet with what its machines and units use."""
+    world, usage = scene(), {}
+    for number, core in CORES.items():
+        units = tuple(
+            (unit, (18 + 7 * at) << 20, 0.012 * (at + number) ** 2)
+            for at, (machine, unit) in enumerate(sorted(world.states))
+            if machine == core and world.states[machine, unit].active == "active"
+        )
+        load = (0.3 * number, 0.25 * number, 0.2)
+        usage[core] = Usage(core, NOW - 3, load, 8 << 30, (7 - number) << 30, units)
+    return replace(world, usage=usage)
+
+
+def storied() -> Snapshot:
+    """db.service had another file before."""
+    old = "[Unit]\nDescription=Reports\n\n[Service]\nExecStart=/usr/bin/report --quick\nUser=report\n"
+    world = lively()
+    unit = replace(world.units["db.service"], history=(file_hash(old),), generation=2)
+    files = {**world.files, file_hash(old): UnitText(file_hash(old), old)}
+    return replace(world, units={**world.units, "db.service": unit}, files=files)
+
+
+def drained() -> Snapshot:
+    """core-1 is being emptied."""
+    order = Override(CORES[1], Availability.DRAINING, by="root@laptop", at=NOW - 20)
+    return replace(lively(), overrides={CORES[1]: order})
+
+
+def bereft() -> Snapshot:
+    """core-3 is gone."""
+    world = lively()
+    machines = {key: each for key, each in world.machines.items() if key != CORES[3]}
+    states = {pair: each for pair, each in world.states.items() if pair[0] != CORES[3]}
+    return replace(world, machines=machines, states=states)
+
+
+def leaderless() -> Snapshot:
+    """No scheduler leads."""
+    return replace(lively(), leader=None)
+
+
+def empty() -> Snapshot:
+    """Three machines and no unit."""
+    return build({}, [], [])
+
+
+def deserted() -> Snapshot:
+    """No machine, no unit."""
+    return replace(build({}, [], []), machines={}, leader=None)
+
+
+# What happens meanwhile
+
+
+def cut(stage: Stage) -> None:
+    """The registry is out of reach."""
+    stage.feed.put(lively(), Link.LOST, LOST)
+
+
+def unreachable(stage: Stage) -> None:
+    """It was out of reach from the beginning."""
+    stage.feed.put(Snapshot(), Link.LOST, LOST)
+
+
+def broken_link(stage: Stage) -> None:
+    """The way to one machine's journal broke."""
+    stage.journals.more.put_nowait([
+        LinkNews("core-2", "no answer from core-2 (10.91.0.12) within 10 s"),
+        Remark("core-2: no answer within 10 s; trying again"),
+    ])  # fmt: skip
+
+
+def many_lines(stage: Stage) -> None:
+    """The journal goes on while the reader is above its end."""
+    stage.journals.more.put_nowait([Remark(f"line {number}") for number in range(60)])
+
+
+def refused(stage: Stage) -> None:
+    """The next write fails."""
+    stage.hands.error = RegistryUnavailable("no endpoint answered in time; is etcd up at http://10.91.0.1:2379?")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is played before a picture is taken, and a text that must be in it.
+
+    `world` None: the registry has not answered. `select` puts the cursor on a row, `keys` are pressed one by one.
+    `then` is what happens while the reader looks on.
+    """
+
+    keys: str = ""
+    shows: str = "fleet"
+    select: str = ""
+    world: Callable[[], Snapshot] | None = lively
+    then: Callable[[Stage], object] | None = None
+    later_s: float = 0.0
+    desk: Mapping[str, object] = field(default_factory=dict)
+
+
+PROTECTED = {"place": Place("production", "root", "10.91.0.1:2379", protected=True)}
+
+SCENES: dict[str, Scene] = {
+    "units": Scene("", "failed", "sync.service"),
+    "machines": Scene("2", "core-3"),
+    "machines-draining": Scene("2", "draining", world=drained),
+    "machines-lost": Scene("2 j j", "lost", world=bereft),
+    "pending": Scene("3", "region=mars"),
+    "events": Scene("4", "fewest units"),
+    "map": Scene("5 down", "core-2"),
+    "detail-status": Scene("d", "linked-runtime", "web@3.service"),
+    "detail-journal": Scene("d l", "GET /healthz", "web@3.service"),
+    "detail-file": Scene("f", "ExecStart", "web@3.service"),
+    "detail-diff": Scene("f less_than_sign", "--quick", "db.service", storied),
+    "detail-placement": Scene("w", "machine by machine", "web@3.service"),
+    "why": Scene("w", "region=mars", "mars.service"),
+    "detail-events": Scene("v", "fewest units", "web@3.service"),
+    "detail-dependencies": Scene("r", "network.target", "web@3.service"),
+    "machine": Scene("2 enter", "core-1"),
+    "drain": Scene("2 D", "Drain"),
+    "destroy": Scene("D", "Destroy", "web@1.service"),
+    "destroy-protected": Scene("D", "Destroy", "web@1.service", desk=PROTECTED),
+    "marked": Scene("j space space space", "✓"),
+    "filter": Scene("slash w e b", "filter"),
+    "filter-nothing": Scene("slash z z z enter", "nothing matches zzz"),
+    "trouble": Scene("exclamation_mark", "sync.service"),
+    "command": Scene("colon d e s", "des"),
+    "palette": Scene("ctrl+p d r a", "dra"),
+    "columns": Scene("o", "RESTARTS"),
+    "submit": Scene("n", "submit a unit file"),
+    "edit": Scene("e", "Restart=no", "db.service"),
+    "help": Scene("question_mark", "help"),
+    "journal-search": Scene("tab slash s l o w enter", "slow query", "web@1.service"),
+    "journal-only": Scene("tab i G E T enter", "GET /cart", "web@1.service"),
+    "journal-fields": Scene("tab up enter", "", "web@1.service"),
+    "journal-paused": Scene("tab g", "new", "web@1.service", then=many_lines),
+    "journal-link-lost": Scene("", "trying again", "web@2.service", then=broken_link),
+    "journal-of-nothing": Scene("", "is on no machine", "mars.service"),
+    "act-pending": Scene("S", "pending", "backup.service"),
+    "act-failed": Scene("S", "no endpoint answered", "backup.service", then=refused),
+    "connecting": Scene("", "connecting", world=None),
+    "unreachable": Scene("", "no answer", world=None, then=unreachable),
+    "lost": Scene("", "connection lost", "sync.service", then=cut, later_s=12),
+    "leaderless": Scene("", "no scheduler", world=leaderless, later_s=12),
+    "empty": Scene("", "no units yet", world=empty),
+    "deserted": Scene("2", "no machine has joined", world=deserted),
+    "read-only": Scene("S", "read-only", "backup.service", desk={"read_only": True}),
+}
+
+
+def screen_text(app: App[None]) -> str:
+    """What is on the screen."""
+    compositor = app.screen._compositor
+    return "\n".join(strip.text for strip in compositor.render_strips())
+
+
+async def settled(pilot: Pilot[None], shows: str) -> str:
+    """The screen, once it holds the text and stands still."""
+    deadline = time.monotonic() + PATIENCE_S
+    last, alike = "", 0
+    while alike < STILL or shows not in last:
+        await pilot.pause(0.05)
+        text = screen_text(pilot.app)
+        alike = alike + 1 if text == last else 0
+        last = text
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{shows!r} does not come, or the screen does not come to rest:\n{text}")
+    return last
+
+
+async def drawn(shown: Scene, size: tuple[int, int], theme: str = "dark") -> str:
+    """The scene as SVG."""
+    with _surroundings():
+        stage = Stage(shown.world() if shown.world else None, theme=theme, **shown.desk)
+        async with stage.app.run_test(size=size) as pilot:
+            await _play(shown, stage, pilot)
+            for widget in (*stage.app.screen.query(Input), *stage.app.screen.query(TextArea)):
+                widget.cursor_blink = False
+            await settled(pilot, shown.shows)
+            return readable(stage.app.export_screenshot(title="fleettui"))
+
+
+async def _play(shown: Scene, stage: Stage, pilot: Pilot[None]) -> None:
+    await settled(pilot, "fleet")
+    if shown.then is refused:
+        shown.then(stage)
+    if shown.select:
+        assert stage.main.view.table.select(shown.select)
+        await settled(pilot, "")
+    for key in shown.keys.split():
+        await pilot.press(key)
+        await settled(pilot, "") if key in SLOW_KEYS else await pilot.pause()
+    if shown.then is not None and shown.then is not refused:
+        shown.then(stage)
+        await settled(pilot, "")
+    if shown.later_s:
+        stage.now += shown.later_s
+        stage.main.refresh_all()
+
+
+SLOW_KEYS = frozenset({"tab", "slash", "colon", "ctrl+p", "d", "2", "i", "enter"})  # they open something
+
+
+@contextmanager
+def _surroundings() -> Iterator[None]:
+    """UTC, no animation, and an editor that adds a line."""
+    changes = {"TEXTUAL_ANIMATIONS": "none", "TZ": "UTC", "EDITOR": "sed -i '$aRestart=no'", "VISUAL": "",
+               "NO_COLOR": ""}  # fmt: skip
+    before = {name: os.environ.get(name) for name in changes}
+    _put({name: value or None for name, value in changes.items()})
+    try:
+        yield
+    finally:
+        _put(before)
+
+
+def _put(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    time.tzset()
+
+
+def names(chosen: Sequence[str]) -> Sequence[str]:
+    """The scenes of these names; all, when none is named."""
+    return chosen or tuple(SCENES)
