@@ -16,7 +16,7 @@ from tests.chaos import crowd
 NODES = ("core-1", "core-2", "core-3")
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 PROGRAMS = ("fleet-agentd", "fleet-scheduler")
-SETTLE_S = 16.0  # of a round's time, kept for healing and settling
+SETTLE_S = 12.0  # of a round's time, kept for healing and settling
 LONGEST_ROUND_S = 60.0
 
 
