@@ -64,7 +64,9 @@ def _forms(place: Place, reading: Reading, totals: Totals) -> Iterator[tuple[Lin
     yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True)), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True)), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), leader
-    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), ()
+    alarm = _leaderless(reading)
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), alarm
+    yield (*name, Cell("  "), *_counts(totals, idle, words=False)), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False)), ()
 
 
@@ -91,6 +93,13 @@ def _leader(reading: Reading, totals: Totals) -> Line:
         since = f" for {age(totals.leaderless_s)}" if totals.leaderless_s and totals.leaderless_s >= 1 else ""
         return (Cell(f"✖ no scheduler leads{since}", Tone.BAD), Cell(" · ", Tone.QUIET))
     return (Cell(f"leader {escape(leader.hostname)} · ", Tone.QUIET),)
+
+
+def _leaderless(reading: Reading) -> Line:
+    """That no scheduler leads, in the fewest words: the one thing about it that no screen is too narrow for."""
+    if reading.link is Link.CONNECTING or reading.snapshot.leader is not None:
+        return ()
+    return (Cell("✖ no scheduler · ", Tone.BAD),)
 
 
 def _link(reading: Reading, quiet_s: float) -> Line:

@@ -20,13 +20,12 @@ from rich.text import Text
 from fleettui.demo import images, showcase
 from fleettui.demo.cluster import Cluster
 from tests.cluster.terminal import CONFIRMED, Terminal
-from tests.console.picture import png, readable
+from tests.console.picture import image, readable, reduced
 
 TARGET = Path(__file__).parents[2] / "screenshots" / "demo.gif"
 COLUMNS, LINES = 120, 32
 LOOK_S = 0.3
 WIDTH = 1100  # pixels
-COLOURS = 64
 GROUND = (17, 20, 26)
 THEME = TerminalTheme(GROUND, (215, 218, 224), [(0, 0, 0)] * 8)
 
@@ -59,7 +58,7 @@ class Film:
     def save(self, path: Path) -> None:
         """Write it as a GIF that begins again at its end."""
         drawn = [_image(text) for text, _ in self.frames]
-        frames = [image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE) for image in drawn]  # keeps rare colours
+        frames = reduced(drawn)
         durations = [min(3000, max(300, int(1000 * seconds))) for _, seconds in self.frames]
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
 
@@ -67,9 +66,8 @@ class Film:
 def _image(text: str) -> Image.Image:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi(text), end="")
-    picture = Image.open(io.BytesIO(png(readable(console.export_svg(title="fleettui", theme=THEME)))))
-    height = picture.height * WIDTH // picture.width
-    return picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
+    picture = image(readable(console.export_svg(title="fleettui", theme=THEME)))
+    return picture.resize((WIDTH, picture.height * WIDTH // picture.width), Image.Resampling.LANCZOS)
 
 
 def play(cluster: Cluster, film: Film) -> None:

@@ -234,6 +234,7 @@ async def _play(shown: Scene, stage: Stage, pilot: Pilot[None]) -> None:
         await settled(pilot, "")
     if shown.later_s:
         stage.now += shown.later_s
+        stage.main._tick()  # what the next second does: ages, and all bands
         stage.main.refresh_all()
 
 
