@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from rich.segment import Segment
 from textual.events import Resize
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
@@ -90,7 +90,7 @@ class Sheet(Toned, Scrolled, Generic[R], can_focus=True):
             self.restyle()
         if told != self._stale_told:
             self._stale_told = told
-            self.refresh_line(0)
+            self.refresh(Region(0, 0, self.size.width, HEAD))  # it stands still while the rows scroll
 
     def rearrange(self) -> None:
         """Draw everything anew, after the listing was sorted, filtered or folded."""
