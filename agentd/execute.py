@@ -139,14 +139,18 @@ class Executor:
     def lease_lost(self) -> None:
         """Every claim is gone with the lease."""
         for unit in self.units.values():
-            unit.claimed = False
+            unit.lease = 0
             unit.version += 1
 
-    def lease_held(self, kept: Iterable[str]) -> None:
-        """The states of these units are still under our lease."""
+    def lease_held(self, lease: int, kept: Iterable[str]) -> None:
+        """The states of these units are there under our lease.
+
+        That alone is no claim: a join that was interrupted has put them without a look at the schedule. The ledger
+        knows which were claimed.
+        """
         for name in kept:
-            if (unit := self.units.get(name)) and unit.entry:
-                unit.claimed = True
+            if (unit := self.units.get(name)) and unit.entry and unit.entry.lease == lease:
+                unit.lease = lease
         self.turn_all()
 
     def retry(self) -> None:

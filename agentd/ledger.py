@@ -65,6 +65,7 @@ class Entry:
     phase: Phase = Phase.CLAIMED
     at_us: int = 0  # monotonic clock, when a start was asked for
     error: str = ""  # of the last task, "" when it succeeded
+    lease: int = 0  # under which the schedule line was compared and the unit claimed; 0: it is not claimed
 
 
 @dataclass(frozen=True, slots=True)

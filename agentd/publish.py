@@ -31,13 +31,14 @@ RETRY_S = (0.2, 1.0)
 EVENTS_KEPT = 1000  # while the registry is away
 
 Compose = Callable[[str], UnitState | None]
+OnGranted = Callable[[int], None]  # told the lease
 
 
 @dataclass(slots=True)
 class _Claim:
     wish: Wish
     state: UnitState
-    on_granted: Callable[[], None]
+    on_granted: OnGranted
     granted: asyncio.Future[bool]
 
 
@@ -83,11 +84,11 @@ class Publisher:
         number = f"{int(now * 1000):013d}-{random.getrandbits(32):08x}"
         return Event(number, now, f"agent {self._machine[:8]}", verb, unit, self._machine, reason)
 
-    async def claim(self, wish: Wish, state: UnitState, on_granted: Callable[[], None]) -> bool:
+    async def claim(self, wish: Wish, state: UnitState, on_granted: OnGranted) -> bool:
         """Put the state if the schedule line is still as it was read; False when it is not. Waits for the registry.
 
-        `on_granted` is called in the same instant in which the claim is known to hold, even when nobody waits for
-        it any more.
+        `on_granted` is called with the lease in the same instant in which the claim is known to hold, even when
+        nobody waits for it any more.
         """
         claim = _Claim(wish, state, on_granted, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
@@ -193,6 +194,7 @@ class Publisher:
         self._claims = [each for each in self._claims if not each.granted.done()]
         if not claims:
             return
+        lease = self._lease
         lines = [self._keys.schedule(self._machine, each.wish.unit) for each in claims]
         guards = [Compare.mod(line, each.wish.revision) for line, each in zip(lines, claims, strict=True)]
         puts = {each.wish.unit: encode(each.state) for each in claims}
@@ -202,11 +204,11 @@ class Publisher:
         )
         if result.succeeded:
             self._note(puts, result.revision)
-            _answer(claims, granted=True)
+            _answer(claims, lease if lease == self._lease else 0)  # it may have been lost on the way
             return
         found = [kvs[0].mod_revision if kvs else 0 for kvs in result.gets]
         moved = [each for each, revision in zip(claims, found, strict=True) if revision != each.wish.revision]
-        _answer(moved, granted=False)
+        _answer(moved, 0)
         self._unsure = not moved  # then it was our own key that is not as we know it
 
     async def _write_states(self, units: list[str], events: list[Event]) -> None:
@@ -257,9 +259,10 @@ class Publisher:
                 self._known[unit] = _Known(revision, value)
 
 
-def _answer(claims: list[_Claim], *, granted: bool) -> None:
+def _answer(claims: list[_Claim], lease: int) -> None:
+    """Tell that claims were granted under this lease; 0: they were not."""
     for claim in claims:
-        if granted:
-            claim.on_granted()
+        if lease:
+            claim.on_granted(lease)
         if not claim.granted.done():
-            claim.granted.set_result(granted)
+            claim.granted.set_result(bool(lease))

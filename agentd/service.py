@@ -161,7 +161,7 @@ class Agent:
     async def _joining(self, lease: int) -> None:
         """Before the fleet sees this machine it can see what runs here."""
         kept = await self._publisher.resume(lease, self._executor.held)
-        self._executor.lease_held(kept)
+        self._executor.lease_held(lease, kept)
 
     def _joined(self) -> None:
         self._schedule.list_again()

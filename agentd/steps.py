@@ -108,8 +108,8 @@ class Steps:
         self._tools.publisher.touch([unit.name])
 
     def note(self, unit: ManagedUnit, entry: Entry) -> None:
-        """Write the unit's entry."""
-        self._take(unit, self._tools.ledger.put(entry))
+        """Write the unit's entry, with the claim that it has now."""
+        self._take(unit, self._tools.ledger.put(replace(entry, lease=unit.lease)))
 
     def _take(self, unit: ManagedUnit, entry: Entry) -> None:
         unit.entry = entry
@@ -123,8 +123,8 @@ class Steps:
         if state is None:
             raise Again("nothing to claim")
 
-        def granted() -> None:  # at once: between the claim and the entry nobody may see one without the other
-            unit.claimed = True
+        def granted(lease: int) -> None:  # at once: nobody may see the claim without the entry
+            unit.lease = lease
             self._tools.systemd.watch(unit.name)
             self.note(unit, unit.entry or entry)
             self._granted(unit)
@@ -197,7 +197,7 @@ class Steps:
 
     async def _start(self, unit: ManagedUnit) -> None:
         wish, at_us = _wish(unit), monotonic_us()
-        entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.ASKING, at_us)
+        entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.ASKING, at_us, lease=unit.lease)
         self._take(unit, self._tools.ledger.put_first(entry))
         try:
             job = await self._tools.systemd.start(unit.name)
@@ -313,7 +313,7 @@ class Steps:
     async def _forget(self, unit: ManagedUnit) -> None:
         await self._tools.publisher.forget(unit.name)
         self._tools.ledger.drop(unit.name)
-        unit.entry, unit.claimed, unit.foreign = None, False, False
+        unit.entry, unit.lease, unit.foreign = None, 0, False
         unit.status = UNKNOWN
 
     def program(self, unit: ManagedUnit) -> str:

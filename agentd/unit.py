@@ -25,7 +25,7 @@ class ManagedUnit:
     corrupt: bool = False  # its schedule line does not parse: it stays exactly as it is
     entry: Entry | None = None
     status: Status = UNKNOWN
-    claimed: bool = False
+    lease: int = 0  # under which its claim was granted; 0: not claimed
     foreign: bool = False
     hindrance: str = ""  # why `hindered`, the wish that was tried, cannot be carried out
     hindered: Wish | None = None
@@ -33,6 +33,11 @@ class ManagedUnit:
     doing: Kind | None = None  # the task under way, or the last one
     version: int = 0  # counts what makes a plan under way obsolete
     worker: asyncio.Task[None] | None = None
+
+    @property
+    def claimed(self) -> bool:
+        """Whether its state is there by a claim that compared its schedule line, under a lease that holds."""
+        return self.lease != 0
 
     @property
     def blocked(self) -> bool:

@@ -50,7 +50,7 @@ class Bench:
         return Wish(unit, line.hash, line.target, generation, revision, revision)
 
     async def claim(self, wish: Wish) -> bool:
-        def granted() -> None:
+        def granted(_lease: int) -> None:
             self.wanted[wish.unit] = state(wish.unit)
 
         return await self.publisher.claim(wish, state(wish.unit), granted)
