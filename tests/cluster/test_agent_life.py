@@ -138,8 +138,11 @@ def test_a_deleted_state_comes_back(loaded: Hand) -> None:
 def cramped(loaded: Hand) -> Iterator[Hand]:
     """The same with an agent whose disk is full; the test may `rm /run/fleet/ballast`."""
     copy = "mkdir -p /run/kept; cp -a /run/fleet/. /run/kept; mount -t tmpfs -o size=1m,mode=0755 none /run/fleet"
-    loaded.shell(f"systemctl kill -s KILL {AGENT}; {copy}; cp -a /run/kept/. /run/fleet")
+    old = loaded.show(AGENT, "MainPID")
+    loaded.shell(f"systemctl kill -s STOP {AGENT}; {copy}; cp -a /run/kept/. /run/fleet")
     loaded.shell("dd if=/dev/zero of=/run/fleet/ballast bs=4k 2>/dev/null || true")
+    loaded.shell(f"systemctl kill -s KILL {AGENT}")
+    eventually("a new agent", lambda: loaded.show(AGENT, "MainPID") not in (old, "0"))
     yield loaded
     loaded.shell(f"systemctl stop {AGENT}; umount /run/fleet; rm -rf /run/kept; systemctl start {AGENT}")
     loaded.registered()
@@ -147,7 +150,6 @@ def cramped(loaded: Hand) -> Iterator[Hand]:
 
 def test_invariant_3_a_full_disk_ends_neither_the_agent_nor_a_unit(cramped: Hand) -> None:
     before = running(cramped)
-    eventually("an agent", lambda: "back as machine" in cramped.said().rpartition("Starting fleet-agentd")[2])
     agent = cramped.show(AGENT, "MainPID")
     cramped.put({"late.service": SLEEPER})
     refused = cramped.until("late.service", lambda state: state.get("error"))
@@ -167,8 +169,10 @@ def test_invariant_12_what_a_full_disk_took_is_remembered(cramped: Hand) -> None
     cramped.until("one.service", lambda state: state.get("active") == "activating")
     cramped.shell("dd if=/dev/zero of=/run/fleet/ballast bs=4k 2>/dev/null || true")
     cramped.launched("one.service")
+    old = cramped.show(AGENT, "MainPID")
     cramped.shell(f"systemctl kill -s KILL {AGENT}")
-    eventually("an agent", lambda: "back as machine" in cramped.said().rpartition("Starting fleet-agentd")[2])
+    eventually("a new agent", lambda: cramped.show(AGENT, "MainPID") not in (old, "0"))
+    eventually("back", lambda: "back as machine" in cramped.said().rpartition("Starting fleet-agentd")[2])
     time.sleep(1)
     assert cramped.shell("cat /var/trace") == "ran"
 
