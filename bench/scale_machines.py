@@ -129,7 +129,7 @@ class SimulatedMachine:
 
     async def _start(self, name: str, wish: Wish) -> None:
         state = UnitState(name, self.id, wish.hash, wish.generation)
-        if not await self._publisher.claim(wish, state, lambda: None):
+        if not await self._publisher.claim(wish, state, lambda _lease: None):
             self._wishes.pop(name, None)
             return
         await self._fetch(wish.hash)
