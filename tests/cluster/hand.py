@@ -101,14 +101,15 @@ class Hand:
         """How often this systemd has read its unit files again."""
         return self.node.journal("-o", "cat", "_PID=1").count("Reloading.\n")
 
-    def back(self) -> None:
-        """Wait until the agent that was started last holds the machine's place again: its lease may have ended."""
+    def back(self, old: str) -> None:
+        """Wait until the agent after process `old` holds the machine's place: a lease may have to end."""
 
         def placed() -> bool:
-            said = self.said().rpartition("Starting fleet-agentd")[2]
+            pid = self.show(AGENT, "MainPID")
+            said = "" if pid in (old, "0") else self.node.journal(f"_PID={pid}", "-o", "cat")
             return "back as machine" in said or "joined as machine" in said
 
-        eventually("the agent back in its place", placed, timeout_s=30)
+        eventually("the agent back in its place", placed, timeout_s=60)
 
     def registered(self) -> None:
         """Wait until the machine is there."""
