@@ -17,10 +17,10 @@ def many(nodes: Nodes, size: Size) -> Iterator[Figure]:
     each = size.units // len(nodes.names)
     runs = min(RUNS, size.runs)
     nodes.clear()
-    with nodes.reference():
-        bare = [(nodes.systemctl("start", each), nodes.systemctl("stop", each)) for _ in range(runs)]
-    started, destroyed = [], []
-    for _ in range(runs):
+    bare, started, destroyed = [], [], []
+    for _ in range(runs):  # by turns: what else this host does shall burden both
+        with nodes.reference():
+            bare.append((nodes.systemctl("start", each), nodes.systemctl("stop", each)))
         started.append(_start(nodes, size.units))
         destroyed.append(_destroy(nodes))
     start_s, stop_s = median([start for start, _ in bare]), median([stop for _, stop in bare])
