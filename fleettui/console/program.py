@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TypeVar
 
 from fleettui.actions import machines as acts
@@ -118,6 +118,8 @@ def run(settings: Settings, *, cluster: str, theme: str, read_only: bool, fresh:
     """
     keymap = checked_keymap(settings.console.keymap, settings.source or "configuration")
     collector.relax()
+    if not in_browser(os.environ):
+        ask_the_terminal(os.environ)
     asyncio.run(_run(settings, cluster, theme, keymap, read_only=read_only, fresh=fresh))
 
 
@@ -145,6 +147,12 @@ def _theme(asked: str, memory: Memory | None, settings: Settings) -> str:
     """Asked for now, chosen in the console before, configured, dark: in this order."""
     chosen = memory.theme if memory and memory.theme in THEMES else ""
     return asked or chosen or settings.console.theme or "dark"
+
+
+def ask_the_terminal(environ: MutableMapping[str, str]) -> None:
+    """Let the terminal alone say how large it is: a size that some shell exported would overrule it for ever."""
+    for name in ("COLUMNS", "LINES"):
+        environ.pop(name, None)
 
 
 def in_browser(environ: Mapping[str, str]) -> bool:

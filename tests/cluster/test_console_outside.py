@@ -21,7 +21,10 @@ NAME = "talker.service"
 
 @pytest.fixture
 def editing(cluster: Cluster, tmp_path: Path) -> Iterator[Terminal]:
-    """The console with one running unit, and an editor that changes what the unit says."""
+    """The console with one running unit, and an editor that changes what the unit says.
+
+    The environment tells of another terminal's size, as shells do that export theirs: the terminal itself counts.
+    """
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
     editor = tmp_path / "editor"
@@ -31,7 +34,7 @@ def editing(cluster: Cluster, tmp_path: Path) -> Iterator[Terminal]:
     done = cluster.fleetctl("start", str(tmp_path / NAME))
     assert done.returncode == 0, done.stderr
     environment = {**cluster.environment, "COLORTERM": "truecolor", "TERM": "xterm-256color",
-                   "EDITOR": str(editor), "VISUAL": ""}  # fmt: skip
+                   "EDITOR": str(editor), "VISUAL": "", "COLUMNS": "80", "LINES": "24"}  # fmt: skip
     terminal = Terminal(
         f"{shlex.quote(str(nodefiles.program('fleettui')))}; echo left with $?; sleep 60", environment
     )
