@@ -55,7 +55,7 @@ async def watching(client: Etcd, prefix: str, start_revision: int) -> AsyncItera
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], object], within_s: float = 10) -> float:
+async def until(condition: Callable[[], object], within_s: float = 40) -> float:
     """Wait for the condition; the seconds it took."""
     started = time.monotonic()
     while not condition():
@@ -64,7 +64,7 @@ async def until(condition: Callable[[], object], within_s: float = 10) -> float:
     return time.monotonic() - started
 
 
-async def insist(client: Etcd, key: str, value: bytes, within_s: float = 10) -> None:
+async def insist(client: Etcd, key: str, value: bytes, within_s: float = 40) -> None:
     """Write as soon as etcd takes it."""
     deadline = time.monotonic() + within_s
     while True:
