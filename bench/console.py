@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -137,9 +138,9 @@ class Bench:
             _find(pty, "talker")
             pty.until("following")
             pty.rest(3)
-            began, before = time.monotonic(), _lines(pty)
+            before, began = _newest(pty), time.monotonic()
             share = _share(pty, self.seconds)
-            rate = (_lines(pty) - before) / (time.monotonic() - began)
+            rate = (_newest(pty) - before) / (time.monotonic() - began)
             pty.rest(max(0.0, 22 - self.seconds))
             resident = pty.resident_mib()
             pty.send(b"\t")
@@ -242,10 +243,12 @@ def _press(pty: Pty, key: bytes, word: str) -> float:
     return pty.until(word, timeout_s=10) - began
 
 
-def _lines(pty: Pty) -> int:
-    """The number of lines that the pane's title says."""
-    pty.until("lines")
-    return int(pty.text.rpartition(" line")[0].rpartition("· ")[2].replace(",", ""))
+def _newest(pty: Pty) -> int:
+    """The number of the newest line shown: the unit counts its lines."""
+    pty.forget()
+    pty.until(" GET ")
+    pty.pump(lambda: False, 0.5)
+    return int(re.findall(r"(\d+) GET", pty.text)[-1])
 
 
 def _bare_latencies() -> list[float]:
