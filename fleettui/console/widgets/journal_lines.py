@@ -15,7 +15,6 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
-from textual.cache import LRUCache
 from textual.events import MouseDown
 from textual.geometry import Offset, Size
 from textual.message import Message
@@ -27,8 +26,8 @@ from fleettui.console.journal.book import PIECE, Book, Terms
 from fleettui.console.journal.sources import Item, Remark
 from fleettui.console.phrases import counted
 from fleettui.console.widgets.painting import painted
+from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.scrolled import Scrolled
-from fleettui.console.widgets.toned import Toned
 
 FLUSH_S = 0.05  # at most twenty times a second,
 FLUSH_BUSY_S = 0.1  # and ten times where so much comes that nobody reads each line
@@ -37,10 +36,9 @@ CONTEXT = 3  # rows around a hit
 TURN_S = 0.01  # how long other terms are applied before keys have their turn
 
 
-class JournalLines(Toned, Scrolled, can_focus=True):
+class JournalLines(Readable, Scrolled, can_focus=True):
     """One journal."""
 
-    ALLOW_SELECT = True
     DEFAULT_CSS = """
     JournalLines {
         width: 1fr; height: 1fr; background: $surface; padding: 0 1;
@@ -76,7 +74,6 @@ class JournalLines(Toned, Scrolled, can_focus=True):
         self._moving = False  # we scroll, not the reader
         self._kept_place = (0, 0)  # the item at the top, and which of its rows
         self._redoing: Iterator[None] | None = None
-        self._drawn: LRUCache[tuple[int, bool], Strip] = LRUCache(512)
 
     # What is in it
 
@@ -374,16 +371,6 @@ class JournalLines(Toned, Scrolled, can_focus=True):
 
     # Drawing
 
-    def notify_style_update(self) -> None:
-        """Textual's word that the theme changed."""
-        super().notify_style_update()
-        self._drawn.clear()
-
-    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
-        """Textual's word that other text is selected."""
-        self._drawn.clear()
-        self.refresh()
-
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, for copying. Places are rows counted from the beginning."""
         layout = self.book.view.layout
@@ -427,9 +414,9 @@ class JournalLines(Toned, Scrolled, can_focus=True):
         if pattern is not None:
             spans = [match.span() for match in pattern.finditer(strip.text) if match.end() > match.start()]
             strip = painted(strip, spans, self._match_style())
-        selection = self.text_selection
-        span = selection.get_span(row) if selection is not None else None
-        if span is not None:
-            strip = painted(strip, [span], self.screen.get_component_rich_style("screen--selection"))
         plain = self.style_of(Tone.PLAIN, under)
-        return strip.crop_extend(self.left, self.left + width, plain).apply_offsets(self.left, row)
+        return (
+            self._selected(strip, row)
+            .crop_extend(self.left, self.left + width, plain)
+            .apply_offsets(self.left, row)
+        )

@@ -7,21 +7,19 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
-from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.selection import Selection
 from textual.strip import Strip
 
 from fleettui.console.cells import Line, Tone, line_text
-from fleettui.console.widgets.painting import painted
+from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.scrolled import Scrolled
-from fleettui.console.widgets.toned import Toned, width_of
+from fleettui.console.widgets.toned import width_of
 
 
-class Lines(Toned, Scrolled, can_focus=True):
+class Lines(Readable, Scrolled, can_focus=True):
     """A page: all its lines are in `ring`."""
 
-    ALLOW_SELECT = True
     DEFAULT_CSS = """
     Lines {
         width: 1fr; height: 1fr; background: $surface;
@@ -43,7 +41,6 @@ class Lines(Toned, Scrolled, can_focus=True):
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self.ring: list[Line] = []
-        self._drawn: LRUCache[int, Strip] = LRUCache(512)
 
     def show(self, lines: Iterable[Line]) -> None:
         """Replace everything, and begin at the top."""
@@ -78,16 +75,6 @@ class Lines(Toned, Scrolled, can_focus=True):
 
     # Drawing
 
-    def notify_style_update(self) -> None:
-        """Textual's word that the theme changed."""
-        super().notify_style_update()
-        self._drawn.clear()
-
-    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
-        """Textual's word that other text is selected."""
-        self._drawn.clear()
-        self.refresh()
-
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, for copying."""
         return selection.extract("\n".join(line_text(line) for line in self.ring)), "\n"
@@ -106,8 +93,4 @@ class Lines(Toned, Scrolled, can_focus=True):
 
     def _strip(self, index: int) -> Strip:
         strip = Strip([Segment(cell.text, self.style_of(cell.tone)) for cell in self.ring[index]])
-        selection = self.text_selection
-        span = selection.get_span(index) if selection is not None else None
-        if span is None:
-            return strip
-        return painted(strip, [span], self.screen.get_component_rich_style("screen--selection"))
+        return self._selected(strip, index)

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from textual.binding import BindingType
-from textual.cache import LRUCache
 from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.message import Message
@@ -19,17 +18,16 @@ from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.detail.passage import Passage
 from fleettui.console.detail.subject import Subject
 from fleettui.console.keys import TABLE
-from fleettui.console.widgets.toned import Toned
+from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.wrapping import wrapped
 
 MARGIN = 2  # the cursor's mark
 MIN_WIDTH = 20
 
 
-class Page(Toned, ScrollView, can_focus=True):
+class Page(Readable, ScrollView, can_focus=True):
     """Shows a passage. Arrows read on; where lines lead somewhere, they go from one such line to the next."""
 
-    ALLOW_SELECT = True
     DEFAULT_CSS = """
     Page {
         width: 1fr; height: 1fr; background: $surface;
@@ -58,7 +56,6 @@ class Page(Toned, ScrollView, can_focus=True):
         self._lines: list[tuple[Line, int]] = []  # wrapped, each with the number of its line in the passage
         self._cursor = -1  # a line of the passage that leads somewhere
         self._stale = False
-        self._drawn: LRUCache[int, Strip] = LRUCache(256)
 
     # Content
 
@@ -97,10 +94,6 @@ class Page(Toned, ScrollView, can_focus=True):
         ]
         self.virtual_size = Size(self.size.width, len(self._lines))
         self._forget()
-
-    def _forget(self) -> None:
-        self._drawn.clear()
-        self.refresh()
 
     def on_resize(self, _: Resize) -> None:
         """Other widths wrap elsewhere."""
@@ -172,21 +165,12 @@ class Page(Toned, ScrollView, can_focus=True):
 
     # Drawing
 
-    def notify_style_update(self) -> None:
-        """Textual's word that the theme changed."""
-        super().notify_style_update()
-        self._drawn.clear()
-
     def on_focus(self) -> None:
         """The cursor's bar is brighter with the focus."""
         self._forget()
 
     def on_blur(self) -> None:
         """The cursor's bar is dimmer without the focus."""
-        self._forget()
-
-    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
-        """Textual's word that other text is selected."""
         self._forget()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
@@ -214,14 +198,3 @@ class Page(Toned, ScrollView, can_focus=True):
         plain = self.style_of(Tone.PLAIN, bar)
         strip = Strip([mark, *cells]).adjust_cell_length(self.size.width, plain)
         return self._selected(strip, index)
-
-    def _selected(self, strip: Strip, index: int) -> Strip:
-        selection = self.text_selection
-        span = selection.get_span(index) if selection is not None else None
-        if span is None:
-            return strip
-        start, end = span
-        end = strip.cell_length if end == -1 else end
-        style = self.screen.get_component_rich_style("screen--selection")
-        parts = strip.divide([start, end, strip.cell_length])
-        return Strip.join([parts[0], parts[1].apply_style(style), *parts[2:]]) if len(parts) > 1 else strip
