@@ -1,14 +1,15 @@
 """How eagerly Python looks for cyclic garbage, for programs that hold a large registry.
 
 A full look walks over every record: with 100,000 units it stops the program for half a second, and a listing would
-start several. What a program holds of the registry has no cycles, so looking seldom loses nothing.
+start several. What a program holds of the registry has no cycles, so looking seldom loses nothing. The first look
+at new objects stays short: it stops the program for some milliseconds, and somebody may be typing.
 """
 
 from __future__ import annotations
 
 import gc
 
-YOUNG, MIDDLE, OLD = 50_000, 20, 50  # new objects, then looks at the younger ones, before the next older look
+YOUNG, MIDDLE, OLD = 10_000, 100, 50  # new objects, then looks at the younger ones, before the next older look
 
 
 def relax() -> None:

@@ -229,4 +229,4 @@ class Listing(Generic[R]):
 
     def hidden_marks(self) -> int:
         """How many marked rows the filter or a fold hides."""
-        return len(self.marks.difference(self.order))
+        return len(self.marks.difference(self.order)) if self.marks else 0

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from fleettui.escape import escape
-from registry.mirror import Snapshot
+from registry.mirror import Pair, Snapshot
 from registry.model import Machine
 from registry.unitname import TYPES
 
@@ -85,14 +85,13 @@ class Journals(Protocol):
         """Every field of one entry. Raises FleetError."""
 
 
-def wanted_journals(snapshot: Snapshot, units: Iterable[str], machine: str = "") -> tuple[Wanted, ...]:
-    """The sources for these units: wherever they are scheduled or still held; `machine` narrows it to one."""
-    machines = [snapshot.machines[each] for each in sorted(snapshot.machines) if not machine or each == machine]
+def wanted_journals(snapshot: Snapshot, places: Iterable[Pair]) -> tuple[Wanted, ...]:
+    """The sources at these places (machine, unit), as far as the unit is scheduled or still held there."""
     found = (
-        Wanted(each, unit)
-        for unit in sorted(set(units))
-        for each in machines
-        if (each.id, unit) in snapshot.schedule or (each.id, unit) in snapshot.states
+        Wanted(snapshot.machines[machine], unit)
+        for machine, unit in places
+        if machine in snapshot.machines
+        and ((machine, unit) in snapshot.schedule or (machine, unit) in snapshot.states)
     )
     return tuple(islice(found, MAX_SOURCES))
 

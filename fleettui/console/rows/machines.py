@@ -24,7 +24,9 @@ LEFT_S, LOST_S = 3600.0, 24 * 3600.0  # how long the registry's events alone kee
 OF_MACHINES = frozenset(
     {Table.MACHINES, Table.OVERRIDES, Table.USAGE, Table.SCHEDULE, Table.STATES, Table.DUPLICATES}
 )
+IN_USE = frozenset({Table.USAGE, Table.SCHEDULE, Table.STATES})
 MEMBERSHIP = frozenset({"join", "leave", "lost"})
+_NONE = (None,) * 4  # tables that no snapshot has
 NAMED = 3  # units named of those that a lost machine held
 
 
@@ -54,11 +56,14 @@ class MachineRows:
         self._draining: dict[str, Drain] = {}
         self._corrupt: Mapping[str, Corrupt] = {}
         self._begun = False
+        self._basis: tuple[object, ...] = _NONE
 
     def fold(
         self, snapshot: Snapshot, changed: Collection[Address] | None = None, now: float = 0.0
     ) -> Delta[MachineRow]:
         """The rows that differ from the last call. `changed` None: anything may have."""
+        if changed is not None and self._same_machines(snapshot, changed):
+            return self._fold_use(snapshot, changed)
         before = {machine: self._holding(machine) for machine in self._present.keys() - snapshot.machines.keys()}
         self._index(snapshot, changed)
         self._miss(snapshot, before, now)
@@ -75,7 +80,27 @@ class MachineRows:
             frozenset(self._rows.keys() - rows.keys()),
         )
         self._rows = rows
+        self._basis = (snapshot.machines, snapshot.overrides, snapshot.duplicates, snapshot.corrupt)
         return delta
+
+    def _same_machines(self, snapshot: Snapshot, changed: Collection[Address]) -> bool:
+        """Whether the same machines are here as at the last call, all of them well: only their use may differ."""
+        basis = (snapshot.machines, snapshot.overrides, snapshot.duplicates, snapshot.corrupt)
+        return (
+            all(new is old for new, old in zip(basis, self._basis, strict=True))
+            and not self._gone
+            and not self._draining
+            and all(each.table in IN_USE and each.first in snapshot.machines for each in changed
+                    if each.table in OF_MACHINES or each.table is Table.EVENTS)
+        )  # fmt: skip
+
+    def _fold_use(self, snapshot: Snapshot, changed: Collection[Address]) -> Delta[MachineRow]:
+        """What `fold` does, where only units and figures of machines that are here changed."""
+        self._index(snapshot, changed)
+        rows = {each.first: self._row(snapshot, each.first) for each in changed if each.table in IN_USE}
+        fresh = {key: row for key, row in rows.items() if self._rows.get(key) != row}
+        self._rows.update(fresh)
+        return Delta(fresh)
 
     def known(self) -> int:
         """How many machines there should be: those here and those lost."""
@@ -89,6 +114,7 @@ class MachineRows:
         """Do not show an absent machine any more until it is back."""
         self._gone.pop(machine, None)
         self._forgotten.add(machine)
+        self._basis = _NONE
 
     # What is known
 

@@ -21,7 +21,7 @@ from registry.errors import UserError
 from registry.fleetoptions import parse_options
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, Standing, Whereabouts, standing
-from registry.mirror import Snapshot
+from registry.mirror import Pair, Snapshot
 from registry.model import Assignment, UnitState
 from registry.unitfile import parse as parse_file
 from registry.unitname import parse as parse_name
@@ -89,6 +89,10 @@ class UnitRows:
         where = _at(unit, line, state) if is_global else self.where(snapshot, unit)
         row = _row(snapshot, unit, "", standing(snapshot, unit, where), machine, state)
         return self._metered(snapshot, replace(row, is_global=is_global))
+
+    def places(self, units: Iterable[str]) -> Iterator[Pair]:
+        """Where these units are scheduled or held, as (machine, unit), sorted by unit and then by machine."""
+        return ((machine, unit) for unit in sorted(set(units)) for machine in sorted(self._places.get(unit, ())))
 
     def instances(self, template: str) -> tuple[str, ...]:
         """The instances known of a template, sorted."""

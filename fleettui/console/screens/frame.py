@@ -86,7 +86,7 @@ class Frame(Screen[None]):
     View { height: 1fr; }
     Table { height: 1fr; }
     Prompt { height: 1; border: none; padding: 0 1; background: $bar; display: none; }
-    #acts, #hint, #banner, #candidates { display: none; }
+    #acts, #banner, #candidates { display: none; }
     #footer { background: $panel; }
     #views.strip { height: 1; }
     JournalPane.whole { height: 1fr !important; }
@@ -105,6 +105,12 @@ class Frame(Screen[None]):
         self._leaderless_at: float | None = None
         self.reader: JournalReader
         self._footer_keys: tuple[Key, ...] = ()
+        self._units_view, self._machines_view = UnitsView(desk.clock), MachinesView(desk.clock)
+        self.detail = DetailView(desk.clock, desk.hosts, desk.keys, desk.keymap, lambda: self._units_view.rows)
+        others = (PendingView(desk.clock), EventsView(desk.clock), MapView(desk.clock))
+        self.tables: tuple[View[Any], ...] = (self._units_view, self._machines_view, *others)
+        self._views: dict[str, View[Any]] = {view.name_: view for view in (*self.tables, self.detail)}
+        self._switcher = ContentSwitcher(*self._views.values(), initial="units", id="views")
 
     # Building
 
@@ -113,11 +119,7 @@ class Frame(Screen[None]):
         yield Band(id="header")
         yield Band(id="tabs", pressed=self.tab_pressed)
         yield Band(id="banner")
-        with ContentSwitcher(initial="units", id="views"):
-            for kind in (UnitsView, MachinesView, PendingView, EventsView, MapView):
-                yield kind(self.desk.clock)
-            desk = self.desk
-            yield DetailView(desk.clock, desk.hosts, desk.keys, desk.keymap, lambda: self._units_view.rows)
+        yield self._switcher
         yield JournalPane(id="journal", clock=self.desk.clock)
         yield Band(id="acts")
         yield Band(id="hint")
@@ -171,7 +173,7 @@ class Frame(Screen[None]):
             self._lost_at = self.desk.clock()
         self.reading = reading
         self._learn(reading)
-        for view in self.query(View):
+        for view in self._views.values():
             view.see(reading)
         self.conductor.see(reading.snapshot, self._units_view.rows.where)
         self.refresh_all()
@@ -200,17 +202,17 @@ class Frame(Screen[None]):
     @property
     def view(self) -> View[Any]:
         """The open view."""
-        return self.query_one(f"#{self.query_one('#views', ContentSwitcher).current}", View)
+        return self._views[self.open_view]
 
     @property
     def view_name(self) -> str:
-        """The name of the open view; "" before there is one."""
-        found = self.query("#views")
-        return str(found.first(ContentSwitcher).current or "") if found else ""
+        """What the keys are about, by the name of a view."""
+        return self.open_view
 
     @property
-    def _units_view(self) -> UnitsView:
-        return self.query_one("#units", UnitsView)
+    def open_view(self) -> str:
+        """The name of the open view."""
+        return self._switcher.current or "units"
 
     def refresh_all(self) -> None:
         """Draw all bands anew."""
@@ -226,7 +228,7 @@ class Frame(Screen[None]):
         totals = Totals(
             self._units_view.rows.counts(),
             len(snapshot.machines),
-            self.query_one(MachinesView).rows.known(),
+            self._machines_view.rows.known(),
             now - self._leaderless_at if self._leaderless_at is not None else None,
             self.clocks.told(),
             self.desk.feed.retry_s(),
@@ -254,7 +256,7 @@ class Frame(Screen[None]):
         if crumbs := self.crumbs():
             self.query_one("#tabs", Band).put(crumbs)
             return
-        titles = [(view.title, counts.get(view.title)) for view in self.query(View) if view.title]
+        titles = [(view.title, counts.get(view.title)) for view in self.tables]
         listing = self.view.table.listing
         right = footer.narrowing(
             listing.query.text, trouble=listing.trouble_only,
@@ -287,7 +289,7 @@ class Frame(Screen[None]):
         row = self.view.table.listing.current()
         if not line and row is not None:
             line = self.hint_of(row)
-        self.query_one("#hint", Band).put(*([(line, ())] if line else []))
+        self.query_one("#hint", Band).put((line, ()))  # its place is kept: the table must not jump under the hand
 
     def hint_of(self, row: Any) -> Line:  # noqa: ANN401 - a row of any view
         """What is to be said of the selected row."""
@@ -327,9 +329,8 @@ class Frame(Screen[None]):
 
     def tab_pressed(self, _line: int, cell: int) -> None:
         """Open the view whose tab was clicked."""
-        views = [view.name_ for view in self.query(View)]
-        if cell % 2 == 0 and cell // 2 < len(views):
-            self._run(f"view('{views[cell // 2]}')")
+        if cell % 2 == 0 and cell // 2 < len(self.tables):
+            self._run(f"view('{self.tables[cell // 2].name_}')")
 
     def key_pressed(self, _line: int, cell: int) -> None:
         """Do what the clicked key does."""

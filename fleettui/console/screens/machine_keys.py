@@ -23,7 +23,6 @@ from fleettui.console.phrases import counted, took
 from fleettui.console.rows.machine_row import MachineRow
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.frame import Frame
-from fleettui.console.views.machines import MachinesView
 from registry.errors import FleetError
 from registry.follow import Link
 
@@ -40,10 +39,6 @@ class MachineKeys(Frame):
         self.set_interval(LEASE_S, self._ask_lease)
 
     # Selection
-
-    @property
-    def _machines_view(self) -> MachinesView:
-        return self.query_one("#machines", MachinesView)
 
     def chosen_machines(self) -> list[str]:
         """The machines that an action is about: the open detail's, else the marked or the selected of the view."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from textual import on
-from textual.widgets import ContentSwitcher
 
 from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.detail.file import versions
@@ -18,7 +17,6 @@ from fleettui.console.query import parse_query
 from fleettui.console.screens.frame import Frame
 from fleettui.console.trail import Spot, Trail
 from fleettui.console.views.detail import DetailView
-from fleettui.console.views.view import View
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.page import Page
 from registry.lifecycle import Progress, standing
@@ -36,14 +34,9 @@ class PlaceKeys(Frame):
         self._retracing = False
 
     @property
-    def detail(self) -> DetailView:
-        """The detail, open or not."""
-        return self.query_one(DetailView)
-
-    @property
     def in_detail(self) -> bool:
         """Whether a detail is open."""
-        return super().view_name == DetailView.name_
+        return self.open_view == DetailView.name_
 
     @property
     def on_page(self) -> bool:
@@ -53,7 +46,7 @@ class PlaceKeys(Frame):
     @property
     def view_name(self) -> str:
         """The open view, by what its keys are about: a machine's pages are about the machine."""
-        return "machines" if self.subject_machine() else super().view_name
+        return "machines" if self.subject_machine() else self.open_view
 
     def subject_machine(self) -> str:
         """The machine whose pages are open; its units are units."""
@@ -132,7 +125,7 @@ class PlaceKeys(Frame):
 
     def _put(self, subject: Subject, tab: Tab) -> None:
         self.detail.open(subject, tab)
-        self.query_one("#views", ContentSwitcher).current = DetailView.name_
+        self._switcher.current = DetailView.name_
         self.detail.see(self.reading)
         self._arrange_journal()
         self._focus_place()
@@ -155,7 +148,7 @@ class PlaceKeys(Frame):
             self._docked = pane.display
         whole = inside and self.detail.tab is Tab.JOURNAL
         self.set_class(whole, "journal-whole")
-        self.query_one("#views").set_class(whole, "strip")
+        self._switcher.set_class(whole, "strip")
         pane.set_class(whole, "whole")
         if inside:
             shown = whole or (bool(self._docked) and self.app.size.height >= TALL)
@@ -260,7 +253,7 @@ class PlaceKeys(Frame):
         """Open one of the tables."""
         self.note_place()
         self.detail.close()
-        self.query_one("#views", ContentSwitcher).current = name
+        self._switcher.current = name
         self._arrange_journal()
         self.view.see(self.reading)
         self.view.table.focus()
@@ -283,7 +276,7 @@ class PlaceKeys(Frame):
     def _source(self) -> str:
         """The title of the view that the detail was opened from."""
         name = self.trail.last_view(DetailView.name_) or "units"
-        return str(self.query_one(f"#{name}", View).title)
+        return self._views[name].title
 
     def _tick(self) -> None:
         super()._tick()

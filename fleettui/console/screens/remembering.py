@@ -9,7 +9,6 @@ from fleettui.console.listing import Listing
 from fleettui.console.memory import Memory, ViewMemory
 from fleettui.console.query import parse_query
 from fleettui.console.screens.asking_keys import AskingKeys
-from fleettui.console.views.view import View
 from fleettui.console.widgets.journal_pane import JournalPane
 
 DETAIL = "detail"  # a place, not a table that is left in some way
@@ -33,7 +32,7 @@ class Remembering(AskingKeys):
 
     def restore(self, memory: Memory) -> None:
         """Filters, sorting, columns, journal and view of an earlier run; what is no longer there is left out."""
-        for view in self._tables():
+        for view in self.tables:
             left = memory.views.get(view.name_)
             if left is not None:
                 _restore(view.table.listing, left)
@@ -42,13 +41,13 @@ class Remembering(AskingKeys):
             pane.display = memory.journal
         if memory.journal_lines:
             pane.styles.height = memory.journal_lines
-        if memory.view != "units" and memory.view in {view.name_ for view in self._tables()}:
+        if memory.view != "units" and memory.view in {view.name_ for view in self.tables}:
             self.run_view(memory.view)
         self.refresh_all()
 
     def memory(self) -> Memory:
         """How the console is now."""
-        views = {view.name_: _left(view.table.listing) for view in self._tables()}
+        views = {view.name_: _left(view.table.listing) for view in self.tables}
         current = (self.trail.last_view(DETAIL) or "units") if self.in_detail else self.view.name_
         pane = self.query_one(JournalPane)
         journal = pane.display if self._docked is None else self._docked
@@ -60,9 +59,6 @@ class Remembering(AskingKeys):
         if height is not None and height.is_cells:
             return int(height.value)
         return self._noted.journal_lines if self._noted else 0
-
-    def _tables(self) -> list[View[Any]]:
-        return [view for view in self.query(View) if view.name_ != DETAIL]
 
     def _tick(self) -> None:
         super()._tick()

@@ -149,9 +149,11 @@ class DetailView(View[UnitRow]):
     def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
         """The subject's journal; of a machine's units, that of the chosen ones there."""
         if self.subject.kind is Kind.UNIT:
-            return wanted_journals(reading.snapshot, [self.subject.name], self.subject.machine)
+            name, machine = self.subject.name, self.subject.machine
+            here = [(machine, name)] if machine else self._unit_rows().places([name])
+            return wanted_journals(reading.snapshot, here)
         if self.tab is Tab.UNITS and rows:
-            return wanted_journals(reading.snapshot, [row.unit for row in rows], self.subject.name)
+            return wanted_journals(reading.snapshot, ((self.subject.name, row.unit) for row in rows))
         machine = reading.snapshot.machines.get(self.subject.name)
         return (Wanted(machine, ""),) if machine else ()
 

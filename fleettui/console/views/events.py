@@ -6,6 +6,7 @@ from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.rows.events import COLUMNS, EventRow, EventRows
 from fleettui.console.rows.row import Delta
+from fleettui.console.views.units import UnitsView
 from fleettui.console.views.view import View
 
 
@@ -32,4 +33,5 @@ class EventsView(View[EventRow]):
 
     def wanted(self, reading: Reading, rows: list[EventRow]) -> tuple[Wanted, ...]:
         """The journals of these units."""
-        return wanted_journals(reading.snapshot, self.units(rows))
+        unit_rows = self.screen.query_one("#units", UnitsView).rows
+        return wanted_journals(reading.snapshot, unit_rows.places(self.units(rows)))

@@ -46,5 +46,5 @@ class UnitsView(View[UnitRow]):
     def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
         """A global unit's row for one machine means that machine's journal."""
         if len(rows) == 1 and rows[0].is_global and rows[0].parent:
-            return wanted_journals(reading.snapshot, [rows[0].unit], rows[0].machine)
-        return wanted_journals(reading.snapshot, self.units(rows))
+            return wanted_journals(reading.snapshot, [(rows[0].machine, rows[0].unit)])
+        return wanted_journals(reading.snapshot, self.rows.places(self.units(rows)))
