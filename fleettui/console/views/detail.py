@@ -149,9 +149,8 @@ class DetailView(View[UnitRow]):
     def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
         """The subject's journal; of a machine's units, that of the chosen ones there."""
         if self.subject.kind is Kind.UNIT:
-            name, machine = self.subject.name, self.subject.machine
-            here = [(machine, name)] if machine else self._unit_rows().places([name])
-            return wanted_journals(reading.snapshot, here)
+            name, place = self.subject.name, self.subject.machine
+            return wanted_journals(reading.snapshot, [(place, name)] if place else self._unit_rows().places([name]))
         if self.tab is Tab.UNITS and rows:
             return wanted_journals(reading.snapshot, ((self.subject.name, row.unit) for row in rows))
         machine = reading.snapshot.machines.get(self.subject.name)
