@@ -1,6 +1,7 @@
 """Unit files' texts by hash, from the registry. Owns the check that a text is what its hash says.
 
-Many instances share one file: it is fetched once, and kept while the batch that needs it runs.
+Many instances share one file: it is fetched once, all that wait for it go on together, and it is kept while the
+batch that needs it runs.
 """
 
 from __future__ import annotations
@@ -27,17 +28,23 @@ class Texts:
         self._etcd = etcd
         self._keys = keys
         self._kept: OrderedDict[str, str] = OrderedDict()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._coming: dict[str, asyncio.Task[str]] = {}
 
     async def get(self, sha: str) -> str:
         """The text. Raises TextMissing, CorruptRecord, or what the registry raises."""
-        if sha not in self._kept:
-            async with self._locks.setdefault(sha, asyncio.Lock()):
-                if sha not in self._kept:
-                    self._keep(sha, await self._fetch(sha))
-            self._locks.pop(sha, None)
-        self._kept.move_to_end(sha)
-        return self._kept[sha]
+        if sha in self._kept:
+            self._kept.move_to_end(sha)
+            return self._kept[sha]
+        coming = self._coming.get(sha)
+        if coming is None:
+            coming = self._coming[sha] = asyncio.create_task(self._fetch(sha), name=f"fetch {sha[:7]}")
+            coming.add_done_callback(lambda done: self._arrived(sha, done))
+        return await asyncio.shield(coming)  # whoever gives up waiting leaves it to the others
+
+    def _arrived(self, sha: str, done: asyncio.Task[str]) -> None:
+        del self._coming[sha]
+        if not done.cancelled() and done.exception() is None:
+            self._keep(sha, done.result())
 
     async def _fetch(self, sha: str) -> str:
         key = self._keys.file(sha)

@@ -44,7 +44,9 @@ LARGE = 500  # cases to look at from which on deciding would hold up the loop: a
 PIECE = 1000  # changes folded at a stretch
 MANY = 64  # changes in one turn that make it bulk work
 WRITERS = 4  # transactions under way at once
-GATHER_S = (0.05, 1.0)  # bulk work waits for more until none has come for so long, and never longer than that
+PAUSE_S = (0.05, 0.25)  # bulk work waits until no order has come for so long; the longer one while it is large,
+GATHER_S = 2.0  # and never longer than this
+ORDERS = frozenset({Table.UNITS, Table.MACHINES})
 
 
 class Scheduler:
@@ -133,20 +135,25 @@ class Scheduler:
         return self._decide(follower)
 
     async def _gather(self, follower: Follower) -> Update:
-        """The next change; while changes keep coming in bulk, all that come without a pause.
+        """The next change; of bulk work all orders that come without a pause, and what comes along with them.
 
         One command of an operator is many transactions. Decided on together, the lines for one machine are written
-        together, and its agent is woken once. The first of them is decided on at once.
+        together, and its agent is woken once. The first of them is decided on at once. What agents answer to
+        our own lines is no order: nobody gains by waiting for more of it.
         """
         update = await self._next(follower)
         self._bulk = self._bulk + 1 if len(update.changed) >= MANY else 0
-        until = time.monotonic() + GATHER_S[1]
-        while self._bulk > 1 and (left_s := until - time.monotonic()) > 0:
+        began = newest = time.monotonic()
+        orders = _orders(update)
+        while self._bulk > 1:
+            pause_s = PAUSE_S[orders >= LARGE]
             try:
-                async with asyncio.timeout(min(left_s, GATHER_S[0])):
+                async with asyncio.timeout(min(began + GATHER_S, newest + pause_s) - time.monotonic()):
                     more = await follower.next()
             except TimeoutError:
                 break
+            if fresh := _orders(more):
+                orders, newest = orders + fresh, time.monotonic()
             changed = tuple(dict.fromkeys((*update.changed, *more.changed)))
             update = Update(changed, update.reset or more.reset, more.link, more.reason)
         return update
@@ -308,6 +315,11 @@ class Scheduler:
         listed = await self._etcd.range(prefix, keys_only=True, page=MAX_OPS * 64)
         ids = (each.key.removeprefix(prefix) for each in listed.kvs)
         return [self._keys.event(each) for each in old_events(ids, time.time())]
+
+
+def _orders(update: Update) -> int:
+    """How many of the changes are orders: wishes of an operator, machines that come and go."""
+    return sum(each.table in ORDERS for each in update.changed)
 
 
 def _key(keys: Keys, address: Address) -> str:
