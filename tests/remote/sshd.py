@@ -61,13 +61,13 @@ class Sshd:
     def kill_sessions(self) -> None:
         """Break every connection, as a crash would: the server itself stays."""
         assert self._process is not None
-        subprocess.run(["kill", "-9", *map(str, self.children())], check=False, stderr=subprocess.DEVNULL)
+        sessions = [each for child in self.children() for each in (child, *_below(child))]
+        subprocess.run(["kill", "-9", *map(str, sessions)], check=False, stderr=subprocess.DEVNULL)
 
     def children(self) -> list[int]:
         """One process for each connection."""
         assert self._process is not None
-        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [int(pid) for pid in listed.split()]
+        return _children(self._process.pid)
 
     def __enter__(self) -> Self:
         self.start()
@@ -98,3 +98,23 @@ class Sshd:
                     return
             time.sleep(0.02)
         raise AssertionError((self.directory / "log").read_text())
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _below(pid: int) -> list[int]:
+    """The server's own processes below one of a connection: OpenSSH 9.8 and later keep the connection there."""
+    own = [each for each in _children(pid) if _is_server(each)]
+    return [found for each in own for found in (each, *_below(each))]
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sshd")
+    except FileNotFoundError:
+        return False
