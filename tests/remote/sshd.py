@@ -103,7 +103,7 @@ class Sshd:
 def _children(pid: int) -> list[int]:
     try:
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except OSError:  # it has ended meanwhile
         return []
 
 
@@ -116,5 +116,5 @@ def _below(pid: int) -> list[int]:
 def _is_server(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sshd")
-    except FileNotFoundError:
+    except OSError:  # it has ended meanwhile
         return False

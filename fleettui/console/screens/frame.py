@@ -85,7 +85,7 @@ class Frame(Screen[None]):
     ContentSwitcher { height: 1fr; }
     View { height: 1fr; }
     Table { height: 1fr; }
-    Prompt { height: 1; border: none; padding: 0 1; background: $bar; display: none; }
+    Prompt { height: 1; border: none; padding: 0 1 0 3; background: $bar; display: none; }
     #acts, #banner, #candidates { display: none; }
     #footer { background: $panel; }
     #views.strip { height: 1; }
@@ -124,8 +124,8 @@ class Frame(Screen[None]):
         yield Band(id="acts")
         yield Band(id="hint")
         yield Band(id="candidates")
-        yield Prompt(id="filter", placeholder="filter: words, state:failed, machine:core-2, !word")
-        yield Prompt(id="command", placeholder="command: what fleetctl understands; help explains")
+        yield Prompt("/", id="filter", placeholder="filter: words, state:failed, machine:core-2, !word")
+        yield Prompt(":", id="command", placeholder="command: what fleetctl understands; help explains")
         yield Band(id="footer", pressed=self.key_pressed)
 
     def on_mount(self) -> None:

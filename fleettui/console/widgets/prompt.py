@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import ClassVar, Protocol
 
+from rich.segment import Segment
+from rich.style import Style
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.events import Key
+from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual.suggester import Suggester
 from textual.widgets import Input
 
@@ -93,10 +97,11 @@ class Prompt(Input):
             """The line."""
             return self.prompt
 
-    def __init__(self, *, id: str, placeholder: str) -> None:  # noqa: A002 - Textual's name for it
+    def __init__(self, sign: str, *, id: str, placeholder: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(
             id=id, placeholder=placeholder, compact=True, suggester=_Inline(self), select_on_focus=False
         )
+        self._sign = sign
         self.complete: Callable[[str], Offer] | None = None
         self.history: Past | None = None
         self._offer: Offer | None = None
@@ -184,6 +189,14 @@ class Prompt(Input):
         self.screen.query_one(BAND, Band).put(*((line, ()) for line in lines))
 
     # The rest
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The line, with its sign where the padding leaves room for it."""
+        strips = super().render_lines(crop)
+        if crop.x or crop.y or not strips:
+            return strips
+        sign = Strip([Segment(f" {self._sign} ", self.rich_style + Style(bold=True))])
+        return [Strip.join([sign, strips[0].crop(sign.cell_length)]), *strips[1:]]
 
     def action_past(self, way: str) -> None:
         """Through what was typed before."""
