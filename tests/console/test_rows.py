@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleettui.console.rows.health import Health
-from fleettui.console.rows.machines import machine_rows
-from fleettui.console.rows.row import Delta
+from fleettui.console.rows.machines import MachineRows, machine_rows
+from fleettui.console.rows.row import Delta, Row
 from fleettui.console.rows.unit_row import COLUMNS, UnitRow
 from fleettui.console.rows.units import UnitRows, units_named
 from registry.keys import Keys, Table
@@ -20,6 +21,7 @@ from registry.records import encode
 from registry.unitfile import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
 
+R = TypeVar("R", bound=Row)
 KEYS = Keys()
 NAMES = ("a.service", "b.service", "t@.service", "t@1.service", "t@2.service", "g.service", "g@1.service")
 TEXTS = (PLAIN, EXPORTER)
@@ -29,7 +31,7 @@ def rows_of(snapshot: Snapshot) -> dict[str, UnitRow]:
     return UnitRows().fold(snapshot).changed
 
 
-def applied(rows: dict[str, UnitRow], delta: Delta[UnitRow]) -> dict[str, UnitRow]:
+def applied(rows: dict[str, R], delta: Delta[R]) -> dict[str, R]:
     kept = {} if delta.reset else rows
     return {key: row for key, row in {**kept, **delta.changed}.items() if key not in delta.removed}
 
@@ -68,6 +70,21 @@ def test_rows_told_what_changed_are_the_rows_looked_at_from_scratch(steps: list[
         assert rows == rows_of(mirror.snapshot())
         leaves = Counter(row.condition for row in rows.values() if not row.is_group)
         assert Counter(folder.counts()) == leaves
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(changes(), max_size=4), max_size=8))
+def test_machines_told_what_changed_are_those_looked_at_as_a_whole(steps: list[list[RawChange]]) -> None:
+    """Both see every snapshot: what vanished is remembered by whoever was there."""
+    mirror, told, whole = Mirror(KEYS, Table), MachineRows(), MachineRows()
+    one = applied({}, told.fold(mirror.snapshot(), None, NOW))
+    other = applied({}, whole.fold(mirror.snapshot(), None, NOW))
+    for step in steps:
+        changed, snapshot = mirror.apply(step), mirror.snapshot()
+        one = applied(one, told.fold(snapshot, changed, NOW))
+        other = applied(other, whole.fold(snapshot, None, NOW))
+        assert one == other
+        assert told.known() == whole.known()
 
 
 def test_a_second_fold_of_the_same_snapshot_changes_nothing() -> None:
