@@ -77,6 +77,8 @@ def test_rows_told_what_changed_are_the_rows_looked_at_from_scratch(steps: list[
 def test_machines_told_what_changed_are_those_looked_at_as_a_whole(steps: list[list[RawChange]]) -> None:
     """Both see every snapshot: what vanished is remembered by whoever was there."""
     mirror, told, whole = Mirror(KEYS, Table), MachineRows(), MachineRows()
+    present = (Machine(each, "host", "10.0.0.1", "boot") for each in CORES.values())
+    mirror.apply(RawChange(KEYS.machine(each.id), encode(each)) for each in present)
     one = applied({}, told.fold(mirror.snapshot(), None, NOW))
     other = applied({}, whole.fold(mirror.snapshot(), None, NOW))
     for step in steps:
