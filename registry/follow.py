@@ -79,6 +79,7 @@ class Follower:
         self._changed: dict[Address, None] = {}
         self._reset = False
         self._wake = asyncio.Event()
+        self._wanted = 0  # the revision that a reader waits for, 0: none
         self.still = (
             asyncio.Lock()
         )  # who holds it sees the mirror unchanged; what comes meanwhile waits in the stream
@@ -112,6 +113,16 @@ class Follower:
         self._changed, self._reset = {}, False
         return update
 
+    def want(self, revision: int) -> None:
+        """Let `next` return once the mirror is at this revision, even if nothing that is followed changes by it."""
+        self._wanted = revision
+        self._reached()
+
+    def _reached(self) -> None:
+        if 0 < self._wanted <= self.revision:
+            self._wanted = 0
+            self._wake.set()
+
     async def _list(self) -> None:
         listing = self.mirror.listing()
         revision = await self._read(listing)
@@ -140,6 +151,7 @@ class Follower:
 
     def _fold(self, batch: WatchBatch) -> None:
         self.revision = batch.revision
+        self._reached()
         if not batch.changes:
             return
         changed = self.mirror.apply(

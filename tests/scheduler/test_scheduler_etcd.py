@@ -134,6 +134,29 @@ async def test_after_kill_9_of_the_leader_another_leads_when_the_lease_ends(clus
             await until(lambda: cluster.placed("u.service"))
 
 
+async def test_a_leader_that_dies_with_a_machine_is_followed_by_one_that_moves_its_units_at_once(
+    cluster: Cluster,
+) -> None:
+    """The new leader tells of the loss, which changes nothing that it follows, and decides all the same."""
+    async with cluster.scheduler(lease_s=60) as first:
+        await until(cluster.term)
+        await cluster.machine("a1")
+        await cluster.start("u.service")
+        await until(lambda: cluster.placed("u.service"))
+        await cluster.machine("b2")
+        async with cluster.scheduler(lease_s=60):
+            await asyncio.sleep(1.0)  # the second one has had time to see both machines
+            first.kill()
+            await first.wait()
+            ends = [Op.delete(cluster.keys.machine("a1")), Op.delete(cluster.keys.leader)]
+            await cluster.client.txn([], ends)  # as when their leases end together
+
+            async def moved() -> bool:
+                return await cluster.placed("u.service") == "b2"
+
+            await until(moved, within_s=20)  # after its patience with absent machines, long before the next tick
+
+
 async def test_a_deposed_leader_writes_nothing(cluster: Cluster) -> None:
     """Invariant 2: a leader that slept through its lease wakes to work, and none of it is written."""
     async with cluster.scheduler() as first:
