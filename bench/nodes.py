@@ -206,6 +206,11 @@ class Nodes:
         """The machine's id."""
         return self.cluster.node(node).spec.machine_id
 
+    def leader(self) -> str:
+        """The node whose scheduler leads."""
+        (record,) = self.cluster.etcd.dump("/fleet/leader").values()
+        return str(json.loads(record)["hostname"])
+
     def etcd_cpu_s(self) -> float:
         """Seconds of processor time that etcd has used."""
         ticks = 0

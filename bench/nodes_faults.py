@@ -19,9 +19,9 @@ CONFIG = "/etc/fleet/fleet.toml"
 
 
 def killed(nodes: Nodes, size: Size) -> Iterator[Figure]:
-    """A power cut of one machine, until the last of its units is active on another."""
+    """A power cut of the machine with the leading scheduler, until the last of its units is active on another."""
     nodes.hold(size.units)
-    victim = nodes.names[-1]
+    victim = nodes.leader()
     lost = nodes.active(nodes=[victim])
     began = time.monotonic()
     nodes.cluster.node(victim).crash()
@@ -30,7 +30,7 @@ def killed(nodes: Nodes, size: Size) -> Iterator[Figure]:
     nodes.cluster.up()
     nodes.settle(size.units)
     yield Figure(
-        f"machine killed with {lost} units: all active elsewhere",
+        f"the leader's machine killed with {lost} units: all active elsewhere",
         last, "s", size.ttl_s + AFTER_LEASE_S, size.ttl_s, "the lease",
     )  # fmt: skip
 
