@@ -11,7 +11,7 @@ SOURCES := registry scheduler agentd fleettui tests bench
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo down test check lint types format bench bench-scale chaos screenshots clean
+.PHONY: help setup packages demo down test check lint types format bench bench-console bench-scale chaos screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ chaos: setup ## Ten minutes of seeded faults on real machines (ARGS="--seed N --
 
 bench-scale: setup ## Measure a large fleet with simulated machines (ARGS="--help" for the choices)
 	@$(BIN)/python -m bench.scale $(ARGS)
+
+bench-console: setup ## Measure the console in a terminal, over a large fleet (ARGS="--help" for the choices)
+	@$(BIN)/python -m bench.console $(ARGS)
 
 screenshots: setup ## Draw the console's pictures in screenshots/ anew
 	@$(BIN)/python -m tests.console.screenshots $(ARGS)

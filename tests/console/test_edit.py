@@ -12,6 +12,7 @@ import pytest
 from textual.widgets import Button, Input, TextArea
 
 from fleettui.console.editor import create_draft, discard_draft, editor_argv, read_draft
+from fleettui.console.keys import BY_ID
 from fleettui.console.review import Draft, review
 from fleettui.console.screens.edit import EditScreen
 from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
@@ -445,3 +446,7 @@ async def test_in_a_browser_there_is_no_shell_and_it_says_what_to_do() -> None:
         play.main.view.table.select("db.service")
         await play.press("s")
         assert "there is no shell in a browser; in a terminal: fleetctl ssh core-3" in play.text("hint")
+        usable = {
+            key.id: play.main.usable(key, ["db.service"]) for key in (BY_ID["shell"], BY_ID["edit"], BY_ID["why"])
+        }
+        assert usable == {"shell": False, "edit": False, "why": True}

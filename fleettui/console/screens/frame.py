@@ -54,6 +54,7 @@ TICK_S = 1.0
 FOLLOWING = "following the registry"
 ACTS_SHOWN = 3
 NEEDS_UNIT = frozenset({"edit"})
+NEEDS_TERMINAL = frozenset({"edit", "shell"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +320,8 @@ class Frame(Screen[None]):
             return not self.permit(Verb(key.id), names).refusal
         if key.id == "undo":
             return self.conductor.can_undo is not None
+        if key.id in NEEDS_TERMINAL and not self.desk.has_terminal:
+            return False
         return bool(names) if key.id in NEEDS_UNIT else True
 
     def on_resize(self) -> None:
