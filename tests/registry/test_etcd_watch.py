@@ -236,7 +236,8 @@ async def test_a_quiet_watch_moves_on_with_the_store_so_that_compaction_does_not
             await asyncio.to_thread(single.kill)
             await single.restart()
             await insist(client, "/w/k", b"1")
-            await until(lambda: seen.values == [b"1"])
+            await until(lambda: seen.values)
+            assert set(seen.values) == {b"1"}  # written more often, perhaps
 
 
 async def test_a_stream_that_died_without_a_word_is_noticed_by_what_it_owes(etcd: EtcdServer, prefix: str) -> None:
@@ -268,7 +269,8 @@ async def test_a_frozen_member_is_noticed_and_left(three: EtcdServer) -> None:
             others = EtcdSettings(tuple(m.url for m in three.members if m is not frozen))
             async with Etcd(others) as other:
                 await insist(other, "/w0/k", b"1")
-            await until(lambda: seen.values == [b"0", b"1"], 20)
+            await until(lambda: b"1" in seen.values, 20)
+            assert set(seen.values) == {b"0", b"1"}  # written more often, perhaps
             assert client.endpoint != frozen.url
             assert seen.states == []  # another member answered at once: no outage
             assert (await client.get("/w0/k")) is not None
@@ -306,4 +308,5 @@ async def test_a_lost_quorum_is_an_outage_and_ends_when_the_quorum_is_back(three
             for member in lost:
                 member.thaw()
             await insist(client, "/w2/k", b"1")
-            await until(lambda: seen.connected and seen.values[-1] == b"1")
+            # Not the last one, perhaps: a thawed member may still carry out the write that nobody waits for.
+            await until(lambda: seen.connected and b"1" in seen.values)
