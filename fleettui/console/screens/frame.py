@@ -135,6 +135,7 @@ class Frame(Screen[None]):
         self.query_one(JournalPane).display = self.app.size.height >= 20
         self.recall()
         self.refresh_all()
+        self.follow_selection()  # nothing is selected yet: no journal is followed, and the pane must not say so
         self.set_interval(TICK_S, self._tick)
         self.call_after_refresh(self._begin)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
@@ -18,10 +19,11 @@ class UnitsView(View[UnitRow]):
     name_ = "units"
     title = "Units"
     columns = COLUMNS
-    empty = (
+    empty: ClassVar[tuple[str, ...]] = (
         "no units yet",
         "",
-        "n submits a unit file from here; on a command line: fleetctl start FILE.service",
+        "n submits a unit file from here",
+        "on a command line: fleetctl start FILE.service",
     )
 
     def __init__(self, clock: Callable[[], float]) -> None:
