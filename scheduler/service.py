@@ -129,7 +129,6 @@ class Scheduler:
         if self._lead is None:
             await self._stand(follower, group)
         if self._lead is None or not self._may_decide(follower, self._lead):
-            self._want_own(follower)
             return []
         if self._board is None or len(self._board.dirty) > LARGE:
             return await asyncio.to_thread(self._decide, follower)
@@ -231,13 +230,14 @@ class Scheduler:
             await self._election.resign(lead)
 
     def _may_decide(self, follower: Follower, lead: Lead) -> bool:
-        return follower.link is Link.LIVE and follower.revision >= max(lead.term, self._written)
+        """Whether the registry is live and shows all that we wrote; if not yet, we are woken when it does.
 
-    def _want_own(self, follower: Follower) -> None:
-        """Decide as soon as all that we wrote is seen: an event that we wrote changes nothing that is followed."""
-        own = max(self._lead.term, self._written) if self._lead is not None else 0
+        An event that we wrote changes nothing that is followed, and would wake nobody.
+        """
+        own = max(lead.term, self._written)
         if follower.revision < own:
             follower.want(own)
+        return follower.link is Link.LIVE and follower.revision >= own
 
     def _decide(self, follower: Follower) -> list[Intent]:
         """What is to be written; the follower must be still. May run beside the event loop."""

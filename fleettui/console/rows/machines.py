@@ -26,7 +26,6 @@ OF_MACHINES = frozenset(
 )
 IN_USE = frozenset({Table.USAGE, Table.SCHEDULE, Table.STATES})
 MEMBERSHIP = frozenset({"join", "leave", "lost"})
-_NONE = (None,) * 4  # tables that no snapshot has
 NAMED = 3  # units named of those that a lost machine held
 
 
@@ -56,7 +55,7 @@ class MachineRows:
         self._draining: dict[str, Drain] = {}
         self._corrupt: Mapping[str, Corrupt] = {}
         self._begun = False
-        self._basis: tuple[object, ...] = _NONE
+        self._basis: tuple[object, ...] = ()  # the tables that the rows stand on; () looks at everything
 
     def fold(
         self, snapshot: Snapshot, changed: Collection[Address] | None = None, now: float = 0.0
@@ -80,14 +79,14 @@ class MachineRows:
             frozenset(self._rows.keys() - rows.keys()),
         )
         self._rows = rows
-        self._basis = (snapshot.machines, snapshot.overrides, snapshot.duplicates, snapshot.corrupt)
+        self._basis = _basis(snapshot)
         return delta
 
     def _same_machines(self, snapshot: Snapshot, changed: Collection[Address]) -> bool:
         """Whether the same machines are here as at the last call, all of them well: only their use may differ."""
-        basis = (snapshot.machines, snapshot.overrides, snapshot.duplicates, snapshot.corrupt)
         return (
-            all(new is old for new, old in zip(basis, self._basis, strict=True))
+            bool(self._basis)
+            and all(new is old for new, old in zip(_basis(snapshot), self._basis, strict=True))
             and not self._gone
             and not self._draining
             and all(each.table in IN_USE and each.first in snapshot.machines for each in changed
@@ -114,7 +113,7 @@ class MachineRows:
         """Do not show an absent machine any more until it is back."""
         self._gone.pop(machine, None)
         self._forgotten.add(machine)
-        self._basis = _NONE
+        self._basis = ()
 
     # What is known
 
@@ -249,6 +248,11 @@ class MachineRows:
 def machine_rows(snapshot: Snapshot, now: float = 0.0) -> dict[str, MachineRow]:
     """The rows of one snapshot alone."""
     return MachineRows().fold(snapshot, None, now).changed
+
+
+def _basis(snapshot: Snapshot) -> tuple[object, ...]:
+    """The tables of which any change may concern any row."""
+    return snapshot.machines, snapshot.overrides, snapshot.duplicates, snapshot.corrupt
 
 
 def _put(units: set[str], unit: str, *, present: bool) -> None:
