@@ -40,7 +40,7 @@ def booted() -> Iterator[Cluster]:
 @contextmanager
 def _free_name() -> Iterator[str]:
     """A cluster name that no other test run on this host holds; the kernel frees it with the process."""
-    for name in ("test", "testb", "testc", "testd", "teste"):
+    for name in ("test", *(f"test{letter}" for letter in "bcdefghij")):
         with Path(tempfile.gettempdir(), f"fleet-{name}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,7 +48,7 @@ def _free_name() -> Iterator[str]:
                 continue
             yield name
             return
-    pytest.fail("five test runs hold a cluster on this host already")
+    pytest.fail("ten test runs hold a cluster on this host already")
 
 
 @pytest.fixture
