@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from registry.etcd import Etcd, EtcdSettings
 from tests.cluster_required import pytest_runtest_makereport  # noqa: F401 - a hook that pytest finds here
 from tests.etcd_server import EtcdServer, available_versions
 
 _numbers = itertools.count(1)
+
+EXAMPLES = int(os.environ.get("FLEET_FUZZ_EXAMPLES", "200"))  # of each property that names no number of its own
+
+# Searches have no deadline: a busy machine is no fault of what is searched. Growth of work is counted instead.
+settings.register_profile(
+    "fleet",
+    max_examples=EXAMPLES,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+settings.load_profile("fleet")
 
 # A shell starts what it does not wait for with SIGINT ignored, and nohup with SIGHUP: programs that tests start
 # would inherit that, and could be neither interrupted nor told that their terminal is gone.
