@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,29 +13,22 @@ from typing import IO
 
 import agentd
 from agentd.service import Agent, place
+from registry import daemonlog
 from registry.config import SYSTEM_FILE, Settings, load, operator_files, put
-from registry.errors import FleetError, UserError
-
-log = logging.getLogger("fleet.agent")
+from registry.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; the exit status is 0 after an end in order, 1 after an error, 2 for wrong usage."""
     options = _parser().parse_args(argv)
-    _set_up_log(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
-    try:
-        settings = _settings(options)
-        lock = _lock(place(settings, os.environ).state)
-        with lock:
-            asyncio.run(_run(settings, hand_over=options.hand_over))
-    except FleetError as error:
-        print(f"fleet-agentd: {error}", file=sys.stderr)
-        return 1
-    except BaseExceptionGroup as group:
-        print(f"fleet-agentd: {_first(group)}", file=sys.stderr)
-        log.debug("ended by", exc_info=group)
-        return 1
-    return 0
+    daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
+    return daemonlog.run("fleet-agentd", lambda: _work(options))
+
+
+def _work(options: argparse.Namespace) -> None:
+    settings = _settings(options)
+    with _lock(place(settings, os.environ).state):
+        asyncio.run(_run(settings, hand_over=options.hand_over))
 
 
 async def _run(settings: Settings, *, hand_over: bool) -> None:
@@ -65,12 +57,6 @@ def _settings(options: argparse.Namespace) -> Settings:
     return put(settings, "agent", "bus", "user", "--user") if options.user else settings
 
 
-def _set_up_log(*, debug: bool) -> None:
-    """Plain lines: the journal adds the time and our name."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("fleet").setLevel(logging.DEBUG if debug else logging.INFO)
-
-
 def _lock(directory: Path) -> IO[str]:
     """One agent for one directory. Raises UserError when another has it."""
     try:
@@ -83,13 +69,6 @@ def _lock(directory: Path) -> IO[str]:
     except OSError:
         raise UserError(f"another fleet-agentd already runs on {directory}; stop it first") from None
     return lock
-
-
-def _first(group: BaseExceptionGroup) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error if isinstance(error, FleetError) else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

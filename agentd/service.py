@@ -21,7 +21,6 @@ from typing import TypeVar
 from agentd import facts
 from agentd.execute import Executor
 from agentd.ledger import Ledger
-from agentd.notify import Notifier
 from agentd.publish import Publisher
 from agentd.register import Hooks, Registration
 from agentd.reloader import Reloader
@@ -35,6 +34,7 @@ from registry.config import Settings
 from registry.errors import RegistryError, SystemdError
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
+from registry.notify import Notifier
 
 log = logging.getLogger("fleet.agent")
 
@@ -112,7 +112,7 @@ class Agent:
                 "registration": self._registration.run(),
                 "schedule": self._schedule.run(),
                 "tick": self._tick(),
-                "watchdog": self._watch_loop(),
+                "watchdog": self._notifier.keep_alive(),
                 "lease guard": self._guard_lease(),
                 "usage": self._reporter.run(),
             }
@@ -191,12 +191,6 @@ class Agent:
                 self._publisher.recheck()
             except RegistryError as error:
                 log.debug("tick: %s", error)
-
-    async def _watch_loop(self) -> None:
-        """WATCHDOG=1 for the systemd that started us, as long as our loop turns."""
-        while self._notifier.watchdog_s:
-            self._notifier.send("WATCHDOG=1")
-            await asyncio.sleep(self._notifier.watchdog_s)
 
     async def _guard_lease(self) -> None:
         """on_lost_registry = "stop": nothing of ours runs any more when our lease can end.

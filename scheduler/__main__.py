@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -17,31 +16,18 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from registry import collector, config
-from registry.errors import FleetError
+from registry import collector, config, daemonlog
 from registry.etcd import Etcd, EtcdSettings
+from registry.notify import Notifier
 from scheduler.service import Scheduler
-
-log = logging.getLogger("fleet.scheduler")
-
-PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scheduler until SIGTERM or SIGINT; returns the exit code."""
     options = _parser().parse_args(arguments)
-    _set_up_log(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
+    daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
-    try:
-        settings = _settings(options)
-        asyncio.run(_run(settings))
-    except FleetError as error:
-        return _fail(str(error))
-    except BaseExceptionGroup as group:
-        return _fail(_first_reason(group))
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return daemonlog.run("fleet-scheduler", lambda: asyncio.run(_run(_settings(options))))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,45 +55,23 @@ def _settings(options: argparse.Namespace) -> config.Settings:
 
 async def _run(settings: config.Settings) -> None:
     """Schedule until a signal comes, then resign."""
+    notifier = Notifier(os.environ)
     async with Etcd(EtcdSettings.of(settings.etcd)) as client:
         work = asyncio.create_task(Scheduler(client, settings, socket.gethostname()).run(), name="scheduler")
+        watchdog = asyncio.create_task(notifier.keep_alive(), name="watchdog")
+
+        def end() -> None:
+            notifier.send("STOPPING=1")
+            work.cancel()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-        with suppress(asyncio.CancelledError):
-            await work
-
-
-def _set_up_log(*, debug: bool) -> None:
-    """To stderr: with priorities and without time where journald reads it, for people elsewhere."""
-    handler = logging.StreamHandler(sys.stderr)
-    journald = "JOURNAL_STREAM" in os.environ
-    form = "%(message)s" if journald else "%(asctime)s %(levelname)s %(message)s"
-    handler.setFormatter(_JournaldFormatter(form) if journald else logging.Formatter(form))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-
-
-class _JournaldFormatter(logging.Formatter):
-    """Begins each line with the priority that journald understands (sd-daemon(3))."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return f"<{PRIORITIES.get(record.levelno, 6)}>{super().format(record)}"
-
-
-def _first_reason(group: BaseExceptionGroup[BaseException]) -> str:
-    """The text of what ended the program; an error that nobody foresaw keeps its trace in the debug log."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, FleetError):
-        return str(error)
-    log.debug("unforeseen error", exc_info=error)
-    return f"unforeseen error {type(error).__name__}: {error}; run with --debug for details"
-
-
-def _fail(reason: str) -> int:
-    sys.stderr.write(f"fleet-scheduler: {reason}\n")
-    return 1
+            asyncio.get_running_loop().add_signal_handler(number, end)
+        notifier.send("READY=1")
+        try:
+            with suppress(asyncio.CancelledError):
+                await work
+        finally:
+            watchdog.cancel()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""The log of our daemons, and how they end: one line for everything, with the priority that journald understands.
+
+Text in a record may come from the registry, a unit file or a peer. A line break in it would begin another line,
+whose first characters journald reads as a priority (sd-daemon(3)); so would whatever exceeds the longest line that
+journald takes (48 KiB). So control characters are shown as escapes and long lines are cut. Tracebacks are for
+`--debug` alone; without it an error is named in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TextIO
+
+from registry.errors import FleetError
+
+log = logging.getLogger("fleet")
+
+PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+LINE_CHARACTERS = 8000  # of at most four bytes each, and an escape only adds ASCII: below 48 KiB
+
+
+def set_up(*, debug: bool) -> None:
+    """Log to stderr: with priorities and without time where journald reads it, for people elsewhere."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(DaemonFormatter(journald=is_journal(sys.stderr, os.environ), traces=debug))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.raiseExceptions = debug  # else a record that cannot be written prints a traceback
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda it: _log_ignored(f"thread {it.thread and it.thread.name}", it.exc_value)
+    sys.unraisablehook = lambda it: _log_ignored(it.err_msg or "an object's end", it.exc_value)
+
+
+def run(program: str, work: Callable[[], None]) -> int:
+    """Do the work of a daemon and return its exit status; an error becomes one line on stderr.
+
+    0 after an end in order, 1 after an error, 130 after an interrupt. Wrong usage is argparse's, with 2.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the last one who can tell of it in one line
+        cause = first_cause(error)
+        if isinstance(cause, KeyboardInterrupt):
+            return 130
+        _say_last(program, told(cause))
+        log.debug("ended by", exc_info=error)
+        return 1
+    return 0
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What ended a group of tasks: of several errors the first that nobody foresaw, else the first."""
+    causes = list(_leaves(error))
+    return next((each for each in causes if not isinstance(each, FleetError)), causes[0])
+
+
+def told(error: BaseException) -> str:
+    """An error in one line. One that nobody foresaw is named with its place in the source."""
+    if isinstance(error, FleetError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"unexpected error {type(error).__name__}{where}: {error}; run with --debug for details"
+
+
+def one_line(text: str, characters: int = LINE_CHARACTERS) -> str:
+    """`text` as a single line of at most so many characters, control characters shown as escapes."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:characters])
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether this stream goes to journald: JOURNAL_STREAM names its file, and is inherited (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM", "") == f"{found.st_dev}:{found.st_ino}"
+
+
+class DaemonFormatter(logging.Formatter):
+    """One line a record, begun by its priority for journald, by time and level for people."""
+
+    def __init__(self, *, journald: bool, traces: bool) -> None:
+        super().__init__()
+        self._journald, self._traces = journald, traces
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line; with traces, a line more for each line of its traceback."""
+        message = record.getMessage()
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not self._traces:
+            message = f"{message.rstrip()}: {told(first_cause(error))}"
+        begin = self._begin(record)
+        lines = [begin + one_line(message)]
+        if self._traces and error is not None:
+            trace = "".join(traceback.format_exception(error))
+            lines += [begin + one_line(line) for line in trace.splitlines()]
+        return "\n".join(lines)
+
+    def _begin(self, record: logging.LogRecord) -> str:
+        if self._journald:
+            return f"<{PRIORITIES.get(record.levelno, 6)}>"
+        return f"{self.formatTime(record)} {record.levelname} "
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for each in error.exceptions for leaf in _leaves(each)]
+
+
+def _say_last(program: str, text: str) -> None:
+    """As any program says it, with an error's priority where journald reads."""
+    priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
+    sys.stderr.write(f"{priority}{program}: {one_line(text)}\n")
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("ended by", exc_info=(kind, error, trace))
+
+
+def _log_ignored(where: str, error: BaseException | None) -> None:
+    log.error("an error in %s", where, exc_info=error)
