@@ -5,13 +5,20 @@ Pure: turns text into base URLs or into a UserError that says how to mend it; op
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from registry.config import EtcdTable
 from registry.errors import UserError
 
+if TYPE_CHECKING:
+    from socket import socket
+
 DEFAULT_PORT = 2379
+Dial = Callable[[str, int], "socket"]
+"""Connects to a host and port: how a tunnel is put in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,7 @@ class EtcdSettings:
     username: str | None = None
     password_file: str | None = None
     request_timeout_s: float = 2.5
+    dial: Dial | None = None  # None: by this host's own network
 
     @classmethod
     def of(cls, table: EtcdTable) -> EtcdSettings:

@@ -43,7 +43,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         self._base = ""
         BaseClient.__init__(self)
         self._timeout_s = settings.request_timeout_s
-        connector = aiohttp.TCPConnector(limit=0, ssl=_tls(settings))  # the link bounds the calls
+        connector = _connector(settings)
         self.session = aiohttp.ClientSession(connector=connector)
         self._streams: WeakSet[Stream] = WeakSet()
 
@@ -108,6 +108,40 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         await self.session.close()
 
 
+def _connector(settings: EtcdSettings) -> aiohttp.TCPConnector:
+    """Connections by this host's network or by the settings' own means; the link bounds the calls."""
+    tls, dial = _tls(settings), settings.dial
+    if dial is None:
+        return aiohttp.TCPConnector(limit=0, ssl=tls)
+
+    def dialled(found: tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]) -> socket.socket:
+        host, port = found[4][:2]
+        return _Dialled(fileno=dial(host, port).detach())
+
+    return aiohttp.TCPConnector(limit=0, ssl=tls, resolver=_FarResolver(), socket_factory=dialled)
+
+
+class _Dialled(socket.socket):
+    """A socket that is connected when the client gets it."""
+
+    def connect(self, _address: object, /) -> None:
+        """Do nothing."""
+
+
+class _FarResolver(aiohttp.abc.AbstractResolver):
+    """Leaves names as they are: they mean something at the far end alone."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """The name itself."""
+        name = aiohttp.abc.ResolveResult(hostname=host, host=host, port=port, family=family, proto=0, flags=0)
+        return [name]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 class Stream:
     """The unending answer of a watch, as it comes in. `close` ends it at both sides."""
 
@@ -139,7 +173,7 @@ def _notice_dead_peer(response: aiohttp.ClientResponse) -> None:
     """Let the kernel find a peer that vanished without a word: about 5 s, at no cost to either program."""
     transport = response.connection.transport if response.connection else None
     sock = transport.get_extra_info("socket") if transport else None
-    if sock is None:
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     for option, value in ((socket.TCP_KEEPIDLE, 3), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)

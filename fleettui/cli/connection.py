@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fleettui.actions.operator import Operator
-from registry.config import EtcdTable, Settings, load, operator_files, parse_duration, put
-from registry.errors import UserError
+from registry.config import Settings, load, operator_files, parse_duration, put
+from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_endpoint import DEFAULT_PORT, base_urls
 from registry.keys import Keys
 
 FLAGS = {  # a flag's attribute and the setting it puts
@@ -60,23 +58,23 @@ def _demo_file() -> tuple[Path, ...]:
 @asynccontextmanager
 async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     """The registry that the settings name, through the SSH tunnel if they name one."""
-    async with _reached(settings) as table, Etcd(EtcdSettings.of(table)) as etcd:
+    async with _reached(settings) as reached, Etcd(reached) as etcd:
         yield Operator(etcd, Keys.under(settings.etcd.prefix))
 
 
 @asynccontextmanager
-async def _reached(settings: Settings) -> AsyncIterator[EtcdTable]:
+async def _reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
+    """How to reach etcd: directly, or by connections of the tunnel. The endpoints keep their names for TLS."""
     if not settings.ssh.tunnel:
-        yield settings.etcd
+        yield EtcdSettings.of(settings.etcd)
         return
     from fleettui.remote import Remote  # noqa: PLC0415 - loads asyncssh
 
-    async with Remote(settings.ssh) as remote, AsyncExitStack() as stack:
-        forwarded = []
-        for url in map(urlsplit, base_urls(EtcdSettings.of(settings.etcd))):
-            port = await stack.enter_async_context(remote.forward(url.hostname or "", url.port or DEFAULT_PORT))
-            forwarded.append(f"{url.scheme}://127.0.0.1:{port}")
-        yield replace(settings.etcd, endpoints=tuple(forwarded))
+    async with Remote(settings.ssh) as remote, remote.tunnel() as tunnel:
+        try:
+            yield replace(EtcdSettings.of(settings.etcd), dial=tunnel.dial)
+        except RegistryUnavailable as error:
+            raise RegistryUnavailable(f"{error} ({tunnel.trouble})" if tunnel.trouble else str(error)) from error
 
 
 def duration(text: str | None, flag: str) -> float | None:

@@ -9,12 +9,12 @@ Textual, the etcd client, fleettui.cli or fleettui.console.
     hostkeys     is it really them                journal_feed    one machine's part, which resumes
     connection   one connection, or one error     journal         all machines as one stream
     pool         sessions on shared connections   command         argument lists, quoted once
-    tunnel       forwarded ports                  running         a started command, here or there
+    tunnel       what the jump host sees             running         a started command, here or there
                                                   shell           our terminal on their side
 """
 
 from fleettui.remote.command import Completed
-from fleettui.remote.door import Remote, forward, is_here
+from fleettui.remote.door import Remote, is_here
 from fleettui.remote.errors import (
     CommandTimeout,
     HostKeyRefused,
@@ -44,6 +44,5 @@ __all__ = [
     "Source",
     "Unreachable",
     "format_short",
-    "forward",
     "is_here",
 ]

@@ -22,6 +22,7 @@ from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line
 from fleettui.remote.journal_entry import JournalEntry, Lines, parse
 from fleettui.remote.journal_query import JournalQuery, Position, Source, fields_argv, journal_argv
 from fleettui.remote.running import CHUNK_BYTES, Running, start_here
+from fleettui.remote.tunnel import Tunnel
 from registry.config import SshTable
 from registry.errors import FleetError, UserError
 from registry.model import Machine
@@ -172,15 +173,15 @@ class Remote:
             yield attach
 
     @contextlib.asynccontextmanager
-    async def forward(self, host: str, port: int) -> AsyncIterator[int]:
-        """A port of this host that leads to `host`:`port` from the jump host ([ssh] tunnel).
+    async def tunnel(self) -> AsyncIterator[Tunnel]:
+        """Connections to what the jump host ([ssh] tunnel) sees, which outlive a broken connection to it.
 
-        It outlives a broken connection to the jump host. Raises RemoteError, UserError.
+        Raises RemoteError, UserError.
         """
         if not self.ssh.tunnel:
-            raise UserError("no jump host to forward through: set --tunnel HOST[:PORT]")
-        async with tunnel.listen(await self._ready(), self.ssh.tunnel, host, port) as local_port:
-            yield local_port
+            raise UserError("no jump host to reach it through: set --tunnel HOST[:PORT]")
+        async with tunnel.through(await self._ready(), self.ssh.tunnel) as opened:
+            yield opened
 
     @contextlib.asynccontextmanager
     async def start(self, machine: Machine, argv: Sequence[str]) -> AsyncIterator[Running]:
@@ -224,13 +225,6 @@ class Remote:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-@contextlib.asynccontextmanager
-async def forward(ssh: SshTable, host: str, port: int) -> AsyncIterator[int]:
-    """`Remote.forward` for one port, with a connection of its own."""
-    async with Remote(ssh) as remote, remote.forward(host, port) as local_port:
-        yield local_port
 
 
 def is_here(machine: Machine) -> bool:

@@ -1,7 +1,8 @@
-"""Local ports whose far end is reached from the jump host: how `--tunnel` gets at etcd.
+"""Connections to places that the jump host sees: how `--tunnel` gets at etcd.
 
-The listener is ours and outlives the jump host's connection: each new connection takes the shared one, which is
-made anew when it broke. Bound to the loopback address only.
+Each connection is one end of a socket pair, and a task carries its bytes through a channel of the jump host's
+connection. Nothing listens anywhere: no other user of this host can get in. The jump host's connection is shared
+and made anew when it broke, so the tunnel outlives it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
+from fleettui.escape import escape
 from fleettui.remote.running import CHUNK_BYTES, Source
 from registry.errors import FleetError
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from fleettui.remote.connection import Connector
 
 log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 5.0  # how long the jump host may take to reach the far end
 
 
 class _Sink(Protocol):
@@ -31,53 +36,73 @@ class _Sink(Protocol):
     def write_eof(self) -> None: ...
 
 
+class Tunnel:
+    """Connections through the last jump host of a chain. `trouble`: why the last one failed, "" after a success."""
+
+    def __init__(self, connector: Connector, chain: str) -> None:
+        self.trouble = ""
+        self._connector = connector
+        self._chain = chain
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def dial(self, host: str, port: int) -> socket.socket:
+        """A socket to `host`:`port` as the jump host sees it; it ends when the jump host cannot get there."""
+        near, far = socket.socketpair()
+        far.settimeout(0)
+        task = asyncio.create_task(self._carry(far, host, port), name=f"tunnel {host}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return near
+
+    async def close(self) -> None:
+        """End every connection."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry(self, near: socket.socket, host: str, port: int) -> None:
+        """Bytes both ways between one local connection and the far end, until either side ends."""
+        import asyncssh  # noqa: PLC0415 - loaded by now
+
+        reader, writer = await asyncio.open_connection(sock=near)
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                jump = await self._connector.jump(self._chain)
+                far_reader, far_writer = await jump.open_connection(host, port)
+            self.trouble = ""
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(_copy(reader, far_writer), name="tunnel out")
+                    group.create_task(_copy(far_reader, writer), name="tunnel in")
+            finally:
+                far_writer.close()
+        except* TimeoutError:
+            self._failed(host, port, f"no answer within {OPEN_TIMEOUT_S:g} s")
+        except* asyncssh.ChannelOpenError as errors:
+            self._failed(host, port, str(errors.exceptions[0]))
+        except* (FleetError, asyncssh.Error, OSError) as errors:
+            self._failed(host, port, str(errors.exceptions[0]), lost=True)
+        finally:
+            writer.close()
+
+    def _failed(self, host: str, port: int, why: str, *, lost: bool = False) -> None:
+        why = escape(" ".join(why.split()))
+        self.trouble = why if lost else f"the jump host cannot reach {escape(host)}:{port}: {why}"
+        log.debug("tunnel to %s:%d: %s", host, port, why)
+
+
 @contextlib.asynccontextmanager
-async def listen(connector: Connector, chain: str, host: str, port: int) -> AsyncIterator[int]:
-    """A port of this host that leads to `host`:`port` as the last jump host of `chain` sees it.
+async def through(connector: Connector, chain: str) -> AsyncIterator[Tunnel]:
+    """A tunnel through the last jump host of `chain`.
 
     The jump host is reached before this returns, so its errors come here. Raises RemoteError or UserError.
     """
     await connector.jump(chain)
-    open_now: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_carry(connector, chain, (host, port), (reader, writer)), name=f"tunnel {host}")
-        open_now.add(task)
-        task.add_done_callback(open_now.discard)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    tunnel = Tunnel(connector, chain)
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield tunnel
     finally:
-        server.close()
-        for task in open_now:
-            task.cancel()
-        await asyncio.gather(*open_now, return_exceptions=True)
-
-
-async def _carry(
-    connector: Connector,
-    chain: str,
-    place: tuple[str, int],
-    local: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-) -> None:
-    """Bytes both ways between one local connection and the far end, until either side ends."""
-    import asyncssh  # noqa: PLC0415 - loaded by now
-
-    reader, writer = local
-    try:
-        jump = await connector.jump(chain)
-        far_reader, far_writer = await jump.open_connection(*place)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, far_writer), name="tunnel out")
-                group.create_task(_copy(far_reader, writer), name="tunnel in")
-        finally:
-            far_writer.close()
-    except* (FleetError, asyncssh.Error, OSError) as errors:
-        log.debug("tunnel to %s:%d: %s", *place, errors.exceptions[0])
-    finally:
-        writer.close()
+        await tunnel.close()
 
 
 async def _copy(source: Source, sink: _Sink) -> None:

@@ -305,32 +305,11 @@ async def test_jump_host_that_cannot_reach_the_machine(home: Home, start_sshd: S
 async def test_bad_tunnel_is_a_user_error(home: Home, start_sshd: StartSshd, spec: str) -> None:
     if not spec.strip():
         with pytest.raises(UserError):
-            async with Remote(home.ssh(tunnel=spec)) as remote, remote.forward(LOCAL, 1):
+            async with Remote(home.ssh(tunnel=spec)) as remote, remote.tunnel():
                 pass
         return
     error = await refused(home, start_sshd(), tunnel=spec)
     assert isinstance(error, UserError)
-
-
-async def test_forwarded_port_survives_a_broken_jump_host(home: Home, start_sshd: StartSshd) -> None:
-    jump, server = start_sshd(), start_sshd()
-    home.write("known_hosts", jump.known_hosts_line)
-    async with (
-        Remote(home.ssh(tunnel=f"{LOCAL}:{jump.port}")) as remote,
-        remote.forward(LOCAL, server.port) as port,
-    ):
-        assert (await banner(port)).startswith(b"SSH-2.0")
-        jump.kill_sessions()
-        await asyncio.sleep(0.2)
-        assert (await banner(port)).startswith(b"SSH-2.0")
-
-
-async def banner(port: int) -> bytes:
-    reader, writer = await asyncio.open_connection(LOCAL, port)
-    line = await asyncio.wait_for(reader.readline(), 20)
-    writer.close()
-    await writer.wait_closed()
-    return line
 
 
 # Other failures
