@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from registry.errors import LeaseLost
 from registry.etcd_endpoint import EtcdSettings
+from registry.etcd_health import Health
 from registry.etcd_link import Compacted, Link
 from registry.etcd_watch import OnState, Watch
 from registry.etcd_wire import (
@@ -86,6 +87,15 @@ class Etcd:
     def endpoint(self) -> str:
         """The endpoint that the next call goes to."""
         return self._link.current
+
+    @property
+    def health(self) -> Health:
+        """What the calls so far have shown of the endpoints."""
+        return self._link.health
+
+    async def ask_quiet(self, quiet_s: float) -> None:
+        """Ask each endpoint that is down, or has not answered for so long; `health` shows what came of it."""
+        await self._link.ask_quiet(quiet_s)
 
     async def get(self, key: str, *, serializable: bool = False) -> KeyValue | None:
         """One key, or None. `serializable` reads what one member has, even without a quorum: never decide on it."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
 from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.etcd_health import Health
 from registry.etcd_wire import Json, Refusal, Unreachable, decode_revision
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Link:
         self._slots = asyncio.Semaphore(MAX_CALLS)
         self._login = Login(settings, self._authenticate)
         self._heard: dict[str, Heard] = {}
+        self.health = Health(self.bases)
 
     async def close(self) -> None:
         """End every connection, watches included, for good."""
@@ -125,8 +127,9 @@ class Link:
         async def exchange(token: str) -> Json:
             return await transport.call(base, path, request, token=token, leader=leader, bulk=bulk)
 
-        async with self._slots:
-            answer = await self._login.run(base, exchange)
+        with self.health.attempt(base, path):
+            async with self._slots:
+                answer = await self._login.run(base, exchange)
         if leader:
             self._heard[base] = Heard(_now(), decode_revision(answer.get("result", answer)))
         return dict(answer)
@@ -138,11 +141,32 @@ class Link:
         async def exchange(token: str) -> Stream:
             return await transport.open_stream(base, path, request, token=token)
 
+        with self.health.attempt(base, path):
+            try:
+                async with asyncio.timeout(self.timeout_s):
+                    return await self._login.run(base, exchange)
+            except TimeoutError:
+                raise Unreachable("timed out") from None
+
+    async def ask_quiet(self, quiet_s: float) -> None:
+        """Ask each endpoint that is down, or has not answered for so long, whether it serves. Never raises."""
+        if len(self.bases) < 2 or self._closed:
+            return
+        before = _now() - quiet_s
+        quiet = [base for base in self.bases if self.health.answered_at.get(base, 0.0) < before]
+        await asyncio.gather(*(self._ask(base) for base in {*quiet, *self.health.down}))
+
+    async def _ask(self, base: str) -> None:
+        """Without a login, which this call does not need. A member that knows no leader serves nobody."""
+        path = "/maintenance/status"
         try:
-            async with asyncio.timeout(self.timeout_s):
-                return await self._login.run(base, exchange)
-        except TimeoutError:
-            raise Unreachable("timed out") from None
+            transport = await self._ready()
+            with self.health.attempt(base, path):
+                answer = await transport.call(base, path, {}, leader=False)
+                if not int(answer.get("leader", 0)):
+                    raise Unreachable("has no leader")
+        except (Unreachable, Refusal, RegistryError, UserError, ValueError, TypeError):
+            return
 
     async def new_login(self, base: str) -> bool:
         """Drop the token for a new one. False without a user: nothing to renew."""

@@ -73,6 +73,7 @@ class Watch:
                         async for batch in attempt:
                             yield batch
                 except Unreachable as outage:
+                    self._link.health.unreachable(self._base, str(outage))
                     await self._back_off(str(outage))
                 except Refusal as refusal:
                     await self._judge(refusal)

@@ -1,0 +1,161 @@
+"""What is known of etcd's endpoints from the calls that were made anyway: which answer, and whom they refuse.
+
+Owns no call. `Health` takes in how each attempt at an endpoint ended; `keep_watch` tells a daemon's log of an
+endpoint that is down and of its return, once each. An endpoint that is not in use is asked now and then, since
+nobody would notice its death before it is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from registry.etcd_wire import Refusal, Unreachable
+
+log = logging.getLogger("fleet.etcd")
+
+SETTLE_S = 1.0  # an endpoint that is back within this time was never down
+ASK_EVERY_S = 60.0  # how often endpoints that are not in use are asked
+OPEN_PATHS = ("/lease/", "/maintenance/", "/cluster/")  # answered whoever asks: no proof of our rights
+BUSY = (8,)  # too many requests, or no room: it answers all the same
+LOGIN = "login"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Since when something is wrong (seconds since 1970), and what."""
+
+    since: float
+    reason: str
+
+
+class Health:
+    """The endpoints of one etcd cluster as their last answers show them."""
+
+    def __init__(self, bases: tuple[str, ...]) -> None:
+        self.bases = bases
+        self.down: dict[str, Trouble] = {}
+        self.answered_at: dict[str, float] = {}  # loop time
+        self._denials: dict[str, Trouble] = {}  # by path, or LOGIN
+        self._last_answer = 0.0
+        self._changed = asyncio.Event()
+
+    @property
+    def away(self) -> Trouble | None:
+        """Since when no endpoint at all has answered; None while one does or none was tried."""
+        if len(self.down) < len(self.bases):
+            return None
+        since = self._last_answer or min(each.since for each in self.down.values())
+        return Trouble(since, "; ".join(f"{base} {each.reason}" for base, each in self.down.items()))
+
+    @property
+    def denied(self) -> Trouble | None:
+        """Since when etcd refuses our user, and how; None when it does not."""
+        return min(self._denials.values(), key=lambda each: each.since, default=None)
+
+    @contextmanager
+    def attempt(self, base: str, path: str) -> Iterator[None]:
+        """Take in how the attempt in this block ends; what fails while others are answered says nothing."""
+        began = asyncio.get_running_loop().time()
+        try:
+            yield
+        except Unreachable as outage:
+            if self.answered_at.get(base, 0.0) <= began:
+                self.unreachable(base, str(outage))
+            raise
+        except Refusal as refusal:
+            if refusal.transient and refusal.code not in BUSY:
+                self.unreachable(base, str(refusal))
+            else:
+                self.answered(base)
+                if refusal.permanent:
+                    self._deny(path, refusal)
+            raise
+        self.answered(base)
+        if not path.startswith(OPEN_PATHS):
+            self._grant(path)
+
+    def answered(self, base: str) -> None:
+        """An endpoint has answered."""
+        self._last_answer = time.time()
+        self.answered_at[base] = asyncio.get_running_loop().time()
+        if self.down.pop(base, None):
+            self._changed.set()
+
+    def unreachable(self, base: str, reason: str) -> None:
+        """An endpoint has not answered, or cannot serve."""
+        if base not in self.down:
+            self._changed.set()
+        since = self.down[base].since if base in self.down else time.time()
+        self.down[base] = Trouble(since, reason)
+
+    async def change(self) -> None:
+        """Wait until something differs from when this was called last."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def _deny(self, path: str, refusal: Refusal) -> None:
+        login = any(words in refusal.message for words in ("authentication failed", "user name is empty"))
+        place = LOGIN if login else path
+        if place not in self._denials:
+            self._changed.set()
+            self._denials[place] = Trouble(time.time(), str(refusal))
+
+    def _grant(self, path: str) -> None:
+        for place in (path, LOGIN):
+            if self._denials.pop(place, None):
+                self._changed.set()
+
+
+def endpoints_told(bases: tuple[str, ...], down: Mapping[str, Trouble]) -> str:
+    """How many endpoints answer and which do not, "" when all do or there is but one."""
+    if not down or len(bases) < 2:
+        return ""
+    names = ", ".join(down)
+    return f"{len(bases) - len(down)} of {len(bases)} etcd endpoints answer: {names} {_do(len(down))} not"
+
+
+def _do(number: int) -> str:
+    return "does" if number == 1 else "do"
+
+
+async def keep_watch(
+    health: Health,
+    ask: Callable[[float], Awaitable[None]],
+    on_change: Callable[[Mapping[str, Trouble]], None],
+    every_s: float = ASK_EVERY_S,
+) -> None:
+    """Call `on_change` with the endpoints that are down whenever health changes, and log each that goes or comes.
+
+    `ask(quiet_s)` asks those endpoints that are down or have not answered for so long. An endpoint counts as down
+    when it failed, and failed again when it was asked.
+    """
+    told: dict[str, Trouble] = {}
+    while True:
+        await ask(every_s)
+        _log_news(health, told)
+        told = dict(health.down)
+        on_change(told)
+        try:
+            async with asyncio.timeout(every_s * random.uniform(0.8, 1.2)):
+                await health.change()
+        except TimeoutError:
+            continue
+        on_change(told)
+        await asyncio.sleep(SETTLE_S)
+
+
+def _log_news(health: Health, told: Mapping[str, Trouble]) -> None:
+    if len(health.bases) < 2:
+        return  # with a single one it is the registry that does not answer, and others tell that
+    for base, trouble in health.down.items():
+        if base not in told:
+            log.warning("etcd endpoint %s does not answer: %s", base, trouble.reason)
+    for base in told:
+        if base not in health.down:
+            log.info("etcd endpoint %s answers again", base)
