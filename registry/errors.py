@@ -5,6 +5,7 @@ FleetError
 ├── RegistryError
 │   ├── RegistryUnavailable    back off and try again; a write may or may not have happened
 │   ├── RegistryDenied         wrong user, password, certificate or rights: show it, do not hammer
+│   │   └── CredentialsUnusable    ours cannot even be shown: also a UserError, and mended without a restart
 │   ├── Conflict               a guarded transaction lost a race: read again, decide again
 │   ├── LeaseLost              the lease is gone: register again
 │   ├── LeadershipLost         stop writing at once
@@ -34,6 +35,10 @@ class RegistryUnavailable(RegistryError):
 
 class RegistryDenied(RegistryError):
     """etcd refused us: credentials, certificate or permissions."""
+
+
+class CredentialsUnusable(RegistryDenied, UserError):
+    """A password, key or certificate file of ours cannot be used; nothing was sent to etcd."""
 
 
 class Conflict(RegistryError):

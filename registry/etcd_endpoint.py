@@ -5,16 +5,18 @@ Pure: turns text into base URLs or into a UserError that says how to mend it; op
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from registry.config import EtcdTable
 from registry.errors import UserError
 
 if TYPE_CHECKING:
     from socket import socket
+
+    from registry.config import EtcdTable
 
 DEFAULT_PORT = 2379
 Dial = Callable[[str, int], "socket"]
@@ -52,6 +54,11 @@ class EtcdSettings:
         """True when an endpoint written without a scheme means https."""
         return bool(self.ca_file or self.cert_file)
 
+    @property
+    def files(self) -> tuple[str | None, ...]:
+        """The files that let us in: what a refusal may be mended by."""
+        return self.ca_file, self.cert_file, self.key_file, self.password_file
+
 
 def base_urls(settings: EtcdSettings) -> tuple[str, ...]:
     """The endpoints as `scheme://host:port`, without repeats. UserError for text that is none."""
@@ -60,6 +67,31 @@ def base_urls(settings: EtcdSettings) -> tuple[str, ...]:
     if not urls:
         raise UserError("no etcd endpoint is given: set etcd.endpoints, for example http://127.0.0.1:2379")
     return urls
+
+
+def check(settings: EtcdSettings) -> None:
+    """Refuse what must not be tried: a password in clear over a network, a key that belongs to no certificate."""
+    if settings.username:
+        for url in base_urls(settings):
+            if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+                raise UserError(
+                    f"etcd.username and its password would go to {url} in clear: write the endpoint with https://"
+                    " (and set etcd.ca_file), or let --tunnel end on etcd's own host and write 127.0.0.1"
+                )
+    if settings.key_file and not settings.cert_file:
+        raise UserError(f"etcd.key_file {settings.key_file} is set without etcd.cert_file: set both or neither")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this one. A name counts only if it can mean nothing else."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def base_url(endpoint: str, scheme: str = "http") -> str:

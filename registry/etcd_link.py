@@ -11,14 +11,14 @@ import asyncio
 import importlib
 import itertools
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from registry import credentials
 from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
-from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.etcd_endpoint import EtcdSettings, base_urls, check
 from registry.etcd_health import Health
+from registry.etcd_login import Login
 from registry.etcd_wire import Json, Refusal, Unreachable, decode_revision
 
 if TYPE_CHECKING:
@@ -34,6 +34,12 @@ PATIENCE = 2
 """While a leader is being elected, go on for this many request time-outs."""
 
 PAUSE_S = 0.15
+
+CHECKED = ("/kv/", "/lease/grant", "/lease/revoke")
+"""Calls for which etcd looks at the token: an answer proves it good."""
+
+PROBE_S = 1.0
+"""How long an endpoint may take to show that it is alive, where it has held a request back."""
 
 
 class Compacted(RegistryError):
@@ -65,6 +71,7 @@ class Link:
     """The way to one etcd cluster. Nothing is imported or opened before the first call."""
 
     def __init__(self, settings: EtcdSettings) -> None:
+        check(settings)
         self.bases = base_urls(settings)
         self.current = random.choice(self.bases)  # spread a fleet of clients over the members
         self.timeout_s = settings.request_timeout_s
@@ -73,7 +80,7 @@ class Link:
         self._closed = False
         self._opening = asyncio.Lock()
         self._slots = asyncio.Semaphore(MAX_CALLS)
-        self._login = Login(settings, self._authenticate)
+        self._login = Login(settings, self._authenticate, self._is_alive)
         self._heard: dict[str, Heard] = {}
         self.health = Health(self.bases)
 
@@ -129,7 +136,7 @@ class Link:
 
         with self.health.attempt(base, path):
             async with self._slots:
-                answer = await self._login.run(base, exchange)
+                answer = await self._login.run(base, exchange, proves=path.startswith(CHECKED))
         if leader:
             self._heard[base] = Heard(_now(), decode_revision(answer.get("result", answer)))
         return dict(answer)
@@ -139,14 +146,14 @@ class Link:
         transport = await self._ready()
 
         async def exchange(token: str) -> Stream:
-            return await transport.open_stream(base, path, request, token=token)
-
-        with self.health.attempt(base, path):
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    return await self._login.run(base, exchange)
+                    return await transport.open_stream(base, path, request, token=token)
             except TimeoutError:
-                raise Unreachable("timed out") from None
+                raise Unreachable("timed out", silent=True) from None
+
+        with self.health.attempt(base, path):
+            return await self._login.run(base, exchange)
 
     async def ask_quiet(self, quiet_s: float) -> None:
         """Ask each endpoint that is down, or has not answered for so long, whether it serves. Never raises."""
@@ -208,87 +215,27 @@ class Link:
         transport: Transport = module.Transport(self._settings)
         return transport
 
+    def files(self) -> credentials.Stamp:
+        """The state of the files that let us in; a denial may be over when it changes."""
+        return credentials.stamp(self._settings.files)
+
+    async def _is_alive(self, base: str) -> bool:
+        """Whether the endpoint answers, with a leader, what needs no login."""
+        transport = await self._ready()
+        try:
+            async with asyncio.timeout(PROBE_S):
+                answer = await transport.call(base, "/maintenance/status", {}, leader=False)
+        except Refusal:
+            return True
+        except (Unreachable, TimeoutError):
+            return False
+        return str(answer.get("leader", "0")) != "0"
+
     async def _authenticate(self, base: str, password: str) -> str:
         transport = await self._ready()
         request = {"name": self._settings.username, "password": password}
         answer = await transport.call(base, "/auth/authenticate", request)
         return str(answer.get("token", ""))
-
-
-class Login:
-    """The token of one user: fetched when needed, once at a time, and again when etcd no longer knows it."""
-
-    def __init__(self, settings: EtcdSettings, authenticate: Callable[[str, str], Awaitable[str]]) -> None:
-        self._user = settings.username
-        self._password_file = settings.password_file
-        self._authenticate = authenticate
-        self._token = ""
-        self._logins = 0  # which token it is; still "" when etcd wants none
-        self._denied: Refusal | None = None
-        self._one = asyncio.Lock()
-
-    async def run(self, base: str, exchange: Callable[[str], Awaitable[T]]) -> T:
-        """Do the exchange with the token; once more with a new one when etcd refuses it."""
-        if not self._user:
-            return await exchange("")
-        if not self._logins:
-            await self._replace(base, login=0)
-        login = self._logins
-        try:
-            return await exchange(self._token)
-        except Refusal as refusal:
-            if not refusal.token_refused:
-                raise
-        await self._replace(base, login)
-        return await exchange(self._token)
-
-    async def renew(self, base: str) -> bool:
-        """Fetch a new token now. False without a user."""
-        if not self._user:
-            return False
-        await self._replace(base, self._logins)
-        return True
-
-    async def _replace(self, base: str, login: int) -> None:
-        """Log in, unless somebody else has done so since that login; those who waited share a denial."""
-        seen = self._denied
-        async with self._one:
-            if self._logins != login:
-                return
-            if self._denied is not None and self._denied is not seen:
-                raise Refusal(self._denied.code, self._denied.message)
-            try:
-                self._token = await self._fetch(base)
-            except Refusal as refusal:
-                self._denied = refusal
-                raise
-            self._denied = None
-            self._logins += 1
-
-    async def _fetch(self, base: str) -> str:
-        """A new token, "" where etcd asks for none. Whatever fails here, the call itself has not been sent."""
-        try:
-            return await self._authenticate(base, await self._password())
-        except Unreachable as outage:
-            raise Unreachable(str(outage), sent=False, closed=outage.closed) from None
-        except Refusal as refusal:
-            if "authentication is not enabled" in refusal.message:
-                return ""
-            if refusal.transient:
-                raise Unreachable(f"login failed: {refusal}", sent=False) from None
-            raise
-
-    async def _password(self) -> str:
-        if not self._password_file:
-            raise UserError(
-                "etcd.username is set without etcd.password_file: name the file that holds the password"
-            )
-        try:
-            text = await asyncio.to_thread(Path(self._password_file).read_text, "utf-8")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UserError(f"cannot read etcd.password_file {self._password_file}: {why}") from None
-        return text.rstrip("\r\n")
 
 
 def explain(refusal: Refusal) -> RegistryError:
@@ -305,6 +252,8 @@ def explain(refusal: Refusal) -> RegistryError:
 
 
 def _denial(refusal: Refusal) -> str:
+    if refusal.complete:
+        return str(refusal)
     if "user name is empty" in refusal.message:
         return "etcd wants a user and password: set etcd.username and etcd.password_file"
     if "authentication failed" in refusal.message:

@@ -1,6 +1,6 @@
 """One HTTP exchange with one etcd member, through etcd3-py: the only module that knows etcd3 and aiohttp.
 
-Owns the session, the TLS context and the translation of every foreign error into `Refusal` (etcd answered an
+Owns the session and the translation of every foreign error into `Refusal` (etcd answered an
 error) or `Unreachable` (nobody did). It chooses no endpoint, repeats nothing and knows no users.
 
 Of etcd3-py it keeps the transport (`call_rpc(raw=True)`: URLs, token and headers); the models and the version
@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from weakref import WeakSet
@@ -26,12 +24,16 @@ import semantic_version
 from etcd3.aio_client import AioClient
 from etcd3.baseclient import BaseClient
 
-from registry.errors import UserError
-from registry.etcd_endpoint import EtcdSettings, base_urls
-from registry.etcd_wire import Json, Unreachable, decode_refusal, parse_json
+from registry.etcd_endpoint import EtcdSettings
+from registry.etcd_odd import judge
+from registry.etcd_tls import TlsFiles, alert, not_trusted, plain
+from registry.etcd_wire import Json, TooLarge, Unreachable, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
 LARGE_BYTES = 512 * 1024
+MOST_BYTES = 64 * 1024 * 1024
+"""No answer may be larger: pages shrink before that."""
+
 CLOSED = "closed the connection"
 _GATEWAY = semantic_version.Version("3.4.0")  # the first with the path prefix /v3, which all later ones keep
 
@@ -43,6 +45,9 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         self._base = ""
         BaseClient.__init__(self)
         self._timeout_s = settings.request_timeout_s
+        self._tls = TlsFiles(settings)
+        self._cert_file = settings.cert_file
+        self._tls.context()  # an unusable file is told at the first call, whatever that call is
         connector = _connector(settings)
         self.session = aiohttp.ClientSession(connector=connector)
         self._streams: WeakSet[Stream] = WeakSet()
@@ -64,7 +69,13 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         if leader:
             headers["Grpc-Metadata-hasleader"] = "true"  # a member without quorum says so instead of hanging
         sending: AbstractAsyncContextManager[aiohttp.ClientResponse] = self.call_rpc(
-            path, data=_body(request), raw=True, timeout=timeout, headers=headers
+            path,
+            data=_body(request),
+            raw=True,
+            timeout=timeout,
+            headers=headers,
+            ssl=self._tls.context(),  # connections are shared by those that were made with the same context
+            allow_redirects=False,  # where it leads is not where we were told to take token and password
         )
         return sending
 
@@ -77,10 +88,10 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         the member to refuse while it has no quorum, rather than to hang.
         """
         timeout = self._timeout(total_s=(8 if bulk else 1) * self._timeout_s)
-        sending = self._send(base, path, request, token=token, timeout=timeout, leader=leader)
-        with foreign_errors():
+        with foreign_errors(self._cert_file):
+            sending = self._send(base, path, request, token=token, timeout=timeout, leader=leader)
             async with sending as response:
-                return _understand(response.status, await response.read())
+                return _understand(response, await _read(response))
 
     def _timeout(self, total_s: float | None) -> aiohttp.ClientTimeout:
         connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)
@@ -90,7 +101,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
     async def open_stream(self, base: str, path: str, request: Json, *, token: str = "") -> Stream:
         """Start a call whose answer never ends. Raises Refusal or Unreachable."""
         timeout = self._timeout(total_s=None)
-        with foreign_errors():
+        with foreign_errors(self._cert_file):
             sending = self._send(base, path, request, token=token, timeout=timeout, leader=True)
             response: aiohttp.ClientResponse = await sending.__aenter__()  # the stream closes it
             if response.status == 200:
@@ -98,7 +109,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
                 self._streams.add(stream)
                 return stream
             async with response:
-                _understand(response.status, await response.read())
+                _understand(response, await _read(response))
         raise Unreachable(f"answered HTTP {response.status} to a watch")
 
     async def close(self) -> None:
@@ -110,15 +121,15 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
 
 def _connector(settings: EtcdSettings) -> aiohttp.TCPConnector:
     """Connections by this host's network or by the settings' own means; the link bounds the calls."""
-    tls, dial = _tls(settings), settings.dial
+    dial = settings.dial
     if dial is None:
-        return aiohttp.TCPConnector(limit=0, ssl=tls)
+        return aiohttp.TCPConnector(limit=0)
 
     def dialled(found: tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]) -> socket.socket:
         host, port = found[4][:2]
         return _Dialled(fileno=dial(host, port).detach())
 
-    return aiohttp.TCPConnector(limit=0, ssl=tls, resolver=_FarResolver(), socket_factory=dialled)
+    return aiohttp.TCPConnector(limit=0, resolver=_FarResolver(), socket_factory=dialled)
 
 
 class _Dialled(socket.socket):
@@ -179,83 +190,59 @@ def _notice_dead_peer(response: aiohttp.ClientResponse) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _tls(settings: EtcdSettings) -> ssl.SSLContext | bool:
-    """A context that checks certificate and host name; etcd3-py's own does not. Nothing is made without TLS."""
-    if not (
-        settings.ca_file or settings.cert_file or any(base.startswith("https:") for base in base_urls(settings))
-    ):
-        return True
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot use etcd.ca_file {settings.ca_file}: {_plain(error)}") from None
-    if settings.cert_file:
-        try:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot use etcd.cert_file {settings.cert_file}: {_plain(error)}") from None
-    return context
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, as long as it may be one of etcd's."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await response.content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST_BYTES:
+            raise TooLarge(f"sent an answer of more than {MOST_BYTES >> 20} MiB")
+    return b"".join(pieces)
 
 
-def _understand(status: int, body: bytes) -> Json:
+def _understand(response: aiohttp.ClientResponse, body: bytes) -> Json:
     answer = parse_json(body)
-    if answer is not None and status == 200 and "error" not in answer:
+    if answer is not None and response.status == 200 and "error" not in answer:
         return answer
-    if answer is not None and ("error" in answer or "code" in answer):
-        raise decode_refusal(answer)
-    if b"HTTP request to an HTTPS server" in body:
-        raise Unreachable("speaks TLS: write the endpoint with https://", sent=False)
-    refused = 400 <= status < 500
-    raise Unreachable(f"answered HTTP {status} and no JSON: not an etcd of version 3.4 or later", sent=not refused)
+    raise judge(response.status, body, answer, response.headers.get("Location", ""))
 
 
 @contextmanager
-def foreign_errors() -> Iterator[None]:
+def foreign_errors(cert_file: str | None = None) -> Iterator[None]:
     """The one place where errors of aiohttp, ssl and the socket become ours."""
     try:
         yield
     except aiohttp.ClientConnectorCertificateError as error:
-        raise Unreachable(_certificate(error.certificate_error, error.host), sent=False) from None
+        raise Unreachable(not_trusted(error.certificate_error, error.host), sent=False) from None
     except aiohttp.ClientConnectorSSLError as error:
-        raise Unreachable(_handshake(error), sent=False) from None
+        raise Unreachable(_handshake(error, cert_file), sent=False) from None
     except aiohttp.ClientConnectorDNSError as error:
         raise Unreachable(f"host name {error.host} is unknown", sent=False) from None
     except aiohttp.ClientConnectorError as error:
         closed = isinstance(error.os_error, ConnectionResetError)
-        raise Unreachable(CLOSED if closed else _plain(error.os_error), sent=False, closed=closed) from None
+        raise Unreachable(CLOSED if closed else plain(error.os_error), sent=False, closed=closed) from None
     except aiohttp.ConnectionTimeoutError:
         raise Unreachable("timed out while connecting", sent=False) from None
     except TimeoutError:
-        raise Unreachable("timed out") from None
-    except (aiohttp.ServerDisconnectedError, ConnectionError):
-        raise Unreachable(CLOSED, closed=True) from None
-    except aiohttp.ClientPayloadError:
-        raise Unreachable("broke off its answer") from None
+        raise Unreachable("timed out", silent=True) from None
+    except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
+        raise Unreachable(alert(error, cert_file) or CLOSED, closed=True) from None
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-        raise Unreachable(_alert(error) or _plain(error)) from None
+        raise Unreachable(_broken(error, cert_file)) from None
 
 
-def _certificate(error: Exception, host: str) -> str:
-    reason = getattr(error, "verify_message", "") or _plain(error)
-    return f"TLS certificate is not valid for host {host}: {reason}"
+def _broken(error: Exception, cert_file: str | None) -> str:
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "broke off its answer"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "does not speak HTTP: this is not the port on which etcd serves clients"
+    return alert(error, cert_file) or plain(error)
 
 
-def _handshake(error: aiohttp.ClientConnectorSSLError) -> str:
+def _handshake(error: aiohttp.ClientConnectorSSLError, cert_file: str | None) -> str:
     text = str(error)
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
         return "does not speak TLS: write the endpoint with http://"
-    return _alert(error) or f"TLS handshake failed: {_plain(error.os_error)}"
-
-
-def _alert(error: BaseException) -> str:
-    text = str(error).lower().replace("_", " ")
-    if "certificate required" in text or "bad certificate" in text:
-        return "wants a valid client certificate: set etcd.cert_file and etcd.key_file"
-    return ""
-
-
-def _plain(error: BaseException) -> str:
-    number = getattr(error, "errno", None)
-    system = os.strerror(number) if number and not isinstance(error, ssl.SSLError) else ""
-    text = system or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text[:1].lower() + text[1:]
+    return alert(error, cert_file) or f"TLS handshake failed: {plain(error.os_error)}"

@@ -176,12 +176,13 @@ class Op:
 
 
 class Refusal(Exception):
-    """An error that etcd itself answered: gRPC code and message."""
+    """An error that etcd itself answered: gRPC code and message. `complete`: the message says what to do, too."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, *, complete: bool = False) -> None:
         super().__init__((message or f"error code {code}").removeprefix("etcdserver: "))
         self.code = code
         self.message = message
+        self.complete = complete
 
     @property
     def token_refused(self) -> bool:
@@ -235,13 +236,31 @@ class Refusal(Exception):
 class Unreachable(Exception):
     """No answer of etcd. `sent` is False when it is certain that the request never reached it.
 
-    `closed`: the peer ended the connection where an answer was due.
+    `closed`: the peer ended the connection where an answer was due. `silent`: it kept it, and said nothing in time.
     """
 
-    def __init__(self, reason: str, *, sent: bool = True, closed: bool = False) -> None:
+    def __init__(self, reason: str, *, sent: bool = True, closed: bool = False, silent: bool = False) -> None:
         super().__init__(reason)
         self.sent = sent
         self.closed = closed
+        self.silent = silent
+
+
+class TooLarge(Unreachable):
+    """More bytes than may be kept: ask for less at a time."""
+
+
+class OddAnswer(Unreachable):
+    """JSON, and none of etcd's."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"sent an answer that is none of etcd's ({what})")
+
+
+def shown(text: str, most: int = 300) -> str:
+    """Foreign text as one line that harms no terminal and no log."""
+    line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[: most + 1])
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def text(key: str) -> str:

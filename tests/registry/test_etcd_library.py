@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 
-from registry import etcd_transport
+from registry import etcd_tls
 from registry.etcd_endpoint import EtcdSettings
 
 
@@ -66,11 +66,11 @@ def test_a_library_that_wants_more_is_imported_as_usual() -> None:
 
 
 def test_tls_without_a_ca_file_trusts_the_systems_authorities() -> None:
-    found = etcd_transport._tls(EtcdSettings(("https://127.0.0.1:1",)))
+    found = etcd_tls.TlsFiles(EtcdSettings(("https://127.0.0.1:1",))).context()
     assert isinstance(found, ssl.SSLContext)
     assert found.verify_mode is ssl.CERT_REQUIRED
     assert found.get_ca_certs() == ssl.create_default_context().get_ca_certs()
 
 
 def test_no_context_is_made_without_tls() -> None:
-    assert etcd_transport._tls(EtcdSettings(("http://127.0.0.1:1",))) is True
+    assert etcd_tls.TlsFiles(EtcdSettings(("http://127.0.0.1:1",))).context() is True

@@ -1,0 +1,81 @@
+"""How long to wait before the next attempt, and whether its failure is news. One object for each loop that tries.
+
+Owns two rules. Pauses grow, with jitter, to half a minute: fast where waiting may mend it (nobody answers), faster
+still where it will not (denied, foreign). And a reason is told when it changes, not at each attempt. A wait ends
+early when one of the files that let us into etcd changes, or when `reset` says that another way got through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from registry.errors import RegistryUnavailable
+
+LONGEST_S = 30.0
+JITTER = (0.7, 1.0)
+LOOK_S = 1.0  # between two looks at the files during a long wait
+GROWTH_AWAY, GROWTH_DENIED = 1.5, 2.0
+TOLD_MOST = 64  # reasons remembered, so that two that alternate are told once each
+
+
+class Backoff:
+    """The pauses of one loop. `files` tells the state of the files that a denial may hang on."""
+
+    def __init__(
+        self, first_s: float, *, longest_s: float = LONGEST_S, files: Callable[[], object] | None = None
+    ) -> None:
+        self.until = 0.0  # when (monotonic) the next attempt begins
+        self._first_s, self._longest_s, self._files = first_s, longest_s, files
+        self._next_s = 0.0
+        self._class: type[Exception] | None = None
+        self._told: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def reset(self) -> None:
+        """An attempt went well: begin anew with the shortest pause, and end the one under way."""
+        self._next_s, self._class = 0.0, None
+        self._told.clear()
+        self._wake.set()
+
+    def is_news(self, error: Exception) -> bool:
+        """Whether this reason has not been told since all was well, or since another kind of failure."""
+        if type(error) is not self._class:
+            self._class, self._next_s = type(error), 0.0
+            self._told.clear()
+        reason = str(error)
+        if reason in self._told or len(self._told) >= TOLD_MOST:
+            return False
+        self._told.add(reason)
+        return True
+
+    def pause(self, error: Exception, *, at_most_s: float | None = None) -> float:
+        """Seconds to wait after this failure, longer each time; with `at_most_s` no longer than that, ever."""
+        if type(error) is not self._class:
+            self.is_news(error)
+            self._told.clear()  # whoever wants to tell it has not been asked yet
+        base_s = max(self._next_s, self._first_s)
+        if at_most_s is None:
+            growth = GROWTH_AWAY if isinstance(error, RegistryUnavailable) else GROWTH_DENIED
+            self._next_s = min(base_s * growth, self._longest_s)
+        else:
+            base_s = min(base_s, at_most_s)
+        pause_s = base_s * random.uniform(*JITTER)
+        self.until = time.monotonic() + pause_s
+        return pause_s
+
+    async def wait(self, error: Exception, *, at_most_s: float | None = None) -> None:
+        """Let the pause pass."""
+        self.pause(error, at_most_s=at_most_s)
+        before = self._files() if self._files else None
+        self._wake.clear()
+        while (left_s := self.until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(left_s, LOOK_S) if before else left_s):
+                    await self._wake.wait()
+                    return
+            except TimeoutError:
+                if self._files and self._files() != before:
+                    return

@@ -1,0 +1,97 @@
+"""Files that let a program into etcd: whether they may be trusted, what they hold, and whether they have changed.
+
+Owns the rule for secrets: a password or key file is a regular file that nobody but its owner may read or write.
+Everything raises `CredentialsUnusable`: a command shows it and ends, a daemon waits until it is mended.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from registry.errors import CredentialsUnusable
+
+MOST_BYTES = 64 * 1024
+OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+
+Stamp = tuple[tuple[int, ...], ...]
+
+
+def stamp(paths: Iterable[str | None]) -> Stamp:
+    """What tells a changed file from the one of before, for each path; one that cannot be seen counts, too."""
+    return tuple(_stamp(path) for path in paths if path)
+
+
+def read_password(path: str | None) -> str:
+    """The password in the file, without the end of its line."""
+    if not path:
+        raise CredentialsUnusable(
+            "etcd.username is set without etcd.password_file: name the file that holds the password"
+        )
+    try:
+        text = _read_private(path, "etcd.password_file").decode("utf-8")
+    except UnicodeDecodeError:
+        raise CredentialsUnusable(f"cannot read etcd.password_file {path}: not UTF-8 text") from None
+    password = text.rstrip("\r\n")
+    if not password:
+        raise CredentialsUnusable(
+            f"etcd.password_file {path} is empty: write the password of etcd.username into it"
+        )
+    return password
+
+
+def check_private(path: str, option: str) -> None:
+    """Refuse a secret that is no regular file, or that others may read or write."""
+    _read_private(path, option)
+
+
+def _read_private(path: str, option: str) -> bytes:
+    try:
+        # Not waiting for a writer, should it be a pipe.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise CredentialsUnusable(f"cannot read {option} {path}: {_why(error)}") from None
+    try:
+        _check(os.fstat(descriptor), path, option)
+        return os.read(descriptor, MOST_BYTES)
+    except OSError as error:
+        raise CredentialsUnusable(f"cannot read {option} {path}: {_why(error)}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _check(found: os.stat_result, path: str, option: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise CredentialsUnusable(f"cannot use {option} {path}: it is not a regular file")
+    if found.st_size > MOST_BYTES:
+        raise CredentialsUnusable(f"cannot use {option} {path}: {found.st_size} bytes are too many for one")
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & OTHERS and not _is_credential(path):
+        raise CredentialsUnusable(
+            f"cannot use {option} {path}: its mode is {mode:04o}, so that others than its owner may read or write"
+            f" it; run: chmod 600 {path}"
+        )
+    if found.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+        raise CredentialsUnusable(
+            f"cannot use {option} {path}: it belongs to another user (uid {found.st_uid}); run: chown"
+            f" {os.geteuid()} {path}"
+        )
+
+
+def _is_credential(path: str) -> bool:
+    """Whether systemd keeps the file for this service alone; its access list shows as rights of the group."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(directory) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(directory)  # noqa: PTH120
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked before each connection, so cheaply
+    except (OSError, ValueError):
+        return ()
+    return found.st_ino, found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _why(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or "not a path").replace("\n", " ")
