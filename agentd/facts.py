@@ -16,6 +16,7 @@ from registry.model import Machine
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
 HOST_KEYS = Path("/etc/ssh")
+NO_WAY = "127.0.0.1"  # the address where no way leads to the registry
 
 
 def machine_id(settings: Settings, root: Path = Path("/")) -> str:
@@ -68,7 +69,7 @@ def facing_address(endpoints: tuple[str, ...]) -> str:
                 return str(probe.getsockname()[0])
         except (OSError, ValueError):
             continue
-    return "127.0.0.1"
+    return NO_WAY
 
 
 def _host_keys() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -76,6 +76,7 @@ class Facts:
     boot_id: str = ""
     cluster_id: str = ""
     lease_id: int = 0
+    lease_ttl_s: float = 0.0  # what was configured when the lease was granted; 0: not known
     renewed_at: float = 0.0  # when the last renewal that succeeded was sent (monotonic, of this boot)
 
 
@@ -180,7 +181,8 @@ def _write(path: Path, text: str) -> None:
 
 def _read_facts(path: Path) -> Facts:
     try:
-        return Facts(**json.loads(path.read_text()))
+        kept = json.loads(path.read_text())
+        return Facts(**{each.name: kept[each.name] for each in fields(Facts) if each.name in kept})
     except FileNotFoundError:
         return Facts()
     except (OSError, ValueError, TypeError) as error:

@@ -115,12 +115,12 @@ class Publisher:
         """
         async with self._writing:
             self._lease = lease
-            kept = await self._refresh()
+            kept = await self._refresh(lease)
             self._dirty.update(dict.fromkeys((*units, *self._known)))
             while self._dirty:
                 if self._unsure:
-                    kept &= await self._refresh()
-                await self._write_states(list(self._dirty)[:STATES], [])
+                    kept &= await self._refresh(lease)
+                await self._write_states(lease, list(self._dirty)[:STATES], [])
         return kept
 
     async def run(self) -> None:
@@ -134,8 +134,6 @@ class Publisher:
                 async with self._writing:
                     await self._flush()
                 pause_s = RETRY_S[0]
-            except LeaseLost:
-                self.suspend()
             except (RegistryUnavailable, RegistryDenied) as error:
                 self._unsure = True
                 log.debug("cannot publish: %s", error)
@@ -161,46 +159,50 @@ class Publisher:
     async def _flush(self) -> None:
         """Write what there is to write now; what comes meanwhile is gathered for the next time."""
         self._urgent.clear()
-        while self._lease and self._claims:
-            await self._settle()
-            await self._write_claims([each for each in self._claims if not each.granted.done()][:CLAIMS])
-        units = list(self._dirty)
-        while self._lease and (units or self._events):
-            await self._settle()
-            await self._write_states(units[:STATES], self._events[:EVENTS])
-            units = units[STATES:]
+        lease = self._lease
+        try:
+            await self._flush_under(lease)
+        except LeaseLost:
+            if lease == self._lease:
+                self.suspend()
         self._wrote_at = time.monotonic()
         if self._lease and self._dirty:
             self._wake.set()
 
-    async def _settle(self) -> None:
-        if self._unsure:
-            await self._refresh()
+    async def _flush_under(self, lease: int) -> None:
+        """Write under one lease, for as long as it is ours."""
+        while lease and self._claims and await self._settled(lease):
+            await self._write_claims(lease, [each for each in self._claims if not each.granted.done()][:CLAIMS])
+        units = list(self._dirty)
+        while lease and (units or self._events) and await self._settled(lease):
+            await self._write_states(lease, units[:STATES], self._events[:EVENTS])
+            units = units[STATES:]
 
-    async def _refresh(self) -> frozenset[str]:
-        """Read our states as they are; returns those that hang on our lease. Strays are marked for deletion."""
+    async def _settled(self, lease: int) -> bool:
+        """Look up what is not known for certain. False when the lease is no longer ours, perhaps only since."""
+        if self._unsure and lease == self._lease:
+            await self._refresh(lease)
+        return lease == self._lease
+
+    async def _refresh(self, lease: int) -> frozenset[str]:
+        """Read our states as they are; returns those that hang on the lease. Strays are marked for deletion."""
         prefix = self._keys.state(self._machine)
         listing = await self._etcd.range(prefix)
-        self._known = {kv.key.removeprefix(prefix): self._read(kv) for kv in listing.kvs}
+        self._known = {kv.key.removeprefix(prefix): _read(kv, lease) for kv in listing.kvs}
         self._unsure = False
         self._dirty.update(dict.fromkeys(self._known))
-        return frozenset(kv.key.removeprefix(prefix) for kv in listing.kvs if kv.lease == self._lease)
+        return frozenset(kv.key.removeprefix(prefix) for kv in listing.kvs if kv.lease == lease)
 
-    def _read(self, kv: KeyValue) -> _Known:
-        """A state under another lease will end with that lease, so it counts as different and is put again."""
-        return _Known(kv.mod_revision, kv.value if kv.lease == self._lease else b"")
-
-    async def _write_claims(self, claims: list[_Claim]) -> None:
+    async def _write_claims(self, lease: int, claims: list[_Claim]) -> None:
         self._claims = [each for each in self._claims if not each.granted.done()]
         if not claims:
             return
-        lease = self._lease
         lines = [self._keys.schedule(self._machine, each.wish.unit) for each in claims]
         guards = [Compare.mod(line, each.wish.revision) for line, each in zip(lines, claims, strict=True)]
         puts = {each.wish.unit: encode(each.state) for each in claims}
         guards += [self._guard(unit) for unit in puts]
         result = await self._etcd.txn(
-            guards, [self._put(*item) for item in puts.items()], [Op.get(k) for k in lines]
+            guards, [self._put(lease, *item) for item in puts.items()], [Op.get(k) for k in lines]
         )
         if result.succeeded:
             self._note(puts, result.revision)
@@ -211,14 +213,14 @@ class Publisher:
         _answer(moved, 0)
         self._unsure = not moved  # then it was our own key that is not as we know it
 
-    async def _write_states(self, units: list[str], events: list[Event]) -> None:
+    async def _write_states(self, lease: int, units: list[str], events: list[Event]) -> None:
         wanted = {unit: self._compose(unit) for unit in units}
         values = {unit: encode(state) if state else None for unit, state in wanted.items()}
         changed = {unit: value for unit, value in values.items() if value != self._value(unit)}
         for unit in units:
             self._dirty.pop(unit, None)
         try:
-            await self._commit(changed, events)
+            await self._commit(lease, changed, events)
         except BaseException:
             self._dirty.update(dict.fromkeys(units))
             raise
@@ -226,8 +228,8 @@ class Publisher:
             if unit not in self._known and (future := self._forgets.pop(unit, None)):
                 future.set_result(None)
 
-    async def _commit(self, changed: dict[str, bytes | None], events: list[Event]) -> None:
-        ops = [self._put(unit, value) for unit, value in changed.items()]
+    async def _commit(self, lease: int, changed: dict[str, bytes | None], events: list[Event]) -> None:
+        ops = [self._put(lease, unit, value) for unit, value in changed.items()]
         ops += [Op.put(self._keys.event(each.id), encode(each)) for each in events]
         if not ops:
             return
@@ -239,9 +241,9 @@ class Publisher:
             self._unsure = True
             self._dirty.update(dict.fromkeys(changed))
 
-    def _put(self, unit: str, value: bytes | None) -> Op:
+    def _put(self, lease: int, unit: str, value: bytes | None) -> Op:
         key = self._keys.state(self._machine, unit)
-        return Op.delete(key) if value is None else Op.put(key, value, self._lease)
+        return Op.delete(key) if value is None else Op.put(key, value, lease)
 
     def _guard(self, unit: str) -> Compare:
         known = self._known.get(unit)
@@ -257,6 +259,11 @@ class Publisher:
                 self._known.pop(unit, None)
             else:
                 self._known[unit] = _Known(revision, value)
+
+
+def _read(kv: KeyValue, lease: int) -> _Known:
+    """A state under another lease will end with that lease, or never: it counts as different and is put again."""
+    return _Known(kv.mod_revision, kv.value if kv.lease == lease else b"")
 
 
 def _answer(claims: list[_Claim], lease: int) -> None:

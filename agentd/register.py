@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 from agentd.ledger import Ledger
 from registry.errors import (
+    Conflict,
     CorruptRecord,
     ForeignRegistry,
     LeaseLost,
@@ -27,6 +28,7 @@ from registry.errors import (
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
+from registry.leases import grace_s
 from registry.model import Duplicate, Event, Machine
 from registry.records import decode, encode
 from registry.sentinel import ensure_cluster, read_cluster
@@ -57,11 +59,12 @@ class Registration:
     def __init__(self, etcd: Etcd, keys: Keys, ledger: Ledger, machine: Machine, hooks: Hooks) -> None:
         self.machine = machine
         self.renewed_at = 0.0
-        self.ttl_s = machine.ttl_s
+        self.ttl_s = min(ledger.facts.lease_ttl_s or machine.ttl_s, machine.ttl_s)  # of the lease that is held
         self.lease = 0
         self.status = "connecting to the registry"
         self._etcd, self._keys, self._ledger, self._hooks = etcd, keys, ledger, hooks
         self._said = ""
+        self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
 
     @property
     def _key(self) -> str:
@@ -87,15 +90,19 @@ class Registration:
             except LeaseLost:
                 self._forget_lease()
                 await asyncio.sleep(0.05)
+            except Conflict as error:
+                log.debug("%s; registering again", error)
+                await asyncio.sleep(0.05)
 
     async def leave(self) -> None:
         """Tell the fleet that this machine hands its units over."""
         self.machine = replace(self.machine, leaving=True)
-        if not self.lease:
+        lease = self.lease
+        if not lease:
             return
         event = self._hooks.event("leave", reason="agent stopped")
-        puts = [self._put_machine(), Op.put(self._keys.event(event.id), encode(event))]
-        await self._etcd.txn([Compare.lease(self._key, self.lease)], puts)
+        puts = [self._put_machine(lease), Op.put(self._keys.event(event.id), encode(event))]
+        await self._etcd.txn([Compare.lease(self._key, lease)], puts)
 
     async def revoke(self) -> None:
         """Give the place up: the machine key and all states vanish with the lease."""
@@ -105,11 +112,30 @@ class Registration:
             await self._etcd.lease_revoke(lease)
 
     async def verify(self) -> None:
-        """Create the machine key again if somebody has deleted it."""
-        if not self.lease or self.machine.leaving:
+        """Write the machine key again if somebody deleted or changed it, or took it off our lease."""
+        lease = self.lease
+        if not lease or self.machine.leaving:
             return
-        if await self._etcd.get(self._key) is None:  # asked first: even a transaction that writes nothing is logged
-            await self._etcd.txn([Compare.absent(self._key)], [self._put_machine()])
+        found = await self._etcd.get(self._key)  # asked first: even a transaction that writes nothing is logged
+        if lease != self.lease:
+            return
+        if found is None:
+            guard = Compare.absent(self._key)
+        elif found.lease == lease:
+            if found.value == encode(self.machine):
+                return
+            guard = Compare.mod(self._key, found.mod_revision)
+        elif self._is_ours(found):
+            log.warning("the machine's key was taken off its lease; putting it back")
+            guard = Compare.mod(self._key, found.mod_revision)
+        else:
+            return
+        await self._etcd.txn([guard], [self._put_machine(lease)])
+
+    def describe(self, machine: Machine) -> None:
+        """What the machine is by now (an address, a host key); written at the next `verify`."""
+        own = self.machine
+        self.machine = replace(machine, since=own.since, leaving=own.leaving)
 
     async def _register(self) -> None:
         await self._check_cluster()
@@ -146,58 +172,78 @@ class Registration:
         return record if isinstance(record, Machine) else None
 
     async def _join(self) -> None:
-        lease = await self._usable_lease()
+        lease = await self._lease_for(0)
         await self._hooks.joining(lease)
         self.machine = replace(self.machine, since=time.time())
         event = self._hooks.event("join", reason=f"{self.machine.hostname} at {self.machine.address}")
         puts = [
-            self._put_machine(),
+            self._put_machine(lease),
             Op.put(self._keys.event(event.id), encode(event)),
             Op.delete(self._duplicate_key),
         ]
         result = await self._etcd.txn([Compare.absent(self._key)], puts)
         if result.succeeded:
             log.info("joined as machine %s with lease %x", self.machine.id, lease)
-            self._joined()
+            await self._joined(lease)
         else:  # somebody was faster: leave nothing of ours below that id
             await self._etcd.lease_revoke(lease)
             self._forget_lease()
 
     async def _rejoin(self, found: KeyValue) -> None:
-        """Our key from before a restart: go on under its lease."""
-        sent = time.monotonic()
-        self.lease = found.lease
-        await self._renew(sent)
-        record = self._read(found)
-        self.machine = replace(self.machine, since=record.since if record else time.time(), leaving=False)
-        await self._hooks.joining(found.lease)
-        await self._etcd.txn([Compare.lease(self._key, found.lease)], [self._put_machine()])
-        self._ledger.remember(lease_id=found.lease)
-        log.info("back as machine %s under lease %x", self.machine.id, found.lease)
-        self._joined()
+        """Our key from before a restart: go on under its lease, or move everything to another before it ends.
 
-    def _joined(self) -> None:
+        The states come first and the machine key last, each overwritten in place, so that nothing vanishes.
+        """
+        lease = await self._lease_for(found.lease)
+        record = self._read(found)
+        self.machine = replace(self.machine, since=record.since if record else time.time())
+        await self._hooks.joining(lease)
+        guard = Compare.mod(self._key, found.mod_revision)
+        if not (await self._etcd.txn([guard], [self._put_machine(lease)])).succeeded:
+            raise Conflict("the machine's key changed while this agent came back")
+        log.info("back as machine %s under lease %x", self.machine.id, lease)
+        await self._joined(lease)
+
+    async def _joined(self, lease: int) -> None:
+        self.ttl_s = self.machine.ttl_s
         self.status = f"registered as {self.machine.id}"
         self._hooks.joined()
+        outgrown, self._outgrown = self._outgrown - {lease}, set()
+        for each in outgrown:
+            await self._etcd.lease_revoke(each)
 
-    async def _usable_lease(self) -> int:
-        """The remembered lease while it lives, else a new one."""
+    async def _lease_for(self, found: int) -> int:
+        """The lease of our key (0: none) or the remembered one, if it lives and lasts as long as is configured now.
+
+        Else a new one. What the others carry is to be moved to it before they end: they are renewed here once.
+        """
         sent = time.monotonic()
-        self.lease = self.lease or self._ledger.facts.lease_id
-        try:
-            if self.lease:
-                await self._renew(sent)
-        except LeaseLost:
-            self.lease = 0
-        if not self.lease:
-            sent = time.monotonic()
-            self.lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
-            self._renewed(sent)
-        self._ledger.remember(lease_id=self.lease)
-        return self.lease
+        for lease in dict.fromkeys((found, self.lease, self._ledger.facts.lease_id)):
+            if lease and await self._fits(lease):
+                break
+        else:
+            lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
+        self.lease = lease
+        self.ttl_s = min(self.ttl_s, self.machine.ttl_s)
+        self._ledger.remember(lease_id=lease, lease_ttl_s=self.machine.ttl_s)
+        self._renewed(sent)
+        return lease
 
-    async def _renew(self, sent: float) -> None:
-        await self._etcd.lease_keepalive(self.lease)
+    async def _fits(self, lease: int) -> bool:
+        """Renew a lease; whether it lives and is as long as ours should be."""
+        try:
+            granted_s = await self._etcd.lease_keepalive(lease)
+        except LeaseLost:
+            return False
+        facts, wanted_s = self._ledger.facts, self.machine.ttl_s
+        if granted_s == math.ceil(wanted_s) or (facts.lease_id, facts.lease_ttl_s) == (lease, wanted_s):
+            return True
+        self._outgrown.add(lease)
+        return False
+
+    async def _renew(self, lease: int) -> None:
+        sent = time.monotonic()
+        await self._etcd.lease_keepalive(lease)
         self._renewed(sent)
 
     def _renewed(self, sent: float) -> None:
@@ -206,14 +252,17 @@ class Registration:
         self._ledger.remember(renewed_at=sent)
 
     async def _keep(self) -> None:
-        """Renew until the lease is lost."""
-        away = False
-        while self.lease:
+        """Renew until the lease is lost; look once in each ttl whether our key is as it should be."""
+        away, looked_at = False, time.monotonic()
+        while lease := self.lease:
             await asyncio.sleep(PAUSE_S if away else self.ttl_s / 3)
-            if not self.lease:
-                return
+            if self.lease != lease:
+                continue
             try:
-                await self._renew(time.monotonic())
+                await self._renew(lease)
+                if time.monotonic() >= looked_at + self.ttl_s:
+                    await self.verify()
+                    looked_at = time.monotonic()
             except (RegistryUnavailable, RegistryDenied) as error:
                 if not away:
                     log.warning("the registry does not answer: %s", error)
@@ -225,24 +274,30 @@ class Registration:
             away = False
 
     def _forget_lease(self) -> None:
-        log.warning("lease %x is gone; registering again", self.lease)
+        if self.lease:
+            log.warning("lease %x is gone; registering again", self.lease)
         self.lease = 0
         self.status = "registering again"
         self._ledger.remember(lease_id=0)
         self._hooks.lost()
 
-    def _put_machine(self) -> Op:
-        return Op.put(self._key, encode(self.machine), self.lease)
+    def _put_machine(self, lease: int) -> Op:
+        return Op.put(self._key, encode(self.machine), lease)
 
     async def _wait_for(self, first: KeyValue) -> None:
         """Another boot's key: wait until it is gone, and say it loudly when it outlives its lease."""
         record = self._read(first)
-        deadline = time.monotonic() + (record.ttl_s if record else self.ttl_s) + MARGIN_S
+        ttl_s = record.ttl_s if record else self.ttl_s
+        began = time.monotonic()
+        deadline = began + ttl_s + MARGIN_S
+        nobodys_at = began + grace_s(ttl_s)
         log.info("waiting for the lease of machine %s from its earlier boot", self.machine.id)
         lease, reminded = 0, -math.inf
         try:
             while (found := await self._etcd.get(self._key)) and found.create_revision == first.create_revision:
                 now = time.monotonic()
+                if now >= nobodys_at and found.mod_revision == first.mod_revision and await self._clear(found):
+                    continue
                 if now >= deadline and now >= reminded + REMIND_S:
                     self._shout(self._read(found))
                     reminded = now
@@ -252,6 +307,20 @@ class Registration:
         finally:
             if lease:
                 await self._withdraw(lease)
+
+    async def _clear(self, found: KeyValue) -> bool:
+        """Delete a key that no lease will ever end and that nobody took over; False when a lease carries it."""
+        try:
+            if found.lease:
+                await self._etcd.lease_time_to_live(found.lease)
+                return False
+        except LeaseLost:
+            pass
+        guard = Compare.mod(self._key, found.mod_revision)
+        deleted = (await self._etcd.txn([guard], [Op.delete(self._key)])).succeeded
+        if deleted:
+            log.warning("removed the key of machine %s from an earlier boot: it had no lease", self.machine.id)
+        return deleted
 
     def _shout(self, other: Machine | None) -> None:
         who = f"{other.hostname} at {other.address}" if other else "another machine"

@@ -31,7 +31,7 @@ from agentd.texts import Texts
 from agentd.unitdir import UnitDirectory
 from agentd.usage import Reporter
 from registry.config import Settings
-from registry.errors import RegistryError, SystemdError
+from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
 from registry.notify import Notifier
@@ -120,7 +120,7 @@ class Agent:
                 group.create_task(loop, name=name)
             self._notifier.send("READY=1", "STATUS=running")
             if self._settings.agent.on_lost_registry == "stop":
-                self._notifier.guard(HANG_AT * self._settings.agent.ttl)
+                self._notifier.guard(HANG_AT * self._registration.ttl_s)
             self._wired.set()
 
     async def _wire(self, etcd: Etcd) -> None:
@@ -187,10 +187,23 @@ class Agent:
             self._ledger.flush()
             self._notifier.send(f"STATUS={self._registration.status}")
             try:
+                await self._describe()
                 await self._registration.verify()
                 self._publisher.recheck()
             except RegistryError as error:
                 log.debug("tick: %s", error)
+
+    async def _describe(self) -> None:
+        """Take up what has changed of the machine: its address, host name, host keys."""
+        own = self._registration.machine
+        try:
+            found = await asyncio.to_thread(facts.describe, self._settings, own.systemd_version)
+        except UserError as error:  # the machine id has gone: what we have is good enough to go on
+            log.debug("tick: %s", error)
+            return
+        if found.address == facts.NO_WAY and own.address != found.address:
+            found = replace(found, address=own.address)  # there is no way to the registry just now
+        self._registration.describe(found)
 
     async def _guard_lease(self) -> None:
         """on_lost_registry = "stop": nothing of ours runs any more when our lease can end.
@@ -200,10 +213,10 @@ class Agent:
         """
         if self._settings.agent.on_lost_registry != "stop":
             return
-        registration, ttl_s = self._registration, self._settings.agent.ttl
+        registration = self._registration
         began = self._ledger.facts.renewed_at or time.monotonic()
         while True:
-            renewed = registration.renewed_at or began
+            renewed, ttl_s = registration.renewed_at or began, registration.ttl_s
             await asyncio.sleep(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05))
             if registration.renewed_at > renewed:
                 self._executor.park(parked=False)

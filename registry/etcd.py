@@ -72,6 +72,7 @@ class Etcd:
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._link = Link(settings)
+        self._leased = settings.leased
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,7 +150,8 @@ class Etcd:
             request["key"] = blob(decode_key(raw[-1]).encode("utf-8", "surrogateescape") + b"\0")
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
-        """Write a key and return the revision. LeaseLost if the lease is dead."""
+        """Write a key and return the revision. LeaseLost if the lease is dead, or missing where one is needed."""
+        self._check_leases((Op.put(key, value, lease),))
         answer = await self._link.call("/kv/put", put_request(key, value, lease), repeatable=False)
         return decode_revision(answer)
 
@@ -159,10 +161,21 @@ class Etcd:
         return int(answer.get("deleted", 0)) > 0
 
     async def txn(self, compares: Sequence[Compare], then: Sequence[Op], orelse: Sequence[Op] = ()) -> TxnResult:
-        """All of `then` if every comparison holds, else all of `orelse`. ValueError above MAX_OPS operations."""
+        """All of `then` if every comparison holds, else all of `orelse`. ValueError above MAX_OPS operations.
+
+        LeaseLost, with nothing written, if a lease is dead, or missing where one is needed.
+        """
+        self._check_leases(then)
+        self._check_leases(orelse)
         request = txn_request(compares, then, orelse)
         repeatable = reads_only(then) and reads_only(orelse)
         return decode_txn(await self._link.call("/kv/txn", request, repeatable=repeatable), then, orelse)
+
+    def _check_leases(self, ops: Sequence[Op]) -> None:
+        """A key that should vanish with its writer, written without a lease, would stay for ever."""
+        for op in ops if self._leased else ():
+            if (key := op.unleased_key) and key.startswith(self._leased):
+                raise LeaseLost(f"{key} may not be written without a lease; nothing was written")
 
     async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> int:
         """A new lease; etcd picks the number unless `lease_id` is given (Conflict if that one exists)."""

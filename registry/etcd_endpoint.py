@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from registry.errors import UserError
+from registry.keys import Keys
+from registry.leases import leased_prefixes
 
 if TYPE_CHECKING:
     from socket import socket
@@ -25,7 +27,10 @@ Dial = Callable[[str, int], "socket"]
 
 @dataclass(frozen=True, slots=True)
 class EtcdSettings:
-    """How to reach etcd. Files are paths; the password is read from its file when it is needed, never kept here."""
+    """How to reach etcd. Files are paths; the password is read from its file when it is needed, never kept here.
+
+    Keys that begin with one of `leased` are never written without a lease.
+    """
 
     endpoints: tuple[str, ...] = ("http://127.0.0.1:2379",)
     ca_file: str | None = None
@@ -35,6 +40,7 @@ class EtcdSettings:
     password_file: str | None = None
     request_timeout_s: float = 2.5
     dial: Dial | None = None  # None: by this host's own network
+    leased: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: EtcdTable) -> EtcdSettings:
@@ -47,6 +53,7 @@ class EtcdSettings:
             username=table.username or None,
             password_file=table.password_file or None,
             request_timeout_s=table.request_timeout,
+            leased=leased_prefixes(Keys.under(table.prefix)),
         )
 
     @property

@@ -154,6 +154,11 @@ class Op:
         """Write the key; `lease` 0 detaches it from any lease."""
         return cls("request_put", put_request(key, value, lease))
 
+    @property
+    def unleased_key(self) -> str:
+        """The key that a put writes without a lease; "" for everything else."""
+        return "" if self.kind != "request_put" or "lease" in self.body else decode_key(self.body)
+
     @classmethod
     def delete(cls, key: str) -> Op:
         """Delete the key, if it is there."""

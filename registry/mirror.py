@@ -106,6 +106,10 @@ class Listing:
         address = self._keys.parse(key)
         return self._stamps[address.table].get(_row_key(address)) if address else None
 
+    def keys_of(self, table: Table) -> Iterable[str | Pair]:
+        """What the keys of a table hold after its name."""
+        return self._stamps[table].keys()
+
     def _fold(self, address: Address, change: RawChange) -> None:
         key, value, created, changed, lease = change
         rows, stamps, row_key = self.rows[address.table], self._stamps[address.table], _row_key(address)
@@ -169,6 +173,11 @@ class Mirror:
         self._stale.clear()
         self._snapshot = Snapshot(revision=self._revision, **tables)
         return self._snapshot
+
+    def addresses(self, *tables: Table) -> list[Address]:
+        """Where records of these tables lie, those that do not parse included."""
+        pairs = ((table, key) for table in tables for key in self._held.keys_of(table))
+        return [Address(table, *key) if isinstance(key, tuple) else Address(table, key) for table, key in pairs]
 
     def row(self, table: Table, address: Address) -> Any:  # noqa: ANN401 - any record
         """The record at `address` now, or None."""

@@ -90,11 +90,21 @@ class Election:
         lead.lost = True
         self._left_behind.add(lead.lease)
         log.info("no longer leading, term %d", lead.term)
+        key = self._keys.leader
         try:
             async with asyncio.timeout(RESIGN_TIMEOUT_S):
+                # By name too: somebody may have taken it off the lease.
+                await self._etcd.txn([Compare.created(key, lead.term)], [Op.delete(key)])
                 await self._clear_up()
         except (RegistryError, TimeoutError) as error:
             log.warning("the leader key stays until its lease ends: %s", error)
+
+    async def depose(self, revision: int) -> None:
+        """Delete a leader key that no lease will ever end, if it was last written at `revision`."""
+        key = self._keys.leader
+        guards = [Compare.mod(key, revision), Compare.lease(key, 0)]
+        if (await self._etcd.txn(guards, [Op.delete(key)])).succeeded:
+            log.warning("removed the leader key: it had no lease, and nobody took it over")
 
     async def _clear_up(self) -> None:
         for lease in sorted(self._left_behind):

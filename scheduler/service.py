@@ -15,14 +15,15 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError, RegistryUnavailable
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.follow import Follower, Link, Update
 from registry.keys import Address, Keys, Table
-from registry.model import Leader
+from registry.leases import TTL_S, Unleased
+from registry.model import Leader, Machine
 from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
 from scheduler.board import Board
@@ -47,6 +48,7 @@ WRITERS = 4  # transactions under way at once
 PAUSE_S = (0.05, 0.25)  # bulk work waits until no order has come for so long; the longer one while it is large,
 GATHER_S = 2.0  # and never longer than this
 ORDERS = frozenset({Table.UNITS, Table.MACHINES})
+WATCHED_LEASES = (Table.MACHINES, Table.DUPLICATES, Table.LEADER)
 
 
 class Scheduler:
@@ -69,6 +71,7 @@ class Scheduler:
         self._bulk = 0  # turns of bulk work in a row
         self._roll = Roll()
         self._vanished: dict[str, float] = {}  # machines whose loss is not told of yet, and when they went
+        self._unleased = Unleased()
 
     async def run(self) -> None:
         """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
@@ -115,6 +118,7 @@ class Scheduler:
                 if self._lead is not None:
                     await self._carry_out(found, self._lead)
                     await self._tell_lost(self._lead)
+                    await self._remove_unleased(self._lead)
                     await self._collect(follower, self._lead)
             except Conflict as error:
                 log.info("%s", error)
@@ -167,6 +171,8 @@ class Scheduler:
                 wait_s = min(wait_s, max(self._patience.until - time.monotonic(), 0.05))
         elif follower.link is Link.LIVE and follower.mirror.stamp(self._keys.leader) is None:
             wait_s = min(wait_s, START_RETRY_S)  # a campaign failed: stand again
+        if self._unleased:  # somebody may have to remove a key soon
+            wait_s = min(wait_s, START_RETRY_S)
         try:
             async with asyncio.timeout(wait_s):
                 return await follower.next()
@@ -195,6 +201,7 @@ class Scheduler:
             machines = list(follower.mirror.snapshot().machines)
             self._patience.listed(machines, now)
             machines += self._roll.missing(machines)
+        self._note_leases(follower, update, now)
         for machine in machines:
             stamp = follower.mirror.stamp(self._keys.machine(machine))
             record = follower.mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
@@ -204,6 +211,30 @@ class Scheduler:
             if self._roll.see(machine, present=stamp is not None, leaving=leaving):
                 self._vanished[machine] = now
 
+    def _note_leases(self, follower: Follower, update: Update, now: float) -> None:
+        """Notice machines, duplicates and a leader whose keys no lease will ever end.
+
+        What an absent machine has left without a lease is garbage, and collected as such.
+        """
+        addresses: Iterable[Address] = update.changed
+        if update.reset:
+            addresses = follower.mirror.addresses(*WATCHED_LEASES)
+            self._unleased.keep({_key(self._keys, each) for each in addresses})
+        for each in addresses:
+            if each.table in WATCHED_LEASES:
+                key = _key(self._keys, each)
+                record = follower.mirror.row(each.table, each)
+                ttl_s = record.ttl_s if isinstance(record, Machine) else TTL_S
+                self._unleased.see(key, follower.mirror.stamp(key), now, ttl_s)
+
+    async def _remove_unleased(self, lead: Lead) -> None:
+        """Delete keys that belong to nobody: their owner would have put them back under its lease long since."""
+        for key, revision in self._unleased.overdue(time.monotonic()) if self._unleased else ():
+            log.warning("removing %s: it has no lease, and nobody took it over", key)
+            guards = [Compare.mod(key, revision), Compare.lease(key, 0)]
+            await self._write(lead, Intent(guards, [Op.delete(key)]))
+            self._collect_at = 0.0  # what lies below it
+
     def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
         """Whether the term has ended: by our clock, or because the leader key says so."""
         if not lead.holds(time.monotonic()):
@@ -211,10 +242,14 @@ class Scheduler:
         if follower.revision < lead.term:
             return False
         stamp = follower.mirror.stamp(self._keys.leader)
-        return stamp is None or stamp.create_revision != lead.term
+        return stamp is None or (stamp.create_revision, stamp.lease) != (lead.term, lead.lease)
 
     async def _stand(self, follower: Follower, group: asyncio.TaskGroup) -> None:
-        if follower.link is not Link.LIVE or follower.mirror.stamp(self._keys.leader) is not None:
+        if follower.link is not Link.LIVE:
+            return
+        if (stamp := follower.mirror.stamp(self._keys.leader)) is not None:
+            if (self._keys.leader, stamp.mod_revision) in self._unleased.overdue(time.monotonic()):
+                await self._election.depose(stamp.mod_revision)
             return
         self._lead = await self._election.campaign()
         if self._lead is not None:

@@ -17,6 +17,7 @@ from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Assignment, Target, UnitState
 from registry.records import encode
+from tests.door import door
 
 pytestmark = pytest.mark.etcd
 
@@ -214,3 +215,46 @@ async def test_500_states_land_soon(bench: Bench) -> None:
         bench.wanted.update({unit: replace(state(unit), since=1.0) for unit in units})
         bench.publisher.touch(units)
         await bench.becomes(dict.fromkeys(units, 1))
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+async def test_a_lease_lost_at_any_await_leaves_no_state_without_one(
+    etcd_client: Etcd, prefix: str, at: int
+) -> None:
+    keys = Keys.under(prefix)
+
+    async def lose() -> None:
+        own.publisher.suspend()
+
+    lease = await etcd_client.lease_grant(60)
+    own = Bench(door(etcd_client, at, lose), keys)
+    own.wanted["a.service"] = state("a.service")
+    own.publisher.recheck()
+    await own.publisher.resume(lease, own.wanted)
+    task = asyncio.create_task(own.publisher.run())
+    wish = await own.schedule("b.service")
+    claim = asyncio.create_task(own.claim(wish))
+    for number in range(2, 6):
+        own.wanted["a.service"] = state("a.service", number)
+        own.publisher.recheck()
+        own.publisher.touch(["a.service"])
+        await asyncio.sleep(0.05)
+    for each in (claim, task):
+        each.cancel()
+    await asyncio.gather(claim, task, return_exceptions=True)
+    found = (await etcd_client.range(keys.state(MACHINE))).kvs
+    assert {kv.lease for kv in found} <= {lease}
+
+
+async def test_a_state_without_a_lease_is_put_under_ours(bench: Bench) -> None:
+    bench.wanted["a.service"] = state("a.service")
+    async with publishing(bench) as lease:
+        key = bench.keys.state(MACHINE, "a.service")
+        await bench.etcd.put(key, encode(state("a.service")))
+        bench.publisher.recheck()
+
+        async def under() -> int:
+            kv = await bench.etcd.get(key)
+            return kv.lease if kv else 0
+
+        await eventually(under, lease)

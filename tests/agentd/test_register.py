@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ import pytest
 from agentd import register
 from agentd.ledger import Ledger
 from agentd.register import Hooks, Registration
-from registry.etcd import Etcd, KeyValue
+from registry.errors import LeaseLost
+from registry.etcd import Etcd, KeyValue, RangeResult
 from registry.keys import Address, Keys, Table
+from registry.leases import leased_prefixes
 from registry.model import Event, Machine
 from registry.records import decode, encode
 from registry.sentinel import ensure_cluster
+from tests.door import door
 
 pytestmark = pytest.mark.etcd
 
@@ -27,10 +31,20 @@ MACHINE = "1" * 32
 class Agent:
     """What a registration needs around it, and what it told."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, directory: Path, boot: str = "boot-1", bus: str = "system") -> None:
+    def __init__(
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        directory: Path,
+        boot: str = "boot-1",
+        bus: str = "system",
+        *,
+        ttl_s: float = 2.0,
+        address: str = "10.0.0.1",
+    ) -> None:
         self.told: list[str] = []
         self.ledger = Ledger(directory, MACHINE, boot)
-        machine = Machine(MACHINE, "core-1", "10.0.0.1", boot, ttl_s=2.0, bus=bus)
+        machine = Machine(MACHINE, "core-1", address, boot, ttl_s=ttl_s, bus=bus)
         numbers = iter(range(1000))
 
         async def joining(_: int) -> None:
@@ -220,6 +234,159 @@ async def test_a_corrupt_machine_key_is_not_taken_for_our_own(
         assert agent.told == []
         await etcd_client.delete(keys.machine(MACHINE))
         await eventually(lambda: _told(agent, "joined"))
+
+
+def without_lease(result: RangeResult, keys: Keys) -> list[str]:
+    """The keys that no lease will ever end, though one should."""
+    return [kv.key for kv in result.kvs if kv.key.startswith(leased_prefixes(keys)) and not kv.lease]
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+async def test_a_lease_given_up_at_any_await_leaves_no_key_without_one(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, at: int
+) -> None:
+    """Registering, looking at its key and leaving, with the lease gone between any two steps."""
+
+    async def give_up() -> None:
+        lease, agent.registration.lease = agent.registration.lease, 0
+        await etcd_client.lease_revoke(lease or 1)
+        await etcd_client.delete(keys.machine(MACHINE))
+
+    agent = Agent(door(etcd_client, at, give_up), keys, tmp_path)
+    async with agent.running():
+        with suppress(TimeoutError):
+            await eventually(lambda: _told(agent, "joined"), 3)
+        for step in (agent.registration.verify, agent.registration.verify, agent.registration.leave):
+            with suppress(LeaseLost):
+                await step()
+        assert without_lease(await etcd_client.range(keys.prefix), keys) == []
+
+
+async def test_a_lease_lost_while_the_key_is_looked_at_puts_no_key_without_one(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    """The look finds no key because the lease has just ended; the agent hears of that before it goes on."""
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        await registered(etcd_client, keys)
+    await agent.registration.revoke()
+
+    async def lost() -> None:
+        agent.registration.lease = 0
+
+    agent.registration = Agent(door(etcd_client, 1, lost), keys, tmp_path).registration
+    agent.registration.lease = 4711
+    with suppress(LeaseLost):
+        await agent.registration.verify()
+    assert await machine_key(etcd_client, keys) is None
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_machine_key_without_a_lease_is_taken_over_by_its_agent(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, *, running: bool
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        before = await registered(etcd_client, keys)
+        if running:
+            await etcd_client.put(before.key, before.value)
+            await eventually(lambda: _leased(etcd_client, keys))
+    if not running:
+        await etcd_client.put(before.key, before.value)
+        async with Agent(etcd_client, keys, tmp_path).running() as again:
+            await eventually(lambda: _told(again, "joined"))
+            assert again.told == ["joining", "joined"]
+    after = await machine_key(etcd_client, keys)
+    assert after
+    assert (after.create_revision, after.lease) == (before.create_revision, before.lease)
+
+
+async def test_a_machine_key_whose_lease_is_no_lease_is_taken_over(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    """As after a restore that kept the key and not the lease: here the lease dies between two looks."""
+    async with Agent(etcd_client, keys, tmp_path).running():
+        before = await registered(etcd_client, keys)
+
+    async def die() -> None:
+        await etcd_client.lease_revoke(before.lease)
+        await etcd_client.put(before.key, before.value)
+
+    async with Agent(door(etcd_client, 2, die), keys, tmp_path).running() as again:
+        await eventually(lambda: _told(again, "joined"))
+        after = await machine_key(etcd_client, keys)
+        assert after
+        assert after.lease not in (0, before.lease)
+
+
+async def test_an_earlier_boot_s_key_without_a_lease_is_removed_after_a_grace(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "grace_s", lambda _: 1.0)
+    machine = Machine(MACHINE, "core-1", "10.0.0.1", "boot-0", ttl_s=2.0)
+    await etcd_client.put(keys.machine(MACHINE), encode(machine))
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        await eventually(lambda: _told(agent, "joined"))
+        assert boot_of(await machine_key(etcd_client, keys)) == "boot-1"
+
+
+async def test_another_ttl_moves_the_machine_to_another_lease_without_its_key_vanishing(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        before = await registered(etcd_client, keys)
+    async with Agent(etcd_client, keys, tmp_path, ttl_s=30.0).running() as again:
+        await eventually(lambda: _told(again, "joined"))
+        after = await registered(etcd_client, keys)
+        assert (after.create_revision, after.lease != before.lease) == (before.create_revision, True)
+        assert await etcd_client.lease_time_to_live(after.lease) > 20
+        assert await _ended(etcd_client, before.lease)
+        assert again.registration.ttl_s == 30.0
+    async with Agent(etcd_client, keys, tmp_path, ttl_s=30.0).running() as third:
+        await eventually(lambda: _told(third, "joined"))
+        assert (await registered(etcd_client, keys)).lease == after.lease
+
+
+async def test_a_changed_address_is_taken_by_a_restart_and_while_it_runs(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        await registered(etcd_client, keys)
+    async with Agent(etcd_client, keys, tmp_path, address="10.0.0.2").running() as again:
+        await eventually(lambda: _told(again, "joined"))
+        found = await registered(etcd_client, keys)
+        assert b"10.0.0.2" in found.value
+        again.registration.describe(replace(again.registration.machine, address="10.0.0.3", since=0.0))
+        await again.registration.verify()
+        found = await registered(etcd_client, keys)
+        assert b"10.0.0.3" in found.value
+        assert b"since" in found.value
+
+
+async def test_a_machine_that_leaves_while_it_comes_back_says_so(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running():
+        await registered(etcd_client, keys)
+
+    async def leave() -> None:
+        await again.registration.leave()
+
+    again = Agent(door(etcd_client, 3, leave), keys, tmp_path)
+    async with again.running():
+        await eventually(lambda: _told(again, "joined"))
+    assert b'"leaving":true' in (await registered(etcd_client, keys)).value
+
+
+async def _leased(etcd: Etcd, keys: Keys) -> bool:
+    found = await machine_key(etcd, keys)
+    return found is not None and found.lease != 0
+
+
+async def _ended(etcd: Etcd, lease: int) -> bool:
+    try:
+        await etcd.lease_time_to_live(lease)
+    except LeaseLost:
+        return True
+    return False
 
 
 async def _told(agent: Agent, what: str, times: int = 1) -> bool:

@@ -111,6 +111,55 @@ async def test_a_unit_is_placed_and_moves_when_its_machine_is_lost(cluster: Clus
         await until(told)
 
 
+async def test_a_leader_key_without_a_lease_is_removed_after_a_grace(cluster: Cluster) -> None:
+    record = encode(Leader("nobody", "nowhere"))
+    await cluster.client.put(cluster.keys.leader, record)
+    found = await cluster.term()
+    async with cluster.scheduler():
+        await until(lambda: _other_term(cluster, found), within_s=60)
+
+
+async def test_a_leader_whose_key_is_taken_off_its_lease_stands_again(cluster: Cluster) -> None:
+    async with cluster.scheduler():
+        await until(cluster.term)
+        term = await cluster.term()
+        kv = await cluster.client.get(cluster.keys.leader)
+        assert kv
+        await cluster.client.put(cluster.keys.leader, kv.value)
+        await until(lambda: _other_term(cluster, term), within_s=5)
+
+
+async def test_a_machine_key_without_a_lease_whose_agent_never_comes_is_removed_and_its_units_move(
+    cluster: Cluster,
+) -> None:
+    async with cluster.scheduler():
+        await until(cluster.term)
+        record = Machine("a1", "a1", "10.0.0.1", "boot-a1", ttl_s=1.0)
+        await cluster.client.put(cluster.keys.machine("a1"), encode(record))
+        await cluster.start("u.service")
+        await until(lambda: cluster.placed("u.service"))
+        await cluster.machine("b2")
+
+        async def moved() -> bool:
+            return await cluster.placed("u.service") == "b2"
+
+        await until(moved, within_s=60)
+        assert await cluster.client.get(cluster.keys.machine("a1")) is None
+        assert await cluster.client.get(cluster.keys.machine("b2"))
+
+
+async def test_a_changed_lease_is_taken_by_a_restarted_leader(cluster: Cluster) -> None:
+    async with cluster.scheduler(lease_s=60) as first:
+        await until(cluster.term)
+        first.terminate()
+        await first.wait()
+    async with cluster.scheduler(lease_s=5):
+        await until(cluster.term)
+        kv = await cluster.client.get(cluster.keys.leader)
+        assert kv
+        assert await cluster.client.lease_time_to_live(kv.lease) <= 5
+
+
 async def test_a_terminated_leader_hands_over_at_once(cluster: Cluster) -> None:
     async with cluster.scheduler(lease_s=60) as first:
         await until(cluster.term)
