@@ -14,7 +14,7 @@ CALLS = (*READS, *WRITES, *LEASES)
 
 
 class Door:
-    """Hands every call on; `happen` is awaited once: call number `at` has been answered then, and not yet returned."""
+    """Hands every call on; `happen` is awaited once, between the answer to call number `at` and its return."""
 
     def __init__(self, etcd: Etcd, at: int, happen: Callable[[], Awaitable[None]]) -> None:
         self._etcd, self._at, self._happen = etcd, at, happen
