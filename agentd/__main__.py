@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,8 +16,10 @@ from typing import IO
 import agentd
 from agentd.service import Agent, place
 from registry import daemonlog
-from registry.config import SYSTEM_FILE, Settings, load, operator_files, put
+from registry.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
 from registry.errors import UserError
+from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.keys import Keys
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    with _lock(place(settings, os.environ).state):
+    with _lock(place(settings, os.environ).state, settings.etcd):
         asyncio.run(_run(settings, hand_over=options.hand_over))
 
 
@@ -57,17 +61,22 @@ def _settings(options: argparse.Namespace) -> Settings:
     return put(settings, "agent", "bus", "user", "--user") if options.user else settings
 
 
-def _lock(directory: Path) -> IO[str]:
-    """One agent for one directory. Raises UserError when another has it."""
+def _lock(directory: Path, etcd: EtcdTable) -> IO[str]:
+    """One agent for one directory; the file says which registry it obeys. Raises UserError when another has it."""
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        lock = (directory / "agent.lock").open("w")
+        lock = (directory / "agent.lock").open("a")  # what it says is its holder's
     except OSError as error:
         raise UserError(f"cannot use {directory}: {error.strerror}; run as root, or with --user") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise UserError(f"another fleet-agentd already runs on {directory}; stop it first") from None
+    obeyed = {"endpoints": base_urls(EtcdSettings.of(etcd)), "prefix": Keys.under(etcd.prefix).prefix}
+    with contextlib.suppress(OSError):  # a full disk: an operator's program reaches this machine by SSH then
+        lock.truncate(0)
+        lock.write(json.dumps(obeyed))
+        lock.flush()
     return lock
 
 

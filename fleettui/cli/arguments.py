@@ -90,6 +90,7 @@ def _ssh(parser: Parser) -> None:
         "--machine", metavar="MACHINE", help="the machine's id, a beginning of it, or its host name"
     )
     parser.add_argument("--unit", metavar="UNIT", help="the machine that runs this unit")
+    parser.add_argument("--forget-key", metavar="MACHINE", help="forget the host key that was pinned for a machine")
     parser.add_argument("-A", "--forward-agent", action="store_true", help="forward the local ssh-agent")
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[MACHINE|UNIT] [COMMAND …]")
 
@@ -159,7 +160,8 @@ COMMANDS = (
     Command("journal", "hosts:journal", "the journal of units, from all their machines, merged by time",
             ("journal hello.service", "journal -f --lines 100 'web@*'"), (UNITS, _journal)),
     Command("ssh", "hosts:ssh", "a shell or a command on a machine, or where a unit runs",
-            ("ssh 7aea1bb4", "ssh hello.service", "ssh --unit hello.service uptime", "ssh -A core-1"), (_ssh,)),
+            ("ssh 7aea1bb4", "ssh hello.service", "ssh --unit hello.service uptime", "ssh -A core-1",
+             "ssh --forget-key core-1"), (_ssh,)),
     Command("list-machines", "lists:list_machines", "the machines of the fleet",
             ("list-machines", "list-machines --fields=machine,hostname,units --full"), (_list,),
             "fields: machine,ip,metadata (shown), hostname,units,state,version"),

@@ -28,10 +28,13 @@ from fleettui.remote import (
     JournalQuery,
     JournalStream,
     LinkState,
+    Pins,
     Remote,
     RemoteError,
     Source,
     format_short,
+    own_machine,
+    pins,
 )
 from registry.config import Settings
 from registry.errors import FleetError, UserError
@@ -42,7 +45,7 @@ from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Machine
 
-PLACES = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.MACHINES)
+PLACES = (Table.CLUSTER, Table.UNITS, Table.SCHEDULE, Table.STATES, Table.MACHINES)
 MERGED = ("short", "cat", "json")  # formats that lines of several machines can be told apart and ordered in
 _LINK = re.compile(r"\x1b\]8;[^\x07\x1b]*(?:\x07|\x1b\\)")
 
@@ -62,7 +65,7 @@ async def status(flags: Namespace) -> int:
     settings = read_settings(flags, os.environ)
     found = await _find(settings, flags.names)
     code = _complain(found)
-    async with Remote(settings.ssh) as remote:
+    async with _remote(settings, found.snapshot) as remote:
         for number, source in enumerate(found.sources):
             if number:
                 print()
@@ -92,7 +95,7 @@ async def journal(flags: Namespace) -> int:
     code = _complain(found)
     if not found.sources:
         return code
-    async with Remote(settings.ssh) as remote:
+    async with _remote(settings, found.snapshot) as remote:
         if flags.output in MERGED:
             return await _merged(remote, found, flags, settings) or code
         return await _as_is(remote, found.sources, flags) or code
@@ -199,6 +202,8 @@ async def _as_is(remote: Remote, sources: Sequence[Source], flags: Namespace) ->
 
 async def ssh(flags: Namespace) -> int:
     """A shell or a command on a machine; its exit status."""
+    if flags.forget_key is not None:
+        return _forget_key(flags.forget_key)
     settings = read_settings(flags, os.environ)
     if flags.machine and flags.unit:
         raise UsageError("--machine and --unit exclude each other; give one of them")
@@ -209,8 +214,30 @@ async def ssh(flags: Namespace) -> int:
     snapshot = await _snapshot(settings)
     machine = _chosen(snapshot, flags, wanted[0] if wanted else "")
     command = command[1:] if command[:1] == ["--"] else command
-    async with Remote(settings.ssh) as remote:
+    async with _remote(settings, snapshot, tell=True) as remote:
         return await remote.interactive(machine, command, forward_agent=flags.forward_agent)
+
+
+def _forget_key(wanted: str) -> int:
+    forgotten = pins.forget(pins.directory(os.environ), wanted.removesuffix("..."))
+    if not forgotten:
+        raise UserError(f"no host key is pinned for {wanted!r}; give the machine's id, or the name it had")
+    for pin in forgotten:
+        say(f"Forgot the host key of {pin.names[0] if pin.names else 'machine'} ({pin.machine}): {pin.key}")
+    return OK
+
+
+def _remote(settings: Settings, snapshot: Snapshot, *, tell: bool = False) -> Remote:
+    """The machines, as this operator reaches them. `tell`: also of host keys that are pinned as they should be."""
+
+    def on_first(line: str, warning: bool) -> None:  # noqa: FBT001 - a callback's
+        if warning or tell:
+            complain(f"Warning: {line}" if warning else line)
+
+    cluster = snapshot.cluster.id if snapshot.cluster else ""
+    here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
+    kept = Pins(pins.directory(os.environ), lambda: cluster)
+    return Remote(settings.ssh, here=here, pins=kept, on_first=on_first)
 
 
 def _chosen(snapshot: Snapshot, flags: Namespace, word: str) -> Machine:

@@ -96,6 +96,7 @@ class Live:
     def __init__(self, connect: Connect, endpoint: str) -> None:
         self.endpoint = endpoint
         self.operator: asyncio.Future[Operator] = asyncio.get_running_loop().create_future()
+        self.cluster_id = ""  # as the registry says, once it was read
         self._connect = connect
         self._follower: Follower | None = None
 
@@ -143,5 +144,7 @@ class Live:
                 waiting.cancel()
             self.endpoint = self.operator.result().etcd.endpoint
             changed = None if update.reset else frozenset(update.changed)
-            yield Reading(follower.mirror.snapshot(), changed, update.link, update.reason)
+            snapshot = follower.mirror.snapshot()
+            self.cluster_id = snapshot.cluster.id if snapshot.cluster else ""
+            yield Reading(snapshot, changed, update.link, update.reason)
             await asyncio.sleep(INTERVAL_S)

@@ -29,7 +29,8 @@ from fleettui.console.notebook import Notebook
 from fleettui.console.screens.frame import Desk
 from fleettui.console.theme import THEMES
 from fleettui.console.verbs import Verb
-from fleettui.remote import Remote
+from fleettui.remote import Pins, Remote, own_machine
+from fleettui.remote.pins import directory as host_keys
 from registry import collector
 from registry.config import Settings
 from registry.errors import FleetError, RegistryUnavailable
@@ -132,7 +133,9 @@ async def _run(
     shown = Place(cluster, user, endpoint, settings.console.protected)
     notebook = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))
     memory, remark = (None, "") if fresh else notebook.recall()
-    async with Remote(settings.ssh) as remote:
+    here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
+    pins = Pins(host_keys(os.environ), lambda: feed.cluster_id)
+    async with Remote(settings.ssh, here=here, pins=pins) as remote:
         desk = Desk(
             feed, LiveHands(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,

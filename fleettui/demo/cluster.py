@@ -162,7 +162,7 @@ class Cluster:
         node.wait_ready()
 
     def _finish(self) -> None:
-        known = (f"{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
+        known = (f"{each.spec.name},{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
         (self.layout.state / "known_hosts").write_text("".join(known))
         self.config.write_text(nodefiles.operator_config(self.layout))
 

@@ -153,6 +153,7 @@ def operator_config(layout: Layout) -> str:
     return (
         f"[etcd]\nendpoints = {_listed(layout.operator_endpoints)}\n\n"
         f'[ssh]\nuser = "root"\nidentity_files = ["{layout.state}/id_ed25519"]\n'
+        f'known_hosts = "{layout.state}/known_hosts"\n'
     )
 
 

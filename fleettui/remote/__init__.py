@@ -1,4 +1,4 @@
-"""The machines over SSH: commands, unit status, journals, shells, forwarded ports. The only door to asyncssh.
+"""The machines over SSH: commands, unit status, journals, shells, tunnels. The only door to asyncssh.
 
 May import: registry, fleettui.escape, asyncssh (behind `door`, loaded at the first connection). Must not import
 Textual, the etcd client, fleettui.cli or fleettui.console.
@@ -9,12 +9,13 @@ Textual, the etcd client, fleettui.cli or fleettui.console.
     hostkeys     is it really them                journal_feed    one machine's part, which resumes
     connection   one connection, or one error     journal         all machines as one stream
     pool         sessions on shared connections   command         argument lists, quoted once
-    tunnel       what the jump host sees             running         a started command, here or there
-                                                  shell           our terminal on their side
+    pins         the keys they showed before      running         a started command, here or there
+    tunnel       what the jump host sees          shell           our terminal on their side
+    here         is it this very host
 """
 
 from fleettui.remote.command import Completed
-from fleettui.remote.door import Remote, is_here
+from fleettui.remote.door import Remote
 from fleettui.remote.errors import (
     CommandTimeout,
     HostKeyRefused,
@@ -23,13 +24,16 @@ from fleettui.remote.errors import (
     RemoteError,
     Unreachable,
 )
+from fleettui.remote.here import Here, own_machine
 from fleettui.remote.journal import JournalStream, LinkState, OnDropped, OnLink
 from fleettui.remote.journal_entry import JournalEntry, format_short
 from fleettui.remote.journal_query import JournalQuery, Source
+from fleettui.remote.pins import Pins
 
 __all__ = [
     "CommandTimeout",
     "Completed",
+    "Here",
     "HostKeyRefused",
     "JournalEntry",
     "JournalQuery",
@@ -39,10 +43,11 @@ __all__ = [
     "LoginRefused",
     "OnDropped",
     "OnLink",
+    "Pins",
     "Remote",
     "RemoteError",
     "Source",
     "Unreachable",
     "format_short",
-    "is_here",
+    "own_machine",
 ]

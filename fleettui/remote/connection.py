@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import asyncssh
@@ -18,7 +18,8 @@ import asyncssh
 from fleettui.escape import escape
 from fleettui.remote import hostkeys, identities, login
 from fleettui.remote.endpoint import Endpoint, of_jumps
-from fleettui.remote.errors import LinkLost, LoginRefused, RemoteError, Unreachable
+from fleettui.remote.errors import LinkLost, LoginRefused, RemoteError, Unreachable, one_line
+from fleettui.remote.pins import Pins
 from registry.config import SshTable
 from registry.errors import UserError
 
@@ -35,8 +36,9 @@ asyncssh.set_log_level("ERROR")  # what matters of it reaches the user as our er
 class Connector:
     """Opens connections to endpoints by one configuration; keeps the jump hosts that they share."""
 
-    def __init__(self, ssh: SshTable) -> None:
+    def __init__(self, ssh: SshTable, memory: Memory | None = None) -> None:
         self.ssh = ssh
+        self._memory = memory
         self._jumps: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
 
     async def open(self, endpoint: Endpoint, *, forward_agent: bool = False) -> asyncssh.SSHClientConnection:
@@ -75,10 +77,41 @@ class Connector:
         return via
 
     async def _open(self, endpoint: Endpoint, *, forward_agent: bool) -> asyncssh.SSHClientConnection:
-        entry = await asyncio.to_thread(login.read, endpoint, self.ssh)
+        pins = self._memory.pins if self._memory else None
+        entry = await asyncio.to_thread(login.read, endpoint, self.ssh, pins)
         chain = self.ssh.tunnel or entry.jump
         via = await self.jump(chain) if chain else None
-        return await self._attempt(_Attempt(endpoint, entry, via, forward_agent))
+        connection = await self._attempt(_Attempt(endpoint, entry, via, forward_agent))
+        try:
+            await self._remember(endpoint, entry, connection)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def _remember(
+        self, endpoint: Endpoint, entry: login.Login, connection: asyncssh.SSHClientConnection
+    ) -> None:
+        """Pin the key that the machine showed; the next connection expects it. Raises HostKeyRefused, UserError."""
+        key, expected = connection.get_server_host_key(), entry.expected
+        if self._memory is None or not endpoint.machine or key is None or isinstance(key, asyncssh.SSHCertificate):
+            return
+        shown, before = hostkeys.written(key), expected.pin.key if expected.pin else ""
+        if shown == before:
+            return
+        pins = self._memory.pins
+        silent = expected.voucher is hostkeys.Voucher.KNOWN
+        try:
+            held = await asyncio.to_thread(pins.keep, endpoint.machine, shown, expected.names, instead=before)
+        except UserError as error:
+            if not silent:
+                self._memory.on_first(str(error), True)  # noqa: FBT003 - a callback's
+            return
+        if held.key != shown:  # another connection was first, and saw another host
+            raise hostkeys.refusal(endpoint, hostkeys.with_pin(expected, held), key, entry.port)
+        if not silent:
+            other = await asyncio.to_thread(pins.elsewhere, endpoint.machine, shown)
+            self._memory.on_first(hostkeys.first_sight(endpoint, expected, key, other), bool(other))
 
     async def _attempt(self, attempt: _Attempt) -> asyncssh.SSHClientConnection:
         """Connect, again where the server hung up before it even spoke."""
@@ -129,6 +162,14 @@ class Connector:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Where host keys are pinned, and who is told of a new one: the line, and whether it is a warning."""
+
+    pins: Pins
+    on_first: Callable[[str, bool], None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Attempt:
     """One host, how to get in, and the connection to go through."""
 
@@ -143,7 +184,7 @@ class _Guard(asyncssh.SSHClient):
 
     def __init__(self, expected: hostkeys.Expected, *, strict: bool) -> None:
         self.presented: asyncssh.SSHKey | None = None
-        self._lenient = not strict and expected.nothing
+        self._lenient = not strict and expected.voucher is hostkeys.Voucher.NOBODY
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
         self.presented = key
@@ -198,11 +239,6 @@ def broken(error: Exception, host: str) -> LinkLost:
     return LinkLost(host, why, "the machine or the network went away; try again")
 
 
-def one_line(text: str) -> str:
-    """Foreign text as one line that is safe on a terminal."""
-    return escape(" ".join(text.split()))
-
-
 async def shut(connection: asyncssh.SSHClientConnection) -> None:
     """Close a connection, for good after a moment."""
     connection.close()
@@ -214,7 +250,7 @@ async def shut(connection: asyncssh.SSHClientConnection) -> None:
 
 
 def _kex_failed(error: asyncssh.KeyExchangeFailed, attempt: _Attempt) -> RemoteError:
-    if "host key" in error.reason and not attempt.entry.expected.nothing:
+    if "host key" in error.reason and attempt.entry.expected.voucher is not hostkeys.Voucher.NOBODY:
         return hostkeys.refusal(attempt.endpoint, attempt.entry.expected, None, attempt.entry.port)
     return Unreachable(attempt.endpoint.shown, one_line(error.reason), "its sshd and we share no algorithm")
 

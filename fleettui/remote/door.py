@@ -1,7 +1,7 @@
 """`Remote`: everything that an operator's programs do on machines, over SSH or, where it is this host, without.
 
 The public face of this package; what is behind it loads asyncssh, and only when the first connection is made.
-A machine of the user's own systemd on this very host (same boot, bus "user") needs no sshd: its commands run here.
+A machine of the user's own systemd on this very host (see `here`) needs no sshd: its commands run here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,9 +17,11 @@ from fleettui.remote import shell, tunnel
 from fleettui.remote.command import Completed, as_root, collect, quoted, status_argv, within
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
+from fleettui.remote.here import Here
 from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
 from fleettui.remote.journal_entry import JournalEntry, Lines, parse
 from fleettui.remote.journal_query import JournalQuery, Position, Source, fields_argv, journal_argv
+from fleettui.remote.pins import Pins
 from fleettui.remote.running import CHUNK_BYTES, Running, start_here
 from fleettui.remote.tunnel import Tunnel
 from registry.config import SshTable
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from fleettui.remote.connection import Connector
     from fleettui.remote.pool import Pool
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 COMMAND_TIMEOUT_S = 30.0
 FIELDS_TIMEOUT_S = 10.0
 CONNECTION_FAILED = 255  # what ssh exits with
+
+OnFirst = Callable[[str, bool], None]
 
 
 class Remote:
@@ -44,8 +46,15 @@ class Remote:
     new connections.
     """
 
-    def __init__(self, ssh: SshTable) -> None:
+    def __init__(
+        self, ssh: SshTable, *, here: Here | None = None, pins: Pins | None = None, on_first: OnFirst | None = None
+    ) -> None:
+        """Without `here` no command runs on this host; without `pins` the registry's host keys count each time.
+
+        `on_first` is told when a machine's host key is pinned: the line, and whether it is a warning.
+        """
         self.ssh = ssh
+        self._here, self._pins, self._on_first = here, pins, on_first or _ignore
         self._connector: Connector | None = None
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,7 +166,7 @@ class Remote:
 
         So the terminal is left alone when there is no way in. Raises RemoteError, UserError, in the call too.
         """
-        if is_here(machine):
+        if self._is_here(machine):
             yield lambda: shell.attach_here(argv)
             return
         connector = await self._ready()
@@ -186,7 +195,7 @@ class Remote:
     @contextlib.asynccontextmanager
     async def start(self, machine: Machine, argv: Sequence[str]) -> AsyncIterator[Running]:
         """Start a command without input; leaving the context ends it. Raises RemoteError, UserError."""
-        if is_here(machine):
+        if self._is_here(machine):
             running = await start_here(list(argv))
             try:
                 yield running
@@ -218,8 +227,12 @@ class Remote:
     def _made(self, module: ModuleType) -> Connector:
         """Two callers may have waited for the same import: the first one's connector serves both."""
         if self._connector is None:
-            self._connector = module.Connector(self.ssh)
+            memory = module.Memory(self._pins, self._on_first) if self._pins else None
+            self._connector = module.Connector(self.ssh, memory)
         return self._connector
+
+    def _is_here(self, machine: Machine) -> bool:
+        return self._here is not None and self._here.means(machine)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -227,11 +240,5 @@ class Remote:
         task.add_done_callback(self._tasks.discard)
 
 
-def is_here(machine: Machine) -> bool:
-    """Whether the machine is this host under the user's own systemd."""
-    if machine.bus != "user":
-        return False
-    try:
-        return machine.boot_id == BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return False
+def _ignore(_line: str, _warning: bool) -> None:  # noqa: FBT001 - a callback's
+    """Nobody wants to know."""

@@ -13,19 +13,37 @@ Errors of asyncssh and the operating system are turned into these in one place, 
 
 from __future__ import annotations
 
+import re
+
+from fleettui.escape import escape
 from registry.errors import FleetError
+
+_FULL_STOP = re.compile(r"(?<![.\s])[.;:]\s*$")
+
+
+def one_line(text: str) -> str:
+    """Foreign text as one line that is safe on a terminal."""
+    return escape(" ".join(text.split()))
+
+
+def joined(reason: str, remedy: str) -> str:
+    """What is wrong and what to do about it as one line: a reason of others may end in a full stop already."""
+    return f"{_FULL_STOP.sub('', reason)}; {remedy}" if remedy else reason
 
 
 class RemoteError(FleetError):
-    """Something about reaching a machine. `host` is how the user knows it, `reason` and `remedy` the parts."""
+    """Something about reaching a machine. `host` is how the user knows it, `reason` and `remedy` the parts.
+
+    The parts may hold text of the registry, a machine or a file: they are made one line that is safe on a terminal.
+    """
 
     act = "cannot use"
 
     def __init__(self, host: str, reason: str, remedy: str = "") -> None:
-        super().__init__(f"{self.act} {host}: {reason}" + (f"; {remedy}" if remedy else ""))
-        self.host = host
-        self.reason = reason
-        self.remedy = remedy
+        self.host = one_line(host)
+        self.reason = one_line(reason)
+        self.remedy = one_line(remedy)
+        super().__init__(joined(f"{self.act} {self.host}: {self.reason}", self.remedy))
 
 
 class Unreachable(RemoteError):

@@ -12,13 +12,15 @@ Everything here reads files and is called in a thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncssh
 
 from fleettui.remote import hostkeys, identities
 from fleettui.remote.endpoint import Endpoint
+from fleettui.remote.pins import Pins
 from registry.config import SshTable
 from registry.errors import UserError
 
@@ -44,23 +46,25 @@ class Login:
     only_files: bool
 
 
-def read(endpoint: Endpoint, ssh: SshTable) -> Login:
-    """The login for one host. Raises UserError for a broken configuration or a missing identity file."""
+def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> Login:
+    """The login for one host. Raises UserError for a broken configuration, a missing identity file, odd pins."""
     user = endpoint.user or ssh.user
     found = _of_name(endpoint, user)
     port = int(str(endpoint.port or found.config.get("Port") or endpoint.registered_port))
     options = _parse(found.orig_host, user, port)  # again: ProxyCommand may name the port
     config = options.config
     host = options.host if config.get("Hostname") else endpoint.address
-    names = [host, endpoint.name, str(config.get("HostKeyAlias") or "")]
-    expected = hostkeys.expect(endpoint, names, port, _known_hosts(config, ssh))
+    alias = str(config.get("HostKeyAlias") or "")
+    expected = hostkeys.expect(endpoint, host, port, alias, _known_hosts(config, ssh))
+    expected = replace(expected, default_file=ssh.known_hosts or hostkeys.USER_FILES[0])
+    pin = pins.find(endpoint.machine) if pins and endpoint.machine else None
     return Login(
         options=options,
         host=host,
         port=port,
         user=options.username,
         jump=str(config.get("ProxyJump") or ""),
-        expected=expected,
+        expected=hostkeys.with_pin(expected, pin),
         algorithms=[] if config.get("HostKeyAlgorithms") else expected.algorithms(),
         named=identities.read_named(ssh.identity_files),
         present=identities.read_present(_identity_files(config)),
@@ -96,7 +100,9 @@ def _parse(host: str, user: str, port: int = 0) -> asyncssh.SSHClientConnectionO
             x509_trusted_certs=None,
         )
     except (ValueError, OSError) as error:
-        raise UserError(f"ssh configuration: {error}; mend it, ssh -G {host} checks it") from error
+        raise UserError(
+            f"ssh configuration: {error}; mend it, {shlex.join(['ssh', '-G', host])} checks it"
+        ) from error
 
 
 def _known_hosts(config: asyncssh.config.SSHConfig, ssh: SshTable) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from typing import Any
 
 import asyncssh
 
-from fleettui.remote.connection import Connector, broken, in_use, one_line, shut, translate
+from fleettui.remote.connection import Connector, broken, in_use, shut, translate
 from fleettui.remote.endpoint import Endpoint
-from fleettui.remote.errors import Unreachable
+from fleettui.remote.errors import Unreachable, one_line
 from fleettui.remote.running import SshRunning
 
 SESSIONS = 8

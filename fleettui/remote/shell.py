@@ -17,6 +17,7 @@ import tty
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fleettui.escape import escape
 from fleettui.remote.running import CHUNK_BYTES, exit_status
 
 if TYPE_CHECKING:
@@ -191,5 +192,6 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def complain(text: str) -> None:
     """One line on stderr that also reads well while a terminal is raw."""
+    text = escape(text)
     sys.stderr.write(f"{text}\r\n" if os.isatty(STDERR) else f"{text}\n")
     sys.stderr.flush()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import CommandTimeout, LinkLost, Remote, is_here
+from fleettui.remote import CommandTimeout, Here, LinkLost, Remote
 from fleettui.remote.command import status_argv
-from fleettui.remote.door import BOOT_ID
+from fleettui.remote.here import BOOT_ID
 from registry.config import SshTable
 from registry.model import Machine
 from tests.remote.conftest import Home, StartSshd, machine
@@ -27,8 +27,8 @@ def server(start_sshd: StartSshd) -> Sshd:
 
 
 @pytest.fixture
-async def remote(home: Home) -> AsyncIterator[Remote]:
-    async with Remote(home.ssh()) as opened:
+async def remote(home: Home, here: Machine) -> AsyncIterator[Remote]:
+    async with Remote(home.ssh(), here=Here(here.id, here.boot_id)) as opened:
         yield opened
 
 
@@ -109,18 +109,12 @@ async def test_leaving_closes_every_connection(home: Home, server: Sshd) -> None
 
 
 async def test_user_machine_of_this_host_needs_no_ssh(here: Machine) -> None:
-    async with Remote(SshTable()) as remote:
+    async with Remote(SshTable(), here=Here(here.id, here.boot_id)) as remote:
         assert (await remote.run(here, ["echo", "here"])).stdout == b"here\n"
         began = time.monotonic()
         with pytest.raises(CommandTimeout):
             await remote.run(here, ["sleep", "30"], timeout_s=0.2)
         assert time.monotonic() - began < 15  # it was ended, not waited for
-
-
-def test_only_the_users_own_machine_of_this_boot_is_here(here: Machine) -> None:
-    assert is_here(here)
-    assert not is_here(replace(here, bus="system"))
-    assert not is_here(replace(here, boot_id="other"))
 
 
 def await_no_children(server: Sshd) -> None:
