@@ -74,7 +74,9 @@ class ConsoleTable:
     theme: str = ""
     keymap: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
-    protected: bool = False  # destroying wants a name typed
+    protected: bool = False  # destroying, and stopping more than one running unit, want a name typed
+    confirm_from: int = 10  # running units that stop together, from which on a word must be typed anywhere
+    name: str = ""  # what the cluster is called
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,10 +108,10 @@ class Conductor:
         """Tell of something that failed; it stays until it is dismissed."""
         self._put(failed(self._begin(Verb.SUBMIT, (), command), reason, self._clock()))
 
-    async def undo(self) -> bool:
-        """Take the last act back; False when there is none that can be."""
-        last = self.can_undo
-        if last is None:
+    async def undo(self, act: Act | None = None) -> bool:
+        """Take an act back, without one the last; False when there is none that can be."""
+        last = act or self.can_undo
+        if last is None or last not in self._undoable:
             return False
         self._undoable.remove(last)
         if last.changes:

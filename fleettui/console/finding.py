@@ -6,7 +6,6 @@ that better than letters in order; of equals the shorter name, and what can be d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -69,31 +68,63 @@ def ranked(query: str, among: Sequence[Source], limit: int) -> list[Find]:
     words = query.lower().split()
     if not words:
         return [source.find(label) for source in among for label in source.labels][:limit]
-    patterns = [(word, re.compile(".*?".join(map(re.escape, word)))) for word in words]
     scored = (
         (score, rank, label)
         for rank, source in enumerate(among)
         for label in source.labels
-        if (score := _score(label.lower(), patterns)) is not None
+        if (score := _score(label.lower(), words)) is not None
     )
     return [among[rank].find(label) for _, rank, label in nsmallest(limit, scored)]
 
 
-def _score(label: str, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> Score | None:
+def _score(label: str, words: Sequence[str]) -> Score | None:
     worst: Score = (0, 0, 0)
-    for word, pattern in patterns:
-        score = _word(label, word, pattern)
+    for word in words:
+        score = _word(label, word)
         if score is None:
             return None
         worst = max(worst, score)
     return worst
 
 
-def _word(label: str, word: str, pattern: re.Pattern[str]) -> Score | None:
+def _word(label: str, word: str) -> Score | None:
     at = label.find(word)
     if at >= 0:
         return (0 if at == 0 else 1 if not label[at - 1].isalnum() else 2), 0, len(label)
-    found = pattern.search(label) if len(word) > 1 else None
-    if found is None or found.end() - found.start() > _SPAN:
+    found = letters(word, label) if len(word) > 1 else None
+    if found is None or found[1] - found[0] > _SPAN:
         return None
-    return 3, found.end() - found.start(), len(label)
+    return 3, found[1] - found[0], len(label)
+
+
+def letters(word: str, text: str) -> tuple[int, int] | None:
+    """Where the word's letters first stand in order in the text, from and to; None where they do not.
+
+    Every letter is looked for once, from where the one before was found: the work grows with the text alone.
+    """
+    at = start = text.find(word[:1])
+    for letter in word[1:]:
+        if at < 0:
+            return None
+        at = text.find(letter, at + 1)
+    return (start, at + 1) if at >= 0 else None
+
+
+def in_order(word: str, text: str, gap: int) -> bool:
+    """Whether the word's letters stand in order in the text, no more than `gap` characters between any two.
+
+    Of each letter only the last place counts at which the letters up to it are found: none nearer can come. So the
+    text is gone through once.
+    """
+    if letters(word, text) is None:
+        return False
+    wanted: dict[str, list[int]] = {}  # by letter, its places in the word, the last first
+    for number, letter in enumerate(word):
+        wanted.setdefault(letter, []).insert(0, number)
+    found = [-1] * len(word)
+    for at, letter in enumerate(text):
+        for number in wanted.get(letter, ()):
+            before = found[number - 1] if number else at
+            if before >= 0 and at - before <= gap + 1:
+                found[number] = at
+    return found[-1] >= 0

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from fleettui.console.finding import in_order
 from fleettui.console.rows.row import Row
 
 FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "metadata", "actor", "verb")
@@ -23,6 +24,7 @@ VALUES = {  # what a facet's value may be, for completion
     "is": ("drifting", "settled"),
 }
 SAME = {"name": ("name", "unit", "machine"), "unit": ("unit", "name")}  # a table may call it otherwise
+GAP = 12  # characters between two letters that are looked for in order
 IN_NAMES = frozenset({"name", "unit", "metadata", "actor"})
 _FACET = re.compile(r"(!*)([a-z]+)([:=])(.*)")
 
@@ -35,7 +37,7 @@ class Term:
     facet: str = ""
     negated: bool = False
     whole: bool = False
-    fuzzy: re.Pattern[str] | None = None
+    fuzzy: bool = False  # its letters in order do, too
 
     def holds(self, row: Row) -> bool:
         """Whether the row meets the condition."""
@@ -44,7 +46,7 @@ class Term:
     def _found(self, row: Row) -> bool:
         if not self.facet:
             text = row.search
-            return self.word in text or bool(self.fuzzy and self.fuzzy.search(text.partition(" ")[0]))
+            return self.word in text or (self.fuzzy and in_order(self.word, text.partition(" ")[0], GAP))
         value = facet_of(row, self.facet)
         return value is not None and self._fits(value.lower())
 
@@ -108,8 +110,7 @@ def _term(word: str) -> Term:
         return Term(found[4], found[2], bool(found[1]), whole=found[3] == "=" and bool(found[4]))
     negated = word.startswith("!")
     bare = word.lstrip("!")
-    fuzzy = None if negated or len(bare) < 2 else re.compile(".{0,12}?".join(map(re.escape, bare)))
-    return Term(bare, "", negated, fuzzy=fuzzy)
+    return Term(bare, "", negated, fuzzy=not negated and len(bare) > 1)
 
 
 def _doubt(word: str) -> str:

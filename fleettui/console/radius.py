@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fleettui.actions.drain import is_global
 from fleettui.console.detail.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
+from fleettui.console.impact import RUNNING, Impact
 from fleettui.console.phrases import counted
 from fleettui.console.verbs import Verb
 from fleettui.escape import escape
@@ -14,9 +15,10 @@ from registry.mirror import Snapshot
 from registry.model import Target
 from registry.unitname import matches
 
-RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})  # a process may be there
 NAMED = 3  # names in one line
 HOSTS = 4
+SEVERAL = 6  # names in the line that says what a question is about
+LONGEST = 60  # characters of a name among others
 WORDS = (*STOPS_TOO, "MachineOf")  # a file without these, of a unit that activates none, depends on nobody
 
 
@@ -36,8 +38,36 @@ def blast_radius(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> list[s
     return lines
 
 
+def impact_lines(impact: Impact, snapshot: Snapshot, *, verb: Verb = Verb.STOP) -> list[str]:
+    """What stops and where, and what starts, in lines, for acts that are not one verb on some units."""
+    lines = []
+    if impact.stops:
+        lines += [units_line([unit for _, unit in impact.stops]), pairs_line(verb, impact.stops, snapshot)]
+    if impact.starts:
+        start = "starts" if len(impact.starts) == 1 else "start"
+        lines.append(f"{counted(len(impact.starts), 'unit')} {start}: {units_line(impact.starts)}")
+    return lines or ["Nothing that runs is stopped."]
+
+
+def units_line(names: Collection[str]) -> str:
+    """The first few of many units."""
+    found = sorted({*names})
+    more = len(found) - SEVERAL
+    return ", ".join(map(short, found[:SEVERAL])) + (f" and {more} more" if more > 0 else "")
+
+
+def short(name: str) -> str:
+    """A name that leaves room for others beside it: of a very long one, its beginning and its end."""
+    return escape(name if len(name) <= LONGEST else f"{name[: LONGEST - 17]}…{name[-16:]}")
+
+
 def _running_line(verb: Verb, chosen: Collection[str], snapshot: Snapshot) -> str:
     running = [pair for pair, state in snapshot.states.items() if pair[1] in chosen and state.active in RUNNING]
+    return pairs_line(verb, running, snapshot)
+
+
+def pairs_line(verb: Verb, running: Collection[tuple[str, str]], snapshot: Snapshot) -> str:
+    """How many of these (machine, unit) stop, or restart, and where."""
     if not running:
         return "Nothing that runs is stopped."
     units = len({unit for _, unit in running})
@@ -60,7 +90,7 @@ def _last_ones(chosen: Collection[str], snapshot: Snapshot) -> list[str]:
             active[prefix] = active.get(prefix, False) or unit not in chosen
     touched = {name.partition("@")[0] for name in chosen if "@" in name}
     return [
-        f"No instance of {escape(each)}@ keeps running." for each in sorted(touched) if active.get(each) is False
+        f"No instance of {short(each)}@ keeps running." for each in sorted(touched) if active.get(each) is False
     ]
 
 
@@ -95,7 +125,7 @@ def _relations(chosen: Collection[str], snapshot: Snapshot) -> Iterator[tuple[st
         if file is None or name in chosen or not _speaks(name, file.text):
             continue
         for relation in read_relations(file.text, name):
-            meant = [] if relation.reverse else [each for each in chosen if _means(relation, each)]
+            meant = [] if relation.reverse else _meant(relation, chosen)
             if meant:
                 yield name, relation, meant
 
@@ -104,8 +134,10 @@ def _speaks(name: str, text: str) -> bool:
     return name.rpartition(".")[2] in ACTIVATES or any(word in text for word in WORDS)
 
 
-def _means(relation: Relation, unit: str) -> bool:
-    return matches(relation.pattern, unit) if relation.fleet else relation.pattern == unit
+def _meant(relation: Relation, chosen: Collection[str]) -> list[str]:
+    if relation.fleet:
+        return [each for each in chosen if matches(relation.pattern, each)]
+    return [relation.pattern] if relation.pattern in chosen else []
 
 
 def _homes(snapshot: Snapshot) -> Mapping[str, set[str]]:
@@ -139,9 +171,9 @@ def _blames(reason: str, chosen: Collection[str]) -> bool:
 
 def _host(snapshot: Snapshot, machine: str) -> str:
     record = snapshot.machines.get(machine)
-    return escape(record.hostname) if record else machine[:8]
+    return short(record.hostname) if record else escape(machine[:8])
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return escape(", ".join(names[:NAMED])) + more
+    return ", ".join(map(short, names[:NAMED])) + more

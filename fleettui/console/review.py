@@ -11,14 +11,18 @@ from fleettui.console.detail.diff import change_counts, diff_lines
 from fleettui.console.detail.file import sharing
 from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.detail.placement import verdict_lines
+from fleettui.console.impact import impact_of_texts
 from fleettui.console.phrases import counted, since
+from fleettui.console.radius import pairs_line
 from fleettui.console.rows.units import host
+from fleettui.console.verbs import Verb
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.explain import DEFAULT_KEYS, dry_run, dry_verdicts
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot
+from registry.model import Target
 from registry.unitcheck import verify
 from registry.unitfile import Problem, parse
 
@@ -103,7 +107,12 @@ def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: K
         return []
     fates = [_fate(snapshot, name, draft, names, keys) for name in list(names)[:FATES_SHOWN]]
     more = len(names) - FATES_SHOWN
-    passage = [plain("what happens", Tone.HEAD), *fates]
+    passage = [plain("what happens", Tone.HEAD)]
+    if len(names) > 1:
+        texts = dict.fromkeys(names, draft.text)
+        impact = impact_of_texts(texts, Target.INACTIVE, snapshot, keys, replacing=True)
+        passage.append(plain(f"  {pairs_line(Verb.RESTART, impact.stops, snapshot)}", Tone.BUSY))
+    passage += fates
     if more > 0:
         passage.append(plain(f"  and {counted(more, 'unit')} more", Tone.QUIET))
     return passage

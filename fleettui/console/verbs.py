@@ -25,6 +25,8 @@ class Verb(StrEnum):
     UNDO = "undo"
 
 
+READ_ONLY = "this console is read-only"
+NO_LINK = "no connection to the registry"
 ASKS = frozenset({Verb.UNLOAD, Verb.RESTART, Verb.DESTROY})  # shows the blast radius first
 FROM: dict[Verb, frozenset[Target]] = {
     Verb.START: frozenset({Target.INACTIVE, Target.LOADED}),
@@ -47,9 +49,9 @@ class Permit:
 def permit(verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: Link, read_only: bool) -> Permit:
     """Whether the verb can be carried out on these units now."""
     if read_only:
-        return Permit(refusal=f"cannot {verb}: this console is read-only")
+        return Permit(refusal=f"cannot {verb}: {READ_ONLY}")
     if link is not Link.LIVE:
-        return Permit(refusal=f"cannot {verb}: no connection to the registry")
+        return Permit(refusal=f"cannot {verb}: {NO_LINK}")
     if not names:
         return Permit(refusal=f"nothing to {verb}: no unit is selected")
     fit = tuple(name for name in names if _fits(verb, name, snapshot))

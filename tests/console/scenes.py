@@ -159,6 +159,8 @@ SCENES: dict[str, Scene] = {
     "drain": Scene("2 D", "Drain"),
     "destroy": Scene("D", "Destroy", "web@1.service"),
     "destroy-protected": Scene("D", "Destroy", "web@1.service", desk=PROTECTED),
+    "stop-many": Scene("asterisk X", "Stop"),
+    "stop-typed": Scene("asterisk X", "type", desk={"confirm_from": 3}),
     "marked": Scene("j space space space", "✓"),
     "filter": Scene("slash w e b", "filter"),
     "filter-nothing": Scene("slash z z z enter", "nothing matches zzz"),

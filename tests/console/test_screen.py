@@ -147,7 +147,7 @@ async def test_no_movement_key_destroys(key: str) -> None:
 
 async def test_marked_units_are_acted_on_together_and_undone_together() -> None:
     async with playing() as play:
-        await play.press("j", "space", "space", "X")
+        await play.press("j", "space", "space", "X", "right", "enter")
         assert play.stage.hands.calls == [("stop", ("cache.service", "db.service"))]
         await play.press("u")
         assert play.stage.hands.calls[-1] == ("restore", ("cache.service", "db.service"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 from typing import ClassVar
 
 from textual import on
@@ -13,13 +12,21 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
-from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.wrapping import wrapped
 from fleettui.escape import escape
+
+EACH = 4  # rows of one thing that is told; what is longer ends in an ellipsis
+AROUND = 6  # rows of the dialog that are not text: border, padding, the buttons
+PROTECTED = "This cluster is protected"
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """Asks; True when the operator means it. With `typed`, only after that word was typed."""
+    """Asks; True when the operator means it. With `typed`, only after one of those words was typed.
+
+    `why` says why a word must be typed. Whatever the lines hold, question and answers stay on the screen.
+    """
 
     DEFAULT_CSS = """
     ConfirmScreen { align: center middle; background: $background 60%; }
@@ -41,10 +48,17 @@ class ConfirmScreen(ModalScreen[bool]):
     ]
 
     def __init__(
-        self, question: str, verb: str, lines: Sequence[str], command: str, *, typed: tuple[str, ...] = ()
+        self,
+        question: str,
+        verb: str,
+        lines: Sequence[str],
+        command: str,
+        *,
+        typed: tuple[str, ...] = (),
+        why: str = PROTECTED,
     ) -> None:
         super().__init__()
-        self._typed = typed
+        self._typed, self._why = typed, why
         self._question, self._verb, self._told, self._command = question, verb, lines, command
 
     def compose(self) -> ComposeResult:
@@ -52,27 +66,36 @@ class ConfirmScreen(ModalScreen[bool]):
         with Vertical():
             yield Band(id="confirm-text", padding=0)
             if self._typed:
-                yield Input(placeholder=f"type {self._typed[0]} to go on", id="typed", compact=True)
+                yield Input(placeholder=escape(f"type {self._typed[0]} to go on"), id="typed", compact=True)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button(self._verb.capitalize(), id="go", compact=True, disabled=bool(self._typed))
 
     def on_mount(self) -> None:
         """Cancel has the focus, or the line for the name."""
-        lines: list[Line] = [(Cell(self._question, Tone.STRONG),), ()]
-        for told in self._told:
-            first, *rest = wrap(escape(told), min(66, self.app.size.width - 14))
-            lines += [(Cell(f"· {first}"),), *((Cell(f"  {line}"),) for line in rest)]
-        lines += [(), (Cell(self._command, Tone.QUIET),)]
-        if self._typed:
-            what = " or ".join(self._typed)
-            lines += [(), (Cell(f"This cluster is protected: type {what} to go on.", Tone.BAD),)]
-        self.query_one("#confirm-text", Band).put(*((line, ()) for line in lines))
+        self._write()
         if self._typed:  # nothing happens by Enter here either, and a name may begin with any key
             self.query_one("#typed", Input).cursor_blink = False
             self.query_one("#typed", Input).focus()
         else:
             self.query_one("#cancel", Button).focus()
+
+    def on_resize(self) -> None:
+        """Another width wraps otherwise."""
+        self._write()
+
+    def _write(self) -> None:
+        width = max(10, min(70, self.app.size.width - 12))
+        head: list[Line] = [*_rows(self._question, width, "", Tone.STRONG, 2), ()]
+        tail: list[Line] = [(), *_rows(self._command, width, "", Tone.QUIET, 3)]
+        if self._typed:
+            what = f"{self._why}: type {' or '.join(self._typed)} to go on."
+            tail += [(), *_rows(what, width, "", Tone.BAD, 3)]
+        told = [line for each in self._told for line in _rows(each, width - 2, "· ", Tone.PLAIN, EACH)]
+        room = int(self.app.size.height * 0.9) - AROUND - 2 * bool(self._typed) - len(head) - len(tail)
+        if len(told) > max(1, room):
+            told = [*told[: max(0, room - 1)], (Cell("  …", Tone.QUIET),)]
+        self.query_one("#confirm-text", Band).put(*((line, ()) for line in (*head, *told, *tail)))
 
     @on(Input.Changed, "#typed")
     def _typed_more(self, event: Input.Changed) -> None:
@@ -90,3 +113,13 @@ class ConfirmScreen(ModalScreen[bool]):
     def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding's argument
         """The answer by key."""
         self.dismiss(answer)
+
+
+def _rows(text: str, width: int, mark: str, tone: Tone, most: int) -> list[Line]:
+    """A text in rows of this width, the mark before the first; at most so many."""
+    text = escape(text[: width * (most + 1)])
+    lead = (Cell(mark, tone),) if mark else ()
+    rows = wrapped((*lead, Cell(text, tone)), width)
+    if len(rows) > most:
+        rows = [*rows[: most - 1], (*rows[most - 1], Cell("…", tone))]
+    return [(Cell(line_text(row).rstrip(), tone),) for row in rows]

@@ -25,6 +25,7 @@ from fleettui.console.conductor import Conductor, Hands
 from fleettui.console.feed import Feed, Reading
 from fleettui.console.header import Place, Totals, banner, blank_notice, header_line
 from fleettui.console.hosts import NO_HOSTS, Hosts
+from fleettui.console.impact import CONFIRM_FROM
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
 from fleettui.console.keys import BY_ID, Key, shown_key
@@ -75,6 +76,7 @@ class Desk:
     remark: str = ""  # what is to be said first
     has_terminal: bool = True  # False in a browser: no shell and no editor there
     hosts: Hosts = NO_HOSTS
+    confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
 
 
 class Frame(Screen[None]):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.impact import Impact, Survey, impact_of_drain, impact_of_metadata
 from fleettui.console.keys import Key
 from fleettui.console.machine_verbs import (
     MachineVerb,
@@ -18,11 +19,12 @@ from fleettui.console.machine_verbs import (
     machine_name,
     machine_permit,
     machine_radius,
+    metadata_words,
 )
 from fleettui.console.phrases import counted, took
+from fleettui.console.radius import impact_lines, short
 from fleettui.console.rows.machine_row import MachineRow
-from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.frame import Frame
+from fleettui.console.screens.guarding import Guarding
 from registry.errors import FleetError
 from registry.follow import Link
 
@@ -30,7 +32,7 @@ LEASE_S = 1.0  # between two questions for the lease
 ASKING = "ask for the lease"
 
 
-class MachineKeys(Frame):
+class MachineKeys(Guarding):
     """What is done to machines."""
 
     def on_mount(self) -> None:
@@ -69,31 +71,46 @@ class MachineKeys(Frame):
 
     def machine_verb(self, verb: str, ids: Sequence[str]) -> None:
         """Cordon, drain or uncordon machines, given by their full ids, after telling what would happen."""
-        wanted, snapshot = MachineVerb(verb), self.reading.snapshot
-        allowed = machine_permit(wanted, ids, snapshot, link=self.reading.link, read_only=self.desk.read_only)
+        wanted = MachineVerb(verb)
+        self.ask_first(lambda: self._surveyed_machines(wanted, ids), lambda found: self._carry_out(wanted, found))
+
+    def _surveyed_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Survey:
+        """What the verb would do to these machines now."""
+        snapshot, keys = self.reading.snapshot, self.desk.keys
+        allowed = machine_permit(verb, ids, snapshot, link=self.reading.link, read_only=self.desk.read_only)
         if allowed.refusal:
-            self.refuse(allowed.refusal)
-            return
-        names = {machine: machine_name(snapshot, machine) for machine in allowed.ids}
-        told = machine_radius(wanted, allowed.ids, snapshot, self.desk.keys)
-        shown = list(names.values())
-        what = shown[0] if len(shown) == 1 else counted(len(shown), "machine")
-        question = ConfirmScreen(
-            f"{wanted.capitalize()} {what}?", wanted, told, machine_command(wanted, shown, shown=3)
-        )
-        self.app.push_screen(question, lambda yes: self._carry_out(wanted, names) if yes else None)
+            return Survey(refusal=allowed.refusal)
+        shown = [machine_name(snapshot, machine) for machine in allowed.ids]
+        what = short(shown[0]) if len(shown) == 1 else counted(len(shown), "machine")
+        impact = impact_of_drain(allowed.ids, snapshot, keys) if verb is MachineVerb.DRAIN else Impact()
+        return Survey(
+            f"{verb.capitalize()} {what}?", verb, tuple(machine_radius(verb, allowed.ids, snapshot, keys)),
+            machine_command(verb, shown, shown=3), impact, allowed.ids, always=True,
+        )  # fmt: skip
 
     def machine_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> None:
-        """Set metadata of machines at run time; None ends what was set for that key."""
+        """Set metadata of machines at run time; None ends what was set for that key. Asks if units have to move."""
+
+        def act(found: Survey) -> None:
+            names = {machine: machine_name(self.reading.snapshot, machine) for machine in found.names}
+            self.run_worker(self.conductor.metadata(names, changes), name="set-metadata", exit_on_error=False)
+
+        self.ask_first(lambda: self._surveyed_metadata(ids, changes), act)
+
+    def _surveyed_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Survey:
         snapshot, verb = self.reading.snapshot, MachineVerb.SET_METADATA
         allowed = machine_permit(verb, ids, snapshot, link=self.reading.link, read_only=self.desk.read_only)
         if allowed.refusal:
-            self.refuse(allowed.refusal)
-            return
-        names = {machine: machine_name(snapshot, machine) for machine in allowed.ids}
-        self.run_worker(self.conductor.metadata(names, changes), name="set-metadata", exit_on_error=False)
+            return Survey(refusal=allowed.refusal)
+        shown = [machine_name(snapshot, machine) for machine in allowed.ids]
+        impact = impact_of_metadata(allowed.ids, changes, snapshot, self.desk.keys)
+        lines = ("What asks for other metadata may not stay there.", *impact_lines(impact, snapshot))
+        what = short(shown[0]) if len(shown) == 1 else counted(len(shown), "machine")
+        same = machine_command(verb, shown, metadata_words(changes), shown=3)
+        return Survey(f"Set metadata of {what}?", "set", lines, same, impact, allowed.ids)
 
-    def _carry_out(self, verb: MachineVerb, names: Mapping[str, str]) -> None:
+    def _carry_out(self, verb: MachineVerb, found: Survey) -> None:
+        names = {machine: machine_name(self.reading.snapshot, machine) for machine in found.names}
         self.run_worker(self.conductor.on_machines(verb, names), name=f"{verb}", exit_on_error=False)
 
     # What the footer says

@@ -9,21 +9,22 @@ from textual import on
 from textual.binding import BindingType
 
 from fleettui.console.act_lines import trail_lines
+from fleettui.console.acts import Act, undoing, undoing_machines
 from fleettui.console.bindings import bound
 from fleettui.console.help import help_lines
+from fleettui.console.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
 from fleettui.console.keys import JOURNAL, MAIN
-from fleettui.console.radius import blast_radius
-from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.phrases import counted
+from fleettui.console.radius import blast_radius, impact_lines, short, units_line
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_keys import MachineKeys
 from fleettui.console.screens.outside_keys import OutsideKeys
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.remembering import Remembering
-from fleettui.console.verbs import ASKS, Verb, command
+from fleettui.console.verbs import ASKS, READ_ONLY, Verb, command
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import Table
 from registry.errors import UserError
-from registry.follow import Link
 from registry.model import Target
 
 
@@ -131,49 +132,64 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
 
     def act_on(self, verb: Verb, names: Sequence[str]) -> None:
         """Carry a verb out on units, after asking where that stops something: the one way for keys and commands."""
-        allowed = self.permit(verb, names)
+        self.ask_first(lambda: self._surveyed(verb, names), lambda found: self._perform(verb, found.names))
+
+    def _surveyed(self, verb: Verb, names: Sequence[str]) -> Survey:
+        """What the verb would do to these units now."""
+        allowed, snapshot = self.permit(verb, names), self.reading.snapshot
         if allowed.refusal:
-            self.refuse(allowed.refusal)
-        elif verb in ASKS:
-            self._ask(verb, allowed.names)
-        else:
-            self._perform(verb, allowed.names)
-
-    def _ask(self, verb: Verb, names: tuple[str, ...]) -> None:
-        what = names[0] if len(names) == 1 else f"{len(names)} units"
-        told = blast_radius(verb, names, self.reading.snapshot)
-        if len(names) > 1:
-            told.insert(0, ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""))
-        same, typed = command(verb, names, shown=3), self._typed(verb, names)
-        question = ConfirmScreen(f"{verb.capitalize()} {what}?", verb, told, same, typed=typed)
-        self.app.push_screen(question, lambda yes: self._perform(verb, names) if yes else None)
-
-    def _typed(self, verb: Verb, names: tuple[str, ...]) -> tuple[str, ...]:
-        """What must be typed before this is done: in a protected cluster, its name or the one unit's."""
-        if verb is not Verb.DESTROY or not self.desk.place.protected:
-            return ()
-        return (*names, self.desk.place.cluster) if len(names) == 1 else (self.desk.place.cluster,)
+            return Survey(refusal=allowed.refusal)
+        impact = impact_of(verb, allowed.names, snapshot, self.desk.keys)
+        told = blast_radius(verb, allowed.names, snapshot) if verb in STOPPING else impact_lines(impact, snapshot)
+        what = short(allowed.names[0]) if len(allowed.names) == 1 else f"{len(allowed.names)} units"
+        if verb in STOPPING and len(allowed.names) > 1:
+            told.insert(0, units_line(allowed.names))
+        return Survey(
+            f"{verb.capitalize()} {what}?", verb, tuple(told), command(verb, allowed.names, shown=3), impact,
+            allowed.names, always=verb in ASKS or (verb is Verb.STOP and len(allowed.names) > 1),
+        )  # fmt: skip
 
     def _perform(self, verb: Verb, names: tuple[str, ...]) -> None:
         self.run_worker(self.conductor.perform(verb, names), name=f"{verb}", exit_on_error=False)
 
     def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> None:
-        """Submit units and raise their target, as one act."""
-        if self.desk.read_only or self.reading.link is not Link.LIVE:
-            why = "this console is read-only" if self.desk.read_only else "no connection to the registry"
+        """Submit units and raise their target, as one act, after asking where that stops what runs."""
+        if why := self.why_no_change():
             raise UserError(f"cannot submit: {why}")
-        work = self.conductor.introduce(texts, target, replace=replace)
-        self.run_worker(work, name="submit", exit_on_error=False)
+
+        def act(_: Survey) -> None:
+            work = self.conductor.introduce(texts, target, replace=replace)
+            self.run_worker(work, name="submit", exit_on_error=False)
+
+        self.ask_first(lambda: self.survey_texts(texts, target, replacing=replace), act)
+
+    def action_undo(self) -> None:
+        """Take the last action back, after asking where that stops something or starts much."""
+        last = self.conductor.can_undo
+        if last is None or self.desk.read_only:
+            self.refuse(READ_ONLY if self.desk.read_only else "nothing to undo")
+            return
+
+        def act(_: Survey) -> None:
+            self.run_worker(self.conductor.undo(last), name="undo", exit_on_error=False)
+
+        self.ask_first(lambda: self._surveyed_undo(last), act)
+
+    def _surveyed_undo(self, last: Act) -> Survey:
+        """What taking this act back would do now."""
+        snapshot, keys = self.reading.snapshot, self.desk.keys
+        if why := self.why_no_change():
+            return Survey(refusal=f"cannot undo: {why}")
+        if last.changes:
+            impact, same = impact_of_restoring(last.changes, snapshot, keys), undoing_machines(last)
+        else:
+            impact, same = impact_of_undoing(last.verb, last.written, snapshot, keys), undoing(last.written)
+        lines = tuple(impact_lines(impact, snapshot))
+        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.written), "unit")
+        return Survey(f"Undo: {last.verb} of {what}?", Verb.UNDO, lines, same, impact)
 
     def action_actions(self) -> None:
         """Every action of this console."""
         self.app.push_screen(
             PageScreen("actions", lambda: trail_lines(list(self.conductor.history.values()), self.desk.clock()))
         )
-
-    def action_undo(self) -> None:
-        """Take the last action back."""
-        if self.desk.read_only or self.conductor.can_undo is None:
-            self.refuse("this console is read-only" if self.desk.read_only else "nothing to undo")
-            return
-        self.run_worker(self.conductor.undo(), name="undo", exit_on_error=False)

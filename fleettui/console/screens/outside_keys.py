@@ -17,15 +17,16 @@ from fleettui.console.detail.file import sharing
 from fleettui.console.detail.status import places
 from fleettui.console.detail.subject import Kind, Subject, Tab
 from fleettui.console.phrases import counted
+from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
 from registry.errors import FleetError, UserError
 from registry.follow import Link
-from registry.model import Machine, Unit
+from registry.model import Machine, Target, Unit
 
 T = TypeVar("T")
 
 
-class OutsideKeys(PlaceKeys):
+class OutsideKeys(PlaceKeys, Guarding):
     """Editor, shell, and new units."""
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the frame's
@@ -170,7 +171,11 @@ class OutsideKeys(PlaceKeys):
 
     async def _replaced(self, names: Sequence[str], text: str, base: Unit) -> bool:
         """Submit it; False when somebody was faster, or it failed: then it is reviewed again after the editor."""
-        act = await self.conductor.replace(dict.fromkeys(names, text), base.hash)
+        texts = dict.fromkeys(names, text)
+        survey = lambda: self.survey_texts(texts, Target.INACTIVE, replacing=True, shown=True)  # noqa: E731
+        if not await self.assured(survey):
+            raise UserError("nothing was replaced; e edits it again")
+        act = await self.conductor.replace(texts, base.hash)
         if act.written or act.phase is not Phase.FAILED:
             return True
         raise UserError(f"{act.complaints[0] if act.complaints else 'nothing was written'}; e edits it again")
@@ -194,8 +199,14 @@ class OutsideKeys(PlaceKeys):
         )
         what = await self.app.push_screen_wait(screen)
         if isinstance(what, Submission):
-            self._unsubmitted = ("", "", "")
-            await self.conductor.submit(what.name, what.text, what.target, replace=what.replace)
+            self._unsubmitted = (what.name, "", what.text)
+            texts = {what.name: what.text}
+            survey = lambda: self.survey_texts(  # noqa: E731
+                texts, what.target, replacing=what.replace, shown=what.replace
+            )
+            if await self.assured(survey):
+                self._unsubmitted = ("", "", "")
+                await self.conductor.submit(what.name, what.text, what.target, replace=what.replace)
         elif what is not None and what.text.strip():
             self._unsubmitted = (what.name, what.path, what.text)
             self.refuse(

@@ -10,6 +10,7 @@ from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.toned import width_of
 
 HANG = 2
+CODES = 8  # code points looked at for each cell: more than that in one are cut in between
 
 
 def wrapped(line: Line, width: int) -> list[Line]:
@@ -21,6 +22,13 @@ def wrapped(line: Line, width: int) -> list[Line]:
         for word in _words(cell.text):
             folding.add(word, cell.tone)
     return folding.lines()
+
+
+def first_cells(text: str, width: int) -> str:
+    """The beginning of a text that fits into so many cells, and at least one of its characters."""
+    if width_of(text) <= width:
+        return text
+    return next(iter(chop_cells(text, width)), "") or text[:1]
 
 
 def _indent(line: Line, width: int) -> int:
@@ -54,16 +62,15 @@ class _Folding:
 
     def add(self, word: str, tone: Tone) -> None:
         """Put a word on this piece if it fits there, else on the next; one that fits on none is cut."""
-        need = width_of(word.rstrip())
-        if need > self._room and not self._empty:
+        if width_of(word.rstrip()) > self._room and not self._empty:
             self._break()
-        rest = word
-        while width_of(rest.rstrip()) > self._room:
-            piece = chop_cells(rest, max(2, self._room))[0]
+        at = 0
+        while len(word) - at > self._room * CODES or width_of(word[at:].rstrip()) > self._room:
+            piece = first_cells(word[at : at + max(2, self._room) * CODES], max(2, self._room))
             self._put(piece, tone)
             self._break()
-            rest = rest[len(piece) :]
-        self._put(rest, tone)
+            at += len(piece)
+        self._put(word[at:], tone)
 
     def _put(self, piece: str, tone: Tone) -> None:
         self._cells.append(Cell(piece, tone))

@@ -1,0 +1,310 @@
+"""What an act would do to what runs: which units stop, or restart, on which machines, and which start. Pure.
+
+Every way to change the fleet from the console is surveyed here first; `needs_answer` and `words_to_type` decide how
+sure the operator must be. A unit that systemd stops along with another counts like that other one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fleettui.actions.drain import plan
+from fleettui.actions.outcome import Outcome
+from fleettui.console.detail.relations import STOPS_TOO, Relation, read_relations
+from fleettui.console.verbs import Verb
+from registry.errors import UserError
+from registry.explain import dry_run
+from registry.fleetoptions import parse_options
+from registry.keys import Keys
+from registry.mirror import Snapshot
+from registry.model import Availability, Override, Target, Unit
+from registry.unitfile import file_hash, parse
+from registry.unitname import matches
+
+if TYPE_CHECKING:
+    from fleettui.actions.machines import MachineChange
+
+RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})  # a process may be there
+CONFIRM_FROM = 10  # running units that stop, from which on a word must be typed
+STOPPING = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
+PREDICTED = 64  # units whose place is worked out one by one; of more, whatever they may displace counts
+RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
+Pairs = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """`stops`: (machine, unit) that run now and stop or restart; `starts`: units that are launched."""
+
+    stops: Pairs = frozenset()
+    starts: frozenset[str] = frozenset()
+
+    def exceeds(self, shown: Impact) -> bool:
+        """Whether it reaches further than what was shown; a unit that only moved does not."""
+        units, known = ({unit for _, unit in each.stops} for each in (self, shown))
+        return not units <= known or len(self.stops) > len(shown.stops) or not self.starts <= shown.starts
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """An act as the fleet is now: the question, what it means, the same command, and what it would do.
+
+    `names` are the units, or the ids of machines, that it is carried out on. `always`: it is asked about even where
+    it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `refusal`: why it
+    cannot be done.
+    """
+
+    question: str = ""
+    verb: str = ""
+    lines: tuple[str, ...] = ()
+    command: str = ""
+    impact: Impact = Impact()
+    names: tuple[str, ...] = ()
+    always: bool = False
+    shown: bool = False
+    refusal: str = ""
+
+    def exceeds(self, shown: Survey) -> bool:
+        """Whether it is more than what the operator was asked about."""
+        return self.impact.exceeds(shown.impact) or not {*self.names} <= {*shown.names}
+
+    @property
+    def weight(self) -> int:
+        """How many running units stop; of a destruction, at least as many as are forgotten."""
+        return max(len(self.impact.stops), len(self.names) if self.verb == Verb.DESTROY else 0)
+
+    @property
+    def told_weight(self) -> str:
+        """The weight for people: a unit that runs on many machines stops on each."""
+        if self.weight > len(self.impact.stops):
+            return f"That is {self.weight} units"
+        machines = {machine for machine, _ in self.impact.stops}
+        return f"That is {self.weight} stops on {len(machines)} {'machine' if len(machines) == 1 else 'machines'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How sure an operator must be: a protected cluster, or `confirm_from` running units, want a word typed."""
+
+    cluster: str
+    protected: bool = False
+    confirm_from: int = CONFIRM_FROM
+
+
+def needs_answer(survey: Survey, care: Care) -> bool:
+    """Whether the operator is asked: always before more than one running unit stops, and before many start."""
+    if words_to_type(survey, care):
+        return True
+    if survey.shown:
+        return False
+    return survey.always or len(survey.impact.stops) > 1 or len(survey.impact.starts) >= max(2, care.confirm_from)
+
+
+def words_to_type(survey: Survey, care: Care) -> tuple[str, ...]:
+    """The words of which one must be typed: the cluster's name, or the number of units; () where none must be."""
+    if care.protected and survey.verb == Verb.DESTROY and len(survey.names) == 1:
+        return (*survey.names, care.cluster)
+    if survey.weight > 1 and (care.protected or survey.weight >= care.confirm_from):
+        return (care.cluster, str(survey.weight)) if care.protected else (str(survey.weight), care.cluster)
+    return ()
+
+
+# Units
+
+
+def impact_of(verb: Verb, names: Sequence[str], snapshot: Snapshot, keys: Keys) -> Impact:
+    """What a verb on units of the registry would do."""
+    if verb in STOPPING:
+        return Impact(_with_dependents(_running(names, snapshot), snapshot))
+    if verb is not Verb.START:
+        return Impact()
+    started = {name: text for name in names if (text := _text(name, snapshot)) is not None}
+    return Impact(_displaced(started, snapshot, keys), frozenset(names))
+
+
+def impact_of_texts(
+    texts: Mapping[str, str], target: Target, snapshot: Snapshot, keys: Keys, *, replacing: bool
+) -> Impact:
+    """What submitting texts would do: what runs with another one restarts, if it is replaced; the rest starts."""
+    restarted, started = [], {}
+    for name, text in texts.items():
+        record = snapshot.units.get(name)
+        launched = Target.LAUNCHED in (target, record.target if record else None)
+        if record is not None and replacing and record.hash != file_hash(text):
+            restarted.append(name)
+        if launched and (record is None or record.target is not Target.LAUNCHED):
+            started[name] = text
+    stops = _with_dependents(_running(restarted, snapshot), snapshot)
+    return Impact(stops | _displaced(started, snapshot, keys), frozenset(started))
+
+
+def impact_of_undoing(verb: str, outcomes: Iterable[Outcome], snapshot: Snapshot, keys: Keys) -> Impact:
+    """What taking an act on units back would do."""
+    stopped, started = [], {}
+    for outcome in outcomes:
+        if _stops_when_undone(verb, outcome):
+            stopped.append(outcome.name)
+        elif _starts_when_undone(verb, outcome):
+            started[outcome.name] = outcome.text or _text(outcome.name, snapshot) or ""
+    stops = _with_dependents(_running(stopped, snapshot), snapshot)
+    return Impact(stops | _displaced(started, snapshot, keys), frozenset(started))
+
+
+def _stops_when_undone(verb: str, outcome: Outcome) -> bool:
+    before, after = outcome.before, outcome.after
+    if before is None:  # it was created by the act; a record of neither is judged by the act's verb
+        return after is not None or verb not in STOPPING
+    if after is None:
+        return False
+    other_text = before.hash != after.hash and before.target is Target.LAUNCHED
+    return RANK[before.target] < RANK[after.target] or other_text
+
+
+def _starts_when_undone(verb: str, outcome: Outcome) -> bool:
+    before, after = outcome.before, outcome.after
+    if before is None and after is None:
+        return verb in STOPPING
+    return _launched(before) and not _launched(after)
+
+
+def _launched(unit: Unit | None) -> bool:
+    return unit is not None and unit.target is Target.LAUNCHED
+
+
+def _running(names: Iterable[str], snapshot: Snapshot) -> Pairs:
+    chosen = {*names}
+    if not chosen:
+        return frozenset()
+    return frozenset(
+        pair for pair, state in snapshot.states.items() if pair[1] in chosen and state.active in RUNNING
+    )
+
+
+def _with_dependents(stopped: Pairs, snapshot: Snapshot) -> Pairs:
+    """Those, and what systemd stops along with them on the same machine, however long the chain."""
+    if not stopped:
+        return stopped
+    dependents = _dependents(snapshot)
+    found, ahead = {*stopped}, [*stopped]
+    while ahead:
+        machine, unit = ahead.pop()
+        for name in dependents.get(unit, ()):
+            state = snapshot.states.get((machine, name))
+            if (machine, name) not in found and state is not None and state.active in RUNNING:
+                found.add((machine, name))
+                ahead.append((machine, name))
+    return frozenset(found)
+
+
+def _dependents(snapshot: Snapshot) -> Mapping[str, list[str]]:
+    """By unit, the units that systemd stops when it stops."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, record in snapshot.units.items():
+        file = snapshot.files.get(record.hash)
+        if file is None or not any(word in file.text for word in (*STOPS_TOO, "RequiredBy")):
+            continue
+        for relation in read_relations(file.text, name):
+            if relation.kind in STOPS_TOO and not relation.fleet:
+                needed, dependent = (name, relation.pattern) if relation.reverse else (relation.pattern, name)
+                found[needed].append(dependent)
+    return found
+
+
+def _displaced(started: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> Pairs:
+    """What runs and has to go where these texts start: Replaces= of the fleet, Conflicts= of systemd."""
+    found: set[tuple[str, str]] = set()
+    for name, text in started.items():
+        if "Replaces" not in text and "Conflicts" not in text:
+            continue
+        told = [each for each in read_relations(text, name) if _displaces(each)]
+        pairs = {
+            pair
+            for pair, state in snapshot.states.items()
+            if told and pair[1] not in started and state.active in RUNNING and _meant(told, pair[1])
+        }
+        if pairs and len(started) <= PREDICTED:
+            homes = _homes(name, text, snapshot, keys)
+            pairs = {pair for pair in pairs if pair[0] in homes}
+        found |= pairs
+    return _with_dependents(frozenset(found), snapshot)
+
+
+def _displaces(relation: Relation) -> bool:
+    return (relation.kind == "Replaces") if relation.fleet else (relation.kind == "Conflicts")
+
+
+def _meant(relations: Iterable[Relation], unit: str) -> bool:
+    return any(matches(each.pattern, unit) if each.fleet else each.pattern == unit for each in relations)
+
+
+def _homes(name: str, text: str, snapshot: Snapshot, keys: Keys) -> Collection[str]:
+    """The machines that it would get."""
+    try:
+        return dry_run(snapshot, name, parse_options(parse(text), name), keys).machines
+    except UserError:
+        return ()
+
+
+def _text(name: str, snapshot: Snapshot) -> str | None:
+    record = snapshot.units.get(name)
+    file = snapshot.files.get(record.hash) if record else None
+    return file.text if file else None
+
+
+# Machines
+
+
+def impact_of_drain(machines: Sequence[str], snapshot: Snapshot, keys: Keys) -> Impact:
+    """What draining machines would stop: all that runs there and can run elsewhere."""
+    moving = {(each.machine, move.unit) for each in plan(snapshot, machines, keys) for move in each.moves}
+    stops = frozenset(pair for pair, state in snapshot.states.items() if pair in moving and state.active in RUNNING)
+    return Impact(_with_dependents(stops, snapshot))
+
+
+def impact_of_metadata(
+    machines: Collection[str], changes: Mapping[str, str | None], snapshot: Snapshot, keys: Keys
+) -> Impact:
+    """What changed metadata would stop: what may no longer run where it runs."""
+    overrides = dict(snapshot.overrides)
+    for machine in machines:
+        old = overrides.get(machine, Override(machine))
+        merged: dict[str, str | None] = {**dict(old.metadata), **changes}
+        kept = tuple(sorted((key, value) for key, value in merged.items() if value is not None))
+        overrides[machine] = replace(old, metadata=kept)
+    return _evicted(replace(snapshot, overrides=overrides), snapshot, {*machines}, keys)
+
+
+def _evicted(after: Snapshot, before: Snapshot, machines: Collection[str], keys: Keys) -> Impact:
+    """What runs on the machines, may run there before and may not after."""
+    found = set()
+    for (machine, unit), state in before.states.items():
+        text = _text(unit, before)
+        if machine not in machines or text is None or "Metadata" not in text or state.active not in RUNNING:
+            continue
+        fits, fitted = (machine in _homes(unit, text, world, keys) for world in (after, before))
+        if fitted and not fits:
+            found.add((machine, unit))
+    return Impact(_with_dependents(frozenset(found), before))
+
+
+def impact_of_restoring(changes: Iterable[MachineChange], snapshot: Snapshot, keys: Keys) -> Impact:
+    """What taking an act on machines back would do: a drain that comes back, metadata that come back."""
+    changes = tuple(changes)
+    draining = [each.before.machine for each in changes if _drains(each)]
+    stops = impact_of_drain(draining, snapshot, keys).stops if draining else frozenset()
+    told = [each for each in changes if each.before.metadata != each.after.metadata]
+    if told:
+        overrides = {**snapshot.overrides, **{each.before.machine: each.before for each in told}}
+        machines = {each.before.machine for each in told}
+        stops |= _evicted(replace(snapshot, overrides=overrides), snapshot, machines, keys).stops
+    return Impact(stops)
+
+
+def _drains(change: MachineChange) -> bool:
+    return (
+        change.before.availability is Availability.DRAINING
+        and change.after.availability is not Availability.DRAINING
+    )

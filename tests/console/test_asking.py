@@ -1,0 +1,328 @@
+"""Whatever stops more than one running unit is asked about first, whichever way it is done; one stays one key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import pytest
+from textual.widgets import Button, Input
+
+from fleettui.actions.outcome import Did, Outcome
+from fleettui.console.header import Place
+from fleettui.console.impact import (
+    Care,
+    Impact,
+    Survey,
+    impact_of,
+    impact_of_drain,
+    impact_of_metadata,
+    impact_of_texts,
+    impact_of_undoing,
+    needs_answer,
+    words_to_type,
+)
+from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.verbs import Verb
+from fleettui.console.widgets.band import Band
+from registry.keys import Keys
+from registry.mirror import Snapshot
+from registry.model import Target, Unit
+from tests.console.fleetshow import CORES, MARS, PLAIN, WEB, build, scene, state
+from tests.console.test_screen import Play, playing
+
+KEYS = Keys()
+PROTECTED = Place("production", "root", "10.91.0.1:2379", protected=True)
+
+
+def many(number: int, target: Target = Target.LAUNCHED) -> Snapshot:
+    """So many units, spread over three machines, that run where their target says so."""
+    names = [f"job{each:03d}.service" for each in range(number)]
+    places = [(name, each % 3 + 1) for each, name in enumerate(names)] if target is Target.LAUNCHED else []
+    return build(dict.fromkeys(names, (PLAIN, target)), places, [state(name, at, PLAIN) for name, at in places])
+
+
+def question(play: Play) -> str:
+    screen = play.stage.app.screen
+    texts = screen.query_one("#confirm-text", Band).texts if isinstance(screen, ConfirmScreen) else ()
+    return " ".join(" ".join(texts).split())
+
+
+async def test_one_running_unit_stays_one_key() -> None:
+    async with playing() as play:
+        await play.press("j", "X")
+        assert question(play) == ""
+        assert play.stage.hands.calls == [("stop", ("cache.service",))]
+
+
+@pytest.mark.parametrize("key", ["X", "U", "R", "D"])
+async def test_marked_units_are_stopped_only_after_a_question_with_cancel_focused(key: str) -> None:
+    async with playing(many(6)) as play:
+        await play.press("asterisk", key)
+        told = question(play)
+        assert "6 running units stop" in told
+        assert "core-1 (2), core-2 (2), core-3 (2)" in told
+        assert "job000.service, job001.service" in told
+        assert play.stage.app.screen.query_one("#cancel", Button).has_focus
+        await play.press("enter")
+        assert play.stage.hands.calls == []
+        await play.press(key, "right", "enter")
+        assert len(play.stage.hands.calls[0][1]) == 6
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "stop *",
+        "unload *",
+        "destroy *",
+        "restart *",
+        "stop job000 job001",
+        "stop job00{0..2}",
+        "fleetctl stop job*",
+    ],
+)
+async def test_the_command_line_asks_as_keys_do(line: str) -> None:
+    async with playing(many(6)) as play:
+        await play.main.command(line)
+        await play.settle()
+        assert "running units stop" in question(play)
+        assert play.stage.hands.calls == []
+
+
+async def test_many_units_want_their_number_typed_and_the_number_is_configured() -> None:
+    async with playing(many(12)) as play:
+        await play.press("asterisk", "X")
+        assert "That is 12 stops on 3 machines: type 12 or demo to go on." in question(play)
+        screen = play.stage.app.screen
+        assert screen.query_one("#typed", Input).has_focus
+        assert screen.query_one("#go", Button).disabled
+        await play.press("enter", "1", "1", "enter")
+        assert play.stage.hands.calls == []
+        await play.press("backspace", "2", "enter", "enter")
+        assert len(play.stage.hands.calls[0][1]) == 12
+    async with playing(many(12), confirm_from=50) as play:
+        await play.press("asterisk", "X")
+        assert "type" not in question(play)
+
+
+async def test_a_protected_cluster_wants_its_name_typed_from_two_units_on() -> None:
+    async with playing(many(2), place=PROTECTED) as play:
+        await play.press("asterisk", "X")
+        assert "This cluster is protected: type production or 2 to go on." in question(play)
+        await play.press("right", "enter")
+        assert play.stage.hands.calls == []
+
+
+async def test_units_that_joined_while_the_question_was_open_are_not_stopped_unasked() -> None:
+    """Two of the named ones were down when the question was put, and somebody starts them before the answer."""
+    world = many(4)
+    two = dict(list(world.states.items())[:2])
+    async with playing(replace(world, states=two)) as play:
+        await play.press("asterisk", "X")
+        assert "2 running units stop" in question(play)
+        await play.show(world)
+        await play.press("right", "enter")
+        assert play.stage.hands.calls == []
+        assert "This changed while you were asked" in question(play)
+        assert "4 running units stop" in question(play)
+        await play.press("right", "enter")
+        assert len(play.stage.hands.calls[0][1]) == 4
+
+
+async def test_the_answer_is_about_the_named_units_and_no_others() -> None:
+    world = many(3)
+    async with playing(world) as play:
+        await play.press("asterisk", "X")
+        more = many(9)
+        await play.show(more)
+        await play.press("right", "enter")
+        assert play.stage.hands.calls == [("stop", tuple(sorted(world.units)))]
+
+
+async def test_nothing_is_done_when_the_link_is_lost_under_the_question() -> None:
+    async with playing(many(3)) as play:
+        await play.press("asterisk", "X")
+        play.main.desk = replace(play.main.desk, read_only=True)
+        await play.press("right", "enter")
+        assert play.stage.hands.calls == []
+        assert "read-only" in play.text("hint")
+
+
+async def test_undo_asks_before_it_stops_several_and_before_it_starts_many() -> None:
+    async with playing(many(12, Target.INACTIVE), confirm_from=50) as play:
+        await play.press("asterisk", "S")
+        assert len(play.stage.hands.calls) == 1
+        await play.show(replace(many(12), revision=101))
+        await play.press("u")
+        assert "Undo: start of 12 units?" in question(play)
+        assert "12 running units stop" in question(play)
+        await play.press("enter")
+        assert len(play.stage.hands.calls) == 1
+    async with playing(many(12)) as play:
+        await play.press("asterisk", "X", "1", "2", "enter", "enter")
+        await play.show(replace(many(12, Target.LOADED), revision=101))
+        await play.press("u")
+        assert "12 units start" in question(play)
+        await play.press("right", "enter")
+        assert play.stage.hands.calls[-1][0] == "restore"
+
+
+async def test_many_starts_are_asked_about_and_few_are_not() -> None:
+    async with playing(many(12, Target.INACTIVE)) as play:
+        await play.press("asterisk", "S")
+        assert "12 units start" in question(play)
+        await play.press("escape")
+        assert play.stage.hands.calls == []
+    async with playing(many(3, Target.INACTIVE)) as play:
+        await play.press("asterisk", "S")
+        assert len(play.stage.hands.calls) == 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 16), (140, 40)])
+async def test_question_and_answers_stay_on_the_screen_however_long_the_names_are(size: tuple[int, int]) -> None:
+    names = [f"{'very-long-' * 20}{each:03d}.service" for each in range(9)]
+    world = build(dict.fromkeys(names, (PLAIN, Target.LAUNCHED)), [(name, 1) for name in names],
+                  [state(name, 1, PLAIN) for name in names])  # fmt: skip
+    async with playing(world, size=size) as play:
+        await play.press("asterisk", "D")
+        screen = play.stage.app.screen
+        assert "Destroy 9 units?" in question(play)
+        for name in ("#cancel", "#go"):
+            region = screen.query_one(name, Button).region
+            assert region.height == 1
+            assert region.bottom < size[1]
+            assert region.right <= size[0]
+
+
+# What an act would do
+
+
+def with_needs(*needs: tuple[str, str]) -> Snapshot:
+    """Units that run on core-1; (unit, what its file says)."""
+    units = {name: (f"[Unit]\n{said}\n[Service]\nExecStart=/bin/true\n", Target.LAUNCHED) for name, said in needs}
+    return build(units, [(name, 1) for name in units], [state(name, 1, units[name][0]) for name in units])
+
+
+def stopped(impact: Impact) -> set[str]:
+    return {unit for _, unit in impact.stops}
+
+
+def test_what_systemd_stops_along_counts_however_long_the_chain() -> None:
+    world = with_needs(
+        ("db.service", ""), ("web.service", "BindsTo=db.service"), ("cache.service", "PartOf=web.service")
+    )
+    impact = impact_of(Verb.STOP, ["db.service"], world, KEYS)
+    assert stopped(impact) == {"db.service", "web.service", "cache.service"}
+    assert needs_answer(Survey(verb="stop", impact=impact, names=("db.service",)), Care("demo"))
+
+
+def test_a_global_unit_counts_on_every_machine() -> None:
+    assert len(impact_of(Verb.STOP, ["exporter.service"], scene(), KEYS).stops) == 3
+
+
+def test_a_start_counts_what_it_displaces_on_its_machine() -> None:
+    units = {
+        "new.service": (f"{PLAIN}[X-Fleet]\nReplaces=old*\n", Target.INACTIVE),
+        **{f"old{each}.service": (PLAIN, Target.LAUNCHED) for each in range(3)},
+    }
+    names = [name for name in units if name.startswith("old")]
+    world = build(units, [(name, 1) for name in names], [state(name, 1, PLAIN) for name in names])
+    world = replace(world, machines={CORES[1]: world.machines[CORES[1]]})
+    assert stopped(impact_of(Verb.START, ["new.service"], world, KEYS)) == {*names}
+    conflicting = {**units, "new.service": ("[Unit]\nConflicts=old1.service\n", Target.INACTIVE)}
+    other = replace(build(conflicting, [], []), states=world.states, machines=world.machines)
+    assert stopped(impact_of(Verb.START, ["new.service"], other, KEYS)) == {"old1.service"}
+
+
+@pytest.mark.parametrize(
+    ("text", "replacing", "stops"), [(PLAIN + "# new\n", True, 4), (PLAIN, True, 0), (PLAIN + "# new\n", False, 0)]
+)
+def test_other_texts_restart_what_runs_with_the_old_one(text: str, replacing: bool, stops: int) -> None:
+    world = many(4)
+    texts = dict.fromkeys(world.units, text)
+    assert len(impact_of_texts(texts, Target.INACTIVE, world, KEYS, replacing=replacing).stops) == stops
+
+
+async def test_submitting_several_texts_in_the_place_of_running_ones_asks() -> None:
+    async with playing(many(4)) as play:
+        play.main.introduce(dict.fromkeys(many(4).units, PLAIN + "# new\n"), Target.INACTIVE, replace=True)
+        await play.settle()
+        assert "4 running units stop and start again" in question(play)
+        assert play.stage.hands.calls == []
+
+
+def outcomes(before: Unit | None, after: Unit | None, names: Iterable[str]) -> list[Outcome]:
+    def of(name: str, unit: Unit | None) -> Unit | None:
+        return replace(unit, name=name) if unit else None
+
+    return [Outcome(name, Did.CHANGED, of(name, before), of(name, after)) for name in names]
+
+
+IDLE, UP, LOADED = (Unit("", "h", target) for target in (Target.INACTIVE, Target.LAUNCHED, Target.LOADED))
+OTHER = replace(UP, hash="other")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stops", "starts"),
+    [
+        (IDLE, UP, 4, 0),
+        (LOADED, UP, 4, 0),
+        (None, UP, 4, 0),
+        (UP, OTHER, 4, 0),
+        (UP, LOADED, 0, 4),
+        (UP, None, 0, 4),
+        (LOADED, IDLE, 0, 0),
+    ],
+)
+def test_what_undoing_would_do(before: Unit | None, after: Unit | None, stops: int, starts: int) -> None:
+    world = many(4)
+    impact = impact_of_undoing("", outcomes(before, after, world.units), world, KEYS)
+    assert (len(impact.stops), len(impact.starts)) == (stops, starts)
+
+
+def test_a_drain_counts_what_leaves() -> None:
+    assert len(impact_of_drain([CORES[1]], many(9), KEYS).stops) == 3
+
+
+@pytest.mark.parametrize(("changes", "stops"), [({"region": "venus"}, 1), ({"disk": "ssd"}, 0)])
+def test_metadata_count_what_may_not_stay(changes: Mapping[str, str | None], stops: int) -> None:
+    text = MARS.replace("mars", "r1")
+    units = {"bound.service": (text, Target.LAUNCHED), "free.service": (PLAIN, Target.LAUNCHED)}
+    world = build(units, [(name, 1) for name in units], [state(name, 1, units[name][0]) for name in units])
+    assert len(impact_of_metadata([CORES[1]], changes, world, KEYS).stops) == stops
+
+
+def test_a_unit_that_only_moved_is_nothing_new() -> None:
+    shown = Impact(frozenset({("m1", "a"), ("m1", "b")}))
+    assert not Impact(frozenset({("m2", "a")})).exceeds(shown)
+    assert Impact(frozenset({("m2", "c")})).exceeds(shown)
+    assert Impact(starts=frozenset({"c"})).exceeds(shown)
+
+
+@pytest.mark.parametrize(
+    ("verb", "stops", "protected", "words"),
+    [
+        ("stop", 1, True, ()),
+        ("stop", 2, True, ("demo", "2")),
+        ("stop", 9, False, ()),
+        ("stop", 10, False, ("10", "demo")),
+        ("drain", 10, False, ("10", "demo")),
+        ("destroy", 0, True, ("a", "demo")),
+    ],
+)
+def test_when_a_word_must_be_typed(verb: str, stops: int, protected: bool, words: tuple[str, ...]) -> None:
+    impact = Impact(frozenset(("m", str(each)) for each in range(stops)))
+    assert words_to_type(Survey(verb=verb, impact=impact, names=("a",)), Care("demo", protected)) == words
+
+
+async def test_a_text_for_many_instances_is_typed_for_after_it_was_reviewed() -> None:
+    names = [f"web@{each}.service" for each in range(12)]
+    world = build(dict.fromkeys(names, (WEB, Target.LAUNCHED)), [(name, 1) for name in names],
+                  [state(name, 1, WEB) for name in names])  # fmt: skip
+    async with playing(world) as play:
+        texts = dict.fromkeys(names, WEB + "# new\n")
+        survey = play.main.survey_texts(texts, Target.INACTIVE, replacing=True, shown=True)
+        assert needs_answer(survey, play.main.care)
+        few = play.main.survey_texts(dict(list(texts.items())[:3]), Target.INACTIVE, replacing=True, shown=True)
+        assert not needs_answer(few, play.main.care)
