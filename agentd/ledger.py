@@ -55,7 +55,8 @@ REACHED = {
 class Entry:
     """What was applied of one unit. `placement` is the create revision of its schedule line.
 
-    `generation` and `placement` 0 mean that they are not known: a unit found without its entry.
+    `generation` and `placement` 0 mean that they are not known: a unit found without its entry. `attempt` is the
+    operator's start that was carried out last.
     """
 
     unit: str
@@ -66,6 +67,7 @@ class Entry:
     at_us: int = 0  # monotonic clock, when a start was asked for
     error: str = ""  # of the last task, "" when it succeeded
     lease: int = 0  # under which the schedule line was compared and the unit claimed; 0: it is not claimed
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ The rules, each with its reason:
 - The ledger decides, not mere activity: what a timer or a socket started is left alone.
 - A unit is claimed in the registry before it is touched, and forgotten there only when nothing of it is left.
 - A file is fetched before the old copy is stopped, the old copy is stopped before the new file is loaded.
-- A start is asked for once per placement, generation and boot; one that was interrupted is looked up first.
+- A start is asked for once per placement, generation, attempt and boot; an interrupted one is looked up first.
+- A new attempt (an operator's start) starts the unit if nothing of it runs; else it is only noted.
 - A step that was begun is finished: a stop under way stays a stop.
 
 Every task moves the ledger on, so planning again after any interruption goes on where it stood.
@@ -30,7 +31,7 @@ class Kind(StrEnum):
     LOAD = "load"  # write and link the file, reload if need be, enable
     START = "start"
     AWAIT = "await"  # a start that is under way already
-    RECORD = "record"  # note generation and placement, nothing else changes
+    RECORD = "record"  # note generation, placement and attempt, nothing else changes
     UNLOAD = "unload"  # disable, unlink, remove the file
     FORGET = "forget"  # delete the state key
 
@@ -53,6 +54,13 @@ class Wish:
     generation: int
     placement: int
     revision: int
+    attempt: int = 0
+
+    def entry(self, phase: Phase = Phase.CLAIMED, error: str = "") -> Entry:
+        """What the ledger holds of it once `phase` is reached."""
+        return Entry(
+            self.unit, self.hash, self.generation, self.placement, phase, error=error, attempt=self.attempt
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,8 @@ def _converge(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
         return _replace(view, entry, wish)
     if (entry.generation, entry.placement) != (wish.generation, wish.placement):
         return _renew(entry, wish)
+    if entry.attempt != wish.attempt:
+        return _try_again(view, entry, wish)
     return _relaunch(view, entry) if wish.target is Target.LAUNCHED else _unlaunch(entry)
 
 
@@ -138,6 +148,17 @@ def _renew(entry: Entry, wish: Wish) -> tuple[Task, ...]:
     reason = "restart asked for" if entry.placement == wish.placement else "scheduled here anew"
     stop = (Task(Kind.STOP, reason),) if entry.phase in LIVELY else ()
     return stop + (_launch(wish, reason) or (Task(Kind.RECORD, reason),))
+
+
+def _try_again(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
+    """Another attempt at the same start: a start or stop under way goes first, and what runs is left alone."""
+    if wish.target is not Target.LAUNCHED:
+        return (*_unlaunch(entry), Task(Kind.RECORD, "nothing is to be started"))
+    if under_way := _relaunch(view, entry):
+        return under_way
+    if view.status.running:
+        return (Task(Kind.RECORD, "started again while it runs"),)
+    return (Task(Kind.START, "started again by an operator"),)
 
 
 def _unlaunch(entry: Entry) -> tuple[Task, ...]:

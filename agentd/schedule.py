@@ -97,7 +97,7 @@ class Schedule:
         elif isinstance(line, Assignment):
             self._known.add(name)
             revisions = (stamp.create_revision, stamp.mod_revision)
-            self._wishes.wish(name, Wish(name, line.hash, line.target, line.generation, *revisions))
+            self._wishes.wish(name, Wish(name, line.hash, line.target, line.generation, *revisions, line.attempt))
         else:
             self._known.add(name)
             log.error("the schedule line of %s is corrupt; the unit stays exactly as it is", name)

@@ -118,7 +118,7 @@ class Steps:
 
     async def _claim(self, unit: ManagedUnit) -> None:
         wish = _wish(unit)
-        entry = unit.entry or Entry(unit.name, wish.hash, wish.generation, wish.placement)
+        entry = unit.entry or wish.entry()
         state = replace(unit, entry=entry, hindered=None).state(self._tools.machine)
         if state is None:
             raise Again("nothing to claim")
@@ -154,7 +154,7 @@ class Steps:
             await tools.reloader.reload(unit.name)
         await self._recognise(unit, fragment="" if known else str(tools.links / unit.name))
         error = await self._load_error(unit)
-        self.note(unit, Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.LOADED, error=error))
+        self.note(unit, wish.entry(Phase.LOADED, error=error))
 
     async def _may_be_known(self, unit: ManagedUnit) -> bool:
         """Whether the host may have this name already: systemd in its memory, or a file where it looks for units.
@@ -197,8 +197,10 @@ class Steps:
 
     async def _start(self, unit: ManagedUnit) -> None:
         wish, at_us = _wish(unit), monotonic_us()
-        entry = Entry(unit.name, wish.hash, wish.generation, wish.placement, Phase.ASKING, at_us, lease=unit.lease)
+        entry = replace(wish.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
         self._take(unit, self._tools.ledger.put_first(entry))
+        if unit.status.active == "failed":  # else it may count as started too often
+            await self._tools.systemd.reset_failed(unit.name)
         try:
             job = await self._tools.systemd.start(unit.name)
         except BusLost:
@@ -295,7 +297,8 @@ class Steps:
     async def _record(self, unit: ManagedUnit) -> None:
         wish = _wish(unit)
         if unit.entry:
-            self.note(unit, replace(unit.entry, generation=wish.generation, placement=wish.placement))
+            generation, placement, attempt = wish.generation, wish.placement, wish.attempt
+            self.note(unit, replace(unit.entry, generation=generation, placement=placement, attempt=attempt))
 
     async def _unload(self, unit: ManagedUnit) -> None:
         tools = self._tools

@@ -63,8 +63,7 @@ class ManagedUnit:
         if entry is None or entry.phase is Phase.GONE:
             return None
         if self.blocked and self.hindered:
-            wish = self.hindered
-            entry = Entry(self.name, wish.hash, wish.generation, wish.placement, error=self.hindrance)
+            entry = self.hindered.entry(error=self.hindrance)
         if self.foreign:
             status = UNKNOWN  # what the host's own unit does is not ours to report
         return UnitState(
@@ -82,4 +81,5 @@ class ManagedUnit:
             restarts=status.restarts,
             since=status.changed_us / 1e6,
             error=entry.error,
+            attempt=entry.attempt,
         )

@@ -128,7 +128,7 @@ class SimulatedMachine:
         self._group.create_task(self._start(name, wish) if wish else self._stop(name))
 
     async def _start(self, name: str, wish: Wish) -> None:
-        state = UnitState(name, self.id, wish.hash, wish.generation)
+        state = UnitState(name, self.id, wish.hash, wish.generation, attempt=wish.attempt)
         if not await self._publisher.claim(wish, state, lambda _lease: None):
             self._wishes.pop(name, None)
             return

@@ -14,6 +14,8 @@ from enum import StrEnum
 from registry.mirror import Snapshot
 from registry.model import Assignment, Target, Unit, UnitState
 
+UNIT_IS_THERE = "that unit is there"
+
 
 class Progress(StrEnum):
     """How far a unit is from its target."""
@@ -26,11 +28,23 @@ class Progress(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A unit's progress with its reason ("" when reached), and where it is."""
+    """A unit's progress with its reason, and where it is.
+
+    A unit that reached its target has no reason, but where a condition keeps it from running on that machine.
+    `awaited` are the machines on which it is still on its way while it has failed on others; `until` says what a
+    unit that waits is waiting for.
+    """
 
     progress: Progress
     reason: str = ""
     machines: tuple[str, ...] = ()  # machines that schedule or still hold it, sorted
+    awaited: tuple[str, ...] = ()
+    until: str = "a machine fits"
+
+    @property
+    def under_way(self) -> bool:
+        """Whether more will come of it without anybody's doing."""
+        return self.progress is Progress.UNDER_WAY or bool(self.awaited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +85,36 @@ def applied(assignment: Assignment, state: UnitState | None) -> bool:
         state is not None
         and state.hash == assignment.hash
         and state.generation == assignment.generation
+        and state.attempt == assignment.attempt
         and state.target == assignment.target
     )
 
 
-def standing(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> Standing:
-    """How far the unit `name` is from its target. A unit that is not in the registry should be nowhere."""
+def ended(state: UnitState) -> bool:
+    """Whether a unit was started on that machine and nothing of it runs there, however it came to its end."""
+    return state.target is Target.LAUNCHED and state.active in ("", "inactive", "failed")
+
+
+def mishap(state: UnitState | None, where: str = "") -> str:
+    """Why a unit came to nothing on a machine, in one line: its start's error, else how systemd says it failed.
+
+    `where` goes into the words: " on core-1".
+    """
+    if state is None or state.error or state.active != "failed":
+        return state.error if state else ""
+    how = state.result or state.sub or "failed"
+    if how in ("signal", "core-dump") and state.exit_code:
+        how = f"{how}, killed by signal {state.exit_code}"
+    elif state.exit_code:
+        how = f"{how}, exit status {state.exit_code}"
+    return f"it failed{where} ({how})"
+
+
+def standing(snapshot: Snapshot, name: str, where: Whereabouts | None = None, *, strict: bool = False) -> Standing:
+    """How far the unit `name` is from its target. A unit that is not in the registry should be nowhere.
+
+    With `strict`, a launched unit that systemd calls failed has failed, also when it was well started once.
+    """
     if where is None:
         where = _whereabouts_of(snapshot, name)
     lines, states = where.schedule.get(name, ()), where.states.get(name, ())
@@ -84,7 +122,28 @@ def standing(snapshot: Snapshot, name: str, where: Whereabouts | None = None) ->
     unit = snapshot.units.get(name)
     if unit is None or not unit.target.scheduled:
         return _leaving(machines)
-    return _arriving(snapshot, unit, lines, {state.machine: state for state in states}, machines)
+    if not lines or not all(_says(line, unit) for line in lines):
+        return refused(snapshot, name, machines) or Standing(Progress.UNDER_WAY, _undecided(snapshot), machines)
+    return _arriving(snapshot, unit, lines, {state.machine: state for state in states}, machines, strict=strict)
+
+
+def standing_here(
+    snapshot: Snapshot, name: str, line: Assignment | None, state: UnitState | None, *, strict: bool = False
+) -> Standing:
+    """How far the unit is on one machine, by that machine's own line and state; elsewhere it may be otherwise."""
+    machines = tuple({each.machine for each in (line, state) if each})
+    unit = snapshot.units.get(name)
+    if unit is None or not unit.target.scheduled or line is None:
+        return _leaving(machines)
+    home = snapshot.machines.get(line.machine)
+    done = _says(line, unit) and applied(line, state)
+    if (not done or (home and home.leaving)) and (pending := refused(snapshot, name, machines)):
+        return pending
+    if state is not None and done:
+        return _outcome(state, machines, strict=strict)
+    if not _says(line, unit):
+        return Standing(Progress.UNDER_WAY, _undecided(snapshot), machines)
+    return _late(snapshot, unit, machines, machines)
 
 
 def _leaving(machines: tuple[str, ...]) -> Standing:
@@ -93,34 +152,92 @@ def _leaving(machines: tuple[str, ...]) -> Standing:
     return Standing(Progress.UNDER_WAY, f"being stopped on {_short(machines)}", machines)
 
 
+def _says(line: Assignment, unit: Unit) -> bool:
+    """Whether a line of a schedule is the operator's present wish."""
+    wish = (unit.hash, unit.generation, unit.attempt, unit.target)
+    return (line.hash, line.generation, line.attempt, line.target) == wish
+
+
+def refused(snapshot: Snapshot, name: str, machines: tuple[str, ...] = ()) -> Standing | None:
+    """Why the scheduler leaves the present wish undone, if it does: of a global unit, on some machines perhaps."""
+    unit, pending = snapshot.units.get(name), snapshot.pending.get(name)
+    if unit is None or pending is None or not unit.target.scheduled:
+        return None
+    if (pending.hash, pending.generation, pending.attempt) != (unit.hash, unit.generation, unit.attempt):
+        return None
+    return Standing(Progress.UNDER_WAY if pending.passing else Progress.WAITING, pending.summary, machines)
+
+
 def _arriving(
     snapshot: Snapshot,
     unit: Unit,
     lines: tuple[Assignment, ...],
     states: Mapping[str, UnitState],
     machines: tuple[str, ...],
+    *,
+    strict: bool,
 ) -> Standing:
-    pending = snapshot.pending.get(unit.name)
-    if pending and (pending.hash, pending.generation) == (unit.hash, unit.generation):
-        progress = Progress.UNDER_WAY if pending.passing else Progress.WAITING
-        return Standing(progress, pending.summary, machines)
-    wish = (unit.hash, unit.generation, unit.target)
-    if not lines or any((line.hash, line.generation, line.target) != wish for line in lines):
-        return Standing(Progress.UNDER_WAY, _undecided(snapshot), machines)
-    stray = [machine for machine in states if machine not in {line.machine for line in lines}]
     # A global unit keeps its lines on lost machines; it has arrived once it has on those that live.
     awaited = [line for line in lines if line.machine in snapshot.machines] or lines
-    late = [line.machine for line in awaited if not applied(line, states.get(line.machine))]
-    failed = [state for machine, state in sorted(states.items()) if state.error and machine not in late]
+    late = tuple(line.machine for line in awaited if not applied(line, states.get(line.machine)))
+    alone = f" on {_short(machines)}" if len(machines) == 1 else ""
+    found = {
+        each: _outcome(states[each], (each,), alone, strict=strict) for each in sorted(states) if each not in late
+    }
+    failed = {each: its.reason for each, its in found.items() if its.progress is Progress.FAILED}
     if failed:
-        return Standing(Progress.FAILED, failed[0].error, machines)
+        return Standing(Progress.FAILED, _blame(snapshot, failed, machines), machines, late)
+    if pending := refused(snapshot, unit.name, machines):
+        return pending
+    reached = Standing(Progress.REACHED, "", machines)
+    waits = {each: its.reason for each, its in found.items() if its.progress is Progress.WAITING}
+    if waits:
+        return Standing(Progress.WAITING, _blame(snapshot, waits, machines), machines, late, UNIT_IS_THERE)
     if late:
-        absent = [machine for machine in late if machine not in snapshot.machines]
-        verb = "waiting for lost machine" if absent else f"being {unit.target} on"
-        return Standing(Progress.UNDER_WAY, f"{verb} {_short(tuple(absent or late))}", machines)
-    if stray:
-        return Standing(Progress.UNDER_WAY, f"being stopped on {_short(tuple(stray))}", machines)
-    return Standing(Progress.REACHED, "", machines)
+        return _late(snapshot, unit, late, machines)
+    if stray := tuple(sorted(states.keys() - {line.machine for line in lines})):
+        return Standing(Progress.UNDER_WAY, f"being stopped on {_short(stray)}", machines)
+    skipped = {line.machine: found[line.machine].reason for line in awaited}
+    held = all(skipped.values())  # by a condition, everywhere
+    return Standing(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
+
+
+def _outcome(state: UnitState, machines: tuple[str, ...], where: str = "", *, strict: bool = False) -> Standing:
+    """What came of a line that was carried out."""
+    reason = mishap(state, where) if strict and state.target is Target.LAUNCHED else state.error
+    if reason and state.waits:
+        return Standing(Progress.WAITING, reason, machines, until=UNIT_IS_THERE)
+    if reason:
+        return Standing(Progress.FAILED, reason, machines)
+    return Standing(Progress.REACHED, state.skipped if ended(state) else "", machines)
+
+
+def _late(snapshot: Snapshot, unit: Unit, late: tuple[str, ...], machines: tuple[str, ...]) -> Standing:
+    absent = tuple(machine for machine in late if machine not in snapshot.machines)
+    verb = "waiting for lost machine" if absent else f"being {unit.target} on"
+    return Standing(Progress.UNDER_WAY, f"{verb} {_short(absent or late)}", machines)
+
+
+def _blame(snapshot: Snapshot, found: Mapping[str, str], machines: tuple[str, ...]) -> str:
+    """The reasons, each with the machines that give it; a unit that is on one machine only needs no name."""
+    if len(machines) == 1:
+        return found[machines[0]]
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for machine, reason in found.items():
+        by_reason[reason].append(_name(snapshot, machine))
+    told = [
+        f"on {len(names)} of {len(machines)} machines ({_listed(sorted(names))}): {reason}"
+        for reason, names in by_reason.items()
+    ]
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} reasons more" if len(told) > 3 else "")
+
+
+def _name(snapshot: Snapshot, machine: str) -> str:
+    """A machine as people call it; by its id where its host name is not its own."""
+    home = snapshot.machines.get(machine)
+    if home is None or sum(each.hostname == home.hostname for each in snapshot.machines.values()) > 1:
+        return f"{machine[:8]}..."
+    return home.hostname
 
 
 def _undecided(snapshot: Snapshot) -> str:
@@ -139,5 +256,9 @@ def _whereabouts_of(snapshot: Snapshot, name: str) -> Whereabouts:
 
 
 def _short(machines: tuple[str, ...]) -> str:
-    shown = ", ".join(f"{machine[:8]}..." for machine in machines[:3])
-    return shown if len(machines) <= 3 else f"{shown} and {len(machines) - 3} more"
+    return _listed([f"{machine[:8]}..." for machine in machines])
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -56,6 +56,7 @@ class Unit:
     history: tuple[str, ...] = ()  # earlier hashes, newest first
     by: str = ""  # user@host that wrote this record
     at: float = 0.0
+    attempt: int = 0  # an operator's start adds one: where nothing of the unit runs it is started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Assignment:
     hash: str
     target: Target  # loaded or launched
     generation: int
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,9 @@ class Pending:
     """Why a unit is not where it should be.
 
     `summary` is one line for tables; `refusals` is the verdict machine by machine, grouped by reason. A global
-    unit may be pending on some machines while it runs on others. `hash` and `generation` name the wish that was
-    decided on, so that a reader can tell a verdict on its own wish from an older one. `passing` marks a wait
-    that ends by itself (an old copy is being stopped); without it, only a change of the fleet can end it.
+    unit may be pending on some machines while it runs on others. `hash`, `generation` and `attempt` name the wish
+    that was decided on, so that a reader can tell a verdict on its own wish from an older one. `passing` marks a
+    wait that ends by itself (an old copy is being stopped); without it, only a change of the fleet can end it.
     """
 
     unit: str
@@ -93,6 +95,7 @@ class Pending:
     summary: str
     refusals: tuple[Refusal, ...] = ()
     passing: bool = False
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +144,8 @@ class UnitState:
 
     It is also the agent's claim: the agent writes it, guarded by its schedule line, before it first touches the
     unit, and deletes it only when the unit is stopped and its file gone. So as long as it exists, the unit may
-    be running on that machine. `target` is what was last attempted for `hash` and `generation`: inactive when only
-    claimed; loaded or launched once that was carried out or given up, `error` telling which: the last task's
+    be running on that machine. `target` is what was last tried for `hash`, `generation`, `attempt`: inactive when
+    only claimed; loaded or launched once that was carried out or given up, `error` telling which: the last task's
     failure in one line, "" when it succeeded. `load`, `active`, `sub`, `result` are systemd's own words,
     unchanged; "" where not known yet.
     """
@@ -161,6 +164,9 @@ class UnitState:
     restarts: int = 0
     since: float = 0.0  # last change of the active state
     error: str = ""
+    attempt: int = 0
+    waits: tuple[str, ...] = ()  # units without which it cannot start; it is tried again once they are there
+    skipped: str = ""  # the condition that did not hold when it was started, so that it was not
 
 
 UnitUsage = tuple[str, int | None, float | None]

@@ -12,7 +12,7 @@ from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.model import Assignment, Pending, Target, Unit
 from scheduler.library import Trouble
 
-Wish = tuple[str, int, Target]  # hash, generation, target: what a schedule line must say
+Wish = tuple[str, int, Target, int]  # hash, generation, target, attempt: what a schedule line must say
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Case:
         """What its schedule lines must say; None when they stay as they are."""
         if self.unit is None or self.frozen:
             return None
-        return (self.unit.hash, self.unit.generation, self.unit.target)
+        return (self.unit.hash, self.unit.generation, self.unit.target, self.unit.attempt)
 
     @property
     def empty(self) -> bool:
@@ -87,7 +87,7 @@ class Case:
         line, wish = self.lines[machine], self.wish
         if wish is None:
             return False
-        return line is None or (line.hash, line.generation, line.target) != wish
+        return line is None or (line.hash, line.generation, line.target, line.attempt) != wish
 
     @property
     def reflected(self) -> bool:

@@ -92,8 +92,8 @@ def _updates(case: Case) -> Iterator[Decision]:
 def _line(case: Case, machine: str) -> Assignment:
     if case.wish is None:
         raise AssertionError(f"{case.name} is placed without anybody wanting it")
-    sha256, generation, target = case.wish
-    return Assignment(case.name, machine, sha256, target, generation)
+    sha256, generation, target, attempt = case.wish
+    return Assignment(case.name, machine, sha256, target, generation, attempt)
 
 
 def _words(case: Case) -> Iterator[Decision]:

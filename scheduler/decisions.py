@@ -44,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Give the machine that runs a unit its new file, generation or target."""
+    """Give the machine that runs a unit its new file, generation, attempt or target."""
 
     line: Assignment
 

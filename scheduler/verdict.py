@@ -48,7 +48,7 @@ class Verdicts:
         found = self._judge(case)
         if found is None:
             return None
-        return Pending(case.name, case.unit.hash, case.unit.generation, *found)
+        return Pending(case.name, case.unit.hash, case.unit.generation, *found, attempt=case.unit.attempt)
 
     def _judge(self, case: Case) -> _Refused | None:
         if case.template:

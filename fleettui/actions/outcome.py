@@ -41,6 +41,12 @@ class Outcome:
         """Whether the act changed the registry."""
         return self.did not in (Did.UNCHANGED, Did.UNKNOWN, Did.REFUSED)
 
+    @property
+    def reversible(self) -> bool:
+        """Whether taking it back brings anything back: not where a unit was only started or restarted again."""
+        before, after = self.before, self.after
+        return before is None or after is None or (before.target, before.hash) != (after.target, after.hash)
+
 
 @dataclass(frozen=True, slots=True)
 class Done:

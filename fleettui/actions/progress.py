@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from registry.follow import Follower, Link, Update
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, Standing, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
-from registry.model import Target, UnitState
 
 OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
     Table.UNITS: lambda address: address.first,
@@ -92,25 +91,9 @@ def _nobody(_address: Address) -> str:
 def _arrived(snapshot: Snapshot, names: Iterable[str], settled: tuple[Progress, ...]) -> list[Arrival]:
     where = whereabouts(snapshot)
     found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in names]
-    return [arrival for arrival in found if arrival.standing.progress in settled]
+    return [each for each in found if each.standing.progress in settled and not each.standing.awaited]
 
 
 def judged(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> Standing:
     """The unit's standing, where a launched unit that systemd calls failed has failed, not arrived."""
-    where = where or whereabouts(snapshot)
-    found = standing(snapshot, name, where)
-    unit = snapshot.units.get(name)
-    if found.progress is not Progress.REACHED or unit is None or unit.target is not Target.LAUNCHED:
-        return found
-    failed = [state for state in where.states.get(name, ()) if state.active == "failed"]
-    if not failed:
-        return found
-    return replace(found, progress=Progress.FAILED, reason=failure(failed[0]))
-
-
-def failure(state: UnitState) -> str:
-    """Why systemd calls this unit failed, in one line."""
-    if state.error:
-        return state.error
-    code = f", exit status {state.exit_code}" if state.exit_code else ""
-    return f"it failed on {state.machine[:8]}... ({state.result or state.sub or 'failed'}{code})"
+    return standing(snapshot, name, where or whereabouts(snapshot), strict=True)

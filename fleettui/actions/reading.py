@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ from fleettui.actions.operator import Operator
 from registry.errors import CorruptRecord, ForeignRegistry, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
 from registry.keys import Address, Table
-from registry.model import SCHEMA_VERSION, Cluster, Machine, Override, Unit
+from registry.lifecycle import ended
+from registry.model import SCHEMA_VERSION, Cluster, Machine, Override, Unit, UnitState
 from registry.records import decode
 from registry.unitname import glob_refusal, is_glob, matches, normalise
 
+PLACES_ASKED = 1000  # states that are read one by one, to learn where units have ended
 TEXTS_AT_ONCE = 16  # unit texts in one answer: each may have a MiB
 
 
@@ -23,6 +26,7 @@ class Found:
     unit: Unit | None = None
     mod_revision: int = 0
     corrupt: str = ""
+    ended: bool = False  # asked only for a start: it is not launched, or nothing of it runs where it was started
 
     @property
     def exists(self) -> bool:
@@ -71,6 +75,57 @@ def _found(name: str, kvs: tuple[KeyValue, ...]) -> Found:
     except CorruptRecord as error:
         return Found(None, kv.mod_revision, error.reason)
     return Found(record, kv.mod_revision) if isinstance(record, Unit) else NOTHING
+
+
+class Ended:
+    """Which units have ended or failed on some machine, for one act.
+
+    A few units are asked for machine by machine; for many, all states are read, once.
+    """
+
+    def __init__(self, operator: Operator, count: int) -> None:
+        self._operator, self._count = operator, count
+        self._found: asyncio.Task[frozenset[str] | None] | None = None
+        self._machines: list[str] = []
+
+    async def among(self, names: Sequence[str]) -> frozenset[str]:
+        """Those of the units that have ended or failed somewhere."""
+        if not names:
+            return frozenset()
+        if self._found is None:
+            self._found = asyncio.create_task(self._begin(), name="read states")
+        found = await self._found
+        return (await self._one_by_one(names)) if found is None else found.intersection(names)
+
+    async def _begin(self) -> frozenset[str] | None:
+        """Find the machines; everything that has ended anywhere when there are too many places to look at each."""
+        keys, etcd = self._operator.keys, self._operator.etcd
+        prefix = keys.table(Table.MACHINES)
+        self._machines = [kv.key.removeprefix(prefix) for kv in (await etcd.range(prefix, keys_only=True)).kvs]
+        if self._count * len(self._machines) <= PLACES_ASKED:
+            return None
+        return self._ended((await etcd.range(keys.table(Table.STATES))).kvs)
+
+    async def _one_by_one(self, names: Sequence[str]) -> frozenset[str]:
+        keys, etcd = self._operator.keys, self._operator.etcd
+        places = [keys.state(machine, name) for name in names for machine in self._machines]
+        found: list[KeyValue] = []
+        for start in range(0, len(places), MAX_OPS):
+            gets = [Op.get(key) for key in places[start : start + MAX_OPS]]
+            found += [kv for kvs in (await etcd.txn([], gets)).gets for kv in kvs]
+        return self._ended(found)
+
+    def _ended(self, kvs: Iterable[KeyValue]) -> frozenset[str]:
+        states = (self._state(kv) for kv in kvs)
+        return frozenset(state.unit for state in states if state is not None and (state.error or ended(state)))
+
+    def _state(self, kv: KeyValue) -> UnitState | None:
+        address = self._operator.keys.parse(kv.key)
+        try:
+            record = decode(address, kv.value, kv.key) if address else None
+        except CorruptRecord:
+            return None
+        return record if isinstance(record, UnitState) else None
 
 
 async def read_texts(operator: Operator, hashes: Iterable[str]) -> dict[str, str]:

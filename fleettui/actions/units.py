@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
-from fleettui.actions.reading import Found, read_texts, read_units
+from fleettui.actions.reading import Ended, Found, read_texts, read_units
 from registry.etcd import Op
 from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
 from registry.records import encode
@@ -65,7 +65,8 @@ async def submit(
     """Make the units known, and raise their target to `target`; a target that is higher already stays.
 
     A text that differs from the registry's is stored only with `replace`; else the outcome's note warns. A text
-    that would not load is refused, with every problem in the note.
+    that would not load is refused, with every problem in the note. To launch is to start, also what is launched:
+    see `start`.
     """
     wanted = {source.name: source for source in sources}
     await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
@@ -73,7 +74,8 @@ async def submit(
     def decide(name: str, found: Found) -> Step:
         return _submitted(wanted[name], found, replace=replace, target=target)
 
-    return await _act(operator, list(wanted), decide, {name: each.text or "" for name, each in wanted.items()})
+    texts = {name: each.text or "" for name, each in wanted.items()}
+    return await _act(operator, list(wanted), decide, texts, starting=target is Target.LAUNCHED)
 
 
 async def set_target(operator: Operator, names: Iterable[str], target: Target) -> Done:
@@ -87,8 +89,10 @@ async def load(operator: Operator, names: Iterable[str]) -> Done:
 
 
 async def start(operator: Operator, names: Iterable[str]) -> Done:
-    """Launch units of the registry. One that is launched already, failed or not, is left alone: see `restart`."""
-    return await set_target(operator, names, Target.LAUNCHED)
+    """Launch units of the registry. One that is launched already is tried again where nothing of it runs."""
+    return await _act(
+        operator, names, lambda name, found: _targeted(name, found, _at_least(Target.LAUNCHED)), starting=True
+    )
 
 
 async def stop(operator: Operator, names: Iterable[str]) -> Done:
@@ -122,17 +126,26 @@ async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
 
 
 async def _act(
-    operator: Operator, names: Iterable[str], decide: Decide, texts: Mapping[str, str] | None = None
+    operator: Operator,
+    names: Iterable[str],
+    decide: Decide,
+    texts: Mapping[str, str] | None = None,
+    *,
+    starting: bool = False,
 ) -> Done:
-    """Read, decide and write in batches, some at once. `texts` are the files that may be stored, for their size."""
+    """Read, decide and write in batches, some at once. `texts` are the files that may be stored, for their size.
+
+    With `starting`, what is decided on says which units have ended.
+    """
     names = list(dict.fromkeys(names))
+    ended = Ended(operator, len(names)) if starting else None
     each = len(names) <= EVENTS_EACH
     parts = batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each)
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def carry_out(some: Sequence[str]) -> Done:
         async with turns:
-            return await persist(lambda: _attempt(operator, some, decide, each=each))
+            return await persist(lambda: _attempt(operator, some, decide, ended, each=each))
 
     tasks = [asyncio.create_task(carry_out(names[part]), name="write units") for part in parts]
     try:
@@ -143,8 +156,14 @@ async def _act(
         await asyncio.gather(*tasks, return_exceptions=True)  # what failed beside the first needs no telling
 
 
-async def _attempt(operator: Operator, names: Sequence[str], decide: Decide, *, each: bool) -> Done:
+async def _attempt(
+    operator: Operator, names: Sequence[str], decide: Decide, ended: Ended | None, *, each: bool
+) -> Done:
     found = await read_units(operator, names)
+    if ended is not None:
+        launched = [name for name in names if (unit := found[name].unit) and unit.target is Target.LAUNCHED]
+        down = await ended.among(launched) | (set(names) - set(launched))
+        found |= {name: replace(found[name], ended=True) for name in down}
     steps = [decide(name, found[name]) for name in names]
     steps = await _with_old_texts(operator, steps)
     writing = [_signed(operator, step) for step in steps if step.outcome.wrote]
@@ -250,7 +269,9 @@ def _template_note(name: str, example: str) -> str:
 
 def _replaced(before: Unit, sha: str, text: str, choose: Callable[[Target], Target]) -> Step:
     history = (before.hash, *(each for each in before.history if each != before.hash))[:HISTORY_LIMIT]
-    after = Unit(before.name, sha, choose(before.target), before.generation + 1, history)
+    after = replace(
+        before, hash=sha, target=choose(before.target), generation=before.generation + 1, history=history
+    )
     return Step(Outcome(before.name, Did.REPLACED, before, after), "replace", f"was {before.hash[:7]}", text)
 
 
@@ -266,12 +287,15 @@ def _targeted(name: str, found: Found, choose: Callable[[Target], Target]) -> St
     unit = found.unit
     if unit is None:
         return _absent(name, found)
-    target = choose(unit.target)
-    if target is unit.target:
+    target, attempt = choose(unit.target), unit.attempt + found.ended
+    if (target, attempt) == (unit.target, unit.attempt):
         return Step(Outcome(name, Did.UNCHANGED, unit, unit))
+    if target is unit.target:
+        again = replace(unit, attempt=attempt)
+        return Step(Outcome(name, Did.CHANGED, unit, again), "start", "what has ended is started again")
     if target.scheduled and parse(name).is_template:
         return _refused(name, _template_note(name, parse(name).with_instance("1").full))
-    outcome = Outcome(name, Did.CHANGED, unit, replace(unit, target=target))
+    outcome = Outcome(name, Did.CHANGED, unit, replace(unit, target=target, attempt=attempt))
     return Step(outcome, verb_of(unit.target, target))
 
 
@@ -311,7 +335,7 @@ def _restored(outcome: Outcome, found: Found) -> Step:
     if after is None and outcome.text is None:
         return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
     generation = (after or before).generation + (after is None or after.hash != before.hash)
-    back = replace(before, generation=generation)
+    back = replace(before, generation=generation, attempt=(after or before).attempt)
     did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
     return Step(Outcome(outcome.name, did, after, back), "undo", f"{back.target} again", outcome.text)
 

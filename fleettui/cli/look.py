@@ -20,10 +20,10 @@ from fleettui.cli.words import local_time, place, short_id
 from registry.errors import CorruptRecord
 from registry.explain import MachineVerdict, explain
 from registry.keys import Keys, Table
-from registry.lifecycle import Progress, Standing
+from registry.lifecycle import Progress, Standing, standing_here, whereabouts
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
-from registry.model import Event, Unit
+from registry.model import Assignment, Event, Unit, UnitState
 from registry.records import decode
 from registry.unitname import is_glob, matches, normalise_pattern
 
@@ -74,28 +74,65 @@ async def why(flags: Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """How a unit is on one of its machines. `words` says it to people. Pure."""
+
+    machine: str
+    standing: Standing
+    words: str
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, name: str, line: Assignment | None, state: UnitState | None) -> Place:
+        """What is true on the machine of this schedule line or state."""
+        here = standing_here(snapshot, name, line, state, strict=True)
+        words = _verdict(here)
+        if here.progress is Progress.REACHED and state is not None:
+            words = f"not started: {here.reason}" if here.reason else f"{state.active} ({state.sub})"
+        return cls(line.machine if line else state.machine if state else "", here, words)
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
-    """A unit's standing, with every machine's verdict on it. Pure."""
+    """A unit's standing, with how it is on each of its machines and every machine's verdict on it. Pure."""
 
     unit: Unit
     standing: Standing
     verdicts: tuple[MachineVerdict, ...]
+    places: tuple[Place, ...]
 
     @classmethod
     def of(cls, snapshot: Snapshot, name: str, keys: Keys) -> Story:
         """The story of a unit of the registry."""
-        return cls(snapshot.units[name], judged(snapshot, name), explain(snapshot, name, keys).machines)
+        where = whereabouts(snapshot)
+        lines = {line.machine: line for line in where.schedule.get(name, ())}
+        states = {state.machine: state for state in where.states.get(name, ())}
+        places = tuple(Place.of(snapshot, name, lines.get(each), states.get(each)) for each in {**lines, **states})
+        return cls(
+            snapshot.units[name], judged(snapshot, name, where), explain(snapshot, name, keys).machines, places
+        )
 
     def lines(self, snapshot: Snapshot) -> Iterator[str]:
         """The standing in one line; then, for a unit that has not arrived, a line for each machine."""
         name, found = self.unit.name, self.standing
         where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
-        yield f"{name}: wanted {self.unit.target}; {_verdict(found)}{f' on {where}' if where else ''}"
+        apart = self._differ
+        yield f"{name}: wanted {self.unit.target}; {_verdict(found)}{f' on {where}' if where and not apart else ''}"
+        for each in self.places if apart else ():
+            yield f"  {place(each.machine, snapshot.machines)}  {each.words}"
         if found.progress is Progress.FAILED:
-            yield f"  See: fleetctl journal {name}; fleetctl restart {name} tries again"
+            yield f"  See: fleetctl journal {name}; fleetctl start {name} tries again"
         elif found.progress is not Progress.REACHED:
-            for each in self.verdicts:
-                yield f"  {place(each.machine, snapshot.machines)}  {'; '.join(each.reasons) or each.verdict}"
+            told = {each.machine for each in self.places} if apart else set()
+            for verdict in self.verdicts:
+                if verdict.machine not in told:
+                    words = "; ".join(verdict.reasons) or verdict.verdict
+                    yield f"  {place(verdict.machine, snapshot.machines)}  {words}"
+
+    @property
+    def _differ(self) -> bool:
+        """Whether its places have to be told one by one: there are several, and not all is well on each."""
+        well = self.standing.progress is Progress.REACHED and not any(each.standing.reason for each in self.places)
+        return len(self.places) > 1 and not well
 
     def record(self) -> dict[str, object]:
         """The same for programs."""
@@ -105,6 +142,10 @@ class Story:
             "progress": self.standing.progress,
             "reason": self.standing.reason,
             "machines": self.standing.machines,
+            "places": [
+                {"machine": each.machine, "progress": each.standing.progress, "reason": each.standing.reason}
+                for each in self.places
+            ],
             "verdicts": [
                 {"machine": each.machine, "verdict": each.verdict, "reasons": each.reasons}
                 for each in self.verdicts

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fleettui.cli.words import counted, place, short_hash, short_id
 from registry.errors import UserError
-from registry.lifecycle import Progress, current, standing, whereabouts
+from registry.lifecycle import current, mishap, refused, standing, standing_here, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Availability, Machine, Target, Unit, UnitState, effective_metadata
 
@@ -61,30 +61,28 @@ def _machine_state(snapshot: Snapshot, machine: Machine) -> str:
 
 
 def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
-    """One row per unit and machine; a unit that waits for a machine has one with no machine."""
+    """One row per unit and machine, with what is true there; a unit that waits for a machine has one without."""
     where = whereabouts(snapshot)
     waiting = {name for name, unit in snapshot.units.items() if unit.target.scheduled} & snapshot.pending.keys()
     for name in sorted({*where.schedule, *where.states, *waiting}):
         lines = {line.machine: line for line in where.schedule.get(name, ())}
         states = {state.machine: state for state in where.states.get(name, ())}
-        found = standing(snapshot, name, where)
-        reason = "" if found.progress is Progress.REACHED else found.reason
-        for machine in sorted({*lines, *states}) or [""]:
-            yield _unit_row(snapshot, name, machine, lines.get(machine), states.get(machine), reason, full=full)
+        rows = [
+            _unit_row(snapshot, name, machine, lines.get(machine), states.get(machine), full=full)
+            for machine in sorted({*lines, *states})
+        ]
+        yield from rows
+        verdict = refused(snapshot, name)
+        if not rows or (verdict and all(row.cells["reason"] != verdict.reason for row in rows)):
+            yield _unit_row(snapshot, name, "", None, None, full=full)
 
 
 def _unit_row(
-    snapshot: Snapshot,
-    name: str,
-    machine: str,
-    line: Assignment | None,
-    state: UnitState | None,
-    reason: str,
-    *,
-    full: bool,
+    snapshot: Snapshot, name: str, machine: str, line: Assignment | None, state: UnitState | None, *, full: bool
 ) -> Row:
     unit = snapshot.units.get(name)
     sha = state.hash if state else line.hash if line else unit.hash if unit else ""
+    here = standing_here(snapshot, name, line, state) if machine else refused(snapshot, name)
     cells = {
         "unit": name,
         "load": state.load if state else "",
@@ -92,7 +90,7 @@ def _unit_row(
         "sub": state.sub if state else "",
         "machine": place(machine, snapshot.machines, full=full) if machine else "",
         "hash": short_hash(sha, full=full),
-        "reason": (state.error if state else "") or reason,
+        "reason": (here or standing(snapshot, name)).reason or mishap(state),
     }
     return Row(cells, {**cells, "machine": machine, "hash": sha})
 

@@ -22,7 +22,7 @@ from fleettui.cli.words import counted, place
 from registry.errors import ForeignRegistry, RegistryDenied
 from registry.follow import Follower, Link
 from registry.keys import Table
-from registry.lifecycle import Progress, Standing, standing
+from registry.lifecycle import Progress, Standing, ended, standing, standing_here
 from registry.mirror import Snapshot
 from registry.model import Target
 
@@ -150,6 +150,8 @@ class Teller:
                 say(line)
         else:
             self.code = FAILED
+            for line in arrived_elsewhere(arrival):
+                say(line)
             complain(error_line(self._verb, arrival.name, arrival.standing))
 
     def _watch_link(self, way: Way) -> None:
@@ -221,8 +223,30 @@ def arrival_lines(arrival: Arrival) -> list[str]:
         return [f"Destroyed {arrival.name}"]
     if unit.target is Target.INACTIVE:
         return [f"Unit {arrival.name} inactive"]
-    places = (place(machine, arrival.snapshot.machines) for machine in arrival.standing.machines)
-    return [f"Unit {arrival.name} {unit.target} on {where}" for where in places]
+    return [_place_line(arrival, unit.target, machine) for machine in arrival.standing.machines]
+
+
+def arrived_elsewhere(arrival: Arrival) -> list[str]:
+    """The places where a unit did reach its target, while it came to nothing on others."""
+    snapshot, name = arrival.snapshot, arrival.name
+    unit, machines = snapshot.units.get(name), arrival.standing.machines
+    if unit is None or len(machines) == 1:
+        return []
+    pairs = {machine: (machine, name) for machine in machines}
+    here = {
+        machine: standing_here(snapshot, name, snapshot.schedule.get(pair), snapshot.states.get(pair), strict=True)
+        for machine, pair in pairs.items()
+    }
+    reached = [each for each, found in here.items() if found.progress is Progress.REACHED and not found.reason]
+    return [_place_line(arrival, unit.target, machine) for machine in reached]
+
+
+def _place_line(arrival: Arrival, target: Target, machine: str) -> str:
+    state = arrival.snapshot.states.get((machine, arrival.name))
+    where = place(machine, arrival.snapshot.machines)
+    if state is not None and state.skipped and ended(state):
+        return f"Unit {arrival.name} not started on {where}: {state.skipped}"
+    return f"Unit {arrival.name} {target} on {where}"
 
 
 def error_line(verb: str, name: str, found: Standing) -> str:
@@ -231,4 +255,4 @@ def error_line(verb: str, name: str, found: Standing) -> str:
     if found.progress is Progress.FAILED:
         return f"{start}. See: fleetctl journal {name}"
     then = "is replaced" if verb == "restart" else f"{'loads' if verb in ('load', 'stop') else 'starts'}"
-    return f"{start}; it stays submitted and {then} when a machine fits. See: fleetctl why {name}"
+    return f"{start}; it stays submitted and {then} when {found.until}. See: fleetctl why {name}"

@@ -111,7 +111,7 @@ def judge(act: Act, snapshot: Snapshot, where: Where, now: float) -> Act:
     still, complaints, waiting, place = [], list(act.complaints), False, act.place
     for name in act.open:
         found = judged(snapshot, name, where(snapshot, name))
-        if found.progress is Progress.UNDER_WAY:
+        if found.under_way:
             still.append(name)
             continue
         waiting = waiting or found.progress is Progress.WAITING
@@ -214,5 +214,7 @@ def _undoing_verb(outcome: Outcome) -> Verb:
 
 
 def undoable(act: Act) -> bool:
-    """Whether it can be taken back: not a restart, since what ran before it is gone."""
-    return act.verb not in (Verb.RESTART, Verb.UNDO) and bool(act.written or act.changes)
+    """Whether it can be taken back: not a restart or another attempt, since what ran before it is gone."""
+    if act.verb in (Verb.RESTART, Verb.UNDO):
+        return False
+    return bool(act.changes) or any(outcome.reversible for outcome in act.written)

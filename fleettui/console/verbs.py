@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.follow import Link
+from registry.lifecycle import ended
 from registry.mirror import Snapshot
 from registry.model import Target
 
@@ -54,8 +55,20 @@ def permit(verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: Link, 
         return Permit(refusal=f"cannot {verb}: {NO_LINK}")
     if not names:
         return Permit(refusal=f"nothing to {verb}: no unit is selected")
-    fit = tuple(name for name in names if _fits(verb, name, snapshot))
+    down = _down(names, snapshot) if verb is Verb.START else frozenset()
+    fit = tuple(name for name in names if name in down or _fits(verb, name, snapshot))
     return Permit(fit) if fit else Permit(refusal=_misfit(verb, names, snapshot))
+
+
+def _down(names: Sequence[str], snapshot: Snapshot) -> frozenset[str]:
+    """Launched units of which nothing runs on some machine: a start is another attempt there."""
+    launched = {name for name in names if (unit := snapshot.units.get(name)) and unit.target is Target.LAUNCHED}
+    if len(launched) * len(snapshot.machines) > len(snapshot.states):
+        found = (state for (_, name), state in snapshot.states.items() if name in launched)
+    else:
+        pairs = ((machine, name) for machine in snapshot.machines for name in launched)
+        found = (state for pair in pairs if (state := snapshot.states.get(pair)))
+    return frozenset(state.unit for state in found if state.error or ended(state))
 
 
 def _fits(verb: Verb, name: str, snapshot: Snapshot) -> bool:
@@ -71,6 +84,8 @@ def _misfit(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> str:
     unit = snapshot.units.get(names[0])
     if unit is None:
         return f"cannot {verb} {names[0]}: it is destroyed already"
+    if verb is Verb.START and unit.target is Target.LAUNCHED:
+        return f"cannot start {names[0]}: it is launched already, and has not ended"
     return (
         f"cannot {verb} {names[0]}: its target is {unit.target} already"
         if (verb is not Verb.RESTART and verb is not Verb.STOP)

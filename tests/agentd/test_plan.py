@@ -17,12 +17,18 @@ UP = Status(load="loaded", active="active", sub="running", left_inactive_us=500)
 DOWN = Status(load="loaded", active="inactive", sub="dead")
 
 
-def wish(target: Target = Target.LAUNCHED, sha: str = OLD, generation: int = 1, placement: int = 7) -> Wish:
-    return Wish("a.service", sha, target, generation, placement, placement)
+def wish(
+    target: Target = Target.LAUNCHED, sha: str = OLD, generation: int = 1, placement: int = 7, attempt: int = 0
+) -> Wish:
+    return Wish("a.service", sha, target, generation, placement, placement, attempt)
 
 
 def entry(phase: Phase, sha: str = OLD, generation: int = 1, placement: int = 7, at_us: int = 0) -> Entry:
     return Entry("a.service", sha, generation, placement, phase, at_us)
+
+
+FAILED = Status(load="loaded", active="failed", sub="failed", left_inactive_us=500)
+AGAIN = wish(attempt=1)
 
 
 def kinds(view: View) -> str:
@@ -74,6 +80,29 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
         ),
         pytest.param(
             View(wish(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True), "record", id="only noted"
+        ),
+        pytest.param(View(AGAIN, entry(Phase.STARTED), DOWN, claimed=True), "start", id="ended, started again"),
+        pytest.param(View(AGAIN, entry(Phase.STARTED), FAILED, claimed=True), "start", id="failed, started again"),
+        pytest.param(
+            View(AGAIN, entry(Phase.STARTED), UP, claimed=True), "record", id="started again while it runs"
+        ),
+        pytest.param(View(AGAIN, entry(Phase.LOADED), DOWN, claimed=True), "start", id="stopped, started again"),
+        pytest.param(View(AGAIN, entry(Phase.STARTING), UP, claimed=True), "await", id="first the start under way"),
+        pytest.param(View(AGAIN, entry(Phase.STOPPING), UP, claimed=True), "stop start", id="first the stop"),
+        pytest.param(
+            View(AGAIN, entry(Phase.STARTED, generation=0, placement=0), DOWN, claimed=True),
+            "record",
+            id="adopted: nobody knows which attempt it was",
+        ),
+        pytest.param(
+            View(wish(Target.LOADED, attempt=1), entry(Phase.STARTED), UP, claimed=True),
+            "stop record",
+            id="an attempt that was taken back",
+        ),
+        pytest.param(
+            View(wish(generation=2, attempt=1), entry(Phase.STARTED), UP, claimed=True),
+            "stop start",
+            id="restarted and started",
         ),
         pytest.param(View(LAUNCH, entry(Phase.STARTED), UP), "claim", id="claimed again under a new lease"),
         pytest.param(
@@ -129,7 +158,7 @@ class World:
     running: str = ""  # the hash that runs
     clock: int = 1
     started_at: int = 0
-    starts: list[tuple[str, int, int]] = field(default_factory=list)
+    starts: list[tuple[str, int, int, int]] = field(default_factory=list)
 
     def view(self, wanted: Wish | None) -> View:
         status = Status(
@@ -156,7 +185,7 @@ class World:
 
 def _claim(world: World, wanted: Wish | None) -> Parts:
     assert wanted
-    new = world.entry or Entry(wanted.unit, wanted.hash, wanted.generation, wanted.placement)
+    new = world.entry or wanted.entry()
 
     def effect() -> None:
         world.registered = world.claimed = True
@@ -171,19 +200,19 @@ def _load(world: World, wanted: Wish | None) -> Parts:
         assert not world.running, "the old copy must be down before the new file is loaded"
         world.file = wanted.hash
 
-    new = Entry(wanted.unit, wanted.hash, wanted.generation, wanted.placement, Phase.LOADED)
+    new = wanted.entry(Phase.LOADED)
     return (lambda: None, effect, lambda: setattr(world, "entry", new))
 
 
 def _start(world: World, wanted: Wish | None) -> Parts:
     assert wanted
-    asking = Entry(wanted.unit, wanted.hash, wanted.generation, wanted.placement, Phase.ASKING, world.clock)
+    asking = replace(wanted.entry(Phase.ASKING), at_us=world.clock)
     starting, started = replace(asking, phase=Phase.STARTING), replace(asking, phase=Phase.STARTED)
 
     def effect() -> None:
         assert world.registered, "nothing runs that the registry does not know of"
         assert world.file == wanted.hash
-        key = (wanted.hash, wanted.generation, wanted.placement)
+        key = (wanted.hash, wanted.generation, wanted.placement, wanted.attempt)
         assert key not in world.starts, "started twice"
         world.starts.append(key)
         world.running, world.started_at = world.file, world.clock
@@ -239,7 +268,7 @@ def _forget(world: World, _: Wish | None) -> Parts:
 def _record(world: World, wanted: Wish | None) -> Parts:
     assert world.entry
     assert wanted
-    new = replace(world.entry, generation=wanted.generation, placement=wanted.placement)
+    new = replace(world.entry, generation=wanted.generation, placement=wanted.placement, attempt=wanted.attempt)
     return (lambda: None, lambda: None, lambda: setattr(world, "entry", new))
 
 
@@ -257,7 +286,7 @@ _PARTS: dict[Kind, Callable[[World, Wish | None], Parts]] = {
 
 wishes = st.none() | st.builds(
     wish, st.sampled_from([Target.LOADED, Target.LAUNCHED]), st.sampled_from([OLD, NEW]), st.integers(1, 2),
-    st.integers(7, 8),
+    st.integers(7, 8), st.integers(0, 2),
 )  # fmt: skip
 stories = st.lists(st.tuples(wishes, st.lists(st.integers(0, 4), max_size=6)), min_size=1, max_size=6)
 
@@ -291,7 +320,8 @@ def test_a_plan_interrupted_anywhere_still_converges_and_starts_once(
         assert world.entry
         assert world.registered
         assert world.file == world.entry.hash == wanted.hash
-        assert (world.entry.generation, world.entry.placement) == (wanted.generation, wanted.placement)
+        applied = (world.entry.generation, world.entry.placement, world.entry.attempt)
+        assert applied == (wanted.generation, wanted.placement, wanted.attempt)
         assert world.running == (wanted.hash if wanted.target is Target.LAUNCHED else "")
 
 
@@ -302,3 +332,24 @@ def test_planning_again_after_all_is_done_plans_nothing(story: list[tuple[Wish |
         settle(world, wanted)
         assert plan(world.view(wanted)) == ()
         assert plan(world.view(wanted)) == plan(world.view(wanted))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8))
+def test_invariant_12_only_a_new_attempt_starts_what_has_ended_and_it_touches_nothing_that_runs(
+    story: list[tuple[bool, bool, bool]],
+) -> None:
+    world, attempt = World(), 0
+    settle(world, wish())
+    for ends, crashes, again in story:
+        if ends:
+            world.running = ""
+        if crashes:
+            world.crash()
+            world.claimed = world.registered
+        attempt += again
+        before = (world.running, world.started_at, len(world.starts))
+        settle(world, wish(attempt=attempt))
+        if before[0] or not again:
+            assert (world.running, world.started_at, len(world.starts)) == before
+        else:
+            assert (world.running, len(world.starts)) == (OLD, before[2] + 1)

@@ -223,7 +223,7 @@ class Order:
 
 
 def orders(changes: Iterable[Change]) -> list[Order]:
-    """Every order to launch, one for each placement, generation, file and return from `loaded`."""
+    """Every order to launch, one for each placement, generation, attempt, file and return from `loaded`."""
     found: list[Order] = []
     open_: dict[tuple[str, str], tuple[object, float]] = {}
     for change in changes:
@@ -232,7 +232,7 @@ def orders(changes: Iterable[Change]) -> list[Order]:
         place = (change.address.first, change.address.second)
         line = change.record
         wanted = isinstance(line, Assignment) and line.target is Target.LAUNCHED
-        order = (change.created, line.generation, line.hash) if wanted else None
+        order = (change.created, line.generation, line.attempt, line.hash) if wanted else None
         if place in open_ and open_[place][0] != order:
             found.append(Order(*place, open_.pop(place)[1], change.at_s))
         if order is not None and place not in open_:

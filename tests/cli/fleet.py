@@ -79,7 +79,7 @@ class Fleet:
 
     def assign(self, unit: Unit, machine: str) -> None:
         """What the scheduler does for a unit."""
-        line = Assignment(unit.name, machine, unit.hash, unit.target, unit.generation)
+        line = Assignment(unit.name, machine, unit.hash, unit.target, unit.generation, unit.attempt)
         self.put(self.keys.schedule(machine, unit.name), line)
 
     def report(
@@ -87,7 +87,7 @@ class Fleet:
     ) -> None:
         """What the agent says of a unit that it has carried out."""
         state = UnitState(unit.name, machine, unit.hash, unit.generation, unit.target, "loaded", active, sub)
-        fields = {name: getattr(state, name) for name in state.__slots__} | more
+        fields = {name: getattr(state, name) for name in state.__slots__} | {"attempt": unit.attempt} | more
         self.put(self.keys.state(machine, unit.name), UnitState(**fields))
 
     def run(self, name: str, machine: str = ONE, target: Target = Target.LAUNCHED) -> Unit:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.actions import machines, units
+from fleettui.actions import machines, reading, units
 from fleettui.actions.disk import Candidate, LocalFile
 from fleettui.actions.operator import MAX_BYTES, Operator, batches, commit
 from fleettui.actions.outcome import Did
@@ -19,7 +19,7 @@ from registry.errors import Conflict, RegistryUnavailable, UserError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op, TxnResult
 from registry.keys import Keys, Table
 from registry.listing import read_snapshot
-from registry.model import HISTORY_LIMIT, Availability, Event, Machine, Override, Target, Unit
+from registry.model import HISTORY_LIMIT, Availability, Event, Machine, Override, Target, Unit, UnitState
 from registry.records import encode
 from registry.unitfile import file_hash
 from tests.cli.fleet import HELLO
@@ -65,6 +65,63 @@ async def test_an_act_that_changes_nothing_writes_nothing(operator: Operator) ->
     assert [each.did for each in done.outcomes] == [Did.UNCHANGED]
     assert (done.written, done.revision) == ((), 0)
     assert (await operator.etcd.range(operator.keys.prefix)).kvs == before
+
+
+async def reported(operator: Operator, name: str, machine: str, active: str) -> None:
+    """What an agent says of a launched unit."""
+    await operator.etcd.put(operator.keys.machine(machine), encode(Machine(machine, "h", "1.2.3.4", "boot")))
+    state = UnitState(name, machine, "h", 1, Target.LAUNCHED, "loaded", active)
+    await operator.etcd.put(operator.keys.state(machine, name), encode(state))
+
+
+@pytest.mark.parametrize("asked", [0, 10_000])  # state by state, and all of them at once
+async def test_start_is_a_new_attempt_for_what_has_ended_or_failed_somewhere_and_for_nothing_else(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, asked: int
+) -> None:
+    monkeypatch.setattr(reading, "PLACES_ASKED", asked)
+    ended = {"stopped.service": "inactive", "killed.service": "failed", "refused.service": ""}
+    alive = {"up.service": "active", "slow.service": "activating", "down.service": "deactivating"}
+    await submitted(operator, *ended, *alive, "placed.service", "g.service", target=Target.LAUNCHED)
+    for name, active in (ended | alive).items():
+        await reported(operator, name, "m1", active)
+    await reported(operator, "g.service", "m1", "active")
+    await reported(operator, "g.service", "m2", "failed")
+    done = await units.start(operator, [*ended, *alive, "placed.service", "g.service"])
+    assert {each.name for each in done.written} == {*ended, "g.service"}
+    for outcome in done.written:
+        record = await unit(operator, outcome.name)
+        assert record
+        assert (record.attempt, record.generation, record.target) == (1, 1, Target.LAUNCHED)
+        assert not outcome.reversible  # what ran before it is gone
+    assert {event.verb for event in await events(operator)} == {"start"}
+
+
+async def test_an_attempt_is_made_by_every_way_to_start_and_by_no_other_verb(operator: Operator) -> None:
+    await submitted(operator, "a.service", target=Target.LAUNCHED)
+    await reported(operator, "a.service", "m1", "failed")
+    for count, source in enumerate((units.Source("a.service"), units.Source("a.service", HELLO)), 1):
+        await units.submit(operator, [source], replace=True, target=Target.LAUNCHED)
+        assert (await unit(operator, "a.service") or Unit("", "", Target.INACTIVE)).attempt == count
+    for target in (Target.INACTIVE, Target.LOADED):
+        await units.submit(operator, [units.Source("a.service", HELLO)], target=target)
+    await units.load(operator, ["a.service"])
+    record = await unit(operator, "a.service")
+    assert record
+    assert (record.attempt, record.target) == (2, Target.LAUNCHED)
+
+
+async def test_an_attempt_survives_a_replacement_and_taking_a_start_back(operator: Operator) -> None:
+    await submitted(operator, "a.service", target=Target.LAUNCHED)
+    await reported(operator, "a.service", "m1", "failed")
+    await units.start(operator, ["a.service"])
+    replaced = await units.submit(operator, [units.Source("a.service", OTHER)], replace=True)
+    await units.restore(operator, replaced.written)
+    await units.unload(operator, ["a.service"])
+    started = await units.start(operator, ["a.service"])
+    await units.restore(operator, started.written)
+    record = await unit(operator, "a.service")
+    assert record
+    assert (record.attempt, record.target) == (2, Target.INACTIVE)  # an older one would be another one
 
 
 @pytest.mark.parametrize(

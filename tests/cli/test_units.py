@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from registry.model import Pending, Target
+from registry.model import Pending, Target, Unit
 from registry.unitfile import file_hash
 from tests.cli.conftest import Fleetctl
-from tests.cli.fleet import HELLO, ONE, TWO, Fleet, eventually
+from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet, eventually
 
 pytestmark = pytest.mark.etcd
 CHANGED = HELLO.replace("hello; sleep", "changed; sleep")
@@ -146,11 +146,93 @@ def test_a_launched_unit_that_failed_is_an_error_with_a_hint_each_time(
 ) -> None:
     unit = fleet.run("bad.service")
     fleet.report(unit, ONE, "failed", "failed", **more)
-    for _ in range(2):
-        done = fleetctl("start", "bad.service")
-        assert done.returncode == 1
-        assert words in done.stderr
-        assert "See: fleetctl journal bad.service" in done.stderr
+    for attempt in (1, 2):
+        process = fleetctl.start("start", "bad.service")
+        unit = carried_out(fleet, "bad.service", attempt)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)  # what the attempt before it came to is not told of this one
+        fleet.report(unit, ONE, "failed", "failed", **more)
+        code, out, err = finished(process)
+        assert (code, out) == (1, "")
+        assert words in err
+        assert "See: fleetctl journal bad.service" in err
+
+
+def carried_out(fleet: Fleet, name: str, attempt: int, *machines: str) -> Unit:
+    """What the scheduler does for an attempt once it is asked for."""
+    eventually(lambda: (unit := fleet.unit(name)) is not None and unit.attempt == attempt)
+    unit = fleet.unit(name)
+    assert unit
+    for machine in machines or (ONE,):
+        fleet.assign(unit, machine)
+    return unit
+
+
+def test_start_starts_again_what_was_stopped_behind_our_back(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.report(fleet.run("hello.service"), ONE, "inactive", "dead")
+    process = fleetctl.start("start", "hello.service")
+    unit = carried_out(fleet, "hello.service", 1)
+    fleet.report(unit, ONE)
+    assert finished(process) == (0, "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n", "")
+
+
+def test_a_global_unit_s_start_names_every_machine_that_failed_and_those_that_did_not(
+    fleetctl: Fleetctl, fleet: Fleet
+) -> None:
+    unit = fleet.run("all.service")
+    for machine in (TWO, THREE):
+        fleet.assign(unit, machine)
+        fleet.report(unit, machine, "failed", "failed", error="start failed: exit code 3")
+    process = fleetctl.start("start", "all.service")
+    unit = carried_out(fleet, "all.service", 1, ONE, TWO, THREE)
+    fleet.report(unit, ONE)
+    fleet.report(unit, TWO, "failed", "failed", error="start failed: exit code 3")
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)  # the third is still at it
+    fleet.report(unit, THREE, "failed", "failed", error="start failed: exit code 4")
+    code, out, err = finished(process)
+    assert (code, out) == (1, "Unit all.service launched on 7aea1bb4.../10.199.0.11\n")
+    assert "on 1 of 3 machines (core-2): start failed: exit code 3" in err
+    assert "on 1 of 3 machines (core-3): start failed: exit code 4" in err
+
+
+def test_a_start_that_a_condition_held_everywhere_fails_and_is_told_where_it_held_on_some(
+    fleetctl: Fleetctl, fleet: Fleet
+) -> None:
+    nope = "condition not met: ConditionPathExists=/nope"
+    unit = fleet.run("all.service")
+    fleet.assign(unit, TWO)
+    fleet.report(unit, TWO, "inactive", "dead", skipped=nope)
+    process = fleetctl.start("start", "all.service")
+    unit = carried_out(fleet, "all.service", 1, ONE, TWO)
+    fleet.report(unit, TWO, "inactive", "dead", skipped=nope)
+    fleet.report(unit, ONE)
+    code, out, err = finished(process)
+    assert (code, err) == (0, "")
+    assert f"Unit all.service not started on 8bfb2cc5.../10.199.0.12: {nope}" in out
+    fleet.report(unit, ONE, "inactive", "dead", skipped=nope)
+    process = fleetctl.start("start", "all.service")
+    unit = carried_out(fleet, "all.service", 2, ONE, TWO)
+    for machine in (ONE, TWO):
+        fleet.report(unit, machine, "inactive", "dead", skipped=nope)
+    code, out, err = finished(process)
+    assert (code, out) == (1, "")
+    assert f"on 2 of 2 machines (core-1, core-2): {nope}" in err
+
+
+def test_what_waits_for_a_unit_says_which_and_that_it_goes_on_by_itself(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    waits = "waits for tick.service, which is not loaded on core-1"
+    unit = fleet.run("tick.timer")
+    fleet.report(unit, ONE, "inactive", "dead", error=waits, waits=("tick.service",))
+    process = fleetctl.start("start", "tick.timer")
+    unit = carried_out(fleet, "tick.timer", 1)
+    fleet.report(unit, ONE, "inactive", "dead", error=waits, waits=("tick.service",))
+    code, out, err = finished(process)
+    assert (code, out) == (1, "")
+    assert err == (
+        f"Error starting unit tick.timer: {waits}; it stays submitted and starts when that unit is there. "
+        "See: fleetctl why tick.timer\n"
+    )
 
 
 def test_a_changed_file_warns_and_is_stored_only_with_replace(fleetctl: Fleetctl, fleet: Fleet) -> None:

@@ -98,6 +98,17 @@ def test_of_several_units_those_are_taken_that_can_be() -> None:
     )
 
 
+def test_start_takes_launched_units_that_are_down_and_no_others() -> None:
+    world = scene()
+    (machine, name), state = next((pair, each) for pair, each in world.states.items() if pair[1] == "db.service")
+    for active in ("inactive", "failed"):
+        states = {**world.states, (machine, name): replace(state, active=active)}
+        down = replace(world, states=states)
+        asked = [name, "cache.service", "backup.service"]
+        assert permit(Verb.START, asked, down, link=Link.LIVE, read_only=False).names == (name, "backup.service")
+        assert permit(Verb.LOAD, [name], down, link=Link.LIVE, read_only=False).refusal
+
+
 def test_nothing_changes_without_a_link_or_read_only() -> None:
     assert "read-only" in permit(Verb.STOP, ["db.service"], scene(), link=Link.LIVE, read_only=True).refusal
     assert "no connection" in permit(Verb.STOP, ["db.service"], scene(), link=Link.LOST, read_only=False).refusal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from registry.lifecycle import Progress, Standing, current, standing
+from registry.lifecycle import Progress, Standing, current, standing, standing_here
 from registry.mirror import Snapshot
 from registry.model import Assignment, Leader, Machine, Pending, Target, Unit, UnitState
 
@@ -74,6 +74,83 @@ def test_an_applied_error_is_a_failure_with_its_reason() -> None:
 def test_an_error_of_an_older_attempt_is_not_held_against_the_new_one() -> None:
     failed = replace(STATE, generation=0, error="exit code 1")
     assert of(snapshot(states=(failed,))).progress is Progress.UNDER_WAY
+
+
+def test_an_older_attempt_s_failure_is_not_held_against_the_new_one() -> None:
+    failed, again = replace(STATE, active="failed", error="exit code 1"), replace(UNIT, attempt=1)
+    assert of(snapshot(again, states=(failed,))).reason == "waiting for the scheduler"
+    taken = of(snapshot(again, (replace(LINE, attempt=1),), (failed,)))
+    assert taken == Standing(Progress.UNDER_WAY, "being launched on m1...", ("m1",))
+    done = of(snapshot(again, (replace(LINE, attempt=1),), (replace(failed, attempt=1),)))
+    assert done == Standing(Progress.FAILED, "exit code 1", ("m1",))
+
+
+def test_a_verdict_on_an_older_attempt_is_none_on_the_new_one() -> None:
+    pending = Pending("a.service", "h", 1, "1 of 3 machines refuse")
+    again = replace(UNIT, attempt=1)
+    assert of(snapshot(again, pending=pending)).reason == "waiting for the scheduler"
+    assert of(snapshot(again, (), (), pending=replace(pending, attempt=1))).progress is Progress.WAITING
+
+
+def everywhere(*states: UnitState, pending: Pending | None = None) -> Snapshot:
+    """A global unit on three machines, with what they report."""
+    machines = {f"m{n}": Machine(f"m{n}", f"core-{n}", f"10.0.0.{n}", "boot") for n in (1, 2, 3)}
+    lines = tuple(replace(LINE, machine=machine) for machine in machines)
+    return replace(snapshot(lines=lines, states=states, pending=pending), machines=machines)
+
+
+def here(value: Snapshot, machine: str) -> Standing:
+    pair = (machine, "a.service")
+    return standing_here(value, "a.service", value.schedule.get(pair), value.states.get(pair))
+
+
+def test_a_failure_is_told_with_its_machine_and_held_against_no_other() -> None:
+    good, bad = STATE, replace(STATE, machine="m2", active="failed", error="exit code 3")
+    value = everywhere(good, bad, replace(STATE, machine="m3"))
+    assert of(value).reason == "on 1 of 3 machines (core-2): exit code 3"
+    assert here(value, "m1") == Standing(Progress.REACHED, "", ("m1",))
+    assert here(value, "m2") == Standing(Progress.FAILED, "exit code 3", ("m2",))
+    late = everywhere(good, bad)
+    assert (of(late).progress, of(late).awaited, of(late).under_way) == (Progress.FAILED, ("m3",), True)
+    assert here(late, "m3").reason == "being launched on m3..."
+
+
+def test_a_machine_that_refuses_a_global_unit_is_no_reason_where_it_runs() -> None:
+    pending = Pending("a.service", "h", 1, "1 of 3 machines refuse")
+    value = everywhere(*(replace(STATE, machine=machine) for machine in ("m1", "m2", "m3")), pending=pending)
+    assert of(value).progress is Progress.WAITING
+    assert here(value, "m1") == Standing(Progress.REACHED, "", ("m1",))
+
+
+def test_machines_with_one_host_name_are_told_apart() -> None:
+    value = everywhere(replace(STATE, machine="m1", error="e"), *(replace(STATE, machine=f"m{n}") for n in (2, 3)))
+    twins = {name: replace(each, hostname="web") for name, each in value.machines.items()}
+    assert of(replace(value, machines=twins)).reason == "on 1 of 3 machines (m1...): e"
+
+
+def test_only_strictly_is_what_systemd_calls_failed_a_failure() -> None:
+    killed = replace(STATE, active="failed", result="signal", exit_code=9)
+    value = snapshot(states=(killed,))
+    assert of(value).progress is Progress.REACHED
+    strict = standing(value, "a.service", strict=True)
+    assert strict == Standing(Progress.FAILED, "it failed on m1... (signal, killed by signal 9)", ("m1",))
+
+
+def test_a_condition_is_a_failure_only_where_the_unit_runs_nowhere_because_of_it() -> None:
+    held = replace(STATE, active="inactive", skipped="condition not met: ConditionPathExists=/nope")
+    assert of(snapshot(states=(held,))).progress is Progress.FAILED
+    assert of(snapshot(states=(replace(held, active="active"),))).progress is Progress.REACHED
+    value = everywhere(STATE, replace(held, machine="m2"), replace(held, machine="m3"))
+    assert of(value) == Standing(Progress.REACHED, "", ("m1", "m2", "m3"))
+    assert here(value, "m2") == Standing(Progress.REACHED, held.skipped, ("m2",))
+
+
+def test_what_waits_for_a_unit_waits() -> None:
+    state = replace(STATE, active="inactive", error="waits for b.service", waits=("b.service",))
+    found = of(snapshot(states=(state,)))
+    assert (found.progress, found.reason, found.until) == (
+        Progress.WAITING, "waits for b.service", "that unit is there",
+    )  # fmt: skip
 
 
 def test_pending_counts_for_its_own_wish_only() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from registry.keys import Keys
@@ -344,6 +346,20 @@ def test_a_new_file_stays_on_its_machine(availability: Availability) -> None:
     (decision,) = world.step()
     assert isinstance(decision, Update)
     assert (decision.line.machine, decision.line.hash, decision.line.generation) == ("a1", wish.hash, 2)
+
+
+def test_a_new_attempt_is_carried_to_every_machine_of_the_unit_and_moves_nothing() -> None:
+    world = two()
+    wish = world.unit("g.service", "Global=true")
+    world.settle()
+    world.agents()
+    world.put(KEYS.unit("g.service"), replace(wish, attempt=3))
+    decisions = world.step()
+    assert [(each.line.machine, each.line.attempt) for each in decisions if isinstance(each, Update)] == [
+        ("a1", 3), ("b2", 3),
+    ]  # fmt: skip
+    assert all(isinstance(each, Update) for each in decisions)
+    assert world.step() == ()
 
 
 @pytest.mark.parametrize("target", [Target.INACTIVE, None])

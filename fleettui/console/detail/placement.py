@@ -123,6 +123,8 @@ def place_facts(line: Assignment | None, state: UnitState | None, now: float) ->
     if state.result and state.result != "success":
         code = f", exit status {state.exit_code}" if state.exit_code is not None else ""
         facts.append(fact("result", escape(state.result) + code, Tone.BAD))
+    if state.skipped:
+        facts.append(fact("not started", escape(state.skipped), Tone.WAIT))
     if state.error:
         facts.append(fact("error", escape(state.error), Tone.BAD))
     return facts

@@ -20,9 +20,9 @@ from fleettui.escape import escape
 from registry.errors import UserError
 from registry.fleetoptions import parse_options
 from registry.keys import Address, Table
-from registry.lifecycle import Progress, Standing, Whereabouts, standing
+from registry.lifecycle import Progress, Standing, Whereabouts, standing, standing_here
 from registry.mirror import Pair, Snapshot
-from registry.model import Assignment, UnitState
+from registry.model import UnitState
 from registry.unitfile import parse as parse_file
 from registry.unitname import parse as parse_name
 from registry.unitname import refusal
@@ -86,8 +86,9 @@ class UnitRows:
     def _row_on(self, snapshot: Snapshot, unit: str, machine: str) -> UnitRow:
         line, state = snapshot.schedule.get((machine, unit)), snapshot.states.get((machine, unit))
         is_global = self._is_global(snapshot, unit)
-        where = _at(unit, line, state) if is_global else self.where(snapshot, unit)
-        row = _row(snapshot, unit, "", standing(snapshot, unit, where), machine, state)
+        own = standing_here(snapshot, unit, line, state)
+        here = own if is_global else standing(snapshot, unit, self.where(snapshot, unit))
+        row = _row(snapshot, unit, "", here, machine, state)
         return self._metered(snapshot, replace(row, is_global=is_global))
 
     def places(self, units: Iterable[str]) -> Iterator[Pair]:
@@ -269,7 +270,7 @@ def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str,
     rows = {}
     for machine in sorted(lines.keys() | states.keys()):
         line, state = lines.get(machine), states.get(machine)
-        here = standing(snapshot, unit, _at(unit, line, state))
+        here = standing_here(snapshot, unit, line, state)
         row = _row(snapshot, unit, unit, here, machine, state)
         rows[f"{unit} {machine}"] = replace(row, key=f"{unit} {machine}", is_global=True)
     head = _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), "", None)
@@ -279,10 +280,6 @@ def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str,
 def _headed(unit: str, rows: dict[str, UnitRow]) -> dict[str, UnitRow]:
     """The rows of a global unit with the first one standing for the others."""
     return {**rows, unit: Gathering(row for key, row in rows.items() if key != unit).group(rows[unit])}
-
-
-def _at(unit: str, line: Assignment | None, state: UnitState | None) -> Whereabouts:
-    return Whereabouts({unit: (line,) if line else ()}, {unit: (state,) if state else ()})
 
 
 def _row(
@@ -340,6 +337,8 @@ def _mishap(state: UnitState | None) -> str:
         return ""
     if state.result == "exit-code" and state.exit_code is not None:
         return f"exited with status {state.exit_code}"
+    if state.result in ("signal", "core-dump") and state.exit_code:
+        return f"killed by signal {state.exit_code}"
     return f"failed: {state.result}" if state.result else "failed"
 
 
