@@ -61,10 +61,21 @@ class Registration:
         self.renewed_at = 0.0
         self.ttl_s = min(ledger.facts.lease_ttl_s or machine.ttl_s, machine.ttl_s)  # of the lease that is held
         self.lease = 0
-        self.status = "connecting to the registry"
+        self.on_status: Callable[[], None] = lambda: None
+        self._status = "connecting to the registry"
         self._etcd, self._keys, self._ledger, self._hooks = etcd, keys, ledger, hooks
         self._said = ""
         self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
+
+    @property
+    def status(self) -> str:
+        """What registering has come to, for people; `on_status` is called when it changes."""
+        return self._status
+
+    @status.setter
+    def status(self, text: str) -> None:
+        self._status = text
+        self.on_status()
 
     @property
     def _key(self) -> str:
@@ -265,7 +276,8 @@ class Registration:
                     looked_at = time.monotonic()
             except (RegistryUnavailable, RegistryDenied) as error:
                 if not away:
-                    log.warning("the registry does not answer: %s", error)
+                    denied = isinstance(error, RegistryDenied)
+                    log.warning("the registry %s: %s", "refuses us" if denied else "does not answer", error)
                 away = True
                 continue
             if away:
@@ -292,6 +304,7 @@ class Registration:
         deadline = began + ttl_s + MARGIN_S
         nobodys_at = began + grace_s(ttl_s)
         log.info("waiting for the lease of machine %s from its earlier boot", self.machine.id)
+        self.status = f"waiting for the lease of machine {self.machine.id} from its earlier boot"
         lease, reminded = 0, -math.inf
         try:
             while (found := await self._etcd.get(self._key)) and found.create_revision == first.create_revision:

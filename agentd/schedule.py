@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from agentd.ledger import Ledger
 from agentd.plan import Wish
 from registry.etcd import Etcd
-from registry.follow import Follower, Update
+from registry.follow import Follower, Link, Update
 from registry.keys import Address, Keys, Table
 from registry.model import Assignment
 
@@ -36,6 +37,8 @@ class Schedule:
 
     def __init__(self, etcd: Etcd, keys: Keys, machine: str, ledger: Ledger, wishes: Wishes) -> None:
         self._etcd, self._keys, self._machine, self._ledger, self._wishes = etcd, keys, machine, ledger, wishes
+        self.link, self.reason = Link.CONNECTING, ""
+        self.on_link: Callable[[], None] = lambda: None
         self._allowed = asyncio.Event()
         self._again = asyncio.Event()
         self._known: set[str] = set()
@@ -56,6 +59,7 @@ class Schedule:
         while True:
             await self._allowed.wait()
             self._again.clear()
+            self.link, self.reason = Link.CONNECTING, ""
             follower = Follower(
                 self._etcd,
                 self._keys,
@@ -77,6 +81,9 @@ class Schedule:
             self._fold(follower, await follower.next())
 
     def _fold(self, follower: Follower, update: Update) -> None:
+        if (self.link, self.reason) != (update.link, update.reason):
+            self.link, self.reason = update.link, update.reason
+            self.on_link()
         addresses = list(update.changed)
         if update.reset:
             lines = {pair[1] for pair in follower.mirror.snapshot().schedule}

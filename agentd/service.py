@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from agentd.publish import Publisher
 from agentd.register import Hooks, Registration
 from agentd.reloader import Reloader
 from agentd.schedule import Schedule
+from agentd.standing import Standing, status_line
 from agentd.steps import Tools
 from agentd.systemd import Systemd, bus_address
 from agentd.texts import Texts
@@ -33,6 +35,7 @@ from agentd.usage import Reporter
 from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
+from registry.etcd_health import Health, Trouble, endpoints_told, keep_watch
 from registry.keys import Keys
 from registry.notify import Notifier
 
@@ -83,12 +86,18 @@ class Agent:
         self._systemd = Systemd(bus_address(settings.agent.bus, environ), self._executor)
         self._directory = UnitDirectory(self._place.units)
         self._ledger = Ledger(self._place.state, self._machine, facts.boot_id())
+        self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
+        self._since: dict[str, float] = {}
+        self._registered = False
+        self._health: Health | None = None  # once everything is wired
+        self._systemd.ready = Told(self._tell)
 
     async def run(self) -> None:
         """Run until a signal says otherwise. Raises UserError for settings that cannot work."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        self._tell()
         async with Etcd(etcd_settings(self._settings)) as etcd, asyncio.TaskGroup() as group:
             work = group.create_task(self._work(etcd), name="agent")
             await self._ending.wait()
@@ -115,10 +124,11 @@ class Agent:
                 "watchdog": self._notifier.keep_alive(),
                 "lease guard": self._guard_lease(),
                 "usage": self._reporter.run(),
+                "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._endpoints_changed),
             }
             for name, loop in loops.items():
                 group.create_task(loop, name=name)
-            self._notifier.send("READY=1", "STATUS=running")
+            self._notifier.send("READY=1")
             if self._settings.agent.on_lost_registry == "stop":
                 self._notifier.guard(HANG_AT * self._registration.ttl_s)
             self._wired.set()
@@ -139,6 +149,8 @@ class Agent:
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
         hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)
         self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks)
+        self._registration.on_status = self._schedule.on_link = self._tell
+        self._health = etcd.health
         self._reporter = Reporter(
             etcd, self._keys, self._machine, self._executor.main_pids, lambda: self._registration.lease
         )
@@ -164,18 +176,61 @@ class Agent:
         self._executor.lease_held(lease, kept)
 
     def _joined(self) -> None:
+        self._registered = True
         self._schedule.list_again()
         self._executor.turn_all()
-        self._notifier.send(f"STATUS={self._registration.status}")
+        self._tell()
 
     def _lost(self) -> None:
+        self._registered = False
         self._publisher.suspend()
         self._executor.lease_lost()
         self._schedule.pause()
+        self._tell()
 
     def _returned(self) -> None:
         self._schedule.list_again()
         self._executor.turn_all()
+
+    # ---- what the systemd that started us is told
+
+    def _endpoints_changed(self, down: Mapping[str, Trouble]) -> None:
+        self._down = down
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say how we are, if that has changed. Called whenever one of the facts may have."""
+        self._notifier.status(status_line(self._standing()))
+
+    def _standing(self) -> Standing:
+        standing = Standing(
+            machine=self._machine,
+            hostname=socket.gethostname(),
+            user=self._settings.etcd.username,
+            systemd_away=self._first("systemd", holds=not self._systemd.ready.is_set()),
+            leaving=self._first("leaving", holds=self._executor.leaving),
+            units=len(self._executor.held),
+            parked=self._first("parked", holds=self._executor.parked),
+        )
+        if self._health is None:
+            return standing
+        return replace(
+            standing,
+            registered=self._registration.machine.since if self._registered else 0.0,
+            place=self._registration.status,
+            away=self._health.away,
+            denied=self._health.denied,
+            schedule=self._schedule.link,
+            schedule_reason=self._schedule.reason,
+            endpoints="" if self._health.away else endpoints_told(self._health.bases, self._down),
+        )
+
+    def _first(self, what: str, *, holds: bool) -> float:
+        """Since when it holds; 0 when it does not."""
+        if not holds:
+            self._since.pop(what, None)
+            return 0.0
+        return self._since.setdefault(what, time.time())
 
     # ---- loops
 
@@ -185,7 +240,7 @@ class Agent:
             self._executor.resync()
             self._executor.retry()
             self._ledger.flush()
-            self._notifier.send(f"STATUS={self._registration.status}")
+            self._tell()
             try:
                 await self._describe()
                 await self._registration.verify()
@@ -220,6 +275,7 @@ class Agent:
             await asyncio.sleep(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05))
             if registration.renewed_at > renewed:
                 self._executor.park(parked=False)
+                self._tell()
             elif time.monotonic() >= renewed + STOP_AT * ttl_s:
                 await self._park(renewed + KILL_AT * ttl_s)
 
@@ -228,6 +284,7 @@ class Agent:
         if not self._executor.parked:
             log.error("the registry is lost: stopping every unit before this machine's lease can end")
         self._executor.park(parked=True)
+        self._tell()
         if time.monotonic() >= kill_at:
             await self._kill()
 
@@ -261,6 +318,7 @@ class Agent:
         except RegistryError as error:
             log.warning("cannot tell the registry that this machine leaves: %s", error)
         self._executor.leave()
+        self._tell()
         await self._executor.emptied()
         if registered:
             await self._forget()
@@ -273,6 +331,24 @@ class Agent:
                 await self._registration.revoke()
         except (TimeoutError, RegistryError):
             log.warning("the registry does not answer; what it shows of this machine ends with its lease")
+
+
+class Told(asyncio.Event):
+    """An event that tells of being set and cleared."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_change = on_change
+
+    def set(self) -> None:
+        """As of any event."""
+        super().set()
+        self._on_change()
+
+    def clear(self) -> None:
+        """As of any event."""
+        super().clear()
+        self._on_change()
 
 
 def etcd_settings(settings: Settings) -> EtcdSettings:

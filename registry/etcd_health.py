@@ -20,7 +20,7 @@ from registry.etcd_wire import Refusal, Unreachable
 log = logging.getLogger("fleet.etcd")
 
 SETTLE_S = 1.0  # an endpoint that is back within this time was never down
-ASK_EVERY_S = 60.0  # how often endpoints that are not in use are asked
+ASK_EVERY_S = 30.0  # how often endpoints that are not in use are asked
 OPEN_PATHS = ("/lease/", "/maintenance/", "/cluster/")  # answered whoever asks: no proof of our rights
 BUSY = (8,)  # too many requests, or no room: it answers all the same
 LOGIN = "login"
@@ -120,6 +120,11 @@ def endpoints_told(bases: tuple[str, ...], down: Mapping[str, Trouble]) -> str:
     return f"{len(bases) - len(down)} of {len(bases)} etcd endpoints answer: {names} {_do(len(down))} not"
 
 
+def moment(at: float) -> str:
+    """A time (seconds since 1970) on this machine's clock, as systemctl writes it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
 def _do(number: int) -> str:
     return "does" if number == 1 else "do"
 
@@ -138,8 +143,9 @@ async def keep_watch(
     told: dict[str, Trouble] = {}
     while True:
         await ask(every_s)
-        _log_news(health, told)
-        told = dict(health.down)
+        if not health.away:  # else the registry does not answer, which is told elsewhere
+            _log_news(health, told)
+            told = dict(health.down)
         on_change(told)
         try:
             async with asyncio.timeout(every_s * random.uniform(0.8, 1.2)):
@@ -151,8 +157,6 @@ async def keep_watch(
 
 
 def _log_news(health: Health, told: Mapping[str, Trouble]) -> None:
-    if len(health.bases) < 2:
-        return  # with a single one it is the registry that does not answer, and others tell that
     for base, trouble in health.down.items():
         if base not in told:
             log.warning("etcd endpoint %s does not answer: %s", base, trouble.reason)

@@ -183,6 +183,10 @@ class Mirror:
         """The record at `address` now, or None."""
         return self._held.rows[table].get(_row_key(address))
 
+    def count(self, table: Table) -> int:
+        """How many records a table has."""
+        return len(self._held.rows[table])
+
     def stamp(self, key: str) -> Stamp | None:
         """What etcd knows of `key`, for guards; None when it does not exist."""
         return self._held.stamp(key)

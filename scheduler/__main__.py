@@ -57,7 +57,8 @@ async def _run(settings: config.Settings) -> None:
     """Schedule until a signal comes, then resign."""
     notifier = Notifier(os.environ)
     async with Etcd(EtcdSettings.of(settings.etcd)) as client:
-        work = asyncio.create_task(Scheduler(client, settings, socket.gethostname()).run(), name="scheduler")
+        scheduler = Scheduler(client, settings, socket.gethostname(), notifier.status)
+        work = asyncio.create_task(scheduler.run(), name="scheduler")
         watchdog = asyncio.create_task(notifier.keep_alive(), name="watchdog")
 
         def end() -> None:

@@ -82,7 +82,7 @@ class Election:
             except LeaseLost:
                 break
             except (RegistryError, TimeoutError) as error:
-                log.warning("cannot renew the leadership: %s", error)
+                log.warning("cannot renew the leadership: %s", str(error) or "etcd did not answer in time")
         lead.lost = True
 
     async def resign(self, lead: Lead) -> None:
@@ -97,7 +97,9 @@ class Election:
                 await self._etcd.txn([Compare.created(key, lead.term)], [Op.delete(key)])
                 await self._clear_up()
         except (RegistryError, TimeoutError) as error:
-            log.warning("the leader key stays until its lease ends: %s", error)
+            log.warning(
+                "the leader key stays until its lease ends: %s", str(error) or "etcd did not answer in time"
+            )
 
     async def depose(self, revision: int) -> None:
         """Delete a leader key that no lease will ever end, if it was last written at `revision`."""

@@ -15,11 +15,12 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError, RegistryUnavailable
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
+from registry.etcd_health import Trouble, endpoints_told, keep_watch
 from registry.follow import Follower, Link, Update
 from registry.keys import Address, Keys, Table
 from registry.leases import TTL_S, Unleased
@@ -34,6 +35,7 @@ from scheduler.decisions import Decision
 from scheduler.election import Election, Lead
 from scheduler.patience import Patience
 from scheduler.roll import Roll
+from scheduler.standing import Standing, status_line
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -52,10 +54,17 @@ WATCHED_LEASES = (Table.MACHINES, Table.DUPLICATES, Table.LEADER)
 
 
 class Scheduler:
-    """One scheduler process. `run` until cancelled; it resigns on the way out."""
+    """One scheduler process. `run` until cancelled; it resigns on the way out. `say` is told what it does."""
 
-    def __init__(self, etcd: Etcd, settings: Settings, hostname: str) -> None:
+    def __init__(
+        self, etcd: Etcd, settings: Settings, hostname: str, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._etcd, self._hostname = etcd, hostname
+        self._say = say
+        self._user = settings.etcd.username
+        self._follower = Follower(etcd, Keys.under(settings.etcd.prefix), pinned=False)
+        self._trouble = ""  # why the registry is not followed yet
+        self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
         self._keys = Keys.under(settings.etcd.prefix)
         self._tick_s = settings.scheduler.tick
         leader = Leader(uuid.uuid4().hex, hostname, time.time())
@@ -75,12 +84,13 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
-        await self._await_cluster()
-        follower = Follower(self._etcd, self._keys, pinned=False)
+        watching = keep_watch(self._etcd.health, self._etcd.ask_quiet, self._endpoints_changed)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(follower.run(), name="follow the registry")
-                group.create_task(self._work(follower, group), name="elect and decide")
+                group.create_task(watching, name="watch the endpoints")
+                await self._await_cluster()
+                group.create_task(self._follower.run(), name="follow the registry")
+                group.create_task(self._work(self._follower, group), name="elect and decide")
         finally:
             if self._lead is not None:
                 await self._election.resign(self._lead)
@@ -92,9 +102,37 @@ class Scheduler:
                 await self._ensure_cluster()
             except (RegistryUnavailable, ForeignRegistry) as error:
                 log.warning("%s", error)
+                self._trouble = str(error)
+                self._tell()
                 await asyncio.sleep(START_RETRY_S)
             else:
+                self._trouble = ""
+                self._tell()
                 return
+
+    def _endpoints_changed(self, down: Mapping[str, Trouble]) -> None:
+        self._down = down
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say what we do. Called whenever one of the facts may have changed; the same again costs little."""
+        follower, health = self._follower, self._etcd.health
+        leader: Leader | None = follower.mirror.row(Table.LEADER, Address(Table.LEADER))
+        led = follower.mirror.stamp(self._keys.leader) is not None
+        lead = self._lead
+        standing = Standing(
+            link=Link.FOREIGN if self._trouble else follower.link,
+            reason=self._trouble or follower.reason,
+            user=self._user,
+            term=lead.term if lead is not None and lead.holds(time.monotonic()) else 0,
+            leader=leader.hostname if leader else "" if led else None,
+            machines=follower.mirror.count(Table.MACHINES),
+            awaited=self._patient,
+            away=health.away,
+            denied=health.denied,
+            endpoints="" if health.away else endpoints_told(health.bases, self._down),
+        )
+        self._say(status_line(standing))
 
     async def _ensure_cluster(self) -> None:
         if await read_cluster(self._etcd, self._keys) is not None:
@@ -109,7 +147,9 @@ class Scheduler:
 
     async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         while True:
+            self._tell()
             update = await self._gather(follower)
+            self._tell()
             try:
                 async with follower.still:
                     await self._fold(follower, update)

@@ -1,0 +1,70 @@
+"""The one line that says how this agent is, for `systemctl status fleet-agentd`. Pure: facts in, a line out.
+
+What stops the agent from doing its work comes first. "Registered" is said only while the registry answers, takes
+our user and shows our machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.etcd_health import Trouble, moment
+from registry.follow import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known at one moment. Times are seconds since 1970; 0: it is not so."""
+
+    machine: str
+    hostname: str
+    user: str = ""  # as which etcd knows us
+    systemd_away: float = 0.0  # since when systemd does not answer us, or is not asked yet
+    leaving: float = 0.0  # since when units are handed over
+    units: int = 0  # of which something is here
+    parked: float = 0.0  # since when everything is stopped, for want of a registry
+    held: str = ""  # why the registry is not obeyed, though it answers
+    registered: float = 0.0  # since when our machine is in the registry
+    place: str = "connecting to the registry"  # what registering has come to, while it is not done
+    away: Trouble | None = None
+    denied: Trouble | None = None
+    schedule: Link = Link.CONNECTING  # what the following of our schedule is worth, and why no more
+    schedule_reason: str = ""
+    endpoints: str = ""  # which of etcd's endpoints do not answer
+
+
+def status_line(standing: Standing) -> str:
+    """How the agent is, in one line."""
+    parts = [_work(standing), _registry(standing), standing.endpoints]
+    return "; ".join(part for part in parts if part)
+
+
+def _work(standing: Standing) -> str:
+    if standing.leaving:
+        return f"handing {_units(standing.units)} over since {moment(standing.leaving)}"
+    if standing.systemd_away:
+        return f"waiting for systemd since {moment(standing.systemd_away)}"
+    if standing.parked:
+        return f"every unit is stopped since {moment(standing.parked)}, until the registry answers again"
+    return f"holding every unit as it is: {standing.held}" if standing.held else ""
+
+
+def _registry(standing: Standing) -> str:
+    keeps = "" if standing.parked or standing.leaving or standing.held else "; units are kept as they are"
+    if standing.away:
+        return f"registry does not answer since {moment(standing.away.since)}{keeps} ({standing.away.reason})"
+    if standing.denied:
+        user = standing.user or "nobody (no user is configured)"
+        return f"denied as {user} since {moment(standing.denied.since)}{keeps} ({standing.denied.reason})"
+    if not standing.registered:
+        return standing.place
+    if standing.schedule is Link.FOREIGN:
+        return f"the registry is not this fleet's{keeps} ({standing.schedule_reason})"
+    name = f"registered as {standing.hostname} ({standing.machine}) since {moment(standing.registered)}"
+    if standing.schedule in (Link.LOST, Link.DENIED):
+        return f"{name}, but its schedule cannot be read{keeps} ({standing.schedule_reason})"
+    return name
+
+
+def _units(number: int) -> str:
+    return "1 unit" if number == 1 else f"{number} units"
