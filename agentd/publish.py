@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agentd.plan import Wish
-from registry.errors import LeaseLost, RegistryDenied, RegistryUnavailable
+from registry.errors import LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Keys
 from registry.model import Event, UnitState
@@ -27,7 +27,7 @@ log = logging.getLogger("fleet.agent")
 GATHER_S = 0.05  # from one write of states to the next: a change is in the registry within 100 ms
 GATHER_SOON_S = 0.004  # after a rest, and where a start waits for a claim or the fleet for a unit's end
 STATES, CLAIMS, EVENTS = 96, 60, 30  # in one transaction of at most 128 operations and as many guards
-RETRY_S = (0.2, 1.0)
+RETRY_S = 0.2  # the first pause after a failure
 EVENTS_KEPT = 1000  # while the registry is away
 
 Compose = Callable[[str], UnitState | None]
@@ -66,6 +66,7 @@ class Publisher:
         self._urgent = asyncio.Event()
         self._wrote_at = 0.0
         self._writing = asyncio.Lock()
+        self._backoff = etcd.backoff(RETRY_S)
 
     def touch(self, units: Iterable[str]) -> None:
         """These units' states may have changed."""
@@ -113,6 +114,7 @@ class Publisher:
         Returns the units whose state was there under the same lease already: their claims hold.
         Raises what the registry raises.
         """
+        self._backoff.reset()
         async with self._writing:
             self._lease = lease
             kept = await self._refresh(lease)
@@ -125,7 +127,6 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish for ever."""
-        pause_s = RETRY_S[0]
         while True:
             await self._wake.wait()
             await self._gather()
@@ -133,13 +134,17 @@ class Publisher:
             try:
                 async with self._writing:
                     await self._flush()
-                pause_s = RETRY_S[0]
-            except (RegistryUnavailable, RegistryDenied) as error:
+                self._backoff.reset()
+            except RegistryError as error:
                 self._unsure = True
-                log.debug("cannot publish: %s", error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RETRY_S[1])
+                if self._backoff.is_news(error):
+                    log.debug("cannot publish: %s", error)
+                await self._backoff.wait(error)
                 self._wake.set()
+
+    def retry(self) -> None:
+        """The registry answers again: write now what could not be written."""
+        self._backoff.reset()
 
     def recheck(self) -> None:
         """Look at what the registry really holds, and mend it."""

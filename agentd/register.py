@@ -24,7 +24,6 @@ from registry.errors import (
     LeaseLost,
     RegistryDenied,
     RegistryError,
-    RegistryUnavailable,
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
@@ -35,8 +34,7 @@ from registry.sentinel import ensure_cluster, read_cluster
 
 log = logging.getLogger("fleet.agent")
 
-PAUSE_S = 0.5  # between attempts while the registry is away: a healed link must be noticed at once
-FOREIGN_PAUSE_S = 3.0
+PAUSE_S = 0.5  # between attempts while our lease may still be saved; from there on they grow rarer
 MARGIN_S = 2.0  # etcd ends a lease up to this much late
 POLL_S = 0.5  # while somebody else has our key
 REMIND_S = 60.0
@@ -64,7 +62,7 @@ class Registration:
         self.on_status: Callable[[], None] = lambda: None
         self._status = "connecting to the registry"
         self._etcd, self._keys, self._ledger, self._hooks = etcd, keys, ledger, hooks
-        self._said = ""
+        self._backoff = etcd.backoff(PAUSE_S)
         self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
 
     @property
@@ -90,20 +88,31 @@ class Registration:
         while not self.machine.leaving:
             try:
                 await self._register()
-                self._said = ""
+                self._backoff.reset()
                 await self._keep()
-            except ForeignRegistry as error:
-                self._say(f"{error}; every unit is kept as it is. {self._remedy()}")
-                await asyncio.sleep(FOREIGN_PAUSE_S)
-            except (RegistryUnavailable, RegistryDenied) as error:
-                self._say(f"cannot register: {error}")
-                await asyncio.sleep(PAUSE_S)
             except LeaseLost:
                 self._forget_lease()
                 await asyncio.sleep(0.05)
             except Conflict as error:
                 log.debug("%s; registering again", error)
                 await asyncio.sleep(0.05)
+            except RegistryError as error:
+                await self._rest(error)
+
+    async def _rest(self, error: RegistryError) -> None:
+        """Say what is wrong, once, and wait: shortly while our lease, or that of the agent before us, may live."""
+        foreign = isinstance(error, ForeignRegistry)
+        self.status = (
+            f"{error}; every unit is kept as it is. {self._remedy()}" if foreign else f"cannot register: {error}"
+        )
+        if self._backoff.is_news(error):
+            log.warning("%s", self.status)
+        await self._backoff.wait(error, at_most_s=PAUSE_S if self._may_be_saved() else None)
+
+    def _may_be_saved(self) -> bool:
+        """Whether etcd may still hold our lease, so that every moment counts."""
+        renewed_at = self.renewed_at or self._ledger.facts.renewed_at
+        return 0 < time.monotonic() - renewed_at < self.ttl_s + MARGIN_S
 
     async def leave(self) -> None:
         """Tell the fleet that this machine hands its units over."""
@@ -266,7 +275,8 @@ class Registration:
         """Renew until the lease is lost; look once in each ttl whether our key is as it should be."""
         away, looked_at = False, time.monotonic()
         while lease := self.lease:
-            await asyncio.sleep(PAUSE_S if away else self.ttl_s / 3)
+            if not away:
+                await asyncio.sleep(self.ttl_s / 3)
             if self.lease != lease:
                 continue
             try:
@@ -274,15 +284,19 @@ class Registration:
                 if time.monotonic() >= looked_at + self.ttl_s:
                     await self.verify()
                     looked_at = time.monotonic()
-            except (RegistryUnavailable, RegistryDenied) as error:
-                if not away:
+            except (LeaseLost, Conflict):
+                raise
+            except RegistryError as error:
+                if self._backoff.is_news(error):
                     denied = isinstance(error, RegistryDenied)
                     log.warning("the registry %s: %s", "refuses us" if denied else "does not answer", error)
                 away = True
+                await self._backoff.wait(error, at_most_s=PAUSE_S if self._may_be_saved() else None)
                 continue
             if away:
                 log.info("the registry answers again")
                 self._hooks.returned()
+            self._backoff.reset()
             away = False
 
     def _forget_lease(self) -> None:
@@ -370,13 +384,6 @@ class Registration:
             await self._etcd.lease_revoke(lease)
         except RegistryError as error:
             log.debug("cannot withdraw the duplicate's lease: %s", error)
-
-    def _say(self, text: str) -> None:
-        """Once, not at every attempt."""
-        self.status = text
-        if text != self._said:
-            log.warning("%s", text)
-            self._said = text
 
     def _remedy(self) -> str:
         path = self._ledger.facts_path

@@ -189,6 +189,7 @@ class Agent:
         self._tell()
 
     def _returned(self) -> None:
+        self._publisher.retry()
         self._schedule.list_again()
         self._executor.turn_all()
 

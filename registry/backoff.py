@@ -1,7 +1,7 @@
 """How long to wait before the next attempt, and whether its failure is news. One object for each loop that tries.
 
-Owns two rules. Pauses grow, with jitter, to half a minute: fast where waiting may mend it (nobody answers), faster
-still where it will not (denied, foreign). And a reason is told when it changes, not at each attempt. A wait ends
+Owns two rules. Pauses grow, with jitter, to half a minute: slowly where waiting may mend it (nobody answers), fast
+where it will not (denied, foreign). And a reason is told when it changes, not at each attempt. A wait ends
 early when one of the files that let us into etcd changes, or when `reset` says that another way got through.
 """
 
@@ -18,6 +18,7 @@ LONGEST_S = 30.0
 JITTER = (0.7, 1.0)
 LOOK_S = 1.0  # between two looks at the files during a long wait
 GROWTH_AWAY, GROWTH_DENIED = 1.5, 2.0
+FORGET_S = 60.0  # without a failure: the next one is news, and its first pause short
 TOLD_MOST = 64  # reasons remembered, so that two that alternate are told once each
 
 
@@ -25,10 +26,10 @@ class Backoff:
     """The pauses of one loop. `files` tells the state of the files that a denial may hang on."""
 
     def __init__(
-        self, first_s: float, *, longest_s: float = LONGEST_S, files: Callable[[], object] | None = None
+        self, first_s: float, *, longest_away_s: float = LONGEST_S, files: Callable[[], object] | None = None
     ) -> None:
         self.until = 0.0  # when (monotonic) the next attempt begins
-        self._first_s, self._longest_s, self._files = first_s, longest_s, files
+        self._first_s, self._longest_away_s, self._files = first_s, longest_away_s, files
         self._next_s = 0.0
         self._class: type[Exception] | None = None
         self._told: set[str] = set()
@@ -42,7 +43,7 @@ class Backoff:
 
     def is_news(self, error: Exception) -> bool:
         """Whether this reason has not been told since all was well, or since another kind of failure."""
-        if type(error) is not self._class:
+        if type(error) is not self._class or time.monotonic() > self.until + FORGET_S:
             self._class, self._next_s = type(error), 0.0
             self._told.clear()
         reason = str(error)
@@ -54,12 +55,13 @@ class Backoff:
     def pause(self, error: Exception, *, at_most_s: float | None = None) -> float:
         """Seconds to wait after this failure, longer each time; with `at_most_s` no longer than that, ever."""
         if type(error) is not self._class:
-            self.is_news(error)
-            self._told.clear()  # whoever wants to tell it has not been asked yet
+            self._class, self._next_s = type(error), 0.0
+            self._told.clear()
         base_s = max(self._next_s, self._first_s)
         if at_most_s is None:
-            growth = GROWTH_AWAY if isinstance(error, RegistryUnavailable) else GROWTH_DENIED
-            self._next_s = min(base_s * growth, self._longest_s)
+            away = isinstance(error, RegistryUnavailable)
+            growth, longest_s = (GROWTH_AWAY, self._longest_away_s) if away else (GROWTH_DENIED, LONGEST_S)
+            self._next_s = min(base_s * growth, longest_s)
         else:
             base_s = min(base_s, at_most_s)
         pause_s = base_s * random.uniform(*JITTER)

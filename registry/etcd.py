@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Self
 
+from registry.backoff import LONGEST_S, Backoff
 from registry.errors import LeaseLost
 from registry.etcd_endpoint import EtcdSettings
 from registry.etcd_health import Health
@@ -93,6 +94,10 @@ class Etcd:
     def health(self) -> Health:
         """What the calls so far have shown of the endpoints."""
         return self._link.health
+
+    def backoff(self, first_s: float, *, longest_away_s: float = LONGEST_S) -> Backoff:
+        """Pauses for a loop that uses this client; they end when a file changes that a denial may hang on."""
+        return Backoff(first_s, longest_away_s=longest_away_s, files=self._link.files)
 
     async def ask_quiet(self, quiet_s: float) -> None:
         """Ask each endpoint that is down, or has not answered for so long; `health` shows what came of it."""

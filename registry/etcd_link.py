@@ -263,7 +263,7 @@ def _denial(refusal: Refusal) -> str:
 
 def unavailable(failures: dict[str, str], *, ambiguous: bool = False) -> RegistryUnavailable:
     """The error that names every endpoint tried and what came of it."""
-    tried = ", ".join(f"{base} ({reason})" for base, reason in failures.items())
+    tried = ", ".join(f"{base} ({reason})" for base, reason in sorted(failures.items()))
     doubt = "; the change may have happened nevertheless" if ambiguous else ""
     return RegistryUnavailable(f"etcd is not available: {tried}{doubt}")
 

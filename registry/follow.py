@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.errors import ForeignRegistry, RegistryDenied, RegistryUnavailable
+from registry.backoff import LONGEST_S
+from registry.errors import ForeignRegistry, RegistryDenied, RegistryError
 from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.keys import Address, Keys, Table
 from registry.listing import raw, read_prefix, read_tables
@@ -26,7 +26,7 @@ from registry.sentinel import read_cluster
 log = logging.getLogger("fleet.follow")
 
 FOLLOWED = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
-RETRY_S = (0.2, 5.0)  # first and longest pause between attempts
+RETRY_S = 0.2  # first pause between attempts
 
 
 class Link(StrEnum):
@@ -53,7 +53,8 @@ class Follower:
     """Keeps `mirror` current below `root` (default: the whole prefix of `keys`).
 
     `cluster_id` pins the sentinel: once known (given, or the first one seen) another one is foreign; with
-    `pinned=False` the follower takes whatever cluster it finds (an operator's console). Only `run` writes the
+    `pinned=False` the follower takes whatever cluster it finds (an operator's console). A registry that does not
+    answer is tried again after `longest_away_s` at the latest. Only `run` writes the
     mirror; readers call `next` and then read it before they await anything else, or hold `still` while they read.
     """
 
@@ -66,6 +67,7 @@ class Follower:
         root: str | None = None,
         cluster_id: str | None = None,
         pinned: bool = True,
+        longest_away_s: float = LONGEST_S,
     ) -> None:
         self._tables = tuple(tables)
         self.mirror = Mirror(keys, self._tables)
@@ -74,8 +76,9 @@ class Follower:
         self.reason = ""
         self.revision = 0
         self.changed_at = time.monotonic()  # when the link last proved itself alive or something changed
-        self.retry_at = 0.0  # while the link is not live: when (monotonic) the next attempt begins
         self._etcd, self._keys, self._root, self._pinned = etcd, keys, root or keys.prefix, pinned
+        self._backoff = etcd.backoff(RETRY_S, longest_away_s=longest_away_s)
+        self._proven = False  # a watch has brought something since the last listing
         self._changed: dict[Address, None] = {}
         self._reset = False
         self._wake = asyncio.Event()
@@ -86,24 +89,22 @@ class Follower:
 
     async def run(self) -> None:
         """Follow for ever; outages, compactions and foreign registries are waited out."""
-        pause_s = RETRY_S[0]
         while True:
+            self._proven = False
             try:
                 await self._list()
-                pause_s = RETRY_S[0]
                 await self._watch()
-            except Compacted:
-                continue
-            except ForeignRegistry as error:
-                self._set_link(Link.FOREIGN, str(error))
-            except RegistryDenied as error:
-                self._set_link(Link.DENIED, str(error))
-            except RegistryUnavailable as error:
-                self._set_link(Link.LOST, str(error))
-            wait_s = pause_s * random.uniform(0.7, 1.3)
-            self.retry_at = time.monotonic() + wait_s
-            await asyncio.sleep(wait_s)
-            pause_s = min(pause_s * 2, RETRY_S[1])
+            except Compacted as error:
+                if not self._proven:  # history goes faster than we list it
+                    await self._backoff.wait(error)
+            except RegistryError as error:
+                self._set_link(_link_after(error), str(error), news=self._backoff.is_news(error))
+                await self._backoff.wait(error)
+
+    @property
+    def retry_at(self) -> float:
+        """While the link is not live: when (monotonic) the next attempt begins."""
+        return self._backoff.until
 
     async def next(self) -> Update:
         """Wait until something changed since the last call; many changes come as one update."""
@@ -144,6 +145,8 @@ class Follower:
         async with aclosing(stream):
             async for batch in stream:
                 self.changed_at = time.monotonic()
+                self._proven = True
+                self._backoff.reset()
                 if any(change.kv is None for change in batch.changes):
                     await self._check_sentinel()
                 async with self.still:
@@ -174,11 +177,19 @@ class Follower:
     def _on_state(self, connected: bool, reason: str) -> None:  # noqa: FBT001 - the watch's callback
         self._set_link(Link.LIVE if connected else Link.LOST, "" if connected else reason)
 
-    def _set_link(self, link: Link, reason: str = "") -> None:
+    def _set_link(self, link: Link, reason: str = "", *, news: bool = False) -> None:
+        """`news`: tell this reason though the link is no other than before."""
         if (link, reason) == (self.link, self.reason):
             return
         level = logging.INFO if link is Link.LIVE else logging.WARNING
-        if link is not self.link:
+        if news or link is not self.link:
             log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
         self.link, self.reason = link, reason
         self._wake.set()
+
+
+def _link_after(error: RegistryError) -> Link:
+    """What the link is worth after a failure."""
+    if isinstance(error, ForeignRegistry):
+        return Link.FOREIGN
+    return Link.DENIED if isinstance(error, RegistryDenied) else Link.LOST

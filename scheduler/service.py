@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from registry.config import Settings
-from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError, RegistryUnavailable
+from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd_health import Trouble, endpoints_told, keep_watch
 from registry.follow import Follower, Link, Update
@@ -71,6 +71,7 @@ class Scheduler:
         self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
         self._audit = Audit(hostname, _event_stamp)
         self._lead: Lead | None = None
+        self._backoff = etcd.backoff(START_RETRY_S)
         self._board: Board | None = None
         self._written = 0  # revision of our last write
         self._absences = Absences()
@@ -83,7 +84,7 @@ class Scheduler:
         self._unleased = Unleased()
 
     async def run(self) -> None:
-        """Work for ever. Outages are waited out; RegistryDenied and UserError end the program."""
+        """Work for ever. Outages and denials are waited out."""
         watching = keep_watch(self._etcd.health, self._etcd.ask_quiet, self._endpoints_changed)
         try:
             async with asyncio.TaskGroup() as group:
@@ -100,15 +101,21 @@ class Scheduler:
         while True:
             try:
                 await self._ensure_cluster()
-            except (RegistryUnavailable, ForeignRegistry) as error:
-                log.warning("%s", error)
+            except RegistryError as error:
                 self._trouble = str(error)
                 self._tell()
-                await asyncio.sleep(START_RETRY_S)
+                await self._rest(error)
             else:
+                self._backoff.reset()
                 self._trouble = ""
                 self._tell()
                 return
+
+    async def _rest(self, error: RegistryError) -> None:
+        """Log a failure if it is news, and wait."""
+        if self._backoff.is_news(error):
+            log.warning("%s", error)
+        await self._backoff.wait(error)
 
     def _endpoints_changed(self, down: Mapping[str, Trouble]) -> None:
         self._down = down
@@ -160,10 +167,14 @@ class Scheduler:
                     await self._tell_lost(self._lead)
                     await self._remove_unleased(self._lead)
                     await self._collect(follower, self._lead)
+                    if found:  # a term alone proves no right to write
+                        self._backoff.reset()
             except Conflict as error:
                 log.info("%s", error)
             except RegistryError as error:
-                log.warning("%s", error)
+                if self._backoff.is_news(error):
+                    log.warning("%s", error)
+                self._backoff.pause(error)
                 await self._step_down()
 
     async def _think(self, follower: Follower, group: asyncio.TaskGroup) -> list[Intent]:
@@ -210,7 +221,8 @@ class Scheduler:
             if self._patient:
                 wait_s = min(wait_s, max(self._patience.until - time.monotonic(), 0.05))
         elif follower.link is Link.LIVE and follower.mirror.stamp(self._keys.leader) is None:
-            wait_s = min(wait_s, START_RETRY_S)  # a campaign failed: stand again
+            again_s = self._backoff.until - time.monotonic()
+            wait_s = min(wait_s, max(again_s, START_RETRY_S))  # a campaign failed: stand again
         if self._unleased:  # somebody may have to remove a key soon
             wait_s = min(wait_s, START_RETRY_S)
         try:
@@ -290,6 +302,8 @@ class Scheduler:
         if (stamp := follower.mirror.stamp(self._keys.leader)) is not None:
             if (self._keys.leader, stamp.mod_revision) in self._unleased.overdue(time.monotonic()):
                 await self._election.depose(stamp.mod_revision)
+            return
+        if time.monotonic() < self._backoff.until:
             return
         self._lead = await self._election.campaign()
         if self._lead is not None:

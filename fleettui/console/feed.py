@@ -19,6 +19,7 @@ from registry.keys import Address, Table
 from registry.mirror import Snapshot
 
 INTERVAL_S = 0.1
+AWAY_S = 5.0  # somebody watches: a registry that is back is shown soon
 BLANK = Snapshot()
 
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]
@@ -123,7 +124,9 @@ class Live:
         """Follow the whole registry and read the mirror when it changed."""
         async with self._connect() as operator:
             self.operator.set_result(operator)
-            self._follower = Follower(operator.etcd, operator.keys, tables=Table, pinned=False)
+            self._follower = Follower(
+                operator.etcd, operator.keys, tables=Table, pinned=False, longest_away_s=AWAY_S
+            )
             running = asyncio.create_task(self._follower.run(), name="follow the registry")
             try:
                 async for reading in self._read(self._follower, running):

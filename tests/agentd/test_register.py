@@ -80,7 +80,7 @@ def keys(prefix: str) -> Keys:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(register, "MARGIN_S", 0.5)
     monkeypatch.setattr(register, "POLL_S", 0.05)
-    monkeypatch.setattr(register, "FOREIGN_PAUSE_S", 0.1)
+    monkeypatch.setattr(register, "PAUSE_S", 0.1)
 
 
 async def machine_key(etcd: Etcd, keys: Keys) -> KeyValue | None:
