@@ -194,6 +194,7 @@ COMMANDS = (
     Command("help", "about:help_text", "explain a command", ("help start",), (_topic,)),
     Command("__complete", "completion:complete", "", (), (_words,)),
 )  # fmt: skip
+_OPERAND = "\0"  # in front of an operand that looks like a flag, while it is parsed
 BY_NAME = {command.name: command for command in COMMANDS}
 SHOWN = tuple(command for command in COMMANDS if command.summary)
 
@@ -237,15 +238,27 @@ def _parsed(parser: Parser, words: Sequence[str], flags: argparse.Namespace) -> 
     remainder = any(action.nargs == argparse.REMAINDER for action in actions(parser))
     parse_known = parser.parse_known_args if remainder else parser.parse_known_intermixed_args
     try:
-        flags, extra = parse_known(list(words), flags)
+        flags, extra = parse_known(list(words) if remainder else _operands(words), flags)
     except argparse.ArgumentError as error:
         parser.error(str(error))
+    for name, value in vars(flags).items():
+        if isinstance(value, list):
+            setattr(flags, name, [each.removeprefix(_OPERAND) for each in value])
     for word in extra:
         if not word.startswith("-"):
             parser.error(f"unexpected argument {word!r}")
         name = word.partition("=")[0]
         parser.error(f"unknown flag {name}{_did_you_mean(name, options(parser))}")
     return flags
+
+
+def _operands(words: Sequence[str]) -> list[str]:
+    """What follows "--" are operands, whatever they begin with; argparse loses them among flags."""
+    flags, operands = list(words), []
+    if "--" in flags:
+        index = flags.index("--")
+        flags, operands = flags[:index], flags[index + 1 :]
+    return flags + [f"{_OPERAND}{word}" if word.startswith("-") else word for word in operands]
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

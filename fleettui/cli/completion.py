@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fleettui.cli.arguments import BY_NAME, SHOWN, Command, command_parser, global_parser, options, parse
 from fleettui.cli.failures import OK
@@ -21,21 +22,26 @@ UNIT_VERBS = ("stop", "unload", "destroy", "restart", "cat", "status", "journal"
 FILE_VERBS = ("submit", "load", "start", "verify")
 MACHINE_VERBS = ("drain", "cordon", "uncordon", "set-metadata", "unset-metadata", "ssh")
 
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*")  # what unit and host names are made of
+
 BASH = """\
 _fleetctl() {
-    local IFS=$'\\n' cur="${COMP_WORDS[COMP_CWORD]}" verb
-    local line="${COMP_LINE:0:COMP_POINT}" before=()
-    read -ra before <<< "" ; IFS=$' \\t\\n' read -ra before <<< "$line"
+    local cur line="${COMP_LINE:0:COMP_POINT}" before=() i
+    COMPREPLY=()
+    IFS=$' \\t\\n' read -ra before <<< "$line"
     [[ "$line" == *[[:space:]] ]] && before+=("")
     cur="${before[-1]}"
-    IFS=$'\\n'
-    COMPREPLY=($(fleetctl __complete -- "${before[@]:1}" 2>/dev/null))
+    local found=()
+    mapfile -t found < <(fleetctl __complete -- "${before[@]:1}" 2>/dev/null)
     if [[ " submit load start verify " == *" ${before[1]} "* ]]; then
-        COMPREPLY+=($(compgen -f -- "$cur")); compopt -o filenames
+        mapfile -t -O "${#found[@]}" found < <(compgen -f -- "$cur"); compopt -o filenames 2>/dev/null
+    else
+        # What is put on the command line is read by the shell: quoted, it is but a word.
+        for i in "${!found[@]}"; do printf -v "found[i]" %q "${found[i]}"; done
     fi
     # bash completes only what follows the last colon of a word.
-    local colon="${cur%"${cur##*:}"}" i
-    for i in "${!COMPREPLY[@]}"; do COMPREPLY[i]="${COMPREPLY[i]#"$colon"}"; done
+    local colon="${cur%"${cur##*:}"}"
+    for i in "${!found[@]}"; do COMPREPLY[i]="${found[i]#"$colon"}"; done
 }
 complete -F _fleetctl fleetctl
 """
@@ -112,9 +118,17 @@ async def _names(before: Sequence[str], *, machines: bool) -> list[str]:
     flags.request_timeout = REQUEST_TIMEOUT
     async with open_operator(read_settings(flags, os.environ)) as operator:
         if not machines:
-            return list(await unit_names(operator))
+            return plain(await unit_names(operator))
         known, _ = await read_machines(operator)
-        return sorted([*known, *(each.hostname for each in known.values())])
+        return plain([*known, *(each.hostname for each in known.values())])
+
+
+def plain(names: Iterable[str]) -> list[str]:
+    """Those that are one word of letters that no shell and no terminal obeys, each once, sorted.
+
+    Names come from the registry, and what is completed is put on the user's command line.
+    """
+    return sorted({name for name in names if _PLAIN.fullmatch(name)})
 
 
 def _global_words(before: Sequence[str]) -> list[str]:

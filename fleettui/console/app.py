@@ -44,6 +44,10 @@ class Console(App[None]):
             event.prevent_default()
             prompt._forward_event(Key(event.key, event.character))  # noqa: SLF001 - as the app itself does
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Hand the text to the terminal; what cannot be encoded becomes a question mark."""
+        super().copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))
+
     async def action_quit(self) -> None:
         """Leave; the fleet goes on."""
         for screen in self.screen_stack:

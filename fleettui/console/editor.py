@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shlex
 import shutil
 import tempfile
@@ -39,10 +40,18 @@ def editor_argv(environment: Mapping[str, str], which: Callable[[str], str | Non
     raise UserError("no editor is installed; set VISUAL or EDITOR, for example: export EDITOR=nano")
 
 
+def draft_name(name: str) -> str:
+    """The unit's name as a file's: no directory, no option, nothing that a terminal would obey."""
+    safe = re.sub(r"[^A-Za-z0-9:_.@\\-]", "-", name)[-200:]
+    return safe if safe.strip(".-") else f"unit{safe.lstrip('.')}"
+
+
 def create_draft(name: str, text: str) -> Path:
     """A file of its own for the text, called as the unit, so that editors know its kind. Blocks. UserError."""
     try:
-        path = Path(tempfile.mkdtemp(prefix="fleet-")) / name  # a directory that only its owner may enter
+        path = Path(tempfile.mkdtemp(prefix="fleet-")) / draft_name(
+            name
+        )  # a directory that only its owner may enter
         path.touch(mode=PRIVATE, exist_ok=False)
         path.write_text(text, encoding="utf-8")
     except OSError as error:

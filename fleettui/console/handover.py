@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from textual.app import App
 
+from fleettui.escape import escape
+
 T = TypeVar("T")
 KEYBOARD = (signal.SIGINT, signal.SIGQUIT)  # what the terminal sends to all that run on it, us included
 
@@ -26,7 +28,7 @@ async def hand_over(app: App[Any], work: Callable[[], Awaitable[T]], greeting: s
         # What leaves this block by an exception would leave the terminal behind: suspend() does not expect any.
         try:
             if greeting:
-                print(greeting, flush=True)
+                print(escape(greeting), flush=True)
             result = await work()
         except BaseException as error:  # noqa: BLE001 - raised again below
             failure = error

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from fleettui.escape import escape
 from registry.errors import UserError
 from registry.model import Machine
 
@@ -27,11 +28,11 @@ class NoHosts:
 
     async def status(self, machine: Machine, unit: str) -> str:  # noqa: ARG002 - the protocol's
         """Never."""
-        raise UserError(f"cannot ask {machine.hostname}: this console has no SSH")
+        raise UserError(f"cannot ask {escape(machine.hostname)}: this console has no SSH")
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """Never."""
-        raise UserError(f"cannot open a shell on {machine.hostname}: this console has no SSH")
+        raise UserError(f"cannot open a shell on {escape(machine.hostname)}: this console has no SSH")
 
 
 NO_HOSTS = NoHosts()

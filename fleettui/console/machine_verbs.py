@@ -97,7 +97,15 @@ def machine_command(verb: MachineVerb, names: Sequence[str], words: Sequence[str
     listed = [shlex.quote(name) for name in names]
     if shown and len(listed) > shown:
         listed = [*listed[:shown], f"… {len(listed) - shown} more"]
-    return " ".join(["fleetctl", verb.value, *listed, *map(shlex.quote, words)])
+    return " ".join(
+        [
+            "fleetctl",
+            verb.value,
+            *(["--"] if any(name.startswith("-") for name in names) else []),
+            *listed,
+            *map(shlex.quote, words),
+        ]
+    )
 
 
 def metadata_words(changes: Mapping[str, str | None]) -> tuple[str, ...]:

@@ -98,4 +98,6 @@ def command(verb: Verb, names: Sequence[str], *, shown: int = 0) -> str:
     listed = [shlex.quote(name) for name in names]
     if shown and len(listed) > shown:
         listed = [*listed[:shown], f"… {len(listed) - shown} more"]
-    return " ".join(["fleetctl", verb.value, *listed])
+    return " ".join(
+        ["fleetctl", verb.value, *(["--"] if any(name.startswith("-") for name in names) else []), *listed]
+    )

@@ -71,20 +71,22 @@ def of_machine(machine: Machine, port: int = 0) -> Endpoint:
     """
     if wrong := _wrong(machine):
         name = machine.hostname if is_host_name(machine.hostname) else f"machine {machine.id[:8]}"
-        raise Unreachable(name, f"in its record {wrong}", "see: fleetctl list-machines --full")
+        raise Unreachable(
+            name, f"its record in the registry is wrong: {wrong}", "see: fleetctl list-machines --full"
+        )
     name = machine.hostname or machine.id[:8]
     return Endpoint(name, machine.address, port, machine.ssh_port or 22, "", machine.host_keys, machine.id)
 
 
 def _wrong(machine: Machine) -> str:
     if not _ID.fullmatch(machine.id):
-        return f"the id {_short(machine.id)} is none"
+        return f"{_short(machine.id)} is no machine id"
     if machine.hostname and not is_host_name(machine.hostname):
-        return f"the host name {_short(machine.hostname)} is none"
+        return f"{_short(machine.hostname)} is no host name"
     if not is_address(machine.address) and not is_host_name(machine.address):
-        return f"the address {_short(machine.address)} is none"
+        return f"{_short(machine.address)} is neither an address nor a host name"
     if not 0 <= machine.ssh_port <= MAX_PORT:
-        return "the SSH port is none"
+        return f"the SSH port is not between 1 and {MAX_PORT}"
     return ""
 
 

@@ -175,9 +175,7 @@ def refusal(endpoint: Endpoint, expected: Expected, presented: asyncssh.SSHKey |
         return HostKeyRefused(endpoint.shown, why, way)
     if expected.redirected and expected.pin:
         before = " or ".join(expected.pin.names)
-        why = (
-            f"it was {before} when its key {expected.pin.key} was pinned, and now shows {came} as {expected.under}"
-        )
+        why = f"it was {before} when {_pinned(expected)} was pinned, and now shows {came} as {expected.under}"
         return _refuse(endpoint, why, _forget(expected.pin.machine))
     why = f"its host key changed: it shows {came}, expected {_sources(expected)}"
     return _refuse(endpoint, why, _way(endpoint, expected))
@@ -203,6 +201,10 @@ def written(key: asyncssh.SSHKey) -> str:
 
 def _refuse(endpoint: Endpoint, why: str, way: str) -> HostKeyRefused:
     return HostKeyRefused(endpoint.shown, why, way, changed=True)
+
+
+def _pinned(expected: Expected) -> str:
+    return fingerprint(expected.pinned) if expected.pinned else "its key"
 
 
 def _sources(expected: Expected) -> str:

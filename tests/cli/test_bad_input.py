@@ -49,6 +49,13 @@ def test_a_wrong_command_line_exits_2_and_suggests(
     refused(fleetctl(*arguments), 2, *words)
 
 
+def test_what_follows_two_hyphens_is_a_unit_whatever_it_begins_with(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("-x.service")
+    done = fleetctl("cat", "--", "-x.service")
+    assert (done.returncode, done.stdout) == (0, HELLO), done.stderr
+    refused(fleetctl("cat", "--", "--prefix=x.service"), 1, "--prefix=x.service")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from fleettui.cli.completion import BASH
+from registry.model import Machine
 from tests.cli.conftest import PROGRAM, Fleetctl
 from tests.cli.fleet import ONE, Fleet
 from tests.etcd_server import free_ports
@@ -62,6 +66,54 @@ def test_bash_completes_words_with_colons_and_at_signs(fleetctl: Fleetctl, fleet
         check=False,
     )
     assert done.stdout.splitlines() == ["b@1.service"], done.stderr
+
+
+NASTY = (
+    "$(touch owned)",
+    "`touch owned`",
+    "*",
+    "a b",
+    "x;touch owned",
+    "'",
+    '"',
+    "\\",
+    "~",
+    "{a,b}",
+    "a\\x2db",
+    "#",
+    "!x",
+)
+
+
+@pytest.mark.parametrize("typed", ["stop ", "start "])
+def test_what_bash_is_offered_is_a_word_and_nothing_that_it_obeys(tmp_path: Path, typed: str) -> None:
+    """Whatever the program offers: here another one stands in for it."""
+    (tmp_path / "nasty").write_text("".join(f"{each}\n" for each in NASTY))
+    stub = tmp_path / "fleetctl"
+    stub.write_text(f"#!/bin/sh\ncat {tmp_path}/nasty\n")
+    stub.chmod(0o755)
+    script = (
+        f'{BASH}\nCOMP_LINE="fleetctl {typed}"; COMP_POINT=${{#COMP_LINE}}; _fleetctl; '
+        'for each in "${COMPREPLY[@]}"; do eval "words=($each)"; printf "%s|%s\\n" "${#words[@]}" "$words"; done'
+        if typed == "stop "
+        else f'{BASH}\nCOMP_LINE="fleetctl {typed}"; COMP_POINT=${{#COMP_LINE}}; _fleetctl; '
+        'for each in "${COMPREPLY[@]}"; do printf "1|%s\\n" "$each"; done'
+    )
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["bash", "-c", script], env={"PATH": path}, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert [f"1|{each}" for each in NASTY] == done.stdout.splitlines()[: len(NASTY)], done.stderr
+    assert not (tmp_path / "owned").exists()
+
+
+def test_names_that_a_shell_or_a_terminal_would_obey_are_not_offered(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.add("web@1.service")
+    for digit, hostname in (("9", "$(touch owned)"), ("8", "\x1b[2J"), ("6", "-f"), ("5", "a b")):
+        fleet.put(fleet.keys.machine(digit * 32), Machine(digit * 32, hostname, "10.0.0.9", "b"))
+    found = offered(fleetctl, "ssh", "")
+    assert found
+    assert all(re.fullmatch(r"[A-Za-z0-9:_.@-]+", each) for each in found)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

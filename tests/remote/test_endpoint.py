@@ -63,7 +63,7 @@ def assert_safe(line: str) -> None:
 
 @pytest.mark.parametrize("port", [-1, 65536, 10**400, 70000])
 def test_a_port_that_is_none_is_refused_in_a_line(port: int) -> None:
-    with pytest.raises(Unreachable, match="the SSH port is none"):
+    with pytest.raises(Unreachable, match="the SSH port is not between 1 and 65535"):
         of_machine(replace(PLAIN, ssh_port=port))
 
 

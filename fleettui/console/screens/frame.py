@@ -384,5 +384,5 @@ class Frame(Screen[None]):
 
     def refuse(self, why: str) -> None:
         """Say why a key did nothing."""
-        self._refusal, self._remark = why, ""
+        self._refusal, self._remark = escape(why), ""
         self._show_hint()

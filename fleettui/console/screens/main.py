@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -109,7 +110,7 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
     def action_copy(self) -> None:
         """Copy the page, the last action's command or the names of what is selected to the clipboard."""
         acts = self.conductor.acts
-        text = acts[-1].command if acts else " ".join(self.chosen_units())
+        text = acts[-1].command if acts else shlex.join(self.chosen_units())
         text, name = self.copied() or (text, text if len(text) < 100 else text[:99] + "…")
         if text:
             self.app.copy_to_clipboard(text)

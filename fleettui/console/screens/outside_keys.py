@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +17,11 @@ from fleettui.console.acts import Phase
 from fleettui.console.detail.file import sharing
 from fleettui.console.detail.status import places
 from fleettui.console.detail.subject import Kind, Subject, Tab
+from fleettui.console.machine_verbs import machine_name
 from fleettui.console.phrases import counted
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
+from fleettui.escape import escape
 from registry.errors import FleetError, UserError
 from registry.follow import Link
 from registry.model import Machine, Target, Unit
@@ -53,7 +56,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         machine, why = self._machine_meant()
         if machine is None:
             self.refuse(why)
-        elif self._outside("shell", f"fleetctl ssh {machine.hostname}"):
+        elif self._outside("shell", f"fleetctl ssh {shlex.quote(machine_name(self.reading.snapshot, machine.id))}"):
             self.run_worker(self._shell(machine), name="shell", group="outside", exit_on_error=False)
 
     def _machine_meant(self) -> tuple[Machine | None, str]:
@@ -74,15 +77,15 @@ class OutsideKeys(PlaceKeys, Guarding):
         return None, f"no shell: {subject.name} is {where}"
 
     async def _shell(self, machine: Machine) -> None:
-        name = machine.hostname
+        name = escape(machine.hostname)
         self.refuse(f"connecting to {name} …")
         try:
             async with self.desk.hosts.shell(machine) as session:
-                greeting = f"shell on {name} ({machine.address}); exit comes back to the console"
+                greeting = f"shell on {name} ({escape(machine.address)}); exit comes back to the console"
                 status = await self._hand_over(session, greeting)
         except FleetError as error:
             self.refuse("")
-            self.conductor.report(f"fleetctl ssh {name}", str(error))
+            self.conductor.report(f"fleetctl ssh {shlex.quote(name)}", escape(str(error)))
         else:
             self.refuse(f"the shell on {name} ended" + (f" with status {status}" if status else ""))
 
@@ -123,7 +126,7 @@ class OutsideKeys(PlaceKeys, Guarding):
                 await asyncio.to_thread(editor.discard_draft, path)
                 del self._drafts[name]
         except FleetError as error:
-            self.conductor.report(f"edit {name}", str(error) + self._kept(name))
+            self.conductor.report(f"edit {escape(name)}", escape(str(error) + self._kept(name)))
 
     def _kept(self, name: str) -> str:
         return f"; your text is in {self._drafts[name]}" if name in self._drafts else ""
