@@ -2,6 +2,10 @@
 
 Owns the connection and the matching of replies to calls; knows nothing of systemd. Only this module and
 `agentd.systemd` know dbus-next. Of that library it takes addresses, authentication, and the writing of messages.
+
+Anybody on the bus may send us anything: a match rule asks for more, and keeps nothing away. The sender that the bus
+puts on a message is the one thing that cannot be forged. A reply counts from the connection that was asked, or from
+the bus itself when that has none; dbus-daemon's policies keep other replies away as well, but not on every bus.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from agentd import wire
 log = logging.getLogger("fleet.systemd")
 
 READ_BYTES = 1 << 16
+THE_BUS = "org.freedesktop.DBus"  # as a sender: the bus itself; nobody else can have this name
 
 
 class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
@@ -29,13 +34,16 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         self._writer.sock = _PatientSocket(self._sock)
         self._on_signal = on_signal
         self._incoming = wire.Stream()
-        self._asked: dict[int, asyncio.Future[wire.Message]] = {}
+        self._asked: dict[int, tuple[str, asyncio.Future[wire.Message]]] = {}
 
     async def ask(self, call: Message) -> wire.Message:
-        """Send a call and wait for its reply, an error perhaps. ConnectionError when the connection ends."""
+        """Send a call and wait for its reply, an error perhaps. ConnectionError when the connection ends.
+
+        The destination is a unique name, or the bus: a reply from anybody else is no reply.
+        """
         call.serial = self.next_serial()
         future: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
-        self._asked[call.serial] = future
+        self._asked[call.serial] = (call.destination, future)
         try:
             self._writer.schedule_write(call)
             return await future
@@ -64,21 +72,35 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
     def _take(self, message: wire.Message) -> None:
         if message.kind == wire.SIGNAL:
             self._tell(message)
-        elif future := self._asked.get(message.reply_serial):
-            if not future.done():
-                future.set_result(message)
         elif message.kind in (wire.RETURN, wire.ERROR):
+            self._answer(message)
+
+    def _answer(self, message: wire.Message) -> None:
+        asked, future = self._asked.get(message.reply_serial, (THE_BUS, None))
+        if message.sender not in (asked, THE_BUS):
+            log.debug("passed over a reply from %s, who was not asked", message.sender)
+        elif future is None:
             self._on_message(_for_the_library(message))  # its own greeting
+        elif not future.done():
+            future.set_result(message)
 
     def _tell(self, message: wire.Message) -> None:
         try:
             self._on_signal(message)
         except Exception:  # one signal that is not as expected must not end the connection
-            log.exception("cannot make anything of the signal %s", message)
+            log.exception("cannot make anything of the signal %s", message.member)
+
+    def close(self) -> None:
+        """End the connection now; who waits for a reply gets a ConnectionError. One that has ended is fine."""
+        if not self._disconnected:
+            self.disconnect()
+            self._finalize()
 
     def _finalize(self, err: Exception | None = None) -> None:
         super()._finalize(err)
-        for future in self._asked.values():
+        self._stream.close()
+        self._sock.close()
+        for _, future in self._asked.values():
             if not future.done():
                 future.set_exception(ConnectionError("the connection ended"))
 

@@ -16,7 +16,7 @@ from typing import Any
 from agentd.ledger import Entry, Phase
 from agentd.plan import Kind, Task, Wish, plan
 from agentd.status import failure
-from agentd.steps import Again, Refused, Steps, Tools, monotonic_us
+from agentd.steps import OURS, Again, Refused, Steps, Tools, monotonic_us
 from agentd.systemd import BusLost
 from agentd.unit import ManagedUnit
 from registry.errors import FleetError, RegistryError, SystemdError
@@ -27,6 +27,8 @@ log = logging.getLogger("fleet.agent")
 RETRY_S = (1.0, 30.0)  # after a task that failed and has to succeed in the end: a stop, an unload
 EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to start
 STARTS = (Kind.START, Kind.AWAIT)
+FREED_S = 0.3  # after a host's own unit has ended, until systemd has forgotten it
+ANSWER_S = 1.0  # for systemd to say what lives, when everything has to be stopped in time
 READS = 32  # units whose properties are read at once
 HANDS = 4  # units that are handed over at once: enough to be quick, so few that each is down but for a moment
 HELD_S = 0.5  # a unit that takes longer to move holds up the next one no more; after as many in a row none does
@@ -68,10 +70,11 @@ class Executor:
     async def adopt(self) -> None:
         """Take up the units of the ledger, and files that lie in our directory without an entry."""
         ledger, directory = self.tools.ledger, self.tools.directory
+        await self.tools.systemd.unit_path()
         if ledger.rebooted:  # a directory that outlives a boot: systemd knows none of these any more
             for name in directory.units():
                 directory.remove(name)
-        for name in directory.units():
+        for name in sorted({*directory.units(), *directory.linked_from(self.tools.links)}):
             if name not in ledger.entries:
                 ledger.put(Entry(name, directory.hash(name), 0, 0, Phase.LOADED))
         for name, entry in ledger.entries.items():
@@ -105,6 +108,7 @@ class Executor:
         """Stop everything while the registry is lost, or go on as it says."""
         if parked != self.parked:
             self.parked = parked
+            self.resync()  # a signal may have been missed
             self.turn_all()
 
     def leave(self) -> None:
@@ -160,6 +164,13 @@ class Executor:
                 unit.hindered = None
                 self._turn(unit)
 
+    def _retry_foreign(self) -> None:
+        """The names that were the host's may be free by now."""
+        for unit in list(self.units.values()):
+            if unit.blocked and unit.foreign:
+                unit.hindered = None
+                self._turn(unit)
+
     def turn_all(self) -> None:
         """Plan everything again."""
         for unit in list(self.units.values()):
@@ -173,9 +184,13 @@ class Executor:
         before, managed.status = managed.status, managed.status.merged(properties)
         if managed.status == before:
             return
+        if managed.status.left_inactive_us != before.left_inactive_us:
+            self._ran(managed)
         self._recovered(managed)
         if managed.status.active == "failed" and before.active != "failed":
             self._failed(managed)
+        if managed.foreign and managed.blocked and not managed.status.running:
+            asyncio.get_running_loop().call_later(FREED_S, self.resync)
         managed.changed.set()
         self.tools.publisher.touch([unit])
 
@@ -201,6 +216,19 @@ class Executor:
         return tuple(
             name for name, unit in self.units.items() if unit.entry and unit.status.running and not unit.foreign
         )
+
+    async def living(self) -> tuple[str, ...]:
+        """The units of ours that are alive, as systemd says now; as it said last if it does not answer in time."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await self.tools.systemd.list_units(self.held)
+        except (TimeoutError, SystemdError) as error:
+            log.warning("cannot ask which units live: %s", str(error) or "no answer")
+            return self.alive
+        for name, (load, active, sub) in found.items():
+            if unit := self.units.get(name):
+                unit.status = unit.status.merged({"LoadState": load, "ActiveState": active, "SubState": sub})
+        return self.alive
 
     def main_pids(self) -> dict[str, int]:
         """The main process of each unit of ours that has one."""
@@ -350,15 +378,31 @@ class Executor:
         if entry and entry.phase is Phase.STARTED and entry.error and unit.status.active == "active":
             self._steps.note(unit, replace(entry, error=""))
 
+    def _ran(self, unit: ManagedUnit) -> None:
+        """It was started, not by us: from which file, the disk says, or else systemd."""
+        if unit.entry is None or unit.entry.phase not in (Phase.STARTED, Phase.LOADED):
+            return
+        if self._is_touched(unit):
+            self.resync()
+        else:
+            self._steps.note_run(unit)
+
+    def _is_touched(self, unit: ManagedUnit) -> bool:
+        """Whether somebody has had a hand on its link, or on its name."""
+        return unit.entry is not None and unit.entry.phase in OURS and not self._steps.is_untouched(unit)
+
     async def _look_again(self) -> None:
-        """Compare all units with systemd in one bulk read; read closely those that differ."""
+        """Compare all units with systemd in one bulk read; read closely those that differ or were touched."""
         held = [name for name in self.held if self.units[name].entry]
         try:
             found = await self.tools.systemd.list_units(held)
             differing = [
-                name for name in held if (unit := self.units.get(name)) and _differs(unit, found.get(name))
+                name
+                for name in held
+                if (unit := self.units.get(name)) and (_differs(unit, found.get(name)) or self._is_touched(unit))
             ]
             await self._read(differing)
+            self._retry_foreign()
             await self.tools.systemd.check_jobs()
         except SystemdError as error:
             log.warning("cannot look at the units: %s", error)
@@ -370,6 +414,7 @@ class Executor:
             async with gate:
                 await self._steps.refresh(unit)
             unit.changed.set()
+            self._wake(unit)
 
         await asyncio.gather(*(read(self.units[name]) for name in names if name in self.units))
 

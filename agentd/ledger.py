@@ -68,6 +68,7 @@ class Entry:
     error: str = ""  # of the last task, "" when it succeeded
     lease: int = 0  # under which the schedule line was compared and the unit claimed; 0: it is not claimed
     attempt: int = 0
+    run_us: int = 0  # when what runs of it left inactive (monotonic), as seen while systemd had it from our file
 
 
 @dataclass(frozen=True, slots=True)

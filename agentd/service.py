@@ -290,7 +290,7 @@ class Agent:
             await self._kill()
 
     async def _kill(self) -> None:
-        for name in self._executor.alive:
+        for name in await self._executor.living():
             try:
                 await self._systemd.kill(name)
             except SystemdError as error:

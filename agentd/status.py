@@ -33,6 +33,12 @@ SERVICE_FIELDS = {
     "NRestarts": "restarts",
 }
 FIELDS = UNIT_FIELDS | SERVICE_FIELDS
+SIGNATURES = {  # D-Bus's types of these properties
+    "StateChangeTimestamp": "t", "InactiveExitTimestampMonotonic": "t", "ConditionTimestampMonotonic": "t",
+    "ConditionResult": "b", "NeedDaemonReload": "b", "Job": "(uo)", "ExecMainStatus": "i", "ExecMainCode": "i",
+    "MainPID": "u", "NRestarts": "u",
+} | dict.fromkeys(("LoadState", "ActiveState", "SubState", "FragmentPath", "Result"), "s")  # fmt: skip
+_RANGES = {"u": range(1 << 32), "t": range(1 << 64), "i": range(-(1 << 31), 1 << 31)}
 DETAILS = tuple(name for name in UNIT_FIELDS if name not in ("NeedDaemonReload", "ConditionResult", "Job"))
 
 # systemd.exec(5), "Process Exit Codes": what systemd itself reports when it cannot run a program.
@@ -98,14 +104,25 @@ class Status:
         return max(self.left_inactive_us, self.condition_us) >= at_us > 0
 
     def merged(self, properties: Mapping[str, Any]) -> Status:
-        """The status with D-Bus properties put over it; unknown ones are passed over."""
-        changes = {FIELDS[name]: value for name, value in properties.items() if name in FIELDS}
-        if isinstance(changes.get("job"), (list, tuple)):
-            changes["job"] = changes["job"][0]
+        """The status with D-Bus properties put over it; what is unknown or of a wrong type is passed over."""
+        changes = {}
+        for name, value in properties.items():
+            if name == "Job" and isinstance(value, (list, tuple)) and value:
+                value = value[0]  # noqa: PLW2901 - the id; its path says no more
+            if name in FIELDS and _fits(name, value):
+                changes[FIELDS[name]] = value
         return replace(self, **changes) if changes else self
 
 
 UNKNOWN = Status()
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a value is of the type that the property has (of a job, its id)."""
+    signature = SIGNATURES[name].strip("(o)")
+    if signature in _RANGES:
+        return type(value) is int and value in _RANGES[signature]
+    return type(value) is (bool if signature == "b" else str)
 
 
 def failure(status: Status, program: str = "") -> str:

@@ -22,7 +22,7 @@ from agentd.plan import LIVELY, Kind, Task, Wish
 from agentd.publish import Publisher
 from agentd.reloader import Reloader
 from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, skipped, start_error
-from agentd.systemd import SERVICE, BusLost, Systemd
+from agentd.systemd import SERVICE, SYSTEMD, BusLost, Systemd
 from agentd.texts import TextMissing, Texts
 from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory
@@ -36,6 +36,9 @@ TOLD = (Kind.LOAD, Kind.START, Kind.STOP, Kind.UNLOAD)  # in the log; the others
 SETTLE_S = 0.06  # a program that is missing shows right after its start was called done
 STALE_S = 1.0  # how long the news of a changed schedule line may take; then the claim is tried again
 STOP_AGAIN_S = 0.2
+OURS = tuple(phase for phase in Phase if phase not in (Phase.CLAIMED, Phase.GONE))  # something was put into systemd
+WHOSE = ("FragmentPath", "InactiveExitTimestampMonotonic")
+KILLING = ("service", "socket", "mount", "swap", "scope")  # types of unit that have processes, and a KillMode=
 STOPS = 5  # when somebody else starts the unit while it is being stopped
 
 
@@ -105,11 +108,28 @@ class Steps:
             found |= await self._tools.systemd.properties(unit.name, SERVICE_FIELDS, SERVICE)
         unit.status = unit.status.merged(found)
         unit.foreign = self._is_foreign(unit)
+        self.note_run(unit)
         self._tools.publisher.touch([unit.name])
 
     def note(self, unit: ManagedUnit, entry: Entry) -> None:
-        """Write the unit's entry, with the claim that it has now."""
-        self._take(unit, self._tools.ledger.put(replace(entry, lease=unit.lease)))
+        """Write the unit's entry, with the claim and the run that it has now."""
+        self._take(unit, self._tools.ledger.put(replace(entry, lease=unit.lease, run_us=self._run_us(unit))))
+
+    def note_run(self, unit: ManagedUnit) -> None:
+        """Remember which run is ours, should the host take the name while that goes on."""
+        if unit.entry and unit.entry.phase in OURS and unit.entry.run_us != self._run_us(unit):
+            self.note(unit, unit.entry)
+
+    def _run_us(self, unit: ManagedUnit) -> int:
+        if unit.status.running and self._tools.directory.owns(unit.status.fragment):
+            return unit.status.left_inactive_us
+        return unit.entry.run_us if unit.entry else 0
+
+    def is_untouched(self, unit: ManagedUnit) -> bool:
+        """Whether nothing on disk says that systemd may have this name from elsewhere than our link by now."""
+        return self._is_linked(unit.name) and not _lies_in(
+            self._tools.systemd.places_before(self._tools.links), [unit.name]
+        )
 
     def _take(self, unit: ManagedUnit, entry: Entry) -> None:
         unit.entry = entry
@@ -177,7 +197,7 @@ class Steps:
         `fragment` is where it must have it from if it has it, when it had nothing of that name a moment ago.
         """
         systemd = self._tools.systemd
-        load, active, sub = await systemd.look(unit.name)
+        load, active, sub, _ = await systemd.look(unit.name)
         found = {"LoadState": load, "ActiveState": active, "SubState": sub}
         if load == "not-found" or fragment:
             found["FragmentPath"] = fragment if load != "not-found" else ""
@@ -232,12 +252,19 @@ class Steps:
     async def _started(self, unit: ManagedUnit, entry: Entry, result: str) -> None:
         if result == "done" and unit.name.endswith(".service"):
             await self._settle(unit)
+        await self._confirm(unit)
         error = start_error(result, unit.status, entry.at_us, self.program(unit))
         if result == "dependency":
             error += await self._failed_dependencies(unit)
         if result in ("done", "skipped") and skipped(unit.status, entry.at_us):
             self._tools.publisher.tell("skip", unit=unit.name, reason=self._condition(unit))
         self.note(unit, replace(entry, phase=Phase.STARTED, error=error))
+
+    async def _confirm(self, unit: ManagedUnit) -> None:
+        """Have systemd confirm what its signals made of the unit, before the start is judged by that."""
+        seen = await self._tools.systemd.look(unit.name)
+        if seen[:3] != (unit.status.load, unit.status.active, unit.status.sub):
+            await self.refresh(unit)
 
     async def _settle(self, unit: ManagedUnit) -> None:
         deadline = time.monotonic() + SETTLE_S
@@ -262,7 +289,9 @@ class Steps:
         entry = unit.entry
         if entry is None or (entry.phase is Phase.CLAIMED and not self._tools.directory.holds(unit.name)):
             return
-        await self._refuse_to_stop_foreign(unit)
+        await self._look_closely(unit)
+        if unit.foreign:
+            raise Again("the name belongs to the host by now")
         if entry.phase in LIVELY:
             self.note(unit, replace(entry, phase=Phase.STOPPING))
         for _ in range(STOPS):
@@ -271,28 +300,55 @@ class Steps:
             await asyncio.sleep(STOP_AGAIN_S)
         else:
             raise SystemdError(unit.name, "stop", f"it is still {unit.status.active}; something starts it again")
+        await self._refuse_remains(unit)
         if entry.phase is not Phase.CLAIMED:
             self.note(unit, replace(entry, phase=Phase.LOADED, error=""))
 
     async def _stopped(self, unit: ManagedUnit) -> bool:
+        """Whether it is down; systemd's answer to a question says so, never the news that a job is over."""
         job = await self._tools.systemd.stop(unit.name)
-        if job is None:
+        result = "done" if job is None else await job
+        if await self._is_down(unit):
             return True
-        result = await job
-        if result == "done":
-            return True
-        found = await self._tools.systemd.properties(unit.name, ("ActiveState", "SubState"))
-        unit.status = unit.status.merged(found)
-        if unit.status.running and result not in ("canceled", "unknown"):
+        if unit.status.running and result not in ("done", "canceled", "unknown"):
             raise SystemdError(unit.name, "stop", f"its stop job ended with {result}; it is {unit.status.active}")
-        return not unit.status.running
+        return False
 
-    async def _refuse_to_stop_foreign(self, unit: ManagedUnit) -> None:
-        found = await self._tools.systemd.properties(unit.name, ("FragmentPath",))
+    async def _is_down(self, unit: ManagedUnit) -> bool:
+        """Ask systemd whether the unit is at rest, with no job to change that."""
+        load, active, sub, job = await self._tools.systemd.look(unit.name)
+        unit.status = unit.status.merged({"LoadState": load, "ActiveState": active, "SubState": sub, "Job": (job,)})
+        self._tools.publisher.touch([unit.name])
+        return not unit.status.running and not job
+
+    async def _refuse_remains(self, unit: ManagedUnit) -> None:
+        """Raise SystemdError while processes outlive their unit, unless its file leaves them alone (KillMode=)."""
+        kind = unit.name.rpartition(".")[2]
+        if kind not in KILLING or not await self._remains(unit):
+            return
+        found = await self._tools.systemd.properties(unit.name, ("KillMode",), f"{SYSTEMD}.{kind.capitalize()}")
+        pids = () if found["KillMode"] in ("process", "none") else await self._remains(unit, STOPS)
+        if pids:
+            lives = f"{len(pids)} of its processes live on (pid {', '.join(map(str, pids[:3]))})"
+            raise SystemdError(unit.name, "stop", f"it is {unit.status.active}, but {lives}")
+
+    async def _remains(self, unit: ManagedUnit, times: int = 1) -> tuple[int, ...]:
+        """The processes in its control group; the older kind of those is empty only a moment after a stop."""
+        for _ in range(times - 1):
+            if not await self._tools.systemd.processes(unit.name):
+                return ()
+            await asyncio.sleep(STOP_AGAIN_S)
+        return await self._tools.systemd.processes(unit.name)
+
+    async def _look_closely(self, unit: ManagedUnit) -> bool:
+        """Ask systemd whose the unit is by now, and whether it is down."""
+        down = await self._is_down(unit)
+        found = {"FragmentPath": ""}
+        if unit.status.load != "not-found":
+            found = await self._tools.systemd.properties(unit.name, WHOSE)
         unit.status = unit.status.merged(found)
         unit.foreign = self._is_foreign(unit)
-        if unit.foreign:
-            raise Again("the name belongs to the host by now")
+        return down
 
     async def _record(self, unit: ManagedUnit) -> None:
         wish = _wish(unit)
@@ -302,6 +358,8 @@ class Steps:
 
     async def _unload(self, unit: ManagedUnit) -> None:
         tools = self._tools
+        if _may_live(unit, tools.directory) and not await self._look_closely(unit) and not unit.foreign:
+            raise Again("it is not down")
         if _installs(tools.directory.text(unit.name)):
             await tools.systemd.disable(unit.name)
         if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
@@ -331,13 +389,32 @@ class Steps:
             raise Refused(f"name belongs to this host ({where}); choose another name")
 
     def _is_foreign(self, unit: ManagedUnit) -> bool:
-        """Whether systemd has this name from elsewhere: the host's file, a mask, something alive without a file."""
+        """Whether systemd has this name from elsewhere: the host's file, a mask, something alive without a file.
+
+        Not while what runs is ours: then it has to be stopped before the name is left to the host.
+        """
         status = unit.status
-        if status.load in ("", "not-found") and not status.running:
+        if (status.load in ("", "not-found") and not status.running) or self._is_our_run(unit):
             return False
         if status.fragment:
             return not self._tools.directory.owns(status.fragment)
         return status.load == "masked" or (status.running and not self._tools.directory.holds(unit.name))
+
+    def _is_our_run(self, unit: ManagedUnit) -> bool:
+        """Whether what runs under this name was started from our file, whatever became of that file since.
+
+        Without a file, or masked, nothing can have been started since; from another file it can: another run.
+        """
+        entry, status = unit.entry, unit.status
+        if entry is None or entry.phase not in OURS or not status.running:
+            return False
+        if (
+            not status.fragment
+            or status.load in ("not-found", "masked")
+            or self._tools.directory.owns(status.fragment)
+        ):
+            return True
+        return 0 < entry.run_us == status.left_inactive_us
 
     def _is_linked(self, name: str) -> bool:
         link = self._tools.links / name
@@ -355,6 +432,11 @@ class Steps:
             return waiting.result()
         finally:
             waiting.cancel()
+
+
+def _may_live(unit: ManagedUnit, directory: UnitDirectory) -> bool:
+    """Whether something of ours may live: all but a claim of which nothing was loaded yet."""
+    return unit.entry is not None and (unit.entry.phase is not Phase.CLAIMED or directory.holds(unit.name))
 
 
 def _lies_in(places: Iterable[str], names: Iterable[str]) -> bool:

@@ -5,6 +5,11 @@ SystemdError (the operation failed: recorded on that unit) and BusLost (nothing 
 look again). It must not decide anything. Raw messages, no introspection: signal handlers that are derived from
 introspection die of a wrong arity, and they cost more.
 
+Everybody on the bus can send us signals that look like systemd's. One counts when its sender is the connection that
+has systemd's name now, which only the bus itself tells (GetNameOwner, then NameOwnerChanged), and when path,
+interface, member and signature are right. Calls go to that connection too, and nobody else's reply is taken. Even
+so a signal can be missed: what cannot be undone is decided by what a question brings (`look`, `properties`).
+
 dbus-daemon allows 128 replies pending for a client: a semaphore holds further calls back.
 """
 
@@ -14,13 +19,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 from dbus_next import Message
 
 from agentd import wire
-from agentd.bus import Bus
-from agentd.status import FIELDS
+from agentd.bus import THE_BUS, Bus
+from agentd.status import FIELDS, SIGNATURES
 from agentd.together import Together
 from registry.errors import SystemdError
 
@@ -33,7 +39,8 @@ MANAGER = f"{SYSTEMD}.Manager"
 UNIT = f"{SYSTEMD}.Unit"
 SERVICE = f"{SYSTEMD}.Service"
 PROPERTIES = "org.freedesktop.DBus.Properties"
-DBUS = "org.freedesktop.DBus"
+DBUS = THE_BUS
+DBUS_PATH = "/org/freedesktop/DBus"
 
 CALLS = 64  # of dbus-daemon's 128 pending replies
 CALL_S = 30.0  # a reload keeps systemd from answering for seconds
@@ -52,12 +59,32 @@ RULES = (
     ),
 )
 
-WANTED = {name.encode(): name for name in FIELDS}
+SHAPES = {  # what a signal of the manager looks like: its path, interface and signature
+    "JobRemoved": (MANAGER_PATH, MANAGER, "uoss"),
+    "Reloading": (MANAGER_PATH, MANAGER, "b"),
+}
+OWNER_CHANGED = (DBUS_PATH, DBUS, "NameOwnerChanged", "sss")
+CHANGED = (PROPERTIES, "PropertiesChanged", "sa{sv}as")
+WANTED = {name.encode(): (name, SIGNATURES[name].encode()) for name in FIELDS}
+ROWS = "a(ssssssouso)"  # of systemd's lists of units
 NO_SUCH_UNIT = f"{SYSTEMD}.NoSuchUnit"
+NOBODY_THERE = tuple(  # errors by which the bus says that systemd has left it, perhaps in the middle of a call
+    f"{DBUS}.Error.{name}"
+    for name in ("NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "LimitsExceeded")
+)
 
 
 class BusLost(SystemdError):
     """The bus or systemd did not answer; the operation may or may not have happened."""
+
+
+class Seen(NamedTuple):
+    """A unit in systemd's list: its states, and the id of its job, 0 for none."""
+
+    load: str
+    active: str
+    sub: str
+    job: int
 
 
 class Listener(Protocol):
@@ -78,12 +105,13 @@ class Systemd:
         self._address = address
         self._listener = listener
         self._bus: Bus | None = None
+        self._owner: str | None = None  # who has systemd's name; "" nobody, None: not known yet
         self._limit = asyncio.Semaphore(CALLS)
         self._watched: dict[str, str] = {}  # object path: unit
         self._waiting: dict[str, asyncio.Future[str]] = {}  # job path: result
         self._early: dict[str, str] = {}  # results that came before the reply that names their job
         self._asking = 0  # calls under way that will name a job
-        self._looks = Together(self.list_units, BusLost)
+        self._looks = Together(self._list, BusLost)
         self._memory = Together(self._remembered, BusLost)
         self._unit_path: tuple[str, ...] = ()
         self._chores: set[asyncio.Task[None]] = set()
@@ -143,15 +171,29 @@ class Systemd:
 
     async def list_units(self, units: Iterable[str]) -> dict[str, tuple[str, str, str]]:
         """Load, active and sub state of each unit, in one call; an unknown unit is `not-found`."""
-        names = list(units)
+        return {name: seen[:3] for name, seen in (await self._list(list(units))).items()}
+
+    async def _list(self, names: list[str]) -> dict[str, Seen]:
         if not names:
             return {}
-        (rows,) = await self._call("list", names[0], "ListUnitsByNames", "as", [names])
-        return {row[0]: (row[2], row[3], row[4]) for row in rows}
+        (rows,) = await self._call("list", names[0], "ListUnitsByNames", "as", [names], returns=ROWS)
+        if len(rows) != len(names):  # by position: a row has the unit's own name where it was asked for by an alias
+            raise SystemdError(names[0], "list", f"systemd listed {len(rows)} units of {len(names)}")
+        return {name: Seen(row[2], row[3], row[4], row[7]) for name, row in zip(names, rows, strict=True)}
 
-    async def look(self, unit: str) -> tuple[str, str, str]:
-        """The same of one unit; those who ask together share a call."""
+    async def look(self, unit: str) -> Seen:
+        """The same of one unit, and its job; those who ask together share a call."""
         return await self._looks.about(unit)
+
+    async def processes(self, unit: str) -> tuple[int, ...]:
+        """The pids of everything that lives in the unit's control group; none for a unit that is not loaded."""
+        try:
+            (rows,) = await self._call("list", unit, "GetUnitProcesses", "s", [unit], returns="a(sus)")
+        except SystemdError as error:
+            if error.dbus_name == NO_SUCH_UNIT:
+                return ()
+            raise
+        return tuple(row[1] for row in rows)
 
     async def in_memory(self, unit: str) -> bool:
         """Whether systemd has the unit loaded; no file is looked for. Those who ask together share a call."""
@@ -159,7 +201,7 @@ class Systemd:
 
     async def _remembered(self, units: list[str]) -> dict[str, bool]:
         patterns = [unit.replace("\\", r"\\") for unit in units]  # of fnmatch(3); names have no other of its signs
-        (rows,) = await self._call("list", units[0], "ListUnitsByPatterns", "asas", [[], patterns])
+        (rows,) = await self._call("list", units[0], "ListUnitsByPatterns", "asas", [[], patterns], returns=ROWS)
         loaded = {row[0] for row in rows}
         return {unit: unit in loaded for unit in units}
 
@@ -169,6 +211,11 @@ class Systemd:
             self._unit_path = tuple(await self._get(MANAGER_PATH, MANAGER, "UnitPath"))
         return self._unit_path
 
+    def places_before(self, directory: Path) -> tuple[str, ...]:
+        """The directories whose unit files win over those in `directory`; none before `unit_path` was asked for."""
+        place = str(directory)
+        return self._unit_path[: self._unit_path.index(place)] if place in self._unit_path else ()
+
     async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all."""
         wanted = list(names)
@@ -177,13 +224,12 @@ class Systemd:
 
     async def version(self) -> str:
         """systemd's version."""
-        (value,) = await self._call("ask", "", "Get", "ss", [MANAGER, "Version"], interface=PROPERTIES)
-        return str(value)
+        return str(await self._get(MANAGER_PATH, MANAGER, "Version"))
 
     async def own_job(self, pid: int) -> str:
         """What systemd is doing to the unit of this process: "stop", "restart", …; "" when nothing or no unit."""
         try:
-            (path,) = await self._call("ask", "", "GetUnitByPID", "u", [pid], timeout_s=1.0)
+            (path,) = await self._call("ask", "", "GetUnitByPID", "u", [pid], timeout_s=1.0, returns="o")
             job = await self._get(path, UNIT, "Job", timeout_s=1.0)
             return str(await self._get(job[1], f"{SYSTEMD}.Job", "JobType", timeout_s=1.0)) if job[0] else ""
         except SystemdError:
@@ -212,8 +258,9 @@ class Systemd:
 
     async def _get(self, path: str, interface: str, name: str, *, unit: str = "", timeout_s: float = CALL_S) -> Any:  # noqa: ANN401
         (value,) = await self._call(
-            "ask", unit, "Get", "ss", [interface, name], path=path, interface=PROPERTIES, timeout_s=timeout_s
-        )
+            "ask", unit, "Get", "ss", [interface, name], path=path, interface=PROPERTIES, timeout_s=timeout_s,
+            returns="v",
+        )  # fmt: skip
         return value
 
     async def _ignoring_absence(
@@ -229,7 +276,7 @@ class Systemd:
     async def _job(self, operation: str, member: str, unit: str) -> asyncio.Future[str]:
         self._asking += 1
         try:
-            (path,) = await self._call(operation, unit, member, "ss", [unit, "replace"])
+            (path,) = await self._call(operation, unit, member, "ss", [unit, "replace"], returns="o")
         finally:
             self._asking -= 1
         # Two callers may be given the same job: systemd merges equal ones.
@@ -251,22 +298,32 @@ class Systemd:
         path: str = MANAGER_PATH,
         interface: str = MANAGER,
         timeout_s: float = CALL_S,
-        destination: str = SYSTEMD,
+        destination: str = "",
+        returns: str = "",
     ) -> list[Any]:
-        message = Message(
-            destination=destination,
-            path=path,
-            interface=interface,
-            member=member,
-            signature=signature,
-            body=body or [],
-        )
+        """Ask systemd, or `destination`. `returns` is the signature of what counts as an answer; "": any."""
         async with self._limit:
+            destination = destination or self._owner or ""
+            if not destination:
+                raise BusLost(unit, operation, "systemd is not on the bus")
+            message = Message(
+                destination=destination,
+                path=path,
+                interface=interface,
+                member=member,
+                signature=signature,
+                body=body or [],
+            )
             reply = await self._exchange(operation, unit, message, timeout_s)
+        try:
+            values = reply.arguments()
+        except wire.Malformed as error:
+            raise BusLost(unit, operation, f"the answer cannot be read: {error}") from error
         if reply.kind == wire.ERROR:
-            text = str(next(iter(reply.arguments()), reply.error_name))
-            raise SystemdError(unit, operation, " ".join(text.split()), reply.error_name)
-        return reply.arguments()
+            raise _refusal(reply, values, unit, operation)
+        if returns and reply.signature != returns:
+            raise SystemdError(unit, operation, f"the answer is of type {reply.signature!r} instead of {returns!r}")
+        return values
 
     async def _exchange(self, operation: str, unit: str, message: Message, timeout_s: float) -> wire.Message:
         bus = self._bus
@@ -282,11 +339,30 @@ class Systemd:
 
     async def _connect(self) -> None:
         async with asyncio.timeout(CONNECT_S):
+            self._owner = None
             self._bus = await Bus(self._address, self._handle).connect()
             for rule in RULES:
-                await self._call("watch", "", "AddMatch", "s", [rule], path="/org/freedesktop/DBus", interface=DBUS,
-                                 destination=DBUS)  # fmt: skip
-            await self._subscribe()
+                await self._ask_bus("AddMatch", rule)
+            owner = await self._owner_now()
+            if self._owner is None:  # nothing newer was told meanwhile
+                self._owner = owner
+            if self._owner:
+                await self._subscribe()
+            else:
+                log.warning("systemd is not on the bus; waiting for it")
+
+    async def _owner_now(self) -> str:
+        try:
+            (owner,) = await self._ask_bus("GetNameOwner", SYSTEMD, returns="s")
+        except SystemdError as error:
+            if error.dbus_name == f"{DBUS}.Error.NameHasNoOwner":
+                return ""
+            raise
+        return str(owner)
+
+    async def _ask_bus(self, member: str, argument: str, returns: str = "") -> list[Any]:
+        return await self._call("watch", "", member, "s", [argument], path=DBUS_PATH, interface=DBUS,
+                                destination=DBUS, returns=returns)  # fmt: skip
 
     async def _subscribe(self) -> None:
         """systemd sends no signals to who has not subscribed, and forgets it when it executes itself anew."""
@@ -307,29 +383,49 @@ class Systemd:
 
     def _close(self) -> None:
         self.ready.clear()
-        bus, self._bus = self._bus, None
+        bus, self._bus, self._owner = self._bus, None, None
         if bus is not None:
-            bus.disconnect()
+            bus.close()
         for path in list(self._waiting):
             self._finish(path, "unknown")
 
     def _handle(self, message: wire.Message) -> None:
-        match message.member:
-            case "PropertiesChanged":
+        """Take a signal from the bus or from systemd; anybody else may say what he likes."""
+        if message.sender == DBUS:
+            self._told_by_bus(message)
+        elif self._owner and message.sender == self._owner:
+            self._told(message)
+
+    def _told_by_bus(self, message: wire.Message) -> None:
+        if (message.path, message.interface, message.member, message.signature) != OWNER_CHANGED:
+            return
+        name, _, owner = message.arguments()
+        if name == SYSTEMD and owner != self._owner:
+            self._owner = owner
+            self.ready.clear()
+            if owner:
+                self._chore(self._resubscribe(owner))
+
+    def _told(self, message: wire.Message) -> None:
+        try:
+            if (message.interface, message.member, message.signature) == CHANGED:
                 self._changed(message)
-            case "JobRemoved":
-                _, path, _, result = message.arguments()
-                self._job_removed(path, result)
-            case "Reloading" if not message.first():
-                self._listener.resync()
-            case "NameOwnerChanged":
-                name, _, owner = message.arguments()
-                if name == SYSTEMD and owner:
-                    self._chore(self._resubscribe())
+            elif SHAPES.get(message.member) == (message.path, message.interface, message.signature):
+                self._manager_told(message)
+        except wire.Malformed as error:
+            log.warning("cannot read what systemd says (%s); looking at everything again", error)
+            self._listener.resync()
+
+    def _manager_told(self, message: wire.Message) -> None:
+        if message.member == "JobRemoved":
+            _, path, _, result = message.arguments()
+            self._job_removed(path, result)
+        elif not message.first():
+            self._listener.resync()
 
     def _changed(self, message: wire.Message) -> None:
         unit = self._watched.get(message.path)
-        if unit is not None and message.signature == "sa{sv}as":
+        if unit is not None and message.first() in (UNIT, SERVICE):
             self._listener.unit_changed(unit, message.changes(WANTED))
 
     def _job_removed(self, path: str, result: str) -> None:
@@ -343,16 +439,28 @@ class Systemd:
         if not future.done():
             future.set_result(result)
 
-    async def _resubscribe(self) -> None:
-        try:
-            await self._subscribe()
-        except SystemdError as error:
-            log.warning("cannot subscribe to systemd's signals again: %s", error)
+    async def _resubscribe(self, owner: str) -> None:
+        while self._owner == owner:
+            try:
+                await self._subscribe()
+            except SystemdError as error:
+                log.warning("cannot subscribe to systemd's signals again: %s", error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     def _chore(self, work: Any) -> None:  # noqa: ANN401 - a coroutine
         task = asyncio.get_running_loop().create_task(work, name="systemd resubscription")
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+
+
+def _refusal(reply: wire.Message, values: list[Any], unit: str, operation: str) -> SystemdError:
+    """The error that a reply is; BusLost where it is the bus that answers, since systemd cannot."""
+    text = " ".join(str(next(iter(values), reply.error_name)).split())
+    if reply.sender == DBUS and reply.error_name in NOBODY_THERE:
+        return BusLost(unit, operation, text, reply.error_name)
+    return SystemdError(unit, operation, text, reply.error_name)
 
 
 def bus_address(bus: str, environ: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
     """Write a file so that a reader sees the old text or the new one, never a part."""
     partial, data = f"{path.parent}/.{path.name[:200]}.new", text.encode()
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        descriptor = _created(partial, mode)
         try:
             os.fchmod(descriptor, mode)
             while data:
@@ -32,6 +32,16 @@ def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
         raise
 
 
+def _created(path: str, mode: int) -> int:
+    """A new file to write to; its directory is made again if somebody has removed it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    try:
+        return os.open(path, flags, mode)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return os.open(path, flags, mode)
+
+
 def overwrite(path: Path, text: str) -> None:
     """Write over a file that exists, in one call and filled up with blanks: that takes no room. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY)
@@ -42,6 +52,13 @@ def overwrite(path: Path, text: str) -> None:
         os.write(descriptor, data.ljust(held.st_size))
     finally:
         os.close(descriptor)
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 class UnitDirectory:
@@ -90,7 +107,13 @@ class UnitDirectory:
 
     def units(self) -> tuple[str, ...]:
         """The units that have a file, sorted; the remains of interrupted writes are left out."""
-        return tuple(sorted(path.name for path in self.directory.iterdir() if not path.name.startswith(".")))
+        return tuple(sorted(path.name for path in _entries(self.directory) if not path.name.startswith(".")))
+
+    def linked_from(self, links: Path) -> tuple[str, ...]:
+        """The units that have a link in `links` to their file here, whether that is there or not."""
+        return tuple(
+            path.name for path in _entries(links) if path.is_symlink() and path.readlink() == self.path(path.name)
+        )
 
     def owns(self, fragment: str) -> bool:
         """Whether a fragment path, as systemd reports it, is one of these files or a link to one."""

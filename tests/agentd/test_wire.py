@@ -88,9 +88,19 @@ def test_what_is_written_is_read(data: st.DataObject, types: list[str]) -> None:
 def test_only_what_is_wanted_is_read_and_rightly(data: st.DataObject, wanted: set[str]) -> None:
     told = data.draw(st.dictionaries(st.sampled_from("abcdefgh"), values("v"), max_size=6))
     (message,) = wire.Stream().feed(signal("sa{sv}as", ["an.Interface", told, ["gone"]]))
-    assert plain(message.changes({name.encode(): name for name in wanted})) == plain(
+    types = {name: told[name].signature if name in told else "s" for name in wanted}
+    assert plain(message.changes({name.encode(): (name, types[name].encode()) for name in wanted})) == plain(
         {name: told[name] for name in told if name in wanted}
     )
+
+
+@given(values("v"), st.sampled_from(["s", "t", "b", "(uo)", "i"]))
+def test_a_value_of_another_type_than_wanted_is_passed_over(told: Variant, wanted: str) -> None:
+    body = ["an.Interface", {"a": told, "z": Variant("u", 7)}, []]
+    (message,) = wire.Stream().feed(signal("sa{sv}as", body))
+    found = message.changes({b"a": ("a", wanted.encode()), b"z": ("z", b"u")})
+    assert found["z"] == 7
+    assert ("a" in found) == (told.signature == wanted)
 
 
 @given(st.lists(st.lists(texts, max_size=3), min_size=1, max_size=5), st.lists(st.integers(1, 60), max_size=20))
@@ -123,10 +133,56 @@ def test_the_other_byte_order_is_read_too() -> None:
     assert message.arguments() == [258]
 
 
-@pytest.mark.parametrize("rubbish", [b"HTTP/1.1 400 Bad Request", b"l\x04\x00\x01" + b"\xff" * 12])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"HTTP/1.1 400 Bad Request",
+        b"l\x04\x00\x01" + b"\xff" * 12,
+        b"l\x04\x00\x02" + b"\x00" * 12,
+        b"l\x04\x00\x01"
+        + (0).to_bytes(4, "little") * 2
+        + (8).to_bytes(4, "little")
+        + b"\x01\x01s\0\xff\xff\xff\xff",
+        b"l\x04\x00\x01" + (0).to_bytes(4, "little") * 2 + (8).to_bytes(4, "little") + b"\x05\x01y\0\x07\0\0\0",
+    ],
+)
 def test_rubbish_is_told(rubbish: bytes) -> None:
     with pytest.raises(wire.Malformed):
         list(wire.Stream().feed(rubbish))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "a()", "()", "a", "(", "a{sv", "{sv}", "a{vs}", "a{s}", "a{sss}", "a{(s)s}", "z", ")",
+        "a" * 40 + "y", "(" * 99, "s" * 256,
+    ],
+)  # fmt: skip
+def test_a_signature_that_is_none_is_told(signature: str) -> None:
+    with pytest.raises(wire.Malformed):
+        wire.complete_types(signature)
+
+
+def test_elements_that_take_no_bytes_end() -> None:
+    message = wire.Message(wire.SIGNAL, "<", (64).to_bytes(4, "little") + bytes(64), 0, signature="a()")
+    with pytest.raises(wire.Malformed):
+        message.arguments()
+
+
+def test_a_value_that_leaves_its_array_is_told() -> None:
+    inner = (60).to_bytes(4, "little") + b"x" * 60 + b"\0"  # a text of 60 bytes, in an array of 4
+    message = wire.Message(wire.SIGNAL, "<", (4).to_bytes(4, "little") + inner, 0, signature="as")
+    with pytest.raises(wire.Malformed):
+        message.arguments()
+
+
+def test_variants_in_variants_have_a_bottom() -> None:
+    deep = b"\x01v\0" * 5000 + b"\x01y\0\x07"
+    for read in (wire.Message.arguments, wire.Message.first):
+        with pytest.raises(wire.Malformed):
+            read(wire.Message(wire.SIGNAL, "<", deep, 0, signature="v"))
+    shallow = b"\x01v\0" * 60 + b"\x01y\0\x07"
+    assert wire.Message(wire.SIGNAL, "<", shallow, 0, signature="v").arguments() == [7]
 
 
 def _with_serial(message: Message) -> Message:
