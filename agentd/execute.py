@@ -16,7 +16,7 @@ from typing import Any
 from agentd.ledger import Entry, Phase
 from agentd.plan import Kind, Task, Wish, plan
 from agentd.status import failure
-from agentd.steps import OURS, Again, Refused, Steps, Tools, monotonic_us
+from agentd.steps import OURS, Again, Refused, Steps, Taken, Tools, monotonic_us
 from agentd.systemd import BusLost
 from agentd.unit import ManagedUnit
 from registry.errors import FleetError, RegistryError, SystemdError
@@ -164,10 +164,10 @@ class Executor:
                 unit.hindered = None
                 self._turn(unit)
 
-    def _retry_foreign(self) -> None:
+    def _retry_taken(self) -> None:
         """The names that were the host's may be free by now."""
         for unit in list(self.units.values()):
-            if unit.blocked and unit.foreign:
+            if unit.blocked and unit.taken:
                 unit.hindered = None
                 self._turn(unit)
 
@@ -189,7 +189,7 @@ class Executor:
         self._recovered(managed)
         if managed.status.active == "failed" and before.active != "failed":
             self._failed(managed)
-        if managed.foreign and managed.blocked and not managed.status.running:
+        if managed.taken and managed.blocked and not managed.status.running:
             asyncio.get_running_loop().call_later(FREED_S, self.resync)
         managed.changed.set()
         self.tools.publisher.touch([unit])
@@ -315,6 +315,7 @@ class Executor:
             log.debug("%s: planning again: %s", unit.name, error)
         except Refused as error:
             self._hinder(unit, str(error))
+            unit.taken = isinstance(error, Taken)
         except BusLost as error:
             log.warning("%s", error)
             await asyncio.sleep(RETRY_S[0])
@@ -402,7 +403,7 @@ class Executor:
                 if (unit := self.units.get(name)) and (_differs(unit, found.get(name)) or self._is_touched(unit))
             ]
             await self._read(differing)
-            self._retry_foreign()
+            self._retry_taken()
             await self.tools.systemd.check_jobs()
         except SystemdError as error:
             log.warning("cannot look at the units: %s", error)

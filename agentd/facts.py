@@ -78,7 +78,7 @@ def _host_keys() -> tuple[str, ...]:
 
 
 def _ssh_port() -> int:
-    match = re.search(r"^\s*Port\s+(\d+)", _read(SSHD_CONFIG), re.MULTILINE | re.IGNORECASE)
+    match = re.search(r"^[ \t]*Port[ \t]+(\d{1,5})\b", _read(SSHD_CONFIG), re.MULTILINE | re.IGNORECASE)
     return int(match[1]) if match else 22
 
 

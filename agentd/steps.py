@@ -49,6 +49,10 @@ class Refused(FleetError):
     """The wish cannot be carried out on this machine as things are; the text says why and what to do."""
 
 
+class Taken(Refused):
+    """The host has what the unit would take: try again when the host's units change."""
+
+
 class Again(FleetError):
     """Something has changed under the task; plan again."""
 
@@ -386,7 +390,7 @@ class Steps:
         if unit.foreign:
             where = unit.status.fragment or f"it is {unit.status.active} without a file"
             where = "it is masked" if unit.status.load == "masked" else where
-            raise Refused(f"name belongs to this host ({where}); choose another name")
+            raise Taken(f"name belongs to this host ({where}); choose another name")
 
     def _is_foreign(self, unit: ManagedUnit) -> bool:
         """Whether systemd has this name from elsewhere: the host's file, a mask, something alive without a file.

@@ -29,6 +29,7 @@ class ManagedUnit:
     foreign: bool = False
     hindrance: str = ""  # why `hindered`, the wish that was tried, cannot be carried out
     hindered: Wish | None = None
+    taken: bool = False  # it is hindered by something that this host has
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # wish or status has
     doing: Kind | None = None  # the task under way, or the last one
     version: int = 0  # counts what makes a plan under way obsolete

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 PRIVATE, PUBLIC = 0o600, 0o644
-_SECRETIVE = re.compile(r"^\s*(Environment|SetCredential)\w*\s*=", re.MULTILINE)
+_SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment|SetCredential)")  # no blank is looked at twice
 
 
 def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
-from agentd.unitdir import UnitDirectory
+import pytest
+
+from agentd.unitdir import _SECRETIVE, UnitDirectory
 
 TEXT = "[Service]\r\nExecStart=/bin/true \N{SNOWMAN}\n\n"
 
@@ -31,6 +34,29 @@ def test_a_file_that_may_hold_a_secret_is_its_owner_s_alone(tmp_path: Path) -> N
     directory.write("secret.service", "[Service]\nEnvironment=PASSWORD=x\n")
     assert directory.path("open.service").stat().st_mode & 0o777 == 0o644
     assert directory.path("secret.service").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("[Service]\n\n  Environment = A=b\n", True),
+        ("[Service]\r\tSetCredential=a:b\r", True),
+        ("[Service]\nEnvironmentFile=/etc/x\n", True),
+        ("[Service]\nEnvironment\\\n  = A=b\n", True),
+        ("[Service]\n#Environment=A=b\nPassEnvironment=A\n", False),
+    ],
+)
+def test_what_may_be_a_secret_is_seen_wherever_it_stands(tmp_path: Path, text: str, secret: bool) -> None:  # noqa: FBT001
+    directory = UnitDirectory(tmp_path)
+    directory.write("a.service", text)
+    assert (directory.path("a.service").stat().st_mode & 0o777 == 0o600) is secret
+
+
+@pytest.mark.parametrize("line", ["\n", "  \n", "\r", " ", "\t\r\n", "Environ\n", "Environmen\n\n"])
+def test_a_long_file_is_looked_through_once(line: str) -> None:
+    pattern = _SECRETIVE.pattern
+    text = "[Service]\n" + line * 400_000  # seconds would be hours if blanks were looked at again and again
+    assert not re.search(pattern, text)
 
 
 def test_its_own_fragments_are_told_from_the_host_s(tmp_path: Path) -> None:
