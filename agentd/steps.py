@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
+from registry.hostreach import ALIAS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link, links
 from registry.unitfile import has_install, parse
 
 log = logging.getLogger("fleet.agent")
@@ -38,6 +39,13 @@ STALE_S = 1.0  # how long the news of a changed schedule line may take; then the
 STOP_AGAIN_S = 0.2
 OURS = tuple(phase for phase in Phase if phase not in (Phase.CLAIMED, Phase.GONE))  # something was put into systemd
 WHOSE = ("FragmentPath", "InactiveExitTimestampMonotonic")
+HARMLESS = (WANTED_BY, UPHELD_BY)  # links that tie a target of the host to the unit only when it starts
+REMEDIES = {
+    REQUIRED_BY: "it would stop with this unit: use WantedBy=",
+    WANTED_BY: "use a target, multi-user.target say",
+    UPHELD_BY: "use a target, multi-user.target say",
+}
+MOST_LINKS = 100  # that one [Install] section may name: each is looked for on the disk
 KILLING = ("service", "socket", "mount", "swap", "scope")  # types of unit that have processes, and a KillMode=
 STOPS = 5  # when somebody else starts the unit while it is being stopped
 
@@ -167,18 +175,62 @@ class Steps:
         tools, wish = self._tools, _wish(unit)
         text = await tools.texts.get(wish.hash)
         known = await self._may_be_known(unit) and await self._recognise(unit)
+        if _installs(text):
+            await self._refuse_links(unit, text)
         if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
             self.note(unit, replace(unit.entry, hash=wish.hash))
         tools.directory.write(unit.name, text)
         if not self._is_linked(unit.name):
             link(tools.links / unit.name, tools.directory.path(unit.name))
         if _installs(text):
-            await tools.systemd.enable(unit.name)
+            await self._enable(unit)
         if known and (await tools.systemd.properties(unit.name, ("NeedDaemonReload",)))["NeedDaemonReload"]:
             await tools.reloader.reload(unit.name)
         await self._recognise(unit, fragment="" if known else str(tools.links / unit.name))
         error = await self._load_error(unit)
         self.note(unit, wish.entry(Phase.LOADED, error=error))
+
+    async def _refuse_links(self, unit: ManagedUnit, text: str) -> None:
+        """Raise Taken when enabling it would take a name from this host, or tie a unit of the host to it."""
+        named = links(parse(text), unit.name)
+        if len(named) > MOST_LINKS:
+            raise Refused(f"its [Install] section names {len(named)} units; name at most {MOST_LINKS}")
+        for link_ in named:
+            if link_.unit == unit.name or (link_.option in HARMLESS and link_.unit.endswith(".target")):
+                continue
+            if where := await self._held_elsewhere(unit, link_):
+                raise Taken(
+                    f"[Install] {link_.option}={link_.unit} names a unit that this host has ({where});"
+                    f" {REMEDIES.get(link_.option, 'leave it out, or take another name')}"
+                )
+
+    async def _held_elsewhere(self, unit: ManagedUnit, link_: Link) -> str:
+        """Where this host has the unit that a link names; "" when it has none, or it is a unit of ours.
+
+        Of an alias only this unit's own file is ours: another unit's name is taken as well.
+        """
+        if unitname.refusal(link_.unit):
+            return ""  # systemd will say what is wrong with it
+        tools, own = self._tools, unit.name if link_.option == ALIAS else ""
+        names = tuple(filter(None, (link_.unit, unitname.parse(link_.unit).template)))
+        places = await tools.systemd.unit_path()
+        if found := next((path for path in _paths(places, names) if not _leads_to(path, tools.directory, own)), ""):
+            return found
+        if await tools.systemd.in_memory(link_.unit):
+            values = await tools.systemd.properties(link_.unit, ("FragmentPath", "ActiveState"))
+            fragment, active = str(values["FragmentPath"]), str(values["ActiveState"])
+            if active != "inactive" and not tools.directory.owns(fragment):
+                return fragment or f"it is {active}"
+        return ""
+
+    async def _enable(self, unit: ManagedUnit) -> None:
+        """Carry out its [Install] section, and take back what turns out to lie over a unit of the host's."""
+        places = await self._tools.systemd.unit_path()
+        for made in map(Path, await self._tools.systemd.enable(unit.name)):
+            others = [place for place in places if place != str(self._tools.links)]
+            if made.parent == self._tools.links and made.name != unit.name and _lies_in(others, [made.name]):
+                made.unlink(missing_ok=True)
+                raise Taken(f"[Install] Alias={made.name} names a unit that this host has; leave it out")
 
     async def _may_be_known(self, unit: ManagedUnit) -> bool:
         """Whether the host may have this name already: systemd in its memory, or a file where it looks for units.
@@ -362,10 +414,12 @@ class Steps:
 
     async def _unload(self, unit: ManagedUnit) -> None:
         tools = self._tools
-        if _may_live(unit, tools.directory) and not await self._look_closely(unit) and not unit.foreign:
-            raise Again("it is not down")
-        if _installs(tools.directory.text(unit.name)):
-            await tools.systemd.disable(unit.name)
+        if _may_live(unit, tools.directory):
+            if not await self._look_closely(unit) and not unit.foreign:
+                raise Again("it is not down")
+            if self._may_be_enabled(unit):
+                await tools.systemd.disable(unit.name)
+                unlink_all(tools.links, tools.directory.path(unit.name))
         if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
             (tools.links / unit.name).unlink()
         tools.directory.remove(unit.name)
@@ -374,6 +428,12 @@ class Steps:
         tools.systemd.unwatch(unit.name)
         if unit.entry:
             self.note(unit, replace(unit.entry, phase=Phase.GONE, error=""))
+
+    def _may_be_enabled(self, unit: ManagedUnit) -> bool:
+        """Whether links may lead to it: its file says so, or is not the one that we wrote."""
+        directory = self._tools.directory
+        written = unit.entry is not None and directory.hash(unit.name) == unit.entry.hash
+        return not written or _installs(directory.text(unit.name))
 
     async def _forget(self, unit: ManagedUnit) -> None:
         await self._tools.publisher.forget(unit.name)
@@ -444,8 +504,19 @@ def _may_live(unit: ManagedUnit, directory: UnitDirectory) -> bool:
 
 
 def _lies_in(places: Iterable[str], names: Iterable[str]) -> bool:
+    return next(_paths(places, names), None) is not None
+
+
+def _paths(places: Iterable[str], names: Iterable[str]) -> Iterator[str]:
+    """The files of these names that there are, in the order of the places."""
     wanted = tuple(names)
-    return any(os.path.lexists(f"{place}/{name}") for place in places for name in wanted)
+    paths = (f"{place}/{name}" for place in places for name in wanted)
+    return (path for path in paths if os.path.lexists(path))
+
+
+def _leads_to(path: str, directory: UnitDirectory, name: str = "") -> bool:
+    """Whether a path is, or is a link to, our file of this name, or of its own."""
+    return os.path.realpath(path) == os.path.realpath(directory.path(name or os.path.basename(path)))  # noqa: PTH119
 
 
 def link(path: Path, target: Path) -> None:
@@ -461,6 +532,16 @@ def link(path: Path, target: Path) -> None:
     partial.replace(path)
     now = time.time_ns()
     os.utime(path.parent, ns=(now, now))
+
+
+def unlink_all(places: Path, target: Path) -> None:
+    """Remove the links to our file that `disable` leaves behind, as it does of a masked unit. Raises OSError."""
+    tied = [path for path in places.iterdir() if path.suffix in (".wants", ".requires", ".upholds")]
+    for path in [*places.iterdir(), *(place / target.name for place in tied)]:
+        if path.is_symlink() and path.readlink() == target:
+            path.unlink()
+            if path.parent != places and not any(path.parent.iterdir()):
+                path.parent.rmdir()
 
 
 @lru_cache(maxsize=128)

@@ -161,13 +161,20 @@ class Systemd:
         """Read all unit files again (daemon-reload)."""
         await self._call("reload", "", "Reload", timeout_s=RELOAD_S)
 
-    async def enable(self, unit: str) -> None:
-        """Carry out the unit's [Install] section, until the next boot."""
-        await self._call("enable", unit, "EnableUnitFiles", "asbb", [[unit], True, True])
+    async def enable(self, unit: str) -> tuple[str, ...]:
+        """Carry out the unit's [Install] section, until the next boot; returns the links that were made."""
+        body = [[unit], True, True]
+        _, changes = await self._call("enable", unit, "EnableUnitFiles", "asbb", body, returns="ba(sss)")
+        return tuple(path for kind, path, _ in changes if kind == "symlink")
 
     async def disable(self, unit: str) -> None:
-        """Undo `enable` and `link`."""
-        await self._call("disable", unit, "DisableUnitFiles", "asb", [[unit], True])
+        """Undo `enable` and `link`; a unit whose file is gone is fine."""
+        try:
+            await self._call("disable", unit, "DisableUnitFiles", "asb", [[unit], True])
+        except SystemdError as error:
+            if error.dbus_name not in (NO_SUCH_UNIT, f"{DBUS}.Error.FileNotFound"):
+                raise
+            log.debug("%s", error)
 
     async def list_units(self, units: Iterable[str]) -> dict[str, tuple[str, str, str]]:
         """Load, active and sub state of each unit, in one call; an unknown unit is `not-found`."""

@@ -15,13 +15,14 @@ from fleettui.actions import units
 from fleettui.actions.disk import Candidate, Disk
 from fleettui.actions.operator import Operator
 from fleettui.actions.outcome import Did, Done, Outcome
-from fleettui.actions.reading import matching, unit_names
+from fleettui.actions.reading import matching, read_texts, unit_names
 from fleettui.actions.resolve import resolve
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import Patience, gerund, patience, wait
 from registry.errors import UserError
+from registry.hostreach import warnings
 from registry.model import Target
 from registry.unitname import check, is_glob, normalise
 
@@ -73,7 +74,18 @@ async def _introduce(flags: Namespace, verb: str, target: Target) -> int:
         for name in found.missing:
             errors.add(f"Error creating units: unable to find Unit({name}) in Registry or on filesystem")
         done = await units.submit(operator, found.sources, replace=flags.replace, target=target)
+        await _warn(operator, found.sources, done)
         return await _finish(operator, verb, done, errors, patient)
+
+
+async def _warn(operator: Operator, sources: Iterable[units.Source], done: Done) -> None:
+    """Say what the files, given or in the registry, do beyond their own units; once for the instances of one."""
+    given = {source.name: source for source in sources}
+    used = {outcome.after.hash: outcome.name for outcome in done.outcomes if outcome.after}
+    for sha, text in (await read_texts(operator, used)).items():
+        name = used[sha]
+        for warning in warnings(name, text, given[name].origin or name):
+            complain(f"WARNING: {warning}")
 
 
 async def _change(flags: Namespace, verb: str, act: units.Act) -> int:

@@ -1,4 +1,4 @@
-"""`fleetctl verify`: what is wrong with unit files, without a registry."""
+"""`fleetctl verify`: what is wrong with unit files, or may be more than is meant, without a registry."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from fleettui.actions.disk import read_bytes
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.output import complain, say
 from registry.errors import UserError
+from registry.hostreach import warnings
 from registry.unitcheck import verify
 
 
 def verify_files(flags: Namespace) -> int:
-    """Print every problem of every file; exit 1 when there is one."""
+    """Print every problem of every file, and every warning; exit 1 when there is a problem."""
     return FAILED if sum([not _is_fine(Path(name)) for name in flags.names]) else OK
 
 
@@ -30,5 +31,7 @@ def _is_fine(path: Path) -> bool:
     for problem in problems:
         say(str(problem))
     if not problems:
+        for warning in warnings(path.name, data.decode("utf-8"), str(path)):
+            say(f"WARNING: {warning}")
         say(f"{path}: no problem found")
     return not problems

@@ -46,7 +46,7 @@ def test_a_file_that_may_hold_a_secret_is_its_owner_s_alone(tmp_path: Path) -> N
         ("[Service]\n#Environment=A=b\nPassEnvironment=A\n", False),
     ],
 )
-def test_what_may_be_a_secret_is_seen_wherever_it_stands(tmp_path: Path, text: str, secret: bool) -> None:  # noqa: FBT001
+def test_what_may_be_a_secret_is_seen_wherever_it_stands(tmp_path: Path, text: str, secret: bool) -> None:
     directory = UnitDirectory(tmp_path)
     directory.write("a.service", text)
     assert (directory.path("a.service").stat().st_mode & 0o777 == 0o600) is secret

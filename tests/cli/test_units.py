@@ -381,3 +381,18 @@ def test_events_are_followed(fleetctl: Fleetctl, fleet: Fleet) -> None:
     told = json.loads(process.stdout.readline())
     assert told["verb"] in ("start", "stop")
     assert told["unit"] == "hello.service"
+
+
+def test_what_stops_a_unit_of_the_host_is_warned_of_when_it_is_submitted_and_started(fleetctl: Fleetctl) -> None:
+    path = fleetctl.write("greedy.service", "[Unit]\nConflicts=ssh.service\n[Service]\nExecStart=/bin/true\n")
+    words = (
+        "greedy.service:2: Conflicts=ssh.service stops that unit when this unit starts, also where it is the host's"
+    )
+    for verb in ("verify", "submit", "start"):
+        done = fleetctl(verb, *(["--no-block"] if verb == "start" else []), str(path))
+        told = done.stdout if verb == "verify" else done.stderr
+        assert done.returncode == 0
+        assert told.count("WARNING") == 1
+        assert words in told
+    path.unlink()
+    assert words in fleetctl("load", "--no-block", "greedy.service").stderr
