@@ -272,6 +272,8 @@ class Steps:
         return f"load failed: {reason.rstrip('.')}; run `fleetctl verify` on its file"
 
     async def _start(self, unit: ManagedUnit) -> None:
+        if not self.is_untouched(unit) or not self._tools.directory.holds(unit.name):
+            await self._load(unit)  # somebody has taken its file away, or the name
         wish, at_us = _wish(unit), monotonic_us()
         entry = replace(wish.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
         self._take(unit, self._tools.ledger.put_first(entry))
