@@ -9,32 +9,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from registry.backoff import LONGEST_S, Backoff
 from registry.errors import LeaseLost
 from registry.etcd_endpoint import EtcdSettings
 from registry.etcd_health import Health
-from registry.etcd_link import Compacted, Link
+from registry.etcd_link import AnswerTooLarge, Compacted, Link, unavailable
 from registry.etcd_watch import OnState, Watch
 from registry.etcd_wire import (
     MAX_OPS,
     Change,
     Compare,
+    Json,
     KeyValue,
     Member,
+    OddAnswer,
     Op,
     RangeResult,
     Status,
     TxnResult,
+    Unreachable,
     WatchBatch,
     blob,
-    decode_key,
-    decode_kv,
+    decode_deleted,
+    decode_grant,
     decode_kvs,
-    decode_member,
+    decode_members,
+    decode_page,
+    decode_remaining,
+    decode_renewal,
     decode_revision,
     decode_status,
+    decode_store,
     decode_txn,
     put_request,
     reads_only,
@@ -106,9 +114,9 @@ class Etcd:
     async def get(self, key: str, *, serializable: bool = False) -> KeyValue | None:
         """One key, or None. `serializable` reads what one member has, even without a quorum: never decide on it."""
         request = {"key": text(key), "serializable": serializable}
-        answer = await self._link.call("/kv/range", request, repeatable=True, leader=not serializable)
-        kvs = decode_kvs(answer)
-        return kvs[0] if kvs else None
+        leader = not serializable
+        found = await self._link.call("/kv/range", request, decode_page, repeatable=True, leader=leader)
+        return found.kvs[0] if found.kvs else None
 
     async def range(
         self, prefix: str, *, revision: int = 0, keys_only: bool = False, page: int = PAGE
@@ -143,27 +151,37 @@ class Etcd:
         while True:
             request |= {"revision": str(revision), "limit": str(limit)}
             began = time.monotonic()
-            answer = await self._link.call("/kv/range", request, repeatable=True, bulk=True)
+            try:
+                answer, answered = await self._link.call("/kv/range", request, _raw, repeatable=True, bulk=True)
+            except AnswerTooLarge:
+                if limit == 1:
+                    raise
+                limit = max(1, limit // 8)
+                continue
             limit = _next_limit(limit, page, time.monotonic() - began)
-            revision = revision or decode_revision(answer)
-            raw = answer.get("kvs", ())
+            revision = revision or answered
+            raw = answer["kvs"]
             for start in range(0, max(len(raw), 1), PIECE):
-                kvs = tuple(map(decode_kv, raw[start : start + PIECE]))
+                kvs = self._understood({"kvs": raw[start : start + PIECE]})
                 yield RangeResult(revision, kvs, len(kvs))
             if not answer.get("more") or not raw:
                 return
-            request["key"] = blob(decode_key(raw[-1]).encode("utf-8", "surrogateescape") + b"\0")
+            request["key"] = blob(kvs[-1].key.encode("utf-8", "surrogateescape") + b"\0")
+
+    def _understood(self, page: Json) -> tuple[KeyValue, ...]:
+        try:
+            return decode_kvs(page)
+        except Unreachable as error:
+            raise unavailable({self.endpoint: str(error)}) from None
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
         """Write a key and return the revision. LeaseLost if the lease is dead, or missing where one is needed."""
         self._check_leases((Op.put(key, value, lease),))
-        answer = await self._link.call("/kv/put", put_request(key, value, lease), repeatable=False)
-        return decode_revision(answer)
+        return await self._link.call("/kv/put", put_request(key, value, lease), decode_store, repeatable=False)
 
     async def delete(self, key: str) -> bool:
         """Delete a key; False if it was not there."""
-        answer = await self._link.call("/kv/deleterange", {"key": text(key)}, repeatable=False)
-        return int(answer.get("deleted", 0)) > 0
+        return await self._link.call("/kv/deleterange", {"key": text(key)}, decode_deleted, repeatable=False)
 
     async def txn(self, compares: Sequence[Compare], then: Sequence[Op], orelse: Sequence[Op] = ()) -> TxnResult:
         """All of `then` if every comparison holds, else all of `orelse`. ValueError above MAX_OPS operations.
@@ -174,7 +192,11 @@ class Etcd:
         self._check_leases(orelse)
         request = txn_request(compares, then, orelse)
         repeatable = reads_only(then) and reads_only(orelse)
-        return decode_txn(await self._link.call("/kv/txn", request, repeatable=repeatable), then, orelse)
+
+        def read(answer: Json) -> TxnResult:
+            return decode_txn(answer, then, orelse)
+
+        return await self._link.call("/kv/txn", request, read, repeatable=repeatable)
 
     def _check_leases(self, ops: Sequence[Op]) -> None:
         """A key that should vanish with its writer, written without a lease, would stay for ever."""
@@ -186,23 +208,23 @@ class Etcd:
         """A new lease; etcd picks the number unless `lease_id` is given (Conflict if that one exists)."""
         request = {"TTL": str(ttl_s), "ID": str(lease_id)}
         # Granted twice, the lease that nobody knows of just ends.
-        answer = await self._link.call("/lease/grant", request, repeatable=not lease_id)
-        return int(answer["ID"])
+        return await self._link.call("/lease/grant", request, decode_grant, repeatable=not lease_id)
 
     async def lease_keepalive(self, lease_id: int) -> float:
         """Renew a lease and return the seconds it has left. LeaseLost if it is dead."""
-        answer = await self._link.call("/lease/keepalive", {"ID": str(lease_id)}, repeatable=True)
-        return _remaining(lease_id, answer.get("result", {}))
+        request = {"ID": str(lease_id)}
+        return _alive(lease_id, await self._link.call("/lease/keepalive", request, decode_renewal, repeatable=True))
 
     async def lease_time_to_live(self, lease_id: int) -> float:
         """Seconds a lease has left, without renewing it. LeaseLost if it is dead."""
-        answer = await self._link.call("/lease/timetolive", {"ID": str(lease_id)}, repeatable=True)
-        return _remaining(lease_id, answer)
+        request = {"ID": str(lease_id)}
+        left_s = await self._link.call("/lease/timetolive", request, decode_remaining, repeatable=True)
+        return _alive(lease_id, left_s)
 
     async def lease_revoke(self, lease_id: int) -> None:
         """End a lease and delete its keys; a dead one is as good."""
         try:
-            await self._link.call("/lease/revoke", {"ID": str(lease_id)}, repeatable=True)
+            await self._link.call("/lease/revoke", {"ID": str(lease_id)}, decode_revision, repeatable=True)
         except LeaseLost:
             return
 
@@ -220,13 +242,16 @@ class Etcd:
 
     async def status(self) -> Status:
         """What the current endpoint says of itself."""
-        answer = await self._link.call("/maintenance/status", {}, repeatable=True, leader=False)
-        return decode_status(answer, self.endpoint)
+
+        def read(answer: Json) -> Status:
+            return decode_status(answer, self.endpoint)
+
+        found = await self._link.call("/maintenance/status", {}, read, repeatable=True, leader=False)
+        return replace(found, endpoint=self.endpoint)  # by now the one that has answered
 
     async def member_list(self) -> tuple[Member, ...]:
         """The members of the cluster."""
-        answer = await self._link.call("/cluster/member/list", {}, repeatable=True)
-        return tuple(map(decode_member, answer.get("members", ())))
+        return await self._link.call("/cluster/member/list", {}, decode_members, repeatable=True)
 
 
 def _next_limit(limit: int, page: int, took_s: float) -> int:
@@ -236,9 +261,15 @@ def _next_limit(limit: int, page: int, took_s: float) -> int:
     return max(min(page, PAGE), limit // 4) if took_s > SLOW_S else limit
 
 
-def _remaining(lease_id: int, answer: dict[str, Any]) -> float:
-    """A dead lease answers no TTL or -1 instead of an error, in both calls."""
-    remaining_s = float(answer.get("TTL", 0))
-    if remaining_s < 0 or (remaining_s == 0 and "grantedTTL" not in answer):
+def _raw(answer: Json) -> tuple[Json, int]:
+    """A page whose keys are still to be decoded, piece by piece, and its revision."""
+    revision, kvs = decode_store(answer), answer.get("kvs", [])
+    if not isinstance(kvs, list):
+        raise OddAnswer("a listing")
+    return {"kvs": kvs, "more": bool(answer.get("more"))}, revision
+
+
+def _alive(lease_id: int, remaining_s: float | None) -> float:
+    if remaining_s is None:
         raise LeaseLost(f"lease {lease_id:x} does not exist any more")
     return remaining_s

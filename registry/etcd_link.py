@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, 
 from registry.etcd_endpoint import EtcdSettings, base_urls, check
 from registry.etcd_health import Health
 from registry.etcd_login import Login
-from registry.etcd_wire import Json, Refusal, Unreachable, decode_revision
+from registry.etcd_wire import Json, Refusal, TooLarge, Unreachable, decode_revision
 
 if TYPE_CHECKING:
     from registry.etcd_transport import Stream, Transport
@@ -40,6 +41,10 @@ CHECKED = ("/kv/", "/lease/grant", "/lease/revoke")
 
 PROBE_S = 1.0
 """How long an endpoint may take to show that it is alive, where it has held a request back."""
+
+
+class AnswerTooLarge(RegistryUnavailable):
+    """More than is read at once: ask for less."""
 
 
 class Compacted(RegistryError):
@@ -91,16 +96,26 @@ class Link:
             await self._transport.close()
 
     async def call(
-        self, path: str, request: Json, *, repeatable: bool, leader: bool = True, bulk: bool = False
-    ) -> dict[str, Any]:
-        """One call, over as many endpoints as needed. Raises the errors of `registry.errors`, and Compacted."""
+        self,
+        path: str,
+        request: Json,
+        read: Callable[[Json], T],
+        *,
+        repeatable: bool,
+        leader: bool = True,
+        bulk: bool = False,
+    ) -> T:
+        """One call, over as many endpoints as needed; `read` turns the answer into a value.
+
+        What `read` cannot understand counts as no answer. Raises the errors of `registry.errors`, and Compacted.
+        """
         failures: dict[str, str] = {}
         give_up_s = _now() + PATIENCE * self.timeout_s
         for turn in itertools.count(1):
             electing = False
             for base in self._order():
                 try:
-                    answer = await self.call_at(base, path, request, leader=leader, bulk=bulk)
+                    answer = read(await self.call_at(base, path, request, leader=leader, bulk=bulk))
                 except (Unreachable, Refusal) as error:
                     failure = self._judge(base, error)
                 else:
@@ -118,6 +133,8 @@ class Link:
 
     def _judge(self, base: str, error: Unreachable | Refusal) -> Failure:
         """What a failure means for the next attempt; raises where no other endpoint would say otherwise."""
+        if isinstance(error, TooLarge):
+            raise AnswerTooLarge(f"etcd is not available: {base} ({error})")
         if isinstance(error, Unreachable):
             return Failure(self._tell(base, error), applied=error.sent)
         if not error.transient:
@@ -235,7 +252,10 @@ class Link:
         transport = await self._ready()
         request = {"name": self._settings.username, "password": password}
         answer = await transport.call(base, "/auth/authenticate", request)
-        return str(answer.get("token", ""))
+        token = answer.get("token")
+        if not isinstance(token, str) or not token:
+            raise Unreachable("answered a login without a token")
+        return token
 
 
 def explain(refusal: Refusal) -> RegistryError:

@@ -20,8 +20,8 @@ from registry.etcd_wire import (
     Unreachable,
     WatchAnswer,
     WatchBatch,
-    decode_kvs,
-    decode_revision,
+    decode_page,
+    decode_store,
     decode_watch,
     span,
     split_lines,
@@ -40,6 +40,9 @@ GRACE_S = 1.0
 """How long a stream may take to bring what a read has already shown."""
 
 LARGE_BYTES = 256 * 1024
+
+MOST_LINE_BYTES, MOST_LINE_PIECES = 64 * 1024 * 1024, 100_000
+"""A line that goes on beyond this is given up: what it would bring is listed instead, page by page."""
 
 REPORT_S = 1.0
 """A link that is back within this time was never lost, as far as the caller is concerned."""
@@ -85,11 +88,13 @@ class Watch:
         self._created = None
         stream = await self._link.open_stream(self._base, "/watch", watch_request(self._prefix, self._next))
         pending: list[bytes] = []
+        held = 0
         try:
             while (chunk := await self._next_chunk(stream)) != b"":
                 if chunk is None:
                     yield WatchBatch(self._next - 1, ())
                     continue
+                held = held + len(chunk) if b"\n" not in chunk else len(chunk) - chunk.rfind(b"\n") - 1
                 arrived: list[WatchBatch] = []  # whoever is slow gets what has come meanwhile at once
                 try:
                     for line in split_lines(chunk, pending):
@@ -101,6 +106,8 @@ class Watch:
                     raise
                 if arrived:
                     yield _together(arrived)
+                if held > MOST_LINE_BYTES or len(pending) > MOST_LINE_PIECES:
+                    raise Compacted("more has changed than is read at once")
                 await self._check_history()
         finally:
             stream.close()
@@ -128,7 +135,7 @@ class Watch:
 
     async def _linear_revision(self) -> int:
         request = {**span(self._prefix), "range_end": "", "count_only": True}
-        revision = decode_revision(await self._link.call_at(self._base, "/kv/range", request))
+        revision = decode_store(await self._link.call_at(self._base, "/kv/range", request))
         if revision < self._next - 1:
             raise Compacted("the registry's history went back: it was restored or replaced")
         return revision
@@ -142,10 +149,10 @@ class Watch:
             self._count = await self._count_at(self._next - 1)
         newest = {"limit": "1", "sort_order": "DESCEND", "sort_target": "MOD", "keys_only": True}
         answer = await self._link.call_at(self._base, "/kv/range", {**span(self._prefix), **newest})
-        unseen = any(kv.mod_revision >= self._next for kv in decode_kvs(answer))
-        if unseen or int(answer.get("count", 0)) != self._count:
+        page = decode_page(answer)
+        if any(kv.mod_revision >= self._next for kv in page.kvs) or page.count != self._count:
             return True
-        self._next = max(self._next, decode_revision(answer) + 1)
+        self._next = max(self._next, page.revision + 1)
         return False
 
     async def _count_at(self, revision: int) -> int:
@@ -153,7 +160,7 @@ class Watch:
             return 0  # before the first write; as a request it would mean "now"
         request = {**span(self._prefix), "count_only": True, "revision": str(revision)}
         answer = await self._link.call_at(self._base, "/kv/range", request)
-        return int(answer.get("count", 0))
+        return decode_page(answer).count
 
     async def _check_history(self) -> None:
         """A member that starts behind us either lags or lost its history: a linearizable read tells which."""

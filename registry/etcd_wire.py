@@ -11,6 +11,7 @@ from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 MAX_OPS = 128
@@ -314,41 +315,123 @@ def watch_request(prefix: str, start_revision: int) -> dict[str, Any]:
     return {"create_request": {**span(prefix), "start_revision": str(start_revision), "progress_notify": True}}
 
 
+ODD = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What taking JSON apart that has not etcd's shape may raise: each decoder turns it into OddAnswer."""
+
+
 def decode_kv(raw: Json) -> KeyValue:
     """One key of an answer."""
-    created, changed = raw.get("create_revision", "0"), raw.get("mod_revision", "0")
-    revision = int(changed)
-    return KeyValue(
-        a2b_base64(raw["key"]).decode("utf-8", "surrogateescape"),
-        a2b_base64(raw.get("value", "")),
-        revision if created == changed else int(created),
-        revision,
-        int(raw.get("version", 0)),
-        int(raw["lease"]) if "lease" in raw else 0,
-    )
+    try:
+        created, changed = raw.get("create_revision", "0"), raw.get("mod_revision", "0")
+        revision = int(changed)
+        return KeyValue(
+            a2b_base64(raw["key"]).decode("utf-8", "surrogateescape"),
+            a2b_base64(raw.get("value", "")),
+            revision if created == changed else int(created),
+            revision,
+            int(raw.get("version", 0)),
+            int(raw["lease"]) if "lease" in raw else 0,
+        )
+    except ODD:
+        raise OddAnswer("a key") from None
 
 
 def decode_key(raw: Json) -> str:
     """The key's name alone."""
-    return a2b_base64(raw["key"]).decode("utf-8", "surrogateescape")
+    try:
+        return a2b_base64(raw["key"]).decode("utf-8", "surrogateescape")
+    except ODD:
+        raise OddAnswer("a key's name") from None
 
 
 def decode_kvs(answer: Json) -> tuple[KeyValue, ...]:
     """All keys of a range answer."""
-    return tuple(map(decode_kv, answer.get("kvs", ())))
+    try:
+        return tuple(map(decode_kv, answer.get("kvs", ())))
+    except ODD:
+        raise OddAnswer("keys") from None
 
 
 def decode_revision(answer: Json) -> int:
     """The store's revision when this was answered; 0 if the answer has no header."""
-    return int(answer.get("header", {}).get("revision", 0))
+    try:
+        return int(answer.get("header", {}).get("revision", 0))
+    except ODD:
+        raise OddAnswer("the header") from None
+
+
+def decode_store(answer: Json) -> int:
+    """The revision in the answer of a read or write. An answer without one is not etcd's, and proves nothing."""
+    revision = decode_revision(answer)
+    if revision < 1:
+        raise OddAnswer("no revision")
+    return revision
+
+
+def decode_page(answer: Json) -> RangeResult:
+    """One page of a listing; `count` tells how many keys there are in all."""
+    revision = decode_store(answer)
+    try:
+        return RangeResult(revision, decode_kvs(answer), int(answer.get("count", 0)))
+    except ODD:
+        raise OddAnswer("a listing") from None
+
+
+def decode_deleted(answer: Json) -> bool:
+    """Whether a deletion found anything."""
+    decode_store(answer)
+    try:
+        return int(answer.get("deleted", 0)) > 0
+    except ODD:
+        raise OddAnswer("a deletion") from None
+
+
+def decode_grant(answer: Json) -> int:
+    """The number of a new lease."""
+    try:
+        lease = int(answer["ID"])
+    except ODD:
+        raise OddAnswer("a lease") from None
+    if lease < 1:
+        raise OddAnswer("a lease without a number")
+    return lease
+
+
+def decode_remaining(answer: Json) -> float | None:
+    """Seconds that a lease has left; None when it is dead: then etcd gives no TTL or -1 instead of an error."""
+    try:
+        remaining_s = float(answer.get("TTL", 0))
+        decode_revision(answer)
+        known = "header" in answer
+    except ODD:
+        raise OddAnswer("a lease") from None
+    if not known or not isfinite(remaining_s):
+        raise OddAnswer("a lease")
+    if remaining_s < 0 or (remaining_s == 0 and "grantedTTL" not in answer):
+        return None
+    return remaining_s
+
+
+def decode_renewal(answer: Json) -> float | None:
+    """The same from a renewal, which is a stream's first message."""
+    try:
+        result = answer["result"]
+    except ODD:
+        raise OddAnswer("a renewal") from None
+    return decode_remaining(result)
 
 
 def decode_txn(answer: Json, then: Sequence[Op], orelse: Sequence[Op]) -> TxnResult:
     """A transaction's answer."""
-    succeeded = bool(answer.get("succeeded"))
-    pairs = zip(then if succeeded else orelse, answer.get("responses", ()), strict=False)
-    gets = tuple(decode_kvs(r.get("response_range", {})) for op, r in pairs if op.kind == "request_range")
-    return TxnResult(succeeded, decode_revision(answer), gets)
+    revision = decode_store(answer)
+    try:
+        succeeded = bool(answer.get("succeeded"))
+        ops = then if succeeded else orelse
+        pairs = zip(ops, answer.get("responses", ()), strict=False)
+        gets = tuple(decode_kvs(r.get("response_range", {})) for op, r in pairs if op.kind == "request_range")
+    except ODD:
+        raise OddAnswer("a transaction") from None
+    return TxnResult(succeeded, revision, gets)
 
 
 def decode_watch(line: bytes) -> WatchAnswer:
@@ -358,15 +441,18 @@ def decode_watch(line: bytes) -> WatchAnswer:
         raise Unreachable("broke off its answer")
     if "error" in message:
         raise decode_refusal(message)
-    result = message.get("result", {})
-    return WatchAnswer(
-        revision=decode_revision(result),
-        created=bool(result.get("created")),
-        cancelled=bool(result.get("canceled")),
-        reason=str(result.get("cancel_reason") or "etcd ended the watch"),
-        compact_revision=int(result.get("compact_revision", 0)),
-        changes=tuple(map(_decode_change, result.get("events", ()))),
-    )
+    try:
+        result = message.get("result", {})
+        return WatchAnswer(
+            revision=decode_revision(result),
+            created=bool(result.get("created")),
+            cancelled=bool(result.get("canceled")),
+            reason=shown(str(result.get("cancel_reason") or "etcd ended the watch")),
+            compact_revision=int(result.get("compact_revision", 0)),
+            changes=tuple(map(_decode_change, result.get("events", ()))),
+        )
+    except ODD:
+        raise OddAnswer("a watch's news") from None
 
 
 def _decode_change(event: Json) -> Change:
@@ -379,39 +465,57 @@ def _decode_change(event: Json) -> Change:
 
 def decode_status(answer: Json, endpoint: str) -> Status:
     """A member's status."""
-    header = answer.get("header", {})
-    return Status(
-        endpoint=endpoint,
-        version=answer.get("version", ""),
-        db_size_bytes=int(answer.get("dbSize", 0)),
-        member=int(header.get("member_id", 0)),
-        leader=int(answer.get("leader", 0)),
-        revision=int(header.get("revision", 0)),
-        raft_term=int(answer.get("raftTerm", 0)),
-        errors=tuple(answer.get("errors", ())),
-    )
+    try:
+        header = answer["header"]
+        return Status(
+            endpoint=endpoint,
+            version=shown(str(answer.get("version", ""))),
+            db_size_bytes=int(answer.get("dbSize", 0)),
+            member=int(header.get("member_id", 0)),
+            leader=int(answer.get("leader", 0)),
+            revision=int(header.get("revision", 0)),
+            raft_term=int(answer.get("raftTerm", 0)),
+            errors=_texts(answer.get("errors", ())),
+        )
+    except ODD:
+        raise OddAnswer("a status") from None
 
 
 def decode_member(raw: Json) -> Member:
     """One entry of the member list."""
-    return Member(
-        id=int(raw.get("ID", 0)),
-        name=raw.get("name", ""),
-        peer_urls=tuple(raw.get("peerURLs", ())),
-        client_urls=tuple(raw.get("clientURLs", ())),
-        learner=bool(raw.get("isLearner")),
-    )
+    try:
+        return Member(
+            id=int(raw.get("ID", 0)),
+            name=shown(str(raw.get("name", ""))),
+            peer_urls=_texts(raw.get("peerURLs", ())),
+            client_urls=_texts(raw.get("clientURLs", ())),
+            learner=bool(raw.get("isLearner")),
+        )
+    except ODD:
+        raise OddAnswer("a member") from None
+
+
+def decode_members(answer: Json) -> tuple[Member, ...]:
+    """The member list."""
+    try:
+        return tuple(map(decode_member, answer.get("members", ())))
+    except ODD:
+        raise OddAnswer("members") from None
+
+
+def _texts(raw: Sequence[object]) -> tuple[str, ...]:
+    return tuple(shown(str(each)) for each in raw)
 
 
 def decode_refusal(answer: Any) -> Refusal:  # noqa: ANN401 - parsed JSON of unknown shape
     """An error object of etcd: unary answers and streams shape it differently, and so do versions."""
     if not isinstance(answer, dict):
-        return Refusal(2, str(answer))
+        return Refusal(2, shown(str(answer)))
     inner = answer.get("error")
     body = inner if isinstance(inner, dict) else answer
     message = body.get("message") or (inner if isinstance(inner, str) else "")
     code = body.get("code") or body.get("grpc_code")
-    return Refusal(code if isinstance(code, int) else 2, str(message))
+    return Refusal(code if isinstance(code, int) else 2, shown(str(message)))
 
 
 def split_lines(chunk: bytes, pending: list[bytes]) -> Iterator[bytes]:
@@ -428,6 +532,6 @@ def parse_json(data: bytes) -> Json | None:
     """An object, or None when this is no JSON object: somebody other than etcd answered."""
     try:
         parsed = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: brackets within brackets, deeper than any answer
         return None
     return parsed if isinstance(parsed, dict) else None

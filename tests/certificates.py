@@ -37,15 +37,21 @@ class Authority:
     def certificate_pem(self) -> bytes:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, *hosts: str) -> tuple[bytes, bytes]:
+    def issue(
+        self, *hosts: str, common_name: str = "", begins_h: float = -1, ends_h: float = 24, passphrase: bytes = b""
+    ) -> tuple[bytes, bytes]:
         """Certificate and key in PEM, for servers and clients alike: etcd's gateway dials itself.
 
-        Without a common name: etcd takes it for a user, and the gateway refuses that when users are on.
+        Without a common name: etcd takes it for a user, and the gateway refuses that when users are on. It holds
+        from `begins_h` to `ends_h` hours from now.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "test")])
+        names_of_it = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "test")]
+        names_of_it += [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+        subject = x509.Name(names_of_it)
         usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = _builder(subject, self._name, key.public_key()).add_extension(usages, critical=False)
+        builder = _builder(subject, self._name, key.public_key(), begins_h, ends_h)
+        builder = builder.add_extension(usages, critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(issuer, critical=False)
         if hosts:
@@ -53,11 +59,14 @@ class Authority:
             builder = builder.add_extension(names, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         pem = serialization.Encoding.PEM
-        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        sealed = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, sealed)
         return certificate.public_bytes(pem), private
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, begins_h: float = -1, ends_h: float = 24
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -65,8 +74,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now + datetime.timedelta(hours=begins_h))
+        .not_valid_after(now + datetime.timedelta(hours=ends_h))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

@@ -311,7 +311,10 @@ class EtcdServer:
 
 
 def make_tls(directory: Path, *hosts: str, require_client: bool = False) -> Tls:
-    """A throw-away authority, a server certificate for `hosts` (names or addresses), and a client certificate."""
+    """A throw-away authority, a server certificate for `hosts` (names or addresses), and a client certificate.
+
+    Called again for the same directory it rotates all of them.
+    """
     from tests.certificates import Authority
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -319,8 +322,12 @@ def make_tls(directory: Path, *hosts: str, require_client: bool = False) -> Tls:
     paths = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key", "client_cert", "client_key")}
     paths["ca"].write_bytes(authority.certificate_pem)
     for cert, key, names in (("cert", "key", hosts), ("client_cert", "client_key", ())):
-        certificate_pem, key_pem = authority.issue(*names)
-        paths[cert].write_bytes(certificate_pem)
-        paths[key].write_bytes(key_pem)
-        paths[key].chmod(0o600)
+        write_pair(paths[cert], paths[key], authority.issue(*names))
     return Tls(**paths, require_client=require_client)
+
+
+def write_pair(cert: Path, key: Path, pems: tuple[bytes, bytes]) -> None:
+    """Write a certificate, and its key for its owner alone."""
+    cert.write_bytes(pems[0])
+    key.touch(mode=0o600)
+    key.write_bytes(pems[1])
