@@ -13,10 +13,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
 
+from agentd.filefacts import FileReader
 from agentd.ledger import Entry, Ledger, Phase
 from agentd.plan import LIVELY, Kind, Task, Wish
 from agentd.publish import Publisher
@@ -28,8 +28,8 @@ from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
-from registry.hostreach import ALIAS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link, links
-from registry.unitfile import has_install, parse
+from registry.hostreach import ALIAS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link
+from registry.unitfile import parse
 
 log = logging.getLogger("fleet.agent")
 
@@ -94,6 +94,7 @@ class Steps:
         noted: Callable[[], None],
     ) -> None:
         self._tools, self._outdated, self._granted, self._noted = tools, outdated, granted, noted
+        self._files = FileReader()
         self._by_kind: dict[Kind, Callable[[ManagedUnit], Awaitable[None]]] = {
             Kind.CLAIM: self._claim,
             Kind.FETCH: self._fetch,
@@ -175,14 +176,14 @@ class Steps:
         tools, wish = self._tools, _wish(unit)
         text = await tools.texts.get(wish.hash)
         known = await self._may_be_known(unit) and await self._recognise(unit)
-        if _installs(text):
-            await self._refuse_links(unit, text)
+        facts = await self._files.read(unit.name, text)
+        await self._refuse_links(unit, facts.links)
         if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
             self.note(unit, replace(unit.entry, hash=wish.hash))
         tools.directory.write(unit.name, text)
         if not self._is_linked(unit.name):
             link(tools.links / unit.name, tools.directory.path(unit.name))
-        if _installs(text):
+        if facts.installs:
             await self._enable(unit)
         if known and (await tools.systemd.properties(unit.name, ("NeedDaemonReload",)))["NeedDaemonReload"]:
             await tools.reloader.reload(unit.name)
@@ -190,9 +191,8 @@ class Steps:
         error = await self._load_error(unit)
         self.note(unit, wish.entry(Phase.LOADED, error=error))
 
-    async def _refuse_links(self, unit: ManagedUnit, text: str) -> None:
+    async def _refuse_links(self, unit: ManagedUnit, named: tuple[Link, ...]) -> None:
         """Raise Taken when enabling it would take a name from this host, or tie a unit of the host to it."""
-        named = links(parse(text), unit.name)
         if len(named) > MOST_LINKS:
             raise Refused(f"its [Install] section names {len(named)} units; name at most {MOST_LINKS}")
         for link_ in named:
@@ -419,7 +419,7 @@ class Steps:
         if _may_live(unit, tools.directory):
             if not await self._look_closely(unit) and not unit.foreign:
                 raise Again("it is not down")
-            if self._may_be_enabled(unit):
+            if await self._may_be_enabled(unit):
                 await tools.systemd.disable(unit.name)
                 unlink_all(tools.links, tools.directory.path(unit.name))
         if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
@@ -431,11 +431,11 @@ class Steps:
         if unit.entry:
             self.note(unit, replace(unit.entry, phase=Phase.GONE, error=""))
 
-    def _may_be_enabled(self, unit: ManagedUnit) -> bool:
+    async def _may_be_enabled(self, unit: ManagedUnit) -> bool:
         """Whether links may lead to it: its file says so, or is not the one that we wrote."""
         directory = self._tools.directory
         written = unit.entry is not None and directory.hash(unit.name) == unit.entry.hash
-        return not written or _installs(directory.text(unit.name))
+        return not written or (await self._files.read(unit.name, directory.text(unit.name))).installs
 
     async def _forget(self, unit: ManagedUnit) -> None:
         await self._tools.publisher.forget(unit.name)
@@ -445,8 +445,7 @@ class Steps:
 
     def program(self, unit: ManagedUnit) -> str:
         """The path of the unit's first command, for messages."""
-        command = parse(self._tools.directory.text(unit.name)).value("Service", "ExecStart")
-        return command.split()[0].lstrip("@-:+!")[:120] if command else ""
+        return self._files.read_now(unit.name, self._tools.directory.text(unit.name)).program
 
     def _refuse_foreign(self, unit: ManagedUnit) -> None:
         if unit.foreign:
@@ -544,12 +543,6 @@ def unlink_all(places: Path, target: Path) -> None:
             path.unlink()
             if path.parent != places and not any(path.parent.iterdir()):
                 path.parent.rmdir()
-
-
-@lru_cache(maxsize=128)
-def _installs(text: str) -> bool:
-    """Whether the file has an [Install] section; a template's instances share the answer."""
-    return has_install(parse(text))
 
 
 async def _either(waiting: asyncio.Future[T], changed: asyncio.Event) -> None:

@@ -1,0 +1,73 @@
+"""What the agent wants to know of a unit file, read once for each text however often it is asked.
+
+Owns the memory of what was read, by the text's hash, and keeps the event loop free of large files: one may have a
+million lines, and reading those takes a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+
+from registry.errors import UserError
+from registry.hostreach import Link, links
+from registry.unitfile import has_install, parse
+
+KEPT = 256
+LARGE = 1 << 15  # characters; less is read in a few milliseconds
+PROGRAM_LENGTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Of one file under one name: whether enabling it does anything, what that names, and its first command."""
+
+    installs: bool = False
+    links: tuple[Link, ...] = ()
+    program: str = ""
+
+
+class FileReader:
+    """Reads unit files. A file that is too large to be one says nothing."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], FileFacts] = OrderedDict()
+        self.count = 0  # files read, for those who measure
+
+    async def read(self, name: str, text: str) -> FileFacts:
+        """The facts; a large file is read beside the loop."""
+        key = _key(name, text)
+        if key not in self._known and len(text) > LARGE:
+            return self._keep(key, await asyncio.to_thread(_read, name, text))
+        return self.read_now(name, text)
+
+    def read_now(self, name: str, text: str) -> FileFacts:
+        """The facts, for those who cannot wait."""
+        key = _key(name, text)
+        if key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        return self._keep(key, _read(name, text))
+
+    def _keep(self, key: tuple[str, str], facts: FileFacts) -> FileFacts:
+        self.count += 1
+        self._known[key] = facts
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return facts
+
+
+def _key(name: str, text: str) -> tuple[str, str]:
+    return name, sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read(name: str, text: str) -> FileFacts:
+    try:
+        unit_file = parse(text)
+    except UserError:
+        return FileFacts()
+    command = unit_file.value("Service", "ExecStart").split(maxsplit=1)
+    program = command[0].lstrip("@-:+!")[:PROGRAM_LENGTH] if command else ""
+    return FileFacts(has_install(unit_file), links(unit_file, name), program)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from agentd.filefacts import KEPT, LARGE, FileFacts, FileReader
+from registry.hostreach import Link
+from registry.unitfile import MAX_BYTES
+
+TEXT = "[Service]\nExecStart=-/bin/echo hello\n[Install]\nAlias=b.service\n"
+
+
+def test_a_file_is_read_once_however_often_it_is_asked_for() -> None:
+    reader = FileReader()
+    expected = FileFacts(installs=True, links=(Link("Alias", "b.service", 4),), program="/bin/echo")
+    assert [reader.read_now("a.service", TEXT) for _ in range(50)] == [expected] * 50
+    assert reader.count == 1
+    for number in range(KEPT + 1):
+        reader.read_now("a.service", f"#{number}\n")
+    reader.read_now("a.service", TEXT)
+    assert reader.count == KEPT + 3
+
+
+async def test_a_large_file_is_read_beside_the_loop() -> None:
+    reader, turns = FileReader(), 0
+    reading = asyncio.create_task(reader.read("a.service", TEXT + "#\n" * LARGE))
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert reading.result().program == "/bin/echo"
+    assert turns > 3
+
+
+def test_a_file_that_is_too_large_says_nothing() -> None:
+    assert FileReader().read_now("a.service", TEXT + "#" * MAX_BYTES) == FileFacts()
+
+
+def calls(work: Callable[[], object]) -> int:
+    count = 0
+
+    def count_call(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(count_call)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "\n",
+        "a=\n",
+        "[a]\n",
+        "Alias=a\n",
+        "Alias=\n",
+        "Also=a@b.c d\n",
+        "\\\n",
+        "ExecStart=\n",
+        "[Install]\nAlias=%i\n",
+    ],
+)
+def test_twice_the_file_is_twice_the_work(piece: str) -> None:
+    def work(times: int) -> int:
+        return calls(lambda: FileReader().read_now("a.service", "[Install]\n" + piece * times))
+
+    assert work(1000) <= 2.2 * work(500) + 100
