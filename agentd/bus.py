@@ -23,6 +23,7 @@ from agentd import wire
 log = logging.getLogger("fleet.systemd")
 
 READ_BYTES = 1 << 16
+READS = 4  # in one turn of the loop: who floods us must not keep it from everything else
 THE_BUS = "org.freedesktop.DBus"  # as a sender: the bus itself; nobody else can have this name
 
 
@@ -53,8 +54,9 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
     def _message_reader(self) -> None:
         """Overrides dbus-next's: as much as there is at once, instead of a field at a time."""
         try:
-            while self._read_some():
-                pass
+            for _ in range(READS):
+                if not self._read_some():
+                    return
         except BlockingIOError:
             return
         except Exception as error:  # noqa: BLE001 - as there: the end of the connection, told by wait_for_disconnect

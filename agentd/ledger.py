@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
@@ -18,9 +19,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from agentd.unitdir import overwrite, write_atomically
+from agentd.unitdir import entries_of, make_directory, overwrite, write_atomically
+from registry import unitname
 from registry.errors import FleetError
 from registry.model import Target
+from registry.unitname import shown
 
 log = logging.getLogger("fleet.agent")
 
@@ -95,7 +98,7 @@ class Ledger:
 
     def __init__(self, directory: Path, machine: str, boot_id: str) -> None:
         self._applied = directory / APPLIED
-        self._applied.mkdir(parents=True, exist_ok=True)
+        make_directory(self._applied)
         self._entries: dict[str, Entry] = {}
         self._unsaved: set[Path] = set()
         self.facts_path = directory / FACTS_FILE
@@ -144,7 +147,11 @@ class Ledger:
         (self._applied / unit).unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """Write what could not be written before."""
+        """Write what could not be written before, and what somebody has removed since."""
+        if not self.facts_path.exists():
+            self._unsaved.add(self.facts_path)
+        present = {path.name for path in entries_of(self._applied)}
+        self._unsaved.update(self._applied / unit for unit in self._entries if unit not in present)
         for path in list(self._unsaved):
             kept = self.facts if path == self.facts_path else self._entries[path.name]
             self._save(path, json.dumps(asdict(kept)))
@@ -162,7 +169,7 @@ class Ledger:
     def _begin(self, machine: str, boot_id: str) -> None:
         """Another boot (or machine): nothing that was applied then counts now."""
         for path in self._applied.iterdir():
-            path.unlink()
+            _remove(path)
         kept = self.facts.cluster_id if self.facts.machine == machine else ""
         self.facts = Facts()
         self.remember(machine=machine, boot_id=boot_id, cluster_id=kept)
@@ -184,21 +191,50 @@ def _write(path: Path, text: str) -> None:
 
 def _read_facts(path: Path) -> Facts:
     try:
-        kept = json.loads(path.read_text())
-        return Facts(**{each.name: kept[each.name] for each in fields(Facts) if each.name in kept})
+        return Facts(**_known(Facts, json.loads(path.read_text())))
     except FileNotFoundError:
         return Facts()
-    except (OSError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         log.warning("cannot read %s (%s); starting without it", path, error)
         return Facts()
 
 
 def _read_entry(path: Path) -> Entry | None:
+    """An entry; None for a file that is none, which is removed: the unit is then adopted as it is found."""
     try:
         data = json.loads(path.read_text())
-        return Entry(**{**data, "phase": Phase(data["phase"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        entry = Entry(**_known(Entry, {**data, "phase": Phase(data["phase"])}))
+        if entry.unit != path.name or unitname.refusal(entry.unit):
+            raise ValueError(f"it is of {shown(entry.unit)}")
+    except _UNREADABLE as error:
         if not path.name.startswith("."):
             log.warning("cannot read %s (%s); adopting the unit as it is found", path, error)
-        path.unlink(missing_ok=True)
+        _remove(path)
         return None
+    return entry
+
+
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, RecursionError)
+_TYPES = {"str": (str,), "int": (int,), "float": (float, int), "Phase": (Phase,)}
+
+
+def _known(kind: type[Facts] | type[Entry], data: dict[str, Any]) -> dict[str, Any]:
+    """Of what a file says, the fields that are known. Raises ValueError for one of a wrong type: it was edited."""
+    found = {each.name: data[each.name] for each in fields(kind) if each.name in data}
+    for each in fields(kind):
+        if not _is_right(found.get(each.name, each.default), str(each.type)):
+            raise ValueError(f"its {each.name} is no {each.type}")
+    return found
+
+
+def _is_right(value: object, kind: str) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return type(value) in _TYPES.get(kind, (type(value),))
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("cannot remove %s (%s)", path, error.strerror)

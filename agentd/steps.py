@@ -434,7 +434,7 @@ class Steps:
     async def _may_be_enabled(self, unit: ManagedUnit) -> bool:
         """Whether links may lead to it: its file says so, or is not the one that we wrote."""
         directory = self._tools.directory
-        written = unit.entry is not None and directory.hash(unit.name) == unit.entry.hash
+        written = unit.entry is not None and directory.hash(unit.name) == unit.entry.hash != ""
         return not written or (await self._files.read(unit.name, directory.text(unit.name))).installs
 
     async def _forget(self, unit: ManagedUnit) -> None:

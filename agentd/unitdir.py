@@ -11,6 +11,9 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
+from registry.errors import UserError
+from registry.unitname import refusal
+
 PRIVATE, PUBLIC = 0o600, 0o644
 _SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment|SetCredential)")  # no blank is looked at twice
 
@@ -30,6 +33,16 @@ def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
     except OSError:
         Path(partial).unlink(missing_ok=True)  # it may hold the last room there was
         raise
+
+
+def make_directory(path: Path) -> None:
+    """Have a directory. Raises UserError where there is something else, or no leave."""
+    try:
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot use {path}: {error.strerror}; make it a directory that the agent may write"
+        ) from error
 
 
 def _created(path: str, mode: int) -> int:
@@ -54,7 +67,8 @@ def overwrite(path: Path, text: str) -> None:
         os.close(descriptor)
 
 
-def _entries(directory: Path) -> list[Path]:
+def entries_of(directory: Path) -> list[Path]:
+    """What lies in a directory; nothing where that is gone."""
     try:
         return list(directory.iterdir())
     except FileNotFoundError:
@@ -66,7 +80,7 @@ class UnitDirectory:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directory(directory)
 
     def path(self, unit: str) -> Path:
         """Where a unit's file lies."""
@@ -106,14 +120,13 @@ class UnitDirectory:
         self.path(unit).unlink(missing_ok=True)
 
     def units(self) -> tuple[str, ...]:
-        """The units that have a file, sorted; the remains of interrupted writes are left out."""
-        return tuple(sorted(path.name for path in _entries(self.directory) if not path.name.startswith(".")))
+        """The units that have a file, sorted; what is named like no unit is none of ours."""
+        return tuple(sorted(path.name for path in entries_of(self.directory) if not refusal(path.name)))
 
     def linked_from(self, links: Path) -> tuple[str, ...]:
-        """The units that have a link in `links` to their file here, whether that is there or not."""
-        return tuple(
-            path.name for path in _entries(links) if path.is_symlink() and path.readlink() == self.path(path.name)
-        )
+        """The units that have a link in `links` to their file here, whether that is there or not; sorted."""
+        found = (path for path in entries_of(links) if path.is_symlink() and not refusal(path.name))
+        return tuple(sorted(path.name for path in found if path.readlink() == self.path(path.name)))
 
     def owns(self, fragment: str) -> bool:
         """Whether a fragment path, as systemd reports it, is one of these files or a link to one."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,50 @@ def test_a_broken_entry_is_passed_over(tmp_path: Path, text: str) -> None:
     assert list(Ledger(tmp_path, MACHINE, "boot").entries) == [ENTRY.unit]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"lease": 1}'])
+EDITED = [
+    {"unit": 7}, {"unit": "other.service"}, {"hash": None}, {"generation": "3"}, {"generation": True},
+    {"at_us": 1e400}, {"at_us": []}, {"phase": 7}, {"error": {}}, {"lease": 1.5}, {"run_us": "now"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITED, ids=str)
+def test_an_entry_of_the_wrong_types_is_as_good_as_none(tmp_path: Path, edit: dict[str, object]) -> None:
+    Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
+    path = tmp_path / "applied" / ENTRY.unit
+    path.write_text(json.dumps(json.loads(path.read_text()) | edit))
+    assert not Ledger(tmp_path, MACHINE, "boot").entries
+    assert not path.exists()
+
+
+def test_a_field_of_another_version_is_passed_over(tmp_path: Path) -> None:
+    Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
+    path = tmp_path / "applied" / ENTRY.unit
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"of_tomorrow": [1]}))
+    assert dict(Ledger(tmp_path, MACHINE, "boot").entries) == {ENTRY.unit: ENTRY}
+
+
+def test_what_is_no_entry_at_all_keeps_no_agent_from_starting(tmp_path: Path) -> None:
+    Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
+    (tmp_path / "applied" / "directory.service").mkdir()
+    (tmp_path / "applied" / "README").write_text("hands off")
+    (tmp_path / "applied" / "deep.service").write_text("[" * 100_000)
+    assert list(Ledger(tmp_path, MACHINE, "boot").entries) == [ENTRY.unit]
+    assert not Ledger(tmp_path, MACHINE, "another boot").entries
+
+
+def test_a_ledger_that_was_removed_is_written_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "fleet", MACHINE, "boot")
+    ledger.put(ENTRY)
+    shutil.rmtree(tmp_path / "fleet")
+    other = replace(ENTRY, unit="other.service")
+    ledger.put_first(other)
+    ledger.flush()
+    assert dict(Ledger(tmp_path / "fleet", MACHINE, "boot").entries) == {ENTRY.unit: ENTRY, other.unit: other}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"lease": 1}', '{"boot_id": 7}', '{"renewed_at": NaN}', "[" * 100_000]
+)
 def test_broken_facts_are_started_over(tmp_path: Path, text: str) -> None:
     (tmp_path / "agent.json").write_text(text)
     assert Ledger(tmp_path, MACHINE, "boot").facts.boot_id == "boot"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentd.unitdir import _SECRETIVE, UnitDirectory
+from registry.errors import UserError
 
 TEXT = "[Service]\r\nExecStart=/bin/true \N{SNOWMAN}\n\n"
 
@@ -68,6 +69,30 @@ def test_its_own_fragments_are_told_from_the_host_s(tmp_path: Path) -> None:
     assert directory.owns(str(directory.path("a.service")))
     assert not directory.owns("/lib/systemd/system/ssh.service")
     assert not directory.owns("")
+
+
+def test_what_is_named_like_no_unit_is_none_of_ours(tmp_path: Path) -> None:
+    directory, links = UnitDirectory(tmp_path / "units"), tmp_path / "links"
+    links.mkdir()
+    for name in ("README", "a.service", "a service.service"):
+        (tmp_path / "units" / name).write_text(TEXT)
+        (links / name).symlink_to(directory.path(name))
+    (links / "b.service").symlink_to("/nowhere/b.service")
+    assert directory.units() == directory.linked_from(links) == ("a.service",)
+
+
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path / "units")
+    directory.directory.rmdir()
+    assert directory.units() == ()
+    assert directory.write("a.service", TEXT)
+    assert directory.text("a.service") == TEXT
+
+
+def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "units").write_text("")
+    with pytest.raises(UserError, match="cannot use"):
+        UnitDirectory(tmp_path / "units")
 
 
 def test_remains_of_an_interrupted_write_are_no_units(tmp_path: Path) -> None:
