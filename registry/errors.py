@@ -10,6 +10,7 @@ FleetError
 │   ├── LeaseLost              the lease is gone: register again
 │   ├── LeadershipLost         stop writing at once
 │   ├── CorruptRecord          name the key, skip it
+│   ├── InvalidRecord          a record of our own that nobody could read: say so, skip it, write the rest
 │   └── ForeignRegistry        no sentinel, or another cluster's: change nothing, say so
 └── SystemdError           a unit's operation failed in systemd; recorded on that unit alone
 """
@@ -57,9 +58,14 @@ class CorruptRecord(RegistryError):
     """A value in the registry does not parse. `key` names it."""
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"corrupt registry record {key}: {reason}")
+        shown = key if key.isprintable() else ascii(key)[1:-1]
+        super().__init__(f"corrupt registry record {shown}: {reason}")
         self.key = key
         self.reason = reason
+
+
+class InvalidRecord(RegistryError):
+    """A record that we would write breaks the grammar that all readers go by; nothing was written."""
 
 
 class ForeignRegistry(RegistryError):

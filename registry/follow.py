@@ -157,12 +157,13 @@ class Follower:
         self._reached()
         if not batch.changes:
             return
+        corrupt = self.mirror.corrupt_changes
         changed = self.mirror.apply(
             (RawChange(change.key, None) if change.kv is None else raw(change.kv) for change in batch.changes),
             batch.revision,
         )
         self._changed.update(dict.fromkeys(changed))
-        if changed:
+        if changed or corrupt != self.mirror.corrupt_changes:
             self._wake.set()
 
     async def _check_sentinel(self) -> None:

@@ -13,15 +13,20 @@
     <prefix>/events/<time-ordered id>
     <prefix>/usage/<machine>                leased
 
-Unit names hold no slash, so a key splits without ambiguity.
+Unit names hold no slash, so a key splits without ambiguity. A key whose parts are not what the layout says there (a
+unit that is no unit name, a hash that is none) is no key of the layout, whatever it holds: `stray` tells such keys
+from those that are not ours. Tables that are not known here are those of another version.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from sys import intern
 from typing import NamedTuple
+
+from registry.grammar import sha256_hex, token, unit_name
 
 DEFAULT_PREFIX = "/fleet/"
 
@@ -52,7 +57,42 @@ PARTS = {  # how many parts follow the table's name
 }
 
 
-TABLE_OF = {table.value: table for table in Table}
+class Part:
+    """What one part of a key may be. `known` holds parts that were read, kept once: many records repeat them."""
+
+    MAX_KNOWN = 1 << 18
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        self.known: dict[str, str] = {}
+        self._rule = rule
+
+    def read(self, text: str) -> str:
+        """The part, or "" when it is not what stands there."""
+        try:
+            self._rule(text)
+        except ValueError:
+            return ""
+        if len(self.known) >= self.MAX_KNOWN:
+            self.known.clear()
+        return self.known.setdefault(text, intern(text))
+
+
+_UNIT, _ID, _HASH = Part(unit_name), Part(token), Part(sha256_hex)
+_SINGLES = {table.value: table for table in Table if PARTS.get(table) == 0}
+_SIMPLE = {
+    Table.FILES.value: (Table.FILES, _HASH),
+    Table.UNITS.value: (Table.UNITS, _UNIT),
+    Table.PENDING.value: (Table.PENDING, _UNIT),
+    Table.MACHINES.value: (Table.MACHINES, _ID),
+    Table.OVERRIDES.value: (Table.OVERRIDES, _ID),
+    Table.EVENTS.value: (Table.EVENTS, _ID),
+    Table.USAGE.value: (Table.USAGE, _ID),
+}
+_DOUBLE = {
+    Table.SCHEDULE.value: (Table.SCHEDULE, _ID, _UNIT),
+    Table.STATES.value: (Table.STATES, _ID, _UNIT),
+    Table.DUPLICATES.value: (Table.DUPLICATES, _ID, _ID),
+}
 
 
 class Address(NamedTuple):  # a tuple, because every record read makes one
@@ -133,8 +173,28 @@ class Keys:
         """Take a key apart; None for a key that is not of this layout."""
         if not key.startswith(self.prefix):
             return None
-        name, *parts = key[len(self.prefix) :].split("/")
-        table = TABLE_OF.get(name)
-        if table is None or len(parts) != PARTS.get(table, 1) or not all(parts):
+        parts = key[len(self.prefix) :].split("/")
+        if len(parts) == 3 and (double := _DOUBLE.get(parts[0])):
+            table, one, two = double
+            first = one.known.get(parts[1]) or one.read(parts[1])
+            second = two.known.get(parts[2]) or two.read(parts[2])
+            return Address(table, first, second) if first and second else None
+        if len(parts) == 2 and (simple := _SIMPLE.get(parts[0])):
+            table, one = simple
+            first = one.known.get(parts[1]) or one.read(parts[1])
+            return Address(table, first) if first else None
+        return Address(_SINGLES[parts[0]]) if len(parts) == 1 and parts[0] in _SINGLES else None
+
+    def stray(self, key: str) -> Table | None:
+        """The table that a key lies in though no record of it can be called so; None for all other keys.
+
+        A deeper key among the events is another version's, which has a place for who wrote them.
+        """
+        if not key.startswith(self.prefix):
             return None
-        return Address(table, *map(intern, parts))  # names that many records repeat: kept once
+        name, slash, rest = key[len(self.prefix) :].partition("/")
+        if not slash or (name not in _SIMPLE and name not in _DOUBLE):
+            return None
+        if (name == Table.EVENTS and "/" in rest) or self.parse(key) is not None:
+            return None
+        return Table(name)

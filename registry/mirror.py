@@ -51,8 +51,9 @@ class Stamp(NamedTuple):  # a tuple, like the next one: there is one for every k
 class Snapshot:
     """All records at one revision. Tables are read-only mappings.
 
-    `corrupt` is by full key. A corrupt schedule line or state is in no other table, yet it is not absent: who
-    would act on its absence (start elsewhere, stop here) must look for its key in `corrupt` first.
+    `corrupt` is by full key, keys that are no record's (`Keys.stray`) included. A corrupt schedule line or state is
+    in no other table, yet it is not absent: who would act on its absence (start elsewhere, stop here) must look for
+    its key in `corrupt` first.
     """
 
     revision: int = 0
@@ -87,6 +88,7 @@ class Listing:
     def __init__(self, keys: Keys, tables: Iterable[Table] = Table) -> None:
         self.rows: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
         self.corrupt: dict[str, Corrupt] = {}
+        self.corrupt_changes = 0  # how often `corrupt` has changed
         self._keys = keys
         self._tables = frozenset(tables)
         self._stamps: dict[str, dict[Any, Stamp]] = {name: {} for name in TABLES}
@@ -96,10 +98,30 @@ class Listing:
         changed: list[Address] = []
         for change in changes:
             address = self._keys.parse(change.key)
-            if address is not None and address.table in self._tables:
+            if address is None:
+                self._fold_stray(change)
+            elif address.table in self._tables:
                 self._fold(address, change)
                 changed.append(address)
         return changed
+
+    def _fold_stray(self, change: RawChange) -> None:
+        table = self._keys.stray(change.key)
+        if table is None or table not in self._tables:
+            return
+        if change.value is None:
+            self._heal(change.key)
+        else:
+            self._blame(change.key, f"no record of {table} can be called so; delete it")
+
+    def _heal(self, key: str) -> None:
+        if key in self.corrupt:
+            del self.corrupt[key]
+            self.corrupt_changes += 1
+
+    def _blame(self, key: str, reason: str) -> None:
+        self.corrupt[key] = Corrupt(key, reason)
+        self.corrupt_changes += 1
 
     def stamp(self, key: str) -> Stamp | None:
         """What etcd knows of `key`; None when it does not exist."""
@@ -113,8 +135,7 @@ class Listing:
     def _fold(self, address: Address, change: RawChange) -> None:
         key, value, created, changed, lease = change
         rows, stamps, row_key = self.rows[address.table], self._stamps[address.table], _row_key(address)
-        if self.corrupt:
-            self.corrupt.pop(key, None)
+        self._heal(key)
         if value is None:
             rows.pop(row_key, None)
             stamps.pop(row_key, None)
@@ -124,7 +145,7 @@ class Listing:
             rows[row_key] = decode(address, value, key)
         except CorruptRecord as error:
             rows.pop(row_key, None)
-            self.corrupt[key] = Corrupt(key, error.reason)
+            self._blame(key, error.reason)
 
 
 class Mirror:
@@ -155,10 +176,10 @@ class Mirror:
 
     def apply(self, changes: Iterable[RawChange], revision: int = 0) -> list[Address]:
         """Fold changes in, in order; returns the addresses of the records that changed."""
-        corrupt = self._held.corrupt.copy()
+        before = self._held.corrupt_changes
         changed = self._held.fold(changes)
         self._stale.update(address.table for address in changed)
-        if corrupt != self._held.corrupt:
+        if before != self._held.corrupt_changes:
             self._stale.add(CORRUPT)
         self._revision = revision
         return changed
@@ -178,6 +199,11 @@ class Mirror:
         """Where records of these tables lie, those that do not parse included."""
         pairs = ((table, key) for table in tables for key in self._held.keys_of(table))
         return [Address(table, *key) if isinstance(key, tuple) else Address(table, key) for table, key in pairs]
+
+    @property
+    def corrupt_changes(self) -> int:
+        """How often what does not parse has changed since the last listing."""
+        return self._held.corrupt_changes
 
     def row(self, table: Table, address: Address) -> Any:  # noqa: ANN401 - any record
         """The record at `address` now, or None."""

@@ -4,15 +4,38 @@ Owns the meaning of every record in the registry. Knows nothing of JSON, keys, c
 turns these into text, `keys` says where they lie, `mirror` holds them together.
 
 Times are seconds since the epoch, as floats, taken by whoever wrote the record; they are shown to people and
-never compared across machines to decide anything.
+never compared across machines to decide anything. The types of fields say what they may hold (`grammar`).
+
+Versions live side by side: a field that this version does not know is kept in `unknown` and written back with the
+record, so a changed record is made with `dataclasses.replace`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from registry.grammar import (
+    Amount,
+    AtMost,
+    Code,
+    Count,
+    Host,
+    HostKey,
+    Id,
+    Label,
+    Line,
+    Port,
+    Prose,
+    Range,
+    Sha256,
+    Time,
+    UnitName,
+)
 
 SCHEMA_VERSION = 1
+MAX_TTL_S = 31_536_000.0  # a year: a longer lease is a mistake
 HISTORY_LIMIT = 10  # earlier hashes kept with a unit, newest first
 
 
@@ -37,50 +60,57 @@ class Availability(StrEnum):
     DRAINING = "draining"  # nothing new is placed here; what can run elsewhere moves away
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versioned:
+    """What every record has: the fields that a newer version wrote, as the text of a JSON object; "" for none."""
+
+    unknown: str = field(default="", repr=False)
+
+
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Versioned):
     """The sentinel: proof that this registry is a fleet's, and which one's."""
 
-    id: str
-    schema: int = SCHEMA_VERSION
+    id: Id
+    schema: Count = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Versioned):
     """What an operator asked for: which text, in which state."""
 
-    name: str
-    hash: str  # sha256 of the file's text, 64 hex digits
+    name: UnitName
+    hash: Sha256  # sha256 of the file's text, 64 hex digits
     target: Target
-    generation: int = 1  # a restart or a replacement adds one
-    history: tuple[str, ...] = ()  # earlier hashes, newest first
-    by: str = ""  # user@host that wrote this record
-    at: float = 0.0
-    attempt: int = 0  # an operator's start adds one: where nothing of the unit runs it is started again
+    generation: Count = 1  # a restart or a replacement adds one
+    history: Annotated[tuple[Sha256, ...], AtMost(1000)] = ()  # earlier hashes, newest first
+    by: Line = ""  # user@host that wrote this record
+    at: Time = 0.0
+    attempt: Count = 0  # an operator's start adds one: where nothing of the unit runs it is started again
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Versioned):
     """One line of a machine's schedule: all that its agent has to do for one unit."""
 
-    unit: str
-    machine: str
-    hash: str
+    unit: UnitName
+    machine: Id
+    hash: Sha256
     target: Target  # loaded or launched
-    generation: int
-    attempt: int = 0
+    generation: Count
+    attempt: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Versioned):
     """One reason, and the machines that give it. `machines` is sorted; empty when no machine is concerned."""
 
-    reason: str
-    machines: tuple[str, ...] = ()
+    reason: Prose
+    machines: tuple[Id, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Versioned):
     """Why a unit is not where it should be.
 
     `summary` is one line for tables; `refusals` is the verdict machine by machine, grouped by reason. A global
@@ -89,57 +119,57 @@ class Pending:
     wait that ends by itself (an old copy is being stopped); without it, only a change of the fleet can end it.
     """
 
-    unit: str
-    hash: str
-    generation: int
-    summary: str
+    unit: UnitName
+    hash: Sha256
+    generation: Count
+    summary: Prose
     refusals: tuple[Refusal, ...] = ()
     passing: bool = False
-    attempt: int = 0
+    attempt: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Versioned):
     """A live machine: exists exactly as long as its agent's lease.
 
     `boot_id` changes with each boot. `leaving` is set while the agent hands its units over on a clean stop: it
     takes nothing new and its units may go elsewhere as soon as they have stopped here.
     """
 
-    id: str
-    hostname: str
-    address: str
-    boot_id: str
-    metadata: tuple[tuple[str, str], ...] = ()  # sorted by key
-    ssh_port: int = 22
-    host_keys: tuple[str, ...] = ()  # "ssh-ed25519 AAAA…", without comments
-    cpus: int = 0
-    memory_bytes: int = 0
-    agent_version: str = ""
-    systemd_version: str = ""
-    operating_system: str = ""
-    bus: str = "system"  # or "user": whose systemd runs the units
-    ttl_s: float = 10.0
+    id: Id
+    hostname: Host
+    address: Host
+    boot_id: Id
+    metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()  # sorted by key
+    ssh_port: Port = 22
+    host_keys: Annotated[tuple[HostKey, ...], AtMost(100)] = ()  # "ssh-ed25519 AAAA…", without comments
+    cpus: Count = 0
+    memory_bytes: Count = 0
+    agent_version: Line = ""
+    systemd_version: Line = ""
+    operating_system: Line = ""
+    bus: Line = "system"  # or "user": whose systemd runs the units
+    ttl_s: Annotated[float, Range(0.0, MAX_TTL_S)] = 10.0
     leaving: bool = False
-    since: float = 0.0  # when this agent registered
+    since: Time = 0.0  # when this agent registered
 
 
 @dataclass(frozen=True, slots=True)
-class Override:
+class Override(Versioned):
     """What an operator set on a machine at run time; outlives the machine's lease.
 
     `metadata` wins over the machine's own, key by key; an empty value takes the key away.
     """
 
-    machine: str
+    machine: Id
     availability: Availability = Availability.READY
-    metadata: tuple[tuple[str, str], ...] = ()
-    by: str = ""
-    at: float = 0.0
+    metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()
+    by: Line = ""
+    at: Time = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class UnitState:
+class UnitState(Versioned):
     """What one machine's systemd says of one unit, and what the agent has applied there.
 
     It is also the agent's claim: the agent writes it, guarded by its schedule line, before it first touches the
@@ -150,26 +180,26 @@ class UnitState:
     unchanged; "" where not known yet.
     """
 
-    unit: str
-    machine: str
-    hash: str
-    generation: int
+    unit: UnitName
+    machine: Id
+    hash: Sha256
+    generation: Count
     target: Target = Target.INACTIVE
-    load: str = ""
-    active: str = ""
-    sub: str = ""
-    result: str = ""
-    exit_code: int | None = None  # ExecMainStatus of a service that has exited
-    main_pid: int = 0
-    restarts: int = 0
-    since: float = 0.0  # last change of the active state
-    error: str = ""
-    attempt: int = 0
-    waits: tuple[str, ...] = ()  # units without which it cannot start; it is tried again once they are there
-    skipped: str = ""  # the condition that did not hold when it was started, so that it was not
+    load: Line = ""
+    active: Line = ""
+    sub: Line = ""
+    result: Line = ""
+    exit_code: Code | None = None  # ExecMainStatus of a service that has exited
+    main_pid: Count = 0
+    restarts: Count = 0
+    since: Time = 0.0  # last change of the active state
+    error: Prose = ""
+    attempt: Count = 0
+    waits: tuple[Line, ...] = ()  # units without which it cannot start; it is tried again once they are there
+    skipped: Prose = ""  # the condition that did not hold when it was started, so that it was not
 
 
-UnitUsage = tuple[str, int | None, float | None]
+UnitUsage = tuple[UnitName, Count | None, Amount | None]
 """A unit's name, its memory in bytes, and how much of one cpu it used since the look before (1.0: all of it).
 
 None where the machine's kernel does not tell, or not yet.
@@ -177,53 +207,53 @@ None where the machine's kernel does not tell, or not yet.
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Versioned):
     """What a machine and the units on it use, as its agent saw it at `at`; a habit, not a fact to decide by.
 
     Written seldom and only when it changed noticeably. `estimated` marks figures of units that were summed over
     their processes, because the kernel keeps no accounts for them: shared memory counts once for each process then.
     """
 
-    machine: str
-    at: float = 0.0
-    load: tuple[float, float, float] = (0.0, 0.0, 0.0)  # averages over 1, 5 and 15 minutes
-    memory_bytes: int = 0
-    available_bytes: int = 0
+    machine: Id
+    at: Time = 0.0
+    load: tuple[Amount, Amount, Amount] = (0.0, 0.0, 0.0)  # averages over 1, 5 and 15 minutes
+    memory_bytes: Count = 0
+    available_bytes: Count = 0
     units: tuple[UnitUsage, ...] = ()  # sorted by name; only those that run
     estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Leader:
+class Leader(Versioned):
     """Which scheduler leads. Its term is the key's create revision, which etcd never repeats."""
 
-    id: str
-    hostname: str
-    since: float = 0.0
+    id: Id
+    hostname: Host
+    since: Time = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Versioned):
     """A second machine that came with an id in use; it does nothing until the first is gone."""
 
-    machine: str
-    boot_id: str
-    hostname: str
-    address: str
-    since: float = 0.0
+    machine: Id
+    boot_id: Id
+    hostname: Host
+    address: Host
+    since: Time = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(Versioned):
     """Who did what to which unit or machine, and why: the audit trail."""
 
-    id: str
-    at: float
-    actor: str  # "root@laptop", "scheduler core-1", "agent 7aea1bb4"
-    verb: str  # "start", "place", "move", "drain", "join", "fail", …
-    unit: str = ""
-    machine: str = ""
-    reason: str = ""
+    id: Id
+    at: Time
+    actor: Line  # "root@laptop", "scheduler core-1", "agent 7aea1bb4"
+    verb: Line  # "start", "place", "move", "drain", "join", "fail", …
+    unit: Line = ""
+    machine: Line = ""
+    reason: Prose = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,15 @@
 """Records to JSON and back: the one place where registry values are parsed, strictly.
 
-A value that does not fit its dataclass (a missing or unknown field, a wrong type, a name that disagrees with
-its key) raises `CorruptRecord` naming the key. What the key says (unit, machine, id) is not repeated in the
-value: it is taken from the key. A large fleet has hundreds of thousands of records that say the same few things, so
-parsing is quick where a value is as it should be, and words that many records share are kept once.
+A value that does not fit its dataclass (a missing field, a wrong type, a text or number that `grammar` does not
+allow there, a field that belongs to the key) raises `CorruptRecord` naming the key. A field that this version does
+not know is kept with the record, so that what a newer version wrote survives being changed by this one. A choice
+that this version does not know (a new target, say) cannot be ignored: the record does not parse, so every program
+leaves what it is about as it is, and says so.
+
+What the key says (unit, machine, id) is not repeated in the value: it is taken from the key. Writing goes by the
+same rules: what could not be read again raises `InvalidRecord`. A large fleet has hundreds of thousands of records
+that say the same few things, so parsing is quick where a value is as it should be, and words that many records
+share are read and kept once.
 """
 
 from __future__ import annotations
@@ -13,10 +19,12 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from enum import StrEnum
 from functools import cache
+from hashlib import sha256
 from sys import intern
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
-from registry.errors import CorruptRecord
+from registry.errors import CorruptRecord, InvalidRecord
+from registry.grammar import MAX_ENTRIES, MAX_TEXT, PLAIN, AtMost, Range, Words, json_value, line
 from registry.keys import Address, Table
 from registry.model import (
     Assignment,
@@ -33,6 +41,7 @@ from registry.model import (
     UnitText,
     Usage,
 )
+from registry.unitname import shown
 
 # Which dataclass a table holds, and which of its fields the key's parts carry, in order.
 LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
@@ -49,15 +58,23 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.USAGE: (Usage, ("machine",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())
-SHARED = frozenset({"hash", "load", "active", "sub", "result", "by"})  # texts that many records have in common
-_read = json.JSONDecoder().raw_decode
+UNKNOWN = "unknown"  # the dataclasses' field for the fields that they do not have
+MAX_REASON = 300  # characters of why a record does not parse
 
 
 def encode(record: Record | UnitText) -> bytes:
-    """The record's value in etcd: compact JSON, defaults left out; a unit file is its text itself."""
-    if isinstance(record, UnitText):
-        return record.text.encode()
-    return json.dumps(_encode_fields(record), separators=(",", ":"), ensure_ascii=False).encode()
+    """The record's value in etcd: compact JSON, defaults left out; a unit file is its text itself.
+
+    Raises InvalidRecord for a record that no reader would take.
+    """
+    try:
+        if isinstance(record, UnitText):
+            return record.text.encode()
+        return json.dumps(_encode_fields(record), **COMPACT).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        parts = [str(getattr(record, name)) for name in KEY_FIELDS.get(type(record), ())]
+        name = shown(" ".join(parts)) if parts else ""
+        raise InvalidRecord(f"cannot write the {type(record).__name__} record {name}: {_reason(error)}") from error
 
 
 def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
@@ -66,148 +83,284 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
     Raises CorruptRecord (naming `key`) when the value is not exactly such a record.
     """
     try:
+        text = value.decode()
         if address.table is Table.FILES:
-            return UnitText(address.first, value.decode())
+            return _read_file(address.first, value, text)
         cls, key_fields = LAYOUT[address.table]
-        data = _parse(value)
-        if not isinstance(data, dict):
-            raise TypeError("not a JSON object")
+        plain = text.isascii() and "\\" not in text and "\x7f" not in text and len(text) <= MAX_TEXT
+        data = _read_fields(cls, _parse(text), plain=plain)
         for name, part in zip(key_fields, address[1:], strict=False):
             if name in data:
                 raise ValueError(f"field {name!r} belongs to the key")
             data[name] = part
-        record: Record = _build(cls, data)
+        record: Record = _make(cls, data)
     except (ValueError, TypeError, RecursionError) as error:
-        raise CorruptRecord(key or f"{address.table}/{address.first}", str(error)) from error
+        raise CorruptRecord(key or f"{address.table}/{address.first}", _reason(error)) from error
     return record
 
 
-def _parse(value: bytes) -> Any:  # noqa: ANN401 - JSON
-    """As `json.loads`, without its price for looking at what the text is like."""
+def _read_file(sha256_hex: str, value: bytes, text: str) -> UnitText:
+    if sha256(value).hexdigest() != sha256_hex:
+        raise ValueError("the text is not what its hash says; submit it again with --replace")
+    return UnitText(sha256_hex, text)
+
+
+def _reason(error: Exception) -> str:
+    """Why, in one line of bounded length."""
+    if isinstance(error, UnicodeError):
+        return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "it holds half of a character"
+    return line(str(error)[:MAX_REASON])
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """The object that the text is. As `json.loads`, without its price for looking at what the text is like."""
     try:
-        text = value.decode()
-        data, end = _read(text)
+        data, end = DECODER.raw_decode(text)
     except ValueError:
-        return json.loads(value)  # white space before it, another encoding, or a good description of the error
-    return data if end == len(text) else json.loads(value)
+        data, end = DECODER.decode(text), len(text)  # white space before it, or a good description of the error
+    if end != len(text):
+        data = DECODER.decode(text)
+    if not isinstance(data, dict):
+        raise TypeError("not a JSON object")
+    # A colon follows each name; where there are more, texts or inner objects have them, or a name stands twice.
+    return data if text.count(":") == len(data) else STRICT.decode(text)
 
 
-def _encode_fields(value: Any) -> dict[str, object]:  # noqa: ANN401 - any record
-    cls: Any = type(value)
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in data if names.count(name) > 1)
+        raise ValueError(f"field {shown(twice)} stands twice")
+    return data
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+STRICT = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique)
+COMPACT: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+
+
+# -- writing
+
+
+def _encode_fields(record: Any) -> dict[str, object]:  # noqa: ANN401 - any record
+    cls: Any = type(record)
     skipped = KEY_FIELDS.get(cls, ())
+    rules = (SHAPES.get(cls) or _shape(cls)).rules
     result: dict[str, object] = {}
     for name, default in _defaults(cls):
-        item = getattr(value, name)
-        if name in skipped or item == default:
+        item = getattr(record, name)
+        if item == default:
             continue
-        result[name] = _encode_item(item)
+        checked = _checked(rules[name], item, name)
+        if name not in skipped:
+            result[name] = checked
+    if record.unknown:
+        result |= {name: item for name, item in json.loads(record.unknown).items() if name not in rules}
     return result
 
 
-def _encode_item(item: Any) -> object:  # noqa: ANN401 - any field
+def _checked(rule: Rule, item: Any, name: str) -> object:  # noqa: ANN401 - any field
+    """The field as JSON, by the rule that it will be read by."""
+    kind, low, high, known, read = rule
+    if known is not None:
+        return known.get(item) or read(item)
+    if type(item) is kind and low is not None:
+        if not low <= item <= high:
+            raise _out_of_range(name, item, low, high)
+        return item
+    return _json(read(_json(item)))
+
+
+def _json(item: Any) -> Any:  # noqa: ANN401 - any field
     if isinstance(item, tuple):
-        return [_encode_item(each) for each in item]
-    if hasattr(item, "__dataclass_fields__"):
-        return _encode_fields(item)
-    return item
+        return [_json(each) for each in item]
+    return _encode_fields(item) if hasattr(item, "__dataclass_fields__") else item
 
 
 @cache
 def _defaults(cls: Any) -> tuple[tuple[str, object], ...]:  # noqa: ANN401 - a record's class
-    return tuple((f.name, f.default) for f in fields(cls))
+    return tuple((each.name, each.default) for each in fields(cls) if each.name != UNKNOWN)
 
 
-Parser = Callable[[Any], Any]
+# -- reading
+
+Read = Callable[[Any], Any]
+
+
+class Rule(NamedTuple):
+    """How a field is read. A value of type `kind` within `low` and `high`, or among `known`, needs no `read`."""
+
+    kind: type[Any] | None
+    low: Any
+    high: Any
+    known: dict[str, Any] | None
+    read: Read
 
 
 class Shape(NamedTuple):
-    """How a class is read: the types of fields that are JSON's values unchanged, what parses any, which must be."""
+    """How a class is read: the rule of each field, and which fields must be there."""
 
-    plain: dict[str, type[Any]]
-    parsers: dict[str, Parser]
+    rules: dict[str, Rule]
     required: tuple[str, ...]
 
 
 SHAPES: dict[Any, Shape] = {}  # made when first asked for
+KNOWN: dict[Callable[[str], str], dict[str, str]] = {}  # texts that were read by a rule, as they are to be kept
+MAX_KNOWN, MAX_KNOWN_LENGTH = 1 << 18, 1024  # how many for each rule, and how long
 
 
 def _shape(cls: Any) -> Shape:  # noqa: ANN401 - a record's class
-    hints = get_type_hints(cls)
-    plain = {name: hint for name, hint in hints.items() if hint in (str, int, float, bool)}
-    parsers = {f.name: _parser(hints[f.name], f.name) for f in fields(cls)}
-    required = (f.name for f in fields(cls) if f.default is MISSING)
-    return SHAPES.setdefault(cls, Shape(plain, parsers, tuple(required)))
+    hints = get_type_hints(cls, include_extras=True)
+    known = [each for each in fields(cls) if each.name != UNKNOWN]
+    rules = {each.name: _rule(hints[each.name], each.name) for each in known}
+    required = (each.name for each in known if each.default is MISSING)
+    return SHAPES.setdefault(cls, Shape(rules, tuple(required)))
 
 
-def _build(cls: Any, data: dict[str, Any]) -> Any:  # noqa: ANN401 - any record
-    """The record of these fields; `data` is used up."""
-    plain, parsers, required = SHAPES.get(cls) or _shape(cls)
+def _read_fields(cls: Any, data: dict[str, Any], *, plain: bool = False) -> dict[str, Any]:  # noqa: ANN401
+    """The fields of JSON as those of the record; `plain`: no text among them holds anything but printable ASCII."""
+    rules = (SHAPES.get(cls) or _shape(cls)).rules
+    foreign: list[str] | None = None
     for name, item in data.items():
-        if type(item) is not plain.get(name):
-            parse = parsers.get(name)
-            if parse is None:
-                raise ValueError(f"unknown field {name!r}")
-            data[name] = parse(item)
-        elif name in SHARED:
-            data[name] = intern(item)
-    for name in required:
-        if name not in data:
-            raise ValueError(f"field {name!r} is missing")
-    return cls(**data)
+        if name not in rules:
+            foreign = [name] if foreign is None else [*foreign, name]
+            continue
+        kind, low, high, known, read = rules[name]
+        if type(item) is not kind:
+            data[name] = read(item)
+        elif known is not None:
+            data[name] = known.get(item) or read(item)
+        elif low is not None:
+            if not low <= item <= high:
+                raise _out_of_range(name, item, low, high)
+        elif kind is str and not plain:
+            data[name] = read(item)
+    if foreign:
+        data[UNKNOWN] = _keep({name: data.pop(name) for name in foreign})
+    return data
 
 
-def _parser(hint: Any, name: str) -> Parser:  # noqa: ANN401 - a type hint
-    if hint in (str, int, float, bool):
-        return _scalar(hint, name)
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return _choice(hint)
-    if isinstance(hint, type):
-        return _nested(hint, name)
-    if get_origin(hint) is tuple:
-        return _tuple(get_args(hint), name)
-    inner = _parser(next(arg for arg in get_args(hint) if arg is not type(None)), name)
-    return lambda item: None if item is None else inner(item)
+def _make(cls: Any, data: dict[str, Any]) -> Any:  # noqa: ANN401 - any record
+    try:
+        return cls(**data)
+    except TypeError:
+        missing = next((name for name in SHAPES[cls].required if name not in data), None)
+        if missing is None:
+            raise
+        raise ValueError(f"field {missing!r} is missing") from None
 
 
-def _scalar(wanted: type[Any], name: str) -> Parser:
-    def parse(item: object) -> object:
-        if wanted is float and type(item) is int:
-            return float(item)
+def _keep(foreign: dict[str, Any]) -> str:
+    """Fields of another version as one text."""
+    for name, item in foreign.items():
+        try:
+            json_value([name, item])
+        except ValueError as error:
+            raise ValueError(f"field {shown(name)}: {error}") from error
+    return json.dumps(foreign, **COMPACT)
+
+
+def _out_of_range(name: str, item: object, low: object, high: object) -> ValueError:
+    number = repr(item) if isinstance(item, float) or abs(item) < 10**20 else "a huge number"  # type: ignore[arg-type]
+    return ValueError(f"field {name!r} is {number}, not between {low} and {high}")
+
+
+def _rule(hint: Any, name: str) -> Rule:  # noqa: ANN401 - a type hint
+    plain, notes = (get_args(hint)[0], get_args(hint)[1:]) if get_origin(hint) is Annotated else (hint, ())
+    rule = next((each for each in notes if isinstance(each, Words | Range | AtMost)), PLAIN.get(plain))
+    if isinstance(rule, Words):
+        return _words(rule, name)
+    if isinstance(rule, Range):
+        return _number(plain, rule, name)
+    if plain is bool:
+        return Rule(bool, None, None, None, _typed(bool, name))
+    if get_origin(plain) is tuple:
+        entries = rule.entries if isinstance(rule, AtMost) else MAX_ENTRIES
+        return Rule(None, None, None, None, _tuple(get_args(plain), entries, name))
+    if isinstance(plain, type):
+        return _choice(plain, name) if issubclass(plain, StrEnum) else _nested(plain, name)
+    inner = _rule(next(arg for arg in get_args(plain) if arg is not type(None)), name)
+    return inner._replace(read=lambda item: None if item is None else inner.read(item))
+
+
+def _typed(wanted: type[Any], name: str) -> Read:
+    def read(item: object) -> object:
         if type(item) is not wanted:
             raise TypeError(f"field {name!r} is not of type {wanted.__name__}")
         return item
 
-    return parse
+    return read
 
 
-def _choice(wanted: type[StrEnum]) -> Parser:
+def _words(rule: Words, name: str) -> Rule:
+    known = KNOWN.setdefault(rule.read, {}) if rule.shared else None
+
+    def read(item: object) -> str:
+        if type(item) is not str:
+            raise TypeError(f"field {name!r} is not of type str")
+        try:
+            text = rule.read(item)
+        except ValueError as error:
+            raise ValueError(f"field {name!r}: {error}") from error
+        if known is not None and len(item) <= MAX_KNOWN_LENGTH:
+            if len(known) >= MAX_KNOWN:
+                known.clear()
+            known[item] = text = intern(text)
+        return text
+
+    return Rule(str, None, None, known, read)
+
+
+def _number(kind: type[Any], bounds: Range, name: str) -> Rule:
+    low, high = bounds
+
+    def read(item: object) -> object:
+        if type(item) is not kind and not (kind is float and type(item) is int):
+            raise TypeError(f"field {name!r} is not of type {kind.__name__}")
+        if not low <= item <= high:  # type: ignore[operator]
+            raise _out_of_range(name, item, low, high)
+        return kind(item)
+
+    return Rule(kind, low, high, None, read)
+
+
+def _choice(wanted: type[StrEnum], name: str) -> Rule:
     members = {member.value: member for member in wanted}
 
-    def parse(item: object) -> object:
+    def read(item: object) -> object:
         if type(item) is not str:
-            raise TypeError(f"{item!r} is not one of {', '.join(members)}")
-        return members.get(item) or wanted(item)
+            raise TypeError(f"field {name!r} is not one of {', '.join(members)}")
+        raise ValueError(f"{name} {shown(item)} is not known to this version, which knows {', '.join(members)}")
 
-    return parse
+    return Rule(str, None, None, members, read)
 
 
-def _nested(cls: type[Any], name: str) -> Parser:
-    def parse(item: object) -> object:
+def _nested(cls: type[Any], name: str) -> Rule:
+    def read(item: object) -> object:
         if not isinstance(item, dict):
             raise TypeError(f"field {name!r} is not an object")
-        return _build(cls, item)
+        return _make(cls, _read_fields(cls, item))
 
-    return parse
+    return Rule(None, None, None, None, read)
 
 
-def _tuple(args: tuple[Any, ...], name: str) -> Parser:
+def _tuple(args: tuple[Any, ...], entries: int, name: str) -> Read:
     variadic = args[-1] is Ellipsis
-    inner = [_parser(arg, name) for arg in args if arg is not Ellipsis]
+    inner = [_rule(arg, name).read for arg in args if arg is not Ellipsis]
 
-    def parse(item: object) -> object:
+    def read(item: object) -> object:
         if not isinstance(item, list) or (not variadic and len(item) != len(inner)):
             raise TypeError(f"field {name!r} is not a list of the right length")
-        parsers = inner * len(item) if variadic else inner
-        return tuple(parser(each) for parser, each in zip(parsers, item, strict=True))
+        if len(item) > entries:
+            raise ValueError(f"field {name!r} has {len(item)} entries, more than {entries}")
+        if variadic:
+            only = inner[0]
+            return tuple([only(each) for each in item])
+        return tuple([read_one(each) for read_one, each in zip(inner, item, strict=True)])
 
-    return parse
+    return read

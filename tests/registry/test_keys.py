@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.keys import Address, Keys, Table
 
-names = st.from_regex(r"[A-Za-z0-9:_.@\\-]{1,40}", fullmatch=True)
+units = st.from_regex(r"[A-Za-z0-9:_.@\\-]{1,40}\.service", fullmatch=True).filter(lambda each: each[0] != "@")
+ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}", fullmatch=True)
+hashes = st.binary(max_size=8).map(lambda data: sha256(data).hexdigest())
 
 
-@given(names, names, st.sampled_from(["/fleet/", "/a/b/", "/"]))
-def test_a_built_key_parses_to_what_it_was_built_from(first: str, second: str, prefix: str) -> None:
+@given(units, ids, hashes, st.sampled_from(["/fleet/", "/a/b/", "/"]))
+def test_a_built_key_parses_to_what_it_was_built_from(unit: str, name: str, sha: str, prefix: str) -> None:
     keys = Keys.under(prefix)
     built = {
         keys.cluster: Address(Table.CLUSTER),
         keys.leader: Address(Table.LEADER),
-        keys.file(first): Address(Table.FILES, first),
-        keys.unit(first): Address(Table.UNITS, first),
-        keys.schedule(first, second): Address(Table.SCHEDULE, first, second),
-        keys.pending(first): Address(Table.PENDING, first),
-        keys.machine(first): Address(Table.MACHINES, first),
-        keys.override(first): Address(Table.OVERRIDES, first),
-        keys.state(first, second): Address(Table.STATES, first, second),
-        keys.duplicate(first, second): Address(Table.DUPLICATES, first, second),
-        keys.event(first): Address(Table.EVENTS, first),
-        keys.usage(first): Address(Table.USAGE, first),
+        keys.file(sha): Address(Table.FILES, sha),
+        keys.unit(unit): Address(Table.UNITS, unit),
+        keys.schedule(name, unit): Address(Table.SCHEDULE, name, unit),
+        keys.pending(unit): Address(Table.PENDING, unit),
+        keys.machine(name): Address(Table.MACHINES, name),
+        keys.override(name): Address(Table.OVERRIDES, name),
+        keys.state(name, unit): Address(Table.STATES, name, unit),
+        keys.duplicate(name, name): Address(Table.DUPLICATES, name, name),
+        keys.event(name): Address(Table.EVENTS, name),
+        keys.usage(name): Address(Table.USAGE, name),
     }
     assert {key: keys.parse(key) for key in built} == built
 
@@ -34,10 +38,35 @@ def test_a_built_key_parses_to_what_it_was_built_from(first: str, second: str, p
 @pytest.mark.parametrize(
     "key",
     ["/other/units/a", "/fleet/", "/fleet/units/", "/fleet/units", "/fleet/units/a/b", "/fleet/schedule/m",
-     "/fleet/schedule/m/", "/fleet/cluster/x", "/fleet/unknown/a", "", "/fleet/schedule//a"],
+     "/fleet/schedule/m/", "/fleet/cluster/x", "/fleet/unknown/a", "", "/fleet/schedule//a", "/fleet/units/a",
+     "/fleet/units/a.service\n", "/fleet/units/\udcff.service", "/fleet/schedule/../a.service",
+     "/fleet/machines/-m", "/fleet/machines/m\x1b", f"/fleet/files/{'A' * 64}", f"/fleet/files/{'0' * 63}",
+     "/fleet/states/m/a.service/x",
+     "/fleet/duplicates/m/é", f"/fleet/units/{'a' * 300}.service", "/fleet/events/\u202e"],
 )  # fmt: skip
 def test_a_foreign_key_is_none(key: str) -> None:
     assert Keys().parse(key) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        ("/fleet/units/a", Table.UNITS),
+        ("/fleet/units/", Table.UNITS),
+        ("/fleet/units/\udcff.service", Table.UNITS),
+        ("/fleet/schedule/m", Table.SCHEDULE),
+        ("/fleet/states/m/a.service/x", Table.STATES),
+        ("/fleet/files/no-hash", Table.FILES),
+        ("/fleet/events/ ", Table.EVENTS),
+        ("/fleet/events/root/0000000000000-1", None),  # as another version has it
+        ("/fleet/rollouts/r", None),
+        ("/fleet/units", None),
+        ("/fleet/units/a.service", None),
+        ("/other/units/a", None),
+    ],
+)
+def test_a_key_that_no_record_can_have_is_told_from_one_that_is_not_ours(key: str, table: Table | None) -> None:
+    assert Keys().stray(key) is table
 
 
 @pytest.mark.parametrize("prefix", ["fleet", "/fleet", "fleet/", "/fleet/", "//fleet//"])
