@@ -337,7 +337,8 @@ async def test_the_sentinel_of_a_cluster_is_kept(operator: Operator) -> None:
 
 
 def test_a_record_that_is_written_is_within_what_batches_count() -> None:
-    record = Unit("u" * 255, "a" * 64, Target.LAUNCHED, 10**9, ("b" * 64,) * HISTORY_LIMIT, "user@host", 1e9)
+    name = "u" * 247 + ".service"
+    record = Unit(name, "a" * 64, Target.LAUNCHED, 10**9, ("b" * 64,) * HISTORY_LIMIT, "user@host", 1e9)
     assert len(encode(record)) < 1500
 
 
