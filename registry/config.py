@@ -1,70 +1,88 @@
 """Configuration: one TOML file, then FLEET_* environment variables, then flags; the only door to tomli.
 
-Every mistake is a UserError that names the file (with its line where TOML itself is broken) or the variable,
-what was expected, and the nearest known name.
+What a key may hold stands beside it, as a rule of `configrules`; a key without one takes what its type says. Every
+mistake is a UserError of one line that names the file (with its line where TOML itself is broken) or the variable,
+the key, what was expected, and the nearest known name.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from registry import configrules as rules
+from registry.configrules import Rule, parse_duration, quoted
 from registry.errors import UserError
 from registry.keys import DEFAULT_PREFIX
 
+__all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put"]
+
 SYSTEM_FILE = Path("/etc/fleet/fleet.toml")
+MOST_BYTES = 256 * 1024  # of a file; a large one takes some 10 kB
+RULE = "rule"
+LEAST_LEASE_S = 2.0  # etcd's shortest
+
+
+def ruled(default: Any, rule: Rule) -> Any:  # noqa: ANN401 - a field of whatever type its default has
+    """A key with a rule of its own."""
+    return field(default=default, metadata={RULE: rule})
 
 
 @dataclass(frozen=True, slots=True)
 class EtcdTable:
     """[etcd]: where the registry is and how to get in."""
 
-    endpoints: tuple[str, ...] = ("http://127.0.0.1:2379",)
-    prefix: str = DEFAULT_PREFIX
+    endpoints: tuple[str, ...] = ruled(("http://127.0.0.1:2379",), rules.endpoints)
+    prefix: str = ruled(DEFAULT_PREFIX, rules.prefix)
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
     username: str = ""
     password_file: str = ""
-    request_timeout: float = 2.5  # seconds; a duration such as "2s" is accepted
+    request_timeout: float = ruled(2.5, rules.seconds(0.05, 3600))  # a duration such as "2s" is accepted
 
 
 @dataclass(frozen=True, slots=True)
 class AgentTable:
     """[agent]: this machine."""
 
-    machine_id: str = ""  # default: /etc/machine-id
-    public_ip: str = ""  # default: the address that faces the registry
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    ttl: float = 10.0
-    bus: str = "system"
-    units_directory: str = ""  # default: /run/fleet/units, or below XDG_RUNTIME_DIR on the user's bus
-    on_lost_registry: str = "keep"
+    machine_id: str = ruled("", rules.machine_id)  # default: /etc/machine-id
+    public_ip: str = ruled("", rules.host)  # default: the address that faces the registry
+    metadata: Mapping[str, str] = field(default_factory=dict, metadata={RULE: rules.metadata})
+    ttl: float = ruled(10.0, rules.seconds(LEAST_LEASE_S))
+    bus: str = ruled("system", rules.choice("system", "user"))
+    units_directory: str = ruled(
+        "", rules.directory
+    )  # default: /run/fleet/units, or below XDG_RUNTIME_DIR on the user's bus
+    on_lost_registry: str = ruled("keep", rules.choice("keep", "stop"))
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerTable:
     """[scheduler]"""
 
-    lease_ttl: float = 5.0
-    tick: float = 30.0
+    lease_ttl: float = ruled(5.0, rules.seconds(LEAST_LEASE_S))
+    tick: float = ruled(30.0, rules.seconds(0.05))
 
 
 @dataclass(frozen=True, slots=True)
 class SshTable:
     """[ssh]: how an operator reaches machines."""
 
-    user: str = ""
-    port: int = 0  # 0: what the machine registered
+    user: str = ruled("", rules.user)
+    port: int = ruled(0, rules.whole(0, 65535))  # 0: what the machine registered
     identity_files: tuple[str, ...] = ()
     known_hosts: str = ""
     tunnel: str = ""
     strict_host_key_checking: bool = True
-    timeout: float = 10.0
+    timeout: float = ruled(10.0, rules.seconds(0.05, 3600))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +93,9 @@ class ConsoleTable:
     keymap: Mapping[str, str] = field(default_factory=dict)
     read_only: bool = False
     protected: bool = False  # destroying, and stopping more than one running unit, want a name typed
-    confirm_from: int = 10  # running units that stop together, from which on a word must be typed anywhere
+    confirm_from: int = ruled(
+        10, rules.whole(0, 1_000_000)
+    )  # running units that stop together, from which on a word must be typed anywhere
     name: str = ""  # what the cluster is called
 
 
@@ -91,13 +111,6 @@ class Settings:
     source: str = ""
 
 
-DURATIONS = {("etcd", "request_timeout"), ("agent", "ttl"), ("scheduler", "lease_ttl"), ("scheduler", "tick")}
-DURATIONS |= {("ssh", "timeout")}
-CHOICES = {
-    ("agent", "bus"): ("system", "user"),
-    ("agent", "on_lost_registry"): ("keep", "stop"),
-}
-MINIMUM_S = {("agent", "ttl"): 2.0, ("scheduler", "lease_ttl"): 2.0}  # etcd's shortest lease
 ALIASES = {  # fleet's names where they meet the same thing, and FLEETCTL_ ones
     "FLEET_ETCD_SERVERS": ("etcd", "endpoints"),
     "FLEET_ETCD_CAFILE": ("etcd", "ca_file"),
@@ -120,7 +133,8 @@ ALIASES = {  # fleet's names where they meet the same thing, and FLEETCTL_ ones
     "FLEETCTL_STRICT_HOST_KEY_CHECKING": ("ssh", "strict_host_key_checking"),
 }
 TABLES = ("etcd", "agent", "scheduler", "ssh", "console")
-NOT_SETTINGS = {"FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG"}
+NOT_SETTINGS = {"FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG", "FLEETCTL_DEBUG"}
+LIKE = 0.85  # how alike a slip is to what was meant, as difflib measures it
 
 
 def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ...] = ()) -> Settings:
@@ -132,9 +146,17 @@ def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ..
     if path is None and environ.get("FLEET_CONFIG"):
         path = Path(environ["FLEET_CONFIG"])
     if path is None:
-        path = next((each for each in defaults if each.is_file()), None)
+        path = next((each for each in defaults if _is_there(each)), None)
     settings = _read(path) if path else Settings()
     return apply_environment(settings, environ)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        where = rules.text_for_people(str(path))
+        raise UserError(f"cannot read configuration {where}: {error.strerror}; set FLEET_CONFIG or HOME") from None
 
 
 def operator_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -146,8 +168,9 @@ def operator_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
 def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """Settings with FLEET_<TABLE>_<KEY> and fleet's own variable names put over them."""
     for name in sorted(environ):
-        place = ALIASES.get(name) or _place_of(name)
+        place = _variables().get(name)
         if place is None:
+            _refuse_slip(name)
             continue
         settings = put(settings, place[0], place[1], _from_text(*place, environ[name]), name)
     return settings
@@ -160,103 +183,116 @@ def put(settings: Settings, table: str, key: str, value: object, where: str) -> 
     return replace(settings, **{table: replace(old, **{key: parsed})})
 
 
-def parse_duration(value: object) -> float:
-    """Seconds from a number or from text such as "10s", "500ms", "2m". Raises ValueError."""
-    if isinstance(value, bool):
-        raise ValueError("not a duration")  # noqa: TRY004 - callers map ValueError alone
-    if isinstance(value, (int, float)):
-        return float(value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", str(value).strip())
-    if not match:
-        raise ValueError("not a duration")
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}[match[2]]
-
-
 def _read(path: Path) -> Settings:
-    import tomli  # noqa: PLC0415 - only when there is a file to read
-
-    try:
-        data = tomli.loads(path.read_text(encoding="utf-8"))
-    except tomli.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"cannot read configuration {path}: {reason}") from error
     settings = Settings(source=str(path))
-    for table, values in data.items():
-        _known(table, TABLES, f"{path}: unknown table [{table}]")
+    where = rules.text_for_people(str(path))
+    for table, values in _parsed(path, where).items():
+        _known(table, TABLES, f"{where}: unknown table [{_name(table)}]")
         if not isinstance(values, dict):
-            raise UserError(f"{path}: {table} must be a table: write [{table}]")
+            raise UserError(f"{where}: {table} must be a table: write [{table}]")
         for key, value in values.items():
-            settings = put(settings, table, key, value, str(path))
+            settings = put(settings, table, key, value, where)
     return settings
 
 
-def _check(table: str, key: str, value: object, where: str) -> object:
-    hints = get_type_hints(type(getattr(Settings(), table)))
-    _known(key, tuple(hints), f"{where}: unknown key {key} in [{table}]")
+def _parsed(path: Path, where: str) -> dict[str, Any]:
+    """The file as TOML. Some of what tomli meets in a hostile file it raises as it comes."""
+    import tomli  # noqa: PLC0415 - only when there is a file to read
+
     try:
-        parsed = _typed(table, key, value, hints[key])
+        return tomli.loads(_content(path).decode("utf-8"))
+    except tomli.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {rules.text_for_people(str(error))}") from None
+    except RecursionError:
+        raise UserError(f"{where}: not valid TOML: its values are nested too deeply") from None
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read configuration {where}: not UTF-8 text") from None
+    except OSError as error:
+        raise UserError(f"cannot read configuration {where}: {error.strerror or error}") from None
     except ValueError as error:
-        raise UserError(f"{where}: [{table}] {key}: {error}") from error
-    return parsed
+        known = "digits" in str(error)
+        reason = "a number has too many digits" if known else rules.text_for_people(str(error))
+        raise UserError(f"{where}: not valid TOML: {reason}") from None
 
 
-def _typed(table: str, key: str, value: object, hint: Any) -> object:  # noqa: ANN401 - a type hint
-    if (table, key) in DURATIONS:
-        return _duration(table, key, value)
-    if hint == tuple[str, ...]:
-        if isinstance(value, list) and all(isinstance(each, str) for each in value) and value:
-            return tuple(value)
-        raise ValueError('expected a list of texts such as ["a", "b"]')
-    if hint == Mapping[str, str]:
-        if isinstance(value, dict) and all(isinstance(each, str) for each in value.values()):
-            return dict(value)
-        raise ValueError('expected a table of texts such as { region = "eu" }')
-    if type(value) is not hint:
-        raise ValueError(f"expected {_WORDS[hint]}, not {value!r}")
-    choices = CHOICES.get((table, key))
-    if choices and value not in choices:
-        raise ValueError(f"expected one of {', '.join(choices)}, not {value!r}")
-    return value
-
-
-def _duration(table: str, key: str, value: object) -> float:
+def _content(path: Path) -> bytes:
+    """What the file holds; a bounded part of whatever else stands there. Waits for no other end of a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        seconds = parse_duration(value)
-    except ValueError:
-        raise ValueError(f'expected a duration such as "10s", not {value!r}') from None
-    least = MINIMUM_S.get((table, key), 0.0)
-    if seconds < least or seconds <= 0:
-        raise ValueError(f"must be {f'at least {least:g}s' if least else 'more than nothing'}, not {value!r}")
-    return seconds
+        mode = os.fstat(descriptor).st_mode
+        os.set_blocking(descriptor, True)
+        content = b""
+        while len(content) <= MOST_BYTES and (piece := os.read(descriptor, MOST_BYTES)):
+            content += piece
+    finally:
+        os.close(descriptor)
+    if len(content) > MOST_BYTES:
+        raise OSError(None, f"it is larger than {MOST_BYTES >> 10} KiB")
+    if stat.S_ISFIFO(mode) and not content:
+        raise OSError(None, "a pipe into which nobody writes")
+    return content
 
 
-_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+def _check(table: str, key: str, value: object, where: str) -> object:
+    known = _rules(table)
+    _known(key, tuple(known), f"{where}: unknown key {_name(key)} in [{table}]")
+    try:
+        return known[key](value)
+    except ValueError as error:
+        raise UserError(f"{where}: [{table}] {key}: {error}") from None
+
+
+@cache
+def _rules(table: str) -> Mapping[str, Rule]:
+    """The rule of each key of a table."""
+    kind = type(getattr(Settings(), table))
+    hints = get_type_hints(kind)
+    return {each.name: each.metadata.get(RULE) or BY_TYPE[hints[each.name]] for each in fields(kind)}
+
+
+BY_TYPE: Mapping[object, Rule] = {
+    str: rules.text,
+    int: rules.whole(-(2**31), 2**31 - 1),
+    float: rules.seconds(0.0),
+    bool: rules.switch,
+    tuple[str, ...]: rules.texts,
+    Mapping[str, str]: rules.pairs,
+}
 
 
 def _known(name: str, names: tuple[str, ...], complaint: str) -> None:
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:100], names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
     raise UserError(f"{complaint}; {hint}")
 
 
-def _place_of(variable: str) -> tuple[str, str] | None:
-    """FLEET_ETCD_USERNAME and FLEETCTL-free spelling of every other key."""
-    if not variable.startswith("FLEET_") or variable in NOT_SETTINGS:
-        return None
-    table, _, key = variable.removeprefix("FLEET_").lower().partition("_")
-    if table not in TABLES:
-        return None
-    known = [each.name for each in fields(getattr(Settings(), table))]
-    return (table, key) if key in known else None
+def _name(name: str) -> str:
+    """A key of a file, such as nobody may have meant, for a message."""
+    return name if re.fullmatch(r"[0-9A-Za-z_.-]{1,60}", name) else quoted(name)
+
+
+@cache
+def _variables() -> Mapping[str, tuple[str, str]]:
+    """Every variable that is a setting, and its place."""
+    places = {f"FLEET_{table}_{key}".upper(): (table, key) for table in TABLES for key in _rules(table)}
+    return {**places, **ALIASES}
+
+
+def _refuse_slip(variable: str) -> None:
+    """A variable that is no setting is somebody else's, unless it is one letter or two away from one."""
+    if not variable.startswith(("FLEET_", "FLEETCTL_")) or variable in NOT_SETTINGS:
+        return
+    near = difflib.get_close_matches(variable[:100], (*_variables(), *NOT_SETTINGS), n=1, cutoff=LIKE)
+    if near:
+        raise UserError(f"{_name(variable)}: no such setting; did you mean {near[0]}?")
 
 
 def _from_text(table: str, key: str, text: str) -> object:
     """A variable's text as the value that TOML would hold."""
-    hint = get_type_hints(type(getattr(Settings(), table)))[key]
+    kind = type(getattr(Settings(), table))
+    hint = get_type_hints(kind)[key]
     if hint == tuple[str, ...]:
         return [each.strip() for each in text.split(",") if each.strip()]
     if hint == Mapping[str, str]:
@@ -266,6 +302,6 @@ def _from_text(table: str, key: str, text: str) -> object:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
             text.lower(), text
         )
-    if hint is int and text.isdigit():
+    if hint is int and re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)
     return text
