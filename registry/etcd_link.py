@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class Link:
         if len(self.bases) < 2 or self._closed:
             return
         before = _now() - quiet_s
-        quiet = [base for base in self.bases if self.health.answered_at.get(base, 0.0) < before]
+        quiet = [base for base in self.bases if self.health.answered_at.get(base, -math.inf) <= before]
         await asyncio.gather(*(self._ask(base) for base in {*quiet, *self.health.down}))
 
     async def _ask(self, base: str) -> None:

@@ -116,7 +116,7 @@ async def _names(before: Sequence[str], *, machines: bool) -> list[str]:
 
     _, flags = parse([*_global_words(before), "list-machines"])
     flags.request_timeout = REQUEST_TIMEOUT
-    async with open_operator(read_settings(flags, os.environ)) as operator:
+    async with open_operator(read_settings(flags, os.environ), warn=False) as operator:
         if not machines:
             return plain(await unit_names(operator))
         known, _ = await read_machines(operator)

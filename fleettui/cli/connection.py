@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleettui.actions.operator import Operator
+from fleettui.cli.output import complain
 from registry.config import Settings, load, operator_files, parse_duration, put
 from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
+from registry.etcd_health import endpoints_told
 from registry.keys import Keys
 
 FLAGS = {  # a flag's attribute and the setting it puts
@@ -56,10 +58,16 @@ def _demo_file() -> tuple[Path, ...]:
 
 
 @asynccontextmanager
-async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
-    """The registry that the settings name, through the SSH tunnel if they name one."""
+async def open_operator(settings: Settings, *, warn: bool = True) -> AsyncIterator[Operator]:
+    """The registry that the settings name, through the SSH tunnel if they name one.
+
+    An endpoint that was found not to answer is named on stderr in the end, unless `warn` is False.
+    """
     async with _reached(settings) as reached, Etcd(reached) as etcd:
         yield Operator(etcd, Keys.under(settings.etcd.prefix))
+        told = "" if etcd.health.away else endpoints_told(etcd.health.bases, etcd.health.down)
+        if warn and told:
+            complain(f"WARNING: {told} ({'; '.join(each.reason for each in etcd.health.down.values())})")
 
 
 @asynccontextmanager

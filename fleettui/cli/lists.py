@@ -17,8 +17,10 @@ from fleettui.cli.rows import (
     UNIT_FIELDS,
     UNIT_USUAL,
     Row,
+    duplicate_lines,
     file_rows,
     machine_rows,
+    machine_usual,
     unit_rows,
 )
 from registry.keys import Table
@@ -35,6 +37,9 @@ async def list_machines(flags: Namespace) -> int:
     if "units" in look.fields:
         tables.append(Table.SCHEDULE)
     snapshot = await read_tables(flags, tables)
+    for line in duplicate_lines(snapshot):
+        complain(line)
+    look = _look(flags, MACHINE_FIELDS, machine_usual(snapshot))
     return _print(machine_rows(snapshot, full=look.full), look)
 
 

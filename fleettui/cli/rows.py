@@ -13,7 +13,7 @@ from fleettui.cli.words import counted, place, short_hash, short_id
 from registry.errors import UserError
 from registry.lifecycle import current, mishap, refused, standing, standing_here, whereabouts
 from registry.mirror import Snapshot
-from registry.model import Assignment, Availability, Machine, Target, Unit, UnitState, effective_metadata
+from registry.model import Assignment, Availability, Duplicate, Machine, Target, Unit, UnitState, effective_metadata
 
 MACHINE_FIELDS = ("machine", "ip", "metadata", "hostname", "units", "state", "version")
 MACHINE_USUAL = ("machine", "ip", "metadata")
@@ -21,6 +21,7 @@ UNIT_FIELDS = ("unit", "load", "active", "sub", "machine", "hash", "reason")
 UNIT_USUAL = ("unit", "machine", "active", "sub")
 FILE_FIELDS = ("unit", "hash", "dstate", "state", "target", "global", "desc")
 FILE_USUAL = ("unit", "hash", "dstate", "state", "target")
+OWN_ID = "rm /etc/machine-id && systemd-machine-id-setup && systemctl restart fleet-agentd"
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 
 
@@ -37,7 +38,7 @@ def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
     counts = Counter(machine for machine, _ in snapshot.schedule)
     for machine in sorted(snapshot.machines.values(), key=lambda each: each.id):
         metadata = effective_metadata(machine, snapshot.overrides.get(machine.id))
-        state = _machine_state(snapshot, machine)
+        state = _machine_state(snapshot, machine, full=full)
         cells = {
             "machine": short_id(machine.id, full=full),
             "ip": machine.address,
@@ -51,13 +52,39 @@ def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
         yield Row(cells, {**cells, **whole})
 
 
-def _machine_state(snapshot: Snapshot, machine: Machine) -> str:
-    if machine.leaving:
-        return "leaving"
+def machine_usual(snapshot: Snapshot) -> tuple[str, ...]:
+    """The fields that are shown when none is asked for: the state, too, while two machines have one id."""
+    twins = any(of in snapshot.machines for of, _ in snapshot.duplicates)
+    return (*MACHINE_USUAL, "state") if twins else MACHINE_USUAL
+
+
+def _machine_state(snapshot: Snapshot, machine: Machine, *, full: bool) -> str:
     override = snapshot.overrides.get(machine.id)
-    state = override.availability if override else Availability.READY
-    twin = any(of == machine.id for of, _ in snapshot.duplicates)
-    return f"{state},duplicate" if twin else state
+    state = "leaving" if machine.leaving else override.availability if override else Availability.READY
+    twins = twins_of(snapshot, machine.id)
+    if not twins:
+        return str(state)
+    return f"{state},duplicate id of {', '.join(map(_named, twins))}" if full else f"{state},duplicate"
+
+
+def twins_of(snapshot: Snapshot, machine: str) -> list[Duplicate]:
+    """The machines that came with the id of this one, by host name."""
+    found = (twin for (of, _), twin in snapshot.duplicates.items() if of == machine)
+    return sorted(found, key=lambda each: (each.hostname, each.boot_id))
+
+
+def duplicate_lines(snapshot: Snapshot) -> list[str]:
+    """A line for each machine that does nothing because another has its id, with the remedy."""
+    return [
+        f"WARNING: {_named(twin)} has the id of {place(machine, snapshot.machines, full=True)} and does nothing;"
+        f" give one of them an id of its own: {OWN_ID}"
+        for machine in sorted({of for of, _ in snapshot.duplicates})
+        for twin in twins_of(snapshot, machine)
+    ]
+
+
+def _named(twin: Duplicate) -> str:
+    return f"{twin.hostname} at {twin.address}"
 
 
 def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:

@@ -7,6 +7,7 @@ and what the rest waits for when that is long: no scheduler, a lost registry. Dr
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterable
@@ -36,6 +37,7 @@ WATCHED = (
     Table.STATES,
 )
 PATIENCE_S = 2.0  # until a missing scheduler is worth a word: an election takes less
+ANSWER_S = 0.25  # how much longer a verb may take so that an endpoint that is down is told
 ATTEMPT_S = 0.5  # fleet looked twice a second; --block-attempts counts in these
 
 
@@ -58,13 +60,16 @@ def patience(flags: Namespace) -> Patience:
 
 @asynccontextmanager
 async def following(operator: Operator, tables: Iterable[Table] = WATCHED) -> AsyncIterator[Follower]:
-    """A running follower of what waiting needs."""
+    """A running follower of what waiting needs; endpoints of etcd that are not in use are asked meanwhile, once."""
     follower = Follower(operator.etcd, operator.keys, tables=tables, pinned=False)
     task = asyncio.create_task(follower.run(), name="follow")
+    asking = asyncio.create_task(operator.etcd.ask_quiet(math.inf), name="ask the endpoints")
     try:
         yield follower
     finally:
         task.cancel()
+        await asyncio.wait({asking}, timeout=ANSWER_S)
+        asking.cancel()
         with suppress(asyncio.CancelledError):
             await task
 

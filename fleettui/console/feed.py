@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from fleettui.actions.operator import Operator
-from registry.follow import Follower, Link
+from registry.etcd import Etcd
+from registry.etcd_health import Trouble, endpoints_told, keep_watch
+from registry.follow import Follower, Link, Update
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
 
@@ -33,6 +35,7 @@ class Reading:
     changed: frozenset[Address] | None = None
     link: Link = Link.CONNECTING
     reason: str = ""
+    endpoints: str = ""  # which of etcd's endpoints do not answer
 
 
 class Feed(Protocol):
@@ -66,9 +69,9 @@ class Script:
         self.pause_s: float | None = None
         self._queue: asyncio.Queue[Reading] = asyncio.Queue()
 
-    def put(self, snapshot: Snapshot, link: Link = Link.LIVE, reason: str = "") -> None:
+    def put(self, snapshot: Snapshot, link: Link = Link.LIVE, reason: str = "", endpoints: str = "") -> None:
         """Hand out a snapshot that may differ in anything."""
-        self._queue.put_nowait(Reading(snapshot, None, link, reason))
+        self._queue.put_nowait(Reading(snapshot, None, link, reason, endpoints))
 
     def quiet_s(self) -> float:
         """As long as the script says."""
@@ -100,6 +103,8 @@ class Live:
         self.cluster_id = ""  # as the registry says, once it was read
         self._connect = connect
         self._follower: Follower | None = None
+        self._endpoints = ""
+        self._news = asyncio.Event()  # of the endpoints
 
     def quiet_s(self) -> float:
         """Seconds since a change or a proof of life."""
@@ -128,26 +133,43 @@ class Live:
                 operator.etcd, operator.keys, tables=Table, pinned=False, longest_away_s=AWAY_S
             )
             running = asyncio.create_task(self._follower.run(), name="follow the registry")
+            watching = asyncio.create_task(self._watch_endpoints(operator.etcd), name="watch the endpoints")
             try:
                 async for reading in self._read(self._follower, running):
                     yield reading
             finally:
+                watching.cancel()
                 running.cancel()
+
+    async def _watch_endpoints(self, etcd: Etcd) -> None:
+        def tell(down: Mapping[str, Trouble]) -> None:
+            told = "" if etcd.health.away else endpoints_told(etcd.health.bases, down)
+            if told != self._endpoints:
+                self._endpoints = told
+                self._news.set()
+
+        await keep_watch(etcd.health, etcd.ask_quiet, tell)
 
     async def _read(self, follower: Follower, running: asyncio.Task[None]) -> AsyncIterator[Reading]:
         while True:
-            waiting = asyncio.create_task(follower.next(), name="await a change")
-            try:
-                await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
-                if running.done():
-                    running.result()  # it never ends but by an error
-                    return
-                update = waiting.result()
-            finally:
-                waiting.cancel()
+            update = await self._update(follower, running)
             self.endpoint = self.operator.result().etcd.endpoint
             changed = None if update.reset else frozenset(update.changed)
-            snapshot = follower.mirror.snapshot()
-            self.cluster_id = snapshot.cluster.id if snapshot.cluster else ""
-            yield Reading(snapshot, changed, update.link, update.reason)
+            yield Reading(follower.mirror.snapshot(), changed, update.link, update.reason, self._endpoints)
             await asyncio.sleep(INTERVAL_S)
+
+    async def _update(self, follower: Follower, running: asyncio.Task[None]) -> Update:
+        """The next change of the registry, or an empty one when its endpoints changed."""
+        waiting = asyncio.create_task(follower.next(), name="await a change")
+        news = asyncio.create_task(self._news.wait(), name="await news of the endpoints")
+        try:
+            await asyncio.wait({waiting, news, running}, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                return waiting.result()
+            if running.done():
+                running.result()  # it never ends but by an error
+            self._news.clear()
+            return Update(link=follower.link, reason=follower.reason)
+        finally:
+            waiting.cancel()
+            news.cancel()

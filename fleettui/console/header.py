@@ -104,7 +104,7 @@ def _leaderless(reading: Reading) -> Line:
 
 def _link(reading: Reading, quiet_s: float) -> Line:
     if reading.link is Link.LIVE:
-        calm = quiet_s < QUIET_S
+        calm = quiet_s < QUIET_S and not reading.endpoints
         return (Cell("● live ", Tone.GOOD if calm else Tone.BUSY), Cell(took(quiet_s), Tone.QUIET))
     if reading.link is Link.CONNECTING:
         return (Cell("◐ connecting", Tone.BUSY),)
@@ -114,7 +114,7 @@ def _link(reading: Reading, quiet_s: float) -> Line:
 def banner(reading: Reading, place: Place, lost_s: float, totals: Totals) -> Line:
     """What stands below the header while the link is not live or something is wrong; () when all is well."""
     if reading.link in (Link.LIVE, Link.CONNECTING):
-        return _corrupt(reading) or _clocks(totals)
+        return _corrupt(reading) or _endpoints(reading) or _clocks(totals)
     again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
         Link.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
@@ -138,6 +138,10 @@ def _corrupt(reading: Reading) -> Line:
         Cell(f"✖ {told}: {escape(key)}", Tone.BAD),
         Cell(f" · {escape(record.reason)} · etcdctl get {escape(shlex.quote(key))}", Tone.QUIET),
     )
+
+
+def _endpoints(reading: Reading) -> Line:
+    return (Cell(f"◐ {escape(reading.endpoints)}", Tone.BUSY),) if reading.endpoints else ()
 
 
 def _clocks(totals: Totals) -> Line:

@@ -128,7 +128,7 @@ async def _run(
     settings: Settings, cluster: str, theme: str, keymap: dict[str, str], *, read_only: bool, fresh: bool
 ) -> None:
     endpoint = settings.etcd.endpoints[0]
-    feed = Live(lambda: open_operator(settings), endpoint)
+    feed = Live(lambda: open_operator(settings, warn=False), endpoint)
     user = settings.etcd.username or actor().partition("@")[0]
     shown = Place(cluster, user, endpoint, settings.console.protected)
     notebook = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))

@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from registry.model import Availability, Override, Pending, Target
+from registry.model import Availability, Duplicate, Override, Pending, Target
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet
+from tests.etcd_server import EtcdServer, free_ports
 
 pytestmark = pytest.mark.etcd
 
@@ -47,6 +48,41 @@ def test_machines_as_json_carry_whole_ids_and_types(fleetctl: Fleetctl) -> None:
     assert [each["machine"] for each in listed] == [ONE, TWO, THREE]
     assert listed[0]["metadata"] == {"node": "n1", "region": "r1"}
     assert listed[0]["units"] == 0
+
+
+def test_a_second_machine_with_an_id_shows_without_being_asked_for(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    twin = Duplicate(ONE, "boot9", "core-9", "10.199.0.19")
+    fleet.put(fleet.keys.duplicate(ONE, twin.boot_id), twin)
+    listed = fleetctl("list-machines")
+    assert columns(listed.stdout)[:3] == [
+        ["MACHINE", "IP", "METADATA", "STATE"],
+        ["7aea1bb4...", "10.199.0.11", "node=n1,region=r1", "ready,duplicate"],
+        ["8bfb2cc5...", "10.199.0.12", "node=n2,region=r2", "ready"],
+    ]
+    assert listed.stderr.startswith(
+        f"WARNING: core-9 at 10.199.0.19 has the id of {ONE}/10.199.0.11 and does nothing"
+    )
+    assert "systemd-machine-id-setup && systemctl restart fleet-agentd" in listed.stderr
+    full = fleetctl("list-machines", "--full", "--no-legend")
+    assert columns(full.stdout)[0][-1] == "ready,duplicate id of core-9 at 10.199.0.19"
+    asked = fleetctl("list-machines", "--fields=machine", "--no-legend")
+    assert columns(asked.stdout)[0] == ["7aea1bb4..."]
+    assert "core-9" in asked.stderr
+
+
+@pytest.mark.usefixtures("fleet")
+def test_an_endpoint_that_is_down_is_a_warning_and_no_error(fleetctl: Fleetctl, etcd: EtcdServer) -> None:
+    dead = f"http://127.0.0.1:{free_ports(1)[0]}"
+    endpoints = {"FLEETCTL_ENDPOINT": f"{dead},{etcd.endpoints[0]}"}
+    for _ in range(20):  # a client picks its endpoint at random, and asks the other only when it has to
+        listed = fleetctl("list-machines", **endpoints)
+        assert listed.returncode == 0
+        assert "7aea1bb4..." in listed.stdout
+        if listed.stderr:
+            break
+    warning = f"WARNING: 1 of 2 etcd endpoints answer: {dead} does not (connection refused)\n"
+    assert listed.stderr == warning
+    assert warning in fleetctl("drain", "core-3", **endpoints).stderr, "a verb that waits asks all of them"
 
 
 def test_units_are_one_row_for_each_machine(fleetctl: Fleetctl, fleet: Fleet) -> None:

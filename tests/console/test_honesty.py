@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from fleettui.cli.connection import open_operator
 from fleettui.console.act_lines import acts_lines, trail_lines
 from fleettui.console.acts import Act, Phase
 from fleettui.console.cells import line_text
 from fleettui.console.clocks import LARGE_S, Clocks
+from fleettui.console.feed import Live, Reading
 from fleettui.console.machine_verbs import MachineVerb
 from fleettui.console.radius import blast_radius
 from fleettui.console.verbs import Verb
+from registry.config import EtcdTable, Settings
+from registry.etcd import Etcd, EtcdSettings
 from registry.follow import Link
-from registry.keys import Address, Table
+from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Corrupt, Event, Target
+from registry.sentinel import ensure_cluster
 from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
 from tests.console.test_screen import playing
+from tests.etcd_server import EtcdServer, free_ports
 
 KEYS = ("Esc", "u", "a")
 
@@ -74,6 +84,31 @@ def told_of(*clocks: tuple[str, float]) -> str:
     events = {f"{n}": Event(f"{n}", NOW + ahead, actor, "start") for n, (actor, ahead) in enumerate(clocks)}
     seen.see(Snapshot(events=events), frozenset(Address(Table.EVENTS, key) for key in events), NOW)
     return seen.told()
+
+
+async def test_an_endpoint_of_etcd_that_is_down_stands_below_the_header() -> None:
+    async with playing() as play:
+        play.stage.feed.put(scene(), endpoints="2 of 3 etcd endpoints answer: http://etcd-2:2379 does not")
+        await play.settle()
+        assert "2 of 3 etcd endpoints answer: http://etcd-2:2379 does not" in play.text("banner")
+        assert "live" in play.text("header")
+        await play.show(scene())
+        assert play.text("banner") == ""
+
+
+@pytest.mark.etcd
+async def test_the_feed_tells_of_an_endpoint_that_is_down(etcd: EtcdServer, prefix: str) -> None:
+    dead = f"http://127.0.0.1:{free_ports(1)[0]}"
+    table = EtcdTable(endpoints=(dead, *etcd.endpoints), prefix=prefix)
+    feed = Live(lambda: open_operator(Settings(etcd=table), warn=False), dead)
+    async with Etcd(EtcdSettings(etcd.endpoints)) as client:
+        await ensure_cluster(client, Keys.under(prefix), "c1")
+    readings = cast("AsyncGenerator[Reading, None]", feed.readings())
+    async with asyncio.timeout(60), aclosing(readings):
+        async for reading in readings:
+            if reading.endpoints and reading.link is Link.LIVE:
+                break
+    assert reading.endpoints == f"1 of 2 etcd endpoints answer: {dead} does not"
 
 
 def test_a_clock_that_is_far_off_is_named() -> None:

@@ -12,6 +12,7 @@ from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override
 
 KEY_WIDTH, VALUE_WIDTH = 20, 24
+REMEDY = "on one of them: rm /etc/machine-id && systemd-machine-id-setup; systemctl restart fleet-agentd"
 
 
 def facts_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
@@ -83,11 +84,12 @@ def _units(snapshot: Snapshot, machine: str) -> Passage:
 
 def _duplicates(snapshot: Snapshot, machine: str) -> Passage:
     twins = [twin for (each, _), twin in snapshot.duplicates.items() if each == machine]
-    return [
+    facts = [
         fact("twin", f"{escape(twin.hostname)} at {escape(twin.address)} came with the same id; it may do nothing",
              Tone.BAD)
         for twin in twins
     ]  # fmt: skip
+    return [*facts, fact("remedy", REMEDY)] if facts else []
 
 
 def _host_keys(record: Machine) -> Passage:
