@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 TAB_WIDTH = 8
+_MARK = re.compile(r"(?<![.\s])[.;:]\s*$")  # an ellipsis stays
 _SGR = re.compile(r"(\x1b\[[0-9;:]*m)")
 
 
@@ -39,6 +40,11 @@ def escape(text: str, *, lines: bool = False) -> str:
     if "\t" in text:
         text = text.expandtabs(TAB_WIDTH)
     return text.translate(_WITH_LINES if lines else _TABLE)
+
+
+def clause(text: str) -> str:
+    """A foreign sentence as part of a longer line: without the mark at its end, so that no second one follows."""
+    return _MARK.sub("", text)
 
 
 def escape_keeping_colours(text: str) -> str:

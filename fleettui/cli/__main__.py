@@ -106,7 +106,10 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _text(error: BaseException) -> str:
     if isinstance(error, RegistryUnavailable):
-        return f"cannot reach the registry: {error}; check that etcd runs, --endpoint and FLEETCTL_ENDPOINT"
+        from fleettui.escape import clause  # noqa: PLC0415 - only when needed
+
+        remedy = "check that etcd runs, --endpoint and FLEETCTL_ENDPOINT"
+        return f"cannot reach the registry: {clause(str(error))}; {remedy}"
     if isinstance(error, FleetError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

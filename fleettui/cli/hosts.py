@@ -7,23 +7,27 @@ terminal only with its control characters made visible, colours apart.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 
+from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.look import unit_names
 from fleettui.cli.output import complain, say
+from fleettui.cli.places import PLACES, Found, Moves, host_names, places, present, with_past
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import place
-from fleettui.escape import escape, escape_keeping_colours
+from fleettui.escape import clause, escape, escape_keeping_colours
 from fleettui.remote import (
+    CommandTimeout,
     JournalEntry,
     JournalQuery,
     JournalStream,
@@ -37,27 +41,18 @@ from fleettui.remote import (
     pins,
 )
 from registry.config import Settings
-from registry.errors import FleetError, UserError
+from registry.errors import CorruptRecord, FleetError, UserError
 from registry.follow import Follower, Link
 from registry.keys import Table
-from registry.lifecycle import whereabouts
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
-from registry.model import Machine
+from registry.model import Event, Machine
+from registry.records import decode
 
-PLACES = (Table.CLUSTER, Table.UNITS, Table.SCHEDULE, Table.STATES, Table.MACHINES)
+PAST_S = 3.0  # how long a machine where units were before may take to answer
+FEW = 20  # names that events are searched for before they are parsed
 MERGED = ("short", "cat", "json")  # formats that lines of several machines can be told apart and ordered in
 _LINK = re.compile(r"\x1b\]8;[^\x07\x1b]*(?:\x07|\x1b\\)")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Where units are: sources on live machines, and what is to be said of the others."""
-
-    names: tuple[str, ...]
-    sources: tuple[Source, ...]
-    complaints: tuple[str, ...]
-    snapshot: Snapshot
 
 
 async def status(flags: Namespace) -> int:
@@ -91,14 +86,42 @@ async def journal(flags: Namespace) -> int:
     if flags.lines < 0:
         raise UsageError(f"--lines: expected a number from 0 up, not {flags.lines}")
     settings = read_settings(flags, os.environ)
-    found = await _find(settings, flags.names)
+    found = await _find(settings, flags.names, past=True)
     code = _complain(found)
-    if not found.sources:
+    if not found.sources and not (flags.follow and not found.complaints):
         return code
     async with _remote(settings, found.snapshot) as remote:
-        if flags.output in MERGED:
-            return await _merged(remote, found, flags, settings) or code
-        return await _as_is(remote, found.sources, flags) or code
+        if flags.output not in MERGED:
+            return await _as_is(remote, found, flags) or code
+        found, silent = await _answering(remote, found)
+        return await _merged(remote, found, flags, settings) or silent or code
+
+
+async def _answering(remote: Remote, found: Found) -> tuple[Found, int]:
+    """Leave out the machines where units were before and that do not answer soon; FAILED when lines are missing."""
+    now = {source.machine.id for source in present(found)}
+    before = {source.machine.id: source.machine for source in found.sources if source.machine.id not in now}
+    errors = await asyncio.gather(*(_no_answer(remote, machine) for machine in before.values()))
+    silent = {id_: error for id_, error in zip(before, errors, strict=True) if error}
+    code = OK
+    for id_, error in silent.items():
+        if id_ in found.guesses:
+            complain(f"{error}; whether a unit ran there is not known")
+        else:
+            complain(f"Error: {error}; what was written there is missing")
+            code = FAILED
+    return replace(found, sources=tuple(each for each in found.sources if each.machine.id not in silent)), code
+
+
+async def _no_answer(remote: Remote, machine: Machine) -> str:
+    """Why a machine does not answer; "" when it does. The connection is kept for what follows."""
+    try:
+        await remote.run(machine, ["true"], timeout_s=PAST_S)
+    except CommandTimeout:
+        return f"cannot reach {machine.hostname} ({machine.address}): no answer within {PAST_S:g} s"
+    except FleetError as error:
+        return clause(str(error))
+    return ""
 
 
 def _query(flags: Namespace) -> JournalQuery:
@@ -124,12 +147,12 @@ async def _merged(remote: Remote, found: Found, flags: Namespace, settings: Sett
         elif state is LinkState.LEFT:
             lost.discard(machine.id)
 
-    form = _FORMS[flags.output]
+    form, hosts = _FORMS[flags.output], host_names(found.sources)
     stream = remote.journal_stream(found.sources, _query(flags), tell)
     async with _moving(settings, found, stream, follow=flags.follow), aclosing(stream.batches()) as batches:
         async for batch in batches:
             for entry in batch:
-                print(form(entry))
+                print(form(replace(entry, hostname=hosts.get(entry.machine, entry.hostname))))
             if flags.follow:
                 sys.stdout.flush()
     return FAILED if lost else OK
@@ -161,32 +184,33 @@ async def _keep_up(settings: Settings, found: Found, stream: JournalStream) -> N
 
 
 async def _retarget(follower: Follower, found: Found, stream: JournalStream) -> None:
-    sources = found.sources
+    sources, moves = found.sources, Moves(found.snapshot, found.names)
     while True:
         update = await follower.next()
         if update.link is not Link.LIVE:
             continue  # what is not known changes nothing
-        now = _places(follower.mirror.snapshot(), found.names).sources
-        known = {(source.machine.id, source.unit) for source in sources}
-        for source in now:
-            if (source.machine.id, source.unit) not in known:
-                complain(f"{source.unit} is on {source.machine.hostname} now")
+        snapshot = follower.mirror.snapshot()
+        for line in moves.news(snapshot):
+            complain(line)
+        now = places(snapshot, found.names).sources
         if now != sources:
             sources = now
             stream.retarget(now)
 
 
 def _as_json(entry: JournalEntry) -> str:
-    import json  # noqa: PLC0415 - one format of three
-
-    return json.dumps(dict(entry.fields or {}))
+    return json.dumps({**(entry.fields or {}), "FLEET_MACHINE": entry.machine})
 
 
 _FORMS = {"short": format_short, "cat": lambda entry: escape(entry.message, lines=True), "json": _as_json}
 
 
-async def _as_is(remote: Remote, sources: Sequence[Source], flags: Namespace) -> int:
+async def _as_is(remote: Remote, found: Found, flags: Namespace) -> int:
+    sources = present(found) or found.sources
     machines = {source.machine.id: source.machine for source in sources}
+    others = sorted({source.machine.hostname for source in found.sources if source.machine.id not in machines})
+    if others and not found.guesses:
+        complain(f"not shown, as --output={flags.output} cannot be merged: what was written on {', '.join(others)}")
     if len(machines) > 1:
         formats = ", ".join(MERGED)
         raise UsageError(f"--output={flags.output} cannot be merged from {len(machines)} machines; use {formats}")
@@ -266,9 +290,9 @@ def _machine_or_unit(snapshot: Snapshot, word: str) -> Machine:
 
 
 def _machine_of(snapshot: Snapshot, name: str) -> Machine:
-    found = _places(snapshot, [name])
+    found = places(snapshot, [name])
     if found.complaints:
-        raise UserError("\n".join(found.complaints))
+        raise UserError("; ".join(found.complaints.values()))
     if len(found.sources) > 1:
         names = ", ".join(source.machine.hostname for source in found.sources[:5])
         raise UserError(f"unit {name} runs on {len(found.sources)} machines ({names}); say --machine=ID")
@@ -280,34 +304,35 @@ async def _snapshot(settings: Settings) -> Snapshot:
         return await read_snapshot(operator.etcd, operator.keys, PLACES)
 
 
-async def _find(settings: Settings, arguments: Iterable[str]) -> Found:
+async def _find(settings: Settings, arguments: Iterable[str], *, past: bool = False) -> Found:
     async with open_operator(settings) as operator:
         names = await unit_names(operator, arguments)
         snapshot = await read_snapshot(operator.etcd, operator.keys, PLACES)
-    return _places(snapshot, names)
+        events = await _events(operator, names) if past else []
+    found = places(snapshot, names)
+    return with_past(found, events) if past else found
 
 
-def _places(snapshot: Snapshot, names: Iterable[str]) -> Found:
-    """Each unit's live machines; what is nowhere, unknown or on a lost machine is complained of."""
-    names = tuple(names)
-    where = whereabouts(snapshot)
-    sources: list[Source] = []
-    complaints: list[str] = []
-    for name in names:
-        ids = {line.machine for line in where.schedule.get(name, ())}
-        ids |= {state.machine for state in where.states.get(name, ())}
-        live = [snapshot.machines[machine] for machine in sorted(ids) if machine in snapshot.machines]
-        sources += [Source(machine, name) for machine in live]
-        if not ids and name not in snapshot.units:
-            complaints.append(f"Unit {name} does not exist; see: fleetctl list-unit-files")
-        elif not live:
-            complaints.append(f"Unit {name} does not appear to be loaded.")
-    return Found(tuple(names), tuple(sources), tuple(complaints), snapshot)
+async def _events(operator: Operator, names: Collection[str]) -> list[Event]:
+    """Events of these units, and those of no unit. Records that do not parse are left out."""
+    listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
+    words = [json.dumps(name, ensure_ascii=False).encode("utf-8", "replace") for name in names]
+    found = []
+    for kv in listing.kvs:
+        if len(words) < FEW and b'"unit"' in kv.value and not any(word in kv.value for word in words):
+            continue
+        address = operator.keys.parse(kv.key)
+        with suppress(CorruptRecord):
+            record = decode(address, kv.value, kv.key) if address else None
+            found += [record] if isinstance(record, Event) else []
+    return found
 
 
 def _complain(found: Found) -> int:
-    for complaint in found.complaints:
+    for complaint in found.complaints.values():
         complain(complaint)
+    for note in found.notes:
+        complain(note)
     return FAILED if found.complaints else OK
 
 

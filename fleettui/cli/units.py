@@ -21,6 +21,7 @@ from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import Patience, gerund, patience, wait
+from fleettui.escape import clause
 from registry.errors import UserError
 from registry.hostreach import warnings
 from registry.model import Target
@@ -140,7 +141,8 @@ async def _finish(operator: Operator, verb: str, done: Done, errors: Errors, pat
         if outcome.did in (Did.REFUSED, Did.UNKNOWN):
             errors.add(f"Error {gerund(verb)} unit {outcome.name}: {outcome.note}")
         elif outcome.note:
-            complain(f"WARNING: {outcome.note}; the registry's version is used. Add --replace to store the new one")
+            way = "the registry's version is used. Add --replace to store the new one"
+            complain(f"WARNING: {clause(outcome.note)}; {way}")
     went_through = [outcome for outcome in done.outcomes if outcome.did not in (Did.REFUSED, Did.UNKNOWN)]
     if not patient.blocks:
         for outcome in went_through:

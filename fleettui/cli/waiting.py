@@ -20,6 +20,7 @@ from fleettui.cli.connection import duration
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.words import counted, place
+from fleettui.escape import clause
 from registry.errors import ForeignRegistry, RegistryDenied
 from registry.follow import Follower, Link
 from registry.keys import Table
@@ -256,7 +257,7 @@ def _place_line(arrival: Arrival, target: Target, machine: str) -> str:
 
 def error_line(verb: str, name: str, found: Standing) -> str:
     """Why a unit does not arrive, and what to do."""
-    start = f"Error {gerund(verb)} unit {name}: {found.reason}"
+    start = f"Error {gerund(verb)} unit {name}: {clause(found.reason)}"
     if found.progress is Progress.FAILED:
         return f"{start}. See: fleetctl journal {name}"
     then = "is replaced" if verb == "restart" else f"{'loads' if verb in ('load', 'stop') else 'starts'}"

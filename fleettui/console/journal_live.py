@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from fleettui.console.journal import Ask, LinkNews, News, Remark, Wanted
-from fleettui.escape import escape
+from fleettui.escape import clause, escape
 from fleettui.remote import JournalQuery, LinkState, Remote, Source
 from registry.model import Machine
 
@@ -103,7 +103,7 @@ class LiveStream:
         news: list[News] = [LinkNews(host, reason)]
         if self._lost.get(id_) != reason:
             self._lost[id_] = reason
-            news.append(Remark(f"{host}: {reason}; trying again"))
+            news.append(Remark(f"{host}: {clause(reason)}; trying again"))
         self._news.put_nowait(news)
 
     def _if_it_holds(self, id_: str, then: Callable[..., None], *arguments: str) -> None:

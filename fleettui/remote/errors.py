@@ -13,12 +13,8 @@ Errors of asyncssh and the operating system are turned into these in one place, 
 
 from __future__ import annotations
 
-import re
-
-from fleettui.escape import escape
+from fleettui.escape import clause, escape
 from registry.errors import FleetError
-
-_FULL_STOP = re.compile(r"(?<![.\s])[.;:]\s*$")
 
 
 def one_line(text: str) -> str:
@@ -28,7 +24,7 @@ def one_line(text: str) -> str:
 
 def joined(reason: str, remedy: str) -> str:
     """What is wrong and what to do about it as one line: a reason of others may end in a full stop already."""
-    return f"{_FULL_STOP.sub('', reason)}; {remedy}" if remedy else reason
+    return f"{clause(reason)}; {remedy}" if remedy else reason
 
 
 class RemoteError(FleetError):

@@ -136,8 +136,8 @@ def expect(endpoint: Endpoint, address: str, port: int, alias: str, files: Seque
     """What known_hosts and the registry say of the host at `address`. Reads files: call it in a thread."""
     entries = _load(files)
     named, bare = lookups(endpoint.name, address, port, alias)
-    found = [(under, _matching(entries, spellings)) for under, spellings in named]
-    beside = _matching(entries, bare)
+    found = [(under, matching(entries, spellings)) for under, spellings in named]
+    beside = matching(entries, bare)
     under, (known, authorities, _) = next((each for each in found if each[1][0] or each[1][1]), ("", ((), (), ())))
     return Expected(
         registry=tuple(_parse(endpoint.host_keys)),
@@ -245,7 +245,7 @@ def _forget(machine: str) -> str:
     return f"if the machine was reinstalled or its keys renewed, run {forget}, else somebody stands between"
 
 
-def _matching(entries: asyncssh.SSHKnownHosts, spellings: Sequence[str]) -> tuple[Keys, Keys, Keys]:
+def matching(entries: asyncssh.SSHKnownHosts, spellings: Sequence[str]) -> tuple[Keys, Keys, Keys]:
     """Keys, authorities and revoked keys of a host under any of the spellings."""
     matches = [entries.match(each, "", None) for each in spellings]
     return (

@@ -8,6 +8,7 @@ Entries keep control characters; `format_short` is made for a terminal and has n
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from fleettui.escape import escape
 
 DEFAULT_PRIORITY = 6  # info
 MAX_LINE_BYTES = 4 * 1024 * 1024
+MAX_AT = 253_402_300_799_999_999  # the last microsecond of the year 9999: no clock shows more
+_CURSOR = re.compile(r"[\x21-\x7e]{1,1024}")  # it goes back to journalctl as an argument
 _UNIT_FIELDS = (
     "UNIT", "OBJECT_SYSTEMD_UNIT", "COREDUMP_UNIT", "_SYSTEMD_UNIT",
     "USER_UNIT", "OBJECT_SYSTEMD_USER_UNIT", "COREDUMP_USER_UNIT", "_SYSTEMD_USER_UNIT", "_SYSTEMD_SLICE",
@@ -49,19 +52,26 @@ class Lines:
 
     def __init__(self, *, keep_empty: bool = False) -> None:
         self._keep_empty = keep_empty
-        self._rest = b""
+        self._rest: list[bytes] = []  # pieces of a line that has not ended
+        self._held = 0  # their bytes
         self._skipping = False
         self.dropped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes, without their newlines."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
+        first, *lines = data.split(b"\n")
+        if lines:
+            lines, rest = [b"".join((*self._rest, first)), *lines[:-1]], lines[-1]
+            self._rest, self._held = [], 0
+        else:
+            rest = first
         if self._skipping and lines:
             lines.pop(0)
             self._skipping = False
-        if len(self._rest) > MAX_LINE_BYTES:
-            self._rest = b""
+        self._rest.append(rest)
+        self._held += len(rest)
+        if self._held > MAX_LINE_BYTES:
+            self._rest, self._held = [], 0
             self.dropped += not self._skipping
             self._skipping = True
         return lines if self._keep_empty else [line for line in lines if line]
@@ -76,8 +86,11 @@ def parse(
     """
     try:
         data = json.loads(line)
+        at, cursor = int(data["__REALTIME_TIMESTAMP"]), data["__CURSOR"]
+        if not 0 <= at <= MAX_AT or not _CURSOR.fullmatch(cursor):
+            return None
         return JournalEntry(
-            int(data["__REALTIME_TIMESTAMP"]),
+            at,
             machine,
             intern(_text(data.get("_HOSTNAME"))),  # the same few words in a hundred thousand entries
             intern(_unit(data, units)),
@@ -85,10 +98,10 @@ def parse(
             _number(data.get("SYSLOG_PID") or data.get("_PID"), 0),
             intern(_text(data.get("SYSLOG_IDENTIFIER") or data.get("_COMM"))),
             _text(data.get("MESSAGE")),
-            data["__CURSOR"],
+            cursor,
             {name: _text(value) for name, value in data.items()} if all_fields else None,
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -91,6 +91,29 @@ def test_fleetctl_follows_a_unit_to_its_next_machine_and_back(cluster: Cluster, 
     assert numbers(second)[0] == 1, "what it said before we looked there is there too"
 
 
+def test_a_journal_is_read_from_every_machine_where_the_unit_ran(cluster: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "counter.service"
+    path.write_text(COUNTER)
+    assert cluster.fleetctl("start", str(path)).returncode == 0
+    (first,) = active_on(cluster, "counter.service")
+    assert cluster.fleetctl("drain", first).returncode == 0
+    eventually("moved", lambda: active_on(cluster, "counter.service") not in ([], [first]), timeout_s=40)
+    (second,) = active_on(cluster, "counter.service")
+    done = cluster.fleetctl("journal", "--output=cat", "--lines=100000", "counter.service")
+    assert (done.returncode, done.stderr) == (0, "")
+    hosts = [line.split()[0] for line in done.stdout.splitlines() if line.split()[0] in cluster.nodes]
+    assert hosts.index(first) < hosts.index(second), "merged by time"
+    assert cluster.fleetctl("destroy", "counter.service").returncode == 0
+    after = cluster.fleetctl("journal", "--output=cat", "--lines=100000", "counter.service")
+    assert after.returncode == 0, after.stderr
+    assert {line.split()[0] for line in after.stdout.splitlines()} >= {first, second}
+    cluster.node(first).cut()
+    eventually("away", lambda: len(cluster.fleetctl("list-machines", "--no-legend").stdout.splitlines()) == 2)
+    cut = cluster.fleetctl("journal", "--output=cat", "counter.service")
+    assert "not in the fleet now" in cut.stderr
+    assert second in cut.stdout
+
+
 async def read_until(journals: LiveJournals, wanted: Sequence[Wanted], book: Book, last: int) -> list[News]:
     """Read into the book as the console does, until this line or a later one came."""
     news: list[News] = []

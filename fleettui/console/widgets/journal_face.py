@@ -28,7 +28,7 @@ from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_prompt import JournalPrompt
 from fleettui.console.widgets.toned import width_of
-from fleettui.escape import escape
+from fleettui.escape import clause, escape
 
 FOOTER = ("journal_search", "journal_include", "journal_exclude", "journal_priority", "journal_since",
           "journal_fields", "journal_boot", "journal_copy", "journal_wrap", "journal_times", "journal_zoom",
@@ -224,7 +224,7 @@ class JournalFace(Vertical):
         if self._why or (self._note and not len(book.ring)):
             told = [self._why or self._note]
         elif self._troubles and not len(book.ring):
-            told = [f"{host}: {reason}; trying again" for host, reason in self._troubles.items()]
+            told = [f"{host}: {clause(reason)}; trying again" for host, reason in self._troubles.items()]
         elif len(book.ring):
             told = [f"{counted(book.hidden, 'line')} hidden by the filters; Esc takes the last filter away"]
         else:
