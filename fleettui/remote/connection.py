@@ -47,7 +47,8 @@ class Connector:
             async with asyncio.timeout(self.ssh.timeout):
                 return await self._open(endpoint, forward_agent=forward_agent)
         except TimeoutError:
-            why = f"no answer within {self.ssh.timeout:g} s"
+            through = f" through {self.ssh.tunnel}" if self.ssh.tunnel else ""
+            why = f"no answer within {self.ssh.timeout:g} s{through}"
             raise Unreachable(endpoint.shown, why, "is the machine up and its SSH port open to you?") from None
 
     async def jump(self, chain: str) -> asyncssh.SSHClientConnection:
@@ -216,6 +217,11 @@ def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str
             reading = (
                 f"it hangs up{where} before the login",
                 "is that port sshd's, and is it overloaded (MaxStartups)?",
+            )
+        case FileNotFoundError() | PermissionError() if error.filename:
+            reading = (
+                f"ProxyCommand {error.filename} cannot be started: {error.strerror}",
+                "mend it in the ssh configuration",
             )
         case OSError():
             reading = one_line(error.strerror or str(error)) + where, open_to_you

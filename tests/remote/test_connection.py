@@ -263,7 +263,27 @@ async def test_proxy_command_is_honoured(home: Home, start_sshd: StartSshd) -> N
     assert (home.path / "relayed").read_text() == f"{LOCAL} {server.port}"
 
 
+async def test_a_proxy_command_that_is_not_there_is_named(home: Home, start_sshd: StartSshd) -> None:
+    home.write("config", "ProxyCommand /nonexistent/relay %h %p\n")
+    error = await refused(home, start_sshd())
+    assert "ProxyCommand /nonexistent/relay cannot be started" in str(error)
+
+
 # Jump hosts
+
+
+async def test_a_jump_host_that_is_silent_is_named(home: Home, start_sshd: StartSshd) -> None:
+    with socket.create_server((LOCAL, 0)) as silent:
+        tunnel = f"{LOCAL}:{silent.getsockname()[1]}"
+        error = await refused(home, start_sshd(), tunnel=tunnel, timeout=0.5)
+    assert tunnel in str(error)
+
+
+@pytest.mark.parametrize("spec", ["no-such-host.invalid", f"{LOCAL}:9"])
+async def test_a_jump_host_that_cannot_be_reached_is_named(home: Home, start_sshd: StartSshd, spec: str) -> None:
+    error = await refused(home, start_sshd(), tunnel=spec)
+    assert isinstance(error, Unreachable)
+    assert str(error).startswith(f"cannot reach {spec.partition(':')[0]}")
 
 
 async def test_tunnel_is_used_for_machines_and_shared(home: Home, start_sshd: StartSshd) -> None:
