@@ -28,12 +28,16 @@ class Pty:
     since a terminal that is slow makes every program look slow.
     """
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], *, controlling: bool = True) -> None:
         self.near, far = os.openpty()
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", *argv], stdin=far, stdout=far, stderr=far, env=dict(environment)
+            ["setsid", *(["--ctty"] if controlling else []), *argv],
+            stdin=far,
+            stdout=far,
+            stderr=far,
+            env=dict(environment),
         )
         os.close(far)
         self.text = ""

@@ -11,6 +11,7 @@ from textual.events import Key
 
 from fleettui.console.screens.frame import Desk
 from fleettui.console.screens.main import MainScreen
+from fleettui.console.terminal import TerminalDriver
 from fleettui.console.theme import THEMES
 
 
@@ -26,7 +27,10 @@ class Console(App[None]):
 
     def __init__(self, desk: Desk, *, theme: str = "dark") -> None:
         colourless = "NO_COLOR" in os.environ
-        super().__init__(ansi_color=True if colourless else None)
+        drawn_elsewhere = "TEXTUAL_DRIVER" in os.environ  # by a web server
+        super().__init__(
+            driver_class=None if drawn_elsewhere else TerminalDriver, ansi_color=True if colourless else None
+        )
         self.desk = desk
         for each in THEMES.values():
             self.register_theme(each)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from textual.app import App
 
+from fleettui.console.leaving import end_descendants
+from fleettui.console.terminal import is_gone
 from fleettui.escape import escape
 
 T = TypeVar("T")
@@ -32,6 +34,8 @@ async def hand_over(app: App[Any], work: Callable[[], Awaitable[T]], greeting: s
             result = await work()
         except BaseException as error:  # noqa: BLE001 - raised again below
             failure = error
+        if is_gone(app):
+            end_descendants()
     if failure is not None:
         raise failure
     return result  # type: ignore[no-any-return]

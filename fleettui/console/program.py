@@ -22,11 +22,12 @@ from fleettui.console.hosts_live import LiveHosts
 from fleettui.console.journal_live import LiveJournals
 from fleettui.console.keeping import place
 from fleettui.console.keys import checked_keymap
-from fleettui.console.leaving import leave_when_told
+from fleettui.console.leaving import leave_when_gone, leave_when_told
 from fleettui.console.machine_verbs import WISHES, MachineVerb
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
 from fleettui.console.screens.frame import Desk
+from fleettui.console.terminal import give_up
 from fleettui.console.theme import THEMES
 from fleettui.console.verbs import Verb
 from fleettui.remote import Pins, Remote, own_machine
@@ -143,8 +144,14 @@ async def _run(
             confirm_from=settings.console.confirm_from,
         )  # fmt: skip
         console = Console(desk, theme=_theme(theme, memory, settings))
-        leave_when_told(console.exit)  # and leave the terminal as it was found
-        await console.run_async()
+        await show(console)
+
+
+async def show(console: Console) -> None:
+    """Run it until it is left, told to leave, or without a terminal."""
+    leave_when_told(console.exit)  # and leave the terminal as it was found
+    leave_when_gone(console.exit, lambda: give_up(console))
+    await console.run_async()
 
 
 def _theme(asked: str, memory: Memory | None, settings: Settings) -> str:

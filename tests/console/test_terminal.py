@@ -46,3 +46,43 @@ def test_a_terminated_console_leaves_the_terminal_as_it_was(tmp_path: Path) -> N
         pty.pump(lambda: pty.process.poll() is not None, 30)  # its last words; they end a moment before it does
         assert pty.process.wait(30) == 0
         assert termios.tcgetattr(pty.near)[3] != drawn[3]  # the line discipline is on again
+
+
+@contextmanager
+def scripted(what: str, directory: Path) -> Iterator[Pty]:
+    """A console on a terminal that is nobody's controlling one: no signal comes when it is closed.
+
+    `what` it does: see `closing`. The editor, and the shell, write their process id and mind nothing but SIGKILL.
+    """
+    stubborn = directory / "stubborn"
+    stubborn.write_text(f"#!/bin/sh\ntrap '' HUP TERM\necho $$ >{directory}/child\nwhile :; do sleep 1; done\n")
+    stubborn.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(directory),
+                   "EDITOR": str(stubborn), "TMPDIR": str(directory)}  # fmt: skip
+    with Pty([sys.executable, "-m", "tests.console.closing", what], environment, controlling=False) as pty:
+        pty.until("Units", "cache.service", timeout_s=60)
+        yield pty
+
+
+def child_of(pty: Pty, directory: Path) -> int:
+    """The process that the console handed its terminal to."""
+    told = directory / "child"
+    assert pty.pump(lambda: told.exists() and told.read_text().strip(), 60), pty.text[-2000:]
+    return int(told.read_text())
+
+
+@pytest.mark.parametrize("what", ["rest", "busy", "shell", "editor"])
+def test_a_closed_terminal_ends_the_console_without_any_signal(tmp_path: Path, what: str) -> None:
+    with scripted(what, tmp_path) as pty:
+        child = 0
+        if what in ("shell", "editor"):
+            pty.send(b"j" if what == "shell" else b"jj")
+            pty.send(b"s" if what == "shell" else b"e")
+            child = child_of(pty, tmp_path)
+        if what == "busy":
+            time.sleep(1)  # nobody reads: its writer is in the middle of a write
+        os.close(pty.near)
+        pty.near = os.open("/dev/null", os.O_RDWR)
+        pty.process.wait(30)
+        assert pty.process.returncode != -signal.SIGALRM, "it ends by itself, before the kernel ends it"
+        assert not child or not Path(f"/proc/{child}").exists()

@@ -1,0 +1,91 @@
+"""The terminal that the console draws on, and what becomes of it once the terminal is gone.
+
+Textual's own driver waits without end for room to write once its writer thread has died, and reads an ended input
+over and over. Here what cannot be written is dropped, and `give_up` stops reading and writing for good. `leaving`
+watches for the terminal's end.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import IO, Any, cast
+
+from textual.app import App
+from textual.drivers.linux_driver import LinuxDriver
+
+
+class TerminalDriver(LinuxDriver):
+    """Draws on a terminal as long as there is one."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Textual's
+        super().__init__(*arguments, **options)
+        self.gone = threading.Event()
+        self._file = cast("Any", Forgiving(cast("IO[str]", self._file), self.gone))
+
+    def give_up(self) -> None:
+        """Read and write nothing more. From any thread."""
+        self.gone.set()
+        self.exit_event.set()  # the thread that reads keys ends
+
+    def write(self, data: str) -> None:
+        """Write, unless nobody can read it."""
+        writer = self._writer_thread
+        if not self.gone.is_set() and writer is not None and writer.is_alive():
+            writer.write(data)
+
+    def start_application_mode(self) -> None:
+        """Take the terminal, if it is still there."""
+        if not self.gone.is_set():
+            super().start_application_mode()  # type: ignore[no-untyped-call]
+
+    def _run_input_thread(self) -> None:
+        try:
+            self.run_input_thread()
+        except OSError:  # EIO: the terminal is not ours to read any more
+            self.give_up()
+            self._app.call_later(self._app.exit)
+
+
+class Forgiving:
+    """A file whose reader may go away: what cannot be written is dropped, so that its writer thread lives on."""
+
+    def __init__(self, file: IO[str], gone: threading.Event) -> None:
+        self._file, self._gone = file, gone
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        if not self._gone.is_set():
+            try:
+                return self._file.write(text)
+            except (OSError, ValueError):
+                self._gone.set()
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what is left."""
+        if not self._gone.is_set():
+            try:
+                self._file.flush()
+            except (OSError, ValueError):
+                self._gone.set()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file.fileno()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._file.isatty()
+
+
+def give_up(app: App[Any]) -> None:
+    """Take the app's terminal for gone. From any thread."""
+    driver = app._driver  # noqa: SLF001 - Textual has no other name for it
+    if isinstance(driver, TerminalDriver):
+        driver.give_up()
+
+
+def is_gone(app: App[Any]) -> bool:
+    """Whether the app's terminal is gone."""
+    driver = app._driver  # noqa: SLF001 - the same
+    return isinstance(driver, TerminalDriver) and driver.gone.is_set()
