@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fleettui.escape import escape
 from registry.config import Settings, load, operator_files, put
 from registry.errors import FleetError, UserError
 
@@ -49,13 +50,15 @@ def _console(flags: argparse.Namespace) -> int:
     local = _local_cluster(settings)
     run(
         settings,
-        cluster=local or _host(settings),
+        cluster=escape(settings.console.name) or local or _host(settings),
         theme=flags.theme or "",
         read_only=settings.console.read_only,
         fresh=flags.fresh,
     )
     if local and not in_browser and "FLEET_CONFIG" not in os.environ:
-        print("The local cluster is still up. Stop it with: fleettui demo down")
+        from fleettui.demo.advice import demo as advised  # noqa: PLC0415 - at the end, and nowhere else
+
+        print(f"The local cluster is still up. Stop it with: {advised('down', local)}")
     return 0
 
 
@@ -87,7 +90,7 @@ def _local_cluster(settings: Settings) -> str:
     """The name of the local cluster that the configuration is of; "" when it is another fleet's."""
     from fleettui.demo.paths import CLUSTERS  # noqa: PLC0415 - light, and beside the point elsewhere
 
-    source = Path(settings.source)
+    source = Path(settings.source).absolute()
     if source.parent.parent == CLUSTERS:
         return source.parent.name
     return "demo" if source == _demo_file() else ""

@@ -27,7 +27,7 @@ from fleettui.console.acts import (
 from fleettui.console.drains import Drains
 from fleettui.console.machine_verbs import MachineVerb, machine_command, metadata_words
 from fleettui.console.verbs import Verb
-from registry.errors import FleetError
+from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
@@ -68,16 +68,21 @@ class Hands(Protocol):
 
 
 class Conductor:
-    """The acts of this console. `changed` is called whenever the list differs."""
+    """The acts of this console. `changed` is called whenever the list differs; `barred`: why nothing is done."""
 
     def __init__(
-        self, hands: Hands, clock: Callable[[], float], changed: Callable[[], None], keys: Keys | None = None
+        self,
+        hands: Hands,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        keys: Keys | None = None,
+        barred: str = "",
     ) -> None:
         self.acts: tuple[Act, ...] = ()
         self.history: dict[int, Act] = {}  # every act, by number, whether on the screen or not
         self._drains = Drains(keys or Keys())
         self._hands, self._clock, self._changed = hands, clock, changed
-        self._number = 0
+        self._number, self._barred = 0, barred
         self._undoable: list[Act] = []
 
     async def perform(self, verb: Verb, names: Sequence[str]) -> None:
@@ -165,6 +170,7 @@ class Conductor:
 
     async def _change(self, act: Act, work: Callable[[], Awaitable[Changes]], *, undoable: bool = True) -> None:
         try:
+            self._check()
             changes, complaints = await work()
         except FleetError as error:
             self._put(failed(act, str(error), self._clock()))
@@ -173,6 +179,10 @@ class Conductor:
         if undoable and act.changes:
             self._undoable.append(act)
         self._put(act)
+
+    def _check(self) -> None:
+        if self._barred:  # nothing should have come here
+            raise UserError(f"nothing is changed: {self._barred}")
 
     def _begin(
         self, verb: Verb | MachineVerb, names: Sequence[str], line: str = "", machines: tuple[str, ...] = ()
@@ -184,6 +194,7 @@ class Conductor:
 
     async def _carry_out(self, act: Act, work: Callable[[], Awaitable[Done]], *, undoable: bool = True) -> None:
         try:
+            self._check()
             done = await work()
         except FleetError as error:
             self._put(failed(act, str(error), self._clock()))

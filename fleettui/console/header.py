@@ -56,7 +56,7 @@ def _forms(place: Place, reading: Reading, totals: Totals) -> Iterator[tuple[Lin
     leader = _leader(reading, totals)
     shield = (Cell(" protected", Tone.BUSY),) if place.protected else ()
     mark = (Cell("  "), Cell(" READ-ONLY ", Tone.CHOSEN)) if place.read_only else ()
-    name = (Cell("fleet  ", Tone.HEAD), Cell(place.cluster, Tone.STRONG), *shield, *mark)
+    name = (Cell("fleet ", Tone.HEAD), Cell(f" {escape(place.cluster)} ", Tone.CHOSEN), *shield, *mark)
     where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
     machines = _machines(totals)
     idle, least = SHOWN, SHOWN[:-1]

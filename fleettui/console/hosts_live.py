@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from fleettui.console.hosts import Session
+from fleettui.console.verbs import NO_SHELL
 from fleettui.remote import Remote, RemoteError
+from registry.errors import UserError
 from registry.model import Machine
 
 UNKNOWN_UNIT = 4  # systemctl's exit status
@@ -14,8 +16,8 @@ UNKNOWN_UNIT = 4  # systemctl's exit status
 class LiveHosts:
     """Asks through one pool of connections."""
 
-    def __init__(self, remote: Remote) -> None:
-        self._remote = remote
+    def __init__(self, remote: Remote, *, read_only: bool = False) -> None:
+        self._remote, self._read_only = remote, read_only
 
     async def status(self, machine: Machine, unit: str) -> str:
         """What systemctl prints; its complaint where it prints nothing else."""
@@ -28,5 +30,7 @@ class LiveHosts:
         return text + (f"\n{complaint}\n" if complaint else "")
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
-        """A login shell."""
+        """A login shell. UserError where nothing may be changed."""
+        if self._read_only:
+            raise UserError(NO_SHELL)
         return self._remote.session(machine)

@@ -1,4 +1,4 @@
-"""What the console remembers of a cluster between runs: the view, and how each was narrowed and sorted. Pure.
+"""What the console remembers of a cluster between runs: the view, and how each was sorted and what it showed. Pure.
 
 Text in, text out. It holds nothing of the cluster itself; names of columns and views that are gone are left out by
 whoever restores it.
@@ -17,7 +17,7 @@ LONGEST = 500  # characters of a filter worth remembering
 
 @dataclass(frozen=True, slots=True)
 class ViewMemory:
-    """How one view was left."""
+    """How one view was left. `filter` and `trouble` are of the file's form; what hides rows is not brought back."""
 
     filter: str = ""
     trouble: bool = False

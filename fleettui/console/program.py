@@ -140,7 +140,7 @@ async def _run(
         desk = Desk(
             feed, LiveHands(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
-            remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote),
+            remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             confirm_from=settings.console.confirm_from,
         )  # fmt: skip
         console = Console(desk, theme=_theme(theme, memory, settings))

@@ -27,6 +27,7 @@ class Verb(StrEnum):
 
 
 READ_ONLY = "this console is read-only"
+NO_SHELL = f"no shell: {READ_ONLY}"
 NO_LINK = "no connection to the registry"
 ASKS = frozenset({Verb.UNLOAD, Verb.RESTART, Verb.DESTROY})  # shows the blast radius first
 FROM: dict[Verb, frozenset[Target]] = {

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from fleettui.demo import network, nodefiles, showcase
+from fleettui.demo.advice import DEFAULT, demo, opening
 from fleettui.demo.cluster import PROGRAMS, Cluster
 from fleettui.demo.images import load_image, podman_missing
 from fleettui.demo.node import Node
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\ninterrupted; `{_command('fleettui')} demo down` removes what is there", file=sys.stderr)
+        print(f"\ninterrupted; `{demo('down', arguments.name)}` removes what is there", file=sys.stderr)
         return 130
 
 
@@ -42,7 +41,7 @@ def open_console(arguments: argparse.Namespace) -> int:
     up(arguments)
     machine = _running(arguments.name)
     code = subprocess.run([nodefiles.program("fleettui")], env=machine.environment, check=False).returncode
-    print(f"\nThe cluster is still up. Stop it with: {_command('fleettui')} demo down")
+    print(f"\nThe cluster is still up. Stop it with: {demo('down', arguments.name)}")
     return code
 
 
@@ -67,10 +66,10 @@ def up(arguments: argparse.Namespace) -> int:
 def down(arguments: argparse.Namespace) -> int:
     """Remove every trace of the cluster."""
     left = [] if nodes_missing() else Cluster.attach(arguments.name).down(_say)
-    if not user_missing() and UserMachine().state.exists():
+    if arguments.name == DEFAULT and not user_missing() and UserMachine().state.exists():
         left += UserMachine().down()
     elif left == [] and nodes_missing() and leftovers(Cluster(arguments.name).layout):
-        raise UserError(f"the cluster belongs to root; use `sudo {_command('fleettui')} demo down`")
+        raise UserError(f"the cluster belongs to root; use `sudo {demo('down', arguments.name)}`")
     if left:
         raise ToolFailed(f"could not remove: {'; '.join(left)}")
     _say("nothing is left: no process, mount, interface, cgroup or directory")
@@ -151,7 +150,7 @@ def _fault(arguments: argparse.Namespace, act: Callable[[Node], None], outcome: 
         raise UserError(f"no machine to {arguments.run.__name__}: {reasons[0]}")
     cluster = Cluster.attach(arguments.name)
     if not cluster.complete():
-        raise UserError(f"the cluster {arguments.name} is not up; use `{_command('fleettui')} demo up`")
+        raise UserError(f"the cluster {arguments.name} is not up; use `{demo('up', arguments.name)}`")
     node = cluster.node(arguments.node)
     act(node)
     _say(f"{node.name} {outcome}")
@@ -163,14 +162,19 @@ def _up_on_user_systemd(reasons: list[str], arguments: argparse.Namespace) -> in
     if lacking:
         raise UserError(
             f"cannot boot machines ({'; '.join(reasons)}), nor run one on your own systemd "
-            f"({'; '.join(lacking)}). Run `sudo make setup`, then `sudo {_command('fleettui')} demo up`"
+            f"({'; '.join(lacking)}). Run `sudo make setup`, then `sudo {demo('up', arguments.name)}`"
+        )
+    if arguments.name != DEFAULT:
+        raise UserError(
+            f"cannot boot machines ({'; '.join(reasons)}), and the one machine on your own systemd has no name; "
+            "leave --name out"
         )
     _say(f"no machines of their own ({'; '.join(reasons)}): using this machine alone, on your own systemd")
     machine = UserMachine()
     machine.up()
     if arguments.examples:
         _start_examples(machine.fleetctl, containers=False)
-    _say(f"up; {_command('fleettui')} opens the console, {_command('fleettui')} demo down stops it")
+    _say(f"up; {opening('fleettui', machine.config)} opens the console, {demo('down', DEFAULT)} stops it")
     return 0
 
 
@@ -178,9 +182,9 @@ def _running(name: str) -> Cluster | UserMachine:
     cluster = Cluster.attach(name)
     if cluster.complete():
         return cluster
-    if UserMachine().config.exists():
+    if name == DEFAULT and UserMachine().config.exists():
         return UserMachine()
-    raise UserError(f"the cluster {name} is not up; use `{_command('fleettui')} demo up`")
+    raise UserError(f"the cluster {name} is not up; use `{demo('up', name)}`")
 
 
 def _show_on_nodes(cluster: Cluster) -> None:
@@ -229,15 +233,15 @@ def _await_agents(cluster: Cluster) -> None:
 
 
 def _print_hints(cluster: Cluster) -> None:
-    fleettui, fleetctl = _command("fleettui"), _command("fleetctl")
-    name = "" if cluster.layout.name == "demo" else f" --name {cluster.layout.name}"
+    name = cluster.layout.name
+    fleettui, fleetctl = (opening(each, cluster.config) for each in ("fleettui", "fleetctl"))
     rows = [
         (fleettui, "the console"),
         (f"{fleetctl} list-units", "what runs where"),
         (f"{fleetctl} why mars.service", "why one does not run"),
-        (f"{fleettui} demo kill{name} core-2", "and watch its units move; `reboot` brings it back"),
-        (f"{fleettui} demo cut{name} core-3", "cut its network; `heal` ends it"),
-        (f"{fleettui} demo down{name}", "stop it all and leave nothing behind"),
+        (demo("kill", name, "core-2"), "and watch its units move; `reboot` brings it back"),
+        (demo("cut", name, "core-3"), "cut its network; `heal` ends it"),
+        (demo("down", name), "stop it all and leave nothing behind"),
     ]
     print("\nTry:\n" + _table([(f"  {command}", meaning) for command, meaning in rows]) + "\n")
 
@@ -254,14 +258,6 @@ def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _command(name: str) -> str:
-    """How the user can type one of our programs from here."""
-    if shutil.which(name):
-        return name
-    path = nodefiles.program(name)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _say(text: str) -> None:

@@ -126,17 +126,29 @@ async def test_the_console_opens_as_it_was_left(tmp_path: Path) -> None:
         await play.press("l", "2")
         play.main._tick()
         left = await eventually(play, notebook, "machines")
-    assert left.views["units"] == ViewMemory("sy", trouble=True, sort="active", hidden=("target",))
+    assert left.views["units"] == ViewMemory(sort="active", hidden=("target",))
     async with playing(memory=left) as play:
         assert play.main.view.name_ == "machines"
         assert not play.main.query_one(JournalPane).display
         await play.press("1")
         listing = play.main.view.table.listing
-        assert listing.query.text == "sy"
-        assert listing.trouble_only
         assert listing.sort_by.id == "active"
         assert "TARGET" not in play.table()
-        assert listing.order == ["sync.service"]
+
+
+async def test_a_new_console_hides_no_rows_whatever_the_file_says() -> None:
+    """Files of earlier versions hold filters."""
+    narrowed = ViewMemory("web", trouble=True)
+    left = Memory("units", dict.fromkeys(("units", "machines", "pending", "events", "map"), narrowed))
+    async with playing(memory=decode(encode(left))) as play:
+        for key in "12345":
+            await play.press(key)
+            listing = play.main.view.table.listing
+            assert not listing.narrowed
+            assert {key for key, row in listing.rows.items() if not row.is_group} <= {*listing.order}
+        await play.press("1")
+        assert "sync.service" in play.table()
+        assert "cache.service" in play.table()
 
 
 async def test_leaving_keeps_what_changed_last(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
 from fleettui.console.commandline.words import split
-from fleettui.console.verbs import Verb
+from fleettui.console.verbs import READ_ONLY, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.model import Target
@@ -159,6 +159,7 @@ CHANGING = frozenset(
         "undo",
     }
 )
+BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
                "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip
 ON_UNITS = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
@@ -178,8 +179,8 @@ def understand(line: str, world: World) -> Order | None:
     name = words[0]
     if {"-h", "--help"} & {*words}:
         return Help(find_any(name) if not name.startswith("-") else "")
-    if name in CHANGING and world.read_only:
-        raise UserError(f"cannot {name}: this console is read-only")
+    if name in BARRED and world.read_only:
+        raise UserError(f"cannot {name}: {READ_ONLY}")
     if name in OWN and not (name == "events" and len(words) > 1):
         return OWN[name].read(words[1:], world)
     find_any(name)
@@ -197,7 +198,7 @@ def find_any(name: str) -> str:
 def names_of_commands(*, read_only: bool = False) -> list[str]:
     """All first words of a line."""
     known = dict.fromkeys([*(command.name for command in SHOWN), *OWN])
-    return [name for name in known if not (read_only and name in CHANGING)]
+    return [name for name in known if not (read_only and name in BARRED)]
 
 
 def _fleetctl(words: Sequence[str], world: World) -> Order:

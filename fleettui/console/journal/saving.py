@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from fleettui.escape import escape
 from registry.errors import UserError
 
 MODE = 0o600
@@ -24,7 +25,13 @@ def default_name(what: str, now: float) -> str:
 
 def save(path: Path, lines: Iterable[str], *, over: bool = False) -> Path:
     """Write the lines; the path as it is on the disk. Exists, or UserError that says why it cannot be."""
-    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a link stays a link
+    try:
+        path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a link stays a link
+        os.fsencode(path)
+    except (RuntimeError, ValueError) as error:  # the home of nobody; text that no path can have
+        raise UserError(f"cannot write {escape(str(path))}: {error}; give another path") from None
+    if "\0" in str(path):
+        raise UserError("a path has no NUL in it; give another path")
     if path.is_dir():
         raise UserError(f"{path} is a directory; give a file's name")
     if path.exists() and not over:

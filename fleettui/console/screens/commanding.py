@@ -13,7 +13,7 @@ from fleettui.console.commandline import orders
 from fleettui.console.detail.subject import tab_of, unit_subject
 from fleettui.console.keys import BY_ID
 from fleettui.console.screens.page import PageScreen
-from fleettui.console.verbs import Verb
+from fleettui.console.verbs import NO_SHELL, Verb
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.mirror import Snapshot
@@ -103,6 +103,8 @@ def _show(main: MainScreen, what: str, names: Sequence[str]) -> None:
 
 
 async def _shell(main: MainScreen, order: orders.Shell) -> None:
+    if main.desk.read_only:
+        raise UserError(NO_SHELL)
     if not main.desk.has_terminal or "shell" not in BY_ID:
         raise UserError("there is no shell from here; use fleetctl ssh in a terminal")
     if order.unit:
@@ -158,6 +160,8 @@ def _text(candidate: Candidate, snapshot: Snapshot, *, replace: bool) -> str | N
 
 
 async def _verify(main: MainScreen, paths: Sequence[str]) -> None:
+    if main.desk.read_only and not main.desk.has_terminal:
+        raise UserError("no file is read here for a read-only console in a browser; use fleetctl verify")
     lines = await asyncio.to_thread(_verdicts, paths)
     main.app.push_screen(PageScreen("verify", lambda: lines))
 

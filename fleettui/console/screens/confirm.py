@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
@@ -25,7 +26,8 @@ PROTECTED = "This cluster is protected"
 class ConfirmScreen(ModalScreen[bool]):
     """Asks; True when the operator means it. With `typed`, only after one of those words was typed.
 
-    `why` says why a word must be typed. Whatever the lines hold, question and answers stay on the screen.
+    `why` says why a word must be typed, `cluster` where all this is. Whatever the lines hold, question and answers
+    stay on the screen.
     """
 
     DEFAULT_CSS = """
@@ -56,8 +58,10 @@ class ConfirmScreen(ModalScreen[bool]):
         *,
         typed: tuple[str, ...] = (),
         why: str = PROTECTED,
+        cluster: str = "",
     ) -> None:
         super().__init__()
+        self._cluster = cluster
         self._typed, self._why = typed, why
         self._question, self._verb, self._told, self._command = question, verb, lines, command
 
@@ -73,6 +77,7 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def on_mount(self) -> None:
         """Cancel has the focus, or the line for the name."""
+        self.query_one(Vertical).border_title = Content(f"cluster {escape(self._cluster)}" if self._cluster else "")
         self._write()
         if self._typed:  # nothing happens by Enter here either, and a name may begin with any key
             self.query_one("#typed", Input).cursor_blink = False

@@ -33,7 +33,7 @@ from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
 from fleettui.console.phrases import age
 from fleettui.console.screens.page import Renewing
-from fleettui.console.verbs import Permit, Verb, permit
+from fleettui.console.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.views.detail import DetailView
 from fleettui.console.views.events import EventsView
 from fleettui.console.views.machines import MachinesView
@@ -100,7 +100,8 @@ class Frame(Screen[None]):
         super().__init__()
         self.desk = desk
         self.reading = Reading()
-        self.conductor = Conductor(desk.hands, desk.clock, self._show_acts, desk.keys)
+        barred = READ_ONLY if desk.read_only else ""
+        self.conductor = Conductor(desk.hands, desk.clock, self._show_acts, desk.keys, barred)
         self._lost_at: float | None = None
         self._refusal = ""
         self._remark = ""  # what stays below the table until the next word of that kind
@@ -123,7 +124,8 @@ class Frame(Screen[None]):
         yield Band(id="tabs", pressed=self.tab_pressed)
         yield Band(id="banner")
         yield self._switcher
-        yield JournalPane(id="journal", clock=self.desk.clock)
+        foreign = self.desk.read_only and not self.desk.has_terminal
+        yield JournalPane(id="journal", clock=self.desk.clock, saves=not foreign)
         yield Band(id="acts")
         yield Band(id="hint")
         yield Band(id="candidates")
@@ -323,7 +325,7 @@ class Frame(Screen[None]):
             return not self.permit(Verb(key.id), names).refusal
         if key.id == "undo":
             return self.conductor.can_undo is not None
-        if key.id in NEEDS_TERMINAL and not self.desk.has_terminal:
+        if key.id in NEEDS_TERMINAL and (self.desk.read_only or not self.desk.has_terminal):
             return False
         return bool(names) if key.id in NEEDS_UNIT else True
 

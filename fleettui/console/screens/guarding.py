@@ -87,7 +87,9 @@ class Guarding(Frame):
         typed = words_to_type(asked, self.care)
         why = PROTECTED if self.care.protected else asked.told_weight
         lines = (CHANGED, *asked.lines) if again else asked.lines
-        question = ConfirmScreen(asked.question, asked.verb, lines, asked.command, typed=typed, why=why)
+        question = ConfirmScreen(
+            asked.question, asked.verb, lines, asked.command, typed=typed, why=why, cluster=self.care.cluster
+        )
         self.app.push_screen(question, answered)
 
     async def assured(self, survey: Callable[[], Survey]) -> bool:

@@ -21,6 +21,7 @@ from fleettui.console.machine_verbs import machine_name
 from fleettui.console.phrases import counted
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
+from fleettui.console.verbs import NO_SHELL, READ_ONLY
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
 from registry.follow import Link
@@ -47,12 +48,17 @@ class OutsideKeys(PlaceKeys, Guarding):
     async def _hand_over(self, work: Callable[[], Awaitable[T]], greeting: str = "") -> T:
         from fleettui.console.handover import hand_over  # noqa: PLC0415 - when it is needed
 
+        if self.desk.read_only:  # whichever way led here
+            raise UserError(f"the terminal is not handed over: {READ_ONLY}")
         return await hand_over(self.app, work, greeting)
 
     # Shell
 
     def action_shell(self) -> None:
         """A shell on the machine of the selection."""
+        if self.desk.read_only:
+            self.refuse(NO_SHELL)
+            return
         machine, why = self._machine_meant()
         if machine is None:
             self.refuse(why)
@@ -103,7 +109,7 @@ class OutsideKeys(PlaceKeys, Guarding):
     def _why_no_edit(self, name: str) -> str:
         snapshot, record = self.reading.snapshot, self.reading.snapshot.units.get(name)
         if self.desk.read_only:
-            return "cannot edit: this console is read-only"
+            return f"cannot edit: {READ_ONLY}"
         if not name or record is None:
             return f"cannot edit {name}: it is not in the registry" if name else "cannot edit: no unit is selected"
         if self.reading.link is not Link.LIVE:
@@ -188,7 +194,7 @@ class OutsideKeys(PlaceKeys, Guarding):
     def action_submit(self) -> None:
         """Submit a unit file."""
         if self.desk.read_only:
-            self.refuse("cannot submit: this console is read-only")
+            self.refuse(f"cannot submit: {READ_ONLY}")
             return
         self.run_worker(self._submit(), name="submit", group="outside", exit_on_error=False)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from fleettui.console.listing import Listing
 from fleettui.console.memory import Memory, ViewMemory
-from fleettui.console.query import parse_query
 from fleettui.console.screens.asking_keys import AskingKeys
 from fleettui.console.widgets.journal_pane import JournalPane
 
@@ -31,7 +30,10 @@ class Remembering(AskingKeys):
             self._remark = self.desk.remark
 
     def restore(self, memory: Memory) -> None:
-        """Filters, sorting, columns, journal and view of an earlier run; what is no longer there is left out."""
+        """Sorting, columns, journal and view of an earlier run; what is no longer there is left out.
+
+        What hides rows is not brought back: what has failed since must be in sight.
+        """
         for view in self.tables:
             left = memory.views.get(view.name_)
             if left is not None:
@@ -79,13 +81,7 @@ class Remembering(AskingKeys):
 
 
 def _left(listing: Listing[Any]) -> ViewMemory:
-    return ViewMemory(
-        listing.query.text,
-        listing.trouble_only,
-        listing.sort_by.id,
-        listing.descending,
-        tuple(sorted(listing.hidden)),
-    )
+    return ViewMemory(sort=listing.sort_by.id, descending=listing.descending, hidden=tuple(sorted(listing.hidden)))
 
 
 def _restore(listing: Listing[Any], left: ViewMemory) -> None:
@@ -93,4 +89,3 @@ def _restore(listing: Listing[Any], left: ViewMemory) -> None:
     listing.hidden = frozenset(left.hidden) & known.keys()
     if left.sort in known:
         listing.sort(known[left.sort], descending=left.descending)
-    listing.filter(parse_query(left.filter), trouble_only=left.trouble)

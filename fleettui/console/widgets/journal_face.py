@@ -56,9 +56,9 @@ class JournalFace(Vertical):
     class Focused(Message):
         """The focus came or went: the footer may differ."""
 
-    def __init__(self, *, id: str, clock: Callable[[], float] = time.time) -> None:  # noqa: A002
+    def __init__(self, *, id: str, clock: Callable[[], float] = time.time, saves: bool = True) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.clock = clock
+        self.clock, self.saves = clock, saves
         self.ask = Ask()
         self.reads: Reads | None = None
         self.zoomed = False

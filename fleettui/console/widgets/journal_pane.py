@@ -138,6 +138,8 @@ class JournalPane(JournalFace):
             await self._save(Path(text))
 
     async def _save(self, path: Path) -> None:
+        if not self.saves:
+            raise UserError("a read-only console in a browser writes no file")
         if not str(path).strip("."):
             raise UserError("no file is named; type a name")
         lines = self.lines.book.plain()

@@ -1,0 +1,126 @@
+"""A read-only console changes nothing and runs nothing on a machine, whichever way it is asked to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.events import Paste
+
+from fleettui.cli.arguments import SHOWN
+from fleettui.console.cells import Tone
+from fleettui.console.commandline.orders import CHANGING, OWN, names_of_commands
+from fleettui.console.conductor import Conductor
+from fleettui.console.hosts_live import LiveHosts
+from fleettui.console.keys import KEYS, TABLE
+from fleettui.console.verbs import Verb
+from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.remote import Remote
+from registry.config import SshTable
+from registry.errors import UserError
+from registry.model import Target
+from tests.console.fleetshow import CORES, PLAIN, ScriptedHands, machine
+from tests.console.test_screen import Play, playing
+
+ARGUMENTS = {
+    "drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "set-metadata": "core-1 a=b",
+    "unset-metadata": "core-1 a", "submit": "x.service", "undo": "",
+}  # fmt: skip
+
+
+def done(play: Play) -> object:
+    """What was written, and which shells were opened."""
+    return play.stage.hands.calls, play.stage.hosts.shells
+
+
+@pytest.mark.parametrize("view", "12345")
+async def test_no_key_of_any_view_changes_anything(view: str) -> None:
+    async with playing(read_only=True) as play:
+        await play.press(view, "j")
+        for key in KEYS:
+            if key.where != TABLE and key.id != "quit":
+                await play.main.run_action(key.action)
+                await play.settle()
+                while len(play.stage.app.screen_stack) > 2:
+                    await play.press("escape")
+        assert done(play) == ([], [])
+
+
+@pytest.mark.parametrize("name", sorted(CHANGING | {"ssh"}))
+async def test_no_command_changes_anything_and_each_says_why(name: str) -> None:
+    async with playing(read_only=True) as play:
+        with pytest.raises(UserError, match="read-only"):
+            await play.main.command(f"{name} {ARGUMENTS.get(name, 'db.service')}".strip())
+        with pytest.raises(UserError, match="read-only"):
+            await play.main.command(f"fleetctl {name} {ARGUMENTS.get(name, 'db.service')}".strip())
+        assert done(play) == ([], [])
+
+
+def test_every_command_is_either_barred_or_known_to_change_nothing() -> None:
+    lists = {"list-units", "list-unit-files", "list-machines", "events"}
+    looks = lists | {"cat", "status", "journal", "why", "verify", "version", "completion", "help"}
+    own = {name for name, each in OWN.items() if not each.changes}
+    assert {each.name for each in SHOWN} - CHANGING - {"ssh"} <= looks
+    assert {*names_of_commands(read_only=True)} <= looks | own
+
+
+async def test_the_shell_is_dim_and_says_why() -> None:
+    async with playing(read_only=True) as play:
+        footer = play.main.query_one("#footer", Band)
+        (cell,) = [cell for cell in footer._lines[0][0] if cell.text.strip() == "shell"]
+        assert cell.tone is Tone.OFF
+        await play.press("j", "s")
+        assert "no shell: this console is read-only" in play.text("hint")
+        await play.press("ctrl+p", *"shell")
+        finds = play.stage.app.screen.query_one("#finds", Band)._lines
+        assert any("shell" in cell.text and cell.tone is Tone.OFF for left, _ in finds for cell in left)
+        await play.press("enter")
+        assert done(play) == ([], [])
+
+
+async def test_a_click_and_a_paste_open_no_shell() -> None:
+    async with playing(read_only=True) as play:
+        footer = play.main.query_one("#footer", Band)
+        number = next(at for at, cell in enumerate(footer._lines[0][0]) if cell.text.strip() == "shell")
+        play.main.key_pressed(0, number)
+        await play.press("colon")
+        play.stage.app.post_message(Paste("ssh core-1"))
+        await play.press("enter")
+        assert done(play) == ([], [])
+
+
+async def test_what_slips_through_is_held_back_at_the_last_door() -> None:
+    async with playing(read_only=True) as play:
+        with pytest.raises(UserError, match="read-only"):
+            play.main.introduce({"a.service": PLAIN}, Target.LAUNCHED, replace=True)
+        with pytest.raises(UserError, match="read-only"):
+            await play.main._hand_over(lambda: pytest.fail("handed over"))
+        play.main.machine_verb("drain", [CORES[1]])
+        play.main.machine_metadata([CORES[1]], {"a": "b"})
+        await play.main.conductor.perform(Verb.STOP, ["db.service"])
+        await play.main.conductor.on_machines(Verb.STOP, {CORES[1]: "core-1"})  # type: ignore[arg-type]
+        assert done(play) == ([], [])
+
+
+async def test_a_conductor_that_is_barred_says_why() -> None:
+    hands = ScriptedHands()
+    conductor = Conductor(hands, lambda: 0.0, lambda: None, None, "this console is read-only")
+    await conductor.submit("a.service", PLAIN, Target.LAUNCHED)
+    assert hands.calls == []
+    assert conductor.acts[-1].complaints == ("nothing is changed: this console is read-only",)
+
+
+def test_no_shell_is_opened_on_any_machine() -> None:
+    with pytest.raises(UserError, match="read-only"):
+        LiveHosts(Remote(SshTable()), read_only=True).shell(machine(1))
+
+
+async def test_in_a_browser_a_read_only_console_touches_no_file(tmp_path: Path) -> None:
+    async with playing(read_only=True, has_terminal=False) as play:
+        with pytest.raises(UserError, match="browser"):
+            await play.main.command(f"verify {tmp_path}/x.service")
+        pane = play.main.query_one(JournalPane)
+        assert not pane.saves
+        with pytest.raises(UserError, match="writes no file"):
+            await pane._save(tmp_path / "journal.log")
