@@ -15,7 +15,7 @@ from typing import Any
 
 from agentd.ledger import Entry, Phase
 from agentd.plan import Kind, Task, Wish, plan
-from agentd.status import failure
+from agentd.status import failure, start_failed
 from agentd.steps import OURS, Again, Refused, Steps, Taken, Tools, monotonic_us
 from agentd.systemd import BusLost
 from agentd.unit import ManagedUnit
@@ -29,6 +29,8 @@ EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to 
 STARTS = (Kind.START, Kind.AWAIT)
 FREED_S = 0.3  # after a host's own unit has ended, until systemd has forgotten it
 ANSWER_S = 1.0  # for systemd to say what lives, when everything has to be stopped in time
+APPEARS = (Kind.LOAD, *STARTS)  # what may bring a unit that another one waits for
+RETRIES = 30  # in a row, of a start that systemd refuses although nothing seems to be missing; then it is left
 READS = 32  # units whose properties are read at once
 HANDS = 4  # units that are handed over at once: enough to be quick, so few that each is down but for a moment
 HELD_S = 0.5  # a unit that takes longer to move holds up the next one no more; after as many in a row none does
@@ -44,6 +46,7 @@ class Executor:
         self.parked = False
         self.leaving = False
         self._moved: dict[str, asyncio.Event] = {}  # units being handed over, until the schedule forgets them here
+        self._waiting: dict[str, frozenset[str]] = {}  # units whose start waits, with what for
         self._unmoved = 0  # units in a row that did not move in time
         self._made: Steps | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -84,6 +87,8 @@ class Executor:
         for unit in self.units.values():
             if unit.entry and not unit.entry.generation and unit.status.running:
                 unit.entry = ledger.put(replace(unit.entry, phase=Phase.STARTED))
+            if unit.entry and unit.entry.waits:
+                self._waiting[unit.name] = frozenset(unit.entry.waits)
         log.info("adopted %d units", len(self.units))
 
     # ---- what the outside tells
@@ -99,7 +104,7 @@ class Executor:
             unit = self.units[name] = ManagedUnit(name)
         if unit.told and (unit.wish, unit.corrupt) == (wish, corrupt):
             return
-        unit.told, unit.corrupt = True, corrupt
+        unit.told, unit.corrupt, unit.vain = True, corrupt, 0
         if not corrupt:
             unit.wish = wish
         self._turn(unit)
@@ -191,6 +196,8 @@ class Executor:
             self._failed(managed)
         if managed.taken and managed.blocked and not managed.status.running:
             asyncio.get_running_loop().call_later(FREED_S, self.resync)
+        if managed.status.active == "active" and before.active != "active":
+            self._announce(unit)
         managed.changed.set()
         self.tools.publisher.touch([unit])
 
@@ -288,6 +295,7 @@ class Executor:
         finally:
             unit.worker = None
             self.tools.reloader.dismiss(unit.name)
+            self._note_waiting(unit)
             if unit.entry is None and (unit.wish is None or self.leaving):
                 self.units.pop(unit.name, None)
             self._noted.set()
@@ -340,6 +348,8 @@ class Executor:
         for task in tasks:
             unit.doing = task.kind
             await self._steps.carry_out(unit, task)
+            if task.kind in APPEARS:
+                self._announce(unit.name)
             if unit.version != version:
                 return
 
@@ -368,16 +378,73 @@ class Executor:
         entry = unit.entry
         if entry is None or entry.phase not in (Phase.STARTED, Phase.STARTING, Phase.ASKING):
             return
-        reason = failure(unit.status, self._steps.program(unit))
         if entry.phase is Phase.STARTED and not entry.error and monotonic_us() - entry.at_us < EARLY_US:
-            self._steps.note(unit, _with_error(unit, f"start failed: {reason}"))
-        self.tools.publisher.tell("fail", unit=unit.name, reason=reason)
+            reason = failure(unit.status, self._steps.program(unit))
+            self._steps.note(unit, _with_error(unit, start_failed(reason)))
+        if self._group is not None:
+            self._group.create_task(self._tell_cause(unit, entry), name=f"cause {unit.name}")
+
+    async def _tell_cause(self, unit: ManagedUnit, then: Entry) -> None:
+        """Note and tell why a unit failed, unless it has been started again meanwhile."""
+        cause = await self._steps.cause(unit, then.at_us)
+        self.tools.publisher.tell("fail", unit=unit.name, reason=cause)
+        now = unit.entry
+        if (
+            now is None
+            or now.at_us != then.at_us
+            or now.phase is not Phase.STARTED
+            or unit.status.active != "failed"
+        ):
+            return
+        if now.error and not then.error and not now.waits:
+            self._steps.note(unit, replace(now, error=start_failed(cause)))
+        elif not now.error:
+            self._steps.note(unit, replace(now, cause=cause))
 
     def _recovered(self, unit: ManagedUnit) -> None:
         """Somebody has started it by hand, and it runs: the old complaint is void."""
         entry = unit.entry
-        if entry and entry.phase is Phase.STARTED and entry.error and unit.status.active == "active":
-            self._steps.note(unit, replace(entry, error=""))
+        told = entry and (entry.error or entry.skipped or entry.cause)
+        if entry and told and entry.phase is Phase.STARTED and unit.status.active == "active":
+            self._steps.note(unit, replace(entry, error="", waits=(), skipped="", cause=""))
+
+    # ---- starts that wait for a unit
+
+    def _note_waiting(self, unit: ManagedUnit) -> None:
+        """Remember what a unit's start waits for; what came in the meantime is found by a look now."""
+        waits = unit.entry.waits if unit.entry and not unit.due else ()
+        if not waits:
+            self._waiting.pop(unit.name, None)
+        elif self._waiting.get(unit.name) != frozenset(waits) and self._group is not None:
+            self._waiting[unit.name] = frozenset(waits)
+            self._group.create_task(self._look_for_awaited([unit.name]), name=f"what {unit.name} waits for")
+
+    def _announce(self, name: str) -> None:
+        """A unit of ours may be there that others wait for."""
+        waiting = [unit for unit, waits in self._waiting.items() if name in waits]
+        if waiting and self._group is not None:
+            self._group.create_task(self._look_for_awaited(waiting), name=f"who waits for {name}")
+
+    async def _look_for_awaited(self, waiting: Iterable[str]) -> None:
+        """Ask again for the starts for which nothing is missing any more."""
+        awaited = {name: unit.entry.waits for name in waiting if (unit := self.units.get(name)) and unit.entry}
+        try:
+            found = await self.tools.systemd.list_units({name for names in awaited.values() for name in names})
+            there = {name for name, (load, *_) in found.items() if load == "loaded"}
+            for name in (each for each, names in awaited.items() if there.issuperset(names)):
+                if not await self._steps.inquiry.lacking(name):
+                    self._ask_again(name)
+        except (SystemdError, ValueError, TypeError) as error:
+            log.debug("%s; looking again with the next tick", error)
+
+    def _ask_again(self, name: str) -> None:
+        """Nothing is missing for the start of a unit that waits."""
+        unit = self.units.get(name)
+        if unit is None or unit.due or unit.vain >= RETRIES or not (unit.entry and unit.entry.waits):
+            return
+        unit.due = True
+        self._waiting.pop(name, None)
+        self._turn(unit)
 
     def _ran(self, unit: ManagedUnit) -> None:
         """It was started, not by us: from which file, the disk says, or else systemd."""
@@ -404,6 +471,7 @@ class Executor:
             ]
             await self._read(differing)
             self._retry_taken()
+            await self._look_for_awaited(list(self._waiting))
             await self.tools.systemd.check_jobs()
         except SystemdError as error:
             log.warning("cannot look at the units: %s", error)

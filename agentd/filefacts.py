@@ -18,15 +18,24 @@ from registry.unitfile import has_install, parse
 KEPT = 256
 LARGE = 1 << 15  # characters; less is read in a few milliseconds
 PROGRAM_LENGTH = 120
+VALUE_LENGTH = 200
+SHOWN = 3  # conditions of a file that are told
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Of one file under one name: whether enabling it does anything, what that names, and its first command."""
+    """Of one file under one name: whether enabling it does anything, what that names, and its first command.
+
+    `conditions` and `assertions` are as they are written. A fleeting unit may be unloaded by systemd, and why it
+    did not start be forgotten, in the moment in which its start has come to nothing.
+    """
 
     installs: bool = False
     links: tuple[Link, ...] = ()
     program: str = ""
+    conditions: tuple[str, ...] = ()
+    assertions: tuple[str, ...] = ()
+    fleeting: bool = False
 
 
 class FileReader:
@@ -70,4 +79,13 @@ def _read(name: str, text: str) -> FileFacts:
         return FileFacts()
     command = unit_file.value("Service", "ExecStart").split(maxsplit=1)
     program = command[0].lstrip("@-:+!")[:PROGRAM_LENGTH] if command else ""
-    return FileFacts(has_install(unit_file), links(unit_file, name), program)
+    unit, service = unit_file.section("Unit"), unit_file.section("Service")
+    conditions, assertions = (
+        tuple(f"{each.name}={each.value}"[:VALUE_LENGTH] for each in unit if each.name.startswith(kind))
+        for kind in ("Condition", "Assert")
+    )
+    collected = any(each.name == "CollectMode" for each in unit)
+    fleeting = bool(conditions or assertions) or collected or any(e.name == "ExecCondition" for e in service)
+    return FileFacts(
+        has_install(unit_file), links(unit_file, name), program, conditions[:SHOWN], assertions[:SHOWN], fleeting
+    )

@@ -72,6 +72,9 @@ class Entry:
     lease: int = 0  # under which the schedule line was compared and the unit claimed; 0: it is not claimed
     attempt: int = 0
     run_us: int = 0  # when what runs of it left inactive (monotonic), as seen while systemd had it from our file
+    waits: tuple[str, ...] = ()  # units that were not there when it was to be started; `error` names them
+    skipped: str = ""  # the condition that did not hold when it was to be started
+    cause: str = ""  # why it has failed since, having started well
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,8 @@ def _read_entry(path: Path) -> Entry | None:
     """An entry; None for a file that is none, which is removed: the unit is then adopted as it is found."""
     try:
         data = json.loads(path.read_text())
-        entry = Entry(**_known(Entry, {**data, "phase": Phase(data["phase"])}))
+        phase, waits = Phase(data["phase"]), tuple(map(str, data.get("waits", ())))
+        entry = Entry(**_known(Entry, {**data, "phase": phase, "waits": waits}))
         if entry.unit != path.name or unitname.refusal(entry.unit):
             raise ValueError(f"it is of {shown(entry.unit)}")
     except _UNREADABLE as error:

@@ -6,6 +6,7 @@ The rules, each with its reason:
 - A unit is claimed in the registry before it is touched, and forgotten there only when nothing of it is left.
 - A file is fetched before the old copy is stopped, the old copy is stopped before the new file is loaded.
 - A start is asked for once per placement, generation, attempt and boot; an interrupted one is looked up first.
+- A start that was refused for want of a unit never happened: it is asked for again when that unit is there.
 - A new attempt (an operator's start) starts the unit if nothing of it runs; else it is only noted.
 - A step that was begun is finished: a stop under way stays a stop.
 
@@ -75,6 +76,7 @@ class View:
     parked: bool = False  # the registry is lost and our policy is to stop
     leaving: bool = False  # this machine hands its units over; there is no wish then
     foreign: bool = False  # systemd knows the name from a file that is not ours
+    due: bool = False  # what its start waited for is there
 
 
 LIVELY = (Phase.ASKING, Phase.STARTING, Phase.STARTED, Phase.STOPPING)
@@ -176,6 +178,8 @@ def _relaunch(view: View, entry: Entry) -> tuple[Task, ...]:
             return (_resume(view, entry),)
         case Phase.STARTING:
             return (Task(Kind.AWAIT, "its start was interrupted"),)
+        case Phase.STARTED if entry.waits and view.due:
+            return (Task(Kind.START, "what it waited for is there"),)
     return ()
 
 

@@ -145,6 +145,7 @@ class Agent:
             publisher=self._publisher,
             reloader=Reloader(self._systemd.reload),
             machine=self._machine,
+            host=socket.gethostname(),
         )
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
         hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)

@@ -128,17 +128,23 @@ def _fits(name: str, value: object) -> bool:
 def failure(status: Status, program: str = "") -> str:
     """Why a unit's process failed, in a few words; `program` is its first command's path, "" if unknown."""
     if status.result in ("exit-code", "") and status.exec_code == EXITED:
-        return _exit_words(status.exec_status, program)
+        return exit_words(status.exec_status, program)
     if status.exec_code in (KILLED, DUMPED) and status.result in ("signal", "core-dump"):
         return f"killed by signal {status.exec_status}{' (core dumped)' if status.exec_code == DUMPED else ''}"
     return REMARKS.get(status.result, f"result {status.result or 'unknown'}")
 
 
-def _exit_words(code: int, program: str) -> str:
+def exit_words(code: int, program: str) -> str:
+    """How a process ended by itself, with systemd's word where it was systemd that could not run it."""
     words = f"exit code {code}"
     if code in EXIT_NAMES:
         words += f"/{EXIT_NAMES[code]}"
     return f"{words} ({program}: missing or not executable)" if code == 203 and program else words
+
+
+def start_failed(cause: str) -> str:
+    """The error of a start that failed for this cause."""
+    return f"start {cause}" if cause.startswith("timed out") else f"start failed: {cause}"
 
 
 def start_error(job_result: str, status: Status, at_us: int, program: str = "") -> str:
@@ -150,9 +156,9 @@ def start_error(job_result: str, status: Status, at_us: int, program: str = "") 
     if job_result == "dependency":
         return "start failed: a dependency failed"
     if status.result == "timeout" and status.attempted_since(at_us):
-        return f"start {REMARKS['timeout']}"
+        return start_failed(REMARKS["timeout"])
     if status.active == "failed" or (job_result == "failed" and status.result not in ("", "success")):
-        return f"start failed: {failure(status, program)}"
+        return start_failed(failure(status, program))
     if job_result in ("done", "skipped", "unknown"):
         return ""
     return f"start failed: its job was {job_result}"

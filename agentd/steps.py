@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from agentd.filefacts import FileReader
+from agentd.inquiry import Inquiry, Lack, named_as_absent
 from agentd.ledger import Entry, Ledger, Phase
 from agentd.plan import LIVELY, Kind, Task, Wish
 from agentd.publish import Publisher
 from agentd.reloader import Reloader
-from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, skipped, start_error
+from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, failure, skipped, start_error, start_failed
 from agentd.systemd import SERVICE, SYSTEMD, BusLost, Systemd
 from agentd.texts import TextMissing, Texts
 from agentd.unit import ManagedUnit
@@ -29,7 +30,6 @@ from agentd.unitdir import UnitDirectory
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
 from registry.hostreach import ALIAS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link
-from registry.unitfile import parse
 
 log = logging.getLogger("fleet.agent")
 
@@ -47,6 +47,7 @@ REMEDIES = {
 }
 MOST_LINKS = 100  # that one [Install] section may name: each is looked for on the disk
 KILLING = ("service", "socket", "mount", "swap", "scope")  # types of unit that have processes, and a KillMode=
+VAIN = 3  # starts in a row that were refused for want of a unit which was there when it was looked for
 STOPS = 5  # when somebody else starts the unit while it is being stopped
 
 
@@ -77,6 +78,7 @@ class Tools:
     publisher: Publisher
     reloader: Reloader
     machine: str
+    host: str  # what people call the machine
 
 
 class Steps:
@@ -95,6 +97,7 @@ class Steps:
     ) -> None:
         self._tools, self._outdated, self._granted, self._noted = tools, outdated, granted, noted
         self._files = FileReader()
+        self.inquiry = Inquiry(tools.systemd, tools.host)
         self._by_kind: dict[Kind, Callable[[ManagedUnit], Awaitable[None]]] = {
             Kind.CLAIM: self._claim,
             Kind.FETCH: self._fetch,
@@ -277,14 +280,27 @@ class Steps:
         wish, at_us = _wish(unit), monotonic_us()
         entry = replace(wish.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
         self._take(unit, self._tools.ledger.put_first(entry))
+        unit.vain += unit.due
+        unit.due = False
         if unit.status.active == "failed":  # else it may count as started too often
             await self._tools.systemd.reset_failed(unit.name)
+        if not (await self._files.read(unit.name, self._tools.directory.text(unit.name))).fleeting:
+            await self._launch(unit, entry)
+            return
+        await self._tools.systemd.hold(unit.name)
+        try:
+            await self._launch(unit, entry)
+        finally:
+            await self._tools.systemd.release(unit.name)
+
+    async def _launch(self, unit: ManagedUnit, entry: Entry) -> None:
         try:
             job = await self._tools.systemd.start(unit.name)
         except BusLost:
             raise
         except SystemdError as error:
-            self.note(unit, replace(entry, phase=Phase.STARTED, error=f"start failed: {error.reason}"))
+            entry = replace(entry, phase=Phase.STARTED, error=f"start failed: {error.reason}")
+            self.note(unit, await self._never_begun(unit, entry, named_as_absent(error.reason)))
             return
         # Noted apart: systemd forgets a unit that has ended, and with it every trace of its start.
         self.note(unit, entry := replace(entry, phase=Phase.STARTING))
@@ -297,6 +313,8 @@ class Steps:
         """The start was asked for by an agent before us: wait until it is over."""
         await self.refresh(unit)
         await self._unless_outdated(unit, self._settled(unit))
+        held = await self._tools.systemd.properties(unit.name, ("ConditionResult", "ConditionTimestampMonotonic"))
+        unit.status = unit.status.merged(held)
         if unit.entry:
             await self._started(unit, unit.entry, "unknown")
 
@@ -312,11 +330,57 @@ class Steps:
             await self._settle(unit)
         await self._confirm(unit)
         error = start_error(result, unit.status, entry.at_us, self.program(unit))
-        if result == "dependency":
-            error += await self._failed_dependencies(unit)
-        if result in ("done", "skipped") and skipped(unit.status, entry.at_us):
-            self._tools.publisher.tell("skip", unit=unit.name, reason=self._condition(unit))
-        self.note(unit, replace(entry, phase=Phase.STARTED, error=error))
+        entry = replace(entry, phase=Phase.STARTED, error=error)
+        if unit.status.active == "failed":
+            entry = replace(entry, error=start_failed(await self.cause(unit, entry.at_us)))
+        elif result == "assert":
+            words = await self.inquiry.unmet(unit.name) or self._condition(unit, "assertion")
+            entry = replace(entry, error=f"start failed: {words}")
+        elif result in ("dependency", "failed"):
+            triggered = await self.inquiry.triggered(unit.name) if result == "failed" else ()
+            entry = await self._never_begun(unit, entry, triggered)
+            if result == "dependency" and not entry.waits:
+                entry = replace(entry, error=error + await self._failed_dependencies(unit))
+        elif not unit.status.running:
+            entry = replace(entry, skipped=await self._skipped(unit, entry.at_us))
+        if not entry.waits:
+            unit.vain = 0
+        self.note(unit, entry)
+
+    async def cause(self, unit: ManagedUnit, at_us: int) -> str:
+        """Why systemd calls the unit failed, after its start at `at_us`."""
+        program = self.program(unit)
+        try:
+            return await self.inquiry.cause(unit.name, unit.status, at_us, program)
+        except (SystemdError, ValueError, TypeError) as error:
+            log.debug("%s: asking why it failed: %s", unit.name, error)
+            return failure(unit.status, program)
+
+    async def _never_begun(self, unit: ManagedUnit, entry: Entry, suspects: tuple[str, ...]) -> Entry:
+        """The entry of a start that was refused: what it waits for, if it is a unit that is not there.
+
+        `suspects` are what systemd names. They may have come meanwhile: then the start is tried again at once, but
+        not for ever.
+        """
+        lacks = await self.inquiry.lacking(unit.name)
+        if not lacks and unit.vain < VAIN:
+            lacks = tuple(Lack(name, "only just loaded") for name in suspects if name != unit.name)
+        if not lacks:
+            return entry
+        reason = self.inquiry.waiting(lacks)
+        self._tools.publisher.tell("wait", unit=unit.name, reason=reason)
+        return replace(entry, error=reason, waits=tuple(dict.fromkeys(each.unit for each in lacks)))
+
+    async def _skipped(self, unit: ManagedUnit, at_us: int) -> str:
+        """The condition that kept the unit from starting; "" when it has started, and ended."""
+        if unit.status.result == "exec-condition":
+            words = await self.inquiry.refused_by_command(unit.name, at_us) or "condition not met: ExecCondition="
+        elif skipped(unit.status, at_us):
+            words = await self.inquiry.unmet(unit.name) or self._condition(unit, "condition")
+        else:
+            return ""
+        self._tools.publisher.tell("skip", unit=unit.name, reason=words)
+        return words
 
     async def _confirm(self, unit: ManagedUnit) -> None:
         """Have systemd confirm what its signals made of the unit, before the start is judged by that."""
@@ -333,14 +397,15 @@ class Steps:
         found = await self._tools.systemd.properties(unit.name, ("Requires", "Requisite", "BindsTo"))
         names = {name for group in found.values() for name in group}
         states = await self._tools.systemd.list_units(sorted(names))
-        bad = [name for name, (load, active, _) in sorted(states.items()) if active == "failed" or load != "loaded"]
+        down = ("failed", "inactive")
+        bad = [name for name, (load, active, _) in sorted(states.items()) if active in down or load != "loaded"]
         return f": {', '.join(bad[:3])}" if bad else ""
 
-    def _condition(self, unit: ManagedUnit) -> str:
-        """From the file: systemd forgets which condition it was as soon as it unloads the idle unit."""
-        entries = parse(self._tools.directory.text(unit.name)).section("Unit")
-        conditions = [f"{each.name}={each.value}" for each in entries if each.name.startswith("Condition")]
-        return f"condition not met ({', '.join(conditions[:3])})"
+    def _condition(self, unit: ManagedUnit, kind: str) -> str:
+        """From the file, where systemd has forgotten which it was: it unloads an idle unit at once."""
+        facts = self._files.read_now(unit.name, self._tools.directory.text(unit.name))
+        found = facts.conditions if kind == "condition" else facts.assertions
+        return f"{kind} not met: {'one of ' if len(found) > 1 else ''}{', '.join(found)}"
 
     async def _stop(self, unit: ManagedUnit) -> None:
         """Stop and wait until it is down, however long its own time-outs let it take."""
@@ -360,7 +425,7 @@ class Steps:
             raise SystemdError(unit.name, "stop", f"it is still {unit.status.active}; something starts it again")
         await self._refuse_remains(unit)
         if entry.phase is not Phase.CLAIMED:
-            self.note(unit, replace(entry, phase=Phase.LOADED, error=""))
+            self.note(unit, replace(entry, phase=Phase.LOADED, error="", waits=(), skipped="", cause=""))
 
     async def _stopped(self, unit: ManagedUnit) -> bool:
         """Whether it is down; systemd's answer to a question says so, never the news that a job is over."""

@@ -229,6 +229,28 @@ class Systemd:
         values = await asyncio.gather(*(self._property(unit, interface, name) for name in wanted))
         return dict(zip(wanted, values, strict=True))
 
+    async def known_properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
+        """The same, without those that this systemd or this type of unit does not have."""
+        pairs = await asyncio.gather(*(self._pair(unit, interface, name) for name in names))
+        return dict(pair for pair in pairs if pair is not None)
+
+    async def _pair(self, unit: str, interface: str, name: str) -> tuple[str, Any] | None:
+        try:
+            return name, await self._property(unit, interface, name)
+        except BusLost:
+            raise
+        except SystemdError as error:
+            log.debug("%s", error)
+            return None
+
+    async def hold(self, unit: str) -> None:
+        """Keep a unit in systemd's memory, with all it knows of its next start, until `release`."""
+        await self._ignoring_absence("hold", unit, "RefUnit", "s", [unit])
+
+    async def release(self, unit: str) -> None:
+        """Let systemd forget a unit again; one that it does not know is fine."""
+        await self._ignoring_absence("release", unit, "UnrefUnit", "s", [unit])
+
     async def version(self) -> str:
         """systemd's version."""
         return str(await self._get(MANAGER_PATH, MANAGER, "Version"))

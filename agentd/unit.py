@@ -30,6 +30,8 @@ class ManagedUnit:
     hindrance: str = ""  # why `hindered`, the wish that was tried, cannot be carried out
     hindered: Wish | None = None
     taken: bool = False  # it is hindered by something that this host has
+    due: bool = False  # what its start waited for is there
+    vain: int = 0  # starts in a row that were refused for want of a unit which was there
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # wish or status has
     doing: Kind | None = None  # the task under way, or the last one
     version: int = 0  # counts what makes a plan under way obsolete
@@ -56,6 +58,7 @@ class ManagedUnit:
             parked=parked and not leaving,
             leaving=leaving,
             foreign=self.foreign,
+            due=self.due,
         )
 
     def state(self, machine: str) -> UnitState | None:
@@ -83,4 +86,7 @@ class ManagedUnit:
             since=status.changed_us / 1e6,
             error=entry.error,
             attempt=entry.attempt,
+            waits=entry.waits,
+            skipped=entry.skipped,
+            cause=entry.cause,
         )

@@ -102,6 +102,8 @@ def mishap(state: UnitState | None, where: str = "") -> str:
     """
     if state is None or state.error or state.active != "failed":
         return state.error if state else ""
+    if state.cause:
+        return f"it failed{where}: {state.cause}"
     how = state.result or state.sub or "failed"
     if how in ("signal", "core-dump") and state.exit_code:
         how = f"{how}, killed by signal {state.exit_code}"

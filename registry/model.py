@@ -197,6 +197,7 @@ class UnitState(Versioned):
     attempt: Count = 0
     waits: tuple[Line, ...] = ()  # units without which it cannot start; it is tried again once they are there
     skipped: Prose = ""  # the condition that did not hold when it was started, so that it was not
+    cause: Prose = ""  # why a unit that had started well failed later, as far as it is known beyond `result`
 
 
 UnitUsage = tuple[UnitName, Count | None, Amount | None]

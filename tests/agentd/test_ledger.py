@@ -23,6 +23,20 @@ def test_a_restarted_agent_finds_what_it_had_applied(tmp_path: Path) -> None:
     assert (again.facts.cluster_id, again.facts.lease_id, again.rebooted) == ("c", 5, False)
 
 
+def test_what_a_start_waits_for_and_what_came_of_it_is_remembered(tmp_path: Path) -> None:
+    entry = replace(ENTRY, attempt=3, waits=("b.service", "c.service"), skipped="condition not met", cause="code 1")
+    Ledger(tmp_path, MACHINE, "boot").put(entry)
+    assert dict(Ledger(tmp_path, MACHINE, "boot").entries) == {entry.unit: entry}
+
+
+def test_an_entry_of_an_agent_that_knew_no_attempts_is_one_of_none(tmp_path: Path) -> None:
+    Ledger(tmp_path, MACHINE, "boot").put(ENTRY)
+    path = tmp_path / "applied" / ENTRY.unit
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({name: data[name] for name in data if name not in ("attempt", "waits", "skipped")}))
+    assert dict(Ledger(tmp_path, MACHINE, "boot").entries) == {ENTRY.unit: ENTRY}
+
+
 def test_what_was_dropped_is_forgotten(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, MACHINE, "boot")
     ledger.put(ENTRY)

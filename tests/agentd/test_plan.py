@@ -28,7 +28,7 @@ def entry(phase: Phase, sha: str = OLD, generation: int = 1, placement: int = 7,
 
 
 FAILED = Status(load="loaded", active="failed", sub="failed", left_inactive_us=500)
-AGAIN = wish(attempt=1)
+AGAIN, WAITS = wish(attempt=1), replace(entry(Phase.STARTED), waits=("b.service",))
 
 
 def kinds(view: View) -> str:
@@ -81,6 +81,15 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
         pytest.param(
             View(wish(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True), "record", id="only noted"
         ),
+        pytest.param(View(LAUNCH, WAITS, DOWN, claimed=True), "", id="what it waits for is not there"),
+        pytest.param(View(LAUNCH, WAITS, DOWN, claimed=True, due=True), "start", id="what it waits for is there"),
+        pytest.param(View(LOADED, WAITS, DOWN, claimed=True, due=True), "stop", id="it need not wait any more"),
+        pytest.param(
+            View(LAUNCH, entry(Phase.STARTED), DOWN, claimed=True, due=True),
+            "",
+            id="invariant 12: it waited for none",
+        ),
+        pytest.param(View(AGAIN, WAITS, DOWN, claimed=True), "start", id="it waits, and is started again"),
         pytest.param(View(AGAIN, entry(Phase.STARTED), DOWN, claimed=True), "start", id="ended, started again"),
         pytest.param(View(AGAIN, entry(Phase.STARTED), FAILED, claimed=True), "start", id="failed, started again"),
         pytest.param(

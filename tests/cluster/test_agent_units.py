@@ -49,7 +49,19 @@ def test_a_withdrawn_unit_leaves_nothing_behind(hand: Hand) -> None:
         ("[Service]\nExecStart=/bin/sh -c 'sleep 0.5; exit 3'\n", "start failed: exit code 3"),
         ("[Service]\nType=notify\nTimeoutStartSec=1\nExecStart=/bin/sleep infinity\n", "start timed out"),
         ("[Unit]\nRequires=bad.service\nAfter=bad.service\n" + SLEEPER, "a dependency failed: bad.service"),
-        ("[Service]\nUser=nobody-at-all\nExecStart=/bin/true\n", "start failed: exit code 217/USER"),
+        (
+            "[Service]\nUser=nobody-at-all\nExecStartPre=/bin/true\nExecStart=/bin/true\n",
+            "start failed: exit code 217/USER (User=nobody-at-all does not exist) in ExecStartPre=/bin/true",
+        ),
+        ("[Service]\nExecStartPre=/no/pre\nExecStart=/bin/true\n", "203/EXEC (/no/pre: missing or not executable)"),
+        (SLEEPER + "ExecStartPost=/bin/false\n", "start failed: exit code 1 in ExecStartPost=/bin/false"),
+        (SLEEPER + "TimeoutStartSec=1\nExecStartPre=/bin/sleep 99\n", "start timed out in ExecStartPre=/bin/sleep"),
+        (SLEEPER + "EnvironmentFile=/no/env\n", "start failed: EnvironmentFile=/no/env does not exist"),
+        (SLEEPER + "LoadCredential=x:/no/key\n", "243/CREDENTIALS (LoadCredential=x:/no/key does not exist)"),
+        (SLEEPER + "WorkingDirectory=/no/dir\n", "200/CHDIR (WorkingDirectory=/no/dir does not exist)"),
+        (SLEEPER + "RootDirectory=/no/root\n", "(RootDirectory=/no/root does not exist) in ExecStart=/bin/sleep"),
+        ("[Unit]\nAssertPathExists=/nope\n" + SLEEPER, "start failed: assertion not met: AssertPathExists=/nope"),
+        ("[Unit]\nCollectMode=inactive-or-failed\n[Service]\nExecStart=/bin/false\n", "exit code 1 in ExecStart"),
         ("[Service]\nType=oneshot\nExecStart=/bin/sh -c 'kill -9 $$$$'\n", "start failed: killed by signal 9"),
         ("[Service]\nType=bogus\nExecStart=/bin/true\nExecStart=/bin/true\n", "bad unit file setting"),
     ],
@@ -62,12 +74,111 @@ def test_a_failed_start_says_why_in_one_line(hand: Hand, text: str, error: str) 
     assert state["target"] == "launched"
 
 
-def test_a_condition_that_does_not_hold_is_noted_and_no_error(hand: Hand) -> None:
-    hand.put({"one.service": "[Unit]\nConditionPathExists=/nowhere\n" + SLEEPER})
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        ("ConditionPathExists=/nowhere", "ConditionPathExists=/nowhere"),
+        ("ConditionPathExists=/etc\nConditionPathExists=!/etc", "ConditionPathExists=!/etc"),
+        ("ConditionPathExists=|/no\nConditionPathExists=|!/etc",
+         "none of ConditionPathExists=|/no, ConditionPathExists=|!/etc holds"),
+        ("[Service]\nExecCondition=/bin/false", "ExecCondition=/bin/false (exit code 1)"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_does_not_hold_is_named_and_no_error(hand: Hand, unit: str, words: str) -> None:
+    hand.put({"one.service": f"[Unit]\n{unit}\n" + SLEEPER})
     state = hand.launched("one.service")
     assert "error" not in state
-    assert state["active"] == "inactive"
-    eventually("the note", lambda: "ConditionPathExists=/nowhere" in str(registry(hand.cluster, "events/")))
+    assert (state["active"], state["skipped"]) == ("inactive", f"condition not met: {words}")
+    eventually("the note", lambda: words in str(registry(hand.cluster, "events/")))
+    hand.shell(f"systemctl restart {AGENT}")
+    assert hand.until("one.service", lambda state: state)["skipped"] == state["skipped"]
+
+
+def test_a_unit_that_starts_after_all_is_no_longer_said_to_be_held(hand: Hand) -> None:
+    hand.put({"one.service": "[Unit]\nConditionPathExists=/run/go\n" + SLEEPER})
+    assert hand.launched("one.service")["skipped"]
+    hand.shell("touch /run/go; systemctl start one.service; rm /run/go")
+    hand.until("one.service", lambda state: state["active"] == "active" and "skipped" not in state)
+
+
+def test_a_later_failure_names_its_step(hand: Hand) -> None:
+    hand.put({"one.service": "[Service]\nExecStart=/bin/sleep 3\nExecStopPost=/bin/false\n"})
+    hand.launched("one.service")
+    state = hand.until("one.service", lambda state: state.get("cause"))
+    assert "exit code 1 in ExecStopPost=/bin/false" in state["cause"]
+
+
+def test_whatever_waits_for_a_unit_names_it_and_starts_when_it_is_there(hand: Hand) -> None:
+    others = {
+        "look.path": "[Path]\nPathExists=/nowhere\nUnit=tick.service\n",
+        "door.socket": "[Socket]\nListenStream=/run/door.sock\nService=tick.service\n",
+        "req.service": "[Unit]\nRequires=tick.service\n" + SLEEPER,
+        "bind.service": "[Unit]\nBindsTo=tick.service\nAfter=tick.service\n" + SLEEPER,
+        "far.service": "[Unit]\nRequires=req.service\n" + SLEEPER,
+        "isite.service": "[Unit]\nRequisite=tick.service\nAfter=tick.service\n" + SLEEPER,
+    }
+    hand.put({"tick.timer": "[Timer]\nOnActiveSec=1h\n"})
+    state = hand.launched("tick.timer")
+    assert state["error"] == "waits for tick.service, which is not loaded on core-1"
+    assert (state["active"], state["waits"]) == ("inactive", ["tick.service"])
+    hand.put(others)
+    for name in others:
+        assert "waits for tick.service, which is not loaded on core-1" in hand.launched(name)["error"]
+    pid = hand.show(AGENT, "MainPID")
+    hand.shell(f"systemctl restart {AGENT}")
+    hand.back(pid)
+    hand.put({"tick.service": SLEEPER}, target=Target.LOADED)
+    for name in ("tick.timer", *others):
+        if name != "isite.service":  # which wants it to run
+            state = hand.until(name, lambda state: state["active"] == "active")
+            assert not state.keys() & {"error", "waits"}
+    hand.put({"tick.service": SLEEPER}, target=Target.LAUNCHED)
+    hand.until("isite.service", lambda state: state["active"] == "active")
+
+
+def test_units_that_come_together_start_whichever_is_first(hand: Hand) -> None:
+    names = [f"t{number}" for number in range(6)]
+    hand.put(dict.fromkeys((f"{name}.timer" for name in names), "[Timer]\nOnActiveSec=1h\n"))
+    hand.put(dict.fromkeys((f"{name}.service" for name in names), SLEEPER), target=Target.LOADED)
+    for name in names:
+        hand.until(f"{name}.timer", lambda state: state.get("active") == "active")
+
+
+def test_a_unit_of_the_host_that_comes_later_is_found_by_the_tick_and_no_start_is_asked_for_before(
+    hand: Hand,
+) -> None:
+    hand.put({"one.service": "[Unit]\nRequires=hosts-own.service\n" + SLEEPER})
+    assert hand.launched("one.service")["waits"] == ["hosts-own.service"]
+    pid = hand.show(AGENT, "MainPID")
+
+    def starts() -> list[str]:
+        said = hand.node.journal(f"_PID={pid}", "-o", "cat").splitlines()
+        return [line for line in said if line.startswith("one.service: start (")]
+
+    before = len(starts())
+    time.sleep(2)
+    assert len(starts()) == before
+    hand.shell("printf '[Service]\\nExecStart=/bin/sleep 999\\n' > /run/systemd/system/hosts-own.service")
+    try:
+        hand.until("one.service", lambda state: state["active"] == "active", within_s=60)
+        assert starts()[before:] == ["one.service: start (what it waited for is there)"]
+    finally:
+        hand.withdraw("one.service")
+        hand.shell("systemctl stop hosts-own.service; rm /run/systemd/system/hosts-own.service")
+
+
+def test_a_dependency_that_is_there_and_fails_is_a_failure_and_not_tried_again(hand: Hand) -> None:
+    bad = "[Service]\nType=oneshot\nExecStart=/bin/false\n"
+    hand.put({"bad.service": bad})
+    hand.launched("bad.service")
+    hand.put({"one.service": "[Unit]\nRequires=bad.service\nAfter=bad.service\n" + SLEEPER})
+    state = hand.launched("one.service")
+    assert "a dependency failed: bad.service" in state["error"]
+    assert "waits" not in state
+    hand.put({"bad.service": bad.replace("false", "true")}, generation=2)
+    hand.launched("bad.service", 2)
+    time.sleep(1)
+    assert hand.states()["one.service"]["active"] == "inactive"
 
 
 def test_a_change_is_in_the_registry_within_100_ms(hand: Hand) -> None:

@@ -1,0 +1,107 @@
+"""Asking systemd why a start came to nothing: the door between `diagnosis`, which has the words, and the bus.
+
+Nothing here is asked unless something went wrong. Owns which units a start needs, and the walk over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agentd.diagnosis import CONDITIONS, STEPS, cause, failed_step, missing, resources, unmet
+from agentd.status import Status, failure
+from agentd.systemd import SYSTEMD, Systemd
+from registry.unitname import refusal
+
+NEEDS = ("Triggers", "Requires", "BindsTo", "Requisite")  # what has to be there for a start to be carried out
+PULLED_IN = ("Requires", "BindsTo")  # what a start begins by starting, so that its needs count as well
+WALKED = 64  # units that are looked at for one that did not start
+NAMED = 3
+_NOT_FOUND = re.compile(r"^Unit (\S+) (?:not found|is masked|not loaded properly|could not be found)")
+WORDS = {"not-found": "not loaded", "masked": "masked"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A unit that is needed and not there; `by` needs it, "" for the unit itself that was to start."""
+
+    unit: str
+    what: str  # "not loaded", "not active"
+    by: str = ""
+
+
+class Inquiry:
+    """Questions about one machine's units. `host` is what people call the machine."""
+
+    def __init__(self, systemd: Systemd, host: str) -> None:
+        self._systemd, self._host = systemd, host
+
+    async def cause(self, unit: str, status: Status, at_us: int, program: str) -> str:
+        """Why a unit that systemd calls failed has failed, since its start at `at_us`."""
+        kind = unit.rpartition(".")[2]
+        interface = f"{SYSTEMD}.{kind.capitalize()}"
+        found = await self._systemd.known_properties(unit, (*STEPS.get(kind, ()), "Result"), interface)
+        result = str(found.pop("Result", "")) or status.result
+        step = failed_step(found, at_us)
+        asked = await self._systemd.known_properties(unit, resources(result, step), interface)
+        lost = await asyncio.to_thread(missing, asked)
+        return cause(
+            result, step, lost, failure(status if status.result else status.merged({"Result": result}), program)
+        )
+
+    async def unmet(self, unit: str) -> str:
+        """The condition or assertion that kept a unit from starting, "" when systemd does not remember."""
+        found = await self._systemd.known_properties(unit, CONDITIONS)
+        told = {name: unmet(rows) for name, rows in found.items()}
+        return next((f"{CONDITIONS[name]} not met: {words}" for name, words in told.items() if words), "")
+
+    async def refused_by_command(self, unit: str, at_us: int) -> str:
+        """The ExecCondition= that said no."""
+        found = await self._systemd.known_properties(unit, ("ExecCondition",), f"{SYSTEMD}.Service")
+        step = failed_step(found, at_us)
+        return f"condition not met: {step.place} ({step.words})" if step else ""
+
+    async def lacking(self, unit: str) -> tuple[Lack, ...]:
+        """The units without which this one cannot be started now, as far as they can be found."""
+        lacks: list[Lack] = []
+        ahead, seen = [unit], {unit}
+        while ahead and len(seen) <= WALKED:
+            needing = ahead.pop(0)
+            needs = await self._systemd.known_properties(needing, NEEDS)
+            names = [
+                name for name in dict.fromkeys(n for group in needs.values() for n in group) if name not in seen
+            ]
+            seen.update(names)
+            states = await self._systemd.list_units(names[:WALKED])
+            for name, (load, active, _) in sorted(states.items()):
+                down = active in ("inactive", "failed")
+                by = "" if needing == unit else needing
+                if load != "loaded":
+                    lacks.append(Lack(name, WORDS.get(load, f"{load}, so not loaded"), by))
+                elif down and (name in needs.get("Requisite", ()) or name.endswith(".device")):
+                    lacks.append(Lack(name, "not active", by))
+                elif active == "inactive" and any(name in needs.get(each, ()) for each in PULLED_IN):
+                    ahead.append(name)
+        return tuple(lacks)
+
+    async def triggered(self, unit: str) -> tuple[str, ...]:
+        """The units that a timer, path or socket would start."""
+        found = await self._systemd.known_properties(unit, ("Triggers",))
+        return tuple(found.get("Triggers", ()))
+
+    def waiting(self, lacks: Iterable[Lack]) -> str:
+        """What a unit waits for, in one line."""
+        told = [
+            f"{each.unit}, which is {each.what} on {self._host}{f' (needed by {each.by})' if each.by else ''}"
+            for each in lacks
+        ]
+        more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
+        return f"waits for {'; and for '.join(told[:NAMED])}{more}"
+
+
+def named_as_absent(reason: str) -> tuple[str, ...]:
+    """The unit that systemd's refusal of a start says is not there."""
+    found = _NOT_FOUND.match(reason)
+    return (found[1],) if found and not refusal(found[1]) else ()
