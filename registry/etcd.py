@@ -34,13 +34,13 @@ from registry.etcd_wire import (
     WatchBatch,
     blob,
     decode_deleted,
+    decode_done,
     decode_grant,
     decode_kvs,
     decode_members,
     decode_page,
     decode_remaining,
     decode_renewal,
-    decode_revision,
     decode_status,
     decode_store,
     decode_txn,
@@ -224,7 +224,7 @@ class Etcd:
     async def lease_revoke(self, lease_id: int) -> None:
         """End a lease and delete its keys; a dead one is as good."""
         try:
-            await self._link.call("/lease/revoke", {"ID": str(lease_id)}, decode_revision, repeatable=True)
+            await self._link.call("/lease/revoke", {"ID": str(lease_id)}, decode_done, repeatable=True)
         except LeaseLost:
             return
 

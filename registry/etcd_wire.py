@@ -495,8 +495,15 @@ def decode_member(raw: Json) -> Member:
         raise OddAnswer("a member") from None
 
 
+def decode_done(answer: Json) -> None:
+    """Nothing but that this is an answer of etcd's: it has a header, if perhaps without a revision."""
+    if not isinstance(answer.get("header"), dict):
+        raise OddAnswer("no header")
+
+
 def decode_members(answer: Json) -> tuple[Member, ...]:
     """The member list."""
+    decode_done(answer)
     try:
         return tuple(map(decode_member, answer.get("members", ())))
     except ODD:
