@@ -16,7 +16,7 @@ from fleettui.cli.connection import duration, open_operator, read_settings
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import WATCHED, following
-from fleettui.cli.words import place
+from fleettui.cli.words import counted, place
 from registry.errors import UserError
 from registry.explain import drain_blockers
 from registry.keys import Keys, Table
@@ -118,7 +118,7 @@ async def _drained(operator: Operator, machines: list[str], revision: int) -> in
                     say(line)
     for line in drain.stays():
         complain(line)
-    return FAILED if drain.stuck else OK
+    return FAILED if drain.stuck or drain.lost else OK
 
 
 class Drain:
@@ -130,15 +130,18 @@ class Drain:
     def __init__(self, machines: frozenset[str], keys: Keys) -> None:
         self.done = False
         self.stuck: dict[Pair, str] = {}
+        self.lost: dict[str, int] = {}  # machines that vanished, with the number of units that had not left
         self._machines, self._keys = machines, keys
         self._left: set[Pair] = set()
         self._known: dict[str, Machine] = {}
 
     def look(self, snapshot: Snapshot) -> list[str]:
         """Take a snapshot in; the lines that tell what left since the one before."""
+        for machine in self._machines:
+            self._note_lost(snapshot, machine)
         self._known.update(snapshot.machines)
         left = {pair for pair in (*snapshot.schedule, *snapshot.states) if self._counts(snapshot, *pair)}
-        gone = sorted(self._left - left)
+        gone = sorted(pair for pair in self._left - left if pair[0] not in self.lost)
         self._left = left
         self.stuck = {
             (machine, blocker.unit): blocker.reason
@@ -149,16 +152,30 @@ class Drain:
         lines = [f"Unit {unit} left {place(machine, self._known)}" for machine, unit in gone]
         return lines + self._ends() if self.done else lines
 
+    def _note_lost(self, snapshot: Snapshot, machine: str) -> None:
+        """A machine that vanishes takes its states along: nothing says that its units have stopped."""
+        if machine in snapshot.machines:
+            self.lost.pop(machine, None)
+        elif machine not in self._known or not self._known[machine].leaving:
+            self.lost.setdefault(machine, sum(each == machine for each, _ in self._left))
+
     def stays(self) -> list[str]:
         """The lines that tell what cannot move, and why."""
-        return [
+        lost = [f"Error draining: {self._loss(machine)}" for machine in sorted(self.lost)]
+        return lost + [
             f"Error draining: unit {unit} stays on {place(machine, self._known)}, no other takes it: {reason}"
             for (machine, unit), reason in sorted(self.stuck.items())
         ]
+
+    def _loss(self, machine: str) -> str:
+        where, number = place(machine, self._known), self.lost[machine]
+        if not number:
+            return f"{where} is lost; what it still runs is not known"
+        return f"{where} was lost; {counted(number, 'unit')} had not left and may run there until it is back"
 
     def _counts(self, snapshot: Snapshot, machine: str, unit: str) -> bool:
         return machine in self._machines and not is_global(snapshot, unit)
 
     def _ends(self) -> list[str]:
-        busy = {machine for machine, _ in self.stuck}
+        busy = {machine for machine, _ in self.stuck} | self.lost.keys()
         return [f"Machine {place(machine, self._known)} drained" for machine in sorted(self._machines - busy)]

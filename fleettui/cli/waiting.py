@@ -19,7 +19,7 @@ from fleettui.actions.progress import Arrival, Way, watch_progress
 from fleettui.cli.connection import duration
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
-from fleettui.cli.words import counted, place
+from fleettui.cli.words import counted, place, short_id
 from fleettui.escape import clause
 from registry.errors import ForeignRegistry, RegistryDenied
 from registry.follow import Follower, Link
@@ -37,6 +37,7 @@ WATCHED = (
     Table.MACHINES,
     Table.STATES,
 )
+STOPPING = ("destroy", "unload", "stop")
 PATIENCE_S = 2.0  # until a missing scheduler is worth a word: an election takes less
 ANSWER_S = 0.25  # how much longer a verb may take so that an endpoint that is down is told
 ATTEMPT_S = 0.5  # fleet looked twice a second; --block-attempts counts in these
@@ -104,6 +105,7 @@ class Teller:
         self.code = OK
         self._verb = verb
         self._remaining = dict.fromkeys(names)
+        self._unconfirmed: dict[str, str] = {}  # units and the machine that was lost while it stopped them
         self._snapshot = Snapshot()
         self._line = ProgressLine(len(names))
         self._link = Link.LIVE
@@ -112,6 +114,7 @@ class Teller:
 
     def tell(self, step: Arrival | Way) -> None:
         """Say what this step brought."""
+        self._note_lost(step.snapshot)
         self._snapshot = step.snapshot
         if isinstance(step, Arrival):
             self._arrived(step)
@@ -151,6 +154,9 @@ class Teller:
         if self._verb != "destroy" and arrival.name not in arrival.snapshot.units:
             self.code = FAILED
             complain(f"Error {gerund(self._verb)} unit {arrival.name}: somebody destroyed it meanwhile")
+        elif arrival.standing.progress is Progress.REACHED and (doubt := self._doubt(arrival)):
+            self.code = FAILED
+            complain(f"Error {gerund(self._verb)} unit {arrival.name}: {doubt}")
         elif arrival.standing.progress is Progress.REACHED:
             for line in arrival_lines(arrival):
                 say(line)
@@ -159,6 +165,29 @@ class Teller:
             for line in arrived_elsewhere(arrival):
                 say(line)
             complain(error_line(self._verb, arrival.name, arrival.standing))
+
+    def _note_lost(self, snapshot: Snapshot) -> None:
+        """Notice machines that vanish with their states before they have stopped what they were to stop."""
+        before = self._snapshot
+        if self._verb not in STOPPING or snapshot.machines is before.machines:
+            return
+        for machine, record in before.machines.items():
+            if machine in snapshot.machines or record.leaving:
+                continue
+            held = (name for name in self._remaining if (machine, name) in before.states)
+            self._unconfirmed.update(dict.fromkeys(held, machine))
+
+    def _doubt(self, arrival: Arrival) -> str:
+        """Why it is not known whether a unit has stopped, "" when it is."""
+        if self._verb not in STOPPING:
+            return ""
+        machine = self._unconfirmed.get(arrival.name, "")
+        if machine and machine not in arrival.snapshot.machines:
+            return (
+                f"{short_id(machine)} was lost before it had stopped; it may run there until that machine is back"
+            )
+        odd = (key for key in arrival.snapshot.corrupt if key.endswith(f"/{arrival.name}") and "/states/" in key)
+        return next((f"the record {key} does not parse, so it may still run there" for key in odd), "")
 
     def _watch_link(self, way: Way) -> None:
         if way.link is Link.FOREIGN:

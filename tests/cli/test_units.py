@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from registry.model import Pending, Target, Unit
+from registry.model import Availability, Machine, Override, Pending, Target, Unit
 from registry.unitfile import file_hash
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet, eventually
@@ -66,6 +66,82 @@ def test_destroy_returns_when_the_processes_are_gone(fleetctl: Fleetctl, fleet: 
         process.wait(0.6)
     fleet.delete(fleet.keys.state(ONE, unit.name))
     assert finished(process) == (0, "Destroyed hello.service\n", "")
+
+
+@pytest.mark.parametrize("verb", ["destroy", "unload"])
+def test_what_a_machine_that_is_lost_meanwhile_still_runs_is_not_said_to_be_gone(
+    fleetctl: Fleetctl, fleet: Fleet, verb: str
+) -> None:
+    fleet.run("hello.service")
+    fleet.run("other.service", TWO)
+    process = fleetctl.start(verb, "hello", "other")
+    eventually(lambda: target_of(fleet, "hello.service") in (None, Target.INACTIVE))
+    for machine, name in ((ONE, "hello.service"), (TWO, "other.service")):
+        fleet.delete(fleet.keys.schedule(machine, name))
+    fleet.delete(fleet.keys.state(TWO, "other.service"))
+    assert process.stdout
+    assert "other.service" in process.stdout.readline()  # what was confirmed is told at once, and no more than that
+    fleet.delete(fleet.keys.machine(ONE))
+    fleet.delete(fleet.keys.state(ONE, "hello.service"))
+    code, out, err = finished(process)
+    assert (code, out) == (1, "")
+    assert (
+        "hello.service: 7aea1bb4... was lost before it had stopped; it may run there until that machine is" in err
+    )
+
+
+def test_a_machine_that_leaves_in_order_has_stopped_what_it_ran(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("hello.service")
+    record = Machine(ONE, "core-1", "10.199.0.11", "boot1", leaving=True)
+    fleet.put(fleet.keys.machine(ONE), record)
+    process = fleetctl.start("destroy", "hello")
+    eventually(lambda: fleet.unit("hello.service") is None)
+    for key in (fleet.keys.schedule(ONE, "hello.service"), fleet.keys.machine(ONE)):
+        fleet.delete(key)
+    fleet.delete(fleet.keys.state(ONE, "hello.service"))
+    assert finished(process) == (0, "Destroyed hello.service\n", "")
+
+
+def test_a_state_that_does_not_parse_is_no_proof_of_a_stop(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("hello.service")
+    fleet.put(fleet.keys.state(ONE, "hello.service"), b"{not json")
+    fleet.delete(fleet.keys.schedule(ONE, "hello.service"))
+    done = fleetctl("destroy", "hello")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the record {fleet.keys.state(ONE, 'hello.service')} does not parse, so it may still run" in done.stderr
+
+
+def test_a_drain_does_not_count_what_a_lost_machine_took_along(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    for name in ("first.service", "hello.service"):
+        fleet.run(name)
+    process = fleetctl.start("drain", "core-1")
+    eventually(lambda: fleet.get(fleet.keys.override(ONE)))
+    assert process.stdout
+    assert process.stdout.readline().endswith("draining\n")
+    while True:  # until it has seen what is there
+        fleet.run("first.service")
+        fleet.delete(fleet.keys.schedule(ONE, "first.service"))
+        fleet.delete(fleet.keys.state(ONE, "first.service"))
+        if select.select([process.stdout], [], [], 1.0)[0]:
+            break
+    assert process.stdout.readline().startswith("Unit first.service left ")
+    fleet.delete(fleet.keys.machine(ONE))
+    fleet.delete(fleet.keys.state(ONE, "hello.service"))
+    fleet.delete(fleet.keys.schedule(ONE, "hello.service"))
+    code, out, err = finished(process)
+    assert code == 1
+    assert "drained" not in out
+    assert "hello.service" not in out
+    assert "was lost; 1 unit had not left and may run there until it is back" in err
+
+
+def test_a_machine_that_is_away_is_not_said_to_be_drained(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.override(Override(ONE, Availability.CORDONED))
+    fleet.delete(fleet.keys.machine(ONE))
+    done = fleetctl("drain", ONE)
+    assert done.returncode == 1
+    assert "drained" not in done.stdout
+    assert "is lost; what it still runs is not known" in done.stderr
 
 
 def test_restart_adds_a_generation_and_waits_for_it(fleetctl: Fleetctl, fleet: Fleet) -> None:
