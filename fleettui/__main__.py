@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return serve(arguments[1:])
         return _console(_parser().parse_args(arguments))
     except FleetError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

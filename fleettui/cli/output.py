@@ -7,6 +7,7 @@ visible; tables are escaped always. It decides nothing about content.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from fleettui.cli.failures import UsageError
 from fleettui.escape import escape
 
 GAP = "  "
+_OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def say(line: str) -> None:
@@ -29,8 +31,9 @@ def complain(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """A value as indented JSON; control characters are escaped by JSON itself."""
-    print(json.dumps(value, indent=2, ensure_ascii=not sys.stdout.isatty()))
+    """A value as indented JSON. On a terminal letters are shown as they are, but what it would obey as numbers."""
+    text = json.dumps(value, indent=2, ensure_ascii=not sys.stdout.isatty())
+    print(text if text.isascii() else _OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def print_json_line(value: object) -> None:

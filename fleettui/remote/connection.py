@@ -138,6 +138,7 @@ class Connector:
                 tunnel=attempt.via,
                 client_factory=lambda: guard,
                 known_hosts=lambda *_: entry.expected.as_known_hosts(),
+                host_key_alias=entry.called,
                 server_host_key_algs=entry.algorithms or (),
                 client_keys=who.keys or None,
                 agent_path=None,

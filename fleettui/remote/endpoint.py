@@ -100,10 +100,11 @@ def of_jump(spec: str) -> Endpoint:
     port = int(match["port"] or 0) if match else 0
     v6, host = (match["v6"], match["host"]) if match else ("", "")
     known = is_address(v6) if v6 else is_host_name(host or "")
-    if not match or not known or port > MAX_PORT:
+    user = (match["user"] or "") if match else ""
+    if not match or not known or port > MAX_PORT or escape(user) != user:
         wrong = escape(spec if len(spec) <= 60 else f"{spec[:60]}…")
         raise UserError(f"jump host {wrong!r} is not [USER@]HOST[:PORT]: write it like core@bastion:22")
-    return Endpoint(v6 or host, v6 or host, port, 22, match["user"] or "")
+    return Endpoint(v6 or host, v6 or host, port, 22, user)
 
 
 def of_jumps(specs: str) -> tuple[Endpoint, ...]:

@@ -36,6 +36,7 @@ class Login:
     options: asyncssh.SSHClientConnectionOptions
     host: str
     port: int
+    called: str  # who a host certificate must be for
     user: str
     jump: str  # "" or a chain of jump hosts, as in ProxyJump
     expected: hostkeys.Expected
@@ -62,6 +63,7 @@ def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> Login:
         options=options,
         host=host,
         port=port,
+        called=alias or (endpoint.name if expected.under == endpoint.name else host),
         user=options.username,
         jump=str(config.get("ProxyJump") or ""),
         expected=hostkeys.with_pin(expected, pin),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from fleettui.cli.output import print_json
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, Fleet
 from tests.etcd_server import free_ports
@@ -47,6 +50,18 @@ def test_a_wrong_command_line_exits_2_and_suggests(
     fleetctl: Fleetctl, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     refused(fleetctl(*arguments), 2, *words)
+
+
+def test_json_on_a_terminal_holds_nothing_that_it_obeys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    value = {"host": "caf\u00e9 \x1b[2J \x9b2J \u202e \x7f"}
+    print_json(value)
+    shown = capsys.readouterr().out
+    assert "caf\u00e9" in shown
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+    assert json.loads(shown) == value
 
 
 def test_what_follows_two_hyphens_is_a_unit_whatever_it_begins_with(fleetctl: Fleetctl, fleet: Fleet) -> None:

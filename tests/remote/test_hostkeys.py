@@ -188,6 +188,23 @@ async def test_an_authority_of_the_user_is_not_passed_by(laptop: Laptop, home: H
     assert "signed by" in await laptop.refused(machine(good))
 
 
+async def test_a_certificate_for_the_machines_name_is_taken(
+    laptop: Laptop, home: Home, start_sshd: StartSshd, tmp_path: Path
+) -> None:
+    authority = make_key(home.path / "authority")
+    home.write("known_hosts", f"@cert-authority core-* {authority}\n")
+    server = start_sshd(f"HostCertificate {tmp_path}/sshd1/host_key-cert.pub")
+    for principal, taken in (("core-1", True), ("core-2", False)):
+        sign = ["ssh-keygen", "-q", "-s", str(home.path / "authority"), "-I", "x", "-h", "-n", principal]
+        await asyncio.to_thread(subprocess.run, [*sign, str(server.directory / "host_key.pub")], check=True)
+        server.stop()
+        server.start()
+        if taken:
+            assert await laptop.ask(machine(server, keys=())) == str(server.port)
+        else:
+            await laptop.refused(machine(server, keys=()))
+
+
 async def test_another_cluster_id_shakes_a_pin_off_with_a_warning_alone(
     laptop: Laptop, good: Sshd, evil: Sshd
 ) -> None:
