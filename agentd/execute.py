@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agentd.ledger import Entry, Phase
+from agentd.ledger import ANY_PLACEMENT, Entry, Phase
 from agentd.plan import Kind, Task, Wish, plan
 from agentd.status import failure, start_failed
 from agentd.steps import OURS, Again, Refused, Steps, Taken, Tools, monotonic_us
@@ -45,6 +45,7 @@ class Executor:
         self.units: dict[str, ManagedUnit] = {}
         self.parked = False
         self.leaving = False
+        self.frozen = False  # the registry's history went back: nothing is begun
         self._moved: dict[str, asyncio.Event] = {}  # units being handed over, until the schedule forgets them here
         self._waiting: dict[str, frozenset[str]] = {}  # units whose start waits, with what for
         self._unmoved = 0  # units in a row that did not move in time
@@ -115,6 +116,22 @@ class Executor:
             self.parked = parked
             self.resync()  # a signal may have been missed
             self.turn_all()
+
+    def freeze(self) -> None:
+        """Begin nothing: every unit stays as it is, whatever is wished. What is under way is brought to its end."""
+        self.frozen = True
+        self.turn_all()
+
+    def thaw(self) -> None:
+        """An operator has accepted another history: go by what it says, which nobody has told us yet."""
+        self.frozen = False
+        for unit in self.units.values():
+            unit.told = False
+            unit.version += 1
+            if unit.entry:
+                entry = replace(unit.entry, revision=0, placement=unit.entry.placement and ANY_PLACEMENT)
+                unit.entry = self.tools.ledger.put(entry)
+        self.turn_all()
 
     def leave(self) -> None:
         """Hand every unit over: stop and remove them all, whatever the schedule says."""
@@ -274,6 +291,8 @@ class Executor:
         undecided = unit.corrupt or not unit.told
         if undecided and not self.leaving and not self.parked:
             return ()
+        if self.frozen and not self.leaving and not self.parked:
+            return ()
         if self.leaving and not unit.departing:  # its turn comes; nothing new is begun
             return ()
         return plan(unit.view(parked=self.parked, leaving=self.leaving))
@@ -281,8 +300,8 @@ class Executor:
     def _outdated(self, unit: ManagedUnit) -> bool:
         """Whether the task under way is no longer what the unit's plan begins with."""
         tasks = self._plan(unit)
-        if not tasks:
-            return unit.entry is None  # the wish is gone before it was claimed
+        if not tasks:  # the wish is gone before it was claimed, or nothing may be begun
+            return unit.entry is None or (self.frozen and unit.doing in (Kind.CLAIM, Kind.FETCH))
         if unit.doing in STARTS:
             return tasks[0].kind not in (*STARTS, Kind.CLAIM)
         return tasks[0].kind is not unit.doing

@@ -13,7 +13,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from typing import Any
 from agentd.unitdir import entries_of, make_directory, overwrite, write_atomically
 from registry import unitname
 from registry.errors import FleetError
+from registry.history import Seen
 from registry.model import Target
 from registry.unitname import shown
 
@@ -43,6 +44,8 @@ class Phase(StrEnum):
     GONE = "gone"  # stopped and removed; only the registry still shows it
 
 
+ANY_PLACEMENT = -1
+
 REACHED = {
     Phase.CLAIMED: Target.INACTIVE,
     Phase.LOADED: Target.LOADED,
@@ -58,8 +61,8 @@ REACHED = {
 class Entry:
     """What was applied of one unit. `placement` is the create revision of its schedule line.
 
-    `generation` and `placement` 0 mean that they are not known: a unit found without its entry. `attempt` is the
-    operator's start that was carried out last.
+    `generation` and `placement` 0 mean that they are not known: a unit found without its entry. ANY_PLACEMENT: of
+    another history, so that it says nothing. `attempt` is the operator's start that was carried out last.
     """
 
     unit: str
@@ -75,6 +78,7 @@ class Entry:
     waits: tuple[str, ...] = ()  # units that were not there when it was to be started; `error` names them
     skipped: str = ""  # the condition that did not hold when it was to be started
     cause: str = ""  # why it has failed since, having started well
+    revision: int = 0  # of its schedule line as it was acted on last; 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Facts:
     lease_id: int = 0
     lease_ttl_s: float = 0.0  # what was configured when the lease was granted; 0: not known
     renewed_at: float = 0.0  # when the last renewal that succeeded was sent (monotonic, of this boot)
+    seen: Seen = field(default_factory=Seen)  # how far the registry's history was acted on
 
 
 class CannotRemember(FleetError):
@@ -173,9 +178,9 @@ class Ledger:
         """Another boot (or machine): nothing that was applied then counts now."""
         for path in self._applied.iterdir():
             _remove(path)
-        kept = self.facts.cluster_id if self.facts.machine == machine else ""
+        kept = self.facts if self.facts.machine == machine else Facts()
         self.facts = Facts()
-        self.remember(machine=machine, boot_id=boot_id, cluster_id=kept)
+        self.remember(machine=machine, boot_id=boot_id, cluster_id=kept.cluster_id, seen=kept.seen)
 
     def _read_entries(self) -> None:
         for path in self._applied.iterdir():
@@ -194,7 +199,8 @@ def _write(path: Path, text: str) -> None:
 
 def _read_facts(path: Path) -> Facts:
     try:
-        return Facts(**_known(Facts, json.loads(path.read_text())))
+        data = json.loads(path.read_text())
+        return Facts(**_known(Facts, {**data, "seen": Seen.of(data.get("seen"))}))
     except FileNotFoundError:
         return Facts()
     except _UNREADABLE as error:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agentd.ledger import Entry, Phase
+from agentd.ledger import ANY_PLACEMENT, Entry, Phase
 from agentd.status import UNKNOWN, Status
 from registry.model import Target
 
@@ -147,6 +147,8 @@ def _renew(entry: Entry, wish: Wish) -> tuple[Task, ...]:
     """The same file for another generation or placement: a restart."""
     if not entry.generation:
         return (Task(Kind.RECORD, "found here and adopted"),)
+    if entry.placement == ANY_PLACEMENT and entry.generation == wish.generation:
+        return (Task(Kind.RECORD, "runs as an accepted history says"),)
     reason = "restart asked for" if entry.placement == wish.placement else "scheduled here anew"
     stop = (Task(Kind.STOP, reason),) if entry.phase in LIVELY else ()
     return stop + (_launch(wish, reason) or (Task(Kind.RECORD, reason),))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from agentd.plan import Wish
 from registry.errors import LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, KeyValue, Op
+from registry.history import History
 from registry.keys import Keys
 from registry.model import Event, UnitState
 from registry.records import encode
@@ -53,7 +54,10 @@ class _Known:
 class Publisher:
     """Keeps `states/` as `compose` says. Nothing is written while there is no lease."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, machine: str, compose: Compose) -> None:
+    def __init__(
+        self, etcd: Etcd, keys: Keys, machine: str, compose: Compose, history: History | None = None
+    ) -> None:
+        self._history = history or History(keys)
         self._etcd, self._keys, self._machine, self._compose = etcd, keys, machine, compose
         self._lease = 0
         self._known: dict[str, _Known] = {}
@@ -264,6 +268,7 @@ class Publisher:
                 self._known.pop(unit, None)
             else:
                 self._known[unit] = _Known(revision, value)
+            self._history.act(revision, self._keys.state(self._machine, unit), exists=value is not None)
 
 
 def _read(kv: KeyValue, lease: int) -> _Known:

@@ -14,6 +14,7 @@ import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from agentd.ledger import Ledger
@@ -21,11 +22,13 @@ from registry.errors import (
     Conflict,
     CorruptRecord,
     ForeignRegistry,
+    HistoryWentBack,
     LeaseLost,
     RegistryDenied,
     RegistryError,
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
+from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.leases import grace_s
 from registry.model import Duplicate, Event, Machine
@@ -54,8 +57,17 @@ class Hooks:
 class Registration:
     """Holds the machine's place. `renewed_at` is when the last successful renewal was sent (monotonic)."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, ledger: Ledger, machine: Machine, hooks: Hooks) -> None:
-        self.machine = machine
+    def __init__(
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        ledger: Ledger,
+        machine: Machine,
+        hooks: Hooks,
+        history: History | None = None,
+    ) -> None:
+        self._history = history or History(keys, ledger.facts.seen, lambda seen: ledger.remember(seen=seen))
+        self.machine = replace(machine, held=self._history.held)
         self.renewed_at = 0.0
         self.ttl_s = min(ledger.facts.lease_ttl_s or machine.ttl_s, machine.ttl_s)  # of the lease that is held
         self.lease = 0
@@ -63,6 +75,8 @@ class Registration:
         self._status = "connecting to the registry"
         self._etcd, self._keys, self._ledger, self._hooks = etcd, keys, ledger, hooks
         self._backoff = etcd.backoff(PAUSE_S)
+        self._shown = False  # that we hold everything, and what runs here
+        self._nudge = asyncio.Event()  # our key has to be looked at before the next renewal is due
         self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
 
     @property
@@ -155,7 +169,12 @@ class Registration:
     def describe(self, machine: Machine) -> None:
         """What the machine is by now (an address, a host key); written at the next `verify`."""
         own = self.machine
-        self.machine = replace(machine, since=own.since, leaving=own.leaving)
+        self.machine = replace(machine, since=own.since, leaving=own.leaving, held=own.held)
+
+    def hold(self, reason: str) -> None:
+        """Say in our machine's record why everything is held, or that it no longer is ("")."""
+        self.machine = replace(self.machine, held=reason)
+        self._nudge.set()
 
     async def _register(self) -> None:
         await self._check_cluster()
@@ -178,6 +197,14 @@ class Registration:
         if remembered and found.id != remembered:
             raise ForeignRegistry(f"this registry belongs to cluster {found.id}, not to {remembered}")
         self._ledger.remember(cluster_id=found.id)
+        await self._look_back()
+
+    async def _look_back(self) -> None:
+        """Whether the history went back, or was accepted since; those who hold units are told by the history."""
+        try:
+            await self._history.check(self._etcd)
+        except HistoryWentBack as error:
+            log.debug("%s", error)
 
     def _is_ours(self, found: KeyValue) -> bool:
         record = self._read(found)
@@ -226,7 +253,7 @@ class Registration:
 
     async def _joined(self, lease: int) -> None:
         self.ttl_s = self.machine.ttl_s
-        self.status = f"registered as {self.machine.id}"
+        self._doing = f"registered as {self.machine.id}"
         self._hooks.joined()
         outgrown, self._outgrown = self._outgrown - {lease}, set()
         for each in outgrown:
@@ -269,20 +296,22 @@ class Registration:
     def _renewed(self, sent: float) -> None:
         """Also for the agent after us, should we be killed: our lease goes on meanwhile."""
         self.renewed_at = sent
-        self._ledger.remember(renewed_at=sent)
+        self._ledger.remember(renewed_at=sent, seen=self._history.seen)
 
     async def _keep(self) -> None:
         """Renew until the lease is lost; look once in each ttl whether our key is as it should be."""
         away, looked_at = False, time.monotonic()
         while lease := self.lease:
-            if not away:
-                await asyncio.sleep(self.ttl_s / 3)
+            if not away and await self._nudged(self.ttl_s / 3):
+                looked_at = -math.inf
             if self.lease != lease:
                 continue
             try:
                 await self._renew(lease)
+                if away or self._history.held:
+                    await self._look_back()
                 if time.monotonic() >= looked_at + self.ttl_s:
-                    await self.verify()
+                    await self._show(lease)
                     looked_at = time.monotonic()
             except (LeaseLost, Conflict):
                 raise
@@ -299,11 +328,27 @@ class Registration:
             self._backoff.reset()
             away = False
 
+    async def _show(self, lease: int) -> None:
+        """Have our key as it should be; before it says that we hold everything, it can be seen what runs here."""
+        if self.machine.held and not self._shown:
+            await self._hooks.joining(lease)
+        self._shown = bool(self.machine.held)
+        await self.verify()
+
+    async def _nudged(self, within_s: float) -> bool:
+        """Wait; True as soon as our key has to be looked at."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._nudge.wait()
+                self._nudge.clear()
+                return True
+        return False
+
     def _forget_lease(self) -> None:
         if self.lease:
             log.warning("lease %x is gone; registering again", self.lease)
         self.lease = 0
-        self.status = "registering again"
+        self._doing = "registering again"
         self._ledger.remember(lease_id=0)
         self._hooks.lost()
 
@@ -351,7 +396,7 @@ class Registration:
 
     def _shout(self, other: Machine | None) -> None:
         who = f"{other.hostname} at {other.address}" if other else "another machine"
-        self.status = f"machine id {self.machine.id} is in use by {who}"
+        self._doing = f"machine id {self.machine.id} is in use by {who}"
         log.error(
             "DUPLICATE MACHINE ID: %s is in use by %s. This machine does nothing until that one is gone. Give one"
             " of them an id of its own: remove /etc/machine-id and run systemd-machine-id-setup, or set machine_id"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agentd.ledger import Ledger
 from agentd.plan import Wish
 from registry.etcd import Etcd
 from registry.follow import Follower, Link, Update
+from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.model import Assignment
 
@@ -35,10 +36,19 @@ class Wishes(Protocol):
 class Schedule:
     """The schedule of one machine, handed on as wishes."""
 
-    def __init__(self, etcd: Etcd, keys: Keys, machine: str, ledger: Ledger, wishes: Wishes) -> None:
+    def __init__(
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        machine: str,
+        ledger: Ledger,
+        wishes: Wishes,
+        history: History | None = None,
+    ) -> None:
         self._etcd, self._keys, self._machine, self._ledger, self._wishes = etcd, keys, machine, ledger, wishes
         self.link, self.reason = Link.CONNECTING, ""
         self.on_link: Callable[[], None] = lambda: None
+        self._history = history or History(keys)
         self._allowed = asyncio.Event()
         self._again = asyncio.Event()
         self._known: set[str] = set()
@@ -66,6 +76,7 @@ class Schedule:
                 tables=[Table.SCHEDULE],
                 root=self._keys.schedule(self._machine),
                 cluster_id=self._ledger.facts.cluster_id or None,
+                history=self._history,
             )
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -91,13 +102,30 @@ class Schedule:
             lines |= {key.removeprefix(prefix) for key in follower.mirror.snapshot().corrupt}
             names = lines | self._known | set(self._wishes.held)
             addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
+        if self._history.held or self._is_older(follower, addresses):
+            return
         for address in addresses:
             self._hand_on(follower, address)
+        self._history.save()
+
+    def _is_older(self, follower: Follower, addresses: Iterable[Address]) -> bool:
+        """Whether a line is as it was before we acted on it: then nothing is handed on."""
+        for address in addresses:
+            stamp = follower.mirror.stamp(self._keys.schedule(self._machine, address.second))
+            entry = self._ledger.entries.get(address.second)
+            if stamp and entry and stamp.mod_revision < entry.revision:
+                self._history.hold(f"the schedule line of {address.second} is older than the one acted on")
+                self.list_again()
+                return True
+        return False
 
     def _hand_on(self, follower: Follower, address: Address) -> None:
         name = address.second
         line = follower.mirror.row(Table.SCHEDULE, address)
-        stamp = follower.mirror.stamp(self._keys.schedule(self._machine, name))
+        key = self._keys.schedule(self._machine, name)
+        stamp = follower.mirror.stamp(key)
+        if stamp is not None:
+            self._history.act(stamp.mod_revision, key)
         if stamp is None:
             self._known.discard(name)
             self._wishes.wish(name, None)

@@ -36,6 +36,7 @@ from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd_health import Health, Trouble, endpoints_told, keep_watch
+from registry.history import REMEDY, History
 from registry.keys import Keys
 from registry.notify import Notifier
 
@@ -134,8 +135,10 @@ class Agent:
             self._wired.set()
 
     async def _wire(self, etcd: Etcd) -> None:
-        self._publisher = Publisher(etcd, self._keys, self._machine, self._executor.state)
-        self._schedule = Schedule(etcd, self._keys, self._machine, self._ledger, self._executor)
+        seen = self._ledger.facts.seen
+        self._history = History(self._keys, seen, lambda now: self._ledger.remember(seen=now), told=self._held)
+        self._publisher = Publisher(etcd, self._keys, self._machine, self._executor.state, self._history)
+        self._schedule = Schedule(etcd, self._keys, self._machine, self._ledger, self._executor, self._history)
         self._executor.tools = Tools(
             systemd=self._systemd,
             directory=self._directory,
@@ -149,9 +152,11 @@ class Agent:
         )
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
         hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)
-        self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks)
+        self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks, self._history)
         self._registration.on_status = self._schedule.on_link = self._tell
         self._health = etcd.health
+        if self._history.held:  # by an agent before this one
+            self._held(self._history.held)
         self._reporter = Reporter(
             etcd, self._keys, self._machine, self._executor.main_pids, lambda: self._registration.lease
         )
@@ -213,6 +218,7 @@ class Agent:
             leaving=self._first("leaving", holds=self._executor.leaving),
             units=len(self._executor.held),
             parked=self._first("parked", holds=self._executor.parked),
+            held=f"the registry's history went back; {REMEDY}" if self._history.held else "",
         )
         if self._health is None:
             return standing
@@ -233,6 +239,18 @@ class Agent:
             self._since.pop(what, None)
             return 0.0
         return self._since.setdefault(what, time.time())
+
+    def _held(self, reason: str) -> None:
+        """The registry's history went back, or ("") an operator has accepted it: nothing is done on one's own."""
+        self._registration.hold(reason)
+        if reason:
+            log.error("the registry's history went back: %s; holding every unit as it is; %s", reason, REMEDY)
+            self._executor.freeze()
+        else:
+            log.warning("the registry's history was accepted; going by it")
+            self._executor.thaw()
+            self._schedule.list_again()
+        self._tell()
 
     # ---- loops
 

@@ -129,7 +129,9 @@ class Steps:
 
     def note(self, unit: ManagedUnit, entry: Entry) -> None:
         """Write the unit's entry, with the claim and the run that it has now."""
-        self._take(unit, self._tools.ledger.put(replace(entry, lease=unit.lease, run_us=self._run_us(unit))))
+        revision = max(entry.revision, unit.wish.revision if unit.wish else 0)
+        entry = replace(entry, lease=unit.lease, run_us=self._run_us(unit), revision=revision)
+        self._take(unit, self._tools.ledger.put(entry))
 
     def note_run(self, unit: ManagedUnit) -> None:
         """Remember which run is ours, should the host take the name while that goes on."""

@@ -11,6 +11,7 @@ FleetError
 │   ├── LeadershipLost         stop writing at once
 │   ├── CorruptRecord          name the key, skip it
 │   ├── InvalidRecord          a record of our own that nobody could read: say so, skip it, write the rest
+│   ├── HistoryWentBack        an older history than was acted on: change nothing until an operator accepts it
 │   └── ForeignRegistry        no sentinel, or another cluster's: change nothing, say so
 └── SystemdError           a unit's operation failed in systemd; recorded on that unit alone
 """
@@ -70,6 +71,10 @@ class InvalidRecord(RegistryError):
 
 class ForeignRegistry(RegistryError):
     """The registry has no sentinel, or the sentinel of another cluster."""
+
+
+class HistoryWentBack(RegistryError):
+    """The registry shows an older history than was acted on: a restored backup, which is no order."""
 
 
 class SystemdError(FleetError):

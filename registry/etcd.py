@@ -17,7 +17,7 @@ from registry.errors import LeaseLost
 from registry.etcd_endpoint import EtcdSettings
 from registry.etcd_health import Health
 from registry.etcd_link import AnswerTooLarge, Compacted, Link, unavailable
-from registry.etcd_watch import OnState, Watch
+from registry.etcd_watch import OnConnect, OnState, Watch
 from registry.etcd_wire import (
     MAX_OPS,
     Change,
@@ -229,7 +229,11 @@ class Etcd:
             return
 
     def watch(
-        self, prefix: str, start_revision: int, on_state: OnState | None = None
+        self,
+        prefix: str,
+        start_revision: int,
+        on_state: OnState | None = None,
+        on_connect: OnConnect | None = None,
     ) -> AsyncGenerator[WatchBatch, None]:
         """Every change under `prefix` from `start_revision` on, across outages, without gap or repeat.
 
@@ -238,7 +242,7 @@ class Etcd:
         endpoint took over within a second) and when it is back. Raises RegistryDenied, and Compacted when the
         history is gone: list again. Leave it with `contextlib.aclosing`, so that the connection ends at once.
         """
-        return Watch(self._link, prefix, start_revision, on_state).batches()
+        return Watch(self._link, prefix, start_revision, on_state, on_connect).batches()
 
     async def status(self) -> Status:
         """What the current endpoint says of itself."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from registry.etcd_transport import Stream
 
 OnState = Callable[[bool, str], None]
+OnConnect = Callable[[], None]
 
 QUIET_S = 3.0
 """Silence after which a stream has to be proven alive (plus up to a quarter, so that clients spread out)."""
@@ -54,11 +55,19 @@ BACKOFF_MAX_S = 3.0
 class Watch:
     """One watch over one prefix. `batches` may be iterated once."""
 
-    def __init__(self, link: Link, prefix: str, start_revision: int, on_state: OnState | None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        prefix: str,
+        start_revision: int,
+        on_state: OnState | None,
+        on_connect: OnConnect | None = None,
+    ) -> None:
         self._link = link
         self._prefix = prefix
         self._next = start_revision
         self._on_state = on_state
+        self._on_connect = on_connect
         self._connected = True
         self._alarm: asyncio.TimerHandle | None = None
         self._failures = 0
@@ -194,6 +203,8 @@ class Watch:
 
     def _accepted(self, revision: int) -> None:
         self._created = revision
+        if self._on_connect is not None:
+            self._on_connect()
         self._failures = self._denials = 0
         self._report(connected=True, reason=self._base)
 

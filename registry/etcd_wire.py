@@ -156,9 +156,14 @@ class Op:
         return cls("request_put", put_request(key, value, lease))
 
     @property
+    def key(self) -> str:
+        """The key that it is about."""
+        return decode_key(self.body)
+
+    @property
     def unleased_key(self) -> str:
         """The key that a put writes without a lease; "" for everything else."""
-        return "" if self.kind != "request_put" or "lease" in self.body else decode_key(self.body)
+        return "" if self.kind != "request_put" or "lease" in self.body else self.key
 
     @classmethod
     def delete(cls, key: str) -> Op:

@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.backoff import LONGEST_S
-from registry.errors import ForeignRegistry, RegistryDenied, RegistryError
+from registry.errors import ForeignRegistry, HistoryWentBack, RegistryDenied, RegistryError
 from registry.etcd import Compacted, Etcd, WatchBatch
+from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.listing import raw, read_prefix, read_tables
 from registry.mirror import Listing, Mirror, RawChange
-from registry.sentinel import read_cluster
+from registry.sentinel import cluster_of
 
 log = logging.getLogger("fleet.follow")
+
+HELD_S = 2.0  # from one look to the next whether a history that went back was accepted
 
 FOLLOWED = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
 RETRY_S = 0.2  # first pause between attempts
@@ -37,6 +40,7 @@ class Link(StrEnum):
     LOST = "lost"  # no endpoint answers: what the mirror holds grows stale
     FOREIGN = "foreign"  # the registry answers, and is not this cluster's
     DENIED = "denied"  # the registry refuses us
+    HELD = "held"  # the registry's history went back, and nobody has accepted that yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,9 @@ class Follower:
 
     `cluster_id` pins the sentinel: once known (given, or the first one seen) another one is foreign; with
     `pinned=False` the follower takes whatever cluster it finds (an operator's console). A registry that does not
-    answer is tried again after `longest_away_s` at the latest. Only `run` writes the
-    mirror; readers call `next` and then read it before they await anything else, or hold `still` while they read.
+    answer is tried again after `longest_away_s` at the latest. With a `history` nothing is folded in that is older
+    than what was acted on. Only `run` writes the mirror; readers call `next` and then read it before they await
+    anything else, or hold `still` while they read.
     """
 
     def __init__(
@@ -68,7 +73,11 @@ class Follower:
         cluster_id: str | None = None,
         pinned: bool = True,
         longest_away_s: float = LONGEST_S,
+        history: History | None = None,
     ) -> None:
+        self._history = history
+        self._unproven = False  # a new connection may be to an older history
+        self._epoch: tuple[str, int] | None = None  # of what the mirror shows
         self._tables = tuple(tables)
         self.mirror = Mirror(keys, self._tables)
         self.cluster_id = cluster_id
@@ -97,6 +106,9 @@ class Follower:
             except Compacted as error:
                 if not self._proven:  # history goes faster than we list it
                     await self._backoff.wait(error)
+            except HistoryWentBack as error:
+                self._set_link(Link.HELD, str(error))
+                await asyncio.sleep(HELD_S)
             except RegistryError as error:
                 self._set_link(_link_after(error), str(error), news=self._backoff.is_news(error))
                 await self._backoff.wait(error)
@@ -125,11 +137,16 @@ class Follower:
             self._wake.set()
 
     async def _list(self) -> None:
+        await self._check_history()
         listing = self.mirror.listing()
         revision = await self._read(listing)
-        await self._check_sentinel()
+        await self._check_sentinel(revision)
+        await self._compare(listing)
         async with self.still:
             self.revision = revision
+            if self._history is not None:
+                self._history.act(revision)
+                self._epoch = self._history.epoch
             self.mirror.adopt(listing, revision)
             self._changed, self._reset = {}, True
             self._set_link(Link.LIVE)
@@ -141,19 +158,23 @@ class Follower:
         return await read_tables(self._etcd, self._keys, self._tables, listing.fold)
 
     async def _watch(self) -> None:
-        stream = self._etcd.watch(self._root, self.revision + 1, on_state=self._on_state)
+        stream = self._etcd.watch(self._root, self.revision + 1, self._on_state, self._on_connect)
         async with aclosing(stream):
             async for batch in stream:
                 self.changed_at = time.monotonic()
                 self._proven = True
                 self._backoff.reset()
+                if self._unproven:
+                    await self._check_history()
                 if any(change.kv is None for change in batch.changes):
-                    await self._check_sentinel()
+                    await self._check_sentinel(batch.revision)
                 async with self.still:
                     self._fold(batch)
 
     def _fold(self, batch: WatchBatch) -> None:
         self.revision = batch.revision
+        if self._history is not None:
+            self._history.act(batch.revision)
         self._reached()
         if not batch.changes:
             return
@@ -166,14 +187,31 @@ class Follower:
         if changed or corrupt != self.mirror.corrupt_changes:
             self._wake.set()
 
-    async def _check_sentinel(self) -> None:
-        found = await read_cluster(self._etcd, self._keys)
-        if found is None:
+    async def _check_sentinel(self, revision: int) -> None:
+        """Whether what was read at a revision was this cluster's: the sentinel was there then, and still is."""
+        kv = await self._etcd.get(self._keys.cluster)
+        if kv is None or kv.create_revision > revision:
             raise ForeignRegistry(f"{self._keys.cluster} is missing: this registry is empty or not a fleet's")
+        found = cluster_of(kv)
         if self.cluster_id is None or not self._pinned:
             self.cluster_id = found.id
         if found.id != self.cluster_id:
             raise ForeignRegistry(f"this registry belongs to cluster {found.id}, not to {self.cluster_id}")
+
+    async def _check_history(self) -> None:
+        if self._history is not None:
+            await self._history.check(self._etcd)
+        self._unproven = False
+
+    async def _compare(self, listing: Listing) -> None:
+        """In one history no record grows older. Raises HistoryWentBack."""
+        if self._history is None or self._epoch != self._history.epoch:
+            return
+        if older := await asyncio.to_thread(self.mirror.older, listing):
+            raise self._history.hold(f"{older} is older than it was")
+
+    def _on_connect(self) -> None:
+        self._unproven = True
 
     def _on_state(self, connected: bool, reason: str) -> None:  # noqa: FBT001 - the watch's callback
         self._set_link(Link.LIVE if connected else Link.LOST, "" if connected else reason)
@@ -183,7 +221,7 @@ class Follower:
         if (link, reason) == (self.link, self.reason):
             return
         level = logging.INFO if link is Link.LIVE else logging.WARNING
-        if news or link is not self.link:
+        if (news or link is not self.link) and link is not Link.HELD:  # of that the history itself tells, once
             log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
         self.link, self.reason = link, reason
         self._wake.set()

@@ -243,6 +243,8 @@ def _name(snapshot: Snapshot, machine: str) -> str:
 
 
 def _undecided(snapshot: Snapshot) -> str:
+    if snapshot.cluster is not None and snapshot.cluster.held:
+        return "everything is held: the registry's history went back; see: fleetctl restore"
     if snapshot.leader is None:
         return "no scheduler leads; start fleet-scheduler on at least one machine"
     return "waiting for the scheduler"

@@ -128,6 +128,15 @@ class Listing:
         address = self._keys.parse(key)
         return self._stamps[address.table].get(_row_key(address)) if address else None
 
+    def newer_than(self, other: Listing) -> str:
+        """A key that is in both, and was written later here; "" if there is none."""
+        for table, stamps in self._stamps.items():
+            others = other._stamps[table]
+            for key, stamp in stamps.items():
+                if (found := others.get(key)) is not None and found.mod_revision < stamp.mod_revision:
+                    return "/".join((table, *(key if isinstance(key, tuple) else (key,))))
+        return ""
+
     def keys_of(self, table: Table) -> Iterable[str | Pair]:
         """What the keys of a table hold after its name."""
         return self._stamps[table].keys()
@@ -162,6 +171,10 @@ class Mirror:
     def listing(self) -> Listing:
         """An empty listing of our tables, to be filled and adopted."""
         return Listing(self._keys, self._tables)
+
+    def older(self, listing: Listing) -> str:
+        """A key that the listing has as it was before what is shown now, "" if there is none: history went back."""
+        return self._held.newer_than(listing)
 
     def adopt(self, listing: Listing, revision: int) -> None:
         """Show a full listing as of `revision` instead of what was shown before. It is ours from here on."""

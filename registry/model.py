@@ -69,10 +69,16 @@ class Versioned:
 
 @dataclass(frozen=True, slots=True)
 class Cluster(Versioned):
-    """The sentinel: proof that this registry is a fleet's, and which one's."""
+    """The sentinel: proof that this registry is a fleet's, and which one's.
+
+    An operator who accepts a history that went back (a restored backup) raises `epoch`. Until then `held` says why
+    nobody acts on what the registry holds.
+    """
 
     id: Id
     schema: Count = SCHEMA_VERSION
+    epoch: Count = 0
+    held: Line = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ class Machine(Versioned):
     """A live machine: exists exactly as long as its agent's lease.
 
     `boot_id` changes with each boot. `leaving` is set while the agent hands its units over on a clean stop: it
-    takes nothing new and its units may go elsewhere as soon as they have stopped here.
+    takes nothing new and its units may go elsewhere as soon as they have stopped here. `held` says why its agent
+    holds everything as it is, "" while it does not.
     """
 
     id: Id
@@ -152,6 +159,7 @@ class Machine(Versioned):
     ttl_s: Annotated[float, Range(0.0, MAX_TTL_S)] = 10.0
     leaving: bool = False
     since: Time = 0.0  # when this agent registered
+    held: Line = ""
 
 
 @dataclass(frozen=True, slots=True)

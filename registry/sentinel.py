@@ -7,7 +7,7 @@ registry without its sentinel is silence, not an order.
 from __future__ import annotations
 
 from registry.errors import CorruptRecord, ForeignRegistry
-from registry.etcd import Compare, Etcd, Op
+from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
 from registry.model import SCHEMA_VERSION, Cluster
 from registry.records import decode, encode
@@ -19,8 +19,11 @@ async def read_cluster(etcd: Etcd, keys: Keys) -> Cluster | None:
     Raises ForeignRegistry when it does not parse or is of a newer schema: nothing here is to be trusted then.
     """
     kv = await etcd.get(keys.cluster)
-    if kv is None:
-        return None
+    return None if kv is None else cluster_of(kv)
+
+
+def cluster_of(kv: KeyValue) -> Cluster:
+    """The sentinel that a key holds. Raises ForeignRegistry as `read_cluster` does."""
     try:
         record = decode(Address(Table.CLUSTER), kv.value, kv.key)
     except CorruptRecord as error:

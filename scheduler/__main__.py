@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -18,8 +19,14 @@ from pathlib import Path
 
 from registry import collector, config, daemonlog
 from registry.etcd import Etcd, EtcdSettings
+from registry.history import REMEDY, History, read_seen, write_seen
+from registry.keys import Keys
 from registry.notify import Notifier
 from scheduler.service import Scheduler
+
+log = logging.getLogger("fleet.scheduler")
+
+HISTORY_FILE = "history.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,11 +60,35 @@ def _settings(options: argparse.Namespace) -> config.Settings:
     return settings
 
 
+def _history(settings: config.Settings) -> History:
+    """What this scheduler has acted on, over its restarts where systemd gives it a directory for its state."""
+    directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    path = Path(directory, HISTORY_FILE) if directory else None
+
+    def told(held: str) -> None:
+        if held:
+            log.error("the registry's history went back: %s; deciding nothing; %s", held, REMEDY)
+        else:
+            log.warning("the registry's history was accepted; deciding again")
+
+    history = History(
+        Keys.under(settings.etcd.prefix),
+        read_seen(path) if path else None,
+        (lambda seen: write_seen(path, seen)) if path else None,
+        told=told,
+        pinned=False,
+    )
+    if history.held:
+        told(history.held)
+    return history
+
+
 async def _run(settings: config.Settings) -> None:
     """Schedule until a signal comes, then resign."""
     notifier = Notifier(os.environ)
+    history = _history(settings)
     async with Etcd(EtcdSettings.of(settings.etcd)) as client:
-        scheduler = Scheduler(client, settings, socket.gethostname(), notifier.status)
+        scheduler = Scheduler(client, settings, socket.gethostname(), notifier.status, history)
         work = asyncio.create_task(scheduler.run(), name="scheduler")
         watchdog = asyncio.create_task(notifier.keep_alive(), name="watchdog")
 

@@ -22,6 +22,7 @@ from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryE
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd_health import Trouble, endpoints_told, keep_watch
 from registry.follow import Follower, Link, Update
+from registry.history import REMEDY, History
 from registry.keys import Address, Keys, Table
 from registry.leases import TTL_S, Unleased
 from registry.model import Leader, Machine
@@ -57,15 +58,22 @@ class Scheduler:
     """One scheduler process. `run` until cancelled; it resigns on the way out. `say` is told what it does."""
 
     def __init__(
-        self, etcd: Etcd, settings: Settings, hostname: str, say: Callable[[str], None] = lambda _: None
+        self,
+        etcd: Etcd,
+        settings: Settings,
+        hostname: str,
+        say: Callable[[str], None] = lambda _: None,
+        history: History | None = None,
     ) -> None:
         self._etcd, self._hostname = etcd, hostname
         self._say = say
         self._user = settings.etcd.username
-        self._follower = Follower(etcd, Keys.under(settings.etcd.prefix), pinned=False)
+        self._keys = Keys.under(settings.etcd.prefix)
+        self._history = history or History(self._keys, pinned=False)
+        self._follower = Follower(etcd, self._keys, pinned=False, history=self._history)
         self._trouble = ""  # why the registry is not followed yet
         self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
-        self._keys = Keys.under(settings.etcd.prefix)
+        self._holding: set[str] = set()  # machines that say that the registry's history went back
         self._tick_s = settings.scheduler.tick
         leader = Leader(uuid.uuid4().hex, hostname, time.time())
         self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
@@ -135,6 +143,7 @@ class Scheduler:
             leader=leader.hostname if leader else "" if led else None,
             machines=follower.mirror.count(Table.MACHINES),
             awaited=self._patient,
+            held=f"the registry's history went back; {REMEDY}" if self._held(follower) else "",
             away=health.away,
             denied=health.denied,
             endpoints="" if health.away else endpoints_told(health.bases, self._down),
@@ -162,13 +171,14 @@ class Scheduler:
                     await self._fold(follower, update)
                     self._judge(follower, update)
                     found = await self._think(follower, group)
-                if self._lead is not None:
+                if self._lead is not None and not self._held(follower):
                     await self._carry_out(found, self._lead)
                     await self._tell_lost(self._lead)
                     await self._remove_unleased(self._lead)
                     await self._collect(follower, self._lead)
                     if found:  # a term alone proves no right to write
                         self._backoff.reset()
+                    self._history.save()
             except Conflict as error:
                 log.info("%s", error)
             except RegistryError as error:
@@ -260,6 +270,9 @@ class Scheduler:
             created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
             self._patience.machine(machine, created, leaving=leaving, now=now)
             self._vanished.pop(machine, None)
+            self._holding.discard(machine)
+            if isinstance(record, Machine) and record.held:
+                self._holding.add(machine)
             if self._roll.see(machine, present=stamp is not None, leaving=leaving):
                 self._vanished[machine] = now
 
@@ -323,10 +336,17 @@ class Scheduler:
 
         An event that we wrote changes nothing that is followed, and would wake nobody.
         """
+        if self._held(follower):
+            return False
         own = max(lead.term, self._written)
         if follower.revision < own:
             follower.want(own)
         return follower.link is Link.LIVE and follower.revision >= own
+
+    def _held(self, follower: Follower) -> bool:
+        """Whether the history went back, by what we know, by the sentinel's mark or by what a machine says."""
+        sentinel = follower.mirror.row(Table.CLUSTER, Address(Table.CLUSTER))
+        return bool(self._history.held or self._holding or (sentinel and sentinel.held))
 
     def _decide(self, follower: Follower) -> list[Intent]:
         """What is to be written; the follower must be still. May run beside the event loop."""
@@ -375,7 +395,10 @@ class Scheduler:
     async def _write(self, lead: Lead, batch: Intent) -> None:
         if not lead.holds(time.monotonic()):
             raise LeadershipLost("the lease of the leadership could not be renewed in time; nothing was written")
-        self._written = max(self._written, await write(self._etcd, self._keys, lead.term, batch))
+        revision = await write(self._etcd, self._keys, lead.term, batch)
+        self._written = max(self._written, revision)
+        newest = batch.ops[-1]
+        self._history.act(revision, newest.key, exists=newest.kind == "request_put")
 
     async def _tell_lost(self, lead: Lead) -> None:
         """An event for each machine that vanished, if it is not back by now.

@@ -42,6 +42,7 @@ def _outage(standing: Standing) -> str:
     words = {
         Link.CONNECTING: f"reading the registry{reason}",
         Link.FOREIGN: f"deciding nothing: {standing.reason}",
+        Link.HELD: f"deciding nothing: {standing.reason}",
         Link.LOST: f"registry lost{reason}",
         Link.DENIED: f"the registry refuses us{reason}",
         Link.LIVE: "",

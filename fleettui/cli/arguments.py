@@ -104,6 +104,12 @@ def _events(parser: Parser) -> None:
     _json(parser)
 
 
+def _restore(parser: Parser) -> None:
+    parser.add_argument("--accept", action="store_true", help="go by what the registry holds now")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--force", action="store_true", help="even if machines have not said what runs there")
+
+
 def _shell(parser: Parser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -186,6 +192,9 @@ COMMANDS = (
             (_names("MACHINE|KEY=VALUE"),), "an empty value hides the machine's own"),
     Command("unset-metadata", "machines:unset_metadata", "leave metadata to a machine's own configuration again",
             ("unset-metadata core-1 region",), (_names("MACHINE|KEY"),)),
+    Command("restore", "restore:restore", "accept a registry that was restored from a backup, or show what changes",
+            ("restore", "restore --accept", "restore --accept --yes"), (_restore,),
+            "Until then nothing is started, stopped or moved."),
     Command("events", "look:events", "who did what to which unit or machine, when and why",
             ("events -f", "events --unit 'web@*' --lines 200"), (_events,)),
     Command("completion", "completion:script", "print a completion script for a shell",

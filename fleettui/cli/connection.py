@@ -11,10 +11,12 @@ from pathlib import Path
 from fleettui.actions.operator import Operator
 from fleettui.cli.output import complain
 from registry.config import Settings, load, operator_files, parse_duration, put
-from registry.errors import RegistryUnavailable, UserError
+from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd_health import endpoints_told
+from registry.history import REMEDY
 from registry.keys import Keys
+from registry.sentinel import read_cluster
 
 FLAGS = {  # a flag's attribute and the setting it puts
     "endpoint": ("etcd", "endpoints"),
@@ -61,13 +63,26 @@ def _demo_file() -> tuple[Path, ...]:
 async def open_operator(settings: Settings, *, warn: bool = True) -> AsyncIterator[Operator]:
     """The registry that the settings name, through the SSH tunnel if they name one.
 
-    An endpoint that was found not to answer is named on stderr in the end, unless `warn` is False.
+    Unless `warn` is False, stderr is told at once that the fleet holds everything because the registry's history went
+    back, and in the end which endpoint was found not to answer.
     """
     async with _reached(settings) as reached, Etcd(reached) as etcd:
-        yield Operator(etcd, Keys.under(settings.etcd.prefix))
+        operator = Operator(etcd, Keys.under(settings.etcd.prefix))
+        if warn:
+            await _tell_held(operator)
+        yield operator
         told = "" if etcd.health.away else endpoints_told(etcd.health.bases, etcd.health.down)
         if warn and told:
             complain(f"WARNING: {told} ({'; '.join(each.reason for each in etcd.health.down.values())})")
+
+
+async def _tell_held(operator: Operator) -> None:
+    try:
+        found = await read_cluster(operator.etcd, operator.keys)
+    except ForeignRegistry:
+        return  # for the command itself to tell
+    if found is not None and found.held:
+        complain(f"WARNING: the registry's history went back: {found.held}; the fleet holds everything; {REMEDY}")
 
 
 @asynccontextmanager

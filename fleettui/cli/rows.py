@@ -60,10 +60,11 @@ def machine_usual(snapshot: Snapshot) -> tuple[str, ...]:
 
 def _machine_state(snapshot: Snapshot, machine: Machine, *, full: bool) -> str:
     override = snapshot.overrides.get(machine.id)
-    state = "leaving" if machine.leaving else override.availability if override else Availability.READY
+    state = str("leaving" if machine.leaving else override.availability if override else Availability.READY)
+    state += ",held" if machine.held else ""
     twins = twins_of(snapshot, machine.id)
     if not twins:
-        return str(state)
+        return state
     return f"{state},duplicate id of {', '.join(map(_named, twins))}" if full else f"{state},duplicate"
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fleettui.actions.restore import held
 from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.feed import Reading
 from fleettui.console.phrases import age, took
@@ -114,16 +115,28 @@ def _link(reading: Reading, quiet_s: float) -> Line:
 def banner(reading: Reading, place: Place, lost_s: float, totals: Totals) -> Line:
     """What stands below the header while the link is not live or something is wrong; () when all is well."""
     if reading.link in (Link.LIVE, Link.CONNECTING):
-        return _corrupt(reading) or _endpoints(reading) or _clocks(totals)
+        return _held(reading) or _corrupt(reading) or _endpoints(reading) or _clocks(totals)
     again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
         Link.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
         Link.FOREIGN: f"not this fleet's registry for {age(lost_s)}; nothing is changed, {again}",
         Link.DENIED: f"the registry refuses this user for {age(lost_s)}; {again}",
+        Link.HELD: f"the registry's history went back {age(lost_s)} ago",
     }
     return (
         Cell(f"✖ {words[reading.link]}", Tone.BAD),
         Cell(f" · {escape(reading.reason) or place.endpoint}", Tone.QUIET),
+    )
+
+
+def _held(reading: Reading) -> Line:
+    """That the fleet does nothing, why, and what ends it."""
+    reason = held(reading.snapshot)
+    if not reason:
+        return ()
+    return (
+        Cell("✖ the registry's history went back, everything is held: fleetctl restore", Tone.BAD),
+        Cell(f" · {escape(reason)}", Tone.QUIET),
     )
 
 

@@ -1,0 +1,176 @@
+"""Accepting a registry whose history went back: what it would change on each machine, and the word that it counts.
+
+Owns the order: first the schedule is brought in line with what runs, so that nothing is started in one place while
+another still stops it (invariant 1); only then the sentinel's epoch is raised, which is what agents and schedulers
+wait for. All of it is guarded by the sentinel as it was read, and by each line as it was read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from fleettui.actions.drain import is_global
+from fleettui.actions.operator import Operator
+from registry.errors import Conflict, ForeignRegistry
+from registry.etcd import MAX_OPS, Compare, Op
+from registry.keys import Keys, Table
+from registry.listing import read_tables
+from registry.mirror import Mirror, Pair, Snapshot, Stamp
+from registry.model import Assignment, Target, UnitState
+from registry.records import encode
+
+TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
+DOWN = ("", "inactive", "failed")
+LINES_AT_ONCE = MAX_OPS // 2 - 2
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What accepting does to one unit; `machine` "" where the scheduler chooses one."""
+
+    machine: str
+    unit: str
+    verb: str  # start, stop, restart, load, unload, place
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What was found, what accepting it changes, and the lines to write before (None: to delete)."""
+
+    snapshot: Snapshot
+    changes: tuple[Change, ...]
+    lines: dict[Pair, Assignment | None]
+    stamp_of: Callable[[str], Stamp | None]
+
+    @property
+    def held(self) -> str:
+        """Why everything is held; "" where nothing is."""
+        return held(self.snapshot)
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """The live machines that have not said (yet) that they hold: what is known of them may be old."""
+        return tuple(sorted(each.id for each in self.snapshot.machines.values() if not each.held))
+
+
+def held(snapshot: Snapshot) -> str:
+    """Why the fleet holds everything as it is, "" if it does not: by the sentinel, or by what a machine says."""
+    if snapshot.cluster is not None and snapshot.cluster.held:
+        return snapshot.cluster.held
+    return next((each.held for _, each in sorted(snapshot.machines.items()) if each.held), "")
+
+
+async def read_restoration(operator: Operator) -> Restoration:
+    """What the registry holds, and what accepting it would change. ForeignRegistry without a sentinel."""
+    mirror = Mirror(operator.keys, TABLES)
+    listing = mirror.listing()
+    mirror.adopt(listing, await read_tables(operator.etcd, operator.keys, TABLES, listing.fold))
+    snapshot = mirror.snapshot()
+    if snapshot.cluster is None:
+        raise ForeignRegistry(f"{operator.keys.cluster} is missing or broken: this registry is no fleet's")
+    lines = settled_lines(snapshot)
+    return Restoration(snapshot, tuple(changes(snapshot, lines)), lines, mirror.stamp)
+
+
+def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
+    """The lines to change so that what runs is scheduled where it runs. Pure."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for machine, name in sorted(snapshot.schedule):
+        homes[name].append(machine)
+    running: dict[str, list[UnitState]] = defaultdict(list)
+    for (machine, name), state in sorted(snapshot.states.items()):
+        if machine in snapshot.machines and _is_up(state):
+            running[name].append(state)
+    found: dict[Pair, Assignment | None] = {}
+    for name, states in running.items():
+        unit = snapshot.units.get(name)
+        if unit is None or not unit.target.scheduled or is_global(snapshot, name):
+            continue
+        if {state.machine for state in states} & set(homes[name]):
+            continue
+        best = max(states, key=lambda state: (state.hash == unit.hash, state.generation == unit.generation))
+        found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)
+        found[best.machine, name] = Assignment(name, best.machine, unit.hash, unit.target, unit.generation)
+    return found
+
+
+def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterator[Change]:
+    """What agents and scheduler do once these lines are written and the history is accepted. Pure."""
+    schedule = dict(snapshot.schedule)
+    for pair, line in lines.items():
+        if line is None:
+            schedule.pop(pair, None)
+        else:
+            schedule[pair] = line
+    for machine, name in sorted(schedule.keys() | snapshot.states.keys()):
+        if machine in snapshot.machines:
+            found = _change(schedule.get((machine, name)), snapshot.states.get((machine, name)))
+            if found:
+                yield Change(machine, name, *found)
+    live = {name for machine, name in schedule if machine in snapshot.machines}
+    for name, unit in sorted(snapshot.units.items()):
+        if unit.target.scheduled and name not in live:
+            yield Change("", name, "place", "no live machine has it")
+
+
+def _change(line: Assignment | None, state: UnitState | None) -> tuple[str, str] | None:
+    up = state is not None and _is_up(state)
+    if line is None:
+        return ("stop" if up else "unload", "the registry does not have it there") if state else None
+    wanted = line.target is Target.LAUNCHED
+    verb = ("restart" if up else "start") if wanted else ("stop" if up else "load")
+    if state is None:
+        return verb, "the registry has it there"
+    if state.hash != line.hash:
+        return verb, "another text"
+    if state.generation != line.generation:
+        return verb, f"generation {line.generation}, not {state.generation}"
+    if up if not wanted else state.target is not Target.LAUNCHED:
+        return "start" if wanted else "stop", f"its target is {line.target}"
+    return None
+
+
+def _is_up(state: UnitState) -> bool:
+    return state.active not in DOWN
+
+
+async def accept(operator: Operator, found: Restoration) -> int:
+    """Write the lines and the new epoch; returns the epoch. Conflict when something changed since it was read."""
+    sentinel = found.snapshot.cluster
+    if sentinel is None:
+        raise ForeignRegistry("no sentinel was read")
+    keys = operator.keys
+    stamp = found.stamp_of(keys.cluster)
+    guard = Compare.mod(keys.cluster, stamp.mod_revision if stamp else 0)
+    pairs = list(found.lines.items())
+    for start in range(0, len(pairs), LINES_AT_ONCE):
+        part = pairs[start : start + LINES_AT_ONCE]
+        await _write(operator, [guard, *(_guard(keys, found, pair) for pair, _ in part)], [
+            _op(keys, pair, line) for pair, line in part
+        ])  # fmt: skip
+    epoch = max(int(operator.now() * 1000), sentinel.epoch + 1)
+    event = operator.event("accept", reason=f"the registry's history went back: {found.held}"[:500])
+    ops = [
+        Op.put(keys.cluster, encode(replace(sentinel, epoch=epoch, held=""))),
+        Op.put(keys.event(event.id), encode(event)),
+    ]
+    await _write(operator, [guard], ops)
+    return epoch
+
+
+def _guard(keys: Keys, found: Restoration, pair: Pair) -> Compare:
+    key = keys.schedule(*pair)
+    stamp = found.stamp_of(key)
+    return Compare.mod(key, stamp.mod_revision if stamp else 0)
+
+
+def _op(keys: Keys, pair: Pair, line: Assignment | None) -> Op:
+    return Op.delete(keys.schedule(*pair)) if line is None else Op.put(keys.schedule(*pair), encode(line))
+
+
+async def _write(operator: Operator, guards: list[Compare], ops: list[Op]) -> None:
+    if not (await operator.etcd.txn(guards, ops)).succeeded:
+        raise Conflict("the registry changed meanwhile; nothing was accepted; run fleetctl restore again")

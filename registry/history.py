@@ -1,0 +1,182 @@
+"""Whether a registry's history went back: a restored backup is no order (invariant 15).
+
+etcd's revisions only grow, and what was written at one of them stays so. A program remembers how far it has acted,
+and one record that it saw written (or deleted) at one revision. A registry of the same cluster that is not that
+far, or that says otherwise of that record, is an older history: nobody knows which of its orders still hold. Who
+notices first marks the sentinel, so that those hold as well who cannot notice; an operator who accepts the history
+raises the sentinel's epoch. Reads are linearizable: a member that lags behind is no older history.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from registry.errors import HistoryWentBack, RegistryError
+from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
+from registry.keys import Keys
+from registry.model import Cluster
+from registry.records import encode
+from registry.sentinel import cluster_of
+
+log = logging.getLogger("fleet.history")
+
+REMEDY = "see what would change with fleetctl restore, then accept it: fleetctl restore --accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What of a history was acted on. `key` was written, or deleted if not `exists`, at revision `at`.
+
+    `held` is why nothing is done any more, "" while all is well.
+    """
+
+    cluster_id: str = ""
+    epoch: int = 0
+    revision: int = 0
+    key: str = ""
+    at: int = 0
+    exists: bool = True
+    held: str = ""
+
+    @classmethod
+    def of(cls, data: object) -> Seen:
+        """From what `asdict` made of it; what does not fit is as good as nothing."""
+        if not isinstance(data, dict):
+            return cls()
+        kinds = {each.name: type(each.default) for each in fields(cls)}
+        return cls(**{name: data[name] for name, kind in kinds.items() if type(data.get(name)) is kind})
+
+
+class History:
+    """What one program has acted on. `keep` stores it; `told` is called whenever `held` changes.
+
+    `pinned`: another cluster's registry is somebody else's business; else it begins a history of its own.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        seen: Seen | None = None,
+        keep: Callable[[Seen], None] | None = None,
+        *,
+        told: Callable[[str], None] | None = None,
+        pinned: bool = True,
+    ) -> None:
+        self.seen = seen or Seen()
+        self.told = told
+        self._keys, self._keep, self._pinned = keys, keep, pinned
+        self._kept = self.seen
+
+    @property
+    def held(self) -> str:
+        """Why nothing may be done; "" while all is well."""
+        return self.seen.held
+
+    @property
+    def epoch(self) -> tuple[str, int]:
+        """Which history it is: the cluster, and the epoch that was accepted last."""
+        return self.seen.cluster_id, self.seen.epoch
+
+    def act(self, revision: int, key: str = "", *, exists: bool = True) -> None:
+        """Everything up to a revision was taken in; `key` was written (or deleted) at it."""
+        seen = self.seen
+        if revision > seen.revision and not seen.held:
+            seen = replace(seen, revision=revision)
+        if key and revision > seen.at and not seen.held:
+            seen = replace(seen, key=key, at=revision, exists=exists)
+        self.seen = seen
+
+    def save(self) -> None:
+        """Store what has changed."""
+        if self._kept != self.seen and self._keep is not None:
+            self._keep(self.seen)
+            self._kept = self.seen
+
+    def hold(self, reason: str) -> HistoryWentBack:
+        """From now on nothing may be done; returns the error that says so."""
+        if not self.held:
+            self._become(replace(self.seen, held=reason))
+        return HistoryWentBack(
+            f"the registry's history went back: {self.held}; everything is held as it is; {REMEDY}"
+        )
+
+    async def check(self, etcd: Etcd) -> None:
+        """Compare with the registry as it is now. Raises HistoryWentBack, ForeignRegistry for a broken sentinel.
+
+        A registry without a sentinel, or with another cluster's, is left to the caller's own judgement.
+        """
+        listing = await etcd.range(self._keys.cluster)
+        kv = next((each for each in listing.kvs if each.key == self._keys.cluster), None)
+        found = cluster_of(kv) if kv else None
+        if kv is None or found is None or (self._pinned and self.seen.cluster_id not in ("", found.id)):
+            return
+        if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
+            self._become(Seen(found.id, found.epoch, listing.revision, held=found.held))
+        elif not self.held:
+            reason = found.held or await self._went_back(etcd, found, listing.revision)
+            if reason:
+                self.hold(reason)
+        if self.held:
+            await self._mark(etcd, kv, found)
+            raise self.hold(self.held)
+        self.act(listing.revision)
+
+    async def _went_back(self, etcd: Etcd, found: Cluster, revision: int) -> str:
+        seen = self.seen
+        if found.epoch < seen.epoch:
+            return f"it is from before epoch {seen.epoch}, which was accepted"
+        if revision < seen.revision:
+            return f"it is at revision {revision}, and {seen.revision} was acted on"
+        if seen.key and not await self._remembers(etcd):
+            return f"{seen.key} is not as it was acted on at revision {seen.at}"
+        return ""
+
+    async def _remembers(self, etcd: Etcd) -> bool:
+        """Whether the registry says the same of our record at its revision; yes where that is compacted away."""
+        seen = self.seen
+        try:
+            listing = await etcd.range(seen.key, revision=seen.at)
+        except Compacted:
+            return True
+        written = [kv.mod_revision == seen.at for kv in listing.kvs if kv.key == seen.key]
+        return written == [True] if seen.exists else not written
+
+    async def _mark(self, etcd: Etcd, kv: KeyValue, found: Cluster) -> None:
+        """Say in the sentinel that this history is held; in vain, others may have done so, or we come again."""
+        if found.held and found.epoch >= self.seen.epoch:
+            return
+        marked = replace(found, held=found.held or self.held, epoch=max(found.epoch, self.seen.epoch))
+        with suppress(RegistryError):
+            await etcd.txn([Compare.mod(kv.key, kv.mod_revision)], [Op.put(kv.key, encode(marked))])
+
+    def _become(self, seen: Seen) -> None:
+        before, self.seen = self.held, seen
+        if self.told is not None and before != seen.held:
+            self.told(seen.held)
+        self.save()
+
+
+def read_seen(path: Path) -> Seen:
+    """What was stored in a file; nothing if there is none, or none that can be read."""
+    try:
+        return Seen.of(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return Seen()
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("cannot read %s (%s); going on without what it remembers", path, error)
+        return Seen()
+
+
+def write_seen(path: Path, seen: Seen) -> None:
+    """Store it in a file, whole or not at all; a disk that takes nothing is told of."""
+    partial = path.with_name(f".{path.name}.new")
+    try:
+        partial.write_text(json.dumps(asdict(seen)))
+        partial.replace(path)
+    except OSError as error:
+        log.warning("cannot write %s (%s); a restart will not know how far this program has acted", path, error)
