@@ -253,7 +253,7 @@ class Registration:
 
     async def _joined(self, lease: int) -> None:
         self.ttl_s = self.machine.ttl_s
-        self._doing = f"registered as {self.machine.id}"
+        self.status = f"registered as {self.machine.id}"
         self._hooks.joined()
         outgrown, self._outgrown = self._outgrown - {lease}, set()
         for each in outgrown:
@@ -348,7 +348,7 @@ class Registration:
         if self.lease:
             log.warning("lease %x is gone; registering again", self.lease)
         self.lease = 0
-        self._doing = "registering again"
+        self.status = "registering again"
         self._ledger.remember(lease_id=0)
         self._hooks.lost()
 
@@ -396,7 +396,7 @@ class Registration:
 
     def _shout(self, other: Machine | None) -> None:
         who = f"{other.hostname} at {other.address}" if other else "another machine"
-        self._doing = f"machine id {self.machine.id} is in use by {who}"
+        self.status = f"machine id {self.machine.id} is in use by {who}"
         log.error(
             "DUPLICATE MACHINE ID: %s is in use by %s. This machine does nothing until that one is gone. Give one"
             " of them an id of its own: remove /etc/machine-id and run systemd-machine-id-setup, or set machine_id"

@@ -87,6 +87,9 @@ class Agent:
         self._systemd = Systemd(bus_address(settings.agent.bus, environ), self._executor)
         self._directory = UnitDirectory(self._place.units)
         self._ledger = Ledger(self._place.state, self._machine, facts.boot_id())
+        self._history = History(
+            self._keys, self._ledger.facts.seen, lambda seen: self._ledger.remember(seen=seen), told=self._held
+        )
         self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
         self._since: dict[str, float] = {}
         self._registered = False
@@ -135,8 +138,6 @@ class Agent:
             self._wired.set()
 
     async def _wire(self, etcd: Etcd) -> None:
-        seen = self._ledger.facts.seen
-        self._history = History(self._keys, seen, lambda now: self._ledger.remember(seen=now), told=self._held)
         self._publisher = Publisher(etcd, self._keys, self._machine, self._executor.state, self._history)
         self._schedule = Schedule(etcd, self._keys, self._machine, self._ledger, self._executor, self._history)
         self._executor.tools = Tools(
