@@ -63,8 +63,8 @@ def _demo_file() -> tuple[Path, ...]:
 async def open_operator(settings: Settings, *, warn: bool = True) -> AsyncIterator[Operator]:
     """The registry that the settings name, through the SSH tunnel if they name one.
 
-    Unless `warn` is False, stderr is told at once that the fleet holds everything because the registry's history went
-    back, and in the end which endpoint was found not to answer.
+    Unless `warn` is False, stderr is told at once that the fleet holds everything because the registry's history
+    went back, and in the end which endpoint was found not to answer.
     """
     async with _reached(settings) as reached, Etcd(reached) as etcd:
         operator = Operator(etcd, Keys.under(settings.etcd.prefix))
