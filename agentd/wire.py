@@ -19,9 +19,12 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
-_FIELDS = {  # of a header, by number: ours and its type
-    1: ("path", "o"), 2: ("interface", "s"), 3: ("member", "s"), 4: ("error_name", "s"), 5: ("reply_serial", "u"),
-    7: ("sender", "s"), 8: ("signature", "g"),
+_FIELDS = {  # of a header, by number: ours, its type, and that as a variant's signature
+    number: (name, code, b"\1" + code.encode() + b"\0")
+    for number, name, code in (
+        (1, "path", "o"), (2, "interface", "s"), (3, "member", "s"), (4, "error_name", "s"),
+        (5, "reply_serial", "u"), (7, "sender", "s"), (8, "signature", "g"),
+    )
 }  # fmt: skip
 _VERSION = 1
 _FIXED_HEADER = 16
@@ -170,13 +173,14 @@ def _with_header(data: bytes) -> Message:
     at = _FIXED_HEADER
     while at < end:
         at += -at & 7
-        name, code = _FIELDS.get(data[at], ("", ""))
-        if not name:  # of a version to come: to be ignored
+        known = _FIELDS.get(data[at])
+        if known is None:  # of a version to come: to be ignored
             at = _skip("v", data, at + 1, order)
             continue
-        if data[at + 1 : at + 3] != b"\1" + code.encode():
+        name, code, signature = known
+        if data[at + 1 : at + 4] != signature:
             raise Malformed(f"a {name} that is not of type {code}")
-        value, at = _read("v", data, at + 1, order)
+        value, at = _read(code, data, at + 4, order)
         setattr(message, name, value)
     if at != end:
         _beyond()

@@ -111,6 +111,8 @@ class Teller:
         self._link = Link.LIVE
         self._leaderless: asyncio.TimerHandle | None = None
         self._said_leaderless = False
+        self._keeping: asyncio.TimerHandle | None = None
+        self._said_kept: set[tuple[str, str, str]] = set()
 
     def tell(self, step: Arrival | Way) -> None:
         """Say what this step brought."""
@@ -121,6 +123,7 @@ class Teller:
         else:
             self._watch_link(step)
         self._watch_leader()
+        self._watch_kept()
         self._line.show(len(self.names) - len(self._remaining))
 
     def timed_out(self, seconds: float) -> int:
@@ -145,8 +148,9 @@ class Teller:
     def close(self) -> None:
         """Take the progress line away and stop all timers."""
         self._line.clear()
-        if self._leaderless:
-            self._leaderless.cancel()
+        for timer in (self._leaderless, self._keeping):
+            if timer:
+                timer.cancel()
 
     def _arrived(self, arrival: Arrival) -> None:
         self._line.clear()
@@ -216,6 +220,22 @@ class Teller:
         if self._said_leaderless and self._snapshot.leader:
             self._said_leaderless = False
             complain("A scheduler leads again")
+
+    def _watch_kept(self) -> None:
+        if self._remaining and self._verb in STOPPING and self._keeping is None:
+            self._keeping = asyncio.get_running_loop().call_later(PATIENCE_S, self._say_kept)
+
+    def _say_kept(self) -> None:
+        """Say why machines keep what they should give up, each reason once."""
+        self._keeping = None
+        for (machine, name), state in self._snapshot.states.items():
+            told = (machine, name, state.error)
+            old = not state.error or state.error.startswith("start")  # of its start, long ago
+            if name not in self._remaining or old or told in self._said_kept:
+                continue
+            self._said_kept.add(told)
+            self._line.clear()
+            complain(f"Unit {name} is still on {place(machine, self._snapshot.machines)}: {state.error}")
 
     def _say_leaderless(self) -> None:
         self._said_leaderless = True

@@ -144,6 +144,19 @@ def test_a_machine_that_is_away_is_not_said_to_be_drained(fleetctl: Fleetctl, fl
     assert "is lost; what it still runs is not known" in done.stderr
 
 
+def test_a_machine_that_keeps_a_unit_says_why_while_destroy_waits(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("hello.service")
+    process = fleetctl.start("destroy", "hello.service")
+    eventually(lambda: fleet.unit("hello.service") is None)
+    fleet.delete(fleet.keys.schedule(ONE, unit.name))
+    fleet.report(unit, ONE, "failed", "failed", error="stop failed: 2 of its processes live on (pid 7, 8)")
+    assert process.stderr
+    told = process.stderr.readline()
+    assert "hello.service is still on 7aea1bb4.../10.199.0.11: stop failed: 2 of its processes live on" in told
+    fleet.delete(fleet.keys.state(ONE, unit.name))
+    assert finished(process)[:2] == (0, "Destroyed hello.service\n")
+
+
 def test_restart_adds_a_generation_and_waits_for_it(fleetctl: Fleetctl, fleet: Fleet) -> None:
     fleet.run("hello.service")
     process = fleetctl.start("restart", "hello.service")

@@ -16,6 +16,7 @@ from fleettui.console.screens.page import PageScreen
 from fleettui.console.verbs import NO_SHELL, Verb
 from fleettui.escape import escape
 from registry.errors import UserError
+from registry.hostreach import warnings
 from registry.mirror import Snapshot
 from registry.unitcheck import verify
 from registry.unitname import normalise, parse
@@ -183,7 +184,11 @@ def _verdict(path: Path) -> list[Line]:
     data = read_bytes(path)
     if data is None:
         raise UserError(f"there is no file {path}")
-    problems = verify(normalise(path.name), data, str(path))
+    name = normalise(path.name)
+    problems = verify(name, data, str(path))
     if not problems:
-        return [(Cell("✓ ", Tone.GOOD), Cell(escape(str(path))))]
+        told = [
+            (Cell("! ", Tone.WAIT), Cell(escape(str(each)))) for each in warnings(name, data.decode(), str(path))
+        ]
+        return [(Cell("✓ ", Tone.GOOD), Cell(escape(str(path)))), *told]
     return [(Cell("✖ ", Tone.BAD), Cell(escape(str(each)))) for each in problems]
