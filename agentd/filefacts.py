@@ -24,8 +24,9 @@ SHOWN = 3  # conditions of a file that are told
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Of one file under one name: whether enabling it does anything, what that names, and its first command.
+    """Of one file under one name: whether enabling it does anything, what that names, and what it runs.
 
+    `program` is the path of its first command, `commands` every Exec line of a service as it stands.
     `conditions` and `assertions` are as they are written. A fleeting unit may be unloaded by systemd, and why it
     did not start be forgotten, in the moment in which its start has come to nothing.
     """
@@ -36,6 +37,7 @@ class FileFacts:
     conditions: tuple[str, ...] = ()
     assertions: tuple[str, ...] = ()
     fleeting: bool = False
+    commands: tuple[str, ...] = ()
 
 
 class FileReader:
@@ -87,5 +89,11 @@ def _read(name: str, text: str) -> FileFacts:
     collected = any(each.name == "CollectMode" for each in unit)
     fleeting = bool(conditions or assertions) or collected or any(e.name == "ExecCondition" for e in service)
     return FileFacts(
-        has_install(unit_file), links(unit_file, name), program, conditions[:SHOWN], assertions[:SHOWN], fleeting
+        has_install(unit_file),
+        links(unit_file, name),
+        program,
+        conditions[:SHOWN],
+        assertions[:SHOWN],
+        fleeting,
+        tuple(f"{each.name}={each.value}" for each in service if each.name.startswith("Exec")),
     )

@@ -26,10 +26,10 @@ from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, failure, skipped, st
 from agentd.systemd import SERVICE, SYSTEMD, BusLost, Systemd
 from agentd.texts import TextMissing, Texts
 from agentd.unit import ManagedUnit
-from agentd.unitdir import UnitDirectory
+from agentd.unitdir import UnitDirectory, read_text
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
-from registry.hostreach import ALIAS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link
+from registry.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link
 
 log = logging.getLogger("fleet.agent")
 
@@ -139,7 +139,7 @@ class Steps:
             self.note(unit, unit.entry)
 
     def _run_us(self, unit: ManagedUnit) -> int:
-        if unit.status.running and self._tools.directory.owns(unit.status.fragment):
+        if unit.status.running and self._tools.directory.owns(unit.status.fragment, unit.name):
             return unit.status.left_inactive_us
         return unit.entry.run_us if unit.entry else 0
 
@@ -201,7 +201,7 @@ class Steps:
         if len(named) > MOST_LINKS:
             raise Refused(f"its [Install] section names {len(named)} units; name at most {MOST_LINKS}")
         for link_ in named:
-            if link_.unit == unit.name or (link_.option in HARMLESS and link_.unit.endswith(".target")):
+            if link_.unit == unit.name or (link_.option in HARMLESS and link_.unit.endswith(CONDITIONS)):
                 continue
             if where := await self._held_elsewhere(unit, link_):
                 raise Taken(
@@ -516,6 +516,9 @@ class Steps:
 
     def _refuse_foreign(self, unit: ManagedUnit) -> None:
         if unit.foreign:
+            if self._tools.directory.owns(unit.status.fragment):
+                other = Path(unit.status.fragment).resolve().name
+                raise Taken(f"name is an alias of {other}, which is scheduled here too; choose another name")
             where = unit.status.fragment or f"it is {unit.status.active} without a file"
             where = "it is masked" if unit.status.load == "masked" else where
             raise Taken(f"name belongs to this host ({where}); choose another name")
@@ -529,24 +532,28 @@ class Steps:
         if (status.load in ("", "not-found") and not status.running) or self._is_our_run(unit):
             return False
         if status.fragment:
-            return not self._tools.directory.owns(status.fragment)
+            return not self._tools.directory.owns(status.fragment, unit.name)
         return status.load == "masked" or (status.running and not self._tools.directory.holds(unit.name))
 
     def _is_our_run(self, unit: ManagedUnit) -> bool:
         """Whether what runs under this name was started from our file, whatever became of that file since.
 
-        Without a file, or masked, nothing can have been started since; from another file it can: another run.
+        Without a file, or masked, nothing can have been started since. A file of the host's takes what runs along
+        with the name, unless it is ours, edited, and has started nothing yet.
         """
         entry, status = unit.entry, unit.status
         if entry is None or entry.phase not in OURS or not status.running:
             return False
-        if (
-            not status.fragment
-            or status.load in ("not-found", "masked")
-            or self._tools.directory.owns(status.fragment)
-        ):
+        if not status.fragment or status.load in ("not-found", "masked"):
             return True
-        return 0 < entry.run_us == status.left_inactive_us
+        if self._tools.directory.owns(status.fragment, unit.name):
+            return True
+        return 0 < entry.run_us == status.left_inactive_us and self._is_copy(unit, status.fragment)
+
+    def _is_copy(self, unit: ManagedUnit, path: str) -> bool:
+        """Whether a file of the host's runs what ours does: `systemctl edit --full` begins with a copy."""
+        ours = self._files.read_now(unit.name, self._tools.directory.text(unit.name)).commands
+        return bool(ours) and ours == self._files.read_now(unit.name, read_text(Path(path))).commands
 
     def _is_linked(self, name: str) -> bool:
         link = self._tools.links / name

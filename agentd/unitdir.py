@@ -75,6 +75,14 @@ def entries_of(directory: Path) -> list[Path]:
         return []
 
 
+def read_text(path: Path) -> str:
+    """A file's text; "" when there is none."""
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
 class UnitDirectory:
     """Unit files in one directory, one a unit."""
 
@@ -99,10 +107,7 @@ class UnitDirectory:
 
     def text(self, unit: str) -> str:
         """A unit's file, "" when there is none."""
-        try:
-            return self.path(unit).read_bytes().decode("utf-8", "replace")
-        except FileNotFoundError:
-            return ""
+        return read_text(self.path(unit))
 
     def hash(self, unit: str) -> str:
         """The sha256 of a unit's file, "" when there is none."""
@@ -128,6 +133,10 @@ class UnitDirectory:
         found = (path for path in entries_of(links) if path.is_symlink() and not refusal(path.name))
         return tuple(sorted(path.name for path in found if path.readlink() == self.path(path.name)))
 
-    def owns(self, fragment: str) -> bool:
-        """Whether a fragment path, as systemd reports it, is one of these files or a link to one."""
-        return bool(fragment) and Path(fragment).resolve().parent == self.directory.resolve()
+    def owns(self, fragment: str, unit: str = "") -> bool:
+        """Whether a fragment path, as systemd reports it, is one of these files, or a link to one.
+
+        With `unit`, it must be that unit's file: another's under this name is an alias.
+        """
+        path = Path(fragment).resolve()
+        return bool(fragment) and path.parent == self.directory.resolve() and path.name == (unit or path.name)

@@ -17,6 +17,7 @@ from registry.unitname import expand_for_display, refusal, shown
 # [Install]: the options that name other units.
 ALIAS, ALSO, REQUIRED_BY, WANTED_BY, UPHELD_BY = "Alias", "Also", "RequiredBy", "WantedBy", "UpheldBy"
 LINKS = (ALIAS, ALSO, REQUIRED_BY, WANTED_BY, UPHELD_BY)
+CONDITIONS = (".target", ".device")  # types of unit that may want others: they stand for a state, and run nothing
 
 _AT_SHUTDOWN = frozenset(
     {"shutdown.target", "umount.target", "final.target", "reboot.target", "poweroff.target", "halt.target",
@@ -29,7 +30,6 @@ _JOB_MODES = {
 }
 _ACTIONS = ("FailureAction", "SuccessAction", "StartLimitAction", "JobTimeoutAction")
 _TRUE = frozenset({"1", "yes", "y", "true", "t", "on"})
-_ACTIVATES = (("Timer", "Unit"), ("Path", "Unit"), ("Socket", "Service"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +84,6 @@ def _stops(unit_file: UnitFile, name: str) -> Iterator[Fault]:
                 if word not in _AT_SHUTDOWN and word != name:
                     reason = f"{option}={_named(word)} stops that unit {when}, also where it is the host's own"
                     yield Fault(entry.line, reason, "leave it out unless that is meant")
-    for section, option in _ACTIVATES:
-        for entry in unit_file.effective(section, option)[-1:]:
-            if "%" not in entry.value and not _is_akin(entry.value, name):
-                reason = (
-                    f"{option}={_named(entry.value)} has this unit start that one, also where it is the host's own"
-                )
-                yield Fault(entry.line, reason, "leave it out unless that is meant")
-
-
-def _is_akin(value: str, name: str) -> bool:
-    """Whether the two are named alike, as a timer and its service are."""
-    return value.partition(".")[0].partition("@")[0] == name.rpartition(".")[0].partition("@")[0]
 
 
 def _ends(unit_file: UnitFile) -> Iterator[Fault]:
@@ -119,7 +107,7 @@ def _takes(unit_file: UnitFile, name: str) -> Iterator[Fault]:
         elif link.option == REQUIRED_BY:
             reason = f"{link.option}={unit} would stop {unit} with this unit; a machine that has it refuses that"
             yield Fault(link.line, reason, "use WantedBy=")
-        elif not link.unit.endswith(".target"):
+        elif not link.unit.endswith(CONDITIONS):
             reason = f"{link.option}={unit} is refused by a machine that has {unit} of its own"
             yield Fault(link.line, reason, "use a target, multi-user.target say")
 

@@ -69,6 +69,8 @@ def test_its_own_fragments_are_told_from_the_host_s(tmp_path: Path) -> None:
     assert directory.owns(str(directory.path("a.service")))
     assert not directory.owns("/lib/systemd/system/ssh.service")
     assert not directory.owns("")
+    assert directory.owns(str(link), "a.service")
+    assert not directory.owns(str(link), "b.service")
 
 
 def test_what_is_named_like_no_unit_is_none_of_ours(tmp_path: Path) -> None:

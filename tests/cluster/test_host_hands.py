@@ -244,6 +244,18 @@ def test_an_alias_of_its_own_may_be_loaded_again(hand: Hand) -> None:
     assert hand.launched("one.service", 2)["active"] == "active"
 
 
+def test_an_alias_of_a_unit_of_ours_is_taken(hand: Hand) -> None:
+    hand.put({"one.service": SLEEPER + "[Install]\nAlias=another.service\n"})
+    pid = hand.launched("one.service")["main_pid"]
+    hand.shell("systemctl daemon-reload")
+    hand.put({"another.service": SLEEPER})
+    state = hand.until("another.service", lambda state: state.get("error"))
+    assert "name is an alias of one.service" in state["error"]
+    hand.withdraw("another.service")
+    hand.gone("another.service")
+    assert int(hand.show("one.service", "MainPID")) == pid
+
+
 def test_a_host_alias_is_the_hosts_too(hand: Hand) -> None:
     hand.put({"sshd.service": SLEEPER})
     state = hand.until("sshd.service", lambda state: state.get("error"))

@@ -49,16 +49,11 @@ def test_what_reaches_the_host_is_told_with_its_line(section: str, line: str, wo
         "[X-Fleet]\nConflicts=b.service\n",
         "[Unit]\nAfter=ssh.service\nWants=ssh.service\nPartOf=ssh.service\n",
         "#Conflicts=ssh.service\n",
+        "[Install]\nWantedBy=dev-sdb.device\n",
     ],
 )
 def test_what_is_usual_is_not_warned_of(text: str) -> None:
     assert told(SERVICE + text) == []
-
-
-def test_a_timer_for_another_unit_is_told_and_for_its_own_is_not() -> None:
-    assert told("[Timer]\nOnBootSec=1\nUnit=a.service\n", "a.timer") == []
-    (warning,) = told("[Timer]\nOnBootSec=1\nUnit=ssh.service\n", "a.timer")
-    assert "has this unit start that one" in warning
 
 
 def test_names_are_meant_as_systemd_expands_them() -> None:
