@@ -76,10 +76,10 @@ def entries_of(directory: Path) -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """A file's text; "" when there is none."""
+    """A file's text; "" when there is none, or something else in its place."""
     try:
         return path.read_bytes().decode("utf-8", "replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
 
 
@@ -113,7 +113,7 @@ class UnitDirectory:
         """The sha256 of a unit's file, "" when there is none."""
         try:
             return sha256(self.path(unit).read_bytes()).hexdigest()
-        except FileNotFoundError:
+        except OSError:
             return ""
 
     def holds(self, unit: str) -> bool:

@@ -91,6 +91,12 @@ def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
     assert directory.text("a.service") == TEXT
 
 
+def test_a_directory_in_the_place_of_a_file_says_nothing(tmp_path: Path) -> None:
+    directory = UnitDirectory(tmp_path / "units")
+    directory.path("a.service").mkdir()
+    assert (directory.text("a.service"), directory.hash("a.service")) == ("", "")
+
+
 def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "units").write_text("")
     with pytest.raises(UserError, match="cannot use"):
