@@ -307,7 +307,9 @@ class Scheduler:
         if follower.revision < lead.term:
             return False
         stamp = follower.mirror.stamp(self._keys.leader)
-        return stamp is None or (stamp.create_revision, stamp.lease) != (lead.term, lead.lease)
+        if stamp is None or (stamp.create_revision, stamp.lease) != (lead.term, lead.lease):
+            return True
+        return follower.mirror.row(Table.LEADER, Address(Table.LEADER)) is None  # garbled: nobody sees who leads
 
     async def _stand(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         if follower.link is not Link.LIVE:

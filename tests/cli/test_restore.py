@@ -1,0 +1,161 @@
+"""`fleetctl restore`: what a history that went back would change, and accepting it."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleettui.actions.restore import changes, settled_lines
+from registry.keys import Keys
+from registry.mirror import Mirror, RawChange, Snapshot
+from registry.model import Assignment, Cluster, Machine, Record, Target, Unit, UnitState, UnitText
+from registry.records import encode
+from registry.unitfile import file_hash
+from tests.cli.conftest import Fleetctl
+from tests.cli.fleet import HELLO, ONE, TWO, Fleet
+
+KEYS = Keys()
+SHA = file_hash(HELLO)
+MACHINES, NAMES = ("m1", "m2", "m3"), ("a.service", "b.service")
+HELD = Cluster("c1", held="it is at revision 3, and 9 was acted on")
+
+
+def snapshot_of(records: dict[str, Record | UnitText]) -> Snapshot:
+    mirror = Mirror(KEYS)
+    changed = (RawChange(key, encode(record), 1, 1) for key, record in records.items())
+    mirror.reset(changed, 1)
+    return mirror.snapshot()
+
+
+def running(name: str, machine: str, generation: int = 1) -> UnitState:
+    return UnitState(name, machine, SHA, generation, Target.LAUNCHED, load="loaded", active="active", sub="running")
+
+
+pairs = st.sets(st.sampled_from(list(product(MACHINES, NAMES))))
+
+
+@given(
+    st.sets(st.sampled_from(MACHINES)),
+    st.dictionaries(st.sampled_from(NAMES), st.sampled_from(list(Target))),
+    pairs,
+    pairs,
+)
+def test_1_what_runs_somewhere_is_scheduled_nowhere_else_when_it_is_accepted(
+    live: set[str], targets: dict[str, Target], lines: set[tuple[str, str]], states: set[tuple[str, str]]
+) -> None:
+    """So no agent starts a unit that another is only about to stop."""
+    records: dict[str, Record | UnitText] = {KEYS.cluster: HELD, KEYS.file(SHA): UnitText(SHA, HELLO)}
+    records |= {KEYS.machine(each): Machine(each, each, "10.0.0.1", "boot", held="so") for each in live}
+    records |= {KEYS.unit(name): Unit(name, SHA, target) for name, target in targets.items()}
+    homes: dict[str, str] = {name: machine for machine, name in sorted(lines)}  # a unit has one line
+    records |= {
+        KEYS.schedule(machine, name): Assignment(name, machine, SHA, Target.LAUNCHED, 1)
+        for name, machine in homes.items()
+    }
+    records |= {KEYS.state(machine, name): running(name, machine) for machine, name in states if machine in live}
+    snapshot = snapshot_of(records)
+    changed = settled_lines(snapshot)
+    schedule = {pair: line for pair, line in {**snapshot.schedule, **changed}.items() if line is not None}
+    for name, target in targets.items():
+        runs = {machine for machine, unit in states if unit == name and machine in live}
+        has = {machine for machine, unit in schedule if unit == name}
+        if target.scheduled and runs:
+            assert len(has) == 1
+            assert has <= runs
+    starts = {each.unit for each in changes(snapshot, changed) if each.verb == "start"}
+    assert not any(
+        target.scheduled and name in starts and any(unit == name and machine in live for machine, unit in states)
+        for name, target in targets.items()
+    )
+
+
+def test_each_machine_s_changes_are_told_and_nothing_else() -> None:
+    records: dict[str, Record | UnitText] = {KEYS.machine("m1"): Machine("m1", "core-1", "10.0.0.1", "boot")}
+    for name, generation in (("stays.service", 1), ("back.service", 1), ("gone.service", 1)):
+        records[KEYS.unit(name)] = Unit(name, SHA, Target.LAUNCHED, generation)
+        records[KEYS.schedule("m1", name)] = Assignment(name, "m1", SHA, Target.LAUNCHED, generation)
+    records[KEYS.state("m1", "stays.service")] = running("stays.service", "m1")
+    records[KEYS.state("m1", "back.service")] = running("back.service", "m1", 4)
+    records[KEYS.state("m1", "made.service")] = running("made.service", "m1")
+    records[KEYS.unit("lost.service")] = Unit("lost.service", SHA, Target.LAUNCHED)
+    records[KEYS.schedule("m9", "lost.service")] = Assignment("lost.service", "m9", SHA, Target.LAUNCHED, 1)
+    snapshot = snapshot_of(records)
+    told = {(each.verb, each.unit, each.machine) for each in changes(snapshot, settled_lines(snapshot))}
+    assert told == {
+        ("restart", "back.service", "m1"),
+        ("start", "gone.service", "m1"),
+        ("stop", "made.service", "m1"),
+        ("place", "lost.service", ""),
+    }
+
+
+@pytest.fixture
+def held(fleet: Fleet) -> Fleet:
+    """A fleet that holds everything: a unit runs on one machine and is scheduled on another."""
+    fleet.put(fleet.keys.cluster, HELD)
+    for number, machine in enumerate((ONE, TWO), 1):
+        record = Machine(machine, f"core-{number}", f"10.199.0.{10 + number}", "boot", held=HELD.held)
+        fleet.put(fleet.keys.machine(machine), record)
+    fleet.delete(fleet.keys.machine("9c0c3dd6" * 4))
+    fleet.put(fleet.keys.file(SHA), UnitText(SHA, HELLO))
+    fleet.put(fleet.keys.unit("a.service"), Unit("a.service", SHA, Target.LAUNCHED))
+    fleet.put(fleet.keys.schedule(ONE, "a.service"), Assignment("a.service", ONE, SHA, Target.LAUNCHED, 1))
+    fleet.put(fleet.keys.state(TWO, "a.service"), running("a.service", TWO))
+    fleet.put(fleet.keys.state(ONE, "made.service"), running("made.service", ONE))
+    return fleet
+
+
+@pytest.mark.etcd
+@pytest.mark.usefixtures("fleet")
+def test_a_history_that_is_in_no_doubt_needs_no_word(fleetctl: Fleetctl) -> None:
+    done = fleetctl("restore", "--accept", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing to accept" in done.stdout
+    assert "history" not in fleetctl("list-machines").stderr
+
+
+@pytest.mark.etcd
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize("command", ["list-machines", "list-units", "why a.service", "cordon core-1"])
+def test_every_command_says_that_everything_is_held(fleetctl: Fleetctl, command: str) -> None:
+    done = fleetctl(*command.split())
+    assert "WARNING: the registry's history went back: it is at revision 3" in done.stderr
+    assert "fleetctl restore --accept" in done.stderr
+
+
+@pytest.mark.etcd
+@pytest.mark.usefixtures("held")
+def test_a_machine_that_holds_shows_it(fleetctl: Fleetctl) -> None:
+    assert "ready,held" in fleetctl("list-machines", "--fields", "machine,state").stdout
+
+
+@pytest.mark.etcd
+def test_accepting_tells_first_wants_a_yes_and_keeps_what_runs_where_it_runs(
+    fleetctl: Fleetctl, held: Fleet
+) -> None:
+    told = fleetctl("restore")
+    assert told.returncode == 0
+    assert "stop made.service on 7aea1bb4" in told.stdout
+    assert "a.service" not in told.stdout.replace("made.service", "")
+    refused = fleetctl("restore", "--accept")
+    assert refused.returncode == 1
+    assert "add --yes" in refused.stderr
+    assert held.get(held.keys.cluster) == encode(HELD)
+    accepting = fleetctl.start("restore", "--accept", "--yes")
+    assert accepting.stdout
+    assert "Accepted" in "".join(iter(accepting.stdout.readline, "")) or accepting.wait(60) is not None
+    found = json.loads(held.get(held.keys.cluster) or b"{}")
+    assert found["epoch"] > 1_600_000_000_000
+    assert "held" not in found
+    assert held.get(held.keys.schedule(ONE, "a.service")) is None
+    assert held.get(held.keys.schedule(TWO, "a.service"))
+
+
+@pytest.mark.etcd
+def test_yes_alone_accepts_nothing(fleetctl: Fleetctl, held: Fleet) -> None:
+    assert fleetctl("restore", "--yes").returncode == 2
+    assert held.get(held.keys.cluster) == encode(HELD)

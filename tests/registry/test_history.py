@@ -1,0 +1,209 @@
+"""Invariant 15 at the registry: an older history is known by restores of real snapshots, and by nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.errors import HistoryWentBack
+from registry.etcd import Etcd, EtcdSettings, Op
+from registry.follow import Follower, Link
+from registry.history import History, Seen, read_seen, write_seen
+from registry.keys import Keys, Table
+from registry.model import Cluster, Machine
+from registry.records import decode, encode
+from registry.sentinel import ensure_cluster, read_cluster
+from tests.etcd_server import EtcdServer, available_versions
+
+KEYS = Keys()
+LINE = KEYS.schedule("m", "a.service")
+
+
+@pytest.fixture(params=available_versions())
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
+    with EtcdServer(tmp_path / "etcd", request.param) as running:
+        yield running
+
+
+@asynccontextmanager
+async def client(server: EtcdServer, member: int | None = None) -> AsyncIterator[Etcd]:
+    endpoints = server.endpoints if member is None else (server.members[member].url,)
+    async with Etcd(EtcdSettings(endpoints)) as etcd:
+        yield etcd
+
+
+async def restored(server: EtcdServer, backup: Path) -> None:
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.members[0].restore, backup)
+    await server.restart()
+
+
+async def acted(etcd: Etcd, history: History, *, exists: bool = True) -> None:
+    """Write (or delete) a line as the newest thing that was acted on."""
+    await etcd.txn([], [Op.put(LINE, b"{}") if exists else Op.delete(LINE)])
+    revision = (await etcd.range(KEYS.cluster)).revision
+    history.act(revision, LINE, exists=exists)
+
+
+async def reaches(follower: Follower, link: Link) -> None:
+    while follower.link is not link:
+        await follower.next()
+
+
+@pytest.mark.etcd
+async def test_a_restored_backup_is_held_over_restarts_until_its_epoch_is_raised(
+    server: EtcdServer, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        history = History(KEYS, told=told.append)
+        await history.check(etcd)
+        server.members[0].save(tmp_path / "backup")
+        await acted(etcd, history)
+        await history.check(etcd)
+        await restored(server, tmp_path / "backup")
+        for _ in range(2):
+            with pytest.raises(HistoryWentBack, match="fleetctl restore"):
+                await history.check(etcd)
+        assert len(told) == 1
+        with pytest.raises(HistoryWentBack):  # restarted
+            await History(KEYS, Seen.of(asdict(history.seen))).check(etcd)
+        with pytest.raises(HistoryWentBack):  # one that remembers nothing: the sentinel is marked
+            await History(KEYS).check(etcd)
+        found = await read_cluster(etcd, KEYS)
+        assert found
+        await etcd.put(KEYS.cluster, encode(replace(found, held="", epoch=found.epoch + 1)))
+        await history.check(etcd)
+        assert (history.held, told[1:], history.seen.epoch) == ("", [""], found.epoch + 1)
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_history_that_has_caught_up_is_known_by_what_it_says_of_the_past(
+    server: EtcdServer, tmp_path: Path, *, exists: bool
+) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        await etcd.put(LINE, b"{}")
+        history = History(KEYS)
+        await history.check(etcd)
+        server.members[0].save(tmp_path / "backup")
+        await acted(etcd, history, exists=exists)
+        await restored(server, tmp_path / "backup")
+        for number in range(20):
+            await etcd.put(KEYS.unit(f"{number}.service"), b"{}")
+        with pytest.raises(HistoryWentBack, match="not as it was acted on"):
+            await history.check(etcd)
+
+
+@pytest.mark.etcd
+async def test_an_epoch_from_before_the_accepted_one_is_held(server: EtcdServer) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        history = History(KEYS, Seen("one", epoch=7))
+        with pytest.raises(HistoryWentBack, match="epoch 7"):
+            await history.check(etcd)
+
+
+@pytest.mark.etcd
+async def test_compaction_a_restart_and_another_cluster_s_registry_hold_nothing(server: EtcdServer) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        history = History(KEYS)
+        await history.check(etcd)
+        await acted(etcd, history)
+        await etcd.put(LINE, b"{ }")
+        server.compact((await etcd.range(LINE)).revision)
+        await history.check(etcd)
+        await asyncio.to_thread(server.kill)
+        await server.restart()
+        await history.check(etcd)
+        await etcd.put(KEYS.cluster, encode(Cluster("two")))
+        await history.check(etcd)  # foreign: for others to say
+        assert (history.held, history.seen.cluster_id) == ("", "one")
+        unpinned = History(KEYS, replace(history.seen, revision=10**9), pinned=False)
+        await unpinned.check(etcd)
+        assert (unpinned.held, unpinned.seen.cluster_id) == ("", "two")
+
+
+@pytest.mark.etcd
+async def test_a_member_that_lags_behind_is_no_older_history(tmp_path: Path) -> None:
+    with EtcdServer(tmp_path / "etcd", members=3) as three:
+        leader = three.members.index(three.leader())
+        late = (leader + 1) % 3
+        async with client(three, leader) as etcd, client(three, late) as behind:
+            await ensure_cluster(etcd, KEYS, "one")
+            history = History(KEYS)
+            await history.check(behind)
+            three.members[late].freeze()
+            for number in range(50):
+                await etcd.put(LINE, str(number).encode())
+            await acted(etcd, history)
+            three.members[late].thaw()
+            await history.check(behind)
+            assert not history.held
+
+
+@pytest.mark.etcd
+async def test_a_follower_with_a_history_shows_nothing_older_and_goes_on_once_it_is_accepted(
+    server: EtcdServer, tmp_path: Path
+) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        server.members[0].save(tmp_path / "backup")
+        await etcd.put(KEYS.machine("m1"), encode(Machine("m1", "core-1", "10.0.0.1", "boot")))
+        follower = Follower(etcd, KEYS, history=History(KEYS))
+        task = asyncio.create_task(follower.run())
+        async with asyncio.timeout(30):
+            while "m1" not in follower.mirror.snapshot().machines:
+                await follower.next()
+            await restored(server, tmp_path / "backup")
+            await reaches(follower, Link.HELD)
+            assert "m1" in follower.mirror.snapshot().machines
+            await etcd.put(KEYS.cluster, encode(Cluster("one", epoch=1)))
+            await reaches(follower, Link.LIVE)
+            assert "m1" not in follower.mirror.snapshot().machines
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def test_what_was_seen_survives_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "history.json"
+    assert read_seen(path) == Seen()
+    seen = Seen("one", 3, 99, "/fleet/x", 98, exists=False, held="because")
+    write_seen(path, seen)
+    assert read_seen(path) == seen
+    path.write_text("[" * 100_000)
+    assert read_seen(path) == Seen()
+    write_seen(tmp_path / "missing" / "history.json", seen)
+    assert "cannot write" in caplog.text
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(json_values | st.fixed_dictionaries({}, optional=dict.fromkeys(asdict(Seen()), json_values)))
+def test_any_file_is_some_history_or_none(value: object) -> None:
+    seen = Seen.of(value)
+    assert all(type(each) is type(getattr(Seen(), name)) for name, each in asdict(seen).items())
+    assert Seen.of(asdict(seen)) == seen
+
+
+def test_the_sentinel_s_mark_survives_its_encoding() -> None:
+    marked = Cluster("one", epoch=1_800_000_000_000, held="it is at revision 3, and 9 was acted on")
+    address = KEYS.parse(KEYS.cluster)
+    assert address
+    assert address.table is Table.CLUSTER
+    assert decode(address, encode(marked)) == marked
