@@ -48,6 +48,12 @@ class Console(App[None]):
             event.prevent_default()
             prompt._forward_event(Key(event.key, event.character))  # noqa: SLF001 - as the app itself does
 
+    def warn(self, command: str, reason: str) -> None:
+        """Tell of something that the operator must know; it stays until it is dismissed."""
+        for screen in self.screen_stack:
+            if isinstance(screen, MainScreen):
+                screen.conductor.report(command, reason)
+
     def copy_to_clipboard(self, text: str) -> None:
         """Hand the text to the terminal; what cannot be encoded becomes a question mark."""
         super().copy_to_clipboard(text.encode("utf-8", "replace").decode("utf-8"))

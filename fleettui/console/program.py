@@ -136,7 +136,13 @@ async def _run(
     memory, remark = (None, "") if fresh else notebook.recall()
     here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
     pins = Pins(host_keys(os.environ), lambda: feed.cluster_id)
-    async with Remote(settings.ssh, here=here, pins=pins) as remote:
+    warned: list[Callable[[str], None]] = []  # who shows a warning, once there is a screen
+
+    def on_first(line: str, warning: bool) -> None:  # noqa: FBT001 - a callback's
+        for show in warned if warning else ():
+            show(line)
+
+    async with Remote(settings.ssh, here=here, pins=pins, on_first=on_first) as remote:
         desk = Desk(
             feed, LiveHands(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
@@ -144,6 +150,7 @@ async def _run(
             confirm_from=settings.console.confirm_from,
         )  # fmt: skip
         console = Console(desk, theme=_theme(theme, memory, settings))
+        warned.append(lambda line: console.warn("fleetctl ssh", line))
         await show(console)
 
 
