@@ -6,7 +6,7 @@ The strategies are made from the annotations of `registry.model`, so a new field
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields as dataclass_fields
 from enum import StrEnum
 from hashlib import sha256
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -21,6 +21,7 @@ from registry.model import UnitText
 from registry.records import KEY_FIELDS, LAYOUT, encode
 
 KEYS = Keys()
+DOUBLE = (Table.SCHEDULE, Table.STATES, Table.DUPLICATES)  # tables whose keys have two parts
 NAMES = ("a.service", "b@1.service", "b@2.service", "b@.service", "c.timer", "\\x2d.service", "z-1.service")
 IDS = ("m1", "m2", "0" * 32, "a..")
 TEXTS = (
@@ -61,7 +62,7 @@ def records(table: Table) -> st.SearchStrategy[Any]:
 def of_class(cls: type[Any]) -> st.SearchStrategy[Any]:
     """Any instance of a record's class, also with fields of another version."""
     hints = get_type_hints(cls, include_extras=True)
-    names = [each.name for each in fields(cls)]
+    names = [each.name for each in dataclass_fields(cls)]
     named = {name: COMMON[name] if name in COMMON else of_hint(hints[name]) for name in names}
     named["unknown"] = st.sampled_from(["", '{"later":{"a":[1,null,"é"]}}'])
     return st.builds(cls, **named)
@@ -96,6 +97,14 @@ def _tuples(inner: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 def _plain(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.booleans() if kind is bool else of_class(kind)
+
+
+def fields(table: Table) -> st.SearchStrategy[bytes]:
+    """JSON with a table's fields, each of them right or anything."""
+    names = [each.name for each in dataclass_fields(LAYOUT[table][0])] if table in LAYOUT else []
+    value = st.sampled_from([*map(str, range(3)), *NUMBERS, '"loaded"', '"\\ud800"', f'"{HASHES[0]}"', "[]", "{}", '[["a"]]'])
+    pairs = st.lists(st.tuples(st.sampled_from([*names, "colour"]), value), max_size=12)
+    return pairs.map(lambda found: ("{" + ",".join(f'"{name}":{text}' for name, text in found) + "}").encode())
 
 
 def key_of(table: Table, record: Any) -> str:
