@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 import agentd
 from registry.config import Settings
-from registry.errors import UserError
+from registry.errors import InvalidRecord, UserError
+from registry.grammar import host_key, host_of
 from registry.model import Machine
+from registry.records import encode
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
 HOST_KEYS = Path("/etc/ssh")
@@ -38,11 +40,11 @@ def boot_id() -> str:
 
 
 def describe(settings: Settings, systemd_version: str) -> Machine:
-    """The machine's record."""
+    """The machine's record. Raises UserError when the configuration makes it one that nobody could read."""
     agent = settings.agent
-    return Machine(
+    machine = Machine(
         id=machine_id(settings),
-        hostname=socket.gethostname(),
+        hostname=host_of(socket.gethostname()),
         address=agent.public_ip or facing_address(settings.etcd.endpoints),
         boot_id=boot_id(),
         metadata=tuple(sorted(agent.metadata.items())),
@@ -56,6 +58,11 @@ def describe(settings: Settings, systemd_version: str) -> Machine:
         bus=agent.bus,
         ttl_s=agent.ttl,
     )
+    try:
+        encode(machine)
+    except InvalidRecord as error:
+        raise UserError(f"{error}; see public_ip, metadata and ttl in [agent] of the configuration") from error
+    return machine
 
 
 def facing_address(endpoints: tuple[str, ...]) -> str:
@@ -74,12 +81,19 @@ def facing_address(endpoints: tuple[str, ...]) -> str:
 
 def _host_keys() -> tuple[str, ...]:
     keys = (_read(path).split()[:2] for path in sorted(HOST_KEYS.glob("ssh_host_*_key.pub")))
-    return tuple(" ".join(words) for words in keys if len(words) == 2)
+    return tuple(" ".join(words) for words in keys if len(words) == 2 and _is_host_key(" ".join(words)))
+
+
+def _is_host_key(text: str) -> bool:
+    try:
+        return bool(host_key(text))
+    except ValueError:
+        return False
 
 
 def _ssh_port() -> int:
     match = re.search(r"^[ \t]*Port[ \t]+(\d{1,5})\b", _read(SSHD_CONFIG), re.MULTILINE | re.IGNORECASE)
-    return int(match[1]) if match else 22
+    return int(match[1]) if match and 0 < int(match[1]) <= 65535 else 22
 
 
 def _memory_bytes() -> int:

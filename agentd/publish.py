@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agentd.plan import Wish
-from registry.errors import LeaseLost, RegistryError
+from registry.errors import InvalidRecord, LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.history import History
 from registry.keys import Keys
@@ -204,11 +204,14 @@ class Publisher:
 
     async def _write_claims(self, lease: int, claims: list[_Claim]) -> None:
         self._claims = [each for each in self._claims if not each.granted.done()]
+        encoded = {each.wish.unit: _encoded(each.state) for each in claims}
+        puts = {unit: value for unit, value in encoded.items() if value is not None}
+        _answer([each for each in claims if each.wish.unit not in puts], 0)
+        claims = [each for each in claims if each.wish.unit in puts]
         if not claims:
             return
         lines = [self._keys.schedule(self._machine, each.wish.unit) for each in claims]
         guards = [Compare.mod(line, each.wish.revision) for line, each in zip(lines, claims, strict=True)]
-        puts = {each.wish.unit: encode(each.state) for each in claims}
         guards += [self._guard(unit) for unit in puts]
         result = await self._etcd.txn(
             guards, [self._put(lease, *item) for item in puts.items()], [Op.get(k) for k in lines]
@@ -224,8 +227,12 @@ class Publisher:
 
     async def _write_states(self, lease: int, units: list[str], events: list[Event]) -> None:
         wanted = {unit: self._compose(unit) for unit in units}
-        values = {unit: encode(state) if state else None for unit, state in wanted.items()}
-        changed = {unit: value for unit, value in values.items() if value != self._value(unit)}
+        values = {unit: _encoded(state) if state else None for unit, state in wanted.items()}
+        changed = {
+            unit: value
+            for unit, value in values.items()
+            if value != self._value(unit) and (value is not None or wanted[unit] is None)
+        }
         for unit in units:
             self._dirty.pop(unit, None)
         try:
@@ -239,8 +246,10 @@ class Publisher:
 
     async def _commit(self, lease: int, changed: dict[str, bytes | None], events: list[Event]) -> None:
         ops = [self._put(lease, unit, value) for unit, value in changed.items()]
-        ops += [Op.put(self._keys.event(each.id), encode(each)) for each in events]
+        told = {each.id: _encoded(each) for each in events}
+        ops += [Op.put(self._keys.event(each), value) for each, value in told.items() if value is not None]
         if not ops:
+            self._events = [each for each in self._events if told.get(each.id, b"") is not None]
             return
         result = await self._etcd.txn([self._guard(unit) for unit in changed], ops)
         if result.succeeded:
@@ -269,6 +278,15 @@ class Publisher:
             else:
                 self._known[unit] = _Known(revision, value)
             self._history.act(revision, self._keys.state(self._machine, unit), exists=value is not None)
+
+
+def _encoded(record: UnitState | Event) -> bytes | None:
+    """The record's value; None, and an error in the log, for one that nobody could read: the others are written."""
+    try:
+        return encode(record)
+    except InvalidRecord as error:
+        log.error("%s", error)  # noqa: TRY400 - the reason says it all
+        return None
 
 
 def _read(kv: KeyValue, lease: int) -> _Known:

@@ -153,6 +153,7 @@ class Registration:
         found = await self._etcd.get(self._key)  # asked first: even a transaction that writes nothing is logged
         if lease != self.lease:
             return
+        self._keep_unknown(found)
         if found is None:
             guard = Compare.absent(self._key)
         elif found.lease == lease:
@@ -166,10 +167,16 @@ class Registration:
             return
         await self._etcd.txn([guard], [self._put_machine(lease)])
 
+    def _keep_unknown(self, found: KeyValue | None) -> None:
+        """Keep what another version put into our record."""
+        record = self._read(found) if found else None
+        if record is not None and record.boot_id == self.machine.boot_id:
+            self.machine = replace(self.machine, unknown=record.unknown)
+
     def describe(self, machine: Machine) -> None:
         """What the machine is by now (an address, a host key); written at the next `verify`."""
         own = self.machine
-        self.machine = replace(machine, since=own.since, leaving=own.leaving, held=own.held)
+        self.machine = replace(machine, since=own.since, leaving=own.leaving, held=own.held, unknown=own.unknown)
 
     def hold(self, reason: str) -> None:
         """Say in our machine's record why everything is held, or that it no longer is ("")."""
@@ -244,6 +251,7 @@ class Registration:
         lease = await self._lease_for(found.lease)
         record = self._read(found)
         self.machine = replace(self.machine, since=record.since if record else time.time())
+        self._keep_unknown(found)
         await self._hooks.joining(lease)
         guard = Compare.mod(self._key, found.mod_revision)
         if not (await self._etcd.txn([guard], [self._put_machine(lease)])).succeeded:

@@ -98,8 +98,8 @@ class Schedule:
         addresses = list(update.changed)
         if update.reset:
             lines = {pair[1] for pair in follower.mirror.snapshot().schedule}
-            prefix = self._keys.schedule(self._machine)
-            lines |= {key.removeprefix(prefix) for key in follower.mirror.snapshot().corrupt}
+            corrupt = map(self._keys.parse, follower.mirror.snapshot().corrupt)
+            lines |= {each.second for each in corrupt if each}  # a key that is no line's names no unit
             names = lines | self._known | set(self._wishes.held)
             addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
         if self._history.held or self._is_older(follower, addresses):

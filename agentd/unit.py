@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from agentd.ledger import REACHED, Entry, Phase
 from agentd.plan import Kind, View, Wish
 from agentd.status import UNKNOWN, Status
+from registry.grammar import MAX_TIME
 from registry.model import UnitState
 
 
@@ -83,7 +84,7 @@ class ManagedUnit:
             exit_code=status.exit_code,
             main_pid=status.main_pid,
             restarts=status.restarts,
-            since=status.changed_us / 1e6,
+            since=min(max(status.changed_us / 1e6, 0.0), MAX_TIME),
             error=entry.error,
             attempt=entry.attempt,
             waits=entry.waits,

@@ -106,6 +106,11 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+def host_of(name: str) -> str:
+    """This host's name, as `host` allows it: what a kernel takes for one is no more than a text."""
+    return re.sub(r"[^0-9A-Za-z_.-]+", "-", name[:253]).strip("-.") or "localhost"
+
+
 def host_key(text: str) -> str:
     """A host's public key on one line: its type and its base64, as OpenSSH writes them."""
     if not _HOST_KEY.fullmatch(text):

@@ -21,6 +21,7 @@ from scheduler.library import Library, Trouble
 from scheduler.pools import Pools
 from scheduler.rivals import Rivals
 
+Faults = dict[str, Exception]  # errors that nobody foresaw, by the unit whose decision they ended; "": a drain's
 HOME, CLAIM = 1, 2  # why a unit occupies a machine: it is scheduled there, it reports a state there
 
 
@@ -39,6 +40,7 @@ class Board:
         self.waiting: set[str] = set()
         self.dirty: set[str] = set()
         self.issued: set[str] = set()  # cases with decisions that the registry may not hold yet
+        self.faults: Faults = {}
         self.drains_dirty = True
         self.circles: dict[str, str] = {}  # replacing case to the reason why it may not; kept while true
         self._chained: set[str] = set()  # waiting cases with MachineOf or Replaces
@@ -61,9 +63,10 @@ class Board:
     # -- folding records in
 
     @classmethod
-    def of(cls, snapshot: Snapshot, keys: Keys) -> Board:
-        """The board of a snapshot, with every case dirty."""
+    def of(cls, snapshot: Snapshot, keys: Keys, faults: Faults | None = None) -> Board:
+        """The board of a snapshot, with every case dirty; units with `faults` are left as they are."""
         board = cls()
+        board.faults = dict(faults or {})
         for table in (Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE):
             board._fold_table(snapshot, table)
         corrupt = [address for key in snapshot.corrupt if (address := keys.parse(key)) is not None]

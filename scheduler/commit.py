@@ -7,16 +7,19 @@ leader key's create revision (the term), so that a deposed leader writes nothing
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from registry.errors import Conflict, LeadershipLost
+from registry.errors import Conflict, InvalidRecord, LeadershipLost
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import encode
 from scheduler.decisions import Clear, Decision, Place, Source, Update, Wait, Withdraw
+
+log = logging.getLogger("fleet.scheduler")
 
 MAX_BYTES = 512 * 1024  # of values in one transaction; etcd refuses requests above 1.5 MB
 EVENTS_PER_DECISION = 20  # above this many acts one event tells the counts: bulk work must not write twice
@@ -76,13 +79,18 @@ class Audit:
 def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, audit: Audit) -> list[Intent]:
     """The decisions as intents, one for each unit, those that change the schedule first.
 
-    What concerns one machine comes together, so that its agent is woken once for all of it.
+    What concerns one machine comes together, so that its agent is woken once for all of it. A decision whose
+    records cannot be written is left out, with an error in the log; all others go on.
     """
     lost: dict[str, Compare] = {}
     detailed = sum(_told(each) for each in decisions) <= EVENTS_PER_DECISION
     found: list[Intent] = []
     for group in _by_unit(decisions):
-        found += [_intent(part, keys, revision_of, audit if detailed else None, lost) for part in _parts(group)]
+        for part in _parts(group):
+            try:
+                found.append(_intent(part, keys, revision_of, audit if detailed else None, lost))
+            except InvalidRecord as error:
+                log.error("cannot carry out a decision on %s: %s", part[0].unit, error)  # noqa: TRY400 - no trace
     if not detailed:
         found.append(_summary_intent(decisions, keys, audit))
     return sorted(found, key=lambda intent: (not intent.lines, intent.machine))

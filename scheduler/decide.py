@@ -6,16 +6,19 @@ without carrying anything out gives the same decisions; carrying them out and de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Assignment
-from scheduler.board import Board
+from scheduler.board import Board, Faults
 from scheduler.cases import Case
 from scheduler.decisions import Clear, Decision, Place, Source, Update, Wait, Withdraw
 from scheduler.placement import Placement, stranded
 from scheduler.verdict import Verdicts
+
+ATTEMPTS = 5  # each finds units whose decision fails that did not fail before
 
 
 def decide_snapshot(snapshot: Snapshot, keys: Keys | None = None) -> tuple[Decision, ...]:
@@ -26,7 +29,12 @@ def decide_snapshot(snapshot: Snapshot, keys: Keys | None = None) -> tuple[Decis
 
 
 def decide(board: Board) -> tuple[Decision, ...]:
-    """What is to be done about everything that changed on the board since the last time."""
+    """What is to be done about everything that changed on the board since the last time.
+
+    An error that nobody foresaw in one unit's decision is put into `board.faults`; what was decided is worth
+    nothing then. Decided again on a new board that has these faults from the beginning, the units that have them
+    stay as they are and wait with that reason, and the rest goes on (`decide_around` does so).
+    """
     _take_back(board)
     placement = Placement(board)
     placement.run()
@@ -36,18 +44,44 @@ def decide(board: Board) -> tuple[Decision, ...]:
         case = board.cases.get(name)
         if case is None:
             continue
-        case.verdict = verdicts.of(case)
-        waits = case.placeable and (not case.homes or case.verdict is not None or stranded(board, case))
-        board.set_waiting(case, waiting=waits)
         before = len(decisions)
-        if case.homes or case.lines:
-            decisions += _moves(board, case, placement)
-        decisions += _words(case)
+        try:
+            decisions += _decide_case(board, case, placement, verdicts)
+        except Exception as error:  # noqa: BLE001 - see above
+            board.faults[name] = error
         if len(decisions) > before:
             board.issued.add(name)
     board.drains_dirty = bool(decisions)
     board.forget(placement.touched)
     return tuple(decisions)
+
+
+def decide_around(board: Board, again: Callable[[Faults], Board]) -> tuple[Decision, ...]:
+    """As `decide`; units whose decision fails are left as they are. `again` makes the board from scratch.
+
+    The board to go on with is the one that `again` made last, as long as its faults last.
+    """
+    decisions = decide(board)
+    known: Faults = {}
+    for _ in range(ATTEMPTS):
+        if board.faults.keys() == known.keys():
+            return decisions
+        known = dict(board.faults)
+        board = again(known)
+        decisions = decide(board)
+    return ()
+
+
+def _decide_case(board: Board, case: Case, placement: Placement, verdicts: Verdicts) -> list[Decision]:
+    fault = board.faults.get(case.name)
+    if fault is not None:
+        case.verdict = verdicts.of_fault(case, fault)
+        return list(_words(case))
+    case.verdict = verdicts.of(case)
+    waits = case.placeable and (not case.homes or case.verdict is not None or stranded(board, case))
+    board.set_waiting(case, waiting=waits)
+    moves = list(_moves(board, case, placement)) if case.homes or case.lines else []
+    return [*moves, *_words(case)]
 
 
 def _take_back(board: Board) -> None:
@@ -90,10 +124,12 @@ def _updates(case: Case) -> Iterator[Decision]:
 
 
 def _line(case: Case, machine: str) -> Assignment:
+    """What the machine's schedule shall say of the unit; what another version put into the line stays there."""
     if case.wish is None:
         raise AssertionError(f"{case.name} is placed without anybody wanting it")
     sha256, generation, target, attempt = case.wish
-    return Assignment(case.name, machine, sha256, target, generation, attempt)
+    line, old = Assignment(case.name, machine, sha256, target, generation, attempt), case.lines.get(machine)
+    return replace(line, unknown=old.unknown) if old is not None and old.unknown else line
 
 
 def _words(case: Case) -> Iterator[Decision]:

@@ -1,7 +1,8 @@
 """Unit files as the scheduler needs them: which fleet options a unit has, read once for each text.
 
 Owns the cache from a file's hash to its options. A file that is missing or does not parse gives a `Trouble`, never
-an error: its units wait with that reason, all others go on.
+an error: its units wait with that reason, all others go on. That holds for errors that nobody foresaw, too: whoever
+may write a file must not be able to end the scheduler.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from dataclasses import dataclass
 
 from registry.errors import UserError
 from registry.fleetoptions import FleetOptions, parse_options, uses_specifiers
+from registry.grammar import prose
 from registry.unitfile import UnitFile, parse
+
+MAX_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,17 @@ class Library:
             return Trouble(f"its unit file {sha256[:7]} {state}; submit it again with --replace")
         try:
             return parse(text)
-        except UserError as error:
+        except Exception as error:  # noqa: BLE001 - see above
             return Trouble(_one_line(error))
 
 
 def _read(file: UnitFile, name: str) -> FleetOptions | Trouble:
     try:
         return parse_options(file, name)
-    except UserError as error:
+    except Exception as error:  # noqa: BLE001 - see above
         return Trouble(_one_line(error))
 
 
-def _one_line(error: UserError) -> str:
-    return f"its unit file cannot be used: {str(error).splitlines()[0]}"
+def _one_line(error: Exception) -> str:
+    said = str(error) if isinstance(error, UserError) else f"internal error {type(error).__name__}: {error}"
+    return f"its unit file cannot be used: {prose(said[:MAX_REASON].partition(chr(10))[0])}"

@@ -100,16 +100,20 @@ class Placement:
         dirty.clear()
 
     def _step(self, phase: Phase, name: str) -> None:
-        if phase is Phase.DRAIN:
-            self._drain(name)
-            return
+        """One piece of work; an error that nobody foresaw is noted, and the rest goes on."""
+        fault = "" if phase is Phase.DRAIN else name
         case = self._board.cases.get(name)
-        if case is None or case.held:
+        if fault in self._board.faults or (phase is not Phase.DRAIN and (case is None or case.held)):
             return
-        if phase is Phase.SETTLE:
-            self._settle(case)
-        else:
-            self._place(case)
+        try:
+            if case is None or phase is Phase.DRAIN:
+                self._drain(name)
+            elif phase is Phase.SETTLE:
+                self._settle(case)
+            else:
+                self._place(case)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._board.faults[fault] = error
 
     # -- settle
 

@@ -22,16 +22,17 @@ from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryE
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd_health import Trouble, endpoints_told, keep_watch
 from registry.follow import Follower, Link, Update
+from registry.grammar import host_of
 from registry.history import REMEDY, History
 from registry.keys import Address, Keys, Table
 from registry.leases import TTL_S, Unleased
 from registry.model import Leader, Machine
 from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
-from scheduler.board import Board
+from scheduler.board import Board, Faults
 from scheduler.collect import Absences, garbage, old_events
 from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
-from scheduler.decide import decide
+from scheduler.decide import decide_around
 from scheduler.decisions import Decision
 from scheduler.election import Election, Lead
 from scheduler.patience import Patience
@@ -75,7 +76,7 @@ class Scheduler:
         self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
         self._holding: set[str] = set()  # machines that say that the registry's history went back
         self._tick_s = settings.scheduler.tick
-        leader = Leader(uuid.uuid4().hex, hostname, time.time())
+        leader = Leader(uuid.uuid4().hex, host_of(hostname), time.time())
         self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
         self._audit = Audit(hostname, _event_stamp)
         self._lead: Lead | None = None
@@ -84,6 +85,7 @@ class Scheduler:
         self._written = 0  # revision of our last write
         self._absences = Absences()
         self._collect_at = 0.0
+        self._faults: dict[str, str] = {}  # units whose decision failed, and how
         self._patience = Patience()
         self._patient = False
         self._bulk = 0  # turns of bulk work in a row
@@ -353,14 +355,31 @@ class Scheduler:
     def _decide(self, follower: Follower) -> list[Intent]:
         """What is to be written; the follower must be still. May run beside the event loop."""
         if self._board is None:
-            self._board = Board.of(follower.mirror.snapshot(), self._keys)
+            self._board = self._new_board(follower)
         if self._awaits_machines(self._board):
             return []
-        decisions = decide(self._board)
+        decisions = decide_around(self._board, lambda faults: self._new_board(follower, faults))
+        self._tell_faults()
         if not decisions:
             return []
         log.info("%s", _told(decisions))
         return intents(decisions, self._keys, _mod_revision(follower), self._audit)
+
+    def _new_board(self, follower: Follower, faults: Faults | None = None) -> Board:
+        self._board = Board.of(follower.mirror.snapshot(), self._keys, faults)
+        return self._board
+
+    def _tell_faults(self) -> None:
+        """Log errors in decisions, each once; the next decision begins from scratch then."""
+        faults = self._board.faults if self._board else {}
+        for name, error in faults.items():
+            if self._faults.get(name) != str(error):
+                what = f"unit {name}" if name else "drains"
+                log.error("internal error in a decision on %s: %s: %s", what, type(error).__name__, error)
+                log.debug("where", exc_info=error)
+        self._faults = {name: str(error) for name, error in faults.items()}
+        if faults:
+            self._board = None
 
     async def _carry_out(self, found: list[Intent], lead: Lead) -> None:
         """Write all that still holds, several transactions at a time. Raises in the end what went wrong.

@@ -6,6 +6,7 @@ decision. It must not decide; it tells what `placement` found.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from registry.eligibility import (
@@ -18,11 +19,15 @@ from registry.eligibility import (
     summarise,
 )
 from registry.fleetoptions import FleetOptions
-from registry.model import Pending, Refusal
+from registry.grammar import prose
+from registry.model import Pending, Refusal, Unit
 from scheduler.board import HOME, Board
 from scheduler.cases import Case
 from scheduler.circles import following_circle, replacement_circle
 from scheduler.placement import Placement, stranded
+
+MAX_REASON = 1000  # characters of one reason
+MAX_REFUSALS = 200  # reasons told of one unit
 
 
 class _Refused(NamedTuple):
@@ -48,7 +53,14 @@ class Verdicts:
         found = self._judge(case)
         if found is None:
             return None
-        return Pending(case.name, case.unit.hash, case.unit.generation, *found, attempt=case.unit.attempt)
+        return _pending(case, case.unit, _bounded(found))
+
+    def of_fault(self, case: Case, fault: Exception) -> Pending | None:
+        """That the scheduler itself failed over this unit."""
+        if case.held or case.unit is None or not case.wanted:
+            return case.pending
+        said = f"internal error of the scheduler, {type(fault).__name__}: {fault}; the unit stays as it is"
+        return _pending(case, case.unit, _Refused(_cut(said)))
 
     def _judge(self, case: Case) -> _Refused | None:
         if case.template:
@@ -162,6 +174,24 @@ class Verdicts:
 
     def _is_moving(self, case: Case) -> bool:
         return case.placeable and not case.homes and bool(case.claims.keys() & self._board.sites.keys())
+
+
+def _pending(case: Case, unit: Unit, found: _Refused) -> Pending:
+    return Pending(case.name, unit.hash, unit.generation, *found, attempt=unit.attempt)
+
+
+def _bounded(found: _Refused) -> _Refused:
+    """What a reader gets to see of it: a unit file may have made it as long as it liked."""
+    if len(found.refusals) <= MAX_REFUSALS and all(len(each.reason) <= MAX_REASON for each in found.refusals):
+        return found._replace(summary=_cut(found.summary)) if len(found.summary) > MAX_REASON else found
+    kept = tuple(replace(each, reason=_cut(each.reason)) for each in found.refusals[:MAX_REFUSALS])
+    rest = sorted({machine for each in found.refusals[MAX_REFUSALS:] for machine in each.machines})
+    kept += (Refusal(f"{len(found.refusals) - MAX_REFUSALS} other reasons", tuple(rest)),) if rest else ()
+    return _Refused(_cut(found.summary), kept, found.passing)
+
+
+def _cut(text: str) -> str:
+    return prose(text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 3]}...")
 
 
 def _short(machines: tuple[str, ...]) -> str:

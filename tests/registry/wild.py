@@ -33,6 +33,8 @@ TEXTS = (
     "[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineMetadata=zone=\u202e%i\n",
     "[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineID=m\n",
     "\x00[\n=\n[X-Fleet\nConflicts=[\n",
+    f"[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineMetadata=zone={'x' * 70_000}\n",
+    f"[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts={' '.join(f'u{n}*' for n in range(500))}\n",
     "",
 )
 HASHES = (*(sha256(text.encode()).hexdigest() for text in TEXTS), "f" * 64)
@@ -102,7 +104,9 @@ def _plain(kind: type[Any]) -> st.SearchStrategy[Any]:
 def fields(table: Table) -> st.SearchStrategy[bytes]:
     """JSON with a table's fields, each of them right or anything."""
     names = [each.name for each in dataclass_fields(LAYOUT[table][0])] if table in LAYOUT else []
-    value = st.sampled_from([*map(str, range(3)), *NUMBERS, '"loaded"', '"\\ud800"', f'"{HASHES[0]}"', "[]", "{}", '[["a"]]'])
+    value = st.sampled_from(
+        [*map(str, range(3)), *NUMBERS, '"loaded"', '"\\ud800"', f'"{HASHES[0]}"', "[]", "{}", '[["a"]]']
+    )
     pairs = st.lists(st.tuples(st.sampled_from([*names, "colour"]), value), max_size=12)
     return pairs.map(lambda found: ("{" + ",".join(f'"{name}":{text}' for name, text in found) + "}").encode())
 

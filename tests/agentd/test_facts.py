@@ -1,0 +1,60 @@
+"""What a machine registers with is what every reader takes, or the agent says at once what is wrong."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from agentd import facts
+from registry import config
+from registry.config import Settings
+from registry.errors import UserError
+from registry.keys import Address, Table
+from registry.records import decode, encode
+
+MACHINE = "0123456789abcdef0123456789abcdef"
+
+
+def settings(key: str, value: object) -> Settings:
+    own = config.put(Settings(), "agent", "machine_id", MACHINE, "test")
+    return config.put(own, "agent", key, value, "test")
+
+
+@pytest.mark.parametrize(
+    "name", ["two words", "-leading", "ümläut", "a\x1b[31m", "x" * 400, "...", "core_1.example.org"]
+)
+def test_a_host_whatever_its_name_registers_with_one_that_can_be_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    machine = facts.describe(settings("public_ip", "10.0.0.1"), "252")
+    assert decode(Address(Table.MACHINES, MACHINE), encode(machine)) == machine
+    assert machine.hostname == name or name != "core_1.example.org"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("public_ip", "10.0.0.1; id"),
+        ("public_ip", "-oX"),
+        ("metadata", {"zone": "\u202eb"}),
+        ("metadata", {"\x1b": "b"}),
+    ],
+)
+def test_a_configuration_that_nobody_could_read_in_the_registry_is_a_plain_error(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=r"\[agent\]") as caught:
+        facts.describe(settings(key, value), "252")
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_odd_ports_and_keys_of_the_host_are_not_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sshd_config").write_text("Port 99999\n")
+    (tmp_path / "ssh_host_a_key.pub").write_text("ssh-ed25519 <script>\n")
+    (tmp_path / "ssh_host_b_key.pub").write_text(f"ssh-ed25519 {'A' * 68} root@host\n")
+    monkeypatch.setattr(facts, "SSHD_CONFIG", tmp_path / "sshd_config")
+    monkeypatch.setattr(facts, "HOST_KEYS", tmp_path)
+    machine = facts.describe(settings("public_ip", "10.0.0.1"), "252")
+    assert (machine.ssh_port, machine.host_keys) == (22, (f"ssh-ed25519 {'A' * 68}",))

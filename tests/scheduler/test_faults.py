@@ -1,0 +1,117 @@
+"""An error that nobody foresaw in one unit's decision is that unit's alone (invariant 8)."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from registry.keys import Keys
+from registry.model import Availability, Target, Unit
+from scheduler.board import Board, Faults
+from scheduler.commit import Audit, intents
+from scheduler.decide import decide_around
+from scheduler.decisions import Decision, Place, Wait
+from scheduler.library import Library, Trouble
+from scheduler.placement import Placement
+from scheduler.verdict import Verdicts
+from tests.scheduler.world import World, machine
+
+KEYS = Keys()
+
+
+def decided(world: World) -> tuple[Decision, ...]:
+    def again(faults: Faults) -> Board:
+        return Board.of(world.snapshot, KEYS, faults)
+
+    return decide_around(again({}), again)
+
+
+@pytest.fixture(params=["_settle", "_place", "of"])
+def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Somewhere on the way a decision on bad.service fails."""
+    owner = Verdicts if request.param == "of" else Placement
+    whole = getattr(owner, request.param)
+
+    def step(self: object, case: object) -> object:
+        if getattr(case, "name", "") == "bad.service":
+            raise ZeroDivisionError("nobody foresaw this")
+        return whole(self, case)
+
+    monkeypatch.setattr(owner, request.param, step)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_unit_whose_decision_fails_waits_with_that_reason_and_the_others_go_on() -> None:
+    world = World(machine("m1"))
+    world.unit("bad.service")
+    world.unit("good.service")
+    found = {each.unit: each for each in decided(world)}
+    assert isinstance(found["good.service"], Place)
+    assert isinstance(found["bad.service"], Wait)
+    assert "internal error of the scheduler, ZeroDivisionError" in found["bad.service"].pending.summary
+    world.carry_out(found.values())
+    assert decided(world) == ()  # and it is said once
+
+
+def test_a_running_unit_whose_decision_fails_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(machine("m1"), machine("m2"))
+    world.unit("bad.service")
+    world.unit("good.service")
+    world.settle()
+    at = world.where("bad.service")
+    settle = Placement._settle
+
+    def step(self: Placement, case: object) -> None:
+        if getattr(case, "name", "") == "bad.service":
+            raise ZeroDivisionError
+        settle(self, case)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Placement, "_settle", step)
+        world.set(at[0], Availability.DRAINING)
+        world.carry_out(decided(world))
+        assert world.where("bad.service") == at
+    world.settle()
+    assert world.where("bad.service") != at
+
+
+def test_a_unit_file_that_no_parser_foresaw_is_trouble_of_its_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RecursionError("too deep")
+
+    library = Library()
+    library.put("0" * 64, "[Service]\n")
+    monkeypatch.setattr("scheduler.library.parse", fail)
+    found = library.options("a.service", "0" * 64)
+    assert isinstance(found, Trouble)
+    assert "internal error RecursionError: too deep" in found.reason
+
+
+def test_a_decision_that_cannot_be_written_is_left_out_and_the_others_are_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(machine("m1"))
+    world.unit("a.service")
+    world.unit("b.service")
+    one, other = (each for each in decided(world) if isinstance(each, Place))
+    broken = Place(one.line.__class__("a.service", "m1\ud800", one.line.hash, Target.LAUNCHED, 1))
+    numbers = iter(range(9))
+    audit = Audit("h", lambda: (1.0, f"e{next(numbers)}"))
+    with caplog.at_level(logging.ERROR):
+        found = intents([broken, other], KEYS, lambda _: 1, audit)
+    assert len(found) == 1
+    assert "cannot carry out a decision on a.service" in caplog.text
+
+
+def test_a_reason_is_bounded_however_long_the_unit_file_makes_it() -> None:
+    world = World(*(machine(f"m{number}", zone=f"z{number}") for number in range(300)))
+    wish = world.unit("a.service", f"MachineMetadata=zone={'x' * 100_000}")
+    assert isinstance(wish, Unit)
+    (told,) = (each for each in decided(world) if isinstance(each, Wait))
+    assert len(told.pending.summary) <= 1000
+    assert all(len(each.reason) <= 1000 for each in told.pending.refusals)
+    assert len(told.pending.refusals) <= 201
+    world.carry_out([told])
+    assert decided(world) == ()
