@@ -17,6 +17,7 @@ from fleettui.cli.lists import tell_corrupt
 from fleettui.cli.output import Look, complain, print_json, print_json_line, print_verbatim, say, table
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time, place, short_id
+from fleettui.escape import clause
 from registry.errors import CorruptRecord
 from registry.explain import MachineVerdict, explain
 from registry.keys import Keys, Table
@@ -156,7 +157,7 @@ class Story:
 def _verdict(found: Standing) -> str:
     words = {Progress.REACHED: "it is", Progress.UNDER_WAY: "under way", Progress.WAITING: "waiting"}
     said = words.get(found.progress, "failed")
-    return f"{said}: {found.reason}" if found.reason else said
+    return f"{said}: {clause(found.reason)}" if found.reason else said
 
 
 async def events(flags: Namespace) -> int:

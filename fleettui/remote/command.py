@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fleettui.remote.running import CHUNK_BYTES, Running, Source
 from registry.model import Machine
 
+MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 # As root there may be no sudo at all; as anybody else it must not ask.
 _SUDO = 'if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n -- "$@"; fi'
 # A session without pam_systemd does not know where the user's own systemd listens.
@@ -66,13 +67,16 @@ def status_argv(
 
 
 async def collect(running: Running) -> Completed:
-    """Read a command to its end. Raises LinkLost."""
+    """Read a command to its end. Raises LinkLost, and OverflowError for more output than anybody asked for."""
     stdout, stderr = await asyncio.gather(_all(running.stdout), _all(running.stderr))
     return Completed(stdout, stderr, await running.wait())
 
 
 async def _all(source: Source) -> bytes:
-    parts = []
+    parts, size = [], 0
     while part := await source.read(CHUNK_BYTES):
+        size += len(part)
+        if size > MAX_OUTPUT_BYTES:
+            raise OverflowError
         parts.append(part)
     return b"".join(parts)

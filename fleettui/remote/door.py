@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fleettui.remote import shell, tunnel
-from fleettui.remote.command import Completed, as_root, collect, quoted, status_argv, within
+from fleettui.remote.command import MAX_OUTPUT_BYTES, Completed, as_root, collect, quoted, status_argv, within
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
 from fleettui.remote.here import Here
@@ -86,6 +86,9 @@ class Remote:
         except TimeoutError:
             why = f"{argv[0]} did not end within {timeout_s:g} s"
             raise CommandTimeout(machine.hostname, why, "it was told to end") from None
+        except OverflowError:
+            why = f"{argv[0]} printed more than {MAX_OUTPUT_BYTES // 2**20} MiB"
+            raise RemoteError(machine.hostname, why, "it was told to end; try it there by hand") from None
         return completed
 
     async def unit_status(

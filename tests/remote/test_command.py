@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import CommandTimeout, Here, LinkLost, Remote
+from fleettui.remote import CommandTimeout, Here, LinkLost, Remote, RemoteError
 from fleettui.remote.command import status_argv
 from fleettui.remote.here import BOOT_ID
 from registry.config import SshTable
@@ -60,6 +60,15 @@ async def test_signal_is_128_and_its_number(remote: Remote, server: Sshd, here: 
 async def test_large_output(remote: Remote, server: Sshd) -> None:
     done = await remote.run(machine(server), ["head", "-c", "5000000", "/dev/zero"])
     assert done.stdout == bytes(5_000_000)
+
+
+async def test_output_without_end_is_refused_and_not_kept(
+    remote: Remote, server: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleettui.remote.command.MAX_OUTPUT_BYTES", 1_000_000)
+    with pytest.raises(RemoteError, match="core-1: yes printed more than"):
+        await remote.run(machine(server), ["yes"])
+    assert (await remote.run(machine(server), ["echo", "next"])).stdout == b"next\n"
 
 
 async def test_command_that_takes_too_long_is_ended(remote: Remote, server: Sshd, tmp_path: Path) -> None:
