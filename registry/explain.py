@@ -32,9 +32,9 @@ from registry.eligibility import (
 from registry.errors import UserError
 from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options, uses_specifiers
 from registry.keys import Address, Keys, Table
-from registry.lifecycle import Progress, standing
+from registry.lifecycle import Progress, ended, standing
 from registry.mirror import Snapshot
-from registry.model import Availability, Refusal, Target
+from registry.model import Availability, Refusal, Target, Unit
 from registry.unitfile import UnitFile, parse
 from registry.unitname import matches
 
@@ -175,7 +175,7 @@ def drain_blockers(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) 
 
 def _summary(snapshot: Snapshot, name: str, fleet: _Fleet, options: FleetOptions) -> str:
     unit = snapshot.units[name]
-    now = standing(snapshot, name)
+    now = standing(snapshot, name, strict=True)
     if unit.target is Target.INACTIVE:
         return now.reason or "its target is inactive, so it needs no machine"
     if ring := fleet.circle(name) or fleet.mutual(name, options):
@@ -185,8 +185,22 @@ def _summary(snapshot: Snapshot, name: str, fleet: _Fleet, options: FleetOptions
     homes = [machine for machine in now.machines if (machine, name) in snapshot.schedule]
     if now.progress is Progress.REACHED and homes:
         rule = "one on every machine that takes it" if options.is_global else "it stays where it runs"
-        return f"{unit.target} on {', '.join(homes)}; {rule}"
+        return _resting(snapshot, unit, homes) or f"{unit.target} on {', '.join(homes)}; {rule}"
     return NO_MACHINE if not fleet.sites else "waiting for the scheduler"
+
+
+def _resting(snapshot: Snapshot, unit: Unit, homes: list[str]) -> str:
+    """Where a launched unit does not run, though it came to that without a failure; "" when it runs everywhere."""
+    states = {machine: snapshot.states.get((machine, unit.name)) for machine in homes}
+    down = {machine: state for machine, state in states.items() if state is not None and ended(state)}
+    if not down:
+        return ""
+    up = [machine for machine in homes if machine not in down]
+    over = [machine for machine, state in down.items() if not state.skipped]
+    told = [f"{unit.target} on {', '.join(up)}"] if up else []
+    told += [f"it has ended on {', '.join(over)}, where a start runs it again"] if over else []
+    told += [f"not started on {machine}: {state.skipped}" for machine, state in down.items() if state.skipped]
+    return "; ".join(told)
 
 
 class _Fleet:

@@ -21,7 +21,7 @@ from fleettui.escape import clause
 from registry.errors import CorruptRecord
 from registry.explain import MachineVerdict, explain
 from registry.keys import Keys, Table
-from registry.lifecycle import Progress, Standing, standing_here, whereabouts
+from registry.lifecycle import Progress, Standing, ended, standing_here, whereabouts
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, Unit, UnitState
@@ -81,6 +81,7 @@ class Place:
     machine: str
     standing: Standing
     words: str
+    down: bool  # it was launched there and has ended
 
     @classmethod
     def of(cls, snapshot: Snapshot, name: str, line: Assignment | None, state: UnitState | None) -> Place:
@@ -89,7 +90,8 @@ class Place:
         words = _verdict(here)
         if here.progress is Progress.REACHED and state is not None:
             words = f"not started: {here.reason}" if here.reason else f"{state.active} ({state.sub})"
-        return cls(line.machine if line else state.machine if state else "", here, words)
+        down = state is not None and ended(state)
+        return cls(line.machine if line else state.machine if state else "", here, words, down)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +119,31 @@ class Story:
         name, found = self.unit.name, self.standing
         where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
         apart = self._differ
-        yield f"{name}: wanted {self.unit.target}; {_verdict(found)}{f' on {where}' if where and not apart else ''}"
+        verdict = "it has ended" if self._has_ended else _verdict(found)
+        yield f"{name}: wanted {self.unit.target}; {verdict}{f' on {where}' if where and not apart else ''}"
         for each in self.places if apart else ():
             yield f"  {place(each.machine, snapshot.machines)}  {each.words}"
-        if found.progress is Progress.FAILED:
+        if self._has_ended:
+            yield f"  See: fleetctl journal {name}; fleetctl start {name} runs it again"
+        elif found.progress is Progress.FAILED:
             yield f"  See: fleetctl journal {name}; fleetctl start {name} tries again"
         elif found.progress is not Progress.REACHED:
             told = {each.machine for each in self.places} if apart else set()
-            for verdict in self.verdicts:
-                if verdict.machine not in told:
-                    words = "; ".join(verdict.reasons) or verdict.verdict
-                    yield f"  {place(verdict.machine, snapshot.machines)}  {words}"
+            for one in self.verdicts:
+                if one.machine not in told:
+                    words = "; ".join(one.reasons) or one.verdict
+                    yield f"  {place(one.machine, snapshot.machines)}  {words}"
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether it was launched and runs nowhere any more, without having failed."""
+        return self.standing.progress is Progress.REACHED and bool(self.places) and all(e.down for e in self.places)
 
     @property
     def _differ(self) -> bool:
         """Whether its places have to be told one by one: there are several, and not all is well on each."""
-        well = self.standing.progress is Progress.REACHED and not any(each.standing.reason for each in self.places)
+        well = not any(each.down or each.standing.reason for each in self.places)
+        well = well and self.standing.progress is Progress.REACHED
         return len(self.places) > 1 and not well
 
     def record(self) -> dict[str, object]:

@@ -109,6 +109,50 @@ def test_a_unit_that_waits_has_a_row_with_its_reason(fleetctl: Fleetctl, fleet: 
     assert columns(told) == [["mars.service", "no machine has region=mars (3 of 3 refuse)"]]
 
 
+def test_each_row_of_a_global_unit_tells_its_own_machine_s_truth(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("all.service")
+    for machine in (TWO, THREE):
+        fleet.assign(unit, machine)
+    fleet.report(unit, TWO, "failed", "failed", error="start failed: exit code 3")
+    fleet.report(unit, THREE, "inactive", "dead", skipped="condition not met: ConditionPathExists=/nope")
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "1 of 4 machines refuse"))
+    rows = json.loads(fleetctl("list-units", "--json").stdout)
+    assert [(row["machine"], row["active"], row["reason"]) for row in rows] == [
+        (ONE, "active", ""),
+        (TWO, "failed", "start failed: exit code 3"),
+        (THREE, "inactive", "condition not met: ConditionPathExists=/nope"),
+        ("", "", "1 of 4 machines refuse"),
+    ]
+    told = fleetctl("why", "all").stdout.splitlines()
+    assert told[0] == (
+        "all.service: wanted launched; failed: on 1 of 3 machines (core-2): start failed: exit code 3"
+    )
+    assert told[1:4] == [
+        "  7aea1bb4.../10.199.0.11  active (running)",
+        "  8bfb2cc5.../10.199.0.12  failed: start failed: exit code 3",
+        "  9c0c3dd6.../10.199.0.13  not started: condition not met: ConditionPathExists=/nope",
+    ]
+    record = json.loads(fleetctl("why", "--json", "all").stdout)[0]
+    assert [(each["machine"], each["progress"]) for each in record["places"]] == [
+        (ONE, "reached"), (TWO, "failed"), (THREE, "reached"),
+    ]  # fmt: skip
+
+
+def test_a_unit_that_was_killed_later_says_so_on_its_row(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.report(fleet.run("bb.service"), ONE, "failed", "failed", result="signal", exit_code=9)
+    told = fleetctl("list-units", "--no-legend", "--fields=unit,active,reason").stdout
+    assert columns(told) == [["bb.service", "failed", "it failed (signal, killed by signal 9)"]]
+    fleet.report(fleet.run("bb.service"), ONE, "failed", "failed", cause="exit code 1 in ExecReload=/bin/x")
+    assert "it failed: exit code 1 in ExecReload=/bin/x" in fleetctl("list-units", "--fields=reason").stdout
+
+
+def test_why_tells_that_a_unit_has_ended_and_how_to_run_it_again(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.report(fleet.run("once.service"), ONE, "inactive", "dead")
+    told = fleetctl("why", "once").stdout.splitlines()
+    assert told[0] == "once.service: wanted launched; it has ended on 7aea1bb4.../10.199.0.11"
+    assert "fleetctl start once.service runs it again" in told[1]
+
+
 def test_a_lost_machine_is_not_shown_as_running(fleetctl: Fleetctl, fleet: Fleet) -> None:
     fleet.run("hello.service", TWO)
     fleet.delete(fleet.keys.machine(TWO))

@@ -16,7 +16,7 @@ from fleettui.console.rows.unit_row import COLUMNS, UnitRow
 from fleettui.console.rows.units import UnitRows, units_named
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
-from registry.model import Assignment, Corrupt, Machine, Target, Unit, UnitState, UnitText, Usage
+from registry.model import Assignment, Corrupt, Machine, Pending, Target, Unit, UnitState, UnitText, Usage
 from registry.records import encode
 from registry.unitfile import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
@@ -106,6 +106,29 @@ def test_a_global_unit_has_a_row_for_every_machine_it_is_on() -> None:
     rows = rows_of(scene())
     hosts = [row.label for row in rows.values() if row.parent == "exporter.service"]
     assert sorted(hosts) == ["core-1", "core-2", "core-3"]
+
+
+def test_what_a_global_unit_is_on_one_machine_is_on_no_other_s_row() -> None:
+    snapshot, name = scene(), "exporter.service"
+    bad = replace(snapshot.states[CORES[2], name], active="failed", error="start failed: exit code 3")
+    held = replace(snapshot.states[CORES[3], name], active="inactive", skipped="condition not met: ConditionHost=x")
+    unit = snapshot.units[name]
+    pending = Pending(name, unit.hash, unit.generation, "1 of 4 machines refuse")
+    snapshot = replace(
+        snapshot,
+        states={**snapshot.states, (CORES[2], name): bad, (CORES[3], name): held},
+        pending={**snapshot.pending, name: pending},
+    )
+    rows = {row.host: row for row in rows_of(snapshot).values() if row.parent == name}
+    assert [(rows[host].condition, rows[host].reason) for host in ("core-1", "core-2", "core-3")] == [
+        (Health.ACTIVE, ""),
+        (Health.FAILED, "start failed: exit code 3"),
+        (Health.INACTIVE, "condition not met: ConditionHost=x"),
+    ]
+    head = rows_of(snapshot)[name]
+    assert (head.condition, head.reason) == (
+        Health.FAILED, "on 1 of 3 machines (core-2): start failed: exit code 3",
+    )  # fmt: skip
 
 
 def test_a_failed_unit_tells_why_and_a_pending_one_too() -> None:

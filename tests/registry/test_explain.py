@@ -48,6 +48,20 @@ def fleet(
     )
 
 
+def test_what_is_down_is_not_said_to_stay_where_it_runs() -> None:
+    snapshot = fleet({"u.service": ("", "a")})
+    state = snapshot.states["a", "u.service"]
+
+    def told(active: str, result: str = "", skipped: str = "") -> str:
+        now = replace(state, active=active, result=result, skipped=skipped)
+        return explain(replace(snapshot, states={("a", "u.service"): now}), "u.service").summary
+
+    assert told(active="inactive") == "it has ended on a, where a start runs it again"
+    assert told(active="failed", result="oom-kill") == "it failed on a... (oom-kill)"
+    assert told(active="inactive", skipped="condition not met: X=y") == "condition not met: X=y"
+    assert told(active="active", skipped="condition not met: X=y") == "launched on a; it stays where it runs"
+
+
 def test_every_machine_has_a_verdict() -> None:
     snapshot = fleet({"u.service": ("MachineMetadata=region=r1", "a"), "v.service": ("", "b")})
     found = explain(snapshot, "u.service")

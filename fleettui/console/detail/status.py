@@ -13,7 +13,7 @@ from fleettui.console.detail.subject import machine_subject, unit_subject
 from fleettui.console.phrases import age, since
 from fleettui.console.rows.units import host
 from fleettui.escape import escape
-from registry.lifecycle import standing
+from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
 
 PLACES_SHOWN = 40
@@ -101,7 +101,9 @@ def _many(snapshot: Snapshot, unit: str, homes: Sequence[str]) -> Passage:
     for machine in homes[:PLACES_SHOWN]:
         state = snapshot.states.get((machine, unit))
         words = " ".join(escape(word) for word in (state.load, state.active, state.sub) if word) if state else ""
-        tone = Tone.BAD if state and state.active == "failed" else Tone.PLAIN
+        here = standing_here(snapshot, unit, snapshot.schedule.get((machine, unit)), state, strict=True)
+        words += f": {in_words(snapshot, here.reason)}" if words and here.reason else ""
+        tone = Tone.BAD if here.progress is Progress.FAILED else Tone.PLAIN
         passage.append(said(Cell(f"  {host(snapshot, machine):<20} ", Tone.STRONG),
                             Cell(words or "not taken up yet", tone), to=unit_subject(unit, machine)))  # fmt: skip
     if len(homes) > PLACES_SHOWN:
