@@ -69,6 +69,8 @@ class Health:
                 self.unreachable(base, str(outage))
             raise
         except Refusal as refusal:
+            if refusal.remembered:
+                raise
             if refusal.transient and refusal.code not in BUSY:
                 self.unreachable(base, str(refusal))
             else:

@@ -133,7 +133,7 @@ class Login:
                 return
             files = credentials.stamp(self._settings.files)
             if self._denied is not None and _now() < self._denied_until and files == self._denied_with:
-                raise Refusal(self._denied.code, self._denied.message)
+                raise _again(self._denied)
             try:
                 self._token = await self._fetch(base)
             except Refusal as refusal:
@@ -163,6 +163,13 @@ class Login:
             if refusal.transient:
                 raise Unreachable(f"login failed: {refusal}", sent=False) from None
             raise
+
+
+def _again(denied: Refusal) -> Refusal:
+    """The same refusal for another call, which has not asked for it."""
+    refusal = Refusal(denied.code, denied.message, complete=denied.complete)
+    refusal.remembered = True
+    return refusal
 
 
 def _now() -> float:

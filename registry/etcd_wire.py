@@ -194,6 +194,7 @@ class Refusal(Exception):
         self.code = code
         self.message = message
         self.complete = complete
+        self.remembered = False  # not said now, but at the last attempt, which is too fresh to be repeated
 
     @property
     def token_refused(self) -> bool:

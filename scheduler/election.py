@@ -73,6 +73,7 @@ class Election:
 
     async def keep(self, lead: Lead) -> None:
         """Renew until it is lost. Ends by itself then, and never raises."""
+        told = ""
         while lead.holds(time.monotonic()):
             await asyncio.sleep(self._ttl_s / RENEWALS)
             sent_at = time.monotonic()
@@ -82,7 +83,9 @@ class Election:
             except LeaseLost:
                 break
             except (RegistryError, TimeoutError) as error:
-                log.warning("cannot renew the leadership: %s", str(error) or "etcd did not answer in time")
+                if (reason := str(error) or "etcd did not answer in time") != told:
+                    log.warning("cannot renew the leadership: %s", reason)
+                    told = reason
         lead.lost = True
 
     async def resign(self, lead: Lead) -> None:

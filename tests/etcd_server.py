@@ -157,8 +157,14 @@ class Member:
         self.process.send_signal(number)
 
     def freeze(self) -> None:
-        """Make it silent: connections stay open, nothing is answered."""
+        """Make it silent: connections stay open, nothing is answered. Its threads stop one by one."""
         self.send(signal.SIGSTOP)
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        deadline = time.monotonic() + START_S
+        while not all(map(_is_stopped, tasks.iterdir())):
+            assert time.monotonic() < deadline, f"etcd {self.name} does not stop"
+            time.sleep(0.005)
 
     def thaw(self) -> None:
         self.send(signal.SIGCONT)
@@ -205,6 +211,13 @@ class Member:
         command += ["--name", self.name, "--initial-advertise-peer-urls", self.peer_url]
         command += ["--initial-cluster", self.cluster or f"{self.name}={self.peer_url}"]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+def _is_stopped(task: Path) -> bool:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] in "TZX"
+    except OSError:
+        return True  # it has ended
 
 
 class EtcdServer:

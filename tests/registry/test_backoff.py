@@ -122,6 +122,12 @@ async def test_a_wrong_password_costs_the_server_a_login_now_and_then_however_ma
         for _ in range(200):
             with pytest.raises(RegistryDenied, match="password_file"):
                 await client.get("/fleet/k")
+        assert client.health.denied
+        heard = dict(client.health.answered_at)
+        with pytest.raises(RegistryDenied):
+            await client.get("/fleet/k")
+        if await asyncio.to_thread(logins, guarded) == before + 1:  # nobody was asked, so nobody has answered
+            assert client.health.answered_at == heard
         allowed = 1 + (time.monotonic() - began) / 1.5  # the shortest time between two, less jitter
         assert await asyncio.to_thread(logins, guarded) - before <= allowed
 
