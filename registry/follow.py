@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.backoff import LONGEST_S
-from registry.errors import ForeignRegistry, HistoryWentBack, RegistryDenied, RegistryError
+from registry.errors import CorruptRecord, ForeignRegistry, HistoryWentBack, RegistryDenied, RegistryError
 from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.history import History
 from registry.keys import Address, Keys, Table
@@ -29,6 +29,7 @@ log = logging.getLogger("fleet.follow")
 HELD_S = 2.0  # from one look to the next whether a history that went back was accepted
 
 FOLLOWED = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
+CORRUPT_TOLD = 100  # corrupt records named in the log at a time
 RETRY_S = 0.2  # first pause between attempts
 
 
@@ -89,6 +90,7 @@ class Follower:
         self._backoff = etcd.backoff(RETRY_S, longest_away_s=longest_away_s)
         self._proven = False  # a watch has brought something since the last listing
         self._changed: dict[Address, None] = {}
+        self._told: dict[str, str] = {}  # corrupt records that are in the log, and what is wrong with them
         self._reset = False
         self._wake = asyncio.Event()
         self._wanted = 0  # the revision that a reader waits for, 0: none
@@ -149,8 +151,19 @@ class Follower:
                 self._epoch = self._history.epoch
             self.mirror.adopt(listing, revision)
             self._changed, self._reset = {}, True
+            self._tell_corrupt()
             self._set_link(Link.LIVE)
             self._wake.set()
+
+    def _tell_corrupt(self) -> None:
+        """Log each record that does not parse once, however often all is listed; the first of very many."""
+        corrupt = self.mirror.corrupt
+        fresh = [each for key, each in corrupt.items() if self._told.get(key) != each.reason]
+        self._told = {key: each.reason for key, each in corrupt.items()}
+        for each in fresh[:CORRUPT_TOLD]:
+            log.error("%s; it is left as it is", CorruptRecord(each.key, each.reason))
+        if len(fresh) > CORRUPT_TOLD:
+            log.error("%d more registry records are corrupt", len(fresh) - CORRUPT_TOLD)
 
     async def _read(self, listing: Listing) -> int:
         if self._root != self._keys.prefix:
@@ -184,7 +197,10 @@ class Follower:
             batch.revision,
         )
         self._changed.update(dict.fromkeys(changed))
-        if changed or corrupt != self.mirror.corrupt_changes:
+        if corrupt != self.mirror.corrupt_changes:
+            self._tell_corrupt()
+            self._wake.set()
+        if changed:
             self._wake.set()
 
     async def _check_sentinel(self, revision: int) -> None:

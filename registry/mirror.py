@@ -214,6 +214,11 @@ class Mirror:
         return [Address(table, *key) if isinstance(key, tuple) else Address(table, key) for table, key in pairs]
 
     @property
+    def corrupt(self) -> Mapping[str, Corrupt]:
+        """What does not parse now, by key."""
+        return self._held.corrupt
+
+    @property
     def corrupt_changes(self) -> int:
         """How often what does not parse has changed since the last listing."""
         return self._held.corrupt_changes

@@ -23,10 +23,12 @@ from fleettui.cli.rows import (
     machine_usual,
     unit_rows,
 )
+from registry.errors import CorruptRecord
 from registry.keys import Table
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 
+CORRUPT_TOLD = 50  # records named on stderr
 RUNNING = (Table.SCHEDULE, Table.STATES, Table.MACHINES)
 
 
@@ -67,9 +69,12 @@ async def read_tables(flags: Namespace, tables: Iterable[Table]) -> Snapshot:
 
 
 def tell_corrupt(snapshot: Snapshot) -> None:
-    """Name the records that do not parse."""
-    for corrupt in snapshot.corrupt.values():
-        complain(f"WARNING: corrupt registry record {corrupt.key}: {corrupt.reason}")
+    """Name the records that do not parse, the first of very many."""
+    found = list(snapshot.corrupt.values())
+    for corrupt in found[:CORRUPT_TOLD]:
+        complain(f"WARNING: {CorruptRecord(corrupt.key, corrupt.reason)}")
+    if len(found) > CORRUPT_TOLD:
+        complain(f"WARNING: {len(found) - CORRUPT_TOLD} more registry records are corrupt")
 
 
 def _look(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> Look:

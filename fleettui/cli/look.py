@@ -222,6 +222,8 @@ async def _follow(operator: Operator, flags: Namespace, wanted: _Wanted, revisio
 
 def _event(operator: Operator, key: str, value: bytes) -> Event | None:
     address = operator.keys.parse(key)
+    if address is None and operator.keys.stray(key):
+        complain(f"WARNING: {CorruptRecord(key, 'no event can be called so; delete it')}")
     try:
         record = decode(address, value, key) if address else None
     except CorruptRecord as error:

@@ -3,6 +3,8 @@
 The strategies are made from the annotations of `registry.model`, so a new field or record is in them at once.
 """
 
+# ruff: noqa: E501 - values as they lie in a registry are not broken
+
 from __future__ import annotations
 
 import json
@@ -178,3 +180,61 @@ HOSTILE = (
     b'{"metadata":[["zone","\\ud800"]]}',
     json.dumps({"x": "y" * 100_000}).encode(),
 )
+
+
+def odd(keys: Keys, machine: str, unit: str, sha256_hex: str) -> list[tuple[bytes, bytes]]:
+    """Keys and values that whoever may write to a registry may leave in it: several for each table.
+
+    `machine`, `unit` and `sha256_hex` are some that are in it; their own records stay as they are, except that
+    things refer to them.
+    """
+    found: list[tuple[str, str]] = []
+    for table in Table:
+        if table not in (Table.CLUSTER, Table.LEADER):
+            found += [
+                (f"{keys.table(table)}{rest}", "{}")
+                for rest in ("\udcff\udcfe", "a b/\x1b[31m", "../../x", "\u202e")
+            ]
+            found += [(f"{keys.table(table)}odd/odd/odd", "{"), (f"{keys.table(table)}odd", "\\ud800")]
+    hostile = f'"hash":"{sha256_hex}","generation":1,"target":"launched"'
+    big = 2**63 - 1
+    values = {
+        keys.file("0" * 64): "[Service]\x00",
+        keys.unit("odd-hash.service"): '{"hash":"no hash","target":"launched"}',
+        keys.unit("odd-target.service"): f'{{"hash":"{sha256_hex}","target":"paused"}}',
+        keys.unit("odd-future.service"): f'{{{hostile},"colour":{{"a":[1]}}}}',
+        keys.unit("odd-huge.service"): f'{{"hash":"{sha256_hex}","target":"launched","generation":{big},"at":{10**400}}}',
+        keys.unit("odd-max.service"): f'{{"hash":"{sha256_hex}","target":"launched","generation":{big},"attempt":{big}}}',
+        keys.unit("odd-none.service"): f'{{"hash":"{"e" * 64}","target":"launched","by":"\\u001b[31m\\ud800"}}',
+        keys.schedule(machine, "odd-future.service"): f'{{{hostile},"later":1}}',
+        keys.schedule("odd-nowhere", "odd-stray.service"): f"{{{hostile}}}",
+        keys.schedule(machine, "odd-line.service"): '{"hash":"\\ud800","target":"launched","generation":1}',
+        keys.schedule(machine, "odd-lines.service"): f'{{"hash":"{sha256_hex}","target":"flying","generation":1}}',
+        keys.pending("odd-future.service"): f'{{"hash":"{sha256_hex}","generation":1,"summary":"\\ud800\\u001b[2J"}}',
+        keys.pending("odd-nothing.service"): f'{{"hash":"{sha256_hex}","generation":-1,"summary":"{"x" * 100_000}"}}',
+        keys.machine("odd-zone"): '{"hostname":"h","address":"1.2.3.4","boot_id":"b","metadata":[["zone","\\ud800"]]}',
+        keys.machine("odd-shell"): '{"hostname":"$(id)","address":"-oProxyCommand=id","boot_id":"b"}',
+        keys.machine("odd-port"): f'{{"hostname":"h","address":"::1","boot_id":"b","ssh_port":{10**30},"since":1e999}}',
+        keys.machine("odd-lease"): '{"hostname":"odd","address":"::1","boot_id":"b","leaving":true,"ttl_s":1e-300}',
+        keys.override("odd-nowhere"): '{"availability":"draining","metadata":[["a","b"],["a","c"]],"at":253370764800}',
+        keys.override("odd-zone"): '{"availability":"hibernating"}',
+        keys.state(machine, "odd-since.service"): f'{{"hash":"{sha256_hex}","generation":1,"since":{10**400}}}',
+        keys.state(machine, "odd-state.service"): f'{{{hostile},"since":253370764800,"restarts":{big},"error":"\\u001b]0;x\\u0007"}}',
+        keys.state("odd-nowhere", unit): f'{{{hostile},"exit_code":-{big},"active":"\\u202e","main_pid":{big}}}',
+        keys.duplicate(machine, "odd"): '{"hostname":"odd","address":"10.0.0.9","since":1e308}',
+        keys.usage(machine): '{"load":[1e308,NaN,0],"units":[["../x",1,2]]}',
+        keys.usage("odd-nowhere"): f'{{"at":0,"memory_bytes":{big},"available_bytes":{big},"units":[["{unit}",{big},1e15]]}}',
+        keys.event("0000000000001-odd"): '{"at":1e308,"actor":"a","verb":"v"}',
+        keys.event("9999999999999-odd"): '{"at":253370764800,"actor":"\\u001b[31m","verb":"\\n","unit":"*[","machine":"/"}',
+        keys.event("9999999999998-odd"): f'{{"at":{10**400},"actor":"a","verb":"v"}}',
+        keys.event("9999999999997-odd"): '{"at":1,"actor":"\\ud800","verb":"","reason":"' + "y" * 200_000 + '"}',
+        f"{keys.prefix}rollouts/r": '{"later":true}',
+        f"{keys.prefix}odd": "\\ud800",
+    }  # fmt: skip
+    found += values.items()
+    pairs = [(key.encode("utf-8", "surrogateescape"), value.encode()) for key, value in found]
+    return [
+        *pairs,
+        (keys.unit("odd-bytes.service").encode(), b"\xff\xfe\x00"),
+        (keys.pending("odd-deep.service").encode(), b"[" * 100_000),
+    ]
