@@ -78,13 +78,20 @@ def base_urls(settings: EtcdSettings) -> tuple[str, ...]:
 
 def check(settings: EtcdSettings) -> None:
     """Refuse what must not be tried: a password in clear over a network, a key that belongs to no certificate."""
-    if settings.username:
-        for url in base_urls(settings):
-            if url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
-                raise UserError(
-                    f"etcd.username and its password would go to {url} in clear: write the endpoint with https://"
-                    " (and set etcd.ca_file), or let --tunnel end on etcd's own host and write 127.0.0.1"
-                )
+    for url in base_urls(settings):
+        if not url.startswith("http:") or is_loopback(urlsplit(url).hostname or ""):
+            continue
+        if settings.username:
+            raise UserError(
+                f"etcd.username and its password would go to {url} in clear: write the endpoint with https://"
+                " (and set etcd.ca_file), or let --tunnel end on etcd's own host and write 127.0.0.1"
+            )
+        if settings.wants_tls:
+            option = "etcd.ca_file" if settings.ca_file else "etcd.cert_file"
+            raise UserError(
+                f"{option} is set, yet nothing that goes to {url} is encrypted: write the endpoint with https://,"
+                " or take the files of TLS out"
+            )
     if settings.key_file and not settings.cert_file:
         raise UserError(f"etcd.key_file {settings.key_file} is set without etcd.cert_file: set both or neither")
 

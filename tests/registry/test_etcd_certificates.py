@@ -272,6 +272,18 @@ def test_a_password_goes_over_no_network_in_clear(tmp_path: Path, endpoint: str,
         Etcd(settings)
 
 
+@pytest.mark.parametrize("files", [{"ca_file": "ca.pem"}, {"cert_file": "c.pem", "key_file": "k.pem"}])
+def test_files_of_tls_for_an_endpoint_without_it_are_a_mistake(files: dict[str, str]) -> None:
+    settings = EtcdSettings(
+        ("http://10.0.0.1",), files.get("ca_file"), files.get("cert_file"), files.get("key_file")
+    )
+    with pytest.raises(UserError, match=r"_file is set, yet .*http://10\.0\.0\.1:2379 is encrypted.*https://"):
+        Etcd(settings)
+    Etcd(replace(settings, endpoints=("10.0.0.1", "http://127.0.0.1")))
+    with pytest.raises(UserError, match=r"key_file k\.pem is set without etcd\.cert_file"):
+        Etcd(EtcdSettings(key_file="k.pem"))
+
+
 def test_loopback_is_what_cannot_be_another_host() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "::ffff:127.0.0.1", "LOCALHOST", "localhost.")))
     assert not any(map(is_loopback, ("", "0.0.0.0", "::ffff:10.0.0.1", "fe80::1%lo", "127.0.0.1.example")))
