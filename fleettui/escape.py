@@ -20,22 +20,30 @@ def _shown(code: int) -> str:
         return chr(0x2400 + code)
     if code == 0x7F:
         return "\N{SYMBOL FOR DELETE}"
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
 _BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _BREAKS = (0x2028, 0x2029, 0xFEFF)
-_TABLE = {code: _shown(code) for code in (*range(0x20), *range(0x7F, 0xA0), *_BIDI, *_BREAKS)}
+_UNSEEN = (  # take no room, so that two names look alike; fillers look like nothing
+    0xAD, 0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x200E),
+    *range(0x2060, 0x2066), *range(0x206A, 0x2070), 0x3164, 0xFFA0, *range(0xFFF9, 0xFFFC),
+    *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE0080), *range(0xE0100, 0xE01F0),
+)  # fmt: skip
+_PRINTABLE = re.compile(f"[{''.join(chr(each) for each in _UNSEEN if chr(each).isprintable())}]")  # so Python says
+_TABLE = {code: _shown(code) for code in (*range(0x20), *range(0x7F, 0xA0), *_BIDI, *_BREAKS, *_UNSEEN)}
 _TABLE |= {code: _shown(code) for code in range(0xD800, 0xE000)}  # lone surrogates cannot be encoded
 _WITH_LINES = {code: text for code, text in _TABLE.items() if code != 0x0A}
 
 
 def escape(text: str, *, lines: bool = False) -> str:
-    """`text` with every control and direction character made visible (ESC becomes ␛).
+    """`text` with every control, direction and unseen character made visible (ESC becomes ␛).
 
     Tabs become spaces. With `lines`, newlines are kept; otherwise the result is one line.
     """
-    if text.isprintable():
+    if text.isprintable() and (text.isascii() or not _PRINTABLE.search(text)):
         return text
     if "\t" in text:
         text = text.expandtabs(TAB_WIDTH)

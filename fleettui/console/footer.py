@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.phrases import counted
+from fleettui.escape import escape
 
 WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "cordon", "drain", "undo", "submit", "edit",
         "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",
@@ -70,7 +71,7 @@ def narrowing(query: str, *, trouble: bool, counts: tuple[int, int], marks: int,
     if trouble:
         cells.append(Cell("troubled only  ", Tone.BUSY))
     if query:
-        cells.append(Cell(f"filter: {query}  ", Tone.BUSY))
+        cells.append(Cell(f"filter: {escape(query)}  ", Tone.BUSY))
     if query or trouble:
         shown, total = counts
         cells.append(Cell(f"{shown:,} of {counted(total, 'row')}", Tone.QUIET))

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ MAX_BYTES = 1 << 20
 def place(environ: Mapping[str, str], cluster: str, endpoint: str, prefix: str) -> Path:
     """The files of one cluster, without their endings: its name, and what tells it from others of that name."""
     state = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
-    mark = hashlib.sha256(f"{cluster}\0{endpoint}\0{prefix}".encode()).hexdigest()[:8]
+    mark = hashlib.sha256(f"{cluster}\0{endpoint}\0{prefix}".encode("utf-8", "replace")).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", cluster).strip(".")[:40] or "fleet"
     return Path(state) / "fleet" / f"{name}-{mark}"
 
@@ -28,9 +29,11 @@ def place(environ: Mapping[str, str], cluster: str, endpoint: str, prefix: str) 
 def read_private(path: Path) -> str | None:
     """The file's text; None when it is missing, too large, or cannot be read."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        about = path.stat()
+        if about.st_size > MAX_BYTES or not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
             return None
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError, ValueError):
         return None
 
@@ -44,7 +47,7 @@ def write_private(path: Path, text: str) -> bool:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         Path(scratch).replace(path)
-    except (OSError, UnicodeEncodeError):
+    except (OSError, ValueError):  # a text that cannot be encoded; a path that cannot be
         if scratch:
             with contextlib.suppress(OSError):
                 Path(scratch).unlink(missing_ok=True)

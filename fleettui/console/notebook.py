@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fleettui.console.commandline.history import History, load, save
@@ -18,11 +19,13 @@ class Notebook:
 
     def recall(self) -> tuple[Memory | None, str]:
         """How the console was left, and a sentence when that cannot be known though there is a file."""
-        if not self._view.exists():
+        if not os.path.lexists(self._view):  # nor may it be looked for
             return None, ""
         text = read_private(self._view)
+        if text is None:
+            return None, f"ignored {self._view}: it cannot be read; it is written anew"
         try:
-            return decode(text if text is not None else ""), ""
+            return decode(text), ""
         except (ValueError, RecursionError) as error:
             return None, f"ignored {self._view}: {error}; it is written anew"
 

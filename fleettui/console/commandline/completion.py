@@ -41,7 +41,7 @@ def complete(line: str, world: World) -> Completion:
     *before, word = words
     if before and before[0] in ("filter", *VIEWS) and not any(each.startswith("--") for each in (*before, word)):
         return _filter(line, before[0], world)
-    found = [each for each in _known(before, world, word) if each.startswith(word)]
+    found = [each for each in _known(before, world, word) if each.startswith(word) and each.isprintable()]
     shown = tuple(nsmallest(SHOWN, found) if before else found)
     return Completion(max(len(lead), len(line) - len(word)), shown, _common(found), len(found) - len(shown))
 
@@ -53,7 +53,8 @@ def _filter(line: str, name: str, world: World) -> Completion:
 
 
 def offered(found: Sequence[str], start: int) -> Completion:
-    """These candidates for what stands from `start` on."""
+    """These candidates for what stands from `start` on; none that a terminal would obey."""
+    found = [each for each in found if each.isprintable()]
     return Completion(start, tuple(found[:SHOWN]), _common(found), max(0, len(found) - SHOWN))
 
 

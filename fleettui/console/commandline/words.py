@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from registry.errors import UserError
 
 LIMIT = 10_000  # names that braces may make
+MOST_BRACES = 64  # in a word
 _BRACES = re.compile(r"^(.*?)\{([^{}]*)\}(.*)$")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -24,6 +25,8 @@ def split(line: str) -> list[str]:
 
 def expand(word: str) -> list[str]:
     """`web@{1..3}` and `{db,mail}.service` as a shell expands them. UserError for more than `LIMIT`."""
+    if word.count("{") > MOST_BRACES:
+        raise UserError(f"{word[:40]} … has more than {MOST_BRACES} braces; use fewer")
     names: list[str] = []
     for name in _expanded(word):
         names.append(name)

@@ -14,6 +14,7 @@ COLOURS = {
 }  # fmt: skip
 GREYS = range(232, 256)
 GREY = 8
+DIGITS = 4  # of a number that may mean something
 
 
 def sgr_lines(text: str) -> list[Line]:
@@ -33,7 +34,7 @@ def sgr_lines(text: str) -> list[Line]:
 
 def toned(codes: str) -> Tone:
     """The tone that a colour sequence's numbers stand for; a sequence always replaces what was before."""
-    numbers = [int(each or 0) for each in re.split("[;:]", codes)] or [0]
+    numbers = [int(each[:DIGITS] or 0) for each in re.split("[;:]", codes)] or [0]
     if 38 in numbers:
         where = numbers.index(38)
         return _indexed(numbers[where + 1 :])

@@ -1,7 +1,7 @@
 r"""What is searched for and filtered by: words, or a regular expression where the text holds signs of one. Pure.
 
 Lower case finds either case; a capital letter makes it exact. "." and "-" alone make no expression, so that
-addresses and names are what they look like. `^` and `$` mean a line's ends.
+addresses and names are what they look like. `^` and `$` mean a line's ends. Lines are hostile: see `expressions`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fleettui.console.journal.expressions import Expression, Plain, expression
 from registry.errors import UserError
 
 if TYPE_CHECKING:
     from fleettui.remote.journal_entry import JournalEntry
 
 _SIGNS = frozenset("\\*+?()[]{}|^$")
-Pattern = re.Pattern[str]
+Pattern = Expression
 
 
 def is_expression(text: str) -> bool:
@@ -28,7 +29,7 @@ def compiled(text: str) -> Pattern:
     """The text as one pattern. UserError for an expression that is none."""
     flags = re.MULTILINE | (0 if any(letter.isupper() for letter in text) else re.IGNORECASE)
     try:
-        return re.compile(text if is_expression(text) else re.escape(text), flags)
+        return expression(text, flags) if is_expression(text) else Plain(re.compile(re.escape(text), flags))
     except (re.error, OverflowError, RecursionError) as error:
         raise UserError(f"not an expression: {_fault(error)}; write \\ before plain signs") from None
 

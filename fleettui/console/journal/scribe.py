@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from fleettui.console.cells import SOURCE_TONES, Cell, Line, Tone
 from fleettui.console.journal.sources import Item, Remark, Wanted, stem
@@ -64,14 +64,15 @@ class Scribe:
         self._all_of_it = "" in units
         self._tones = dict(source_tones(wanted))
         self._hosts = hosts if len(hosts) > 1 else {}
-        self._host_width = max(map(len, self._hosts.values()), default=-1) + 1
+        longest = max(map(cell_len, self._hosts.values()), default=-1)
+        self._host_width = min(longest, max(8, look.width // 4)) + 1
         self._name_width = self._width_of_names(units) + 1 if self._all_of_it or len(units) > 1 else 0
         self.indent = TIME_WIDTH[look.times] + self._host_width + self._name_width + 2
         self._room = max(LEAST_ROOM, look.width - self.indent)
         self._last: tuple[Item | None, list[str]] = (None, [])
 
     def _width_of_names(self, units: Sequence[str]) -> int:
-        longest = 16 if self._all_of_it else max(len(stem(unit)) for unit in units)
+        longest = 16 if self._all_of_it else max(cell_len(escape(stem(unit))) for unit in units)
         return min(longest, max(8, self.look.width // 4))
 
     def rows(self, item: Item) -> int:
@@ -112,7 +113,7 @@ class Scribe:
         cells = [Cell(self._time(entry, before), Tone.QUIET)]
         if self._hosts:
             host = self._hosts.get(entry.machine) or escape(entry.hostname)
-            cells.append(Cell(host[: self._host_width - 1].ljust(self._host_width), tone))
+            cells.append(Cell(_fit(host, self._host_width - 1) + " ", tone))
         if self._name_width:
             cells.append(Cell(_fit(self._name(entry), self._name_width - 1) + " ", tone))
         cells.append(Cell(MARKS.get(entry.priority, "  "), tone_of(entry.priority)))
@@ -193,6 +194,7 @@ def tone_of(priority: int) -> Tone:
 
 def wrapped(text: str, room: int, lead: int = 0, *, words: bool = False) -> list[str]:
     """The text in pieces of at most `room` cells, the first shorter by `lead`; at words where asked for."""
+    room = max(1, room)
     first = max(1, room - lead)
     if words:
         return _at_words(text, room)
@@ -206,18 +208,22 @@ def wrapped(text: str, room: int, lead: int = 0, *, words: bool = False) -> list
 
 
 def _at_words(text: str, room: int) -> list[str]:
-    lines, line = [], ""
+    lines: list[list[str]] = [[]]
+    taken = 0  # cells of the last line
     for word in text.split(" "):
-        if line and cell_len(line) + 1 + cell_len(word) > room:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}" if line else word
-    return [piece for each in (*lines, line) for piece in wrapped(each, room)]
+        cells = cell_len(word)
+        if lines[-1] and taken + 1 + cells > room:
+            lines.append([])
+            taken = 0
+        taken += cells + bool(lines[-1])
+        lines[-1].append(word)
+    return [piece for each in lines for piece in wrapped(" ".join(each), room)]
 
 
 def _fit(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+    if text.isascii():
+        return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def _delta(entry: JournalEntry, before: Item | None) -> str:

@@ -291,7 +291,7 @@ class Frame(Screen[None]):
 
     def _show_hint(self) -> None:
         """Why the last key did nothing, else the selected row's reason in full."""
-        line: Line = (Cell(self._refusal, Tone.BUSY),) if self._refusal else ()
+        line: Line = (Cell(escape(self._refusal), Tone.BUSY),) if self._refusal else ()
         row = self.view.table.listing.current()
         if not line and row is not None:
             line = self.hint_of(row)

@@ -28,6 +28,7 @@ from fleettui.console.phrases import counted
 from fleettui.console.widgets.painting import painted
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.scrolled import Scrolled
+from fleettui.escape import escape
 
 FLUSH_S = 0.05  # at most twenty times a second,
 FLUSH_BUSY_S = 0.1  # and ten times where so much comes that nobody reads each line
@@ -408,11 +409,11 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         _, line = self.book.line(row)
         width, under = self.size.width, "bar" if bar else ""
         room = self.left + width  # no more of a very long line than can be seen
-        segments = [Segment(cell.text[:room], self.style_of(cell.tone, under)) for cell in line]
+        segments = [Segment(escape(cell.text[:room]), self.style_of(cell.tone, under)) for cell in line]
         strip = Strip(segments)
         pattern = self.book.view.pattern
         if pattern is not None:
-            spans = [match.span() for match in pattern.finditer(strip.text) if match.end() > match.start()]
+            spans = pattern.spans(strip.text)
             strip = painted(strip, spans, self._match_style())
         plain = self.style_of(Tone.PLAIN, under)
         return (

@@ -15,6 +15,7 @@ from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.scrolled import Scrolled
 from fleettui.console.widgets.toned import width_of
+from fleettui.escape import escape
 
 
 class Lines(Readable, Scrolled, can_focus=True):
@@ -92,5 +93,5 @@ class Lines(Readable, Scrolled, can_focus=True):
         return strip.crop_extend(left, left + width, plain).apply_offsets(left, index)
 
     def _strip(self, index: int) -> Strip:
-        strip = Strip([Segment(cell.text, self.style_of(cell.tone)) for cell in self.ring[index]])
+        strip = Strip([Segment(escape(cell.text), self.style_of(cell.tone)) for cell in self.ring[index]])
         return self._selected(strip, index)

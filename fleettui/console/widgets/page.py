@@ -20,6 +20,7 @@ from fleettui.console.detail.subject import Subject
 from fleettui.console.keys import TABLE
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.wrapping import wrapped
+from fleettui.escape import escape
 
 MARGIN = 2  # the cursor's mark
 MIN_WIDTH = 20
@@ -194,7 +195,9 @@ class Page(Readable, ScrollView, can_focus=True):
         first = index == 0 or self._lines[index - 1][1] != number
         mark = Segment("▌ " if chosen and first else " " * MARGIN, self.style_of(Tone.HEAD, bar))
         tones = (Tone.QUIET if self._stale else cell.tone for cell in line)
-        cells = [Segment(cell.text, self.style_of(tone, bar)) for cell, tone in zip(line, tones, strict=True)]
+        cells = [
+            Segment(escape(cell.text), self.style_of(tone, bar)) for cell, tone in zip(line, tones, strict=True)
+        ]
         plain = self.style_of(Tone.PLAIN, bar)
         strip = Strip([mark, *cells]).adjust_cell_length(self.size.width, plain)
         return self._selected(strip, index)

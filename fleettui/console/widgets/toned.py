@@ -1,4 +1,7 @@
-"""Cells to strips: the one place where tones become styles and text is cut to its width."""
+"""Cells to strips: the one place where tones become styles and text is cut to its width.
+
+Whoever makes cells escapes what is not ours; what was forgotten there is escaped here, before it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from fleettui.console.cells import Line, Tone
+from fleettui.escape import escape
 
 ELLIPSIS = "…"
 
@@ -24,6 +28,7 @@ def fitted(text: str, width: int, *, right: bool = False, middle: bool = False) 
     """The text in exactly `width` cells; cut text ends in an ellipsis, or has it in its middle."""
     if width <= 0:
         return ""
+    text = escape(text)
     actual = width_of(text)
     if actual > width:
         return _cut_middle(text, width) if middle and width >= 8 else set_cell_size(text, width - 1) + ELLIPSIS
@@ -89,11 +94,12 @@ class Toned(Widget):
 
     def strip_of(self, line: Line, width: int, right: Line = (), bar: str = "") -> Strip:
         """A line in exactly `width` cells, with `right` at its end; the left part gives way."""
-        tail = [Segment(cell.text, self.style_of(cell.tone, bar)) for cell in right]
+        tail = [Segment(escape(cell.text), self.style_of(cell.tone, bar)) for cell in right]
         room = max(0, width - sum(width_of(segment.text) for segment in tail))
         head: list[Segment] = []
         for cell in line:
-            text = cell.text if width_of(cell.text) <= room else fitted(cell.text, room)
+            text = escape(cell.text)
+            text = text if width_of(text) <= room else fitted(text, room)
             room -= width_of(text)
             head.append(Segment(text, self.style_of(cell.tone, bar)))
             if room <= 0:
