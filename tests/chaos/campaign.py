@@ -19,15 +19,22 @@ from tests.chaos.diary import Diary
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BACK_S, Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.keyboard import Keyboard
+from tests.chaos.registry_faults import RegistryFaults, Watched
 from tests.chaos.script import FIRST, Round, Script, Step, kind_of
 
 SETTLED_WITHIN_S = 60.0
 LOOKS = 2  # in a row, without a problem, before the fleet counts as settled
 
 # Faults that put a machine out of touch with the registry. Under "stop" only what leaves it no chance.
-CUTS = {"keep": ("cut", "worsen", "freeze", "SIGSTOP fleet-agentd"), "stop": ("freeze",)}
+CUTS = {
+    "keep": ("cut", "worsen", "freeze", "SIGSTOP fleet-agentd", "outrun the followers on"),
+    "stop": ("freeze",),
+}
 # Faults that take the agent away for a moment. They excuse a machine only if its lease has ended meanwhile.
-ABSENCES = {"keep": ("kill -9 fleet-agentd", "restart fleet-agentd", "step the clock of fleet-agentd"), "stop": ()}
+ABSENCES = {
+    "keep": tuple(f"{verb} fleet-agentd" for verb in ("kill -9", "restart", "step the clock of", "run a newer")),
+    "stop": (),
+}
 MOMENT_S = 5.0
 
 
@@ -49,10 +56,14 @@ class Campaign:
         self.cluster, self.script, self.diary = cluster, script, diary
         self.tally = Tally()
         self._directory = directory
-        self._faults = Faults(cluster, self._crashed)
+        self._follow = history.Follow(cluster.layout.operator_endpoints)
+        watched = Watched(
+            lambda: self._follow.revision, self._follow.begin_again, lambda text: diary.say("note", text)
+        )
+        self._registry = RegistryFaults(cluster, directory, watched)
+        self._faults = Faults(cluster, self._crashed, self._registry)
         self._keyboard = Keyboard(cluster, directory / "units")
         self._witness = witness.Witness(cluster, self._seen)
-        self._follow = history.Follow(cluster.layout.operator_endpoints)
         self._ends: dict[str, list[float]] = defaultdict(list)
         self._spells: list[Spell] = []
         self._moments: list[Spell] = []
@@ -98,6 +109,7 @@ class Campaign:
             self._policy = each.policy
             self._faults.set_policy(each.policy)
         self._began_s = time.monotonic()
+        self._registry.save()
         own = witness.own_units(self.cluster)
         self._carry_out(each)
         self.diary.say("heal", "everything")
@@ -148,6 +160,8 @@ class Campaign:
     def _heal(self, step: Step) -> None:
         try:
             self._faults.heal(step)
+        except AssertionError as error:
+            self.diary.violated(str(error))
         except (FleetError, OSError) as error:
             self.diary.say("note", f"healing of {step.told}: {error}")
         self.diary.say("healed", step.told)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
@@ -19,6 +20,7 @@ from fleettui.demo.etcdserver import EtcdServer
 from fleettui.demo.node import Node
 from fleettui.demo.process import ToolFailed, spawn, wait_until
 from tests.chaos import crowd
+from tests.chaos.registry_faults import RegistryFaults
 from tests.chaos.script import Step
 
 STATE_MOUNT = """\
@@ -32,17 +34,20 @@ Where=/run/fleet
 Type=tmpfs
 Options=mode=0755,size=1m
 """
+NEWER = Path(__file__).with_name("newer.py")
+FORGE = Path(__file__).with_name("forge.sh")
 AFTER_MOUNT = "[Unit]\nRequires=run-fleet.mount\nAfter=run-fleet.mount\n"
 
 
 class Faults:
     """Every fault on one cluster. `crashed` is told of a machine's end before it comes."""
 
-    def __init__(self, cluster: Cluster, crashed: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, crashed: Callable[[str], None], registry: RegistryFaults) -> None:
         if not isinstance(cluster.etcd, EtcdMembers):
             raise TypeError("the campaign needs an etcd of three members")
         self.cluster = cluster
         self.etcd = cluster.etcd
+        self.registry = registry
         self._crashed = crashed
         self._chosen: dict[Step, list[EtcdServer]] = {}
         self._lock = threading.Lock()
@@ -82,7 +87,8 @@ class Faults:
             node.wait_ready()
             _shell(
                 node,
-                "rm -f /run/fleet/ballast; rm -rf /run/systemd/system/fleet-*.service.d; systemctl daemon-reload",
+                "rm -f /run/fleet/ballast; systemctl stop forger.service 2>/dev/null;"
+                " rm -rf /run/systemd/system/fleet-*.service.d; systemctl daemon-reload",
             )
             _shell(node, f"systemctl kill -s CONT {' '.join(PROGRAMS)}; systemctl start {' '.join(PROGRAMS)}")
         wait_until("etcd healthy", lambda: all(each.answers() for each in self.etcd.members), timeout_s=30)
@@ -91,7 +97,9 @@ class Faults:
 
     def begin(self, step: Step) -> None:
         """Break it. Raises ToolFailed when the cluster is not in a state to be broken so."""
-        if step.target.startswith("etcd"):
+        if step.verb in self.registry.VERBS:
+            self.registry.begin(step)
+        elif step.target.startswith("etcd"):
             self._begin_etcd(step)
         elif "@" in step.target:
             self._begin_program(step)
@@ -100,7 +108,9 @@ class Faults:
 
     def heal(self, step: Step) -> None:
         """Mend it."""
-        if step.target.startswith("etcd"):
+        if step.verb in self.registry.VERBS:
+            self.registry.heal(step)
+        elif step.target.startswith("etcd"):
             self._heal_etcd(step)
         elif "@" in step.target:
             self._heal_program(step)
@@ -138,6 +148,10 @@ class Faults:
                 _shell(node, f"systemctl stop {program}", timeout_s=60)
             case "step the clock of":
                 _fake_clock(node, program, step.detail)
+            case "run a newer":
+                start = f"ExecStart=\nExecStart={sys.executable} {NEWER} {program}\n"
+                _put(node, f"/run/systemd/system/{program}.service.d/newer.conf", f"[Service]\n{start}")
+                _shell(node, f"systemctl daemon-reload; systemctl restart --no-block {program}")
 
     def _heal_program(self, step: Step) -> None:
         program, _, name = step.target.partition("@")
@@ -147,7 +161,7 @@ class Faults:
                 node.signal_unit(f"{program}.service", "CONT")
             case "stop in order":
                 _shell(node, f"systemctl start --no-block {program}")
-            case "step the clock of":
+            case "step the clock of" | "run a newer":
                 drop_in = f"/run/systemd/system/{program}.service.d"
                 _shell(node, f"rm -rf {drop_in}; systemctl daemon-reload; systemctl restart --no-block {program}")
 
@@ -164,6 +178,11 @@ class Faults:
                 node.cut()
             case "worsen":
                 self._begin_relay(node, step.detail)
+            case "outrun the followers on":
+                for program in PROGRAMS:
+                    node.signal_unit(program, "STOP")
+            case "forge signals on":
+                _forge(node, step.detail)
             case "fill the disk of":
                 _shell(node, "dd if=/dev/zero of=/run/fleet/ballast bs=4k 2>/dev/null || true")
 
@@ -180,6 +199,12 @@ class Faults:
             case "worsen":
                 self._end_relay(node)
                 node.heal()
+            case "outrun the followers on":
+                self.registry.compact()
+                for program in PROGRAMS:
+                    node.signal_unit(program, "CONT")
+            case "forge signals on":
+                _shell(node, "systemctl stop forger.service || true")
             case "fill the disk of":
                 _shell(node, "rm -f /run/fleet/ballast")
 
@@ -216,6 +241,21 @@ def _fake_clock(node: Node, program: str, step: str) -> None:
     _put(node, f"/run/systemd/system/{program}.service.d/clock.conf", f"[Service]\n{lines}")
     _put(node, file, "+0s\n")
     _shell(node, f"systemctl daemon-reload; systemctl restart {program}; sleep 1.5; echo '{step}' >{file}")
+
+
+def _forge(node: Node, detail: str) -> None:
+    """Let user nobody send the agent signals as systemd would, about some of the units, until it is stopped."""
+    random = Random(detail)
+    units = random.sample(crowd.NAMES, 4)
+    pairs = " ".join(f"{unit} {re.sub(r'[^A-Za-z0-9]', _escaped, unit)}" for unit in units)
+    state = random.choice(["failed", "inactive", "active"])
+    _put(node, "/run/forge.sh", FORGE.read_text())
+    _shell(node, f"systemd-run --quiet --collect --unit=forger --uid=nobody bash /run/forge.sh {state} {pairs}")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A sign as it stands in an object path of systemd's."""
+    return f"_{ord(found[0]):02x}"
 
 
 def faketime_library() -> str:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from registry.errors import CorruptRecord
-from registry.etcd import Compacted, Etcd, EtcdSettings
+from registry.errors import CorruptRecord, RegistryError
+from registry.etcd import Compacted, Etcd, EtcdSettings, KeyValue
 from registry.keys import Address, Keys, Table
 from registry.model import Assignment, Availability, Machine, Override, Target, Unit
 from registry.records import decode
@@ -26,6 +26,7 @@ from tests.chaos.judge import Spell
 
 KEYS = Keys()
 SILENT_S = 30.0  # longer than etcd is ever away, and the scheduler's patience after that
+REPLACED = "the registry was replaced"
 LATE_S = 6.0  # how much later than the programs this process may hear of a change
 
 
@@ -41,11 +42,17 @@ class Change:
 
 
 class Follow:
-    """Collects every change but events, from the beginning on."""
+    """Collects every change but events, from the beginning on.
+
+    When the registry went back (`begin_again`), what it holds then is compared with what was known: the difference
+    is noted as changes of revision 0, which nobody made and nobody is judged by.
+    """
 
     def __init__(self, endpoints: Sequence[str]) -> None:
         self.changes: list[Change] = []
         self.revision = 0
+        self._watching: asyncio.Task[None] | None = None
+        self._listed = threading.Event()
         self._settings = EtcdSettings(tuple(endpoints))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
@@ -69,13 +76,41 @@ class Follow:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         await self._follow()
 
+    def begin_again(self) -> None:
+        """The registry is another one from now on: list it, and follow from there. Returns when it is listed."""
+        self._listed.clear()
+        if self._loop and self._watching:
+            self._loop.call_soon_threadsafe(self._watching.cancel, REPLACED)
+        if not self._listed.wait(timeout=60):
+            raise AssertionError("the restored registry could not be listed")
+
     async def _follow(self) -> None:
-        async with Etcd(self._settings) as etcd:
-            while True:
+        while True:
+            async with Etcd(self._settings) as etcd:
+                self._watching = asyncio.create_task(self._watch(etcd))
                 try:
-                    await self._watch(etcd)
+                    await self._watching
                 except Compacted as error:
                     raise AssertionError("the history was compacted before it was read") from error
+                except RegistryError:
+                    await asyncio.sleep(0.2)
+                except asyncio.CancelledError as error:
+                    if REPLACED not in error.args:
+                        raise
+                    await self._list_again()
+
+    async def _list_again(self) -> None:
+        while True:
+            try:
+                async with Etcd(self._settings) as etcd:
+                    listing = await etcd.range(KEYS.prefix)
+            except RegistryError:
+                await asyncio.sleep(0.2)
+            else:
+                break
+        self.changes += replaced(self.changes, listing.kvs, time.monotonic())
+        self.revision = listing.revision
+        self._listed.set()
 
     async def _watch(self, etcd: Etcd) -> None:
         async with aclosing(etcd.watch(KEYS.prefix, self.revision + 1)) as stream:
@@ -95,6 +130,27 @@ def _change(address: Address, kv: Any, revision: int, at_s: float) -> Change:
         return Change(revision, address, decode(address, kv.value, kv.key), kv.create_revision, at_s)
     except CorruptRecord as error:
         return Change(revision, address, error, kv.create_revision, at_s)
+
+
+def replaced(changes: Iterable[Change], found: Iterable[KeyValue], at_s: float) -> list[Change]:
+    """What a registry that was put in the place of another changes, as changes of revision 0."""
+    known = {change.address: change for change in changes}
+    now: dict[Address, Change] = {}
+    for kv in found:
+        address = KEYS.parse(kv.key)
+        if address and address.table is not Table.EVENTS:
+            now[address] = _change(address, kv, 0, at_s)
+    gone = [
+        Change(0, address, None, 0, at_s)
+        for address, change in known.items()
+        if change.record is not None and address not in now
+    ]
+    new = [
+        change
+        for address, change in now.items()
+        if (old := known.get(address)) is None or (old.record, old.created) != (change.record, change.created)
+    ]
+    return gone + new
 
 
 # ---- judging
@@ -124,13 +180,14 @@ def judge(changes: Iterable[Change]) -> Iterator[str]:
     past = Past()
     for _, group in groupby(changes, key=lambda change: change.revision):
         batch = list(group)
-        yield from _judged(past, batch)
+        if batch[0].revision:
+            yield from _judged(past, batch)
         for change in batch:
             past.take(change)
 
 
 def _judged(past: Past, batch: list[Change]) -> Iterator[str]:
-    decided = [each for each in batch if each.address.table in (Table.SCHEDULE, Table.PENDING)]
+    decided = [each for each in batch if each.address.table in (Table.SCHEDULE, Table.PENDING) and _ours(each)]
     if decided and not past.has(Table.LEADER):
         what, at = decided[0].address, decided[0].revision
         yield f"2: {what.table} of {what.second or what.first} was changed at revision {at} with no leader"
@@ -138,6 +195,12 @@ def _judged(past: Past, batch: list[Change]) -> Iterator[str]:
     for change in decided:
         if change.address.table is Table.SCHEDULE:
             yield from _placed(past, gone, change) if change.record else _withdrawn(past, change)
+
+
+def _ours(change: Change) -> bool:
+    """Whether it is about a unit of the campaign, and not an odd record or a garbled one."""
+    known = (change.address.second or change.address.first) in crowd.KINDS
+    return known and not isinstance(change.record, CorruptRecord)
 
 
 def _placed(past: Past, gone: set[Address], change: Change) -> Iterator[str]:

@@ -18,6 +18,7 @@ MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 PROGRAMS = ("fleet-agentd", "fleet-scheduler")
 SETTLE_S = 12.0  # of a round's time, kept for healing and settling
 LONGEST_ROUND_S = 60.0
+REGISTRY_S = 12.0  # what is left of a round after the registry went back, for the fleet to do something with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,46 @@ def _on_quorum(verb: str, low: float, high: float) -> Drawer:
     return draw
 
 
+def _followers(desk: Desk, at_s: float) -> Step | None:
+    node, for_s = desk.random.choice(NODES), desk.lasting(3, 10, at_s)
+    taken = desk.take([f"{program} {node}" for program in PROGRAMS], at_s, for_s + 1.5)
+    return Step(at_s, "outrun the followers on", node, for_s) if taken else None
+
+
+def _forge(desk: Desk, at_s: float) -> Step | None:
+    node, for_s = desk.random.choice(NODES), desk.lasting(4, 15, at_s)
+    taken = desk.take([f"bus {node}"], at_s, for_s)
+    return Step(at_s, "forge signals on", node, for_s, f"seed {desk.random.getrandbits(16)}") if taken else None
+
+
+def _odd(desk: Desk, at_s: float) -> Step | None:
+    for_s = desk.lasting(3, 20, at_s)
+    taken = desk.take(["odd records"], at_s, for_s)
+    return Step(at_s, "write odd records to", "the registry", for_s) if taken else None
+
+
+def _garble(desk: Desk, at_s: float) -> Step | None:
+    table = desk.random.choice(["schedule", "pending", "states", "machines", "leader"])
+    return Step(at_s, "garble a record of", table, detail=f"seed {desk.random.getrandbits(16)}")
+
+
+def _unlease(desk: Desk, at_s: float) -> Step | None:
+    return Step(at_s, "take the lease off", desk.random.choice(["leader", *(f"machines/{node}" for node in NODES)]))
+
+
+def _registry(verb: str, low: float, high: float) -> Drawer:
+    """The whole registry goes back; nothing else is done to etcd until the round is over."""
+
+    def draw(desk: Desk, at_s: float) -> Step | None:
+        for_s = desk.lasting(low, high, at_s)
+        if at_s + for_s + REGISTRY_S > desk.end_s:
+            return None
+        taken = desk.take(list(MEMBERS), at_s, desk.end_s)
+        return Step(at_s, verb, "etcd", for_s) if taken else None
+
+    return draw
+
+
 FAULTS: dict[str, tuple[Drawer, int]] = {  # by the name in the table at the end: how it is drawn, how often
     "kill -9 a program": (_on_program("kill -9", 0, 0), 5),
     "restart a program": (_on_program("restart", 0, 0), 2),
@@ -198,11 +239,33 @@ FAULTS: dict[str, tuple[Drawer, int]] = {  # by the name in the table at the end
     "cut an etcd member": (_on_member("cut", 1, 8), 2),
     "lose etcd's quorum": (_on_quorum("kill -9", 2, 15), 1),
     "hang etcd's quorum": (_on_quorum("SIGSTOP", 2, 15), 1),
+    "compact under frozen followers": (_followers, 2),
+    "restore etcd from a snapshot": (_registry("restore", 4, 12), 2),
+    "wipe etcd, then restore it": (_registry("wipe", 4, 12), 1),
+    "write odd records": (_odd, 2),
+    "garble a record": (_garble, 2),
+    "take a lease off its key": (_unlease, 2),
+    "forge signals": (_forge, 2),
+    "run a newer version": (_on_program("run a newer", 4, 15), 2),
+}
+
+
+KINDS = {
+    "outrun the followers on": "compact under frozen followers",
+    "restore": "restore etcd from a snapshot",
+    "wipe": "wipe etcd, then restore it",
+    "write odd records to": "write odd records",
+    "garble a record of": "garble a record",
+    "take the lease off": "take a lease off its key",
+    "forge signals on": "forge signals",
+    "run a newer": "run a newer version",
 }
 
 
 def kind_of(step: Step) -> str:
     """The name of a fault in the table at the end."""
+    if step.verb in KINDS:
+        return KINDS[step.verb]
     about_etcd = step.target.startswith("etcd")
     if about_etcd and " etcd-" in step.target:
         return "hang etcd's quorum" if step.verb == "SIGSTOP" else "lose etcd's quorum"
