@@ -58,7 +58,10 @@ class Campaign:
         self._directory = directory
         self._follow = history.Follow(cluster.layout.operator_endpoints)
         watched = Watched(
-            lambda: self._follow.revision, self._follow.begin_again, lambda text: diary.say("note", text)
+            lambda: self._follow.revision,
+            self._follow.pause,
+            self._follow.begin_again,
+            lambda text: diary.say("note", text),
         )
         self._registry = RegistryFaults(cluster, directory, watched)
         self._faults = Faults(cluster, self._crashed, self._registry)

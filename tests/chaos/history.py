@@ -52,6 +52,7 @@ class Follow:
         self.changes: list[Change] = []
         self.revision = 0
         self._watching: asyncio.Task[None] | None = None
+        self._replaced = asyncio.Event()
         self._listed = threading.Event()
         self._settings = EtcdSettings(tuple(endpoints))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -76,11 +77,16 @@ class Follow:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         await self._follow()
 
-    def begin_again(self) -> None:
-        """The registry is another one from now on: list it, and follow from there. Returns when it is listed."""
-        self._listed.clear()
+    def pause(self) -> None:
+        """The registry is about to be replaced: follow nothing until `begin_again`."""
         if self._loop and self._watching:
             self._loop.call_soon_threadsafe(self._watching.cancel, REPLACED)
+
+    def begin_again(self) -> None:
+        """The registry is another one: list it, and follow from there. Returns when it is listed."""
+        self._listed.clear()
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._replaced.set)
         if not self._listed.wait(timeout=60):
             raise AssertionError("the restored registry could not be listed")
 
@@ -100,6 +106,8 @@ class Follow:
                     await self._list_again()
 
     async def _list_again(self) -> None:
+        await self._replaced.wait()
+        self._replaced.clear()
         while True:
             try:
                 async with Etcd(self._settings) as etcd:
@@ -177,13 +185,28 @@ class Past:
 
 def judge(changes: Iterable[Change]) -> Iterator[str]:
     """Every change of the schedule that should not have been."""
-    past = Past()
-    for _, group in groupby(changes, key=lambda change: change.revision):
+    past, held = Past(), False
+    for revision, group in groupby(changes, key=lambda change: change.revision):
         batch = list(group)
-        if batch[0].revision:
+        if not revision:
+            held = True
+        elif held:
+            yield from _while_held(past, batch)
+            held = not any(change.address.table is Table.CLUSTER for change in batch)
+        else:
             yield from _judged(past, batch)
         for change in batch:
             past.take(change)
+
+
+def _while_held(past: Past, batch: list[Change]) -> Iterator[str]:
+    """Until an operator accepts a registry that went back, the schedule is only brought in line with what runs."""
+    for change in batch:
+        machine, unit = change.address.first, change.address.second
+        placed = change.address.table is Table.SCHEDULE and change.record is not None and _ours(change)
+        if placed and not past.has(Table.STATES, machine, unit):
+            where = f"on {machine[:8]} at revision {change.revision}"
+            yield f"15: {unit} was scheduled {where}, before the registry that went back was accepted"
 
 
 def _judged(past: Past, batch: list[Change]) -> Iterator[str]:

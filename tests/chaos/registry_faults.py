@@ -26,9 +26,10 @@ ACCEPT_S = 30.0  # an operator tries again while schedulers and agents come back
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What the campaign is asked (the revision that it has read) and told (the registry is another one now)."""
+    """What the campaign is asked (its last revision) and told (the registry will be another one, and is)."""
 
     revision: Callable[[], int]
+    replacing: Callable[[], None]
     replaced: Callable[[], None]
     say: Callable[[str], None]
 
@@ -59,8 +60,10 @@ class RegistryFaults:
         """Break it."""
         match step.verb:
             case "restore":
+                self._watched.replacing()
                 self._restore()
             case "wipe":
+                self._watched.replacing()
                 self._cluster.etcd.wipe()
             case "write odd records to":
                 for key, value in odd.records():
