@@ -23,6 +23,7 @@ from registry.errors import (
     CorruptRecord,
     ForeignRegistry,
     HistoryWentBack,
+    InvalidRecord,
     LeaseLost,
     RegistryDenied,
     RegistryError,
@@ -160,7 +161,7 @@ class Registration:
             if found.value == encode(self.machine):
                 return
             guard = Compare.mod(self._key, found.mod_revision)
-        elif self._is_ours(found):
+        elif self._is_ours(found) or (not found.lease and self._read(found) is None):
             log.warning("the machine's key was taken off its lease; putting it back")
             guard = Compare.mod(self._key, found.mod_revision)
         else:
@@ -176,7 +177,13 @@ class Registration:
     def describe(self, machine: Machine) -> None:
         """What the machine is by now (an address, a host key); written at the next `verify`."""
         own = self.machine
-        self.machine = replace(machine, since=own.since, leaving=own.leaving, held=own.held, unknown=own.unknown)
+        found = replace(machine, since=own.since, leaving=own.leaving, held=own.held, unknown=own.unknown)
+        try:
+            encode(found)
+        except InvalidRecord as error:
+            log.debug("%s; going on with what was written before", error)
+        else:
+            self.machine = found
 
     def hold(self, reason: str) -> None:
         """Say in our machine's record why everything is held, or that it no longer is ("")."""
