@@ -32,7 +32,7 @@ def booted() -> Iterator[Cluster]:
     missing = nodes_missing()
     if missing:
         pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    with _free_name() as name:
+    with free_name() as name:
         built = Cluster(name, ttl="4s")
         built.down()
         try:
@@ -44,7 +44,7 @@ def booted() -> Iterator[Cluster]:
 
 
 @contextmanager
-def _free_name() -> Iterator[str]:
+def free_name() -> Iterator[str]:
     """A cluster name that no other test run on this host holds; the kernel frees it with the process."""
     for name in ("test", *(f"test{letter}" for letter in "bcdefghij")):
         with Path(tempfile.gettempdir(), f"fleet-{name}.lock").open("w") as lock:
