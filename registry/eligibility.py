@@ -18,6 +18,7 @@ from registry.unitname import matches
 
 NO_MACHINE = "no machine is registered; start fleet-agentd"
 DISTINCT_LIMIT = 16  # more distinct reasons than this are told in their brief form, so that records stay small
+SHOWN_VALUES = 8  # of metadata, named as those that would do
 SHOWN_REASONS = 3  # reasons named in a one-line summary
 
 
@@ -97,7 +98,8 @@ def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...
 
 
 def _metadata_objection(key: str, values: frozenset[str], actual: str | None) -> Objection:
-    brief = f"metadata {key}={'|'.join(sorted(values))} required"
+    wanted = sorted(values)[:SHOWN_VALUES] + ["..."] * (len(values) > SHOWN_VALUES)
+    brief = f"metadata {key}={'|'.join(wanted)} required"
     has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
     return Objection(Rule.METADATA, f"{brief}; {has}", brief)
 

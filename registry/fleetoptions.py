@@ -16,8 +16,18 @@ from itertools import islice
 from typing import TypeVar
 
 from registry.errors import UserError
+from registry.grammar import MAX_LINE
 from registry.unitfile import FLEET_SECTION, MAX_FAULTS, Entry, Fault, Problem, UnitFile
 from registry.unitname import expand, glob_refusal, is_glob, normalise, parse, shown
+
+MAX_WORDS = 256
+"""Entries of one option: each is compared with every unit of the fleet."""
+
+MAX_WORD = 1024
+"""Characters of one entry, before its specifiers are replaced."""
+
+MAX_HEADERS = 1000
+"""Section headers that are looked at for misspelling."""
 
 OPTIONS = ("MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Global")
 """Every option, by the name to use today."""
@@ -123,6 +133,8 @@ def metadata_pair(text: str) -> tuple[str, str]:
         raise UserError(
             f"metadata value {shown(value)} is not usable; use no = , quotes, outer blanks or control characters"
         )
+    if len(text) > MAX_LINE:
+        raise UserError(f"metadata {shown(text)} has {len(text)} characters; use at most {MAX_LINE}")
     return key, value
 
 
@@ -146,7 +158,7 @@ def _fault(line: int, error: UserError) -> Fault:
 
 def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
     """Sections that look like ours and are not, and options of ours in systemd's sections."""
-    for header in unit_file.sections:
+    for header in islice(unit_file.sections, MAX_HEADERS):
         if header.name != FLEET_SECTION and _looks_like_ours(header.name):
             yield Fault(header.line, f"section {shown(header.name)} is read by nobody", f"write [{FLEET_SECTION}]")
     for section in _SYSTEMD_SECTIONS:
@@ -206,7 +218,10 @@ class _Reading:
         names = (option, *(old for old, new in LEGACY.items() if new == option))
         for entry in self._unit_file.effective(FLEET_SECTION, *names):
             try:
-                values += [(entry.line, understand(expand(word, self._name))) for word in words(entry.value)]
+                found = words(entry.value)
+                if len(values) + len(found) > MAX_WORDS:
+                    raise UserError(f"more than {MAX_WORDS} entries; name fewer, with a pattern say")
+                values += [(entry.line, understand(_expanded(word, self._name))) for word in found]
             except UserError as error:
                 fault = _fault(entry.line, error)
                 self.faults.append(fault._replace(reason=f"{entry.name}: {fault.reason}"))
@@ -234,6 +249,13 @@ class _Reading:
             "Global": [line for line, _ in self._global if self._is_global()],
         }
         return {option: found[0] for option, found in lines.items() if found}
+
+
+def _expanded(word: str, name: str) -> str:
+    """The word with its specifiers replaced; a long one would make many times its length."""
+    if len(word) > MAX_WORD:
+        raise UserError(f"{shown(word)} has {len(word)} characters; use at most {MAX_WORD}")
+    return expand(word, name)
 
 
 def _placed_name(name: str) -> str:

@@ -36,6 +36,9 @@ TEMPLATE_TYPES = frozenset({"service", "socket", "timer", "path", "target"})
 MAX_LENGTH = 255
 """Characters in a name: systemd's limit of 256 counts the closing NUL, and a file name ends at 255 too."""
 
+MAX_SHOWN = 4096
+"""Characters of a text for display in which specifiers are replaced."""
+
 DEFAULT_SUFFIX = ".service"
 
 _SUFFIXES = tuple(f".{kind}" for kind in TYPES)
@@ -156,9 +159,13 @@ def expand(text: str, name: str) -> str:
 
 
 def expand_for_display(text: str, name: str) -> str:
-    """The text with every specifier replaced that follows from the name alone; others stay as written."""
+    """The text with every specifier replaced that follows from the name alone; others stay as written.
+
+    Of a text longer than MAX_SHOWN only the beginning: one specifier may become 255 characters.
+    """
     if "%" not in text:
         return text
+    text = text[:MAX_SHOWN]
     unit = parse(name)
     meaning = _meanings(unit) | {
         "I": unescape(unit.instance or ""),
