@@ -27,6 +27,7 @@ from agentd.systemd import SERVICE, SYSTEMD, BusLost, Systemd
 from agentd.texts import TextMissing, Texts
 from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory, read_text
+from agentd.unitlinks import unlink
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
 from registry.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link
@@ -185,6 +186,8 @@ class Steps:
         await self._refuse_links(unit, facts.links)
         if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
             self.note(unit, replace(unit.entry, hash=wish.hash))
+        if unit.entry and unit.entry.hash != wish.hash:
+            await self._disable(unit)  # the new file may ask for less
         tools.directory.write(unit.name, text)
         if not self._is_linked(unit.name):
             link(tools.links / unit.name, tools.directory.path(unit.name))
@@ -486,9 +489,7 @@ class Steps:
         if _may_live(unit, tools.directory):
             if not await self._look_closely(unit) and not unit.foreign:
                 raise Again("it is not down")
-            if await self._may_be_enabled(unit):
-                await tools.systemd.disable(unit.name)
-                unlink_all(tools.links, tools.directory.path(unit.name))
+            await self._disable(unit)
         if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
             (tools.links / unit.name).unlink()
         tools.directory.remove(unit.name)
@@ -498,11 +499,18 @@ class Steps:
         if unit.entry:
             self.note(unit, replace(unit.entry, phase=Phase.GONE, error=""))
 
-    async def _may_be_enabled(self, unit: ManagedUnit) -> bool:
-        """Whether links may lead to it: its file says so, or is not the one that we wrote."""
-        directory = self._tools.directory
-        written = unit.entry is not None and directory.hash(unit.name) == unit.entry.hash != ""
-        return not written or (await self._files.read(unit.name, directory.text(unit.name))).installs
+    async def _disable(self, unit: ManagedUnit) -> None:
+        """Remove what enabling it has linked: its file says what, unless it is not the one that we wrote."""
+        directory, links_ = self._tools.directory, self._tools.links
+        aliases: tuple[str, ...] | None = None
+        if unit.entry is not None and directory.hash(unit.name) == unit.entry.hash != "":
+            facts = await self._files.read(unit.name, directory.text(unit.name))
+            if not facts.installs:
+                return
+            aliases = tuple(
+                each.unit for each in facts.links if each.option == ALIAS and not unitname.refusal(each.unit)
+            )
+        unlink(links_, directory.path(unit.name), aliases)
 
     async def _forget(self, unit: ManagedUnit) -> None:
         await self._tools.publisher.forget(unit.name)
@@ -607,16 +615,6 @@ def link(path: Path, target: Path) -> None:
     partial.replace(path)
     now = time.time_ns()
     os.utime(path.parent, ns=(now, now))
-
-
-def unlink_all(places: Path, target: Path) -> None:
-    """Remove the links to our file that `disable` leaves behind, as it does of a masked unit. Raises OSError."""
-    tied = [path for path in places.iterdir() if path.suffix in (".wants", ".requires", ".upholds")]
-    for path in [*places.iterdir(), *(place / target.name for place in tied)]:
-        if path.is_symlink() and path.readlink() == target:
-            path.unlink()
-            if path.parent != places and not any(path.parent.iterdir()):
-                path.parent.rmdir()
 
 
 async def _either(waiting: asyncio.Future[T], changed: asyncio.Event) -> None:

@@ -167,15 +167,6 @@ class Systemd:
         _, changes = await self._call("enable", unit, "EnableUnitFiles", "asbb", body, returns="ba(sss)")
         return tuple(path for kind, path, _ in changes if kind == "symlink")
 
-    async def disable(self, unit: str) -> None:
-        """Undo `enable` and `link`; a unit whose file is gone is fine."""
-        try:
-            await self._call("disable", unit, "DisableUnitFiles", "asb", [[unit], True])
-        except SystemdError as error:
-            if error.dbus_name not in (NO_SUCH_UNIT, f"{DBUS}.Error.FileNotFound"):
-                raise
-            log.debug("%s", error)
-
     async def list_units(self, units: Iterable[str]) -> dict[str, tuple[str, str, str]]:
         """Load, active and sub state of each unit, in one call; an unknown unit is `not-found`."""
         return {name: seen[:3] for name, seen in (await self._list(list(units))).items()}

@@ -242,6 +242,14 @@ def test_an_alias_of_its_own_may_be_loaded_again(hand: Hand) -> None:
     assert hand.shell("readlink /run/systemd/system/another.service") == "/run/fleet/units/one.service"
     hand.put({"one.service": text + "#\n"}, generation=2)
     assert hand.launched("one.service", 2)["active"] == "active"
+    hand.put({"one.service": SLEEPER}, generation=3)
+    assert hand.launched("one.service", 3)["active"] == "active"
+    assert hand.shell("find /run/systemd/system -name 'another.service' -o -path '*.wants/*'") == ""
+    hand.withdraw("one.service")
+    hand.gone("one.service")
+    assert hand.shell("readlink /run/systemd/system/two.service") == "/run/fleet/units/two.service"
+    hand.shell("systemctl daemon-reload")
+    assert hand.show("two.service", "LoadState") == "loaded"
 
 
 def test_an_alias_of_a_unit_of_ours_is_taken(hand: Hand) -> None:
