@@ -21,12 +21,14 @@ from agentd.systemd import BusLost
 from agentd.unit import ManagedUnit
 from registry.errors import FleetError, RegistryError, SystemdError
 from registry.model import UnitState
+from registry.unitfile import file_hash
 
 log = logging.getLogger("fleet.agent")
 
 RETRY_S = (1.0, 30.0)  # after a task that failed and has to succeed in the end: a stop, an unload
 EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to start
 STARTS = (Kind.START, Kind.AWAIT)
+NO_FILE = file_hash("")  # of a unit that was found without its file: it is replaced
 FREED_S = 0.3  # after a host's own unit has ended, until systemd has forgotten it
 ANSWER_S = 1.0  # for systemd to say what lives, when everything has to be stopped in time
 APPEARS = (Kind.LOAD, *STARTS)  # what may bring a unit that another one waits for
@@ -80,7 +82,7 @@ class Executor:
                 directory.remove(name)
         for name in sorted({*directory.units(), *directory.linked_from(self.tools.links)}):
             if name not in ledger.entries:
-                ledger.put(Entry(name, directory.hash(name), 0, 0, Phase.LOADED))
+                ledger.put(Entry(name, directory.hash(name) or NO_FILE, 0, 0, Phase.LOADED))
         for name, entry in ledger.entries.items():
             self.units[name] = ManagedUnit(name, entry=entry)
             self.tools.systemd.watch(name)

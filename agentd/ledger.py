@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
@@ -216,6 +217,8 @@ def _read_entry(path: Path) -> Entry | None:
         entry = Entry(**_known(Entry, {**data, "phase": phase, "waits": waits}))
         if entry.unit != path.name or unitname.refusal(entry.unit):
             raise ValueError(f"it is of {shown(entry.unit)}")
+        if not _HASH.fullmatch(entry.hash):
+            raise ValueError(f"its hash {shown(entry.hash)} is none")
     except _UNREADABLE as error:
         if not path.name.startswith("."):
             log.warning("cannot read %s (%s); adopting the unit as it is found", path, error)
@@ -225,6 +228,7 @@ def _read_entry(path: Path) -> Entry | None:
 
 
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, RecursionError)
+_HASH = re.compile("[0-9a-f]{64}")
 _TYPES = {"str": (str,), "int": (int,), "float": (float, int), "Phase": (Phase,)}
 
 

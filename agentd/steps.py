@@ -23,7 +23,7 @@ from agentd.plan import LIVELY, Kind, Task, Wish
 from agentd.publish import Publisher
 from agentd.reloader import Reloader
 from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, failure, skipped, start_error, start_failed
-from agentd.systemd import SERVICE, SYSTEMD, BusLost, Systemd
+from agentd.systemd import AT_REST, SERVICE, SYSTEMD, BusLost, Systemd
 from agentd.texts import TextMissing, Texts
 from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory, read_text
@@ -39,7 +39,7 @@ SETTLE_S = 0.06  # a program that is missing shows right after its start was cal
 STALE_S = 1.0  # how long the news of a changed schedule line may take; then the claim is tried again
 STOP_AGAIN_S = 0.2
 OURS = tuple(phase for phase in Phase if phase not in (Phase.CLAIMED, Phase.GONE))  # something was put into systemd
-WHOSE = ("FragmentPath", "InactiveExitTimestampMonotonic")
+LEFT_INACTIVE = "InactiveExitTimestampMonotonic"
 HARMLESS = (WANTED_BY, UPHELD_BY)  # links that tie a target of the host to the unit only when it starts
 REMEDIES = {
     REQUIRED_BY: "it would stop with this unit: use WantedBy=",
@@ -443,9 +443,10 @@ class Steps:
         return False
 
     async def _is_down(self, unit: ManagedUnit) -> bool:
-        """Ask systemd whether the unit is at rest, with no job to change that."""
-        load, active, sub, job = await self._tools.systemd.look(unit.name)
-        unit.status = unit.status.merged({"LoadState": load, "ActiveState": active, "SubState": sub, "Job": (job,)})
+        """Ask systemd whether the unit is at rest, with no job to change that; one that it has unloaded is."""
+        load, active, sub, job = seen = await self._tools.systemd.recall(unit.name)
+        found = {"ActiveState": active, "SubState": sub, "Job": (job,)}
+        unit.status = unit.status.merged(found if seen is AT_REST else found | {"LoadState": load})
         self._tools.publisher.touch([unit.name])
         return not unit.status.running and not job
 
@@ -472,9 +473,12 @@ class Steps:
         """Ask systemd whose the unit is by now, and whether it is down."""
         down = await self._is_down(unit)
         found = {"FragmentPath": ""}
-        if unit.status.load != "not-found":
-            found = await self._tools.systemd.properties(unit.name, WHOSE)
-        unit.status = unit.status.merged(found)
+        if not down and unit.status.load != "not-found":
+            found = await self._tools.systemd.properties(unit.name, ("FragmentPath",))
+            if not self._tools.directory.owns(found["FragmentPath"], unit.name):
+                found |= await self._tools.systemd.properties(unit.name, (LEFT_INACTIVE,))
+        if not down:
+            unit.status = unit.status.merged(found)
         unit.foreign = self._is_foreign(unit)
         return down
 

@@ -87,6 +87,9 @@ class Seen(NamedTuple):
     job: int
 
 
+AT_REST = Seen("not-found", "inactive", "dead", 0)
+
+
 class Listener(Protocol):
     """Who wants to know."""
 
@@ -195,13 +198,19 @@ class Systemd:
 
     async def in_memory(self, unit: str) -> bool:
         """Whether systemd has the unit loaded; no file is looked for. Those who ask together share a call."""
-        return await self._memory.about(unit)
+        return await self._memory.about(unit) is not None
 
-    async def _remembered(self, units: list[str]) -> dict[str, bool]:
+    async def recall(self, unit: str) -> Seen:
+        """What `look` says of a unit that systemd has loaded; one that it has not is at rest. No file is read."""
+        if "\\" in unit:  # not all versions take these in patterns
+            return await self.look(unit)
+        return await self._memory.about(unit) or AT_REST
+
+    async def _remembered(self, units: list[str]) -> dict[str, Seen | None]:
         patterns = [unit.replace("\\", r"\\") for unit in units]  # of fnmatch(3); names have no other of its signs
         (rows,) = await self._call("list", units[0], "ListUnitsByPatterns", "asas", [[], patterns], returns=ROWS)
-        loaded = {row[0] for row in rows}
-        return {unit: unit in loaded for unit in units}
+        loaded = {row[0]: Seen(row[2], row[3], row[4], row[7]) for row in rows}
+        return {unit: loaded.get(unit) for unit in units}
 
     async def unit_path(self) -> tuple[str, ...]:
         """The directories in which systemd looks for unit files."""
