@@ -70,7 +70,8 @@ def test_a_broken_entry_is_passed_over(tmp_path: Path, text: str) -> None:
 
 EDITED = [
     {"unit": 7}, {"unit": "other.service"}, {"hash": None}, {"hash": "A"}, {"generation": "3"},
-    {"generation": True}, {"at_us": 1e400}, {"at_us": []}, {"phase": 7}, {"error": {}}, {"lease": 1.5}, {"run_us": "now"},
+    {"generation": True}, {"at_us": 1e400}, {"at_us": []}, {"phase": 7}, {"error": {}},
+    {"lease": 1.5}, {"run_us": "now"},
 ]  # fmt: skip
 
 
