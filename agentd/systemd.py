@@ -65,7 +65,8 @@ SHAPES = {  # what a signal of the manager looks like: its path, interface and s
 }
 OWNER_CHANGED = (DBUS_PATH, DBUS, "NameOwnerChanged", "sss")
 CHANGED = (PROPERTIES, "PropertiesChanged", "sa{sv}as")
-WANTED = {name.encode(): (name, SIGNATURES[name].encode()) for name in FIELDS}
+WANTED = {name.encode(): name for name in FIELDS}
+TYPES = {name.encode(): SIGNATURES[name].encode() for name in FIELDS}
 ROWS = "a(ssssssouso)"  # of systemd's lists of units
 NO_SUCH_UNIT = f"{SYSTEMD}.NoSuchUnit"
 NOBODY_THERE = tuple(  # errors by which the bus says that systemd has left it, perhaps in the middle of a call
@@ -455,7 +456,7 @@ class Systemd:
     def _changed(self, message: wire.Message) -> None:
         unit = self._watched.get(message.path)
         if unit is not None and message.first() in (UNIT, SERVICE):
-            self._listener.unit_changed(unit, message.changes(WANTED))
+            self._listener.unit_changed(unit, message.changes(WANTED, TYPES))
 
     def _job_removed(self, path: str, result: str) -> None:
         if path in self._waiting:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
@@ -42,6 +43,9 @@ _STRUCTS = {order: {code: struct.Struct(order + form) for code, form in _FIXED.i
 
 _BASIC = frozenset("ybnqiuxtdhsog")
 _SIZES = {ord(code): struct.calcsize(form) for code, form in _FIXED.items()}
+
+
+NO_TYPES: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Malformed(ValueError):
@@ -84,18 +88,18 @@ class Message:
         except _BEYOND as error:
             raise Malformed(f"a message without what it should hold ({error})") from None
 
-    def changes(self, wanted: Mapping[bytes, tuple[str, bytes]]) -> dict[str, Any]:
+    def changes(self, wanted: Mapping[bytes, str], types: Mapping[bytes, bytes] = NO_TYPES) -> dict[str, Any]:
         """Of a PropertiesChanged signal (signature sa{sv}as): the new values of these properties. Raises Malformed.
 
-        `wanted` is by the names as they are written: what to call each, and the signature that its value must have.
-        A value of another type is passed over. The agent's busiest loop: hence without calls where it can.
+        `wanted` is by the names as they are written. A value is passed over that is not of the signature that `types`
+        has for it. The agent's busiest loop: hence without calls where it can.
         """
         try:
-            return self._changes(wanted)
+            return self._changes(wanted, types)
         except _BEYOND as error:
             raise Malformed(f"a list of changes that ends too soon ({error})") from None
 
-    def _changes(self, wanted: Mapping[bytes, tuple[str, bytes]]) -> dict[str, Any]:
+    def _changes(self, wanted: Mapping[bytes, str], types: Mapping[bytes, bytes]) -> dict[str, Any]:
         data, order = self.data, self.order
         at = _skip("s", data, self.body, order)
         at, end = _array("{sv}", data, at, order)
@@ -106,10 +110,9 @@ class Message:
             past = at + word(data, at - 4)[0]
             name, at = data[at:past], past + 1
             if name in wanted:
-                call, signature = wanted[name]
-                length = data[at]
-                if data[at + 1 : at + 1 + length] == signature:
-                    found[call], at = _read("v", data, at, order)
+                right = types.get(name)
+                if right is None or data[at + 1 : at + 1 + data[at]] == right:
+                    found[wanted[name]], at = _read("v", data, at, order)
                     continue
             if data[at] == 1 and (size := _SIZES.get(data[at + 1])):  # nearly always: a number of a fixed size
                 at += 3 + (-(at + 3) & (size - 1)) + size

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentd import wire
 from agentd.status import FIELDS, SIGNATURES, UNKNOWN
-from agentd.systemd import WANTED
+from agentd.systemd import TYPES, WANTED
 from tests.agentd.test_wire import signal, signatures, values
 
 types = st.one_of(signatures, st.text("ybnqiuxtdhsogva(){}", max_size=40))
@@ -36,7 +36,7 @@ def header(signature: bytes, body: bytes, *, fields: bytes = b"") -> bytes:
 def read_all(data: bytes) -> None:
     """All that the agent ever does with what comes in."""
     for message in wire.Stream().feed(data):
-        for read in (message.arguments, message.first, lambda message=message: message.changes(WANTED)):
+        for read in (message.arguments, message.first, lambda message=message: message.changes(WANTED, TYPES)):
             with suppress(wire.Malformed):
                 read()
 
