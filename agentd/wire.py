@@ -91,8 +91,8 @@ class Message:
     def changes(self, wanted: Mapping[bytes, str], types: Mapping[bytes, bytes] = NO_TYPES) -> dict[str, Any]:
         """Of a PropertiesChanged signal (signature sa{sv}as): the new values of these properties. Raises Malformed.
 
-        `wanted` is by the names as they are written. A value is passed over that is not of the signature that `types`
-        has for it. The agent's busiest loop: hence without calls where it can.
+        `wanted` is by the names as they are written. A value of another signature than `types` has for it is passed
+        over. The agent's busiest loop: hence without calls where it can.
         """
         try:
             return self._changes(wanted, types)
