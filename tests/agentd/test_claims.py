@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
 from agentd.execute import Executor
 from agentd.ledger import Entry, Phase
 from agentd.plan import Kind, Wish, plan
+from agentd.steps import Tools
 from agentd.unit import ManagedUnit
 from registry.model import Target
 
@@ -42,3 +49,42 @@ def test_a_lost_lease_ends_every_claim() -> None:
     executor.lease_held(5, [unit.name])
     executor.lease_lost()
     assert first_task(unit) is Kind.CLAIM
+
+
+def running(generation: int = 1) -> ManagedUnit:
+    """A unit that runs, claimed, as its schedule line said at revision 7."""
+    entry = Entry("u.service", SHA, generation, 7, Phase.STARTED, lease=5, revision=7)
+    return ManagedUnit("u.service", wish=WISH, told=True, entry=entry, lease=5)
+
+
+class Kept:
+    """The ledger as far as accepting a history needs it."""
+
+    def __init__(self, executor: Executor) -> None:
+        executor.tools = cast("Tools", SimpleNamespace(ledger=SimpleNamespace(put=lambda entry: entry)))
+
+
+@pytest.mark.parametrize("wish", [None, replace(WISH, generation=2), replace(WISH, hash="b" * 64)])
+def test_invariant_15_while_the_history_is_held_nothing_is_planned_for_any_wish(wish: Wish | None) -> None:
+    executor, unit = Executor(), running()
+    executor.units[unit.name] = unit
+    unit.wish = wish
+    assert executor._plan(unit)
+    executor.freeze()
+    assert not executor._plan(unit)
+    executor.leaving, unit.departing = True, True  # whoever stops the agent for good is obeyed
+    assert executor._plan(unit)
+
+
+def test_invariant_15_an_accepted_history_counts_once_it_was_read_and_restarts_nothing_for_its_placement() -> None:
+    executor, unit = Executor(), running()
+    Kept(executor)
+    executor.units[unit.name] = unit
+    executor.freeze()
+    executor.thaw()
+    unit.wish = None
+    assert not executor._plan(unit)  # nobody has said yet what the accepted history wants
+    executor.wish("u.service", replace(WISH, placement=3, revision=3))
+    assert [task.kind for task in executor._plan(unit)] == [Kind.RECORD]
+    executor.wish("u.service", replace(WISH, placement=3, revision=3, generation=9))
+    assert [task.kind for task in executor._plan(unit)] == [Kind.STOP, Kind.START]

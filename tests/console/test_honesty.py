@@ -24,7 +24,7 @@ from registry.etcd import Etcd, EtcdSettings
 from registry.follow import Link
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Corrupt, Event, Target
+from registry.model import Cluster, Corrupt, Event, Target
 from registry.sentinel import ensure_cluster
 from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
 from tests.console.test_screen import playing
@@ -69,6 +69,15 @@ async def test_without_a_leader_the_header_says_since_when() -> None:
         assert "✖ no scheduler leads for 90 s" in play.text("header")
         await play.show(scene())
         assert "leader core-2" in play.text("header")
+
+
+async def test_a_fleet_that_holds_everything_says_so_below_the_header() -> None:
+    reason = "it is at revision 3, and 9 was acted on"
+    async with playing() as play:
+        await play.show(replace(scene(), cluster=Cluster("c1", held=reason)))
+        assert "history went back, everything is held: fleetctl restore" in play.text("banner")
+        await play.show(scene())
+        assert play.text("banner") == ""
 
 
 async def test_corrupt_records_are_counted_with_where_to_look() -> None:

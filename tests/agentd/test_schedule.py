@@ -1,0 +1,66 @@
+"""Following the schedule against a real etcd: an older line than the one acted on is handed to nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agentd.ledger import Entry, Ledger
+from agentd.plan import Wish
+from agentd.schedule import Schedule
+from registry.etcd import Etcd
+from registry.history import History
+from registry.keys import Keys
+from registry.model import Assignment, Target
+from registry.records import encode
+from registry.sentinel import ensure_cluster, read_cluster
+
+pytestmark = pytest.mark.etcd
+
+MACHINE = "1" * 32
+
+
+class Wishes:
+    """Who carries the schedule out: it only notes."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.held = ()
+
+    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+        """Note it."""
+        self.told.append(f"{name} {wish is not None} {corrupt}")
+
+
+async def until_held(history: History) -> None:
+    async with asyncio.timeout(10):
+        while not history.held:  # noqa: ASYNC110 - told by nobody here
+            await asyncio.sleep(0.02)
+
+
+async def test_invariant_15_a_line_older_than_the_one_acted_on_holds_everything(
+    etcd_client: Etcd, prefix: str, tmp_path: Path
+) -> None:
+    """Also where the registry's revision is ahead again of what was acted on."""
+    keys = Keys.under(prefix)
+    cluster = await ensure_cluster(etcd_client, keys, "one")
+    ledger, wishes, history = Ledger(tmp_path, MACHINE, "boot"), Wishes(), History(keys)
+    ledger.remember(cluster_id=cluster.id)
+    line = Assignment("a.service", MACHINE, "a" * 64, Target.LAUNCHED, 1)
+    revision = await etcd_client.put(keys.schedule(MACHINE, "a.service"), encode(line))
+    ledger.put(Entry("a.service", "a" * 64, 1, revision, revision=revision + 5))
+    for number in range(10):
+        await etcd_client.put(keys.unit(f"{number}.service"), b"{}")
+    schedule = Schedule(etcd_client, keys, MACHINE, ledger, wishes, history)
+    task = asyncio.create_task(schedule.run())
+    schedule.list_again()
+    await until_held(history)
+    assert "the schedule line of a.service is older" in history.held
+    assert wishes.told == []
+    async with asyncio.timeout(10):  # the sentinel is marked for those who cannot know
+        while not (found := await read_cluster(etcd_client, keys)) or not found.held:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
