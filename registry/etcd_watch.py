@@ -71,7 +71,7 @@ class Watch:
         self._connected = True
         self._alarm: asyncio.TimerHandle | None = None
         self._failures = 0
-        self._denials = 0
+        self._denied_anew = False  # the next refusal is of a token just fetched
         self._base = ""
         self._created: int | None = None
         self._count: int | None = None  # keys under the prefix just before _next, once asked for
@@ -205,14 +205,13 @@ class Watch:
         self._created = revision
         if self._on_connect is not None:
             self._on_connect()
-        self._failures = self._denials = 0
+        self._failures, self._denied_anew = 0, False
         self._report(connected=True, reason=self._base)
 
     async def _judge(self, refusal: Refusal) -> None:
         """Log in again once, since old etcd calls a dead token a lack of permission; else wait or raise."""
         if refusal.permanent:
-            self._denials += 1
-            if self._denials > 1 or not await self._login_again():
+            if self._denied_anew or not await self._login_again():
                 raise explain(refusal) from None
         elif not refusal.transient:
             raise explain(refusal) from None
@@ -220,11 +219,12 @@ class Watch:
 
     async def _login_again(self) -> bool:
         try:
-            return await self._link.new_login(self._base)
+            self._denied_anew = await self._link.new_login(self._base)
         except Unreachable:
-            return True
+            return True  # there was no login: what is refused next is still the old token
         except Refusal as refusal:
             raise explain(refusal) from None
+        return self._denied_anew
 
     async def _back_off(self, reason: str) -> None:
         """Turn to the next endpoint; at once while there are fresh ones, later and later after that."""
