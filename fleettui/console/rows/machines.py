@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fleettui.console.drains import Drain, Drains
 from fleettui.console.phrases import counted
+from fleettui.console.rows.corrupt import CorruptNames
 from fleettui.console.rows.machine_row import MachineRow
 from fleettui.console.rows.row import Delta
 from fleettui.escape import escape
@@ -54,6 +55,7 @@ class MachineRows:
         self._drains = Drains(keys or Keys())
         self._draining: dict[str, Drain] = {}
         self._corrupt: Mapping[str, Corrupt] = {}
+        self._unreadable = CorruptNames(Table.MACHINES)
         self._begun = False
         self._basis: tuple[object, ...] = ()  # the tables that the rows stand on; () looks at everything
 
@@ -148,7 +150,7 @@ class MachineRows:
         """Remember who vanished; greet who is back."""
         for machine, held in before.items():
             record = self._present[machine]
-            if f"{Table.MACHINES}/{machine}" not in "".join(snapshot.corrupt):
+            if machine not in self._unreadable.of(snapshot):
                 self._gone[machine] = Gone(record, now, record.leaving, () if record.leaving else held)
         for machine in snapshot.machines:
             self._gone.pop(machine, None)
@@ -177,7 +179,7 @@ class MachineRows:
             self._gone[event.machine] = Gone(None, event.at, event.verb == "leave", told=told)
 
     def _known(self, snapshot: Snapshot, now: float) -> set[str]:
-        known = {*snapshot.machines, *snapshot.overrides, *_corrupt_machines(snapshot)}
+        known = {*snapshot.machines, *snapshot.overrides, *self._unreadable.of(snapshot)}
         known |= {machine for machine, units in self._scheduled.items() if units}
         known |= {machine for machine, units in self._held.items() if units}
         known -= self._forgotten
@@ -216,7 +218,7 @@ class MachineRows:
         )
 
     def _absent_row(self, snapshot: Snapshot, machine: str, running: int, scheduled: int) -> MachineRow:
-        bad = _corrupt_machines(snapshot).get(machine)
+        bad = self._unreadable.of(snapshot).get(machine)
         if bad is not None:
             note = f"its registry record does not parse: {escape(bad)}; restart fleet-agentd there"
             return MachineRow(machine, "-", "-", "corrupt", running, scheduled, "", note=note)
@@ -260,12 +262,6 @@ def _put(units: set[str], unit: str, *, present: bool) -> None:
         units.add(unit)
     else:
         units.discard(unit)
-
-
-def _corrupt_machines(snapshot: Snapshot) -> dict[str, str]:
-    """Why the records of machines do not parse, by machine."""
-    marker = f"/{Table.MACHINES}/"
-    return {key.rpartition("/")[2]: bad.reason for key, bad in snapshot.corrupt.items() if marker in key}
 
 
 def _still_shown(gone: Gone, now: float) -> bool:

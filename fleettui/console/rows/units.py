@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
+from fleettui.console.rows.corrupt import CorruptNames
 from fleettui.console.rows.gathering import Gathering
 from fleettui.console.rows.health import Health, health
 from fleettui.console.rows.meters import UNKNOWN, Meters
@@ -36,6 +37,7 @@ class UnitRows:
     """Folds snapshots into unit rows."""
 
     def __init__(self) -> None:
+        self._corrupt = CorruptNames(Table.UNITS)
         self._forget()
 
     def _forget(self) -> None:
@@ -55,7 +57,7 @@ class UnitRows:
         if touched is None:
             self._forget()
             self._index(snapshot)
-            touched = {*self._places, *snapshot.units, *_corrupt_units(snapshot)}
+            touched = {*self._places, *snapshot.units, *self._corrupt.of(snapshot)}
         fresh: dict[str, UnitRow] = {}
         gone: set[str] = set()
         templates: set[str] = set()
@@ -186,7 +188,7 @@ class UnitRows:
         if self._is_global(snapshot, unit):
             rows = _global_rows(snapshot, unit, where)
             return _headed(unit, {key: self._metered(snapshot, row) for key, row in rows.items()})
-        row = _single_row(snapshot, unit, where)
+        row = _single_row(snapshot, unit, where, self._corrupt.of(snapshot).get(unit, ""))
         return {row.key: self._metered(snapshot, row)} if row else {}
 
     def _metered(self, snapshot: Snapshot, row: UnitRow) -> UnitRow:
@@ -227,20 +229,10 @@ def _template(unit: str) -> str | None:
     return None if "@" not in unit or refusal(unit) else parse_name(unit).template
 
 
-def _corrupt_units(snapshot: Snapshot) -> set[str]:
-    marker = f"/{Table.UNITS}/"
-    return {key.rpartition("/")[2] for key in snapshot.corrupt if marker in key}
-
-
-def _corrupt_reason(snapshot: Snapshot, unit: str) -> str:
-    ending = f"/{Table.UNITS}/{unit}"
-    return next((bad.reason for key, bad in snapshot.corrupt.items() if key.endswith(ending)), "")
-
-
-def _single_row(snapshot: Snapshot, unit: str, where: Whereabouts) -> UnitRow | None:
+def _single_row(snapshot: Snapshot, unit: str, where: Whereabouts, corrupt: str) -> UnitRow | None:
     lines, states = where.schedule[unit], where.states[unit]
     if unit not in snapshot.units and not lines and not states:
-        return _corrupt_row(snapshot, unit)
+        return _corrupt_row(unit, corrupt)
     line = lines[0] if lines else None
     state = next((each for each in states if line and each.machine == line.machine), None)
     if state is None and states:
@@ -249,8 +241,7 @@ def _single_row(snapshot: Snapshot, unit: str, where: Whereabouts) -> UnitRow | 
     return _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), machine, state)
 
 
-def _corrupt_row(snapshot: Snapshot, unit: str) -> UnitRow | None:
-    reason = _corrupt_reason(snapshot, unit) if snapshot.corrupt else ""
+def _corrupt_row(unit: str, reason: str) -> UnitRow | None:
     if not reason:
         return None
     return UnitRow(
