@@ -1,4 +1,4 @@
-"""Corrupt records on the tables: those that name something are rows, and very many cost no more than their number."""
+"""Corrupt records on the tables: those that name something are rows, and very many cost no more than they count."""
 
 from __future__ import annotations
 
