@@ -21,7 +21,6 @@ from pathlib import Path
 
 PATIENCE_S = 5  # then the kernel ends us: SIGALRM, with its default action
 GRACE_S = 1.0  # for what we started, after SIGHUP; then SIGKILL
-LOOK_MS = 5_000  # a hang-up wakes the watch; this is for kernels where it does not
 
 
 def leave_when_told(leave: Callable[[], object]) -> None:
@@ -74,8 +73,7 @@ def _await_end(descriptors: Iterable[int]) -> None:
     poll = select.poll()
     for each in descriptors:
         poll.register(each, 0)  # hang-ups and errors are always told; what is typed is not for us
-    while not poll.poll(LOOK_MS):
-        pass
+    poll.poll()
 
 
 def descendants() -> list[int]:

@@ -75,3 +75,11 @@ def test_a_shell_on_the_units_machine_and_back_to_the_same_place(editing: Termin
     editing.keys("C-q")
     left = editing.shows("left with 0", timeout_s=40)
     assert "Traceback" not in left
+
+
+def test_a_terminal_that_is_closed_in_a_shell_leaves_nothing(editing: Terminal, cluster: Cluster) -> None:
+    (home,) = active_on(cluster, NAME)
+    editing.keys("s")
+    editing.shows(f"shell on {home}", timeout_s=40)
+    eventually("a prompt", lambda: len(editing.screen.strip().splitlines()) > 1, timeout_s=40)
+    editing.close()  # sees that the console and the shell end with it

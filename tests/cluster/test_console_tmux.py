@@ -110,6 +110,24 @@ def test_a_newcomer_with_nothing_but_the_help_mends_the_unit_that_failed(
     assert len(active_on(cluster, "hello.service")) == 1
 
 
+def test_all_units_are_stopped_by_a_question_and_not_by_a_key(
+    console: Terminal, cluster: Cluster, tmp_path: Path
+) -> None:
+    started(cluster, tmp_path, "web@.service", instances=6)
+    console.shows("● 6 active")
+    console.type("*X")
+    console.shows("Stop 6 units?", "6 running units stop on core-1 (2), core-2 (2), core-3 (2)")
+    console.keys("Enter")  # Cancel has the focus
+    console.lacks("Stop 6 units?")
+    console.shows("● 6 active")
+    console.type(":stop *")
+    console.keys("Enter")
+    console.shows("Stop 6 units?")
+    console.keys(*CONFIRMED)
+    console.shows("○ 6 inactive", "✓ fleetctl stop")
+    assert not [name for each in range(6) for name in active_on(cluster, f"web@{each}.service")]
+
+
 def test_a_machine_is_drained_and_its_units_are_seen_to_move(
     console: Terminal, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -123,6 +123,10 @@ async def test_an_unchanged_file_says_so(edit_with: EditWith) -> None:
         play.main.view.table.select("db.service")
         await play.press("e")
         await hinted(play, "db.service is unchanged")
+        for _ in range(200):  # it is taken away after that was said
+            if not list(drafts.iterdir()):
+                break
+            await play.pilot.pause(0.02)
         assert list(drafts.iterdir()) == []
         assert play.stage.hands.calls == []
 

@@ -9,6 +9,7 @@ from types import FrameType
 import pytest
 
 from fleettui.console.cells import Cell, line_text
+from fleettui.console.detail.diff import change_counts, diff_lines
 from fleettui.console.detail.sgr import sgr_lines
 from fleettui.console.finding import Source, in_order, letters, ranked
 from fleettui.console.journal.expressions import Machine, Plain
@@ -108,6 +109,13 @@ def test_wrapping_loses_nothing() -> None:
     text = "語e\u0301 x" * 200 + "\u0301" * 500 + "a" * 300
     found = "".join(line_text(line) for line in wrapped((Cell(text),), 30))
     assert found.replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 40, 100, 1000])
+def test_two_files_are_compared_in_time_to_be_waited_for(distinct: int) -> None:
+    old = "\n".join(f"A={number % distinct}" for number in range(4000))
+    new = "\n".join(f"A={number * 7919 % distinct}" for number in range(4001))
+    assert steps(lambda: (diff_lines(old, new), change_counts(old, new))) < 1_000_000
 
 
 @pytest.mark.parametrize("part", ["\x1b[", "\x1b]8;", "\x1b[31m", "\x1b[38;5;", "\x1b]8;;x\x07", "\x1b[1;"])

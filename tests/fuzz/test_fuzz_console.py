@@ -18,7 +18,7 @@ from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
 from fleettui.console.commandline.history import load, save
 from fleettui.console.commandline.orders import OWN, Order, World, understand
-from fleettui.console.detail.diff import diff_lines
+from fleettui.console.detail.diff import change_counts, diff_lines
 from fleettui.console.detail.sgr import sgr_lines
 from fleettui.console.feed import Reading
 from fleettui.console.finding import Source, in_order, ranked
@@ -121,7 +121,13 @@ def test_any_keymap_is_taken_or_refused(keymap: dict[str, str]) -> None:
         refused(error)
 
 
-@given(st.one_of(texts, st.from_regex(r"-?\s*(\d{1,30}\s*[a-z]{1,4}\s*){1,3}(ago)?", fullmatch=True)))
+@given(
+    st.one_of(
+        texts,
+        st.from_regex(r"-?\s*(\d{1,30}\s*[a-z]{1,4}\s*){1,3}(ago)?", fullmatch=True),
+        st.just("9" * 5000 + "h"),
+    )
+)
 def test_any_moment_is_one_or_is_refused(text: str) -> None:
     try:
         assert parse_since(text, NOW) <= NOW.timestamp()
@@ -272,9 +278,17 @@ def test_any_fields_of_a_line_are_shown(fields: dict[str, str], width: int) -> N
     assert all(map(shown, field_lines(fields, width)))
 
 
-@given(odd, odd)
+lines = st.lists(st.one_of(st.sampled_from(["", "a", "b"]), texts), max_size=12).map("\n".join)
+
+
+@given(lines, lines)
 def test_any_two_files_are_compared(old: str, new: str) -> None:
-    assert all(map(shown, diff_lines(old, new)))
+    found = diff_lines(old, new)
+    assert all(map(shown, found))
+    signs = [line[0].text for line in found if line and line[0].text in ("+ ", "- ")]
+    assert change_counts(old, new) == (signs.count("+ "), signs.count("- "))
+    came, went = change_counts(old, new)
+    assert len(old.splitlines()) - went == len(new.splitlines()) - came
 
 
 @given(odd, odd, st.integers(0, 120), st.sampled_from(Link))

@@ -41,7 +41,7 @@ def _ago(text: str, now: datetime) -> datetime | None:
         return None
     try:
         return now - timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
-    except OverflowError:
+    except (OverflowError, ValueError):  # more digits than Python reads
         return None
 
 
