@@ -252,7 +252,12 @@ class Scheduler:
         for number, address in enumerate(update.changed, 1):
             record = follower.mirror.row(address.table, address)
             exists = follower.mirror.stamp(_key(self._keys, address)) is not None
-            self._board.fold(address, record, exists=exists)
+            try:
+                self._board.fold(address, record, exists=exists)
+            except Exception as error:  # noqa: BLE001 - no record ends a scheduler: it begins from scratch
+                self._tell_error(_key(self._keys, address), error)
+                self._board = None
+                return
             if number % PIECE == 0:
                 await asyncio.sleep(0)
 
@@ -353,7 +358,21 @@ class Scheduler:
         return bool(self._history.held or self._holding or (sentinel and sentinel.held))
 
     def _decide(self, follower: Follower) -> list[Intent]:
-        """What is to be written; the follower must be still. May run beside the event loop."""
+        """What is to be written; the follower must be still. May run beside the event loop.
+
+        An error that nobody foresaw outside of one unit's decision decides nothing, and says so: it ends no
+        scheduler, for the next one would end over the same records.
+        """
+        try:
+            return self._decide_now(follower)
+        except RegistryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            self._tell_error("the whole decision", error)
+            self._board = None
+            return []
+
+    def _decide_now(self, follower: Follower) -> list[Intent]:
         if self._board is None:
             self._board = self._new_board(follower)
         if self._awaits_machines(self._board):
@@ -373,13 +392,16 @@ class Scheduler:
         """Log errors in decisions, each once; the next decision begins from scratch then."""
         faults = self._board.faults if self._board else {}
         for name, error in faults.items():
-            if self._faults.get(name) != str(error):
-                what = f"unit {name}" if name else "drains"
-                log.error("internal error in a decision on %s: %s: %s", what, type(error).__name__, error)
-                log.debug("where", exc_info=error)
-        self._faults = {name: str(error) for name, error in faults.items()}
+            self._tell_error(f"unit {name}" if name else "drains", error)
         if faults:
             self._board = None
+
+    def _tell_error(self, what: str, error: Exception) -> None:
+        """Log an error in a decision on something; the same one once."""
+        if self._faults.get(what) != str(error):
+            log.error("internal error in a decision on %s: %s: %s", what, type(error).__name__, error)
+            log.debug("where", exc_info=error)
+        self._faults[what] = str(error)
 
     async def _carry_out(self, found: list[Intent], lead: Lead) -> None:
         """Write all that still holds, several transactions at a time. Raises in the end what went wrong.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from fleettui.actions.operator import Operator, commit, persist
 from registry.errors import CorruptRecord, UserError
@@ -30,9 +31,8 @@ class MachineChange:
 
 async def set_availability(operator: Operator, machine: str, availability: Availability) -> MachineChange:
     """Open (`READY`), cordon or drain a machine, given by its full id."""
-    return await _change(
-        operator, machine, lambda old: replace(old, availability=availability), VERBS[availability], ""
-    )
+    change = partial(replace, availability=availability)
+    return await _change(operator, machine, change, VERBS[availability], "", anew=True)
 
 
 async def cordon(operator: Operator, machine: str) -> MachineChange:
@@ -82,14 +82,23 @@ async def restore_machine(operator: Operator, previous: MachineChange) -> Machin
 
 
 async def _change(
-    operator: Operator, machine: str, change: Callable[[Override], Override], verb: str, reason: str
+    operator: Operator,
+    machine: str,
+    change: Callable[[Override], Override],
+    verb: str,
+    reason: str,
+    *,
+    anew: bool = False,
 ) -> MachineChange:
+    """`anew`: an override that does not parse is written over. Else that is an error: nobody knows what it says."""
+
     async def attempt() -> MachineChange:
         key = operator.keys.override(machine)
         kv = await operator.etcd.get(key)
-        before = _override(machine, kv.value if kv else b"", key)
+        found = _override(machine, kv.value if kv else b"", key, anew=anew)
+        before = found or Override(machine)
         after = change(before)
-        if _essence(after) == _essence(before):
+        if found and _essence(after) == _essence(before):
             return MachineChange(before, before)
         after = replace(after, by=operator.actor, at=operator.now())
         op = Op.delete(key) if _essence(after) == _essence(Override(machine)) else Op.put(key, encode(after))
@@ -100,14 +109,19 @@ async def _change(
     return await persist(attempt)
 
 
-def _override(machine: str, value: bytes, key: str) -> Override:
-    """The override as stored; a missing or corrupt one is none: the act writes a sound one over it."""
+def _override(machine: str, value: bytes, key: str, *, anew: bool) -> Override | None:
+    """The override as stored, or the usual one; None for one that does not parse and is to be written `anew`."""
     if not value:
         return Override(machine)
     try:
         record = decode(Address(Table.OVERRIDES, machine), value, key)
-    except CorruptRecord:
-        return Override(machine)
+    except CorruptRecord as error:
+        if anew:
+            return None
+        raise UserError(
+            f"what is set on machine {machine[:8]}... does not parse ({error.reason}); "
+            "cordon or uncordon it first, which writes it anew"
+        ) from error
     return record if isinstance(record, Override) else Override(machine)
 
 

@@ -34,6 +34,29 @@ def test_metadata_is_set_hidden_and_left_to_the_machine_again(fleetctl: Fleetctl
 
 
 @pytest.mark.etcd
+def test_what_another_version_allows_on_a_machine_is_not_taken_for_nothing(
+    fleetctl: Fleetctl, fleet: Fleet
+) -> None:
+    later = b'{"availability":"hibernating","metadata":[["disk","ssd"]]}'
+    fleet.put(fleet.keys.override(ONE), later)
+    done = fleetctl("set-metadata", "core-1", "region=mars")
+    assert done.returncode == 1
+    assert "availability 'hibernating' is not known to this version" in done.stderr
+    assert "cordon or uncordon it first" in done.stderr
+    assert fleet.get(fleet.keys.override(ONE)) == later
+    assert fleetctl("uncordon", "core-1").returncode == 0
+    assert override(fleet) is None, "an operator's own word counts"
+
+
+@pytest.mark.etcd
+def test_fields_of_another_version_stay_on_a_machine(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.put(fleet.keys.override(ONE), b'{"later":{"until":5}}')
+    fleetctl("set-metadata", "core-1", "region=mars")
+    fleetctl("unset-metadata", "core-1", "region")
+    assert b'"later":{"until":5}' in (fleet.get(fleet.keys.override(ONE)) or b"")
+
+
+@pytest.mark.etcd
 def test_of_several_machines_the_known_ones_are_changed(fleetctl: Fleetctl, fleet: Fleet) -> None:
     done = fleetctl("set-metadata", "core-1", "core-9", "region=mars")
     assert done.returncode == 1

@@ -115,3 +115,37 @@ def test_a_reason_is_bounded_however_long_the_unit_file_makes_it() -> None:
     assert len(told.pending.refusals) <= 201
     world.carry_out([told])
     assert decided(world) == ()
+
+
+def test_a_target_of_another_version_leaves_the_unit_exactly_where_it_is() -> None:
+    world = World(machine("m1"), machine("m2"))
+    wish = world.unit("a.service")
+    world.settle()
+    at, line = world.where("a.service"), world.snapshot.schedule
+    world.put(KEYS.unit("a.service"), f'{{"hash":"{wish.hash}","target":"paused"}}'.encode())
+    world.lose(at[0])
+    assert world.decide() == ()
+    assert dict(world.snapshot.schedule) == dict(line)
+
+
+def test_what_another_version_allows_on_a_machine_lets_stay_what_runs_and_takes_nothing_new() -> None:
+    world = World(machine("m1"))
+    world.unit("a.service")
+    world.settle()
+    world.put(KEYS.override("m1"), b'{"availability":"hibernating"}')
+    world.unit("b.service")
+    world.settle()
+    assert world.where("a.service") == ("m1",)
+    assert world.where("b.service") == ()
+    assert "its override is corrupt" in world.waits("b.service")
+
+
+def test_what_another_version_put_into_a_schedule_line_stays_when_it_is_written_again() -> None:
+    world = World(machine("m1"))
+    world.unit("a.service")
+    world.settle()
+    key = KEYS.schedule("m1", "a.service")
+    world.put(key, world.values[key].replace(b"{", b'{"later":[1],', 1))
+    world.unit("a.service", note="another text")
+    world.settle()
+    assert b'"later":[1]' in world.values[key]
