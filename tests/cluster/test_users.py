@@ -194,11 +194,20 @@ def test_a_fleet_hears_an_etcd_that_was_restored_with_users_on(guarded: Guarded,
     eventually("all back", lambda: len(guarded.records("machines/")) == len(cluster.nodes), timeout_s=60)
     counts = [restarts(node) for node in cluster.nodes.values()]
 
+    since = time.time()
     guarded.stop()
     guarded.restore(snapshot)
     guarded.start()
 
-    guarded.fleetctl("restore", "--accept")
+    for node in cluster.nodes.values():  # whoever sees that history went back has been heard
+        for unit in PROGRAMS:
+            eventually(
+                f"{unit} of {node.name} reading the registry",
+                lambda node=node, unit=unit: any(  # type: ignore[misc]
+                    "history went back" in line for line in lines_since(node, unit, since)
+                ),
+            )
+    guarded.fleetctl("restore", "--accept", "--yes")
     (tmp_path / "two.service").write_text(UNIT)
     eventually("all machines here", lambda: len(guarded.records("machines/")) == len(cluster.nodes), timeout_s=90)
     eventually("a leader", lambda: guarded.records("leader"), timeout_s=60)
