@@ -20,13 +20,14 @@ from registry.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_fil
 from registry.errors import UserError
 from registry.etcd_endpoint import EtcdSettings, base_urls
 from registry.keys import Keys
+from registry.notify import Notifier
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; the exit status is 0 after an end in order, 1 after an error, 2 for wrong usage."""
     options = _parser().parse_args(argv)
     daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
-    return daemonlog.run("fleet-agentd", lambda: _work(options))
+    return daemonlog.run("fleet-agentd", lambda: _work(options), Notifier(os.environ).status)
 
 
 def _work(options: argparse.Namespace) -> None:

@@ -39,8 +39,8 @@ def set_up(*, debug: bool) -> None:
     sys.unraisablehook = lambda it: _log_ignored(it.err_msg or "an object's end", it.exc_value)
 
 
-def run(program: str, work: Callable[[], None]) -> int:
-    """Do the work of a daemon and return its exit status; an error becomes one line on stderr.
+def run(program: str, work: Callable[[], None], say: Callable[[str], None] = lambda _: None) -> int:
+    """Do the work of a daemon and return its exit status; an error becomes one line on stderr, and goes to `say`.
 
     0 after an end in order, 1 after an error, 130 after an interrupt. Wrong usage is argparse's, with 2.
     """
@@ -55,6 +55,7 @@ def run(program: str, work: Callable[[], None]) -> int:
         if isinstance(cause, KeyboardInterrupt):
             return 130
         _say_last(program, told(cause))
+        say(f"ended: {told(cause)}")
         log.debug("ended by", exc_info=error)
         return 1
     return 0

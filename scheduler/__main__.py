@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
-    return daemonlog.run("fleet-scheduler", lambda: asyncio.run(_run(_settings(options))))
+    return daemonlog.run(
+        "fleet-scheduler", lambda: asyncio.run(_run(_settings(options))), Notifier(os.environ).status
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -108,6 +108,16 @@ raise RuntimeError("nobody\\n<0>foresaw")
 
 
 @pytest.mark.parametrize("daemon", ["agentd", "scheduler"])
+def test_what_ends_a_daemon_is_its_last_status(daemon: str, tmp_path: Path) -> None:
+    with Manager(tmp_path) as manager:
+        environ = {**os.environ, **manager.environ, "FLEET_ETCD_SERVERS": "x://y"}
+        subprocess.run([sys.executable, "-m", daemon], check=False, capture_output=True, env=environ, timeout=120)
+        said = [line for lines in iter(manager.heard, list[str]()) for line in lines]
+    assert said[-1].startswith("STATUS=ended: ")
+    assert "x://y" in said[-1]
+
+
+@pytest.mark.parametrize("daemon", ["agentd", "scheduler"])
 def test_both_daemons_write_priorities_where_the_journal_reads(daemon: str) -> None:
     with tempfile.TemporaryFile() as stream:
         found = os.fstat(stream.fileno())
