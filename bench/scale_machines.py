@@ -45,6 +45,7 @@ class Memory(Ledger):
     def __init__(self) -> None:
         self.facts = Facts()
         self.facts_path = Path(tempfile.gettempdir())
+        self._entries = {}
 
     def remember(self, **changes: Any) -> None:  # noqa: ANN401 - fields of Facts
         """Change facts."""
