@@ -140,10 +140,10 @@ async def read_texts(operator: Operator, hashes: Iterable[str]) -> dict[str, str
 
 
 async def unit_names(operator: Operator) -> tuple[str, ...]:
-    """Every unit's name in the registry, sorted."""
-    prefix = operator.keys.table(Table.UNITS)
-    listing = await operator.etcd.range(prefix, keys_only=True)
-    return tuple(kv.key.removeprefix(prefix) for kv in listing.kvs)
+    """Every unit's name in the registry, sorted; a key that is none's is left out."""
+    listing = await operator.etcd.range(operator.keys.table(Table.UNITS), keys_only=True)
+    addresses = (operator.keys.parse(kv.key) for kv in listing.kvs)
+    return tuple(address.first for address in addresses if address is not None)
 
 
 async def expand(operator: Operator, patterns: Iterable[str]) -> tuple[str, ...]:

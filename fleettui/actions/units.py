@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
 from fleettui.actions.reading import Ended, Found, read_texts, read_units
+from registry.errors import InvalidRecord
 from registry.etcd import Op
 from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
 from registry.records import encode
@@ -166,12 +167,13 @@ async def _attempt(
         found |= {name: replace(found[name], ended=True) for name in down}
     steps = [decide(name, found[name]) for name in names]
     steps = await _with_old_texts(operator, steps)
-    writing = [_signed(operator, step) for step in steps if step.outcome.wrote]
-    signed = {step.outcome.name: step.outcome for step in writing}
-    outcomes = tuple(signed.get(step.outcome.name, step.outcome) for step in steps)
+    steps = [_signed(operator, step) if step.outcome.wrote else step for step in steps]
+    writing = [step for step in steps if step.outcome.wrote]
+    outcomes = tuple(step.outcome for step in steps)
     if not writing:
         return Done(outcomes)
-    guards = [found[name].guard(operator.keys.unit(name)) for name in signed]
+    written = dict.fromkeys(step.outcome.name for step in writing)
+    guards = [found[name].guard(operator.keys.unit(name)) for name in written]
     events = _events(operator, writing, each=each)
     return Done(outcomes, await commit(operator, guards, _ops(operator, writing), events))
 
@@ -196,11 +198,15 @@ def _remembering(step: Step, texts: Mapping[str, str]) -> Step:
 
 
 def _signed(operator: Operator, step: Step) -> Step:
-    """The step with who and when on the record to be written."""
+    """The step with who and when on the record to be written; a refusal when nobody could read that record."""
     after = step.outcome.after
     if after is None:
         return step
     signed = replace(after, by=operator.actor, at=operator.now())
+    try:
+        encode(signed)
+    except InvalidRecord as error:
+        return _refused(step.outcome.name, f"{error}; destroy it and submit it again")
     return replace(step, outcome=replace(step.outcome, after=signed))
 
 

@@ -70,7 +70,7 @@ async def test_an_act_that_changes_nothing_writes_nothing(operator: Operator) ->
 async def reported(operator: Operator, name: str, machine: str, active: str) -> None:
     """What an agent says of a launched unit."""
     await operator.etcd.put(operator.keys.machine(machine), encode(Machine(machine, "h", "1.2.3.4", "boot")))
-    state = UnitState(name, machine, "h", 1, Target.LAUNCHED, "loaded", active)
+    state = UnitState(name, machine, "0" * 64, 1, Target.LAUNCHED, "loaded", active)
     await operator.etcd.put(operator.keys.state(machine, name), encode(state))
 
 

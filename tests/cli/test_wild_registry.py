@@ -89,6 +89,18 @@ def test_a_unit_whose_numbers_are_at_their_end_is_refused_and_not_corrupted(
     assert registry.get(registry.keys.unit("odd-max.service")) == before
 
 
+def test_what_is_done_to_all_units_is_done_to_those_that_can_be_read(fleetctl: Fleetctl, registry: Fleet) -> None:
+    registry.add("other.service", Target.LAUNCHED)
+    done = fleetctl("restart", "--no-block", "*")
+    assert "Traceback" not in done.stderr
+    for name in ("hello.service", "other.service", "odd-future.service"):
+        unit = registry.unit(name)
+        assert unit is not None
+        assert unit.generation == 2
+    assert "odd-max.service" in done.stderr
+    assert r"\udcff" not in done.stdout
+
+
 @pytest.fixture
 def scheduler(etcd: EtcdServer, prefix: str) -> Iterator[subprocess.Popen[bytes]]:
     environ = {

@@ -21,7 +21,9 @@ COUNT = 3500  # more than a piece and more than a first page
 async def fill(client: Etcd, keys: Keys) -> None:
     names = [f"u{number:05}.service" for number in range(COUNT)]
     for start in range(0, COUNT, 100):
-        puts = [Op.put(keys.unit(name), encode(Unit(name, "h", Target.LAUNCHED))) for name in names[start:][:100]]
+        puts = [
+            Op.put(keys.unit(name), encode(Unit(name, "0" * 64, Target.LAUNCHED))) for name in names[start:][:100]
+        ]
         await client.txn([], puts)
 
 
