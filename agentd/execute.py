@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agentd.ledger import ANY_PLACEMENT, Entry, Phase
+from agentd.ledger import ANY_PLACEMENT, Entry, Phase, cleared
 from agentd.plan import Kind, Task, Wish, plan
 from agentd.status import failure, start_failed
 from agentd.steps import OURS, Again, Refused, Steps, Taken, Tools, monotonic_us
@@ -32,7 +32,6 @@ NO_FILE = file_hash("")  # of a unit that was found without its file: it is repl
 FREED_S = 0.3  # after a host's own unit has ended, until systemd has forgotten it
 ANSWER_S = 1.0  # for systemd to say what lives, when everything has to be stopped in time
 APPEARS = (Kind.LOAD, *STARTS)  # what may bring a unit that another one waits for
-RETRIES = 30  # in a row, of a start that systemd refuses although nothing seems to be missing; then it is left
 READS = 32  # units whose properties are read at once
 HANDS = 4  # units that are handed over at once: enough to be quick, so few that each is down but for a moment
 HELD_S = 0.5  # a unit that takes longer to move holds up the next one no more; after as many in a row none does
@@ -427,7 +426,7 @@ class Executor:
         entry = unit.entry
         told = entry and (entry.error or entry.skipped or entry.cause)
         if entry and told and entry.phase is Phase.STARTED and unit.status.active == "active":
-            self._steps.note(unit, replace(entry, error="", waits=(), skipped="", cause=""))
+            self._steps.note(unit, cleared(entry))
 
     # ---- starts that wait for a unit
 
@@ -461,7 +460,7 @@ class Executor:
     def _ask_again(self, name: str) -> None:
         """Nothing is missing for the start of a unit that waits."""
         unit = self.units.get(name)
-        if unit is None or unit.due or unit.vain >= RETRIES or not (unit.entry and unit.entry.waits):
+        if unit is None or unit.due or not (unit.entry and unit.entry.waits):
             return
         unit.due = True
         self._waiting.pop(name, None)

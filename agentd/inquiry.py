@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from agentd.diagnosis import CONDITIONS, STEPS, cause, failed_step, missing, resources, unmet
 from agentd.status import Status, failure
@@ -20,6 +21,7 @@ PULLED_IN = ("Requires", "BindsTo")  # what a start begins by starting, so that 
 WALKED = 64  # units that are looked at for one that did not start
 NAMED = 3
 _NOT_FOUND = re.compile(r"^Unit (\S+) (?:not found|is masked|not loaded properly|could not be found)")
+NOT_ACTIVE = "not active"
 WORDS = {"not-found": "not loaded", "masked": "masked"}
 
 
@@ -51,6 +53,13 @@ class Inquiry:
             result, step, lost, failure(status if status.result else status.merged({"Result": result}), program)
         )
 
+    async def verdict(self, unit: str) -> dict[str, Any]:
+        """Whether its conditions held, and when they were looked at; of a service, how it ended."""
+        found = await self._systemd.known_properties(unit, ("ConditionResult", "ConditionTimestampMonotonic"))
+        if unit.endswith(".service"):
+            found |= await self._systemd.known_properties(unit, ("Result",), f"{SYSTEMD}.Service")
+        return found
+
     async def unmet(self, unit: str) -> str:
         """The condition or assertion that kept a unit from starting, "" when systemd does not remember."""
         found = await self._systemd.known_properties(unit, CONDITIONS)
@@ -81,7 +90,7 @@ class Inquiry:
                 if load != "loaded":
                     lacks.append(Lack(name, WORDS.get(load, f"{load}, so not loaded"), by))
                 elif down and (name in needs.get("Requisite", ()) or name.endswith(".device")):
-                    lacks.append(Lack(name, "not active", by))
+                    lacks.append(Lack(name, NOT_ACTIVE, by))
                 elif active == "inactive" and any(name in needs.get(each, ()) for each in PULLED_IN):
                     ahead.append(name)
         return tuple(lacks)
@@ -90,6 +99,11 @@ class Inquiry:
         """The units that a timer, path or socket would start."""
         found = await self._systemd.known_properties(unit, ("Triggers",))
         return tuple(found.get("Triggers", ()))
+
+    async def running(self, units: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the units that run."""
+        states = await self._systemd.list_units(units)
+        return tuple(name for name, (_, active, _) in states.items() if active not in ("inactive", "failed"))
 
     def waiting(self, lacks: Iterable[Lack]) -> str:
         """What a unit waits for, in one line."""

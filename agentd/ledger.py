@@ -77,9 +77,15 @@ class Entry:
     attempt: int = 0
     run_us: int = 0  # when what runs of it left inactive (monotonic), as seen while systemd had it from our file
     waits: tuple[str, ...] = ()  # units that were not there when it was to be started; `error` names them
+    waits_running: tuple[str, ...] = ()  # those of them that are there, and have to run
     skipped: str = ""  # the condition that did not hold when it was to be started
     cause: str = ""  # why it has failed since, having started well
     revision: int = 0  # of its schedule line as it was acted on last; 0: not known
+
+
+def cleared(entry: Entry) -> Entry:
+    """The entry without what came of an earlier start."""
+    return replace(entry, error="", waits=(), waits_running=(), skipped="", cause="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +219,9 @@ def _read_entry(path: Path) -> Entry | None:
     """An entry; None for a file that is none, which is removed: the unit is then adopted as it is found."""
     try:
         data = json.loads(path.read_text())
-        phase, waits = Phase(data["phase"]), tuple(map(str, data.get("waits", ())))
-        entry = Entry(**_known(Entry, {**data, "phase": phase, "waits": waits}))
+        data |= {"phase": Phase(data["phase"])}
+        data |= {name: tuple(map(str, data.get(name, ()))) for name in ("waits", "waits_running")}
+        entry = Entry(**_known(Entry, data))
         if entry.unit != path.name or unitname.refusal(entry.unit):
             raise ValueError(f"it is of {shown(entry.unit)}")
         if not _HASH.fullmatch(entry.hash):

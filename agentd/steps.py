@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from agentd.filefacts import FileReader
-from agentd.inquiry import Inquiry, Lack, named_as_absent
-from agentd.ledger import Entry, Ledger, Phase
+from agentd.inquiry import NOT_ACTIVE, Inquiry, Lack, named_as_absent
+from agentd.ledger import Entry, Ledger, Phase, cleared
 from agentd.plan import LIVELY, Kind, Task, Wish
 from agentd.publish import Publisher
 from agentd.reloader import Reloader
@@ -48,6 +48,7 @@ REMEDIES = {
 }
 MOST_LINKS = 100  # that one [Install] section may name: each is looked for on the disk
 KILLING = ("service", "socket", "mount", "swap", "scope")  # types of unit that have processes, and a KillMode=
+RETRIES = 30  # in a row, of a start that is refused for want of a unit each time that it is there; then it is left
 VAIN = 3  # starts in a row that were refused for want of a unit which was there when it was looked for
 STOPS = 5  # when somebody else starts the unit while it is being stopped
 
@@ -343,7 +344,11 @@ class Steps:
             entry = replace(entry, error=f"start failed: {words}")
         elif result in ("dependency", "failed"):
             triggered = await self.inquiry.triggered(unit.name) if result == "failed" else ()
-            entry = await self._never_begun(unit, entry, triggered)
+            if unit.name.endswith(".socket") and (running := await self.inquiry.running(triggered)):
+                what = f"{running[0]}, which it is to start, runs already; stop that first"
+                entry = replace(entry, error=f"start failed: {what}")
+            else:
+                entry = await self._never_begun(unit, entry, triggered)
             if result == "dependency" and not entry.waits:
                 entry = replace(entry, error=error + await self._failed_dependencies(unit))
         elif not unit.status.running:
@@ -367,17 +372,22 @@ class Steps:
         `suspects` are what systemd names. They may have come meanwhile: then the start is tried again at once, but
         not for ever.
         """
-        lacks = await self.inquiry.lacking(unit.name)
+        lacks = await self.inquiry.lacking(unit.name) if unit.vain < RETRIES else ()
         if not lacks and unit.vain < VAIN:
             lacks = tuple(Lack(name, "only just loaded") for name in suspects if name != unit.name)
         if not lacks:
             return entry
         reason = self.inquiry.waiting(lacks)
         self._tools.publisher.tell("wait", unit=unit.name, reason=reason)
-        return replace(entry, error=reason, waits=tuple(dict.fromkeys(each.unit for each in lacks)))
+        names = tuple(dict.fromkeys(each.unit for each in lacks))
+        running = tuple(each.unit for each in lacks if each.what == NOT_ACTIVE)
+        return replace(entry, error=reason, waits=names, waits_running=running)
 
     async def _skipped(self, unit: ManagedUnit, at_us: int) -> str:
         """The condition that kept the unit from starting; "" when it has started, and ended."""
+        found = await self.inquiry.verdict(unit.name)
+        if found.get("ConditionTimestampMonotonic", 0) >= at_us:  # else systemd has forgotten it
+            unit.status = unit.status.merged(found)
         if unit.status.result == "exec-condition":
             words = await self.inquiry.refused_by_command(unit.name, at_us) or "condition not met: ExecCondition="
         elif skipped(unit.status, at_us):
@@ -430,7 +440,7 @@ class Steps:
             raise SystemdError(unit.name, "stop", f"it is still {unit.status.active}; something starts it again")
         await self._refuse_remains(unit)
         if entry.phase is not Phase.CLAIMED:
-            self.note(unit, replace(entry, phase=Phase.LOADED, error="", waits=(), skipped="", cause=""))
+            self.note(unit, replace(cleared(entry), phase=Phase.LOADED))
 
     async def _stopped(self, unit: ManagedUnit) -> bool:
         """Whether it is down; systemd's answer to a question says so, never the news that a job is over."""

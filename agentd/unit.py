@@ -88,6 +88,7 @@ class ManagedUnit:
             error=entry.error,
             attempt=entry.attempt,
             waits=entry.waits,
+            waits_running=entry.waits_running,
             skipped=entry.skipped,
             cause=entry.cause,
         )

@@ -182,6 +182,9 @@ def _arriving(
     # A global unit keeps its lines on lost machines; it has arrived once it has on those that live.
     awaited = [line for line in lines if line.machine in snapshot.machines] or lines
     late = tuple(line.machine for line in awaited if not applied(line, states.get(line.machine)))
+    waiting = {each: state for each, state in states.items() if each not in late and state.waits}
+    coming = {each: state.error for each, state in waiting.items() if _is_coming(snapshot, each, state)}
+    late += tuple(coming)
     alone = f" on {_short(machines)}" if len(machines) == 1 else ""
     found = {
         each: _outcome(states[each], (each,), alone, strict=strict) for each in sorted(states) if each not in late
@@ -196,12 +199,31 @@ def _arriving(
     if waits:
         return Standing(Progress.WAITING, _blame(snapshot, waits, machines), machines, late, UNIT_IS_THERE)
     if late:
-        return _late(snapshot, unit, late, machines)
+        soon = Standing(Progress.UNDER_WAY, _blame(snapshot, coming, machines), machines) if coming else None
+        return soon or _late(snapshot, unit, late, machines)
     if stray := tuple(sorted(states.keys() - {line.machine for line in lines})):
         return Standing(Progress.UNDER_WAY, f"being stopped on {_short(stray)}", machines)
     skipped = {line.machine: found[line.machine].reason for line in awaited}
     held = all(skipped.values())  # by a condition, everywhere
     return Standing(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
+
+
+def _is_coming(snapshot: Snapshot, machine: str, state: UnitState) -> bool:
+    """Whether every unit that this one waits for is being brought to the machine, or has just come there."""
+    return all(_comes(snapshot, machine, name, running=name in state.waits_running) for name in state.waits)
+
+
+def _comes(snapshot: Snapshot, machine: str, name: str, *, running: bool) -> bool:
+    unit, line = snapshot.units.get(name), snapshot.schedule.get((machine, name))
+    state = snapshot.states.get((machine, name))
+    if unit is None or not unit.target.scheduled or (running and unit.target is not Target.LAUNCHED):
+        return False
+    if line is None:  # it may come here, as long as it goes nowhere else
+        placed = any((each, name) in snapshot.schedule for each in snapshot.machines)
+        return not placed and refused(snapshot, name) is None
+    if not _says(line, unit) or not applied(line, state):
+        return True
+    return state is not None and state.load == "loaded" and (not running or state.active == "active")
 
 
 def _outcome(state: UnitState, machines: tuple[str, ...], where: str = "", *, strict: bool = False) -> Standing:

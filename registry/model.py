@@ -204,6 +204,7 @@ class UnitState(Versioned):
     error: Prose = ""
     attempt: Count = 0
     waits: tuple[Line, ...] = ()  # units without which it cannot start; it is tried again once they are there
+    waits_running: tuple[Line, ...] = ()  # those of them that are there, and have to run
     skipped: Prose = ""  # the condition that did not hold when it was started, so that it was not
     cause: Prose = ""  # why a unit that had started well failed later, as far as it is known beyond `result`
 

@@ -111,7 +111,6 @@ def test_a_later_failure_names_its_step(hand: Hand) -> None:
 def test_whatever_waits_for_a_unit_names_it_and_starts_when_it_is_there(hand: Hand) -> None:
     others = {
         "look.path": "[Path]\nPathExists=/nowhere\nUnit=tick.service\n",
-        "door.socket": "[Socket]\nListenStream=/run/door.sock\nService=tick.service\n",
         "req.service": "[Unit]\nRequires=tick.service\n" + SLEEPER,
         "bind.service": "[Unit]\nBindsTo=tick.service\nAfter=tick.service\n" + SLEEPER,
         "far.service": "[Unit]\nRequires=req.service\n" + SLEEPER,
@@ -134,6 +133,19 @@ def test_whatever_waits_for_a_unit_names_it_and_starts_when_it_is_there(hand: Ha
             assert not state.keys() & {"error", "waits"}
     hand.put({"tick.service": SLEEPER}, target=Target.LAUNCHED)
     hand.until("isite.service", lambda state: state["active"] == "active")
+
+
+def test_a_socket_waits_for_its_service_and_says_that_it_may_not_run_yet(hand: Hand) -> None:
+    hand.put({"door.socket": "[Socket]\nListenStream=/run/door.sock\n"})
+    assert hand.launched("door.socket")["error"] == "waits for door.service, which is not loaded on core-1"
+    hand.put({"door.service": SLEEPER}, target=Target.LOADED)
+    hand.until("door.socket", lambda state: state["active"] == "active")
+    hand.put({"late.service": SLEEPER})
+    hand.launched("late.service")
+    hand.put({"late.socket": "[Socket]\nListenStream=/run/late.sock\n"})
+    state = hand.launched("late.socket")
+    assert state["error"] == "start failed: late.service, which it is to start, runs already; stop that first"
+    assert "waits" not in state
 
 
 def test_units_that_come_together_start_whichever_is_first(hand: Hand) -> None:

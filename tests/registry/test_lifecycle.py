@@ -153,6 +153,25 @@ def test_what_waits_for_a_unit_waits() -> None:
     )  # fmt: skip
 
 
+def test_what_waits_for_a_unit_that_is_coming_is_under_way() -> None:
+    waits = replace(STATE, active="inactive", error="waits for b.service", waits=("b.service",))
+    other, line = Unit("b.service", "h", Target.LOADED), replace(LINE, unit="b.service", target=Target.LOADED)
+    there = UnitState("b.service", "m1", "h", 1, Target.LOADED, "loaded", "inactive", "dead")
+
+    def progress(*lines: Assignment, of_b: UnitState | None = None, state: UnitState = waits) -> Progress:
+        value = snapshot(lines=(LINE, *lines), states=(state, *((of_b,) if of_b else ())))
+        machines = {each: replace(MACHINE, id=each) for each in ("m1", "m2")}
+        return of(replace(value, units={**value.units, "b.service": other}, machines=machines)).progress
+
+    assert progress() is Progress.UNDER_WAY, "it is not placed yet"
+    assert progress(replace(line, machine="m2")) is Progress.WAITING, "it goes elsewhere"
+    assert progress(line) is Progress.UNDER_WAY, "its agent is at it"
+    assert progress(line, of_b=there) is Progress.UNDER_WAY, "it has only just come"
+    assert progress(line, of_b=replace(there, load="bad-setting")) is Progress.WAITING
+    runs = replace(waits, waits_running=("b.service",))
+    assert progress(line, of_b=there, state=runs) is Progress.WAITING, "nobody wants it to run"
+
+
 def test_pending_counts_for_its_own_wish_only() -> None:
     pending = Pending("a.service", "h", 1, "no machine has region=mars (3 of 3 refuse)")
     waits = of(snapshot(lines=(), states=(), pending=pending))
