@@ -110,6 +110,9 @@ class History:
 
         A registry without a sentinel, or with another cluster's, is left to the caller's own judgement.
         """
+        before = (
+            self.seen
+        )  # what is written and acted on while the question is under way may be newer than its answer
         listing = await etcd.range(self._keys.cluster)
         kv = next((each for each in listing.kvs if each.key == self._keys.cluster), None)
         found = cluster_of(kv) if kv else None
@@ -118,7 +121,7 @@ class History:
         if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
             self._become(Seen(found.id, found.epoch, listing.revision, held=found.held))
         elif not self.held:
-            reason = found.held or await self._went_back(etcd, found, listing.revision)
+            reason = found.held or await self._went_back(etcd, found, listing.revision, before)
             if reason:
                 self.hold(reason)
         if self.held:
@@ -126,19 +129,17 @@ class History:
             raise self.hold(self.held)
         self.act(listing.revision)
 
-    async def _went_back(self, etcd: Etcd, found: Cluster, revision: int) -> str:
-        seen = self.seen
+    async def _went_back(self, etcd: Etcd, found: Cluster, revision: int, seen: Seen) -> str:
         if found.epoch < seen.epoch:
             return f"it is from before epoch {seen.epoch}, which was accepted"
         if revision < seen.revision:
             return f"it is at revision {revision}, and {seen.revision} was acted on"
-        if seen.key and not await self._remembers(etcd):
+        if seen.key and not await self._remembers(etcd, seen):
             return f"{seen.key} is not as it was acted on at revision {seen.at}"
         return ""
 
-    async def _remembers(self, etcd: Etcd) -> bool:
+    async def _remembers(self, etcd: Etcd, seen: Seen) -> bool:
         """Whether the registry says the same of our record at its revision; yes where that is compacted away."""
-        seen = self.seen
         try:
             listing = await etcd.range(seen.key, revision=seen.at)
         except Compacted:

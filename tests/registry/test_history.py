@@ -58,6 +58,31 @@ async def reaches(follower: Follower, link: Link) -> None:
 
 
 @pytest.mark.etcd
+async def test_what_is_written_while_the_registry_is_asked_is_no_newer_history(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "c1")
+        history = History(KEYS)
+        await history.check(etcd)
+        await acted(etcd, history)
+        asked, range_ = [0], etcd.range
+
+        async def slow(key: str, *, revision: int = 0) -> object:
+            answer = await range_(key, revision=revision)
+            asked[0] += 1
+            if asked[0] == 1:
+                await etcd.txn([], [Op.put(LINE, b"{}")])  # by another task of this program, meanwhile
+                history.act(answer.revision + 1, LINE)
+            return answer
+
+        monkeypatch.setattr(etcd, "range", slow)
+        await history.check(etcd)
+        assert asked[0] > 0
+        assert not history.held
+
+
+@pytest.mark.etcd
 async def test_a_restored_backup_is_held_over_restarts_until_its_epoch_is_raised(
     server: EtcdServer, tmp_path: Path
 ) -> None:
