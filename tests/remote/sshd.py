@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -19,6 +20,9 @@ def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> str:
     path.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)], check=True)
     return " ".join(path.with_name(path.name + ".pub").read_text().split()[:2])
+
+
+WITHIN_S = 60.0
 
 
 class Sshd:
@@ -52,11 +56,14 @@ class Sshd:
         self._await_port()
 
     def stop(self) -> None:
+        """End it with all its sessions, and wait until the port is free."""
         if self._process:
+            self._process.send_signal(signal.SIGSTOP)  # what it forks now would inherit the port
             self.kill_sessions()
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._await_free_port()
 
     def kill_sessions(self) -> None:
         """Break every connection, as a crash would: the server itself stays."""
@@ -90,8 +97,19 @@ class Sshd:
             "PermitRootLogin yes",
         ]
 
+    def _await_free_port(self) -> None:
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            try:
+                socket.create_server(("127.0.0.1", self.port)).close()
+            except OSError:
+                assert time.monotonic() < deadline, f"port {self.port} stays taken"
+                time.sleep(0.02)
+            else:
+                return
+
     def _await_port(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
