@@ -168,7 +168,7 @@ def _checked(rule: Rule, item: Any, name: str) -> object:  # noqa: ANN401 - any 
     """The field as JSON, by the rule that it will be read by."""
     kind, low, high, known, read = rule
     if known is not None:
-        return known.get(item) or read(item)
+        return known(item) or read(item)
     if type(item) is kind and low is not None:
         if not low <= item <= high:
             raise _out_of_range(name, item, low, high)
@@ -193,12 +193,12 @@ Read = Callable[[Any], Any]
 
 
 class Rule(NamedTuple):
-    """How a field is read. A value of type `kind` within `low` and `high`, or among `known`, needs no `read`."""
+    """How a field is read. A value of type `kind` within `low` and `high`, or that is `known`, needs no `read`."""
 
     kind: type[Any] | None
     low: Any
     high: Any
-    known: dict[str, Any] | None
+    known: Callable[[Any], Any] | None
     read: Read
 
 
@@ -227,14 +227,15 @@ def _read_fields(cls: Any, data: dict[str, Any], *, plain: bool = False) -> dict
     rules = (SHAPES.get(cls) or _shape(cls)).rules
     foreign: list[str] | None = None
     for name, item in data.items():
-        if name not in rules:
+        try:
+            kind, low, high, known, read = rules[name]
+        except KeyError:
             foreign = [name] if foreign is None else [*foreign, name]
             continue
-        kind, low, high, known, read = rules[name]
         if type(item) is not kind:
             data[name] = read(item)
         elif known is not None:
-            data[name] = known.get(item) or read(item)
+            data[name] = known(item) or read(item)
         elif low is not None:
             if not low <= item <= high:
                 raise _out_of_range(name, item, low, high)
@@ -313,7 +314,7 @@ def _words(rule: Words, name: str) -> Rule:
             known[item] = text = intern(text)
         return text
 
-    return Rule(str, None, None, known, read)
+    return Rule(str, None, None, known.get if known is not None else None, read)
 
 
 def _number(kind: type[Any], bounds: Range, name: str) -> Rule:
@@ -337,7 +338,7 @@ def _choice(wanted: type[StrEnum], name: str) -> Rule:
             raise TypeError(f"field {name!r} is not one of {', '.join(members)}")
         raise ValueError(f"{name} {shown(item)} is not known to this version, which knows {', '.join(members)}")
 
-    return Rule(str, None, None, members, read)
+    return Rule(str, None, None, members.get, read)
 
 
 def _nested(cls: type[Any], name: str) -> Rule:
