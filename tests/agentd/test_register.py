@@ -400,3 +400,22 @@ async def _said(caplog: pytest.LogCaptureFixture, text: str) -> bool:
 def test_the_record_survives_its_encoding() -> None:
     machine = Machine(MACHINE, "core-1", "10.0.0.1", "boot", leaving=True)
     assert decode(Address(Table.MACHINES, MACHINE), encode(machine)) == machine
+
+
+async def test_what_another_version_put_into_a_machines_record_stays_when_its_agent_writes_it_again(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        before = await registered(etcd_client, keys)
+        later = before.value.replace(b"{", b'{"later":{"a":[1]},', 1)
+        await etcd_client.put(before.key, later, before.lease)
+        agent.registration.describe(replace(agent.registration.machine, address="10.0.0.2"))
+
+        async def moved() -> bool:
+            found = await machine_key(etcd_client, keys)
+            return found is not None and b'"10.0.0.2"' in found.value
+
+        await eventually(moved)
+        after = await machine_key(etcd_client, keys)
+        assert after
+        assert b'"later":{"a":[1]}' in after.value

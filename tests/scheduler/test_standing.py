@@ -177,7 +177,7 @@ async def test_a_large_decision_lets_the_watchdog_be_told(
             heartbeats += "WATCHDOG=1" in states
 
     decided = asyncio.Event()
-    monkeypatch.setattr(service, "decide", busy)
+    monkeypatch.setattr(service, "decide_around", busy)
     notifier = Counting({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "100000"})
     settings = config.load(None, {"FLEET_ETCD_ENDPOINTS": ",".join(own.endpoints)}, ())
     async with Etcd(EtcdSettings.of(settings.etcd)) as etcd:
