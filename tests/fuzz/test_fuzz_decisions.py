@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.keys import Keys, Table
@@ -13,9 +13,11 @@ from scheduler.collect import Absences, garbage
 from scheduler.commit import Audit, intents, transactions
 from scheduler.decide import decide, decide_snapshot
 from scheduler.decisions import Place, Update, Wait
+from tests.conftest import EXAMPLES
 from tests.registry import wild
 
 KEYS = Keys()
+LARGE = settings(max_examples=max(EXAMPLES // 4, 1))  # a whole registry is much to make
 FOLLOWED = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
 
 
@@ -24,6 +26,7 @@ def audit() -> Audit:
     return Audit("h", lambda: (1.0, f"e{next(numbers)}"))
 
 
+@LARGE
 @given(wild.snapshots())
 def test_any_registry_is_decided_on_and_what_is_decided_can_be_written_and_read(snapshot: Snapshot) -> None:
     board = Board.of(snapshot, KEYS)
@@ -39,6 +42,7 @@ def test_any_registry_is_decided_on_and_what_is_decided_can_be_written_and_read(
     list(transactions(intents(decisions, KEYS, lambda _: 1, audit())))
 
 
+@LARGE
 @given(st.lists(st.lists(wild.changes(FOLLOWED), max_size=4), max_size=6))
 def test_deciding_on_what_changed_is_deciding_from_scratch(steps: list[list[RawChange]]) -> None:
     mirror, board = Mirror(KEYS, FOLLOWED), Board()
@@ -52,6 +56,7 @@ def test_deciding_on_what_changed_is_deciding_from_scratch(steps: list[list[RawC
         assert decide(board) == scratch
 
 
+@LARGE
 @given(wild.snapshots(), st.lists(st.sampled_from(wild.IDS), max_size=3))
 def test_any_registry_is_swept(snapshot: Snapshot, gone: list[str]) -> None:
     garbage(snapshot, KEYS, lambda _: None, gone)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleettui.cli.look import Story
@@ -33,9 +33,11 @@ from registry.keys import Address, Keys, Table
 from registry.lifecycle import standing, whereabouts
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.records import decode, encode
+from tests.conftest import EXAMPLES
 from tests.registry import wild
 
 KEYS = Keys()
+LARGE = settings(max_examples=max(EXAMPLES // 4, 1))  # a whole registry is much to make
 NOW = 1_700_000_000.0
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -75,6 +77,7 @@ def test_any_key_is_an_address_a_stray_or_not_ours(key: str) -> None:
         assert KEYS.table(address.table) in f"{key}/"
 
 
+@LARGE
 @given(st.lists(st.lists(wild.changes(), max_size=5), max_size=5))
 def test_folding_any_changes_shows_what_listing_afresh_shows(steps: list[list[RawChange]]) -> None:
     folded = Mirror(KEYS)
@@ -88,6 +91,7 @@ def test_folding_any_changes_shows_what_listing_afresh_shows(steps: list[list[Ra
     assert folded.snapshot() == fresh.snapshot()
 
 
+@LARGE
 @given(st.lists(wild.changes(), max_size=25))
 def test_what_is_wrong_is_shown_and_hides_nothing(changes: list[RawChange]) -> None:
     mirror = Mirror(KEYS)
@@ -101,6 +105,7 @@ def test_what_is_wrong_is_shown_and_hides_nothing(changes: list[RawChange]) -> N
         assert found + (key in shown.corrupt) == (ours and value is not None)
 
 
+@LARGE
 @given(wild.snapshots())
 def test_lists_and_explanations_are_told_of_any_registry(snapshot: Snapshot) -> None:
     where = whereabouts(snapshot)
@@ -136,6 +141,7 @@ def draw(columns: Iterable[Column[Any]], rows: Iterable[Any]) -> None:
             assert row.search.encode() is not None
 
 
+@LARGE
 @given(wild.snapshots())
 def test_the_console_draws_any_registry(snapshot: Snapshot) -> None:
     units, machines, happened, waiting = UnitRows(), MachineRows(KEYS), events.EventRows(), pending.PendingRows()
@@ -155,6 +161,7 @@ def printed(passage: Passage) -> None:
             assert not UNPRINTABLE.search(cell.text)
 
 
+@LARGE
 @given(wild.snapshots())
 def test_the_pages_of_any_unit_and_machine_are_written(snapshot: Snapshot) -> None:
     for name in (*wild.NAMES, "none.service"):

@@ -130,7 +130,7 @@ def test_twice_the_text_is_at_most_twice_the_work(start: str, piece: str) -> Non
         return calls(lambda: read(text, "a@b.service"))
 
     work(10)  # patterns are remembered
-    assert work(1000) <= 2.5 * work(500) + 2000
+    assert work(600) <= 2.5 * work(300) + 1500
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
+from registry import config
+from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Availability, Target, Unit
+from scheduler import service
 from scheduler.board import Board, Faults
 from scheduler.commit import Audit, intents
 from scheduler.decide import decide_around
@@ -149,3 +153,27 @@ def test_what_another_version_put_into_a_schedule_line_stays_when_it_is_written_
     world.unit("a.service", note="another text")
     world.settle()
     assert b'"later":[1]' in world.values[key]
+
+
+@pytest.mark.etcd
+async def test_an_error_that_is_no_units_ends_no_scheduler(
+    etcd_client: Etcd, prefix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr(service, "decide_around", fail)
+    settings = config.load(None, {"FLEET_ETCD_PREFIX": prefix}, ())
+    work = asyncio.create_task(service.Scheduler(etcd_client, settings, "core-1").run())
+    try:
+        async with asyncio.timeout(30):
+            while "ZeroDivisionError: nobody foresaw this" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+                await asyncio.sleep(0.05)
+        for number in range(3):
+            await etcd_client.put(f"{Keys.under(prefix).prefix}units/u{number}.service", b"{")
+            await asyncio.sleep(0.2)
+        assert not work.done()
+        assert caplog.text.count("nobody foresaw this") == 1
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
