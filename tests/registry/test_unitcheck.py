@@ -158,7 +158,7 @@ def test_any_bytes_are_judged(data: bytes) -> None:
     unitcheck.verify("a.service", data, "f")
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "text",
     [
