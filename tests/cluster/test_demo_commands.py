@@ -43,6 +43,8 @@ def test_up_says_what_to_try_and_how_to_stop(up: subprocess.CompletedProcess[str
     assert "2 machines up after" in up.stdout
     assert "warning" not in up.stdout
     assert f"demo down --name {NAME}" in up.stdout
+    for program in ("fleettui", "fleetctl"):
+        assert f"{program} --config {operator_config(NAME)}" in up.stdout, "another cluster would be opened"
 
 
 @pytest.mark.usefixtures("up")
