@@ -156,17 +156,23 @@ CHANGING = frozenset(
         "uncordon",
         "set-metadata",
         "unset-metadata",
+        "restore",
         "undo",
     }
 )
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
                "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip
+ON_MACHINES = frozenset({"cordon", "drain", "uncordon"})
 ON_UNITS = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
 METADATA = {"set-metadata": to_set, "unset-metadata": to_unset}
 LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "machines"}
-ELSEWHERE = {"completion": "prints a script for a shell; run it there", "__complete": "is for shells"}
+ELSEWHERE = {
+    "completion": "prints a script for a shell; run it there",
+    "__complete": "is for shells",
+    "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
+}
 
 
 def understand(line: str, world: World) -> Order | None:
@@ -232,6 +238,8 @@ def _other(command: Command, flags: Namespace, world: World) -> Order:
         return Verify(tuple(flags.names))
     if name == "version":
         return Run("version")
+    if name not in ON_MACHINES:
+        raise UserError(f"{name} cannot be done from here; use fleetctl {name} in a terminal")
     return OnMachines(name, tuple(dict.fromkeys(machine_called(each, world.snapshot) for each in flags.names)))
 
 
