@@ -29,6 +29,11 @@ def grace_s(ttl_s: float = TTL_S) -> float:
     return 3 * held_s + MARGIN_S
 
 
+def leader_grace_s(ttl_s: float) -> float:
+    """How long a leader with a lease of `ttl_s` gets: it watches its key, and leads for a lease at most unseen."""
+    return min(ttl_s, LONGEST_S) + MARGIN_S
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     mod_revision: int
@@ -45,14 +50,17 @@ class Unleased:
     def __len__(self) -> int:
         return len(self._found)
 
-    def see(self, key: str, stamp: tuple[int, int, int] | None, now: float, ttl_s: float = TTL_S) -> None:
-        """Take a key in: its create revision, mod revision and lease (0: none); None when it does not exist."""
+    def see(self, key: str, stamp: tuple[int, int, int] | None, now: float, within_s: float) -> None:
+        """Take a key in: its create revision, mod revision and lease (0: none); None when it does not exist.
+
+        `within_s` is how long its owner gets to take it over.
+        """
         if stamp is None or stamp[2]:
             self._found.pop(key, None)
             return
         known = self._found.get(key)
         if known is None or known.mod_revision != stamp[1]:  # written again: somebody is at it
-            self._found[key] = _Found(stamp[1], now, grace_s(ttl_s))
+            self._found[key] = _Found(stamp[1], now, within_s)
 
     def keep(self, keys: set[str]) -> None:
         """Forget what a full listing does not have."""

@@ -25,7 +25,7 @@ from registry.follow import Follower, Link, Update
 from registry.grammar import host_of
 from registry.history import REMEDY, History
 from registry.keys import Address, Keys, Table
-from registry.leases import TTL_S, Unleased
+from registry.leases import TTL_S, Unleased, grace_s, leader_grace_s
 from registry.model import Leader, Machine
 from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
@@ -75,7 +75,7 @@ class Scheduler:
         self._trouble = ""  # why the registry is not followed yet
         self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
         self._holding: set[str] = set()  # machines that say that the registry's history went back
-        self._tick_s = settings.scheduler.tick
+        self._tick_s, self._lease_ttl_s = settings.scheduler.tick, settings.scheduler.lease_ttl
         leader = Leader(uuid.uuid4().hex, host_of(hostname), time.time())
         self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
         self._audit = Audit(hostname, _event_stamp)
@@ -297,7 +297,8 @@ class Scheduler:
                 key = _key(self._keys, each)
                 record = follower.mirror.row(each.table, each)
                 ttl_s = record.ttl_s if isinstance(record, Machine) else TTL_S
-                self._unleased.see(key, follower.mirror.stamp(key), now, ttl_s)
+                within_s = leader_grace_s(self._lease_ttl_s) if each.table is Table.LEADER else grace_s(ttl_s)
+                self._unleased.see(key, follower.mirror.stamp(key), now, within_s)
 
     async def _remove_unleased(self, lead: Lead) -> None:
         """Delete keys that belong to nobody: their owner would have put them back under its lease long since."""
