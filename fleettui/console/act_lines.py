@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fleettui.console.acts import Act, Phase, line_of, undoable, undoing, undoing_machines
-from fleettui.console.cells import Cell, Line, Tone
-from fleettui.console.phrases import clock, counted, took
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import clock, counted, took
 from fleettui.console.verbs import Verb
 from fleettui.escape import escape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.binding import Binding, BindingType
 
-from fleettui.console.keys import KEYS
+from fleettui.console.text.keys import KEYS
 
 
 def bound(where: str) -> list[BindingType]:

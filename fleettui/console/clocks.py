@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from statistics import median
 
-from fleettui.console.phrases import age
+from fleettui.console.text.formatting import age
 from fleettui.escape import escape
 from registry.keys import Address, Table
 from registry.mirror import Snapshot

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleettui.actions.drain import Left, left_on
-from fleettui.console.phrases import counted
+from fleettui.console.text.formatting import counted
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability

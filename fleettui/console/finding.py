@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from fleettui.console.keys import APP, KEYS, MAIN, shown_key
+from fleettui.console.text.keys import APP, KEYS, MAIN, shown_key
 from registry.mirror import Snapshot
 
 Score = tuple[int, int, int]

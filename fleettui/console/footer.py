@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fleettui.console.cells import Cell, Line, Tone
-from fleettui.console.keys import BY_ID, Key, shown_key
-from fleettui.console.phrases import counted
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted
+from fleettui.console.text.keys import BY_ID, Key, shown_key
 from fleettui.escape import escape
 
 WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "cordon", "drain", "undo", "submit", "edit",

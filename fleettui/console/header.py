@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fleettui.actions.restore import held
-from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.feed import Reading
-from fleettui.console.phrases import age, took
 from fleettui.console.rows.health import GLYPHS, TONES, Health
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.formatting import age, took
 from fleettui.escape import escape
 from registry.follow import Link
 

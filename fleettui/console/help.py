@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleettui.console.cells import Cell, Line, Tone, line_text
-from fleettui.console.keys import KEYS, MAIN, PLANE, Key, keys_of, written
 from fleettui.console.rows.health import GLYPHS, TONES, Health
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.keys import KEYS, MAIN, PLANE, Key, keys_of, written
 
 WIDTH = 16  # of the keys' column; a key with more names than fit pushes its text aside
 MEANING = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fleettui.actions.drain import Plan, plan, present
-from fleettui.console.phrases import counted
+from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from registry.explain import Prediction
 from registry.follow import Link

@@ -21,13 +21,13 @@ from fleettui.console.header import Place
 from fleettui.console.hosts_live import LiveHosts
 from fleettui.console.journal_live import LiveJournals
 from fleettui.console.keeping import place
-from fleettui.console.keys import checked_keymap
 from fleettui.console.leaving import leave_when_gone, leave_when_told
 from fleettui.console.machine_verbs import WISHES, MachineVerb
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
 from fleettui.console.screens.frame import Desk
 from fleettui.console.terminal import give_up
+from fleettui.console.text.keys import checked_keymap
 from fleettui.console.theme import THEMES
 from fleettui.console.verbs import Verb
 from fleettui.remote import Pins, Remote, own_machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.detail.subject import Subject, Tab
+from fleettui.console.text.subject import Subject, Tab
 
 KEPT = 100
 

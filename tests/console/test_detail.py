@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fleettui.console.detail import pages
-from fleettui.console.detail.subject import Tab
 from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote.errors import Unreachable

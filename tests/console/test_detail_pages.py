@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.detail.dependencies import dependencies_page
 from fleettui.console.detail.diff import change_counts, diff_lines
 from fleettui.console.detail.drain import drain_page
@@ -18,9 +17,10 @@ from fleettui.console.detail.passage import Passage, lines_of
 from fleettui.console.detail.placement import ONE_BY_ONE, placement_page
 from fleettui.console.detail.prospects import if_drained, if_lost, options_of
 from fleettui.console.detail.relations import Edge, edges_from, edges_to, stops_with
-from fleettui.console.detail.sgr import sgr_lines
 from fleettui.console.detail.status import Asked, places, status_page
-from fleettui.console.detail.subject import Tab, machine_subject, unit_subject
+from fleettui.console.text.ansi import sgr_lines
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.subject import Tab, machine_subject, unit_subject
 from fleettui.console.trail import Spot, Trail
 from fleettui.console.widgets.toned import width_of
 from fleettui.console.widgets.wrapping import wrapped

@@ -14,7 +14,6 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from fleettui.console.cells import Tone, line_text
 from fleettui.console.journal import Remark, Wanted
 from fleettui.console.journal.book import PIECE, Book, Terms
 from fleettui.console.journal.fields import field_lines, field_text
@@ -26,6 +25,7 @@ from fleettui.console.journal.scribe import MAX_CHARS, Look, Scribe, Times, sour
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.title import Narrowed, Status, narrowed_cells, source_cells, status_cells
 from fleettui.console.journal_live import BURST, FIRST_BURST, RATE, Purse
+from fleettui.console.text.cells import Tone, line_text
 from fleettui.remote.journal_entry import JournalEntry
 from registry.errors import UserError
 from registry.model import Machine

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fleettui.console.keys import KEYS, checked_keymap
 from fleettui.console.listing import Listing
 from fleettui.console.query import parse_query
 from fleettui.console.rows.row import Delta
 from fleettui.console.rows.unit_row import COLUMNS, UnitRow
 from fleettui.console.rows.units import UnitRows
 from fleettui.console.tail import Tail
+from fleettui.console.text.keys import KEYS, checked_keymap
 from registry.errors import UserError
 from tests.console.fleetshow import scene
 

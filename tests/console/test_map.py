@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.console.cells import Cell
 from fleettui.console.rows.map import Block, blocks, machine_labels, nearest, order, plan
 from fleettui.console.rows.units import UnitRows
+from fleettui.console.text.cells import Cell
 from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.map import Map

@@ -11,13 +11,13 @@ from rich.console import Console as Printer
 from textual.color import Color
 
 from fleettui.console.app import Console
-from fleettui.console.cells import line_text
 from fleettui.console.finding import Source, ranked, sources
 from fleettui.console.help import help_lines
-from fleettui.console.keys import JOURNAL, KEYS, MAIN
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.palette import PaletteScreen
+from fleettui.console.text.cells import line_text
+from fleettui.console.text.keys import JOURNAL, KEYS, MAIN
 from fleettui.console.theme import THEMES
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines

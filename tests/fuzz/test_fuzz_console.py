@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fleettui.cli.arguments import SHOWN
-from fleettui.console.cells import Cell, Line, line_text
 from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
 from fleettui.console.commandline.history import load, save
 from fleettui.console.commandline.orders import OWN, Order, World, understand
 from fleettui.console.detail.diff import change_counts, diff_lines
-from fleettui.console.detail.sgr import sgr_lines
 from fleettui.console.feed import Reading
 from fleettui.console.finding import Source, in_order, ranked
 from fleettui.console.header import Place, Totals, banner, header_line
@@ -30,12 +28,14 @@ from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import Look, Scribe, Times
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
-from fleettui.console.keys import BY_ID, checked_keymap
 from fleettui.console.memory import Memory, decode
 from fleettui.console.notebook import Notebook
 from fleettui.console.query import completed, parse_query
 from fleettui.console.radius import short, units_line
 from fleettui.console.rows.unit_row import COLUMNS, UnitRow
+from fleettui.console.text.ansi import sgr_lines
+from fleettui.console.text.cells import Cell, Line, line_text
+from fleettui.console.text.keys import BY_ID, checked_keymap
 from fleettui.console.widgets.toned import fitted, width_of
 from fleettui.console.widgets.wrapping import wrapped
 from fleettui.escape import escape, escape_keeping_colours

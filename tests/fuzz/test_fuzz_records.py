@@ -20,12 +20,12 @@ from fleettui.console.detail.file import file_page
 from fleettui.console.detail.machine import facts_page, metadata_page
 from fleettui.console.detail.passage import Passage, lines_of
 from fleettui.console.detail.placement import placement_page
-from fleettui.console.detail.subject import machine_subject, unit_subject
 from fleettui.console.rows import events, machine_row, pending, unit_row
 from fleettui.console.rows.machines import MachineRows
 from fleettui.console.rows.map import blocks, machine_labels, plan
 from fleettui.console.rows.row import Column
 from fleettui.console.rows.units import UnitRows
+from fleettui.console.text.subject import machine_subject, unit_subject
 from registry.errors import CorruptRecord
 from registry.explain import departures, explain
 from registry.grammar import UNPRINTABLE

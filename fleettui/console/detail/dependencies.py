@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.detail.passage import Passage, Written, listed, plain, said, title
 from fleettui.console.detail.relations import ORDER, Edge, edges_from, edges_to, stops_with
-from fleettui.console.detail.subject import unit_subject
 from fleettui.console.rows.health import GLYPHS, TONES, health
 from fleettui.console.rows.health import ORDER as ORDER_OF
 from fleettui.console.rows.units import host
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
 from registry.lifecycle import Whereabouts, standing
 from registry.mirror import Snapshot

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.detail.passage import Passage, Written, in_words, plain, said, title
-from fleettui.console.detail.subject import unit_subject
-from fleettui.console.phrases import counted
 from fleettui.console.rows.units import host
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import counted
+from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
 from registry.explain import DEFAULT_KEYS, Prediction, departures
 from registry.keys import Keys

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.detail.passage import Passage, Written, in_words, plain, said
-from fleettui.console.detail.subject import Kind, Subject, machine_subject, unit_subject
-from fleettui.console.phrases import since, when
 from fleettui.console.rows.events import GRAVE
 from fleettui.console.rows.units import host
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import since, when
+from fleettui.console.text.subject import Kind, Subject, machine_subject, unit_subject
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Event

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.detail.passage import BLANK, Passage, plain, said
-from fleettui.console.phrases import counted, since
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Event

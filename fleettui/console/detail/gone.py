@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fleettui.console.cells import Tone
 from fleettui.console.detail.passage import BLANK, Passage, plain
-from fleettui.console.detail.subject import Kind, Subject
-from fleettui.console.phrases import since
+from fleettui.console.text.cells import Tone
+from fleettui.console.text.formatting import since
+from fleettui.console.text.subject import Kind, Subject
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.detail.passage import Passage, Written, fact, plain, said, title
-from fleettui.console.phrases import since, size
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import since, size
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override

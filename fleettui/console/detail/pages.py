@@ -14,7 +14,7 @@ from fleettui.console.detail.machine import facts_page, metadata_page
 from fleettui.console.detail.passage import Passage
 from fleettui.console.detail.placement import placement_page
 from fleettui.console.detail.status import Asked, places, status_page
-from fleettui.console.detail.subject import Kind, Subject, Tab
+from fleettui.console.text.subject import Kind, Subject, Tab
 from registry.explain import DEFAULT_KEYS
 from registry.keys import Keys
 from registry.mirror import Snapshot

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from fleettui.console.cells import Cell, Line, Tone
-from fleettui.console.detail.subject import Subject
 from fleettui.console.rows.units import host
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.subject import Subject
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.detail.passage import Passage, Written, fact, in_words, listed, plain, said, title
 from fleettui.console.detail.prospects import Prospect, if_drained, if_lost, options_of
-from fleettui.console.detail.subject import machine_subject
-from fleettui.console.phrases import counted, since
 from fleettui.console.rows.units import host
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import counted, since
+from fleettui.console.text.subject import machine_subject
 from fleettui.escape import escape
 from registry.explain import DEFAULT_KEYS, MachineVerdict, Verdict, explain
 from registry.fleetoptions import FleetOptions

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.detail.placement import place_facts
-from fleettui.console.detail.sgr import sgr_lines
-from fleettui.console.detail.subject import machine_subject, unit_subject
-from fleettui.console.phrases import age, since
 from fleettui.console.rows.units import host
+from fleettui.console.text.ansi import sgr_lines
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import age, since
+from fleettui.console.text.subject import machine_subject, unit_subject
 from fleettui.escape import escape
 from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fleettui.console.cells import Line
 from fleettui.console.journal.layout import Layout, Numbers
 from fleettui.console.journal.narrowing import EVERYTHING, Narrowing
 from fleettui.console.journal.patterns import Pattern, compiled, finds
 from fleettui.console.journal.scribe import PLAIN_LOOK, WARNING, Look, Scribe
 from fleettui.console.journal.sources import Item, Remark, Wanted
 from fleettui.console.tail import Tail
+from fleettui.console.text.cells import Line
 
 CAPACITY = 100_000
 PIECE = 1_000  # items gone through at once: a few milliseconds

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.escape import escape
 
 GROUPS = (

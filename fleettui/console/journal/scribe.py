@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from fleettui.console.cells import SOURCE_TONES, Cell, Line, Tone
 from fleettui.console.journal.sources import Item, Remark, Wanted, stem
+from fleettui.console.text.cells import SOURCE_TONES, Cell, Line, Tone
 from fleettui.escape import escape
 
 if TYPE_CHECKING:

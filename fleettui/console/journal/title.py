@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.journal.narrowing import ALL_PRIORITIES, EVERYTHING, Narrowing, told_priority
 from fleettui.console.journal.scribe import source_tones
 from fleettui.console.journal.sources import Wanted, hosts_of, stem
-from fleettui.console.phrases import counted
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 
 BOOTS = {"": "", "0": "this boot", "-1": "the boot before"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.cells import Cell, Tone
-from fleettui.console.phrases import clock, since
 from fleettui.console.rows.row import Column, Delta
 from fleettui.console.rows.units import host
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import clock, since
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from fleettui.console.cells import Cell, Tone
+from fleettui.console.text.cells import Cell, Tone
 from registry.lifecycle import Progress, Standing
 from registry.model import UnitState
 

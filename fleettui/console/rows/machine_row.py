@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.cells import Cell, Tone
-from fleettui.console.phrases import age, since, size
 from fleettui.console.rows.row import Column
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import age, since, size
 
 STATE_CELLS = {
     "ready": Cell("● ready", Tone.GOOD),

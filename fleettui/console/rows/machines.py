@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fleettui.console.drains import Drain, Drains
-from fleettui.console.phrases import counted
 from fleettui.console.rows.corrupt import CorruptNames
 from fleettui.console.rows.machine_row import MachineRow
 from fleettui.console.rows.row import Delta
+from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot

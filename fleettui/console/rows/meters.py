@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from fleettui.console.cells import Cell, Tone
-from fleettui.console.phrases import share, size
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import share, size
 from registry.mirror import Snapshot
 from registry.model import Usage
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.cells import Cell, Tone
-from fleettui.console.phrases import since
 from fleettui.console.rows.row import Column, Delta
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import since
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Pending

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from fleettui.console.cells import Cell
+from fleettui.console.text.cells import Cell
 
 
 class Row(Protocol):

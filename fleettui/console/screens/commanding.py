@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from fleettui.actions.disk import Candidate, Disk, read_bytes
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.commandline import orders
-from fleettui.console.detail.subject import tab_of, unit_subject
-from fleettui.console.keys import BY_ID
 from fleettui.console.screens.page import PageScreen
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.keys import BY_ID
+from fleettui.console.text.subject import tab_of, unit_subject
 from fleettui.console.verbs import NO_SHELL, Verb
 from fleettui.escape import escape
 from registry.errors import UserError

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
-from fleettui.console.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.wrapping import wrapped
 from fleettui.escape import escape

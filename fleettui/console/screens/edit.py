@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.review import Review
 from fleettui.console.screens.page import Renewing
+from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
 

@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from fleettui.console.cells import Cell, Tone
 from fleettui.console.journal.fields import field_lines, field_text
+from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines
 

@@ -18,7 +18,6 @@ from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
 from fleettui.console.act_lines import acts_lines
-from fleettui.console.cells import Cell, Line, Tone, line_text
 from fleettui.console.clocks import Clocks
 from fleettui.console.commandline.history import History
 from fleettui.console.conductor import Conductor, Hands
@@ -28,11 +27,12 @@ from fleettui.console.hosts import NO_HOSTS, Hosts
 from fleettui.console.impact import CONFIRM_FROM
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
-from fleettui.console.keys import BY_ID, Key, shown_key
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
-from fleettui.console.phrases import age
 from fleettui.console.screens.page import Renewing
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.formatting import age
+from fleettui.console.text.keys import BY_ID, Key, shown_key
 from fleettui.console.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.views.detail import DetailView
 from fleettui.console.views.events import EventsView

@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from fleettui.console.cells import Line
 from fleettui.console.screens.page import PageScreen
+from fleettui.console.text.cells import Line
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines
 

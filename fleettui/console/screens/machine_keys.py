@@ -9,9 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.impact import Impact, Survey, impact_of_drain, impact_of_metadata
-from fleettui.console.keys import Key
 from fleettui.console.machine_verbs import (
     MachineVerb,
     cordon_or_uncordon,
@@ -21,10 +19,12 @@ from fleettui.console.machine_verbs import (
     machine_radius,
     metadata_words,
 )
-from fleettui.console.phrases import counted, took
 from fleettui.console.radius import impact_lines, short
 from fleettui.console.rows.machine_row import MachineRow
 from fleettui.console.screens.guarding import Guarding
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted, took
+from fleettui.console.text.keys import Key
 from registry.errors import FleetError
 from registry.follow import Link
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from textual import on
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.detail.file import versions
-from fleettui.console.detail.subject import Kind, Subject, Tab, machine_subject, tab_of, unit_subject
-from fleettui.console.phrases import counted
 from fleettui.console.query import parse_query
 from fleettui.console.screens.frame import Frame
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted
+from fleettui.console.text.subject import Kind, Subject, Tab, machine_subject, tab_of, unit_subject
 from fleettui.console.trail import Spot, Trail
 from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.journal_pane import JournalPane

@@ -15,20 +15,20 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.worker import Worker
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.detail.machine import machine_state
 from fleettui.console.detail.pages import Order, is_heavy, write
 from fleettui.console.detail.status import places
-from fleettui.console.detail.subject import Kind, Subject, Tab, key_of
 from fleettui.console.feed import Reading
 from fleettui.console.hosts import Hosts
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.keys import BY_ID, shown_key
 from fleettui.console.rows.health import health_cell
 from fleettui.console.rows.row import Delta
 from fleettui.console.rows.unit_row import COLUMNS, UnitRow
 from fleettui.console.rows.units import UnitRows, host
 from fleettui.console.status_reader import StatusReader
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.keys import BY_ID, shown_key
+from fleettui.console.text.subject import Kind, Subject, Tab, key_of
 from fleettui.console.views.view import View
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.feed import Reading
-from fleettui.console.phrases import since
 from fleettui.console.rows.health import health_cell
 from fleettui.console.rows.map import machine_labels
 from fleettui.console.rows.row import Delta
 from fleettui.console.rows.unit_row import UnitRow
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import since
 from fleettui.console.views.units import UnitsView
 from fleettui.console.widgets.map import COLUMNS, Map
 from fleettui.escape import escape

@@ -8,7 +8,7 @@ from textual.events import Click
 from textual.geometry import Region
 from textual.strip import Strip
 
-from fleettui.console.cells import Line
+from fleettui.console.text.cells import Line
 from fleettui.console.widgets.toned import Toned, width_of
 
 

@@ -17,13 +17,13 @@ from textual.css.scalar import Scalar
 from textual.message import Message
 from textual.worker import Worker, WorkerState
 
-from fleettui.console.cells import Cell, Line, Tone
 from fleettui.console.journal.book import Terms
 from fleettui.console.journal.scribe import wrapped
 from fleettui.console.journal.sources import Ask, Item, Remark, Wanted, hosts_of
 from fleettui.console.journal.title import Narrowed, Status, narrowed_cells, source_cells, status_cells, told_hits
-from fleettui.console.keys import BY_ID, Key, shown_key
-from fleettui.console.phrases import counted
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted
+from fleettui.console.text.keys import BY_ID, Key, shown_key
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_prompt import JournalPrompt

@@ -21,10 +21,10 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 
-from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.journal.book import PIECE, Book, Terms
 from fleettui.console.journal.sources import Item, Remark
-from fleettui.console.phrases import counted
+from fleettui.console.text.cells import Line, Tone, line_text
+from fleettui.console.text.formatting import counted
 from fleettui.console.widgets.painting import painted
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.scrolled import Scrolled

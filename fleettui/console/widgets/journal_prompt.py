@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Input
 
-from fleettui.console.cells import Cell, Tone
+from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.band import Band
 
 ASKS = {

@@ -11,7 +11,7 @@ from textual.geometry import Size
 from textual.selection import Selection
 from textual.strip import Strip
 
-from fleettui.console.cells import Line, Tone, line_text
+from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.scrolled import Scrolled
 from fleettui.console.widgets.toned import width_of

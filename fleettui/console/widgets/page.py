@@ -14,10 +14,10 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from fleettui.console.bindings import bound
-from fleettui.console.cells import Line, Tone, line_text
 from fleettui.console.detail.passage import Passage
-from fleettui.console.detail.subject import Subject
-from fleettui.console.keys import TABLE
+from fleettui.console.text.cells import Line, Tone, line_text
+from fleettui.console.text.keys import TABLE
+from fleettui.console.text.subject import Subject
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.wrapping import wrapped
 from fleettui.escape import escape

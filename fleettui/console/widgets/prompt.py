@@ -20,7 +20,7 @@ from textual.strip import Strip
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.toned import width_of
 from fleettui.escape import escape

@@ -13,7 +13,7 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from fleettui.console.cells import Line, Tone
+from fleettui.console.text.cells import Line, Tone
 from fleettui.escape import escape
 
 ELLIPSIS = "…"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.cells import chop_cells
 
-from fleettui.console.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.toned import width_of
 
 HANG = 2

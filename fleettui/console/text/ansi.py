@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fleettui.console.cells import Cell, Line, Tone
+from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.escape import escape
 
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
