@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.progress import judged
-from fleettui.console.drains import Drain
 from fleettui.console.machine_verbs import (
     BACK,
     WISHES,
@@ -23,7 +22,8 @@ from fleettui.console.machine_verbs import (
     machine_name,
     metadata_words,
 )
-from fleettui.console.rows.units import host
+from fleettui.console.tables.drains import Drain
+from fleettui.console.tables.units import host
 from fleettui.console.verbs import Verb, command
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot

@@ -24,8 +24,8 @@ from fleettui.console.acts import (
     undoing_machines,
     written,
 )
-from fleettui.console.drains import Drains
 from fleettui.console.machine_verbs import MachineVerb, machine_command, metadata_words
+from fleettui.console.tables.drains import Drains
 from fleettui.console.verbs import Verb
 from registry.errors import FleetError, UserError
 from registry.keys import Keys

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fleettui.actions.restore import held
 from fleettui.console.feed import Reading
-from fleettui.console.rows.health import GLYPHS, TONES, Health
+from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age, took
 from fleettui.escape import escape

@@ -12,7 +12,7 @@ from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, p
 from fleettui.console.detail.placement import verdict_lines
 from fleettui.console.impact import impact_of_texts
 from fleettui.console.radius import pairs_line
-from fleettui.console.rows.units import host
+from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.console.verbs import Verb

@@ -12,9 +12,9 @@ import pytest
 
 from fleettui.cli.connection import open_operator
 from fleettui.console.feed import Live, Reading
-from fleettui.console.rows.machine_row import MachineRow
-from fleettui.console.rows.machines import MachineRows
-from fleettui.console.rows.units import UnitRows
+from fleettui.console.tables.machine_row import MachineRow
+from fleettui.console.tables.machines import MachineRows
+from fleettui.console.tables.units import UnitRows
 from fleettui.demo.cluster import Cluster
 from registry.config import load
 from tests.cluster.fleet import SLEEPER, Fleet

@@ -9,7 +9,7 @@ import pytest
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.console.acts import Act, Phase, failed, judge, undoing, written
 from fleettui.console.radius import blast_radius
-from fleettui.console.rows.units import UnitRows
+from fleettui.console.tables.units import UnitRows
 from fleettui.console.verbs import Verb, command, permit
 from registry.follow import Link
 from registry.lifecycle import Whereabouts

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleettui.console.rows.machines import MachineRows
-from fleettui.console.rows.units import UnitRows
+from fleettui.console.tables.machines import MachineRows
+from fleettui.console.tables.units import UnitRows
 from registry.keys import Keys
 from registry.mirror import Mirror, RawChange, Snapshot
 from tests.fuzz.test_fuzz_dbus import calls

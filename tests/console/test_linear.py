@@ -13,7 +13,7 @@ from fleettui.console.finding import Source, in_order, letters, ranked
 from fleettui.console.journal.expressions import Machine, Plain
 from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import wrapped as pieces
-from fleettui.console.query import GAP, parse_query
+from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, line_text
 from fleettui.console.widgets.wrapping import wrapped

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fleettui.console.listing import Listing
-from fleettui.console.query import parse_query
-from fleettui.console.rows.row import Delta
-from fleettui.console.rows.unit_row import COLUMNS, UnitRow
-from fleettui.console.rows.units import UnitRows
+from fleettui.console.tables.listing import Listing
+from fleettui.console.tables.query import parse_query
+from fleettui.console.tables.row import Delta
+from fleettui.console.tables.unit_row import COLUMNS, UnitRow
+from fleettui.console.tables.units import UnitRows
 from fleettui.console.tail import Tail
 from fleettui.console.text.keys import KEYS, checked_keymap
 from registry.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.console.rows.map import Block, blocks, machine_labels, nearest, order, plan
-from fleettui.console.rows.units import UnitRows
+from fleettui.console.tables.map import Block, blocks, machine_labels, nearest, order, plan
+from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import Cell
 from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.band import Band

@@ -9,11 +9,11 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleettui.console.rows.health import Health
-from fleettui.console.rows.machines import MachineRows, machine_rows
-from fleettui.console.rows.row import Delta, Row
-from fleettui.console.rows.unit_row import COLUMNS, UnitRow
-from fleettui.console.rows.units import UnitRows, units_named
+from fleettui.console.tables.health import Health
+from fleettui.console.tables.machines import MachineRows, machine_rows
+from fleettui.console.tables.row import Delta, Row
+from fleettui.console.tables.unit_row import COLUMNS, UnitRow
+from fleettui.console.tables.units import UnitRows, units_named
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import Assignment, Corrupt, Machine, Pending, Target, Unit, UnitState, UnitText, Usage

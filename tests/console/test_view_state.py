@@ -15,9 +15,9 @@ from fleettui.console.keeping import place, read_private, write_private
 from fleettui.console.memory import Memory, ViewMemory, decode, encode
 from fleettui.console.notebook import Notebook
 from fleettui.console.program import _theme, in_browser
-from fleettui.console.query import completed, parse_query
-from fleettui.console.rows.units import UnitRows
 from fleettui.console.screens.columns import ColumnsScreen, column_lines
+from fleettui.console.tables.query import completed, parse_query
+from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.journal_pane import JournalPane

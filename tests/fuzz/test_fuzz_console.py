@@ -30,9 +30,9 @@ from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.memory import Memory, decode
 from fleettui.console.notebook import Notebook
-from fleettui.console.query import completed, parse_query
 from fleettui.console.radius import short, units_line
-from fleettui.console.rows.unit_row import COLUMNS, UnitRow
+from fleettui.console.tables.query import completed, parse_query
+from fleettui.console.tables.unit_row import COLUMNS, UnitRow
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, line_text
 from fleettui.console.text.keys import BY_ID, checked_keymap

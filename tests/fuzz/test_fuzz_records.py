@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from fleettui.cli.look import Story
 from fleettui.cli.rows import file_rows, machine_rows, unit_rows
-from fleettui.console.clocks import Clocks
 from fleettui.console.detail.dependencies import dependencies_page
 from fleettui.console.detail.drain import drain_page
 from fleettui.console.detail.events import event_page
@@ -20,11 +19,12 @@ from fleettui.console.detail.file import file_page
 from fleettui.console.detail.machine import facts_page, metadata_page
 from fleettui.console.detail.passage import Passage, lines_of
 from fleettui.console.detail.placement import placement_page
-from fleettui.console.rows import events, machine_row, pending, unit_row
-from fleettui.console.rows.machines import MachineRows
-from fleettui.console.rows.map import blocks, machine_labels, plan
-from fleettui.console.rows.row import Column
-from fleettui.console.rows.units import UnitRows
+from fleettui.console.tables import events, machine_row, pending, unit_row
+from fleettui.console.tables.clocks import Clocks
+from fleettui.console.tables.machines import MachineRows
+from fleettui.console.tables.map import blocks, machine_labels, plan
+from fleettui.console.tables.row import Column
+from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.subject import machine_subject, unit_subject
 from registry.errors import CorruptRecord
 from registry.explain import departures, explain

@@ -13,7 +13,7 @@ from fleettui.console.commandline.orders import (
     flags_of,
     names_of_commands,
 )
-from fleettui.console.query import completed
+from fleettui.console.tables.query import completed
 
 SHOWN = 200  # candidates; nobody reads more
 OF_UNITS = frozenset({"stop", "unload", "destroy", "restart", "cat", "status", "journal", "why", *INTRODUCING})

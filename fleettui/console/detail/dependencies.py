@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from fleettui.console.detail.passage import Passage, Written, listed, plain, said, title
 from fleettui.console.detail.relations import ORDER, Edge, edges_from, edges_to, stops_with
-from fleettui.console.rows.health import GLYPHS, TONES, health
-from fleettui.console.rows.health import ORDER as ORDER_OF
-from fleettui.console.rows.units import host
+from fleettui.console.tables.health import GLYPHS, TONES, health
+from fleettui.console.tables.health import ORDER as ORDER_OF
+from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fleettui.console.detail.passage import Passage, Written, in_words, plain, said
-from fleettui.console.rows.events import GRAVE
-from fleettui.console.rows.units import host
+from fleettui.console.tables.events import GRAVE
+from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since, when
 from fleettui.console.text.subject import Kind, Subject, machine_subject, unit_subject

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from fleettui.console.rows.units import host
+from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.subject import Subject
 from fleettui.escape import escape

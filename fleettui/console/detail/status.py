@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.detail.placement import place_facts
-from fleettui.console.rows.units import host
+from fleettui.console.tables.units import host
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import age, since

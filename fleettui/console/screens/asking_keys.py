@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 from textual import on
 from textual.widgets import Input
 
-from fleettui.console.query import completed, parse_query
 from fleettui.console.screens.place_keys import PlaceKeys
+from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.text.keys import KEYS
 from fleettui.console.theme import THEMES
 from fleettui.console.widgets.prompt import Prompt

@@ -18,7 +18,6 @@ from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
 from fleettui.console.act_lines import acts_lines
-from fleettui.console.clocks import Clocks
 from fleettui.console.commandline.history import History
 from fleettui.console.conductor import Conductor, Hands
 from fleettui.console.feed import Feed, Reading
@@ -30,6 +29,7 @@ from fleettui.console.journal_reader import JournalReader
 from fleettui.console.memory import Memory
 from fleettui.console.notebook import Notebook
 from fleettui.console.screens.page import Renewing
+from fleettui.console.tables.clocks import Clocks
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, Key, shown_key

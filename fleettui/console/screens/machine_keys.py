@@ -20,8 +20,8 @@ from fleettui.console.machine_verbs import (
     metadata_words,
 )
 from fleettui.console.radius import impact_lines, short
-from fleettui.console.rows.machine_row import MachineRow
 from fleettui.console.screens.guarding import Guarding
+from fleettui.console.tables.machine_row import MachineRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, took
 from fleettui.console.text.keys import Key

@@ -10,8 +10,8 @@ from typing import Any
 from textual import on
 
 from fleettui.console.detail.file import versions
-from fleettui.console.query import parse_query
 from fleettui.console.screens.frame import Frame
+from fleettui.console.tables.query import parse_query
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import Kind, Subject, Tab, machine_subject, tab_of, unit_subject

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fleettui.console.listing import Listing
 from fleettui.console.memory import Memory, ViewMemory
 from fleettui.console.screens.asking_keys import AskingKeys
+from fleettui.console.tables.listing import Listing
 from fleettui.console.widgets.journal_pane import JournalPane
 
 DETAIL = "detail"  # a place, not a table that is left in some way

@@ -21,11 +21,11 @@ from fleettui.console.detail.status import places
 from fleettui.console.feed import Reading
 from fleettui.console.hosts import Hosts
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.rows.health import health_cell
-from fleettui.console.rows.row import Delta
-from fleettui.console.rows.unit_row import COLUMNS, UnitRow
-from fleettui.console.rows.units import UnitRows, host
 from fleettui.console.status_reader import StatusReader
+from fleettui.console.tables.health import health_cell
+from fleettui.console.tables.row import Delta
+from fleettui.console.tables.unit_row import COLUMNS, UnitRow
+from fleettui.console.tables.units import UnitRows, host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, shown_key
 from fleettui.console.text.subject import Kind, Subject, Tab, key_of

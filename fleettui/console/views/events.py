@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.rows.events import COLUMNS, EventRow, EventRows
-from fleettui.console.rows.row import Delta
+from fleettui.console.tables.events import COLUMNS, EventRow, EventRows
+from fleettui.console.tables.row import Delta
 from fleettui.console.views.units import UnitsView
 from fleettui.console.views.view import View
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted
-from fleettui.console.rows.machine_row import COLUMNS, MachineRow
-from fleettui.console.rows.machines import MachineRows
-from fleettui.console.rows.row import Delta
+from fleettui.console.tables.machine_row import COLUMNS, MachineRow
+from fleettui.console.tables.machines import MachineRows
+from fleettui.console.tables.row import Delta
 from fleettui.console.views.view import View
 from registry.follow import Link
 from registry.keys import Keys

@@ -5,10 +5,10 @@ from __future__ import annotations
 from textual.app import ComposeResult
 
 from fleettui.console.feed import Reading
-from fleettui.console.rows.health import health_cell
-from fleettui.console.rows.map import machine_labels
-from fleettui.console.rows.row import Delta
-from fleettui.console.rows.unit_row import UnitRow
+from fleettui.console.tables.health import health_cell
+from fleettui.console.tables.map import machine_labels
+from fleettui.console.tables.row import Delta
+from fleettui.console.tables.unit_row import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import since
 from fleettui.console.views.units import UnitsView

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fleettui.console.feed import Reading
-from fleettui.console.rows.pending import COLUMNS, PendingRow, PendingRows
-from fleettui.console.rows.row import Delta
+from fleettui.console.tables.pending import COLUMNS, PendingRow, PendingRows
+from fleettui.console.tables.row import Delta
 from fleettui.console.views.view import View
 
 

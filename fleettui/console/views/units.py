@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.rows.row import Delta
-from fleettui.console.rows.unit_row import COLUMNS, UnitRow
-from fleettui.console.rows.units import UnitRows, units_named
+from fleettui.console.tables.row import Delta
+from fleettui.console.tables.unit_row import COLUMNS, UnitRow
+from fleettui.console.tables.units import UnitRows, units_named
 from fleettui.console.views.view import View
 
 

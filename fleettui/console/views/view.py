@@ -10,7 +10,7 @@ from textual.containers import Vertical
 
 from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted
-from fleettui.console.rows.row import Column, Delta, Row
+from fleettui.console.tables.row import Column, Delta, Row
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.table import Table
 from fleettui.escape import escape

@@ -15,8 +15,8 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from fleettui.console.listing import Listing
-from fleettui.console.rows.row import Column, Delta, Row
+from fleettui.console.tables.listing import Listing
+from fleettui.console.tables.row import Column, Delta, Row
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.columns import GAP, INDENT, grown, widths
 from fleettui.console.widgets.scrolled import Scrolled

@@ -9,7 +9,7 @@ from textual.events import Click
 from textual.message import Message
 
 from fleettui.console.bindings import bound
-from fleettui.console.rows.row import Column, Row
+from fleettui.console.tables.row import Column, Row
 from fleettui.console.text.keys import TABLE
 from fleettui.console.widgets.columns import GAP
 from fleettui.console.widgets.sheet import HEAD, MARGIN, Sheet

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.rows.row import Column, Delta
-from fleettui.console.rows.units import host
+from fleettui.console.tables.row import Column, Delta
+from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import clock, since
 from fleettui.escape import escape

@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fleettui.console.drains import Drain, Drains
-from fleettui.console.rows.corrupt import CorruptNames
-from fleettui.console.rows.machine_row import MachineRow
-from fleettui.console.rows.row import Delta
+from fleettui.console.tables.corrupt import CorruptNames
+from fleettui.console.tables.drains import Drain, Drains
+from fleettui.console.tables.machine_row import MachineRow
+from fleettui.console.tables.row import Delta
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from registry.keys import Address, Keys, Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.rows.row import Column
+from fleettui.console.tables.row import Column
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import age, since, size
 

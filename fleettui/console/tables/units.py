@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from fleettui.console.rows.corrupt import CorruptNames
-from fleettui.console.rows.gathering import Gathering
-from fleettui.console.rows.health import Health, health
-from fleettui.console.rows.meters import UNKNOWN, Meters
-from fleettui.console.rows.row import Delta
-from fleettui.console.rows.unit_row import UnitRow
+from fleettui.console.tables.corrupt import CorruptNames
+from fleettui.console.tables.gathering import Gathering
+from fleettui.console.tables.health import Health, health
+from fleettui.console.tables.meters import UNKNOWN, Meters
+from fleettui.console.tables.row import Delta
+from fleettui.console.tables.unit_row import UnitRow
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.fleetoptions import parse_options

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.rows.health import ORDER, Health, health_cell
-from fleettui.console.rows.meters import UNKNOWN, Meter, cpu_cell, memory_cell
-from fleettui.console.rows.row import Column
+from fleettui.console.tables.health import ORDER, Health, health_cell
+from fleettui.console.tables.meters import UNKNOWN, Meter, cpu_cell, memory_cell
+from fleettui.console.tables.row import Column
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since
 from fleettui.escape import escape

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from fleettui.console.finding import in_order
-from fleettui.console.rows.row import Row
+from fleettui.console.tables.row import Row
 
 FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "metadata", "actor", "verb")
 VALUES = {  # what a facet's value may be, for completion

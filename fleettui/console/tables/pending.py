@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.rows.row import Column, Delta
+from fleettui.console.tables.row import Column, Delta
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since
 from fleettui.escape import escape

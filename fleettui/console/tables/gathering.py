@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from fleettui.console.rows.health import Health
-from fleettui.console.rows.meters import UNKNOWN
-from fleettui.console.rows.unit_row import UnitRow
+from fleettui.console.tables.health import Health
+from fleettui.console.tables.meters import UNKNOWN
+from fleettui.console.tables.unit_row import UnitRow
 
 
 class Gathering:
