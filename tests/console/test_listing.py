@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from fleettui.console.journal.ring import Tail
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.query import parse_query
 from fleettui.console.tables.row import Delta
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow
 from fleettui.console.tables.units import UnitRows
-from fleettui.console.tail import Tail
 from fleettui.console.text.keys import KEYS, checked_keymap
 from registry.errors import UserError
 from tests.console.fleetshow import scene

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fleettui.console.journal.layout import Layout, Numbers
 from fleettui.console.journal.narrowing import EVERYTHING, Narrowing
 from fleettui.console.journal.patterns import Pattern, compiled, finds
+from fleettui.console.journal.ring import Tail
 from fleettui.console.journal.scribe import PLAIN_LOOK, WARNING, Look, Scribe
 from fleettui.console.journal.sources import Item, Remark, Wanted
-from fleettui.console.tail import Tail
 from fleettui.console.text.cells import Line
 
 CAPACITY = 100_000
