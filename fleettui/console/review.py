@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.console.acts import replacing
 from fleettui.console.detail.diff import change_counts, diff_lines
 from fleettui.console.detail.file import sharing
 from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.detail.placement import verdict_lines
-from fleettui.console.impact import impact_of_texts
-from fleettui.console.radius import pairs_line
+from fleettui.console.operations.acts import replacing
+from fleettui.console.operations.impact import impact_of_texts
+from fleettui.console.operations.radius import pairs_line
+from fleettui.console.operations.verbs import Verb
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
-from fleettui.console.verbs import Verb
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.explain import DEFAULT_KEYS, dry_run, dry_verdicts

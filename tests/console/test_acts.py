@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fleettui.actions.outcome import Did, Done, Outcome
-from fleettui.console.acts import Act, Phase, failed, judge, undoing, written
-from fleettui.console.radius import blast_radius
+from fleettui.console.operations.acts import Act, Phase, failed, judge, undoing, written
+from fleettui.console.operations.radius import blast_radius
+from fleettui.console.operations.verbs import Verb, command, permit
 from fleettui.console.tables.units import UnitRows
-from fleettui.console.verbs import Verb, command, permit
 from registry.follow import Link
 from registry.lifecycle import Whereabouts
 from registry.mirror import Snapshot

@@ -10,7 +10,7 @@ from textual.widgets import Button, Input
 
 from fleettui.actions.outcome import Did, Outcome
 from fleettui.console.header import Place
-from fleettui.console.impact import (
+from fleettui.console.operations.impact import (
     Care,
     Impact,
     Survey,
@@ -22,8 +22,8 @@ from fleettui.console.impact import (
     needs_answer,
     words_to_type,
 )
+from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.verbs import Verb
 from fleettui.console.widgets.band import Band
 from registry.keys import Keys
 from registry.mirror import Snapshot

@@ -16,8 +16,8 @@ from fleettui.console.detail.pages import Order, is_heavy, write
 from fleettui.console.detail.passage import Passage, lines_of
 from fleettui.console.detail.placement import ONE_BY_ONE, placement_page
 from fleettui.console.detail.prospects import if_drained, if_lost, options_of
-from fleettui.console.detail.relations import Edge, edges_from, edges_to, stops_with
 from fleettui.console.detail.status import Asked, places, status_page
+from fleettui.console.operations.relations import Edge, edges_from, edges_to, stops_with
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.subject import Tab, machine_subject, unit_subject

@@ -9,11 +9,11 @@ from textual.events import Paste
 
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline.orders import CHANGING, OWN, names_of_commands
-from fleettui.console.conductor import Conductor
 from fleettui.console.hosts_live import LiveHosts
+from fleettui.console.operations.runner import Conductor
+from fleettui.console.operations.verbs import Verb
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.keys import KEYS, TABLE
-from fleettui.console.verbs import Verb
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote import Remote

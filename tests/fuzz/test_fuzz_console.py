@@ -30,7 +30,7 @@ from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.memory import Memory, decode
 from fleettui.console.notebook import Notebook
-from fleettui.console.radius import short, units_line
+from fleettui.console.operations.radius import short, units_line
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow
 from fleettui.console.text.ansi import sgr_lines

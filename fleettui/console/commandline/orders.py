@@ -15,7 +15,7 @@ from typing import TypeAlias
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
 from fleettui.console.commandline.words import split
-from fleettui.console.verbs import READ_ONLY, Verb
+from fleettui.console.operations.verbs import READ_ONLY, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.model import Target

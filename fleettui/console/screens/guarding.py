@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-from fleettui.console.impact import Care, Survey, impact_of_texts, needs_answer, words_to_type
-from fleettui.console.radius import impact_lines, short
+from fleettui.console.operations.impact import Care, Survey, impact_of_texts, needs_answer, words_to_type
+from fleettui.console.operations.radius import impact_lines, short
+from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Verb, command
 from fleettui.console.screens.confirm import PROTECTED, ConfirmScreen
 from fleettui.console.screens.frame import Frame
-from fleettui.console.verbs import NO_LINK, READ_ONLY, Verb, command
 from registry.follow import Link
 from registry.model import Target
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fleettui.console.impact import Impact, Survey, impact_of_drain, impact_of_metadata
-from fleettui.console.machine_verbs import (
+from fleettui.console.operations.impact import Impact, Survey, impact_of_drain, impact_of_metadata
+from fleettui.console.operations.machine_verbs import (
     MachineVerb,
     cordon_or_uncordon,
     machine_command,
@@ -19,7 +19,7 @@ from fleettui.console.machine_verbs import (
     machine_radius,
     metadata_words,
 )
-from fleettui.console.radius import impact_lines, short
+from fleettui.console.operations.radius import impact_lines, short
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.tables.machine_row import MachineRow
 from fleettui.console.text.cells import Cell, Line, Tone

@@ -9,12 +9,13 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 
-from fleettui.console.act_lines import trail_lines
-from fleettui.console.acts import Act, undoing, undoing_machines
 from fleettui.console.bindings import bound
 from fleettui.console.help import help_lines
-from fleettui.console.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
-from fleettui.console.radius import blast_radius, impact_lines, short, units_line
+from fleettui.console.operations.act_lines import trail_lines
+from fleettui.console.operations.acts import Act, undoing, undoing_machines
+from fleettui.console.operations.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
+from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
+from fleettui.console.operations.verbs import ASKS, READ_ONLY, Verb, command
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_keys import MachineKeys
 from fleettui.console.screens.outside_keys import OutsideKeys
@@ -22,7 +23,6 @@ from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.remembering import Remembering
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL, MAIN
-from fleettui.console.verbs import ASKS, READ_ONLY, Verb, command
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import Table
 from registry.errors import UserError

@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fleettui.console.acts import Phase
 from fleettui.console.detail.file import sharing
 from fleettui.console.detail.status import places
-from fleettui.console.machine_verbs import machine_name
+from fleettui.console.operations.acts import Phase
+from fleettui.console.operations.machine_verbs import machine_name
+from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import Kind, Subject, Tab
-from fleettui.console.verbs import NO_SHELL, READ_ONLY
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
 from registry.follow import Link

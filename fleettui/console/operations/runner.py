@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from fleettui.actions.outcome import Done, Outcome
-from fleettui.console.acts import (
+from fleettui.console.operations.acts import (
     Act,
     Phase,
     Where,
@@ -24,9 +24,9 @@ from fleettui.console.acts import (
     undoing_machines,
     written,
 )
-from fleettui.console.machine_verbs import MachineVerb, machine_command, metadata_words
+from fleettui.console.operations.machine_verbs import MachineVerb, machine_command, metadata_words
+from fleettui.console.operations.verbs import Verb
 from fleettui.console.tables.drains import Drains
-from fleettui.console.verbs import Verb
 from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot

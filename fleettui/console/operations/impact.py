@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fleettui.actions.drain import plan
 from fleettui.actions.outcome import Outcome
-from fleettui.console.detail.relations import STOPS_TOO, Relation, read_relations
-from fleettui.console.verbs import Verb
+from fleettui.console.operations.relations import STOPS_TOO, Relation, read_relations
+from fleettui.console.operations.verbs import Verb
 from registry.errors import UserError
 from registry.explain import dry_run
 from registry.fleetoptions import parse_options

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.progress import judged
-from fleettui.console.machine_verbs import (
+from fleettui.console.operations.machine_verbs import (
     BACK,
     WISHES,
     MachineVerb,
@@ -22,9 +22,9 @@ from fleettui.console.machine_verbs import (
     machine_name,
     metadata_words,
 )
+from fleettui.console.operations.verbs import Verb, command
 from fleettui.console.tables.drains import Drain
 from fleettui.console.tables.units import host
-from fleettui.console.verbs import Verb, command
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot
 from registry.model import Target

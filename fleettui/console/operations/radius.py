@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fleettui.actions.drain import is_global
-from fleettui.console.detail.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
-from fleettui.console.impact import RUNNING, Impact
+from fleettui.console.operations.impact import RUNNING, Impact
+from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
+from fleettui.console.operations.verbs import Verb
 from fleettui.console.text.formatting import counted
-from fleettui.console.verbs import Verb
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Target

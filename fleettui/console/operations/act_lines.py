@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fleettui.console.acts import Act, Phase, line_of, undoable, undoing, undoing_machines
+from fleettui.console.operations.acts import Act, Phase, line_of, undoable, undoing, undoing_machines
+from fleettui.console.operations.verbs import Verb
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import clock, counted, took
-from fleettui.console.verbs import Verb
 from fleettui.escape import escape
 
 BACK_WIDTH = 36  # a longer command is not written beside its act
