@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fleettui.actions.restore import held
-from fleettui.console.feed import Reading
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age, took

@@ -15,18 +15,18 @@ from fleettui.actions.units import Source as Submitted
 from fleettui.actions.units import destroy, load, restart, restore, start, stop, submit, unload
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
-from fleettui.console.feed import Live
 from fleettui.console.header import Place
-from fleettui.console.hosts_live import LiveHosts
-from fleettui.console.journal_live import LiveJournals
-from fleettui.console.keeping import place
 from fleettui.console.leaving import leave_when_gone, leave_when_told
-from fleettui.console.memory import Memory
-from fleettui.console.notebook import Notebook
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.frame import Desk
+from fleettui.console.sources.feed import Live
+from fleettui.console.sources.hosts_live import LiveHosts
+from fleettui.console.sources.journal_live import LiveJournals
+from fleettui.console.sources.keeping import place
+from fleettui.console.sources.memory import Memory
+from fleettui.console.sources.notebook import Notebook
 from fleettui.console.terminal import give_up
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.theme import THEMES

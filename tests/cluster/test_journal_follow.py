@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.console import journal_live
 from fleettui.console.journal import Ask, News, Remark, Wanted
 from fleettui.console.journal.book import Book
-from fleettui.console.journal_live import LiveJournals
+from fleettui.console.sources import journal_live
+from fleettui.console.sources.journal_live import LiveJournals
 from fleettui.demo import nodefiles
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node

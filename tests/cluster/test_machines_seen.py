@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleettui.cli.connection import open_operator
-from fleettui.console.feed import Live, Reading
+from fleettui.console.sources.feed import Live, Reading
 from fleettui.console.tables.machine_row import MachineRow
 from fleettui.console.tables.machines import MachineRows
 from fleettui.console.tables.units import UnitRows

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from fleettui.console.hosts import Session
 from fleettui.console.program import show
+from fleettui.console.sources.hosts import Session
 from registry.model import Machine
 from tests.console.fleetshow import PLAIN, Stage, scene, state
 from tests.console.hostshow import ScriptedHosts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fleettui.console.hosts import Session
+from fleettui.console.sources.hosts import Session
 from registry.model import Machine
 
 STATUS = (

@@ -11,13 +11,13 @@ from textual.widgets import Input
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
-from fleettui.console.commandline.history import History, load, save
 from fleettui.console.commandline.orders import World, understand
 from fleettui.console.commandline.words import expand, split
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.page import PageScreen
+from fleettui.console.sources.history import History, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
 from fleettui.console.theme import THEMES

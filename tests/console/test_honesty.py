@@ -11,12 +11,12 @@ from typing import cast
 import pytest
 
 from fleettui.cli.connection import open_operator
-from fleettui.console.feed import Live, Reading
 from fleettui.console.operations.act_lines import acts_lines, trail_lines
 from fleettui.console.operations.acts import Act, Phase
 from fleettui.console.operations.machine_verbs import MachineVerb
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb
+from fleettui.console.sources.feed import Live, Reading
 from fleettui.console.tables.clocks import LARGE_S, Clocks
 from fleettui.console.text.cells import line_text
 from registry.config import EtcdTable, Settings

@@ -9,9 +9,9 @@ from textual.events import Paste
 
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline.orders import CHANGING, OWN, names_of_commands
-from fleettui.console.hosts_live import LiveHosts
 from fleettui.console.operations.runner import Conductor
 from fleettui.console.operations.verbs import Verb
+from fleettui.console.sources.hosts_live import LiveHosts
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.keys import KEYS, TABLE
 from fleettui.console.widgets.band import Band

@@ -15,10 +15,8 @@ from rich.cells import cell_len
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
-from fleettui.console.commandline.history import load, save
 from fleettui.console.commandline.orders import OWN, Order, World, understand
 from fleettui.console.detail.diff import change_counts, diff_lines
-from fleettui.console.feed import Reading
 from fleettui.console.finding import Source, in_order, ranked
 from fleettui.console.header import Place, Totals, banner, header_line
 from fleettui.console.journal.expressions import Machine, expression
@@ -28,9 +26,11 @@ from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import Look, Scribe, Times
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
-from fleettui.console.memory import Memory, decode
-from fleettui.console.notebook import Notebook
 from fleettui.console.operations.radius import short, units_line
+from fleettui.console.sources.feed import Reading
+from fleettui.console.sources.history import load, save
+from fleettui.console.sources.memory import Memory, decode
+from fleettui.console.sources.notebook import Notebook
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow
 from fleettui.console.text.ansi import sgr_lines

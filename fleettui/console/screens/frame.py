@@ -17,19 +17,19 @@ from textual.widgets import ContentSwitcher
 from textual.worker import Worker, WorkerState
 
 from fleettui.console import footer
-from fleettui.console.commandline.history import History
-from fleettui.console.feed import Feed, Reading
 from fleettui.console.header import Place, Totals, banner, blank_notice, header_line
-from fleettui.console.hosts import NO_HOSTS, Hosts
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
-from fleettui.console.memory import Memory
-from fleettui.console.notebook import Notebook
 from fleettui.console.operations.act_lines import acts_lines
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import Conductor, Hands
 from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.screens.page import Renewing
+from fleettui.console.sources.feed import Feed, Reading
+from fleettui.console.sources.history import History
+from fleettui.console.sources.hosts import NO_HOSTS, Hosts
+from fleettui.console.sources.memory import Memory
+from fleettui.console.sources.notebook import Notebook
 from fleettui.console.tables.clocks import Clocks
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age

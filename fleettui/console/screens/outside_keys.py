@@ -119,7 +119,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         return ""
 
     async def _edit(self, name: str) -> None:
-        from fleettui.console import editor  # noqa: PLC0415 - when it is needed
+        from fleettui.console.sources import editor  # noqa: PLC0415 - when it is needed
 
         try:
             argv = editor.editor_argv(os.environ)
@@ -139,8 +139,8 @@ class OutsideKeys(PlaceKeys, Guarding):
 
     async def _edited(self, argv: list[str], name: str, path: Path) -> bool:
         """Edit, review, submit, as often as it takes; whether the draft has served its purpose."""
-        from fleettui.console.editor import read_draft, run_editor  # noqa: PLC0415 - when it is needed
         from fleettui.console.screens.edit import Choice  # noqa: PLC0415
+        from fleettui.console.sources.editor import read_draft, run_editor  # noqa: PLC0415 - when it is needed
 
         while True:
             base = self._record(name)
@@ -224,7 +224,7 @@ class OutsideKeys(PlaceKeys, Guarding):
 
     async def _edit_text(self, name: str, text: str) -> str:
         """A text through the user's editor. UserError; the text stays in the field then."""
-        from fleettui.console import editor  # noqa: PLC0415 - when it is needed
+        from fleettui.console.sources import editor  # noqa: PLC0415 - when it is needed
 
         argv = editor.editor_argv(os.environ)
         path = await asyncio.to_thread(editor.create_draft, name or "new.service", text)

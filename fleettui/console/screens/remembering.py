@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fleettui.console.memory import Memory, ViewMemory
 from fleettui.console.screens.asking_keys import AskingKeys
+from fleettui.console.sources.memory import Memory, ViewMemory
 from fleettui.console.tables.listing import Listing
 from fleettui.console.widgets.journal_pane import JournalPane
 

@@ -18,10 +18,10 @@ from textual.worker import Worker
 from fleettui.console.detail.machine import machine_state
 from fleettui.console.detail.pages import Order, is_heavy, write
 from fleettui.console.detail.status import places
-from fleettui.console.feed import Reading
-from fleettui.console.hosts import Hosts
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.status_reader import StatusReader
+from fleettui.console.sources.feed import Reading
+from fleettui.console.sources.hosts import Hosts
+from fleettui.console.sources.status_reader import StatusReader
 from fleettui.console.tables.health import health_cell
 from fleettui.console.tables.row import Delta
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow

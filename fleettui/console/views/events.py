@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.events import COLUMNS, EventRow, EventRows
 from fleettui.console.tables.row import Delta
 from fleettui.console.views.units import UnitsView

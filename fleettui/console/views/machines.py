@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.machine_row import COLUMNS, MachineRow
 from fleettui.console.tables.machines import MachineRows
 from fleettui.console.tables.row import Delta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
-from fleettui.console.feed import Reading
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.health import health_cell
 from fleettui.console.tables.map import machine_labels
 from fleettui.console.tables.row import Delta

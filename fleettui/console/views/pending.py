@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleettui.console.feed import Reading
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.pending import COLUMNS, PendingRow, PendingRows
 from fleettui.console.tables.row import Delta
 from fleettui.console.views.view import View

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.row import Delta
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow
 from fleettui.console.tables.units import UnitRows, units_named

@@ -8,8 +8,8 @@ from typing import ClassVar, Generic, TypeVar
 from textual.app import ComposeResult
 from textual.containers import Vertical
 
-from fleettui.console.feed import Reading
 from fleettui.console.journal import Wanted
+from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.row import Column, Delta, Row
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.table import Table

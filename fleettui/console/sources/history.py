@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleettui.console.keeping import read_private, write_private
+from fleettui.console.sources.keeping import read_private, write_private
 
 KEPT = 500
 

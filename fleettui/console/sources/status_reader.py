@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from fleettui.console.detail.status import Asked
-from fleettui.console.hosts import Hosts
+from fleettui.console.sources.hosts import Hosts
 from registry.errors import FleetError
 from registry.model import Machine
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from fleettui.console.hosts import Session
 from fleettui.console.operations.verbs import NO_SHELL
+from fleettui.console.sources.hosts import Session
 from fleettui.remote import Remote, RemoteError
 from registry.errors import UserError
 from registry.model import Machine

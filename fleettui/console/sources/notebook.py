@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fleettui.console.commandline.history import History, load, save
-from fleettui.console.keeping import read_private, write_private
-from fleettui.console.memory import Memory, decode, encode
+from fleettui.console.sources.history import History, load, save
+from fleettui.console.sources.keeping import read_private, write_private
+from fleettui.console.sources.memory import Memory, decode, encode
 
 
 class Notebook:
