@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleettui.console.detail import pages
+from fleettui.console.pages import pages
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.band import Band

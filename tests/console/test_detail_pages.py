@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from fleettui.console.detail.dependencies import dependencies_page
-from fleettui.console.detail.diff import change_counts, diff_lines
-from fleettui.console.detail.drain import drain_page
-from fleettui.console.detail.events import event_page
-from fleettui.console.detail.file import file_page, sharing, versions
-from fleettui.console.detail.machine import facts_page, metadata_page
-from fleettui.console.detail.pages import Order, is_heavy, write
-from fleettui.console.detail.passage import Passage, lines_of
-from fleettui.console.detail.placement import ONE_BY_ONE, placement_page
-from fleettui.console.detail.prospects import if_drained, if_lost, options_of
-from fleettui.console.detail.status import Asked, places, status_page
 from fleettui.console.operations.relations import Edge, edges_from, edges_to, stops_with
+from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.diff import change_counts, diff_lines
+from fleettui.console.pages.drain import drain_page
+from fleettui.console.pages.events import event_page
+from fleettui.console.pages.file import file_page, sharing, versions
+from fleettui.console.pages.machine import facts_page, metadata_page
+from fleettui.console.pages.pages import Order, is_heavy, write
+from fleettui.console.pages.placement import ONE_BY_ONE, placement_page
+from fleettui.console.pages.prospects import if_drained, if_lost, options_of
+from fleettui.console.pages.rich_text import Passage, lines_of
+from fleettui.console.pages.status import Asked, places, status_page
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.subject import Tab, machine_subject, unit_subject

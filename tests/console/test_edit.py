@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button, Input, TextArea
 
-from fleettui.console.review import Draft, review
+from fleettui.console.pages.review import Draft, review
+from fleettui.console.pages.submission import forecast, taken
 from fleettui.console.screens.edit import EditScreen
 from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
 from fleettui.console.sources.editor import create_draft, discard_draft, editor_argv, read_draft
-from fleettui.console.submission import forecast, taken
 from fleettui.console.text.keys import BY_ID
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page

@@ -8,11 +8,11 @@ from types import FrameType
 
 import pytest
 
-from fleettui.console.detail.diff import change_counts, diff_lines
 from fleettui.console.finding import Source, in_order, letters, ranked
 from fleettui.console.journal.expressions import Machine, Plain
 from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import wrapped as pieces
+from fleettui.console.pages.diff import change_counts, diff_lines
 from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, line_text

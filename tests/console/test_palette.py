@@ -12,7 +12,7 @@ from textual.color import Color
 
 from fleettui.console.app import Console
 from fleettui.console.finding import Source, ranked, sources
-from fleettui.console.help import help_lines
+from fleettui.console.pages.help import help_lines
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.palette import PaletteScreen

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from fleettui.cli.look import Story
 from fleettui.cli.rows import file_rows, machine_rows, unit_rows
-from fleettui.console.detail.dependencies import dependencies_page
-from fleettui.console.detail.drain import drain_page
-from fleettui.console.detail.events import event_page
-from fleettui.console.detail.file import file_page
-from fleettui.console.detail.machine import facts_page, metadata_page
-from fleettui.console.detail.passage import Passage, lines_of
-from fleettui.console.detail.placement import placement_page
+from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.drain import drain_page
+from fleettui.console.pages.events import event_page
+from fleettui.console.pages.file import file_page
+from fleettui.console.pages.machine import facts_page, metadata_page
+from fleettui.console.pages.placement import placement_page
+from fleettui.console.pages.rich_text import Passage, lines_of
 from fleettui.console.tables import events, machine_row, pending, unit_row
 from fleettui.console.tables.clocks import Clocks
 from fleettui.console.tables.machines import MachineRows

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button
 
-from fleettui.console.review import Review
+from fleettui.console.pages.review import Review
 from fleettui.console.screens.page import Renewing
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.band import Band

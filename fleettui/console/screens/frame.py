@@ -16,7 +16,6 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 from textual.worker import Worker, WorkerState
 
-from fleettui.console import footer
 from fleettui.console.header import Place, Totals, banner, blank_notice, header_line
 from fleettui.console.journal import Journals, stem
 from fleettui.console.journal_reader import JournalReader
@@ -24,6 +23,7 @@ from fleettui.console.operations.act_lines import acts_lines
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import Conductor, Hands
 from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
+from fleettui.console.pages import footer
 from fleettui.console.screens.page import Renewing
 from fleettui.console.sources.feed import Feed, Reading
 from fleettui.console.sources.history import History

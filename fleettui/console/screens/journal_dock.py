@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual import on
 
-from fleettui.console.footer import footer_line
+from fleettui.console.pages.footer import footer_line
 from fleettui.console.screens.frame import Frame
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane

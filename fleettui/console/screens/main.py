@@ -10,12 +10,12 @@ from textual import on
 from textual.binding import BindingType
 
 from fleettui.console.bindings import bound
-from fleettui.console.help import help_lines
 from fleettui.console.operations.act_lines import trail_lines
 from fleettui.console.operations.acts import Act, undoing, undoing_machines
 from fleettui.console.operations.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
 from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
 from fleettui.console.operations.verbs import ASKS, READ_ONLY, Verb, command
+from fleettui.console.pages.help import help_lines
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_keys import MachineKeys
 from fleettui.console.screens.outside_keys import OutsideKeys

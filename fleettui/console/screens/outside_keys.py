@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fleettui.console.detail.file import sharing
-from fleettui.console.detail.status import places
 from fleettui.console.operations.acts import Phase
 from fleettui.console.operations.machine_verbs import machine_name
 from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
+from fleettui.console.pages.file import sharing
+from fleettui.console.pages.status import places
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
 from fleettui.console.text.formatting import counted
@@ -169,7 +169,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         return record
 
     async def _reviewed(self, name: str, base: Unit, path: Path, text: str) -> Any:  # noqa: ANN401 - EditScreen's
-        from fleettui.console.review import Draft, review  # noqa: PLC0415 - loads difflib
+        from fleettui.console.pages.review import Draft, review  # noqa: PLC0415 - loads difflib
         from fleettui.console.screens.edit import EditScreen  # noqa: PLC0415
 
         draft = Draft(name, text, base.hash, str(path))
@@ -199,8 +199,8 @@ class OutsideKeys(PlaceKeys, Guarding):
         self.run_worker(self._submit(), name="submit", group="outside", exit_on_error=False)
 
     async def _submit(self) -> None:
+        from fleettui.console.pages.submission import Left, Submission  # noqa: PLC0415
         from fleettui.console.screens.submit import SubmitScreen  # noqa: PLC0415 - loads the text field
-        from fleettui.console.submission import Left, Submission  # noqa: PLC0415
 
         edit = self._edit_text if self.desk.has_terminal and not self.app.is_web else None
         screen = SubmitScreen(

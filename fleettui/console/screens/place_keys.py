@@ -9,7 +9,7 @@ from typing import Any
 
 from textual import on
 
-from fleettui.console.detail.file import versions
+from fleettui.console.pages.file import versions
 from fleettui.console.screens.frame import Frame
 from fleettui.console.tables.query import parse_query
 from fleettui.console.text.cells import Cell, Line, Tone

@@ -19,9 +19,9 @@ from textual.suggester import Suggester
 from textual.widgets import Button, Input, TextArea
 
 from fleettui.actions.disk import read_bytes
-from fleettui.console.detail.passage import Passage
+from fleettui.console.pages.rich_text import Passage
+from fleettui.console.pages.submission import Left, Submission, comparison, forecast, taken, verdict
 from fleettui.console.screens.page import Renewing
-from fleettui.console.submission import Left, Submission, comparison, forecast, taken, verdict
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from fleettui.console.detail.status import Asked
+from fleettui.console.pages.status import Asked
 from fleettui.console.sources.hosts import Hosts
 from registry.errors import FleetError
 from registry.model import Machine

@@ -15,10 +15,10 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.worker import Worker
 
-from fleettui.console.detail.machine import machine_state
-from fleettui.console.detail.pages import Order, is_heavy, write
-from fleettui.console.detail.status import places
 from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.pages.machine import machine_state
+from fleettui.console.pages.pages import Order, is_heavy, write
+from fleettui.console.pages.status import places
 from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.hosts import Hosts
 from fleettui.console.sources.status_reader import StatusReader

@@ -14,7 +14,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from fleettui.console.bindings import bound
-from fleettui.console.detail.passage import Passage
+from fleettui.console.pages.rich_text import Passage
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.keys import TABLE
 from fleettui.console.text.subject import Subject

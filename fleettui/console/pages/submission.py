@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.detail.diff import change_counts
-from fleettui.console.detail.passage import Passage, in_words, lines_of
-from fleettui.console.review import Draft, options_from, problem_lines, review, what_happens
+from fleettui.console.pages.diff import change_counts
+from fleettui.console.pages.review import Draft, options_from, problem_lines, review, what_happens
+from fleettui.console.pages.rich_text import Passage, in_words, lines_of
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted

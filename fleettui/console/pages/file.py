@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleettui.console.detail.passage import BLANK, Passage, plain, said
+from fleettui.console.pages.rich_text import BLANK, Passage, plain, said
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
@@ -68,7 +68,7 @@ def file_page(
     before = found[older]
     if before.text is None:
         return [*head, plain(f"the registry no longer has the text of {before.hash[:SHORT]}", Tone.WAIT)]
-    from fleettui.console.detail.diff import diff_lines  # noqa: PLC0415 - loads difflib when it is needed
+    from fleettui.console.pages.diff import diff_lines  # noqa: PLC0415 - loads difflib when it is needed
 
     return [*head, *((line, None) for line in diff_lines(before.text, present.text))]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleettui.console.detail.passage import Passage, Written, in_words, plain, said
+from fleettui.console.pages.rich_text import Passage, Written, in_words, plain, said
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone

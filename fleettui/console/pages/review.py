@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.console.detail.diff import change_counts, diff_lines
-from fleettui.console.detail.file import sharing
-from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
-from fleettui.console.detail.placement import verdict_lines
 from fleettui.console.operations.acts import replacing
 from fleettui.console.operations.impact import impact_of_texts
 from fleettui.console.operations.radius import pairs_line
 from fleettui.console.operations.verbs import Verb
+from fleettui.console.pages.diff import change_counts, diff_lines
+from fleettui.console.pages.file import sharing
+from fleettui.console.pages.placement import verdict_lines
+from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since

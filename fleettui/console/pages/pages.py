@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleettui.console.detail.dependencies import dependencies_page
-from fleettui.console.detail.drain import drain_page
-from fleettui.console.detail.events import event_page
-from fleettui.console.detail.file import file_page
-from fleettui.console.detail.gone import gone_lines
-from fleettui.console.detail.machine import facts_page, metadata_page
-from fleettui.console.detail.passage import Passage
-from fleettui.console.detail.placement import placement_page
-from fleettui.console.detail.status import Asked, places, status_page
+from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.drain import drain_page
+from fleettui.console.pages.events import event_page
+from fleettui.console.pages.file import file_page
+from fleettui.console.pages.gone import gone_lines
+from fleettui.console.pages.machine import facts_page, metadata_page
+from fleettui.console.pages.placement import placement_page
+from fleettui.console.pages.rich_text import Passage
+from fleettui.console.pages.status import Asked, places, status_page
 from fleettui.console.text.subject import Kind, Subject, Tab
 from registry.explain import DEFAULT_KEYS
 from registry.keys import Keys

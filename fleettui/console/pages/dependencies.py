@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleettui.console.detail.passage import Passage, Written, listed, plain, said, title
 from fleettui.console.operations.relations import ORDER, Edge, edges_from, edges_to, stops_with
+from fleettui.console.pages.rich_text import Passage, Written, listed, plain, said, title
 from fleettui.console.tables.health import GLYPHS, TONES, health
 from fleettui.console.tables.health import ORDER as ORDER_OF
 from fleettui.console.tables.units import host

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleettui.console.detail.passage import Passage, Written, in_words, plain, said, title
+from fleettui.console.pages.rich_text import Passage, Written, in_words, plain, said, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted

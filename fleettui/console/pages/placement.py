@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from fleettui.console.detail.passage import Passage, Written, fact, in_words, listed, plain, said, title
-from fleettui.console.detail.prospects import Prospect, if_drained, if_lost, options_of
+from fleettui.console.pages.prospects import Prospect, if_drained, if_lost, options_of
+from fleettui.console.pages.rich_text import Passage, Written, fact, in_words, listed, plain, said, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fleettui.console.detail.passage import BLANK, Passage, Written, in_words, plain, said, title
-from fleettui.console.detail.placement import place_facts
+from fleettui.console.pages.placement import place_facts
+from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Tone

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from fleettui.console.detail.file import unit_file_line
+from fleettui.console.pages.file import unit_file_line
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.escape import escape
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fleettui.console.detail.passage import Passage, Written, fact, plain, said, title
+from fleettui.console.pages.rich_text import Passage, Written, fact, plain, said, title
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since, size
 from fleettui.escape import escape

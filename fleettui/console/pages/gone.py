@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleettui.console.detail.passage import BLANK, Passage, plain
+from fleettui.console.pages.rich_text import BLANK, Passage, plain
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import since
 from fleettui.console.text.subject import Kind, Subject
