@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytest
 
-from fleettui.console.finding import Source, in_order, letters, ranked
+from fleettui.console.commandline.finding import Source, in_order, letters, ranked
 from fleettui.console.journal.expressions import Machine, Plain
 from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import wrapped as pieces

@@ -11,7 +11,7 @@ from rich.console import Console as Printer
 from textual.color import Color
 
 from fleettui.console.app import Console
-from fleettui.console.finding import Source, ranked, sources
+from fleettui.console.commandline.finding import Source, ranked, sources
 from fleettui.console.pages.help import help_lines
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
+from fleettui.console.commandline.finding import Source, in_order, ranked
 from fleettui.console.commandline.orders import OWN, Order, World, understand
-from fleettui.console.finding import Source, in_order, ranked
 from fleettui.console.header import Place, Totals, banner, header_line
 from fleettui.console.journal.expressions import Machine, expression
 from fleettui.console.journal.fields import field_lines

@@ -18,8 +18,8 @@ from registry.errors import FleetError
 
 if TYPE_CHECKING:
     from fleettui.console.commandline.completion import Completion
+    from fleettui.console.commandline.finding import Find
     from fleettui.console.commandline.orders import World
-    from fleettui.console.finding import Find
     from fleettui.console.screens.main import MainScreen
 
 
@@ -139,7 +139,7 @@ class AskingKeys(PlaceKeys):
 
     def action_palette(self) -> None:
         """Find an action, a unit, a machine, a theme."""
-        from fleettui.console.finding import sources  # noqa: PLC0415 - when asked for
+        from fleettui.console.commandline.finding import sources  # noqa: PLC0415 - when asked for
         from fleettui.console.screens.palette import PaletteScreen  # noqa: PLC0415 - the same
 
         snapshot, desk, names = self.reading.snapshot, self.desk, self.chosen_units()

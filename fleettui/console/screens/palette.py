@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from fleettui.console.finding import Find, Source, ranked
+from fleettui.console.commandline.finding import Find, Source, ranked
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.escape import escape

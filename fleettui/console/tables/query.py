@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fleettui.console.finding import in_order
+from fleettui.console.commandline.finding import in_order
 from fleettui.console.tables.row import Row
 
 FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "metadata", "actor", "verb")
