@@ -29,7 +29,7 @@ from fleettui.console.sources.memory import Memory
 from fleettui.console.sources.notebook import Notebook
 from fleettui.console.terminal import give_up
 from fleettui.console.text.keys import checked_keymap
-from fleettui.console.theme import THEMES
+from fleettui.console.widgets.theme import THEMES
 from fleettui.remote import Pins, Remote, own_machine
 from fleettui.remote.pins import directory as host_keys
 from registry import collector

@@ -20,11 +20,11 @@ from fleettui.console.screens.page import PageScreen
 from fleettui.console.sources.history import History, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
-from fleettui.console.theme import THEMES
 from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.lines import Lines
 from fleettui.console.widgets.prompt import Prompt, laid_out
+from fleettui.console.widgets.theme import THEMES
 from registry.errors import UserError
 from registry.follow import Link
 from registry.model import Target

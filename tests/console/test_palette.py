@@ -18,9 +18,9 @@ from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.palette import PaletteScreen
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.keys import JOURNAL, KEYS, MAIN
-from fleettui.console.theme import THEMES
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.theme import THEMES
 from tests.console.fleetshow import CORES, Stage, scene
 from tests.console.test_screen import Play, playing
 

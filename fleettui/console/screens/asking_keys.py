@@ -12,8 +12,8 @@ from textual.widgets import Input
 from fleettui.console.screens.place_keys import PlaceKeys
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.text.keys import KEYS
-from fleettui.console.theme import THEMES
 from fleettui.console.widgets.prompt import Prompt
+from fleettui.console.widgets.theme import THEMES
 from registry.errors import FleetError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 
-from fleettui.console.bindings import bound
 from fleettui.console.operations.act_lines import trail_lines
 from fleettui.console.operations.acts import Act, undoing, undoing_machines
 from fleettui.console.operations.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
@@ -23,6 +22,7 @@ from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.remembering import Remembering
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL, MAIN
+from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import Table
 from registry.errors import UserError

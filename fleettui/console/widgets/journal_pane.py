@@ -14,7 +14,6 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from fleettui.console.bindings import bound
 from fleettui.console.journal import saving
 from fleettui.console.journal.book import CAPACITY
 from fleettui.console.journal.narrowing import EVERYTHING, next_priority
@@ -24,6 +23,7 @@ from fleettui.console.journal.sources import Ask, Item, Remark, stem
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL
+from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.journal_face import JournalFace
 from registry.errors import FleetError, UserError
 

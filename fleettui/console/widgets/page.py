@@ -13,11 +13,11 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from fleettui.console.bindings import bound
 from fleettui.console.pages.rich_text import Passage
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.keys import TABLE
 from fleettui.console.text.subject import Subject
+from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.readable import Readable
 from fleettui.console.widgets.wrapping import wrapped
 from fleettui.escape import escape

@@ -8,9 +8,9 @@ from textual.binding import BindingType
 from textual.events import Click
 from textual.message import Message
 
-from fleettui.console.bindings import bound
 from fleettui.console.tables.row import Column, Row
 from fleettui.console.text.keys import TABLE
+from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.columns import GAP
 from fleettui.console.widgets.sheet import HEAD, MARGIN, Sheet
 
