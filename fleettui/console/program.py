@@ -15,12 +15,12 @@ from fleettui.actions.units import Source as Submitted
 from fleettui.actions.units import destroy, load, restart, restore, start, stop, submit, unload
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
-from fleettui.console.header import Place
 from fleettui.console.leaving import leave_when_gone, leave_when_told
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.frame import Desk
+from fleettui.console.screens.header import Place
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts_live import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals

@@ -9,12 +9,12 @@ from dataclasses import replace
 from fleettui.actions.machines import MachineChange
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.console.app import Console
-from fleettui.console.header import Place
 from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.frame import Desk
+from fleettui.console.screens.header import Place
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.sources.feed import Script
 from fleettui.remote.journal_entry import JournalEntry

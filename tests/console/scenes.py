@@ -15,9 +15,9 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from fleettui.console.header import Place
 from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
+from fleettui.console.screens.header import Place
 from registry.errors import RegistryUnavailable
 from registry.follow import Link
 from registry.mirror import Snapshot

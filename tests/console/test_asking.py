@@ -9,7 +9,6 @@ import pytest
 from textual.widgets import Button, Input
 
 from fleettui.actions.outcome import Did, Outcome
-from fleettui.console.header import Place
 from fleettui.console.operations.impact import (
     Care,
     Impact,
@@ -24,6 +23,7 @@ from fleettui.console.operations.impact import (
 )
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.screens.header import Place
 from fleettui.console.widgets.band import Band
 from registry.keys import Keys
 from registry.mirror import Snapshot

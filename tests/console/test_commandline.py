@@ -17,10 +17,10 @@ from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.page import PageScreen
+from fleettui.console.screens.views.detail import DetailView
 from fleettui.console.sources.history import History, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
-from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.lines import Lines
 from fleettui.console.widgets.prompt import Prompt, laid_out

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleettui.console.screens.views.detail import DetailView
 from fleettui.console.tables.map import Block, blocks, machine_labels, nearest, order, plan
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import Cell
-from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.map import Map
 from registry.follow import Link

@@ -12,8 +12,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from fleettui.console import journal_reader
 from fleettui.console.journal import Remark
+from fleettui.console.screens import journal_reader
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.submit import SubmitScreen, suggestion
 from fleettui.console.widgets.band import Band

@@ -17,7 +17,6 @@ from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
 from fleettui.console.commandline.finding import Source, in_order, ranked
 from fleettui.console.commandline.orders import OWN, Order, World, understand
-from fleettui.console.header import Place, Totals, banner, header_line
 from fleettui.console.journal.expressions import Machine, expression
 from fleettui.console.journal.fields import field_lines
 from fleettui.console.journal.narrowing import Narrowing
@@ -27,6 +26,7 @@ from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.radius import short, units_line
 from fleettui.console.pages.diff import change_counts, diff_lines
+from fleettui.console.screens.header import Place, Totals, banner, header_line
 from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.history import load, save
 from fleettui.console.sources.memory import Memory, decode

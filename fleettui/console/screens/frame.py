@@ -16,15 +16,22 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 from textual.worker import Worker, WorkerState
 
-from fleettui.console.header import Place, Totals, banner, blank_notice, header_line
 from fleettui.console.journal import Journals, stem
-from fleettui.console.journal_reader import JournalReader
 from fleettui.console.operations.act_lines import acts_lines
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import Conductor, Hands
 from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.pages import footer
+from fleettui.console.screens.header import Place, Totals, banner, blank_notice, header_line
+from fleettui.console.screens.journal_reader import JournalReader
 from fleettui.console.screens.page import Renewing
+from fleettui.console.screens.views.detail import DetailView
+from fleettui.console.screens.views.events import EventsView
+from fleettui.console.screens.views.machines import MachinesView
+from fleettui.console.screens.views.map import MapView
+from fleettui.console.screens.views.pending import PendingView
+from fleettui.console.screens.views.units import UnitsView
+from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Feed, Reading
 from fleettui.console.sources.history import History
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
@@ -34,13 +41,6 @@ from fleettui.console.tables.clocks import Clocks
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, Key, shown_key
-from fleettui.console.views.detail import DetailView
-from fleettui.console.views.events import EventsView
-from fleettui.console.views.machines import MachinesView
-from fleettui.console.views.map import MapView
-from fleettui.console.views.pending import PendingView
-from fleettui.console.views.units import UnitsView
-from fleettui.console.views.view import View
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.prompt import Prompt

@@ -11,12 +11,12 @@ from textual import on
 
 from fleettui.console.pages.file import versions
 from fleettui.console.screens.frame import Frame
+from fleettui.console.screens.trail import Spot, Trail
+from fleettui.console.screens.views.detail import DetailView
 from fleettui.console.tables.query import parse_query
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import Kind, Subject, Tab, machine_subject, tab_of, unit_subject
-from fleettui.console.trail import Spot, Trail
-from fleettui.console.views.detail import DetailView
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.page import Page
 from registry.lifecycle import Progress, standing

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fleettui.console.journal import Wanted
+from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.machine_row import COLUMNS, MachineRow
 from fleettui.console.tables.machines import MachineRows
 from fleettui.console.tables.row import Delta
-from fleettui.console.views.view import View
 from registry.follow import Link
 from registry.keys import Keys
 

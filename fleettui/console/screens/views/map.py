@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 
+from fleettui.console.screens.views.units import UnitsView
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.health import health_cell
 from fleettui.console.tables.map import machine_labels
@@ -11,7 +12,6 @@ from fleettui.console.tables.row import Delta
 from fleettui.console.tables.unit_row import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import since
-from fleettui.console.views.units import UnitsView
 from fleettui.console.widgets.map import COLUMNS, Map
 from fleettui.escape import escape
 from registry.mirror import Snapshot

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.pending import COLUMNS, PendingRow, PendingRows
 from fleettui.console.tables.row import Delta
-from fleettui.console.views.view import View
 
 
 class PendingView(View[PendingRow]):

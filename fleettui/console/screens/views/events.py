@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.screens.views.units import UnitsView
+from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.events import COLUMNS, EventRow, EventRows
 from fleettui.console.tables.row import Delta
-from fleettui.console.views.units import UnitsView
-from fleettui.console.views.view import View
 
 
 class EventsView(View[EventRow]):

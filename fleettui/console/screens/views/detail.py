@@ -19,6 +19,7 @@ from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.pages.machine import machine_state
 from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.status import places
+from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.hosts import Hosts
 from fleettui.console.sources.status_reader import StatusReader
@@ -29,7 +30,6 @@ from fleettui.console.tables.units import UnitRows, host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, shown_key
 from fleettui.console.text.subject import Kind, Subject, Tab, key_of
-from fleettui.console.views.view import View
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.roster import Roster
