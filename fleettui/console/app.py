@@ -11,7 +11,7 @@ from textual.events import Key
 
 from fleettui.console.screens.frame import Desk
 from fleettui.console.screens.main import MainScreen
-from fleettui.console.terminal import TerminalDriver
+from fleettui.console.terminal.driver import TerminalDriver
 from fleettui.console.widgets.theme import THEMES
 
 

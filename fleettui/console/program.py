@@ -15,7 +15,6 @@ from fleettui.actions.units import Source as Submitted
 from fleettui.actions.units import destroy, load, restart, restore, start, stop, submit, unload
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
-from fleettui.console.leaving import leave_when_gone, leave_when_told
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
@@ -27,7 +26,8 @@ from fleettui.console.sources.journal_live import LiveJournals
 from fleettui.console.sources.keeping import place
 from fleettui.console.sources.memory import Memory
 from fleettui.console.sources.notebook import Notebook
-from fleettui.console.terminal import give_up
+from fleettui.console.terminal.driver import give_up
+from fleettui.console.terminal.leaving import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
 from fleettui.remote import Pins, Remote, own_machine

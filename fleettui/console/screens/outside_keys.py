@@ -46,7 +46,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         return False
 
     async def _hand_over(self, work: Callable[[], Awaitable[T]], greeting: str = "") -> T:
-        from fleettui.console.screens.handover import hand_over  # noqa: PLC0415 - when it is needed
+        from fleettui.console.terminal.handover import hand_over  # noqa: PLC0415 - when it is needed
 
         if self.desk.read_only:  # whichever way led here
             raise UserError(f"the terminal is not handed over: {READ_ONLY}")

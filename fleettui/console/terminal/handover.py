@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from textual.app import App
 
-from fleettui.console.leaving import end_descendants
-from fleettui.console.terminal import is_gone
+from fleettui.console.terminal.driver import is_gone
+from fleettui.console.terminal.leaving import end_descendants
 from fleettui.escape import escape
 
 T = TypeVar("T")
