@@ -20,11 +20,11 @@ from fleettui.console.journal.fields import field_lines, field_text
 from fleettui.console.journal.layout import Layout
 from fleettui.console.journal.narrowing import Narrowing, next_priority
 from fleettui.console.journal.patterns import compiled, is_expression, words
-from fleettui.console.journal.saving import Exists, default_name, save
 from fleettui.console.journal.scribe import MAX_CHARS, Look, Scribe, Times, source_tones, wrapped
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.title import Narrowed, Status, narrowed_cells, source_cells, status_cells
 from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, Purse
+from fleettui.console.sources.journal_saving import Exists, default_name, save
 from fleettui.console.text.cells import Tone, line_text
 from fleettui.remote.journal_entry import JournalEntry
 from registry.errors import UserError

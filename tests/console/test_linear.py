@@ -8,7 +8,6 @@ from types import FrameType
 
 import pytest
 
-from fleettui.console.commandline.finding import Source, in_order, letters, ranked
 from fleettui.console.journal.expressions import Machine, Plain
 from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import wrapped as pieces
@@ -16,6 +15,7 @@ from fleettui.console.pages.diff import change_counts, diff_lines
 from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, line_text
+from fleettui.console.text.finding import Source, in_order, letters, ranked
 from fleettui.console.widgets.wrapping import wrapped
 from registry.errors import UserError
 from tests.console.test_listing import row

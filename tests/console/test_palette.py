@@ -11,12 +11,12 @@ from rich.console import Console as Printer
 from textual.color import Color
 
 from fleettui.console.app import Console
-from fleettui.console.commandline.finding import Source, ranked, sources
 from fleettui.console.pages.help import help_lines
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.palette import PaletteScreen
 from fleettui.console.text.cells import line_text
+from fleettui.console.text.finding import Source, ranked, sources
 from fleettui.console.text.keys import JOURNAL, KEYS, MAIN
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines

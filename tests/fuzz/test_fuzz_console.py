@@ -15,7 +15,6 @@ from rich.cells import cell_len
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
-from fleettui.console.commandline.finding import Source, in_order, ranked
 from fleettui.console.commandline.orders import OWN, Order, World, understand
 from fleettui.console.journal.expressions import Machine, expression
 from fleettui.console.journal.fields import field_lines
@@ -35,6 +34,7 @@ from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, line_text
+from fleettui.console.text.finding import Source, in_order, ranked
 from fleettui.console.text.keys import BY_ID, checked_keymap
 from fleettui.console.widgets.toned import fitted, width_of
 from fleettui.console.widgets.wrapping import wrapped

@@ -18,9 +18,9 @@ from registry.errors import FleetError
 
 if TYPE_CHECKING:
     from fleettui.console.commandline.completion import Completion
-    from fleettui.console.commandline.finding import Find
     from fleettui.console.commandline.orders import World
     from fleettui.console.screens.main import MainScreen
+    from fleettui.console.text.finding import Find
 
 
 class AskingKeys(PlaceKeys):
@@ -139,8 +139,8 @@ class AskingKeys(PlaceKeys):
 
     def action_palette(self) -> None:
         """Find an action, a unit, a machine, a theme."""
-        from fleettui.console.commandline.finding import sources  # noqa: PLC0415 - when asked for
         from fleettui.console.screens.palette import PaletteScreen  # noqa: PLC0415 - the same
+        from fleettui.console.text.finding import sources  # noqa: PLC0415 - when asked for
 
         snapshot, desk, names = self.reading.snapshot, self.desk, self.chosen_units()
         found = sources(snapshot, desk.keymap, THEMES, read_only=desk.read_only, view=self.view.name_)

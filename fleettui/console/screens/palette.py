@@ -12,8 +12,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from fleettui.console.commandline.finding import Find, Source, ranked
 from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.finding import Find, Source, ranked
 from fleettui.console.widgets.band import Band
 from fleettui.escape import escape
 

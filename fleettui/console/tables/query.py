@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fleettui.console.commandline.finding import in_order
 from fleettui.console.tables.row import Row
+from fleettui.console.text.finding import in_order
 
 FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "metadata", "actor", "verb")
 VALUES = {  # what a facet's value may be, for completion

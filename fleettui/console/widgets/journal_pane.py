@@ -14,12 +14,12 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from fleettui.console.journal import saving
 from fleettui.console.journal.book import CAPACITY
 from fleettui.console.journal.narrowing import EVERYTHING, next_priority
 from fleettui.console.journal.scribe import Times
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Ask, Item, Remark, stem
+from fleettui.console.sources import journal_saving as saving
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL
