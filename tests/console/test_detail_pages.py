@@ -17,8 +17,9 @@ from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.placement import ONE_BY_ONE, placement_page
 from fleettui.console.pages.prospects import if_drained, if_lost, options_of
 from fleettui.console.pages.rich_text import Passage, lines_of
-from fleettui.console.pages.status import Asked, places, status_page
+from fleettui.console.pages.status import places, status_page
 from fleettui.console.screens.trail import Spot, Trail
+from fleettui.console.sources.status_reader import Asked
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.subject import Tab, machine_subject, unit_subject

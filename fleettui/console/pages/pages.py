@@ -13,7 +13,8 @@ from fleettui.console.pages.gone import gone_lines
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage
-from fleettui.console.pages.status import Asked, places, status_page
+from fleettui.console.pages.status import places, status_page
+from fleettui.console.sources.status_reader import Asked
 from fleettui.console.text.subject import Kind, Subject, Tab
 from registry.explain import DEFAULT_KEYS
 from registry.keys import Keys

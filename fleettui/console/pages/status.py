@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from fleettui.console.pages.placement import place_facts
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
+from fleettui.console.sources.status_reader import Asked
 from fleettui.console.tables.units import host
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Tone
@@ -17,29 +17,6 @@ from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
 
 PLACES_SHOWN = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What came of asking one machine: its newest answer and when, and what stands against a newer one."""
-
-    machine: str = ""
-    text: str | None = None
-    at: float = 0.0
-    asking: bool = False
-    error: str = ""
-
-    def begun(self, machine: str) -> Asked:
-        """The machine is being asked; an older answer of the same machine stays until then."""
-        return replace(self, asking=True) if machine == self.machine else Asked(machine, asking=True)
-
-    def answered(self, text: str, at: float) -> Asked:
-        """It answered."""
-        return Asked(self.machine, text, at)
-
-    def refused(self, error: str) -> Asked:
-        """It did not."""
-        return replace(self, asking=False, error=error)
 
 
 def places(snapshot: Snapshot, unit: str, machine: str = "") -> list[str]:

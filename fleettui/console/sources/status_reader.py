@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from fleettui.console.pages.status import Asked
 from fleettui.console.sources.hosts import Hosts
 from registry.errors import FleetError
 from registry.model import Machine
 
 SETTLE_S = 0.15  # a unit that starts changes its state several times at once
 PAUSE_S = 1.0  # between questions about a unit that never settles
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking one machine: its newest answer and when, and what stands against a newer one."""
+
+    machine: str = ""
+    text: str | None = None
+    at: float = 0.0
+    asking: bool = False
+    error: str = ""
+
+    def begun(self, machine: str) -> Asked:
+        """The machine is being asked; an older answer of the same machine stays until then."""
+        return replace(self, asking=True) if machine == self.machine else Asked(machine, asking=True)
+
+    def answered(self, text: str, at: float) -> Asked:
+        """It answered."""
+        return Asked(self.machine, text, at)
+
+    def refused(self, error: str) -> Asked:
+        """It did not."""
+        return replace(self, asking=False, error=error)
 
 
 class Task(Protocol):
