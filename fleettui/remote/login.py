@@ -101,10 +101,9 @@ def _parse(host: str, user: str, port: int = 0) -> asyncssh.SSHClientConnectionO
             known_hosts=b"",
             x509_trusted_certs=None,
         )
-    except (ValueError, OSError) as error:
-        raise UserError(
-            f"ssh configuration: {error}; mend it, {shlex.join(['ssh', '-G', host])} checks it"
-        ) from error
+    except (ValueError, OSError, LookupError) as error:  # LookupError: a line of "=" and the like
+        reason, check = " ".join(str(error).split()), shlex.join(["ssh", "-G", host])
+        raise UserError(f"ssh configuration: {reason}; mend it, {check} checks it") from error
 
 
 def _known_hosts(config: asyncssh.config.SSHConfig, ssh: SshTable) -> tuple[str, ...]:
