@@ -1,16 +1,18 @@
 """Garbage collection: what no record refers to any more.
 
-Owns the rules of what may go: files that no unit, history, schedule or state names; states that no lease carries on
-machines that are gone; lines of global units on machines that are gone for long; old events. The leader does it
-seldom, fenced and guarded by mod revision: whoever writes a unit writes its file again in the same transaction, so
-a collection that races with it loses. Overrides outlive machines on purpose and stay.
+Owns the rules of what may go: files that no unit, history, schedule or state names; states and usage that no lease
+carries of machines that are gone; lines of global units on machines that are gone for long; old events. The leader
+does it seldom, fenced and guarded by mod revision: whoever writes a unit writes its file again in the same
+transaction, so a collection that races with it loses. Overrides outlive machines on purpose and stay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from registry.etcd import KeyValue
 from registry.keys import Keys, Table
 from registry.mirror import Snapshot, Stamp
 
@@ -62,10 +64,25 @@ def _names_unreadable(snapshot: Snapshot, keys: Keys) -> bool:
 
 
 def _ghosts(snapshot: Snapshot, keys: Keys, stamp_of: StampOf) -> list[str]:
-    """States that no lease will ever end, of machines that are gone."""
-    gone = [keys.state(*pair) for pair in snapshot.states if pair[0] not in snapshot.machines]
+    """States that no lease will ever end, of machines that are gone; also those that do not parse."""
+    present = snapshot.machines.keys() | _unreadable(snapshot, keys, Table.MACHINES)
+    pairs = snapshot.states.keys() | _unreadable(snapshot, keys, Table.STATES)
+    gone = [keys.state(*pair) for pair in pairs if pair[0] not in present]
     stamps = ((key, stamp_of(key)) for key in gone)
     return [key for key, stamp in stamps if stamp is not None and not stamp.lease]
+
+
+def _unreadable(snapshot: Snapshot, keys: Keys, table: Table) -> set[Any]:
+    """The records of a table that do not parse, as the snapshot's tables name theirs."""
+    found = [address for key in snapshot.corrupt if (address := keys.parse(key)) and address.table is table]
+    return {address[1:] if address.second else address.first for address in found}
+
+
+def ghost_usage(listed: Iterable[KeyValue], snapshot: Snapshot, keys: Keys) -> list[Garbage]:
+    """What is listed of the usage of machines that are gone, and no lease will ever end."""
+    present = {keys.usage(each) for each in (*snapshot.machines, *_unreadable(snapshot, keys, Table.MACHINES))}
+    gone = (each for each in listed if not each.lease and each.key not in present and keys.parse(each.key))
+    return [Garbage(each.key, each.mod_revision) for each in gone]
 
 
 def _lines(snapshot: Snapshot, keys: Keys, long_gone: set[str]) -> list[str]:

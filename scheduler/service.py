@@ -30,7 +30,7 @@ from registry.model import Leader, Machine
 from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
 from scheduler.board import Board, Faults
-from scheduler.collect import Absences, garbage, old_events
+from scheduler.collect import Absences, garbage, ghost_usage, old_events
 from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
 from scheduler.decide import decide_around
 from scheduler.decisions import Decision
@@ -466,6 +466,8 @@ class Scheduler:
         self._collect_at = now + COLLECT_EVERY_S
         snapshot = follower.mirror.snapshot()
         found = garbage(snapshot, self._keys, follower.mirror.stamp, self._absences.long_gone(snapshot, now))
+        usage = await self._etcd.range(self._keys.table(Table.USAGE), keys_only=True, page=MAX_OPS * 64)
+        found += ghost_usage(usage.kvs, snapshot, self._keys)
         batch = [Intent([Compare.mod(each.key, each.mod_revision)], [Op.delete(each.key)]) for each in found]
         batch += [Intent([], [Op.delete(key)]) for key in await self._old_events()]
         for transaction in transactions(batch):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from registry.etcd import KeyValue
 from registry.model import Availability, UnitState, UnitText
 from registry.records import encode
 from registry.unitfile import file_hash
-from scheduler.collect import ABSENCE_S, EVENTS_AGE_S, EVENTS_KEPT, Absences, garbage, old_events
+from scheduler.collect import (
+    ABSENCE_S,
+    EVENTS_AGE_S,
+    EVENTS_KEPT,
+    Absences,
+    Garbage,
+    garbage,
+    ghost_usage,
+    old_events,
+)
 from tests.scheduler.world import CORRUPT, KEYS, World, machine
 
 
@@ -57,6 +67,22 @@ def test_states_without_a_lease_of_machines_that_are_gone_go() -> None:
     for where in ("a1", "gone"):
         world.put(KEYS.state(where, "u.service"), encode(UnitState("u.service", where, "0" * 64, 1)))
     assert keys_of(world) == {KEYS.state("gone", "u.service")}
+
+
+def test_a_state_of_a_machine_that_is_gone_goes_though_it_does_not_parse() -> None:
+    world = World(machine("a1"))
+    for where in ("a1", "garbled", "gone"):
+        world.put(KEYS.state(where, "u.service"), CORRUPT)
+    world.put(KEYS.machine("garbled"), CORRUPT)
+    assert keys_of(world) == {KEYS.state("gone", "u.service")}, "nobody else would ever remove it"
+
+
+def test_usage_without_a_lease_of_machines_that_are_gone_goes() -> None:
+    world = World(machine("a1"))
+    world.put(KEYS.machine("garbled"), CORRUPT)
+    listed = [KeyValue(KEYS.usage(each), b"", 1, 7, 1, 0) for each in ("a1", "garbled", "gone")]
+    listed.append(KeyValue(KEYS.usage("leased"), b"", 1, 7, 1, 99))
+    assert ghost_usage(listed, world.snapshot, KEYS) == [Garbage(KEYS.usage("gone"), 7)]
 
 
 def test_lines_on_machines_long_gone_go_if_the_unit_runs_elsewhere() -> None:
