@@ -200,7 +200,7 @@ def _parsed(path: Path, where: str) -> dict[str, Any]:
     import tomli  # noqa: PLC0415 - only when there is a file to read
 
     try:
-        return tomli.loads(_content(path).decode("utf-8"))
+        return tomli.loads(_content(path).decode("utf-8-sig"))
     except tomli.TOMLDecodeError as error:
         raise UserError(f"{where}: not valid TOML: {rules.text_for_people(str(error))}") from None
     except RecursionError:

@@ -85,6 +85,12 @@ def test_mistakes_are_one_line_with_the_file(tmp_path: Path, text: str, said: st
     assert len(str(caught.value)) < 1000
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_bytes(b'\xef\xbb\xbf[etcd]\r\nprefix = "/marked/"\r\n')
+    assert load(path, {}).etcd.prefix == "/marked/"
+
+
 def test_a_bad_variable_is_named() -> None:
     with pytest.raises(UserError, match=r"FLEET_AGENT_TTL: \[agent\] ttl"):
         load(None, {"FLEET_AGENT_TTL": "never"})
