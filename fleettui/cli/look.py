@@ -120,7 +120,7 @@ class Story:
         where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
         apart = self._differ
         verdict = "it has ended" if self._has_ended else _verdict(found)
-        yield f"{name}: wanted {self.unit.target}; {verdict}{f' on {where}' if where and not apart else ''}"
+        yield f"{name}: wanted {self.unit.target}; {_placed(verdict, where) if where and not apart else verdict}"
         for each in self.places if apart else ():
             yield f"  {place(each.machine, snapshot.machines)}  {each.words}"
         if self._has_ended:
@@ -163,6 +163,11 @@ class Story:
                 for each in self.verdicts
             ],
         }
+
+
+def _placed(verdict: str, where: str) -> str:
+    """A verdict with its place; a reason may itself end in one, or in a remedy."""
+    return f"{verdict} (on {where})" if ": " in verdict else f"{verdict} on {where}"
 
 
 def _verdict(found: Standing) -> str:

@@ -153,6 +153,16 @@ def test_why_tells_that_a_unit_has_ended_and_how_to_run_it_again(fleetctl: Fleet
     assert "fleetctl start once.service runs it again" in told[1]
 
 
+def test_why_keeps_a_reason_and_the_place_of_the_unit_apart(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    for name, error in (
+        ("slow.service", "start timed out; raise TimeoutStartSec= if it needs longer"),
+        ("wait.timer", "waits for wait.service, which is not loaded on core-1"),
+    ):
+        fleet.report(fleet.run(name), ONE, "failed", "failed", error=error)
+        told = fleetctl("why", name).stdout.splitlines()[0]
+        assert told.endswith(f": {error} (on 7aea1bb4.../10.199.0.11)")
+
+
 def test_a_lost_machine_is_not_shown_as_running(fleetctl: Fleetctl, fleet: Fleet) -> None:
     fleet.run("hello.service", TWO)
     fleet.delete(fleet.keys.machine(TWO))
