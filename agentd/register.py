@@ -185,6 +185,10 @@ class Registration:
         else:
             self.machine = found
 
+    def retry(self) -> None:
+        """The registry answers again, as another part of the agent found: try now."""
+        self._backoff.reset()
+
     def hold(self, reason: str) -> None:
         """Say in our machine's record why everything is held, or that it no longer is ("")."""
         self.machine = replace(self.machine, held=reason)

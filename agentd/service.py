@@ -36,6 +36,7 @@ from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd_health import Health, Trouble, endpoints_told, keep_watch
+from registry.follow import Link
 from registry.history import REMEDY, History
 from registry.keys import Keys
 from registry.notify import Notifier
@@ -154,7 +155,7 @@ class Agent:
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
         hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)
         self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks, self._history)
-        self._registration.on_status = self._schedule.on_link = self._tell
+        self._registration.on_status, self._schedule.on_link = self._tell, self._link_changed
         self._health = etcd.health
         if self._history.held:  # by an agent before this one
             self._held(self._history.held)
@@ -199,6 +200,12 @@ class Agent:
         self._publisher.retry()
         self._schedule.list_again()
         self._executor.turn_all()
+
+    def _link_changed(self) -> None:
+        """The schedule is followed, or no longer. What got through saves registering the rest of its pause."""
+        if self._schedule.link is Link.LIVE:
+            self._registration.retry()
+        self._tell()
 
     # ---- what the systemd that started us is told
 

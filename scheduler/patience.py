@@ -2,30 +2,42 @@
 
 When etcd hangs longer than the machines' leases, all of them end together, and the machines come back one by one
 as soon as it answers again. Nothing has died, so nothing may move. A machine's absence is therefore not believed
-for a while after the registry came back, nor after a good part of all machines changed at once.
+for a while after the registry came back, nor after a good part of all machines changed at once. The longer the
+registry was away, the rarer agents try it, and the longer they get.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from registry.backoff import LONGEST_S
+
 GRACE_S = 6.0
-"""How long agents get to come back: a keepalive's time-out, its pause, and a new registration, twice over."""
+"""How long agents get to come back: a keepalive's time-out, a short pause, and a new registration, twice over."""
 
 
 class Patience:
-    """When the absence of machines may be acted on. Times are of one monotonic clock, in seconds."""
+    """When the absence of machines may be acted on. Times are of one monotonic clock, in seconds.
 
-    def __init__(self) -> None:
+    `away_since` is since when the registry has been tried in vain.
+    """
+
+    def __init__(self, away_since: float) -> None:
         self.until = 0.0
         self._live = False
+        self._away_since = away_since
         self._known: dict[str, tuple[int, bool]] = {}  # create revision of its key, whether it said good-bye
         self._lost: dict[str, float] = {}  # machines whose key ended unannounced, and when
 
     def link(self, *, live: bool, now: float) -> None:
-        """Take in whether the registry answers; its return begins the wait."""
+        """Take in whether the registry answers; its return begins the wait.
+
+        An agent pauses no longer than it has tried, and never longer than LONGEST_S.
+        """
         if live and not self._live:
-            self.until = now + GRACE_S
+            self.until = now + GRACE_S + min(now - self._away_since, LONGEST_S)
+        elif self._live and not live:
+            self._away_since = now
         self._live = live
 
     def machine(self, machine: str, created: int | None, *, leaving: bool, now: float) -> None:
@@ -43,7 +55,7 @@ class Patience:
         again = machine in self._lost
         self._lost[machine] = now
         if not again and len(self._lost) >= max(2, len(self._known | self._lost) / 2):
-            self.until = now + GRACE_S
+            self.until = max(self.until, now + GRACE_S)
 
     def listed(self, present: Iterable[str], now: float) -> None:
         """Take in a full listing: what was known and is not `present` has ended."""

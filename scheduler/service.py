@@ -86,7 +86,7 @@ class Scheduler:
         self._absences = Absences()
         self._collect_at = 0.0
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
-        self._patience = Patience()
+        self._patience = Patience(time.monotonic())
         self._patient = False
         self._bulk = 0  # turns of bulk work in a row
         self._roll = Roll()

@@ -14,7 +14,7 @@ import pytest
 from agentd import register
 from agentd.ledger import Ledger
 from agentd.register import Hooks, Registration
-from registry.errors import LeaseLost
+from registry.errors import LeaseLost, RegistryUnavailable
 from registry.etcd import Etcd, KeyValue, RangeResult
 from registry.keys import Address, Keys, Table
 from registry.leases import leased_prefixes
@@ -146,6 +146,22 @@ async def test_a_lost_lease_is_noticed_and_the_machine_joins_anew(
         assert after.lease != before.lease
         await eventually(lambda: _told(agent, "joined", 2))
         assert agent.told == ["joining", "joined", "lost", "joining", "joined"]
+
+
+async def test_a_machine_joins_at_once_when_another_part_of_the_agent_found_the_registry_back(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "PAUSE_S", 3600.0)
+
+    async def fail() -> None:
+        raise RegistryUnavailable("away")
+
+    async with Agent(door(etcd_client, 1, fail), keys, tmp_path).running() as agent:
+        async with asyncio.timeout(10):
+            while not agent.registration.status.startswith("cannot register"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        agent.registration.retry()
+        await registered(etcd_client, keys)
 
 
 async def test_the_lease_is_kept_far_beyond_its_ttl(etcd_client: Etcd, keys: Keys, tmp_path: Path) -> None:

@@ -59,6 +59,17 @@ def test_1_an_etcd_that_hangs_past_every_lease_moves_nothing(fleet: Fleet) -> No
     eventually("every machine there", lambda: len(registry(fleet.cluster, "machines/")) == 3)
 
 
+def test_1_an_etcd_that_hangs_until_agents_try_it_rarely_moves_nothing(fleet: Fleet) -> None:
+    fleet.start(*units(6))
+    fleet.settled("suf-*.service", 6)
+    before = fleet.running("suf-*.service")
+    fleet.cluster.etcd.freeze()
+    time.sleep(60)  # pauses have grown to many seconds by then
+    fleet.cluster.etcd.thaw()
+    eventually("every machine there", lambda: len(registry(fleet.cluster, "machines/")) == 3, timeout_s=60)
+    assert fleet.running("suf-*.service") == before
+
+
 def test_2_a_change_wakes_its_own_machine_only(fleet: Fleet) -> None:
     pin = f"[X-Fleet]\nMachineID={fleet.machine_id('core-1')}\n"
     before = {node: _bytes_received(fleet, node) for node in fleet.cluster.nodes}

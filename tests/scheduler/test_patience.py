@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from agentd.register import PAUSE_S
+from registry.backoff import LONGEST_S, Backoff
+from registry.errors import RegistryUnavailable
 from scheduler.patience import GRACE_S, Patience
 
 
 def settled(*machines: str) -> Patience:
     """Machines known for long, in a registry that has answered for long."""
-    patience = Patience()
+    patience = Patience(0.0)
     patience.link(live=True, now=0.0)
     for machine in machines:
         patience.machine(machine, 1, leaving=False, now=0.0)
@@ -27,10 +30,38 @@ def test_one_machine_of_three_is_believed_at_once() -> None:
 def test_after_the_registry_came_back_machines_get_their_time() -> None:
     patience = settled("a", "b", "c")
     patience.link(live=False, now=100.0)
+    patience.link(live=True, now=100.0)
+    assert patience.waits(["a"], 100.0 + GRACE_S - 0.1)
+    assert not patience.waits(["a"], 100.0 + GRACE_S)
+    assert not patience.waits([], 100.0)
+
+
+def test_the_longer_the_registry_was_away_the_longer_is_the_pause_that_agents_may_be_in() -> None:
+    patience = settled("a", "b", "c")
+    patience.link(live=False, now=100.0)
+    patience.link(live=False, now=110.0)
     patience.link(live=True, now=120.0)
-    assert patience.waits(["a"], 120.0 + GRACE_S - 0.1)
-    assert not patience.waits(["a"], 120.0 + GRACE_S)
-    assert not patience.waits([], 120.0)
+    assert patience.waits(["a"], 120.0 + 20.0 + GRACE_S - 0.1)
+    assert not patience.waits(["a"], 120.0 + 20.0 + GRACE_S)
+    gone(patience, "b", 121.0)
+    gone(patience, "c", 121.0)
+    assert patience.waits(["a"], 120.0 + 20.0 + GRACE_S - 0.1), "later losses shorten nothing"
+
+
+def test_a_scheduler_that_began_while_the_registry_was_away_waits_as_long_as_any_pause() -> None:
+    patience = Patience(0.0)
+    patience.link(live=True, now=3600.0)
+    assert patience.waits(["a"], 3600.0 + LONGEST_S + GRACE_S - 0.1)
+    assert not patience.waits(["a"], 3600.0 + LONGEST_S + GRACE_S)
+
+
+def test_no_agent_pauses_longer_than_it_has_tried() -> None:
+    """What the time that they get is made of."""
+    backoff, tried_s = Backoff(PAUSE_S), 0.0
+    for _ in range(60):
+        pause_s = backoff.pause(RegistryUnavailable("away"))
+        assert pause_s <= min(tried_s, LONGEST_S) + PAUSE_S
+        tried_s += pause_s
 
 
 def test_many_at_once_get_their_time() -> None:
