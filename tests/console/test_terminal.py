@@ -39,6 +39,25 @@ def test_a_closed_terminal_ends_the_console(tmp_path: Path, signals: tuple[signa
         pty.process.wait(30)
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        b"\xff\xe9",  # no UTF-8: a meta key of eight bits
+        b"\x1b[200~\xe9t\xe9\x1b[201~",
+        b"\x1b[97:65;2u",  # keys that Textual cannot read
+        b"\x1b[99999999;5u",
+        b"\x1b[48;0;0;0;0t\x1b[<0;5;5M",  # a terminal without an extent, and a click on it
+        b"\x1b[48;99999999;99999999;1;1t",  # and one that is drawn for ever
+    ],
+)
+def test_nothing_that_is_typed_or_pasted_makes_the_console_deaf(tmp_path: Path, typed: bytes) -> None:
+    with console(tmp_path) as pty:
+        pty.send(typed)
+        pty.rest(1)
+        pty.send(b"?")
+        pty.until("type to search")
+
+
 def test_a_terminated_console_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     with console(tmp_path) as pty:
         drawn = termios.tcgetattr(pty.near)

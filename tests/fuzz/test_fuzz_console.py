@@ -11,6 +11,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from textual import events
 
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import orders
@@ -32,6 +33,7 @@ from fleettui.console.sources.memory import Memory, decode
 from fleettui.console.sources.notebook import Notebook
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.unit_row import COLUMNS, UnitRow
+from fleettui.console.terminal.typing import Decoder, Parser
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, line_text
 from fleettui.console.text.finding import Source, in_order, ranked
@@ -307,3 +309,25 @@ def test_any_unit_has_cells(name: str, now: float) -> None:
     for column in COLUMNS:
         assert is_safe(fitted(column.cell(row, now).text, 12))
         column.order(row)
+
+
+sequences = st.builds(
+    lambda begin, numbers, end: (begin + ";".join(numbers) + end).encode(),
+    st.sampled_from(["\x1b[", "\x1b[<", "\x1b[?", "\x1b[48;", "\x1bO", "\x1b"]),
+    st.lists(st.sampled_from(["", "0", "1", "97", "-1", "97:65", ":", "55296", "9" * 9, "9" * 20]), max_size=5),
+    st.sampled_from([*"uMmtRZ~IO$\xe9", "$y"]),
+)
+typed = st.lists(st.sampled_from([b"a", b"\x1b[200~", b"\x1b[201~"]) | sequences | st.binary(max_size=9))
+
+
+@given(typed, st.integers(1, 20))
+def test_whatever_is_typed_is_read_and_what_is_pasted_is_no_key(pieces: list[bytes], size: int) -> None:
+    decoder, parser = Decoder(), Parser()
+    data = b"".join(pieces)
+    for at in range(0, len(data), size):
+        if text := decoder.decode(data[at : at + size]):
+            list(parser.feed(text))
+    decoder, parser = Decoder(), Parser()
+    text = decoder.decode(b"\x1b[200~" + data.replace(b"\x1b[201~", b"") + b"\x1b[201~")
+    if data.count(b"\x1b[201~") == 0:
+        assert all(isinstance(each, events.Paste) for each in parser.feed(text))

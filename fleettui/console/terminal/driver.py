@@ -2,16 +2,24 @@
 
 Textual's own driver waits without end for room to write once its writer thread has died, and reads an ended input
 over and over. Here what cannot be written is dropped, and `give_up` stops reading and writing for good. `leaving`
-watches for the terminal's end.
+watches for the terminal's end. What is typed is read by `typing`, and nothing that is typed ends the reading.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 from typing import IO, Any, cast
 
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+from fleettui.console.terminal.typing import Decoder, Parser, is_possible
+
+READ = 4096
+TICK_S = 0.1  # an escape alone is the key once nothing has followed it
 
 
 class TerminalDriver(LinuxDriver):
@@ -41,9 +49,29 @@ class TerminalDriver(LinuxDriver):
     def _run_input_thread(self) -> None:
         try:
             self.run_input_thread()
-        except OSError:  # EIO: the terminal is not ours to read any more
+        except (OSError, EOFError):  # EIO, or nothing more: the terminal is not ours to read any more
             self.give_up()
             self._app.call_later(self._app.exit)
+
+    def run_input_thread(self) -> None:
+        """Read what is typed until the driver stops."""
+        decoder, parser = Decoder(), Parser(self._debug)
+        poll = select.poll()
+        poll.register(self.fileno, select.POLLIN)
+        while not self.exit_event.is_set():
+            if poll.poll(TICK_S * 1000):
+                data = os.read(self.fileno, READ)
+                if not data:
+                    raise EOFError
+                for message in parser.feed(text) if (text := decoder.decode(data)) else ():
+                    self.process_message(message)
+            for message in parser.tick():
+                self.process_message(message)
+
+    def process_message(self, message: Message) -> None:
+        """Pass on what was typed, if a terminal may mean it."""
+        if is_possible(message):
+            super().process_message(message)
 
 
 class Forgiving:

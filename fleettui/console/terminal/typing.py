@@ -1,0 +1,89 @@
+"""What is typed and pasted on the terminal, read so that no byte of it ends the reading.
+
+Textual's own reader takes bytes that are no UTF-8 (a meta key of 8 bits, a paste of another encoding) for the end,
+and so it does a sequence with a number that no key has; and what follows an escape in a pasted text it takes for
+keys that were pressed. Here a paste is text and nothing else.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from textual import events
+from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
+from textual.keys import Keys
+from textual.message import Message
+
+ESCAPE, SHOWN_ESCAPE = "\x1b", "␛"
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab and the ends of lines
+LARGEST = 5000  # columns or lines that a terminal may say it has
+
+
+class Decoder:
+    """Bytes of a terminal to text: what is no UTF-8 is replaced, and what is pasted holds no control character."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._pasting = False
+        self._tail = ""  # outside a paste what was passed on last, in one what may be the beginning of its end
+
+    def decode(self, data: bytes, *, final: bool = False) -> str:
+        """The next piece of text."""
+        text, passed = self._decode(data, final), []
+        while text:
+            piece, text = self._pasted(text) if self._pasting else self._typed(text)
+            passed.append(piece)
+        return "".join(passed)
+
+    def _typed(self, text: str) -> tuple[str, str]:
+        """What is passed on of the text up to a paste, and what is left: an escape that was pressed never waits."""
+        whole = self._tail + text
+        at = whole.find(BRACKETED_PASTE_START)
+        if at < 0:
+            self._tail = whole[1 - len(BRACKETED_PASTE_START) :]
+            return text, ""
+        end = at + len(BRACKETED_PASTE_START)
+        piece = whole[len(self._tail) : end]
+        self._pasting, self._tail = True, ""
+        return piece, whole[end:]
+
+    def _pasted(self, text: str) -> tuple[str, str]:
+        body, mark, rest = (self._tail + text).partition(BRACKETED_PASTE_END)
+        self._pasting, self._tail = not mark, ""
+        if not mark:
+            self._tail = _begun(body)
+            body = body[: len(body) - len(self._tail)]
+        return CONTROL.sub("\ufffd", body.replace(ESCAPE, SHOWN_ESCAPE)) + mark, rest
+
+
+def _begun(text: str) -> str:
+    """The end of a text that may be the beginning of a paste's end."""
+    for length in range(len(BRACKETED_PASTE_END) - 1, 0, -1):
+        if text.endswith(BRACKETED_PASTE_END[:length]):
+            return text[-length:]
+    return ""
+
+
+class Parser(XTermParser):
+    """Sequences to keys; one that has impossible numbers is none."""
+
+    def parse_mouse_code(self, code: str) -> Message | None:
+        """A movement or click, if it is one."""
+        try:
+            return super().parse_mouse_code(code)
+        except (ValueError, ArithmeticError):
+            return None
+
+    def _parse_extended_key(self, sequence: str) -> list[events.Key] | None:  # type: ignore[override] # it caches
+        try:
+            return super()._parse_extended_key(sequence)
+        except (ValueError, ArithmeticError):
+            return [events.Key(Keys.Ignore, None)]  # read to its end, and no key
+
+
+def is_possible(message: Message) -> bool:
+    """Whether a terminal may mean this; a size that none has would be drawn."""
+    if isinstance(message, events.Resize):
+        return 0 < message.size.width <= LARGEST and 0 < message.size.height <= LARGEST
+    return True

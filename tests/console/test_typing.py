@@ -1,0 +1,52 @@
+"""What is typed and pasted: bytes of a terminal to text and keys."""
+
+from __future__ import annotations
+
+import pytest
+from textual import events
+from textual.message import Message
+
+from fleettui.console.terminal.typing import Decoder, Parser, is_possible
+
+PASTED = b"\x1b[200~%s\x1b[201~"
+
+
+def read(data: bytes, size: int = 4096) -> list[Message]:
+    decoder, parser = Decoder(), Parser()
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    return [message for each in pieces if (text := decoder.decode(each)) for message in parser.feed(text)]
+
+
+def keys(messages: list[Message]) -> list[str]:
+    return [each.key for each in messages if isinstance(each, events.Key)]
+
+
+def pastes(messages: list[Message]) -> list[str]:
+    return [each.text for each in messages if isinstance(each, events.Paste)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 4096])
+def test_what_follows_an_escape_in_a_paste_is_text_and_no_key(size: int) -> None:
+    messages = read(b"a" + PASTED % b"\x1b[31m*X\x1b\x1bD\x1b[200~u\xc2\x9b\a\t\r\n\x1b[20" + b"b", size)
+    assert keys(messages) == ["a", "b"]
+    assert pastes(messages) == ["␛[31m*X␛␛D␛[200~u\ufffd\ufffd\t\r\n␛[20"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4096])
+def test_what_is_no_utf_8_is_replaced_and_a_paste_goes_on_to_its_end(size: int) -> None:
+    messages = read(b"\xff" + PASTED % b"caf\xe9 *X \xed\xb2\x80" + PASTED % b"more", size)
+    assert keys(messages) == ["replacement_character"]
+    assert pastes(messages) == ["caf\ufffd *X \ufffd\ufffd\ufffd", "more"]
+
+
+def test_an_escape_that_is_pressed_does_not_wait_for_the_beginning_of_a_paste() -> None:
+    decoder = Decoder()
+    assert decoder.decode(b"\x1b") == "\x1b"
+    assert decoder.decode(b"[200~") == "[200~"
+    assert decoder.decode(b"\x1b") == ""  # in the paste, which may end here
+    assert decoder.decode(b"[201~\x1b") == "\x1b[201~\x1b"
+
+
+def test_a_size_that_no_terminal_has_is_passed_over() -> None:
+    sizes = [b"\x1b[48;24;80;0;0t", b"\x1b[48;0;0;0;0t", b"\x1b[48;99999999;80;1;1t"]
+    assert [is_possible(message) for each in sizes for message in read(each)] == [True, False, False]
