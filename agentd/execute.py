@@ -29,6 +29,7 @@ RETRY_S = (1.0, 30.0)  # after a task that failed and has to succeed in the end:
 EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to start
 STARTS = (Kind.START, Kind.AWAIT)
 NO_FILE = file_hash("")  # of a unit that was found without its file: it is replaced
+TURNS = 20  # of a plan that leads to itself again: then it rests, as after a failure
 FREED_S = 0.3  # after a host's own unit has ended, until systemd has forgotten it
 ANSWER_S = 1.0  # for systemd to say what lives, when everything has to be stopped in time
 APPEARS = (Kind.LOAD, *STARTS)  # what may bring a unit that another one waits for
@@ -308,10 +309,13 @@ class Executor:
         return tasks[0].kind is not unit.doing
 
     async def _work(self, unit: ManagedUnit) -> None:
-        pause_s = RETRY_S[0]
+        pause_s, turns = RETRY_S[0], 0
         try:
             while tasks := self._plan(unit):
-                pause_s = RETRY_S[0] if await self._attempt(unit, tasks) else await self._wait(unit, pause_s)
+                entry = unit.entry
+                done = await self._attempt(unit, tasks)
+                turns = turns + 1 if unit.entry is entry and self._plan(unit) == tasks else 0
+                pause_s = RETRY_S[0] if done and turns < TURNS else await self._wait(unit, pause_s)
         finally:
             unit.worker = None
             self.tools.reloader.dismiss(unit.name)

@@ -428,6 +428,8 @@ class Steps:
         if entry is None or (entry.phase is Phase.CLAIMED and not self._tools.directory.holds(unit.name)):
             return
         await self._look_closely(unit)
+        if unit.foreign and unit.wish is not None:
+            self._refuse_foreign(unit)
         if unit.foreign:
             raise Again("the name belongs to the host by now")
         if entry.phase in LIVELY:

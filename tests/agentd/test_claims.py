@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from agentd.execute import Executor
+from agentd.execute import TURNS, Executor
 from agentd.ledger import Entry, Phase
 from agentd.plan import Kind, Wish, plan
-from agentd.steps import Tools
+from agentd.steps import Again, Tools
 from agentd.unit import ManagedUnit
 from registry.model import Target
 
@@ -88,3 +89,29 @@ def test_invariant_15_an_accepted_history_counts_once_it_was_read_and_restarts_n
     assert [task.kind for task in executor._plan(unit)] == [Kind.RECORD]
     executor.wish("u.service", replace(WISH, placement=3, revision=3, generation=9))
     assert [task.kind for task in executor._plan(unit)] == [Kind.STOP, Kind.START]
+
+
+async def test_a_plan_that_leads_to_itself_rests_instead_of_going_round_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor, unit, begun = Executor(), running(), 0
+    reloader = SimpleNamespace(dismiss=lambda _: None, expect=lambda _: None)
+    directory = SimpleNamespace(holds=lambda _: True)
+    executor.tools = cast("Tools", SimpleNamespace(reloader=reloader, directory=directory))
+    executor.units[unit.name] = unit
+    unit.wish = replace(WISH, generation=2)
+
+    async def in_vain(_unit: ManagedUnit, _task: object) -> None:
+        nonlocal begun
+        begun += 1
+        raise Again("nothing has changed")
+
+    async def rest(resting: ManagedUnit, _pause_s: float) -> float:
+        resting.wish = resting.entry = None  # nothing to plan any more: the end
+        return 0.0
+
+    monkeypatch.setattr(Executor, "_steps", SimpleNamespace(carry_out=in_vain))
+    monkeypatch.setattr(executor, "_wait", rest)
+    async with asyncio.timeout(10):
+        await executor._work(unit)
+    assert begun == TURNS

@@ -167,6 +167,37 @@ def test_what_the_host_has_started_under_the_name_since_is_left_alone(tidied: Ha
     hand.shell("systemctl stop one.service")
 
 
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        ("restart", SLEEPER),
+        ("replace", SLEEPER + "# another\n"),
+        ("unload", SLEEPER),
+    ],
+)
+def test_an_order_for_a_name_that_the_host_has_taken_since_is_refused_and_not_begun_over_and_over(
+    tidied: Hand, order: str, text: str
+) -> None:
+    hand = tidied
+    hand.put({"one.service": SLEEPER})
+    pid = hand.launched("one.service")["main_pid"]
+    hand.shell(
+        "printf '[Service]\nExecStart=/bin/sleep 1000\n' > /etc/systemd/system/one.service; systemctl daemon-reload"
+    )
+    before = hand.said().count("one.service: stop")
+    target = Target.LOADED if order == "unload" else Target.LAUNCHED
+    hand.put({"one.service": text}, target=target, generation=1 + (order == "restart"))
+    state = hand.until("one.service", lambda state: state.get("error"))
+    assert "name belongs to this host (/etc/systemd/system/one.service)" in state["error"]
+    assert hand.said().count("one.service: stop") - before < 5
+    assert hand.show("one.service", "MainPID") == str(pid), "what runs is the host's by now"
+    hand.shell("rm /etc/systemd/system/one.service; systemctl daemon-reload")
+    hand.until("one.service", lambda state: not state.get("error"), within_s=60)
+    hand.withdraw("one.service")
+    hand.gone("one.service", within_s=60)
+    assert hand.show("one.service", "ActiveState") == "inactive"
+
+
 def test_processes_that_outlive_their_unit_keep_the_claim(hand: Hand) -> None:
     text = (
         "[Service]\nTimeoutStopSec=1\nSendSIGKILL=no\nExecStart=/bin/sh -c"
