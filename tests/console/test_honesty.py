@@ -17,7 +17,7 @@ from fleettui.console.operations.machine_verbs import MachineVerb
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.feed import Live, Reading
-from fleettui.console.tables.clocks import LARGE_S, Clocks
+from fleettui.console.tables.clocks import FOR_S, LARGE_S, Clocks
 from fleettui.console.text.cells import line_text
 from registry.config import EtcdTable, Settings
 from registry.etcd import Etcd, EtcdSettings
@@ -123,6 +123,16 @@ async def test_the_feed_tells_of_an_endpoint_that_is_down(etcd: EtcdServer, pref
 def test_a_clock_that_is_far_off_is_named() -> None:
     assert told_of(("agent a", 0.2), ("agent b", -40.0)) == "the clock of agent b is 40 s behind this one"
     assert told_of(("agent a", 0.2), ("agent b", LARGE_S - 1)) == ""
+
+
+def test_a_clock_of_someone_who_writes_nothing_more_is_forgotten() -> None:
+    seen = Clocks()
+    events = {"1": Event("1", NOW - 40, "root@laptop", "start"), "2": Event("2", NOW + FOR_S, "agent a", "join")}
+    seen.see(Snapshot(events=events), frozenset({Address(Table.EVENTS, "1")}), NOW)
+    seen.see(Snapshot(events=events), frozenset({Address(Table.EVENTS, "2")}), NOW + FOR_S)
+    assert "root@laptop" in seen.told()
+    seen.see(Snapshot(), frozenset(), NOW + FOR_S + 1)
+    assert seen.told() == ""
 
 
 def test_when_all_others_are_off_it_is_our_own_clock() -> None:

@@ -107,6 +107,14 @@ def test_a_forgotten_machine_is_gone_until_it_is_back() -> None:
     assert rows.fold(scene(), None, NOW).changed[CORES[1]].state == "ready"
 
 
+def test_a_machine_whose_name_nobody_knows_goes_by_its_id() -> None:
+    corrupt, lost = "c" * 32, "\x1bd" + "d" * 30
+    events = {"1": Event("1", NOW, "scheduler", "lost", machine=lost)}
+    records = {f"/fleet/machines/{corrupt}": Corrupt(f"/fleet/machines/{corrupt}", "no JSON")}
+    rows = machine_rows(replace(scene(), events=events, corrupt=records), NOW)
+    assert [cells(rows[each])["machine"] for each in (corrupt, lost)] == ["cccccccc...", "␛ddddddd..."]
+
+
 def test_a_corrupt_record_is_no_death() -> None:
     rows = MachineRows()
     rows.fold(scene(), None, NOW)

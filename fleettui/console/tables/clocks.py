@@ -16,6 +16,7 @@ from registry.mirror import Snapshot
 
 LARGE_S = 10.0
 KEPT = 200  # writers
+FOR_S = 3600  # that a writer is told of who writes nothing more
 
 
 class Clocks:
@@ -23,15 +24,17 @@ class Clocks:
 
     def __init__(self) -> None:
         self._ahead: dict[str, float] = {}  # writer to seconds that its clock is ahead of ours
+        self._seen: dict[str, float] = {}  # and to when it wrote last, by our clock
 
     def see(self, snapshot: Snapshot, changed: Collection[Address] | None, now: float) -> None:
         """Learn from events and reports that came live; a first listing tells nothing."""
         for address in changed or ():
             if address.table is Table.EVENTS and (event := snapshot.events.get(address.first)):
                 self._ahead.pop(event.actor, None)
-                self._ahead[event.actor] = event.at - now
-        for actor in list(self._ahead)[:-KEPT]:
-            del self._ahead[actor]
+                self._ahead[event.actor], self._seen[event.actor] = event.at - now, now
+        silent = [actor for actor, seen in self._seen.items() if now - seen > FOR_S]
+        for actor in {*silent, *list(self._ahead)[:-KEPT]}:
+            del self._ahead[actor], self._seen[actor]
 
     def told(self) -> str:
         """What is wrong, in one line; "" when nothing is, or nothing is known."""

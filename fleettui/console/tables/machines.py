@@ -221,9 +221,9 @@ class MachineRows:
         bad = self._unreadable.of(snapshot).get(machine)
         if bad is not None:
             note = f"its registry record does not parse: {escape(bad)}; restart fleet-agentd there"
-            return MachineRow(machine, "-", "-", "corrupt", running, scheduled, "", note=note)
+            return MachineRow(machine, _nameless(machine), "-", "corrupt", running, scheduled, "", note=note)
         gone = self._gone.get(machine, Gone(None))
-        hostname, address = _names(gone)
+        hostname, address = _names(machine, gone)
         state = "left" if gone.orderly and not scheduled else "lost"
         note = _why_gone(gone, scheduled)
         return MachineRow(machine, hostname, address, state, running, scheduled, "", gone_at=gone.at, note=note)
@@ -271,11 +271,16 @@ def _still_shown(gone: Gone, now: float) -> bool:
     return gone.record is not None or (gone.at > 0 and now - gone.at < LOST_S)
 
 
-def _names(gone: Gone) -> tuple[str, str]:
+def _nameless(machine: str) -> str:
+    """What stands for the name of a machine whose name nobody knows, as lists shorten an id."""
+    return escape(f"{machine[:8]}..." if len(machine) > 8 else machine)
+
+
+def _names(machine: str, gone: Gone) -> tuple[str, str]:
     if gone.record is not None:
         return escape(gone.record.hostname), escape(gone.record.address)
     hostname, at, address = gone.told.partition(" at ")
-    return (escape(hostname), escape(address)) if at else ("-", "-")
+    return (escape(hostname), escape(address)) if at else (_nameless(machine), "-")
 
 
 def _why_gone(gone: Gone, scheduled: int) -> str:
