@@ -349,10 +349,15 @@ class Registration:
 
     async def _show(self, lease: int) -> None:
         """Have our key as it should be; before it says that we hold everything, it can be seen what runs here."""
-        if self.machine.held and not self._shown:
+        if self.machine.held and not (self._shown and await self._stands()):
             await self._hooks.joining(lease)
         self._shown = bool(self.machine.held)
         await self.verify()
+
+    async def _stands(self) -> bool:
+        """Whether our key is as we wrote it; if not, what runs here may be told as it once was (restored again)."""
+        found = await self._etcd.get(self._key)
+        return found is not None and found.value == encode(self.machine)
 
     async def _nudged(self, within_s: float) -> bool:
         """Wait; True as soon as our key has to be looked at."""

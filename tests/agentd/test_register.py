@@ -435,3 +435,21 @@ async def test_what_another_version_put_into_a_machines_record_stays_when_its_ag
         after = await machine_key(etcd_client, keys)
         assert after
         assert b'"later":{"a":[1]}' in after.value
+
+
+async def test_a_history_that_goes_back_again_while_it_is_held_is_told_again_what_runs_here(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path, ttl_s=1.0).running() as agent:
+        old = await registered(etcd_client, keys)
+        agent.registration.hold("it is at revision 7")
+
+        async def says_so() -> bool:
+            found = await machine_key(etcd_client, keys)
+            return found is not None and b"revision 7" in found.value
+
+        await eventually(says_so)
+        assert agent.told == ["joining", "joined", "joining"]
+        await etcd_client.put(keys.machine(MACHINE), old.value, old.lease)  # as a second restore leaves it
+        await eventually(says_so)
+        assert agent.told == ["joining", "joined", "joining", "joining"]
