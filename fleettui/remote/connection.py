@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 from collections.abc import Callable, Iterator
@@ -225,7 +226,8 @@ def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str
                 "mend it in the ssh configuration",
             )
         case OSError():
-            reading = one_line(error.strerror or str(error)) + where, open_to_you
+            why = os.strerror(error.errno).lower() if error.errno else str(error)  # asyncio's own is no reason
+            reading = one_line(why) + where, open_to_you
         case _:
             reading = one_line(str(error)), "compare with ssh -v"
     return reading

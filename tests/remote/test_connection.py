@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from fleettui.remote import HostKeyRefused, LoginRefused, Remote, Unreachable
+from fleettui.remote.connection import translate
+from fleettui.remote.endpoint import Endpoint
 from registry.errors import FleetError, UserError
 from registry.model import Machine
 from tests.remote.conftest import Home, StartSshd, machine
@@ -432,3 +435,9 @@ def fingerprint(server: Sshd) -> str:
 
 def logins(server: Sshd) -> list[str]:
     return re.findall(r"^Accepted publickey.*$", (server.directory / "log").read_text(), re.MULTILINE)
+
+
+def test_why_a_host_is_out_of_reach_is_told_in_the_system_s_words_not_in_those_of_a_library() -> None:
+    error = OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.9', 22)")
+    told = str(translate(error, Endpoint("core-1", "10.0.0.9"), 22))
+    assert told.startswith("cannot reach core-1 (10.0.0.9): no route to host on port 22; ")
