@@ -166,28 +166,38 @@ def matching(pattern: str, known: Iterable[str]) -> list[str]:
     return matched
 
 
-async def read_machines(operator: Operator) -> tuple[dict[str, Machine], dict[str, Override]]:
-    """The live machines and the operator's overrides, by machine id. Corrupt records are left out."""
+async def read_machines(operator: Operator) -> tuple[dict[str, Machine], dict[str, Override], set[str]]:
+    """The live machines and the operator's overrides, by machine id; the ids of those whose record is corrupt."""
     machines: dict[str, Machine] = {}
     overrides: dict[str, Override] = {}
+    unread: set[str] = set()
     for table in (Table.MACHINES, Table.OVERRIDES):
         for kv in (await operator.etcd.range(operator.keys.table(table))).kvs:
             address = operator.keys.parse(kv.key)
             try:
                 record = decode(address, kv.value, kv.key) if address else None
             except CorruptRecord:
+                unread |= unread_machines([address])
                 continue
             if isinstance(record, Machine):
                 machines[record.id] = record
             elif isinstance(record, Override):
                 overrides[record.machine] = record
-    return machines, overrides
+    return machines, overrides, unread
 
 
-def find_machine(text: str, machines: Mapping[str, Machine], others: Iterable[str] = ()) -> str:
+def unread_machines(corrupt: Iterable[Address | None]) -> set[str]:
+    """The machines among the addresses of corrupt records."""
+    return {each.first for each in corrupt if each is not None and each.table is Table.MACHINES}
+
+
+def find_machine(
+    text: str, machines: Mapping[str, Machine], others: Iterable[str] = (), unread: Iterable[str] = ()
+) -> str:
     """The id of the one machine meant by an id, a beginning of it, a host name or an address.
 
-    `others` are ids of machines that are known and away. UserError when none or several fit.
+    `others` are ids of machines that are known and away, `unread` of those whose record is corrupt: nobody knows
+    their names. UserError when none or several fit.
     """
     wanted = text.removesuffix("...").lower()
     exact = [each.id for each in machines.values() if text in (each.id, each.hostname, each.address)]
@@ -196,6 +206,8 @@ def find_machine(text: str, machines: Mapping[str, Machine], others: Iterable[st
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise UserError(f"no machine is called {text!r}; see: fleetctl list-machines")
+        lost = ", ".join(machine[:12] for machine in sorted(unread)[:4])
+        hint = f"; it may be one whose record is corrupt ({lost}): restart fleet-agentd there" if lost else ""
+        raise UserError(f"no machine is called {text!r}{hint}; see: fleetctl list-machines")
     shown = ", ".join(machine[:12] for machine in fitting[:4])
     raise UserError(f"{text!r} could be {len(fitting)} machines ({shown}); give more of the id")

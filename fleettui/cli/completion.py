@@ -119,7 +119,7 @@ async def _names(before: Sequence[str], *, machines: bool) -> list[str]:
     async with open_operator(read_settings(flags, os.environ), warn=False) as operator:
         if not machines:
             return plain(await unit_names(operator))
-        known, _ = await read_machines(operator)
+        known, *_ = await read_machines(operator)
         return plain([*known, *(each.hostname for each in known.values())])
 
 

@@ -17,7 +17,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
 from fleettui.actions.operator import Operator
-from fleettui.actions.reading import find_machine
+from fleettui.actions.reading import find_machine, unread_machines
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.look import unit_names
@@ -43,7 +43,7 @@ from fleettui.remote import (
 from registry.config import Settings
 from registry.errors import CorruptRecord, FleetError, UserError
 from registry.follow import Follower, Link
-from registry.keys import Table
+from registry.keys import Keys, Table
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Event, Machine
@@ -236,7 +236,8 @@ async def ssh(flags: Namespace) -> int:
     if wanted == []:
         raise UsageError("no machine is given; name a machine or a unit", "see: fleetctl ssh --help")
     snapshot = await _snapshot(settings)
-    machine = _chosen(snapshot, flags, wanted[0] if wanted else "")
+    unread = unread_machines(map(Keys.under(settings.etcd.prefix).parse, snapshot.corrupt))
+    machine = _chosen(snapshot, flags, wanted[0] if wanted else "", unread)
     command = command[1:] if command[:1] == ["--"] else command
     async with _remote(settings, snapshot, tell=True) as remote:
         return await remote.interactive(machine, command, forward_agent=flags.forward_agent)
@@ -264,22 +265,22 @@ def _remote(settings: Settings, snapshot: Snapshot, *, tell: bool = False) -> Re
     return Remote(settings.ssh, here=here, pins=kept, on_first=on_first)
 
 
-def _chosen(snapshot: Snapshot, flags: Namespace, word: str) -> Machine:
+def _chosen(snapshot: Snapshot, flags: Namespace, word: str, unread: set[str]) -> Machine:
     if flags.machine:
-        return snapshot.machines[find_machine(flags.machine, snapshot.machines)]
+        return snapshot.machines[find_machine(flags.machine, snapshot.machines, unread=unread)]
     if flags.unit:
         return _machine_of(snapshot, unit_name(flags.unit))
-    return _machine_or_unit(snapshot, word)
+    return _machine_or_unit(snapshot, word, unread)
 
 
-def _machine_or_unit(snapshot: Snapshot, word: str) -> Machine:
+def _machine_or_unit(snapshot: Snapshot, word: str, unread: set[str]) -> Machine:
     """The machine that a word means, as a machine or as a unit. UserError when it could be both, or neither."""
     try:
         name = unit_name(word)
     except UserError:
         name = ""
     try:
-        machine = snapshot.machines[find_machine(word, snapshot.machines)]
+        machine = snapshot.machines[find_machine(word, snapshot.machines, unread=unread)]
     except UserError:
         if name in snapshot.units:
             return _machine_of(snapshot, name)

@@ -208,8 +208,8 @@ class _Wanted:
 async def _wanted(operator: Operator, flags: Namespace) -> _Wanted:
     machine = flags.machine or ""
     if machine and len(machine) < 32:
-        machines, overrides = await read_machines(operator)
-        machine = find_machine(machine, machines, overrides)
+        machines, overrides, unread = await read_machines(operator)
+        machine = find_machine(machine, machines, {*overrides, *unread}, unread)
     return _Wanted(normalise_pattern(flags.unit) if flags.unit else "", machine)
 
 

@@ -66,10 +66,10 @@ async def unset_metadata(flags: Namespace) -> int:
 async def _change_metadata(flags: Namespace, names: Sequence[str], changes: Mapping[str, str | None]) -> int:
     code = OK
     async with open_operator(read_settings(flags, os.environ)) as operator:
-        machines, overrides = await read_machines(operator)
+        machines, overrides, unread = await read_machines(operator)
         for name in names:
             try:
-                machine = find_machine(name, machines, overrides)
+                machine = find_machine(name, machines, {*overrides, *unread}, unread)
             except UserError as error:
                 complain(f"Error: {error}")
                 code = FAILED
@@ -92,11 +92,11 @@ async def _set(flags: Namespace, availability: Availability) -> int:
 
 async def _set_all(operator: Operator, names: list[str], availability: Availability) -> tuple[int, dict[str, int]]:
     """Change every machine named; the exit code, and the revision of each change by machine id."""
-    machines, overrides = await read_machines(operator)
+    machines, overrides, unread = await read_machines(operator)
     code, changed = OK, {}
     for name in names:
         try:
-            machine = find_machine(name, machines, overrides)
+            machine = find_machine(name, machines, {*overrides, *unread}, unread)
         except UserError as error:
             complain(f"Error: {error}")
             code = FAILED

@@ -329,6 +329,13 @@ def test_a_machine_is_found_by_id_prefix_name_or_address() -> None:
         find_machine("cc", known)
 
 
+def test_a_machine_whose_record_is_corrupt_is_found_by_its_id_and_named_where_no_other_fits() -> None:
+    known, lost = {"aa11": Machine("aa11", "one", "10.0.0.1", "b")}, "b" * 32
+    assert find_machine("bbb", known, [lost], [lost]) == lost
+    with pytest.raises(UserError, match=r"called 'two'; .* corrupt \(bbbbbbbbbbbb\): restart"):
+        find_machine("two", known, [lost], [lost])
+
+
 async def test_the_sentinel_of_a_cluster_is_kept(operator: Operator) -> None:
     await submitted(operator, "a.service")
     before = await operator.etcd.get(operator.keys.cluster)
