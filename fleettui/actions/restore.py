@@ -105,6 +105,7 @@ def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterato
             schedule.pop(pair, None)
         else:
             schedule[pair] = line
+    schedule = dict(_followed(schedule, snapshot))
     for machine, name in sorted(schedule.keys() | snapshot.states.keys()):
         if machine in snapshot.machines:
             found = _change(schedule.get((machine, name)), snapshot.states.get((machine, name)))
@@ -114,6 +115,17 @@ def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterato
     for name, unit in sorted(snapshot.units.items()):
         if unit.target.scheduled and name not in live:
             yield Change("", name, "place", "no live machine has it")
+
+
+def _followed(schedule: dict[Pair, Assignment], snapshot: Snapshot) -> Iterator[tuple[Pair, Assignment]]:
+    """The lines once the scheduler has brought them after their units: after orders of this very hour as well."""
+    unreadable = {key.rpartition("/")[2] for key in snapshot.corrupt}
+    for pair, line in schedule.items():
+        unit = snapshot.units.get(pair[1])
+        if unit is None and pair[1] in unreadable:
+            yield pair, line
+        elif unit is not None and unit.target.scheduled:
+            yield pair, Assignment(line.unit, line.machine, unit.hash, unit.target, unit.generation, unit.attempt)
 
 
 def _change(line: Assignment | None, state: UnitState | None) -> tuple[str, str] | None:
@@ -128,9 +140,16 @@ def _change(line: Assignment | None, state: UnitState | None) -> tuple[str, str]
         return verb, "another text"
     if state.generation != line.generation:
         return verb, f"generation {line.generation}, not {state.generation}"
-    if up if not wanted else state.target is not Target.LAUNCHED:
-        return "start" if wanted else "stop", f"its target is {line.target}"
-    return None
+    return _towards(line, state)
+
+
+def _towards(line: Assignment, state: UnitState) -> tuple[str, str] | None:
+    """What the target alone, or another attempt at it, changes."""
+    if line.target is not Target.LAUNCHED:
+        return ("stop", f"its target is {line.target}") if _is_up(state) else None
+    if state.target is not Target.LAUNCHED:
+        return "start", f"its target is {line.target}"
+    return ("start", "it was asked for again") if state.attempt != line.attempt and not _is_up(state) else None
 
 
 def _is_up(state: UnitState) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -91,6 +92,33 @@ def test_each_machine_s_changes_are_told_and_nothing_else() -> None:
         ("stop", "made.service", "m1"),
         ("place", "lost.service", ""),
     }
+
+
+@pytest.mark.parametrize(
+    ("unit", "active", "told"),
+    [
+        (Unit("a.service", SHA, Target.LAUNCHED), "active", set()),
+        (Unit("a.service", SHA, Target.LOADED), "active", {"stop"}),
+        (Unit("a.service", SHA, Target.INACTIVE), "active", {"stop"}),
+        (None, "active", {"stop"}),
+        (Unit("a.service", SHA, Target.LAUNCHED, 2), "active", {"restart"}),
+        (Unit("a.service", "e" * 64, Target.LAUNCHED), "active", {"restart"}),
+        (Unit("a.service", SHA, Target.LAUNCHED, attempt=1), "failed", {"start"}),
+        (Unit("a.service", SHA, Target.LAUNCHED, attempt=1), "active", set()),
+    ],
+)
+def test_what_was_ordered_while_everything_is_held_is_told_too(
+    unit: Unit | None, active: str, told: set[str]
+) -> None:
+    records: dict[str, Record | UnitText] = {
+        KEYS.machine("m1"): Machine("m1", "core-1", "10.0.0.1", "boot"),
+        KEYS.schedule("m1", "a.service"): Assignment("a.service", "m1", SHA, Target.LAUNCHED, 1),
+        KEYS.state("m1", "a.service"): replace(running("a.service", "m1"), active=active),
+    }
+    if unit is not None:
+        records[KEYS.unit("a.service")] = unit
+    snapshot = snapshot_of(records)
+    assert {each.verb for each in changes(snapshot, settled_lines(snapshot))} == told
 
 
 @pytest.fixture
