@@ -301,6 +301,8 @@ def _place_line(arrival: Arrival, target: Target, machine: str) -> str:
     where = place(machine, arrival.snapshot.machines)
     if state is not None and state.skipped and ended(state):
         return f"Unit {arrival.name} not started on {where}: {state.skipped}"
+    if state is None and machine not in arrival.snapshot.machines:
+        return f"Unit {arrival.name} is left as it is on {where}: that machine is lost"
     return f"Unit {arrival.name} {target} on {where}"
 
 

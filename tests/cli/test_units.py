@@ -16,6 +16,7 @@ from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet, eventually
 
 pytestmark = pytest.mark.etcd
+LOST = "deadbeef" * 4
 CHANGED = HELLO.replace("hello; sleep", "changed; sleep")
 
 
@@ -263,6 +264,16 @@ def test_start_starts_again_what_was_stopped_behind_our_back(fleetctl: Fleetctl,
     unit = carried_out(fleet, "hello.service", 1)
     fleet.report(unit, ONE)
     assert finished(process) == (0, "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n", "")
+
+
+def test_a_global_unit_is_said_to_be_launched_on_no_machine_that_is_lost(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    unit = fleet.run("all.service")
+    fleet.assign(unit, LOST)
+    done = fleetctl("start", "all")
+    assert done.stdout.splitlines() == [
+        "Unit all.service launched on 7aea1bb4.../10.199.0.11",
+        "Unit all.service is left as it is on deadbeef...: that machine is lost",
+    ]
 
 
 def test_a_global_unit_s_start_names_every_machine_that_failed_and_those_that_did_not(
