@@ -74,6 +74,7 @@ class Watch:
         self._denied_anew = False  # the next refusal is of a token just fetched
         self._base = ""
         self._created: int | None = None
+        self._silent_at = 0  # where the stream fell silent last
         self._count: int | None = None  # keys under the prefix just before _next, once asked for
 
     async def batches(self) -> AsyncGenerator[WatchBatch, None]:
@@ -131,8 +132,15 @@ class Watch:
         if chunk is None and await self._owes_changes(since_s):
             chunk = await _read_within(stream, GRACE_S)
             if chunk is None:
-                raise Unreachable("the watch fell silent")
+                raise self._silence()
         return chunk
+
+    def _silence(self) -> RegistryError | Unreachable:
+        """What owed changes mean: once a dead connection; twice at one place, a store that is not as we know it."""
+        again, self._silent_at = self._silent_at == self._next, self._next
+        if again:
+            return Compacted("the watch fell silent twice at the same revision: the history is another one")
+        return Unreachable("the watch fell silent")
 
     async def _owes_changes(self, since_s: float) -> bool:
         """Ask the member. Any answer since the silence began will do, if the store has not moved since."""

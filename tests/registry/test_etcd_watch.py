@@ -227,6 +227,24 @@ async def test_a_server_that_lost_its_history_ends_the_watch(single: EtcdServer)
             await asyncio.wait_for(anext(watch), 20)
 
 
+async def test_a_server_with_another_history_that_is_as_long_ends_the_watch(single: EtcdServer) -> None:
+    async with Etcd(settings(single)) as client:
+        await client.put("/w/a", b"")
+        start = await client.put("/w/b", b"")
+        watch = client.watch("/w/", start + 1)
+        elsewhere = await client.put("/elsewhere", b"")
+        while (await asyncio.wait_for(anext(watch), 20)).revision < elsewhere:
+            pass
+        single.kill()
+        single.members[0].wipe()
+        await single.restart()
+        await insist(client, "/elsewhere", b"")
+        while await client.put("/elsewhere", b"") < elsewhere + 3:
+            pass
+        with pytest.raises(Compacted, match="another one"):
+            await asyncio.wait_for(anext(watch), 40)
+
+
 async def test_a_quiet_watch_moves_on_with_the_store_so_that_compaction_does_not_catch_it(
     single: EtcdServer,
 ) -> None:
