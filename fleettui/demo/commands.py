@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from fleettui.demo import network, nodefiles, showcase
 from fleettui.demo.advice import DEFAULT, demo, opening
@@ -59,7 +60,7 @@ def up(arguments: argparse.Namespace) -> int:
     _await_agents(cluster)
     if arguments.examples:
         _show_on_nodes(cluster)
-    _print_hints(cluster)
+    _print_hints(cluster, examples=arguments.examples)
     return 0
 
 
@@ -232,18 +233,21 @@ def _await_agents(cluster: Cluster) -> None:
         _say(f"warning: {error}; a firewall of this host may drop what comes from {bridge}")
 
 
-def _print_hints(cluster: Cluster) -> None:
-    name = cluster.layout.name
-    fleettui, fleetctl = (opening(each, cluster.config) for each in ("fleettui", "fleetctl"))
-    rows = [
-        (fleettui, "the console"),
-        (f"{fleetctl} list-units", "what runs where"),
-        (f"{fleetctl} why mars.service", "why one does not run"),
-        (demo("kill", name, "core-2"), "and watch its units move; `reboot` brings it back"),
-        (demo("cut", name, "core-3"), "cut its network; `heal` ends it"),
-        (demo("down", name), "stop it all and leave nothing behind"),
-    ]
+def _print_hints(cluster: Cluster, *, examples: bool) -> None:
+    rows = hints(cluster.layout.name, cluster.config, [*cluster.nodes], examples=examples)
     print("\nTry:\n" + _table([(f"  {command}", meaning) for command, meaning in rows]) + "\n")
+
+
+def hints(name: str, config: Path, nodes: Sequence[str], *, examples: bool) -> list[tuple[str, str]]:
+    """What to try on a cluster, with its machines and units only."""
+    fleettui, fleetctl = (opening(each, config) for each in ("fleettui", "fleetctl"))
+    rows = [(fleettui, "the console"), (f"{fleetctl} list-units", "what runs where")]
+    if examples:
+        rows.append((f"{fleetctl} why mars.service", "why one does not run"))
+    if len(nodes) > 1:
+        rows.append((demo("kill", name, nodes[1]), "and watch its units move; `reboot` brings it back"))
+        rows.append((demo("cut", name, nodes[-1]), "cut its network; `heal` ends it"))
+    return [*rows, (demo("down", name), "stop it all and leave nothing behind")]
 
 
 def _row(node: Node) -> tuple[str, ...]:

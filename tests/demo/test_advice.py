@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from fleettui.__main__ import _parser, read_settings
 from fleettui.demo import advice, commands
 from fleettui.demo.advice import demo, opening
+from fleettui.demo.commands import hints
 from registry.errors import UserError
 
 OTHER = '[etcd]\nendpoints = ["http://192.0.2.1:2379"]\n'
@@ -76,3 +78,12 @@ def test_a_named_cluster_is_never_taken_for_another(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(commands, "user_missing", list)
     with pytest.raises(UserError, match="leave --name out"):
         commands.up(argparse.Namespace(name="cons", nodes=1, examples=False))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("examples", [True, False])
+def test_what_is_advised_names_only_machines_and_units_that_are_there(size: int, examples: bool) -> None:
+    nodes = [f"core-{number}" for number in range(1, size + 1)]
+    told = " ".join(command for command, _ in hints("lab", Path("/lab/fleet.toml"), nodes, examples=examples))
+    assert {*re.findall(r"core-\d+", told)} <= {*nodes}
+    assert ("mars.service" in told) is examples
