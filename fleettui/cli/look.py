@@ -89,7 +89,7 @@ class Place:
         here = standing_here(snapshot, name, line, state, strict=True)
         words = _verdict(here)
         if here.progress is Progress.REACHED and state is not None:
-            words = f"not started: {here.reason}" if here.reason else f"{state.active} ({state.sub})"
+            words = f"not started: {here.reason}" if here.reason else _activity(state)
         down = state is not None and ended(state)
         return cls(line.machine if line else state.machine if state else "", here, words, down)
 
@@ -163,6 +163,10 @@ class Story:
                 for each in self.verdicts
             ],
         }
+
+
+def _activity(state: UnitState) -> str:
+    return f"{state.active} ({state.sub})" if state.active else "not known yet"
 
 
 def _placed(verdict: str, where: str) -> str:
