@@ -50,6 +50,7 @@ MOST_LINKS = 100  # that one [Install] section may name: each is looked for on t
 KILLING = ("service", "socket", "mount", "swap", "scope")  # types of unit that have processes, and a KillMode=
 RETRIES = 30  # in a row, of a start that is refused for want of a unit each time that it is there; then it is left
 VAIN = 3  # starts in a row that were refused for want of a unit which was there when it was looked for
+READS_AGAIN = 3  # of a unit that changes while it is read; its next signal comes in any case
 STOPS = 5  # when somebody else starts the unit while it is being stopped
 
 
@@ -120,10 +121,14 @@ class Steps:
         await self._by_kind[task.kind](unit)
 
     async def refresh(self, unit: ManagedUnit) -> None:
-        """Read the unit's properties from systemd."""
-        found = await self._tools.systemd.properties(unit.name, DETAILS)
-        if unit.name.endswith(".service"):
-            found |= await self._tools.systemd.properties(unit.name, SERVICE_FIELDS, SERVICE)
+        """Read the unit's properties from systemd; again if it told of a change meanwhile: answers may be older."""
+        for _ in range(READS_AGAIN):
+            before = unit.status
+            found = await self._tools.systemd.properties(unit.name, DETAILS)
+            if unit.name.endswith(".service"):
+                found |= await self._tools.systemd.properties(unit.name, SERVICE_FIELDS, SERVICE)
+            if unit.status is before:
+                break
         unit.status = unit.status.merged(found)
         unit.foreign = self._is_foreign(unit)
         self.note_run(unit)
