@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from registry.errors import UserError
 from registry.hostreach import Link, links
-from registry.unitfile import has_install, parse
+from registry.unitfile import UnitFile, has_install, parse
 
 KEPT = 256
 LARGE = 1 << 15  # characters; less is read in a few milliseconds
@@ -40,45 +41,68 @@ class FileFacts:
     commands: tuple[str, ...] = ()
 
 
+Reading = tuple[FileFacts, UnitFile]  # of a text: its facts but for the links, and the [Install] section alone
+
+
 class FileReader:
-    """Reads unit files. A file that is too large to be one says nothing."""
+    """Reads unit files; one that is too large says nothing. The instances of a template share a text."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], FileFacts] = OrderedDict()
-        self.count = 0  # files read, for those who measure
+        self._texts: OrderedDict[str, Reading] = OrderedDict()
+        self._one = asyncio.Lock()  # large text at a time: many at once keep the loop from its turns
+        self.count = 0  # texts read, for those who measure
 
     async def read(self, name: str, text: str) -> FileFacts:
         """The facts; a large file is read beside the loop."""
         key = _key(name, text)
-        if key not in self._known and len(text) > LARGE:
-            return self._keep(key, await asyncio.to_thread(_read, name, text))
-        return self.read_now(name, text)
+        if key in self._known or len(text) <= LARGE:
+            return self._named(key, text)
+        async with self._one:
+            if key[1] not in self._texts:
+                self._keep(key[1], await asyncio.to_thread(_read, text))
+            return self._named(key, text)
 
     def read_now(self, name: str, text: str) -> FileFacts:
         """The facts, for those who cannot wait."""
-        key = _key(name, text)
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
-        return self._keep(key, _read(name, text))
+        return self._named(_key(name, text), text)
 
-    def _keep(self, key: tuple[str, str], facts: FileFacts) -> FileFacts:
+    def _named(self, key: tuple[str, str], text: str) -> FileFacts:
+        name, sha256_hex = key
+        if key not in self._known:
+            if sha256_hex not in self._texts:
+                self._keep(sha256_hex, _read(text))
+            facts, install = self._texts[sha256_hex]
+            self._known[key] = replace(facts, links=links(install, name))
+            _shorten(self._known)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def _keep(self, sha256_hex: str, reading: Reading) -> None:
         self.count += 1
-        self._known[key] = facts
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
-        return facts
+        self._texts[sha256_hex] = reading
+        _shorten(self._texts)
+
+
+def _shorten(memory: OrderedDict[Any, Any]) -> None:
+    while len(memory) > KEPT:
+        memory.popitem(last=False)
 
 
 def _key(name: str, text: str) -> tuple[str, str]:
     return name, sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(name: str, text: str) -> FileFacts:
+def _read(text: str) -> Reading:
     try:
         unit_file = parse(text)
     except UserError:
-        return FileFacts()
+        return FileFacts(), parse("")
+    entries = unit_file.section("Install")
+    return _facts(unit_file), UnitFile("", (), entries, (), {"Install": entries})
+
+
+def _facts(unit_file: UnitFile) -> FileFacts:
     command = unit_file.value("Service", "ExecStart").split(maxsplit=1)
     program = command[0].lstrip("@-:+!")[:PROGRAM_LENGTH] if command else ""
     unit, service = unit_file.section("Unit"), unit_file.section("Service")
@@ -90,7 +114,7 @@ def _read(name: str, text: str) -> FileFacts:
     fleeting = bool(conditions or assertions) or collected or any(e.name == "ExecCondition" for e in service)
     return FileFacts(
         has_install(unit_file),
-        links(unit_file, name),
+        (),
         program,
         conditions[:SHOWN],
         assertions[:SHOWN],

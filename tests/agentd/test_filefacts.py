@@ -35,6 +35,14 @@ async def test_a_large_file_is_read_beside_the_loop() -> None:
     assert turns > 3
 
 
+async def test_instances_of_a_template_that_are_loaded_side_by_side_share_one_reading() -> None:
+    reader, text = FileReader(), "[Install]\nAlias=b-%i.service\n" + "#\n" * LARGE
+    names = [f"a@{number}.service" for number in range(60)]
+    found = await asyncio.gather(*(reader.read(name, text) for name in names))
+    assert [facts.links[0].unit for facts in found] == [f"b-{number}.service" for number in range(60)]
+    assert reader.count == 1
+
+
 def test_a_file_that_is_too_large_says_nothing() -> None:
     assert FileReader().read_now("a.service", TEXT + "#" * MAX_BYTES) == FileFacts()
 
