@@ -50,6 +50,7 @@ from registry.model import Event, Machine
 from registry.records import decode
 
 PAST_S = 3.0  # how long a machine where units were before may take to answer
+MOST_LINES = 2**31 - 1  # that journalctl takes
 FEW = 20  # names that events are searched for before they are parsed
 MERGED = ("short", "cat", "json")  # formats that lines of several machines can be told apart and ordered in
 _LINK = re.compile(r"\x1b\]8;[^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -85,6 +86,8 @@ async def journal(flags: Namespace) -> int:
     """Print the journals of units, merged by time."""
     if flags.lines < 0:
         raise UsageError(f"--lines: expected a number from 0 up, not {flags.lines}")
+    if flags.lines > MOST_LINES:
+        raise UsageError(f"--lines: expected {MOST_LINES} at most; use --since for all from a time on")
     settings = read_settings(flags, os.environ)
     found = await _find(settings, flags.names, past=True)
     code = _complain(found)

@@ -40,6 +40,7 @@ WATCHED = (
 STOPPING = ("destroy", "unload", "stop")
 PATIENCE_S = 2.0  # until a missing scheduler is worth a word: an election takes less
 ANSWER_S = 0.25  # how much longer a verb may take so that an endpoint that is down is told
+MOST_ATTEMPTS = 10**9  # some fifteen years
 ATTEMPT_S = 0.5  # fleet looked twice a second; --block-attempts counts in these
 
 
@@ -56,7 +57,7 @@ def patience(flags: Namespace) -> Patience:
     attempts = getattr(flags, "block_attempts", None)
     limits = [limit for limit in (duration(flags.timeout, "--timeout"),) if limit is not None]
     if attempts:
-        limits.append(attempts * ATTEMPT_S)
+        limits.append(min(attempts, MOST_ATTEMPTS) * ATTEMPT_S)
     return Patience(not flags.no_block and (attempts or 0) >= 0, min(limits, default=None))
 
 

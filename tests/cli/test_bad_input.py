@@ -104,6 +104,13 @@ def test_a_name_that_is_none_is_refused(fleetctl: Fleetctl, name: str) -> None:
         refused(fleetctl(verb, "--", name), 1)
 
 
+def test_a_number_beyond_all_bounds_is_no_error_of_ours(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleet.run("web.service")
+    refused(fleetctl("journal", "web", "-n", "9" * 20), 2, "--lines: expected", "at most")
+    done = fleetctl("start", "web", f"--block-attempts={'9' * 400}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.usefixtures("fleet")
 def test_a_directory_and_a_device_are_no_unit_files(fleetctl: Fleetctl) -> None:
     (fleetctl.home / "dir.service").mkdir()
