@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fleettui.console.journal import Remark, Wanted
-from fleettui.console.journal.book import PIECE, Book, Terms
+from fleettui.console.journal.book import PIECE, Book, Layout, Terms
 from fleettui.console.journal.fields import field_lines, field_text
-from fleettui.console.journal.layout import Layout
 from fleettui.console.journal.narrowing import Narrowing, next_priority
 from fleettui.console.journal.patterns import compiled, is_expression, words
 from fleettui.console.journal.scribe import MAX_CHARS, Look, Scribe, Times, source_tones, wrapped
