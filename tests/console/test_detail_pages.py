@@ -8,10 +8,9 @@ import pytest
 
 from fleettui.console.operations.relations import Edge, edges_from, edges_to, stops_with
 from fleettui.console.pages.dependencies import dependencies_page
-from fleettui.console.pages.diff import change_counts, diff_lines
 from fleettui.console.pages.drain import drain_page
 from fleettui.console.pages.events import event_page
-from fleettui.console.pages.file import file_page, sharing, versions
+from fleettui.console.pages.file import change_counts, diff_lines, file_page, sharing, versions
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.placement import ONE_BY_ONE, placement_page

@@ -11,7 +11,7 @@ import pytest
 from fleettui.console.journal.expressions import Machine, Plain
 from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import wrapped as pieces
-from fleettui.console.pages.diff import change_counts, diff_lines
+from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, line_text

@@ -25,7 +25,7 @@ from fleettui.console.journal.scribe import Look, Scribe, Times
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.radius import short, units_line
-from fleettui.console.pages.diff import change_counts, diff_lines
+from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.screens.header import Place, Totals, banner, header_line
 from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.history import load, save

@@ -9,8 +9,7 @@ from fleettui.console.operations.acts import replacing
 from fleettui.console.operations.impact import impact_of_texts
 from fleettui.console.operations.radius import pairs_line
 from fleettui.console.operations.verbs import Verb
-from fleettui.console.pages.diff import change_counts, diff_lines
-from fleettui.console.pages.file import sharing
+from fleettui.console.pages.file import change_counts, diff_lines, sharing
 from fleettui.console.pages.placement import verdict_lines
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.tables.units import host

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.console.pages.diff import change_counts
+from fleettui.console.pages.file import change_counts
 from fleettui.console.pages.review import Draft, options_from, problem_lines, review, what_happens
 from fleettui.console.pages.rich_text import Passage, in_words, lines_of
 from fleettui.console.tables.units import host
