@@ -12,8 +12,7 @@ import pytest
 
 from fleettui.cli.connection import open_operator
 from fleettui.console.sources.feed import Live, Reading
-from fleettui.console.tables.machine_row import MachineRow
-from fleettui.console.tables.machines import MachineRows
+from fleettui.console.tables.machines import MachineRow, MachineRows
 from fleettui.console.tables.units import UnitRows
 from fleettui.demo.cluster import Cluster
 from registry.config import load

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleettui.console.tables.machine_row import COLUMNS, MachineRow
-from fleettui.console.tables.machines import LEFT_S, MachineRows, machine_rows
+from fleettui.console.tables.machines import COLUMNS, LEFT_S, MachineRow, MachineRows, machine_rows
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Corrupt, Duplicate, Event, Override, Usage

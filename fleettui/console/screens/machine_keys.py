@@ -21,7 +21,7 @@ from fleettui.console.operations.machine_verbs import (
 )
 from fleettui.console.operations.radius import impact_lines, short
 from fleettui.console.screens.guarding import Guarding
-from fleettui.console.tables.machine_row import MachineRow
+from fleettui.console.tables.machines import MachineRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, took
 from fleettui.console.text.keys import Key

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fleettui.console.journal import Wanted
 from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
-from fleettui.console.tables.machine_row import COLUMNS, MachineRow
-from fleettui.console.tables.machines import MachineRows
+from fleettui.console.tables.machines import COLUMNS, MachineRow, MachineRows
 from fleettui.console.tables.row import Delta
 from registry.follow import Link
 from registry.keys import Keys
