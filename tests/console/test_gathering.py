@@ -5,10 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.console.tables.gathering import Gathering
 from fleettui.console.tables.health import ORDER, Health
-from fleettui.console.tables.meters import UNKNOWN, Meter
-from fleettui.console.tables.unit_row import UnitRow
+from fleettui.console.tables.units import UNKNOWN, Gathering, Meter, UnitRow
 
 HEAD = UnitRow("web@.service", "web@.service", is_group=True, target="template")
 rows = st.builds(

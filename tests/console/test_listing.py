@@ -8,8 +8,7 @@ from fleettui.console.journal.book import Tail
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.query import parse_query
 from fleettui.console.tables.row import Delta
-from fleettui.console.tables.unit_row import COLUMNS, UnitRow
-from fleettui.console.tables.units import UnitRows
+from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows
 from fleettui.console.text.keys import KEYS, checked_keymap
 from registry.errors import UserError
 from tests.console.fleetshow import scene

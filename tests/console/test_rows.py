@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from fleettui.console.tables.health import Health
 from fleettui.console.tables.machines import MachineRows, machine_rows
 from fleettui.console.tables.row import Delta, Row
-from fleettui.console.tables.unit_row import COLUMNS, UnitRow
-from fleettui.console.tables.units import UnitRows, units_named
+from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, units_named
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import Assignment, Corrupt, Machine, Pending, Target, Unit, UnitState, UnitText, Usage

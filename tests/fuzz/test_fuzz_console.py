@@ -32,7 +32,7 @@ from fleettui.console.sources.history import load, save
 from fleettui.console.sources.memory import Memory, decode
 from fleettui.console.sources.notebook import Notebook
 from fleettui.console.tables.query import completed, parse_query
-from fleettui.console.tables.unit_row import COLUMNS, UnitRow
+from fleettui.console.tables.units import COLUMNS, UnitRow
 from fleettui.console.terminal.typing import Decoder, Parser
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, line_text

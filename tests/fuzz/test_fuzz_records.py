@@ -19,12 +19,13 @@ from fleettui.console.pages.file import file_page
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage, lines_of
-from fleettui.console.tables import events, pending, unit_row
+from fleettui.console.tables import events, pending
 from fleettui.console.tables.clocks import Clocks
 from fleettui.console.tables.machines import COLUMNS as MACHINE_COLUMNS
 from fleettui.console.tables.machines import MachineRows
 from fleettui.console.tables.map import blocks, machine_labels, plan
 from fleettui.console.tables.row import Column
+from fleettui.console.tables.units import COLUMNS as UNIT_COLUMNS
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.subject import machine_subject, unit_subject
 from registry.errors import CorruptRecord
@@ -146,7 +147,7 @@ def draw(columns: Iterable[Column[Any]], rows: Iterable[Any]) -> None:
 @given(wild.snapshots())
 def test_the_console_draws_any_registry(snapshot: Snapshot) -> None:
     units, machines, happened, waiting = UnitRows(), MachineRows(KEYS), events.EventRows(), pending.PendingRows()
-    draw(unit_row.COLUMNS, units.fold(snapshot).changed.values())
+    draw(UNIT_COLUMNS, units.fold(snapshot).changed.values())
     draw(MACHINE_COLUMNS, machines.fold(snapshot, None, NOW).changed.values())
     draw(events.COLUMNS, happened.fold(snapshot).changed.values())
     draw(pending.COLUMNS, waiting.fold(snapshot).changed.values())

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from fleettui.console.tables.unit_row import UnitRow
+from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.escape import escape
 from registry.mirror import Snapshot

@@ -1,32 +1,279 @@
-"""The Units table: one row per unit and place; templates and global units gather theirs.
+"""The Units table: one row per unit and place; templates and global units gather theirs. Pure.
 
-`UnitRows` folds snapshots into rows and tells which changed. What it yields depends on the snapshot alone, never on
-the path there: told what changed, it looks at those units only; told nothing, it looks at all.
+`UnitRows` folds snapshots into rows and tells which changed. What it yields depends on the snapshot alone, not on
+the path there: told what changed, it looks at those units only; told nothing, it looks at all. What a template's
+row is made of is kept as its instances change: a change costs the same with few and many.
+
+What units use is looked up in the agents' reports; a figure stands for a process that lives, so who shows one asks
+for its state first.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 from fleettui.console.tables.corrupt import CorruptNames
-from fleettui.console.tables.gathering import Gathering
-from fleettui.console.tables.health import Health, health
-from fleettui.console.tables.meters import UNKNOWN, Meters
-from fleettui.console.tables.row import Delta
-from fleettui.console.tables.unit_row import UnitRow
+from fleettui.console.tables.health import ORDER, Health, health, health_cell
+from fleettui.console.tables.row import Column, Delta
+from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import share, since, size
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.fleetoptions import parse_options
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, Standing, Whereabouts, standing, standing_here
 from registry.mirror import Pair, Snapshot
-from registry.model import UnitState
+from registry.model import UnitState, Usage
 from registry.unitfile import parse as parse_file
 from registry.unitname import parse as parse_name
 from registry.unitname import refusal
+
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A unit's memory in bytes and its part of one cpu; None where not reported."""
+
+    memory: int | None = None
+    cpu: float | None = None
+    estimated: bool = False
+
+    def __add__(self, other: Meter) -> Meter:
+        memory, cpu = _sum(self.memory, other.memory), _sum(self.cpu, other.cpu)
+        return Meter(memory, cpu, self.estimated or other.estimated)
+
+    @property
+    def memory_text(self) -> str:
+        """ "18 M", "~18 M" where it was summed over processes, "-" where not known."""
+        if self.memory is None:
+            return "-"
+        return f"{'~' if self.estimated else ''}{size(self.memory)}"
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """All that a reader sees of it."""
+        return self.memory_text, share(self.cpu)
+
+
+UNKNOWN = Meter()
+
+
+class Meters:
+    """The reports, indexed by unit as long as they stay the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Usage, dict[str, Meter]]] = {}
+
+    def of(self, snapshot: Snapshot, machine: str, unit: str) -> Meter:
+        """What the unit uses there."""
+        usage = snapshot.usage.get(machine)
+        return self._index(usage).get(unit, UNKNOWN) if usage else UNKNOWN
+
+    def changed(self, snapshot: Snapshot, machine: str) -> set[str]:
+        """The units whose figures read differently since the machine was last asked about."""
+        _, before = self._known.pop(machine, (None, {}))
+        usage = snapshot.usage.get(machine)
+        now = self._index(usage) if usage else {}
+        return {
+            unit
+            for unit in before.keys() | now.keys()
+            if before.get(unit, UNKNOWN).texts != now.get(unit, UNKNOWN).texts
+        }
+
+    def _index(self, usage: Usage) -> dict[str, Meter]:
+        known = self._known.get(usage.machine)
+        if known is None or known[0] is not usage:
+            index = {unit: Meter(memory, cpu, usage.estimated) for unit, memory, cpu in usage.units}
+            known = self._known[usage.machine] = (usage, index)
+        return known[1]
+
+
+def memory_cell(meter: Meter) -> Cell:
+    """The memory, for a column."""
+    return Cell(meter.memory_text, Tone.QUIET)
+
+
+def cpu_cell(meter: Meter) -> Cell:
+    """The part of a cpu, for a column; more than half of one is worth a look."""
+    return Cell(share(meter.cpu), Tone.PLAIN if (meter.cpu or 0) >= 0.5 else Tone.QUIET)
+
+
+def _sum(one: N | None, other: N | None) -> N | None:
+    return other if one is None else one if other is None else one + other
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRow:
+    """A unit on one machine, a unit on none, or a group (template, global unit) that gathers such rows."""
+
+    key: str
+    unit: str  # as the registry has it: not escaped
+    parent: str = ""
+    is_group: bool = False
+    is_global: bool = False
+    target: str = "-"
+    condition: Health = Health.INACTIVE
+    word: str = ""  # systemd's active state, or what is going on
+    sub: str = "-"
+    machine: str = ""  # id
+    host: str = "-"
+    since: float = 0.0
+    restarts: int | None = None
+    reason: str = ""
+    drifting: bool = False
+    running: int = 0  # of a group: how many rows are active
+    members: int = 0
+    meter: Meter = UNKNOWN
+
+    @property
+    def label(self) -> str:
+        """What stands in the first column."""
+        return self.host if self.key != self.unit else escape(self.unit)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether it is not as it should be: failed, pending or drifting."""
+        return self.drifting or self.condition in (Health.FAILED, Health.PENDING)
+
+    @property
+    def search(self) -> str:
+        """Where a filter's words are looked for."""
+        return f"{self.unit} {self.condition} {self.word} {self.host} {self.reason}".lower()
+
+    def facet(self, name: str) -> str | None:
+        """The facets of the filter: state, machine, target, sub, unit, is."""
+        values = {
+            "state": f"{self.condition} {self.word}",
+            "machine": f"{self.host} {self.machine}",
+            "target": self.target,
+            "sub": self.sub,
+            "unit": self.unit,
+            "is": "drifting" if self.drifting else "settled",
+        }
+        return values.get(name)
+
+
+def _tally(row: UnitRow) -> str:
+    return f"  {row.running} of {row.members}" if row.members else ""
+
+
+def _unit_cell(row: UnitRow, _now: float) -> Cell:
+    if row.is_group:
+        return Cell(row.label + _tally(row), Tone.STRONG)
+    return Cell(row.label)
+
+
+def _restarts(row: UnitRow, _now: float) -> Cell:
+    if row.restarts is None:
+        return Cell("-", Tone.QUIET)
+    return Cell(str(row.restarts), Tone.BUSY if row.restarts else Tone.QUIET)
+
+
+def _reason(row: UnitRow, _now: float) -> Cell:
+    tones = {Health.FAILED: Tone.BAD, Health.PENDING: Tone.WAIT}
+    return Cell(row.reason, tones.get(row.condition, Tone.QUIET))
+
+
+def _severity(row: UnitRow) -> int:
+    return ORDER[row.condition]
+
+
+def _length(row: UnitRow) -> int:
+    return len(row.label) + len(_tally(row))
+
+
+def _quiet(text: str) -> Cell:
+    return Cell(text, Tone.QUIET)
+
+
+COLUMNS: tuple[Column[UnitRow], ...] = (
+    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), longest=_length,
+           middle=True),
+    Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=3),
+    Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word), _severity),
+    Column("sub", "SUB", 11, lambda row, _: _quiet(row.sub), lambda row: row.sub, drop=5),
+    Column(
+        "machine", "MACHINE", 20,
+        lambda row, _: Cell(row.host, Tone.QUIET if row.host == "-" else Tone.PLAIN),
+        lambda row: row.host, longest=lambda row: len(row.host), middle=True,
+    ),
+    Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
+    Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True),
+    Column("mem", "MEM", 6, lambda row, _: memory_cell(row.meter), lambda row: -(row.meter.memory or -1), drop=6,
+           right=True),
+    Column("cpu", "CPU", 6, lambda row, _: cpu_cell(row.meter), lambda row: -(row.meter.cpu or -1.0), drop=7,
+           right=True),
+    Column("why", "WHY", 0, _reason, lambda row: (not row.reason, row.reason)),
+)  # fmt: skip
+
+
+class Gathering:
+    """Rows counted by what a group tells of them."""
+
+    def __init__(self, rows: Iterable[UnitRow] = ()) -> None:
+        self.conditions: Counter[Health] = Counter()
+        self._words: defaultdict[Health, Counter[str]] = defaultdict(Counter)
+        self._reasons: defaultdict[Health, Counter[str]] = defaultdict(Counter)
+        self._targets: Counter[str] = Counter()
+        self._drifting = 0
+        self._metered: dict[str, UnitRow] = {}
+        for row in rows:
+            self.put(row)
+
+    def put(self, row: UnitRow) -> None:
+        """One more."""
+        self._count(row, 1)
+        if row.meter != UNKNOWN:
+            self._metered[row.key] = row
+
+    def drop(self, row: UnitRow) -> None:
+        """One less, as it was put."""
+        self._count(row, -1)
+        self._metered.pop(row.key, None)
+
+    def _count(self, row: UnitRow, step: int) -> None:
+        _step(self.conditions, row.condition, step)
+        _step(self._words[row.condition], row.word, step)
+        _step(self._targets, row.target, step)
+        if row.reason:
+            _step(self._reasons[row.condition], row.reason, step)
+        self._drifting += step * row.drifting
+
+    def __len__(self) -> int:
+        return self.conditions.total()
+
+    def group(self, head: UnitRow) -> UnitRow:
+        """The row that stands for them: as bad as the worst, with how many are where they should be."""
+        if not self:
+            return replace(head, word=head.word if head.is_global else "no instances")
+        worst = next(condition for condition in Health if self.conditions[condition])
+        return replace(
+            head,
+            condition=worst,
+            word=min(self._words[worst]),
+            target=head.target if head.is_global else self._target(),
+            running=self.conditions[Health.ACTIVE],
+            members=len(self),
+            reason=head.reason or min(self._reasons[worst], default=""),
+            drifting=bool(self._drifting),
+            meter=sum((self._metered[key].meter for key in sorted(self._metered)), UNKNOWN),
+        )
+
+    def _target(self) -> str:
+        return next(iter(self._targets)) if len(self._targets) == 1 else "mixed"
+
+
+def _step(counts: Counter[Health] | Counter[str], what: str, step: int) -> None:
+    """Count up or down; what is at nothing is not there."""
+    counts[what] += step  # type: ignore[index] # a Health is a text
+    if not counts[what]:  # type: ignore[index]
+        del counts[what]
+
 
 BY_UNIT = {Table.UNITS, Table.PENDING}
 BY_PAIR = {Table.SCHEDULE, Table.STATES}

@@ -20,7 +20,7 @@ from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.map import Piece, Plan, blocks, nearest, order, plan
 from fleettui.console.tables.row import Column, Delta
-from fleettui.console.tables.unit_row import UnitRow
+from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.sheet import HEAD
 from fleettui.console.widgets.table import Table

@@ -25,8 +25,7 @@ from fleettui.console.sources.hosts import Hosts
 from fleettui.console.sources.status_reader import StatusReader
 from fleettui.console.tables.health import health_cell
 from fleettui.console.tables.row import Delta
-from fleettui.console.tables.unit_row import COLUMNS, UnitRow
-from fleettui.console.tables.units import UnitRows, host
+from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, shown_key
 from fleettui.console.text.subject import Kind, Subject, Tab, key_of

@@ -9,7 +9,7 @@ from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.health import health_cell
 from fleettui.console.tables.map import machine_labels
 from fleettui.console.tables.row import Delta
-from fleettui.console.tables.unit_row import UnitRow
+from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import since
 from fleettui.console.widgets.map import COLUMNS, Map

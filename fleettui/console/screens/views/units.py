@@ -9,8 +9,7 @@ from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.row import Delta
-from fleettui.console.tables.unit_row import COLUMNS, UnitRow
-from fleettui.console.tables.units import UnitRows, units_named
+from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, units_named
 
 
 class UnitsView(View[UnitRow]):
