@@ -23,9 +23,7 @@ from fleettui.console.screens.header import Place
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts_live import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
-from fleettui.console.sources.keeping import place
-from fleettui.console.sources.memory import Memory
-from fleettui.console.sources.notebook import Notebook
+from fleettui.console.sources.saved_state import Memory, Notebook, place
 from fleettui.console.terminal.driver import give_up
 from fleettui.console.terminal.leaving import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap

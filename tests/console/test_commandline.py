@@ -18,7 +18,7 @@ from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.views.detail import DetailView
-from fleettui.console.sources.history import History, load, save
+from fleettui.console.sources.saved_state import History, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.journal_pane import JournalPane

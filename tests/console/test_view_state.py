@@ -13,9 +13,16 @@ from textual.widgets import Input
 from fleettui.__main__ import _parser
 from fleettui.console.program import _theme, in_browser
 from fleettui.console.screens.columns import ColumnsScreen, column_lines
-from fleettui.console.sources.keeping import place, read_private, write_private
-from fleettui.console.sources.memory import Memory, ViewMemory, decode, encode
-from fleettui.console.sources.notebook import Notebook
+from fleettui.console.sources.saved_state import (
+    Memory,
+    Notebook,
+    ViewMemory,
+    decode,
+    encode,
+    place,
+    read_private,
+    write_private,
+)
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import line_text

@@ -28,9 +28,7 @@ from fleettui.console.operations.radius import short, units_line
 from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.screens.header import Place, Totals, banner, header_line
 from fleettui.console.sources.feed import Reading
-from fleettui.console.sources.history import load, save
-from fleettui.console.sources.memory import Memory, decode
-from fleettui.console.sources.notebook import Notebook
+from fleettui.console.sources.saved_state import Memory, Notebook, decode, load, save
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
 from fleettui.console.terminal.typing import Decoder, Parser

@@ -33,10 +33,8 @@ from fleettui.console.screens.views.pending import PendingView
 from fleettui.console.screens.views.units import UnitsView
 from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Feed, Reading
-from fleettui.console.sources.history import History
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
-from fleettui.console.sources.memory import Memory
-from fleettui.console.sources.notebook import Notebook
+from fleettui.console.sources.saved_state import History, Memory, Notebook
 from fleettui.console.tables.clocks import Clocks
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age

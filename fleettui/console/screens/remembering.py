@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from fleettui.console.screens.asking_keys import AskingKeys
-from fleettui.console.sources.memory import Memory, ViewMemory
+from fleettui.console.sources.saved_state import Memory, ViewMemory
 from fleettui.console.tables.listing import Listing
 from fleettui.console.widgets.journal_pane import JournalPane
 
