@@ -22,8 +22,7 @@ from fleettui.console.sources.status_reader import Asked
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.subject import Tab, machine_subject, unit_subject
-from fleettui.console.widgets.toned import width_of
-from fleettui.console.widgets.wrapping import wrapped
+from fleettui.console.widgets.drawing import width_of, wrapped
 from registry.mirror import Snapshot
 from registry.model import Availability, Event, Override, Target, UnitText
 from registry.unitfile import file_hash

@@ -16,7 +16,7 @@ from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, line_text
 from fleettui.console.text.finding import Source, in_order, letters, ranked
-from fleettui.console.widgets.wrapping import wrapped
+from fleettui.console.widgets.drawing import wrapped
 from registry.errors import UserError
 from tests.console.test_listing import row
 

@@ -27,8 +27,8 @@ from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.keys import checked_keymap
+from fleettui.console.widgets.drawing import fitted
 from fleettui.console.widgets.journal_pane import JournalPane
-from fleettui.console.widgets.toned import fitted
 from registry.config import ConsoleTable, Settings
 from registry.errors import UserError
 from tests.console.fleetshow import scene

@@ -36,8 +36,7 @@ from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, line_text
 from fleettui.console.text.finding import Source, in_order, ranked
 from fleettui.console.text.keys import BY_ID, checked_keymap
-from fleettui.console.widgets.toned import fitted, width_of
-from fleettui.console.widgets.wrapping import wrapped
+from fleettui.console.widgets.drawing import fitted, width_of, wrapped
 from fleettui.escape import escape, escape_keeping_colours
 from fleettui.remote.journal_entry import MAX_AT, JournalEntry
 from registry.errors import UserError

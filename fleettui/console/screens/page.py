@@ -12,8 +12,8 @@ from textual.screen import ModalScreen
 
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import wrapped
 from fleettui.console.widgets.lines import Lines
-from fleettui.console.widgets.wrapping import wrapped
 
 Result = TypeVar("Result")
 

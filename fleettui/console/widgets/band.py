@@ -9,7 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 
 from fleettui.console.text.cells import Line
-from fleettui.console.widgets.toned import Toned, width_of
+from fleettui.console.widgets.drawing import Toned, width_of
 
 
 class Band(Toned):

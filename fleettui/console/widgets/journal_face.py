@@ -25,9 +25,9 @@ from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import BY_ID, Key, shown_key
 from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import width_of
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_prompt import JournalPrompt
-from fleettui.console.widgets.toned import width_of
 from fleettui.escape import clause, escape
 
 FOOTER = ("journal_search", "journal_include", "journal_exclude", "journal_priority", "journal_since",

@@ -25,9 +25,7 @@ from fleettui.console.journal.book import PIECE, Book, Terms
 from fleettui.console.journal.sources import Item, Remark
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.formatting import counted
-from fleettui.console.widgets.painting import painted
-from fleettui.console.widgets.readable import Readable
-from fleettui.console.widgets.scrolled import Scrolled
+from fleettui.console.widgets.drawing import Readable, Scrolled, painted
 from fleettui.escape import escape
 
 FLUSH_S = 0.05  # at most twenty times a second,

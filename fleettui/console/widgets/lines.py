@@ -12,9 +12,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from fleettui.console.text.cells import Line, Tone, line_text
-from fleettui.console.widgets.readable import Readable
-from fleettui.console.widgets.scrolled import Scrolled
-from fleettui.console.widgets.toned import width_of
+from fleettui.console.widgets.drawing import Readable, Scrolled, width_of
 from fleettui.escape import escape
 
 

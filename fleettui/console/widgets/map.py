@@ -22,9 +22,9 @@ from fleettui.console.tables.map import Piece, Plan, blocks, nearest, order, pla
 from fleettui.console.tables.row import Column, Delta
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.widgets.drawing import fitted
 from fleettui.console.widgets.sheet import HEAD
 from fleettui.console.widgets.table import Table
-from fleettui.console.widgets.toned import fitted
 
 LEFT = 1  # cells before the labels
 COLUMNS: tuple[Column[UnitRow], ...] = (Column("unit", "UNIT", 44, lambda row, _: Cell(row.label), order),)

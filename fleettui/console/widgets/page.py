@@ -18,8 +18,7 @@ from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.keys import TABLE
 from fleettui.console.text.subject import Subject
 from fleettui.console.widgets.bindings import bound
-from fleettui.console.widgets.readable import Readable
-from fleettui.console.widgets.wrapping import wrapped
+from fleettui.console.widgets.drawing import Readable, wrapped
 from fleettui.escape import escape
 
 MARGIN = 2  # the cursor's mark

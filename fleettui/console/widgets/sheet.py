@@ -19,8 +19,7 @@ from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.row import Column, Delta, Row
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.columns import GAP, INDENT, grown, widths
-from fleettui.console.widgets.scrolled import Scrolled
-from fleettui.console.widgets.toned import Toned, fitted
+from fleettui.console.widgets.drawing import Scrolled, Toned, fitted
 
 R = TypeVar("R", bound=Row)
 HEAD = 1  # the line of the titles

@@ -1,0 +1,258 @@
+"""Cells and lines of text as strips of the screen: tones, widths, wrapping, selection; what all readers share.
+
+The one place where tones become styles and text is cut to its width. Whoever makes cells escapes what is not ours;
+what was forgotten there is escaped here, before it is drawn. Lines that are too long for their place are broken at
+blanks, what follows indented. A scroll view grows without laying the whole screen out again."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.cache import LRUCache
+from textual.geometry import Size
+from textual.reactive import Reactive
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.widget import Widget
+
+from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.escape import escape
+
+
+def painted(strip: Strip, spans: Sequence[tuple[int, int]], style: Style) -> Strip:
+    """The strip with a style over some of its cells (from, to); a `to` of -1 is the end."""
+    length = strip.cell_length
+    spans = [(first, length if last == -1 else min(last, length)) for first, last in spans]
+    cuts = sorted({cut for span in spans for cut in span if 0 < cut < length} | {length})
+    if not spans or not length:
+        return strip
+    parts, start = [], 0
+    for part, cut in zip(strip.divide(cuts), cuts, strict=False):
+        inside = any(first <= start < last for first, last in spans)
+        parts.append(Strip(Segment.apply_style(part, post_style=style), part.cell_length) if inside else part)
+        start = cut
+    return Strip.join(parts)
+
+
+class Scrolled(ScrollView):
+    """For contents whose size is no business of the layout's: the widget is as large as the screen gives it.
+
+    Textual lays the screen out whenever a virtual size changes, which costs a redraw of everything: too much for
+    lines that come twenty times a second.
+    """
+
+    virtual_size = Reactive(Size(0, 0), layout=False)
+
+    def watch_virtual_size(self, size: Size) -> None:
+        """Fit the scrollbars."""
+        if self.is_attached:
+            self._scroll_update(size)
+
+
+ELLIPSIS = "…"
+
+
+def width_of(text: str) -> int:
+    """The cells that a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def fitted(text: str, width: int, *, right: bool = False, middle: bool = False) -> str:
+    """The text in exactly `width` cells; cut text ends in an ellipsis, or has it in its middle."""
+    if width <= 0:
+        return ""
+    text = escape(text)
+    actual = width_of(text)
+    if actual > width:
+        return _cut_middle(text, width) if middle and width >= 8 else set_cell_size(text, width - 1) + ELLIPSIS
+    pad = " " * (width - actual)
+    return pad + text if right else text + pad
+
+
+def _cut_middle(text: str, width: int) -> str:
+    """As much of the end as of the beginning: what tells names apart stands at either."""
+    end = (width - 1) // 2
+    return set_cell_size(text, width - 1 - end) + ELLIPSIS + set_cell_size(text[::-1], end)[::-1]
+
+
+class Toned(Widget):
+    """A widget that draws cells. Bars (the cursor's line) lie under the tones."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        *(f"tone--{tone}" for tone in Tone), "tone--bar", "tone--bar-idle", "tone--rule", "tone--match",
+    }  # fmt: skip
+    DEFAULT_CSS = """
+    Toned > .tone--plain { color: $foreground; }
+    Toned > .tone--quiet { color: $quiet; }
+    Toned > .tone--strong { color: $strong; text-style: bold; }
+    Toned > .tone--good { color: $success; }
+    Toned > .tone--busy { color: $warning; }
+    Toned > .tone--bad { color: $error; text-style: bold; }
+    Toned > .tone--wait { color: $wait; }
+    Toned > .tone--head { color: $primary; text-style: bold; }
+    Toned > .tone--chosen { color: $primary; background: $background; text-style: bold reverse; }
+    Toned > .tone--off { color: $off; }
+    Toned > .tone--one { color: $one; }
+    Toned > .tone--two { color: $two; }
+    Toned > .tone--three { color: $three; }
+    Toned > .tone--four { color: $four; }
+    Toned > .tone--five { color: $five; }
+    Toned > .tone--six { color: $six; }
+    Toned > .tone--seven { color: $seven; }
+    Toned > .tone--eight { color: $eight; }
+    Toned > .tone--bar { background: $bar; }
+    Toned > .tone--bar-idle { background: $bar-idle; }
+    Toned > .tone--rule { color: $rule; }
+    Toned > .tone--match { background: $warning 40%; }
+    """
+
+    _tone_styles: dict[tuple[str, str], Style] | None = None  # known until Textual says that they may differ
+
+    def style_of(self, tone: str, bar: str = "") -> Style:
+        """The style of a tone, on a bar or on the widget's own background."""
+        if self._tone_styles is None:
+            self._tone_styles = {}
+        style = self._tone_styles.get((tone, bar))
+        if style is None:
+            style = self.rich_style + self.get_component_rich_style(f"tone--{tone}", partial=True)
+            if bar:
+                style += self.get_component_rich_style(f"tone--{bar}", partial=True)
+            self._tone_styles[tone, bar] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        """Textual's word that the styles changed."""
+        super().notify_style_update()
+        self._tone_styles = None
+
+    def strip_of(self, line: Line, width: int, right: Line = (), bar: str = "") -> Strip:
+        """A line in exactly `width` cells, with `right` at its end; the left part gives way."""
+        tail = [Segment(escape(cell.text), self.style_of(cell.tone, bar)) for cell in right]
+        room = max(0, width - sum(width_of(segment.text) for segment in tail))
+        head: list[Segment] = []
+        for cell in line:
+            text = escape(cell.text)
+            text = text if width_of(text) <= room else fitted(text, room)
+            room -= width_of(text)
+            head.append(Segment(text, self.style_of(cell.tone, bar)))
+            if room <= 0:
+                break
+        gap = Segment(" " * room, self.style_of(Tone.PLAIN, bar))
+        return Strip([*head, gap, *tail]).adjust_cell_length(width, self.style_of(Tone.PLAIN, bar))
+
+
+KEPT = 512  # strips: several screens
+
+
+class Readable(Toned):
+    """Owns the strips that were drawn, by whatever key the widget draws them, and lays the selection over them."""
+
+    ALLOW_SELECT: ClassVar[bool] = True
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id)
+        self._drawn: LRUCache[Hashable, Strip] = LRUCache(KEPT)
+
+    def notify_style_update(self) -> None:
+        """Textual's word that the theme changed."""
+        super().notify_style_update()
+        self._drawn.clear()
+
+    def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
+        """Textual's word that other text is selected."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._drawn.clear()
+        self.refresh()
+
+    def _selected(self, strip: Strip, row: int) -> Strip:
+        """The strip with what is selected of this row standing out."""
+        selection = self.text_selection
+        span = selection.get_span(row) if selection is not None else None
+        if span is None:
+            return strip
+        return painted(strip, [span], self.screen.get_component_rich_style("screen--selection"))
+
+
+HANG = 2
+CODES = 8  # code points looked at for each cell: more than that in one are cut in between
+
+
+def wrapped(line: Line, width: int) -> list[Line]:
+    """The line in pieces of at most `width` cells; those after the first are indented like its last column."""
+    if sum(width_of(cell.text) for cell in line) <= width:
+        return [line]
+    folding = _Folding(width, _indent(line, width))
+    for cell in line:
+        for word in _words(cell.text):
+            folding.add(word, cell.tone)
+    return folding.lines()
+
+
+def first_cells(text: str, width: int) -> str:
+    """The beginning of a text that fits into so many cells, and at least one of its characters."""
+    if width_of(text) <= width:
+        return text
+    return next(iter(chop_cells(text, width)), "") or text[:1]
+
+
+def _indent(line: Line, width: int) -> int:
+    """Where the last column begins, or where the text does; leaving room for what follows."""
+    before = sum(width_of(cell.text) for cell in line[:-1])
+    text = line_text(line)
+    own = len(text) - len(text.lstrip()) + HANG
+    most = width * 3 // 5
+    return before if 0 < before <= most else min(own, most)
+
+
+def _words(text: str) -> Iterator[str]:
+    """Words, each with the blanks that follow it."""
+    start = 0
+    for end in range(1, len(text)):
+        if text[end - 1] == " " and text[end] != " ":
+            yield text[start:end]
+            start = end
+    yield text[start:]
+
+
+class _Folding:
+    """One line being folded."""
+
+    def __init__(self, width: int, indent: int) -> None:
+        self._width, self._indent = width, indent
+        self._done: list[Line] = []
+        self._cells: list[Cell] = []
+        self._room = width
+        self._empty = True  # nothing but the indent on this piece
+
+    def add(self, word: str, tone: Tone) -> None:
+        """Put a word on this piece if it fits there, else on the next; one that fits on none is cut."""
+        if width_of(word.rstrip()) > self._room and not self._empty:
+            self._break()
+        at = 0
+        while len(word) - at > self._room * CODES or width_of(word[at:].rstrip()) > self._room:
+            piece = first_cells(word[at : at + max(2, self._room) * CODES], max(2, self._room))
+            self._put(piece, tone)
+            self._break()
+            at += len(piece)
+        self._put(word[at:], tone)
+
+    def _put(self, piece: str, tone: Tone) -> None:
+        self._cells.append(Cell(piece, tone))
+        self._room -= width_of(piece)
+        self._empty = False
+
+    def _break(self) -> None:
+        self._done.append(tuple(self._cells))
+        self._cells = [Cell(" " * self._indent)] if self._indent else []
+        self._room, self._empty = self._width - self._indent, True
+
+    def lines(self) -> list[Line]:
+        """All pieces."""
+        return [*self._done, tuple(self._cells)]
