@@ -99,7 +99,7 @@ class Campaign:
 
     def _keep_history(self) -> None:
         """The registry's history beside the diary, in the diary's time."""
-        with (self._directory / "history.log").open("w") as file:
+        with (self._directory / "history.log").open("w", errors="backslashreplace") as file:
             for change in self._follow.changes:
                 at_s = change.at_s - self.diary.began_s
                 file.write(f"{at_s:9.3f}  {change.revision}  {change.address}  {change.record}\n")

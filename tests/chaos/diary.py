@@ -50,5 +50,5 @@ class Diary:
 def diary_in(directory: Path) -> Iterator[Diary]:
     """A diary in a directory that is made for it."""
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "diary.log").open("w") as file:
+    with (directory / "diary.log").open("w", errors="backslashreplace") as file:
         yield Diary(file)

@@ -92,6 +92,7 @@ class Faults:
             )
             _shell(node, f"systemctl kill -s CONT {' '.join(PROGRAMS)}; systemctl start {' '.join(PROGRAMS)}")
         wait_until("etcd healthy", lambda: all(each.answers() for each in self.etcd.members), timeout_s=30)
+        self.registry.mend()
 
     # ---- one fault
 

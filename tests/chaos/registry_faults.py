@@ -82,8 +82,15 @@ class RegistryFaults:
             case "restore":
                 self._accept()
             case "write odd records to":
-                for key, _ in odd.records():
-                    self._ask("deleterange", key=_text(PREFIX + key))
+                self._remove_odd()
+
+    def mend(self) -> None:
+        """Undo what etcd may have been too broken for when it was due."""
+        self._remove_odd()
+
+    def _remove_odd(self) -> None:
+        for key, _ in odd.records():
+            self._ask("deleterange", key=_text(PREFIX + key))
 
     def _restore(self) -> None:
         self._cluster.etcd.restore(self._snapshots[0])
