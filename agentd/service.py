@@ -77,7 +77,7 @@ class Agent:
     """One machine's agent. `run` returns when it has ended in order."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], *, hand_over: bool = False) -> None:
-        self._settings, self._environ, self._hand_over = settings, environ, hand_over
+        self._settings, self._hand_over = settings, hand_over
         self._place = place(settings, environ)
         self._machine = facts.machine_id(settings)
         self._keys = Keys.under(settings.etcd.prefix)

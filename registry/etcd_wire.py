@@ -87,7 +87,6 @@ class Status:
     member: int
     leader: int
     revision: int
-    raft_term: int
     errors: tuple[str, ...]
 
 
@@ -480,7 +479,6 @@ def decode_status(answer: Json, endpoint: str) -> Status:
             member=int(header.get("member_id", 0)),
             leader=int(answer.get("leader", 0)),
             revision=int(header.get("revision", 0)),
-            raft_term=int(answer.get("raftTerm", 0)),
             errors=_texts(answer.get("errors", ())),
         )
     except ODD:

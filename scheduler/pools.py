@@ -14,6 +14,8 @@ from collections.abc import Collection, Mapping
 from registry.eligibility import Objection, Site, fits, preference, static_objections
 from registry.fleetoptions import FleetOptions
 
+KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made anew when asked for
+
 PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...]]
 
 
@@ -59,11 +61,10 @@ class Pools:
         self._heaped: list[Pool] = []
 
     def pool(self, options: FleetOptions) -> Pool:
-        """The pool for these options, made when it is first asked for."""
+        """The pool for these options, made when it is asked for."""
         key = (options.machine_id, options.metadata)
-        found = self._pools.get(key)
-        if found is None:
-            found = self._pools[key] = Pool(options, self.sites)
+        found = self._pools.pop(key, None) or Pool(options, self.sites)
+        self._pools[key] = found  # the last one of all
         return found
 
     def put(self, site: Site) -> None:
@@ -78,10 +79,6 @@ class Pools:
         for pool in self._pools.values():
             pool.remove(machine)
 
-    def forget_unused(self, used: Collection[PoolKey]) -> None:
-        """Drop pools that no unit asks for any more."""
-        self._pools = {key: pool for key, pool in self._pools.items() if key in used}
-
     def count(self, machine: str, change: int) -> None:
         """So many more units on a machine."""
         self.counts[machine] += change
@@ -93,10 +90,12 @@ class Pools:
                 heapq.heappush(pool.heap, preference(self.counts[machine], machine))
 
     def end_decision(self) -> None:
-        """Forget all heaps: from now on machines may come, go, and change."""
+        """Forget all heaps: from now on machines may come, go, and change. Pools not asked for lately go, too."""
         for pool in self._heaped:
             pool.heap = None
         self._heaped.clear()
+        for key in list(self._pools)[: max(0, len(self._pools) - KEPT)]:
+            del self._pools[key]
 
     def first(self, pool: Pool, blocked: Collection[str]) -> str | None:
         """The preferred open machine of the pool outside `blocked`."""

@@ -66,7 +66,7 @@ class Scheduler:
         say: Callable[[str], None] = lambda _: None,
         history: History | None = None,
     ) -> None:
-        self._etcd, self._hostname = etcd, hostname
+        self._etcd = etcd
         self._say = say
         self._user = settings.etcd.username
         self._keys = Keys.under(settings.etcd.prefix)

@@ -172,9 +172,6 @@ class Verdicts:
                     ahead.append(name)
         return False
 
-    def _is_moving(self, case: Case) -> bool:
-        return case.placeable and not case.homes and bool(case.claims.keys() & self._board.sites.keys())
-
 
 def _pending(case: Case, unit: Unit, found: _Refused) -> Pending:
     return Pending(case.name, unit.hash, unit.generation, *found, attempt=unit.attempt)

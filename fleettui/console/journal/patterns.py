@@ -46,12 +46,7 @@ def words(text: str) -> tuple[Pattern, ...]:
     return tuple(compiled(word) for word in ([text] if is_expression(text) else text.split()))
 
 
-def haystack(entry: JournalEntry) -> str:
-    """What is looked through: the message, and who said it where."""
-    return f"{entry.message}\n{entry.hostname} {entry.unit} {entry.identifier}"
-
-
 def finds(pattern: Pattern) -> Callable[[JournalEntry], bool]:
-    """Whether an entry holds the pattern."""
+    """Whether an entry holds the pattern: in the message, or in who said it where."""
     search = pattern.search
     return lambda entry: search(f"{entry.message}\n{entry.hostname} {entry.unit} {entry.identifier}") is not None

@@ -72,11 +72,6 @@ def read_draft(path: Path) -> str:
         raise UserError(f"{path} is no UTF-8 from byte {error.start} on; save it as UTF-8 text") from error
 
 
-def write_draft(path: Path, text: str) -> None:
-    """Begin again with another text. Blocks."""
-    path.write_text(text, encoding="utf-8")
-
-
 def discard_draft(path: Path) -> None:
     """Forget it, with what the editor left beside it. Blocks."""
     with contextlib.suppress(OSError):

@@ -56,15 +56,6 @@ class EventRows:
         return Delta(fresh, gone)
 
 
-def event_rows(snapshot: Snapshot, unit: str = "", machine: str = "") -> list[EventRow]:
-    """The events of one unit or machine, newest first."""
-    return [
-        _row(snapshot, event)
-        for _, event in sorted(snapshot.events.items(), reverse=True)
-        if (not unit or event.unit == unit) and (not machine or event.machine == machine)
-    ]
-
-
 def _row(snapshot: Snapshot, event: Event) -> EventRow:
     return EventRow(
         key=event.id,

@@ -46,7 +46,6 @@ class Cell:
 
 
 Line: TypeAlias = tuple[Cell, ...]
-EMPTY = Cell("")
 
 
 def line_text(line: Line) -> str:
