@@ -199,7 +199,7 @@ class Registration:
         found = await self._etcd.get(self._key)
         if found is None:
             await self._join()
-        elif self._is_ours(found):
+        elif self._is_ours(found) or await self._was_ours(found):
             await self._rejoin(found)
         else:
             await self._wait_for(found)
@@ -225,8 +225,22 @@ class Registration:
             log.debug("%s", error)
 
     def _is_ours(self, found: KeyValue) -> bool:
+        """Whether this boot wrote the key: by its record, or by its lease where somebody has garbled the record."""
         record = self._read(found)
-        return record is not None and (record.boot_id, record.bus) == (self.machine.boot_id, self.machine.bus)
+        if record is None:
+            return found.lease != 0 and found.lease == self._ledger.facts.lease_id
+        return (record.boot_id, record.bus) == (self.machine.boot_id, self.machine.bus)
+
+    async def _was_ours(self, found: KeyValue) -> bool:
+        """Whether a garbled key without a lease was ours: while our lease lives nobody else can have taken it."""
+        lease = self._ledger.facts.lease_id
+        if found.lease or not lease or self._read(found) is not None:
+            return False
+        try:
+            await self._etcd.lease_time_to_live(lease)
+        except LeaseLost:
+            return False
+        return True
 
     def _read(self, found: KeyValue) -> Machine | None:
         try:

@@ -125,6 +125,24 @@ async def test_a_restarted_agent_goes_on_under_the_same_lease_and_key(
     assert (after.lease, after.create_revision) == (before.lease, before.create_revision)
 
 
+@pytest.mark.parametrize("leased", [True, False])
+async def test_a_restarted_agent_knows_its_own_key_though_somebody_has_garbled_it(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, *, leased: bool
+) -> None:
+    """Taken for another boot's it would be waited for until its own lease ends, and every unit with it."""
+    async with Agent(etcd_client, keys, tmp_path, ttl_s=30.0).running():
+        before = await registered(etcd_client, keys)
+    await etcd_client.put(keys.machine(MACHINE), b"\xff", before.lease if leased else 0)
+    async with Agent(etcd_client, keys, tmp_path, ttl_s=30.0).running() as agent:
+
+        async def mended() -> bool:
+            found = await machine_key(etcd_client, keys)
+            return found is not None and found.lease == before.lease and found.value != b"\xff"
+
+        await eventually(mended)
+        assert agent.registration.lease == before.lease
+
+
 async def test_it_takes_its_own_key_over_even_when_it_has_forgotten_the_lease(
     etcd_client: Etcd, keys: Keys, tmp_path: Path
 ) -> None:
