@@ -15,7 +15,6 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 
 import asyncssh
 from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
@@ -23,6 +22,7 @@ from asyncssh.public_key import get_default_certificate_algs, get_default_public
 from fleettui.remote.endpoint import Endpoint
 from fleettui.remote.errors import HostKeyRefused
 from fleettui.remote.pins import Pin
+from fleettui.userpath import expanded
 from registry.errors import UserError
 
 SYSTEM_FILES = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -230,7 +230,7 @@ def _sources(expected: Expected) -> str:
 def _way(endpoint: Endpoint, expected: Expected) -> str:
     match expected.voucher:
         case Voucher.KNOWN:
-            file = ["-f", str(Path(expected.files[0]).expanduser())] if len(expected.files) == 1 else []
+            file = ["-f", str(expanded(expected.files[0]))] if len(expected.files) == 1 else []
             remove = shlex.join(["ssh-keygen", "-R", expected.under or endpoint.name, *file])
             return f"if the machine was reinstalled, remove the old key with {remove}, else somebody stands between"
         case Voucher.PIN:
@@ -287,6 +287,6 @@ def load_text(known: asyncssh.SSHKnownHosts, text: str) -> None:
 
 def _text(file: str) -> str:
     try:
-        return Path(file).expanduser().read_text(encoding="utf-8", errors="replace")
+        return expanded(file).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -12,10 +12,10 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import asyncssh
 
+from fleettui.userpath import expanded
 from registry.errors import UserError
 
 DEFAULT_FILES = (
@@ -99,11 +99,11 @@ def agent_path(configured: str | None) -> str:
     path = configured or os.environ.get("SSH_AUTH_SOCK", "")
     if path == "SSH_AUTH_SOCK":
         path = os.environ.get("SSH_AUTH_SOCK", "")
-    return str(Path(path).expanduser()) if path and path != "none" else ""
+    return str(expanded(path)) if path and path != "none" else ""
 
 
 def _read(file: str, found: FileKeys) -> None:
-    path = str(Path(file).expanduser())
+    path = str(expanded(file))
     pairs = list(asyncssh.load_keypairs([path], ignore_encrypted=True))
     found.keys += pairs
     found.names += [file] * len(pairs)

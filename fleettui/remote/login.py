@@ -21,6 +21,7 @@ import asyncssh
 from fleettui.remote import hostkeys, identities
 from fleettui.remote.endpoint import Endpoint
 from fleettui.remote.pins import Pins
+from fleettui.userpath import expanded
 from registry.config import SshTable
 from registry.errors import UserError
 
@@ -90,7 +91,7 @@ def _gist(options: asyncssh.SSHClientConnectionOptions, name: str) -> str:
 
 def _parse(host: str, user: str, port: int = 0) -> asyncssh.SSHClientConnectionOptions:
     """The ssh configuration as it reads for one host, with nothing loaded that it names."""
-    files = [path for path in (Path(USER_CONFIG).expanduser(), Path(SYSTEM_CONFIG)) if path.is_file()]
+    files = [path for path in (expanded(USER_CONFIG), Path(SYSTEM_CONFIG)) if path.is_file()]
     try:
         return asyncssh.SSHClientConnectionOptions(
             host=host,
@@ -112,7 +113,7 @@ def _known_hosts(config: asyncssh.config.SSHConfig, ssh: SshTable) -> tuple[str,
     user = config.get("UserKnownHostsFile", list(hostkeys.USER_FILES))
     system = config.get("GlobalKnownHostsFile", list(hostkeys.SYSTEM_FILES))
     files = [str(each) for each in (*_list(user), *_list(system))]
-    return tuple(each for each in files if Path(each).expanduser().is_file())
+    return tuple(each for each in files if expanded(each).is_file())
 
 
 def _identity_files(config: asyncssh.config.SSHConfig) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fleettui.cli.completion import plain
@@ -138,6 +138,8 @@ OPTIONS = (
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.tuples(st.sampled_from(OPTIONS), MIXED), max_size=5))
+@example(lines=[("IdentityFile", "~0")])
+@example(lines=[("Host", "core-1\n=")])
 def test_an_ssh_configuration_is_read_or_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[str, str]]
 ) -> None:

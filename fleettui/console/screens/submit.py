@@ -26,6 +26,7 @@ from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
 from fleettui.escape import escape
+from fleettui.userpath import expanded
 from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -53,7 +54,7 @@ class PathSuggester(Suggester):
 def suggestion(value: str) -> str | None:
     """The first directory or unit file, in the order of names, whose path begins with `value`. Reads the disk."""
     head, slash, tail = value.rpartition("/")
-    directory = Path(f"{head}{slash}" or ".").expanduser()
+    directory = expanded(f"{head}{slash}" or ".")
     try:
         found = sorted(each for each in directory.iterdir() if each.name.startswith(tail) and each.name != tail)
     except OSError:
@@ -267,7 +268,7 @@ class SubmitScreen(Renewing[Submission | Left | None]):
 
 def read_path(value: str) -> str | None:
     """The file's text; None while the path is not a file yet. Blocks. UserError when it can never be one."""
-    path = Path(value).expanduser()
+    path = expanded(value)
     if path.is_dir() or value.endswith("/"):
         return None
     data = read_bytes(path)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fleettui.escape import escape
+from fleettui.userpath import expanded
 from registry.errors import UserError
 
 MODE = 0o600
@@ -26,7 +27,7 @@ def default_name(what: str, now: float) -> str:
 def save(path: Path, lines: Iterable[str], *, over: bool = False) -> Path:
     """Write the lines; the path as it is on the disk. Exists, or UserError that says why it cannot be."""
     try:
-        path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - a link stays a link
+        path = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - a link stays a link
         os.fsencode(path)
     except (RuntimeError, ValueError) as error:  # the home of nobody; text that no path can have
         raise UserError(f"cannot write {escape(str(path))}: {error}; give another path") from None
