@@ -176,7 +176,7 @@ def restarts(node: Node) -> list[str]:
 
 
 def lines_since(node: Node, unit: str, since: float) -> list[str]:
-    return node.journal("-u", unit, "-o", "cat", "--since", f"@{since:.0f}").splitlines()
+    return node.journal("-u", unit, "-o", "cat", "--since", f"@{int(since)}").splitlines()
 
 
 def test_a_fleet_hears_an_etcd_that_was_restored_with_users_on(guarded: Guarded, tmp_path: Path) -> None:
