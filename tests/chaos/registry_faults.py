@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +41,6 @@ class RegistryFaults:
     def __init__(self, cluster: Cluster, directory: Path, watched: Watched) -> None:
         self._cluster, self._directory, self._watched = cluster, directory, watched
         self._snapshots: list[Path] = []
-        self._lock = threading.Lock()
 
     def save(self) -> None:
         """Save a snapshot; the two newest are kept, and the older one is what is restored."""
