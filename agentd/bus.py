@@ -34,7 +34,7 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         super().__init__(bus_address=address)
         self._writer.sock = _PatientSocket(self._sock)
         self._on_signal = on_signal
-        self._incoming = wire.Stream()
+        self._incoming = wire.MessageStream()
         self._asked: dict[int, tuple[str, asyncio.Future[wire.Message]]] = {}
 
     async def ask(self, call: Message) -> wire.Message:

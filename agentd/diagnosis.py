@@ -41,7 +41,7 @@ Rows = Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FailedCommand:
     """A command of a unit that failed: which, and how it ended."""
 
     name: str  # ExecStartPre
@@ -62,18 +62,18 @@ class Step:
         return self.name if not self.path or self.path in self.words else f"{self.name}={self.path[:120]}"
 
 
-def failed_step(commands: Mapping[str, Rows], since_us: int) -> Step | None:
+def failed_step(commands: Mapping[str, Rows], since_us: int) -> FailedCommand | None:
     """The first command that failed since then (monotonic). `commands`: rows of type (sasbttttuii) by property."""
-    found: list[tuple[int, Step]] = []
+    found: list[tuple[int, FailedCommand]] = []
     for name, rows in commands.items():
         for path, _, ignored, _, began, _, ended, _, code, status in rows:
             bad = status != 0 if code == EXITED else code in (KILLED, DUMPED)
             if bad and not ignored and began >= since_us > 0:
-                found.append((ended, Step(name, path, code, status)))
+                found.append((ended, FailedCommand(name, path, code, status)))
     return min(found, key=lambda each: each[0], default=(0, None))[1]
 
 
-def cause(result: str, step: Step | None, lost: str, fallback: str) -> str:
+def cause(result: str, step: FailedCommand | None, lost: str, fallback: str) -> str:
     """Why a unit failed: what is missing, and the step that failed with how it ended.
 
     `result` is systemd's, `lost` what `missing` found, `fallback` what the unit's state alone says.
@@ -87,7 +87,7 @@ def cause(result: str, step: Step | None, lost: str, fallback: str) -> str:
     return f"{step.words}{f' ({lost[:LENGTH]})' if lost else ''} in {step.place}"
 
 
-def resources(result: str, step: Step | None) -> tuple[str, ...]:
+def resources(result: str, step: FailedCommand | None) -> tuple[str, ...]:
     """The properties that may name what was missing: for `missing`."""
     if step is not None and step.code == EXITED:
         return RESOURCES.get(step.status, ())

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agentd.ledger import ANY_PLACEMENT, Entry, Phase, cleared
-from agentd.plan import Kind, Task, Wish, plan
+from agentd.ledger import ANY_PLACEMENT, LedgerEntry, Phase, cleared
+from agentd.plan import DesiredState, Task, TaskKind, plan
 from agentd.status import failure, start_failed
-from agentd.steps import OURS, Again, Refused, Steps, Taken, Tools, monotonic_us
+from agentd.steps import OURS, Dependencies, Refused, Replan, Taken, TaskRunner, monotonic_us
 from agentd.systemd import BusLost
 from agentd.unit import ManagedUnit
 from registry.errors import FleetError, RegistryError, SystemdError
@@ -27,21 +27,21 @@ log = logging.getLogger("fleet.agent")
 
 RETRY_S = (1.0, 30.0)  # after a task that failed and has to succeed in the end: a stop, an unload
 EARLY_US = 2_000_000  # a unit that fails so soon after its start has failed to start
-STARTS = (Kind.START, Kind.AWAIT)
+STARTS = (TaskKind.START, TaskKind.AWAIT)
 NO_FILE = file_hash("")  # of a unit that was found without its file: it is replaced
 TURNS = 20  # of a plan that leads to itself again: then it rests, as after a failure
 FREED_S = 0.3  # after a host's own unit has ended, until systemd has forgotten it
 ANSWER_S = 1.0  # for systemd to say what lives, when everything has to be stopped in time
-APPEARS = (Kind.LOAD, *STARTS)  # what may bring a unit that another one waits for
+APPEARS = (TaskKind.LOAD, *STARTS)  # what may bring a unit that another one waits for
 READS = 32  # units whose properties are read at once
 HANDS = 4  # units that are handed over at once: enough to be quick, so few that each is down but for a moment
 HELD_S = 0.5  # a unit that takes longer to move holds up the next one no more; after as many in a row none does
 
 
-class Executor:
+class Reconciler:
     """The units of this machine. `tools` is set before `run` (they need the executor as their listener)."""
 
-    tools: Tools
+    tools: Dependencies
 
     def __init__(self) -> None:
         self.units: dict[str, ManagedUnit] = {}
@@ -51,7 +51,7 @@ class Executor:
         self._moved: dict[str, asyncio.Event] = {}  # units being handed over, until the schedule forgets them here
         self._waiting: dict[str, frozenset[str]] = {}  # units whose start waits, with what for
         self._unmoved = 0  # units in a row that did not move in time
-        self._made: Steps | None = None
+        self._made: TaskRunner | None = None
         self._group: asyncio.TaskGroup | None = None
         self._stale = asyncio.Event()
         self._noted = asyncio.Event()
@@ -68,9 +68,9 @@ class Executor:
                 await self._look_again()
 
     @property
-    def _steps(self) -> Steps:
+    def _steps(self) -> TaskRunner:
         if self._made is None:
-            self._made = Steps(self.tools, self._outdated, self._granted, self._noted.set)
+            self._made = TaskRunner(self.tools, self._outdated, self._granted, self._noted.set)
         return self._made
 
     async def adopt(self) -> None:
@@ -82,7 +82,7 @@ class Executor:
                 directory.remove(name)
         for name in sorted({*directory.units(), *directory.linked_from(self.tools.links)}):
             if name not in ledger.entries:
-                ledger.put(Entry(name, directory.hash(name) or NO_FILE, 0, 0, Phase.LOADED))
+                ledger.put(LedgerEntry(name, directory.hash(name) or NO_FILE, 0, 0, Phase.LOADED))
         for name, entry in ledger.entries.items():
             self.units[name] = ManagedUnit(name, entry=entry)
             self.tools.systemd.watch(name)
@@ -96,7 +96,7 @@ class Executor:
 
     # ---- what the outside tells
 
-    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
         """What the schedule says of a unit now; a corrupt line leaves the unit as it is."""
         unit = self.units.get(name)
         if wish is None and not corrupt and (moved := self._moved.get(name)):
@@ -303,9 +303,9 @@ class Executor:
         """Whether the task under way is no longer what the unit's plan begins with."""
         tasks = self._plan(unit)
         if not tasks:  # the wish is gone before it was claimed, or nothing may be begun
-            return unit.entry is None or (self.frozen and unit.doing in (Kind.CLAIM, Kind.FETCH))
+            return unit.entry is None or (self.frozen and unit.doing in (TaskKind.CLAIM, TaskKind.FETCH))
         if unit.doing in STARTS:
-            return tasks[0].kind not in (*STARTS, Kind.CLAIM)
+            return tasks[0].kind not in (*STARTS, TaskKind.CLAIM)
         return tasks[0].kind is not unit.doing
 
     async def _work(self, unit: ManagedUnit) -> None:
@@ -339,11 +339,11 @@ class Executor:
 
     async def _attempt(self, unit: ManagedUnit, tasks: tuple[Task, ...]) -> bool:
         """Carry a plan out until its ground shifts. False when a task failed that has to be tried again."""
-        if any(task.kind is Kind.LOAD for task in tasks) and self.tools.directory.holds(unit.name):
+        if any(task.kind is TaskKind.LOAD for task in tasks) and self.tools.directory.holds(unit.name):
             self.tools.reloader.expect(unit.name)
         try:
             await self._carry_out(unit, tasks)
-        except Again as error:
+        except Replan as error:
             log.debug("%s: planning again: %s", unit.name, error)
         except Refused as error:
             self._hinder(unit, str(error))
@@ -408,7 +408,7 @@ class Executor:
         if self._group is not None:
             self._group.create_task(self._tell_cause(unit, entry), name=f"cause {unit.name}")
 
-    async def _tell_cause(self, unit: ManagedUnit, then: Entry) -> None:
+    async def _tell_cause(self, unit: ManagedUnit, then: LedgerEntry) -> None:
         """Note and tell why a unit failed, unless it has been started again meanwhile."""
         cause = await self._steps.cause(unit, then.at_us)
         self.tools.publisher.tell("fail", unit=unit.name, reason=cause)
@@ -516,7 +516,7 @@ def _differs(unit: ManagedUnit, found: tuple[str, str, str] | None) -> bool:
     return found is not None and found != (unit.status.load, unit.status.active, unit.status.sub)
 
 
-def _with_error(unit: ManagedUnit, reason: str) -> Entry:
+def _with_error(unit: ManagedUnit, reason: str) -> LedgerEntry:
     if unit.entry is None:
         raise ValueError("no entry")
     return replace(unit.entry, error=reason)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from registry.errors import UserError
-from registry.hostreach import Link, links
+from registry.hostreach import InstallLink, links
 from registry.unitfile import UnitFile, has_install, parse
 
 KEPT = 256
@@ -33,7 +33,7 @@ class FileFacts:
     """
 
     installs: bool = False
-    links: tuple[Link, ...] = ()
+    links: tuple[InstallLink, ...] = ()
     program: str = ""
     conditions: tuple[str, ...] = ()
     assertions: tuple[str, ...] = ()

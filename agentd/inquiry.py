@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentd.diagnosis import CONDITIONS, STEPS, cause, failed_step, missing, resources, unmet
-from agentd.status import Status, failure
+from agentd.status import UnitStatus, failure
 from agentd.systemd import SYSTEMD, Systemd
 from registry.unitname import refusal
 
@@ -40,7 +40,7 @@ class Inquiry:
     def __init__(self, systemd: Systemd, host: str) -> None:
         self._systemd, self._host = systemd, host
 
-    async def cause(self, unit: str, status: Status, at_us: int, program: str) -> str:
+    async def cause(self, unit: str, status: UnitStatus, at_us: int, program: str) -> str:
         """Why a unit that systemd calls failed has failed, since its start at `at_us`."""
         kind = unit.rpartition(".")[2]
         interface = f"{SYSTEMD}.{kind.capitalize()}"

@@ -23,7 +23,7 @@ from typing import Any
 from agentd.unitdir import entries_of, make_directory, overwrite, write_atomically
 from registry import unitname
 from registry.errors import FleetError
-from registry.history import Seen
+from registry.history import ActedOn
 from registry.model import Target
 from registry.unitname import shown
 
@@ -59,7 +59,7 @@ REACHED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """What was applied of one unit. `placement` is the create revision of its schedule line.
 
     `generation` and `placement` 0 mean that they are not known: a unit found without its entry. ANY_PLACEMENT: of
@@ -83,7 +83,7 @@ class Entry:
     revision: int = 0  # of its schedule line as it was acted on last; 0: not known
 
 
-def cleared(entry: Entry) -> Entry:
+def cleared(entry: LedgerEntry) -> LedgerEntry:
     """The entry without what came of an earlier start."""
     return replace(entry, error="", waits=(), waits_running=(), skipped="", cause="")
 
@@ -98,7 +98,7 @@ class Facts:
     lease_id: int = 0
     lease_ttl_s: float = 0.0  # what was configured when the lease was granted; 0: not known
     renewed_at: float = 0.0  # when the last renewal that succeeded was sent (monotonic, of this boot)
-    seen: Seen = field(default_factory=Seen)  # how far the registry's history was acted on
+    seen: ActedOn = field(default_factory=ActedOn)  # how far the registry's history was acted on
 
 
 class CannotRemember(FleetError):
@@ -114,7 +114,7 @@ class Ledger:
     def __init__(self, directory: Path, machine: str, boot_id: str) -> None:
         self._applied = directory / APPLIED
         make_directory(self._applied)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LedgerEntry] = {}
         self._unsaved: set[Path] = set()
         self.facts_path = directory / FACTS_FILE
         self.facts = _read_facts(self.facts_path)
@@ -126,7 +126,7 @@ class Ledger:
             self._read_entries()
 
     @property
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, LedgerEntry]:
         """All entries by unit."""
         return MappingProxyType(self._entries)
 
@@ -137,14 +137,14 @@ class Ledger:
             self.facts = changed
             self._save(self.facts_path, json.dumps(asdict(changed)))
 
-    def put(self, entry: Entry) -> Entry:
+    def put(self, entry: LedgerEntry) -> LedgerEntry:
         """Remember one entry, and return it."""
         if self._entries.get(entry.unit) != entry:
             self._entries[entry.unit] = entry
             self._save(self._applied / entry.unit, json.dumps(asdict(entry)))
         return entry
 
-    def put_first(self, entry: Entry) -> Entry:
+    def put_first(self, entry: LedgerEntry) -> LedgerEntry:
         """Remember one entry, on disk for certain. Raises CannotRemember, and the old entry stays."""
         path = self._applied / entry.unit
         try:
@@ -207,7 +207,7 @@ def _write(path: Path, text: str) -> None:
 def _read_facts(path: Path) -> Facts:
     try:
         data = json.loads(path.read_text())
-        return Facts(**_known(Facts, {**data, "seen": Seen.of(data.get("seen"))}))
+        return Facts(**_known(Facts, {**data, "seen": ActedOn.of(data.get("seen"))}))
     except FileNotFoundError:
         return Facts()
     except _UNREADABLE as error:
@@ -215,13 +215,13 @@ def _read_facts(path: Path) -> Facts:
         return Facts()
 
 
-def _read_entry(path: Path) -> Entry | None:
+def _read_entry(path: Path) -> LedgerEntry | None:
     """An entry; None for a file that is none, which is removed: the unit is then adopted as it is found."""
     try:
         data = json.loads(path.read_text())
         data |= {"phase": Phase(data["phase"])}
         data |= {name: tuple(map(str, data.get(name, ()))) for name in ("waits", "waits_running")}
-        entry = Entry(**_known(Entry, data))
+        entry = LedgerEntry(**_known(LedgerEntry, data))
         if entry.unit != path.name or unitname.refusal(entry.unit):
             raise ValueError(f"it is of {shown(entry.unit)}")
         if not _HASH.fullmatch(entry.hash):
@@ -239,7 +239,7 @@ _HASH = re.compile("[0-9a-f]{64}")
 _TYPES = {"str": (str,), "int": (int,), "float": (float, int), "Phase": (Phase,)}
 
 
-def _known(kind: type[Facts] | type[Entry], data: dict[str, Any]) -> dict[str, Any]:
+def _known(kind: type[Facts] | type[LedgerEntry], data: dict[str, Any]) -> dict[str, Any]:
     """Of what a file says, the fields that are known. Raises ValueError for one of a wrong type: it was edited."""
     found = {each.name: data[each.name] for each in fields(kind) if each.name in data}
     for each in fields(kind):

@@ -18,12 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agentd.ledger import ANY_PLACEMENT, Entry, Phase
-from agentd.status import UNKNOWN, Status
+from agentd.ledger import ANY_PLACEMENT, LedgerEntry, Phase
+from agentd.status import UNKNOWN, UnitStatus
 from registry.model import Target
 
 
-class Kind(StrEnum):
+class TaskKind(StrEnum):
     """What there is to do."""
 
     CLAIM = "claim"  # put the state key, guarded by the schedule line
@@ -41,12 +41,12 @@ class Kind(StrEnum):
 class Task:
     """One thing to do, and why."""
 
-    kind: Kind
+    kind: TaskKind
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """A schedule line with what etcd knows of it: `placement` is its create revision, `revision` its last one."""
 
     unit: str
@@ -57,20 +57,20 @@ class Wish:
     revision: int
     attempt: int = 0
 
-    def entry(self, phase: Phase = Phase.CLAIMED, error: str = "") -> Entry:
+    def entry(self, phase: Phase = Phase.CLAIMED, error: str = "") -> LedgerEntry:
         """What the ledger holds of it once `phase` is reached."""
-        return Entry(
+        return LedgerEntry(
             self.unit, self.hash, self.generation, self.placement, phase, error=error, attempt=self.attempt
         )
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PlanInput:
     """All that counts for one unit's plan."""
 
-    wish: Wish | None = None
-    entry: Entry | None = None
-    status: Status = UNKNOWN
+    wish: DesiredState | None = None
+    entry: LedgerEntry | None = None
+    status: UnitStatus = UNKNOWN
     claimed: bool = False  # the state key is there under our lease, put under the schedule line's guard
     blocked: bool = False  # the wish was tried and something hinders it; tried again when that may have changed
     parked: bool = False  # the registry is lost and our policy is to stop
@@ -82,7 +82,7 @@ class View:
 LIVELY = (Phase.ASKING, Phase.STARTING, Phase.STARTED, Phase.STOPPING)
 
 
-def plan(view: View) -> tuple[Task, ...]:
+def plan(view: PlanInput) -> tuple[Task, ...]:
     """The tasks that lead from what was applied to the wish, in order; none when there is nothing to do."""
     if view.entry is None:
         return _arrive(view.wish) if view.wish and not view.parked else ()
@@ -91,40 +91,40 @@ def plan(view: View) -> tuple[Task, ...]:
     if view.wish is None:
         return _withdraw(view, view.entry)
     if view.entry.phase is Phase.GONE:
-        return (Task(Kind.FORGET, "an earlier placement is over"), *_arrive(view.wish))
-    claim = () if view.claimed else (Task(Kind.CLAIM, "not claimed under this lease"),)
+        return (Task(TaskKind.FORGET, "an earlier placement is over"), *_arrive(view.wish))
+    claim = () if view.claimed else (Task(TaskKind.CLAIM, "not claimed under this lease"),)
     return claim if view.blocked else claim + _converge(view, view.entry, view.wish)
 
 
-def _arrive(wish: Wish) -> tuple[Task, ...]:
-    return (Task(Kind.CLAIM, "newly scheduled here"), *_install(wish, "newly scheduled here"))
+def _arrive(wish: DesiredState) -> tuple[Task, ...]:
+    return (Task(TaskKind.CLAIM, "newly scheduled here"), *_install(wish, "newly scheduled here"))
 
 
-def _install(wish: Wish, reason: str) -> tuple[Task, ...]:
-    return (Task(Kind.FETCH, reason), Task(Kind.LOAD, reason), *_launch(wish, reason))
+def _install(wish: DesiredState, reason: str) -> tuple[Task, ...]:
+    return (Task(TaskKind.FETCH, reason), Task(TaskKind.LOAD, reason), *_launch(wish, reason))
 
 
-def _launch(wish: Wish, reason: str) -> tuple[Task, ...]:
-    return (Task(Kind.START, reason),) if wish.target is Target.LAUNCHED else ()
+def _launch(wish: DesiredState, reason: str) -> tuple[Task, ...]:
+    return (Task(TaskKind.START, reason),) if wish.target is Target.LAUNCHED else ()
 
 
-def _park(view: View, entry: Entry) -> tuple[Task, ...]:
+def _park(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
     """Stop what may be running; what has ended by itself is at rest, and was not stopped by us: it stays ended."""
     under_way = entry.phase in (Phase.ASKING, Phase.STARTING, Phase.STOPPING)
     alive = under_way or (view.status.running and entry.phase is not Phase.CLAIMED)
-    return (Task(Kind.STOP, "the registry is lost"),) if alive and not view.foreign else ()
+    return (Task(TaskKind.STOP, "the registry is lost"),) if alive and not view.foreign else ()
 
 
-def _withdraw(view: View, entry: Entry) -> tuple[Task, ...]:
+def _withdraw(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
     reason = "this machine leaves" if view.leaving else "no longer scheduled here"
-    forget = Task(Kind.FORGET, reason)
+    forget = Task(TaskKind.FORGET, reason)
     if entry.phase is Phase.GONE:
         return (forget,)
-    unload = (Task(Kind.UNLOAD, reason), forget)
-    return unload if view.foreign else (Task(Kind.STOP, reason), *unload)
+    unload = (Task(TaskKind.UNLOAD, reason), forget)
+    return unload if view.foreign else (Task(TaskKind.STOP, reason), *unload)
 
 
-def _converge(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
+def _converge(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
     if entry.phase is Phase.CLAIMED:
         return _install(wish, "not loaded yet")
     if entry.hash != wish.hash:
@@ -136,57 +136,57 @@ def _converge(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
     return _relaunch(view, entry) if wish.target is Target.LAUNCHED else _unlaunch(entry)
 
 
-def _replace(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
+def _replace(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
     reason = "its file has changed"
-    fetch, load = Task(Kind.FETCH, reason), Task(Kind.LOAD, reason)
-    stop = (Task(Kind.STOP, reason),) if entry.phase in LIVELY or view.status.running else ()
+    fetch, load = Task(TaskKind.FETCH, reason), Task(TaskKind.LOAD, reason)
+    stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY or view.status.running else ()
     return (fetch, *stop, load, *_launch(wish, reason))
 
 
-def _renew(entry: Entry, wish: Wish) -> tuple[Task, ...]:
+def _renew(entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
     """The same file for another generation or placement: a restart."""
     if not entry.generation:
-        return (Task(Kind.RECORD, "found here and adopted"),)
+        return (Task(TaskKind.RECORD, "found here and adopted"),)
     if entry.placement == ANY_PLACEMENT and entry.generation == wish.generation:
-        return (Task(Kind.RECORD, "runs as an accepted history says"),)
+        return (Task(TaskKind.RECORD, "runs as an accepted history says"),)
     reason = "restart asked for" if entry.placement == wish.placement else "scheduled here anew"
-    stop = (Task(Kind.STOP, reason),) if entry.phase in LIVELY else ()
-    return stop + (_launch(wish, reason) or (Task(Kind.RECORD, reason),))
+    stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY else ()
+    return stop + (_launch(wish, reason) or (Task(TaskKind.RECORD, reason),))
 
 
-def _try_again(view: View, entry: Entry, wish: Wish) -> tuple[Task, ...]:
+def _try_again(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
     """Another attempt at the same start: a start or stop under way goes first, and what runs is left alone."""
     if wish.target is not Target.LAUNCHED:
-        return (*_unlaunch(entry), Task(Kind.RECORD, "nothing is to be started"))
+        return (*_unlaunch(entry), Task(TaskKind.RECORD, "nothing is to be started"))
     if under_way := _relaunch(view, entry):
         return under_way
     if view.status.running:
-        return (Task(Kind.RECORD, "started again while it runs"),)
-    return (Task(Kind.START, "started again by an operator"),)
+        return (Task(TaskKind.RECORD, "started again while it runs"),)
+    return (Task(TaskKind.START, "started again by an operator"),)
 
 
-def _unlaunch(entry: Entry) -> tuple[Task, ...]:
-    return (Task(Kind.STOP, "target is loaded"),) if entry.phase in LIVELY else ()
+def _unlaunch(entry: LedgerEntry) -> tuple[Task, ...]:
+    return (Task(TaskKind.STOP, "target is loaded"),) if entry.phase in LIVELY else ()
 
 
-def _relaunch(view: View, entry: Entry) -> tuple[Task, ...]:
-    start = Task(Kind.START, "target is launched")
+def _relaunch(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
+    start = Task(TaskKind.START, "target is launched")
     match entry.phase:
         case Phase.LOADED:
             return (start,)
         case Phase.STOPPING:
-            return (Task(Kind.STOP, "a stop was under way"), start)
+            return (Task(TaskKind.STOP, "a stop was under way"), start)
         case Phase.ASKING:
             return (_resume(view, entry),)
         case Phase.STARTING:
-            return (Task(Kind.AWAIT, "its start was interrupted"),)
+            return (Task(TaskKind.AWAIT, "its start was interrupted"),)
         case Phase.STARTED if entry.waits and view.due:
-            return (Task(Kind.START, "what it waited for is there"),)
+            return (Task(TaskKind.START, "what it waited for is there"),)
     return ()
 
 
-def _resume(view: View, entry: Entry) -> Task:
+def _resume(view: PlanInput, entry: LedgerEntry) -> Task:
     """Nobody saw systemd take the start on: it is repeated only if systemd shows no trace of it."""
     if view.status.attempted_since(entry.at_us):
-        return Task(Kind.AWAIT, "its start was interrupted")
-    return Task(Kind.START, "its start was interrupted before it began")
+        return Task(TaskKind.AWAIT, "its start was interrupted")
+    return Task(TaskKind.START, "its start was interrupted before it began")

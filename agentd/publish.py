@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from agentd.plan import Wish
+from agentd.plan import DesiredState
 from registry.errors import InvalidRecord, LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.history import History
@@ -37,7 +37,7 @@ OnGranted = Callable[[int], None]  # told the lease
 
 @dataclass(slots=True)
 class _Claim:
-    wish: Wish
+    wish: DesiredState
     state: UnitState
     on_granted: OnGranted
     granted: asyncio.Future[bool]
@@ -89,7 +89,7 @@ class Publisher:
         number = f"{int(now * 1000):013d}-{random.getrandbits(32):08x}"
         return Event(number, now, f"agent {self._machine[:8]}", verb, unit, self._machine, reason)
 
-    async def claim(self, wish: Wish, state: UnitState, on_granted: OnGranted) -> bool:
+    async def claim(self, wish: DesiredState, state: UnitState, on_granted: OnGranted) -> bool:
         """Put the state if the schedule line is still as it was read; False when it is not. Waits for the registry.
 
         `on_granted` is called with the lease in the same instant in which the claim is known to hold, even when

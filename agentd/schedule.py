@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agentd.ledger import Ledger
-from agentd.plan import Wish
+from agentd.plan import DesiredState
 from registry.etcd import Etcd
-from registry.follow import Follower, Link, Update
+from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.model import Assignment
@@ -22,10 +22,10 @@ from registry.model import Assignment
 log = logging.getLogger("fleet.agent")
 
 
-class Wishes(Protocol):
+class DesiredStates(Protocol):
     """Who carries the schedule out."""
 
-    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
         """What the schedule says of one unit now."""
 
     @property
@@ -42,11 +42,11 @@ class Schedule:
         keys: Keys,
         machine: str,
         ledger: Ledger,
-        wishes: Wishes,
+        wishes: DesiredStates,
         history: History | None = None,
     ) -> None:
         self._etcd, self._keys, self._machine, self._ledger, self._wishes = etcd, keys, machine, ledger, wishes
-        self.link, self.reason = Link.CONNECTING, ""
+        self.link, self.reason = ConnectionState.CONNECTING, ""
         self.on_link: Callable[[], None] = lambda: None
         self._history = history or History(keys)
         self._allowed = asyncio.Event()
@@ -69,7 +69,7 @@ class Schedule:
         while True:
             await self._allowed.wait()
             self._again.clear()
-            self.link, self.reason = Link.CONNECTING, ""
+            self.link, self.reason = ConnectionState.CONNECTING, ""
             follower = Follower(
                 self._etcd,
                 self._keys,
@@ -91,7 +91,7 @@ class Schedule:
         while True:
             self._fold(follower, await follower.next())
 
-    def _fold(self, follower: Follower, update: Update) -> None:
+    def _fold(self, follower: Follower, update: FollowUpdate) -> None:
         if (self.link, self.reason) != (update.link, update.reason):
             self.link, self.reason = update.link, update.reason
             self.on_link()
@@ -132,7 +132,9 @@ class Schedule:
         elif isinstance(line, Assignment):
             self._known.add(name)
             revisions = (stamp.create_revision, stamp.mod_revision)
-            self._wishes.wish(name, Wish(name, line.hash, line.target, line.generation, *revisions, line.attempt))
+            self._wishes.wish(
+                name, DesiredState(name, line.hash, line.target, line.generation, *revisions, line.attempt)
+            )
         else:
             self._known.add(name)
             log.error("the schedule line of %s is corrupt; the unit stays exactly as it is", name)

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from agentd import facts
-from agentd.execute import Executor
+from agentd.execute import Reconciler
 from agentd.ledger import Ledger
 from agentd.publish import Publisher
 from agentd.register import Hooks, Registration
 from agentd.reloader import Reloader
 from agentd.schedule import Schedule
-from agentd.standing import Standing, status_line
-from agentd.steps import Tools
+from agentd.standing import AgentStatus, status_line
+from agentd.steps import Dependencies
 from agentd.systemd import Systemd, bus_address
 from agentd.texts import Texts
 from agentd.unitdir import UnitDirectory
@@ -35,8 +35,8 @@ from agentd.usage import Reporter
 from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import Health, Trouble, endpoints_told, keep_watch
-from registry.follow import Link
+from registry.etcd_health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
+from registry.follow import ConnectionState
 from registry.history import REMEDY, History
 from registry.keys import Keys
 from registry.notify import Notifier
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Paths:
     """Where things lie on this machine."""
 
     units: Path
@@ -64,11 +64,11 @@ class Place:
         return self.units.parent
 
 
-def place(settings: Settings, environ: Mapping[str, str]) -> Place:
+def place(settings: Settings, environ: Mapping[str, str]) -> Paths:
     """The directories, for the system's systemd or the user's."""
     runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     base = Path("/run") if settings.agent.bus == "system" else runtime
-    return Place(
+    return Paths(
         Path(settings.agent.units_directory or base / "fleet" / "units"), base / "systemd" / settings.agent.bus
     )
 
@@ -84,17 +84,17 @@ class Agent:
         self._notifier = Notifier(environ)
         self._ending = asyncio.Event()
         self._wired = asyncio.Event()
-        self._executor = Executor()
+        self._executor = Reconciler()
         self._systemd = Systemd(bus_address(settings.agent.bus, environ), self._executor)
         self._directory = UnitDirectory(self._place.units)
         self._ledger = Ledger(self._place.state, self._machine, facts.boot_id())
         self._history = History(
             self._keys, self._ledger.facts.seen, lambda seen: self._ledger.remember(seen=seen), told=self._held
         )
-        self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
+        self._down: Mapping[str, EtcdTrouble] = {}  # endpoints of etcd
         self._since: dict[str, float] = {}
         self._registered = False
-        self._health: Health | None = None  # once everything is wired
+        self._health: EtcdHealth | None = None  # once everything is wired
         self._systemd.ready = Told(self._tell)
 
     async def run(self) -> None:
@@ -141,7 +141,7 @@ class Agent:
     async def _wire(self, etcd: Etcd) -> None:
         self._publisher = Publisher(etcd, self._keys, self._machine, self._executor.state, self._history)
         self._schedule = Schedule(etcd, self._keys, self._machine, self._ledger, self._executor, self._history)
-        self._executor.tools = Tools(
+        self._executor.tools = Dependencies(
             systemd=self._systemd,
             directory=self._directory,
             links=self._place.links,
@@ -203,13 +203,13 @@ class Agent:
 
     def _link_changed(self) -> None:
         """The schedule is followed, or no longer. What got through saves registering the rest of its pause."""
-        if self._schedule.link is Link.LIVE:
+        if self._schedule.link is ConnectionState.LIVE:
             self._registration.retry()
         self._tell()
 
     # ---- what the systemd that started us is told
 
-    def _endpoints_changed(self, down: Mapping[str, Trouble]) -> None:
+    def _endpoints_changed(self, down: Mapping[str, EtcdTrouble]) -> None:
         self._down = down
         self._tell()
 
@@ -217,8 +217,8 @@ class Agent:
         """Say how we are, if that has changed. Called whenever one of the facts may have."""
         self._notifier.status(status_line(self._standing()))
 
-    def _standing(self) -> Standing:
-        standing = Standing(
+    def _standing(self) -> AgentStatus:
+        standing = AgentStatus(
             machine=self._machine,
             hostname=socket.gethostname(),
             user=self._settings.etcd.username,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.etcd_health import Trouble, moment
-from registry.follow import Link
+from registry.etcd_health import EtcdTrouble, moment
+from registry.follow import ConnectionState
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AgentStatus:
     """What is known at one moment. Times are seconds since 1970; 0: it is not so."""
 
     machine: str
@@ -26,20 +26,22 @@ class Standing:
     held: str = ""  # why the registry is not obeyed, though it answers
     registered: float = 0.0  # since when our machine is in the registry
     place: str = "connecting to the registry"  # what registering has come to, while it is not done
-    away: Trouble | None = None
-    denied: Trouble | None = None
-    schedule: Link = Link.CONNECTING  # what the following of our schedule is worth, and why no more
+    away: EtcdTrouble | None = None
+    denied: EtcdTrouble | None = None
+    schedule: ConnectionState = (
+        ConnectionState.CONNECTING
+    )  # what the following of our schedule is worth, and why no more
     schedule_reason: str = ""
     endpoints: str = ""  # which of etcd's endpoints do not answer
 
 
-def status_line(standing: Standing) -> str:
+def status_line(standing: AgentStatus) -> str:
     """How the agent is, in one line."""
     parts = [_work(standing), _registry(standing), standing.endpoints]
     return "; ".join(part for part in parts if part)
 
 
-def _work(standing: Standing) -> str:
+def _work(standing: AgentStatus) -> str:
     if standing.leaving:
         return f"handing {_units(standing.units)} over since {moment(standing.leaving)}"
     if standing.systemd_away:
@@ -49,7 +51,7 @@ def _work(standing: Standing) -> str:
     return f"holding every unit as it is: {standing.held}" if standing.held else ""
 
 
-def _registry(standing: Standing) -> str:
+def _registry(standing: AgentStatus) -> str:
     keeps = "" if standing.parked or standing.leaving or standing.held else "; units are kept as they are"
     if standing.away:
         return f"registry does not answer since {moment(standing.away.since)}{keeps} ({standing.away.reason})"
@@ -58,10 +60,10 @@ def _registry(standing: Standing) -> str:
         return f"denied as {user} since {moment(standing.denied.since)}{keeps} ({standing.denied.reason})"
     if not standing.registered:
         return standing.place
-    if standing.schedule is Link.FOREIGN:
+    if standing.schedule is ConnectionState.FOREIGN:
         return f"the registry is not this fleet's{keeps} ({standing.schedule_reason})"
     name = f"registered as {standing.hostname} ({standing.machine}) since {moment(standing.registered)}"
-    if standing.schedule in (Link.LOST, Link.DENIED):
+    if standing.schedule in (ConnectionState.LOST, ConnectionState.DENIED):
         return f"{name}, but its schedule cannot be read{keeps} ({standing.schedule_reason})"
     return name
 

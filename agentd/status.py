@@ -65,7 +65,7 @@ REMARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class UnitStatus:
     """One unit in systemd's own words; the defaults stand for "not known yet". Times in microseconds."""
 
     load: str = ""
@@ -103,7 +103,7 @@ class Status:
         """Whether a start was carried out since `at_us` (monotonic): it left inactive, or a condition held it."""
         return max(self.left_inactive_us, self.condition_us) >= at_us > 0
 
-    def merged(self, properties: Mapping[str, Any]) -> Status:
+    def merged(self, properties: Mapping[str, Any]) -> UnitStatus:
         """The status with D-Bus properties put over it; what is unknown or of a wrong type is passed over."""
         changes = {}
         for name, value in properties.items():
@@ -114,7 +114,7 @@ class Status:
         return replace(self, **changes) if changes else self
 
 
-UNKNOWN = Status()
+UNKNOWN = UnitStatus()
 
 
 def _fits(name: str, value: object) -> bool:
@@ -125,7 +125,7 @@ def _fits(name: str, value: object) -> bool:
     return type(value) is (bool if signature == "b" else str)
 
 
-def failure(status: Status, program: str = "") -> str:
+def failure(status: UnitStatus, program: str = "") -> str:
     """Why a unit's process failed, in a few words; `program` is its first command's path, "" if unknown."""
     if status.result in ("exit-code", "") and status.exec_code == EXITED:
         return exit_words(status.exec_status, program)
@@ -147,7 +147,7 @@ def start_failed(cause: str) -> str:
     return f"start {cause}" if cause.startswith("timed out") else f"start failed: {cause}"
 
 
-def start_error(job_result: str, status: Status, at_us: int, program: str = "") -> str:
+def start_error(job_result: str, status: UnitStatus, at_us: int, program: str = "") -> str:
     """The error of a start whose job ended with `job_result`; "" when the unit did start.
 
     `done` alone is no success (a missing binary says so too): the state decides. A condition that does not hold
@@ -164,6 +164,6 @@ def start_error(job_result: str, status: Status, at_us: int, program: str = "") 
     return f"start failed: its job was {job_result}"
 
 
-def skipped(status: Status, at_us: int) -> bool:
+def skipped(status: UnitStatus, at_us: int) -> bool:
     """Whether a start since `at_us` was skipped because a condition does not hold."""
     return not status.condition and status.condition_us >= at_us and not status.running

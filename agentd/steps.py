@@ -18,8 +18,8 @@ from typing import TypeVar, cast
 
 from agentd.filefacts import FileReader
 from agentd.inquiry import NOT_ACTIVE, Inquiry, Lack, named_as_absent
-from agentd.ledger import Entry, Ledger, Phase, cleared
-from agentd.plan import LIVELY, Kind, Task, Wish
+from agentd.ledger import Ledger, LedgerEntry, Phase, cleared
+from agentd.plan import LIVELY, DesiredState, Task, TaskKind
 from agentd.publish import Publisher
 from agentd.reloader import Reloader
 from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, failure, skipped, start_error, start_failed
@@ -30,11 +30,11 @@ from agentd.unitdir import UnitDirectory, read_text
 from agentd.unitlinks import unlink
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
-from registry.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, Link
+from registry.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, InstallLink
 
 log = logging.getLogger("fleet.agent")
 
-TOLD = (Kind.LOAD, Kind.START, Kind.STOP, Kind.UNLOAD)  # in the log; the others follow from them
+TOLD = (TaskKind.LOAD, TaskKind.START, TaskKind.STOP, TaskKind.UNLOAD)  # in the log; the others follow from them
 SETTLE_S = 0.06  # a program that is missing shows right after its start was called done
 STALE_S = 1.0  # how long the news of a changed schedule line may take; then the claim is tried again
 STOP_AGAIN_S = 0.2
@@ -65,12 +65,12 @@ class Taken(Refused):
     """The host has what the unit would take: try again when the host's units change."""
 
 
-class Again(FleetError):
+class Replan(FleetError):
     """Something has changed under the task; plan again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class Dependencies:
     """What the steps work with."""
 
     systemd: Systemd
@@ -84,7 +84,7 @@ class Tools:
     host: str  # what people call the machine
 
 
-class Steps:
+class TaskRunner:
     """The tasks.
 
     `outdated` tells whether a long wait is to be given up, because the unit's plan begins with something else by
@@ -93,7 +93,7 @@ class Steps:
 
     def __init__(
         self,
-        tools: Tools,
+        tools: Dependencies,
         outdated: Callable[[ManagedUnit], bool],
         granted: Callable[[ManagedUnit], None],
         noted: Callable[[], None],
@@ -101,16 +101,16 @@ class Steps:
         self._tools, self._outdated, self._granted, self._noted = tools, outdated, granted, noted
         self._files = FileReader()
         self.inquiry = Inquiry(tools.systemd, tools.host)
-        self._by_kind: dict[Kind, Callable[[ManagedUnit], Awaitable[None]]] = {
-            Kind.CLAIM: self._claim,
-            Kind.FETCH: self._fetch,
-            Kind.STOP: self._stop,
-            Kind.LOAD: self._load,
-            Kind.START: self._start,
-            Kind.AWAIT: self._await,
-            Kind.RECORD: self._record,
-            Kind.UNLOAD: self._unload,
-            Kind.FORGET: self._forget,
+        self._by_kind: dict[TaskKind, Callable[[ManagedUnit], Awaitable[None]]] = {
+            TaskKind.CLAIM: self._claim,
+            TaskKind.FETCH: self._fetch,
+            TaskKind.STOP: self._stop,
+            TaskKind.LOAD: self._load,
+            TaskKind.START: self._start,
+            TaskKind.AWAIT: self._await,
+            TaskKind.RECORD: self._record,
+            TaskKind.UNLOAD: self._unload,
+            TaskKind.FORGET: self._forget,
         }
 
     async def carry_out(self, unit: ManagedUnit, task: Task) -> None:
@@ -134,7 +134,7 @@ class Steps:
         self.note_run(unit)
         self._tools.publisher.touch([unit.name])
 
-    def note(self, unit: ManagedUnit, entry: Entry) -> None:
+    def note(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
         """Write the unit's entry, with the claim and the run that it has now."""
         revision = max(entry.revision, unit.wish.revision if unit.wish else 0)
         entry = replace(entry, lease=unit.lease, run_us=self._run_us(unit), revision=revision)
@@ -156,7 +156,7 @@ class Steps:
             self._tools.systemd.places_before(self._tools.links), [unit.name]
         )
 
-    def _take(self, unit: ManagedUnit, entry: Entry) -> None:
+    def _take(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
         unit.entry = entry
         self._noted()
         self._tools.publisher.touch([unit.name])
@@ -166,7 +166,7 @@ class Steps:
         entry = unit.entry or wish.entry()
         state = replace(unit, entry=entry, hindered=None).state(self._tools.machine)
         if state is None:
-            raise Again("nothing to claim")
+            raise Replan("nothing to claim")
 
         def granted(lease: int) -> None:  # at once: nobody may see the claim without the entry
             unit.lease = lease
@@ -176,7 +176,7 @@ class Steps:
 
         if not await self._unless_outdated(unit, self._tools.publisher.claim(wish, state, granted)):
             await _pause(unit, STALE_S)
-            raise Again("its schedule line has changed")
+            raise Replan("its schedule line has changed")
 
     async def _fetch(self, unit: ManagedUnit) -> None:
         try:
@@ -205,7 +205,7 @@ class Steps:
         error = await self._load_error(unit)
         self.note(unit, wish.entry(Phase.LOADED, error=error))
 
-    async def _refuse_links(self, unit: ManagedUnit, named: tuple[Link, ...]) -> None:
+    async def _refuse_links(self, unit: ManagedUnit, named: tuple[InstallLink, ...]) -> None:
         """Raise Taken when enabling it would take a name from this host, or tie a unit of the host to it."""
         if len(named) > MOST_LINKS:
             raise Refused(f"its [Install] section names {len(named)} units; name at most {MOST_LINKS}")
@@ -218,7 +218,7 @@ class Steps:
                     f" {REMEDIES.get(link_.option, 'leave it out, or take another name')}"
                 )
 
-    async def _held_elsewhere(self, unit: ManagedUnit, link_: Link) -> str:
+    async def _held_elsewhere(self, unit: ManagedUnit, link_: InstallLink) -> str:
         """Where this host has the unit that a link names; "" when it has none, or it is a unit of ours.
 
         Of an alias only this unit's own file is ours: another unit's name is taken as well.
@@ -304,7 +304,7 @@ class Steps:
         finally:
             await self._tools.systemd.release(unit.name)
 
-    async def _launch(self, unit: ManagedUnit, entry: Entry) -> None:
+    async def _launch(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
         try:
             job = await self._tools.systemd.start(unit.name)
         except BusLost:
@@ -317,7 +317,7 @@ class Steps:
         self.note(unit, entry := replace(entry, phase=Phase.STARTING))
         result = await self._unless_outdated(unit, asyncio.shield(job))
         if result == "unknown":
-            raise Again("the result of its start was lost")
+            raise Replan("the result of its start was lost")
         await self._started(unit, entry, result)
 
     async def _await(self, unit: ManagedUnit) -> None:
@@ -336,7 +336,7 @@ class Steps:
                 return
             await _pause(unit, 2.0)
 
-    async def _started(self, unit: ManagedUnit, entry: Entry, result: str) -> None:
+    async def _started(self, unit: ManagedUnit, entry: LedgerEntry, result: str) -> None:
         if result == "done" and unit.name.endswith(".service"):
             await self._settle(unit)
         await self._confirm(unit)
@@ -371,7 +371,7 @@ class Steps:
             log.debug("%s: asking why it failed: %s", unit.name, error)
             return failure(unit.status, program)
 
-    async def _never_begun(self, unit: ManagedUnit, entry: Entry, suspects: tuple[str, ...]) -> Entry:
+    async def _never_begun(self, unit: ManagedUnit, entry: LedgerEntry, suspects: tuple[str, ...]) -> LedgerEntry:
         """The entry of a start that was refused: what it waits for, if it is a unit that is not there.
 
         `suspects` are what systemd names. They may have come meanwhile: then the start is tried again at once, but
@@ -436,7 +436,7 @@ class Steps:
         if unit.foreign and unit.wish is not None:
             self._refuse_foreign(unit)
         if unit.foreign:
-            raise Again("the name belongs to the host by now")
+            raise Replan("the name belongs to the host by now")
         if entry.phase in LIVELY:
             self.note(unit, replace(entry, phase=Phase.STOPPING))
         for _ in range(STOPS):
@@ -509,7 +509,7 @@ class Steps:
         tools = self._tools
         if _may_live(unit, tools.directory):
             if not await self._look_closely(unit) and not unit.foreign:
-                raise Again("it is not down")
+                raise Replan("it is not down")
             await self._disable(unit)
         if self._is_linked(unit.name):  # itself: systemd would search all its directories for each unit
             (tools.links / unit.name).unlink()
@@ -596,7 +596,7 @@ class Steps:
                 unit.changed.clear()
                 await _either(waiting, unit.changed)
                 if not waiting.done() and self._outdated(unit):
-                    raise Again("something else has to be done first")
+                    raise Replan("something else has to be done first")
             return waiting.result()
         finally:
             waiting.cancel()
@@ -646,9 +646,9 @@ async def _either(waiting: asyncio.Future[T], changed: asyncio.Event) -> None:
         waker.cancel()
 
 
-def _wish(unit: ManagedUnit) -> Wish:
+def _wish(unit: ManagedUnit) -> DesiredState:
     if unit.wish is None:
-        raise Again("no longer wished for")
+        raise Replan("no longer wished for")
     return unit.wish
 
 

@@ -79,7 +79,7 @@ class BusLost(SystemdError):
     """The bus or systemd did not answer; the operation may or may not have happened."""
 
 
-class Seen(NamedTuple):
+class ListedUnit(NamedTuple):
     """A unit in systemd's list: its states, and the id of its job, 0 for none."""
 
     load: str
@@ -88,7 +88,7 @@ class Seen(NamedTuple):
     job: int
 
 
-AT_REST = Seen("not-found", "inactive", "dead", 0)
+AT_REST = ListedUnit("not-found", "inactive", "dead", 0)
 
 
 class Listener(Protocol):
@@ -175,15 +175,15 @@ class Systemd:
         """Load, active and sub state of each unit, in one call; an unknown unit is `not-found`."""
         return {name: seen[:3] for name, seen in (await self._list(list(units))).items()}
 
-    async def _list(self, names: list[str]) -> dict[str, Seen]:
+    async def _list(self, names: list[str]) -> dict[str, ListedUnit]:
         if not names:
             return {}
         (rows,) = await self._call("list", names[0], "ListUnitsByNames", "as", [names], returns=ROWS)
         if len(rows) != len(names):  # by position: a row has the unit's own name where it was asked for by an alias
             raise SystemdError(names[0], "list", f"systemd listed {len(rows)} units of {len(names)}")
-        return {name: Seen(row[2], row[3], row[4], row[7]) for name, row in zip(names, rows, strict=True)}
+        return {name: ListedUnit(row[2], row[3], row[4], row[7]) for name, row in zip(names, rows, strict=True)}
 
-    async def look(self, unit: str) -> Seen:
+    async def look(self, unit: str) -> ListedUnit:
         """The same of one unit, and its job; those who ask together share a call."""
         return await self._looks.about(unit)
 
@@ -201,16 +201,16 @@ class Systemd:
         """Whether systemd has the unit loaded; no file is looked for. Those who ask together share a call."""
         return await self._memory.about(unit) is not None
 
-    async def recall(self, unit: str) -> Seen:
+    async def recall(self, unit: str) -> ListedUnit:
         """What `look` says of a unit that systemd has loaded; one that it has not is at rest. No file is read."""
         if "\\" in unit:  # not all versions take these in patterns
             return await self.look(unit)
         return await self._memory.about(unit) or AT_REST
 
-    async def _remembered(self, units: list[str]) -> dict[str, Seen | None]:
+    async def _remembered(self, units: list[str]) -> dict[str, ListedUnit | None]:
         patterns = [unit.replace("\\", r"\\") for unit in units]  # of fnmatch(3); names have no other of its signs
         (rows,) = await self._call("list", units[0], "ListUnitsByPatterns", "asas", [[], patterns], returns=ROWS)
-        loaded = {row[0]: Seen(row[2], row[3], row[4], row[7]) for row in rows}
+        loaded = {row[0]: ListedUnit(row[2], row[3], row[4], row[7]) for row in rows}
         return {unit: loaded.get(unit) for unit in units}
 
     async def unit_path(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from agentd.ledger import REACHED, Entry, Phase
-from agentd.plan import Kind, View, Wish
-from agentd.status import UNKNOWN, Status
+from agentd.ledger import REACHED, LedgerEntry, Phase
+from agentd.plan import DesiredState, PlanInput, TaskKind
+from agentd.status import UNKNOWN, UnitStatus
 from registry.grammar import MAX_TIME
 from registry.model import UnitState
 
@@ -20,21 +20,21 @@ class ManagedUnit:
     """A unit that is scheduled here or of which something is left here. Only the executor changes it."""
 
     name: str
-    wish: Wish | None = None
+    wish: DesiredState | None = None
     told: bool = False  # whether a listing has ever said what is wished of it; until then nothing is done
     departing: bool = False  # its turn has come when this machine hands its units over
     corrupt: bool = False  # its schedule line does not parse: it stays exactly as it is
-    entry: Entry | None = None
-    status: Status = UNKNOWN
+    entry: LedgerEntry | None = None
+    status: UnitStatus = UNKNOWN
     lease: int = 0  # under which its claim was granted; 0: not claimed
     foreign: bool = False
     hindrance: str = ""  # why `hindered`, the wish that was tried, cannot be carried out
-    hindered: Wish | None = None
+    hindered: DesiredState | None = None
     taken: bool = False  # it is hindered by something that this host has
     due: bool = False  # what its start waited for is there
     vain: int = 0  # starts in a row that were refused for want of a unit which was there
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # wish or status has
-    doing: Kind | None = None  # the task under way, or the last one
+    doing: TaskKind | None = None  # the task under way, or the last one
     version: int = 0  # counts what makes a plan under way obsolete
     worker: asyncio.Task[None] | None = None
 
@@ -48,9 +48,9 @@ class ManagedUnit:
         """Whether the present wish has been tried in vain."""
         return self.hindered is not None and self.hindered == self.wish
 
-    def view(self, *, parked: bool, leaving: bool) -> View:
+    def view(self, *, parked: bool, leaving: bool) -> PlanInput:
         """What the plan goes by."""
-        return View(
+        return PlanInput(
             wish=None if leaving else self.wish,
             entry=self.entry,
             status=self.status,

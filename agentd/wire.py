@@ -123,7 +123,7 @@ class Message:
         return found
 
 
-class Stream:
+class MessageStream:
     """Bytes in, messages out."""
 
     def __init__(self) -> None:

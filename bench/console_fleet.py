@@ -17,12 +17,12 @@ from registry.etcd import MAX_OPS, Etcd, EtcdSettings, Op
 from registry.keys import Keys
 from registry.model import (
     Assignment,
-    Cluster,
     Event,
     Leader,
     Machine,
     Pending,
-    Refusal,
+    Reason,
+    Sentinel,
     Target,
     Unit,
     UnitState,
@@ -66,7 +66,7 @@ def units(size: Size) -> Iterator[tuple[str, str]]:
 def records(size: Size, keys: Keys, *, ssh_port: int = 9, host_key: str = "") -> Iterator[Op]:
     """Every record of the fleet."""
     now = time.time()
-    yield Op.put(keys.cluster, encode(Cluster("bench")))
+    yield Op.put(keys.cluster, encode(Sentinel("bench")))
     yield Op.put(keys.leader, encode(Leader("bench", "node00001", now)))
     for text in (PLAIN, GLOBAL, MARS):
         yield Op.put(keys.file(file_hash(text)), encode(UnitText(file_hash(text), text)))
@@ -95,7 +95,7 @@ def _unit(number: int, name: str, text: str, size: Size, keys: Keys, now: float)
     yield Op.put(keys.unit(name), encode(unit))
     if text == MARS:
         machines = tuple(machine_id(each) for each in range(min(size.machines, 3)))
-        refusals = (Refusal("metadata region is not mars", machines),)
+        refusals = (Reason("metadata region is not mars", machines),)
         pending = Pending(name, unit.hash, 1, f"no machine has region=mars ({size.machines} refuse)", refusals)
         yield Op.put(keys.pending(name), encode(pending))
         return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fleettui.console.journal import Wanted
 from fleettui.console.journal.book import Book, Terms
 from fleettui.console.journal.narrowing import Narrowing
-from fleettui.console.journal.scribe import Look
+from fleettui.console.journal.scribe import LineFormat
 from fleettui.remote.journal_entry import JournalEntry, parse
 from registry.model import Machine
 
@@ -63,7 +63,7 @@ def main() -> None:
     timed("keep, the ring full", lambda: keep(book, entries))
     timed("narrow by include, exclude and priority", lambda: list(book.redo(narrow)))
     timed("search", lambda: list(book.redo(Terms(WANTED, search="99.html"))))
-    timed("wrap at 80 cells", lambda: list(book.redo(Terms(WANTED, Look(80, wrap=True)))))
+    timed("wrap at 80 cells", lambda: list(book.redo(Terms(WANTED, LineFormat(80, wrap=True)))))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ async def _starts(nodes: Nodes, runs: int) -> list[float]:
     found = []
     async with _operator(nodes) as operator:
         names = [f"{OURS}one-{number}.service" for number in range(runs)]
-        await units.submit(operator, [units.Source(name, SLEEPER) for name in names])
+        await units.submit(operator, [units.UnitSource(name, SLEEPER) for name in names])
         for name in names:
             began = time.monotonic()
             await units.start(operator, [name])

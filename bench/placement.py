@@ -23,11 +23,11 @@ from registry.eligibility import Site, fits, preference, rivalry, site_of
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Cluster, Machine, Target, Unit, UnitText
+from registry.model import Machine, Sentinel, Target, Unit, UnitText
 from registry.unitfile import file_hash, parse
-from scheduler.board import Board
+from scheduler.board import ClusterState
 from scheduler.decide import decide
-from scheduler.decisions import Clear, Decision, Place, Update, Wait, Withdraw
+from scheduler.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 
 TEMPLATES = {  # name to its [X-Fleet] lines; instances are spread over them
     "plain@": "",
@@ -48,7 +48,7 @@ def snapshot_of(units: int, machines: int) -> Snapshot:
         for prefix, sha256 in zip(TEMPLATES, hashes, strict=True)
     ][:units]
     return Snapshot(
-        cluster=Cluster("bench"),
+        cluster=Sentinel("bench"),
         files=files,
         units={name: Unit(name, sha256, Target.LAUNCHED) for name, sha256 in names},
         machines={machine.id: machine for machine in map(_machine, range(machines))},
@@ -64,15 +64,15 @@ def _machine(number: int) -> Machine:
     return Machine(f"{number:032x}", f"node{number}", "10.0.0.1", f"boot{number}", metadata)
 
 
-def carry_out(board: Board, decisions: tuple[Decision, ...]) -> None:
+def carry_out(board: ClusterState, decisions: tuple[Decision, ...]) -> None:
     """Fold into the board what the registry would tell after the decisions were written."""
     for each in decisions:
         match each:
-            case Place(line, sources):
+            case Assign(line, sources):
                 for source in sources:
                     board.fold(Address(Table.SCHEDULE, source.machine, line.unit), None, exists=False)
                 board.fold(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
-            case Update(line):
+            case UpdateLine(line):
                 board.fold(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
             case Withdraw(unit, machine):
                 board.fold(Address(Table.SCHEDULE, machine, unit), None, exists=False)
@@ -89,7 +89,7 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def settle(board: Board) -> int:
+def settle(board: ClusterState) -> int:
     """Decide and carry out until nothing is left; returns the number of decisions."""
     total = 0
     while decisions := decide(board):
@@ -121,7 +121,7 @@ def _rivals(
     return any(rivalry(name, options, other, others) for other, others in placed[site.id])
 
 
-def single_changes(board: Board, snapshot: Snapshot) -> dict[str, list[float]]:
+def single_changes(board: ClusterState, snapshot: Snapshot) -> dict[str, list[float]]:
     """Seconds of single changes on a settled board, by kind."""
     found: dict[str, list[float]] = {}
     names, machines = sorted(snapshot.units), sorted(snapshot.machines)
@@ -156,11 +156,11 @@ def measure(units: int, machines: int) -> list[Figure]:
     """The first decision, then each kind of change."""
     collector.relax()  # as the scheduler does
     keys, snapshot = Keys(), snapshot_of(units, machines)
-    board, decisions = Board(), ()  # type: tuple[Board, tuple[Decision, ...]]
+    board, decisions = ClusterState(), ()  # type: tuple[ClusterState, tuple[Decision, ...]]
 
     def index() -> None:
         nonlocal board
-        board = Board.of(snapshot, keys)
+        board = ClusterState.of(snapshot, keys)
 
     def first() -> None:
         nonlocal decisions

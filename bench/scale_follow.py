@@ -25,7 +25,7 @@ from registry.etcd import MAX_OPS, Etcd, EtcdSettings, Op
 from registry.follow import FOLLOWED, Follower
 from registry.keys import Keys
 from registry.listing import read_tables
-from registry.model import Assignment, Cluster, Machine, Target, Unit, UnitState, UnitText
+from registry.model import Assignment, Machine, Sentinel, Target, Unit, UnitState, UnitText
 from registry.records import encode
 from registry.unitfile import file_hash
 
@@ -40,7 +40,7 @@ PROGRAM = "bench.scale_follow"
 
 def records(units: int, machines: int) -> Iterator[Op]:
     """A fleet of so many units, all running."""
-    yield Op.put(KEYS.cluster, encode(Cluster("bench")))
+    yield Op.put(KEYS.cluster, encode(Sentinel("bench")))
     for text in TEXTS:
         yield Op.put(KEYS.file(file_hash(text)), encode(UnitText("", text)))
     for number in range(machines):

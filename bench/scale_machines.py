@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agentd.ledger import Facts, Ledger
-from agentd.plan import Wish
+from agentd.plan import DesiredState
 from agentd.publish import Publisher
 from agentd.register import Hooks, Registration
 from agentd.schedule import Schedule
@@ -68,7 +68,7 @@ class SimulatedMachine:
     def __init__(self, endpoint: str, keys: Keys, number: int, counts: Counts, ttl_s: float) -> None:
         self.id = f"{number:032x}"
         self.units: dict[str, UnitState] = {}
-        self._wishes: dict[str, Wish | None] = {}
+        self._wishes: dict[str, DesiredState | None] = {}
         self._counts = counts
         self._etcd = Etcd(EtcdSettings((endpoint,), request_timeout_s=max(1.0, ttl_s / 5)))
         self._texts = Texts(self._etcd, keys)
@@ -118,7 +118,7 @@ class SimulatedMachine:
         """The units of which something is here."""
         return tuple(self.units)
 
-    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
         """What the schedule says of one unit now."""
         nothing_new = self._wishes.get(name) == wish if wish else name not in self.units
         if corrupt or nothing_new or self._group is None:
@@ -128,7 +128,7 @@ class SimulatedMachine:
         self._wishes[name] = wish
         self._group.create_task(self._start(name, wish) if wish else self._stop(name))
 
-    async def _start(self, name: str, wish: Wish) -> None:
+    async def _start(self, name: str, wish: DesiredState) -> None:
         state = UnitState(name, self.id, wish.hash, wish.generation, attempt=wish.attempt)
         if not await self._publisher.claim(wish, state, lambda _lease: None):
             self._wishes.pop(name, None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from registry.fleetoptions import FleetOptions
-from registry.model import Availability, Machine, Override, Refusal, effective_metadata
+from registry.model import Availability, Machine, Override, Reason, effective_metadata
 from registry.unitname import matches
 
 NO_MACHINE = "no machine is registered; start fleet-agentd"
@@ -22,7 +22,7 @@ SHOWN_VALUES = 8  # of metadata, named as those that would do
 SHOWN_REASONS = 3  # reasons named in a one-line summary
 
 
-class Rule(Enum):
+class Requirement(Enum):
     """What a refusal is about. A machine's refusals are told in this order."""
 
     MACHINE_ID = 1
@@ -39,7 +39,7 @@ class Objection:
     `brief` leaves out what differs from machine to machine. `passing` marks one that ends by itself.
     """
 
-    rule: Rule
+    rule: Requirement
     reason: str
     brief: str
     passing: bool = False
@@ -88,7 +88,7 @@ def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...
     found = []
     if options.machine_id is not None and not site.id.startswith(options.machine_id):
         reason = f"MachineID={options.machine_id} is not this machine"
-        found.append(Objection(Rule.MACHINE_ID, reason, reason))
+        found.append(Objection(Requirement.MACHINE_ID, reason, reason))
     found += (
         _metadata_objection(key, values, site.metadata.get(key))
         for key, values in options.metadata
@@ -101,7 +101,7 @@ def _metadata_objection(key: str, values: frozenset[str], actual: str | None) ->
     wanted = sorted(values)[:SHOWN_VALUES] + ["..."] * (len(values) > SHOWN_VALUES)
     brief = f"metadata {key}={'|'.join(wanted)} required"
     has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
-    return Objection(Rule.METADATA, f"{brief}; {has}", brief)
+    return Objection(Requirement.METADATA, f"{brief}; {has}", brief)
 
 
 def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | None:
@@ -113,25 +113,25 @@ def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | N
     if count < 2:
         return None
     reason = f"MachineID={wanted} is ambiguous, {count} machine ids begin with it; write more of the id"
-    return Objection(Rule.MACHINE_ID, reason, reason)
+    return Objection(Requirement.MACHINE_ID, reason, reason)
 
 
 def availability_objection(site: Site) -> Objection | None:
     """Why the machine takes nothing new, whoever asks."""
     if site.trouble:
-        return Objection(Rule.AVAILABILITY, site.trouble, site.trouble)
+        return Objection(Requirement.AVAILABILITY, site.trouble, site.trouble)
     if site.leaving:
-        return Objection(Rule.AVAILABILITY, "leaving", "leaving")
+        return Objection(Requirement.AVAILABILITY, "leaving", "leaving")
     if site.availability is not Availability.READY:
         word = site.availability.value
-        return Objection(Rule.AVAILABILITY, word, word)
+        return Objection(Requirement.AVAILABILITY, word, word)
     return None
 
 
 def leader_objection(leader: str) -> Objection:
     """MachineOf names a unit that is not scheduled on the machine."""
     reason = f"{leader} is not scheduled here (MachineOf)"
-    return Objection(Rule.MACHINE_OF, reason, reason)
+    return Objection(Requirement.MACHINE_OF, reason, reason)
 
 
 def rivalry(name: str, options: FleetOptions, other: str, others: FleetOptions) -> str:
@@ -174,7 +174,7 @@ def rival_objection(
         reason = f"{other} conflicts with it ({pattern})"
         if stopping:
             reason = f"{reason} and is being stopped here"
-    return Objection(Rule.CONFLICT, reason, brief, passing=stopping)
+    return Objection(Requirement.CONFLICT, reason, brief, passing=stopping)
 
 
 def circle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
@@ -205,12 +205,12 @@ def replace_each_other(one: str, other: str) -> str:
     return f"{one} and {other} replace each other; remove Replaces from one of them"
 
 
-def group(objections: Mapping[str, Objection]) -> tuple[Refusal, ...]:
+def group(objections: Mapping[str, Objection]) -> tuple[Reason, ...]:
     """Refusals by reason, the most frequent first; machines sorted. Bounded: see DISTINCT_LIMIT."""
     full = _by_reason((each.reason, machine) for machine, each in objections.items())
     if len(full) > DISTINCT_LIMIT:
         full = _by_reason((each.brief, machine) for machine, each in objections.items())
-    refusals = (Refusal(reason, tuple(sorted(machines))) for reason, machines in full.items())
+    refusals = (Reason(reason, tuple(sorted(machines))) for reason, machines in full.items())
     return tuple(sorted(refusals, key=lambda refusal: (-len(refusal.machines), refusal.reason)))
 
 
@@ -221,13 +221,13 @@ def _by_reason(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return found
 
 
-def summarise(objections: Mapping[str, Objection], refusals: tuple[Refusal, ...]) -> str:
+def summarise(objections: Mapping[str, Objection], refusals: tuple[Reason, ...]) -> str:
     """One line for tables: why no machine takes the unit."""
     total = len(objections)
     if not total:
         return NO_MACHINE
-    metadata = {each.brief for each in objections.values() if each.rule is Rule.METADATA}
-    if len(metadata) == 1 and all(each.rule is Rule.METADATA for each in objections.values()):
+    metadata = {each.brief for each in objections.values() if each.rule is Requirement.METADATA}
+    if len(metadata) == 1 and all(each.rule is Requirement.METADATA for each in objections.values()):
         wanted = metadata.pop().removeprefix("metadata ").removesuffix(" required")
         return f"no machine has {wanted} ({total} of {total} refuse)"
     shown = [f"{refusal.reason} ({len(refusal.machines)} of {total})" for refusal in refusals[:SHOWN_REASONS]]

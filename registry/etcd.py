@@ -15,22 +15,22 @@ from typing import Any, Self
 from registry.backoff import LONGEST_S, Backoff
 from registry.errors import LeaseLost
 from registry.etcd_endpoint import EtcdSettings
-from registry.etcd_health import Health
-from registry.etcd_link import AnswerTooLarge, Compacted, Link, unavailable
+from registry.etcd_health import EtcdHealth
+from registry.etcd_link import AnswerTooLarge, Compacted, EtcdCluster, unavailable
 from registry.etcd_watch import OnConnect, OnState, Watch
 from registry.etcd_wire import (
     MAX_OPS,
-    Change,
     Compare,
+    EtcdUnreachable,
     Json,
+    KeyChange,
     KeyValue,
     Member,
+    MemberStatus,
     OddAnswer,
     Op,
     RangeResult,
-    Status,
     TxnResult,
-    Unreachable,
     WatchBatch,
     blob,
     decode_deleted,
@@ -53,16 +53,16 @@ from registry.etcd_wire import (
 
 __all__ = [
     "MAX_OPS",
-    "Change",
     "Compacted",
     "Compare",
     "Etcd",
     "EtcdSettings",
+    "KeyChange",
     "KeyValue",
     "Member",
+    "MemberStatus",
     "Op",
     "RangeResult",
-    "Status",
     "TxnResult",
     "WatchBatch",
 ]
@@ -80,7 +80,7 @@ class Etcd:
     """
 
     def __init__(self, settings: EtcdSettings) -> None:
-        self._link = Link(settings)
+        self._link = EtcdCluster(settings)
         self._leased = settings.leased
 
     async def __aenter__(self) -> Self:
@@ -99,7 +99,7 @@ class Etcd:
         return self._link.current
 
     @property
-    def health(self) -> Health:
+    def health(self) -> EtcdHealth:
         """What the calls so far have shown of the endpoints."""
         return self._link.health
 
@@ -171,7 +171,7 @@ class Etcd:
     def _understood(self, page: Json) -> tuple[KeyValue, ...]:
         try:
             return decode_kvs(page)
-        except Unreachable as error:
+        except EtcdUnreachable as error:
             raise unavailable({self.endpoint: str(error)}) from None
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
@@ -244,10 +244,10 @@ class Etcd:
         """
         return Watch(self._link, prefix, start_revision, on_state, on_connect).batches()
 
-    async def status(self) -> Status:
+    async def status(self) -> MemberStatus:
         """What the current endpoint says of itself."""
 
-        def read(answer: Json) -> Status:
+        def read(answer: Json) -> MemberStatus:
             return decode_status(answer, self.endpoint)
 
         found = await self._link.call("/maintenance/status", {}, read, repeatable=True, leader=False)

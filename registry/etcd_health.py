@@ -1,6 +1,6 @@
 """What is known of etcd's endpoints from the calls that were made anyway: which answer, and whom they refuse.
 
-Owns no call. `Health` takes in how each attempt at an endpoint ended; `keep_watch` tells a daemon's log of an
+Owns no call. `EtcdHealth` takes in how each attempt at an endpoint ended; `keep_watch` tells a daemon's log of an
 endpoint that is down and of its return, once each. An endpoint that is not in use is asked now and then, since
 nobody would notice its death before it is needed.
 """
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from registry.etcd_wire import Refusal, Unreachable
+from registry.etcd_wire import EtcdError, EtcdUnreachable
 
 log = logging.getLogger("fleet.etcd")
 
@@ -27,34 +27,34 @@ LOGIN = "login"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class EtcdTrouble:
     """Since when something is wrong (seconds since 1970), and what."""
 
     since: float
     reason: str
 
 
-class Health:
+class EtcdHealth:
     """The endpoints of one etcd cluster as their last answers show them."""
 
     def __init__(self, bases: tuple[str, ...]) -> None:
         self.bases = bases
-        self.down: dict[str, Trouble] = {}
+        self.down: dict[str, EtcdTrouble] = {}
         self.answered_at: dict[str, float] = {}  # loop time
-        self._denials: dict[str, Trouble] = {}  # by path, or LOGIN
+        self._denials: dict[str, EtcdTrouble] = {}  # by path, or LOGIN
         self._last_answer = 0.0
         self._changed = asyncio.Event()
 
     @property
-    def away(self) -> Trouble | None:
+    def away(self) -> EtcdTrouble | None:
         """Since when no endpoint at all has answered; None while one does or none was tried."""
         if len(self.down) < len(self.bases):
             return None
         since = self._last_answer or min(each.since for each in self.down.values())
-        return Trouble(since, "; ".join(f"{base} {each.reason}" for base, each in self.down.items()))
+        return EtcdTrouble(since, "; ".join(f"{base} {each.reason}" for base, each in self.down.items()))
 
     @property
-    def denied(self) -> Trouble | None:
+    def denied(self) -> EtcdTrouble | None:
         """Since when etcd refuses our user, and how; None when it does not."""
         return min(self._denials.values(), key=lambda each: each.since, default=None)
 
@@ -64,11 +64,11 @@ class Health:
         began = asyncio.get_running_loop().time()
         try:
             yield
-        except Unreachable as outage:
+        except EtcdUnreachable as outage:
             if self.answered_at.get(base, 0.0) <= began:
                 self.unreachable(base, str(outage))
             raise
-        except Refusal as refusal:
+        except EtcdError as refusal:
             if refusal.remembered:
                 raise
             if refusal.transient and refusal.code not in BUSY:
@@ -94,19 +94,19 @@ class Health:
         if base not in self.down:
             self._changed.set()
         since = self.down[base].since if base in self.down else time.time()
-        self.down[base] = Trouble(since, reason)
+        self.down[base] = EtcdTrouble(since, reason)
 
     async def change(self) -> None:
         """Wait until something differs from when this was called last."""
         await self._changed.wait()
         self._changed.clear()
 
-    def _deny(self, path: str, refusal: Refusal) -> None:
+    def _deny(self, path: str, refusal: EtcdError) -> None:
         login = any(words in refusal.message for words in ("authentication failed", "user name is empty"))
         place = LOGIN if login else path
         if place not in self._denials:
             self._changed.set()
-            self._denials[place] = Trouble(time.time(), str(refusal))
+            self._denials[place] = EtcdTrouble(time.time(), str(refusal))
 
     def _grant(self, path: str) -> None:
         for place in (path, LOGIN):
@@ -114,7 +114,7 @@ class Health:
                 self._changed.set()
 
 
-def endpoints_told(bases: tuple[str, ...], down: Mapping[str, Trouble]) -> str:
+def endpoints_told(bases: tuple[str, ...], down: Mapping[str, EtcdTrouble]) -> str:
     """How many endpoints answer and which do not, "" when all do or there is but one."""
     if not down or len(bases) < 2:
         return ""
@@ -132,9 +132,9 @@ def _do(number: int) -> str:
 
 
 async def keep_watch(
-    health: Health,
+    health: EtcdHealth,
     ask: Callable[[float], Awaitable[None]],
-    on_change: Callable[[Mapping[str, Trouble]], None],
+    on_change: Callable[[Mapping[str, EtcdTrouble]], None],
     every_s: float = ASK_EVERY_S,
 ) -> None:
     """Call `on_change` with the endpoints that are down whenever health changes, and log each that goes or comes.
@@ -142,7 +142,7 @@ async def keep_watch(
     `ask(quiet_s)` asks those endpoints that are down or have not answered for so long. An endpoint counts as down
     when it failed, and failed again when it was asked.
     """
-    told: dict[str, Trouble] = {}
+    told: dict[str, EtcdTrouble] = {}
     while True:
         await ask(every_s)
         if not health.away:  # else the registry does not answer, which is told elsewhere
@@ -158,7 +158,7 @@ async def keep_watch(
         await asyncio.sleep(SETTLE_S)
 
 
-def _log_news(health: Health, told: Mapping[str, Trouble]) -> None:
+def _log_news(health: EtcdHealth, told: Mapping[str, EtcdTrouble]) -> None:
     for base, trouble in health.down.items():
         if base not in told:
             log.warning("etcd endpoint %s does not answer: %s", base, trouble.reason)

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from registry import credentials
 from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
 from registry.etcd_endpoint import EtcdSettings, base_urls, check
-from registry.etcd_health import Health
-from registry.etcd_login import Login
-from registry.etcd_wire import Json, Refusal, TooLarge, Unreachable, decode_revision
+from registry.etcd_health import EtcdHealth
+from registry.etcd_login import EtcdLogin
+from registry.etcd_wire import EtcdError, EtcdUnreachable, Json, TooLarge, decode_revision
 
 if TYPE_CHECKING:
-    from registry.etcd_transport import Stream, Transport
+    from registry.etcd_transport import Transport, WatchStream
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Failure:
     electing: bool = False
 
 
-class Link:
+class EtcdCluster:
     """The way to one etcd cluster. Nothing is imported or opened before the first call."""
 
     def __init__(self, settings: EtcdSettings) -> None:
@@ -86,9 +86,9 @@ class Link:
         self._closed = False
         self._opening = asyncio.Lock()
         self._slots = asyncio.Semaphore(MAX_CALLS)
-        self._login = Login(settings, self._authenticate, self._is_alive)
+        self._login = EtcdLogin(settings, self._authenticate, self._is_alive)
         self._heard: dict[str, Heard] = {}
-        self.health = Health(self.bases)
+        self.health = EtcdHealth(self.bases)
 
     async def close(self) -> None:
         """End every connection, watches included, for good."""
@@ -117,7 +117,7 @@ class Link:
             for base in self._order():
                 try:
                     answer = read(await self.call_at(base, path, request, leader=leader, bulk=bulk))
-                except (Unreachable, Refusal) as error:
+                except (EtcdUnreachable, EtcdError) as error:
                     failure = self._judge(base, error)
                 else:
                     self.current = base
@@ -132,11 +132,11 @@ class Link:
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
         raise unavailable(failures)
 
-    def _judge(self, base: str, error: Unreachable | Refusal) -> Failure:
+    def _judge(self, base: str, error: EtcdUnreachable | EtcdError) -> Failure:
         """What a failure means for the next attempt; raises where no other endpoint would say otherwise."""
         if isinstance(error, TooLarge):
             raise AnswerTooLarge(f"etcd is not available: {base} ({error})")
-        if isinstance(error, Unreachable):
+        if isinstance(error, EtcdUnreachable):
             return Failure(self._tell(base, error), applied=error.sent)
         if not error.transient:
             raise explain(error) from None
@@ -159,16 +159,16 @@ class Link:
             self._heard[base] = Heard(_now(), decode_revision(answer.get("result", answer)))
         return dict(answer)
 
-    async def open_stream(self, base: str, path: str, request: Json) -> Stream:
+    async def open_stream(self, base: str, path: str, request: Json) -> WatchStream:
         """Open a watch at one endpoint within the request time-out. Raises Refusal or Unreachable."""
         transport = await self._ready()
 
-        async def exchange(token: str) -> Stream:
+        async def exchange(token: str) -> WatchStream:
             try:
                 async with asyncio.timeout(self.timeout_s):
                     return await transport.open_stream(base, path, request, token=token)
             except TimeoutError:
-                raise Unreachable("timed out", silent=True) from None
+                raise EtcdUnreachable("timed out", silent=True) from None
 
         with self.health.attempt(base, path):
             return await self._login.run(base, exchange)
@@ -189,8 +189,8 @@ class Link:
             with self.health.attempt(base, path):
                 answer = await transport.call(base, path, {}, leader=False)
                 if not int(answer.get("leader", 0)):
-                    raise Unreachable("has no leader")
-        except (Unreachable, Refusal, RegistryError, UserError, ValueError, TypeError):
+                    raise EtcdUnreachable("has no leader")
+        except (EtcdUnreachable, EtcdError, RegistryError, UserError, ValueError, TypeError):
             return
 
     async def new_login(self, base: str) -> bool:
@@ -207,9 +207,13 @@ class Link:
         if self.current == base:
             self.current = self.bases[(self.bases.index(base) + 1) % len(self.bases)]
 
-    def _tell(self, base: str, outage: Unreachable) -> str:
+    def _tell(self, base: str, outage: EtcdUnreachable) -> str:
         if not outage.closed or base in self._heard:
             return str(outage)
+        if base.startswith("https:") and outage.sent:  # the handshake was over; a reset may overtake the alert
+            own = f"does not take the client certificate etcd.cert_file {self._settings.cert_file}"
+            none = "wants a client certificate: set etcd.cert_file and etcd.key_file"
+            return f"{outage} without an answer; perhaps it {own if self._settings.cert_file else none}"
         tls, other = ("no TLS", "http") if base.startswith("https:") else ("TLS", "https")
         return f"{outage} without an answer: if it speaks {tls}, write the endpoint with {other}://"
 
@@ -243,9 +247,9 @@ class Link:
         try:
             async with asyncio.timeout(PROBE_S):
                 answer = await transport.call(base, "/maintenance/status", {}, leader=False)
-        except Refusal:
+        except EtcdError:
             return True
-        except (Unreachable, TimeoutError):
+        except (EtcdUnreachable, TimeoutError):
             return False
         return str(answer.get("leader", "0")) != "0"
 
@@ -255,11 +259,11 @@ class Link:
         answer = await transport.call(base, "/auth/authenticate", request)
         token = answer.get("token")
         if not isinstance(token, str) or not token:
-            raise Unreachable("answered a login without a token")
+            raise EtcdUnreachable("answered a login without a token")
         return token
 
 
-def explain(refusal: Refusal) -> RegistryError:
+def explain(refusal: EtcdError) -> RegistryError:
     """What etcd's refusal means to the caller."""
     if refusal.compacted:
         return Compacted("this revision of the registry has been compacted away")
@@ -272,7 +276,7 @@ def explain(refusal: Refusal) -> RegistryError:
     return RegistryError(f"etcd refused the request: {refusal}")
 
 
-def _denial(refusal: Refusal) -> str:
+def _denial(refusal: EtcdError) -> str:
     if refusal.complete:
         return str(refusal)
     if "user name is empty" in refusal.message:

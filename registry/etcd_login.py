@@ -17,7 +17,7 @@ from typing import TypeVar
 from registry import credentials
 from registry.errors import CredentialsUnusable
 from registry.etcd_endpoint import EtcdSettings
-from registry.etcd_wire import Refusal, Unreachable
+from registry.etcd_wire import EtcdError, EtcdUnreachable
 
 log = logging.getLogger("fleet.etcd")
 
@@ -32,7 +32,7 @@ DOUBT_S = (5.0, 60.0)
 DEADLINE_CODES = (1, 4)  # cancelled, deadline exceeded: something between etcd and us gave up waiting first
 
 
-class Login:
+class EtcdLogin:
     """`authenticate(base, password)` gives a token, `is_alive(base)` whether the endpoint answers at all."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Login:
         self._logins = 0  # which token it is; still "" when etcd wants none
         self._proofs = 0  # answers that etcd gave to a token that it looked at
         self._one = asyncio.Lock()
-        self._denied: Refusal | None = None
+        self._denied: EtcdError | None = None
         self._denials = 0  # in a row
         self._denied_until = 0.0
         self._denied_with: credentials.Stamp = ()
@@ -70,11 +70,11 @@ class Login:
         login, proofs = self._logins, self._proofs
         try:
             answer = await exchange(self._token)
-        except Unreachable as outage:
+        except EtcdUnreachable as outage:
             if outage.silent and self._proofs == proofs:
                 await self._doubt(base, login)
             raise
-        except Refusal as refusal:
+        except EtcdError as refusal:
             if refusal.code in DEADLINE_CODES and self._proofs == proofs:
                 await self._doubt(base, login)
             if not refusal.token_refused:
@@ -90,7 +90,7 @@ class Login:
         login = self._logins
         try:
             answer = await exchange(self._token)
-        except Refusal as refusal:
+        except EtcdError as refusal:
             if refusal.token_refused and login == self._logins:
                 self._note_denial(refusal)
             raise
@@ -123,7 +123,7 @@ class Login:
             log.warning("%s is alive and holds requests back: logging in again", base)
             try:
                 await self._replace(base, login)
-            except (Refusal, Unreachable, CredentialsUnusable) as error:
+            except (EtcdError, EtcdUnreachable, CredentialsUnusable) as error:
                 log.debug("no new login: %s", error)
 
     async def _replace(self, base: str, login: int) -> None:
@@ -136,13 +136,13 @@ class Login:
                 raise _again(self._denied)
             try:
                 self._token = await self._fetch(base)
-            except Refusal as refusal:
+            except EtcdError as refusal:
                 self._note_denial(refusal, files)
                 raise
             self._denied = None
             self._logins += 1
 
-    def _note_denial(self, refusal: Refusal, files: credentials.Stamp | None = None) -> None:
+    def _note_denial(self, refusal: EtcdError, files: credentials.Stamp | None = None) -> None:
         """Let no login be tried for a while, longer each time."""
         shortest_s, longest_s = DENIED_S
         pause_s = min(shortest_s * 2.0**self._denials, longest_s) * random.uniform(0.8, 1)
@@ -155,19 +155,19 @@ class Login:
         password = await asyncio.to_thread(credentials.read_password, self._settings.password_file)
         try:
             return await self._authenticate(base, password)
-        except Unreachable as outage:
-            raise Unreachable(str(outage), sent=False, closed=outage.closed) from None
-        except Refusal as refusal:
+        except EtcdUnreachable as outage:
+            raise EtcdUnreachable(str(outage), sent=False, closed=outage.closed) from None
+        except EtcdError as refusal:
             if "authentication is not enabled" in refusal.message:
                 return ""
             if refusal.transient:
-                raise Unreachable(f"login failed: {refusal}", sent=False) from None
+                raise EtcdUnreachable(f"login failed: {refusal}", sent=False) from None
             raise
 
 
-def _again(denied: Refusal) -> Refusal:
+def _again(denied: EtcdError) -> EtcdError:
     """The same refusal for another call, which has not asked for it."""
-    refusal = Refusal(denied.code, denied.message, complete=denied.complete)
+    refusal = EtcdError(denied.code, denied.message, complete=denied.complete)
     refusal.remembered = True
     return refusal
 

@@ -1,12 +1,12 @@
 """Answers that are no success: etcd's own errors, and what else may stand at an endpoint.
 
-Pure: turns status and body into `Refusal` (etcd, or what guards it, refused) or `Unreachable` (this is not etcd),
-each with a cause and a remedy in one line.
+Pure: turns status and body into `EtcdError` (etcd, or what guards it, refused) or `EtcdUnreachable` (this is not
+etcd), each with a cause and a remedy in one line.
 """
 
 from __future__ import annotations
 
-from registry.etcd_wire import Json, Refusal, Unreachable, decode_refusal, shown
+from registry.etcd_wire import EtcdError, EtcdUnreachable, Json, decode_refusal, shown
 
 DENIED = 7  # gRPC's PERMISSION_DENIED
 
@@ -36,16 +36,16 @@ OUTSIDERS = {  # by HTTP status, for answers that are no JSON of etcd's
 }
 
 
-def judge(status: int, body: bytes, answer: Json | None, location: str = "") -> Refusal | Unreachable:
+def judge(status: int, body: bytes, answer: Json | None, location: str = "") -> EtcdError | EtcdUnreachable:
     """What an answer means that is not a plain success. `answer` is the body as JSON, if it is some."""
     if answer is not None and ("error" in answer or "code" in answer):
         return decode_refusal(answer)
     if b"CommonName of client" in body:
-        return Refusal(DENIED, NO_CN, complete=True)
+        return EtcdError(DENIED, NO_CN, complete=True)
     if status == 421:
-        return Refusal(DENIED, HOST_DENIED, complete=True)
+        return EtcdError(DENIED, HOST_DENIED, complete=True)
     refused = 300 <= status < 500
-    return Unreachable(_outsider(status, body, location), sent=not refused, silent=status == 504)
+    return EtcdUnreachable(_outsider(status, body, location), sent=not refused, silent=status == 504)
 
 
 def _outsider(status: int, body: bytes, location: str) -> str:

@@ -1,7 +1,7 @@
 """One HTTP exchange with one etcd member, through etcd3-py: the only module that knows etcd3 and aiohttp.
 
 Owns the session and the translation of every foreign error into `Refusal` (etcd answered an
-error) or `Unreachable` (nobody did). It chooses no endpoint, repeats nothing and knows no users.
+error) or `EtcdUnreachable` (nobody did). It chooses no endpoint, repeats nothing and knows no users.
 
 Of etcd3-py it keeps the transport (`call_rpc(raw=True)`: URLs, token and headers); the models and the version
 probe are left aside, because they block or cost fifty times the exchange itself.
@@ -9,6 +9,7 @@ probe are left aside, because they block or cost fifty times the exchange itself
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import socket
@@ -27,7 +28,7 @@ from etcd3.baseclient import BaseClient
 from registry.etcd_endpoint import EtcdSettings
 from registry.etcd_odd import judge
 from registry.etcd_tls import TlsFiles, alert, not_trusted, plain
-from registry.etcd_wire import Json, TooLarge, Unreachable, parse_json
+from registry.etcd_wire import EtcdUnreachable, Json, TooLarge, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
 LARGE_BYTES = 512 * 1024
@@ -50,7 +51,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         self._tls.context()  # an unusable file is told at the first call, whatever that call is
         connector = _connector(settings)
         self.session = aiohttp.ClientSession(connector=connector)
-        self._streams: WeakSet[Stream] = WeakSet()
+        self._streams: WeakSet[WatchStream] = WeakSet()
 
     def _retrieve_version(self) -> None:
         """Say what we speak instead of asking: etcd3-py's probe blocks the loop and fails on a slow server."""
@@ -98,19 +99,19 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         silence_s = None if total_s is None else self._timeout_s
         return aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, sock_read=silence_s)
 
-    async def open_stream(self, base: str, path: str, request: Json, *, token: str = "") -> Stream:
+    async def open_stream(self, base: str, path: str, request: Json, *, token: str = "") -> WatchStream:
         """Start a call whose answer never ends. Raises Refusal or Unreachable."""
         timeout = self._timeout(total_s=None)
         with foreign_errors(self._cert_file):
             sending = self._send(base, path, request, token=token, timeout=timeout, leader=True)
             response: aiohttp.ClientResponse = await sending.__aenter__()  # the stream closes it
             if response.status == 200:
-                stream = Stream(response)
+                stream = WatchStream(response)
                 self._streams.add(stream)
                 return stream
             async with response:
                 _understand(response, await _read(response))
-        raise Unreachable(f"answered HTTP {response.status} to a watch")
+        raise EtcdUnreachable(f"answered HTTP {response.status} to a watch")
 
     async def close(self) -> None:
         """End every connection and wake whoever reads from one."""
@@ -153,7 +154,7 @@ class _FarResolver(aiohttp.abc.AbstractResolver):
         """Nothing is held."""
 
 
-class Stream:
+class WatchStream:
     """The unending answer of a watch, as it comes in. `close` ends it at both sides."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -215,22 +216,31 @@ def foreign_errors(cert_file: str | None = None) -> Iterator[None]:
     try:
         yield
     except aiohttp.ClientConnectorCertificateError as error:
-        raise Unreachable(not_trusted(error.certificate_error, error.host), sent=False) from None
+        raise EtcdUnreachable(not_trusted(error.certificate_error, error.host), sent=False) from None
     except aiohttp.ClientConnectorSSLError as error:
-        raise Unreachable(_handshake(error, cert_file), sent=False) from None
+        raise EtcdUnreachable(_handshake(error, cert_file), sent=False) from None
     except aiohttp.ClientConnectorDNSError as error:
-        raise Unreachable(f"host name {error.host} is unknown", sent=False) from None
+        raise EtcdUnreachable(f"host name {error.host} is unknown", sent=False) from None
     except aiohttp.ClientConnectorError as error:
         closed = isinstance(error.os_error, ConnectionResetError)
-        raise Unreachable(CLOSED if closed else plain(error.os_error), sent=False, closed=closed) from None
+        raise EtcdUnreachable(CLOSED if closed else plain(error.os_error), sent=False, closed=closed) from None
     except aiohttp.ConnectionTimeoutError:
-        raise Unreachable("timed out while connecting", sent=False) from None
+        raise EtcdUnreachable("timed out while connecting", sent=False) from None
     except TimeoutError:
-        raise Unreachable("timed out", silent=True) from None
+        raise EtcdUnreachable("timed out", silent=True) from None
     except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
-        raise Unreachable(alert(error, cert_file) or CLOSED, closed=True) from None
+        raise _broken_off(error, cert_file) from None
+    except aiohttp.ClientOSError as error:
+        if error.errno in (errno.ECONNRESET, errno.EPIPE):
+            raise _broken_off(error, cert_file) from None
+        raise EtcdUnreachable(_broken(error, cert_file)) from None
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-        raise Unreachable(_broken(error, cert_file)) from None
+        raise EtcdUnreachable(_broken(error, cert_file)) from None
+
+
+def _broken_off(error: Exception, cert_file: str | None) -> EtcdUnreachable:
+    said = alert(error, cert_file)
+    return EtcdUnreachable(said) if said else EtcdUnreachable(CLOSED, closed=True)
 
 
 def _broken(error: Exception, cert_file: str | None) -> str:

@@ -14,10 +14,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
-from registry.etcd_link import Compacted, Link, explain
+from registry.etcd_link import Compacted, EtcdCluster, explain
 from registry.etcd_wire import (
-    Refusal,
-    Unreachable,
+    EtcdError,
+    EtcdUnreachable,
     WatchAnswer,
     WatchBatch,
     decode_page,
@@ -29,7 +29,7 @@ from registry.etcd_wire import (
 )
 
 if TYPE_CHECKING:
-    from registry.etcd_transport import Stream
+    from registry.etcd_transport import WatchStream
 
 OnState = Callable[[bool, str], None]
 OnConnect = Callable[[], None]
@@ -57,7 +57,7 @@ class Watch:
 
     def __init__(
         self,
-        link: Link,
+        link: EtcdCluster,
         prefix: str,
         start_revision: int,
         on_state: OnState | None,
@@ -85,10 +85,10 @@ class Watch:
                     async with aclosing(self._attempt()) as attempt:
                         async for batch in attempt:
                             yield batch
-                except Unreachable as outage:
+                except EtcdUnreachable as outage:
                     self._link.health.unreachable(self._base, str(outage))
                     await self._back_off(str(outage))
-                except Refusal as refusal:
+                except EtcdError as refusal:
                     await self._judge(refusal)
         finally:
             self._disarm()
@@ -110,7 +110,7 @@ class Watch:
                     for line in split_lines(chunk, pending):
                         if batch := await self._take(line):
                             arrived.append(batch)  # noqa: PERF401 - what came before an error must not be lost
-                except (Refusal, Unreachable, RegistryError):
+                except (EtcdError, EtcdUnreachable, RegistryError):
                     if arrived:
                         yield _together(arrived)
                     raise
@@ -123,9 +123,9 @@ class Watch:
             stream.close()
         if batch := await self._take(b"".join(pending)):
             yield batch
-        raise Unreachable("closed the watch")
+        raise EtcdUnreachable("closed the watch")
 
-    async def _next_chunk(self, stream: Stream) -> bytes | None:
+    async def _next_chunk(self, stream: WatchStream) -> bytes | None:
         """The next bytes; None after a silence that is proven harmless; b"" at the end."""
         since_s = asyncio.get_running_loop().time()
         chunk = await _read_within(stream, QUIET_S * random.uniform(1, 1.25))
@@ -135,12 +135,12 @@ class Watch:
                 raise self._silence()
         return chunk
 
-    def _silence(self) -> RegistryError | Unreachable:
+    def _silence(self) -> RegistryError | EtcdUnreachable:
         """What owed changes mean: once a dead connection; twice at one place, a store that is not as we know it."""
         again, self._silent_at = self._silent_at == self._next, self._next
         if again:
             return Compacted("the watch fell silent twice at the same revision: the history is another one")
-        return Unreachable("the watch fell silent")
+        return EtcdUnreachable("the watch fell silent")
 
     async def _owes_changes(self, since_s: float) -> bool:
         """Ask the member. Any answer since the silence began will do, if the store has not moved since."""
@@ -216,7 +216,7 @@ class Watch:
         self._failures, self._denied_anew = 0, False
         self._report(connected=True, reason=self._base)
 
-    async def _judge(self, refusal: Refusal) -> None:
+    async def _judge(self, refusal: EtcdError) -> None:
         """Log in again once, since old etcd calls a dead token a lack of permission; else wait or raise."""
         if refusal.permanent:
             if self._denied_anew or not await self._login_again():
@@ -228,9 +228,9 @@ class Watch:
     async def _login_again(self) -> bool:
         try:
             self._denied_anew = await self._link.new_login(self._base)
-        except Unreachable:
+        except EtcdUnreachable:
             return True  # there was no login: what is refused next is still the old token
-        except Refusal as refusal:
+        except EtcdError as refusal:
             raise explain(refusal) from None
         return self._denied_anew
 
@@ -265,7 +265,7 @@ class Watch:
         self._connected = connected
 
 
-async def _read_within(stream: Stream, wait_s: float) -> bytes | None:
+async def _read_within(stream: WatchStream, wait_s: float) -> bytes | None:
     try:
         async with asyncio.timeout(wait_s):
             return await stream.read()
@@ -277,7 +277,7 @@ def _together(batches: list[WatchBatch]) -> WatchBatch:
     return WatchBatch(batches[-1].revision, tuple(change for batch in batches for change in batch.changes))
 
 
-def _cancelled(answer: WatchAnswer) -> RegistryError | Refusal:
+def _cancelled(answer: WatchAnswer) -> RegistryError | EtcdError:
     if revision := answer.compact_revision:
         return Compacted(f"the registry's history before revision {revision} is gone", revision)
-    return Refusal(14, answer.reason)
+    return EtcdError(14, answer.reason)

@@ -49,7 +49,7 @@ class TxnResult:
     gets: tuple[tuple[KeyValue, ...], ...]
 
 
-class Change(NamedTuple):
+class KeyChange(NamedTuple):
     """One key written (`kv`) or deleted (`kv` is None) at `mod_revision`."""
 
     key: str
@@ -62,7 +62,7 @@ class WatchBatch:
     """Changes up to and including `revision`, in order; none of them means: still alive, nothing new."""
 
     revision: int
-    changes: tuple[Change, ...]
+    changes: tuple[KeyChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ class WatchAnswer:
     cancelled: bool
     reason: str
     compact_revision: int
-    changes: tuple[Change, ...]
+    changes: tuple[KeyChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class MemberStatus:
     """What one member says of itself; ids are etcd's numbers, `leader` 0 when it knows none."""
 
     endpoint: str
@@ -185,7 +185,7 @@ class Op:
         return cls("request_range", span(prefix))
 
 
-class Refusal(Exception):
+class EtcdError(Exception):
     """An error that etcd itself answered: gRPC code and message. `complete`: the message says what to do, too."""
 
     def __init__(self, code: int, message: str, *, complete: bool = False) -> None:
@@ -244,7 +244,7 @@ class Refusal(Exception):
         return self.code == 5 and "lease" in self.message
 
 
-class Unreachable(Exception):
+class EtcdUnreachable(Exception):
     """No answer of etcd. `sent` is False when it is certain that the request never reached it.
 
     `closed`: the peer ended the connection where an answer was due. `silent`: it kept it, and said nothing in time.
@@ -257,11 +257,11 @@ class Unreachable(Exception):
         self.silent = silent
 
 
-class TooLarge(Unreachable):
+class TooLarge(EtcdUnreachable):
     """More bytes than may be kept: ask for less at a time."""
 
 
-class OddAnswer(Unreachable):
+class OddAnswer(EtcdUnreachable):
     """JSON, and none of etcd's."""
 
     def __init__(self, what: str) -> None:
@@ -443,7 +443,7 @@ def decode_watch(line: bytes) -> WatchAnswer:
     """One line of a watch's stream. Raises Refusal for an error, Unreachable for half a line."""
     message = parse_json(line)
     if message is None:
-        raise Unreachable("broke off its answer")
+        raise EtcdUnreachable("broke off its answer")
     if "error" in message:
         raise decode_refusal(message)
     try:
@@ -460,19 +460,19 @@ def decode_watch(line: bytes) -> WatchAnswer:
         raise OddAnswer("a watch's news") from None
 
 
-def _decode_change(event: Json) -> Change:
+def _decode_change(event: Json) -> KeyChange:
     raw = event["kv"]
     if event.get("type") == "DELETE":
-        return Change(decode_key(raw), None, int(raw.get("mod_revision", 0)))
+        return KeyChange(decode_key(raw), None, int(raw.get("mod_revision", 0)))
     kv = decode_kv(raw)
-    return Change(kv.key, kv, kv.mod_revision)
+    return KeyChange(kv.key, kv, kv.mod_revision)
 
 
-def decode_status(answer: Json, endpoint: str) -> Status:
+def decode_status(answer: Json, endpoint: str) -> MemberStatus:
     """A member's status."""
     try:
         header = answer["header"]
-        return Status(
+        return MemberStatus(
             endpoint=endpoint,
             version=shown(str(answer.get("version", ""))),
             db_size_bytes=int(answer.get("dbSize", 0)),
@@ -518,15 +518,15 @@ def _texts(raw: Sequence[object]) -> tuple[str, ...]:
     return tuple(shown(str(each)) for each in raw)
 
 
-def decode_refusal(answer: Any) -> Refusal:  # noqa: ANN401 - parsed JSON of unknown shape
+def decode_refusal(answer: Any) -> EtcdError:  # noqa: ANN401 - parsed JSON of unknown shape
     """An error object of etcd: unary answers and streams shape it differently, and so do versions."""
     if not isinstance(answer, dict):
-        return Refusal(2, shown(str(answer)))
+        return EtcdError(2, shown(str(answer)))
     inner = answer.get("error")
     body = inner if isinstance(inner, dict) else answer
     message = body.get("message") or (inner if isinstance(inner, str) else "")
     code = body.get("code") or body.get("grpc_code")
-    return Refusal(code if isinstance(code, int) else 2, shown(str(message)))
+    return EtcdError(code if isinstance(code, int) else 2, shown(str(message)))
 
 
 def split_lines(chunk: bytes, pending: list[bytes]) -> Iterator[bytes]:

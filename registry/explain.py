@@ -34,7 +34,7 @@ from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options, uses_sp
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import Progress, ended, standing
 from registry.mirror import Snapshot
-from registry.model import Availability, Refusal, Target, Unit
+from registry.model import Availability, Reason, Target, Unit
 from registry.unitfile import UnitFile, parse
 from registry.unitname import matches
 
@@ -76,7 +76,7 @@ class Prediction:
     unit: str
     machines: tuple[str, ...]
     summary: str
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from registry.errors import UserError
 from registry.grammar import MAX_LINE
-from registry.unitfile import FLEET_SECTION, MAX_FAULTS, Entry, Fault, Problem, UnitFile
+from registry.unitfile import FLEET_SECTION, MAX_FAULTS, Directive, Fault, Problem, UnitFile
 from registry.unitname import expand, glob_refusal, is_glob, normalise, parse, shown
 
 MAX_WORDS = 256
@@ -270,7 +270,7 @@ def _unknown(unit_file: UnitFile) -> Iterator[Fault]:
             yield Fault(entry.line, f"unknown option {shown(entry.name)} in [{FLEET_SECTION}]", _nearest(entry))
 
 
-def _nearest(entry: Entry) -> str:
+def _nearest(entry: Directive) -> str:
     by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
     near = get_close_matches(entry.name[:60].lower(), by_lower, n=1)
     return f"did you mean {by_lower[near[0]]}?" if near else f"the options are {', '.join(OPTIONS)}"

@@ -21,7 +21,7 @@ from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.listing import raw, read_prefix, read_tables
-from registry.mirror import Listing, Mirror, RawChange
+from registry.mirror import Mirror, RawChange, RecordListing
 from registry.sentinel import cluster_of
 
 log = logging.getLogger("fleet.follow")
@@ -33,7 +33,7 @@ CORRUPT_TOLD = 100  # corrupt records named in the log at a time
 RETRY_S = 0.2  # first pause between attempts
 
 
-class Link(StrEnum):
+class ConnectionState(StrEnum):
     """What the follower's connection is worth."""
 
     CONNECTING = "connecting"
@@ -45,12 +45,12 @@ class Link(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class FollowUpdate:
     """What happened since the last one: the records that changed, or everything (`reset`)."""
 
     changed: tuple[Address, ...] = ()
     reset: bool = False
-    link: Link = Link.LIVE
+    link: ConnectionState = ConnectionState.LIVE
     reason: str = ""
 
 
@@ -82,7 +82,7 @@ class Follower:
         self._tables = tuple(tables)
         self.mirror = Mirror(keys, self._tables)
         self.cluster_id = cluster_id
-        self.link = Link.CONNECTING
+        self.link = ConnectionState.CONNECTING
         self.reason = ""
         self.revision = 0
         self.changed_at = time.monotonic()  # when the link last proved itself alive or something changed
@@ -109,7 +109,7 @@ class Follower:
                 if not self._proven:  # history goes faster than we list it
                     await self._backoff.wait(error)
             except HistoryWentBack as error:
-                self._set_link(Link.HELD, str(error))
+                self._set_link(ConnectionState.HELD, str(error))
                 await asyncio.sleep(HELD_S)
             except RegistryError as error:
                 self._set_link(_link_after(error), str(error), news=self._backoff.is_news(error))
@@ -120,11 +120,11 @@ class Follower:
         """While the link is not live: when (monotonic) the next attempt begins."""
         return self._backoff.until
 
-    async def next(self) -> Update:
+    async def next(self) -> FollowUpdate:
         """Wait until something changed since the last call; many changes come as one update."""
         await self._wake.wait()
         self._wake.clear()
-        update = Update(tuple(self._changed), self._reset, self.link, self.reason)
+        update = FollowUpdate(tuple(self._changed), self._reset, self.link, self.reason)
         self._changed, self._reset = {}, False
         return update
 
@@ -152,7 +152,7 @@ class Follower:
             self.mirror.adopt(listing, revision)
             self._changed, self._reset = {}, True
             self._tell_corrupt()
-            self._set_link(Link.LIVE)
+            self._set_link(ConnectionState.LIVE)
             self._wake.set()
 
     def _tell_corrupt(self) -> None:
@@ -165,7 +165,7 @@ class Follower:
         if len(fresh) > CORRUPT_TOLD:
             log.error("%d more registry records are corrupt", len(fresh) - CORRUPT_TOLD)
 
-    async def _read(self, listing: Listing) -> int:
+    async def _read(self, listing: RecordListing) -> int:
         if self._root != self._keys.prefix:
             return await read_prefix(self._etcd, self._root, 0, listing.fold)
         return await read_tables(self._etcd, self._keys, self._tables, listing.fold)
@@ -219,7 +219,7 @@ class Follower:
             await self._history.check(self._etcd)
         self._unproven = False
 
-    async def _compare(self, listing: Listing) -> None:
+    async def _compare(self, listing: RecordListing) -> None:
         """In one history no record grows older. Raises HistoryWentBack."""
         if self._history is None or self._epoch != self._history.epoch:
             return
@@ -230,21 +230,23 @@ class Follower:
         self._unproven = True
 
     def _on_state(self, connected: bool, reason: str) -> None:  # noqa: FBT001 - the watch's callback
-        self._set_link(Link.LIVE if connected else Link.LOST, "" if connected else reason)
+        self._set_link(ConnectionState.LIVE if connected else ConnectionState.LOST, "" if connected else reason)
 
-    def _set_link(self, link: Link, reason: str = "", *, news: bool = False) -> None:
+    def _set_link(self, link: ConnectionState, reason: str = "", *, news: bool = False) -> None:
         """`news`: tell this reason though the link is no other than before."""
         if (link, reason) == (self.link, self.reason):
             return
-        level = logging.INFO if link is Link.LIVE else logging.WARNING
-        if (news or link is not self.link) and link is not Link.HELD:  # of that the history itself tells, once
+        level = logging.INFO if link is ConnectionState.LIVE else logging.WARNING
+        if (
+            news or link is not self.link
+        ) and link is not ConnectionState.HELD:  # of that the history itself tells, once
             log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
         self.link, self.reason = link, reason
         self._wake.set()
 
 
-def _link_after(error: RegistryError) -> Link:
+def _link_after(error: RegistryError) -> ConnectionState:
     """What the link is worth after a failure."""
     if isinstance(error, ForeignRegistry):
-        return Link.FOREIGN
-    return Link.DENIED if isinstance(error, RegistryDenied) else Link.LOST
+        return ConnectionState.FOREIGN
+    return ConnectionState.DENIED if isinstance(error, RegistryDenied) else ConnectionState.LOST

@@ -19,7 +19,7 @@ from pathlib import Path
 from registry.errors import HistoryWentBack, RegistryError
 from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
 from registry.keys import Keys
-from registry.model import Cluster
+from registry.model import Sentinel
 from registry.records import encode
 from registry.sentinel import cluster_of
 
@@ -29,7 +29,7 @@ REMEDY = "see what would change with fleetctl restore, then accept it: fleetctl 
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ActedOn:
     """What of a history was acted on. `key` was written, or deleted if not `exists`, at revision `at`.
 
     `held` is why nothing is done any more, "" while all is well.
@@ -44,7 +44,7 @@ class Seen:
     held: str = ""
 
     @classmethod
-    def of(cls, data: object) -> Seen:
+    def of(cls, data: object) -> ActedOn:
         """From what `asdict` made of it; what does not fit is as good as nothing."""
         if not isinstance(data, dict):
             return cls()
@@ -61,13 +61,13 @@ class History:
     def __init__(
         self,
         keys: Keys,
-        seen: Seen | None = None,
-        keep: Callable[[Seen], None] | None = None,
+        seen: ActedOn | None = None,
+        keep: Callable[[ActedOn], None] | None = None,
         *,
         told: Callable[[str], None] | None = None,
         pinned: bool = True,
     ) -> None:
-        self.seen = seen or Seen()
+        self.seen = seen or ActedOn()
         self.told = told
         self._keys, self._keep, self._pinned = keys, keep, pinned
         self._kept = self.seen
@@ -119,7 +119,7 @@ class History:
         if kv is None or found is None or (self._pinned and self.seen.cluster_id not in ("", found.id)):
             return
         if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
-            self._become(Seen(found.id, found.epoch, listing.revision, held=found.held))
+            self._become(ActedOn(found.id, found.epoch, listing.revision, held=found.held))
         elif not self.held:
             reason = found.held or await self._went_back(etcd, found, listing.revision, before)
             if reason:
@@ -129,7 +129,7 @@ class History:
             raise self.hold(self.held)
         self.act(listing.revision)
 
-    async def _went_back(self, etcd: Etcd, found: Cluster, revision: int, seen: Seen) -> str:
+    async def _went_back(self, etcd: Etcd, found: Sentinel, revision: int, seen: ActedOn) -> str:
         if found.epoch < seen.epoch:
             return f"it is from before epoch {seen.epoch}, which was accepted"
         if revision < seen.revision:
@@ -138,7 +138,7 @@ class History:
             return f"{seen.key} is not as it was acted on at revision {seen.at}"
         return ""
 
-    async def _remembers(self, etcd: Etcd, seen: Seen) -> bool:
+    async def _remembers(self, etcd: Etcd, seen: ActedOn) -> bool:
         """Whether the registry says the same of our record at its revision; yes where that is compacted away."""
         try:
             listing = await etcd.range(seen.key, revision=seen.at)
@@ -147,7 +147,7 @@ class History:
         written = [kv.mod_revision == seen.at for kv in listing.kvs if kv.key == seen.key]
         return written == [True] if seen.exists else not written
 
-    async def _mark(self, etcd: Etcd, kv: KeyValue, found: Cluster) -> None:
+    async def _mark(self, etcd: Etcd, kv: KeyValue, found: Sentinel) -> None:
         """Say in the sentinel that this history is held; in vain, others may have done so, or we come again."""
         if found.held and found.epoch >= self.seen.epoch:
             return
@@ -155,25 +155,25 @@ class History:
         with suppress(RegistryError):
             await etcd.txn([Compare.mod(kv.key, kv.mod_revision)], [Op.put(kv.key, encode(marked))])
 
-    def _become(self, seen: Seen) -> None:
+    def _become(self, seen: ActedOn) -> None:
         before, self.seen = self.held, seen
         if self.told is not None and before != seen.held:
             self.told(seen.held)
         self.save()
 
 
-def read_seen(path: Path) -> Seen:
+def read_seen(path: Path) -> ActedOn:
     """What was stored in a file; nothing if there is none, or none that can be read."""
     try:
-        return Seen.of(json.loads(path.read_text()))
+        return ActedOn.of(json.loads(path.read_text()))
     except FileNotFoundError:
-        return Seen()
+        return ActedOn()
     except (OSError, ValueError, RecursionError) as error:
         log.warning("cannot read %s (%s); going on without what it remembers", path, error)
-        return Seen()
+        return ActedOn()
 
 
-def write_seen(path: Path, seen: Seen) -> None:
+def write_seen(path: Path, seen: ActedOn) -> None:
     """Store it in a file, whole or not at all; a disk that takes nothing is told of."""
     partial = path.with_name(f".{path.name}.new")
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from registry.unitfile import MAX_FAULTS, Entry, Fault, Problem, UnitFile, is_too_large, parse
+from registry.unitfile import MAX_FAULTS, Directive, Fault, Problem, UnitFile, is_too_large, parse
 from registry.unitname import expand_for_display, refusal, shown
 
 # [Install]: the options that name other units.
@@ -33,7 +33,7 @@ _TRUE = frozenset({"1", "yes", "y", "true", "t", "on"})
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class InstallLink:
     """Another unit that the file's `[Install]` section names, by which option, and on which line."""
 
     option: str
@@ -41,10 +41,10 @@ class Link:
     line: int
 
 
-def links(unit_file: UnitFile, name: str) -> tuple[Link, ...]:
+def links(unit_file: UnitFile, name: str) -> tuple[InstallLink, ...]:
     """Every unit that enabling this one names, its specifiers expanded where the name decides them."""
     found = dict.fromkeys(
-        Link(option, each, entry.line)
+        InstallLink(option, each, entry.line)
         for option in LINKS
         for entry in unit_file.effective("Install", option)
         for word in _words(entry.value)
@@ -124,5 +124,5 @@ def _named(unit: str) -> str:
     return shown(unit) if refusal(unit) else unit
 
 
-def _last(unit_file: UnitFile, option: str) -> tuple[Entry, ...]:
+def _last(unit_file: UnitFile, option: str) -> tuple[Directive, ...]:
     return unit_file.effective("Unit", option)[-1:]

@@ -27,7 +27,7 @@ class Progress(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UnitProgress:
     """A unit's progress with its reason, and where it is.
 
     A unit that reached its target has no reason, but where a condition keeps it from running on that machine.
@@ -112,7 +112,9 @@ def mishap(state: UnitState | None, where: str = "") -> str:
     return f"it failed{where} ({how})"
 
 
-def standing(snapshot: Snapshot, name: str, where: Whereabouts | None = None, *, strict: bool = False) -> Standing:
+def standing(
+    snapshot: Snapshot, name: str, where: Whereabouts | None = None, *, strict: bool = False
+) -> UnitProgress:
     """How far the unit `name` is from its target. A unit that is not in the registry should be nowhere.
 
     With `strict`, a launched unit that systemd calls failed has failed, also when it was well started once.
@@ -125,13 +127,13 @@ def standing(snapshot: Snapshot, name: str, where: Whereabouts | None = None, *,
     if unit is None or not unit.target.scheduled:
         return _leaving(machines)
     if not lines or not all(_says(line, unit) for line in lines):
-        return refused(snapshot, name, machines) or Standing(Progress.UNDER_WAY, _undecided(snapshot), machines)
+        return refused(snapshot, name, machines) or UnitProgress(Progress.UNDER_WAY, _undecided(snapshot), machines)
     return _arriving(snapshot, unit, lines, {state.machine: state for state in states}, machines, strict=strict)
 
 
 def standing_here(
     snapshot: Snapshot, name: str, line: Assignment | None, state: UnitState | None, *, strict: bool = False
-) -> Standing:
+) -> UnitProgress:
     """How far the unit is on one machine, by that machine's own line and state; elsewhere it may be otherwise."""
     machines = tuple({each.machine for each in (line, state) if each})
     unit = snapshot.units.get(name)
@@ -144,14 +146,14 @@ def standing_here(
     if state is not None and done:
         return _outcome(state, machines, strict=strict)
     if not _says(line, unit):
-        return Standing(Progress.UNDER_WAY, _undecided(snapshot), machines)
+        return UnitProgress(Progress.UNDER_WAY, _undecided(snapshot), machines)
     return _late(snapshot, unit, machines, machines)
 
 
-def _leaving(machines: tuple[str, ...]) -> Standing:
+def _leaving(machines: tuple[str, ...]) -> UnitProgress:
     if not machines:
-        return Standing(Progress.REACHED)
-    return Standing(Progress.UNDER_WAY, f"being stopped on {_short(machines)}", machines)
+        return UnitProgress(Progress.REACHED)
+    return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_short(machines)}", machines)
 
 
 def _says(line: Assignment, unit: Unit) -> bool:
@@ -160,14 +162,14 @@ def _says(line: Assignment, unit: Unit) -> bool:
     return (line.hash, line.generation, line.attempt, line.target) == wish
 
 
-def refused(snapshot: Snapshot, name: str, machines: tuple[str, ...] = ()) -> Standing | None:
+def refused(snapshot: Snapshot, name: str, machines: tuple[str, ...] = ()) -> UnitProgress | None:
     """Why the scheduler leaves the present wish undone, if it does: of a global unit, on some machines perhaps."""
     unit, pending = snapshot.units.get(name), snapshot.pending.get(name)
     if unit is None or pending is None or not unit.target.scheduled:
         return None
     if (pending.hash, pending.generation, pending.attempt) != (unit.hash, unit.generation, unit.attempt):
         return None
-    return Standing(Progress.UNDER_WAY if pending.passing else Progress.WAITING, pending.summary, machines)
+    return UnitProgress(Progress.UNDER_WAY if pending.passing else Progress.WAITING, pending.summary, machines)
 
 
 def _arriving(
@@ -178,7 +180,7 @@ def _arriving(
     machines: tuple[str, ...],
     *,
     strict: bool,
-) -> Standing:
+) -> UnitProgress:
     # A global unit keeps its lines on lost machines; it has arrived once it has on those that live.
     awaited = [line for line in lines if line.machine in snapshot.machines] or lines
     late = tuple(line.machine for line in awaited if not applied(line, states.get(line.machine)))
@@ -191,21 +193,21 @@ def _arriving(
     }
     failed = {each: its.reason for each, its in found.items() if its.progress is Progress.FAILED}
     if failed:
-        return Standing(Progress.FAILED, _blame(snapshot, failed, machines), machines, late)
+        return UnitProgress(Progress.FAILED, _blame(snapshot, failed, machines), machines, late)
     if pending := refused(snapshot, unit.name, machines):
         return pending
-    reached = Standing(Progress.REACHED, "", machines)
+    reached = UnitProgress(Progress.REACHED, "", machines)
     waits = {each: its.reason for each, its in found.items() if its.progress is Progress.WAITING}
     if waits:
-        return Standing(Progress.WAITING, _blame(snapshot, waits, machines), machines, late, UNIT_IS_THERE)
+        return UnitProgress(Progress.WAITING, _blame(snapshot, waits, machines), machines, late, UNIT_IS_THERE)
     if late:
-        soon = Standing(Progress.UNDER_WAY, _blame(snapshot, coming, machines), machines) if coming else None
+        soon = UnitProgress(Progress.UNDER_WAY, _blame(snapshot, coming, machines), machines) if coming else None
         return soon or _late(snapshot, unit, late, machines)
     if stray := tuple(sorted(states.keys() - {line.machine for line in lines})):
-        return Standing(Progress.UNDER_WAY, f"being stopped on {_short(stray)}", machines)
+        return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_short(stray)}", machines)
     skipped = {line.machine: found[line.machine].reason for line in awaited}
     held = all(skipped.values())  # by a condition, everywhere
-    return Standing(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
+    return UnitProgress(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
 
 
 def _is_coming(snapshot: Snapshot, machine: str, state: UnitState) -> bool:
@@ -226,20 +228,20 @@ def _comes(snapshot: Snapshot, machine: str, name: str, *, running: bool) -> boo
     return state is not None and state.load == "loaded" and (not running or state.active == "active")
 
 
-def _outcome(state: UnitState, machines: tuple[str, ...], where: str = "", *, strict: bool = False) -> Standing:
+def _outcome(state: UnitState, machines: tuple[str, ...], where: str = "", *, strict: bool = False) -> UnitProgress:
     """What came of a line that was carried out."""
     reason = mishap(state, where) if strict and state.target is Target.LAUNCHED else state.error
     if reason and state.waits:
-        return Standing(Progress.WAITING, reason, machines, until=UNIT_IS_THERE)
+        return UnitProgress(Progress.WAITING, reason, machines, until=UNIT_IS_THERE)
     if reason:
-        return Standing(Progress.FAILED, reason, machines)
-    return Standing(Progress.REACHED, state.skipped if ended(state) else "", machines)
+        return UnitProgress(Progress.FAILED, reason, machines)
+    return UnitProgress(Progress.REACHED, state.skipped if ended(state) else "", machines)
 
 
-def _late(snapshot: Snapshot, unit: Unit, late: tuple[str, ...], machines: tuple[str, ...]) -> Standing:
+def _late(snapshot: Snapshot, unit: Unit, late: tuple[str, ...], machines: tuple[str, ...]) -> UnitProgress:
     absent = tuple(machine for machine in late if machine not in snapshot.machines)
     verb = "waiting for lost machine" if absent else f"being {unit.target} on"
-    return Standing(Progress.UNDER_WAY, f"{verb} {_short(absent or late)}", machines)
+    return UnitProgress(Progress.UNDER_WAY, f"{verb} {_short(absent or late)}", machines)
 
 
 def _blame(snapshot: Snapshot, found: Mapping[str, str], machines: tuple[str, ...]) -> str:

@@ -17,7 +17,6 @@ from registry.errors import CorruptRecord
 from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,
-    Cluster,
     Corrupt,
     Duplicate,
     Event,
@@ -25,6 +24,7 @@ from registry.model import (
     Machine,
     Override,
     Pending,
+    Sentinel,
     Unit,
     UnitState,
     UnitText,
@@ -57,7 +57,7 @@ class Snapshot:
     """
 
     revision: int = 0
-    cluster: Cluster | None = None
+    cluster: Sentinel | None = None
     leader: Leader | None = None
     files: Mapping[str, UnitText] = field(default_factory=_empty)
     units: Mapping[str, Unit] = field(default_factory=_empty)
@@ -82,7 +82,7 @@ class RawChange(NamedTuple):
     lease: int = 0
 
 
-class Listing:
+class RecordListing:
     """Every record of some tables, gathered in pieces. `tables` says which to keep; others are skipped unread."""
 
     def __init__(self, keys: Keys, tables: Iterable[Table] = Table) -> None:
@@ -128,7 +128,7 @@ class Listing:
         address = self._keys.parse(key)
         return self._stamps[address.table].get(_row_key(address)) if address else None
 
-    def newer_than(self, other: Listing) -> str:
+    def newer_than(self, other: RecordListing) -> str:
         """A key that is in both, and was written later here; "" if there is none."""
         for table, stamps in self._stamps.items():
             others = other._stamps[table]
@@ -168,15 +168,15 @@ class Mirror:
         self._stale: set[str] = {*TABLES, CORRUPT}
         self._snapshot = Snapshot()
 
-    def listing(self) -> Listing:
+    def listing(self) -> RecordListing:
         """An empty listing of our tables, to be filled and adopted."""
-        return Listing(self._keys, self._tables)
+        return RecordListing(self._keys, self._tables)
 
-    def older(self, listing: Listing) -> str:
+    def older(self, listing: RecordListing) -> str:
         """A key that the listing has as it was before what is shown now, "" if there is none: history went back."""
         return self._held.newer_than(listing)
 
-    def adopt(self, listing: Listing, revision: int) -> None:
+    def adopt(self, listing: RecordListing, revision: int) -> None:
         """Show a full listing as of `revision` instead of what was shown before. It is ours from here on."""
         self._held, self._revision = listing, revision
         self._stale = {*TABLES, CORRUPT}

@@ -68,7 +68,7 @@ class Versioned:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster(Versioned):
+class Sentinel(Versioned):
     """The sentinel: proof that this registry is a fleet's, and which one's.
 
     An operator who accepts a history that went back (a restored backup) raises `epoch`. Until then `held` says why
@@ -108,7 +108,7 @@ class Assignment(Versioned):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal(Versioned):
+class Reason(Versioned):
     """One reason, and the machines that give it. `machines` is sorted; empty when no machine is concerned."""
 
     reason: Prose
@@ -129,7 +129,7 @@ class Pending(Versioned):
     hash: Sha256
     generation: Count
     summary: Prose
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[Reason, ...] = ()
     passing: bool = False
     attempt: Count = 0
 
@@ -285,7 +285,9 @@ def effective_metadata(machine: Machine, override: Override | None) -> dict[str,
     return metadata
 
 
-Record = Cluster | Unit | Assignment | Pending | Machine | Override | UnitState | Leader | Duplicate | Event | Usage
+Record = (
+    Sentinel | Unit | Assignment | Pending | Machine | Override | UnitState | Leader | Duplicate | Event | Usage
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,6 @@ from registry.grammar import MAX_ENTRIES, MAX_TEXT, PLAIN, AtMost, Range, Words,
 from registry.keys import Address, Table
 from registry.model import (
     Assignment,
-    Cluster,
     Duplicate,
     Event,
     Leader,
@@ -36,6 +35,7 @@ from registry.model import (
     Override,
     Pending,
     Record,
+    Sentinel,
     Unit,
     UnitState,
     UnitText,
@@ -45,7 +45,7 @@ from registry.unitname import shown
 
 # Which dataclass a table holds, and which of its fields the key's parts carry, in order.
 LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
-    Table.CLUSTER: (Cluster, ()),
+    Table.CLUSTER: (Sentinel, ()),
     Table.UNITS: (Unit, ("name",)),
     Table.SCHEDULE: (Assignment, ("machine", "unit")),
     Table.PENDING: (Pending, ("unit",)),
@@ -164,7 +164,7 @@ def _encode_fields(record: Any) -> dict[str, object]:  # noqa: ANN401 - any reco
     return result
 
 
-def _checked(rule: Rule, item: Any, name: str) -> object:  # noqa: ANN401 - any field
+def _checked(rule: FieldRule, item: Any, name: str) -> object:  # noqa: ANN401 - any field
     """The field as JSON, by the rule that it will be read by."""
     kind, low, high, known, read = rule
     if known is not None:
@@ -192,7 +192,7 @@ def _defaults(cls: Any) -> tuple[tuple[str, object], ...]:  # noqa: ANN401 - a r
 Read = Callable[[Any], Any]
 
 
-class Rule(NamedTuple):
+class FieldRule(NamedTuple):
     """How a field is read. A value of type `kind` within `low` and `high`, or that is `known`, needs no `read`."""
 
     kind: type[Any] | None
@@ -205,7 +205,7 @@ class Rule(NamedTuple):
 class Shape(NamedTuple):
     """How a class is read: the rule of each field, and which fields must be there."""
 
-    rules: dict[str, Rule]
+    rules: dict[str, FieldRule]
     required: tuple[str, ...]
 
 
@@ -271,7 +271,7 @@ def _out_of_range(name: str, item: object, low: object, high: object) -> ValueEr
     return ValueError(f"field {name!r} is {number}, not between {low} and {high}")
 
 
-def _rule(hint: Any, name: str) -> Rule:  # noqa: ANN401 - a type hint
+def _rule(hint: Any, name: str) -> FieldRule:  # noqa: ANN401 - a type hint
     plain, notes = (get_args(hint)[0], get_args(hint)[1:]) if get_origin(hint) is Annotated else (hint, ())
     rule = next((each for each in notes if isinstance(each, Words | Range | AtMost)), PLAIN.get(plain))
     if isinstance(rule, Words):
@@ -279,10 +279,10 @@ def _rule(hint: Any, name: str) -> Rule:  # noqa: ANN401 - a type hint
     if isinstance(rule, Range):
         return _number(plain, rule, name)
     if plain is bool:
-        return Rule(bool, None, None, None, _typed(bool, name))
+        return FieldRule(bool, None, None, None, _typed(bool, name))
     if get_origin(plain) is tuple:
         entries = rule.entries if isinstance(rule, AtMost) else MAX_ENTRIES
-        return Rule(None, None, None, None, _tuple(get_args(plain), entries, name))
+        return FieldRule(None, None, None, None, _tuple(get_args(plain), entries, name))
     if isinstance(plain, type):
         return _choice(plain, name) if issubclass(plain, StrEnum) else _nested(plain, name)
     inner = _rule(next(arg for arg in get_args(plain) if arg is not type(None)), name)
@@ -298,7 +298,7 @@ def _typed(wanted: type[Any], name: str) -> Read:
     return read
 
 
-def _words(rule: Words, name: str) -> Rule:
+def _words(rule: Words, name: str) -> FieldRule:
     known = KNOWN.setdefault(rule.read, {}) if rule.shared else None
 
     def read(item: object) -> str:
@@ -314,10 +314,10 @@ def _words(rule: Words, name: str) -> Rule:
             known[item] = text = intern(text)
         return text
 
-    return Rule(str, None, None, known.get if known is not None else None, read)
+    return FieldRule(str, None, None, known.get if known is not None else None, read)
 
 
-def _number(kind: type[Any], bounds: Range, name: str) -> Rule:
+def _number(kind: type[Any], bounds: Range, name: str) -> FieldRule:
     low, high = bounds
 
     def read(item: object) -> object:
@@ -327,10 +327,10 @@ def _number(kind: type[Any], bounds: Range, name: str) -> Rule:
             raise _out_of_range(name, item, low, high)
         return kind(item)
 
-    return Rule(kind, low, high, None, read)
+    return FieldRule(kind, low, high, None, read)
 
 
-def _choice(wanted: type[StrEnum], name: str) -> Rule:
+def _choice(wanted: type[StrEnum], name: str) -> FieldRule:
     members = {member.value: member for member in wanted}
 
     def read(item: object) -> object:
@@ -338,16 +338,16 @@ def _choice(wanted: type[StrEnum], name: str) -> Rule:
             raise TypeError(f"field {name!r} is not one of {', '.join(members)}")
         raise ValueError(f"{name} {shown(item)} is not known to this version, which knows {', '.join(members)}")
 
-    return Rule(str, None, None, members.get, read)
+    return FieldRule(str, None, None, members.get, read)
 
 
-def _nested(cls: type[Any], name: str) -> Rule:
+def _nested(cls: type[Any], name: str) -> FieldRule:
     def read(item: object) -> object:
         if not isinstance(item, dict):
             raise TypeError(f"field {name!r} is not an object")
         return _make(cls, _read_fields(cls, item))
 
-    return Rule(None, None, None, None, read)
+    return FieldRule(None, None, None, None, read)
 
 
 def _tuple(args: tuple[Any, ...], entries: int, name: str) -> Read:

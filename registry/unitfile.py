@@ -61,7 +61,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Directive:
     """One assignment: `name=value`, where it stands, continuation lines joined, outer blanks removed."""
 
     section: str
@@ -79,21 +79,21 @@ class UnitFile:
 
     text: str
     sections: tuple[Section, ...] = field(compare=False, repr=False)
-    entries: tuple[Entry, ...] = field(compare=False, repr=False)
+    entries: tuple[Directive, ...] = field(compare=False, repr=False)
     faults: tuple[Fault, ...] = field(compare=False, repr=False)
-    _by_section: Mapping[str, tuple[Entry, ...]] = field(compare=False, repr=False)
+    _by_section: Mapping[str, tuple[Directive, ...]] = field(compare=False, repr=False)
 
-    def section(self, section: str) -> tuple[Entry, ...]:
+    def section(self, section: str) -> tuple[Directive, ...]:
         """Every assignment of a section, in order; none when the file has no such section."""
         return self._by_section.get(section, ())
 
-    def options(self, section: str, name: str) -> tuple[Entry, ...]:
+    def options(self, section: str, name: str) -> tuple[Directive, ...]:
         """Every assignment of an option, in order, empty ones included."""
         return tuple(entry for entry in self.section(section) if entry.name == name)
 
-    def effective(self, section: str, *names: str) -> tuple[Entry, ...]:
+    def effective(self, section: str, *names: str) -> tuple[Directive, ...]:
         """The assignments that count for a list filled by these options: an empty one forgets those before."""
-        kept: list[Entry] = []
+        kept: list[Directive] = []
         for entry in self.section(section):
             if entry.name not in names:
                 continue
@@ -117,7 +117,7 @@ def parse(text: str) -> UnitFile:
     """Read a unit file. UserError only when it is larger than MAX_BYTES; everything else becomes faults."""
     if is_too_large(text):
         raise UserError(f"unit file is larger than {MAX_BYTES} bytes; keep data out of the unit file")
-    reader = _Reader()
+    reader = _UnitFileReader()
     for number, line in _logical_lines(text):
         reader.take(number, line)
     return reader.unit_file(text)
@@ -155,15 +155,15 @@ def _continues(line: str) -> bool:
     return line.endswith("\\") and (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
-class _Reader:
+class _UnitFileReader:
     """Sorts logical lines into sections, entries and faults."""
 
     def __init__(self) -> None:
         self._section: str | None = None
         self._sections: list[Section] = []
         self._faults: list[Fault] = []
-        self._by_section: dict[str, list[Entry]] = {}
-        self._entries: list[Entry] = []
+        self._by_section: dict[str, list[Directive]] = {}
+        self._entries: list[Directive] = []
 
     def take(self, number: int, line: str) -> None:
         if line[0] == "[":
@@ -186,7 +186,7 @@ class _Reader:
         name, equals, value = line.partition("=")
         name = name.rstrip(_BLANK)
         if name and equals:
-            entry = Entry(section, name, value.lstrip(_BLANK), number)
+            entry = Directive(section, name, value.lstrip(_BLANK), number)
             self._entries.append(entry)
             self._by_section.setdefault(section, []).append(entry)
         elif not _is_free_text(section):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from registry.unitfile import Entry, Fault, UnitFile
+from registry.unitfile import Directive, Fault, UnitFile
 from registry.unitname import UnitName, escape_path, shown
 
 OWN_SECTIONS: Mapping[str, str] = {
@@ -186,7 +186,7 @@ def _line_to_mend(unit_file: UnitFile, section: str, *options: str) -> int:
     return lines[-1] if lines else unit_file.line_of(section)
 
 
-def _bad_command(entry: Entry) -> Iterator[Fault]:
+def _bad_command(entry: Directive) -> Iterator[Fault]:
     """Command lines that systemd drops as "bad unit file setting", and then refuses to start the unit."""
     command = entry.value.lstrip(_COMMAND_PREFIXES).lstrip()
     program = match[1] if (match := _FIRST_WORD.match(command)) else ""

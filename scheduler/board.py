@@ -16,22 +16,22 @@ from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override
-from scheduler.cases import Case
-from scheduler.library import Library, Trouble
+from scheduler.cases import UnitEntry
+from scheduler.library import OptionsError, UnitOptionsCache
 from scheduler.pools import Pools
-from scheduler.rivals import Rivals
+from scheduler.rivals import ConflictIndex
 
 Faults = dict[str, Exception]  # errors that nobody foresaw, by the unit whose decision they ended; "": a drain's
 HOME, CLAIM = 1, 2  # why a unit occupies a machine: it is scheduled there, it reports a state there
 
 
-class Board:
+class ClusterState:
     """An index of one snapshot, kept current by `fold`."""
 
     def __init__(self) -> None:
-        self.cases: dict[str, Case] = {}
+        self.cases: dict[str, UnitEntry] = {}
         self.pools = Pools()
-        self.rivals = Rivals()
+        self.rivals = ConflictIndex()
         self.occupants: dict[str, dict[str, int]] = defaultdict(dict)
         self.followers: dict[str, set[str]] = defaultdict(set)
         self.globals: set[str] = set()
@@ -46,7 +46,7 @@ class Board:
         self._chained: set[str] = set()  # waiting cases with MachineOf or Replaces
         self._contested: set[str] = set()  # waiting cases that some pattern concerns
         self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to cases that waited and hold it
-        self._library = Library()
+        self._library = UnitOptionsCache()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
         self._machines: dict[str, Machine | None] = {}
         self._overrides: dict[str, Override | None] = {}
@@ -63,7 +63,7 @@ class Board:
     # -- folding records in
 
     @classmethod
-    def of(cls, snapshot: Snapshot, keys: Keys, faults: Faults | None = None) -> Board:
+    def of(cls, snapshot: Snapshot, keys: Keys, faults: Faults | None = None) -> ClusterState:
         """The board of a snapshot, with every case dirty; units with `faults` are left as they are."""
         board = cls()
         board.faults = dict(faults or {})
@@ -195,13 +195,13 @@ class Board:
 
     # -- cases
 
-    def _case(self, name: str) -> Case:
+    def _case(self, name: str) -> UnitEntry:
         case = self.cases.get(name)
         if case is None:
-            case = self.cases[name] = Case(name)
+            case = self.cases[name] = UnitEntry(name)
         return case
 
-    def _forget_if_empty(self, case: Case) -> None:
+    def _forget_if_empty(self, case: UnitEntry) -> None:
         if case.empty:
             self._index(case, "", ANYWHERE, None)
             self.cases.pop(case.name, None)
@@ -215,17 +215,17 @@ class Board:
             if name in self.cases:
                 self._forget_if_empty(self.cases[name])
 
-    def _reread(self, case: Case, *, again: bool = False) -> None:
+    def _reread(self, case: UnitEntry, *, again: bool = False) -> None:
         """Find out which options speak for the case now, and keep the indexes true."""
         sha256 = case.hash
         if not again and sha256 == case.read_hash:
             return
         found = self._library.options(case.name, sha256) if sha256 else ANYWHERE
-        trouble = found if isinstance(found, Trouble) else None
+        trouble = found if isinstance(found, OptionsError) else None
         options = found if isinstance(found, FleetOptions) else ANYWHERE
         self._index(case, sha256, options, trouble)
 
-    def _index(self, case: Case, sha256: str, options: FleetOptions, trouble: Trouble | None) -> None:
+    def _index(self, case: UnitEntry, sha256: str, options: FleetOptions, trouble: OptionsError | None) -> None:
         if case.read_hash:
             self._by_hash[case.read_hash].discard(case.name)
         if sha256:
@@ -234,7 +234,7 @@ class Board:
         if options != case.options:
             self._reindex(case, options)
 
-    def _reindex(self, case: Case, options: FleetOptions) -> None:
+    def _reindex(self, case: UnitEntry, options: FleetOptions) -> None:
         self._stir_all(case)
         machines = case.homes | case.claims.keys()
         for machine in machines:
@@ -257,7 +257,7 @@ class Board:
 
     # -- occupancy
 
-    def set_home(self, case: Case, machine: str, *, present: bool) -> None:
+    def set_home(self, case: UnitEntry, machine: str, *, present: bool) -> None:
         """Schedule a case on a machine, or no longer; whom that may concern becomes dirty."""
         if present == (machine in case.homes):
             return
@@ -266,7 +266,7 @@ class Board:
         self._set_bit(case, machine, HOME, present=present)
         self._touch_followers(case.name)
 
-    def set_waiting(self, case: Case, *, waiting: bool) -> None:
+    def set_waiting(self, case: UnitEntry, *, waiting: bool) -> None:
         """Remember whether a case waits for the fleet to change."""
         if not waiting and case.name not in self.waiting:
             return
@@ -277,16 +277,16 @@ class Board:
             for pattern in case.against:
                 self._seekers[pattern].add(case.name)
 
-    def rivals_at(self, case: Case, machine: str) -> list[str]:
+    def rivals_at(self, case: UnitEntry, machine: str) -> list[str]:
         """Occupants of a machine that stand against the case there, sorted."""
         others = ((name, self.cases[name]) for name in sorted(self.occupants.get(machine, ())))
         return [name for name, other in others if rivalry(case.name, case.options, name, other.options)]
 
-    def may_have_rivals(self, case: Case) -> bool:
+    def may_have_rivals(self, case: UnitEntry) -> bool:
         """Whether anything at all could stand against the case."""
         return bool(case.against) or bool(self.rivals.matching(case.name))
 
-    def _set_bit(self, case: Case, machine: str, bit: int, *, present: bool) -> None:
+    def _set_bit(self, case: UnitEntry, machine: str, bit: int, *, present: bool) -> None:
         occupants = self.occupants[machine]
         old = occupants.get(case.name, 0)
         new = old | bit if present else old & ~bit
@@ -316,7 +316,7 @@ class Board:
             ahead += new
             self.dirty |= new
 
-    def _stir_waiting(self, case: Case, *, new_patterns: bool = False) -> None:
+    def _stir_waiting(self, case: UnitEntry, *, new_patterns: bool = False) -> None:
         """Waiting cases that the presence of `case` on a machine matters to."""
         if not self.waiting:
             return
@@ -329,7 +329,7 @@ class Board:
                 if rivalry(name, self.cases[name].options, case.name, case.options)
             )
 
-    def _stir_all(self, case: Case) -> None:
+    def _stir_all(self, case: UnitEntry) -> None:
         """As `_stir_waiting`, and the cases that share a machine with it now."""
         if not (self.waiting or case.homes or case.claims):
             return
@@ -344,7 +344,7 @@ class Board:
                 if rivalry(name, self.cases[name].options, case.name, case.options)
             )
 
-    def _relations_changed(self, case: Case) -> None:
+    def _relations_changed(self, case: UnitEntry) -> None:
         """Who follows or replaces whom has changed: circles may have closed or opened."""
         self._touch_followers(case.name)
         if self._chained:

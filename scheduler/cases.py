@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.model import Assignment, Pending, Target, Unit
-from scheduler.library import Trouble
+from scheduler.library import OptionsError
 
 Wish = tuple[str, int, Target, int]  # hash, generation, target, attempt: what a schedule line must say
 
 
 @dataclass(slots=True)
-class Case:
+class UnitEntry:
     """Everything about one unit name.
 
     `lines` is what the registry schedules (None: a line that does not parse), `homes` what shall be scheduled once
@@ -28,7 +28,7 @@ class Case:
     unit: Unit | None = None
     held: bool = False
     options: FleetOptions = ANYWHERE
-    trouble: Trouble | None = None
+    trouble: OptionsError | None = None
     lines: dict[str, Assignment | None] = field(default_factory=dict)
     homes: set[str] = field(default_factory=set)
     claims: dict[str, str] = field(default_factory=dict)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from registry.eligibility import circle, replace_each_other
 from registry.unitname import is_literal, matches
-from scheduler.board import Board
-from scheduler.cases import Case
+from scheduler.board import ClusterState
+from scheduler.cases import UnitEntry
 
 
-def following_circle(board: Board, case: Case) -> str:
+def following_circle(board: ClusterState, case: UnitEntry) -> str:
     """The ring of MachineOf that a case is part of, as text; "" when there is none."""
 
     def leaders_of(name: str) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def following_circle(board: Board, case: Case) -> str:
     return circle(case.name, leaders_of)
 
 
-def replacement_circle(board: Board, case: Case) -> str:
+def replacement_circle(board: ClusterState, case: UnitEntry) -> str:
     """Why a case may not replace what it names, "" when it may.
 
     Displacing a unit disturbs those that follow it and lets it displace others in turn: where that leads back to
@@ -34,7 +34,7 @@ def replacement_circle(board: Board, case: Case) -> str:
     return board.circles[case.name]
 
 
-def _find_circle(board: Board, case: Case) -> str:
+def _find_circle(board: ClusterState, case: UnitEntry) -> str:
     for replaced in _replaced(board, case):
         if case.name in _replaced(board, board.cases[replaced]):
             return replace_each_other(case.name, replaced)
@@ -43,7 +43,7 @@ def _find_circle(board: Board, case: Case) -> str:
     return ""
 
 
-def _disturbs(board: Board, start: str, goal: str) -> bool:
+def _disturbs(board: ClusterState, start: str, goal: str) -> bool:
     reached, ahead = {start}, [start]
     while ahead:
         name = ahead.pop()
@@ -59,7 +59,7 @@ def _disturbs(board: Board, start: str, goal: str) -> bool:
     return False
 
 
-def _replaced(board: Board, case: Case) -> list[str]:
+def _replaced(board: ClusterState, case: UnitEntry) -> list[str]:
     """Units that are wanted somewhere and that the case names in Replaces, sorted."""
     found: set[str] = set()
     for pattern in case.options.replaces:

@@ -92,7 +92,7 @@ def _lines(snapshot: Snapshot, keys: Keys, long_gone: set[str]) -> list[str]:
     return [keys.schedule(*pair) for pair in gone if pair[1] in live]
 
 
-class Absences:
+class Absence:
     """Since when each machine that the schedule names has been away, on the leader's monotonic clock."""
 
     def __init__(self) -> None:

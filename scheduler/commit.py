@@ -17,7 +17,7 @@ from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import encode
-from scheduler.decisions import Clear, Decision, Place, Source, Update, Wait, Withdraw
+from scheduler.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -160,12 +160,12 @@ def _intent(
 
 def _carry_out(decision: Decision, intent: Intent, keys: Keys, lost: dict[str, Compare]) -> None:
     match decision:
-        case Place(line, sources):
+        case Assign(line, sources):
             for source in sources:
                 intent.guards.append(_has_left(source, line.unit, keys, lost))
                 intent.ops.append(Op.delete(keys.schedule(source.machine, line.unit)))
             intent.put(keys.schedule(line.machine, line.unit), encode(line))
-        case Update(line):
+        case UpdateLine(line):
             intent.put(keys.schedule(line.machine, line.unit), encode(line))
         case Withdraw(unit, machine):
             intent.ops.append(Op.delete(keys.schedule(machine, unit)))
@@ -178,19 +178,19 @@ def _carry_out(decision: Decision, intent: Intent, keys: Keys, lost: dict[str, C
         intent.lines = True
 
 
-def _has_left(source: Source, unit: str, keys: Keys, lost: dict[str, Compare]) -> Compare:
+def _has_left(source: MoveSource, unit: str, keys: Keys, lost: dict[str, Compare]) -> Compare:
     if not source.lost:
         return Compare.absent(keys.state(source.machine, unit))
     return lost.setdefault(source.machine, Compare.absent(keys.machine(source.machine)))
 
 
 def _told(decision: Decision) -> bool:
-    return isinstance(decision, Place | Withdraw) or (isinstance(decision, Wait) and decision.news)
+    return isinstance(decision, Assign | Withdraw) or (isinstance(decision, Wait) and decision.news)
 
 
 def _event(decision: Decision, audit: Audit) -> Event | None:
     match decision:
-        case Place(line, sources, reason):
+        case Assign(line, sources, reason):
             return audit.event("move" if sources else "place", line.unit, line.machine, reason)
         case Withdraw(unit, machine, reason):
             return audit.event("withdraw", unit, machine, reason)
@@ -201,8 +201,8 @@ def _event(decision: Decision, audit: Audit) -> Event | None:
 
 
 def _summary_intent(decisions: Sequence[Decision], keys: Keys, audit: Audit) -> Intent:
-    moved = [each for each in decisions if isinstance(each, Place) and each.sources]
-    placed = [each for each in decisions if isinstance(each, Place) and not each.sources]
+    moved = [each for each in decisions if isinstance(each, Assign) and each.sources]
+    placed = [each for each in decisions if isinstance(each, Assign) and not each.sources]
     machines = len({each.machine for each in (*moved, *placed)})
     counts = Counter(type(each) for each in decisions if _told(each))
     told = {

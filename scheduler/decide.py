@@ -12,11 +12,11 @@ from dataclasses import replace
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Assignment
-from scheduler.board import Board, Faults
-from scheduler.cases import Case
-from scheduler.decisions import Clear, Decision, Place, Source, Update, Wait, Withdraw
+from scheduler.board import ClusterState, Faults
+from scheduler.cases import UnitEntry
+from scheduler.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
 from scheduler.placement import Placement, stranded
-from scheduler.verdict import Verdicts
+from scheduler.verdict import PendingReasons
 
 ATTEMPTS = 5  # each finds units whose decision fails that did not fail before
 
@@ -25,10 +25,10 @@ def decide_snapshot(snapshot: Snapshot, keys: Keys | None = None) -> tuple[Decis
     """What is to be done about a snapshot, from scratch. Without a sentinel: nothing, whatever it says."""
     if snapshot.cluster is None:
         return ()
-    return decide(Board.of(snapshot, keys or Keys()))
+    return decide(ClusterState.of(snapshot, keys or Keys()))
 
 
-def decide(board: Board) -> tuple[Decision, ...]:
+def decide(board: ClusterState) -> tuple[Decision, ...]:
     """What is to be done about everything that changed on the board since the last time.
 
     An error that nobody foresaw in one unit's decision is put into `board.faults`; what was decided is worth
@@ -38,7 +38,7 @@ def decide(board: Board) -> tuple[Decision, ...]:
     _take_back(board)
     placement = Placement(board)
     placement.run()
-    verdicts = Verdicts(board, placement)
+    verdicts = PendingReasons(board, placement)
     decisions: list[Decision] = []
     for name in sorted(placement.touched):
         case = board.cases.get(name)
@@ -56,7 +56,7 @@ def decide(board: Board) -> tuple[Decision, ...]:
     return tuple(decisions)
 
 
-def decide_around(board: Board, again: Callable[[Faults], Board]) -> tuple[Decision, ...]:
+def decide_around(board: ClusterState, again: Callable[[Faults], ClusterState]) -> tuple[Decision, ...]:
     """As `decide`; units whose decision fails are left as they are. `again` makes the board from scratch.
 
     The board to go on with is the one that `again` made last, as long as its faults last.
@@ -72,7 +72,9 @@ def decide_around(board: Board, again: Callable[[Faults], Board]) -> tuple[Decis
     return ()
 
 
-def _decide_case(board: Board, case: Case, placement: Placement, verdicts: Verdicts) -> list[Decision]:
+def _decide_case(
+    board: ClusterState, case: UnitEntry, placement: Placement, verdicts: PendingReasons
+) -> list[Decision]:
     fault = board.faults.get(case.name)
     if fault is not None:
         case.verdict = verdicts.of_fault(case, fault)
@@ -84,7 +86,7 @@ def _decide_case(board: Board, case: Case, placement: Placement, verdicts: Verdi
     return [*moves, *_words(case)]
 
 
-def _take_back(board: Board) -> None:
+def _take_back(board: ClusterState) -> None:
     """What was decided and never came to be is decided again."""
     for name in sorted(board.issued):
         case = board.cases.get(name)
@@ -98,32 +100,32 @@ def _take_back(board: Board) -> None:
     board.issued.clear()
 
 
-def _moves(board: Board, case: Case, placement: Placement) -> Iterator[Decision]:
+def _moves(board: ClusterState, case: UnitEntry, placement: Placement) -> Iterator[Decision]:
     left, new = case.lines.keys() - case.homes, case.homes - case.lines.keys()
     if not left:
         for machine in sorted(new):
-            yield Place(_line(case, machine))
+            yield Assign(_line(case, machine))
         yield from _updates(case)
         return
     reasons = {machine: placement.reasons.get((case.name, machine), "") for machine in left}
-    sources: tuple[Source, ...] = ()
+    sources: tuple[MoveSource, ...] = ()
     if new and not case.options.is_global:
-        sources = tuple(Source(machine, machine not in board.sites) for machine in sorted(left))
+        sources = tuple(MoveSource(machine, machine not in board.sites) for machine in sorted(left))
         left = set()
     for machine in sorted(left):
         yield Withdraw(case.name, machine, reasons[machine], placement.displaced.get((case.name, machine), ""))
     for machine in sorted(new):
-        yield Place(_line(case, machine), sources, next(iter(sorted(reasons.values())), "") if sources else "")
+        yield Assign(_line(case, machine), sources, next(iter(sorted(reasons.values())), "") if sources else "")
     yield from _updates(case)
 
 
-def _updates(case: Case) -> Iterator[Decision]:
+def _updates(case: UnitEntry) -> Iterator[Decision]:
     for machine in sorted(case.homes & case.lines.keys()):
         if case.stale(machine):
-            yield Update(_line(case, machine))
+            yield UpdateLine(_line(case, machine))
 
 
-def _line(case: Case, machine: str) -> Assignment:
+def _line(case: UnitEntry, machine: str) -> Assignment:
     """What the machine's schedule shall say of the unit; what another version put into the line stays there."""
     if case.wish is None:
         raise AssertionError(f"{case.name} is placed without anybody wanting it")
@@ -132,7 +134,7 @@ def _line(case: Case, machine: str) -> Assignment:
     return replace(line, unknown=old.unknown) if old is not None and old.unknown else line
 
 
-def _words(case: Case) -> Iterator[Decision]:
+def _words(case: UnitEntry) -> Iterator[Decision]:
     verdict = case.verdict
     if case.held or (case.pending == verdict and case.pending_exists == (verdict is not None)):
         return

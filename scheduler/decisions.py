@@ -12,7 +12,7 @@ from registry.model import Assignment, Pending
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Source:
+class MoveSource:
     """A machine that a unit leaves in the moment it is scheduled elsewhere.
 
     `lost`: the machine is gone, which is checked again when writing. Otherwise the unit never started there: its
@@ -24,11 +24,11 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Assign:
     """Schedule a unit on a machine; in the same breath it leaves `sources`, if there are any: then it moves."""
 
     line: Assignment
-    sources: tuple[Source, ...] = ()
+    sources: tuple[MoveSource, ...] = ()
     reason: str = ""
 
     @property
@@ -43,7 +43,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class UpdateLine:
     """Give the machine that runs a unit its new file, generation, attempt or target."""
 
     line: Assignment
@@ -92,4 +92,4 @@ class Clear:
     unit: str
 
 
-Decision = Place | Update | Withdraw | Wait | Clear
+Decision = Assign | UpdateLine | Withdraw | Wait | Clear

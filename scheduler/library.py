@@ -1,8 +1,8 @@
 """Unit files as the scheduler needs them: which fleet options a unit has, read once for each text.
 
-Owns the cache from a file's hash to its options. A file that is missing or does not parse gives a `Trouble`, never
-an error: its units wait with that reason, all others go on. That holds for errors that nobody foresaw, too: whoever
-may write a file must not be able to end the scheduler.
+Owns the cache from a file's hash to its options. A file that is missing or does not parse gives an `OptionsError`,
+never an exception: its units wait with that reason, all others go on. That holds for errors that nobody foresaw, too:
+who may write a file must not be able to end the scheduler.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ MAX_REASON = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class OptionsError:
     """Why a unit's options cannot be known; one line for the user."""
 
     reason: str
 
 
-class Library:
+class UnitOptionsCache:
     """Unit files by hash. Instances of one template share one reading unless the options use specifiers."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str | None] = {}
-        self._files: dict[str, UnitFile | Trouble] = {}
-        self._shared: dict[str, FleetOptions | Trouble] = {}
+        self._files: dict[str, UnitFile | OptionsError] = {}
+        self._shared: dict[str, FleetOptions | OptionsError] = {}
 
     def put(self, sha256: str, text: str | None) -> None:
         """Take a file in; None: its record is corrupt."""
@@ -43,40 +43,40 @@ class Library:
         self._files.pop(sha256, None)
         self._shared.pop(sha256, None)
 
-    def options(self, name: str, sha256: str) -> FleetOptions | Trouble:
+    def options(self, name: str, sha256: str) -> FleetOptions | OptionsError:
         """The options of unit `name` with this file."""
         shared = self._shared.get(sha256)
         if shared is not None:
             return shared
         file = self._file(sha256)
-        if isinstance(file, Trouble):
+        if isinstance(file, OptionsError):
             return file
         options = _read(file, name)
         if isinstance(options, FleetOptions) and not uses_specifiers(file):
             self._shared[sha256] = options
         return options
 
-    def _file(self, sha256: str) -> UnitFile | Trouble:
+    def _file(self, sha256: str) -> UnitFile | OptionsError:
         if sha256 not in self._files:
             self._files[sha256] = self._parse(sha256)
         return self._files[sha256]
 
-    def _parse(self, sha256: str) -> UnitFile | Trouble:
+    def _parse(self, sha256: str) -> UnitFile | OptionsError:
         text = self._texts.get(sha256)
         if text is None:
             state = "is corrupt" if sha256 in self._texts else "is missing from the registry"
-            return Trouble(f"its unit file {sha256[:7]} {state}; submit it again with --replace")
+            return OptionsError(f"its unit file {sha256[:7]} {state}; submit it again with --replace")
         try:
             return parse(text)
         except Exception as error:  # noqa: BLE001 - see above
-            return Trouble(_one_line(error))
+            return OptionsError(_one_line(error))
 
 
-def _read(file: UnitFile, name: str) -> FleetOptions | Trouble:
+def _read(file: UnitFile, name: str) -> FleetOptions | OptionsError:
     try:
         return parse_options(file, name)
     except Exception as error:  # noqa: BLE001 - see above
-        return Trouble(_one_line(error))
+        return OptionsError(_one_line(error))
 
 
 def _one_line(error: Exception) -> str:

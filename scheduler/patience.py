@@ -16,7 +16,7 @@ GRACE_S = 6.0
 """How long agents get to come back: a keepalive's time-out, a short pause, and a new registration, twice over."""
 
 
-class Patience:
+class OutageGrace:
     """When the absence of machines may be acted on. Times are of one monotonic clock, in seconds.
 
     `away_since` is since when the registry has been tried in vain.

@@ -28,14 +28,14 @@ from registry.eligibility import (
     static_objections,
 )
 from registry.unitname import matches
-from scheduler.board import CLAIM, HOME, Board
-from scheduler.cases import Case
+from scheduler.board import CLAIM, HOME, ClusterState
+from scheduler.cases import UnitEntry
 from scheduler.circles import replacement_circle
 
 TRIES = 3  # placements of one case within one decision; a ring of displacements must not spin
 
 
-class Phase(IntEnum):
+class DecisionPhase(IntEnum):
     """The order of work within one decision."""
 
     SETTLE = 0
@@ -43,7 +43,7 @@ class Phase(IntEnum):
     DRAIN = 2
 
 
-Work = tuple[Phase, int, str]
+Work = tuple[DecisionPhase, int, str]
 
 
 class Queue:
@@ -70,7 +70,7 @@ class Queue:
 class Placement:
     """One decision's work on a board. `run` it once; then read what came of it."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: ClusterState) -> None:
         self.touched: set[str] = set()
         self.reasons: dict[tuple[str, str], str] = {}  # (unit, machine) to why it left
         self.displaced: dict[tuple[str, str], str] = {}  # (unit, machine) to the unit that replaces it there
@@ -84,7 +84,7 @@ class Placement:
         self._take_dirty()
         if self._board.drains_dirty:
             for machine in sorted(self._board.draining):
-                self._work.push((Phase.DRAIN, 0, machine))
+                self._work.push((DecisionPhase.DRAIN, 0, machine))
         self._board.drains_dirty = False
         while work := self._work.pop():
             self._step(work[0], work[2])
@@ -96,19 +96,19 @@ class Placement:
         dirty = self._board.dirty
         self.touched |= dirty
         for name in sorted(dirty):
-            self._work.push((Phase.SETTLE, 0, name))
+            self._work.push((DecisionPhase.SETTLE, 0, name))
         dirty.clear()
 
-    def _step(self, phase: Phase, name: str) -> None:
+    def _step(self, phase: DecisionPhase, name: str) -> None:
         """One piece of work; an error that nobody foresaw is noted, and the rest goes on."""
-        fault = "" if phase is Phase.DRAIN else name
+        fault = "" if phase is DecisionPhase.DRAIN else name
         case = self._board.cases.get(name)
-        if fault in self._board.faults or (phase is not Phase.DRAIN and (case is None or case.held)):
+        if fault in self._board.faults or (phase is not DecisionPhase.DRAIN and (case is None or case.held)):
             return
         try:
-            if case is None or phase is Phase.DRAIN:
+            if case is None or phase is DecisionPhase.DRAIN:
                 self._drain(name)
-            elif phase is Phase.SETTLE:
+            elif phase is DecisionPhase.SETTLE:
                 self._settle(case)
             else:
                 self._place(case)
@@ -117,7 +117,7 @@ class Placement:
 
     # -- settle
 
-    def _settle(self, case: Case) -> None:
+    def _settle(self, case: UnitEntry) -> None:
         if not case.wanted or case.template:
             self._leave_all(case)
             return
@@ -130,25 +130,25 @@ class Placement:
             self._keep_one(case)
         if case.options.is_global or not case.homes or stranded(self._board, case):
             rank = 0 if case.options.replaces else 1
-            self._work.push((Phase.PLACE, rank, case.name))
+            self._work.push((DecisionPhase.PLACE, rank, case.name))
 
-    def _leave_all(self, case: Case) -> None:
+    def _leave_all(self, case: UnitEntry) -> None:
         reason = "destroyed" if case.unit is None else f"target is {case.unit.target}"
         for machine in sorted(case.homes):
             self._leave(case, machine, reason)
 
-    def _leave(self, case: Case, machine: str, reason: str) -> None:
+    def _leave(self, case: UnitEntry, machine: str, reason: str) -> None:
         self.reasons[case.name, machine] = reason
         self._board.set_home(case, machine, present=False)
 
-    def _keep_one(self, case: Case) -> None:
+    def _keep_one(self, case: UnitEntry) -> None:
         """A unit that is not global keeps one home: a live one where it is claimed, if it can."""
         sites = self._board.sites
         ranked = sorted(case.homes, key=lambda machine: (machine not in sites, machine not in case.claims, machine))
         for machine in ranked[1:]:
             self._leave(case, machine, "scheduled twice")
 
-    def _unfit(self, case: Case, machine: str) -> str:
+    def _unfit(self, case: UnitEntry, machine: str) -> str:
         """Why a case may not stay on a machine. Of a machine that is lost or unreadable nothing is known."""
         site = self._board.sites.get(machine)
         if site is None or site.trouble:
@@ -160,7 +160,7 @@ class Placement:
                 return leader_objection(leader).reason
         return self._defeat(case, machine) if self._board.may_have_rivals(case) else ""
 
-    def _defeat(self, case: Case, machine: str) -> str:
+    def _defeat(self, case: UnitEntry, machine: str) -> str:
         """The rival on the machine that has the better right to it: the one that replaces, or the earlier name."""
         for name, bits in sorted(self._board.occupants[machine].items()):
             other = self._board.cases[name]
@@ -171,13 +171,13 @@ class Placement:
                 return found.reason if found else f"{name} is scheduled there"
         return ""
 
-    def _at_odds(self, one: Case, other: Case) -> bool:
+    def _at_odds(self, one: UnitEntry, other: UnitEntry) -> bool:
         return bool(
             rivalry(one.name, one.options, other.name, other.options)
             or rivalry(other.name, other.options, one.name, one.options)
         )
 
-    def wins(self, one: Case, other: Case) -> bool:
+    def wins(self, one: UnitEntry, other: UnitEntry) -> bool:
         """Whether `one` replaces `other`."""
         if not any(matches(pattern, other.name) for pattern in one.options.replaces):
             return False
@@ -205,13 +205,13 @@ class Placement:
             if bits & CLAIM:
                 return
 
-    def _moving(self) -> list[Case]:
+    def _moving(self) -> list[UnitEntry]:
         """Units that a drain has taken off their machines and that have not stopped there yet."""
         board = self._board
         there = ((name, bits) for machine in board.draining for name, bits in board.occupants[machine].items())
         return [board.cases[name] for name, bits in there if bits == CLAIM]
 
-    def _may_lose_to(self, case: Case, moving: list[Case]) -> bool:
+    def _may_lose_to(self, case: UnitEntry, moving: list[UnitEntry]) -> bool:
         """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
         if not self._board.may_have_rivals(case):
             return False
@@ -222,7 +222,7 @@ class Placement:
         moving = (self._board.cases[name] for name, bits in occupants if bits == CLAIM)
         return any(case.wanted and not case.options.is_global for case in moving)
 
-    def _elsewhere(self, case: Case, machine: str) -> tuple[str, ...]:
+    def _elsewhere(self, case: UnitEntry, machine: str) -> tuple[str, ...]:
         """Live machines other than `machine` that have not stopped the case yet."""
         if not case.claims:
             return ()
@@ -230,7 +230,7 @@ class Placement:
 
     # -- place
 
-    def _place(self, case: Case) -> None:
+    def _place(self, case: UnitEntry) -> None:
         self.awaited.pop(case.name, None)
         if not case.placeable:
             return
@@ -249,7 +249,7 @@ class Placement:
         self._board.set_waiting(case, waiting=False)
         self._board.set_home(case, machine, present=True)
 
-    def _destination(self, case: Case) -> str | None:
+    def _destination(self, case: UnitEntry) -> str | None:
         """The machine that a case goes to now; None when it stays where it is, has to wait, or fits nowhere."""
         if case.homes and not stranded(self._board, case):
             return None
@@ -261,7 +261,7 @@ class Placement:
             return None
         return machine
 
-    def _place_everywhere(self, case: Case) -> None:
+    def _place_everywhere(self, case: UnitEntry) -> None:
         sites = self._board.sites
         fits = self._board.pools.pool(case.options).fits - case.homes
         if fits:
@@ -270,20 +270,20 @@ class Placement:
                 if sites[machine].open:
                     self._board.set_home(case, machine, present=True)
 
-    def _displace(self, case: Case, machine: str) -> None:
+    def _displace(self, case: UnitEntry, machine: str) -> None:
         for name in self._replaced_on(case, machine):
             self._leave(self._board.cases[name], machine, f"replaced by {case.name}")
             self.displaced[name, machine] = case.name
             self._board.dirty.add(name)
 
-    def _replaced_on(self, case: Case, machine: str) -> list[str]:
+    def _replaced_on(self, case: UnitEntry, machine: str) -> list[str]:
         """Units scheduled on the machine that the case replaces."""
         if not case.options.replaces:
             return []
         occupants = sorted(self._board.occupants.get(machine, {}).items())
         return [name for name, bits in occupants if bits & HOME and self.wins(case, self._board.cases[name])]
 
-    def pick(self, case: Case) -> str | None:
+    def pick(self, case: UnitEntry) -> str | None:
         """The machine where a case goes by the usual rule; one that has not stopped it yet comes first."""
         if case.options.replaces and replacement_circle(self._board, case):
             return None
@@ -300,13 +300,13 @@ class Placement:
             return self._preferred(case, [each for each in pool.fits if self._takes(case, each, blocked)])
         return self._board.pools.first(pool, blocked)
 
-    def _pick_with_leaders(self, case: Case, blocked: set[str]) -> str | None:
+    def _pick_with_leaders(self, case: UnitEntry, blocked: set[str]) -> str | None:
         leaders = [self._board.cases.get(name) for name in case.options.machine_of]
         homes = [leader.homes if leader else set() for leader in leaders]
         shared = set.intersection(*homes) if homes else set()
         return self._preferred(case, [each for each in shared if self._takes(case, each, blocked)])
 
-    def _preferred(self, case: Case, machines: list[str]) -> str | None:
+    def _preferred(self, case: UnitEntry, machines: list[str]) -> str | None:
         """The preferred machine, counted as if the units that the case replaces were not there."""
         counts = self._board.pools.counts
         return min(
@@ -315,7 +315,7 @@ class Placement:
             default=None,
         )
 
-    def _takes(self, case: Case, machine: str, blocked: set[str]) -> bool:
+    def _takes(self, case: UnitEntry, machine: str, blocked: set[str]) -> bool:
         site: Site | None = self._board.sites.get(machine)
         return (
             site is not None
@@ -325,18 +325,18 @@ class Placement:
             and all(self._is_home(leader, machine) for leader in case.options.machine_of)
         )
 
-    def _blocked(self, case: Case) -> set[str]:
+    def _blocked(self, case: UnitEntry) -> set[str]:
         blocked = self._board.rivals.machines_blocked(case.name, case.options)
         if not case.options.replaces:
             return blocked
         return {machine for machine in blocked if self._resisted(case, machine)}
 
-    def _resisted(self, case: Case, machine: str) -> bool:
+    def _resisted(self, case: UnitEntry, machine: str) -> bool:
         cases = self._board.cases
         return any(not self.wins(case, cases[name]) for name in self._board.rivals_at(case, machine))
 
 
-def stranded(board: Board, case: Case) -> bool:
+def stranded(board: ClusterState, case: UnitEntry) -> bool:
     """Whether a case's home is on a machine that is lost or leaving."""
     sites = board.pools.sites
     for machine in case.homes:  # asked for every unit several times: a loop costs half of what any() does

@@ -19,7 +19,7 @@ KEPT = 500  # pools, between decisions: each is kept in step with every machine,
 PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...]]
 
 
-class Pool:
+class CandidatePool:
     """The machines that satisfy one MachineID and MachineMetadata, whether or not they are open."""
 
     def __init__(self, options: FleetOptions, sites: Mapping[str, Site]) -> None:
@@ -57,13 +57,13 @@ class Pools:
     def __init__(self) -> None:
         self.sites: dict[str, Site] = {}
         self.counts: Counter[str] = Counter()
-        self._pools: dict[PoolKey, Pool] = {}
-        self._heaped: list[Pool] = []
+        self._pools: dict[PoolKey, CandidatePool] = {}
+        self._heaped: list[CandidatePool] = []
 
-    def pool(self, options: FleetOptions) -> Pool:
+    def pool(self, options: FleetOptions) -> CandidatePool:
         """The pool for these options, made when it is asked for."""
         key = (options.machine_id, options.metadata)
-        found = self._pools.pop(key, None) or Pool(options, self.sites)
+        found = self._pools.pop(key, None) or CandidatePool(options, self.sites)
         self._pools[key] = found  # the last one of all
         return found
 
@@ -97,7 +97,7 @@ class Pools:
         for key in list(self._pools)[: max(0, len(self._pools) - KEPT)]:
             del self._pools[key]
 
-    def first(self, pool: Pool, blocked: Collection[str]) -> str | None:
+    def first(self, pool: CandidatePool, blocked: Collection[str]) -> str | None:
         """The preferred open machine of the pool outside `blocked`."""
         heap = self._heap(pool)
         aside: list[tuple[int, str]] = []
@@ -117,7 +117,7 @@ class Pools:
             heapq.heappush(heap, entry)
         return found
 
-    def _heap(self, pool: Pool) -> list[tuple[int, str]]:
+    def _heap(self, pool: CandidatePool) -> list[tuple[int, str]]:
         if pool.heap is None:
             open_ones = (machine for machine in pool.fits if self.sites[machine].open)
             pool.heap = [preference(self.counts[machine], machine) for machine in open_ones]

@@ -75,7 +75,7 @@ def stem_of(pattern: str) -> str:
     return pattern[: found.start()] if found else pattern
 
 
-class Rivals:
+class ConflictIndex:
     """The units on each machine, as the patterns in unit files see them."""
 
     def __init__(self) -> None:

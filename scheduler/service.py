@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
-from registry.etcd_health import Trouble, endpoints_told, keep_watch
-from registry.follow import Follower, Link, Update
+from registry.etcd_health import EtcdTrouble, endpoints_told, keep_watch
+from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.grammar import host_of
 from registry.history import REMEDY, History
 from registry.keys import Address, Keys, Table
@@ -29,15 +29,15 @@ from registry.leases import TTL_S, Unleased, grace_s, leader_grace_s
 from registry.model import Leader, Machine
 from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
-from scheduler.board import Board, Faults
-from scheduler.collect import Absences, garbage, ghost_usage, old_events
+from scheduler.board import ClusterState, Faults
+from scheduler.collect import Absence, garbage, ghost_usage, old_events
 from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
 from scheduler.decide import decide_around
 from scheduler.decisions import Decision
 from scheduler.election import Election, Lead
-from scheduler.patience import Patience
+from scheduler.patience import OutageGrace
 from scheduler.roll import Roll
-from scheduler.standing import Standing, status_line
+from scheduler.standing import SchedulerStatus, status_line
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -73,7 +73,7 @@ class Scheduler:
         self._history = history or History(self._keys, pinned=False)
         self._follower = Follower(etcd, self._keys, pinned=False, history=self._history)
         self._trouble = ""  # why the registry is not followed yet
-        self._down: Mapping[str, Trouble] = {}  # endpoints of etcd
+        self._down: Mapping[str, EtcdTrouble] = {}  # endpoints of etcd
         self._holding: set[str] = set()  # machines that say that the registry's history went back
         self._tick_s, self._lease_ttl_s = settings.scheduler.tick, settings.scheduler.lease_ttl
         leader = Leader(uuid.uuid4().hex, host_of(hostname), time.time())
@@ -81,12 +81,12 @@ class Scheduler:
         self._audit = Audit(hostname, _event_stamp)
         self._lead: Lead | None = None
         self._backoff = etcd.backoff(START_RETRY_S)
-        self._board: Board | None = None
+        self._board: ClusterState | None = None
         self._written = 0  # revision of our last write
-        self._absences = Absences()
+        self._absences = Absence()
         self._collect_at = 0.0
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
-        self._patience = Patience(time.monotonic())
+        self._patience = OutageGrace(time.monotonic())
         self._patient = False
         self._bulk = 0  # turns of bulk work in a row
         self._roll = Roll()
@@ -127,7 +127,7 @@ class Scheduler:
             log.warning("%s", error)
         await self._backoff.wait(error)
 
-    def _endpoints_changed(self, down: Mapping[str, Trouble]) -> None:
+    def _endpoints_changed(self, down: Mapping[str, EtcdTrouble]) -> None:
         self._down = down
         self._tell()
 
@@ -137,8 +137,8 @@ class Scheduler:
         leader: Leader | None = follower.mirror.row(Table.LEADER, Address(Table.LEADER))
         led = follower.mirror.stamp(self._keys.leader) is not None
         lead = self._lead
-        standing = Standing(
-            link=Link.FOREIGN if self._trouble else follower.link,
+        standing = SchedulerStatus(
+            link=ConnectionState.FOREIGN if self._trouble else follower.link,
             reason=self._trouble or follower.reason,
             user=self._user,
             term=lead.term if lead is not None and lead.holds(time.monotonic()) else 0,
@@ -201,7 +201,7 @@ class Scheduler:
             return await asyncio.to_thread(self._decide, follower)
         return self._decide(follower)
 
-    async def _gather(self, follower: Follower) -> Update:
+    async def _gather(self, follower: Follower) -> FollowUpdate:
         """The next change; of bulk work all orders that come without a pause, and what comes along with them.
 
         One command of an operator is many transactions. Decided on together, the lines for one machine are written
@@ -222,17 +222,17 @@ class Scheduler:
             if fresh := _orders(more):
                 orders, newest = orders + fresh, time.monotonic()
             changed = tuple(dict.fromkeys((*update.changed, *more.changed)))
-            update = Update(changed, update.reset or more.reset, more.link, more.reason)
+            update = FollowUpdate(changed, update.reset or more.reset, more.link, more.reason)
         return update
 
-    async def _next(self, follower: Follower) -> Update:
+    async def _next(self, follower: Follower) -> FollowUpdate:
         """The next change, or an empty one when the tick or the lease ends first."""
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
             if self._patient:
                 wait_s = min(wait_s, max(self._patience.until - time.monotonic(), 0.05))
-        elif follower.link is Link.LIVE and follower.mirror.stamp(self._keys.leader) is None:
+        elif follower.link is ConnectionState.LIVE and follower.mirror.stamp(self._keys.leader) is None:
             again_s = self._backoff.until - time.monotonic()
             wait_s = min(wait_s, max(again_s, START_RETRY_S))  # a campaign failed: stand again
         if self._unleased:  # somebody may have to remove a key soon
@@ -241,9 +241,9 @@ class Scheduler:
             async with asyncio.timeout(wait_s):
                 return await follower.next()
         except TimeoutError:
-            return Update(link=follower.link)
+            return FollowUpdate(link=follower.link)
 
-    async def _fold(self, follower: Follower, update: Update) -> None:
+    async def _fold(self, follower: Follower, update: FollowUpdate) -> None:
         """Keep the board in step; it is built anew when the whole registry was listed again."""
         if update.reset or self._lead is None:
             self._board = None
@@ -261,10 +261,10 @@ class Scheduler:
             if number % PIECE == 0:
                 await asyncio.sleep(0)
 
-    def _judge(self, follower: Follower, update: Update) -> None:
+    def _judge(self, follower: Follower, update: FollowUpdate) -> None:
         """Notice what makes the absence of machines doubtful."""
         now = time.monotonic()
-        self._patience.link(live=update.link is Link.LIVE, now=now)
+        self._patience.link(live=update.link is ConnectionState.LIVE, now=now)
         machines = [each.first for each in update.changed if each.table is Table.MACHINES]
         if update.reset:
             machines = list(follower.mirror.snapshot().machines)
@@ -283,7 +283,7 @@ class Scheduler:
             if self._roll.see(machine, present=stamp is not None, leaving=leaving):
                 self._vanished[machine] = now
 
-    def _note_leases(self, follower: Follower, update: Update, now: float) -> None:
+    def _note_leases(self, follower: Follower, update: FollowUpdate, now: float) -> None:
         """Notice machines, duplicates and a leader whose keys no lease will ever end.
 
         What an absent machine has left without a lease is garbage, and collected as such.
@@ -320,7 +320,7 @@ class Scheduler:
         return follower.mirror.row(Table.LEADER, Address(Table.LEADER)) is None  # garbled: nobody sees who leads
 
     async def _stand(self, follower: Follower, group: asyncio.TaskGroup) -> None:
-        if follower.link is not Link.LIVE:
+        if follower.link is not ConnectionState.LIVE:
             return
         if (stamp := follower.mirror.stamp(self._keys.leader)) is not None:
             if (self._keys.leader, stamp.mod_revision) in self._unleased.overdue(time.monotonic()):
@@ -351,7 +351,7 @@ class Scheduler:
         own = max(lead.term, self._written)
         if follower.revision < own:
             follower.want(own)
-        return follower.link is Link.LIVE and follower.revision >= own
+        return follower.link is ConnectionState.LIVE and follower.revision >= own
 
     def _held(self, follower: Follower) -> bool:
         """Whether the history went back, by what we know, by the sentinel's mark or by what a machine says."""
@@ -385,8 +385,8 @@ class Scheduler:
         log.info("%s", _told(decisions))
         return intents(decisions, self._keys, _mod_revision(follower), self._audit)
 
-    def _new_board(self, follower: Follower, faults: Faults | None = None) -> Board:
-        self._board = Board.of(follower.mirror.snapshot(), self._keys, faults)
+    def _new_board(self, follower: Follower, faults: Faults | None = None) -> ClusterState:
+        self._board = ClusterState.of(follower.mirror.snapshot(), self._keys, faults)
         return self._board
 
     def _tell_faults(self) -> None:
@@ -426,7 +426,7 @@ class Scheduler:
         for failure in sorted(failures, key=lambda each: isinstance(each, Conflict)):
             raise failure
 
-    def _awaits_machines(self, board: Board) -> bool:
+    def _awaits_machines(self, board: ClusterState) -> bool:
         """Whether machines with units are absent and may be back any moment."""
         now = time.monotonic()
         absent = board.absent() if now < self._patience.until else []
@@ -482,7 +482,7 @@ class Scheduler:
         return [self._keys.event(each) for each in old_events(ids, time.time())]
 
 
-def _orders(update: Update) -> int:
+def _orders(update: FollowUpdate) -> int:
     """How many of the changes are orders: wishes of an operator, machines that come and go."""
     return sum(each.table in ORDERS for each in update.changed)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.etcd_health import Trouble, moment
-from registry.follow import Link
+from registry.etcd_health import EtcdTrouble, moment
+from registry.follow import ConnectionState
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SchedulerStatus:
     """What is known at one moment. Times are seconds since 1970."""
 
-    link: Link = Link.CONNECTING
+    link: ConnectionState = ConnectionState.CONNECTING
     reason: str = ""  # why the link is no more than it is
     user: str = ""  # as which etcd knows us
     term: int = 0  # of our own leadership, 0 without
@@ -20,18 +20,18 @@ class Standing:
     machines: int = 0
     awaited: bool = False  # machines that are given time to come back before anything is decided
     held: str = ""  # why nothing is decided, though we lead
-    away: Trouble | None = None
-    denied: Trouble | None = None
+    away: EtcdTrouble | None = None
+    denied: EtcdTrouble | None = None
     endpoints: str = ""  # which of etcd's endpoints do not answer
 
 
-def status_line(standing: Standing) -> str:
+def status_line(standing: SchedulerStatus) -> str:
     """What the scheduler does, in one line."""
     doing = _outage(standing) or (_leading(standing) if standing.term else _standing_by(standing.leader))
     return "; ".join(part for part in (doing, standing.endpoints) if part)
 
 
-def _outage(standing: Standing) -> str:
+def _outage(standing: SchedulerStatus) -> str:
     """Why it can do nothing, "" when it can."""
     if standing.away:
         return f"registry does not answer since {moment(standing.away.since)} ({standing.away.reason})"
@@ -40,17 +40,17 @@ def _outage(standing: Standing) -> str:
         return f"denied as {user} since {moment(standing.denied.since)} ({standing.denied.reason})"
     reason = f" ({standing.reason})" if standing.reason else ""
     words = {
-        Link.CONNECTING: f"reading the registry{reason}",
-        Link.FOREIGN: f"deciding nothing: {standing.reason}",
-        Link.HELD: f"deciding nothing: {standing.reason}",
-        Link.LOST: f"registry lost{reason}",
-        Link.DENIED: f"the registry refuses us{reason}",
-        Link.LIVE: "",
+        ConnectionState.CONNECTING: f"reading the registry{reason}",
+        ConnectionState.FOREIGN: f"deciding nothing: {standing.reason}",
+        ConnectionState.HELD: f"deciding nothing: {standing.reason}",
+        ConnectionState.LOST: f"registry lost{reason}",
+        ConnectionState.DENIED: f"the registry refuses us{reason}",
+        ConnectionState.LIVE: "",
     }
     return words[standing.link]
 
 
-def _leading(standing: Standing) -> str:
+def _leading(standing: SchedulerStatus) -> str:
     lead = f"leading, term {standing.term}, "
     if standing.held:
         return f"{lead}deciding nothing: {standing.held}"

@@ -20,9 +20,9 @@ from registry.eligibility import (
 )
 from registry.fleetoptions import FleetOptions
 from registry.grammar import prose
-from registry.model import Pending, Refusal, Unit
-from scheduler.board import HOME, Board
-from scheduler.cases import Case
+from registry.model import Pending, Reason, Unit
+from scheduler.board import HOME, ClusterState
+from scheduler.cases import UnitEntry
 from scheduler.circles import following_circle, replacement_circle
 from scheduler.placement import Placement, stranded
 
@@ -32,19 +32,19 @@ MAX_REFUSALS = 200  # reasons told of one unit
 
 class _Refused(NamedTuple):
     summary: str
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[Reason, ...] = ()
     passing: bool = False
 
 
-class Verdicts:
+class PendingReasons:
     """Tells the pending records after a placement. Make one for each decision: it remembers within it."""
 
-    def __init__(self, board: Board, placement: Placement) -> None:
+    def __init__(self, board: ClusterState, placement: Placement) -> None:
         self._board = board
         self._placement = placement
         self._known: dict[FleetOptions, _Refused] = {}
 
-    def of(self, case: Case) -> Pending | None:
+    def of(self, case: UnitEntry) -> Pending | None:
         """Why the case is not where it should be; None when it is."""
         if case.held:
             return case.pending
@@ -55,14 +55,14 @@ class Verdicts:
             return None
         return _pending(case, case.unit, _bounded(found))
 
-    def of_fault(self, case: Case, fault: Exception) -> Pending | None:
+    def of_fault(self, case: UnitEntry, fault: Exception) -> Pending | None:
         """That the scheduler itself failed over this unit."""
         if case.held or case.unit is None or not case.wanted:
             return case.pending
         said = f"internal error of the scheduler, {type(fault).__name__}: {fault}; the unit stays as it is"
         return _pending(case, case.unit, _Refused(_cut(said)))
 
-    def _judge(self, case: Case) -> _Refused | None:
+    def _judge(self, case: UnitEntry) -> _Refused | None:
         if case.template:
             example = case.name.replace("@.", "@1.", 1)
             return _Refused(f"a template runs nowhere itself; start an instance such as {example}")
@@ -78,11 +78,11 @@ class Verdicts:
         refused = self._refused(case)
         return refused._replace(summary=f"{self._where_it_was(case)}{refused.summary}") if lost else refused
 
-    def _where_it_was(self, case: Case) -> str:
+    def _where_it_was(self, case: UnitEntry) -> str:
         home = min(case.homes)
         return f"machine {_short((home,))} is {'leaving' if home in self._board.sites else 'lost'}; "
 
-    def _judge_global(self, case: Case) -> _Refused | None:
+    def _judge_global(self, case: UnitEntry) -> _Refused | None:
         sites = self._board.sites
         if not case.homes & sites.keys():
             return self._refused(case)
@@ -94,7 +94,7 @@ class Verdicts:
         passing = all(each.passing for each in objections.values())
         return _Refused(f"{len(objections)} of {len(sites)} machines refuse", group(objections), passing)
 
-    def _refused(self, case: Case) -> _Refused:
+    def _refused(self, case: UnitEntry) -> _Refused:
         if circle := replacement_circle(self._board, case) or following_circle(self._board, case):
             return _Refused(circle)
         if self._board.may_have_rivals(case):
@@ -103,13 +103,13 @@ class Verdicts:
             self._known[case.options] = self._tell(case)
         return self._known[case.options]
 
-    def _tell(self, case: Case) -> _Refused:
+    def _tell(self, case: UnitEntry) -> _Refused:
         objections = self._objections(case)
         refusals = group(objections)
         passing = any(each.passing for each in objections.values()) or self._leader_is_moving(case)
         return _Refused(self._absent_leader(case) or summarise(objections, refusals), refusals, passing)
 
-    def _objections(self, case: Case) -> dict[str, Objection]:
+    def _objections(self, case: UnitEntry) -> dict[str, Objection]:
         """What each machine has against the case: the first thing."""
         pool, sites = self._board.pools.pool(case.options), self._board.sites
         found = pool.objections(sites)
@@ -125,14 +125,14 @@ class Verdicts:
                 found[machine] = objection
         return found
 
-    def _objection_of_leaders(self, case: Case, machine: str) -> Objection | None:
+    def _objection_of_leaders(self, case: UnitEntry, machine: str) -> Objection | None:
         for name in case.options.machine_of:
             leader = self._board.cases.get(name)
             if leader is None or machine not in leader.homes:
                 return leader_objection(name)
         return None
 
-    def _objection_of_rivals(self, case: Case, machine: str) -> Objection | None:
+    def _objection_of_rivals(self, case: UnitEntry, machine: str) -> Objection | None:
         if not self._board.may_have_rivals(case):
             return None
         occupants = self._board.occupants.get(machine, {})
@@ -144,7 +144,7 @@ class Verdicts:
                 return rival_objection(case.name, case.options, name, other.options, stopping=stopping)
         return None
 
-    def _absent_leader(self, case: Case) -> str:
+    def _absent_leader(self, case: UnitEntry) -> str:
         if not self._board.sites:
             return ""
         for name in case.options.machine_of:
@@ -153,7 +153,7 @@ class Verdicts:
                 return f"waits for {name}, which is scheduled nowhere (MachineOf)"
         return ""
 
-    def _leader_is_moving(self, case: Case) -> bool:
+    def _leader_is_moving(self, case: UnitEntry) -> bool:
         """Whether a unit that it follows, however far ahead, is only just being stopped somewhere."""
         reached, ahead = {case.name}, [case.name]
         while ahead:
@@ -173,7 +173,7 @@ class Verdicts:
         return False
 
 
-def _pending(case: Case, unit: Unit, found: _Refused) -> Pending:
+def _pending(case: UnitEntry, unit: Unit, found: _Refused) -> Pending:
     return Pending(case.name, unit.hash, unit.generation, *found, attempt=unit.attempt)
 
 
@@ -183,7 +183,7 @@ def _bounded(found: _Refused) -> _Refused:
         return found._replace(summary=_cut(found.summary)) if len(found.summary) > MAX_REASON else found
     kept = tuple(replace(each, reason=_cut(each.reason)) for each in found.refusals[:MAX_REFUSALS])
     rest = sorted({machine for each in found.refusals[MAX_REFUSALS:] for machine in each.machines})
-    kept += (Refusal(f"{len(found.refusals) - MAX_REFUSALS} other reasons", tuple(rest)),) if rest else ()
+    kept += (Reason(f"{len(found.refusals) - MAX_REFUSALS} other reasons", tuple(rest)),) if rest else ()
     return _Refused(_cut(found.summary), kept, found.passing)
 
 

@@ -20,7 +20,7 @@ from registry.unitfile import parse
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Remaining:
     """What a draining machine still has: units that are to move, and those that cannot, with the reason."""
 
     moving: frozenset[str]
@@ -33,7 +33,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DrainPlan:
     """What draining a machine would do: where each unit goes, what stays and why, and its global units."""
 
     machine: str
@@ -48,25 +48,25 @@ def present(snapshot: Snapshot, machine: str) -> frozenset[str]:
     return frozenset(unit for unit in found if not is_global(snapshot, unit))
 
 
-def left_on(snapshot: Snapshot, machine: str, keys: Keys) -> Left:
+def left_on(snapshot: Snapshot, machine: str, keys: Keys) -> Remaining:
     """How far the drain of a machine is."""
     there = present(snapshot, machine)
     blockers = drain_blockers(snapshot, machine, keys) if there and machine in snapshot.machines else ()
     stuck = tuple((each.unit, each.reason) for each in blockers if each.unit in there)
-    return Left(there - {unit for unit, _ in stuck}, stuck)
+    return Remaining(there - {unit for unit, _ in stuck}, stuck)
 
 
-def plan(snapshot: Snapshot, machines: Iterable[str], keys: Keys) -> tuple[Plan, ...]:
+def plan(snapshot: Snapshot, machines: Iterable[str], keys: Keys) -> tuple[DrainPlan, ...]:
     """What draining these machines together would do, as far as can be told for each unit by itself."""
     machines = tuple(machines)
     drained = _as_if_draining(snapshot, machines)
     return tuple(_plan(drained, machine, keys) for machine in machines)
 
 
-def _plan(snapshot: Snapshot, machine: str, keys: Keys) -> Plan:
+def _plan(snapshot: Snapshot, machine: str, keys: Keys) -> DrainPlan:
     found = departures(snapshot, machine, keys)
     stays = sorted(unit for each, unit in snapshot.schedule if each == machine and is_global(snapshot, unit))
-    return Plan(
+    return DrainPlan(
         machine,
         tuple(each for each in found if each.machines),
         tuple(each for each in found if not each.machines),

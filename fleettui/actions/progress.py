@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 
-from registry.follow import Follower, Link, Update
+from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.keys import Address, Table
-from registry.lifecycle import Progress, Standing, Whereabouts, standing, whereabouts
+from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
 
 OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
@@ -29,7 +29,7 @@ class Arrival:
     """A unit that is done with, one way or the other, and the snapshot that says so."""
 
     name: str
-    standing: Standing
+    standing: UnitProgress
     snapshot: Snapshot
 
 
@@ -38,7 +38,7 @@ class Way:
     """Nothing arrived, yet something is to be told: the link's health and what the rest waits for."""
 
     remaining: tuple[str, ...]
-    link: Link
+    link: ConnectionState
     reason: str
     snapshot: Snapshot
 
@@ -78,7 +78,7 @@ async def watch_progress(
             yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
 
 
-def _touched(update: Update, names: Iterable[str]) -> Iterable[str]:
+def _touched(update: FollowUpdate, names: Iterable[str]) -> Iterable[str]:
     """The units of which an update may say something new: each by its own records, all of them by any other."""
     units = {OF_UNITS.get(each.table, _nobody)(each) for each in update.changed}
     return names if update.reset or "" in units else units
@@ -94,6 +94,6 @@ def _arrived(snapshot: Snapshot, names: Iterable[str], settled: tuple[Progress, 
     return [each for each in found if each.standing.progress in settled and not each.standing.awaited]
 
 
-def judged(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> Standing:
+def judged(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> UnitProgress:
     """The unit's standing, where a launched unit that systemd calls failed has failed, not arrived."""
     return standing(snapshot, name, where or whereabouts(snapshot), strict=True)

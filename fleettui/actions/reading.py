@@ -11,7 +11,7 @@ from registry.errors import CorruptRecord, ForeignRegistry, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
 from registry.keys import Address, Table
 from registry.lifecycle import ended
-from registry.model import SCHEMA_VERSION, Cluster, Machine, Override, Unit, UnitState
+from registry.model import SCHEMA_VERSION, Machine, Override, Sentinel, Unit, UnitState
 from registry.records import decode
 from registry.unitname import glob_refusal, is_glob, matches, normalise
 
@@ -20,7 +20,7 @@ TEXTS_AT_ONCE = 16  # unit texts in one answer: each may have a MiB
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundUnit:
     """A unit's record as read: None with revision 0 when there is none; `corrupt` says why it does not parse."""
 
     unit: Unit | None = None
@@ -38,12 +38,12 @@ class Found:
         return Compare.mod(key, self.mod_revision)
 
 
-NOTHING = Found()
+NOTHING = FoundUnit()
 
 
-async def read_units(operator: Operator, names: Sequence[str]) -> dict[str, Found]:
+async def read_units(operator: Operator, names: Sequence[str]) -> dict[str, FoundUnit]:
     """The records of these units. ForeignRegistry when the registry is of a schema that we do not know."""
-    found: dict[str, Found] = {}
+    found: dict[str, FoundUnit] = {}
     step = MAX_OPS - 1
     for start in range(0, len(names), step):
         part = names[start : start + step]
@@ -62,19 +62,19 @@ def _check_schema(kvs: tuple[KeyValue, ...]) -> None:
         record = decode(Address(Table.CLUSTER), kvs[0].value, kvs[0].key)
     except CorruptRecord as error:
         raise ForeignRegistry(str(error)) from error
-    if not isinstance(record, Cluster) or record.schema > SCHEMA_VERSION:
+    if not isinstance(record, Sentinel) or record.schema > SCHEMA_VERSION:
         raise ForeignRegistry(f"{kvs[0].key} is of a newer schema than this program knows; upgrade it")
 
 
-def _found(name: str, kvs: tuple[KeyValue, ...]) -> Found:
+def _found(name: str, kvs: tuple[KeyValue, ...]) -> FoundUnit:
     if not kvs:
         return NOTHING
     kv = kvs[0]
     try:
         record = decode(Address(Table.UNITS, name), kv.value, kv.key)
     except CorruptRecord as error:
-        return Found(None, kv.mod_revision, error.reason)
-    return Found(record, kv.mod_revision) if isinstance(record, Unit) else NOTHING
+        return FoundUnit(None, kv.mod_revision, error.reason)
+    return FoundUnit(record, kv.mod_revision) if isinstance(record, Unit) else NOTHING
 
 
 class Ended:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from fleettui.actions.disk import Candidate
 from fleettui.actions.operator import Operator
-from fleettui.actions.reading import NOTHING, Found, read_texts, read_units
-from fleettui.actions.units import Source
+from fleettui.actions.reading import NOTHING, FoundUnit, read_texts, read_units
+from fleettui.actions.units import UnitSource
 from registry.unitname import parse
 
 
@@ -18,7 +18,7 @@ from registry.unitname import parse
 class Resolved:
     """What can be submitted, and the names that neither the registry nor the disk knows."""
 
-    sources: tuple[Source, ...] = ()
+    sources: tuple[UnitSource, ...] = ()
     missing: tuple[str, ...] = ()
 
 
@@ -39,20 +39,20 @@ async def resolve(operator: Operator, candidates: Iterable[Candidate]) -> Resolv
     return Resolved(tuple(source for source in sources.values() if source), missing)
 
 
-def _template(name: str, found: Mapping[str, Found], texts: Mapping[str, str]) -> Source | None:
+def _template(name: str, found: Mapping[str, FoundUnit], texts: Mapping[str, str]) -> UnitSource | None:
     unit = found.get(name, NOTHING).unit
     text = texts.get(unit.hash) if unit else None
-    return None if text is None else Source(name, text, f"template {name} in the registry")
+    return None if text is None else UnitSource(name, text, f"template {name} in the registry")
 
 
-def _source(candidate: Candidate, found: Found, template: Source | None) -> Source | None:
+def _source(candidate: Candidate, found: FoundUnit, template: UnitSource | None) -> UnitSource | None:
     """A file of its own goes first. Of two templates the registry's does, unless the unit is known already:
     then the one on disk is what the operator may have changed.
     """
     name = candidate.name
     if candidate.file:
-        return Source(name, candidate.file.text, candidate.file.path)
-    on_disk = Source(name, candidate.template.text, candidate.template.path) if candidate.template else None
-    stored = Source(name, template.text, template.origin) if template else None
+        return UnitSource(name, candidate.file.text, candidate.file.path)
+    on_disk = UnitSource(name, candidate.template.text, candidate.template.path) if candidate.template else None
+    stored = UnitSource(name, template.text, template.origin) if template else None
     chosen = (on_disk or stored) if found.exists else (stored or on_disk)
-    return chosen or (Source(name) if found.exists else None)
+    return chosen or (UnitSource(name) if found.exists else None)

@@ -27,7 +27,7 @@ LINES_AT_ONCE = MAX_OPS // 2 - 2
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class UnitChange:
     """What accepting does to one unit; `machine` "" where the scheduler chooses one."""
 
     machine: str
@@ -41,7 +41,7 @@ class Restoration:
     """What was found, what accepting it changes, and the lines to write before (None: to delete)."""
 
     snapshot: Snapshot
-    changes: tuple[Change, ...]
+    changes: tuple[UnitChange, ...]
     lines: dict[Pair, Assignment | None]
     stamp_of: Callable[[str], Stamp | None]
 
@@ -97,7 +97,7 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
     return found
 
 
-def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterator[Change]:
+def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterator[UnitChange]:
     """What agents and scheduler do once these lines are written and the history is accepted. Pure."""
     schedule = dict(snapshot.schedule)
     for pair, line in lines.items():
@@ -110,11 +110,11 @@ def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterato
         if machine in snapshot.machines:
             found = _change(schedule.get((machine, name)), snapshot.states.get((machine, name)))
             if found:
-                yield Change(machine, name, *found)
+                yield UnitChange(machine, name, *found)
     live = {name for machine, name in schedule if machine in snapshot.machines}
     for name, unit in sorted(snapshot.units.items()):
         if unit.target.scheduled and name not in live:
-            yield Change("", name, "place", "no live machine has it")
+            yield UnitChange("", name, "place", "no live machine has it")
 
 
 def _followed(schedule: dict[Pair, Assignment], snapshot: Snapshot) -> Iterator[tuple[Pair, Assignment]]:

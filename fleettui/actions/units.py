@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
-from fleettui.actions.reading import Ended, Found, read_texts, read_units
+from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from registry.errors import InvalidRecord
 from registry.etcd import Op
 from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
@@ -29,7 +29,7 @@ RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class UnitSource:
     """A unit to submit. `text` None: whatever the registry has under the name. `origin` is named in messages.
 
     `based_on` is the hash of the text that this one was made from; where the registry has another by now, it is
@@ -43,7 +43,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UnitStep:
     """What an act decided for one unit: the outcome, and what to write for it."""
 
     outcome: Outcome
@@ -53,12 +53,12 @@ class Step:
 
 
 Act = Callable[[Operator, Iterable[str]], Awaitable[Done]]
-Decide = Callable[[str, Found], Step]
+Decide = Callable[[str, FoundUnit], UnitStep]
 
 
 async def submit(
     operator: Operator,
-    sources: Iterable[Source],
+    sources: Iterable[UnitSource],
     *,
     replace: bool = False,
     target: Target = Target.INACTIVE,
@@ -72,7 +72,7 @@ async def submit(
     wanted = {source.name: source for source in sources}
     await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
 
-    def decide(name: str, found: Found) -> Step:
+    def decide(name: str, found: FoundUnit) -> UnitStep:
         return _submitted(wanted[name], found, replace=replace, target=target)
 
     texts = {name: each.text or "" for name, each in wanted.items()}
@@ -178,7 +178,7 @@ async def _attempt(
     return Done(outcomes, await commit(operator, guards, _ops(operator, writing), events))
 
 
-async def _with_old_texts(operator: Operator, steps: list[Step]) -> list[Step]:
+async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:
     """Remember the texts that go out of use, so that the act can be taken back."""
     losing = [before.hash for step in steps if (before := _loses(step.outcome))]
     if not losing:
@@ -192,12 +192,12 @@ def _loses(outcome: Outcome) -> Unit | None:
     return outcome.before if outcome.did in (Did.REPLACED, Did.DESTROYED) else None
 
 
-def _remembering(step: Step, texts: Mapping[str, str]) -> Step:
+def _remembering(step: UnitStep, texts: Mapping[str, str]) -> UnitStep:
     before = _loses(step.outcome)
     return replace(step, outcome=replace(step.outcome, text=texts.get(before.hash))) if before else step
 
 
-def _signed(operator: Operator, step: Step) -> Step:
+def _signed(operator: Operator, step: UnitStep) -> UnitStep:
     """The step with who and when on the record to be written; a refusal when nobody could read that record."""
     after = step.outcome.after
     if after is None:
@@ -210,7 +210,7 @@ def _signed(operator: Operator, step: Step) -> Step:
     return replace(step, outcome=replace(step.outcome, after=signed))
 
 
-def _ops(operator: Operator, steps: Sequence[Step]) -> list[Op]:
+def _ops(operator: Operator, steps: Sequence[UnitStep]) -> list[Op]:
     ops: dict[str, Op] = {}  # by key: etcd takes no key twice in a transaction
     for step in steps:
         after, key = step.outcome.after, operator.keys.unit(step.outcome.name)
@@ -222,14 +222,14 @@ def _ops(operator: Operator, steps: Sequence[Step]) -> list[Op]:
     return list(ops.values())
 
 
-def _events(operator: Operator, steps: Sequence[Step], *, each: bool) -> list[Event]:
+def _events(operator: Operator, steps: Sequence[UnitStep], *, each: bool) -> list[Event]:
     if each:
         return [operator.event(step.verb, unit=step.outcome.name, reason=step.reason) for step in steps]
     names = ", ".join(step.outcome.name for step in steps)
     return [operator.event(steps[0].verb, reason=f"{len(steps)} units: {names}")]
 
 
-def _submitted(source: Source, found: Found, *, replace: bool, target: Target) -> Step:
+def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: Target) -> UnitStep:
     if found.corrupt and not replace:
         return _absent(source.name, found)
     if source.text is None:
@@ -239,14 +239,14 @@ def _submitted(source: Source, found: Found, *, replace: bool, target: Target) -
     sha = file_hash(source.text)
     if found.unit is None:
         outcome = Outcome(source.name, Did.CREATED, None, Unit(source.name, sha, target))
-        return Step(outcome, VERBS[target], text=source.text)
+        return UnitStep(outcome, VERBS[target], text=source.text)
     if found.unit.hash != sha and replace:
         return _replaced(found.unit, sha, source.text, _at_least(target))
     step = _targeted(source.name, found, _at_least(target))
     return step if found.unit.hash == sha else _noted(step, _differs(source))
 
 
-def _overtaken(source: Source, found: Found) -> str:
+def _overtaken(source: UnitSource, found: FoundUnit) -> str:
     """What is wrong when somebody else wrote the unit since its text was read."""
     if not source.based_on or (found.unit and found.unit.hash == source.based_on):
         return ""
@@ -255,11 +255,11 @@ def _overtaken(source: Source, found: Found) -> str:
     return f"unit {source.name} was changed meanwhile by {found.unit.by or 'somebody'}; edit again on top of that"
 
 
-def _differs(source: Source) -> str:
+def _differs(source: UnitSource) -> str:
     return f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
 
 
-def _refusal(source: Source, target: Target) -> str:
+def _refusal(source: UnitSource, target: Target) -> str:
     problems = verify(source.name, source.text or "", source.origin or source.name)
     if problems:
         return "\n".join(map(str, problems))
@@ -273,12 +273,12 @@ def _template_note(name: str, example: str) -> str:
     return f"{name} is a template, which runs nowhere; name an instance such as {example}"
 
 
-def _replaced(before: Unit, sha: str, text: str, choose: Callable[[Target], Target]) -> Step:
+def _replaced(before: Unit, sha: str, text: str, choose: Callable[[Target], Target]) -> UnitStep:
     history = (before.hash, *(each for each in before.history if each != before.hash))[:HISTORY_LIMIT]
     after = replace(
         before, hash=sha, target=choose(before.target), generation=before.generation + 1, history=history
     )
-    return Step(Outcome(before.name, Did.REPLACED, before, after), "replace", f"was {before.hash[:7]}", text)
+    return UnitStep(Outcome(before.name, Did.REPLACED, before, after), "replace", f"was {before.hash[:7]}", text)
 
 
 def _at_least(target: Target) -> Callable[[Target], Target]:
@@ -289,20 +289,20 @@ def _at_most(target: Target) -> Callable[[Target], Target]:
     return lambda now: min(now, target, key=RANK.__getitem__)
 
 
-def _targeted(name: str, found: Found, choose: Callable[[Target], Target]) -> Step:
+def _targeted(name: str, found: FoundUnit, choose: Callable[[Target], Target]) -> UnitStep:
     unit = found.unit
     if unit is None:
         return _absent(name, found)
     target, attempt = choose(unit.target), unit.attempt + found.ended
     if (target, attempt) == (unit.target, unit.attempt):
-        return Step(Outcome(name, Did.UNCHANGED, unit, unit))
+        return UnitStep(Outcome(name, Did.UNCHANGED, unit, unit))
     if target is unit.target:
         again = replace(unit, attempt=attempt)
-        return Step(Outcome(name, Did.CHANGED, unit, again), "start", "what has ended is started again")
+        return UnitStep(Outcome(name, Did.CHANGED, unit, again), "start", "what has ended is started again")
     if target.scheduled and parse(name).is_template:
         return _refused(name, _template_note(name, parse(name).with_instance("1").full))
     outcome = Outcome(name, Did.CHANGED, unit, replace(unit, target=target, attempt=attempt))
-    return Step(outcome, verb_of(unit.target, target))
+    return UnitStep(outcome, verb_of(unit.target, target))
 
 
 VERBS = {Target.INACTIVE: "submit", Target.LOADED: "load", Target.LAUNCHED: "start"}
@@ -315,52 +315,52 @@ def verb_of(old: Target, new: Target) -> str:
     return "stop" if new is Target.LOADED else "unload"
 
 
-def _restarted(name: str, found: Found) -> Step:
+def _restarted(name: str, found: FoundUnit) -> UnitStep:
     unit = found.unit
     if unit is None:
         return _absent(name, found)
     if unit.target is not Target.LAUNCHED:
         return _refused(name, f"unit {name} is {unit.target}, not launched; see: fleetctl start {name}")
     after = replace(unit, generation=unit.generation + 1)
-    return Step(Outcome(name, Did.CHANGED, unit, after), "restart")
+    return UnitStep(Outcome(name, Did.CHANGED, unit, after), "restart")
 
 
-def _destroyed(name: str, found: Found) -> Step:
+def _destroyed(name: str, found: FoundUnit) -> UnitStep:
     if not found.exists:
         return _absent(name, found)
-    return Step(Outcome(name, Did.DESTROYED, found.unit), "destroy")
+    return UnitStep(Outcome(name, Did.DESTROYED, found.unit), "destroy")
 
 
-def _restored(outcome: Outcome, found: Found) -> Step:
+def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
     if found.unit != outcome.after:
         who = f" by {found.unit.by}" if found.unit else ""
         return _refused(outcome.name, f"unit {outcome.name} was changed since{who}; it is left as it is")
     before, after = outcome.before, outcome.after
     if before is None:
-        return Step(Outcome(outcome.name, Did.DESTROYED, after), "undo", "it was created by mistake")
+        return UnitStep(Outcome(outcome.name, Did.DESTROYED, after), "undo", "it was created by mistake")
     if after is None and outcome.text is None:
         return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
     generation = (after or before).generation + (after is None or after.hash != before.hash)
     back = replace(before, generation=generation, attempt=(after or before).attempt)
     did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
-    return Step(Outcome(outcome.name, did, after, back), "undo", f"{back.target} again", outcome.text)
+    return UnitStep(Outcome(outcome.name, did, after, back), "undo", f"{back.target} again", outcome.text)
 
 
-def _absent(name: str, found: Found) -> Step:
+def _absent(name: str, found: FoundUnit) -> UnitStep:
     if found.corrupt:
         return _refused(name, _corrupt_note(name, found))
-    return Step(
+    return UnitStep(
         Outcome(name, Did.UNKNOWN, note=f"unit {name} is not in the registry; see: fleetctl list-unit-files")
     )
 
 
-def _corrupt_note(name: str, found: Found) -> str:
+def _corrupt_note(name: str, found: FoundUnit) -> str:
     return f"the registry's record of {name} is corrupt ({found.corrupt}); fleetctl destroy {name} removes it"
 
 
-def _refused(name: str, note: str) -> Step:
-    return Step(Outcome(name, Did.REFUSED, note=note))
+def _refused(name: str, note: str) -> UnitStep:
+    return UnitStep(Outcome(name, Did.REFUSED, note=note))
 
 
-def _noted(step: Step, note: str) -> Step:
+def _noted(step: UnitStep, note: str) -> UnitStep:
     return replace(step, outcome=replace(step.outcome, note=note))

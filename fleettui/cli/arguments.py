@@ -14,10 +14,10 @@ from typing import NoReturn
 
 from fleettui.cli.failures import UsageError
 
-Flags = Callable[["Parser"], None]
+Flags = Callable[["ArgumentParser"], None]
 
 
-class Parser(argparse.ArgumentParser):
+class ArgumentParser(argparse.ArgumentParser):
     """argparse, with errors raised instead of printed."""
 
     def error(self, message: str) -> NoReturn:
@@ -38,13 +38,13 @@ class Command:
 
 
 def _names(what: str, nargs: str = "+") -> Flags:
-    def add(parser: Parser) -> None:
+    def add(parser: ArgumentParser) -> None:
         parser.add_argument("names", nargs=nargs, metavar=what)
 
     return add
 
 
-def _blocking(parser: Parser) -> None:
+def _blocking(parser: ArgumentParser) -> None:
     parser.add_argument("--no-block", action="store_true", help="return once the registry knows what is wanted")
     parser.add_argument(
         "--block-attempts",
@@ -55,29 +55,29 @@ def _blocking(parser: Parser) -> None:
     parser.add_argument("--timeout", metavar="DURATION", help="give up waiting after this long, such as 30s or 2m")
 
 
-def _replace(parser: Parser) -> None:
+def _replace(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="store a text that differs from the registry's; running units follow"
     )
 
 
-def _list(parser: Parser) -> None:
+def _list(parser: ArgumentParser) -> None:
     parser.add_argument("-l", "--full", action="store_true", help="do not cut ids and hashes")
     parser.add_argument("--no-legend", action="store_true", help="leave the headings out")
     parser.add_argument("--fields", metavar="F,…", help="the columns to show; see the last lines of this help")
     _json(parser)
 
 
-def _json(parser: Parser) -> None:
+def _json(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, ids in full")
 
 
-def _no_block(parser: Parser) -> None:
+def _no_block(parser: ArgumentParser) -> None:
     parser.add_argument("--no-block", action="store_true", help="do not wait until the units have moved")
     parser.add_argument("--timeout", metavar="DURATION", help="give up waiting after this long, such as 30s or 2m")
 
 
-def _journal(parser: Parser) -> None:
+def _journal(parser: ArgumentParser) -> None:
     parser.add_argument("-n", "--lines", type=int, default=10, metavar="N", help="newest lines to show (10)")
     parser.add_argument("-f", "--follow", action="store_true", help="show new lines as they come")
     parser.add_argument("-o", "--output", default="short", metavar="FORMAT", help="journalctl's format (short)")
@@ -85,7 +85,7 @@ def _journal(parser: Parser) -> None:
     parser.add_argument("--sudo", action="store_true", help="read the journal as root, by sudo")
 
 
-def _ssh(parser: Parser) -> None:
+def _ssh(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--machine", metavar="MACHINE", help="the machine's id, a beginning of it, or its host name"
     )
@@ -95,7 +95,7 @@ def _ssh(parser: Parser) -> None:
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="[MACHINE|UNIT] [COMMAND …]")
 
 
-def _events(parser: Parser) -> None:
+def _events(parser: ArgumentParser) -> None:
     parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="newest events to show (50)")
     parser.add_argument("-f", "--follow", action="store_true", help="show new events as they come")
     parser.add_argument("--unit", metavar="UNIT", help="only this unit's (a glob is fine)")
@@ -104,21 +104,21 @@ def _events(parser: Parser) -> None:
     _json(parser)
 
 
-def _restore(parser: Parser) -> None:
+def _restore(parser: ArgumentParser) -> None:
     parser.add_argument("--accept", action="store_true", help="go by what the registry holds now")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--force", action="store_true", help="even if machines have not said what runs there")
 
 
-def _shell(parser: Parser) -> None:
+def _shell(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
-def _words(parser: Parser) -> None:
+def _words(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs=argparse.REMAINDER)
 
 
-def _topic(parser: Parser) -> None:
+def _topic(parser: ArgumentParser) -> None:
     parser.add_argument("topic", nargs="?", metavar="COMMAND")
 
 
@@ -235,7 +235,7 @@ def find(name: str) -> Command:
     raise UsageError(f"unknown command {name!r}{near}", "see: fleetctl --help")
 
 
-def _words_before_verb(words: Sequence[str], parser: Parser) -> int:
+def _words_before_verb(words: Sequence[str], parser: ArgumentParser) -> int:
     taking = {option for action in actions(parser) if action.nargs is None for option in action.option_strings}
     index = 0
     while index < len(words) and words[index].startswith("-") and words[index] != "--":
@@ -243,7 +243,7 @@ def _words_before_verb(words: Sequence[str], parser: Parser) -> int:
     return min(index, len(words))
 
 
-def _parsed(parser: Parser, words: Sequence[str], flags: argparse.Namespace) -> argparse.Namespace:
+def _parsed(parser: ArgumentParser, words: Sequence[str], flags: argparse.Namespace) -> argparse.Namespace:
     remainder = any(action.nargs == argparse.REMAINDER for action in actions(parser))
     parse_known = parser.parse_known_args if remainder else parser.parse_known_intermixed_args
     try:
@@ -275,26 +275,26 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def actions(parser: Parser) -> list[argparse.Action]:
+def actions(parser: ArgumentParser) -> list[argparse.Action]:
     """Everything the parser takes."""
     return parser._actions  # noqa: SLF001 - argparse has no public way to ask
 
 
-def options(parser: Parser) -> list[str]:
+def options(parser: ArgumentParser) -> list[str]:
     """Every long flag the parser takes, and the global ones."""
     return [option for action in actions(parser) for option in action.option_strings if option.startswith("--")]
 
 
-def global_parser() -> Parser:
+def global_parser() -> ArgumentParser:
     """The flags that every command takes, as they may stand before the verb."""
-    parser = Parser("fleetctl", usage="fleetctl [FLAGS] COMMAND …", add_help=False, allow_abbrev=False)
+    parser = ArgumentParser("fleetctl", usage="fleetctl [FLAGS] COMMAND …", add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="store_true", help="explain fleetctl, or the command before it")
     parser.add_argument("--version", action="store_true", help="print the version")
     _add_globals(parser, hidden=False)
     return parser
 
 
-def _add_globals(parser: Parser, *, hidden: bool) -> None:
+def _add_globals(parser: ArgumentParser, *, hidden: bool) -> None:
     """The global flags; after a verb they are hidden from its help and leave alone what stood before it."""
     for flag, metavar, meaning in GLOBALS:
         settings = {"metavar": metavar, "type": _truth if flag == STRICT else str} if metavar else {}
@@ -307,10 +307,10 @@ def _add_globals(parser: Parser, *, hidden: bool) -> None:
         )
 
 
-def command_parser(command: Command) -> Parser:
+def command_parser(command: Command) -> ArgumentParser:
     """The parser of one verb, with its help."""
     examples = "\n".join(f"  fleetctl {example}" for example in command.examples)
-    parser = Parser(
+    parser = ArgumentParser(
         f"fleetctl {command.name}",
         description=f"{command.summary[:1].upper()}{command.summary[1:]}.",
         epilog=f"examples:\n{examples}\n{command.notes}\nGlobal flags: fleetctl --help",

@@ -22,7 +22,7 @@ from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.look import unit_names
 from fleettui.cli.output import complain, say
-from fleettui.cli.places import PLACES, Found, Moves, host_names, places, present, with_past
+from fleettui.cli.places import PLACES, Moves, UnitPlaces, host_names, places, present, with_past
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import place
 from fleettui.escape import clause, escape, escape_keeping_colours
@@ -30,19 +30,19 @@ from fleettui.remote import (
     CommandTimeout,
     JournalEntry,
     JournalQuery,
+    JournalSource,
     JournalStream,
     LinkState,
     Pins,
     Remote,
     RemoteError,
-    Source,
     format_short,
     own_machine,
     pins,
 )
 from registry.config import Settings
 from registry.errors import CorruptRecord, FleetError, UserError
-from registry.follow import Follower, Link
+from registry.follow import ConnectionState, Follower
 from registry.keys import Keys, Table
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
@@ -71,7 +71,7 @@ async def status(flags: Namespace) -> int:
     return code
 
 
-async def _status(remote: Remote, source: Source) -> int:
+async def _status(remote: Remote, source: JournalSource) -> int:
     try:
         done = await remote.unit_status(source.machine, source.unit, colour=sys.stdout.isatty())
     except RemoteError as error:
@@ -100,7 +100,7 @@ async def journal(flags: Namespace) -> int:
         return await _merged(remote, found, flags, settings) or silent or code
 
 
-async def _answering(remote: Remote, found: Found) -> tuple[Found, int]:
+async def _answering(remote: Remote, found: UnitPlaces) -> tuple[UnitPlaces, int]:
     """Leave out the machines where units were before and that do not answer soon; FAILED when lines are missing."""
     now = {source.machine.id for source in present(found)}
     before = {source.machine.id: source.machine for source in found.sources if source.machine.id not in now}
@@ -137,7 +137,7 @@ def _query(flags: Namespace) -> JournalQuery:
     )
 
 
-async def _merged(remote: Remote, found: Found, flags: Namespace, settings: Settings) -> int:
+async def _merged(remote: Remote, found: UnitPlaces, flags: Namespace, settings: Settings) -> int:
     lost: set[str] = set()
 
     def tell(machine: Machine, state: LinkState, reason: str) -> None:
@@ -162,7 +162,9 @@ async def _merged(remote: Remote, found: Found, flags: Namespace, settings: Sett
 
 
 @asynccontextmanager
-async def _moving(settings: Settings, found: Found, stream: JournalStream, *, follow: bool) -> AsyncIterator[None]:
+async def _moving(
+    settings: Settings, found: UnitPlaces, stream: JournalStream, *, follow: bool
+) -> AsyncIterator[None]:
     """While following, let the stream go where the units go."""
     if not follow:
         yield
@@ -175,7 +177,7 @@ async def _moving(settings: Settings, found: Found, stream: JournalStream, *, fo
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _keep_up(settings: Settings, found: Found, stream: JournalStream) -> None:
+async def _keep_up(settings: Settings, found: UnitPlaces, stream: JournalStream) -> None:
     try:
         async with open_operator(settings) as operator:
             follower = Follower(operator.etcd, operator.keys, tables=PLACES, pinned=False)
@@ -186,11 +188,11 @@ async def _keep_up(settings: Settings, found: Found, stream: JournalStream) -> N
         complain(f"Error: units that move are no longer followed: {errors.exceptions[0]}")
 
 
-async def _retarget(follower: Follower, found: Found, stream: JournalStream) -> None:
+async def _retarget(follower: Follower, found: UnitPlaces, stream: JournalStream) -> None:
     sources, moves = found.sources, Moves(found.snapshot, found.names)
     while True:
         update = await follower.next()
-        if update.link is not Link.LIVE:
+        if update.link is not ConnectionState.LIVE:
             continue  # what is not known changes nothing
         snapshot = follower.mirror.snapshot()
         for line in moves.news(snapshot):
@@ -208,7 +210,7 @@ def _as_json(entry: JournalEntry) -> str:
 _FORMS = {"short": format_short, "cat": lambda entry: escape(entry.message, lines=True), "json": _as_json}
 
 
-async def _as_is(remote: Remote, found: Found, flags: Namespace) -> int:
+async def _as_is(remote: Remote, found: UnitPlaces, flags: Namespace) -> int:
     sources = present(found) or found.sources
     machines = {source.machine.id: source.machine for source in sources}
     others = sorted({source.machine.hostname for source in found.sources if source.machine.id not in machines})
@@ -308,7 +310,7 @@ async def _snapshot(settings: Settings) -> Snapshot:
         return await read_snapshot(operator.etcd, operator.keys, PLACES)
 
 
-async def _find(settings: Settings, arguments: Iterable[str], *, past: bool = False) -> Found:
+async def _find(settings: Settings, arguments: Iterable[str], *, past: bool = False) -> UnitPlaces:
     async with open_operator(settings) as operator:
         names = await unit_names(operator, arguments)
         snapshot = await read_snapshot(operator.etcd, operator.keys, PLACES)
@@ -332,7 +334,7 @@ async def _events(operator: Operator, names: Collection[str]) -> list[Event]:
     return found
 
 
-def _complain(found: Found) -> int:
+def _complain(found: UnitPlaces) -> int:
     for complaint in found.complaints.values():
         complain(complaint)
     for note in found.notes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import OK
-from fleettui.cli.output import Look, choose_fields, complain, print_rows
+from fleettui.cli.output import ListFormat, choose_fields, complain, print_rows
 from fleettui.cli.rows import (
     FILE_FIELDS,
     FILE_USUAL,
@@ -16,7 +16,7 @@ from fleettui.cli.rows import (
     MACHINE_USUAL,
     UNIT_FIELDS,
     UNIT_USUAL,
-    Row,
+    ListRow,
     duplicate_lines,
     file_rows,
     machine_rows,
@@ -77,12 +77,12 @@ def tell_corrupt(snapshot: Snapshot) -> None:
         complain(f"WARNING: {len(found) - CORRUPT_TOLD} more registry records are corrupt")
 
 
-def _look(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> Look:
+def _look(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> ListFormat:
     fields = choose_fields(flags.fields, known, known if flags.json else usual)
-    return Look(fields, full=flags.full, legend=not flags.no_legend, json=flags.json)
+    return ListFormat(fields, full=flags.full, legend=not flags.no_legend, json=flags.json)
 
 
-def _print(rows: Iterable[Row], look: Look) -> int:
+def _print(rows: Iterable[ListRow], look: ListFormat) -> int:
     listed = list(rows)
     print_rows([row.cells for row in listed], look, [row.record for row in listed])
     return OK

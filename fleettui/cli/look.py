@@ -14,14 +14,14 @@ from fleettui.actions.reading import expand, find_machine, read_machines, read_t
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.lists import tell_corrupt
-from fleettui.cli.output import Look, complain, print_json, print_json_line, print_verbatim, say, table
+from fleettui.cli.output import ListFormat, complain, print_json, print_json_line, print_verbatim, say, table
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time, place, short_id
 from fleettui.escape import clause
 from registry.errors import CorruptRecord
 from registry.explain import MachineVerdict, explain
 from registry.keys import Keys, Table
-from registry.lifecycle import Progress, Standing, ended, standing_here, whereabouts
+from registry.lifecycle import Progress, UnitProgress, ended, standing_here, whereabouts
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, Unit, UnitState
@@ -75,16 +75,16 @@ async def why(flags: Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UnitOnMachine:
     """How a unit is on one of its machines. `words` says it to people. Pure."""
 
     machine: str
-    standing: Standing
+    standing: UnitProgress
     words: str
     down: bool  # it was launched there and has ended
 
     @classmethod
-    def of(cls, snapshot: Snapshot, name: str, line: Assignment | None, state: UnitState | None) -> Place:
+    def of(cls, snapshot: Snapshot, name: str, line: Assignment | None, state: UnitState | None) -> UnitOnMachine:
         """What is true on the machine of this schedule line or state."""
         here = standing_here(snapshot, name, line, state, strict=True)
         words = _verdict(here)
@@ -99,9 +99,9 @@ class Story:
     """A unit's standing, with how it is on each of its machines and every machine's verdict on it. Pure."""
 
     unit: Unit
-    standing: Standing
+    standing: UnitProgress
     verdicts: tuple[MachineVerdict, ...]
-    places: tuple[Place, ...]
+    places: tuple[UnitOnMachine, ...]
 
     @classmethod
     def of(cls, snapshot: Snapshot, name: str, keys: Keys) -> Story:
@@ -109,7 +109,9 @@ class Story:
         where = whereabouts(snapshot)
         lines = {line.machine: line for line in where.schedule.get(name, ())}
         states = {state.machine: state for state in where.states.get(name, ())}
-        places = tuple(Place.of(snapshot, name, lines.get(each), states.get(each)) for each in {**lines, **states})
+        places = tuple(
+            UnitOnMachine.of(snapshot, name, lines.get(each), states.get(each)) for each in {**lines, **states}
+        )
         return cls(
             snapshot.units[name], judged(snapshot, name, where), explain(snapshot, name, keys).machines, places
         )
@@ -174,7 +176,7 @@ def _placed(verdict: str, where: str) -> str:
     return f"{verdict} (on {where})" if ": " in verdict else f"{verdict} on {where}"
 
 
-def _verdict(found: Standing) -> str:
+def _verdict(found: UnitProgress) -> str:
     words = {Progress.REACHED: "it is", Progress.UNDER_WAY: "under way", Progress.WAITING: "waiting"}
     said = words.get(found.progress, "failed")
     return f"{said}: {clause(found.reason)}" if found.reason else said
@@ -248,7 +250,7 @@ def _print_events(events: list[Event], flags: Namespace, *, more: bool = False) 
     elif flags.json:
         print_json([event_record(event) for event in events])
     elif events or not more:
-        look = Look(EVENT_FIELDS, legend=not (more or flags.no_legend))
+        look = ListFormat(EVENT_FIELDS, legend=not (more or flags.no_legend))
         for line in table([_event_cells(event) for event in events], look):
             print(line, flush=True)
 

@@ -108,7 +108,7 @@ async def _set_all(operator: Operator, names: list[str], availability: Availabil
 
 async def _drained(operator: Operator, machines: list[str], revision: int) -> int:
     """Wait until only what cannot move is left on the machines; say what goes and what stays."""
-    drain = Drain(frozenset(machines), operator.keys)
+    drain = DrainProgress(frozenset(machines), operator.keys)
     async with following(operator, (*WATCHED, Table.FILES, Table.OVERRIDES)) as follower:
         while not drain.done:
             await follower.next()
@@ -121,7 +121,7 @@ async def _drained(operator: Operator, machines: list[str], revision: int) -> in
     return FAILED if drain.stuck or drain.lost else OK
 
 
-class Drain:
+class DrainProgress:
     """What is left on draining machines, snapshot by snapshot. Pure.
 
     Global units belong to their machine and are not counted; a unit that no other machine takes is stuck.

@@ -52,7 +52,7 @@ def print_verbatim(text: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ListFormat:
     """How a list is to be shown. `fields` are those asked for, in order."""
 
     fields: tuple[str, ...]
@@ -74,7 +74,9 @@ def choose_fields(asked: str | None, known: Sequence[str], usual: Sequence[str])
     return fields
 
 
-def print_rows(rows: Iterable[Mapping[str, str]], look: Look, records: Iterable[Mapping[str, object]]) -> None:
+def print_rows(
+    rows: Iterable[Mapping[str, str]], look: ListFormat, records: Iterable[Mapping[str, object]]
+) -> None:
     """A list: its rows as a table, or its records as JSON."""
     if look.json:
         print_json([{field: record[field] for field in look.fields} for record in records])
@@ -83,7 +85,7 @@ def print_rows(rows: Iterable[Mapping[str, str]], look: Look, records: Iterable[
         print(line)
 
 
-def table(rows: Sequence[Sequence[str]], look: Look) -> list[str]:
+def table(rows: Sequence[Sequence[str]], look: ListFormat) -> list[str]:
     """Rows as aligned lines below a legend; an empty cell reads "-"."""
     legend = [[field.upper() for field in look.fields]] if look.legend else []
     cells = [*legend, *([escape(cell) or "-" for cell in row] for row in rows)]

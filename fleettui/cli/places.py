@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fleettui.cli.words import short_id
-from fleettui.remote import Source
+from fleettui.remote import JournalSource
 from registry.keys import Table
 from registry.lifecycle import whereabouts
 from registry.mirror import Snapshot
@@ -25,14 +25,14 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UnitPlaces:
     """Where units are: sources on live machines, and what is to be said of the others.
 
     `guesses` are ids of machines where a unit may have run: that they do not answer says nothing of it.
     """
 
     names: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[JournalSource, ...]
     complaints: Mapping[str, str]  # by unit
     snapshot: Snapshot
     notes: tuple[str, ...] = ()
@@ -47,25 +47,25 @@ class _Past:
     bulk: bool = False
 
 
-def places(snapshot: Snapshot, names: Iterable[str]) -> Found:
+def places(snapshot: Snapshot, names: Iterable[str]) -> UnitPlaces:
     """Each unit's live machines; what is nowhere, unknown or on a lost machine is complained of."""
     names = tuple(names)
     where = whereabouts(snapshot)
-    sources: list[Source] = []
+    sources: list[JournalSource] = []
     complaints: dict[str, str] = {}
     for name in names:
         ids = {line.machine for line in where.schedule.get(name, ())}
         ids |= {state.machine for state in where.states.get(name, ())}
         live = [snapshot.machines[machine] for machine in sorted(ids) if machine in snapshot.machines]
-        sources += [Source(machine, name) for machine in live]
+        sources += [JournalSource(machine, name) for machine in live]
         if not ids and name not in snapshot.units:
             complaints[name] = f"Unit {name} does not exist; see: fleetctl list-unit-files"
         elif not live:
             complaints[name] = f"Unit {name} does not appear to be loaded."
-    return Found(names, tuple(sources), complaints, snapshot)
+    return UnitPlaces(names, tuple(sources), complaints, snapshot)
 
 
-def with_past(found: Found, events: Iterable[Event]) -> Found:
+def with_past(found: UnitPlaces, events: Iterable[Event]) -> UnitPlaces:
     """The same with the machines where the units ran before, the newest first."""
     past = _past(events, found.names)
     machines = found.snapshot.machines
@@ -79,7 +79,7 @@ def with_past(found: Found, events: Iterable[Event]) -> Found:
     every = list(dict.fromkeys(id_ for id_, _ in (*wanted, *guessed)))
     taken = set(every[:MOST])
     pairs = dict.fromkeys(pair for pair in (*wanted, *guessed) if pair[0] in taken and pair not in asked)
-    sources = (*found.sources, *(Source(machines[id_], name) for id_, name in pairs))
+    sources = (*found.sources, *(JournalSource(machines[id_], name) for id_, name in pairs))
     explained = {name for _, name in known}
     return replace(
         found,
@@ -112,12 +112,12 @@ def _listed(ids: Sequence[str]) -> str:
     return ", ".join(map(short_id, ids[:SHOWN])) + more
 
 
-def present(found: Found) -> tuple[Source, ...]:
+def present(found: UnitPlaces) -> tuple[JournalSource, ...]:
     """The sources where the units are now."""
     return places(found.snapshot, found.names).sources
 
 
-def host_names(sources: Iterable[Source]) -> dict[str, str]:
+def host_names(sources: Iterable[JournalSource]) -> dict[str, str]:
     """What to call each machine whose host name another one has as well."""
     machines = {source.machine.id: source.machine for source in sources}
     names = [machine.hostname for machine in machines.values()]

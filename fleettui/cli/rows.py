@@ -26,14 +26,14 @@ RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListRow:
     """One line of a list, for people (`cells`) and for programs (`record`)."""
 
     cells: dict[str, str]
     record: dict[str, object]
 
 
-def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
+def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
     """The live machines by id."""
     counts = Counter(machine for machine, _ in snapshot.schedule)
     for machine in sorted(snapshot.machines.values(), key=lambda each: each.id):
@@ -49,7 +49,7 @@ def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
             "version": machine.agent_version,
         }
         whole = {"machine": machine.id, "metadata": metadata, "units": counts[machine.id]}
-        yield Row(cells, {**cells, **whole})
+        yield ListRow(cells, {**cells, **whole})
 
 
 def machine_usual(snapshot: Snapshot) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def _named(twin: Duplicate) -> str:
     return f"{twin.hostname} at {twin.address}"
 
 
-def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
+def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
     """One row per unit and machine, with what is true there; a unit that waits for a machine has one without."""
     where = whereabouts(snapshot)
     waiting = {name for name, unit in snapshot.units.items() if unit.target.scheduled} & snapshot.pending.keys()
@@ -107,7 +107,7 @@ def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
 
 def _unit_row(
     snapshot: Snapshot, name: str, machine: str, line: Assignment | None, state: UnitState | None, *, full: bool
-) -> Row:
+) -> ListRow:
     unit = snapshot.units.get(name)
     sha = state.hash if state else line.hash if line else unit.hash if unit else ""
     here = standing_here(snapshot, name, line, state) if machine else refused(snapshot, name)
@@ -120,10 +120,10 @@ def _unit_row(
         "hash": short_hash(sha, full=full),
         "reason": (here or standing(snapshot, name)).reason or mishap(state),
     }
-    return Row(cells, {**cells, "machine": machine, "hash": sha})
+    return ListRow(cells, {**cells, "machine": machine, "hash": sha})
 
 
-def file_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
+def file_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
     """Every unit of the registry by name. `global` and `desc` are known only where the snapshot holds the texts."""
     where = whereabouts(snapshot)
     for unit in sorted(snapshot.units.values(), key=lambda each: each.name):
@@ -141,7 +141,7 @@ def file_rows(snapshot: Snapshot, *, full: bool) -> Iterator[Row]:
             "global": str(is_global).lower(),
             "desc": told,
         }
-        yield Row(cells, {**cells, "hash": unit.hash, "target": machines, "global": is_global})
+        yield ListRow(cells, {**cells, "hash": unit.hash, "target": machines, "global": is_global})
 
 
 def _target(snapshot: Snapshot, machines: list[str], *, full: bool) -> str:

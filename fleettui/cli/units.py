@@ -20,7 +20,7 @@ from fleettui.actions.resolve import resolve
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.output import complain, say
-from fleettui.cli.waiting import Patience, gerund, patience, wait
+from fleettui.cli.waiting import WaitLimit, gerund, patience, wait
 from fleettui.escape import clause
 from registry.errors import UserError
 from registry.hostreach import warnings
@@ -79,7 +79,7 @@ async def _introduce(flags: Namespace, verb: str, target: Target) -> int:
         return await _finish(operator, verb, done, errors, patient)
 
 
-async def _warn(operator: Operator, sources: Iterable[units.Source], done: Done) -> None:
+async def _warn(operator: Operator, sources: Iterable[units.UnitSource], done: Done) -> None:
     """Say what the files, given or in the registry, do beyond their own units; once for the instances of one."""
     given = {source.name: source for source in sources}
     used = {outcome.after.hash: outcome.name for outcome in done.outcomes if outcome.after}
@@ -135,7 +135,7 @@ class Errors:
         return [name for names in self.sieve(lambda each: matching(each, known), patterns) for name in names]
 
 
-async def _finish(operator: Operator, verb: str, done: Done, errors: Errors, patient: Patience) -> int:
+async def _finish(operator: Operator, verb: str, done: Done, errors: Errors, patient: WaitLimit) -> int:
     """Tell what came of the act, then wait for its effect."""
     for outcome in done.outcomes:
         if outcome.did in (Did.REFUSED, Did.UNKNOWN):

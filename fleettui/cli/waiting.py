@@ -22,9 +22,9 @@ from fleettui.cli.output import complain, say
 from fleettui.cli.words import counted, place, short_id
 from fleettui.escape import clause
 from registry.errors import ForeignRegistry, RegistryDenied
-from registry.follow import Follower, Link
+from registry.follow import ConnectionState, Follower
 from registry.keys import Table
-from registry.lifecycle import Progress, Standing, ended, standing, standing_here
+from registry.lifecycle import Progress, UnitProgress, ended, standing, standing_here
 from registry.mirror import Snapshot
 from registry.model import Target
 
@@ -45,20 +45,20 @@ ATTEMPT_S = 0.5  # fleet looked twice a second; --block-attempts counts in these
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitLimit:
     """How long a verb waits: not at all, until `seconds` have passed, or for ever (None)."""
 
     blocks: bool = True
     seconds: float | None = None
 
 
-def patience(flags: Namespace) -> Patience:
+def patience(flags: Namespace) -> WaitLimit:
     """From --no-block, --block-attempts and --timeout. UserError for a time that is none."""
     attempts = getattr(flags, "block_attempts", None)
     limits = [limit for limit in (duration(flags.timeout, "--timeout"),) if limit is not None]
     if attempts:
         limits.append(min(attempts, MOST_ATTEMPTS) * ATTEMPT_S)
-    return Patience(not flags.no_block and (attempts or 0) >= 0, min(limits, default=None))
+    return WaitLimit(not flags.no_block and (attempts or 0) >= 0, min(limits, default=None))
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def following(operator: Operator, tables: Iterable[Table] = WATCHED) -> As
             await task
 
 
-async def wait(operator: Operator, verb: str, names: Iterable[str], revision: int, patience: Patience) -> int:
+async def wait(operator: Operator, verb: str, names: Iterable[str], revision: int, patience: WaitLimit) -> int:
     """Wait for the units, print each as it arrives, and return the exit code."""
     teller = Teller(verb, tuple(names))
     loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ class Teller:
         self._unconfirmed: dict[str, str] = {}  # units and the machine that was lost while it stopped them
         self._snapshot = Snapshot()
         self._line = ProgressLine(len(names))
-        self._link = Link.LIVE
+        self._link = ConnectionState.LIVE
         self._leaderless: asyncio.TimerHandle | None = None
         self._said_leaderless = False
         self._keeping: asyncio.TimerHandle | None = None
@@ -195,16 +195,16 @@ class Teller:
         return next((f"the record {key} does not parse, so it may still run there" for key in odd), "")
 
     def _watch_link(self, way: Way) -> None:
-        if way.link is Link.FOREIGN:
+        if way.link is ConnectionState.FOREIGN:
             raise ForeignRegistry(way.reason)
-        if way.link is Link.DENIED:
+        if way.link is ConnectionState.DENIED:
             raise RegistryDenied(way.reason)
-        if way.link is self._link or Link.CONNECTING in (way.link, self._link):
+        if way.link is self._link or ConnectionState.CONNECTING in (way.link, self._link):
             self._link = way.link
             return
         self._link = way.link
         self._line.clear()
-        if way.link is Link.LOST:
+        if way.link is ConnectionState.LOST:
             complain(f"The registry is out of reach ({way.reason}); waiting for it to come back")
         else:
             complain("The registry is back")
@@ -307,7 +307,7 @@ def _place_line(arrival: Arrival, target: Target, machine: str) -> str:
     return f"Unit {arrival.name} {target} on {where}"
 
 
-def error_line(verb: str, name: str, found: Standing) -> str:
+def error_line(verb: str, name: str, found: UnitProgress) -> str:
     """Why a unit does not arrive, and what to do."""
     start = f"Error {gerund(verb)} unit {name}: {clause(found.reason)}"
     if found.progress is Progress.FAILED:

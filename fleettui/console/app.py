@@ -9,7 +9,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Key
 
-from fleettui.console.screens.frame import Desk
+from fleettui.console.screens.frame import Context
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.terminal.driver import TerminalDriver
 from fleettui.console.widgets.theme import THEMES
@@ -25,7 +25,7 @@ class Console(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "quit", id="quit", priority=True)]
 
-    def __init__(self, desk: Desk, *, theme: str = "dark") -> None:
+    def __init__(self, desk: Context, *, theme: str = "dark") -> None:
         colourless = "NO_COLOR" in os.environ
         drawn_elsewhere = "TEXTUAL_DRIVER" in os.environ  # by a web server
         super().__init__(

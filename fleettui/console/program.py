@@ -11,19 +11,19 @@ from typing import TypeVar
 from fleettui.actions import machines as acts
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
-from fleettui.actions.units import Source as Submitted
+from fleettui.actions.units import UnitSource as Submitted
 from fleettui.actions.units import destroy, load, restart, restore, start, stop, submit, unload
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
-from fleettui.console.screens.frame import Desk
-from fleettui.console.screens.header import Place
+from fleettui.console.screens.frame import Context
+from fleettui.console.screens.header import FleetIdentity
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts_live import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
-from fleettui.console.sources.saved_state import Memory, Notebook, place
+from fleettui.console.sources.saved_state import Notebook, SavedState, place
 from fleettui.console.terminal.driver import give_up
 from fleettui.console.terminal.leaving import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap
@@ -129,7 +129,7 @@ async def _run(
     endpoint = settings.etcd.endpoints[0]
     feed = Live(lambda: open_operator(settings, warn=False), endpoint)
     user = settings.etcd.username or actor().partition("@")[0]
-    shown = Place(cluster, user, endpoint, settings.console.protected)
+    shown = FleetIdentity(cluster, user, endpoint, settings.console.protected)
     notebook = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))
     memory, remark = (None, "") if fresh else notebook.recall()
     here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
@@ -141,7 +141,7 @@ async def _run(
             show(line)
 
     async with Remote(settings.ssh, here=here, pins=pins, on_first=on_first) as remote:
-        desk = Desk(
+        desk = Context(
             feed, LiveHands(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
@@ -159,7 +159,7 @@ async def show(console: Console) -> None:
     await console.run_async()
 
 
-def _theme(asked: str, memory: Memory | None, settings: Settings) -> str:
+def _theme(asked: str, memory: SavedState | None, settings: Settings) -> str:
     """Asked for now, chosen in the console before, configured, dark: in this order."""
     chosen = memory.theme if memory and memory.theme in THEMES else ""
     return asked or chosen or settings.console.theme or "dark"

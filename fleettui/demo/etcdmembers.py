@@ -11,14 +11,14 @@ import shutil
 from pathlib import Path
 
 from fleettui.demo.etcdserver import READY_S, EtcdServer
-from fleettui.demo.layout import Layout
+from fleettui.demo.layout import ClusterLayout
 from fleettui.demo.process import ToolFailed, wait_until
 
 
 class EtcdMembers(EtcdServer):
     """All members of a cluster's etcd."""
 
-    def __init__(self, layout: Layout, binary: str = "") -> None:
+    def __init__(self, layout: ClusterLayout, binary: str = "") -> None:
         super().__init__(layout, binary)
         self.members = [EtcdServer(layout, binary, spec) for spec in layout.etcd_members]
 

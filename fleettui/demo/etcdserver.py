@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
-from fleettui.demo.layout import EtcdSpec, Layout
+from fleettui.demo.layout import ClusterLayout, EtcdSpec
 from fleettui.demo.process import run, spawn, wait_until
 from registry.errors import UserError
 
@@ -51,7 +51,7 @@ def find_binary(wanted: str = "") -> Path:
 class EtcdServer:
     """The server process and its data; every fault that a test needs."""
 
-    def __init__(self, layout: Layout, binary: str = "", spec: EtcdSpec | None = None) -> None:
+    def __init__(self, layout: ClusterLayout, binary: str = "", spec: EtcdSpec | None = None) -> None:
         self.layout = layout
         self.binary = binary
         self.spec = spec
@@ -184,7 +184,7 @@ class EtcdServer:
         ]  # fmt: skip
 
 
-def _alone(layout: Layout) -> list[str]:
+def _alone(layout: ClusterLayout) -> list[str]:
     clients = f"{layout.operator_endpoint},{layout.node_endpoint}"
     return [
         f"--name={layout.name}", f"--listen-client-urls={clients}", f"--advertise-client-urls={clients}",
@@ -193,7 +193,7 @@ def _alone(layout: Layout) -> list[str]:
     ]  # fmt: skip
 
 
-def _membership(spec: EtcdSpec, layout: Layout) -> list[str]:
+def _membership(spec: EtcdSpec, layout: ClusterLayout) -> list[str]:
     members = ",".join(f"{each.name}={each.peer_endpoint}" for each in layout.etcd_members)
     return [
         f"--name={spec.name}", f"--listen-client-urls={spec.endpoint}", f"--advertise-client-urls={spec.endpoint}",

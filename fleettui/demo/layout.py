@@ -98,7 +98,7 @@ class EtcdSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ClusterLayout:
     """The names of one cluster."""
 
     name: str
@@ -166,7 +166,7 @@ class Layout:
         return tuple(NodeSpec(self.name, n, self.subnet) for n in range(1, self.size + 1))
 
 
-def layout(name: str, size: int, members: int = 1) -> Layout:
+def layout(name: str, size: int, members: int = 1) -> ClusterLayout:
     """The layout of a cluster with `members` of etcd. Raises UserError for a name or size that cannot be."""
     if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", name):
         raise UserError(f"cluster name {name!r}: use 1 to 12 lower-case letters and digits, a letter first")
@@ -174,4 +174,4 @@ def layout(name: str, size: int, members: int = 1) -> Layout:
         raise UserError(f"a local cluster of {size} machines: use 1 to 40")
     if members not in (1, 3, 5):
         raise UserError(f"an etcd of {members} members: use 1, 3 or 5")
-    return Layout(name, size, members)
+    return ClusterLayout(name, size, members)

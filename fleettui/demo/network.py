@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fleettui.demo.layout import EtcdSpec, Layout, NodeSpec
+from fleettui.demo.layout import ClusterLayout, EtcdSpec, NodeSpec
 from fleettui.demo.process import run
 from registry.errors import UserError
 
 
-def create_bridge(layout: Layout) -> None:
+def create_bridge(layout: ClusterLayout) -> None:
     """Make the bridge with the host's address on it; a bridge that exists is kept."""
     if not exists(layout.bridge):
         _refuse_taken_subnet(layout)
@@ -25,7 +25,7 @@ def create_bridge(layout: Layout) -> None:
     run(["ip", "link", "set", layout.bridge, "up"])
 
 
-def remove_bridge(layout: Layout) -> None:
+def remove_bridge(layout: ClusterLayout) -> None:
     """Remove the links of the machines that are gone and the bridge itself."""
     for spec in layout.nodes:
         remove_link(spec)
@@ -87,7 +87,7 @@ def exists(interface: str) -> bool:
     return run(["ip", "link", "show", "dev", interface], check=False).returncode == 0
 
 
-def _refuse_taken_subnet(layout: Layout) -> None:
+def _refuse_taken_subnet(layout: ClusterLayout) -> None:
     shown = run(["ip", "-oneline", "-4", "address", "show", "to", f"{layout.host_address}/24"]).stdout.split()
     if shown:
         raise UserError(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
-from fleettui.demo.layout import Layout, NodeSpec
+from fleettui.demo.layout import ClusterLayout, NodeSpec
 from fleettui.demo.noderoot import NodeRoot, program_directories, remove_traces
 from fleettui.demo.process import Completed, ToolFailed, run, spawn, wait_until
 from registry.errors import UserError
@@ -28,7 +28,7 @@ ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "HOME=/
 class Node:
     """A machine that can be booted, used and broken."""
 
-    def __init__(self, spec: NodeSpec, layout: Layout) -> None:
+    def __init__(self, spec: NodeSpec, layout: ClusterLayout) -> None:
         self.spec = spec
         self.layout = layout
         self.root = NodeRoot(spec, layout)

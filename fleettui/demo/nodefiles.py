@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleettui.demo.layout import Layout, NodeSpec
+from fleettui.demo.layout import ClusterLayout, NodeSpec
 
 # Directories of which a node sees nothing of the host's.
 HIDDEN = (
@@ -82,7 +82,7 @@ STORAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class NodeKeys:
     """The texts of a node's SSH host key and of the key that may log in."""
 
     host_private: str
@@ -98,7 +98,9 @@ class File:
     mode: int = 0o644
 
 
-def files(spec: NodeSpec, layout: Layout, keys: Keys, units: dict[str, str], ttl: str) -> dict[str, File]:
+def files(
+    spec: NodeSpec, layout: ClusterLayout, keys: NodeKeys, units: dict[str, str], ttl: str
+) -> dict[str, File]:
     """The files of a node by their path below its root. `units` are our services' texts by name."""
     system = {f"etc/systemd/system/{name}": File(text) for name, text in units.items()}
     return system | {
@@ -139,7 +141,7 @@ def program(name: str) -> Path:
     return Path(sys.prefix, "bin", name)
 
 
-def node_config(spec: NodeSpec, layout: Layout, ttl: str) -> str:
+def node_config(spec: NodeSpec, layout: ClusterLayout, ttl: str) -> str:
     """The node's fleet.toml."""
     pairs = "".join(f'{key} = "{value}"\n' for key, value in spec.metadata.items())
     return (
@@ -148,7 +150,7 @@ def node_config(spec: NodeSpec, layout: Layout, ttl: str) -> str:
     )
 
 
-def operator_config(layout: Layout) -> str:
+def operator_config(layout: ClusterLayout) -> str:
     """The operator's fleet.toml on this host."""
     return (
         f"[etcd]\nendpoints = {_listed(layout.operator_endpoints)}\n\n"
@@ -161,7 +163,7 @@ def _listed(words: Iterable[str]) -> str:
     return json.dumps(list(words))  # a list of plain strings is the same in TOML
 
 
-def _hosts(layout: Layout) -> str:
+def _hosts(layout: ClusterLayout) -> str:
     rows = [("127.0.0.1", "localhost"), (layout.host_address, "etcd")]
     rows += [(spec.address, spec.name) for spec in layout.nodes]
     return "".join(f"{address}\t{name}\n" for address, name in rows)

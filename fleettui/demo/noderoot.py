@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fleettui
 from fleettui.demo import nodefiles
-from fleettui.demo.layout import Layout, NodeSpec
+from fleettui.demo.layout import ClusterLayout, NodeSpec
 from fleettui.demo.process import run
 
 SYSTEM_UNITS = Path("/lib/systemd/system")
@@ -23,7 +23,7 @@ OPAQUE = "trusted.overlay.opaque"  # see the kernel's Documentation/filesystems/
 class NodeRoot:
     """Where one node's files lie on this host."""
 
-    def __init__(self, spec: NodeSpec, layout: Layout) -> None:
+    def __init__(self, spec: NodeSpec, layout: ClusterLayout) -> None:
         self.spec = spec
         self.layout = layout
         self.home = layout.state / "nodes" / spec.name
@@ -48,12 +48,12 @@ class NodeRoot:
         """The machine's public SSH host key."""
         return (self.layout.state / "hostkeys" / f"{self.spec.name}.pub").read_text()
 
-    def _keys(self) -> nodefiles.Keys:
+    def _keys(self) -> nodefiles.NodeKeys:
         key = self.layout.state / "hostkeys" / self.spec.name
         generate_key(key, self.spec.name)
         public = key.with_suffix(".pub").read_text()
         operator = (self.layout.state / "id_ed25519.pub").read_text()
-        return nodefiles.Keys(key.read_text(), public, operator)
+        return nodefiles.NodeKeys(key.read_text(), public, operator)
 
 
 def generate_key(path: Path, comment: str) -> None:

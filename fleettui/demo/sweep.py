@@ -11,12 +11,12 @@ from pathlib import Path
 
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup, groups
-from fleettui.demo.layout import Layout
+from fleettui.demo.layout import ClusterLayout
 from fleettui.demo.noderoot import PROPAGATE, remove_traces
 from fleettui.demo.process import run, wait_until
 
 
-def sweep(layout: Layout) -> None:
+def sweep(layout: ClusterLayout) -> None:
     """Remove every trace of the cluster; when there is none, do nothing."""
     for name in groups(layout.cgroup_prefix):
         Cgroup(name).end()
@@ -33,7 +33,7 @@ def sweep(layout: Layout) -> None:
     _remove_directories(layout)
 
 
-def leftovers(layout: Layout) -> list[str]:
+def leftovers(layout: ClusterLayout) -> list[str]:
     """What of the cluster is on this host, in words; empty when it is gone."""
     found = [f"cgroup {name}" for name in groups(layout.cgroup_prefix)]
     found += [f"mount {point}" for point in _mounts(layout)]
@@ -50,7 +50,7 @@ def is_mounted(point: Path) -> bool:
     return point in _mount_points()
 
 
-def _mounts(layout: Layout) -> list[Path]:
+def _mounts(layout: ClusterLayout) -> list[Path]:
     return [point for point in _mount_points() if point == layout.state or layout.state in point.parents]
 
 
@@ -66,7 +66,7 @@ def _unmount(point: Path) -> None:
         run(["umount", "--lazy", point])
 
 
-def _interfaces(layout: Layout) -> list[str]:
+def _interfaces(layout: ClusterLayout) -> list[str]:
     """The bridge and the machines' links; a link whose name the kernel finds too long has it as an alternative."""
     wanted = re.compile(rf"{layout.bridge}|vb-{layout.name}-core-\d+|ve{layout.subnet}-\d+")
     shown = json.loads(run(["ip", "-json", "link", "show"]).stdout or "[]")
@@ -74,21 +74,21 @@ def _interfaces(layout: Layout) -> list[str]:
     return [name for name in names if wanted.fullmatch(name)]
 
 
-def _namespaces(layout: Layout) -> list[str]:
+def _namespaces(layout: ClusterLayout) -> list[str]:
     return [name for name in network.namespaces() if name.startswith(f"fl-{layout.name}-etcd-")]
 
 
-def _machines(layout: Layout) -> set[str]:
+def _machines(layout: ClusterLayout) -> set[str]:
     """Every machine of the cluster's name that left a trace, whatever size the cluster had."""
     prepared = {f"{layout.name}-{path.name}" for path in (layout.state / "nodes").glob("core-*")}
     return prepared | set(_propagated(layout))
 
 
-def _propagated(layout: Layout) -> list[str]:
+def _propagated(layout: ClusterLayout) -> list[str]:
     return [path.name for path in PROPAGATE.glob(f"{layout.name}-core-*")] if PROPAGATE.exists() else []
 
 
-def _remove_directories(layout: Layout) -> None:
+def _remove_directories(layout: ClusterLayout) -> None:
     """Remove the empty state directory and, when no other cluster uses them, the ones above it."""
     for directory in (layout.state, layout.state.parent, layout.state.parent.parent):
         try:

@@ -21,13 +21,13 @@ from fleettui.remote.errors import (
     HostKeyRefused,
     LinkLost,
     LoginRefused,
+    MachineUnreachable,
     RemoteError,
-    Unreachable,
 )
 from fleettui.remote.here import Here, own_machine
 from fleettui.remote.journal import JournalStream, LinkState, OnDropped, OnLink
 from fleettui.remote.journal_entry import JournalEntry, format_short
-from fleettui.remote.journal_query import JournalQuery, Source
+from fleettui.remote.journal_query import JournalQuery, JournalSource
 from fleettui.remote.pins import Pins
 
 __all__ = [
@@ -37,17 +37,17 @@ __all__ = [
     "HostKeyRefused",
     "JournalEntry",
     "JournalQuery",
+    "JournalSource",
     "JournalStream",
     "LinkLost",
     "LinkState",
     "LoginRefused",
+    "MachineUnreachable",
     "OnDropped",
     "OnLink",
     "Pins",
     "Remote",
     "RemoteError",
-    "Source",
-    "Unreachable",
     "format_short",
     "own_machine",
 ]

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.remote.running import CHUNK_BYTES, Running, Source
+from fleettui.remote.running import CHUNK_BYTES, ByteStream, Running
 from registry.model import Machine
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -72,7 +72,7 @@ async def collect(running: Running) -> Completed:
     return Completed(stdout, stderr, await running.wait())
 
 
-async def _all(source: Source) -> bytes:
+async def _all(source: ByteStream) -> bytes:
     parts, size = [], 0
     while part := await source.read(CHUNK_BYTES):
         size += len(part)

@@ -19,7 +19,7 @@ import asyncssh
 from fleettui.escape import escape
 from fleettui.remote import hostkeys, identities, login
 from fleettui.remote.endpoint import Endpoint, of_jumps
-from fleettui.remote.errors import LinkLost, LoginRefused, RemoteError, Unreachable, one_line
+from fleettui.remote.errors import LinkLost, LoginRefused, MachineUnreachable, RemoteError, one_line
 from fleettui.remote.pins import Pins
 from registry.config import SshTable
 from registry.errors import UserError
@@ -37,7 +37,7 @@ asyncssh.set_log_level("ERROR")  # what matters of it reaches the user as our er
 class Connector:
     """Opens connections to endpoints by one configuration; keeps the jump hosts that they share."""
 
-    def __init__(self, ssh: SshTable, memory: Memory | None = None) -> None:
+    def __init__(self, ssh: SshTable, memory: HostKeyMemory | None = None) -> None:
         self.ssh = ssh
         self._memory = memory
         self._jumps: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
@@ -50,7 +50,9 @@ class Connector:
         except TimeoutError:
             through = f" through {self.ssh.tunnel}" if self.ssh.tunnel else ""
             why = f"no answer within {self.ssh.timeout:g} s{through}"
-            raise Unreachable(endpoint.shown, why, "is the machine up and its SSH port open to you?") from None
+            raise MachineUnreachable(
+                endpoint.shown, why, "is the machine up and its SSH port open to you?"
+            ) from None
 
     async def jump(self, chain: str) -> asyncssh.SSHClientConnection:
         """The shared connection to the last of a chain of jump hosts. Raises RemoteError or UserError."""
@@ -92,7 +94,7 @@ class Connector:
         return connection
 
     async def _remember(
-        self, endpoint: Endpoint, entry: login.Login, connection: asyncssh.SSHClientConnection
+        self, endpoint: Endpoint, entry: login.SshLogin, connection: asyncssh.SSHClientConnection
     ) -> None:
         """Pin the key that the machine showed; the next connection expects it. Raises HostKeyRefused, UserError."""
         key, expected = connection.get_server_host_key(), entry.expected
@@ -165,7 +167,7 @@ class Connector:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class HostKeyMemory:
     """Where host keys are pinned, and who is told of a new one: the line, and whether it is a warning."""
 
     pins: Pins
@@ -177,7 +179,7 @@ class _Attempt:
     """One host, how to get in, and the connection to go through."""
 
     endpoint: Endpoint
-    entry: login.Login
+    entry: login.SshLogin
     via: asyncssh.SSHClientConnection | None = None
     forward_agent: bool = False
 
@@ -197,7 +199,7 @@ class _Guard(asyncssh.SSHClient):
 def translate(error: Exception, endpoint: Endpoint, port: int = 0) -> RemoteError:
     """A RemoteError that says what happened and what to do."""
     where = f" on port {port}" if port else ""
-    return Unreachable(endpoint.shown, *_reading(error, endpoint, where))
+    return MachineUnreachable(endpoint.shown, *_reading(error, endpoint, where))
 
 
 def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str]:
@@ -261,7 +263,7 @@ async def shut(connection: asyncssh.SSHClientConnection) -> None:
 def _kex_failed(error: asyncssh.KeyExchangeFailed, attempt: _Attempt) -> RemoteError:
     if "host key" in error.reason and attempt.entry.expected.voucher is not hostkeys.Voucher.NOBODY:
         return hostkeys.refusal(attempt.endpoint, attempt.entry.expected, None, attempt.entry.port)
-    return Unreachable(attempt.endpoint.shown, one_line(error.reason), "its sshd and we share no algorithm")
+    return MachineUnreachable(attempt.endpoint.shown, one_line(error.reason), "its sshd and we share no algorithm")
 
 
 def _denied(attempt: _Attempt, who: identities.Identities) -> LoginRefused:

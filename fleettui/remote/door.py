@@ -19,8 +19,8 @@ from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
 from fleettui.remote.here import Here
 from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
-from fleettui.remote.journal_entry import JournalEntry, Lines, parse
-from fleettui.remote.journal_query import JournalQuery, Position, Source, fields_argv, journal_argv
+from fleettui.remote.journal_entry import JournalEntry, LineSplitter, parse
+from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, fields_argv, journal_argv
 from fleettui.remote.pins import Pins
 from fleettui.remote.running import CHUNK_BYTES, Running, start_here
 from fleettui.remote.tunnel import Tunnel
@@ -30,7 +30,7 @@ from registry.model import Machine
 
 if TYPE_CHECKING:
     from fleettui.remote.connection import Connector
-    from fleettui.remote.pool import Pool
+    from fleettui.remote.pool import SessionPool
 
 COMMAND_TIMEOUT_S = 30.0
 FIELDS_TIMEOUT_S = 10.0
@@ -56,7 +56,7 @@ class Remote:
         self.ssh = ssh
         self._here, self._pins, self._on_first = here, pins, on_first or _ignore
         self._connector: Connector | None = None
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, SessionPool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -98,7 +98,7 @@ class Remote:
         return await self.run(machine, status_argv(machine, unit, colour=colour, lines=lines, sudo=sudo))
 
     async def journal(
-        self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links
+        self, sources: Sequence[JournalSource], query: JournalQuery, on_link: OnLink = ignore_links
     ) -> AsyncGenerator[JournalEntry, None]:
         """Entries of all sources, merged by time; see `journal_stream`."""
         async with contextlib.aclosing(self.journal_stream(sources, query, on_link).batches()) as batches:
@@ -107,7 +107,7 @@ class Remote:
                     yield entry
 
     def journal_stream(
-        self, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links,
+        self, sources: Sequence[JournalSource], query: JournalQuery, on_link: OnLink = ignore_links,
         on_dropped: OnDropped | None = None,
     ) -> JournalStream:  # fmt: skip
         """Entries of all sources, merged by time, in the batches in which they arrive; the sources may change.
@@ -140,7 +140,7 @@ class Remote:
         Raises RemoteError also when journalctl fails.
         """
         argv = journal_argv(machine, units, query, Position(query.lines), follow=query.follow, output=output)
-        lines = Lines(keep_empty=True)
+        lines = LineSplitter(keep_empty=True)
         async with self.start(machine, argv) as running:
             while data := await running.stdout.read(CHUNK_BYTES):
                 for line in lines.feed(data):
@@ -208,7 +208,7 @@ class Remote:
         async with (await self._pool(machine)).run(quoted(argv)) as far:
             yield far
 
-    async def _pool(self, machine: Machine) -> Pool:
+    async def _pool(self, machine: Machine) -> SessionPool:
         connector = await self._ready()
         endpoint = of_machine(machine, self.ssh.port)
         pool = self._pools.get(machine.id)

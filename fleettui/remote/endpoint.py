@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from fleettui.escape import escape
-from fleettui.remote.errors import Unreachable
+from fleettui.remote.errors import MachineUnreachable
 from registry.errors import UserError
 from registry.model import Machine
 
@@ -71,7 +71,7 @@ def of_machine(machine: Machine, port: int = 0) -> Endpoint:
     """
     if wrong := _wrong(machine):
         name = machine.hostname if is_host_name(machine.hostname) else f"machine {machine.id[:8]}"
-        raise Unreachable(
+        raise MachineUnreachable(
             name, f"its record in the registry is wrong: {wrong}", "see: fleetctl list-machines --full"
         )
     name = machine.hostname or machine.id[:8]

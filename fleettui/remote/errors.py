@@ -42,7 +42,7 @@ class RemoteError(FleetError):
         super().__init__(joined(f"{self.act} {self.host}: {self.reason}", self.remedy))
 
 
-class Unreachable(RemoteError):
+class MachineUnreachable(RemoteError):
     """No connection came about."""
 
     act = "cannot reach"

@@ -18,7 +18,7 @@ from fleettui.remote.journal_entry import JournalEntry
 from fleettui.remote.journal_feed import (
     Batch,
     Ears,
-    Feed,
+    JournalFeed,
     LinkState,
     OnDropped,
     OnLink,
@@ -27,7 +27,7 @@ from fleettui.remote.journal_feed import (
     ignore_links,
 )
 from fleettui.remote.journal_merge import Backlog, Window
-from fleettui.remote.journal_query import JournalQuery, Source, by_machine
+from fleettui.remote.journal_query import JournalQuery, JournalSource, by_machine
 from registry.model import Machine
 
 __all__ = ["Batch", "JournalStream", "LinkState", "OnDropped", "OnLink", "first_line", "ignore_links"]
@@ -48,15 +48,15 @@ class JournalStream:
     """
 
     def __init__(
-        self, start: Start, sources: Sequence[Source], query: JournalQuery, on_link: OnLink = ignore_links,
+        self, start: Start, sources: Sequence[JournalSource], query: JournalQuery, on_link: OnLink = ignore_links,
         on_dropped: OnDropped | None = None,
     ) -> None:  # fmt: skip
         self._start, self._query = start, query
         self._ears = Ears(on_link, on_dropped)
         self._live: asyncio.Queue[Batch] = asyncio.Queue(QUEUED)
         self._sources = tuple(sources)
-        self._tasks: dict[Feed, asyncio.Task[None]] = {}
-        self._leaving: dict[Feed, asyncio.TimerHandle] = {}
+        self._tasks: dict[JournalFeed, asyncio.Task[None]] = {}
+        self._leaving: dict[JournalFeed, asyncio.TimerHandle] = {}
         self._cursors: dict[tuple[str, str], str] = {}  # of sources that were left: machine, unit
         self._newest = 0
         self._running = False
@@ -64,7 +64,10 @@ class JournalStream:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """The stream. Close the generator to stop its feeds."""
-        feeds = [Feed(self._start, each, self._query, self._live, self._ears) for each in by_machine(self._sources)]
+        feeds = [
+            JournalFeed(self._start, each, self._query, self._live, self._ears)
+            for each in by_machine(self._sources)
+        ]
         self._running = True
         for feed in feeds:
             self._spawn(feed)
@@ -77,7 +80,7 @@ class JournalStream:
         finally:
             await self._end()
 
-    async def _all(self, feeds: Sequence[Feed]) -> AsyncGenerator[Batch, None]:
+    async def _all(self, feeds: Sequence[JournalFeed]) -> AsyncGenerator[Batch, None]:
         async with contextlib.aclosing(_backlog(feeds, self._query)) as backlog:
             async for batch in backlog:
                 yield batch
@@ -97,7 +100,7 @@ class JournalStream:
 
     # Other sources
 
-    def retarget(self, sources: Sequence[Source]) -> None:
+    def retarget(self, sources: Sequence[JournalSource]) -> None:
         """Read these from now on. What is new is read from the moment that the stream has reached."""
         self._sources = tuple(sources)
         if not self._running:
@@ -114,12 +117,12 @@ class JournalStream:
         self._join({key: machine for key, machine in wanted.items() if key not in heard})
 
     def _join(self, new: dict[tuple[str, str], Machine]) -> None:
-        by_cursor: dict[tuple[str, str], list[Source]] = {}
+        by_cursor: dict[tuple[str, str], list[JournalSource]] = {}
         for (id_, unit), machine in new.items():
-            by_cursor.setdefault((id_, self._cursors.get((id_, unit), "")), []).append(Source(machine, unit))
+            by_cursor.setdefault((id_, self._cursors.get((id_, unit), "")), []).append(JournalSource(machine, unit))
         for (_, cursor), sources in by_cursor.items():
             (target,) = by_machine(sources)
-            feed = Feed(self._start, target, self._late_query(), self._live, self._ears)
+            feed = JournalFeed(self._start, target, self._late_query(), self._live, self._ears)
             if cursor or self._newest:
                 feed.resume(cursor)
             else:
@@ -132,16 +135,16 @@ class JournalStream:
             return self._query
         return replace(self._query, since=f"@{self._newest // 1_000_000 - OVERLAP_S}")
 
-    def _leave(self, feed: Feed) -> None:
+    def _leave(self, feed: JournalFeed) -> None:
         if feed not in self._leaving:
             loop = asyncio.get_running_loop()
             self._leaving[feed] = loop.call_later(LINGER_S, self._left, feed)
 
-    def _stay(self, feed: Feed) -> None:
+    def _stay(self, feed: JournalFeed) -> None:
         if handle := self._leaving.pop(feed, None):
             handle.cancel()
 
-    def _left(self, feed: Feed) -> None:
+    def _left(self, feed: JournalFeed) -> None:
         self._leaving.pop(feed, None)
         if task := self._tasks.pop(feed, None):
             task.cancel()
@@ -169,7 +172,7 @@ class JournalStream:
             if ready := window.ready(clock()):
                 yield ready
 
-    def _spawn(self, feed: Feed) -> None:
+    def _spawn(self, feed: JournalFeed) -> None:
         task = self._tasks[feed] = asyncio.create_task(feed.run(), name=f"journal {feed.machine.hostname}")
 
         def wake(_: asyncio.Task[None]) -> None:
@@ -182,11 +185,11 @@ class JournalStream:
         task.add_done_callback(wake)
 
 
-def _keys(feed: Feed) -> set[tuple[str, str]]:
+def _keys(feed: JournalFeed) -> set[tuple[str, str]]:
     return {(feed.machine.id, unit) for unit in feed.units or ("",)}
 
 
-async def _backlog(feeds: Sequence[Feed], query: JournalQuery) -> AsyncGenerator[Batch, None]:
+async def _backlog(feeds: Sequence[JournalFeed], query: JournalQuery) -> AsyncGenerator[Batch, None]:
     merged = _merged(feeds, patient=not query.follow)
     if query.lines is None:
         async for batch in merged:
@@ -200,7 +203,7 @@ async def _backlog(feeds: Sequence[Feed], query: JournalQuery) -> AsyncGenerator
         yield entries[begin : begin + PIECE]
 
 
-async def _merged(feeds: Sequence[Feed], *, patient: bool) -> AsyncGenerator[Batch, None]:
+async def _merged(feeds: Sequence[JournalFeed], *, patient: bool) -> AsyncGenerator[Batch, None]:
     """The feeds' backlogs in exact order; without patience, without those that keep the first one waiting."""
     clock = asyncio.get_running_loop().time
     by_id = {feed.machine.id: feed for feed in feeds}
@@ -235,7 +238,7 @@ def _take(merge: Backlog, machine: str, batch: Batch | None) -> None:
         merge.add(batch)
 
 
-def _overtake(merge: Backlog, feeds: dict[str, Feed]) -> None:
+def _overtake(merge: Backlog, feeds: dict[str, JournalFeed]) -> None:
     for machine in merge.silent or merge.waiting:
         feeds[machine].overtake()
         merge.end(machine)

@@ -47,7 +47,7 @@ class JournalEntry:
     fields: Mapping[str, str] | None = None
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream of bytes into lines. A line beyond MAX_LINE_BYTES is dropped, and counted in `dropped`."""
 
     def __init__(self, *, keep_empty: bool = False) -> None:

@@ -17,10 +17,10 @@ from enum import StrEnum
 
 from fleettui.escape import escape
 from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_entry import JournalEntry, Lines, parse
+from fleettui.remote.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.journal_query import JournalQuery, Position, journal_argv
 from fleettui.remote.running import CHUNK_BYTES, Running
-from fleettui.remote.running import Source as ByteSource
+from fleettui.remote.running import ByteStream as ByteSource
 from registry.errors import FleetError
 from registry.model import Machine
 
@@ -58,7 +58,7 @@ class Ears:
     on_dropped: OnDropped | None = None
 
 
-class Feed:
+class JournalFeed:
     """One journalctl on one machine for some of its units, started again whenever it ends."""
 
     def __init__(
@@ -173,7 +173,7 @@ class Feed:
                 complaints.cancel()
 
     async def _entries(self, stdout: ByteSource, *, hand_on: bool) -> None:
-        lines = Lines()
+        lines = LineSplitter()
         while data := await stdout.read(CHUNK_BYTES):
             found = lines.feed(data)
             if found and self._overrun():
@@ -185,7 +185,7 @@ class Feed:
             await asyncio.sleep(0)  # a full buffer is read without a pause: the others have their turn too
 
     async def _collect(self, stdout: ByteSource, into: list[Batch]) -> None:
-        lines = Lines()
+        lines = LineSplitter()
         while data := await stdout.read(CHUNK_BYTES):
             if batch := self._parsed(lines.feed(data)):
                 into.append(batch)

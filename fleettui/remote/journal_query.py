@@ -17,7 +17,7 @@ FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class JournalSource:
     """One unit's journal on one machine; `unit` "" is everything on that machine."""
 
     machine: Machine
@@ -53,7 +53,7 @@ class Position:
     backwards: bool = False
 
 
-def by_machine(sources: Sequence[Source]) -> list[tuple[Machine, tuple[str, ...]]]:
+def by_machine(sources: Sequence[JournalSource]) -> list[tuple[Machine, tuple[str, ...]]]:
     """Each machine once with its units; () where everything on it is wanted."""
     machines: dict[str, Machine] = {}
     units: dict[str, dict[str, None]] = {}

@@ -31,7 +31,7 @@ _NOBODY = "fleet-name-that-only-catch-all-lines-match"
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class SshLogin:
     """All that a connection attempt needs, read and decided."""
 
     options: asyncssh.SSHClientConnectionOptions
@@ -48,7 +48,7 @@ class Login:
     only_files: bool
 
 
-def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> Login:
+def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> SshLogin:
     """The login for one host. Raises UserError for a broken configuration, a missing identity file, odd pins."""
     user = endpoint.user or ssh.user
     found = _of_name(endpoint, user)
@@ -60,7 +60,7 @@ def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> Login:
     expected = hostkeys.expect(endpoint, host, port, alias, _known_hosts(config, ssh))
     expected = replace(expected, default_file=ssh.known_hosts or hostkeys.USER_FILES[0])
     pin = pins.find(endpoint.machine) if pins and endpoint.machine else None
-    return Login(
+    return SshLogin(
         options=options,
         host=host,
         port=port,

@@ -17,7 +17,7 @@ import asyncssh
 
 from fleettui.remote.connection import Connector, broken, in_use, shut, translate
 from fleettui.remote.endpoint import Endpoint
-from fleettui.remote.errors import Unreachable, one_line
+from fleettui.remote.errors import MachineUnreachable, one_line
 from fleettui.remote.running import SshRunning
 
 SESSIONS = 8
@@ -28,7 +28,7 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], None]  # runs a coroutine as 
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class PooledConnection:
     """One connection, made or being made. `used` counts sessions that are open or on their way."""
 
     task: asyncio.Task[asyncssh.SSHClientConnection]
@@ -48,14 +48,14 @@ class Link:
         return not failed and not self.task.result().is_closed()
 
 
-class Pool:
+class SessionPool:
     """Sessions on one machine. `spawn` runs what may outlast a session: its orderly end."""
 
     def __init__(self, connector: Connector, endpoint: Endpoint, spawn: Spawn) -> None:
         self.endpoint = endpoint
         self._connector = connector
         self._spawn = spawn
-        self._links: list[Link] = []
+        self._links: list[PooledConnection] = []
         self._connecting = asyncio.Semaphore(CONNECTS)
 
     @contextlib.asynccontextmanager
@@ -79,7 +79,7 @@ class Pool:
         made = await asyncio.gather(*(link.task for link in links), return_exceptions=True)
         await asyncio.gather(*(shut(each) for each in made if not isinstance(each, BaseException)))
 
-    async def _start(self, command: str) -> tuple[Link, asyncssh.SSHClientProcess[bytes]]:
+    async def _start(self, command: str) -> tuple[PooledConnection, asyncssh.SSHClientProcess[bytes]]:
         """Open a session; on another connection where this one takes no more, or has died."""
         while True:
             link = self._reserve()
@@ -96,7 +96,7 @@ class Pool:
                 link.limit = max(link.limit, link.opened)
                 return link, process
 
-    async def _open(self, link: Link, command: str) -> asyncssh.SSHClientProcess[bytes]:
+    async def _open(self, link: PooledConnection, command: str) -> asyncssh.SSHClientProcess[bytes]:
         connection = await asyncio.shield(link.task)
         try:
             async with asyncio.timeout(self._connector.ssh.timeout):
@@ -104,25 +104,25 @@ class Pool:
         except TimeoutError as error:
             raise translate(error, self.endpoint) from error
 
-    def _refused(self, link: Link, error: Exception, *, fresh: bool) -> None:
+    def _refused(self, link: PooledConnection, error: Exception, *, fresh: bool) -> None:
         """Learn from a session that was not opened; returns if another connection may serve it."""
         self._release(link)
         host = self.endpoint.shown
         if isinstance(error, asyncssh.ChannelOpenError) and not link.task.result().is_closed():
             if not link.used:
                 why = f"it refuses every session: {one_line(error.reason)}"
-                raise Unreachable(host, why, "does MaxSessions or a ForceCommand forbid it?") from error
+                raise MachineUnreachable(host, why, "does MaxSessions or a ForceCommand forbid it?") from error
             link.limit = max(link.opened, 1)  # it took that many, and no more
             return
         link.limit = 0  # it died
         if fresh:
             raise broken(error, host) from error
 
-    def _reserve(self) -> Link:
+    def _reserve(self) -> PooledConnection:
         self._links = [each for each in self._links if each.used or each.usable]
         link = next((each for each in self._links if each.usable), None)
         if link is None:
-            link = Link(asyncio.create_task(self._connect(), name=f"ssh connect {self.endpoint.name}"))
+            link = PooledConnection(asyncio.create_task(self._connect(), name=f"ssh connect {self.endpoint.name}"))
             link.task.add_done_callback(_seen)
             self._links.append(link)
         if link.idle:
@@ -130,12 +130,12 @@ class Pool:
         link.used += 1
         return link
 
-    def _release(self, link: Link) -> None:
+    def _release(self, link: PooledConnection) -> None:
         link.used -= 1
         if not link.used:
             link.idle = asyncio.get_running_loop().call_later(IDLE_S, self._retire, link)
 
-    def _retire(self, link: Link) -> None:
+    def _retire(self, link: PooledConnection) -> None:
         if link.used or link not in self._links:
             return
         self._links.remove(link)
@@ -146,7 +146,7 @@ class Pool:
         async with self._connecting:
             return await self._connector.open(self.endpoint)
 
-    async def _end(self, link: Link, running: SshRunning) -> None:
+    async def _end(self, link: PooledConnection, running: SshRunning) -> None:
         ended = await running.close()
         link.opened -= 1
         if not ended:

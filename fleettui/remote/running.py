@@ -21,7 +21,7 @@ CHUNK_BYTES = 65_536
 CLOSE_TIMEOUT_S = 1.0
 
 
-class Source(Protocol):
+class ByteStream(Protocol):
     """A stream to read from."""
 
     async def read(self, n: int = -1, /) -> bytes:
@@ -32,11 +32,11 @@ class Running(Protocol):
     """A started command."""
 
     @property
-    def stdout(self) -> Source:
+    def stdout(self) -> ByteStream:
         """Its standard output."""
 
     @property
-    def stderr(self) -> Source:
+    def stderr(self) -> ByteStream:
         """Its standard error."""
 
     async def wait(self) -> int:
@@ -53,8 +53,8 @@ class LocalRunning:
         assert process.stdout is not None  # noqa: S101 - both are pipes, by `start_here`
         assert process.stderr is not None  # noqa: S101
         self._process = process
-        self.stdout: Source = process.stdout
-        self.stderr: Source = process.stderr
+        self.stdout: ByteStream = process.stdout
+        self.stderr: ByteStream = process.stderr
 
     async def wait(self) -> int:
         """See Running."""
@@ -76,8 +76,8 @@ class SshRunning:
     def __init__(self, process: asyncssh.SSHClientProcess[bytes], host: str) -> None:
         self._process = process
         self._host = host
-        self.stdout: Source = process.stdout
-        self.stderr: Source = process.stderr
+        self.stdout: ByteStream = process.stdout
+        self.stderr: ByteStream = process.stderr
 
     async def wait(self) -> int:
         """See Running. Leave no output unread, or it waits for ever."""

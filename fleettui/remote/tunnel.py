@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from fleettui.escape import escape
-from fleettui.remote.running import CHUNK_BYTES, Source
+from fleettui.remote.running import CHUNK_BYTES, ByteStream
 from registry.errors import FleetError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def through(connector: Connector, chain: str) -> AsyncIterator[Tunnel]:
         await tunnel.close()
 
 
-async def _copy(source: Source, sink: _Sink) -> None:
+async def _copy(source: ByteStream, sink: _Sink) -> None:
     while data := await source.read(CHUNK_BYTES):
         sink.write(data)
         await sink.drain()

@@ -9,65 +9,65 @@ from typing import cast
 
 import pytest
 
-from agentd.execute import TURNS, Executor
-from agentd.ledger import Entry, Phase
-from agentd.plan import Kind, Wish, plan
-from agentd.steps import Again, Tools
+from agentd.execute import TURNS, Reconciler
+from agentd.ledger import LedgerEntry, Phase
+from agentd.plan import DesiredState, TaskKind, plan
+from agentd.steps import Dependencies, Replan
 from agentd.unit import ManagedUnit
 from registry.model import Target
 
 SHA = "a" * 64
-WISH = Wish("u.service", SHA, Target.LAUNCHED, 1, 7, 7)
+WISH = DesiredState("u.service", SHA, Target.LAUNCHED, 1, 7, 7)
 
 
 def stopped(lease: int) -> ManagedUnit:
     """A unit that is to run and was stopped when the registry was lost; its claim was granted under this lease."""
-    entry = Entry("u.service", SHA, 1, 7, Phase.LOADED, lease=lease)
+    entry = LedgerEntry("u.service", SHA, 1, 7, Phase.LOADED, lease=lease)
     return ManagedUnit("u.service", wish=WISH, told=True, entry=entry)
 
 
-def first_task(unit: ManagedUnit) -> Kind:
+def first_task(unit: ManagedUnit) -> TaskKind:
     return plan(unit.view(parked=False, leaving=False))[0].kind
 
 
 def test_invariant_1_a_state_that_an_interrupted_join_has_put_is_no_claim() -> None:
-    executor, unit = Executor(), stopped(lease=4)
+    executor, unit = Reconciler(), stopped(lease=4)
     executor.units[unit.name] = unit
     executor.lease_held(5, [unit.name])  # its state is there under the new lease, and its line may be elsewhere
-    assert first_task(unit) is Kind.CLAIM
+    assert first_task(unit) is TaskKind.CLAIM
 
 
 def test_invariant_4_a_restarted_agent_need_not_claim_again_what_was_claimed_under_its_lease() -> None:
-    executor, unit = Executor(), stopped(lease=5)
+    executor, unit = Reconciler(), stopped(lease=5)
     executor.units[unit.name] = unit
     executor.lease_held(5, [unit.name])
-    assert first_task(unit) is Kind.START
+    assert first_task(unit) is TaskKind.START
 
 
 def test_a_lost_lease_ends_every_claim() -> None:
-    executor, unit = Executor(), stopped(lease=5)
+    executor, unit = Reconciler(), stopped(lease=5)
     executor.units[unit.name] = unit
     executor.lease_held(5, [unit.name])
     executor.lease_lost()
-    assert first_task(unit) is Kind.CLAIM
+    assert first_task(unit) is TaskKind.CLAIM
 
 
 def running(generation: int = 1) -> ManagedUnit:
     """A unit that runs, claimed, as its schedule line said at revision 7."""
-    entry = Entry("u.service", SHA, generation, 7, Phase.STARTED, lease=5, revision=7)
+    entry = LedgerEntry("u.service", SHA, generation, 7, Phase.STARTED, lease=5, revision=7)
     return ManagedUnit("u.service", wish=WISH, told=True, entry=entry, lease=5)
 
 
 class Kept:
     """The ledger as far as accepting a history needs it."""
 
-    def __init__(self, executor: Executor) -> None:
-        executor.tools = cast("Tools", SimpleNamespace(ledger=SimpleNamespace(put=lambda entry: entry)))
+    def __init__(self, executor: Reconciler) -> None:
+        executor.tools = cast("Dependencies", SimpleNamespace(ledger=SimpleNamespace(put=lambda entry: entry)))
 
 
 @pytest.mark.parametrize("wish", [None, replace(WISH, generation=2), replace(WISH, hash="b" * 64)])
-def test_invariant_15_while_the_history_is_held_nothing_is_planned_for_any_wish(wish: Wish | None) -> None:
-    executor, unit = Executor(), running()
+def test_invariant_15_while_the_history_is_held_nothing_is_planned_for_any_wish(wish: DesiredState | None) -> None:
+    executor, unit = Reconciler(), running()
     executor.units[unit.name] = unit
     unit.wish = wish
     assert executor._plan(unit)
@@ -78,7 +78,7 @@ def test_invariant_15_while_the_history_is_held_nothing_is_planned_for_any_wish(
 
 
 def test_invariant_15_an_accepted_history_counts_once_it_was_read_and_restarts_nothing_for_its_placement() -> None:
-    executor, unit = Executor(), running()
+    executor, unit = Reconciler(), running()
     Kept(executor)
     executor.units[unit.name] = unit
     executor.freeze()
@@ -86,31 +86,31 @@ def test_invariant_15_an_accepted_history_counts_once_it_was_read_and_restarts_n
     unit.wish = None
     assert not executor._plan(unit)  # nobody has said yet what the accepted history wants
     executor.wish("u.service", replace(WISH, placement=3, revision=3))
-    assert [task.kind for task in executor._plan(unit)] == [Kind.RECORD]
+    assert [task.kind for task in executor._plan(unit)] == [TaskKind.RECORD]
     executor.wish("u.service", replace(WISH, placement=3, revision=3, generation=9))
-    assert [task.kind for task in executor._plan(unit)] == [Kind.STOP, Kind.START]
+    assert [task.kind for task in executor._plan(unit)] == [TaskKind.STOP, TaskKind.START]
 
 
 async def test_a_plan_that_leads_to_itself_rests_instead_of_going_round_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    executor, unit, begun = Executor(), running(), 0
+    executor, unit, begun = Reconciler(), running(), 0
     reloader = SimpleNamespace(dismiss=lambda _: None, expect=lambda _: None)
     directory = SimpleNamespace(holds=lambda _: True)
-    executor.tools = cast("Tools", SimpleNamespace(reloader=reloader, directory=directory))
+    executor.tools = cast("Dependencies", SimpleNamespace(reloader=reloader, directory=directory))
     executor.units[unit.name] = unit
     unit.wish = replace(WISH, generation=2)
 
     async def in_vain(_unit: ManagedUnit, _task: object) -> None:
         nonlocal begun
         begun += 1
-        raise Again("nothing has changed")
+        raise Replan("nothing has changed")
 
     async def rest(resting: ManagedUnit, _pause_s: float) -> float:
         resting.wish = resting.entry = None  # nothing to plan any more: the end
         return 0.0
 
-    monkeypatch.setattr(Executor, "_steps", SimpleNamespace(carry_out=in_vain))
+    monkeypatch.setattr(Reconciler, "_steps", SimpleNamespace(carry_out=in_vain))
     monkeypatch.setattr(executor, "_wait", rest)
     async with asyncio.timeout(10):
         await executor._work(unit)

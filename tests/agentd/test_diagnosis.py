@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.diagnosis import Step, cause, failed_step, missing, resources, unmet
+from agentd.diagnosis import FailedCommand, cause, failed_step, missing, resources, unmet
 from agentd.inquiry import Inquiry, Lack, named_as_absent
 from agentd.status import DUMPED, EXITED, KILLED
 from agentd.systemd import Systemd
@@ -25,7 +25,7 @@ def test_the_step_that_failed_first_is_the_one_that_is_told() -> None:
         "ExecStartPost": [command("/bin/post", 31, 40, status=4)],
         "ExecStop": [command("/bin/stop", 41, 42, status=9)],
     }
-    assert failed_step(commands, 10) == Step("ExecStartPost", "/bin/post", EXITED, 4)
+    assert failed_step(commands, 10) == FailedCommand("ExecStartPost", "/bin/post", EXITED, 4)
     assert failed_step(commands, 60) is None, "an older start's"
     assert failed_step({"ExecStart": [command("/bin/a", 0, 0)]}, 10) is None, "never run"
 
@@ -33,25 +33,30 @@ def test_the_step_that_failed_first_is_the_one_that_is_told() -> None:
 @pytest.mark.parametrize(
     ("result", "step", "lost", "words"),
     [
-        ("exit-code", Step("ExecStartPre", "/bin/a", EXITED, 217), "User=x does not exist",
+        ("exit-code", FailedCommand("ExecStartPre", "/bin/a", EXITED, 217), "User=x does not exist",
          "exit code 217/USER (User=x does not exist) in ExecStartPre=/bin/a"),
-        ("exit-code", Step("ExecStartPre", "/no/a", EXITED, 203), "",
+        ("exit-code", FailedCommand("ExecStartPre", "/no/a", EXITED, 203), "",
          "exit code 203/EXEC (/no/a: missing or not executable) in ExecStartPre"),
-        ("exit-code", Step("ExecStart", "/bin/a", EXITED, 3), "", "exit code 3 in ExecStart=/bin/a"),
-        ("signal", Step("ExecStart", "/bin/a", KILLED, 9), "", "killed by signal 9 in ExecStart=/bin/a"),
-        ("core-dump", Step("ExecStart", "", DUMPED, 11), "", "killed by signal 11 (core dumped) in ExecStart"),
+        ("exit-code", FailedCommand("ExecStart", "/bin/a", EXITED, 3), "", "exit code 3 in ExecStart=/bin/a"),
+        ("signal", FailedCommand("ExecStart", "/bin/a", KILLED, 9), "", "killed by signal 9 in ExecStart=/bin/a"),
+        (
+            "core-dump",
+            FailedCommand("ExecStart", "", DUMPED, 11),
+            "",
+            "killed by signal 11 (core dumped) in ExecStart",
+        ),
         ("resources", None, "EnvironmentFile=/no does not exist", "EnvironmentFile=/no does not exist"),
         ("resources", None, "", "what the state says"),
-        ("oom-kill", Step("ExecStart", "/bin/a", KILLED, 9), "", "what the state says"),
+        ("oom-kill", FailedCommand("ExecStart", "/bin/a", KILLED, 9), "", "what the state says"),
         ("exit-code", None, "", "what the state says"),
     ],
 )  # fmt: skip
-def test_causes_in_words(result: str, step: Step | None, lost: str, words: str) -> None:
+def test_causes_in_words(result: str, step: FailedCommand | None, lost: str, words: str) -> None:
     assert cause(result, step, lost, "what the state says") == words
 
 
 def test_a_time_out_names_its_step() -> None:
-    step = Step("ExecStartPre", "/bin/a", KILLED, 15)
+    step = FailedCommand("ExecStartPre", "/bin/a", KILLED, 15)
     assert cause("timeout", step, "", "timed out; raise it") == "timed out in ExecStartPre=/bin/a; raise it"
 
 
@@ -105,9 +110,9 @@ def test_an_environment_file_may_be_a_pattern_or_be_left_out(tmp_path: Path) -> 
 
 
 def test_only_what_can_have_been_missing_is_asked_for() -> None:
-    assert resources("exit-code", Step("ExecStart", "", EXITED, 217)) == ("User",)
-    assert resources("exit-code", Step("ExecStart", "", EXITED, 1)) == ()
-    assert resources("signal", Step("ExecStart", "", KILLED, 9)) == ()
+    assert resources("exit-code", FailedCommand("ExecStart", "", EXITED, 217)) == ("User",)
+    assert resources("exit-code", FailedCommand("ExecStart", "", EXITED, 1)) == ()
+    assert resources("signal", FailedCommand("ExecStart", "", KILLED, 9)) == ()
     assert resources("resources", None) == ("EnvironmentFiles",)
 
 

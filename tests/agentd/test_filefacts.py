@@ -2,20 +2,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
 
+from agentd import filefacts
 from agentd.filefacts import KEPT, LARGE, FileFacts, FileReader
-from registry.hostreach import Link
-from registry.unitfile import MAX_BYTES
+from registry.hostreach import InstallLink
+from registry.unitfile import MAX_BYTES, UnitFile, parse
 
 TEXT = "[Service]\nExecStart=-/bin/echo hello\n[Install]\nAlias=b.service\n"
 
 
 def test_a_file_is_read_once_however_often_it_is_asked_for() -> None:
     reader = FileReader()
-    link, commands = Link("Alias", "b.service", 4), ("ExecStart=-/bin/echo hello",)
+    link, commands = InstallLink("Alias", "b.service", 4), ("ExecStart=-/bin/echo hello",)
     expected = FileFacts(installs=True, links=(link,), program="/bin/echo", commands=commands)
     assert [reader.read_now("a.service", TEXT) for _ in range(50)] == [expected] * 50
     assert reader.count == 1
@@ -25,14 +27,18 @@ def test_a_file_is_read_once_however_often_it_is_asked_for() -> None:
     assert reader.count == KEPT + 3
 
 
-async def test_a_large_file_is_read_beside_the_loop() -> None:
-    reader, turns = FileReader(), 0
-    reading = asyncio.create_task(reader.read("a.service", TEXT + "#\n" * LARGE))
-    while not reading.done():
-        turns += 1
-        await asyncio.sleep(0)
-    assert reading.result().program == "/bin/echo"
-    assert turns > 3
+async def test_a_large_file_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def parse_and_note(text: str) -> UnitFile:
+        threads.append(threading.current_thread())
+        return parse(text)
+
+    monkeypatch.setattr(filefacts, "parse", parse_and_note)
+    facts = await FileReader().read("a.service", TEXT + "#\n" * LARGE)
+    assert facts.program == "/bin/echo"
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_instances_of_a_template_that_are_loaded_side_by_side_share_one_reading() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agentd.ledger import CannotRemember, Entry, Ledger, Phase
+from agentd.ledger import CannotRemember, Ledger, LedgerEntry, Phase
 from agentd.unitdir import overwrite
 
 MACHINE = "1" * 32
-ENTRY = Entry("web@1.service", "a" * 64, 3, 17, Phase.STARTING, 123, "start failed: exit code 1")
+ENTRY = LedgerEntry("web@1.service", "a" * 64, 3, 17, Phase.STARTING, 123, "start failed: exit code 1")
 
 
 def test_a_restarted_agent_finds_what_it_had_applied(tmp_path: Path) -> None:

@@ -7,31 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.ledger import Entry, Phase
-from agentd.plan import Kind, Task, View, Wish, plan
-from agentd.status import Status
+from agentd.ledger import LedgerEntry, Phase
+from agentd.plan import DesiredState, PlanInput, Task, TaskKind, plan
+from agentd.status import UnitStatus
 from registry.model import Target
 
 OLD, NEW = "a" * 64, "b" * 64
-UP = Status(load="loaded", active="active", sub="running", left_inactive_us=500)
-DOWN = Status(load="loaded", active="inactive", sub="dead")
+UP = UnitStatus(load="loaded", active="active", sub="running", left_inactive_us=500)
+DOWN = UnitStatus(load="loaded", active="inactive", sub="dead")
 
 
 def wish(
     target: Target = Target.LAUNCHED, sha: str = OLD, generation: int = 1, placement: int = 7, attempt: int = 0
-) -> Wish:
-    return Wish("a.service", sha, target, generation, placement, placement, attempt)
+) -> DesiredState:
+    return DesiredState("a.service", sha, target, generation, placement, placement, attempt)
 
 
-def entry(phase: Phase, sha: str = OLD, generation: int = 1, placement: int = 7, at_us: int = 0) -> Entry:
-    return Entry("a.service", sha, generation, placement, phase, at_us)
+def entry(phase: Phase, sha: str = OLD, generation: int = 1, placement: int = 7, at_us: int = 0) -> LedgerEntry:
+    return LedgerEntry("a.service", sha, generation, placement, phase, at_us)
 
 
-FAILED = Status(load="loaded", active="failed", sub="failed", left_inactive_us=500)
+FAILED = UnitStatus(load="loaded", active="failed", sub="failed", left_inactive_us=500)
 AGAIN, WAITS = wish(attempt=1), replace(entry(Phase.STARTED), waits=("b.service",))
 
 
-def kinds(view: View) -> str:
+def kinds(view: PlanInput) -> str:
     return " ".join(task.kind for task in plan(view))
 
 
@@ -42,114 +42,138 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
 @pytest.mark.parametrize(
     ("view", "expected"),
     [
-        pytest.param(View(), "", id="nothing"),
-        pytest.param(View(LAUNCH), "claim fetch load start", id="new, launched"),
-        pytest.param(View(LOADED), "claim fetch load", id="new, loaded"),
-        pytest.param(View(LAUNCH, entry(Phase.STARTED), UP, claimed=True), "", id="done"),
+        pytest.param(PlanInput(), "", id="nothing"),
+        pytest.param(PlanInput(LAUNCH), "claim fetch load start", id="new, launched"),
+        pytest.param(PlanInput(LOADED), "claim fetch load", id="new, loaded"),
+        pytest.param(PlanInput(LAUNCH, entry(Phase.STARTED), UP, claimed=True), "", id="done"),
         pytest.param(
-            View(LAUNCH, entry(Phase.STARTED), DOWN, claimed=True), "", id="ended by itself: not started over"
+            PlanInput(LAUNCH, entry(Phase.STARTED), DOWN, claimed=True), "", id="ended by itself: not started over"
         ),
         pytest.param(
-            View(LOADED, entry(Phase.LOADED), UP, claimed=True), "", id="started by its timer: left alone"
+            PlanInput(LOADED, entry(Phase.LOADED), UP, claimed=True), "", id="started by its timer: left alone"
         ),
-        pytest.param(View(LOADED, entry(Phase.STARTED), UP, claimed=True), "stop", id="launched to loaded"),
-        pytest.param(View(LAUNCH, entry(Phase.LOADED), DOWN, claimed=True), "start", id="loaded to launched"),
-        pytest.param(View(None, entry(Phase.STARTED), UP, claimed=True), "stop unload forget", id="withdrawn"),
-        pytest.param(View(None, entry(Phase.GONE), UP), "forget", id="withdrawn and removed"),
+        pytest.param(PlanInput(LOADED, entry(Phase.STARTED), UP, claimed=True), "stop", id="launched to loaded"),
+        pytest.param(PlanInput(LAUNCH, entry(Phase.LOADED), DOWN, claimed=True), "start", id="loaded to launched"),
+        pytest.param(PlanInput(None, entry(Phase.STARTED), UP, claimed=True), "stop unload forget", id="withdrawn"),
+        pytest.param(PlanInput(None, entry(Phase.GONE), UP), "forget", id="withdrawn and removed"),
         pytest.param(
-            View(None, entry(Phase.CLAIMED), foreign=True), "unload forget", id="the host's is not stopped"
-        ),
-        pytest.param(
-            View(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True), "fetch stop load start", id="replaced"
+            PlanInput(None, entry(Phase.CLAIMED), foreign=True), "unload forget", id="the host's is not stopped"
         ),
         pytest.param(
-            View(wish(Target.LOADED, NEW), entry(Phase.LOADED), DOWN, claimed=True),
+            PlanInput(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True), "fetch stop load start", id="replaced"
+        ),
+        pytest.param(
+            PlanInput(wish(Target.LOADED, NEW), entry(Phase.LOADED), DOWN, claimed=True),
             "fetch load",
             id="replaced, at rest",
         ),
         pytest.param(
-            View(wish(Target.LOADED, NEW), entry(Phase.LOADED), UP, claimed=True),
+            PlanInput(wish(Target.LOADED, NEW), entry(Phase.LOADED), UP, claimed=True),
             "fetch stop load",
             id="replaced while its timer has started it",
         ),
         pytest.param(
-            View(wish(generation=2), entry(Phase.STARTED), UP, claimed=True), "stop start", id="restarted"
+            PlanInput(wish(generation=2), entry(Phase.STARTED), UP, claimed=True), "stop start", id="restarted"
         ),
         pytest.param(
-            View(wish(placement=9), entry(Phase.STARTED), UP, claimed=True), "stop start", id="placed anew"
+            PlanInput(wish(placement=9), entry(Phase.STARTED), UP, claimed=True), "stop start", id="placed anew"
         ),
         pytest.param(
-            View(wish(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True), "record", id="only noted"
+            PlanInput(wish(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True),
+            "record",
+            id="only noted",
         ),
-        pytest.param(View(LAUNCH, WAITS, DOWN, claimed=True), "", id="what it waits for is not there"),
-        pytest.param(View(LAUNCH, WAITS, DOWN, claimed=True, due=True), "start", id="what it waits for is there"),
-        pytest.param(View(LOADED, WAITS, DOWN, claimed=True, due=True), "stop", id="it need not wait any more"),
+        pytest.param(PlanInput(LAUNCH, WAITS, DOWN, claimed=True), "", id="what it waits for is not there"),
         pytest.param(
-            View(LAUNCH, entry(Phase.STARTED), DOWN, claimed=True, due=True),
+            PlanInput(LAUNCH, WAITS, DOWN, claimed=True, due=True), "start", id="what it waits for is there"
+        ),
+        pytest.param(
+            PlanInput(LOADED, WAITS, DOWN, claimed=True, due=True), "stop", id="it need not wait any more"
+        ),
+        pytest.param(
+            PlanInput(LAUNCH, entry(Phase.STARTED), DOWN, claimed=True, due=True),
             "",
             id="invariant 12: it waited for none",
         ),
-        pytest.param(View(AGAIN, WAITS, DOWN, claimed=True), "start", id="it waits, and is started again"),
-        pytest.param(View(AGAIN, entry(Phase.STARTED), DOWN, claimed=True), "start", id="ended, started again"),
-        pytest.param(View(AGAIN, entry(Phase.STARTED), FAILED, claimed=True), "start", id="failed, started again"),
+        pytest.param(PlanInput(AGAIN, WAITS, DOWN, claimed=True), "start", id="it waits, and is started again"),
         pytest.param(
-            View(AGAIN, entry(Phase.STARTED), UP, claimed=True), "record", id="started again while it runs"
+            PlanInput(AGAIN, entry(Phase.STARTED), DOWN, claimed=True), "start", id="ended, started again"
         ),
-        pytest.param(View(AGAIN, entry(Phase.LOADED), DOWN, claimed=True), "start", id="stopped, started again"),
-        pytest.param(View(AGAIN, entry(Phase.STARTING), UP, claimed=True), "await", id="first the start under way"),
-        pytest.param(View(AGAIN, entry(Phase.STOPPING), UP, claimed=True), "stop start", id="first the stop"),
         pytest.param(
-            View(AGAIN, entry(Phase.STARTED, generation=0, placement=0), DOWN, claimed=True),
+            PlanInput(AGAIN, entry(Phase.STARTED), FAILED, claimed=True), "start", id="failed, started again"
+        ),
+        pytest.param(
+            PlanInput(AGAIN, entry(Phase.STARTED), UP, claimed=True), "record", id="started again while it runs"
+        ),
+        pytest.param(
+            PlanInput(AGAIN, entry(Phase.LOADED), DOWN, claimed=True), "start", id="stopped, started again"
+        ),
+        pytest.param(
+            PlanInput(AGAIN, entry(Phase.STARTING), UP, claimed=True), "await", id="first the start under way"
+        ),
+        pytest.param(PlanInput(AGAIN, entry(Phase.STOPPING), UP, claimed=True), "stop start", id="first the stop"),
+        pytest.param(
+            PlanInput(AGAIN, entry(Phase.STARTED, generation=0, placement=0), DOWN, claimed=True),
             "record",
             id="adopted: nobody knows which attempt it was",
         ),
         pytest.param(
-            View(wish(Target.LOADED, attempt=1), entry(Phase.STARTED), UP, claimed=True),
+            PlanInput(wish(Target.LOADED, attempt=1), entry(Phase.STARTED), UP, claimed=True),
             "stop record",
             id="an attempt that was taken back",
         ),
         pytest.param(
-            View(wish(generation=2, attempt=1), entry(Phase.STARTED), UP, claimed=True),
+            PlanInput(wish(generation=2, attempt=1), entry(Phase.STARTED), UP, claimed=True),
             "stop start",
             id="restarted and started",
         ),
-        pytest.param(View(LAUNCH, entry(Phase.STARTED), UP), "claim", id="claimed again under a new lease"),
+        pytest.param(PlanInput(LAUNCH, entry(Phase.STARTED), UP), "claim", id="claimed again under a new lease"),
         pytest.param(
-            View(LAUNCH, entry(Phase.GONE), claimed=True), "forget claim fetch load start", id="back at once"
+            PlanInput(LAUNCH, entry(Phase.GONE), claimed=True), "forget claim fetch load start", id="back at once"
         ),
         pytest.param(
-            View(LAUNCH, entry(Phase.ASKING, at_us=600), UP, claimed=True), "start", id="start never asked for"
+            PlanInput(LAUNCH, entry(Phase.ASKING, at_us=600), UP, claimed=True), "start", id="start never asked for"
         ),
         pytest.param(
-            View(LAUNCH, entry(Phase.ASKING, at_us=400), UP, claimed=True),
+            PlanInput(LAUNCH, entry(Phase.ASKING, at_us=400), UP, claimed=True),
             "await",
             id="start begun, end not seen",
         ),
-        pytest.param(View(LAUNCH, entry(Phase.STOPPING), UP, claimed=True), "stop start", id="a stop is finished"),
         pytest.param(
-            View(LAUNCH, entry(Phase.STARTED, generation=0, placement=0), UP, claimed=True), "record", id="adopted"
+            PlanInput(LAUNCH, entry(Phase.STOPPING), UP, claimed=True), "stop start", id="a stop is finished"
         ),
-        pytest.param(View(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True, blocked=True), "", id="hindered"),
         pytest.param(
-            View(None, entry(Phase.STARTED), UP, blocked=True), "stop unload forget", id="hindered, withdrawn"
+            PlanInput(LAUNCH, entry(Phase.STARTED, generation=0, placement=0), UP, claimed=True),
+            "record",
+            id="adopted",
         ),
-        pytest.param(View(LAUNCH, entry(Phase.STARTED), UP, claimed=True, parked=True), "stop", id="registry lost"),
-        pytest.param(View(LAUNCH, entry(Phase.LOADED), DOWN, parked=True), "", id="registry lost, at rest"),
-        pytest.param(View(LAUNCH, entry(Phase.STARTING), DOWN, parked=True), "stop", id="registry lost, starting"),
         pytest.param(
-            View(LAUNCH, entry(Phase.STARTED), DOWN, parked=True), "", id="registry lost, ended by itself"
+            PlanInput(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True, blocked=True), "", id="hindered"
         ),
-        pytest.param(View(LAUNCH, parked=True), "", id="registry lost, not here"),
+        pytest.param(
+            PlanInput(None, entry(Phase.STARTED), UP, blocked=True), "stop unload forget", id="hindered, withdrawn"
+        ),
+        pytest.param(
+            PlanInput(LAUNCH, entry(Phase.STARTED), UP, claimed=True, parked=True), "stop", id="registry lost"
+        ),
+        pytest.param(PlanInput(LAUNCH, entry(Phase.LOADED), DOWN, parked=True), "", id="registry lost, at rest"),
+        pytest.param(
+            PlanInput(LAUNCH, entry(Phase.STARTING), DOWN, parked=True), "stop", id="registry lost, starting"
+        ),
+        pytest.param(
+            PlanInput(LAUNCH, entry(Phase.STARTED), DOWN, parked=True), "", id="registry lost, ended by itself"
+        ),
+        pytest.param(PlanInput(LAUNCH, parked=True), "", id="registry lost, not here"),
     ],
 )
-def test_tasks(view: View, expected: str) -> None:
+def test_tasks(view: PlanInput, expected: str) -> None:
     assert kinds(view) == expected
 
 
 def test_every_task_has_a_reason() -> None:
     for phase in Phase:
         for wanted in (None, LAUNCH, LOADED, wish(sha=NEW), wish(generation=2)):
-            for task in plan(View(wanted, entry(phase), UP)):
+            for task in plan(PlanInput(wanted, entry(phase), UP)):
                 assert task.reason
 
 
@@ -160,7 +184,7 @@ def test_every_task_has_a_reason() -> None:
 class World:
     """systemd and the registry, as far as one unit goes; `starts` holds what was started and not stopped since."""
 
-    entry: Entry | None = None
+    entry: LedgerEntry | None = None
     claimed: bool = False
     registered: bool = False
     file: str = ""
@@ -169,13 +193,15 @@ class World:
     started_at: int = 0
     starts: list[tuple[str, int, int, int]] = field(default_factory=list)
 
-    def view(self, wanted: Wish | None) -> View:
-        status = Status(
+    def view(self, wanted: DesiredState | None) -> PlanInput:
+        status = UnitStatus(
             load="loaded" if self.file else "not-found", active="active" if self.running else "inactive"
         )
-        return View(wanted, self.entry, replace(status, left_inactive_us=self.started_at), claimed=self.claimed)
+        return PlanInput(
+            wanted, self.entry, replace(status, left_inactive_us=self.started_at), claimed=self.claimed
+        )
 
-    def carry_out(self, task: Task, wanted: Wish | None, cut: int) -> None:
+    def carry_out(self, task: Task, wanted: DesiredState | None, cut: int) -> None:
         """Do the task, but die after `cut` of its parts: the note before, the effect, the notes after."""
         self.clock += 1
         parts = _PARTS[task.kind](self, wanted)
@@ -192,7 +218,7 @@ class World:
         self.claimed = self.registered = self.registered and self.entry is not None
 
 
-def _claim(world: World, wanted: Wish | None) -> Parts:
+def _claim(world: World, wanted: DesiredState | None) -> Parts:
     assert wanted
     new = world.entry or wanted.entry()
 
@@ -202,7 +228,7 @@ def _claim(world: World, wanted: Wish | None) -> Parts:
     return (lambda: None, effect, lambda: setattr(world, "entry", new))
 
 
-def _load(world: World, wanted: Wish | None) -> Parts:
+def _load(world: World, wanted: DesiredState | None) -> Parts:
     assert wanted
 
     def effect() -> None:
@@ -213,7 +239,7 @@ def _load(world: World, wanted: Wish | None) -> Parts:
     return (lambda: None, effect, lambda: setattr(world, "entry", new))
 
 
-def _start(world: World, wanted: Wish | None) -> Parts:
+def _start(world: World, wanted: DesiredState | None) -> Parts:
     assert wanted
     asking = replace(wanted.entry(Phase.ASKING), at_us=world.clock)
     starting, started = replace(asking, phase=Phase.STARTING), replace(asking, phase=Phase.STARTED)
@@ -230,13 +256,13 @@ def _start(world: World, wanted: Wish | None) -> Parts:
     return (entries[0], effect, *entries[1:])
 
 
-def _await(world: World, _: Wish | None) -> Parts:
+def _await(world: World, _: DesiredState | None) -> Parts:
     assert world.entry
     after = replace(world.entry, phase=Phase.STARTED)
     return (lambda: None, lambda: None, lambda: setattr(world, "entry", after))
 
 
-def _stop(world: World, _: Wish | None) -> Parts:
+def _stop(world: World, _: DesiredState | None) -> Parts:
     assert world.entry
     was = world.entry
     lively = was.phase in (Phase.ASKING, Phase.STARTING, Phase.STARTED, Phase.STOPPING)
@@ -254,7 +280,7 @@ def _stop(world: World, _: Wish | None) -> Parts:
     return (before, effect, after)
 
 
-def _unload(world: World, _: Wish | None) -> Parts:
+def _unload(world: World, _: DesiredState | None) -> Parts:
     assert world.entry
     gone = replace(world.entry, phase=Phase.GONE)
 
@@ -265,7 +291,7 @@ def _unload(world: World, _: Wish | None) -> Parts:
     return (lambda: None, effect, lambda: setattr(world, "entry", gone))
 
 
-def _forget(world: World, _: Wish | None) -> Parts:
+def _forget(world: World, _: DesiredState | None) -> Parts:
     def effect() -> None:
         assert not world.running
         assert not world.file
@@ -274,23 +300,23 @@ def _forget(world: World, _: Wish | None) -> Parts:
     return (lambda: None, effect, lambda: setattr(world, "entry", None))
 
 
-def _record(world: World, wanted: Wish | None) -> Parts:
+def _record(world: World, wanted: DesiredState | None) -> Parts:
     assert world.entry
     assert wanted
     new = replace(world.entry, generation=wanted.generation, placement=wanted.placement, attempt=wanted.attempt)
     return (lambda: None, lambda: None, lambda: setattr(world, "entry", new))
 
 
-_PARTS: dict[Kind, Callable[[World, Wish | None], Parts]] = {
-    Kind.CLAIM: _claim,
-    Kind.FETCH: lambda _, __: (lambda: None,) * 3,
-    Kind.LOAD: _load,
-    Kind.START: _start,
-    Kind.AWAIT: _await,
-    Kind.STOP: _stop,
-    Kind.UNLOAD: _unload,
-    Kind.FORGET: _forget,
-    Kind.RECORD: _record,
+_PARTS: dict[TaskKind, Callable[[World, DesiredState | None], Parts]] = {
+    TaskKind.CLAIM: _claim,
+    TaskKind.FETCH: lambda _, __: (lambda: None,) * 3,
+    TaskKind.LOAD: _load,
+    TaskKind.START: _start,
+    TaskKind.AWAIT: _await,
+    TaskKind.STOP: _stop,
+    TaskKind.UNLOAD: _unload,
+    TaskKind.FORGET: _forget,
+    TaskKind.RECORD: _record,
 }
 
 wishes = st.none() | st.builds(
@@ -300,7 +326,7 @@ wishes = st.none() | st.builds(
 stories = st.lists(st.tuples(wishes, st.lists(st.integers(0, 4), max_size=6)), min_size=1, max_size=6)
 
 
-def settle(world: World, wanted: Wish | None) -> None:
+def settle(world: World, wanted: DesiredState | None) -> None:
     for _ in range(12):
         tasks = plan(world.view(wanted))
         if not tasks:
@@ -312,7 +338,7 @@ def settle(world: World, wanted: Wish | None) -> None:
 
 @given(stories)
 def test_a_plan_interrupted_anywhere_still_converges_and_starts_once(
-    story: list[tuple[Wish | None, list[int]]],
+    story: list[tuple[DesiredState | None, list[int]]],
 ) -> None:
     world = World()
     for wanted, cuts in story:
@@ -335,7 +361,7 @@ def test_a_plan_interrupted_anywhere_still_converges_and_starts_once(
 
 
 @given(stories)
-def test_planning_again_after_all_is_done_plans_nothing(story: list[tuple[Wish | None, list[int]]]) -> None:
+def test_planning_again_after_all_is_done_plans_nothing(story: list[tuple[DesiredState | None, list[int]]]) -> None:
     world = World()
     for wanted, _ in story:
         settle(world, wanted)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from agentd.plan import Wish
+from agentd.plan import DesiredState
 from agentd.publish import Publisher
 from registry.errors import LeaseLost
 from registry.etcd import Etcd
@@ -45,12 +45,12 @@ class Bench:
     def __post_init__(self) -> None:
         self.publisher = Publisher(self.etcd, self.keys, MACHINE, self.wanted.get)
 
-    async def schedule(self, unit: str, generation: int = 1) -> Wish:
+    async def schedule(self, unit: str, generation: int = 1) -> DesiredState:
         line = Assignment(unit, MACHINE, "a" * 64, Target.LAUNCHED, generation)
         revision = await self.etcd.put(self.keys.schedule(MACHINE, unit), encode(line))
-        return Wish(unit, line.hash, line.target, generation, revision, revision)
+        return DesiredState(unit, line.hash, line.target, generation, revision, revision)
 
-    async def claim(self, wish: Wish) -> bool:
+    async def claim(self, wish: DesiredState) -> bool:
         def granted(_lease: int) -> None:
             self.wanted[wish.unit] = state(wish.unit)
 

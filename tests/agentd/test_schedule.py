@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentd.ledger import Entry, Ledger
-from agentd.plan import Wish
+from agentd.ledger import Ledger, LedgerEntry
+from agentd.plan import DesiredState
 from agentd.schedule import Schedule
 from registry.etcd import Etcd
 from registry.history import History
@@ -29,7 +29,7 @@ class Wishes:
         self.told: list[str] = []
         self.held = ()
 
-    def wish(self, name: str, wish: Wish | None, *, corrupt: bool = False) -> None:
+    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
         """Note it."""
         self.told.append(f"{name} {wish is not None} {corrupt}")
 
@@ -50,7 +50,7 @@ async def test_invariant_15_a_line_older_than_the_one_acted_on_holds_everything(
     ledger.remember(cluster_id=cluster.id)
     line = Assignment("a.service", MACHINE, "a" * 64, Target.LAUNCHED, 1)
     revision = await etcd_client.put(keys.schedule(MACHINE, "a.service"), encode(line))
-    ledger.put(Entry("a.service", "a" * 64, 1, revision, revision=revision + 5))
+    ledger.put(LedgerEntry("a.service", "a" * 64, 1, revision, revision=revision + 5))
     for number in range(10):
         await etcd_client.put(keys.unit(f"{number}.service"), b"{}")
     schedule = Schedule(etcd_client, keys, MACHINE, ledger, wishes, history)

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.standing import Standing, status_line
-from registry.etcd_health import Trouble
-from registry.follow import Link
+from agentd.standing import AgentStatus, status_line
+from registry.etcd_health import EtcdTrouble
+from registry.follow import ConnectionState
 
 NOON = 1_800_000_000.0
-IN_ORDER = Standing("f" * 32, "core-1", "agent", registered=NOON, place="registered as f", schedule=Link.LIVE)
+IN_ORDER = AgentStatus(
+    "f" * 32, "core-1", "agent", registered=NOON, place="registered as f", schedule=ConnectionState.LIVE
+)
 
 
 def test_in_order_it_says_as_whom_and_since_when() -> None:
@@ -24,15 +26,18 @@ def test_in_order_it_says_as_whom_and_since_when() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"away": Trouble(NOON, "http://a timed out")}, "registry does not answer since 2027-01-15 "),
-        ({"away": Trouble(NOON, "http://a timed out")}, "units are kept as they are (http://a timed out)"),
-        ({"denied": Trouble(NOON, "wrong password")}, "denied as agent since 2027-01-15 "),
-        ({"user": "", "denied": Trouble(NOON, "user name is empty")}, "denied as nobody (no user "),
+        ({"away": EtcdTrouble(NOON, "http://a timed out")}, "registry does not answer since 2027-01-15 "),
+        ({"away": EtcdTrouble(NOON, "http://a timed out")}, "units are kept as they are (http://a timed out)"),
+        ({"denied": EtcdTrouble(NOON, "wrong password")}, "denied as agent since 2027-01-15 "),
+        ({"user": "", "denied": EtcdTrouble(NOON, "user name is empty")}, "denied as nobody (no user "),
         ({"registered": 0.0, "place": "machine id f is in use by core-2"}, "machine id f is in use by core-2"),
-        ({"schedule": Link.FOREIGN, "schedule_reason": "another's"}, "the registry is not this fleet's"),
-        ({"schedule": Link.LOST, "schedule_reason": "cut"}, "but its schedule cannot be read; units are kept"),
+        ({"schedule": ConnectionState.FOREIGN, "schedule_reason": "another's"}, "the registry is not this fleet's"),
+        (
+            {"schedule": ConnectionState.LOST, "schedule_reason": "cut"},
+            "but its schedule cannot be read; units are kept",
+        ),
         ({"systemd_away": NOON}, "waiting for systemd since 2027-01-15 "),
-        ({"parked": NOON, "away": Trouble(NOON, "-")}, "every unit is stopped since 2027-01-15 "),
+        ({"parked": NOON, "away": EtcdTrouble(NOON, "-")}, "every unit is stopped since 2027-01-15 "),
         ({"leaving": NOON, "units": 1}, "handing 1 unit over since 2027-01-15 "),
         ({"held": "history went back"}, "holding every unit as it is: history went back; registered as"),
         ({"endpoints": "2 of 3 etcd endpoints answer: b does not"}, "; 2 of 3 etcd endpoints answer"),
@@ -42,13 +47,13 @@ def test_what_is_wrong_is_told(changes: dict[str, Any], told: str) -> None:
     assert told in status_line(replace(IN_ORDER, **changes))
 
 
-trouble = st.none() | st.builds(Trouble, st.just(NOON), st.just("why"))
+trouble = st.none() | st.builds(EtcdTrouble, st.just(NOON), st.just("why"))
 times = st.sampled_from([0.0, NOON])
 
 
 @given(
     st.builds(
-        Standing,
+        AgentStatus,
         machine=st.just("f"),
         hostname=st.just("core-1"),
         systemd_away=times,
@@ -60,16 +65,16 @@ times = st.sampled_from([0.0, NOON])
         place=st.just("connecting to the registry"),
         away=trouble,
         denied=trouble,
-        schedule=st.sampled_from(Link),
+        schedule=st.sampled_from(ConnectionState),
         endpoints=st.just(""),
     )
 )
-def test_it_is_registered_only_while_the_registry_answers_and_takes_us(standing: Standing) -> None:
+def test_it_is_registered_only_while_the_registry_answers_and_takes_us(standing: AgentStatus) -> None:
     line = status_line(standing)
     assert line
     if "registered as" in line:
         assert standing.registered
         assert standing.away is standing.denied is None
-        assert standing.schedule is not Link.FOREIGN
+        assert standing.schedule is not ConnectionState.FOREIGN
     if standing.parked or standing.leaving:
         assert "kept as they are" not in line

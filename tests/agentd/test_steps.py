@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from agentd.status import Status
-from agentd.steps import Steps, Tools
+from agentd.status import UnitStatus
+from agentd.steps import Dependencies, TaskRunner
 from agentd.systemd import UNIT
 from agentd.unit import ManagedUnit
 from agentd.unitdir import UnitDirectory
@@ -42,12 +42,12 @@ class Changing:
 async def test_what_systemd_tells_while_a_unit_is_read_is_not_overwritten_by_older_answers(
     tmp_path: Path, changes: int
 ) -> None:
-    unit = ManagedUnit(NAME, status=Status(load="loaded", active="active"))
+    unit = ManagedUnit(NAME, status=UnitStatus(load="loaded", active="active"))
     systemd = Changing(unit, changes)
     touched: list[str] = []
     publisher = SimpleNamespace(touch=touched.extend)
     tools = SimpleNamespace(systemd=systemd, host="core-1", directory=UnitDirectory(tmp_path), publisher=publisher)
-    steps = Steps(cast("Tools", tools), lambda _: False, lambda _: None, lambda: None)
+    steps = TaskRunner(cast("Dependencies", tools), lambda _: False, lambda _: None, lambda: None)
     await steps.refresh(unit)
     assert unit.status.active == ("inactive" if changes else "active")
     assert (systemd.asked, touched) == (changes + 1, [NAME])

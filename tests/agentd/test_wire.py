@@ -78,7 +78,7 @@ def signal(signature: str, body: list[Any], serial: int = 7) -> bytes:
 @given(st.data(), st.lists(signatures, min_size=1, max_size=4))
 def test_what_is_written_is_read(data: st.DataObject, types: list[str]) -> None:
     body = [data.draw(values(each)) for each in types]
-    (message,) = wire.Stream().feed(signal("".join(types), body))
+    (message,) = wire.MessageStream().feed(signal("".join(types), body))
     assert plain(message.arguments()) == plain(body)
     assert (message.kind, message.path, message.member) == (wire.SIGNAL, "/org/freedesktop/systemd1", "Told")
     assert plain([message.first()]) == plain(body[:1])
@@ -87,7 +87,7 @@ def test_what_is_written_is_read(data: st.DataObject, types: list[str]) -> None:
 @given(st.data(), st.sets(st.sampled_from("abcdef")))
 def test_only_what_is_wanted_is_read_and_rightly(data: st.DataObject, wanted: set[str]) -> None:
     told = data.draw(st.dictionaries(st.sampled_from("abcdefgh"), values("v"), max_size=6))
-    (message,) = wire.Stream().feed(signal("sa{sv}as", ["an.Interface", told, ["gone"]]))
+    (message,) = wire.MessageStream().feed(signal("sa{sv}as", ["an.Interface", told, ["gone"]]))
     assert plain(message.changes({name.encode(): name for name in wanted})) == plain(
         {name: told[name] for name in told if name in wanted}
     )
@@ -96,7 +96,7 @@ def test_only_what_is_wanted_is_read_and_rightly(data: st.DataObject, wanted: se
 @given(values("v"), st.sampled_from(["s", "t", "b", "(uo)", "i"]))
 def test_a_value_of_another_type_than_wanted_is_passed_over(told: Variant, wanted: str) -> None:
     body = ["an.Interface", {"a": told, "z": Variant("u", 7)}, []]
-    (message,) = wire.Stream().feed(signal("sa{sv}as", body))
+    (message,) = wire.MessageStream().feed(signal("sa{sv}as", body))
     found = message.changes({b"a": "a", b"z": "z"}, {b"a": wanted.encode(), b"z": b"u"})
     assert found["z"] == 7
     assert ("a" in found) == (told.signature == wanted)
@@ -106,15 +106,15 @@ def test_a_value_of_another_type_than_wanted_is_passed_over(told: Variant, wante
 def test_the_stream_may_be_cut_anywhere(bodies: list[list[str]], cuts: list[int]) -> None:
     whole = b"".join(signal("s" * len(body), body, serial) for serial, body in enumerate(bodies, 1))
     ends = [0, *(end for end in itertools.accumulate(cuts) if end < len(whole)), len(whole)]
-    stream = wire.Stream()
+    stream = wire.MessageStream()
     found = [message for start, end in itertools.pairwise(ends) for message in stream.feed(whole[start:end])]
     assert [message.arguments() for message in found] == bodies
 
 
 def test_a_reply_and_an_error_name_their_call() -> None:
     call = Message(destination="a.b", path="/", interface="a.b", member="Do", serial=9, sender=":1.2")
-    (reply,) = wire.Stream().feed(bytes(_with_serial(Message.new_method_return(call, "u", [5]))._marshall()))
-    (error,) = wire.Stream().feed(bytes(_with_serial(Message.new_error(call, "a.b.No", "why"))._marshall()))
+    (reply,) = wire.MessageStream().feed(bytes(_with_serial(Message.new_method_return(call, "u", [5]))._marshall()))
+    (error,) = wire.MessageStream().feed(bytes(_with_serial(Message.new_error(call, "a.b.No", "why"))._marshall()))
     assert (reply.kind, reply.reply_serial, reply.arguments()) == (wire.RETURN, 9, [5])
     assert (error.kind, error.reply_serial, error.error_name, error.arguments()) == (
         wire.ERROR,
@@ -128,7 +128,7 @@ def test_the_other_byte_order_is_read_too() -> None:
     header = (
         b"B\x04\x00\x01" + (4).to_bytes(4) + (1).to_bytes(4) + (7).to_bytes(4) + b"\x08\x01g\x00\x01u\x00" + b"\0"
     )
-    (message,) = wire.Stream().feed(header + (258).to_bytes(4))
+    (message,) = wire.MessageStream().feed(header + (258).to_bytes(4))
     assert message.arguments() == [258]
 
 
@@ -147,7 +147,7 @@ def test_the_other_byte_order_is_read_too() -> None:
 )
 def test_rubbish_is_told(rubbish: bytes) -> None:
     with pytest.raises(wire.Malformed):
-        list(wire.Stream().feed(rubbish))
+        list(wire.MessageStream().feed(rubbish))
 
 
 @pytest.mark.parametrize(

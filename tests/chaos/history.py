@@ -19,7 +19,7 @@ from typing import Any
 from registry.errors import CorruptRecord, RegistryError
 from registry.etcd import Compacted, Etcd, EtcdSettings, KeyValue
 from registry.keys import Address, Keys, Table
-from registry.model import Assignment, Availability, Cluster, Machine, Override, Target, Unit
+from registry.model import Assignment, Availability, Machine, Override, Sentinel, Target, Unit
 from registry.records import decode
 from tests.chaos import crowd
 from tests.chaos.judge import Spell
@@ -192,7 +192,7 @@ def judge(changes: Iterable[Change]) -> Iterator[str]:
             held = True
         elif held:
             yield from _while_held(past, batch)
-            held = not any(isinstance(change.record, Cluster) and not change.record.held for change in batch)
+            held = not any(isinstance(change.record, Sentinel) and not change.record.held for change in batch)
         else:
             yield from _judged(past, batch)
         for change in batch:

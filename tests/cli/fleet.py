@@ -9,12 +9,12 @@ from collections.abc import Callable
 from registry.keys import Keys
 from registry.model import (
     Assignment,
-    Cluster,
     Leader,
     Machine,
     Override,
     Pending,
     Record,
+    Sentinel,
     Target,
     Unit,
     UnitState,
@@ -37,7 +37,7 @@ class Fleet:
 
     def found(self) -> None:
         """A cluster of three machines with a leader."""
-        self.put(self.keys.cluster, Cluster("c1"))
+        self.put(self.keys.cluster, Sentinel("c1"))
         self.lead()
         for number, machine in enumerate((ONE, TWO, THREE), 1):
             node = (("node", f"n{number}"), ("region", f"r{number}"))

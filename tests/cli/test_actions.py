@@ -42,11 +42,13 @@ async def events(operator: Operator) -> list[Event]:
 
 
 async def submitted(operator: Operator, *names: str, target: Target = Target.INACTIVE, text: str = HELLO) -> None:
-    await units.submit(operator, [units.Source(name, text) for name in names], target=target, replace=True)
+    await units.submit(operator, [units.UnitSource(name, text) for name in names], target=target, replace=True)
 
 
 async def test_submit_writes_unit_text_sentinel_and_event(operator: Operator) -> None:
-    done = await units.submit(operator, [units.Source("a.service", HELLO, "./a.service")], target=Target.LAUNCHED)
+    done = await units.submit(
+        operator, [units.UnitSource("a.service", HELLO, "./a.service")], target=Target.LAUNCHED
+    )
     expected = Unit("a.service", file_hash(HELLO), Target.LAUNCHED, 1, (), "test@host", 1000.5)
     assert [(each.did, each.before, each.after) for each in done.outcomes] == [(Did.CREATED, None, expected)]
     assert await unit(operator, "a.service") == expected
@@ -99,11 +101,11 @@ async def test_start_is_a_new_attempt_for_what_has_ended_or_failed_somewhere_and
 async def test_an_attempt_is_made_by_every_way_to_start_and_by_no_other_verb(operator: Operator) -> None:
     await submitted(operator, "a.service", target=Target.LAUNCHED)
     await reported(operator, "a.service", "m1", "failed")
-    for count, source in enumerate((units.Source("a.service"), units.Source("a.service", HELLO)), 1):
+    for count, source in enumerate((units.UnitSource("a.service"), units.UnitSource("a.service", HELLO)), 1):
         await units.submit(operator, [source], replace=True, target=Target.LAUNCHED)
         assert (await unit(operator, "a.service") or Unit("", "", Target.INACTIVE)).attempt == count
     for target in (Target.INACTIVE, Target.LOADED):
-        await units.submit(operator, [units.Source("a.service", HELLO)], target=target)
+        await units.submit(operator, [units.UnitSource("a.service", HELLO)], target=target)
     await units.load(operator, ["a.service"])
     record = await unit(operator, "a.service")
     assert record
@@ -114,7 +116,7 @@ async def test_an_attempt_survives_a_replacement_and_taking_a_start_back(operato
     await submitted(operator, "a.service", target=Target.LAUNCHED)
     await reported(operator, "a.service", "m1", "failed")
     await units.start(operator, ["a.service"])
-    replaced = await units.submit(operator, [units.Source("a.service", OTHER)], replace=True)
+    replaced = await units.submit(operator, [units.UnitSource("a.service", OTHER)], replace=True)
     await units.restore(operator, replaced.written)
     await units.unload(operator, ["a.service"])
     started = await units.start(operator, ["a.service"])
@@ -203,9 +205,9 @@ async def test_what_was_destroyed_comes_back_whole(operator: Operator) -> None:
 
 async def test_a_replacement_a_target_and_a_creation_are_taken_back(operator: Operator) -> None:
     await submitted(operator, "a.service", "b.service", target=Target.LAUNCHED)
-    replaced = await units.submit(operator, [units.Source("a.service", OTHER)], replace=True)
+    replaced = await units.submit(operator, [units.UnitSource("a.service", OTHER)], replace=True)
     stopped = await units.unload(operator, ["b.service"])
-    created = await units.submit(operator, [units.Source("c.service", HELLO)])
+    created = await units.submit(operator, [units.UnitSource("c.service", HELLO)])
     for done in (replaced, stopped, created):
         await units.restore(operator, done.written)
     first, second = await unit(operator, "a.service"), await unit(operator, "b.service")
@@ -241,7 +243,7 @@ async def test_a_corrupt_record_can_be_destroyed_and_nothing_else(operator: Oper
 
 async def test_large_texts_are_split_over_transactions(operator: Operator) -> None:
     body = "#" * 79 + "\n"
-    sources = [units.Source(f"u{n}.service", f"{HELLO}# {n}\n{body * 10_000}") for n in range(4)]  # 800 kB each
+    sources = [units.UnitSource(f"u{n}.service", f"{HELLO}# {n}\n{body * 10_000}") for n in range(4)]  # 800 kB each
     done = await units.submit(operator, sources)
     assert [each.did for each in done.outcomes] == [Did.CREATED] * 4
 
@@ -351,7 +353,7 @@ def test_a_record_that_is_written_is_within_what_batches_count() -> None:
 
 async def test_a_text_made_from_an_older_one_is_refused_and_says_who_was_faster(operator: Operator) -> None:
     await submitted(operator, "a.service", text=HELLO)
-    mine = units.Source("a.service", HELLO + "# mine\n", based_on=file_hash(HELLO))
+    mine = units.UnitSource("a.service", HELLO + "# mine\n", based_on=file_hash(HELLO))
     await submitted(operator, "a.service", text=OTHER)
     (refused,) = (await units.submit(operator, [mine], replace=True)).outcomes
     assert refused.did is Did.REFUSED
@@ -368,6 +370,8 @@ async def test_a_text_made_from_an_older_one_is_refused_and_says_who_was_faster(
 async def test_a_text_made_from_the_present_one_replaces_it(operator: Operator) -> None:
     await submitted(operator, "a.service", text=HELLO)
     (done,) = (
-        await units.submit(operator, [units.Source("a.service", OTHER, based_on=file_hash(HELLO))], replace=True)
+        await units.submit(
+            operator, [units.UnitSource("a.service", OTHER, based_on=file_hash(HELLO))], replace=True
+        )
     ).outcomes
     assert done.did is Did.REPLACED

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleettui.cli.places import MOST, Moves, host_names, places, present, with_past
 from fleettui.escape import clause
-from fleettui.remote import Source
+from fleettui.remote import JournalSource
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, Machine, Target, Unit, UnitState
 
@@ -83,7 +83,7 @@ def test_no_more_than_so_many_machines_are_asked_and_the_rest_is_said() -> None:
 
 def test_equal_host_names_are_told_apart() -> None:
     machines = [Machine(id_, name, "10.0.0.1", "b") for id_, name in zip(IDS, ("n", "n", "m"), strict=True)]
-    assert host_names(Source(each) for each in machines) == {A: "n(aaaaaaaa)", B: "n(bbbbbbbb)"}
+    assert host_names(JournalSource(each) for each in machines) == {A: "n(aaaaaaaa)", B: "n(bbbbbbbb)"}
 
 
 def told(*steps: Snapshot) -> list[str]:

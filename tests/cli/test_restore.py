@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fleettui.actions.restore import changes, settled_lines
 from registry.keys import Keys
 from registry.mirror import Mirror, RawChange, Snapshot
-from registry.model import Assignment, Cluster, Machine, Record, Target, Unit, UnitState, UnitText
+from registry.model import Assignment, Machine, Record, Sentinel, Target, Unit, UnitState, UnitText
 from registry.records import encode
 from registry.unitfile import file_hash
 from tests.cli.conftest import Fleetctl
@@ -22,7 +22,7 @@ from tests.cli.fleet import HELLO, ONE, TWO, Fleet
 KEYS = Keys()
 SHA = file_hash(HELLO)
 MACHINES, NAMES = ("m1", "m2", "m3"), ("a.service", "b.service")
-HELD = Cluster("c1", held="it is at revision 3, and 9 was acted on")
+HELD = Sentinel("c1", held="it is at revision 3, and 9 was acted on")
 
 
 def snapshot_of(records: dict[str, Record | UnitText]) -> Snapshot:

@@ -12,7 +12,7 @@ import pytest
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
-from fleettui.remote import JournalEntry, JournalQuery, LinkState, Remote, Source
+from fleettui.remote import JournalEntry, JournalQuery, JournalSource, LinkState, Remote
 from registry.config import SshTable
 from registry.model import Machine
 
@@ -96,8 +96,8 @@ def note(links: Links) -> Callable[[Machine, LinkState, str], None]:
     return lambda machine, state, reason: links.append((machine.hostname, state, reason))
 
 
-def sources(nodes: Cluster, unit: str) -> list[Source]:
-    return [Source(machine(node), unit) for node in nodes.nodes.values()]
+def sources(nodes: Cluster, unit: str) -> list[JournalSource]:
+    return [JournalSource(machine(node), unit) for node in nodes.nodes.values()]
 
 
 async def test_status_is_what_systemctl_prints(nodes: Cluster, remote: Remote) -> None:
@@ -131,7 +131,7 @@ async def test_backlogs_of_all_machines_are_merged_and_cut_as_one(
 async def test_messages_keep_what_was_written(nodes: Cluster, remote: Remote, unit: str) -> None:
     node = nodes.node("core-1")
     say(node, unit, "\\0033[31mred\\0033[0m\\nbad \\0377 byte\\n" + "x" * 20_000)
-    got = messages(await read(remote.journal([Source(machine(node), unit)], JournalQuery(lines=None))), unit)
+    got = messages(await read(remote.journal([JournalSource(machine(node), unit)], JournalQuery(lines=None))), unit)
     assert got[0] == "\x1b[31mred\x1b[0m"
     assert got[1] == "bad \N{REPLACEMENT CHARACTER} byte"
     assert got[2] == "x" * 20_000
@@ -140,7 +140,7 @@ async def test_messages_keep_what_was_written(nodes: Cluster, remote: Remote, un
 async def test_what_systemd_says_of_a_unit_is_its_own(nodes: Cluster, remote: Remote, unit: str) -> None:
     node = nodes.node("core-1")
     say(node, unit, "hello")
-    got = await read(remote.journal([Source(machine(node), unit)], JournalQuery(lines=None)))
+    got = await read(remote.journal([JournalSource(machine(node), unit)], JournalQuery(lines=None)))
     assert {each.unit for each in got} == {unit}
     assert any(each.message.startswith("Started ") for each in got)
 
@@ -177,7 +177,7 @@ async def test_follow_from_now_shows_nothing_old(nodes: Cluster, remote: Remote,
     node = nodes.node("core-1")
     say(node, unit, "old")
     links: Links = []
-    stream = remote.journal([Source(machine(node), unit)], JournalQuery(lines=0, follow=True), note(links))
+    stream = remote.journal([JournalSource(machine(node), unit)], JournalQuery(lines=0, follow=True), note(links))
 
     async def then() -> None:
         await begun(links, node.name)
@@ -249,7 +249,7 @@ async def test_machine_that_is_down_stops_nobody(nodes: Cluster, remote: Remote,
     say(node, unit, "here")
     dead = Machine("d" * 32, "dead", node.spec.address, "boot", ssh_port=9)
     links: Links = []
-    both = [Source(dead, unit), Source(machine(node), unit)]
+    both = [JournalSource(dead, unit), JournalSource(machine(node), unit)]
     got = await read(remote.journal(both, JournalQuery(lines=None), note(links)))
     assert messages(got, unit) == ["here"]
     lost = [reason for host, state, reason in links if host == "dead" and state is LinkState.LOST]
@@ -268,7 +268,7 @@ async def test_other_selection_is_there_at_once(nodes: Cluster, remote: Remote, 
     waits = []
     for _ in range(5):
         began = time.monotonic()
-        stream = remote.journal([Source(machine(node), unit)], JournalQuery(lines=10, follow=True))
+        stream = remote.journal([JournalSource(machine(node), unit)], JournalQuery(lines=10, follow=True))
         await read_until(stream, bool)
         waits.append(time.monotonic() - began)
     assert min(waits) < 1.5, waits
@@ -279,7 +279,7 @@ async def test_slow_reader_slows_journalctl_and_not_the_program(nodes: Cluster, 
     counting = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", "seq", "1", "8000"]
     assert node.exec(counting, timeout_s=60).returncode == 0
     node.exec(["journalctl", "--sync"])
-    stream = remote.journal([Source(machine(node), unit)], JournalQuery(lines=None))
+    stream = remote.journal([JournalSource(machine(node), unit)], JournalQuery(lines=None))
     got: list[JournalEntry] = []
     async with aclosing(stream):
         async for entry in stream:

@@ -13,21 +13,21 @@ from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
-from fleettui.console.screens.frame import Desk
-from fleettui.console.screens.header import Place
+from fleettui.console.screens.frame import Context
+from fleettui.console.screens.header import FleetIdentity
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.sources.feed import Script
 from fleettui.remote.journal_entry import JournalEntry
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,
-    Cluster,
     Event,
     Leader,
     Machine,
     Override,
     Pending,
-    Refusal,
+    Reason,
+    Sentinel,
     Target,
     Unit,
     UnitState,
@@ -91,7 +91,7 @@ def build(
         for name, number in places
     }
     base = Snapshot(
-        revision=100, cluster=Cluster("c1"), leader=Leader("l", "core-2"), files=files, units=records,
+        revision=100, cluster=Sentinel("c1"), leader=Leader("l", "core-2"), files=files, units=records,
         schedule=schedule, states={(each.machine, each.unit): each for each in states},
         machines={CORES[number]: machine(number) for number in CORES},
     )  # fmt: skip
@@ -123,7 +123,7 @@ def scene() -> Snapshot:
     wanted = file_hash(MARS)
     pending = {"mars.service": Pending(
         "mars.service", wanted, 1, "no machine has region=mars (3 of 3 refuse)",
-        (Refusal("metadata region is not mars", tuple(sorted(CORES.values()))),),
+        (Reason("metadata region is not mars", tuple(sorted(CORES.values()))),),
     )}  # fmt: skip
     return build(units, places, states, pending=pending, events=events(),
                  overrides={CORES[3]: Override(CORES[3])})  # fmt: skip
@@ -260,7 +260,7 @@ class Stage:
         self.feed, self.hands, self.journals = Script(), ScriptedHands(), ScriptedJournals()
         self.hosts = ScriptedHosts()
         self.now = NOW
-        base = Desk(self.feed, self.hands, self.journals, Place("demo", "root", "10.91.0.1:2379"),
+        base = Context(self.feed, self.hands, self.journals, FleetIdentity("demo", "root", "10.91.0.1:2379"),
                     lambda: self.now, {}, hosts=self.hosts)  # fmt: skip
         self.app = Console(replace(base, **desk), theme=theme)  # type: ignore[arg-type]
         if snapshot is not None:

@@ -17,9 +17,9 @@ from textual.widgets import Input, TextArea
 
 from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
-from fleettui.console.screens.header import Place
+from fleettui.console.screens.header import FleetIdentity
 from registry.errors import RegistryUnavailable
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, UnitText, Usage
 from registry.unitfile import file_hash
@@ -94,12 +94,12 @@ def deserted() -> Snapshot:
 
 def cut(stage: Stage) -> None:
     """The registry is out of reach."""
-    stage.feed.put(lively(), Link.LOST, LOST)
+    stage.feed.put(lively(), ConnectionState.LOST, LOST)
 
 
 def unreachable(stage: Stage) -> None:
     """It was out of reach from the beginning."""
-    stage.feed.put(Snapshot(), Link.LOST, LOST)
+    stage.feed.put(Snapshot(), ConnectionState.LOST, LOST)
 
 
 def broken_link(stage: Stage) -> None:
@@ -137,7 +137,7 @@ class Scene:
     desk: Mapping[str, object] = field(default_factory=dict)
 
 
-PROTECTED = {"place": Place("production", "root", "10.91.0.1:2379", protected=True)}
+PROTECTED = {"place": FleetIdentity("production", "root", "10.91.0.1:2379", protected=True)}
 
 SCENES: dict[str, Scene] = {
     "units": Scene("", "failed", "sync.service"),

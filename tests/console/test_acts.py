@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 
 from fleettui.actions.outcome import Did, Done, Outcome
-from fleettui.console.operations.acts import Act, Phase, failed, judge, undoing, written
+from fleettui.console.operations.acts import Operation, OperationPhase, failed, judge, undoing, written
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb, command, permit
 from fleettui.console.tables.units import UnitRows
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.lifecycle import Whereabouts
 from registry.mirror import Snapshot
 from registry.model import Target, Unit
 from tests.console.fleetshow import PLAIN, build, scene, state
 
-ACT = Act(1, Verb.START, ("db.service",), began=10.0)
+ACT = Operation(1, Verb.START, ("db.service",), began=10.0)
 SENT = written(ACT, Done((Outcome("db.service", Did.CHANGED),), 101), 10.1)
 
 
@@ -28,29 +28,29 @@ def where(snapshot: Snapshot, unit: str) -> Whereabouts:
 
 
 def test_an_act_is_pending_until_a_snapshot_of_its_revision_says_otherwise() -> None:
-    assert SENT.phase is Phase.PENDING
-    assert judge(SENT, replace(scene(), revision=100), where, 11.0).phase is Phase.PENDING
+    assert SENT.phase is OperationPhase.PENDING
+    assert judge(SENT, replace(scene(), revision=100), where, 11.0).phase is OperationPhase.PENDING
     done = judge(SENT, replace(scene(), revision=101), where, 12.0)
-    assert (done.phase, done.ended, done.place) == (Phase.DONE, 12.0, "core-3")
+    assert (done.phase, done.ended, done.place) == (OperationPhase.DONE, 12.0, "core-3")
 
 
 def test_an_act_fails_with_the_units_reason() -> None:
     act = written(replace(ACT, names=("sync.service",)), Done((Outcome("sync.service", Did.CHANGED),), 99), 10.1)
     done = judge(act, scene(), where, 12.0)
-    assert done.phase is Phase.FAILED
+    assert done.phase is OperationPhase.FAILED
     assert "no such file" in done.complaints[0]
 
 
 def test_an_act_on_a_unit_that_must_wait_ends_waiting() -> None:
     act = written(replace(ACT, names=("mars.service",)), Done((Outcome("mars.service", Did.CHANGED),), 99), 10.1)
-    assert judge(act, scene(), where, 12.0).phase is Phase.WAITING
+    assert judge(act, scene(), where, 12.0).phase is OperationPhase.WAITING
 
 
 def test_a_destroyed_unit_is_done_with_when_no_machine_holds_it() -> None:
     act = written(replace(ACT, verb=Verb.DESTROY), Done((Outcome("db.service", Did.DESTROYED),), 99), 10.1)
     held = build({}, [], [state("db.service", 1, PLAIN)])
-    assert judge(act, held, where, 11.0).phase is Phase.PENDING
-    assert judge(act, build({}, [], []), where, 12.0).phase is Phase.DONE
+    assert judge(act, held, where, 11.0).phase is OperationPhase.PENDING
+    assert judge(act, build({}, [], []), where, 12.0).phase is OperationPhase.DONE
 
 
 def test_successes_fade_and_errors_stay() -> None:
@@ -61,7 +61,7 @@ def test_successes_fade_and_errors_stay() -> None:
 
 def test_a_refused_unit_is_a_complaint() -> None:
     act = written(ACT, Done((Outcome("db.service", Did.REFUSED, note="it is a template"),)), 10.1)
-    assert (act.phase, act.complaints) == (Phase.FAILED, ("it is a template",))
+    assert (act.phase, act.complaints) == (OperationPhase.FAILED, ("it is a template",))
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_undo_shows_the_command_that_does_the_same(before: Target | None, after:
     ],
 )
 def test_what_cannot_be_done_says_why(verb: Verb, names: list[str], told: str) -> None:
-    assert told in permit(verb, names, scene(), link=Link.LIVE, read_only=False).refusal
+    assert told in permit(verb, names, scene(), link=ConnectionState.LIVE, read_only=False).refusal
 
 
 def test_of_several_units_those_are_taken_that_can_be() -> None:
-    assert permit(Verb.START, ["db.service", "backup.service"], scene(), link=Link.LIVE, read_only=False).names == (
-        "backup.service",
-    )
+    assert permit(
+        Verb.START, ["db.service", "backup.service"], scene(), link=ConnectionState.LIVE, read_only=False
+    ).names == ("backup.service",)
 
 
 def test_start_takes_launched_units_that_are_down_and_no_others() -> None:
@@ -105,13 +105,21 @@ def test_start_takes_launched_units_that_are_down_and_no_others() -> None:
         states = {**world.states, (machine, name): replace(state, active=active)}
         down = replace(world, states=states)
         asked = [name, "cache.service", "backup.service"]
-        assert permit(Verb.START, asked, down, link=Link.LIVE, read_only=False).names == (name, "backup.service")
-        assert permit(Verb.LOAD, [name], down, link=Link.LIVE, read_only=False).refusal
+        assert permit(Verb.START, asked, down, link=ConnectionState.LIVE, read_only=False).names == (
+            name,
+            "backup.service",
+        )
+        assert permit(Verb.LOAD, [name], down, link=ConnectionState.LIVE, read_only=False).refusal
 
 
 def test_nothing_changes_without_a_link_or_read_only() -> None:
-    assert "read-only" in permit(Verb.STOP, ["db.service"], scene(), link=Link.LIVE, read_only=True).refusal
-    assert "no connection" in permit(Verb.STOP, ["db.service"], scene(), link=Link.LOST, read_only=False).refusal
+    assert (
+        "read-only" in permit(Verb.STOP, ["db.service"], scene(), link=ConnectionState.LIVE, read_only=True).refusal
+    )
+    assert (
+        "no connection"
+        in permit(Verb.STOP, ["db.service"], scene(), link=ConnectionState.LOST, read_only=False).refusal
+    )
 
 
 def test_the_blast_radius_tells_what_stops_where_and_the_last_instance() -> None:

@@ -23,7 +23,7 @@ from fleettui.console.operations.impact import (
 )
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.header import Place
+from fleettui.console.screens.header import FleetIdentity
 from fleettui.console.widgets.band import Band
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -32,7 +32,7 @@ from tests.console.fleetshow import CORES, MARS, PLAIN, WEB, build, scene, state
 from tests.console.test_screen import Play, playing
 
 KEYS = Keys()
-PROTECTED = Place("production", "root", "10.91.0.1:2379", protected=True)
+PROTECTED = FleetIdentity("production", "root", "10.91.0.1:2379", protected=True)
 
 
 def many(number: int, target: Target = Target.LAUNCHED) -> Snapshot:

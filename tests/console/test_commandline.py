@@ -18,7 +18,7 @@ from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.views.detail import DetailView
-from fleettui.console.sources.saved_state import History, load, save
+from fleettui.console.sources.saved_state import LineHistory, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.journal_pane import JournalPane
@@ -26,7 +26,7 @@ from fleettui.console.widgets.lines import Lines
 from fleettui.console.widgets.prompt import Prompt, laid_out
 from fleettui.console.widgets.theme import THEMES
 from registry.errors import UserError
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.model import Target
 from tests.console.fleetshow import CORES, PLAIN, scene
 from tests.console.test_screen import Play, playing
@@ -61,11 +61,11 @@ def test_quotes_hold_words_together_and_must_be_closed() -> None:
 @pytest.mark.parametrize(
     ("line", "order"),
     [
-        ("stop cache", orders.Act(Verb.STOP, ("cache.service",))),
-        ("fleetctl stop cache.service", orders.Act(Verb.STOP, ("cache.service",))),
-        ("destroy 'web@[12]*'", orders.Act(Verb.DESTROY, ("web@1.service", "web@2.service"))),
-        ("restart --no-block web@{1..2}", orders.Act(Verb.RESTART, ("web@1.service", "web@2.service"))),
-        ("unload web@1 web@1", orders.Act(Verb.UNLOAD, ("web@1.service",))),
+        ("stop cache", orders.VerbCommand(Verb.STOP, ("cache.service",))),
+        ("fleetctl stop cache.service", orders.VerbCommand(Verb.STOP, ("cache.service",))),
+        ("destroy 'web@[12]*'", orders.VerbCommand(Verb.DESTROY, ("web@1.service", "web@2.service"))),
+        ("restart --no-block web@{1..2}", orders.VerbCommand(Verb.RESTART, ("web@1.service", "web@2.service"))),
+        ("unload web@1 web@1", orders.VerbCommand(Verb.UNLOAD, ("web@1.service",))),
         ("start web@9", orders.Introduce(Verb.START, Target.LAUNCHED, ("web@9",))),
         ("load --replace ./x.service", orders.Introduce(Verb.LOAD, Target.LOADED, ("./x.service",), replace=True)),
         ("submit a.service", orders.Introduce(Verb.SUBMIT, Target.INACTIVE, ("a.service",))),
@@ -201,7 +201,7 @@ def test_candidates_have_three_lines_and_the_rest_is_counted() -> None:
 
 
 def test_history_goes_back_by_what_was_typed_and_knows_no_line_twice(tmp_path: Path) -> None:
-    history = History(["stop a", "start b", "stop c"])
+    history = LineHistory(["stop a", "start b", "stop c"])
     history.add("stop a")
     assert history.lines == ["start b", "stop c", "stop a"]
     assert history.back("st") == "stop a"
@@ -368,7 +368,7 @@ async def test_help_of_a_command_and_of_everything() -> None:
 
 async def test_without_a_registry_nothing_is_written_and_it_is_said() -> None:
     async with playing() as play:
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         await typed(play, "stop cache", "enter")
         assert "no connection to the registry" in play.text("hint")
         await typed(play, "start web@8", "enter")

@@ -11,8 +11,8 @@ from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
-from fleettui.remote.errors import Unreachable
-from registry.follow import Link
+from fleettui.remote.errors import MachineUnreachable
+from registry.follow import ConnectionState
 from registry.model import Event
 from tests.console.fleetshow import CORES, NOW, scene, state
 from tests.console.test_detail_pages import replaced, shop
@@ -141,7 +141,7 @@ async def test_the_status_is_asked_again_when_the_state_changes_and_by_key_and_n
 
 async def test_a_machine_that_cannot_be_asked_is_told_with_what_the_registry_knows() -> None:
     async with playing() as play:
-        play.stage.hosts.error = Unreachable("core-2", "connection refused", "is sshd running there?")
+        play.stage.hosts.error = MachineUnreachable("core-2", "connection refused", "is sshd running there?")
         await open_unit(play, "sync.service")
         await page_says(play, "cannot reach core-2: connection refused; is sshd running there?")
         assert "what follows is from the registry" in page(play)
@@ -300,7 +300,7 @@ async def test_a_lost_link_dims_the_page_and_keeps_it() -> None:
     async with playing() as play:
         play.main.view.table.select("db.service")
         await play.press("w")
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         assert "machine by machine" in page(play)
         found = play.main.detail.page
         (text,) = (segment for segment in found.render_line(0) if segment.text.startswith("launched"))

@@ -17,7 +17,7 @@ from fleettui.console.pages.placement import ONE_BY_ONE, placement_page
 from fleettui.console.pages.prospects import if_drained, if_lost, options_of
 from fleettui.console.pages.rich_text import Passage, lines_of
 from fleettui.console.pages.status import places, status_page
-from fleettui.console.screens.trail import Spot, Trail
+from fleettui.console.screens.trail import Location, Navigation
 from fleettui.console.sources.status_reader import Asked
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
@@ -261,22 +261,22 @@ def test_a_large_fleet_is_looked_at_beside_the_keys() -> None:
 
 
 def test_a_trail_goes_back_and_forward_and_forgets_what_was_ahead() -> None:
-    trail = Trail(Spot("units"))
-    one, two = Spot("detail", subject=unit_subject("a"), tab=Tab.STATUS), Spot("machines")
+    trail = Navigation(Location("units"))
+    one, two = Location("detail", subject=unit_subject("a"), tab=Tab.STATUS), Location("machines")
     trail.visit(one)
     trail.visit(two)
     assert trail.step(-1) == one
-    assert trail.step(-1) == Spot("units")
+    assert trail.step(-1) == Location("units")
     assert trail.step(-1) is None
     assert trail.step(1) == one
     trail.visit(replace(one, tab=Tab.FILE))
     assert trail.step(1) is None
-    assert trail.leave() == Spot("units")
+    assert trail.leave() == Location("units")
 
 
 def test_a_place_remembers_the_row_it_was_left_on() -> None:
-    trail = Trail(Spot("units", row="a"))
-    trail.visit(Spot("units", row="b"))
+    trail = Navigation(Location("units", row="a"))
+    trail.visit(Location("units", row="b"))
     assert trail.room() == (0, 0)
     assert trail.here.row == "b"
 

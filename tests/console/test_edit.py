@@ -19,9 +19,9 @@ from fleettui.console.sources.editor import create_draft, discard_draft, editor_
 from fleettui.console.text.keys import BY_ID
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
-from fleettui.remote.errors import Unreachable
+from fleettui.remote.errors import MachineUnreachable
 from registry.errors import RegistryUnavailable, UserError
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.model import Target, UnitText
 from registry.unitfile import file_hash
 from tests.console.fleetshow import MARS, NOW, PLAIN, WEB, scene
@@ -243,7 +243,7 @@ async def test_where_nothing_can_be_edited_it_says_why(desk: dict[str, bool], wh
 
 async def test_without_a_link_nothing_is_edited() -> None:
     async with playing() as play:
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         await play.press("e")
         assert "no connection to the registry" in play.text("hint")
 
@@ -437,7 +437,7 @@ async def test_without_one_machine_there_is_no_shell_and_it_says_why(unit: str, 
 
 async def test_a_shell_that_cannot_be_had_stays_on_the_screen_with_its_remedy() -> None:
     async with playing() as play:
-        play.stage.hosts.error = Unreachable("core-3", "connection refused", "is sshd running there?")
+        play.stage.hosts.error = MachineUnreachable("core-3", "connection refused", "is sshd running there?")
         play.main.view.table.select("db.service")
         await play.press("s")
         await hinted(

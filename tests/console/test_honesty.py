@@ -12,7 +12,7 @@ import pytest
 
 from fleettui.cli.connection import open_operator
 from fleettui.console.operations.act_lines import acts_lines, trail_lines
-from fleettui.console.operations.acts import Act, Phase
+from fleettui.console.operations.acts import Operation, OperationPhase
 from fleettui.console.operations.machine_verbs import MachineVerb
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb
@@ -21,10 +21,10 @@ from fleettui.console.tables.clocks import FOR_S, LARGE_S, Clocks
 from fleettui.console.text.cells import line_text
 from registry.config import EtcdTable, Settings
 from registry.etcd import Etcd, EtcdSettings
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Cluster, Corrupt, Event, Target
+from registry.model import Corrupt, Event, Sentinel, Target
 from registry.sentinel import ensure_cluster
 from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
 from tests.console.test_screen import playing
@@ -36,7 +36,7 @@ KEYS = ("Esc", "u", "a")
 async def test_a_lost_link_counts_down_dims_and_says_how_old_the_tables_are() -> None:
     async with playing() as play:
         play.stage.feed.pause_s = 3.2
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         play.stage.now += 75
         play.main._tick()
         assert "connection lost 75 s ago, trying again in 4 s" in play.text("banner")
@@ -51,9 +51,12 @@ async def test_a_lost_link_counts_down_dims_and_says_how_old_the_tables_are() ->
 
 @pytest.mark.parametrize(
     ("link", "told"),
-    [(Link.FOREIGN, "not this fleet's registry for 9 s"), (Link.DENIED, "refuses this user for 9 s")],
+    [
+        (ConnectionState.FOREIGN, "not this fleet's registry for 9 s"),
+        (ConnectionState.DENIED, "refuses this user for 9 s"),
+    ],
 )
-async def test_a_foreign_or_denying_registry_is_named_with_its_age(link: Link, told: str) -> None:
+async def test_a_foreign_or_denying_registry_is_named_with_its_age(link: ConnectionState, told: str) -> None:
     async with playing() as play:
         await play.show(scene(), link, "why")
         play.stage.now += 9
@@ -74,7 +77,7 @@ async def test_without_a_leader_the_header_says_since_when() -> None:
 async def test_a_fleet_that_holds_everything_says_so_below_the_header() -> None:
     reason = "it is at revision 3, and 9 was acted on"
     async with playing() as play:
-        await play.show(replace(scene(), cluster=Cluster("c1", held=reason)))
+        await play.show(replace(scene(), cluster=Sentinel("c1", held=reason)))
         assert "history went back, everything is held: fleetctl restore" in play.text("banner")
         await play.show(scene())
         assert play.text("banner") == ""
@@ -115,7 +118,7 @@ async def test_the_feed_tells_of_an_endpoint_that_is_down(etcd: EtcdServer, pref
     readings = cast("AsyncGenerator[Reading, None]", feed.readings())
     async with asyncio.timeout(60), aclosing(readings):
         async for reading in readings:
-            if reading.endpoints and reading.link is Link.LIVE:
+            if reading.endpoints and reading.link is ConnectionState.LIVE:
                 break
     assert reading.endpoints == f"1 of 2 etcd endpoints answer: {dead} does not"
 
@@ -145,22 +148,24 @@ def test_a_first_listing_tells_nothing_of_clocks() -> None:
     assert seen.told() == ""
 
 
-def acts(*phases: Phase) -> list[Act]:
+def acts(*phases: OperationPhase) -> list[Operation]:
     return [
-        Act(
+        Operation(
             number,
             Verb.STOP,
             (f"u{number}.service",),
             NOW,
             phase,
-            complaints=("it burnt",) * (phase is Phase.FAILED),
+            complaints=("it burnt",) * (phase is OperationPhase.FAILED),
         )
         for number, phase in enumerate(phases)
     ]
 
 
 def test_many_acts_fold_into_their_numbers_and_those_that_failed_stay() -> None:
-    lines = acts_lines(acts(*[Phase.DONE] * 10, Phase.FAILED, Phase.PENDING), NOW, room=3, keys=KEYS)
+    lines = acts_lines(
+        acts(*[OperationPhase.DONE] * 10, OperationPhase.FAILED, OperationPhase.PENDING), NOW, room=3, keys=KEYS
+    )
     told = [line_text(left) + line_text(right) for left, right in lines]
     assert told[0] == "  12 actions, 1 under way, 10 done, 1 faileda lists them"
     assert "✖ fleetctl stop u10.service   it burnt" in told[1]
@@ -168,8 +173,13 @@ def test_many_acts_fold_into_their_numbers_and_those_that_failed_stay() -> None:
 
 
 def test_the_page_of_actions_lists_what_failed_and_why() -> None:
-    act = Act(
-        1, MachineVerb.CORDON, ("core-1", "core-2"), NOW, Phase.FAILED, complaints=("core-1: no", "core-2: nor")
+    act = Operation(
+        1,
+        MachineVerb.CORDON,
+        ("core-1", "core-2"),
+        NOW,
+        OperationPhase.FAILED,
+        complaints=("core-1: no", "core-2: nor"),
     )
     told = [line_text(line) for line in trail_lines([act], NOW)]
     assert [line.strip() for line in told[1:]] == ["core-1: no", "core-2: nor"]

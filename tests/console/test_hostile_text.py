@@ -12,9 +12,9 @@ from fleettui.console.app import Console
 from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
 from fleettui.escape import escape
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.mirror import Snapshot
-from registry.model import Corrupt, Event, Leader, Pending, Refusal
+from registry.model import Corrupt, Event, Leader, Pending, Reason
 from tests.console.fleetshow import CORES, NOW, scene
 from tests.console.test_screen import Play, playing
 
@@ -29,7 +29,7 @@ def hostile() -> Snapshot:
                 for key, each in world.machines.items()}  # fmt: skip
     states = {key: replace(each, sub=BAD, result=BAD, error=f"no {BAD}") for key, each in world.states.items()}
     units = {key: replace(each, by=BAD) for key, each in world.units.items()}
-    pending = {key: replace(each, summary=BAD, refusals=(Refusal(BAD, tuple(CORES.values())),))
+    pending = {key: replace(each, summary=BAD, refusals=(Reason(BAD, tuple(CORES.values())),))
                for key, each in world.pending.items()}  # fmt: skip
     events = {key: replace(each, actor=BAD, reason=BAD) for key, each in world.events.items()}
     events["9" * 13 + "-1"] = Event("9" * 13 + "-1", NOW, BAD, "start", "db.service", CORES[1], BAD)
@@ -84,8 +84,8 @@ async def told(play: Play) -> None:
     assert faults(play.stage.app) == []
 
 
-@pytest.mark.parametrize("link", [Link.LOST, Link.FOREIGN, Link.DENIED])
-async def test_no_error_of_the_link_is_obeyed(link: Link) -> None:
+@pytest.mark.parametrize("link", [ConnectionState.LOST, ConnectionState.FOREIGN, ConnectionState.DENIED])
+async def test_no_error_of_the_link_is_obeyed(link: ConnectionState) -> None:
     async with playing(hostile(), size=(80, 24)) as play:
         await play.show(hostile(), link, BAD)
         await told(play)

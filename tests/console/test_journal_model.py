@@ -19,9 +19,9 @@ from fleettui.console.journal.book import PIECE, Book, Layout, Terms
 from fleettui.console.journal.fields import field_lines, field_text
 from fleettui.console.journal.narrowing import Narrowing, next_priority
 from fleettui.console.journal.patterns import compiled, is_expression, words
-from fleettui.console.journal.scribe import MAX_CHARS, Look, Scribe, Times, source_tones, wrapped
+from fleettui.console.journal.scribe import MAX_CHARS, LineFormat, LineFormatter, Times, source_tones, wrapped
 from fleettui.console.journal.since import parse_since
-from fleettui.console.journal.title import Narrowed, Status, narrowed_cells, source_cells, status_cells
+from fleettui.console.journal.title import JournalStatus, Narrowed, narrowed_cells, source_cells, status_cells
 from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, Purse
 from fleettui.console.sources.journal_saving import Exists, default_name, save
 from fleettui.console.text.cells import Tone, line_text
@@ -215,7 +215,7 @@ def test_wrapping_loses_nothing_and_fits(text: str, room: int, lead: int) -> Non
     st.integers(0, 7),
 )
 def test_an_entry_takes_as_many_rows_as_it_is_said_to(text: str, width: int, wrap: bool, priority: int) -> None:
-    scribe = Scribe((WEB, DB), Look(width, wrap))
+    scribe = LineFormatter((WEB, DB), LineFormat(width, wrap))
     item = entry(text, priority)
     rows = scribe.rows(item)
     lines = [line_text(scribe.line(item, part, None)) for part in range(rows)]
@@ -227,7 +227,7 @@ def test_an_entry_takes_as_many_rows_as_it_is_said_to(text: str, width: int, wra
 
 
 def test_a_message_of_a_megabyte_is_cut_on_the_screen_and_says_so() -> None:
-    scribe = Scribe((WEB,), Look(80))
+    scribe = LineFormatter((WEB,), LineFormat(80))
     item = entry("x" * 1_000_000)
     text = line_text(scribe.line(item, 0, None))
     assert len(text) < MAX_CHARS + 100
@@ -236,23 +236,26 @@ def test_a_message_of_a_megabyte_is_cut_on_the_screen_and_says_so() -> None:
 
 def test_lines_say_when_where_who_and_how_urgent() -> None:
     early, late = entry("ok", 6, 1_790_000_000_000_000), entry("bad\nworse", 3, 1_790_000_001_500_000, DB)
-    scribe = Scribe((WEB, DB), Look(100))
+    scribe = LineFormatter((WEB, DB), LineFormat(100))
     assert line_text(scribe.line(early, 0, None)) == "14:13:20 core-1 web@1   ok"
     assert [line_text(scribe.line(late, part, early)).rstrip() for part in (0, 1)] == [
         "14:13:21 core-2 db    ✖ bad",
         "                        worse",
     ]
-    forms = {times: line_text(Scribe((WEB, DB), Look(100, False, times)).line(late, 0, early)) for times in Times}
+    forms = {
+        times: line_text(LineFormatter((WEB, DB), LineFormat(100, False, times)).line(late, 0, early))
+        for times in Times
+    }
     assert forms[Times.UTC].startswith("14:13:21Z core-2")
     assert forms[Times.FULL].startswith("2026-09-21 14:13:21.500 core-2")
     assert forms[Times.DELTA].startswith(" +1.500 s core-2")
     assert forms[Times.HIDDEN].startswith("core-2 db")
-    alarm = Scribe((WEB,), Look(100)).line(entry("fire", 1), 0, None)
+    alarm = LineFormatter((WEB,), LineFormat(100)).line(entry("fire", 1), 0, None)
     assert "✖ alert: fire" in line_text(alarm)
 
 
 def test_control_sequences_and_markup_are_shown_not_obeyed() -> None:
-    scribe = Scribe((WEB,), Look(100))
+    scribe = LineFormatter((WEB,), LineFormat(100))
     text = line_text(scribe.line(entry("\x1b[31m[red]x[/red]\x07\r"), 0, None))
     assert text.endswith("␛[31m[red]x[/red]␇␍")
 
@@ -262,7 +265,7 @@ def test_one_colour_a_source() -> None:
     assert both[0][1] is not both[1][1]
     spread = source_tones((WEB, Wanted(TWO, WEB.unit)))
     assert spread[0][1] is not spread[1][1]
-    scribe = Scribe((WEB, DB), Look(100))
+    scribe = LineFormatter((WEB, DB), LineFormat(100))
     cells = {cell.text.strip(): cell.tone for cell in scribe.line(entry("x", wanted=DB), 0, None)}
     assert cells["db"] is both[1][1]
 
@@ -305,12 +308,12 @@ def test_what_is_no_moment_says_what_to_write(text: str) -> None:
 
 
 @given(
-    st.builds(Status, st.booleans(), st.integers(0, 10**6), st.integers(0, 10**5), st.integers(0, 10**5),
+    st.builds(JournalStatus, st.booleans(), st.integers(0, 10**6), st.integers(0, 10**5), st.integers(0, 10**5),
               st.integers(0, 10**7), st.sampled_from(["", "core-1 lost, trying again"]), st.just(""),
               st.booleans()),
     st.integers(20, 140),
 )  # fmt: skip
-def test_the_state_is_always_said_and_the_rest_as_far_as_there_is_room(status: Status, room: int) -> None:
+def test_the_state_is_always_said_and_the_rest_as_far_as_there_is_room(status: JournalStatus, room: int) -> None:
     text = line_text(status_cells(status, room))
     assert ("following" if status.following else "paused") in text
     assert len(text) <= max(room, 40) + 2
@@ -367,7 +370,7 @@ def test_fields_are_grouped_by_who_vouches_for_them() -> None:
 
 
 def test_a_line_for_a_file_has_the_full_time_and_indents_what_follows() -> None:
-    plain = Scribe((WEB,)).plain(entry("one\ntwo", at=1_790_000_000_123_000))
+    plain = LineFormatter((WEB,)).plain(entry("one\ntwo", at=1_790_000_000_123_000))
     first, second = plain.split("\n")
     assert first == "2026-09-21T14:13:20.123+0000 core-1 web[1]: one"
     assert second == " " * (len(first) - 3) + "two"

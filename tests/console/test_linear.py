@@ -8,14 +8,14 @@ from types import FrameType
 
 import pytest
 
-from fleettui.console.journal.expressions import Machine, Plain
+from fleettui.console.journal.expressions import Automaton, Plain
 from fleettui.console.journal.patterns import compiled
 from fleettui.console.journal.scribe import wrapped as pieces
 from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, line_text
-from fleettui.console.text.finding import Source, in_order, letters, ranked
+from fleettui.console.text.finding import FinderSource, in_order, letters, ranked
 from fleettui.console.widgets.drawing import wrapped
 from registry.errors import UserError
 from tests.console.test_listing import row
@@ -59,7 +59,7 @@ def test_the_issues_filter_ends() -> None:
     name = "".join(letter * 40 for letter in "hello-we") * 4
     query = parse_query("hello-web")
     assert steps(lambda: query.admits(row(name))) < 100_000
-    assert steps(lambda: ranked("hello-web", [Source("unit", [name])], 5)) < 100_000
+    assert steps(lambda: ranked("hello-web", [FinderSource("unit", [name])], 5)) < 100_000
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ EXPLOSIVE = ["(a+)+$", "(a|a)*b", "(a|aa)+$", "(.*)*x", "a*a*a*a*a*b", "(a?){20}
 @pytest.mark.parametrize("text", EXPLOSIVE)
 def test_an_expression_with_too_many_ways_is_followed_in_one_pass(text: str) -> None:
     machine = compiled(text)
-    assert isinstance(machine, Machine)
+    assert isinstance(machine, Automaton)
     counts = []
     for size in (2_000, 4_000):
         before = machine.steps

@@ -10,7 +10,7 @@ from textual.widgets import Button, Input
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.widgets.band import Band
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Availability, Override
 from tests.console.fleetshow import CORES, NOW, scene
@@ -112,7 +112,7 @@ async def test_a_lost_machine_is_forgotten_by_the_same_key_and_shown_again_when_
 async def test_nothing_is_done_to_machines_without_a_link(key: str, told: str) -> None:
     async with playing() as play:
         await play.press("2")
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         await play.press(key)
         assert f"{told}: no connection to the registry" in play.text("hint")
 

@@ -15,7 +15,7 @@ from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import Cell
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.map import Map
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.model import Availability, Override, Target
 from tests.console.fleetshow import CORES, PLAIN, build, scene, state
 from tests.console.test_screen import Play, playing
@@ -199,7 +199,7 @@ async def test_a_click_moves_two_open_and_the_wheel_scrolls() -> None:
 async def test_stale_squares_lose_their_colour_not_their_sign() -> None:
     async with playing() as play:
         await play.press("5")
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         table = table_of(play)
         assert "✖" in play.table()
         failed = table._style("sync.service", table.listing.rows["sync.service"], marked=False)

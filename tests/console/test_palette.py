@@ -16,7 +16,7 @@ from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.palette import PaletteScreen
 from fleettui.console.text.cells import line_text
-from fleettui.console.text.finding import Source, ranked, sources
+from fleettui.console.text.finding import FinderSource, ranked, sources
 from fleettui.console.text.keys import JOURNAL, KEYS, MAIN
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines
@@ -28,7 +28,7 @@ NAMES = st.lists(st.text("abcw@1-", min_size=1, max_size=12), max_size=30, uniqu
 
 
 def labels(query: str, names: list[str]) -> list[str]:
-    return [find.label for find in ranked(query, [Source("unit", names)], 100)]
+    return [find.label for find in ranked(query, [FinderSource("unit", names)], 100)]
 
 
 def test_beginnings_come_before_words_before_parts_before_letters_in_order() -> None:

@@ -9,7 +9,7 @@ from textual.events import Paste
 
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline.orders import CHANGING, OWN, names_of_commands
-from fleettui.console.operations.runner import Conductor
+from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.hosts_live import LiveHosts
 from fleettui.console.text.cells import Tone
@@ -105,7 +105,7 @@ async def test_what_slips_through_is_held_back_at_the_last_door() -> None:
 
 async def test_a_conductor_that_is_barred_says_why() -> None:
     hands = ScriptedHands()
-    conductor = Conductor(hands, lambda: 0.0, lambda: None, None, "this console is read-only")
+    conductor = OperationRunner(hands, lambda: 0.0, lambda: None, None, "this console is read-only")
     await conductor.submit("a.service", PLAIN, Target.LAUNCHED)
     assert hands.calls == []
     assert conductor.acts[-1].complaints == ("nothing is changed: this console is read-only",)

@@ -19,7 +19,7 @@ from fleettui.console.screens.submit import SubmitScreen, suggestion
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from registry.errors import RegistryUnavailable
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Target
 from tests.console.fleetshow import PLAIN, Stage, build, scene, state
@@ -40,7 +40,9 @@ class Play:
         for _ in range(3):
             await self.pilot.pause()
 
-    async def show(self, snapshot: Snapshot, link: Link = Link.LIVE, reason: str = "") -> None:
+    async def show(
+        self, snapshot: Snapshot, link: ConnectionState = ConnectionState.LIVE, reason: str = ""
+    ) -> None:
         self.stage.feed.put(snapshot, link, reason)
         await self.settle()
 
@@ -196,7 +198,7 @@ async def test_filter_narrows_while_it_is_typed_and_escape_clears_it() -> None:
 
 async def test_a_lost_link_says_so_dims_and_heals() -> None:
     async with playing() as play:
-        await play.show(scene(), Link.LOST, "timed out")
+        await play.show(scene(), ConnectionState.LOST, "timed out")
         play.stage.now += 12
         play.main.refresh_all()
         assert "connection lost 12 s ago" in play.text("banner")
@@ -211,12 +213,12 @@ async def test_a_lost_link_says_so_dims_and_heals() -> None:
 @pytest.mark.parametrize(
     ("link", "told"),
     [
-        (Link.LOST, "no answer from the registry"),
-        (Link.FOREIGN, "is not a fleet's registry"),
-        (Link.DENIED, "refuses root"),
+        (ConnectionState.LOST, "no answer from the registry"),
+        (ConnectionState.FOREIGN, "is not a fleet's registry"),
+        (ConnectionState.DENIED, "refuses root"),
     ],
 )
-async def test_a_registry_that_cannot_be_read_says_what_to_do(link: Link, told: str) -> None:
+async def test_a_registry_that_cannot_be_read_says_what_to_do(link: ConnectionState, told: str) -> None:
     stage = Stage()
     async with stage.app.run_test(size=(80, 24)) as pilot:
         play = Play(stage, pilot)

@@ -6,13 +6,13 @@ import pytest
 from textual import events
 from textual.message import Message
 
-from fleettui.console.terminal.typing import Decoder, Parser, is_possible
+from fleettui.console.terminal.typing import Decoder, KeyParser, is_possible
 
 PASTED = b"\x1b[200~%s\x1b[201~"
 
 
 def read(data: bytes, size: int = 4096) -> list[Message]:
-    decoder, parser = Decoder(), Parser()
+    decoder, parser = Decoder(), KeyParser()
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     return [message for each in pieces if (text := decoder.decode(each)) for message in parser.feed(text)]
 

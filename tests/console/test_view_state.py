@@ -14,8 +14,8 @@ from fleettui.__main__ import _parser
 from fleettui.console.program import _theme, in_browser
 from fleettui.console.screens.columns import ColumnsScreen, column_lines
 from fleettui.console.sources.saved_state import (
-    Memory,
     Notebook,
+    SavedState,
     ViewMemory,
     decode,
     encode,
@@ -35,7 +35,7 @@ from tests.console.fleetshow import scene
 from tests.console.test_screen import Play, playing
 
 memories = st.builds(
-    Memory,
+    SavedState,
     st.sampled_from(["units", "machines", "map"]),
     st.dictionaries(
         st.sampled_from(["units", "events"]),
@@ -51,7 +51,7 @@ memories = st.builds(
 
 
 @given(memories)
-def test_what_is_kept_is_what_is_read(memory: Memory) -> None:
+def test_what_is_kept_is_what_is_read(memory: SavedState) -> None:
     assert decode(encode(memory)) == memory
 
 
@@ -60,7 +60,7 @@ WRONG = st.none() | st.floats() | st.lists(st.integers(), max_size=2) | st.just(
 
 
 @given(st.sampled_from(FIELDS), WRONG, memories)
-def test_a_file_with_a_wrong_value_is_refused_with_a_reason(field: str, value: object, memory: Memory) -> None:
+def test_a_file_with_a_wrong_value_is_refused_with_a_reason(field: str, value: object, memory: SavedState) -> None:
     data = {**json.loads(encode(memory)), field: value}
     if field == "journal" and value is None:
         return
@@ -92,8 +92,8 @@ def test_files_are_private_whole_and_one_cluster_apart(tmp_path: Path) -> None:
 def test_a_broken_file_is_ignored_with_a_sentence(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "demo")
     assert notebook.recall() == (None, "")
-    notebook.keep(Memory("map"))
-    assert notebook.recall() == (Memory("map"), "")
+    notebook.keep(SavedState("map"))
+    assert notebook.recall() == (SavedState("map"), "")
     (tmp_path / "demo.view.json").write_text('{"version": 1, "view": 7}')
     memory, told = notebook.recall()
     assert memory is None
@@ -103,9 +103,9 @@ def test_a_broken_file_is_ignored_with_a_sentence(tmp_path: Path) -> None:
 
 def test_a_theme_asked_for_goes_before_one_remembered_before_one_configured() -> None:
     settings = Settings(console=ConsoleTable(theme="contrast"))
-    assert _theme("light", Memory(theme="terminal"), settings) == "light"
-    assert _theme("", Memory(theme="terminal"), settings) == "terminal"
-    assert _theme("", Memory(theme="gone"), settings) == "contrast"
+    assert _theme("light", SavedState(theme="terminal"), settings) == "light"
+    assert _theme("", SavedState(theme="terminal"), settings) == "terminal"
+    assert _theme("", SavedState(theme="gone"), settings) == "contrast"
     assert _theme("", None, Settings()) == "dark"
 
 
@@ -116,7 +116,7 @@ def test_flags_and_the_browser_are_understood() -> None:
     assert not in_browser({})
 
 
-async def eventually(play: Play, notebook: Notebook, view: str) -> Memory:
+async def eventually(play: Play, notebook: Notebook, view: str) -> SavedState:
     for _ in range(200):
         memory, _ = notebook.recall()
         if memory is not None and memory.view == view:
@@ -146,7 +146,7 @@ async def test_the_console_opens_as_it_was_left(tmp_path: Path) -> None:
 async def test_a_new_console_hides_no_rows_whatever_the_file_says() -> None:
     """Files of earlier versions hold filters."""
     narrowed = ViewMemory("web", trouble=True)
-    left = Memory("units", dict.fromkeys(("units", "machines", "pending", "events", "map"), narrowed))
+    left = SavedState("units", dict.fromkeys(("units", "machines", "pending", "events", "map"), narrowed))
     async with playing(memory=decode(encode(left))) as play:
         for key in "12345":
             await play.press(key)
@@ -170,7 +170,9 @@ async def test_leaving_keeps_what_changed_last(tmp_path: Path) -> None:
 
 
 async def test_what_is_gone_is_left_out_and_a_remark_is_told() -> None:
-    left = Memory("gone", {"units": ViewMemory(sort="gone", hidden=("gone", "sub")), "gone": ViewMemory()}, "gone")
+    left = SavedState(
+        "gone", {"units": ViewMemory(sort="gone", hidden=("gone", "sub")), "gone": ViewMemory()}, "gone"
+    )
     async with playing(memory=left, remark="ignored the file") as play:
         assert play.main.view.name_ == "units"
         assert play.main.view.table.listing.hidden == frozenset({"sub"})

@@ -17,30 +17,30 @@ from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
 from fleettui.console.commandline.orders import OWN, Order, World, understand
-from fleettui.console.journal.expressions import Machine, expression
+from fleettui.console.journal.expressions import Automaton, expression
 from fleettui.console.journal.fields import field_lines
 from fleettui.console.journal.narrowing import Narrowing
 from fleettui.console.journal.patterns import compiled
-from fleettui.console.journal.scribe import Look, Scribe, Times
+from fleettui.console.journal.scribe import LineFormat, LineFormatter, Times
 from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.radius import short, units_line
 from fleettui.console.pages.file import change_counts, diff_lines
-from fleettui.console.screens.header import Place, Totals, banner, header_line
+from fleettui.console.screens.header import FleetIdentity, Totals, banner, header_line
 from fleettui.console.sources.feed import Reading
-from fleettui.console.sources.saved_state import Memory, Notebook, decode, load, save
+from fleettui.console.sources.saved_state import Notebook, SavedState, decode, load, save
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
-from fleettui.console.terminal.typing import Decoder, Parser
+from fleettui.console.terminal.typing import Decoder, KeyParser
 from fleettui.console.text.ansi import sgr_lines
 from fleettui.console.text.cells import Cell, Line, line_text
-from fleettui.console.text.finding import Source, in_order, ranked
+from fleettui.console.text.finding import FinderSource, in_order, ranked
 from fleettui.console.text.keys import BY_ID, checked_keymap
 from fleettui.console.widgets.drawing import fitted, width_of, wrapped
 from fleettui.escape import escape, escape_keeping_colours
 from fleettui.remote.journal_entry import MAX_AT, JournalEntry
 from registry.errors import UserError
-from registry.follow import Link
+from registry.follow import ConnectionState
 from tests.console.fleetshow import machine, scene
 
 ODD = "\x00\x1b\x07\x9b\r\n\t\u202e\u2066\u200b\u200d\u0301\ufeff\ud800\U000e0041語é[]{}()|*+?^$\\!:=/'\"%~-0aZ m;"
@@ -82,7 +82,7 @@ def test_any_text_is_a_filter(text: str, name: str) -> None:
     assert isinstance(query.admits(row), bool)
     assert isinstance(query.complaint([row]), str)
     assert all(each.startswith(text[: text.rfind(" ") + 1]) for each in completed(text, ["core-1", name]))
-    ranked(text, [Source("unit", [name])], 3)
+    ranked(text, [FinderSource("unit", [name])], 3)
 
 
 @given(st.text("ab", min_size=2, max_size=5), st.text("abc", max_size=30), st.integers(0, 4))
@@ -167,7 +167,7 @@ def test_any_search_is_an_expression_or_is_refused_and_takes_steps_by_the_line(t
         refused(error)
         return
     found.spans(line)
-    if isinstance(found, Machine):
+    if isinstance(found, Automaton):
         before = found.steps
         found.search(line)
         assert found.steps - before <= 2 * len(line) + 1
@@ -199,7 +199,7 @@ memories = st.one_of(
 @given(memories)
 def test_a_saved_view_of_any_content_stops_no_console(text: str) -> None:
     try:
-        assert isinstance(decode(text), Memory)
+        assert isinstance(decode(text), SavedState)
     except (ValueError, RecursionError):
         return
 
@@ -256,12 +256,12 @@ entries = st.builds(
     JournalEntry, st.integers(0, MAX_AT), st.just(machine(1).id), texts, texts, st.integers(0, 7),
     st.integers(0, 1 << 22), texts, odd, st.just("c"),
 )  # fmt: skip
-looks = st.builds(Look, st.integers(1, 200), st.booleans(), st.sampled_from(Times))
+looks = st.builds(LineFormat, st.integers(1, 200), st.booleans(), st.sampled_from(Times))
 
 
 @given(st.lists(st.one_of(entries, st.builds(Remark, odd)), min_size=1, max_size=3), looks, texts)
-def test_any_line_of_a_journal_is_laid_out(items: list[JournalEntry | Remark], look: Look, unit: str) -> None:
-    scribe = Scribe([Wanted(machine(1), unit), Wanted(machine(2), "b.service")], look)
+def test_any_line_of_a_journal_is_laid_out(items: list[JournalEntry | Remark], look: LineFormat, unit: str) -> None:
+    scribe = LineFormatter([Wanted(machine(1), unit), Wanted(machine(2), "b.service")], look)
     before = None
     for item in items:
         rows = scribe.rows(item)
@@ -290,9 +290,11 @@ def test_any_two_files_are_compared(old: str, new: str) -> None:
     assert len(old.splitlines()) - went == len(new.splitlines()) - came
 
 
-@given(odd, odd, st.integers(0, 120), st.sampled_from(Link))
-def test_the_header_names_any_cluster_in_one_line(cluster: str, reason: str, width: int, link: Link) -> None:
-    place, totals = Place(cluster, "root", "http://h:1"), Totals({}, 1, 1)
+@given(odd, odd, st.integers(0, 120), st.sampled_from(ConnectionState))
+def test_the_header_names_any_cluster_in_one_line(
+    cluster: str, reason: str, width: int, link: ConnectionState
+) -> None:
+    place, totals = FleetIdentity(cluster, "root", "http://h:1"), Totals({}, 1, 1)
     reading = Reading(scene(), None, link, reason)
     left, right = header_line(place, reading, totals, 0.1, width)
     assert shown(left)
@@ -319,12 +321,12 @@ typed = st.lists(st.sampled_from([b"a", b"\x1b[200~", b"\x1b[201~"]) | sequences
 
 @given(typed, st.integers(1, 20))
 def test_whatever_is_typed_is_read_and_what_is_pasted_is_no_key(pieces: list[bytes], size: int) -> None:
-    decoder, parser = Decoder(), Parser()
+    decoder, parser = Decoder(), KeyParser()
     data = b"".join(pieces)
     for at in range(0, len(data), size):
         if text := decoder.decode(data[at : at + size]):
             list(parser.feed(text))
-    decoder, parser = Decoder(), Parser()
+    decoder, parser = Decoder(), KeyParser()
     text = decoder.decode(b"\x1b[200~" + data.replace(b"\x1b[201~", b"") + b"\x1b[201~")
     if data.count(b"\x1b[201~") == 0:
         assert all(isinstance(each, events.Paste) for each in parser.feed(text))

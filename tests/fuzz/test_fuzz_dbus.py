@@ -35,7 +35,7 @@ def header(signature: bytes, body: bytes, *, fields: bytes = b"") -> bytes:
 
 def read_all(data: bytes) -> None:
     """All that the agent ever does with what comes in."""
-    for message in wire.Stream().feed(data):
+    for message in wire.MessageStream().feed(data):
         for read in (message.arguments, message.first, lambda message=message: message.changes(WANTED, TYPES)):
             with suppress(wire.Malformed):
                 read()
@@ -112,7 +112,7 @@ def test_a_message_in_many_pieces_is_put_together_once(size: int) -> None:
     data = header(b"ay", size.to_bytes(4, "little") + bytes(size))
 
     def work(step: int) -> int:
-        stream = wire.Stream()
+        stream = wire.MessageStream()
         return calls(lambda: [list(stream.feed(data[at : at + step])) for at in range(0, len(data), step)])
 
     assert work(1024) <= 2.5 * work(2048) + 400

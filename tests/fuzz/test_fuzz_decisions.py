@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.records import decode, encode
-from scheduler.board import Board
-from scheduler.collect import Absences, garbage
+from scheduler.board import ClusterState
+from scheduler.collect import Absence, garbage
 from scheduler.commit import Audit, intents, transactions
 from scheduler.decide import decide, decide_snapshot
-from scheduler.decisions import Place, Update, Wait
+from scheduler.decisions import Assign, UpdateLine, Wait
 from tests.conftest import EXAMPLES
 from tests.registry import wild
 
@@ -29,11 +29,11 @@ def audit() -> Audit:
 @LARGE
 @given(wild.snapshots())
 def test_any_registry_is_decided_on_and_what_is_decided_can_be_written_and_read(snapshot: Snapshot) -> None:
-    board = Board.of(snapshot, KEYS)
+    board = ClusterState.of(snapshot, KEYS)
     decisions = decide(board)
     assert decide_snapshot(snapshot, KEYS) == (decisions if snapshot.cluster else ())
     for each in decisions:
-        if isinstance(each, Place | Update | Wait):
+        if isinstance(each, Assign | UpdateLine | Wait):
             record = each.pending if isinstance(each, Wait) else each.line
             key = KEYS.pending(each.unit) if isinstance(each, Wait) else KEYS.schedule(each.machine, each.unit)
             address = KEYS.parse(key)
@@ -45,13 +45,13 @@ def test_any_registry_is_decided_on_and_what_is_decided_can_be_written_and_read(
 @LARGE
 @given(st.lists(st.lists(wild.changes(FOLLOWED), max_size=4), max_size=6))
 def test_deciding_on_what_changed_is_deciding_from_scratch(steps: list[list[RawChange]]) -> None:
-    mirror, board = Mirror(KEYS, FOLLOWED), Board()
+    mirror, board = Mirror(KEYS, FOLLOWED), ClusterState()
     for step in steps:
         for change in step:
             for address in mirror.apply([change]):
                 exists = mirror.stamp(change.key) is not None
                 board.fold(address, mirror.row(address.table, address), exists=exists)
-        scratch = decide(Board.of(mirror.snapshot(), KEYS))
+        scratch = decide(ClusterState.of(mirror.snapshot(), KEYS))
         assert decide(board) == scratch
         assert decide(board) == scratch
 
@@ -60,4 +60,4 @@ def test_deciding_on_what_changed_is_deciding_from_scratch(steps: list[list[RawC
 @given(wild.snapshots(), st.lists(st.sampled_from(wild.IDS), max_size=3))
 def test_any_registry_is_swept(snapshot: Snapshot, gone: list[str]) -> None:
     garbage(snapshot, KEYS, lambda _: None, gone)
-    Absences().long_gone(snapshot, 1.0)
+    Absence().long_gone(snapshot, 1.0)

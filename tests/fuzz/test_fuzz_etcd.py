@@ -19,7 +19,15 @@ from registry import etcd_transport, etcd_watch, etcd_wire
 from registry.errors import FleetError, RegistryUnavailable
 from registry.etcd import Compacted, Etcd, EtcdSettings, Op
 from registry.etcd_odd import judge
-from registry.etcd_wire import Refusal, Unreachable, decode_refusal, decode_watch, parse_json, shown, split_lines
+from registry.etcd_wire import (
+    EtcdError,
+    EtcdUnreachable,
+    decode_refusal,
+    decode_watch,
+    parse_json,
+    shown,
+    split_lines,
+)
 
 WORDS = (
     *("header", "revision", "result", "error", "code", "message", "grpc_code", "kvs", "key", "value", "lease"),
@@ -68,7 +76,7 @@ DECODERS: dict[str, Callable[[etcd_wire.Json], object]] = {
 @given(answers)
 def test_a_decoder_gives_a_value_or_says_that_this_is_not_etcd(answer: dict[str, object]) -> None:
     for decode in DECODERS.values():
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(EtcdUnreachable):
             decode(answer)
 
 
@@ -77,14 +85,14 @@ def test_an_error_of_any_shape_is_one_line(shape: object, status: int, body: byt
     assert str(decode_refusal(shape)).isprintable()
     answer = shape if isinstance(shape, dict) else None
     found = judge(status, body, answer, location)
-    assert isinstance(found, (Refusal, Unreachable))
+    assert isinstance(found, (EtcdError, EtcdUnreachable))
     assert str(found).isprintable()
     assert len(str(found)) < 2000
 
 
 @given(st.one_of(answers.map(lambda answer: json.dumps(answer).encode()), st.binary(max_size=60)))
 def test_a_line_of_a_watch_is_news_or_an_error_of_ours(line: bytes) -> None:
-    with contextlib.suppress(Unreachable, Refusal):
+    with contextlib.suppress(EtcdUnreachable, EtcdError):
         assert decode_watch(line).reason.isprintable()
 
 

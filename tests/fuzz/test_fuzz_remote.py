@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from fleettui.cli.completion import plain
 from fleettui.escape import clause, escape, escape_keeping_colours
-from fleettui.remote import Unreachable, format_short, hostkeys, login
+from fleettui.remote import MachineUnreachable, format_short, hostkeys, login
 from fleettui.remote.endpoint import Endpoint, is_address, is_host_name, of_jumps, of_machine
 from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_entry import Lines, parse
+from fleettui.remote.journal_entry import LineSplitter, parse
 from fleettui.remote.journal_feed import first_line, remedy
 from fleettui.remote.pins import Pin
 from fleettui.remote.pins import parse as parse_pins
@@ -74,7 +74,7 @@ def test_a_record_gives_an_endpoint_of_plain_words_or_a_safe_line(
     ):
         try:
             found = of_machine(record)
-        except Unreachable as error:
+        except MachineUnreachable as error:
             assert_safe(str(error))
             assert_safe(error.host)
             continue
@@ -192,7 +192,7 @@ def test_a_time_that_no_clock_shows_is_no_entry(at: int) -> None:
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
 def test_lines_are_cut_as_split_cuts_them(data: bytes, cuts: list[int]) -> None:
-    lines, got, last = Lines(keep_empty=True), [], 0
+    lines, got, last = LineSplitter(keep_empty=True), [], 0
     for cut in [*sorted(cuts), len(data)]:
         got += lines.feed(data[last:cut])
         last = max(last, cut)
@@ -201,7 +201,7 @@ def test_lines_are_cut_as_split_cuts_them(data: bytes, cuts: list[int]) -> None:
 
 def test_a_long_line_in_tiny_pieces_is_not_copied_for_each_of_them() -> None:
     """Bytes that are copied grow with the line, not with its square: of half a million pieces in a moment."""
-    lines = Lines()
+    lines = LineSplitter()
     for _ in range(500_000):
         lines.feed(b"x")
     assert lines.feed(b"\n") == [b"x" * 500_000]

@@ -23,7 +23,7 @@ from registry.errors import (
     UserError,
 )
 from registry.etcd import Etcd, EtcdSettings
-from registry.follow import Follower, Link
+from registry.follow import ConnectionState, Follower
 from registry.keys import Keys
 from registry.sentinel import ensure_cluster
 from scheduler.service import Scheduler
@@ -148,12 +148,12 @@ async def test_a_follower_that_is_denied_says_so_once_and_goes_on_when_the_passw
         follower = Follower(client, keys)
         running = asyncio.create_task(follower.run())
         await asyncio.sleep(4)
-        assert follower.link is Link.DENIED
+        assert follower.link is ConnectionState.DENIED
         assert len([each for each in caplog.records if "denied" in each.getMessage()]) == 1
         assert await asyncio.to_thread(logins, guarded) - before <= 1 + 3
         secret(Path(wrong), PASSWORD)
         async with asyncio.timeout(20):
-            while (await follower.next()).link is not Link.LIVE:
+            while (await follower.next()).link is not ConnectionState.LIVE:
                 pass
         running.cancel()
 

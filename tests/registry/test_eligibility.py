@@ -7,7 +7,7 @@ import pytest
 from registry.eligibility import (
     DISTINCT_LIMIT,
     Objection,
-    Rule,
+    Requirement,
     Site,
     ambiguity,
     availability_objection,
@@ -121,7 +121,7 @@ def test_a_unit_is_never_its_own_rival() -> None:
 def test_a_rival_that_is_being_stopped_is_a_passing_objection() -> None:
     found = rival_objection("u.service", FleetOptions(conflicts=("w*",)), "w.service", ANYWHERE, stopping=True)
     assert found == Objection(
-        Rule.CONFLICT,
+        Requirement.CONFLICT,
         "conflicts with w.service, which is being stopped here",
         "a unit on it stands against this one (Conflicts=w*)",
         passing=True,
@@ -147,12 +147,12 @@ def test_circles_of_leaders(leaders: dict[str, tuple[str, ...]], told: str) -> N
 
 
 def test_refusals_are_grouped_sorted_and_bounded() -> None:
-    few = {f"m{n}": Objection(Rule.METADATA, "x" if n % 3 else "y", "b") for n in range(6)}
+    few = {f"m{n}": Objection(Requirement.METADATA, "x" if n % 3 else "y", "b") for n in range(6)}
     assert [(each.reason, each.machines) for each in group(few)] == [
         ("x", ("m1", "m2", "m4", "m5")),
         ("y", ("m0", "m3")),
     ]
-    many = {f"m{n}": Objection(Rule.METADATA, f"reason {n}", "brief") for n in range(DISTINCT_LIMIT + 1)}
+    many = {f"m{n}": Objection(Requirement.METADATA, f"reason {n}", "brief") for n in range(DISTINCT_LIMIT + 1)}
     assert [each.reason for each in group(many)] == ["brief"]
 
 
@@ -161,13 +161,13 @@ def test_refusals_are_grouped_sorted_and_bounded() -> None:
     [
         ({}, "no machine is registered; start fleet-agentd"),
         (
-            {"a": Objection(Rule.METADATA, "…", "metadata region=mars required")},
+            {"a": Objection(Requirement.METADATA, "…", "metadata region=mars required")},
             "no machine has region=mars (1 of 1 refuse)",
         ),
         (
             {
-                "a": Objection(Rule.AVAILABILITY, "cordoned", "cordoned"),
-                "b": Objection(Rule.MACHINE_ID, "no", "no"),
+                "a": Objection(Requirement.AVAILABILITY, "cordoned", "cordoned"),
+                "b": Objection(Requirement.MACHINE_ID, "no", "no"),
             },
             "no machine fits: cordoned (1 of 2), no (1 of 2)",
         ),

@@ -12,8 +12,8 @@ import pytest
 
 from registry.errors import RegistryDenied, RegistryUnavailable
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import Health, Trouble, endpoints_told, keep_watch
-from registry.etcd_wire import Refusal, Unreachable
+from registry.etcd_health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd_wire import EtcdError, EtcdUnreachable
 from tests.etcd_server import EtcdServer, free_ports
 
 pytestmark = pytest.mark.etcd
@@ -45,9 +45,9 @@ class Told:
     """Stands for a daemon's status: what it was told last."""
 
     def __init__(self) -> None:
-        self.down: Mapping[str, Trouble] = {}
+        self.down: Mapping[str, EtcdTrouble] = {}
 
-    def change(self, down: Mapping[str, Trouble]) -> None:
+    def change(self, down: Mapping[str, EtcdTrouble]) -> None:
         self.down = down
 
 
@@ -160,19 +160,19 @@ async def test_a_wrong_password_is_a_denial_and_no_absence_and_lease_calls_do_no
 
 
 async def test_what_fails_at_an_endpoint_that_answers_others_meanwhile_says_nothing_of_it() -> None:
-    health = Health(("a",))
-    with suppress(Unreachable), health.attempt("a", "/kv/range"):
+    health = EtcdHealth(("a",))
+    with suppress(EtcdUnreachable), health.attempt("a", "/kv/range"):
         await asyncio.sleep(0.001)
         health.answered("a")
-        raise Unreachable("timed out")
+        raise EtcdUnreachable("timed out")
     assert not health.down
-    with suppress(Refusal), health.attempt("a", "/kv/put"):
-        raise Refusal(8, "etcdserver: mvcc: database space exceeded")
+    with suppress(EtcdError), health.attempt("a", "/kv/put"):
+        raise EtcdError(8, "etcdserver: mvcc: database space exceeded")
     assert not health.down
 
 
 def test_how_many_answer_is_told_where_there_are_several() -> None:
-    trouble = Trouble(0.0, "connection refused")
+    trouble = EtcdTrouble(0.0, "connection refused")
     assert endpoints_told(("a",), {"a": trouble}) == ""
     assert endpoints_told(("a", "b"), {}) == ""
     assert endpoints_told(("a", "b", "c"), {"a": trouble, "b": trouble}) == (

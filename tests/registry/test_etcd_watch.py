@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from registry.errors import RegistryUnavailable
-from registry.etcd import Change, Compacted, Etcd, EtcdSettings, Op, WatchBatch
+from registry.etcd import Compacted, Etcd, EtcdSettings, KeyChange, Op, WatchBatch
 from tests.etcd_server import EtcdServer, available_versions
 
 pytestmark = pytest.mark.etcd
@@ -27,7 +27,7 @@ class Seen:
     states: list[tuple[bool, str]] = field(default_factory=list)
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[KeyChange]:
         return [change for batch in self.batches for change in batch.changes]
 
     @property
@@ -163,7 +163,7 @@ async def test_history_and_news_come_in_order_each_revision_whole(single: EtcdSe
             await client.delete("/w/0/0")
             await until(lambda: len(seen.changes) == 3001)
         assert [c.key for c in seen.changes[:200:100]] == ["/w/0/0", "/w/1/0"]
-        assert seen.changes[-1] == Change("/w/0/0", None, start + 31)
+        assert seen.changes[-1] == KeyChange("/w/0/0", None, start + 31)
         told = [batch for batch in seen.batches if batch.changes]
         assert [batch.revision for batch in told] == [batch.changes[-1].mod_revision for batch in told]
         assert [a for a, b in pairwise(told) if a.revision >= b.changes[0].mod_revision] == []

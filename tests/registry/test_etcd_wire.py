@@ -8,7 +8,7 @@ import pytest
 
 from registry.errors import UserError
 from registry.etcd_endpoint import EtcdSettings, base_url, base_urls
-from registry.etcd_wire import Op, Refusal, blob, decode_refusal, span, split_lines, txn_request
+from registry.etcd_wire import EtcdError, Op, blob, decode_refusal, span, split_lines, txn_request
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_refusals_of_every_shape_are_understood(answer: object, code: int, messa
 
 
 def test_a_refusal_says_whether_a_write_may_be_sent_again() -> None:
-    assert Refusal(14, "etcdserver: no leader").not_applied
-    assert not Refusal(14, "etcdserver: request timed out").not_applied
-    assert Refusal(14, "etcdserver: request timed out").transient
-    assert Refusal(3, "etcdserver: user name is empty").token_refused
-    assert Refusal(7, "etcdserver: permission denied").permanent
+    assert EtcdError(14, "etcdserver: no leader").not_applied
+    assert not EtcdError(14, "etcdserver: request timed out").not_applied
+    assert EtcdError(14, "etcdserver: request timed out").transient
+    assert EtcdError(3, "etcdserver: user name is empty").token_refused
+    assert EtcdError(7, "etcdserver: permission denied").permanent
 
 
 def test_a_transaction_too_large_is_an_error_before_it_is_sent() -> None:

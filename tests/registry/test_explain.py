@@ -12,11 +12,11 @@ from registry.mirror import Snapshot
 from registry.model import (
     Assignment,
     Availability,
-    Cluster,
     Corrupt,
     Machine,
     Override,
     Pending,
+    Sentinel,
     Target,
     Unit,
     UnitState,
@@ -36,7 +36,7 @@ def fleet(
     places = [(where, name) for name, (_, where) in units.items() if where]
     machines = [Machine(chr(97 + n), f"h{n}", "::1", f"boot{n}", (("region", r),)) for n, r in enumerate(regions)]
     return Snapshot(
-        cluster=Cluster("c"),
+        cluster=Sentinel("c"),
         files={hashes[name]: UnitText(hashes[name], text) for name, text in texts.items()},
         units={name: Unit(name, hashes[name], targets) for name in units},
         machines={each.id: each for each in machines},

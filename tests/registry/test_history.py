@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from registry.errors import HistoryWentBack
 from registry.etcd import Etcd, EtcdSettings, Op
-from registry.follow import Follower, Link
-from registry.history import History, Seen, read_seen, write_seen
+from registry.follow import ConnectionState, Follower
+from registry.history import ActedOn, History, read_seen, write_seen
 from registry.keys import Keys, Table
-from registry.model import Cluster, Machine
+from registry.model import Machine, Sentinel
 from registry.records import decode, encode
 from registry.sentinel import ensure_cluster, read_cluster
 from tests.etcd_server import EtcdServer, available_versions
@@ -52,7 +52,7 @@ async def acted(etcd: Etcd, history: History, *, exists: bool = True) -> None:
     history.act(revision, LINE, exists=exists)
 
 
-async def reaches(follower: Follower, link: Link) -> None:
+async def reaches(follower: Follower, link: ConnectionState) -> None:
     while follower.link is not link:
         await follower.next()
 
@@ -100,7 +100,7 @@ async def test_a_restored_backup_is_held_over_restarts_until_its_epoch_is_raised
                 await history.check(etcd)
         assert len(told) == 1
         with pytest.raises(HistoryWentBack):  # restarted
-            await History(KEYS, Seen.of(asdict(history.seen))).check(etcd)
+            await History(KEYS, ActedOn.of(asdict(history.seen))).check(etcd)
         with pytest.raises(HistoryWentBack):  # one that remembers nothing: the sentinel is marked
             await History(KEYS).check(etcd)
         found = await read_cluster(etcd, KEYS)
@@ -133,7 +133,7 @@ async def test_a_history_that_has_caught_up_is_known_by_what_it_says_of_the_past
 async def test_an_epoch_from_before_the_accepted_one_is_held(server: EtcdServer) -> None:
     async with client(server) as etcd:
         await ensure_cluster(etcd, KEYS, "one")
-        history = History(KEYS, Seen("one", epoch=7))
+        history = History(KEYS, ActedOn("one", epoch=7))
         with pytest.raises(HistoryWentBack, match="epoch 7"):
             await history.check(etcd)
 
@@ -151,7 +151,7 @@ async def test_compaction_a_restart_and_another_cluster_s_registry_hold_nothing(
         await asyncio.to_thread(server.kill)
         await server.restart()
         await history.check(etcd)
-        await etcd.put(KEYS.cluster, encode(Cluster("two")))
+        await etcd.put(KEYS.cluster, encode(Sentinel("two")))
         await history.check(etcd)  # foreign: for others to say
         assert (history.held, history.seen.cluster_id) == ("", "one")
         unpinned = History(KEYS, replace(history.seen, revision=10**9), pinned=False)
@@ -191,10 +191,10 @@ async def test_a_follower_with_a_history_shows_nothing_older_and_goes_on_once_it
             while "m1" not in follower.mirror.snapshot().machines:
                 await follower.next()
             await restored(server, tmp_path / "backup")
-            await reaches(follower, Link.HELD)
+            await reaches(follower, ConnectionState.HELD)
             assert "m1" in follower.mirror.snapshot().machines
-            await etcd.put(KEYS.cluster, encode(Cluster("one", epoch=1)))
-            await reaches(follower, Link.LIVE)
+            await etcd.put(KEYS.cluster, encode(Sentinel("one", epoch=1)))
+            await reaches(follower, ConnectionState.LIVE)
             assert "m1" not in follower.mirror.snapshot().machines
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -202,12 +202,12 @@ async def test_a_follower_with_a_history_shows_nothing_older_and_goes_on_once_it
 
 def test_what_was_seen_survives_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "history.json"
-    assert read_seen(path) == Seen()
-    seen = Seen("one", 3, 99, "/fleet/x", 98, exists=False, held="because")
+    assert read_seen(path) == ActedOn()
+    seen = ActedOn("one", 3, 99, "/fleet/x", 98, exists=False, held="because")
     write_seen(path, seen)
     assert read_seen(path) == seen
     path.write_text("[" * 100_000)
-    assert read_seen(path) == Seen()
+    assert read_seen(path) == ActedOn()
     write_seen(tmp_path / "missing" / "history.json", seen)
     assert "cannot write" in caplog.text
 
@@ -219,15 +219,15 @@ json_values = st.recursive(
 )
 
 
-@given(json_values | st.fixed_dictionaries({}, optional=dict.fromkeys(asdict(Seen()), json_values)))
+@given(json_values | st.fixed_dictionaries({}, optional=dict.fromkeys(asdict(ActedOn()), json_values)))
 def test_any_file_is_some_history_or_none(value: object) -> None:
-    seen = Seen.of(value)
-    assert all(type(each) is type(getattr(Seen(), name)) for name, each in asdict(seen).items())
-    assert Seen.of(asdict(seen)) == seen
+    seen = ActedOn.of(value)
+    assert all(type(each) is type(getattr(ActedOn(), name)) for name, each in asdict(seen).items())
+    assert ActedOn.of(asdict(seen)) == seen
 
 
 def test_the_sentinel_s_mark_survives_its_encoding() -> None:
-    marked = Cluster("one", epoch=1_800_000_000_000, held="it is at revision 3, and 9 was acted on")
+    marked = Sentinel("one", epoch=1_800_000_000_000, held="it is at revision 3, and 9 was acted on")
     address = KEYS.parse(KEYS.cluster)
     assert address
     assert address.table is Table.CLUSTER

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.hostreach import Link, links, warnings
+from registry.hostreach import InstallLink, links, warnings
 from registry.unitfile import MAX_FAULTS, parse
 
 SERVICE = "[Service]\nExecStart=/bin/true\n"
@@ -59,10 +59,10 @@ def test_what_is_usual_is_not_warned_of(text: str) -> None:
 def test_names_are_meant_as_systemd_expands_them() -> None:
     unit_file = parse("[Install]\nAlias=%p-x@.service s%i.service\nAlso=%n\n")
     assert links(unit_file, "a@sh.service") == (
-        Link("Alias", "a-x@.service", 2),
-        Link("Alias", "a-x@sh.service", 2),
-        Link("Alias", "ssh.service", 2),
-        Link("Also", "a@sh.service", 3),
+        InstallLink("Alias", "a-x@.service", 2),
+        InstallLink("Alias", "a-x@sh.service", 2),
+        InstallLink("Alias", "ssh.service", 2),
+        InstallLink("Also", "a@sh.service", 3),
     )
 
 

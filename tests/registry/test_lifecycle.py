@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from registry.lifecycle import Progress, Standing, current, standing, standing_here
+from registry.lifecycle import Progress, UnitProgress, current, standing, standing_here
 from registry.mirror import Snapshot
 from registry.model import Assignment, Leader, Machine, Pending, Target, Unit, UnitState
 
@@ -32,17 +32,17 @@ def snapshot(
     )
 
 
-def of(value: Snapshot) -> Standing:
+def of(value: Snapshot) -> UnitProgress:
     return standing(value, "a.service")
 
 
 def test_launched_and_applied_is_reached() -> None:
-    assert of(snapshot()) == Standing(Progress.REACHED, "", ("m1",))
+    assert of(snapshot()) == UnitProgress(Progress.REACHED, "", ("m1",))
 
 
 def test_an_unknown_unit_is_nowhere_or_being_stopped() -> None:
     assert of(snapshot(None, (), ())).progress is Progress.REACHED
-    assert of(snapshot(None, ())) == Standing(Progress.UNDER_WAY, "being stopped on m1...", ("m1",))
+    assert of(snapshot(None, ())) == UnitProgress(Progress.UNDER_WAY, "being stopped on m1...", ("m1",))
 
 
 def test_inactive_is_reached_only_when_the_last_state_is_gone() -> None:
@@ -63,12 +63,12 @@ def test_a_line_of_an_older_wish_is_under_way() -> None:
 
 def test_a_state_that_lags_is_under_way() -> None:
     for older in (replace(STATE, generation=0), replace(STATE, hash="x"), replace(STATE, target=Target.LOADED)):
-        assert of(snapshot(states=(older,))) == Standing(Progress.UNDER_WAY, "being launched on m1...", ("m1",))
+        assert of(snapshot(states=(older,))) == UnitProgress(Progress.UNDER_WAY, "being launched on m1...", ("m1",))
 
 
 def test_an_applied_error_is_a_failure_with_its_reason() -> None:
     failed = replace(STATE, active="failed", error="exit code 203/EXEC")
-    assert of(snapshot(states=(failed,))) == Standing(Progress.FAILED, "exit code 203/EXEC", ("m1",))
+    assert of(snapshot(states=(failed,))) == UnitProgress(Progress.FAILED, "exit code 203/EXEC", ("m1",))
 
 
 def test_an_error_of_an_older_attempt_is_not_held_against_the_new_one() -> None:
@@ -80,9 +80,9 @@ def test_an_older_attempt_s_failure_is_not_held_against_the_new_one() -> None:
     failed, again = replace(STATE, active="failed", error="exit code 1"), replace(UNIT, attempt=1)
     assert of(snapshot(again, states=(failed,))).reason == "waiting for the scheduler"
     taken = of(snapshot(again, (replace(LINE, attempt=1),), (failed,)))
-    assert taken == Standing(Progress.UNDER_WAY, "being launched on m1...", ("m1",))
+    assert taken == UnitProgress(Progress.UNDER_WAY, "being launched on m1...", ("m1",))
     done = of(snapshot(again, (replace(LINE, attempt=1),), (replace(failed, attempt=1),)))
-    assert done == Standing(Progress.FAILED, "exit code 1", ("m1",))
+    assert done == UnitProgress(Progress.FAILED, "exit code 1", ("m1",))
 
 
 def test_a_verdict_on_an_older_attempt_is_none_on_the_new_one() -> None:
@@ -99,7 +99,7 @@ def everywhere(*states: UnitState, pending: Pending | None = None) -> Snapshot:
     return replace(snapshot(lines=lines, states=states, pending=pending), machines=machines)
 
 
-def here(value: Snapshot, machine: str) -> Standing:
+def here(value: Snapshot, machine: str) -> UnitProgress:
     pair = (machine, "a.service")
     return standing_here(value, "a.service", value.schedule.get(pair), value.states.get(pair))
 
@@ -108,8 +108,8 @@ def test_a_failure_is_told_with_its_machine_and_held_against_no_other() -> None:
     good, bad = STATE, replace(STATE, machine="m2", active="failed", error="exit code 3")
     value = everywhere(good, bad, replace(STATE, machine="m3"))
     assert of(value).reason == "on 1 of 3 machines (core-2): exit code 3"
-    assert here(value, "m1") == Standing(Progress.REACHED, "", ("m1",))
-    assert here(value, "m2") == Standing(Progress.FAILED, "exit code 3", ("m2",))
+    assert here(value, "m1") == UnitProgress(Progress.REACHED, "", ("m1",))
+    assert here(value, "m2") == UnitProgress(Progress.FAILED, "exit code 3", ("m2",))
     late = everywhere(good, bad)
     assert (of(late).progress, of(late).awaited, of(late).under_way) == (Progress.FAILED, ("m3",), True)
     assert here(late, "m3").reason == "being launched on m3..."
@@ -119,7 +119,7 @@ def test_a_machine_that_refuses_a_global_unit_is_no_reason_where_it_runs() -> No
     pending = Pending("a.service", "h", 1, "1 of 3 machines refuse")
     value = everywhere(*(replace(STATE, machine=machine) for machine in ("m1", "m2", "m3")), pending=pending)
     assert of(value).progress is Progress.WAITING
-    assert here(value, "m1") == Standing(Progress.REACHED, "", ("m1",))
+    assert here(value, "m1") == UnitProgress(Progress.REACHED, "", ("m1",))
 
 
 def test_machines_with_one_host_name_are_told_apart() -> None:
@@ -133,7 +133,7 @@ def test_only_strictly_is_what_systemd_calls_failed_a_failure() -> None:
     value = snapshot(states=(killed,))
     assert of(value).progress is Progress.REACHED
     strict = standing(value, "a.service", strict=True)
-    assert strict == Standing(Progress.FAILED, "it failed on m1... (signal, killed by signal 9)", ("m1",))
+    assert strict == UnitProgress(Progress.FAILED, "it failed on m1... (signal, killed by signal 9)", ("m1",))
 
 
 def test_a_condition_is_a_failure_only_where_the_unit_runs_nowhere_because_of_it() -> None:
@@ -141,8 +141,8 @@ def test_a_condition_is_a_failure_only_where_the_unit_runs_nowhere_because_of_it
     assert of(snapshot(states=(held,))).progress is Progress.FAILED
     assert of(snapshot(states=(replace(held, active="active"),))).progress is Progress.REACHED
     value = everywhere(STATE, replace(held, machine="m2"), replace(held, machine="m3"))
-    assert of(value) == Standing(Progress.REACHED, "", ("m1", "m2", "m3"))
-    assert here(value, "m2") == Standing(Progress.REACHED, held.skipped, ("m2",))
+    assert of(value) == UnitProgress(Progress.REACHED, "", ("m1", "m2", "m3"))
+    assert here(value, "m2") == UnitProgress(Progress.REACHED, held.skipped, ("m2",))
 
 
 def test_what_waits_for_a_unit_waits() -> None:
@@ -175,7 +175,7 @@ def test_what_waits_for_a_unit_that_is_coming_is_under_way() -> None:
 def test_pending_counts_for_its_own_wish_only() -> None:
     pending = Pending("a.service", "h", 1, "no machine has region=mars (3 of 3 refuse)")
     waits = of(snapshot(lines=(), states=(), pending=pending))
-    assert waits == Standing(Progress.WAITING, pending.summary)
+    assert waits == UnitProgress(Progress.WAITING, pending.summary)
     moves = of(snapshot(lines=(), states=(), pending=replace(pending, passing=True)))
     assert moves.progress is Progress.UNDER_WAY
     stale = of(snapshot(lines=(), states=(), pending=replace(pending, generation=0)))
@@ -184,7 +184,7 @@ def test_pending_counts_for_its_own_wish_only() -> None:
 
 def test_a_copy_elsewhere_keeps_the_unit_under_way() -> None:
     stray = replace(STATE, machine="m2")
-    assert of(snapshot(states=(STATE, stray))) == Standing(
+    assert of(snapshot(states=(STATE, stray))) == UnitProgress(
         Progress.UNDER_WAY, "being stopped on m2...", ("m1", "m2")
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from registry.errors import CorruptRecord, InvalidRecord
 from registry.keys import Address, Keys, Table
-from registry.model import Event, Machine, Override, Pending, Refusal, Target, Unit, UnitState, UnitText, Usage
+from registry.model import Event, Machine, Override, Pending, Reason, Target, Unit, UnitState, UnitText, Usage
 from registry.records import decode, encode
 from tests.registry import wild
 
@@ -80,7 +80,7 @@ def test_defaults_and_what_the_key_says_are_not_stored() -> None:
 
 
 def test_nested_records_and_pairs_are_parsed_strictly() -> None:
-    pending = Pending("a.service", HASH, 2, "no", (Refusal("cordoned", ("m1", "m2")),), passing=True)
+    pending = Pending("a.service", HASH, 2, "no", (Reason("cordoned", ("m1", "m2")),), passing=True)
     assert decode(Address(Table.PENDING, "a.service"), encode(pending)) == pending
     machine = Machine("m", "host", "10.0.0.1", "boot", metadata=(("region", "eu"),))
     assert decode(Address(Table.MACHINES, "m"), encode(machine)) == machine

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import HostKeyRefused, LoginRefused, Remote, Unreachable
+from fleettui.remote import HostKeyRefused, LoginRefused, MachineUnreachable, Remote
 from fleettui.remote.connection import translate
 from fleettui.remote.endpoint import Endpoint
 from registry.errors import FleetError, UserError
@@ -285,7 +285,7 @@ async def test_a_jump_host_that_is_silent_is_named(home: Home, start_sshd: Start
 @pytest.mark.parametrize("spec", ["no-such-host.invalid", f"{LOCAL}:9"])
 async def test_a_jump_host_that_cannot_be_reached_is_named(home: Home, start_sshd: StartSshd, spec: str) -> None:
     error = await refused(home, start_sshd(), tunnel=spec)
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, MachineUnreachable)
     assert str(error).startswith(f"cannot reach {spec.partition(':')[0]}")
 
 
@@ -319,7 +319,7 @@ async def test_jump_host_that_cannot_reach_the_machine(home: Home, start_sshd: S
     home.write("known_hosts", jump.known_hosts_line)
     server.stop()
     error = await refused(home, server, tunnel=f"{LOCAL}:{jump.port}")
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, MachineUnreachable)
     assert error.host == f"core-1 ({LOCAL})"
     assert "jump host" in str(error)
 
@@ -342,7 +342,7 @@ async def test_nobody_listens(home: Home, start_sshd: StartSshd) -> None:
     server = start_sshd()
     server.stop()
     error = await refused(home, server)
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, MachineUnreachable)
     assert f"connection refused on port {server.port}" in str(error)
 
 
@@ -351,7 +351,7 @@ async def test_somebody_listens_and_says_nothing(home: Home, start_sshd: StartSs
     server.stop()
     with socket.create_server((LOCAL, server.port)):
         error = await refused(home, server, timeout=0.5)
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, MachineUnreachable)
     assert "no answer within 0.5 s" in str(error)
 
 
@@ -366,13 +366,13 @@ async def test_something_else_listens(home: Home, start_sshd: StartSshd) -> None
     other = await asyncio.start_server(web, LOCAL, server.port)
     error = await refused(home, server)
     other.close()
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, MachineUnreachable)
 
 
 async def test_name_that_does_not_resolve(home: Home) -> None:
     lost = Machine("a" * 32, "lost", "no-such-host.invalid", "boot")
     async with Remote(home.ssh()) as remote:
-        with pytest.raises(Unreachable, match="does not resolve"):
+        with pytest.raises(MachineUnreachable, match="does not resolve"):
             await remote.run(lost, ["true"])
 
 

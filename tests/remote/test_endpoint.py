@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleettui.remote import Remote, RemoteError, Unreachable
+from fleettui.remote import MachineUnreachable, Remote, RemoteError
 from fleettui.remote.endpoint import is_address, is_host_name, of_jump, of_jumps, of_machine
 from registry.errors import UserError
 from registry.model import Machine
@@ -51,7 +51,7 @@ async def test_no_text_of_a_record_reaches_the_shell_of_a_proxy_command(
     text = text.format(mark=mark)
     record = replace(machine(start_sshd()), **{part: text})  # type: ignore[arg-type]
     async with Remote(home.ssh(timeout=1.0)) as remote:
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(MachineUnreachable) as caught:
             await remote.run(record, ["true"])
     assert not mark.exists()
     assert_safe(str(caught.value))
@@ -63,13 +63,13 @@ def assert_safe(line: str) -> None:
 
 @pytest.mark.parametrize("port", [-1, 65536, 10**400, 70000])
 def test_a_port_that_is_none_is_refused_in_a_line(port: int) -> None:
-    with pytest.raises(Unreachable, match="the SSH port is not between 1 and 65535"):
+    with pytest.raises(MachineUnreachable, match="the SSH port is not between 1 and 65535"):
         of_machine(replace(PLAIN, ssh_port=port))
 
 
 @pytest.mark.parametrize("id_", ["", "a b", "../x", "\x1b[2J", "a" * 65])
 def test_an_id_that_is_none_is_refused(id_: str) -> None:
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(MachineUnreachable) as caught:
         of_machine(replace(PLAIN, id=id_))
     assert_safe(str(caught.value))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import Here, Remote, Unreachable, own_machine
+from fleettui.remote import Here, MachineUnreachable, Remote, own_machine
 from fleettui.remote.here import BOOT_ID
 from registry.config import EtcdTable
 from registry.model import Machine
@@ -70,7 +70,7 @@ def record(boot_id: str, **changes: object) -> Machine:
 async def test_a_record_alone_makes_no_command_run_here(home: Home, boot_id: str, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     async with Remote(home.ssh()) as remote:
-        with pytest.raises(Unreachable):
+        with pytest.raises(MachineUnreachable):
             await remote.run(record(boot_id), ["touch", str(mark)])
         assert await remote.interactive(record(boot_id), ["touch", str(mark)]) == 255
     assert not mark.exists()

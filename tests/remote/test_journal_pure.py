@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.remote.journal_entry import MAX_LINE_BYTES, JournalEntry, Lines, format_short, parse
+from fleettui.remote.journal_entry import MAX_LINE_BYTES, JournalEntry, LineSplitter, format_short, parse
 from fleettui.remote.journal_merge import Backlog, Window
-from fleettui.remote.journal_query import JournalQuery, Position, Source, by_machine, journal_argv
+from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, by_machine, journal_argv
 from registry.model import Machine
 
 ONE = Machine("1" * 32, "core-1", "10.0.0.1", "b1")
@@ -90,7 +90,7 @@ def test_parse_never_raises_on_json(fields: dict[str, object]) -> None:
 @given(st.lists(st.binary(max_size=30).map(lambda each: each.replace(b"\n", b"")), max_size=20), st.data())
 def test_lines_are_the_same_however_the_stream_is_cut(wanted: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(each + b"\n" for each in wanted)
-    lines, got = Lines(), []
+    lines, got = LineSplitter(), []
     while stream:
         cut = data.draw(st.integers(1, len(stream)))
         got += lines.feed(stream[:cut])
@@ -99,7 +99,7 @@ def test_lines_are_the_same_however_the_stream_is_cut(wanted: list[bytes], data:
 
 
 def test_endless_line_is_dropped_without_memory() -> None:
-    lines = Lines()
+    lines = LineSplitter()
     for _ in range(5):
         assert lines.feed(b"x" * (MAX_LINE_BYTES // 2)) == []
     assert lines.feed(b"rest\nnext\n") == [b"next"]
@@ -202,13 +202,13 @@ def test_window_is_bounded() -> None:
 
 def test_one_journalctl_a_machine_for_all_its_units() -> None:
     sources = [
-        Source(ONE, "a.service"),
-        Source(TWO, "b.service"),
-        Source(ONE, "c.service"),
-        Source(ONE, "a.service"),
+        JournalSource(ONE, "a.service"),
+        JournalSource(TWO, "b.service"),
+        JournalSource(ONE, "c.service"),
+        JournalSource(ONE, "a.service"),
     ]
     assert by_machine(sources) == [(ONE, ("a.service", "c.service")), (TWO, ("b.service",))]
-    assert by_machine([*sources, Source(ONE)])[0] == (ONE, ())
+    assert by_machine([*sources, JournalSource(ONE)])[0] == (ONE, ())
 
 
 def test_arguments_of_journalctl() -> None:

@@ -10,7 +10,7 @@ from scheduler.collect import (
     ABSENCE_S,
     EVENTS_AGE_S,
     EVENTS_KEPT,
-    Absences,
+    Absence,
     Garbage,
     garbage,
     ghost_usage,
@@ -101,7 +101,7 @@ def test_a_machine_is_long_gone_when_it_was_away_at_every_look() -> None:
     world = World(machine("a1"))
     world.unit("u.service")
     world.settle()
-    absences = Absences()
+    absences = Absence()
     assert absences.long_gone(world.snapshot, 0.0) == set()
     world.lose("a1")
     assert absences.long_gone(world.snapshot, 100.0) == set()

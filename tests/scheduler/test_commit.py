@@ -5,9 +5,9 @@ from __future__ import annotations
 from base64 import b64decode
 
 from registry.etcd import MAX_OPS
-from registry.model import Assignment, Pending, Refusal, Target
+from registry.model import Assignment, Pending, Reason, Target
 from scheduler.commit import EVENTS_PER_DECISION, MAX_BYTES, Audit, Intent, intents, transactions
-from scheduler.decisions import Clear, Decision, Place, Source, Wait, Withdraw
+from scheduler.decisions import Assign, Clear, Decision, MoveSource, Wait, Withdraw
 from tests.scheduler.world import KEYS
 
 
@@ -30,7 +30,7 @@ def guards(intent: Intent) -> list[str]:
 
 
 def test_a_move_is_one_transaction_guarded_by_what_it_relies_on() -> None:
-    lost = Place(line("u.service", "b2"), (Source("a1", lost=True),), "machine lost")
+    lost = Assign(line("u.service", "b2"), (MoveSource("a1", lost=True),), "machine lost")
     (intent,) = intents([lost, Clear("u.service")], KEYS, lambda _: 7, audit())
     assert guards(intent) == [KEYS.unit("u.service"), KEYS.machine("a1")]
     assert written([intent])[0] == [
@@ -39,14 +39,14 @@ def test_a_move_is_one_transaction_guarded_by_what_it_relies_on() -> None:
         KEYS.event("0000000000000-0"),
         KEYS.pending("u.service"),
     ]
-    unclaimed = Place(line("u.service", "b2"), (Source("a1", lost=False),))
+    unclaimed = Assign(line("u.service", "b2"), (MoveSource("a1", lost=False),))
     (intent,) = intents([unclaimed], KEYS, lambda _: 7, audit())
     assert guards(intent) == [KEYS.unit("u.service"), KEYS.state("a1", "u.service")]
 
 
 def test_what_is_displaced_goes_with_what_displaces_it() -> None:
     decisions: list[Decision] = [
-        Place(line("new.service")),
+        Assign(line("new.service")),
         Withdraw("old.service", "a1", "replaced", "new.service"),
     ]
     (intent,) = intents(decisions, KEYS, lambda _: 1, audit())
@@ -54,8 +54,8 @@ def test_what_is_displaced_goes_with_what_displaces_it() -> None:
 
 
 def test_no_transaction_exceeds_etcds_limits_and_no_key_comes_twice() -> None:
-    decisions: list[Decision] = [Place(line(f"u{number}.service")) for number in range(1000)]
-    decisions += [Place(line("g.service", f"m{number}")) for number in range(300)]
+    decisions: list[Decision] = [Assign(line(f"u{number}.service")) for number in range(1000)]
+    decisions += [Assign(line("g.service", f"m{number}")) for number in range(300)]
     batches = list(transactions(intents(decisions, KEYS, lambda _: 1, audit())))
     keys = [b64decode(op.body["key"]) for batch in batches for op in batch.ops]
     assert len(keys) == len(set(keys)) == 1301, "and one event tells of them all"
@@ -65,19 +65,19 @@ def test_no_transaction_exceeds_etcds_limits_and_no_key_comes_twice() -> None:
 
 def test_large_records_share_no_transaction_beyond_its_bytes() -> None:
     machines = tuple(f"{number:032x}" for number in range(3000))
-    waits = [Wait(Pending(f"u{n}.service", "0" * 64, 1, "s", (Refusal("r", machines),))) for n in range(50)]
+    waits = [Wait(Pending(f"u{n}.service", "0" * 64, 1, "s", (Reason("r", machines),))) for n in range(50)]
     batches = list(transactions(intents(waits, KEYS, lambda _: 1, audit())))
     assert len(batches) > 5
     assert all(batch.size_bytes <= MAX_BYTES for batch in batches)
 
 
 def test_the_schedule_is_written_before_the_words() -> None:
-    decisions: list[Decision] = [Wait(Pending("a.service", "0" * 64, 1, "s")), Place(line("b.service"))]
+    decisions: list[Decision] = [Wait(Pending("a.service", "0" * 64, 1, "s")), Assign(line("b.service"))]
     assert written(intents(decisions, KEYS, lambda _: 1, audit()))[0][0] == KEYS.schedule("a1", "b.service")
 
 
 def test_few_acts_are_told_one_by_one_and_many_by_their_counts() -> None:
-    few: list[Decision] = [Place(line(f"u{number}.service")) for number in range(EVENTS_PER_DECISION)]
+    few: list[Decision] = [Assign(line(f"u{number}.service")) for number in range(EVENTS_PER_DECISION)]
     many = [*few, Withdraw("x.service", "a1", "destroyed")]
     events = KEYS.event("")
     told = [

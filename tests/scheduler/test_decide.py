@@ -10,7 +10,7 @@ from registry.keys import Keys
 from registry.lifecycle import standing
 from registry.model import Availability, Target
 from scheduler.decide import decide_snapshot
-from scheduler.decisions import Place, Source, Update, Wait, Withdraw
+from scheduler.decisions import Assign, MoveSource, UpdateLine, Wait, Withdraw
 from tests.scheduler.world import CORRUPT, KEYS, World, machine
 
 
@@ -247,10 +247,10 @@ def test_a_lost_machine_gives_its_units_up_in_one_step() -> None:
     world.settle()
     world.lose("a1")
     (decision,) = world.step()
-    assert isinstance(decision, Place)
+    assert isinstance(decision, Assign)
     assert (decision.machine, decision.sources, decision.reason) == (
         "b2",
-        (Source("a1", lost=True),),
+        (MoveSource("a1", lost=True),),
         "machine lost",
     )
 
@@ -277,7 +277,7 @@ def test_a_leaving_machine_hands_over_what_it_has_stopped() -> None:
     assert (world.where("u.service"), world.waits("u.service")) == (("a1",), "waits for a1... to stop it")
     world.agents("a1")
     decisions = world.step()
-    assert any(isinstance(each, Place) and each.sources == (Source("a1", lost=False),) for each in decisions)
+    assert any(isinstance(each, Assign) and each.sources == (MoveSource("a1", lost=False),) for each in decisions)
     assert world.where("u.service") == ("b2",)
 
 
@@ -344,7 +344,7 @@ def test_a_new_file_stays_on_its_machine(availability: Availability) -> None:
     world.settle()
     wish = world.unit("u.service", note="changed")
     (decision,) = world.step()
-    assert isinstance(decision, Update)
+    assert isinstance(decision, UpdateLine)
     assert (decision.line.machine, decision.line.hash, decision.line.generation) == ("a1", wish.hash, 2)
 
 
@@ -355,10 +355,10 @@ def test_a_new_attempt_is_carried_to_every_machine_of_the_unit_and_moves_nothing
     world.agents()
     world.put(KEYS.unit("g.service"), replace(wish, attempt=3))
     decisions = world.step()
-    assert [(each.line.machine, each.line.attempt) for each in decisions if isinstance(each, Update)] == [
+    assert [(each.line.machine, each.line.attempt) for each in decisions if isinstance(each, UpdateLine)] == [
         ("a1", 3), ("b2", 3),
     ]  # fmt: skip
-    assert all(isinstance(each, Update) for each in decisions)
+    assert all(isinstance(each, UpdateLine) for each in decisions)
     assert world.step() == ()
 
 
@@ -433,7 +433,7 @@ def test_a_corrupt_line_is_written_again_in_its_place() -> None:
     world.unit("u.service")
     world.settle()
     world.put(KEYS.schedule("a1", "u.service"), CORRUPT)
-    assert [type(each) for each in world.step()] == [Update]
+    assert [type(each) for each in world.step()] == [UpdateLine]
     assert world.line("a1", "u.service").unit == "u.service"
 
 

@@ -15,7 +15,7 @@ from registry.mirror import Mirror, RawChange
 from registry.model import Availability, Target
 from registry.unitfile import parse
 from scheduler.decide import decide_snapshot
-from scheduler.decisions import Decision, Place
+from scheduler.decisions import Assign, Decision
 from tests.scheduler.world import CORRUPT, KEYS, World, machine
 
 MACHINES = ("aa01", "aa02", "bb01")
@@ -147,7 +147,7 @@ def start(*acts_: Act) -> World:
 def check_places(world: World, decisions: tuple[Decision, ...]) -> None:
     """Each new place is open and eligible, and the unit is nowhere else by then."""
     for each in decisions:
-        if not isinstance(each, Place):
+        if not isinstance(each, Assign):
             continue
         snapshot, options = world.snapshot, options_of(world, each.unit)
         assert options is not None

@@ -12,21 +12,21 @@ from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Availability, Target, Unit
 from scheduler import service
-from scheduler.board import Board, Faults
+from scheduler.board import ClusterState, Faults
 from scheduler.commit import Audit, intents
 from scheduler.decide import decide_around
-from scheduler.decisions import Decision, Place, Wait
-from scheduler.library import Library, Trouble
+from scheduler.decisions import Assign, Decision, Wait
+from scheduler.library import OptionsError, UnitOptionsCache
 from scheduler.placement import Placement
-from scheduler.verdict import Verdicts
+from scheduler.verdict import PendingReasons
 from tests.scheduler.world import World, machine
 
 KEYS = Keys()
 
 
 def decided(world: World) -> tuple[Decision, ...]:
-    def again(faults: Faults) -> Board:
-        return Board.of(world.snapshot, KEYS, faults)
+    def again(faults: Faults) -> ClusterState:
+        return ClusterState.of(world.snapshot, KEYS, faults)
 
     return decide_around(again({}), again)
 
@@ -34,7 +34,7 @@ def decided(world: World) -> tuple[Decision, ...]:
 @pytest.fixture(params=["_settle", "_place", "of"])
 def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Somewhere on the way a decision on bad.service fails."""
-    owner = Verdicts if request.param == "of" else Placement
+    owner = PendingReasons if request.param == "of" else Placement
     whole = getattr(owner, request.param)
 
     def step(self: object, case: object) -> object:
@@ -52,7 +52,7 @@ def test_a_unit_whose_decision_fails_waits_with_that_reason_and_the_others_go_on
     world.unit("bad.service")
     world.unit("good.service")
     found = {each.unit: each for each in decided(world)}
-    assert isinstance(found["good.service"], Place)
+    assert isinstance(found["good.service"], Assign)
     assert isinstance(found["bad.service"], Wait)
     assert "internal error of the scheduler, ZeroDivisionError" in found["bad.service"].pending.summary
     world.carry_out(found.values())
@@ -85,11 +85,11 @@ def test_a_unit_file_that_no_parser_foresaw_is_trouble_of_its_units(monkeypatch:
     def fail(_: object) -> None:
         raise RecursionError("too deep")
 
-    library = Library()
+    library = UnitOptionsCache()
     library.put("0" * 64, "[Service]\n")
     monkeypatch.setattr("scheduler.library.parse", fail)
     found = library.options("a.service", "0" * 64)
-    assert isinstance(found, Trouble)
+    assert isinstance(found, OptionsError)
     assert "internal error RecursionError: too deep" in found.reason
 
 
@@ -99,8 +99,8 @@ def test_a_decision_that_cannot_be_written_is_left_out_and_the_others_are_writte
     world = World(machine("m1"))
     world.unit("a.service")
     world.unit("b.service")
-    one, other = (each for each in decided(world) if isinstance(each, Place))
-    broken = Place(one.line.__class__("a.service", "m1\ud800", one.line.hash, Target.LAUNCHED, 1))
+    one, other = (each for each in decided(world) if isinstance(each, Assign))
+    broken = Assign(one.line.__class__("a.service", "m1\ud800", one.line.hash, Target.LAUNCHED, 1))
     numbers = iter(range(9))
     audit = Audit("h", lambda: (1.0, f"e{next(numbers)}"))
     with caplog.at_level(logging.ERROR):

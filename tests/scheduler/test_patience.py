@@ -5,19 +5,19 @@ from __future__ import annotations
 from agentd.register import PAUSE_S
 from registry.backoff import LONGEST_S, Backoff
 from registry.errors import RegistryUnavailable
-from scheduler.patience import GRACE_S, Patience
+from scheduler.patience import GRACE_S, OutageGrace
 
 
-def settled(*machines: str) -> Patience:
+def settled(*machines: str) -> OutageGrace:
     """Machines known for long, in a registry that has answered for long."""
-    patience = Patience(0.0)
+    patience = OutageGrace(0.0)
     patience.link(live=True, now=0.0)
     for machine in machines:
         patience.machine(machine, 1, leaving=False, now=0.0)
     return patience
 
 
-def gone(patience: Patience, machine: str, now: float) -> None:
+def gone(patience: OutageGrace, machine: str, now: float) -> None:
     patience.machine(machine, None, leaving=False, now=now)
 
 
@@ -49,7 +49,7 @@ def test_the_longer_the_registry_was_away_the_longer_is_the_pause_that_agents_ma
 
 
 def test_a_scheduler_that_began_while_the_registry_was_away_waits_as_long_as_any_pause() -> None:
-    patience = Patience(0.0)
+    patience = OutageGrace(0.0)
     patience.link(live=True, now=3600.0)
     assert patience.waits(["a"], 3600.0 + LONGEST_S + GRACE_S - 0.1)
     assert not patience.waits(["a"], 3600.0 + LONGEST_S + GRACE_S)

@@ -19,18 +19,18 @@ import pytest
 
 from registry import config
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import Trouble
-from registry.follow import Link
+from registry.etcd_health import EtcdTrouble
+from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.model import Leader, Machine
 from registry.notify import Notifier
 from registry.records import encode
 from scheduler import service
-from scheduler.standing import Standing, status_line
+from scheduler.standing import SchedulerStatus, status_line
 from tests.etcd_server import EtcdServer
 
 NOON = 1_800_000_000.0
-LIVE = Standing(link=Link.LIVE, user="scheduler")
+LIVE = SchedulerStatus(link=ConnectionState.LIVE, user="scheduler")
 LEADING = replace(LIVE, term=7, machines=3, leader="core-1")
 
 
@@ -43,22 +43,22 @@ LEADING = replace(LIVE, term=7, machines=3, leader="core-1")
         (replace(LIVE, leader="core-2"), "standing by, core-2 leads"),
         (LIVE, "standing by, nobody leads yet"),
         (replace(LIVE, leader=""), "standing by; the leader's record cannot be read"),
-        (replace(LIVE, link=Link.FOREIGN, reason="no fleet's"), "deciding nothing: no fleet's"),
-        (replace(LIVE, link=Link.CONNECTING), "reading the registry"),
+        (replace(LIVE, link=ConnectionState.FOREIGN, reason="no fleet's"), "deciding nothing: no fleet's"),
+        (replace(LIVE, link=ConnectionState.CONNECTING), "reading the registry"),
         (
             replace(LIVE, leader="core-2", endpoints="2 of 3 etcd endpoints answer: b does not"),
             "standing by, core-2 leads; 2 of 3 etcd endpoints answer: b does not",
         ),
     ],
 )
-def test_it_says_what_it_does(standing: Standing, line: str) -> None:
+def test_it_says_what_it_does(standing: SchedulerStatus, line: str) -> None:
     assert status_line(standing) == line
 
 
 def test_neither_absence_nor_denial_is_hidden_by_a_leadership() -> None:
-    away = status_line(replace(LEADING, away=Trouble(NOON, "a timed out")))
+    away = status_line(replace(LEADING, away=EtcdTrouble(NOON, "a timed out")))
     assert away.startswith("registry does not answer since 2027-01-15 ")
-    denied = status_line(replace(LEADING, denied=Trouble(NOON, "wrong password")))
+    denied = status_line(replace(LEADING, denied=EtcdTrouble(NOON, "wrong password")))
     assert denied.startswith("denied as scheduler since 2027-01-15 ")
 
 

@@ -9,11 +9,11 @@ from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import (
     Assignment,
     Availability,
-    Cluster,
     Machine,
     Override,
     Pending,
     Record,
+    Sentinel,
     Target,
     Unit,
     UnitState,
@@ -21,9 +21,9 @@ from registry.model import (
 )
 from registry.records import encode
 from registry.unitfile import file_hash
-from scheduler.board import Board
+from scheduler.board import ClusterState
 from scheduler.decide import decide, decide_snapshot
-from scheduler.decisions import Clear, Decision, Place, Update, Wait, Withdraw
+from scheduler.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 
 KEYS = Keys()
 CORRUPT = b"{"
@@ -47,9 +47,9 @@ class World:
     def __init__(self, *machines: Machine) -> None:
         self.mirror = Mirror(KEYS)
         self.revision = 1
-        self.board = Board()
+        self.board = ClusterState()
         self.values: dict[str, bytes] = {}
-        self.put(KEYS.cluster, Cluster("c1"))
+        self.put(KEYS.cluster, Sentinel("c1"))
         for each in machines:
             self.put(KEYS.machine(each.id), each)
 
@@ -128,11 +128,11 @@ class World:
     def carry_out(self, decisions: Iterable[Decision]) -> None:
         for each in decisions:
             match each:
-                case Place(line, sources):
+                case Assign(line, sources):
                     for source in sources:
                         self.delete(KEYS.schedule(source.machine, line.unit))
                     self.put(KEYS.schedule(line.machine, line.unit), line)
-                case Update(line):
+                case UpdateLine(line):
                     self.put(KEYS.schedule(line.machine, line.unit), line)
                 case Withdraw(unit, where):
                     self.delete(KEYS.schedule(where, unit))

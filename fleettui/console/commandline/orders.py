@@ -23,7 +23,7 @@ from registry.unitname import glob_refusal, is_glob, matches, normalise
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class VerbCommand:
     """Carry a verb out on units of the registry."""
 
     verb: Verb
@@ -117,7 +117,7 @@ class Theme:
 
 
 Order: TypeAlias = (
-    Act | Introduce | OnMachines | SetMetadata | Show | Open | Shell | Sort | Verify | Help | Run | Theme
+    VerbCommand | Introduce | OnMachines | SetMetadata | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def _fleetctl(words: Sequence[str], world: World) -> Order:
         verb, target = INTRODUCING[name]
         return Introduce(verb, target, known_or_new(flags.names, world.snapshot), flags.replace)
     if name in ON_UNITS:
-        return Act(Verb(name), units_called(flags.names, world.snapshot))
+        return VerbCommand(Verb(name), units_called(flags.names, world.snapshot))
     if name in METADATA:
         named, changes = METADATA[name](flags.names)
         return SetMetadata(tuple(dict.fromkeys(machine_called(each, world.snapshot) for each in named)), changes)

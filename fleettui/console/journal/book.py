@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from fleettui.console.journal.narrowing import EVERYTHING, Narrowing
 from fleettui.console.journal.patterns import Pattern, compiled, finds
-from fleettui.console.journal.scribe import PLAIN_LOOK, WARNING, Look, Scribe
+from fleettui.console.journal.scribe import PLAIN_LOOK, WARNING, LineFormat, LineFormatter
 from fleettui.console.journal.sources import Item, Remark, Wanted
 from fleettui.console.text.cells import Line
 
@@ -161,19 +161,19 @@ class Terms:
     """How the journal is shown: whose it is, how it is laid out, what is left out, what is searched for."""
 
     wanted: tuple[Wanted, ...] = ()
-    look: Look = PLAIN_LOOK
+    look: LineFormat = PLAIN_LOOK
     narrowing: Narrowing = EVERYTHING
     search: str = ""
 
 
-class View:
+class BufferView:
     """Items shown on certain terms. UserError for a narrowing or a search that is no expression."""
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self.layout = Layout()
         self.hits = Numbers()
-        self.scribe = Scribe(terms.wanted, terms.look)
+        self.scribe = LineFormatter(terms.wanted, terms.look)
         self.pattern: Pattern | None = compiled(terms.search) if terms.search else None
         self._admits = terms.narrowing.admits()
         self._finds: Callable[..., bool] | None = finds(self.pattern) if self.pattern else None
@@ -201,14 +201,14 @@ class Book:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.ring: Tail[Item] = Tail(capacity)
-        self.view = View(Terms())
+        self.view = BufferView(Terms())
         self.warnings = 0  # kept, and worse than a notice
         self.dropped = 0  # that never came here, as far as we were told
 
     def begin(self) -> None:
         """Empty, on the same terms; a `redo` that is under way comes to nothing."""
         self.ring = Tail(self.capacity)
-        self.view = View(self.view.terms)
+        self.view = BufferView(self.view.terms)
         self.warnings = self.dropped = 0
 
     @property
@@ -246,9 +246,9 @@ class Book:
 
     def redo(self, terms: Terms) -> Iterator[None]:
         """Show by other terms; pauses between pieces. UserError at once for terms that cannot be."""
-        return self._redo(View(terms))
+        return self._redo(BufferView(terms))
 
-    def _redo(self, view: View) -> Iterator[None]:
+    def _redo(self, view: BufferView) -> Iterator[None]:
         ring, number = self.ring, self.ring.first
         while number < self.end:
             number = max(number, self.ring.first)  # what went meanwhile

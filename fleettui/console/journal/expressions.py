@@ -35,14 +35,14 @@ class One:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class Anchor:
     """A place between two characters: `^`, `$`, `\\b` and the like."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Concatenation:
     """One after the other."""
 
     parts: tuple[Node, ...]
@@ -56,7 +56,7 @@ class Either:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Repeat:
     """As often as that; `most` None: without end."""
 
     part: Node
@@ -64,7 +64,7 @@ class Again:
     most: int | None
 
 
-Node: TypeAlias = One | Edge | Row | Either | Again
+Node: TypeAlias = One | Anchor | Concatenation | Either | Repeat
 
 
 # Reading an expression
@@ -72,14 +72,14 @@ Node: TypeAlias = One | Edge | Row | Either | Again
 
 def read(text: str) -> Node:
     """The expression's parts. `text` must be one that `re` takes. UserError for what cannot be followed."""
-    reader = _Reader(text)
+    reader = _ExpressionParser(text)
     found = reader.either()
     if reader.at < len(text):
         raise UserError(f"not an expression that can be searched for: it ends at {reader.at + 1}")
     return found
 
 
-class _Reader:
+class _ExpressionParser:
     """Goes through an expression once."""
 
     def __init__(self, text: str) -> None:
@@ -96,7 +96,7 @@ class _Reader:
         parts: list[Node] = []
         while self.at < len(self.text) and self.text[self.at] not in "|)":
             parts.append(self.repeated(self.single()))
-        return parts[0] if len(parts) == 1 else Row(tuple(parts))
+        return parts[0] if len(parts) == 1 else Concatenation(tuple(parts))
 
     def single(self) -> Node:
         letter, start = self.text[self.at], self.at
@@ -108,7 +108,7 @@ class _Reader:
         elif letter == "\\":
             return self.escape(start)
         elif letter in "^$":
-            return Edge(letter)
+            return Anchor(letter)
         return One(re.escape(letter) if self.at == start + 1 and letter not in ".[" else self.text[start : self.at])
 
     def group(self) -> Node:
@@ -140,7 +140,7 @@ class _Reader:
         letter = self.text[self.at]
         self.at += 1
         if letter in _ZERO_WIDTH:
-            return Edge(letter)
+            return Anchor(letter)
         if letter in "123456789":
             octal = re.compile(r"[0-3][0-7]{2}").match(self.text, start + 1)
             if octal is None:
@@ -173,24 +173,24 @@ class _Reader:
             raise UserError(
                 "an expression that gives nothing back (*+, ++, ?+) is not searched for; leave out the +"
             )
-        return Again(part, least, most)
+        return Repeat(part, least, most)
 
 
 def ways(node: Node) -> float:
     """How many ways `re` may have to try from one place of a line; infinite where they grow with the line."""
     match node:
-        case Row(parts):
+        case Concatenation(parts):
             found = 1.0
             for part in parts:
                 found *= ways(part)
             return found
         case Either(parts):
             return sum(map(ways, parts))
-        case Again(part, 0, 1):
+        case Repeat(part, 0, 1):
             return 1 + ways(part)
-        case Again(part, least, most) if least == most and least is not None:
+        case Repeat(part, least, most) if least == most and least is not None:
             return float(ways(part) ** min(least, 100)) if least <= MAX_PLACES else float("inf")
-        case Again():
+        case Repeat():
             return float("inf")
     return 1.0
 
@@ -199,7 +199,7 @@ def ways(node: Node) -> float:
 
 
 @dataclass(slots=True)
-class Place:
+class Position:
     """A place in the expression: what to read there, or where to go on without reading."""
 
     one: int = -1  # which of the characters, and then on to `onward[0]`
@@ -227,19 +227,19 @@ def _kind(letter: str) -> int:
     return LINE_END if letter == "\n" else WORD if letter.isalnum() or letter == "_" else OTHER
 
 
-class Machine:
+class Automaton:
     """One expression, ready for lines. `steps` counts the characters gone through, and the states worked out."""
 
     def __init__(self, node: Node, flags: re.RegexFlag | int) -> None:
         self._flags = flags
-        self._places: list[Place] = [Place()]  # the first is the end
+        self._places: list[Position] = [Position()]  # the first is the end
         self._ones: list[Callable[[str], object]] = []
         self._known: dict[str, int] = {}
         self._start = self._build(node, 0)
         self.steps = 0
         self._states: dict[tuple[frozenset[int], int], State] = {}
 
-    def _add(self, place: Place) -> int:
+    def _add(self, place: Position) -> int:
         if len(self._places) >= MAX_PLACES:
             raise UserError("not an expression: too large; repeat less")
         self._places.append(place)
@@ -252,29 +252,29 @@ class Machine:
                 if text not in self._known:
                     self._known[text] = len(self._ones)
                     self._ones.append(_quietly(text, self._flags).fullmatch)
-                return self._add(Place(one=self._known[text], onward=(then,)))
-            case Edge(kind):
-                return self._add(Place(edge=kind, onward=(then,)))
-            case Row(parts):
+                return self._add(Position(one=self._known[text], onward=(then,)))
+            case Anchor(kind):
+                return self._add(Position(edge=kind, onward=(then,)))
+            case Concatenation(parts):
                 for part in reversed(parts):
                     then = self._build(part, then)
                 return then
             case Either(parts):
-                return self._add(Place(onward=tuple(self._build(part, then) for part in parts)))
-            case Again(part, least, most):
+                return self._add(Position(onward=tuple(self._build(part, then) for part in parts)))
+            case Repeat(part, least, most):
                 return self._repeat(part, least, most, then)
 
     def _repeat(self, part: Node, least: int, most: int | None, then: int) -> int:
         if max(least, most or 0) > MAX_PLACES:
             raise UserError("not an expression: too large; repeat less")
         if most is None:
-            loop = self._add(Place())
+            loop = self._add(Position())
             self._places[loop].onward = (self._build(part, loop), then)
             then = loop
         else:
             last = then
             for _ in range(most - least):
-                then = self._add(Place(onward=(self._build(part, then), last)))
+                then = self._add(Position(onward=(self._build(part, then), last)))
         for _ in range(least):
             then = self._build(part, then)
         return then
@@ -401,11 +401,11 @@ class Plain:
         return [match.span() for match in self._each(text) if match.end() > match.start()]
 
 
-Expression: TypeAlias = Plain | Machine
+Expression: TypeAlias = Plain | Automaton
 
 
 def expression(text: str, flags: re.RegexFlag | int) -> Expression:
     """The expression of this text. `re.error` for one that is none; UserError for one that cannot be followed."""
     pattern = _quietly(text, flags)
     node = read(text)
-    return Plain(pattern) if ways(node) <= FEW_WAYS else Machine(node, flags)
+    return Plain(pattern) if ways(node) <= FEW_WAYS else Automaton(node, flags)

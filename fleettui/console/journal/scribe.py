@@ -42,7 +42,7 @@ TIME_WIDTH = {Times.LOCAL: 9, Times.FULL: 24, Times.UTC: 10, Times.DELTA: 10, Ti
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LineFormat:
     """How lines are laid out."""
 
     width: int = 80
@@ -50,13 +50,13 @@ class Look:
     times: Times = Times.LOCAL
 
 
-PLAIN_LOOK = Look()
+PLAIN_LOOK = LineFormat()
 
 
-class Scribe:
+class LineFormatter:
     """Writes items of some sources. Make another one for another look or other sources."""
 
-    def __init__(self, wanted: Sequence[Wanted], look: Look | None = None) -> None:
+    def __init__(self, wanted: Sequence[Wanted], look: LineFormat | None = None) -> None:
         look = PLAIN_LOOK if look is None else look
         self.wanted, self.look = tuple(wanted), look
         hosts = {each.machine.id: escape(each.machine.hostname) for each in wanted}

@@ -65,7 +65,7 @@ class Ask:
     boot: str = ""
 
 
-class Stream(Protocol):
+class FollowedJournal(Protocol):
     """A journal being followed."""
 
     def batches(self) -> AsyncGenerator[Sequence[News], None]:
@@ -78,7 +78,7 @@ class Stream(Protocol):
 class Journals(Protocol):
     """What follows journals. Ends only with an error (a FleetError)."""
 
-    def open(self, wanted: Sequence[Wanted], ask: Ask) -> Stream:
+    def open(self, wanted: Sequence[Wanted], ask: Ask) -> FollowedJournal:
         """Begin to read."""
 
     async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:

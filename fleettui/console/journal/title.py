@@ -17,7 +17,7 @@ SHOWN_TEXT = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class JournalStatus:
     """How it goes. `trouble` is a machine's, `note` what is said instead of counts."""
 
     following: bool = True
@@ -46,7 +46,7 @@ class Narrowed:
         return bool(self.narrowing or self.since or self.boot or self.search)
 
 
-def status_cells(status: Status, room: int) -> Line:
+def status_cells(status: JournalStatus, room: int) -> Line:
     """How it goes, in the room that there is: the state always, then what is most needed."""
     state = _state(status)
     found = [state]
@@ -61,7 +61,7 @@ def status_cells(status: Status, room: int) -> Line:
     return (*cells, Cell(" "))
 
 
-def _state(status: Status) -> Cell:
+def _state(status: JournalStatus) -> Cell:
     if status.note:
         return Cell(status.note, Tone.QUIET)
     if status.following:
@@ -69,7 +69,7 @@ def _state(status: Status) -> Cell:
     return Cell(f"paused · {status.unseen:,} new below" if status.unseen else "paused", Tone.BUSY)
 
 
-def _counts(status: Status) -> list[tuple[Cell, ...]]:
+def _counts(status: JournalStatus) -> list[tuple[Cell, ...]]:
     """What else there is to say, by need, each in words and shorter."""
     parts: list[tuple[Cell, ...]] = []
     if status.trouble:

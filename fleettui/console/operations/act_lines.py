@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fleettui.console.operations.acts import Act, Phase, line_of, undoable, undoing, undoing_machines
+from fleettui.console.operations.acts import Operation, OperationPhase, line_of, undoable, undoing, undoing_machines
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import clock, counted, took
@@ -14,40 +14,40 @@ from fleettui.escape import escape
 BACK_WIDTH = 36  # a longer command is not written beside its act
 
 MARKS = {
-    Phase.SENDING: Cell("◐ ", Tone.BUSY),
-    Phase.PENDING: Cell("◐ ", Tone.BUSY),
-    Phase.DONE: Cell("✓ ", Tone.GOOD),
-    Phase.WAITING: Cell("◌ ", Tone.WAIT),
-    Phase.FAILED: Cell("✖ ", Tone.BAD),
+    OperationPhase.SENDING: Cell("◐ ", Tone.BUSY),
+    OperationPhase.PENDING: Cell("◐ ", Tone.BUSY),
+    OperationPhase.DONE: Cell("✓ ", Tone.GOOD),
+    OperationPhase.WAITING: Cell("◌ ", Tone.WAIT),
+    OperationPhase.FAILED: Cell("✖ ", Tone.BAD),
 }
 
 
-def act_line(act: Act, now: float) -> Line:
+def act_line(act: Operation, now: float) -> Line:
     """One line: the mark, the command, and what came of it."""
     shown = act.line or line_of(act.verb, act.names, shown=3)
     lead = (Cell("undo: ", Tone.QUIET),) if act.verb is Verb.UNDO else ()
     return (MARKS[act.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(act, now))
 
 
-def _outcome(act: Act, now: float) -> Cell:
+def _outcome(act: Operation, now: float) -> Cell:
     duration = took((act.ended or now) - act.began)
-    if act.phase is Phase.SENDING:
+    if act.phase is OperationPhase.SENDING:
         return Cell(f"writing to the registry · {duration}", Tone.QUIET)
-    if act.phase is Phase.PENDING:
+    if act.phase is OperationPhase.PENDING:
         rest = f"{act.progress} · " if act.progress else ""
         if not act.machines and len(act.names) > 1:
             rest = f"{counted(len(act.open), 'unit')} to go · "
         return Cell(f"{escape(rest)}pending · {duration}", Tone.QUIET)
-    if act.phase is Phase.DONE:
+    if act.phase is OperationPhase.DONE:
         place = f"{act.place} · " if act.place and len(act.names) == 1 else ""
         return Cell(f"{place}{duration}", Tone.QUIET)
     more = f" (and {len(act.complaints) - 1} more)" if len(act.complaints) > 1 else ""
     text = escape(act.complaints[0].partition("\n")[0])
-    return Cell(f"{text}{more}", Tone.BAD if act.phase is Phase.FAILED else Tone.WAIT)
+    return Cell(f"{text}{more}", Tone.BAD if act.phase is OperationPhase.FAILED else Tone.WAIT)
 
 
 def acts_lines(
-    acts: Sequence[Act], now: float, *, room: int, keys: tuple[str, str, str]
+    acts: Sequence[Operation], now: float, *, room: int, keys: tuple[str, str, str]
 ) -> list[tuple[Line, Line]]:
     """What stands above the footer: the newest acts, those that need an eye first; many fold into their numbers.
 
@@ -55,7 +55,7 @@ def acts_lines(
     """
     dismiss, undo, listing = keys
     ordered = sorted(acts, key=lambda act: (act.settled, act.number))
-    bad = [act for act in ordered if act.phase in (Phase.FAILED, Phase.WAITING)]
+    bad = [act for act in ordered if act.phase in (OperationPhase.FAILED, OperationPhase.WAITING)]
     shown = ordered if len(ordered) <= room else (bad or ordered)[-(room - 1) :]
     lines = [(act_line(act, now), _aside(act, dismiss, undo, listing)) for act in shown]
     if len(shown) < len(acts):
@@ -63,27 +63,27 @@ def acts_lines(
     return lines
 
 
-def _tally(acts: Sequence[Act]) -> Line:
+def _tally(acts: Sequence[Operation]) -> Line:
     """ "12 actions, 3 under way, 1 failed"."""
     counts = Counter(act.phase for act in acts)
-    busy = counts[Phase.SENDING] + counts[Phase.PENDING]
+    busy = counts[OperationPhase.SENDING] + counts[OperationPhase.PENDING]
     cells = [Cell(f"  {counted(len(acts), 'action')}", Tone.STRONG)]
     for number, word, tone in (
-        (busy, "under way", Tone.BUSY), (counts[Phase.DONE], "done", Tone.GOOD),
-        (counts[Phase.WAITING], "waiting", Tone.WAIT), (counts[Phase.FAILED], "failed", Tone.BAD),
+        (busy, "under way", Tone.BUSY), (counts[OperationPhase.DONE], "done", Tone.GOOD),
+        (counts[OperationPhase.WAITING], "waiting", Tone.WAIT), (counts[OperationPhase.FAILED], "failed", Tone.BAD),
     ):  # fmt: skip
         if number:
             cells.append(Cell(f", {number} {word}", tone))
     return tuple(cells)
 
 
-def _aside(act: Act, dismiss: str, undo: str, listing: str) -> Line:
+def _aside(act: Operation, dismiss: str, undo: str, listing: str) -> Line:
     """What can be done about an act that has ended."""
-    if act.phase is Phase.DONE and undoable(act):
+    if act.phase is OperationPhase.DONE and undoable(act):
         back = _taking_back(act)
         told = f"{undo}: {escape(back)}" if len(back) <= BACK_WIDTH else f"{undo} takes it back"
         return (Cell(told, Tone.QUIET),)
-    if act.phase is Phase.DONE:
+    if act.phase is OperationPhase.DONE:
         return ()
     if not act.settled:
         return ()
@@ -91,7 +91,7 @@ def _aside(act: Act, dismiss: str, undo: str, listing: str) -> Line:
     return (Cell(f"{more}{dismiss} dismisses", Tone.QUIET),)
 
 
-def trail_lines(acts: Sequence[Act], now: float) -> list[Line]:
+def trail_lines(acts: Sequence[Operation], now: float) -> list[Line]:
     """Every action of this console, newest first: command, outcome, what failed and why, how to take it back."""
     if not acts:
         return [(Cell("no action yet", Tone.QUIET),)]
@@ -106,6 +106,6 @@ def trail_lines(acts: Sequence[Act], now: float) -> list[Line]:
     return lines
 
 
-def _taking_back(act: Act) -> str:
+def _taking_back(act: Operation) -> str:
     """What undoing it would do."""
     return undoing_machines(act) if act.changes else undoing(act.written)

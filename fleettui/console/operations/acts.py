@@ -36,7 +36,7 @@ Where = Callable[[Snapshot, str], Whereabouts]
 SHOWN_S = 8.0  # how long a success stays on the screen
 
 
-class Phase(StrEnum):
+class OperationPhase(StrEnum):
     """How far an act is."""
 
     SENDING = "sending"  # not yet in the registry
@@ -47,14 +47,14 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class Operation:
     """One action of the operator."""
 
     number: int
     verb: Verb | MachineVerb
     names: tuple[str, ...]  # units, or machines as people name them
     began: float
-    phase: Phase = Phase.SENDING
+    phase: OperationPhase = OperationPhase.SENDING
     ended: float = 0.0
     revision: int = 0
     open: tuple[str, ...] = ()  # units not yet judged
@@ -69,7 +69,7 @@ class Act:
     @property
     def settled(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.phase in (Phase.DONE, Phase.WAITING, Phase.FAILED)
+        return self.phase in (OperationPhase.DONE, OperationPhase.WAITING, OperationPhase.FAILED)
 
     @property
     def command(self) -> str:
@@ -78,35 +78,35 @@ class Act:
 
     def fades(self, now: float) -> bool:
         """Whether it may leave the screen by itself: errors stay until dismissed."""
-        return self.phase is Phase.DONE and now - self.ended > SHOWN_S
+        return self.phase is OperationPhase.DONE and now - self.ended > SHOWN_S
 
 
-def written(act: Act, done: Done, now: float) -> Act:
+def written(act: Operation, done: Done, now: float) -> Operation:
     """The act after its transactions."""
     complaints = tuple(each.note or f"{each.name}: {each.did}" for each in done.outcomes
                        if each.did in (Did.REFUSED, Did.UNKNOWN) or each.note)  # fmt: skip
     act = replace(act, revision=done.revision, written=done.written, complaints=complaints,
                   open=tuple(outcome.name for outcome in done.written))  # fmt: skip
-    return replace(act, phase=Phase.PENDING) if act.open else _close(act, now)
+    return replace(act, phase=OperationPhase.PENDING) if act.open else _close(act, now)
 
 
-def changed(act: Act, changes: Sequence[MachineChange], complaints: Sequence[str], now: float) -> Act:
+def changed(act: Operation, changes: Sequence[MachineChange], complaints: Sequence[str], now: float) -> Operation:
     """The act on machines after its transactions; `complaints` tell of those where nothing could be written."""
     wrote = tuple(each for each in changes if each.revision)
     revision = max((each.revision for each in wrote), default=0)
     ids = tuple(each.after.machine for each in changes)
     act = replace(act, revision=revision, changes=wrote, complaints=tuple(complaints), open=ids)
-    return replace(act, phase=Phase.PENDING) if wrote else _close(replace(act, open=()), now)
+    return replace(act, phase=OperationPhase.PENDING) if wrote else _close(replace(act, open=()), now)
 
 
-def failed(act: Act, reason: str, now: float) -> Act:
+def failed(act: Operation, reason: str, now: float) -> Operation:
     """The act when nothing could be written, or it cannot be known."""
-    return replace(act, phase=Phase.FAILED, ended=now, complaints=(reason,))
+    return replace(act, phase=OperationPhase.FAILED, ended=now, complaints=(reason,))
 
 
-def judge(act: Act, snapshot: Snapshot, where: Where, now: float) -> Act:
+def judge(act: Operation, snapshot: Snapshot, where: Where, now: float) -> Operation:
     """The act in the light of a newer snapshot."""
-    if act.phase is not Phase.PENDING or snapshot.revision < act.revision:
+    if act.phase is not OperationPhase.PENDING or snapshot.revision < act.revision:
         return act
     still, complaints, waiting, place = [], list(act.complaints), False, act.place
     for name in act.open:
@@ -121,16 +121,16 @@ def judge(act: Act, snapshot: Snapshot, where: Where, now: float) -> Act:
     act = replace(act, open=tuple(still), complaints=tuple(complaints), place=place)
     if still:
         return act
-    return replace(act, phase=Phase.WAITING, ended=now) if waiting else _close(act, now)
+    return replace(act, phase=OperationPhase.WAITING, ended=now) if waiting else _close(act, now)
 
 
-def _close(act: Act, now: float) -> Act:
-    return replace(act, phase=Phase.FAILED if act.complaints else Phase.DONE, ended=now)
+def _close(act: Operation, now: float) -> Operation:
+    return replace(act, phase=OperationPhase.FAILED if act.complaints else OperationPhase.DONE, ended=now)
 
 
-def judge_machines(act: Act, snapshot: Snapshot, drains: Mapping[str, Drain], now: float) -> Act:
+def judge_machines(act: Operation, snapshot: Snapshot, drains: Mapping[str, Drain], now: float) -> Operation:
     """The act on machines in the light of a newer snapshot; a drain lasts until nothing more moves."""
-    if act.phase is not Phase.PENDING or snapshot.revision < act.revision:
+    if act.phase is not OperationPhase.PENDING or snapshot.revision < act.revision:
         return act
     still, complaints, waiting, progress = [], list(act.complaints), False, []
     for machine in act.open:
@@ -148,10 +148,10 @@ def judge_machines(act: Act, snapshot: Snapshot, drains: Mapping[str, Drain], no
     act = replace(act, open=tuple(still), complaints=tuple(complaints), progress=", ".join(progress[:2]))
     if still:
         return act
-    return replace(act, phase=Phase.WAITING, ended=now) if waiting else _close(act, now)
+    return replace(act, phase=OperationPhase.WAITING, ended=now) if waiting else _close(act, now)
 
 
-def _thwarted(act: Act, snapshot: Snapshot, machine: str) -> str:
+def _thwarted(act: Operation, snapshot: Snapshot, machine: str) -> str:
     """What has become of the machine that the act cannot have meant."""
     wish = WISHES.get(act.verb) if isinstance(act.verb, MachineVerb) else None
     if wish is None:
@@ -164,7 +164,7 @@ def _thwarted(act: Act, snapshot: Snapshot, machine: str) -> str:
     return ""
 
 
-def undoing_machines(act: Act) -> str:
+def undoing_machines(act: Operation) -> str:
     """The command lines that take an act on machines back, joined."""
     names = dict(zip(act.machines, act.names, strict=True))
     return "; ".join(_undoing_change(change, names[change.after.machine]) for change in act.changes)
@@ -213,7 +213,7 @@ def _undoing_verb(outcome: Outcome) -> Verb:
     return Verb.UNLOAD if after else Verb.SUBMIT
 
 
-def undoable(act: Act) -> bool:
+def undoable(act: Operation) -> bool:
     """Whether it can be taken back: not a restart or another attempt, since what ran before it is gone."""
     if act.verb in (Verb.RESTART, Verb.UNDO):
         return False

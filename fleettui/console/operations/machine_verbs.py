@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleettui.actions.drain import Plan, plan, present
+from fleettui.actions.drain import DrainPlan, plan, present
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from registry.explain import Prediction
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability
@@ -59,12 +59,12 @@ def cordon_or_uncordon(snapshot: Snapshot, machines: Sequence[str]) -> MachineVe
 
 
 def machine_permit(
-    verb: MachineVerb, machines: Sequence[str], snapshot: Snapshot, *, link: Link, read_only: bool
+    verb: MachineVerb, machines: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, read_only: bool
 ) -> MachinePermit:
     """Whether the verb can be carried out on these machines now."""
     if read_only:
         return MachinePermit(refusal=f"cannot {verb}: this console is read-only")
-    if link is not Link.LIVE:
+    if link is not ConnectionState.LIVE:
         return MachinePermit(refusal=f"cannot {verb}: no connection to the registry")
     if not machines:
         return MachinePermit(refusal=f"nothing to {verb}: no machine is selected")
@@ -129,7 +129,7 @@ def machine_radius(verb: MachineVerb, machines: Sequence[str], snapshot: Snapsho
     return lines
 
 
-def _drain_lines(found: Plan, snapshot: Snapshot) -> Iterator[str]:
+def _drain_lines(found: DrainPlan, snapshot: Snapshot) -> Iterator[str]:
     host = escape(machine_name(snapshot, found.machine))
     moves, stuck, stays = found.moves, found.stuck, found.stays
     if not moves and not stuck:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from registry.mirror import Snapshot
-from registry.unitfile import Entry, UnitFile, parse
+from registry.unitfile import Directive, UnitFile, parse
 from registry.unitname import expand_for_display, matches, normalise_pattern, refusal
 
 ORDER = ("After", "Before")
@@ -120,7 +120,7 @@ def _parsed(text: str) -> UnitFile:
     return parse(text)
 
 
-def _names(entries: tuple[Entry, ...], unit: str) -> Iterator[str]:
+def _names(entries: tuple[Directive, ...], unit: str) -> Iterator[str]:
     for entry in entries:
         for word in entry.value.split():
             yield normalise_pattern(_expanded(word.strip("\"'"), unit))

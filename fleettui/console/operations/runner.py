@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from fleettui.actions.outcome import Done, Outcome
 from fleettui.console.operations.acts import (
-    Act,
-    Phase,
+    Operation,
+    OperationPhase,
     Where,
     changed,
     failed,
@@ -39,7 +39,7 @@ KEPT = 200  # acts that the page of all actions tells of
 Changes = tuple[Sequence["MachineChange"], Sequence[str]]  # what was written, and complaints of what was not
 
 
-class Hands(Protocol):
+class OperationPort(Protocol):
     """What writes to the registry; errors are FleetErrors."""
 
     async def act(self, verb: Verb, names: Sequence[str]) -> Done:
@@ -67,23 +67,23 @@ class Hands(Protocol):
         """Take an act on machines back."""
 
 
-class Conductor:
+class OperationRunner:
     """The acts of this console. `changed` is called whenever the list differs; `barred`: why nothing is done."""
 
     def __init__(
         self,
-        hands: Hands,
+        hands: OperationPort,
         clock: Callable[[], float],
         changed: Callable[[], None],
         keys: Keys | None = None,
         barred: str = "",
     ) -> None:
-        self.acts: tuple[Act, ...] = ()
-        self.history: dict[int, Act] = {}  # every act, by number, whether on the screen or not
+        self.acts: tuple[Operation, ...] = ()
+        self.history: dict[int, Operation] = {}  # every act, by number, whether on the screen or not
         self._drains = Drains(keys or Keys())
         self._hands, self._clock, self._changed = hands, clock, changed
         self._number, self._barred = 0, barred
-        self._undoable: list[Act] = []
+        self._undoable: list[Operation] = []
 
     async def perform(self, verb: Verb, names: Sequence[str]) -> None:
         """Carry a verb out."""
@@ -102,7 +102,7 @@ class Conductor:
         act = self._begin(verb, tuple(texts))
         await self._carry_out(act, lambda: self._hands.introduce(texts, target, replace=replace))
 
-    async def replace(self, texts: Mapping[str, str], based_on: str) -> Act:
+    async def replace(self, texts: Mapping[str, str], based_on: str) -> Operation:
         """Give units other texts, in place of the one that has this hash; the act as it was written."""
         names = tuple(texts)
         act = self._begin(Verb.SUBMIT, names, replacing(names))
@@ -113,7 +113,7 @@ class Conductor:
         """Tell of something that failed; it stays until it is dismissed."""
         self._put(failed(self._begin(Verb.SUBMIT, (), command), reason, self._clock()))
 
-    async def undo(self, act: Act | None = None) -> bool:
+    async def undo(self, act: Operation | None = None) -> bool:
         """Take an act back, without one the last; False when there is none that can be."""
         last = act or self.can_undo
         if last is None or last not in self._undoable:
@@ -128,7 +128,7 @@ class Conductor:
         return True
 
     @property
-    def can_undo(self) -> Act | None:
+    def can_undo(self) -> Operation | None:
         """The act that `undo` would take back."""
         return next((act for act in reversed(self._undoable) if undoable(act)), None)
 
@@ -168,7 +168,9 @@ class Conductor:
         act = self._begin(verb, tuple(names.values()), line, tuple(names))
         await self._change(act, lambda: self._hands.metadata(act.machines, changes))
 
-    async def _change(self, act: Act, work: Callable[[], Awaitable[Changes]], *, undoable: bool = True) -> None:
+    async def _change(
+        self, act: Operation, work: Callable[[], Awaitable[Changes]], *, undoable: bool = True
+    ) -> None:
         try:
             self._check()
             changes, complaints = await work()
@@ -186,13 +188,15 @@ class Conductor:
 
     def _begin(
         self, verb: Verb | MachineVerb, names: Sequence[str], line: str = "", machines: tuple[str, ...] = ()
-    ) -> Act:
+    ) -> Operation:
         self._number += 1
-        act = Act(self._number, verb, tuple(names), self._clock(), line=line, machines=machines)
-        self._set((*(each for each in self.acts if each.phase is not Phase.DONE), act))
+        act = Operation(self._number, verb, tuple(names), self._clock(), line=line, machines=machines)
+        self._set((*(each for each in self.acts if each.phase is not OperationPhase.DONE), act))
         return act
 
-    async def _carry_out(self, act: Act, work: Callable[[], Awaitable[Done]], *, undoable: bool = True) -> None:
+    async def _carry_out(
+        self, act: Operation, work: Callable[[], Awaitable[Done]], *, undoable: bool = True
+    ) -> None:
         try:
             self._check()
             done = await work()
@@ -204,10 +208,10 @@ class Conductor:
             self._undoable.append(act)
         self._put(act)
 
-    def _put(self, act: Act) -> None:
+    def _put(self, act: Operation) -> None:
         self._set(tuple(act if each.number == act.number else each for each in self.acts))
 
-    def _set(self, acts: tuple[Act, ...]) -> bool:
+    def _set(self, acts: tuple[Operation, ...]) -> bool:
         if acts == self.acts:
             return False
         self.acts = acts

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.lifecycle import ended
 from registry.mirror import Snapshot
 from registry.model import Target
@@ -48,11 +48,13 @@ class Permit:
     refusal: str = ""
 
 
-def permit(verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: Link, read_only: bool) -> Permit:
+def permit(
+    verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, read_only: bool
+) -> Permit:
     """Whether the verb can be carried out on these units now."""
     if read_only:
         return Permit(refusal=f"cannot {verb}: {READ_ONLY}")
-    if link is not Link.LIVE:
+    if link is not ConnectionState.LIVE:
         return Permit(refusal=f"cannot {verb}: {NO_LINK}")
     if not names:
         return Permit(refusal=f"nothing to {verb}: no unit is selected")

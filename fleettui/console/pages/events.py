@@ -7,7 +7,7 @@ from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since, when
-from fleettui.console.text.subject import Kind, Subject, machine_subject, unit_subject
+from fleettui.console.text.subject import Subject, SubjectKind, machine_subject, unit_subject
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Event
@@ -18,7 +18,7 @@ VERB_WIDTH, OTHER_WIDTH = 10, 18
 
 def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
     """Who did what, and why; each line leads to the other party."""
-    of_unit = subject.kind is Kind.UNIT
+    of_unit = subject.kind is SubjectKind.UNIT
     found = [
         event
         for _, event in sorted(snapshot.events.items(), reverse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleettui.console.pages.rich_text import BLANK, Passage, plain
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import since
-from fleettui.console.text.subject import Kind, Subject
+from fleettui.console.text.subject import Subject, SubjectKind
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 
@@ -14,7 +14,7 @@ ENDS = frozenset({"destroy", "undo"})
 
 def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
     """Lines for the top of the page; none while the subject is there."""
-    if subject.kind is Kind.MACHINE:
+    if subject.kind is SubjectKind.MACHINE:
         known = subject.name in snapshot.machines
         return (
             []

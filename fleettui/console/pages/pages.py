@@ -15,7 +15,7 @@ from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage
 from fleettui.console.pages.status import places, status_page
 from fleettui.console.sources.status_reader import Asked
-from fleettui.console.text.subject import Kind, Subject, Tab
+from fleettui.console.text.subject import Subject, SubjectKind, Tab
 from registry.explain import DEFAULT_KEYS
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -51,7 +51,7 @@ def write(order: Order, snapshot: Snapshot, now: float) -> Passage:
 
 def _body(order: Order, snapshot: Snapshot, now: float) -> Passage:
     subject = order.subject
-    if subject.kind is Kind.UNIT and order.tab in ABOUT_RECORD and subject.name not in snapshot.units:
+    if subject.kind is SubjectKind.UNIT and order.tab in ABOUT_RECORD and subject.name not in snapshot.units:
         return []
     writer = WRITERS.get(order.tab)
     return writer(order, snapshot, now) if writer else []

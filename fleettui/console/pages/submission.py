@@ -31,7 +31,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Unsubmitted:
     """What was not submitted, to go on with."""
 
     name: str = ""

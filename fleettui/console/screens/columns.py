@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from fleettui.console.tables.row import Column
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.table import Table
+from fleettui.console.widgets.table import RowTable
 
 HINT = "Space shows or hides · Enter or s sorts, again turns round · a shows all · Esc closes"
 
@@ -39,7 +39,7 @@ class ColumnsScreen(ModalScreen[None]):
         Binding("escape,o,q", "close", "close"),
     ]
 
-    def __init__(self, table: Table[Any], title: str) -> None:
+    def __init__(self, table: RowTable[Any], title: str) -> None:
         super().__init__()
         self._table, self._heading = table, title
         sort_by = table.listing.sort_by.id
@@ -98,7 +98,7 @@ class ColumnsScreen(ModalScreen[None]):
         self.dismiss(None)
 
 
-def column_lines(table: Table[Any], at: int) -> Sequence[Line]:
+def column_lines(table: RowTable[Any], at: int) -> Sequence[Line]:
     """One line a column: whether it is shown, its name, the sort, and whether the screen is too narrow for it."""
     listing = table.listing
     shown = {column.id for column in listing.shown}

@@ -32,7 +32,7 @@ TABS = {"why": "why", "file": "file", "status": "status", "journal": "journal"} 
 async def carry_out(main: MainScreen, order: orders.Order) -> None:
     """Do it. UserError for what cannot be done just now."""
     match order:
-        case orders.Act(verb, names):
+        case orders.VerbCommand(verb, names):
             main.act_on(verb, names)
         case orders.Introduce():
             await _introduce(main, order)

@@ -19,10 +19,10 @@ from textual.worker import Worker, WorkerState
 from fleettui.console.journal import Journals, stem
 from fleettui.console.operations.act_lines import acts_lines
 from fleettui.console.operations.impact import CONFIRM_FROM
-from fleettui.console.operations.runner import Conductor, Hands
+from fleettui.console.operations.runner import OperationPort, OperationRunner
 from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.pages import footer
-from fleettui.console.screens.header import Place, Totals, banner, blank_notice, header_line
+from fleettui.console.screens.header import FleetIdentity, Totals, banner, blank_notice, header_line
 from fleettui.console.screens.journal_reader import JournalReader
 from fleettui.console.screens.page import Renewing
 from fleettui.console.screens.views.detail import DetailView
@@ -34,7 +34,7 @@ from fleettui.console.screens.views.units import UnitsView
 from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Feed, Reading
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
-from fleettui.console.sources.saved_state import History, Memory, Notebook
+from fleettui.console.sources.saved_state import LineHistory, Notebook, SavedState
 from fleettui.console.tables.clocks import Clocks
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age
@@ -42,11 +42,11 @@ from fleettui.console.text.keys import BY_ID, Key, shown_key
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.prompt import Prompt
-from fleettui.console.widgets.table import Table
+from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
 from registry.errors import FleetError
 from registry.explain import DEFAULT_KEYS
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.keys import Keys
 
 TICK_S = 1.0
@@ -57,19 +57,19 @@ NEEDS_TERMINAL = frozenset({"edit", "shell"})
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Context:
     """All that the console works with, and where it is."""
 
     feed: Feed
-    hands: Hands
+    hands: OperationPort
     journals: Journals
-    place: Place
+    place: FleetIdentity
     clock: Callable[[], float]
     keymap: dict[str, str]
     read_only: bool = False
     keys: Keys = DEFAULT_KEYS
-    history: History = field(default_factory=History)  # of the command line
-    memory: Memory | None = None  # how the console was left
+    history: LineHistory = field(default_factory=LineHistory)  # of the command line
+    memory: SavedState | None = None  # how the console was left
     notebook: Notebook | None = None  # where it is kept
     remark: str = ""  # what is to be said first
     has_terminal: bool = True  # False in a browser: no shell and no editor there
@@ -94,12 +94,12 @@ class Frame(Screen[None]):
     """
     AUTO_FOCUS = "#units-table"
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Context) -> None:
         super().__init__()
         self.desk = desk
         self.reading = Reading()
         barred = READ_ONLY if desk.read_only else ""
-        self.conductor = Conductor(desk.hands, desk.clock, self._show_acts, desk.keys, barred)
+        self.conductor = OperationRunner(desk.hands, desk.clock, self._show_acts, desk.keys, barred)
         self._lost_at: float | None = None
         self._refusal = ""
         self._remark = ""  # what stays below the table until the next word of that kind
@@ -152,7 +152,7 @@ class Frame(Screen[None]):
             async for reading in self.desk.feed.readings():
                 self.see(reading)
         except FleetError as error:
-            self.see(Reading(self.reading.snapshot, None, Link.LOST, f"{error}; restart the console"))
+            self.see(Reading(self.reading.snapshot, None, ConnectionState.LOST, f"{error}; restart the console"))
 
     @on(Worker.StateChanged)
     def _worker_changed(self, event: Worker.StateChanged) -> None:
@@ -162,7 +162,7 @@ class Frame(Screen[None]):
         error = event.worker.error
         told = f"{event.worker.name} broke ({type(error).__name__}: {error}); restart the console and report it"
         if event.worker.name == FOLLOWING:
-            self.reading = Reading(self.reading.snapshot, None, Link.LOST, told)
+            self.reading = Reading(self.reading.snapshot, None, ConnectionState.LOST, told)
             self._lost_at = self._lost_at or self.desk.clock()
             self.refresh_all()
         self.refuse(escape(told))
@@ -171,7 +171,7 @@ class Frame(Screen[None]):
 
     def see(self, reading: Reading) -> None:
         """Show a reading: the one entrance of everything known about the cluster."""
-        if reading.link is Link.LIVE:
+        if reading.link is ConnectionState.LIVE:
             self._lost_at = None
         elif self._lost_at is None:
             self._lost_at = self.desk.clock()
@@ -189,7 +189,7 @@ class Frame(Screen[None]):
     def _learn(self, reading: Reading) -> None:
         """What only who watches can know: since when nobody leads, whose clock is off."""
         now = self.desk.clock()
-        if reading.link is Link.LIVE:
+        if reading.link is ConnectionState.LIVE:
             self.clocks.see(reading.snapshot, reading.changed, now)
             leads = reading.snapshot.leader is not None
             self._leaderless_at = None if leads else self._leaderless_at or now
@@ -275,7 +275,7 @@ class Frame(Screen[None]):
         return None
 
     def _show_notices(self) -> None:
-        stale = self.reading.link is not Link.LIVE and bool(self.reading.snapshot.revision)
+        stale = self.reading.link is not ConnectionState.LIVE and bool(self.reading.snapshot.revision)
         notice = blank_notice(self.reading, self.desk.place) or self.view.notice()
         self.view.table.put_notice(notice)
         self.view.table.put_stale(stale, f"as of {age(self._lost_s)} ago" if stale else "")
@@ -352,8 +352,8 @@ class Frame(Screen[None]):
         """The units that an action is about: of the marked rows, else of the selected one."""
         return self.view.units(self.view.table.listing.chosen())
 
-    @on(Table.Moved)
-    def _moved(self, event: Table.Moved) -> None:
+    @on(RowTable.Moved)
+    def _moved(self, event: RowTable.Moved) -> None:
         if event.table is not self.view.table:
             return
         if self.view.table.listing.current() is not None:  # else its row went by itself

@@ -14,7 +14,7 @@ from fleettui.console.operations.radius import impact_lines, short
 from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Verb, command
 from fleettui.console.screens.confirm import PROTECTED, ConfirmScreen
 from fleettui.console.screens.frame import Frame
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.model import Target
 
 CHANGED = "This changed while you were asked; read it again."
@@ -32,7 +32,7 @@ class Guarding(Frame):
         """Why nothing can be changed now; "" when it can be."""
         if self.desk.read_only:
             return READ_ONLY
-        return "" if self.reading.link is Link.LIVE else NO_LINK
+        return "" if self.reading.link is ConnectionState.LIVE else NO_LINK
 
     def survey_texts(
         self, texts: Mapping[str, str], target: Target, *, replacing: bool, shown: bool = False

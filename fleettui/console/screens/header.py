@@ -13,7 +13,7 @@ from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age, took
 from fleettui.escape import escape
-from registry.follow import Link
+from registry.follow import ConnectionState
 
 SHOWN = (Health.ACTIVE, Health.BUSY, Health.FAILED, Health.PENDING, Health.INACTIVE)
 WORDS = {Health.BUSY: "under way"}
@@ -21,7 +21,7 @@ QUIET_S = 15.0  # a live registry proves itself more often than this
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FleetIdentity:
     """Which fleet this is and as whom, for people."""
 
     cluster: str
@@ -43,7 +43,9 @@ class Totals:
     retry_s: float | None = None  # until a lost registry is tried again
 
 
-def header_line(place: Place, reading: Reading, totals: Totals, quiet_s: float, width: int) -> tuple[Line, Line]:
+def header_line(
+    place: FleetIdentity, reading: Reading, totals: Totals, quiet_s: float, width: int
+) -> tuple[Line, Line]:
     """The longest form that fits, as (left, right)."""
     right = _link(reading, quiet_s)
     for left, leader in _forms(place, reading, totals):
@@ -52,7 +54,7 @@ def header_line(place: Place, reading: Reading, totals: Totals, quiet_s: float, 
     return left, right
 
 
-def _forms(place: Place, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:
+def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:
     """From the most to the least that can be said."""
     leader = _leader(reading, totals)
     shield = (Cell(" protected", Tone.BUSY),) if place.protected else ()
@@ -87,7 +89,7 @@ def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
 
 
 def _leader(reading: Reading, totals: Totals) -> Line:
-    if reading.link is Link.CONNECTING:
+    if reading.link is ConnectionState.CONNECTING:
         return ()
     leader = reading.snapshot.leader
     if leader is None:
@@ -98,30 +100,30 @@ def _leader(reading: Reading, totals: Totals) -> Line:
 
 def _leaderless(reading: Reading) -> Line:
     """That no scheduler leads, in the fewest words: the one thing about it that no screen is too narrow for."""
-    if reading.link is Link.CONNECTING or reading.snapshot.leader is not None:
+    if reading.link is ConnectionState.CONNECTING or reading.snapshot.leader is not None:
         return ()
     return (Cell("✖ no scheduler · ", Tone.BAD),)
 
 
 def _link(reading: Reading, quiet_s: float) -> Line:
-    if reading.link is Link.LIVE:
+    if reading.link is ConnectionState.LIVE:
         calm = quiet_s < QUIET_S and not reading.endpoints
         return (Cell("● live ", Tone.GOOD if calm else Tone.BUSY), Cell(took(quiet_s), Tone.QUIET))
-    if reading.link is Link.CONNECTING:
+    if reading.link is ConnectionState.CONNECTING:
         return (Cell("◐ connecting", Tone.BUSY),)
     return (Cell(f"✖ {reading.link}", Tone.BAD),)
 
 
-def banner(reading: Reading, place: Place, lost_s: float, totals: Totals) -> Line:
+def banner(reading: Reading, place: FleetIdentity, lost_s: float, totals: Totals) -> Line:
     """What stands below the header while the link is not live or something is wrong; () when all is well."""
-    if reading.link in (Link.LIVE, Link.CONNECTING):
+    if reading.link in (ConnectionState.LIVE, ConnectionState.CONNECTING):
         return _held(reading) or _corrupt(reading) or _endpoints(reading) or _clocks(totals)
     again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
-        Link.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
-        Link.FOREIGN: f"not this fleet's registry for {age(lost_s)}; nothing is changed, {again}",
-        Link.DENIED: f"the registry refuses this user for {age(lost_s)}; {again}",
-        Link.HELD: f"the registry's history went back {age(lost_s)} ago",
+        ConnectionState.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
+        ConnectionState.FOREIGN: f"not this fleet's registry for {age(lost_s)}; nothing is changed, {again}",
+        ConnectionState.DENIED: f"the registry refuses this user for {age(lost_s)}; {again}",
+        ConnectionState.HELD: f"the registry's history went back {age(lost_s)} ago",
     }
     return (
         Cell(f"✖ {words[reading.link]}", Tone.BAD),
@@ -161,20 +163,20 @@ def _clocks(totals: Totals) -> Line:
     return (Cell(f"◐ {totals.skew}", Tone.BUSY),) if totals.skew else ()
 
 
-def blank_notice(reading: Reading, place: Place) -> tuple[Line, ...]:
+def blank_notice(reading: Reading, place: FleetIdentity) -> tuple[Line, ...]:
     """What to say instead of rows before there was a snapshot; () once there is one."""
-    if reading.link is Link.LIVE or reading.snapshot.revision:
+    if reading.link is ConnectionState.LIVE or reading.snapshot.revision:
         return ()
     why = Cell(escape(reading.reason), Tone.QUIET)
-    if reading.link is Link.CONNECTING:
+    if reading.link is ConnectionState.CONNECTING:
         return ((Cell(f"connecting to {place.endpoint} …", Tone.BUSY),),)
-    if reading.link is Link.LOST:
+    if reading.link is ConnectionState.LOST:
         return (
             (Cell(f"✖ no answer from the registry at {place.endpoint}; trying again", Tone.BAD),), (why,), (),
             (Cell("Is etcd running there? Another one: fleettui --endpoint http://HOST:2379", Tone.QUIET),),
             (Cell("No fleet yet? fleettui demo up starts one on this machine.", Tone.QUIET),),
         )  # fmt: skip
-    if reading.link is Link.DENIED:
+    if reading.link is ConnectionState.DENIED:
         return (
             (Cell(f"✖ the registry at {place.endpoint} refuses {place.user}", Tone.BAD),), (why,), (),
             (Cell("Set username and password_file, or the certificate, in [etcd] of fleet.toml.", Tone.QUIET),),

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from textual.worker import Worker
 
-from fleettui.console.journal import Item, Journals, LinkNews, News, Remark, Stream, Wanted
+from fleettui.console.journal import FollowedJournal, Item, Journals, LinkNews, News, Remark, Wanted
 from fleettui.console.widgets.journal_face import connecting
 from fleettui.console.widgets.journal_pane import JournalPane
 from registry.errors import FleetError, UserError
@@ -26,7 +26,7 @@ class JournalReader:
     def __init__(self, journals: Journals, pane: JournalPane) -> None:
         self._journals, self._pane = journals, pane
         self._worker: Worker[None] | None = None
-        self._stream: Stream | None = None
+        self._stream: FollowedJournal | None = None
         self._wanted: tuple[Wanted, ...] = ()
         self._machines: dict[str, Machine] = {}  # of this selection, also those that its units left
         self._subject: Hashable = None

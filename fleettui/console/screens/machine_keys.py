@@ -26,7 +26,7 @@ from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, took
 from fleettui.console.text.keys import Key
 from registry.errors import FleetError
-from registry.follow import Link
+from registry.follow import ConnectionState
 
 LEASE_S = 1.0  # between two questions for the lease
 ASKING = "ask for the lease"
@@ -151,7 +151,7 @@ class MachineKeys(Guarding):
 
     def _lease_text(self, row: MachineRow) -> str:
         machine, left_s, at = self._lease
-        if machine != row.key or not row.present or self.reading.link is not Link.LIVE:
+        if machine != row.key or not row.present or self.reading.link is not ConnectionState.LIVE:
             return ""
         left_s = max(0.0, left_s - (time.monotonic() - at))
         seen = took(max(0.0, row.ttl_s - left_s))
@@ -159,7 +159,7 @@ class MachineKeys(Guarding):
 
     def _ask_lease(self) -> None:
         row = self._machines_view.table.listing.current() if self.view_name == "machines" else None
-        if row is None or not row.present or self.reading.link is not Link.LIVE:
+        if row is None or not row.present or self.reading.link is not ConnectionState.LIVE:
             return
         self.run_worker(self._learn_lease(row.key), name=ASKING, group=ASKING, exclusive=True, exit_on_error=False)
 

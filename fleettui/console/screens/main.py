@@ -10,7 +10,7 @@ from textual import on
 from textual.binding import BindingType
 
 from fleettui.console.operations.act_lines import trail_lines
-from fleettui.console.operations.acts import Act, undoing, undoing_machines
+from fleettui.console.operations.acts import Operation, undoing, undoing_machines
 from fleettui.console.operations.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
 from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
 from fleettui.console.operations.verbs import ASKS, READ_ONLY, Verb, command
@@ -24,7 +24,7 @@ from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL, MAIN
 from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.journal_pane import JournalPane
-from fleettui.console.widgets.table import Table
+from fleettui.console.widgets.table import RowTable
 from registry.errors import UserError
 from registry.model import Target
 
@@ -92,8 +92,8 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
         elif self.view.name_ != "units":
             self.action_view("units")
 
-    @on(Table.Opened)
-    def _opened(self, event: Table.Opened) -> None:
+    @on(RowTable.Opened)
+    def _opened(self, event: RowTable.Opened) -> None:
         self.open_row(event.key)
 
     def action_help(self) -> None:
@@ -176,7 +176,7 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
 
         self.ask_first(lambda: self._surveyed_undo(last), act)
 
-    def _surveyed_undo(self, last: Act) -> Survey:
+    def _surveyed_undo(self, last: Operation) -> Survey:
         """What taking this act back would do now."""
         snapshot, keys = self.reading.snapshot, self.desk.keys
         if why := self.why_no_change():

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fleettui.console.operations.acts import Phase
+from fleettui.console.operations.acts import OperationPhase
 from fleettui.console.operations.machine_verbs import machine_name
 from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
 from fleettui.console.pages.file import sharing
@@ -21,10 +21,10 @@ from fleettui.console.pages.status import places
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
 from fleettui.console.text.formatting import counted
-from fleettui.console.text.subject import Kind, Subject, Tab
+from fleettui.console.text.subject import Subject, SubjectKind, Tab
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.model import Machine, Target, Unit
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         subject, machines = self.selected_here(), self.reading.snapshot.machines
         if subject is None:
             return None, "nothing is selected"
-        if subject.kind is Kind.MACHINE:
+        if subject.kind is SubjectKind.MACHINE:
             found = machines.get(subject.name)
             return (
                 found,
@@ -100,7 +100,7 @@ class OutsideKeys(PlaceKeys, Guarding):
     def action_edit(self) -> None:
         """The unit's file in the user's own editor."""
         subject = self.selected_here()
-        name = subject.name if subject and subject.kind is Kind.UNIT else ""
+        name = subject.name if subject and subject.kind is SubjectKind.UNIT else ""
         if why := self._why_no_edit(name):
             self.refuse(why)
         elif self._outside("editor", f"edit the file and fleetctl submit --replace {name}"):
@@ -112,7 +112,7 @@ class OutsideKeys(PlaceKeys, Guarding):
             return f"cannot edit: {READ_ONLY}"
         if not name or record is None:
             return f"cannot edit {name}: it is not in the registry" if name else "cannot edit: no unit is selected"
-        if self.reading.link is not Link.LIVE:
+        if self.reading.link is not ConnectionState.LIVE:
             return f"cannot edit {name}: no connection to the registry"
         if record.hash not in snapshot.files:
             return f"cannot edit {name}: the registry lacks its file; submit it again (n)"
@@ -185,7 +185,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         if not await self.assured(survey):
             raise UserError("nothing was replaced; e edits it again")
         act = await self.conductor.replace(texts, base.hash)
-        if act.written or act.phase is not Phase.FAILED:
+        if act.written or act.phase is not OperationPhase.FAILED:
             return True
         raise UserError(f"{act.complaints[0] if act.complaints else 'nothing was written'}; e edits it again")
 
@@ -199,12 +199,12 @@ class OutsideKeys(PlaceKeys, Guarding):
         self.run_worker(self._submit(), name="submit", group="outside", exit_on_error=False)
 
     async def _submit(self) -> None:
-        from fleettui.console.pages.submission import Left, Submission  # noqa: PLC0415
+        from fleettui.console.pages.submission import Submission, Unsubmitted  # noqa: PLC0415
         from fleettui.console.screens.submit import SubmitScreen  # noqa: PLC0415 - loads the text field
 
         edit = self._edit_text if self.desk.has_terminal and not self.app.is_web else None
         screen = SubmitScreen(
-            lambda: self.reading.snapshot, self.desk.clock, self.desk.keys, edit, Left(*self._unsubmitted)
+            lambda: self.reading.snapshot, self.desk.clock, self.desk.keys, edit, Unsubmitted(*self._unsubmitted)
         )
         what = await self.app.push_screen_wait(screen)
         if isinstance(what, Submission):

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.text.finding import Find, Source, ranked
+from fleettui.console.text.finding import Find, FinderSource, ranked
 from fleettui.console.widgets.band import Band
 from fleettui.escape import escape
 
@@ -41,7 +41,7 @@ class PaletteScreen(ModalScreen[Find | None]):
         Binding("escape,ctrl+p", "close", "close"),
     ]
 
-    def __init__(self, sources: Sequence[Source], usable: Callable[[Find], bool]) -> None:
+    def __init__(self, sources: Sequence[FinderSource], usable: Callable[[Find], bool]) -> None:
         super().__init__()
         self._sources, self._usable = sources, usable
         self._finds: list[Find] = []

@@ -11,12 +11,12 @@ from textual import on
 
 from fleettui.console.pages.file import versions
 from fleettui.console.screens.frame import Frame
-from fleettui.console.screens.trail import Spot, Trail
+from fleettui.console.screens.trail import Location, Navigation
 from fleettui.console.screens.views.detail import DetailView
 from fleettui.console.tables.query import parse_query
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
-from fleettui.console.text.subject import Kind, Subject, Tab, machine_subject, tab_of, unit_subject
+from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, tab_of, unit_subject
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.page import Page
 from registry.lifecycle import Progress, standing
@@ -29,7 +29,7 @@ class PlaceKeys(Frame):
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the frame's
         super().__init__(*arguments)
-        self.trail = Trail(Spot("units"))
+        self.trail = Navigation(Location("units"))
         self._docked: bool | None = None  # whether the journal was shown before a detail was opened
         self._retracing = False
 
@@ -50,7 +50,7 @@ class PlaceKeys(Frame):
 
     def subject_machine(self) -> str:
         """The machine whose pages are open; its units are units."""
-        about_machine = self.on_page and self.detail.subject.kind is Kind.MACHINE
+        about_machine = self.on_page and self.detail.subject.kind is SubjectKind.MACHINE
         return self.detail.subject.name if about_machine else ""
 
     # Opening
@@ -91,7 +91,7 @@ class PlaceKeys(Frame):
         subject = self.selected()
         if subject is None:
             self.refuse(f"there is no detail of {key}")
-        elif subject.kind is Kind.MACHINE:
+        elif subject.kind is SubjectKind.MACHINE:
             self.show(subject, Tab.UNITS)
         else:
             waits = standing(self.reading.snapshot, subject.name).progress is Progress.WAITING
@@ -161,7 +161,7 @@ class PlaceKeys(Frame):
     @on(Page.Followed)
     def _followed(self, event: Page.Followed) -> None:
         subject = event.subject
-        if subject.kind is Kind.MACHINE:
+        if subject.kind is SubjectKind.MACHINE:
             self.show(subject, Tab.UNITS)
         else:
             tab = self.detail.tab if self.detail.tab is Tab.DEPENDENCIES else Tab.STATUS
@@ -192,14 +192,14 @@ class PlaceKeys(Frame):
 
     # Back and forward
 
-    def spot(self) -> Spot:
+    def spot(self) -> Location:
         """Where the reader is."""
         listing = self.view.table.listing
         if self.in_detail:
-            return Spot(
+            return Location(
                 DetailView.name_, subject=self.detail.subject, tab=self.detail.tab, row=listing.cursor or ""
             )
-        return Spot(self.view.name_, listing.query.text, listing.trouble_only, listing.cursor or "")
+        return Location(self.view.name_, listing.query.text, listing.trouble_only, listing.cursor or "")
 
     def note_place(self) -> None:
         """Remember where the reader is, as a place of its own if it is another one."""
@@ -221,14 +221,14 @@ class PlaceKeys(Frame):
         if not self.detail_has_focus and self.detail.tab is not Tab.JOURNAL:
             self._focus_place()
             return
-        self._go(self.trail.leave() or Spot("units"))
+        self._go(self.trail.leave() or Location("units"))
 
     @property
     def detail_has_focus(self) -> bool:
         """Whether the keys go to the detail, not to the journal beside it."""
         return bool(self.focused and self.detail in self.focused.ancestors)
 
-    def _go(self, spot: Spot) -> None:
+    def _go(self, spot: Location) -> None:
         self._retracing = True
         try:
             if spot.subject is not None and spot.tab is not None:
@@ -240,7 +240,7 @@ class PlaceKeys(Frame):
             self._retracing = False
         self.refuse("")
 
-    def _reopen(self, spot: Spot) -> None:
+    def _reopen(self, spot: Location) -> None:
         self.run_view(spot.view)
         listing = self.view.table.listing
         if (listing.query.text, listing.trouble_only) != (spot.query, spot.trouble):

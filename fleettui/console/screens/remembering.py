@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from fleettui.console.screens.asking_keys import AskingKeys
-from fleettui.console.sources.saved_state import Memory, ViewMemory
+from fleettui.console.sources.saved_state import SavedState, ViewMemory
 from fleettui.console.tables.listing import Listing
 from fleettui.console.widgets.journal_pane import JournalPane
 
@@ -18,7 +18,7 @@ class Remembering(AskingKeys):
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the frame's
         super().__init__(*arguments)
-        self._noted: Memory | None = None
+        self._noted: SavedState | None = None
 
     def recall(self) -> None:
         """Open as it was left."""
@@ -29,7 +29,7 @@ class Remembering(AskingKeys):
             self.refuse(self.desk.remark)
             self._remark = self.desk.remark
 
-    def restore(self, memory: Memory) -> None:
+    def restore(self, memory: SavedState) -> None:
         """Sorting, columns, journal and view of an earlier run; what is no longer there is left out.
 
         What hides rows is not brought back: what has failed since must be in sight.
@@ -47,13 +47,13 @@ class Remembering(AskingKeys):
             self.run_view(memory.view)
         self.refresh_all()
 
-    def memory(self) -> Memory:
+    def memory(self) -> SavedState:
         """How the console is now."""
         views = {view.name_: _left(view.table.listing) for view in self.tables}
         current = (self.trail.last_view(DETAIL) or "units") if self.in_detail else self.view.name_
         pane = self.query_one(JournalPane)
         journal = pane.display if self._docked is None else self._docked
-        return Memory(current, views, self.chosen_theme, journal, self._journal_lines(pane))
+        return SavedState(current, views, self.chosen_theme, journal, self._journal_lines(pane))
 
     def _journal_lines(self, pane: JournalPane) -> int:
         """How high the reader made the journal; 0 where they did not."""

@@ -20,7 +20,7 @@ from textual.widgets import Button, Input, TextArea
 
 from fleettui.actions.disk import read_bytes
 from fleettui.console.pages.rich_text import Passage
-from fleettui.console.pages.submission import Left, Submission, comparison, forecast, taken, verdict
+from fleettui.console.pages.submission import Submission, Unsubmitted, comparison, forecast, taken, verdict
 from fleettui.console.screens.page import Renewing
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
@@ -69,7 +69,7 @@ def suggestion(value: str) -> str | None:
     return None
 
 
-class SubmitScreen(Renewing[Submission | Left | None]):
+class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
     """A file or a text, a name, and how far to bring it. `edit` takes a text through an editor, if there is one."""
 
     DEFAULT_CSS = """
@@ -97,11 +97,11 @@ class SubmitScreen(Renewing[Submission | Left | None]):
 
     def __init__(
         self, snapshot: Callable[[], Snapshot], clock: Callable[[], float], keys: Keys, edit: Edit | None,
-        left: Left | None = None,
+        left: Unsubmitted | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self._snapshot, self._clock, self._keys, self._edit = snapshot, clock, keys, edit
-        self._left = left or Left()
+        self._left = left or Unsubmitted()
         self._compared = ""  # the text that was compared with what is in the registry
         self._complaint = ""
 
@@ -263,7 +263,9 @@ class SubmitScreen(Renewing[Submission | Left | None]):
     def action_cancel(self) -> None:
         """Back; what was typed is kept for the next time."""
         path = self.query_one("#path", Input).value.strip()
-        self.dismiss(Left(self.query_one("#name", Input).value, path, self.query_one("#text", TextArea).text))
+        self.dismiss(
+            Unsubmitted(self.query_one("#name", Input).value, path, self.query_one("#text", TextArea).text)
+        )
 
 
 def read_path(value: str) -> str | None:

@@ -10,7 +10,7 @@ KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """One place: a view with its filter and the row under the cursor, or a detail with its tab."""
 
     view: str
@@ -20,25 +20,25 @@ class Spot:
     subject: Subject | None = None
     tab: Tab | None = None
 
-    def same_place(self, other: Spot) -> bool:
+    def same_place(self, other: Location) -> bool:
         """Whether it is the same place but for the row under the cursor."""
         return (self.view, self.query, self.trouble, self.subject, self.tab) == (
             other.view, other.query, other.trouble, other.subject, other.tab)  # fmt: skip
 
 
-class Trail:
+class Navigation:
     """Visited places. `here` is where the reader is."""
 
-    def __init__(self, start: Spot) -> None:
+    def __init__(self, start: Location) -> None:
         self._spots = [start]
         self._at = 0
 
     @property
-    def here(self) -> Spot:
+    def here(self) -> Location:
         """The present place as it was last seen."""
         return self._spots[self._at]
 
-    def visit(self, spot: Spot) -> None:
+    def visit(self, spot: Location) -> None:
         """Be at a place. The same one again only brings its row up to date; another one cuts off what was ahead."""
         if spot.same_place(self.here):
             self._spots[self._at] = spot
@@ -46,7 +46,7 @@ class Trail:
         self._spots = [*self._spots[: self._at + 1], spot][-KEPT:]
         self._at = len(self._spots) - 1
 
-    def step(self, steps: int) -> Spot | None:
+    def step(self, steps: int) -> Location | None:
         """Go back (negative) or forward; None when there is nothing there."""
         at = self._at + steps
         if not 0 <= at < len(self._spots):
@@ -54,7 +54,7 @@ class Trail:
         self._at = at
         return self.here
 
-    def leave(self) -> Spot | None:
+    def leave(self) -> Location | None:
         """Go back to the last place that is not about this one's subject; None when there is none."""
         subject = self.here.subject
         for at in range(self._at - 1, -1, -1):

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from fleettui.actions.operator import Operator
 from registry.etcd import Etcd
-from registry.etcd_health import Trouble, endpoints_told, keep_watch
-from registry.follow import Follower, Link, Update
+from registry.etcd_health import EtcdTrouble, endpoints_told, keep_watch
+from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
 
@@ -33,7 +33,7 @@ class Reading:
 
     snapshot: Snapshot = BLANK
     changed: frozenset[Address] | None = None
-    link: Link = Link.CONNECTING
+    link: ConnectionState = ConnectionState.CONNECTING
     reason: str = ""
     endpoints: str = ""  # which of etcd's endpoints do not answer
 
@@ -69,7 +69,13 @@ class Script:
         self.pause_s: float | None = None
         self._queue: asyncio.Queue[Reading] = asyncio.Queue()
 
-    def put(self, snapshot: Snapshot, link: Link = Link.LIVE, reason: str = "", endpoints: str = "") -> None:
+    def put(
+        self,
+        snapshot: Snapshot,
+        link: ConnectionState = ConnectionState.LIVE,
+        reason: str = "",
+        endpoints: str = "",
+    ) -> None:
         """Hand out a snapshot that may differ in anything."""
         self._queue.put_nowait(Reading(snapshot, None, link, reason, endpoints))
 
@@ -120,7 +126,7 @@ class Live:
 
     def retry_s(self) -> float | None:
         """The follower's pause, as far as it has not passed."""
-        if self._follower is None or self._follower.link is Link.LIVE:
+        if self._follower is None or self._follower.link is ConnectionState.LIVE:
             return None
         left_s = self._follower.retry_at - time.monotonic()
         return left_s if left_s > 0 else None
@@ -142,7 +148,7 @@ class Live:
                 running.cancel()
 
     async def _watch_endpoints(self, etcd: Etcd) -> None:
-        def tell(down: Mapping[str, Trouble]) -> None:
+        def tell(down: Mapping[str, EtcdTrouble]) -> None:
             told = "" if etcd.health.away else endpoints_told(etcd.health.bases, down)
             if told != self._endpoints:
                 self._endpoints = told
@@ -158,7 +164,7 @@ class Live:
             yield Reading(follower.mirror.snapshot(), changed, update.link, update.reason, self._endpoints)
             await asyncio.sleep(INTERVAL_S)
 
-    async def _update(self, follower: Follower, running: asyncio.Task[None]) -> Update:
+    async def _update(self, follower: Follower, running: asyncio.Task[None]) -> FollowUpdate:
         """The next change of the registry, or an empty one when its endpoints changed."""
         waiting = asyncio.create_task(follower.next(), name="await a change")
         news = asyncio.create_task(self._news.wait(), name="await news of the endpoints")
@@ -169,7 +175,7 @@ class Live:
             if running.done():
                 running.result()  # it never ends but by an error
             self._news.clear()
-            return Update(link=follower.link, reason=follower.reason)
+            return FollowUpdate(link=follower.link, reason=follower.reason)
         finally:
             waiting.cancel()
             news.cancel()

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from fleettui.console.journal import Ask, LinkNews, News, Remark, Wanted
 from fleettui.escape import clause, escape
-from fleettui.remote import JournalQuery, LinkState, Remote, Source
+from fleettui.remote import JournalQuery, JournalSource, LinkState, Remote
 from registry.model import Machine
 
 RATE = 10_000  # lines a second that are shown, for long
@@ -148,5 +148,5 @@ class Purse:
         return max(0.0, -self._lines / RATE)
 
 
-def _sources(wanted: Sequence[Wanted]) -> list[Source]:
-    return [Source(each.machine, each.unit) for each in wanted]
+def _sources(wanted: Sequence[Wanted]) -> list[JournalSource]:
+    return [JournalSource(each.machine, each.unit) for each in wanted]

@@ -2,7 +2,8 @@
 
 Files lie below $XDG_STATE_HOME/fleet, whole or not at all. Nothing here fails loudly: what cannot be kept is not
 kept, and what cannot be read is as if it were not there. It holds nothing of the cluster itself; names of columns
-and views that are gone are left out by who restores it. `Memory` and `History` are pure; the rest blocks."""
+and views that are gone are left out by who restores it. `SavedState` and `LineHistory` are pure; the rest blocks.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def write_private(path: Path, text: str) -> bool:
 KEPT = 500
 
 
-class History:
+class LineHistory:
     """The lines, oldest first, and where the reader is in them."""
 
     def __init__(self, lines: Sequence[str] = ()) -> None:
@@ -104,13 +105,13 @@ class History:
         return next((line for line in reversed(self.lines) if typed and line.startswith(typed)), "")
 
 
-def load(path: Path) -> History:
+def load(path: Path) -> LineHistory:
     """The history of this file; empty when there is none that can be read."""
     text = read_private(path) or ""
-    return History([line for line in text.splitlines() if line.isprintable()])
+    return LineHistory([line for line in text.splitlines() if line.isprintable()])
 
 
-def save(path: Path, history: History) -> None:
+def save(path: Path, history: LineHistory) -> None:
     """Write it. Blocks."""
     write_private(path, "\n".join(history.lines) + "\n")
 
@@ -131,7 +132,7 @@ class ViewMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class SavedState:
     """How the console was left. `theme` is "" unless it was chosen here; `journal` None where nobody said."""
 
     view: str = "units"
@@ -141,7 +142,7 @@ class Memory:
     journal_lines: int = 0  # 0: as high as usual
 
 
-def encode(memory: Memory) -> str:
+def encode(memory: SavedState) -> str:
     """As JSON, one value a line."""
     views = {
         name: {
@@ -156,7 +157,7 @@ def encode(memory: Memory) -> str:
     }, indent=1) + "\n"  # fmt: skip
 
 
-def decode(text: str) -> Memory:
+def decode(text: str) -> SavedState:
     """What `encode` wrote. ValueError, with the reason, for anything else."""
     data = json.loads(text)
     if not isinstance(data, dict) or data.get("version") != VERSION:
@@ -165,7 +166,7 @@ def decode(text: str) -> Memory:
     journal = data.get("journal")
     if journal is not None and not isinstance(journal, bool):
         raise ValueError("journal is not true or false")
-    return Memory(
+    return SavedState(
         _typed(data, "view", str), {str(name): _view(each) for name, each in views.items()},
         _typed(data, "theme", str), journal, max(0, min(500, _typed(data, "journal_lines", int))),
     )  # fmt: skip
@@ -195,7 +196,7 @@ class Notebook:
         self._view = place.with_name(f"{place.name}.view.json")
         self._history = place.with_name(f"{place.name}.history")
 
-    def recall(self) -> tuple[Memory | None, str]:
+    def recall(self) -> tuple[SavedState | None, str]:
         """How the console was left, and a sentence when that cannot be known though there is a file."""
         if not os.path.lexists(self._view):  # nor may it be looked for
             return None, ""
@@ -207,14 +208,14 @@ class Notebook:
         except (ValueError, RecursionError) as error:
             return None, f"ignored {self._view}: {error}; it is written anew"
 
-    def keep(self, memory: Memory) -> None:
+    def keep(self, memory: SavedState) -> None:
         """Write how the console is left."""
         write_private(self._view, encode(memory))
 
-    def history(self) -> History:
+    def history(self) -> LineHistory:
         """What was typed before."""
         return load(self._history)
 
-    def keep_history(self, history: History) -> None:
+    def keep_history(self, history: LineHistory) -> None:
         """Write what was typed."""
         save(self._history, history)

@@ -38,14 +38,14 @@ class Asked:
         return replace(self, asking=False, error=error)
 
 
-class Task(Protocol):
+class RunningQuery(Protocol):
     """A running question."""
 
     def cancel(self) -> None:
         """End it."""
 
 
-Spawn = Callable[[Coroutine[Any, Any, None]], Task]
+Spawn = Callable[[Coroutine[Any, Any, None]], RunningQuery]
 
 
 class StatusReader:
@@ -57,7 +57,7 @@ class StatusReader:
         self._about: tuple[str, str, str] | None = None  # machine, its address, unit
         self._mark: object = None
         self._due = False
-        self._task: Task | None = None
+        self._task: RunningQuery | None = None
 
     def want(self, machine: Machine, unit: str, mark: object, *, anew: bool = False) -> None:
         """Know the unit's status as of `mark` (its state in the registry); `anew` asks in any case."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleettui.actions.drain import Left, left_on
+from fleettui.actions.drain import Remaining, left_on
 from fleettui.console.text.formatting import counted
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -22,7 +22,7 @@ SMALL = 2000  # schedule lines and states that can be looked at whenever they ch
 class Drain:
     """One machine's drain: what is left of `total` units; `total` counts from when it was first seen."""
 
-    left: Left
+    left: Remaining
     total: int
     whole: bool  # whether it was seen from its beginning
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from fleettui.console.text.cells import Cell, Tone
-from registry.lifecycle import Progress, Standing
+from registry.lifecycle import Progress, UnitProgress
 from registry.model import UnitState
 
 
@@ -31,7 +31,7 @@ ORDER = {health: number for number, health in enumerate(Health)}
 TRANSIENT = frozenset({"activating", "deactivating", "reloading", "refreshing", "maintenance"})
 
 
-def health(standing: Standing, state: UnitState | None) -> Health:
+def health(standing: UnitProgress, state: UnitState | None) -> Health:
     """How one unit is on one machine (or nowhere)."""
     active = state.active if state else ""
     if standing.progress is Progress.FAILED or active == "failed":

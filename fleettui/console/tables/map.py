@@ -45,7 +45,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MapLayout:
     """Where everything is."""
 
     lines: tuple[tuple[Piece, ...], ...] = ()
@@ -111,10 +111,10 @@ def _bare(label: str) -> str:
     return label.lstrip("◌◐✖ ")
 
 
-def plan(fleet: Sequence[Block], width: int, height: int) -> Plan:
+def plan(fleet: Sequence[Block], width: int, height: int) -> MapLayout:
     """Places for all squares: the largest with which everything fits the height, else the smallest."""
     if not fleet:
-        return Plan()
+        return MapLayout()
     label = min(LABEL_MAX, max(len(block.label.text) for block in fleet))
     count = max(len(str(len(block.keys))) for block in fleet)
     lead = label + count + 2  # label, count, and space around it
@@ -125,7 +125,7 @@ def plan(fleet: Sequence[Block], width: int, height: int) -> Plan:
     ]
     shape = next((shape for shape in shapes if _height(fleet, shape) <= height), shapes[-1])
     lines = _laid(fleet, lead, shape)
-    return Plan(tuple(lines), shape.pitch, label, lead, _places(lines, lead, shape.pitch))
+    return MapLayout(tuple(lines), shape.pitch, label, lead, _places(lines, lead, shape.pitch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _places(lines: Sequence[tuple[Piece, ...]], lead: int, pitch: int) -> dict[s
     }
 
 
-def nearest(plan_: Plan, line: int, x: int, admitted: Mapping[str, None]) -> str | None:
+def nearest(plan_: MapLayout, line: int, x: int, admitted: Mapping[str, None]) -> str | None:
     """The square of a line that is nearest to `x`, of those that the filter lets through."""
     keys = [key for piece in plan_.lines[line] for key in piece.keys if key in admitted]
     return min(keys, key=lambda key: abs(plan_.places[key][1] - x), default=None)

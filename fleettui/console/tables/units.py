@@ -25,7 +25,7 @@ from fleettui.escape import escape
 from registry.errors import UserError
 from registry.fleetoptions import parse_options
 from registry.keys import Address, Table
-from registry.lifecycle import Progress, Standing, Whereabouts, standing, standing_here
+from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, standing_here
 from registry.mirror import Pair, Snapshot
 from registry.model import UnitState, Usage
 from registry.unitfile import parse as parse_file
@@ -521,7 +521,7 @@ def _headed(unit: str, rows: dict[str, UnitRow]) -> dict[str, UnitRow]:
 
 
 def _row(
-    snapshot: Snapshot, unit: str, parent: str, here: Standing, machine: str, state: UnitState | None
+    snapshot: Snapshot, unit: str, parent: str, here: UnitProgress, machine: str, state: UnitState | None
 ) -> UnitRow:
     record = snapshot.units.get(unit)
     condition = health(here, state)
@@ -550,7 +550,7 @@ def host(snapshot: Snapshot, machine: str) -> str:
     return escape(record.hostname) if record else f"{machine[:8]}..."
 
 
-def _word(condition: Health, here: Standing, state: UnitState | None, target: str) -> str:
+def _word(condition: Health, here: UnitProgress, state: UnitState | None, target: str) -> str:
     if condition is Health.FAILED:
         return "failed"
     if condition is Health.PENDING:
@@ -561,7 +561,7 @@ def _word(condition: Health, here: Standing, state: UnitState | None, target: st
     return active or "inactive"
 
 
-def _doing(here: Standing, target: str, *, placed: bool) -> str:
+def _doing(here: UnitProgress, target: str, *, placed: bool) -> str:
     if target == "inactive" or here.reason.startswith("being stopped"):
         return "stopping"
     if not placed:

@@ -16,7 +16,7 @@ from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
-from fleettui.console.terminal.typing import Decoder, Parser, is_possible
+from fleettui.console.terminal.typing import Decoder, KeyParser, is_possible
 
 READ = 4096
 TICK_S = 0.1  # an escape alone is the key once nothing has followed it
@@ -55,7 +55,7 @@ class TerminalDriver(LinuxDriver):
 
     def run_input_thread(self) -> None:
         """Read what is typed until the driver stops."""
-        decoder, parser = Decoder(), Parser(self._debug)
+        decoder, parser = Decoder(), KeyParser(self._debug)
         poll = select.poll()
         poll.register(self.fileno, select.POLLIN)
         while not self.exit_event.is_set():

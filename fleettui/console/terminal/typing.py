@@ -65,7 +65,7 @@ def _begun(text: str) -> str:
     return ""
 
 
-class Parser(XTermParser):
+class KeyParser(XTermParser):
     """Sequences to keys; one that has impossible numbers is none."""
 
     def parse_mouse_code(self, code: str) -> Message | None:

@@ -28,7 +28,7 @@ class Find:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FinderSource:
     """Things of one kind; `rank` orders kinds among equals."""
 
     kind: str
@@ -45,7 +45,7 @@ class Source:
 
 def sources(
     snapshot: Snapshot, keymap: Mapping[str, str], themes: Iterable[str], *, read_only: bool, view: str = "units"
-) -> tuple[Source, ...]:
+) -> tuple[FinderSource, ...]:
     """All that can be found: the view's actions with their keys, themes, machines, units."""
     usable = [
         key for key in KEYS
@@ -56,14 +56,14 @@ def sources(
     colours = [Find("theme", f"theme {name}", name, "theme") for name in themes]
     hosts = {machine.hostname: machine.id for machine in snapshot.machines.values()}
     return (
-        Source("action", [find.label for find in actions], {find.label: find for find in actions}),
-        Source("theme", [find.label for find in colours], {find.label: find for find in colours}),
-        Source("machine", sorted(hosts), keys=hosts),
-        Source("unit", sorted(snapshot.units)),
+        FinderSource("action", [find.label for find in actions], {find.label: find for find in actions}),
+        FinderSource("theme", [find.label for find in colours], {find.label: find for find in colours}),
+        FinderSource("machine", sorted(hosts), keys=hosts),
+        FinderSource("unit", sorted(snapshot.units)),
     )
 
 
-def ranked(query: str, among: Sequence[Source], limit: int) -> list[Find]:
+def ranked(query: str, among: Sequence[FinderSource], limit: int) -> list[Find]:
     """The best finds; without a query the first of each kind in turn."""
     words = query.lower().split()
     if not words:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class SubjectKind(StrEnum):
     """The two things that have a detail."""
 
     UNIT = "unit"
@@ -32,24 +32,24 @@ class Tab(StrEnum):
 class Subject:
     """A unit (`machine` narrows a global one to one place) or, by its id, a machine."""
 
-    kind: Kind
+    kind: SubjectKind
     name: str
     machine: str = ""
 
     @property
     def tabs(self) -> tuple[Tab, ...]:
         """Its tabs in their order."""
-        return UNIT_TABS if self.kind is Kind.UNIT else MACHINE_TABS
+        return UNIT_TABS if self.kind is SubjectKind.UNIT else MACHINE_TABS
 
 
 def unit_subject(name: str, machine: str = "") -> Subject:
     """A unit, or a global unit on one machine."""
-    return Subject(Kind.UNIT, name, machine)
+    return Subject(SubjectKind.UNIT, name, machine)
 
 
 def machine_subject(machine: str) -> Subject:
     """A machine, by its id."""
-    return Subject(Kind.MACHINE, machine)
+    return Subject(SubjectKind.MACHINE, machine)
 
 
 UNIT_TABS = (Tab.STATUS, Tab.JOURNAL, Tab.FILE, Tab.PLACEMENT, Tab.EVENTS, Tab.DEPENDENCIES)
@@ -66,11 +66,11 @@ TAB_KEYS: dict[str, tuple[Tab, Tab]] = {
 }
 
 
-def tab_of(key: str, kind: Kind) -> Tab:
+def tab_of(key: str, kind: SubjectKind) -> Tab:
     """The tab that a key opens on such a subject."""
-    return TAB_KEYS[key][kind is Kind.MACHINE]
+    return TAB_KEYS[key][kind is SubjectKind.MACHINE]
 
 
-def key_of(tab: Tab, kind: Kind) -> str:
+def key_of(tab: Tab, kind: SubjectKind) -> str:
     """The key's name in the keys table."""
-    return next(key for key, tabs in TAB_KEYS.items() if tabs[kind is Kind.MACHINE] is tab)
+    return next(key for key, tabs in TAB_KEYS.items() if tabs[kind is SubjectKind.MACHINE] is tab)

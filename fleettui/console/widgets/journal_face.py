@@ -20,7 +20,14 @@ from textual.worker import Worker, WorkerState
 from fleettui.console.journal.book import Terms
 from fleettui.console.journal.scribe import wrapped
 from fleettui.console.journal.sources import Ask, Item, Remark, Wanted, hosts_of
-from fleettui.console.journal.title import Narrowed, Status, narrowed_cells, source_cells, status_cells, told_hits
+from fleettui.console.journal.title import (
+    JournalStatus,
+    Narrowed,
+    narrowed_cells,
+    source_cells,
+    status_cells,
+    told_hits,
+)
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import BY_ID, Key, shown_key
@@ -169,7 +176,7 @@ class JournalFace(Vertical):
         """Whether its keys work."""
         return self.has_focus_within
 
-    def status(self) -> Status:
+    def status(self) -> JournalStatus:
         """How it goes."""
         lines, book = self.lines, self.lines.book
         trouble = ""
@@ -179,8 +186,8 @@ class JournalFace(Vertical):
         if len(self._troubles) > 1:
             trouble = f"{len(self._troubles)} machines lost, trying again"
         dropped = book.dropped + lines.missed
-        return Status(lines.following, lines.unseen, len(book.ring), book.warnings, dropped, trouble, self._note,
-                      lines.working)  # fmt: skip
+        counts = len(book.ring), book.warnings, dropped
+        return JournalStatus(lines.following, lines.unseen, *counts, trouble, self._note, lines.working)
 
     def narrowed(self) -> Narrowed:
         """What narrows it."""

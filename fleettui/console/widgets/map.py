@@ -18,13 +18,13 @@ from textual.strip import Strip
 
 from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.tables.listing import Listing
-from fleettui.console.tables.map import Piece, Plan, blocks, nearest, order, plan
+from fleettui.console.tables.map import MapLayout, Piece, blocks, nearest, order, plan
 from fleettui.console.tables.row import Column, Delta
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import fitted
 from fleettui.console.widgets.sheet import HEAD
-from fleettui.console.widgets.table import Table
+from fleettui.console.widgets.table import RowTable
 
 LEFT = 1  # cells before the labels
 COLUMNS: tuple[Column[UnitRow], ...] = (Column("unit", "UNIT", 44, lambda row, _: Cell(row.label), order),)
@@ -62,7 +62,7 @@ class Squares(Listing[UnitRow]):
         return self._passing
 
 
-class Map(Table[UnitRow]):
+class Map(RowTable[UnitRow]):
     """Squares by machine, with a legend that counts them."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -83,7 +83,7 @@ class Map(Table[UnitRow]):
         super().__init__(COLUMNS, clock, id=id)
         self.listing: Squares = Squares()
         self._labels: Mapping[str, Cell] = {}
-        self._plan = Plan()
+        self._plan = MapLayout()
         self._column = 0  # where up and down keep to
         self._looks: dict[str, Style] = {}
 

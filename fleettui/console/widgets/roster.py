@@ -10,10 +10,10 @@ from textual.widget import Widget
 from fleettui.console.tables.row import Column
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.widgets.page import Page
-from fleettui.console.widgets.table import Table
+from fleettui.console.widgets.table import RowTable
 
 
-class Roster(Table[UnitRow]):
+class Roster(RowTable[UnitRow]):
     """Left and right turn to other tabs. Out of sight it hands the focus on and lets nothing be marked."""
 
     def __init__(

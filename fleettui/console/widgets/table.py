@@ -17,7 +17,7 @@ from fleettui.console.widgets.sheet import HEAD, MARGIN, Sheet
 R = TypeVar("R", bound=Row)
 
 
-class Table(Sheet[R]):
+class RowTable(Sheet[R]):
     """One table."""
 
     BINDINGS: ClassVar[list[BindingType]] = bound(TABLE)
@@ -25,7 +25,7 @@ class Table(Sheet[R]):
     class Opened(Message):
         """Enter was pressed on a row."""
 
-        def __init__(self, table: Table[Any], key: str) -> None:
+        def __init__(self, table: RowTable[Any], key: str) -> None:
             self.table, self.key = table, key
             super().__init__()
 

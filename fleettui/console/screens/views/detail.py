@@ -28,12 +28,12 @@ from fleettui.console.tables.row import Delta
 from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, shown_key
-from fleettui.console.text.subject import Kind, Subject, Tab, key_of
+from fleettui.console.text.subject import Subject, SubjectKind, Tab, key_of
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.roster import Roster
 from fleettui.escape import escape
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Machine, Target
@@ -56,7 +56,7 @@ class DetailView(View[UnitRow]):
     ) -> None:  # fmt: skip
         super().__init__(clock)
         self._keys, self._keymap, self._unit_rows = keys, keymap, unit_rows
-        self.subject = Subject(Kind.UNIT, "")
+        self.subject = Subject(SubjectKind.UNIT, "")
         self.tab = Tab.STATUS
         self.older = 0
         self._reading = Reading()
@@ -119,7 +119,7 @@ class DetailView(View[UnitRow]):
     def _place_cursor(self) -> None:
         """On the subject itself always; on a machine's first unit once, when it is opened."""
         listing = self.table.listing
-        if (self._fresh or self.subject.kind is Kind.UNIT) and listing.current() is None:
+        if (self._fresh or self.subject.kind is SubjectKind.UNIT) and listing.current() is None:
             self.table.move_to(0)
         self._fresh = False
 
@@ -129,7 +129,7 @@ class DetailView(View[UnitRow]):
         return Delta(rows, frozenset(), reset=True) if rows != self.table.listing.rows else Delta({})
 
     def _rows(self, snapshot: Snapshot) -> dict[str, UnitRow]:
-        if self.subject.kind is Kind.MACHINE:
+        if self.subject.kind is SubjectKind.MACHINE:
             return self._unit_rows().rows_on(snapshot, self.subject.name)
         name, machine = self.subject.name, self.subject.machine
         if name not in snapshot.units and not places(snapshot, name):
@@ -142,12 +142,12 @@ class DetailView(View[UnitRow]):
 
     def units(self, rows: list[UnitRow]) -> list[str]:
         """The subject, or the chosen units of a machine."""
-        on_page = self.subject.kind is Kind.MACHINE and self.tab is not Tab.UNITS
+        on_page = self.subject.kind is SubjectKind.MACHINE and self.tab is not Tab.UNITS
         return [] if on_page else [row.unit for row in rows]
 
     def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
         """The subject's journal; of a machine's units, that of the chosen ones there."""
-        if self.subject.kind is Kind.UNIT:
+        if self.subject.kind is SubjectKind.UNIT:
             name, place = self.subject.name, self.subject.machine
             return wanted_journals(reading.snapshot, [(place, name)] if place else self._unit_rows().places([name]))
         if self.tab is Tab.UNITS and rows:
@@ -167,7 +167,7 @@ class DetailView(View[UnitRow]):
     def machine(self) -> Machine | None:
         """The one machine that the subject is, or is on; None when there is none, or several."""
         machines = self._reading.snapshot.machines
-        if self.subject.kind is Kind.MACHINE:
+        if self.subject.kind is SubjectKind.MACHINE:
             return machines.get(self.subject.name)
         homes = places(self._reading.snapshot, self.subject.name, self.subject.machine)
         return machines.get(homes[0]) if len(homes) == 1 else None
@@ -183,7 +183,7 @@ class DetailView(View[UnitRow]):
             self._want_status(anew=ask)
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
-        self.page.put_stale(self._reading.link is not Link.LIVE and self.tab is not Tab.STATUS)
+        self.page.put_stale(self._reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
         order = self._order()
         if not is_heavy(order, self._reading.snapshot):
             self.page.put(write(order, self._reading.snapshot, self._clock()))
@@ -213,7 +213,7 @@ class DetailView(View[UnitRow]):
 
     def _want_status(self, *, anew: bool) -> None:
         machine = self.machine()
-        if machine is None or self._reading.link is Link.CONNECTING:
+        if machine is None or self._reading.link is ConnectionState.CONNECTING:
             self._reader.stop()
             return
         state = self._reading.snapshot.states.get((machine.id, self.subject.name))
@@ -233,7 +233,7 @@ class DetailView(View[UnitRow]):
     def crumbs(self, source: str) -> Line:
         """Where the reader is: from which view, and what it is about, with its state."""
         lead = (Cell(f" {source} ", Tone.QUIET), Cell("> ", Tone.QUIET))
-        if self.subject.kind is Kind.MACHINE:
+        if self.subject.kind is SubjectKind.MACHINE:
             here = self._reading.snapshot.machines.get(self.subject.name)
             address = f"  {escape(here.address)}" if here else ""
             name = Cell(host(self._reading.snapshot, self.subject.name), Tone.STRONG)

@@ -7,7 +7,7 @@ from fleettui.console.screens.views.view import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.machines import COLUMNS, MachineRow, MachineRows
 from fleettui.console.tables.row import Delta
-from registry.follow import Link
+from registry.follow import ConnectionState
 from registry.keys import Keys
 
 
@@ -30,7 +30,7 @@ class MachinesView(View[MachineRow]):
 
     def see(self, reading: Reading) -> None:
         """Take a reading in, on the screen or not. What is stale tells nothing of who is here."""
-        if reading.link is not Link.LIVE and reading.snapshot.revision == 0:
+        if reading.link is not ConnectionState.LIVE and reading.snapshot.revision == 0:
             return
         self.table.apply(self.fold(reading, everything=self._behind))
         self._behind = False

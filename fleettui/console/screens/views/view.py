@@ -12,7 +12,7 @@ from fleettui.console.journal import Wanted
 from fleettui.console.sources.feed import Reading
 from fleettui.console.tables.row import Column, Delta, Row
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.table import Table
+from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
 
 R = TypeVar("R", bound=Row)
@@ -33,12 +33,12 @@ class View(Vertical, Generic[R]):
 
     def compose(self) -> ComposeResult:
         """The table."""
-        yield Table(self.columns, self._clock, id=f"{self.name_}-table")
+        yield RowTable(self.columns, self._clock, id=f"{self.name_}-table")
 
     @property
-    def table(self) -> Table[R]:
+    def table(self) -> RowTable[R]:
         """The table."""
-        return self.query_one(f"#{self.name_}-table", Table)
+        return self.query_one(f"#{self.name_}-table", RowTable)
 
     def see(self, reading: Reading) -> None:
         """Take a reading in, when on the screen."""
