@@ -228,27 +228,24 @@ def foreign_errors(cert_file: str | None = None) -> Iterator[None]:
         raise EtcdUnreachable("timed out while connecting", sent=False) from None
     except TimeoutError:
         raise EtcdUnreachable("timed out", silent=True) from None
-    except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
-        raise _broken_off(error, cert_file) from None
-    except aiohttp.ClientOSError as error:
-        if error.errno in (errno.ECONNRESET, errno.EPIPE):
-            raise _broken_off(error, cert_file) from None
-        raise EtcdUnreachable(_broken(error, cert_file)) from None
     except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-        raise EtcdUnreachable(_broken(error, cert_file)) from None
+        raise _broken(error, cert_file) from None
 
 
-def _broken_off(error: Exception, cert_file: str | None) -> EtcdUnreachable:
+def _broken(error: Exception, cert_file: str | None) -> EtcdUnreachable:
     said = alert(error, cert_file)
-    return EtcdUnreachable(said) if said else EtcdUnreachable(CLOSED, closed=True)
+    reset = getattr(error, "errno", None) in (errno.ECONNRESET, errno.EPIPE)
+    if not said and (reset or isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError))):
+        return EtcdUnreachable(CLOSED, closed=True)
+    return EtcdUnreachable(said or _no_answer(error))
 
 
-def _broken(error: Exception, cert_file: str | None) -> str:
+def _no_answer(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "broke off its answer"
     if isinstance(error, aiohttp.ClientResponseError):
         return "does not speak HTTP: this is not the port on which etcd serves clients"
-    return alert(error, cert_file) or plain(error)
+    return plain(error)
 
 
 def _handshake(error: aiohttp.ClientConnectorSSLError, cert_file: str | None) -> str:

@@ -53,8 +53,10 @@ class ActedOn:
 
 
 class History:
-    """What one program has acted on. `keep` stores it; `told` is called whenever `held` changes.
+    """What one program has acted on. `keep` stores it.
 
+    `told` is called with `held` whenever that changes, and with "" when an operator has accepted another history
+    since the program last looked: what it remembers of revisions is void, whether or not it ever noticed.
     `pinned`: another cluster's registry is somebody else's business; else it begins a history of its own.
     """
 
@@ -110,9 +112,7 @@ class History:
 
         A registry without a sentinel, or with another cluster's, is left to the caller's own judgement.
         """
-        before = (
-            self.seen
-        )  # what is written and acted on while the question is under way may be newer than its answer
+        before = self.seen  # what is acted on while the question is under way may be newer than its answer
         listing = await etcd.range(self._keys.cluster)
         kv = next((each for each in listing.kvs if each.key == self._keys.cluster), None)
         found = cluster_of(kv) if kv else None
@@ -156,10 +156,11 @@ class History:
             await etcd.txn([Compare.mod(kv.key, kv.mod_revision)], [Op.put(kv.key, encode(marked))])
 
     def _become(self, seen: ActedOn) -> None:
-        before, self.seen = self.held, seen
-        if self.told is not None and before != seen.held:
+        before, self.seen = self.seen, seen
+        accepted = before.cluster_id == seen.cluster_id and before.epoch < seen.epoch  # also while we were away
+        if self.told is not None and (accepted or before.held != seen.held):
             self.told(seen.held)
-        self.save()
+        self.save()  # last: a program that is killed before it takes the new history up again
 
 
 def read_seen(path: Path) -> ActedOn:

@@ -1,8 +1,8 @@
 """Unit files as the scheduler needs them: which fleet options a unit has, read once for each text.
 
 Owns the cache from a file's hash to its options. A file that is missing or does not parse gives an `OptionsError`,
-never an exception: its units wait with that reason, all others go on. That holds for errors that nobody foresaw, too:
-who may write a file must not be able to end the scheduler.
+never an exception: its units wait with that reason, all others go on. That holds for unforeseen errors, too: who
+may write a file must not be able to end the scheduler.
 """
 
 from __future__ import annotations

@@ -111,6 +111,29 @@ async def test_a_restored_backup_is_held_over_restarts_until_its_epoch_is_raised
 
 
 @pytest.mark.etcd
+async def test_who_was_away_while_another_history_was_accepted_is_told_of_it(
+    server: EtcdServer, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        history = History(KEYS, told=told.append)
+        await history.check(etcd)
+        server.members[0].save(tmp_path / "backup")
+        await acted(etcd, history)
+        await history.check(etcd)
+        assert not told
+        await restored(server, tmp_path / "backup")
+        found = await read_cluster(etcd, KEYS)
+        assert found
+        await etcd.put(KEYS.cluster, encode(replace(found, epoch=found.epoch + 1)))
+        await history.check(etcd)
+        assert told == [""]
+        await history.check(etcd)
+        assert told == [""]
+
+
+@pytest.mark.etcd
 @pytest.mark.parametrize("exists", [True, False])
 async def test_a_history_that_has_caught_up_is_known_by_what_it_says_of_the_past(
     server: EtcdServer, tmp_path: Path, *, exists: bool
