@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
-SOURCES := registry scheduler agentd fleettui tests bench
+SOURCES := registry placement scheduler agentd fleettui tests bench
 # Nodes need root: run as root when we are, or when sudo lets us; otherwise say so and go on without.
 AS_ROOT := scripts/as-root
 

@@ -12,12 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from placement.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
 from registry.errors import Conflict, InvalidRecord, LeadershipLost
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import encode
-from scheduler.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
 
 log = logging.getLogger("fleet.scheduler")
 

@@ -17,6 +17,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from placement.cluster_state import ClusterState, Faults
+from placement.decide import decide_around
+from placement.decisions import Decision
 from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
@@ -29,11 +32,8 @@ from registry.leases import TTL_S, Unleased, grace_s, leader_grace_s
 from registry.model import Leader, Machine
 from registry.records import encode
 from registry.sentinel import ensure_cluster, read_cluster
-from scheduler.board import ClusterState, Faults
 from scheduler.collect import Absence, garbage, ghost_usage, old_events
 from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
-from scheduler.decide import decide_around
-from scheduler.decisions import Decision
 from scheduler.election import Election, Lead
 from scheduler.patience import OutageGrace
 from scheduler.roll import Roll

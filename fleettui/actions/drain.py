@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from placement.explain import Prediction, departures, drain_blockers
 from registry.errors import UserError
-from registry.explain import Prediction, departures, drain_blockers
 from registry.fleetoptions import parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot

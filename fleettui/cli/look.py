@@ -18,8 +18,8 @@ from fleettui.cli.output import ListFormat, complain, print_json, print_json_lin
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time, place, short_id
 from fleettui.escape import clause
+from placement.explain import MachineVerdict, explain
 from registry.errors import CorruptRecord
-from registry.explain import MachineVerdict, explain
 from registry.keys import Keys, Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing_here, whereabouts
 from registry.listing import read_snapshot

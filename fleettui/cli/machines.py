@@ -17,8 +17,8 @@ from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import counted, place
+from placement.explain import drain_blockers
 from registry.errors import UserError
-from registry.explain import drain_blockers
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Machine, Override, effective_metadata

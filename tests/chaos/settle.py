@@ -16,6 +16,7 @@ from pathlib import Path
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from fleettui.demo.process import ToolFailed
+from placement.decide import decide_snapshot
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
 from registry.follow import FOLLOWED
@@ -24,7 +25,6 @@ from registry.lifecycle import Progress, standing, whereabouts
 from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Target
-from scheduler.decide import decide_snapshot
 from tests.chaos import crowd
 
 PROPERTIES = "Id,LoadState,ActiveState,SubState,FragmentPath,Result"

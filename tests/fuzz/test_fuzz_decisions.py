@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from placement.cluster_state import ClusterState
+from placement.decide import decide, decide_snapshot
+from placement.decisions import Assign, UpdateLine, Wait
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.records import decode, encode
-from scheduler.board import ClusterState
 from scheduler.collect import Absence, garbage
 from scheduler.commit import Audit, intents, transactions
-from scheduler.decide import decide, decide_snapshot
-from scheduler.decisions import Assign, UpdateLine, Wait
 from tests.conftest import EXAMPLES
 from tests.registry import wild
 

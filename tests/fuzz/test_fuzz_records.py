@@ -28,8 +28,8 @@ from fleettui.console.tables.row import Column
 from fleettui.console.tables.units import COLUMNS as UNIT_COLUMNS
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.subject import machine_subject, unit_subject
+from placement.explain import departures, explain
 from registry.errors import CorruptRecord
-from registry.explain import departures, explain
 from registry.grammar import UNPRINTABLE
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import standing, whereabouts

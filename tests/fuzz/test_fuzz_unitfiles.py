@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from registry.eligibility import Site, ambiguity, fits, rivalry, static_objections
+from placement.eligibility import Site, ambiguity, fits, rivalry, static_objections
 from registry.errors import UserError
 from registry.fleetoptions import ANYWHERE, check_options, parse_options, words
 from registry.hostreach import links, warnings

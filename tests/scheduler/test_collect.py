@@ -16,7 +16,7 @@ from scheduler.collect import (
     ghost_usage,
     old_events,
 )
-from tests.scheduler.world import CORRUPT, KEYS, World, machine
+from tests.placement.world import CORRUPT, KEYS, World, machine
 
 
 def keys_of(world: World, *long_gone: str) -> set[str]:

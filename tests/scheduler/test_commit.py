@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from base64 import b64decode
 
+from placement.decisions import Assign, Clear, Decision, MoveSource, Wait, Withdraw
 from registry.etcd import MAX_OPS
 from registry.model import Assignment, Pending, Reason, Target
 from scheduler.commit import EVENTS_PER_DECISION, MAX_BYTES, Audit, Intent, intents, transactions
-from scheduler.decisions import Assign, Clear, Decision, MoveSource, Wait, Withdraw
-from tests.scheduler.world import KEYS
+from tests.placement.world import KEYS
 
 
 def audit() -> Audit:

@@ -15,8 +15,8 @@ from fleettui.actions.drain import plan
 from fleettui.actions.outcome import Outcome
 from fleettui.console.operations.relations import STOPS_TOO, Relation, read_relations
 from fleettui.console.operations.verbs import Verb
+from placement.explain import dry_run
 from registry.errors import UserError
-from registry.explain import dry_run
 from registry.fleetoptions import parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot

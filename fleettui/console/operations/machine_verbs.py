@@ -11,7 +11,7 @@ from enum import StrEnum
 from fleettui.actions.drain import DrainPlan, plan, present
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
-from registry.explain import Prediction
+from placement.explain import Prediction
 from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.mirror import Snapshot

@@ -8,7 +8,7 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
-from registry.explain import DEFAULT_KEYS, Prediction, departures
+from placement.explain import DEFAULT_KEYS, Prediction, departures
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability

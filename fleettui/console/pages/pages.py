@@ -16,7 +16,7 @@ from fleettui.console.pages.rich_text import Passage
 from fleettui.console.pages.status import places, status_page
 from fleettui.console.sources.status_reader import Asked
 from fleettui.console.text.subject import Subject, SubjectKind, Tab
-from registry.explain import DEFAULT_KEYS
+from placement.explain import DEFAULT_KEYS
 from registry.keys import Keys
 from registry.mirror import Snapshot
 

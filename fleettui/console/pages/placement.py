@@ -12,7 +12,7 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.console.text.subject import machine_subject
 from fleettui.escape import escape
-from registry.explain import DEFAULT_KEYS, MachineVerdict, Verdict, explain
+from placement.explain import DEFAULT_KEYS, MachineVerdict, Verdict, explain
 from registry.fleetoptions import FleetOptions
 from registry.keys import Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from placement.explain import DEFAULT_KEYS, Prediction, departures, dry_run
 from registry.errors import UserError
-from registry.explain import DEFAULT_KEYS, Prediction, departures, dry_run
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot

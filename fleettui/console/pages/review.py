@@ -16,8 +16,8 @@ from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
+from placement.explain import DEFAULT_KEYS, dry_run, dry_verdicts
 from registry.errors import UserError
-from registry.explain import DEFAULT_KEYS, dry_run, dry_verdicts
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot

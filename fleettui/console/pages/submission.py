@@ -10,7 +10,7 @@ from fleettui.console.pages.rich_text import Passage, in_words, lines_of
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
-from registry.explain import DEFAULT_KEYS, dry_run
+from placement.explain import DEFAULT_KEYS, dry_run
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target

@@ -44,8 +44,8 @@ from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.prompt import Prompt
 from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
+from placement.explain import DEFAULT_KEYS
 from registry.errors import FleetError
-from registry.explain import DEFAULT_KEYS
 from registry.follow import ConnectionState
 from registry.keys import Keys
 

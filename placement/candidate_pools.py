@@ -11,7 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from registry.eligibility import Objection, Site, fits, preference, static_objections
+from placement.eligibility import Objection, Site, fits, preference, static_objections
 from registry.fleetoptions import FleetOptions
 
 KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made anew when asked for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry.eligibility import (
+from placement.eligibility import (
     DISTINCT_LIMIT,
     Objection,
     Requirement,

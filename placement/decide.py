@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from placement.cluster_state import ClusterState, Faults
+from placement.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
+from placement.pending_reasons import PendingReasons
+from placement.placement import Placement, stranded
+from placement.unit_entry import UnitEntry
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Assignment
-from scheduler.board import ClusterState, Faults
-from scheduler.cases import UnitEntry
-from scheduler.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
-from scheduler.placement import Placement, stranded
-from scheduler.verdict import PendingReasons
 
 ATTEMPTS = 5  # each finds units whose decision fails that did not fail before
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from registry.eligibility import Site
+from placement.candidate_pools import KEPT, Pools
+from placement.eligibility import Site
 from registry.fleetoptions import FleetOptions
-from scheduler.pools import KEPT, Pools
 
 
 def asking(rack: int) -> FleetOptions:

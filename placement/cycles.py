@@ -5,10 +5,10 @@ Owns their detection and the words for them. A unit in such a ring waits with th
 
 from __future__ import annotations
 
-from registry.eligibility import circle, replace_each_other
+from placement.cluster_state import ClusterState
+from placement.eligibility import circle, replace_each_other
+from placement.unit_entry import UnitEntry
 from registry.unitname import is_literal, matches
-from scheduler.board import ClusterState
-from scheduler.cases import UnitEntry
 
 
 def following_circle(board: ClusterState, case: UnitEntry) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
 
-from registry.eligibility import (
+from placement.eligibility import (
     NO_MACHINE,
     Objection,
     Site,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from registry.explain import Blocker, Verdict, departures, drain_blockers, dry_run, explain
+from placement.explain import Blocker, Verdict, departures, drain_blockers, dry_run, explain
 from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.keys import Keys
 from registry.mirror import Snapshot

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from registry.eligibility import (
+from placement.cluster_state import HOME, ClusterState
+from placement.cycles import following_circle, replacement_circle
+from placement.eligibility import (
     Objection,
     ambiguity,
     availability_objection,
@@ -18,13 +20,11 @@ from registry.eligibility import (
     rival_objection,
     summarise,
 )
+from placement.placement import Placement, stranded
+from placement.unit_entry import UnitEntry
 from registry.fleetoptions import FleetOptions
 from registry.grammar import prose
 from registry.model import Pending, Reason, Unit
-from scheduler.board import HOME, ClusterState
-from scheduler.cases import UnitEntry
-from scheduler.circles import following_circle, replacement_circle
-from scheduler.placement import Placement, stranded
 
 MAX_REASON = 1000  # characters of one reason
 MAX_REFUSALS = 200  # reasons told of one unit

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.eligibility import fits, rivalry, site_of
-from registry.explain import dry_run
+from placement.eligibility import fits, rivalry, site_of
+from placement.explain import dry_run
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.model import Availability
 from registry.unitfile import parse
-from tests.scheduler.world import World, machine, unit_text
+from tests.placement.world import World, machine, unit_text
 
 MACHINES = ("a1", "b2", "b3")
 UNITS = ("u1.service", "u2.service", "w@1.service", "w@2.service", "x.service")

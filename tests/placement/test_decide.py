@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from placement.decide import decide_snapshot
+from placement.decisions import Assign, MoveSource, UpdateLine, Wait, Withdraw
 from registry.keys import Keys
 from registry.lifecycle import standing
 from registry.model import Availability, Target
-from scheduler.decide import decide_snapshot
-from scheduler.decisions import Assign, MoveSource, UpdateLine, Wait, Withdraw
-from tests.scheduler.world import CORRUPT, KEYS, World, machine
+from tests.placement.world import CORRUPT, KEYS, World, machine
 
 
 def two() -> World:

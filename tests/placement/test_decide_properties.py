@@ -7,16 +7,16 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.eligibility import fits, rivalry, site_of
+from placement.decide import decide_snapshot
+from placement.decisions import Assign, Decision
+from placement.eligibility import fits, rivalry, site_of
 from registry.errors import UserError
 from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options
 from registry.keys import Address, Table
 from registry.mirror import Mirror, RawChange
 from registry.model import Availability, Target
 from registry.unitfile import parse
-from scheduler.decide import decide_snapshot
-from scheduler.decisions import Assign, Decision
-from tests.scheduler.world import CORRUPT, KEYS, World, machine
+from tests.placement.world import CORRUPT, KEYS, World, machine
 
 MACHINES = ("aa01", "aa02", "bb01")
 UNITS = ("a.service", "b.service", "c.service", "w@1.service", "w@2.service", "w@3.service", "g.service")

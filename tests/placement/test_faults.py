@@ -7,19 +7,19 @@ import logging
 
 import pytest
 
+from placement.cluster_state import ClusterState, Faults
+from placement.decide import decide_around
+from placement.decisions import Assign, Decision, Wait
+from placement.options_cache import OptionsError, UnitOptionsCache
+from placement.pending_reasons import PendingReasons
+from placement.placement import Placement
 from registry import config
 from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Availability, Target, Unit
 from scheduler import service
-from scheduler.board import ClusterState, Faults
 from scheduler.commit import Audit, intents
-from scheduler.decide import decide_around
-from scheduler.decisions import Assign, Decision, Wait
-from scheduler.library import OptionsError, UnitOptionsCache
-from scheduler.placement import Placement
-from scheduler.verdict import PendingReasons
-from tests.scheduler.world import World, machine
+from tests.placement.world import World, machine
 
 KEYS = Keys()
 
@@ -87,7 +87,7 @@ def test_a_unit_file_that_no_parser_foresaw_is_trouble_of_its_units(monkeypatch:
 
     library = UnitOptionsCache()
     library.put("0" * 64, "[Service]\n")
-    monkeypatch.setattr("scheduler.library.parse", fail)
+    monkeypatch.setattr("placement.options_cache.parse", fail)
     found = library.options("a.service", "0" * 64)
     assert isinstance(found, OptionsError)
     assert "internal error RecursionError: too deep" in found.reason

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from placement.cluster_state import ClusterState
+from placement.decide import decide, decide_snapshot
+from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import (
@@ -21,9 +24,6 @@ from registry.model import (
 )
 from registry.records import encode
 from registry.unitfile import file_hash
-from scheduler.board import ClusterState
-from scheduler.decide import decide, decide_snapshot
-from scheduler.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 
 KEYS = Keys()
 CORRUPT = b"{"

@@ -18,7 +18,9 @@ import heapq
 from collections import Counter, deque
 from enum import IntEnum
 
-from registry.eligibility import (
+from placement.cluster_state import CLAIM, HOME, ClusterState
+from placement.cycles import replacement_circle
+from placement.eligibility import (
     Site,
     ambiguity,
     leader_objection,
@@ -27,10 +29,8 @@ from registry.eligibility import (
     rivalry,
     static_objections,
 )
+from placement.unit_entry import UnitEntry
 from registry.unitname import matches
-from scheduler.board import CLAIM, HOME, ClusterState
-from scheduler.cases import UnitEntry
-from scheduler.circles import replacement_circle
 
 TRIES = 3  # placements of one case within one decision; a ring of displacements must not spin
 

@@ -1,0 +1,1 @@
+"""Which machine runs each unit, and why not the others: the rules, and what follows from them. Pure."""
