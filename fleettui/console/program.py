@@ -18,8 +18,8 @@ from fleettui.console.app import Console
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
+from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
-from fleettui.console.screens.header import FleetIdentity
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts_live import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals

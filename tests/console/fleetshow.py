@@ -13,8 +13,8 @@ from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import Verb
+from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
-from fleettui.console.screens.header import FleetIdentity
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.sources.feed import Script
 from fleettui.remote.journal_entry import JournalEntry

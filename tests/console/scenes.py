@@ -17,7 +17,7 @@ from textual.widgets import Input, TextArea
 
 from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
-from fleettui.console.screens.header import FleetIdentity
+from fleettui.console.pages.header import FleetIdentity
 from registry.errors import RegistryUnavailable
 from registry.follow import ConnectionState
 from registry.mirror import Snapshot

@@ -22,8 +22,8 @@ from fleettui.console.operations.impact import (
     words_to_type,
 )
 from fleettui.console.operations.verbs import Verb
+from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.header import FleetIdentity
 from fleettui.console.widgets.band import Band
 from registry.keys import Keys
 from registry.mirror import Snapshot

@@ -15,9 +15,9 @@ from fleettui.console.commandline.orders import World, understand
 from fleettui.console.commandline.words import expand, split
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
+from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.helping import HelpScreen
 from fleettui.console.screens.page import PageScreen
-from fleettui.console.screens.views.detail import DetailView
 from fleettui.console.sources.saved_state import LineHistory, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.console.screens.views.detail import DetailView
+from fleettui.console.screens.detail import DetailView
 from fleettui.console.tables.map import Block, blocks, machine_labels, nearest, order, plan
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import Cell

@@ -26,7 +26,7 @@ from fleettui.console.journal.since import parse_since
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.radius import short, units_line
 from fleettui.console.pages.file import change_counts, diff_lines
-from fleettui.console.screens.header import FleetIdentity, Totals, banner, header_line
+from fleettui.console.pages.header import FleetIdentity, Totals, banner, header_line
 from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.saved_state import Notebook, SavedState, decode, load, save
 from fleettui.console.tables.query import completed, parse_query

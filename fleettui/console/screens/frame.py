@@ -22,16 +22,11 @@ from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import OperationPort, OperationRunner
 from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.pages import footer
-from fleettui.console.screens.header import FleetIdentity, Totals, banner, blank_notice, header_line
+from fleettui.console.pages.header import FleetIdentity, Totals, banner, blank_notice, header_line
+from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.journal_reader import JournalReader
 from fleettui.console.screens.page import Renewing
-from fleettui.console.screens.views.detail import DetailView
-from fleettui.console.screens.views.events import EventsView
-from fleettui.console.screens.views.machines import MachinesView
-from fleettui.console.screens.views.map import MapView
-from fleettui.console.screens.views.pending import PendingView
-from fleettui.console.screens.views.units import UnitsView
-from fleettui.console.screens.views.view import View
+from fleettui.console.screens.views import EventsView, MachinesView, MapView, PendingView, UnitsView, View
 from fleettui.console.sources.feed import Feed, Reading
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
 from fleettui.console.sources.saved_state import LineHistory, Notebook, SavedState

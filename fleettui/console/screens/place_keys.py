@@ -10,9 +10,9 @@ from typing import Any
 from textual import on
 
 from fleettui.console.pages.file import versions
+from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.frame import Frame
 from fleettui.console.screens.trail import Location, Navigation
-from fleettui.console.screens.views.detail import DetailView
 from fleettui.console.tables.query import parse_query
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted

@@ -19,7 +19,7 @@ from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.pages.machine import machine_state
 from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.status import places
-from fleettui.console.screens.views.view import View
+from fleettui.console.screens.views import View
 from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.hosts import Hosts
 from fleettui.console.sources.status_reader import StatusReader
