@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import agentd
-from agentd.service import Agent, place
+from agentd.agent import Agent, place
 from registry import daemonlog
 from registry.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
 from registry.errors import UserError

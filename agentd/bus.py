@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dbus_next import Message, MessageType
 from dbus_next.aio import MessageBus
 
-from agentd import wire
+from agentd.pure import wire
 
 log = logging.getLogger("fleet.systemd")
 

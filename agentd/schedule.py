@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agentd.ledger import Ledger
-from agentd.plan import DesiredState
+from agentd.pure.plan import DesiredState
 from registry.etcd import Etcd
 from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.history import History

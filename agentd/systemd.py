@@ -24,10 +24,10 @@ from typing import Any, NamedTuple, Protocol
 
 from dbus_next import Message
 
-from agentd import wire
+from agentd.batching import Batch
 from agentd.bus import THE_BUS, Bus
-from agentd.status import FIELDS, SIGNATURES
-from agentd.together import Together
+from agentd.pure import wire
+from agentd.pure.unit_status import FIELDS, SIGNATURES
 from registry.errors import SystemdError
 
 log = logging.getLogger("fleet.systemd")
@@ -115,8 +115,8 @@ class Systemd:
         self._waiting: dict[str, asyncio.Future[str]] = {}  # job path: result
         self._early: dict[str, str] = {}  # results that came before the reply that names their job
         self._asking = 0  # calls under way that will name a job
-        self._looks = Together(self._list, BusLost)
-        self._memory = Together(self._remembered, BusLost)
+        self._looks = Batch(self._list, BusLost)
+        self._memory = Batch(self._remembered, BusLost)
         self._unit_path: tuple[str, ...] = ()
         self._chores: set[asyncio.Task[None]] = set()
 

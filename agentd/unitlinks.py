@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from agentd.unitdir import entries_of
+from agentd.unit_directory import entries_of
 
 TIED = (".wants", ".requires", ".upholds")  # directories of links to the units that another one pulls in
 

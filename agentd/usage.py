@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from agentd.accounts import Account, Accounts, MachineAccount
+from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from registry.errors import RegistryError
 from registry.etcd import Etcd
 from registry.keys import Keys
@@ -38,8 +38,8 @@ class Reporter:
     ) -> None:
         self._etcd, self._key, self._machine = etcd, keys.usage(machine), machine
         self._mains, self._lease = mains, lease
-        self._accounts = Accounts()
-        self._before: tuple[float, Mapping[str, Account]] = (0.0, {})
+        self._accounts = CgroupStats()
+        self._before: tuple[float, Mapping[str, UnitStats]] = (0.0, {})
         self._told: Usage | None = None
         self._told_lease = 0
 
@@ -81,9 +81,9 @@ class Reporter:
 
 def usage_of(
     machine: str,
-    account: MachineAccount,
-    units: Mapping[str, Account],
-    before: Mapping[str, Account],
+    account: MachineStats,
+    units: Mapping[str, UnitStats],
+    before: Mapping[str, UnitStats],
     seconds: float,
 ) -> Usage:
     """The record after a look, `seconds` after the one `before`; rounded, so that it stays equal while idle."""
@@ -98,7 +98,7 @@ def usage_of(
     )
 
 
-def _unit(name: str, now: Account, before: Account | None, seconds: float) -> UnitUsage:
+def _unit(name: str, now: UnitStats, before: UnitStats | None, seconds: float) -> UnitUsage:
     rate = None
     if before is not None and before.cpu_us is not None and now.cpu_us is not None and now.cpu_us >= before.cpu_us:
         rate = round((now.cpu_us - before.cpu_us) / (seconds * 1e6), 3)

@@ -3,7 +3,7 @@
     python -m bench.scale_machines --endpoint http://127.0.0.1:2379 --first 0 --count 100
 
 Each machine has its own client, lease, watch, claims and states, by agentd's own `Registration`, `Schedule`,
-`Publisher` and `Texts`; what is simulated is the `Executor`: a unit is active the moment its text is there. One
+`Publisher` and `FileCache`; what is simulated is the `Executor`: a unit is active the moment its text is there. One
 process speaks for many machines; killing it is the loss of all of them at once. For each line on standard input it
 prints one line of JSON: what it has done and cost so far.
 """
@@ -23,13 +23,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agentd.agent import TICK_S
+from agentd.file_cache import FileCache
 from agentd.ledger import Facts, Ledger
-from agentd.plan import DesiredState
-from agentd.publish import Publisher
-from agentd.register import Hooks, Registration
+from agentd.publisher import Publisher
+from agentd.pure.plan import DesiredState
+from agentd.registration import Hooks, Registration
 from agentd.schedule import Schedule
-from agentd.service import TICK_S
-from agentd.texts import Texts
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
@@ -71,7 +71,7 @@ class SimulatedMachine:
         self._wishes: dict[str, DesiredState | None] = {}
         self._counts = counts
         self._etcd = Etcd(EtcdSettings((endpoint,), request_timeout_s=max(1.0, ttl_s / 5)))
-        self._texts = Texts(self._etcd, keys)
+        self._texts = FileCache(self._etcd, keys)
         self._publisher = Publisher(self._etcd, keys, self.id, self.units.get)
         metadata = (("disk", "ssd" if number % 4 == 0 else "hdd"), ("region", f"r{number % 5}"))
         record = Machine(self.id, f"node{number}", "127.0.0.1", f"boot{number}", metadata, ttl_s=ttl_s)

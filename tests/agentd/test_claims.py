@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 
-from agentd.execute import TURNS, Reconciler
-from agentd.ledger import LedgerEntry, Phase
-from agentd.plan import DesiredState, TaskKind, plan
-from agentd.steps import Dependencies, Replan
-from agentd.unit import ManagedUnit
+from agentd.managed_unit import ManagedUnit
+from agentd.pure.entry import LedgerEntry, Phase
+from agentd.pure.plan import DesiredState, TaskKind, plan
+from agentd.reconciler import TURNS, Reconciler
+from agentd.task_runner import Dependencies, Replan
 from registry.model import Target
 
 SHA = "a" * 64

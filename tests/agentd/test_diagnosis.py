@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agentd.diagnosis import FailedCommand, cause, failed_step, missing, resources, unmet
-from agentd.inquiry import Inquiry, Lack, named_as_absent
-from agentd.status import DUMPED, EXITED, KILLED
+from agentd.inquiry import Inquiry, Lack, missing, named_as_absent
+from agentd.pure.diagnosis import FailedCommand, cause, failed_step, resources, unmet
+from agentd.pure.unit_status import DUMPED, EXITED, KILLED
 from agentd.systemd import Systemd
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agentd.ledger import CannotRemember, Ledger, LedgerEntry, Phase
-from agentd.unitdir import overwrite
+from agentd.ledger import CannotRemember, Ledger
+from agentd.pure.entry import LedgerEntry, Phase
+from agentd.unit_directory import overwrite
 
 MACHINE = "1" * 32
 ENTRY = LedgerEntry("web@1.service", "a" * 64, 3, 17, Phase.STARTING, 123, "start failed: exit code 1")

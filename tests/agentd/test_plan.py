@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.ledger import LedgerEntry, Phase
-from agentd.plan import DesiredState, PlanInput, Task, TaskKind, plan
-from agentd.status import UnitStatus
+from agentd.pure.entry import LedgerEntry, Phase
+from agentd.pure.plan import DesiredState, PlanInput, Task, TaskKind, plan
+from agentd.pure.unit_status import UnitStatus
 from registry.model import Target
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agentd.ledger import Ledger, LedgerEntry
-from agentd.plan import DesiredState
+from agentd.ledger import Ledger
+from agentd.pure.entry import LedgerEntry
+from agentd.pure.plan import DesiredState
 from agentd.schedule import Schedule
 from registry.etcd import Etcd
 from registry.history import History

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.accounts import Account, Accounts, MachineAccount
+from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from agentd.usage import Reporter, differs, usage_of
 from registry.etcd import Etcd, KeyValue
 from registry.follow import Follower
@@ -19,7 +19,7 @@ from registry.records import decode, encode
 from registry.sentinel import ensure_cluster
 
 MIB = 1 << 20
-MACHINE = MachineAccount((0.5, 0.4, 0.3), 8 << 30, 5 << 30)
+MACHINE = MachineStats((0.5, 0.4, 0.3), 8 << 30, 5 << 30)
 
 
 def write(path: Path, text: str) -> None:
@@ -34,8 +34,8 @@ def process(root: Path, pid: int, cgroup: str, *, pages: int = 100, ticks: int =
     write(place / "stat", f"{pid} (a (b) c) S " + "0 " * 10 + f"{ticks} {ticks} 0 0\n")
 
 
-def accounts(root: Path) -> Accounts:
-    return Accounts(root / "proc", root / "cg")
+def accounts(root: Path) -> CgroupStats:
+    return CgroupStats(root / "proc", root / "cg")
 
 
 @pytest.mark.parametrize("below", ["", "/payload"])
@@ -46,7 +46,7 @@ def test_a_units_account_is_its_cgroups_even_if_its_process_sits_in_a_group_belo
     process(tmp_path, 7, f"0::/{place}{below}\n")
     write(tmp_path / "cg" / place / "memory.current", "4096\n")
     write(tmp_path / "cg" / place / "cpu.stat", "usage_usec 1500\nuser_usec 1000\n")
-    assert accounts(tmp_path).units({"web@1.service": 7}) == {"web@1.service": Account(4096, 1500)}
+    assert accounts(tmp_path).units({"web@1.service": 7}) == {"web@1.service": UnitStats(4096, 1500)}
 
 
 def test_where_the_kernel_keeps_no_accounts_the_processes_are_summed_and_it_says_so(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_where_the_kernel_keeps_no_accounts_the_processes_are_summed_and_it_says
     process(tmp_path, 8, "", pages=50, ticks=0)
     write(tmp_path / "cg/systemd/system.slice/a.service/cgroup.procs", "7\n8\n9\n")
     found = accounts(tmp_path).units({"a.service": 7})["a.service"]
-    assert found == Account(150 * os.sysconf("SC_PAGE_SIZE"), 20 * 1_000_000 // os.sysconf("SC_CLK_TCK"), True)
+    assert found == UnitStats(150 * os.sysconf("SC_PAGE_SIZE"), 20 * 1_000_000 // os.sysconf("SC_CLK_TCK"), True)
 
 
 def test_a_unit_whose_process_is_gone_has_no_account(tmp_path: Path) -> None:
@@ -71,19 +71,19 @@ def test_a_new_main_process_is_looked_up_again(tmp_path: Path) -> None:
 
 
 def test_this_machine_tells_its_own() -> None:
-    found = Accounts().machine()
+    found = CgroupStats().machine()
     assert found is not None
     assert 0 < found.available_bytes < found.memory_bytes
 
 
 def test_this_process_is_found_in_the_books() -> None:
-    found = Accounts().units({"nonsuch.service": os.getpid()})
+    found = CgroupStats().units({"nonsuch.service": os.getpid()})
     assert (found["nonsuch.service"].memory_bytes or 0) > MIB
 
 
 def test_a_rate_needs_two_looks_and_never_runs_backwards() -> None:
-    now = {"a": Account(MIB, 3_000_000), "b": Account(MIB, 10), "c": Account(MIB, 5)}
-    before = {"a": Account(MIB, 1_000_000), "b": Account(MIB, 500)}
+    now = {"a": UnitStats(MIB, 3_000_000), "b": UnitStats(MIB, 10), "c": UnitStats(MIB, 5)}
+    before = {"a": UnitStats(MIB, 1_000_000), "b": UnitStats(MIB, 500)}
     usage = usage_of("m", MACHINE, now, before, 10.0)
     assert usage.units == (("a", MIB, 0.2), ("b", MIB, None), ("c", MIB, None))
 

@@ -10,7 +10,7 @@ from dbus_next import Message, MessageType, Variant
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd import wire
+from agentd.pure import wire
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 BASIC: dict[str, st.SearchStrategy[Any]] = {

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agentd import wire
-from agentd.status import FIELDS, SIGNATURES, UNKNOWN
+from agentd.pure import wire
+from agentd.pure.unit_status import FIELDS, SIGNATURES, UNKNOWN
 from agentd.systemd import TYPES, WANTED
 from tests.agentd.test_wire import signal, signatures, values
 

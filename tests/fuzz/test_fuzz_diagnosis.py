@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.diagnosis import LENGTH, OF_SYSTEMD, RESOURCES, STEPS, cause, failed_step, missing, resources, unmet
-from agentd.inquiry import named_as_absent
+from agentd.inquiry import missing, named_as_absent
+from agentd.pure.diagnosis import LENGTH, OF_SYSTEMD, RESOURCES, STEPS, cause, failed_step, resources, unmet
 from registry.unitname import refusal
 
 texts = st.text(max_size=300) | st.sampled_from(["/", "-/x", "!~", "+/x", "\0", "/" + "x" * 5000])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentd.register import PAUSE_S
+from agentd.registration import PAUSE_S
 from registry.backoff import LONGEST_S, Backoff
 from registry.errors import RegistryUnavailable
 from scheduler.patience import GRACE_S, OutageGrace

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.standing import AgentStatus, status_line
+from agentd.pure.agent_status import AgentStatus, status_line
 from registry.etcd_health import EtcdTrouble
 from registry.follow import ConnectionState
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.unitdir import _SECRETIVE, UnitDirectory
+from agentd.unit_directory import _SECRETIVE, UnitDirectory
 from registry.errors import UserError
 
 TEXT = "[Service]\r\nExecStart=/bin/true \N{SNOWMAN}\n\n"

@@ -17,11 +17,11 @@ from registry.keys import Keys
 KEPT = 64
 
 
-class TextMissing(FleetError):
+class FileMissing(FleetError):
     """The registry does not hold the file."""
 
 
-class Texts:
+class FileCache:
     """Fetches texts, each at most once at a time."""
 
     def __init__(self, etcd: Etcd, keys: Keys) -> None:
@@ -31,7 +31,7 @@ class Texts:
         self._coming: dict[str, asyncio.Task[str]] = {}
 
     async def get(self, sha: str) -> str:
-        """The text. Raises TextMissing, CorruptRecord, or what the registry raises."""
+        """The text. Raises FileMissing, CorruptRecord, or what the registry raises."""
         if sha in self._kept:
             self._kept.move_to_end(sha)
             return self._kept[sha]
@@ -50,7 +50,7 @@ class Texts:
         key = self._keys.file(sha)
         kv = await self._etcd.get(key)
         if kv is None:
-            raise TextMissing(f"its file {sha[:7]} is missing from the registry; submit it again with --replace")
+            raise FileMissing(f"its file {sha[:7]} is missing from the registry; submit it again with --replace")
         if sha256(kv.value).hexdigest() != sha:
             raise CorruptRecord(key, "the text is not what its hash says; submit it again with --replace")
         return kv.value.decode("utf-8", "replace")

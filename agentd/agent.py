@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from agentd import facts
-from agentd.execute import Reconciler
+from agentd.file_cache import FileCache
 from agentd.ledger import Ledger
-from agentd.publish import Publisher
-from agentd.register import Hooks, Registration
+from agentd.publisher import Publisher
+from agentd.pure.agent_status import AgentStatus, status_line
+from agentd.reconciler import Reconciler
+from agentd.registration import Hooks, Registration
 from agentd.reloader import Reloader
 from agentd.schedule import Schedule
-from agentd.standing import AgentStatus, status_line
-from agentd.steps import Dependencies
 from agentd.systemd import Systemd, bus_address
-from agentd.texts import Texts
-from agentd.unitdir import UnitDirectory
+from agentd.task_runner import Dependencies
+from agentd.unit_directory import UnitDirectory
 from agentd.usage import Reporter
 from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
@@ -146,7 +146,7 @@ class Agent:
             directory=self._directory,
             links=self._place.links,
             ledger=self._ledger,
-            texts=Texts(etcd, self._keys),
+            texts=FileCache(etcd, self._keys),
             publisher=self._publisher,
             reloader=Reloader(self._systemd.reload),
             machine=self._machine,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from agentd.ledger import REACHED, LedgerEntry, Phase
-from agentd.plan import DesiredState, PlanInput, TaskKind
-from agentd.status import UNKNOWN, UnitStatus
+from agentd.pure.entry import REACHED, LedgerEntry, Phase
+from agentd.pure.plan import DesiredState, PlanInput, TaskKind
+from agentd.pure.unit_status import UNKNOWN, UnitStatus
 from registry.grammar import MAX_TIME
 from registry.model import UnitState
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from agentd.plan import DesiredState
+from agentd.pure.plan import DesiredState
 from registry.errors import InvalidRecord, LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.history import History

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentd.status import UNKNOWN, UnitStatus, failure, skipped, start_error
+from agentd.pure.unit_status import UNKNOWN, UnitStatus, failure, skipped, start_error
 
 
 def test_properties_are_merged_and_unknown_ones_passed_over() -> None:

@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agentd.ledger import ANY_PLACEMENT, LedgerEntry, Phase
-from agentd.status import UNKNOWN, UnitStatus
+from agentd.pure.entry import ANY_PLACEMENT, LedgerEntry, Phase
+from agentd.pure.unit_status import UNKNOWN, UnitStatus
 from registry.model import Target
 
 

@@ -1,4 +1,4 @@
-"""Texts of unit files from a real etcd: each is fetched once, for all that wait for it."""
+"""FileCache of unit files from a real etcd: each is fetched once, for all that wait for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agentd.texts import TextMissing, Texts
+from agentd.file_cache import FileCache, FileMissing
 from registry.errors import CorruptRecord
 from registry.etcd import Etcd
 from registry.keys import Keys
@@ -19,11 +19,11 @@ TEXT = "[Service]\nExecStart=/bin/true\n"
 SHA = file_hash(TEXT)
 
 
-async def stored(etcd: Etcd, prefix: str) -> tuple[Texts, str]:
-    """Texts below this prefix, where there is one; and its key."""
+async def stored(etcd: Etcd, prefix: str) -> tuple[FileCache, str]:
+    """FileCache below this prefix, where there is one; and its key."""
     keys = Keys.under(prefix)
     await etcd.put(keys.file(SHA), TEXT.encode())
-    return Texts(etcd, keys), keys.file(SHA)
+    return FileCache(etcd, keys), keys.file(SHA)
 
 
 async def test_all_that_wait_for_a_text_go_on_together(etcd_client: Etcd, prefix: str) -> None:
@@ -41,7 +41,7 @@ async def test_all_that_wait_for_a_text_go_on_together(etcd_client: Etcd, prefix
     assert max(ends) - min(ends) <= 1
 
 
-async def _turn_of(texts: Texts, turn: Callable[[], int]) -> int:
+async def _turn_of(texts: FileCache, turn: Callable[[], int]) -> int:
     assert await texts.get(SHA) == TEXT
     return turn()
 
@@ -61,7 +61,7 @@ async def test_a_text_that_is_missing_or_wrong_is_asked_for_again(etcd_client: E
     with pytest.raises(CorruptRecord, match="not what its hash says"):
         await texts.get(SHA)
     await etcd_client.delete(key)
-    with pytest.raises(TextMissing, match=SHA[:7]):
+    with pytest.raises(FileMissing, match=SHA[:7]):
         await texts.get(SHA)
     await etcd_client.put(key, TEXT.encode())
     assert await texts.get(SHA) == TEXT

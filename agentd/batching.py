@@ -14,7 +14,7 @@ from registry.errors import SystemdError
 T = TypeVar("T")
 
 
-class Together(Generic[T]):
+class Batch(Generic[T]):
     """`ask` answers for many units, or raises SystemdError.
 
     `lost` is the kind of error that no smaller question mends.

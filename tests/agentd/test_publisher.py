@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from agentd.plan import DesiredState
-from agentd.publish import Publisher
+from agentd.publisher import Publisher
+from agentd.pure.plan import DesiredState
 from registry.errors import LeaseLost
 from registry.etcd import Etcd
 from registry.keys import Keys

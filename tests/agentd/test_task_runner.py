@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from agentd.status import UnitStatus
-from agentd.steps import Dependencies, TaskRunner
+from agentd.managed_unit import ManagedUnit
+from agentd.pure.unit_status import UnitStatus
 from agentd.systemd import UNIT
-from agentd.unit import ManagedUnit
-from agentd.unitdir import UnitDirectory
+from agentd.task_runner import Dependencies, TaskRunner
+from agentd.unit_directory import UnitDirectory
 
 NAME = "a.service"
 

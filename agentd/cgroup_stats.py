@@ -17,7 +17,7 @@ TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UnitStats:
     """One unit's memory now and its cpu time since it began; `estimated`: summed over its processes."""
 
     memory_bytes: int | None
@@ -26,7 +26,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineAccount:
+class MachineStats:
     """The load averages, all memory, and what of it is free for the asking."""
 
     load: tuple[float, float, float]
@@ -34,35 +34,35 @@ class MachineAccount:
     available_bytes: int
 
 
-class Accounts:
+class CgroupStats:
     """Reads below `proc` and `cgroups`. Remembers each unit's cgroup as long as its main process stays the same."""
 
     def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
         self._proc, self._cgroups = proc, cgroups
         self._known: dict[str, tuple[int, Path | None, Path | None]] = {}
 
-    def units(self, mains: dict[str, int]) -> dict[str, Account]:
+    def units(self, mains: dict[str, int]) -> dict[str, UnitStats]:
         """The accounts of units, given the pids of their main processes; without those that are unknown."""
         self._known = {unit: known for unit, known in self._known.items() if unit in mains}
         found = {unit: self._account(unit, pid) for unit, pid in mains.items()}
         return {unit: account for unit, account in found.items() if account is not None}
 
-    def machine(self) -> MachineAccount | None:
+    def machine(self) -> MachineStats | None:
         """This machine's own."""
         load, memory = _read(self._proc / "loadavg").split()[:3], _read(self._proc / "meminfo")
         sizes = dict(_sizes(memory))
         try:
             one, five, fifteen = map(float, load)
-            return MachineAccount((one, five, fifteen), sizes["MemTotal"], sizes["MemAvailable"])
+            return MachineStats((one, five, fifteen), sizes["MemTotal"], sizes["MemAvailable"])
         except (ValueError, KeyError):
             return None
 
-    def _account(self, unit: str, pid: int) -> Account | None:
+    def _account(self, unit: str, pid: int) -> UnitStats | None:
         unified, systemd = self._places(unit, pid)
         if unified is not None:
             memory = _number(_read(unified / "memory.current"))
             if memory is not None:
-                return Account(memory, _usage_us(_read(unified / "cpu.stat")))
+                return UnitStats(memory, _usage_us(_read(unified / "cpu.stat")))
         place = systemd or unified
         pids = [int(word) for word in _read(place / "cgroup.procs").split()] if place else []
         return self._summed(pids or [pid])
@@ -77,11 +77,11 @@ class Accounts:
             known = self._known[unit] = (pid, unified, systemd)
         return known[1:]
 
-    def _summed(self, pids: Iterable[int]) -> Account | None:
+    def _summed(self, pids: Iterable[int]) -> UnitStats | None:
         found = [each for each in map(self._process, pids) if each is not None]
         if not found:
             return None
-        return Account(sum(memory for memory, _ in found), sum(cpu for _, cpu in found), estimated=True)
+        return UnitStats(sum(memory for memory, _ in found), sum(cpu for _, cpu in found), estimated=True)
 
     def _process(self, pid: int) -> tuple[int, int] | None:
         """A process's resident memory in bytes and its cpu time in microseconds: proc(5), statm and stat."""

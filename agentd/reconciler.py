@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agentd.ledger import ANY_PLACEMENT, LedgerEntry, Phase, cleared
-from agentd.plan import DesiredState, Task, TaskKind, plan
-from agentd.status import failure, start_failed
-from agentd.steps import OURS, Dependencies, Refused, Replan, Taken, TaskRunner, monotonic_us
+from agentd.managed_unit import ManagedUnit
+from agentd.pure.entry import ANY_PLACEMENT, LedgerEntry, Phase, cleared
+from agentd.pure.plan import DesiredState, Task, TaskKind, plan
+from agentd.pure.unit_status import failure, start_failed
 from agentd.systemd import BusLost
-from agentd.unit import ManagedUnit
+from agentd.task_runner import OURS, Dependencies, Refused, Replan, Taken, TaskRunner, monotonic_us
 from registry.errors import FleetError, RegistryError, SystemdError
 from registry.model import UnitState
 from registry.unitfile import file_hash

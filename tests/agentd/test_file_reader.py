@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from agentd import filefacts
-from agentd.filefacts import KEPT, LARGE, FileFacts, FileReader
+from agentd.file_reader import KEPT, LARGE, FileReader
+from agentd.pure import file_facts
+from agentd.pure.file_facts import FileFacts
 from registry.hostreach import InstallLink
 from registry.unitfile import MAX_BYTES, UnitFile, parse
 
@@ -34,7 +35,7 @@ async def test_a_large_file_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPa
         threads.append(threading.current_thread())
         return parse(text)
 
-    monkeypatch.setattr(filefacts, "parse", parse_and_note)
+    monkeypatch.setattr(file_facts, "parse", parse_and_note)
     facts = await FileReader().read("a.service", TEXT + "#\n" * LARGE)
     assert facts.program == "/bin/echo"
     assert threads

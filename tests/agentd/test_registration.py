@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agentd import register
+from agentd import registration
 from agentd.ledger import Ledger
-from agentd.register import Hooks, Registration
+from agentd.registration import Hooks, Registration
 from registry.errors import LeaseLost, RegistryUnavailable
 from registry.etcd import Etcd, KeyValue, RangeResult
 from registry.keys import Address, Keys, Table
@@ -78,9 +78,9 @@ def keys(prefix: str) -> Keys:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(register, "MARGIN_S", 0.5)
-    monkeypatch.setattr(register, "POLL_S", 0.05)
-    monkeypatch.setattr(register, "PAUSE_S", 0.1)
+    monkeypatch.setattr(registration, "MARGIN_S", 0.5)
+    monkeypatch.setattr(registration, "POLL_S", 0.05)
+    monkeypatch.setattr(registration, "PAUSE_S", 0.1)
 
 
 async def machine_key(etcd: Etcd, keys: Keys) -> KeyValue | None:
@@ -169,7 +169,7 @@ async def test_a_lost_lease_is_noticed_and_the_machine_joins_anew(
 async def test_a_machine_joins_at_once_when_another_part_of_the_agent_found_the_registry_back(
     etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "PAUSE_S", 3600.0)
+    monkeypatch.setattr(registration, "PAUSE_S", 3600.0)
 
     async def fail() -> None:
         raise RegistryUnavailable("away")
@@ -355,7 +355,7 @@ async def test_a_machine_key_whose_lease_is_no_lease_is_taken_over(
 async def test_an_earlier_boot_s_key_without_a_lease_is_removed_after_a_grace(
     etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "grace_s", lambda _: 1.0)
+    monkeypatch.setattr(registration, "grace_s", lambda _: 1.0)
     machine = Machine(MACHINE, "core-1", "10.0.0.1", "boot-0", ttl_s=2.0)
     await etcd_client.put(keys.machine(MACHINE), encode(machine))
     async with Agent(etcd_client, keys, tmp_path).running() as agent:

@@ -1,20 +1,16 @@
 """Why a start came to nothing, in systemd's own facts: the condition, the step of the unit, what is missing.
 
 Owns the names of the D-Bus properties that are read when something has failed, and only then, and the words made of
-their values. Pure but for `missing`, which looks whether files, users and groups exist.
+their values. Pure.
 """
 
 from __future__ import annotations
 
-import glob
-import grp
-import pwd
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from agentd.status import DUMPED, EXITED, KILLED, exit_words
+from agentd.pure.unit_status import DUMPED, EXITED, KILLED, exit_words
 
 # The commands of each type of unit in the order in which they run. A reload that failed ends no unit.
 STEPS: dict[str, tuple[str, ...]] = {
@@ -114,80 +110,3 @@ def unmet(rows: Rows) -> str:
 def _written(row: Sequence[Any]) -> str:
     name, trigger, negate, value, _ = row
     return f"{name}={'|' if trigger else ''}{'!' if negate else ''}{value}"[:LENGTH]
-
-
-def missing(properties: Mapping[str, Any]) -> str:
-    """What these properties name and this machine does not have, in words; "" when nothing is found. Blocks."""
-    root = str(properties.get("RootDirectory") or "").lstrip("-")
-    return next((words for name, value in properties.items() for words in _CHECKS[name](name, value, root)), "")
-
-
-def _directory(name: str, value: Any, root: str) -> Iterator[str]:  # noqa: ANN401 - any D-Bus value
-    inside = root if name == "WorkingDirectory" else ""
-    if value and not value.startswith(("-", "!", "~")) and not _is(Path.is_dir, f"{inside}{value}"):
-        what = "is not a directory" if _is(Path.exists, f"{inside}{value}") else "does not exist"
-        yield f"{name}={value} {what}{f' in {root}' if inside else ''}"
-
-
-def _file(name: str, value: Any, _root: str) -> Iterator[str]:  # noqa: ANN401 - as above
-    if value and not _is(Path.exists, value):
-        yield f"{name}={value} does not exist"
-
-
-def _files(name: str, value: Any, _root: str) -> Iterator[str]:  # noqa: ANN401 - as above
-    for path, ignored in value:
-        found = glob.glob(path)  # noqa: PTH207 - the path is absolute and its pattern systemd's
-        if not ignored and not any(_is(Path.exists, each) and not _is(Path.is_dir, each) for each in found):
-            what = "is not a file" if found else "does not exist"
-            yield f"{name.removesuffix('s')}={path} {what}"
-
-
-def _credentials(name: str, value: Any, _root: str) -> Iterator[str]:  # noqa: ANN401 - as above
-    for identifier, path in value:
-        if path.startswith("/") and not _is(Path.exists, path):
-            yield f"{name}={identifier}:{path} does not exist"
-
-
-def _mounts(name: str, value: Any, root: str) -> Iterator[str]:  # noqa: ANN401 - as above
-    for row in value:
-        path, ignored = (row, row.startswith("-")) if isinstance(row, str) else (row[0], row[2])
-        inside = root if isinstance(row, str) and not path.startswith("+") else ""
-        if not ignored and not _is(Path.exists, f"{inside}{path.lstrip('+')}"):
-            yield f"{name}={path} does not exist"
-
-
-def _account(name: str, value: Any, _root: str) -> Iterator[str]:  # noqa: ANN401 - as above
-    known: Callable[[str], object] = pwd.getpwnam if name == "User" else grp.getgrnam
-    for account in [value] if isinstance(value, str) else value:
-        if account and not account.isdigit() and not _knows(known, account):
-            yield f"{name}={account} does not exist"
-
-
-def _is(what: Callable[[Path], bool], path: str) -> bool:
-    """Whether a path is so; one that cannot be looked at is not."""
-    try:
-        return what(Path(path))
-    except OSError:
-        return False
-
-
-def _knows(known: Callable[[str], object], account: str) -> bool:
-    try:
-        known(account)
-    except (KeyError, OSError, ValueError):
-        return False
-    return True
-
-
-_CHECKS: dict[str, Callable[[str, Any, str], Iterable[str]]] = {
-    "WorkingDirectory": _directory,
-    "RootDirectory": _directory,
-    "RootImage": _file,
-    "User": _account,
-    "Group": _account,
-    "SupplementaryGroups": _account,
-    "EnvironmentFiles": _files,
-    "LoadCredential": _credentials,
-    "LoadCredentialEncrypted": _credentials,
-    **dict.fromkeys(PATHS, _mounts),
-}

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from agentd.batching import Batch
 from agentd.systemd import BusLost
-from agentd.together import Together
 from registry.errors import SystemdError
 
 
@@ -29,14 +29,14 @@ class Book:
 
 async def test_those_who_ask_in_the_same_turn_share_a_call() -> None:
     book = Book()
-    together = Together(book.ask, BusLost)
+    together = Batch(book.ask, BusLost)
     assert await asyncio.gather(*(together.about(name) for name in ("a", "bcd", "a"))) == [1, 3, 1]
     assert await together.about("ef") == 2
     assert book.calls == [["a", "bcd"], ["ef"]]
 
 
 async def test_a_refused_name_spoils_no_answer_but_its_own() -> None:
-    together = Together(Book().ask, BusLost)
+    together = Batch(Book().ask, BusLost)
     asked = [together.about(name) for name in ("a", "bad", "bcd")]
     one, two, three = await asyncio.gather(*asked, return_exceptions=True)
     assert (one, three) == (1, 3)
@@ -46,7 +46,7 @@ async def test_a_refused_name_spoils_no_answer_but_its_own() -> None:
 async def test_a_lost_bus_is_told_to_all_and_not_asked_again() -> None:
     book = Book()
     book.lost = True
-    together = Together(book.ask, BusLost)
+    together = Batch(book.ask, BusLost)
     found = await asyncio.gather(together.about("a"), together.about("b"), return_exceptions=True)
     assert all(isinstance(each, BusLost) for each in found)
     assert len(book.calls) == 1
@@ -54,7 +54,7 @@ async def test_a_lost_bus_is_told_to_all_and_not_asked_again() -> None:
 
 async def test_who_gives_up_takes_nobody_with_him() -> None:
     book = Book()
-    together = Together(book.ask, BusLost)
+    together = Batch(book.ask, BusLost)
     impatient, patient = (asyncio.ensure_future(together.about(name)) for name in ("a", "bc"))
     await asyncio.sleep(0)
     impatient.cancel()

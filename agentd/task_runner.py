@@ -16,17 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
-from agentd.filefacts import FileReader
+from agentd.file_cache import FileCache, FileMissing
+from agentd.file_reader import FileReader
 from agentd.inquiry import NOT_ACTIVE, Inquiry, Lack, named_as_absent
-from agentd.ledger import Ledger, LedgerEntry, Phase, cleared
-from agentd.plan import LIVELY, DesiredState, Task, TaskKind
-from agentd.publish import Publisher
+from agentd.ledger import Ledger
+from agentd.managed_unit import ManagedUnit
+from agentd.publisher import Publisher
+from agentd.pure.entry import LedgerEntry, Phase, cleared
+from agentd.pure.plan import LIVELY, DesiredState, Task, TaskKind
+from agentd.pure.unit_status import DETAILS, SERVICE_FIELDS, UNKNOWN, failure, skipped, start_error, start_failed
 from agentd.reloader import Reloader
-from agentd.status import DETAILS, SERVICE_FIELDS, UNKNOWN, failure, skipped, start_error, start_failed
 from agentd.systemd import AT_REST, SERVICE, SYSTEMD, BusLost, Systemd
-from agentd.texts import TextMissing, Texts
-from agentd.unit import ManagedUnit
-from agentd.unitdir import UnitDirectory, read_text
+from agentd.unit_directory import UnitDirectory, read_text
 from agentd.unitlinks import unlink
 from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
@@ -77,7 +78,7 @@ class Dependencies:
     directory: UnitDirectory
     links: Path  # where systemd keeps links made at run time
     ledger: Ledger
-    texts: Texts
+    texts: FileCache
     publisher: Publisher
     reloader: Reloader
     machine: str
@@ -181,7 +182,7 @@ class TaskRunner:
     async def _fetch(self, unit: ManagedUnit) -> None:
         try:
             await self._unless_outdated(unit, self._tools.texts.get(_wish(unit).hash))
-        except (TextMissing, CorruptRecord) as error:
+        except (FileMissing, CorruptRecord) as error:
             raise Refused(str(error)) from error
 
     async def _load(self, unit: ManagedUnit) -> None:

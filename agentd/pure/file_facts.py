@@ -1,0 +1,65 @@
+"""What the agent wants to know of a unit file's text. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.errors import UserError
+from registry.hostreach import InstallLink
+from registry.unitfile import UnitFile, has_install, parse
+
+PROGRAM_LENGTH = 120
+VALUE_LENGTH = 200
+SHOWN = 3  # conditions of a file that are told
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Of one file under one name: whether enabling it does anything, what that names, and what it runs.
+
+    `program` is the path of its first command, `commands` every Exec line of a service as it stands.
+    `conditions` and `assertions` are as they are written. A fleeting unit may be unloaded by systemd, and why it
+    did not start be forgotten, in the moment in which its start has come to nothing.
+    """
+
+    installs: bool = False
+    links: tuple[InstallLink, ...] = ()
+    program: str = ""
+    conditions: tuple[str, ...] = ()
+    assertions: tuple[str, ...] = ()
+    fleeting: bool = False
+    commands: tuple[str, ...] = ()
+
+
+Reading = tuple[FileFacts, UnitFile]  # of a text: its facts but for the links, and the [Install] section alone
+
+
+def read_facts(text: str) -> Reading:
+    """The facts of a text, whatever its name; of one that is too large or does not parse: nothing."""
+    try:
+        unit_file = parse(text)
+    except UserError:
+        return FileFacts(), parse("")
+    entries = unit_file.section("Install")
+    return _facts(unit_file), UnitFile("", (), entries, (), {"Install": entries})
+
+
+def _facts(unit_file: UnitFile) -> FileFacts:
+    command = unit_file.value("Service", "ExecStart").split(maxsplit=1)
+    program = command[0].lstrip("@-:+!")[:PROGRAM_LENGTH] if command else ""
+    unit, service = unit_file.section("Unit"), unit_file.section("Service")
+    conditions, assertions = (
+        tuple(f"{each.name}={each.value}"[:VALUE_LENGTH] for each in unit if each.name.startswith(kind))
+        for kind in ("Condition", "Assert")
+    )
+    collected = any(each.name == "CollectMode" for each in unit)
+    fleeting = bool(conditions or assertions) or collected or any(e.name == "ExecCondition" for e in service)
+    return FileFacts(
+        has_install(unit_file),
+        (),
+        program,
+        conditions[:SHOWN],
+        assertions[:SHOWN],
+        fleeting,
+        tuple(f"{each.name}={each.value}" for each in service if each.name.startswith("Exec")),
+    )
