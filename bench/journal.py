@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from fleettui.console.journal import Wanted
-from fleettui.console.journal.book import Book, Terms
-from fleettui.console.journal.narrowing import Narrowing
-from fleettui.console.journal.scribe import LineFormat
-from fleettui.remote.journal_entry import JournalEntry, parse
+from fleettui.console.journal.buffer import Book, Terms
+from fleettui.console.journal.filters import Narrowing
+from fleettui.console.journal.formatter import LineFormat
+from fleettui.journal_entry import JournalEntry, parse
 from registry.model import Machine
 
 COUNT = 100_000

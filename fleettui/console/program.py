@@ -21,11 +21,11 @@ from fleettui.console.operations.verbs import Verb
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
 from fleettui.console.sources.feed import Live
-from fleettui.console.sources.hosts_live import LiveHosts
+from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
 from fleettui.console.sources.saved_state import Notebook, SavedState, place
 from fleettui.console.terminal.driver import give_up
-from fleettui.console.terminal.leaving import leave_when_gone, leave_when_told
+from fleettui.console.terminal.handover import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
 from fleettui.remote import Pins, Remote, own_machine

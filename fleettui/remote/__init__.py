@@ -1,19 +1,19 @@
 """The machines over SSH: commands, unit status, journals, shells, tunnels. The only door to asyncssh.
 
-May import: registry, fleettui.escape, asyncssh (behind `door`, loaded at the first connection). Must not import
-Textual, the etcd client, fleettui.cli or fleettui.console.
+May import: registry, fleettui.escape, fleettui.journal_entry, asyncssh (behind `door`, loaded at the first
+connection). Must not import Textual, the etcd client, fleettui.cli or fleettui.console.
 
     endpoint     whom we mean                     journal_query   what to ask journalctl for
-    login        how to get in                    journal_entry   an entry, parsed and written
-    identities   the keys that we offer           journal_merge   many machines in order
-    hostkeys     is it really them                journal_feed    one machine's part, which resumes
-    connection   one connection, or one error     journal         all machines as one stream
-    pool         sessions on shared connections   command         argument lists, quoted once
-    pins         the keys they showed before      running         a started command, here or there
-    tunnel       what the jump host sees          shell           our terminal on their side
-    here         is it this very host
+    login        how to get in                    journal_merge   many machines in order
+    identities   the keys that we offer           journal_feed    one machine's part, which resumes
+    hostkeys     is it really them                journal         all machines as one stream
+    connection   one connection, or one error     command         argument lists, quoted once
+    pool         sessions on shared connections   running         a started command, here or there
+    pins         the keys they showed before      shell           our terminal on their side
+    tunnel       what the jump host sees          here            is it this very host
 """
 
+from fleettui.journal_entry import JournalEntry, format_short
 from fleettui.remote.command import Completed
 from fleettui.remote.door import Remote
 from fleettui.remote.errors import (
@@ -26,7 +26,6 @@ from fleettui.remote.errors import (
 )
 from fleettui.remote.here import Here, own_machine
 from fleettui.remote.journal import JournalStream, LinkState, OnDropped, OnLink
-from fleettui.remote.journal_entry import JournalEntry, format_short
 from fleettui.remote.journal_query import JournalQuery, JournalSource
 from fleettui.remote.pins import Pins
 

@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote import shell, tunnel
 from fleettui.remote.command import MAX_OUTPUT_BYTES, Completed, as_root, collect, quoted, status_argv, within
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
 from fleettui.remote.here import Here
 from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
-from fleettui.remote.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, fields_argv, journal_argv
 from fleettui.remote.pins import Pins
 from fleettui.remote.running import CHUNK_BYTES, Running, start_here

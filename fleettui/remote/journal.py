@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from fleettui.remote.journal_entry import JournalEntry
+from fleettui.journal_entry import JournalEntry
 from fleettui.remote.journal_feed import (
     Batch,
     Ears,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fleettui.escape import escape
+from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.journal_query import JournalQuery, Position, journal_argv
 from fleettui.remote.running import CHUNK_BYTES, Running
 from fleettui.remote.running import ByteStream as ByteSource

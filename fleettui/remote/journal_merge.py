@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from fleettui.remote.journal_entry import JournalEntry
+from fleettui.journal_entry import JournalEntry
 
 _Key = tuple[int, str, int]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleettui.console.journal import Ask, News, Remark, Wanted
-from fleettui.console.journal.book import Book
+from fleettui.console.journal.buffer import Book
 from fleettui.console.sources import journal_live
 from fleettui.console.sources.journal_live import LiveJournals
 from fleettui.demo import nodefiles

@@ -17,7 +17,7 @@ from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.sources.feed import Script
-from fleettui.remote.journal_entry import JournalEntry
+from fleettui.journal_entry import JournalEntry
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,

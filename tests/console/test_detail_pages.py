@@ -18,9 +18,8 @@ from fleettui.console.pages.prospects import if_drained, if_lost, options_of
 from fleettui.console.pages.rich_text import Passage, lines_of
 from fleettui.console.pages.status import places, status_page
 from fleettui.console.screens.trail import Location, Navigation
-from fleettui.console.sources.status_reader import Asked
-from fleettui.console.text.ansi import sgr_lines
-from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.console.sources.hosts import Asked
+from fleettui.console.text.cells import Cell, Line, Tone, line_text, sgr_lines
 from fleettui.console.text.subject import Tab, machine_subject, unit_subject
 from fleettui.console.widgets.drawing import width_of, wrapped
 from registry.mirror import Snapshot

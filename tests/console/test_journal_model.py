@@ -15,17 +15,23 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fleettui.console.journal import Remark, Wanted
-from fleettui.console.journal.book import PIECE, Book, Layout, Terms
-from fleettui.console.journal.fields import field_lines, field_text
-from fleettui.console.journal.narrowing import Narrowing, next_priority
-from fleettui.console.journal.patterns import compiled, is_expression, words
-from fleettui.console.journal.scribe import MAX_CHARS, LineFormat, LineFormatter, Times, source_tones, wrapped
-from fleettui.console.journal.since import parse_since
+from fleettui.console.journal.buffer import PIECE, Book, Layout, Terms
+from fleettui.console.journal.filters import Narrowing, compiled, is_expression, next_priority, parse_since, words
+from fleettui.console.journal.formatter import (
+    MAX_CHARS,
+    LineFormat,
+    LineFormatter,
+    Times,
+    field_lines,
+    field_text,
+    source_tones,
+    wrapped,
+)
 from fleettui.console.journal.title import JournalStatus, Narrowed, narrowed_cells, source_cells, status_cells
 from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, Purse
 from fleettui.console.sources.journal_saving import Exists, default_name, save
 from fleettui.console.text.cells import Tone, line_text
-from fleettui.remote.journal_entry import JournalEntry
+from fleettui.journal_entry import JournalEntry
 from registry.errors import UserError
 from registry.model import Machine
 

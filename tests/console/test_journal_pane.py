@@ -13,7 +13,7 @@ from textual.selection import Selection
 from textual.widgets import Input
 
 from fleettui.console.journal import LinkNews, Remark, Wanted
-from fleettui.console.journal.book import PIECE
+from fleettui.console.journal.buffer import PIECE
 from fleettui.console.screens import journal_reader
 from fleettui.console.screens.fields import FieldsScreen
 from fleettui.console.widgets.journal_lines import JournalLines

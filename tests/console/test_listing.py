@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleettui.console.journal.book import Tail
+from fleettui.console.journal.buffer import Tail
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.query import parse_query
 from fleettui.console.tables.row import Delta

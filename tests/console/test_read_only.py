@@ -11,7 +11,7 @@ from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline.orders import CHANGING, OWN, names_of_commands
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import Verb
-from fleettui.console.sources.hosts_live import LiveHosts
+from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.keys import KEYS, TABLE
 from fleettui.console.widgets.band import Band

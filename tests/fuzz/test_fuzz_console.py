@@ -18,11 +18,8 @@ from fleettui.console.commandline import orders
 from fleettui.console.commandline.completion import complete
 from fleettui.console.commandline.orders import OWN, Order, World, understand
 from fleettui.console.journal.expressions import Automaton, expression
-from fleettui.console.journal.fields import field_lines
-from fleettui.console.journal.narrowing import Narrowing
-from fleettui.console.journal.patterns import compiled
-from fleettui.console.journal.scribe import LineFormat, LineFormatter, Times
-from fleettui.console.journal.since import parse_since
+from fleettui.console.journal.filters import Narrowing, compiled, parse_since
+from fleettui.console.journal.formatter import LineFormat, LineFormatter, Times, field_lines
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.radius import short, units_line
 from fleettui.console.pages.file import change_counts, diff_lines
@@ -32,13 +29,12 @@ from fleettui.console.sources.saved_state import Notebook, SavedState, decode, l
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
 from fleettui.console.terminal.typing import Decoder, KeyParser
-from fleettui.console.text.ansi import sgr_lines
-from fleettui.console.text.cells import Cell, Line, line_text
+from fleettui.console.text.cells import Cell, Line, line_text, sgr_lines
 from fleettui.console.text.finding import FinderSource, in_order, ranked
 from fleettui.console.text.keys import BY_ID, checked_keymap
 from fleettui.console.widgets.drawing import fitted, width_of, wrapped
 from fleettui.escape import escape, escape_keeping_colours
-from fleettui.remote.journal_entry import MAX_AT, JournalEntry
+from fleettui.journal_entry import MAX_AT, JournalEntry
 from registry.errors import UserError
 from registry.follow import ConnectionState
 from tests.console.fleetshow import machine, scene

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from fleettui.cli.completion import plain
 from fleettui.escape import clause, escape, escape_keeping_colours
+from fleettui.journal_entry import LineSplitter, parse
 from fleettui.remote import MachineUnreachable, format_short, hostkeys, login
 from fleettui.remote.endpoint import Endpoint, is_address, is_host_name, of_jumps, of_machine
 from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_entry import LineSplitter, parse
 from fleettui.remote.journal_feed import first_line, remedy
 from fleettui.remote.pins import Pin
 from fleettui.remote.pins import parse as parse_pins

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.remote.journal_entry import MAX_LINE_BYTES, JournalEntry, LineSplitter, format_short, parse
+from fleettui.journal_entry import MAX_LINE_BYTES, JournalEntry, LineSplitter, format_short, parse
 from fleettui.remote.journal_merge import Backlog, Window
 from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, by_machine, journal_argv
 from registry.model import Machine

@@ -1,10 +1,8 @@
-"""The journal pane's model: what is read, kept, narrowed, searched and laid out. Pure but for `saving`.
+"""The journal pane's model: what is read, kept, filtered, searched and laid out. Pure.
 
-    sources     what is read from where, and the door to it     book       what is kept, and what of it is shown
-    patterns    words and regular expressions                   layout     shown items as rows of the screen
-    narrowing   include, exclude, priority                      scribe     an item as cells
-    since       moments as people write them                    fields     an entry's fields as a page
-                                                                saving     shown lines as a file
+    sources       what is read from where, and the port to it    formatter   items and their fields as cells
+    buffer        what is kept, and what of it is shown          title       what is said above the lines
+    filters       patterns, include, exclude, priority, since    expressions regular expressions in linear time
 
 Entries are untrusted: they are kept as they came, and what a terminal would act on is escaped where they are drawn.
 """

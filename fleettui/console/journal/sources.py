@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from fleettui.escape import escape
+from fleettui.journal_entry import JournalEntry
 from registry.mirror import Pair, Snapshot
 from registry.model import Machine
 from registry.unitname import TYPES
-
-if TYPE_CHECKING:  # at run time the SSH library waits until somebody reads a journal
-    from fleettui.remote.journal_entry import JournalEntry
 
 MAX_SOURCES = 24  # units followed at once: more cannot be read anyway
 FIRST_LINES = 500
@@ -49,8 +47,8 @@ class LinkNews:
     trouble: str = ""
 
 
-Item: TypeAlias = "JournalEntry | Remark"
-News: TypeAlias = "JournalEntry | Remark | LinkNews"
+Item: TypeAlias = JournalEntry | Remark
+News: TypeAlias = JournalEntry | Remark | LinkNews
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.console.journal.narrowing import ALL_PRIORITIES, EVERYTHING, Narrowing, told_priority
-from fleettui.console.journal.scribe import source_tones
+from fleettui.console.journal.filters import ALL_PRIORITIES, EVERYTHING, Narrowing, told_priority
+from fleettui.console.journal.formatter import source_tones
 from fleettui.console.journal.sources import Wanted, hosts_of, stem
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted

@@ -14,7 +14,7 @@ from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage
 from fleettui.console.pages.status import places, status_page
-from fleettui.console.sources.status_reader import Asked
+from fleettui.console.sources.hosts import Asked
 from fleettui.console.text.subject import Subject, SubjectKind, Tab
 from placement.explain import DEFAULT_KEYS
 from registry.keys import Keys

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from fleettui.console.pages.placement import place_facts
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
-from fleettui.console.sources.status_reader import Asked
+from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.units import host
-from fleettui.console.text.ansi import sgr_lines
-from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.cells import Cell, Tone, sgr_lines
 from fleettui.console.text.formatting import age, since
 from fleettui.console.text.subject import machine_subject, unit_subject
 from fleettui.escape import escape

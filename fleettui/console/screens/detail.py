@@ -21,8 +21,7 @@ from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.status import places
 from fleettui.console.screens.views import View
 from fleettui.console.sources.feed import Reading
-from fleettui.console.sources.hosts import Hosts
-from fleettui.console.sources.status_reader import StatusReader
+from fleettui.console.sources.hosts import Hosts, StatusReader
 from fleettui.console.tables.health import health_cell
 from fleettui.console.tables.row import Delta
 from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, host

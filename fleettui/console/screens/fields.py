@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from fleettui.console.journal.fields import field_lines, field_text
+from fleettui.console.journal.formatter import field_lines, field_text
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.lines import Lines

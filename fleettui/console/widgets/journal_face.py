@@ -17,8 +17,8 @@ from textual.css.scalar import Scalar
 from textual.message import Message
 from textual.worker import Worker, WorkerState
 
-from fleettui.console.journal.book import Terms
-from fleettui.console.journal.scribe import wrapped
+from fleettui.console.journal.buffer import Terms
+from fleettui.console.journal.formatter import wrapped
 from fleettui.console.journal.sources import Ask, Item, Remark, Wanted, hosts_of
 from fleettui.console.journal.title import (
     JournalStatus,

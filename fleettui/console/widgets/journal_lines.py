@@ -21,7 +21,7 @@ from textual.message import Message
 from textual.selection import Selection
 from textual.strip import Strip
 
-from fleettui.console.journal.book import PIECE, Book, Terms
+from fleettui.console.journal.buffer import PIECE, Book, Terms
 from fleettui.console.journal.sources import Item, Remark
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.formatting import counted

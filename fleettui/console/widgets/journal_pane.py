@@ -14,10 +14,9 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import Input
 
-from fleettui.console.journal.book import CAPACITY
-from fleettui.console.journal.narrowing import EVERYTHING, next_priority
-from fleettui.console.journal.scribe import Times
-from fleettui.console.journal.since import parse_since
+from fleettui.console.journal.buffer import CAPACITY
+from fleettui.console.journal.filters import EVERYTHING, next_priority, parse_since
+from fleettui.console.journal.formatter import Times
 from fleettui.console.journal.sources import Ask, Item, Remark, stem
 from fleettui.console.sources import journal_saving as saving
 from fleettui.console.text.cells import Tone

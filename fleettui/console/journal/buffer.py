@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from fleettui.console.journal.narrowing import EVERYTHING, Narrowing
-from fleettui.console.journal.patterns import Pattern, compiled, finds
-from fleettui.console.journal.scribe import PLAIN_LOOK, WARNING, LineFormat, LineFormatter
+from fleettui.console.journal.filters import EVERYTHING, Narrowing, Pattern, compiled, finds
+from fleettui.console.journal.formatter import PLAIN_LOOK, WARNING, LineFormat, LineFormatter
 from fleettui.console.journal.sources import Item, Remark, Wanted
 from fleettui.console.text.cells import Line
 

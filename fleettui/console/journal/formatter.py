@@ -1,24 +1,22 @@
-"""Items as cells: when, where, who, how urgent, what; widths, wrapping, and the sources' colours. Pure.
+"""Journal items as cells: when, where, who, how urgent, what; wrapping, colours, an entry's fields. Pure.
 
-Untrusted text becomes cells here and nowhere else, escaped.
+Untrusted text becomes cells here and nowhere else, escaped. Fields that begin with "_" come from journald itself
+and cannot be forged; the others are the program's word.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from fleettui.console.journal.sources import Item, Remark, Wanted, stem
 from fleettui.console.text.cells import SOURCE_TONES, Cell, Line, Tone
 from fleettui.escape import escape
-
-if TYPE_CHECKING:
-    from fleettui.remote.journal_entry import JournalEntry
+from fleettui.journal_entry import JournalEntry
 
 WARNING, ERROR, NOTICE, INFO = 4, 3, 5, 6
 MAX_CHARS = 20_000  # of one message on the screen; its fields show the rest
@@ -232,3 +230,41 @@ def _delta(entry: JournalEntry, before: Item | None) -> str:
     gap = (entry.at - before.at) / 1_000_000
     said = f"{gap:+.3f}" if abs(gap) < 1000 else f"{gap:+.0f}"
     return f"{said[:7]:>7} s "
+
+
+GROUPS = (
+    ("what the program said", lambda name: not name.startswith("_") and name != "MESSAGE"),
+    ("what journald knows", lambda name: name.startswith("_") and not name.startswith("__")),
+    ("where it stands", lambda name: name.startswith("__")),
+)
+
+
+def field_lines(fields: Mapping[str, str], width: int) -> list[Line]:
+    """The fields for the screen, long values broken at `width` cells."""
+    lines: list[Line] = [(Cell("MESSAGE", Tone.HEAD),)]
+    lines += [(Cell("  " + piece),) for piece in _pieces(fields.get("MESSAGE", ""), width - 2)]
+    for title, belongs in GROUPS:
+        names = sorted(filter(belongs, fields))
+        if not names:
+            continue
+        lines += [(), (Cell(title, Tone.HEAD),)]
+        wide = min(28, max(map(len, names)))
+        for name in names:
+            lines += _field(name, fields[name], wide, width)
+    return lines
+
+
+def field_text(fields: Mapping[str, str]) -> str:
+    """The fields as `journalctl -o verbose` has them, for copying."""
+    return "\n".join(f"{escape(name)}={escape(value, lines=True)}" for name, value in sorted(fields.items()))
+
+
+def _field(name: str, value: str, wide: int, width: int) -> Iterator[Line]:
+    said = escape(name).ljust(wide) + "  "
+    for number, piece in enumerate(_pieces(value, max(16, width - len(said) - 2))):
+        yield (Cell("  " + (said if not number else " " * len(said)), Tone.QUIET), Cell(piece))
+
+
+def _pieces(value: str, room: int) -> Iterator[str]:
+    for line in escape(value, lines=True).rstrip("\n").split("\n"):
+        yield from wrapped(line, room)
