@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import TypeVar
 
-from fleettui.actions import machines as acts
+from fleettui.actions import machines
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
 from fleettui.actions.units import UnitSource as Submitted
@@ -38,7 +38,7 @@ from registry.model import Target
 
 NOT_YET_S = 5.0
 T = TypeVar("T")
-ACTS = {
+ON_UNITS = {
     Verb.START: start,
     Verb.LOAD: load,
     Verb.STOP: stop,
@@ -48,49 +48,41 @@ ACTS = {
 }
 
 
-class LiveHands:
-    """Acts on the registry that the feed opened."""
+class LivePort:
+    """Writes to the registry that the feed opened."""
 
     def __init__(self, feed: Live) -> None:
         self._feed = feed
 
-    async def act(self, verb: Verb, names: Sequence[str]) -> Done:
+    async def on_units(self, verb: Verb, names: Sequence[str]) -> Done:
         """Carry the verb out."""
-        return await ACTS[verb](await self._operator(), names)
+        return await ON_UNITS[verb](await self._operator(), names)
 
-    async def submit(self, name: str, text: str, target: Target, *, replace: bool) -> Done:
-        """Make a unit known."""
-        source = Submitted(name, text, name)
-        return await submit(await self._operator(), [source], replace=replace, target=target)
-
-    async def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> Done:
-        """Make several units known."""
-        sources = [Submitted(name, text, name) for name, text in texts.items()]
+    async def submit(
+        self, texts: Mapping[str, str], target: Target, *, replace: bool = False, based_on: str = ""
+    ) -> Done:
+        """Store texts by unit name and raise the target."""
+        sources = [Submitted(name, text, name, based_on) for name, text in texts.items()]
         return await submit(await self._operator(), sources, replace=replace, target=target)
 
-    async def replace(self, texts: Mapping[str, str], based_on: str) -> Done:
-        """Give units other texts."""
-        sources = [Submitted(name, text, name, based_on) for name, text in texts.items()]
-        return await submit(await self._operator(), sources, replace=True)
-
     async def restore(self, outcomes: Sequence[Outcome]) -> Done:
-        """Take an act back."""
+        """Take an operation on units back."""
         return await restore(await self._operator(), outcomes)
 
-    async def machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
+    async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         """Cordon, drain or uncordon machines."""
         operator = await self._operator()
-        return await _each(ids, lambda machine: acts.set_availability(operator, machine, WISHES[verb]))
+        return await _each(ids, lambda machine: machines.set_availability(operator, machine, WISHES[verb]))
 
-    async def metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
+    async def set_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
         """Set metadata over the machines' own."""
         operator = await self._operator()
-        return await _each(ids, lambda machine: acts.set_metadata(operator, machine, changes))
+        return await _each(ids, lambda machine: machines.set_metadata(operator, machine, changes))
 
-    async def restore_machines(self, changes: Sequence[acts.MachineChange]) -> Changes:
-        """Take an act on machines back."""
+    async def restore_machines(self, changes: Sequence[machines.MachineChange]) -> Changes:
+        """Take an operation on machines back."""
         operator = await self._operator()
-        return await _each(changes, lambda change: acts.restore_machine(operator, change))
+        return await _each(changes, lambda change: machines.restore_machine(operator, change))
 
     async def _operator(self) -> Operator:
         try:
@@ -100,7 +92,7 @@ class LiveHands:
             raise RegistryUnavailable("not connected to the registry yet; try again in a moment") from None
 
 
-async def _each(things: Iterable[T], work: Callable[[T], Awaitable[acts.MachineChange]]) -> Changes:
+async def _each(things: Iterable[T], work: Callable[[T], Awaitable[machines.MachineChange]]) -> Changes:
     """One after the other, since each is a transaction of its own; what goes wrong with one stops no other."""
     changes, complaints = [], []
     for each in things:
@@ -142,7 +134,7 @@ async def _run(
 
     async with Remote(settings.ssh, here=here, pins=pins, on_first=on_first) as remote:
         desk = Context(
-            feed, LiveHands(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
+            feed, LivePort(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             confirm_from=settings.console.confirm_from,

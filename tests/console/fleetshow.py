@@ -146,7 +146,7 @@ def events() -> dict[str, Event]:
     return {event.id: event for event in found}
 
 
-class ScriptedHands:
+class ScriptedPort:
     """Says that everything was written, and remembers what."""
 
     def __init__(self) -> None:
@@ -161,28 +161,27 @@ class ScriptedHands:
             raise self.error
         return Done(tuple(Outcome(name, Did.CHANGED) for name in names), 101)
 
-    async def act(self, verb: Verb, names: Sequence[str]) -> Done:
+    async def on_units(self, verb: Verb, names: Sequence[str]) -> Done:
         return self._done(verb, names)
 
-    async def submit(self, name: str, text: str, target: Target, *, replace: bool) -> Done:  # noqa: ARG002
-        return self._done(f"submit {target}", [name])
-
-    async def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> Done:  # noqa: ARG002
-        return self._done(f"introduce {target}", [*texts])
-
-    async def replace(self, texts: Mapping[str, str], based_on: str) -> Done:
+    async def submit(
+        self, texts: Mapping[str, str], target: Target, *, replace: bool = False, based_on: str = ""
+    ) -> Done:
+        if not based_on:
+            return self._done(f"submit {target}", [*texts])
+        assert (target, replace) == (Target.INACTIVE, True)
         self.replaced = (dict(texts), based_on)
         return self._done("replace", list(texts))
 
     async def restore(self, outcomes: Sequence[Outcome]) -> Done:
         return self._done("restore", [outcome.name for outcome in outcomes])
 
-    async def machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
+    async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         revision = self._done(verb, ids).revision
         wish = WISHES[verb]
         return [MachineChange(Override(each), Override(each, wish), revision) for each in ids], self.complaints
 
-    async def metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
+    async def set_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
         revision = self._done(f"metadata {dict(changes)}", ids).revision
         after = tuple((key, value) for key, value in sorted(changes.items()) if value is not None)
         return [MachineChange(Override(each), Override(each, metadata=after), revision) for each in ids], ()
@@ -257,10 +256,10 @@ class Stage:
     """The console with everything scripted."""
 
     def __init__(self, snapshot: Snapshot | None = None, *, theme: str = "dark", **desk: object) -> None:
-        self.feed, self.hands, self.journals = Script(), ScriptedHands(), ScriptedJournals()
+        self.feed, self.port, self.journals = Script(), ScriptedPort(), ScriptedJournals()
         self.hosts = ScriptedHosts()
         self.now = NOW
-        base = Context(self.feed, self.hands, self.journals, FleetIdentity("demo", "root", "10.91.0.1:2379"),
+        base = Context(self.feed, self.port, self.journals, FleetIdentity("demo", "root", "10.91.0.1:2379"),
                     lambda: self.now, {}, hosts=self.hosts)  # fmt: skip
         self.app = Console(replace(base, **desk), theme=theme)  # type: ignore[arg-type]
         if snapshot is not None:

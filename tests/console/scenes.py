@@ -117,7 +117,7 @@ def many_lines(stage: Stage) -> None:
 
 def refused(stage: Stage) -> None:
     """The next write fails."""
-    stage.hands.error = RegistryUnavailable("no endpoint answered in time; is etcd up at http://10.91.0.1:2379?")
+    stage.port.error = RegistryUnavailable("no endpoint answered in time; is etcd up at http://10.91.0.1:2379?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ async def test_one_running_unit_stays_one_key() -> None:
     async with playing() as play:
         await play.press("j", "X")
         assert question(play) == ""
-        assert play.stage.hands.calls == [("stop", ("cache.service",))]
+        assert play.stage.port.calls == [("stop", ("cache.service",))]
 
 
 @pytest.mark.parametrize("key", ["X", "U", "R", "D"])
@@ -65,9 +65,9 @@ async def test_marked_units_are_stopped_only_after_a_question_with_cancel_focuse
         assert "job000.service, job001.service" in told
         assert play.stage.app.screen.query_one("#cancel", Button).has_focus
         await play.press("enter")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         await play.press(key, "right", "enter")
-        assert len(play.stage.hands.calls[0][1]) == 6
+        assert len(play.stage.port.calls[0][1]) == 6
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_the_command_line_asks_as_keys_do(line: str) -> None:
         await play.main.command(line)
         await play.settle()
         assert "running units stop" in question(play)
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_many_units_want_their_number_typed_and_the_number_is_configured() -> None:
@@ -98,9 +98,9 @@ async def test_many_units_want_their_number_typed_and_the_number_is_configured()
         assert screen.query_one("#typed", Input).has_focus
         assert screen.query_one("#go", Button).disabled
         await play.press("enter", "1", "1", "enter")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         await play.press("backspace", "2", "enter", "enter")
-        assert len(play.stage.hands.calls[0][1]) == 12
+        assert len(play.stage.port.calls[0][1]) == 12
     async with playing(many(12), confirm_from=50) as play:
         await play.press("asterisk", "X")
         assert "type" not in question(play)
@@ -111,7 +111,7 @@ async def test_a_protected_cluster_wants_its_name_typed_from_two_units_on() -> N
         await play.press("asterisk", "X")
         assert "This cluster is protected: type production or 2 to go on." in question(play)
         await play.press("right", "enter")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_units_that_joined_while_the_question_was_open_are_not_stopped_unasked() -> None:
@@ -123,11 +123,11 @@ async def test_units_that_joined_while_the_question_was_open_are_not_stopped_una
         assert "2 running units stop" in question(play)
         await play.show(world)
         await play.press("right", "enter")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         assert "This changed while you were asked" in question(play)
         assert "4 running units stop" in question(play)
         await play.press("right", "enter")
-        assert len(play.stage.hands.calls[0][1]) == 4
+        assert len(play.stage.port.calls[0][1]) == 4
 
 
 async def test_the_answer_is_about_the_named_units_and_no_others() -> None:
@@ -137,7 +137,7 @@ async def test_the_answer_is_about_the_named_units_and_no_others() -> None:
         more = many(9)
         await play.show(more)
         await play.press("right", "enter")
-        assert play.stage.hands.calls == [("stop", tuple(sorted(world.units)))]
+        assert play.stage.port.calls == [("stop", tuple(sorted(world.units)))]
 
 
 async def test_nothing_is_done_when_the_link_is_lost_under_the_question() -> None:
@@ -145,27 +145,27 @@ async def test_nothing_is_done_when_the_link_is_lost_under_the_question() -> Non
         await play.press("asterisk", "X")
         play.main.desk = replace(play.main.desk, read_only=True)
         await play.press("right", "enter")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         assert "read-only" in play.text("hint")
 
 
 async def test_undo_asks_before_it_stops_several_and_before_it_starts_many() -> None:
     async with playing(many(12, Target.INACTIVE), confirm_from=50) as play:
         await play.press("asterisk", "S")
-        assert len(play.stage.hands.calls) == 1
+        assert len(play.stage.port.calls) == 1
         await play.show(replace(many(12), revision=101))
         await play.press("u")
         assert "Undo: start of 12 units?" in question(play)
         assert "12 running units stop" in question(play)
         await play.press("enter")
-        assert len(play.stage.hands.calls) == 1
+        assert len(play.stage.port.calls) == 1
     async with playing(many(12)) as play:
         await play.press("asterisk", "X", "1", "2", "enter", "enter")
         await play.show(replace(many(12, Target.LOADED), revision=101))
         await play.press("u")
         assert "12 units start" in question(play)
         await play.press("right", "enter")
-        assert play.stage.hands.calls[-1][0] == "restore"
+        assert play.stage.port.calls[-1][0] == "restore"
 
 
 async def test_many_starts_are_asked_about_and_few_are_not() -> None:
@@ -173,10 +173,10 @@ async def test_many_starts_are_asked_about_and_few_are_not() -> None:
         await play.press("asterisk", "S")
         assert "12 units start" in question(play)
         await play.press("escape")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
     async with playing(many(3, Target.INACTIVE)) as play:
         await play.press("asterisk", "S")
-        assert len(play.stage.hands.calls) == 1
+        assert len(play.stage.port.calls) == 1
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 16), (140, 40)])
@@ -249,7 +249,7 @@ async def test_submitting_several_texts_in_the_place_of_running_ones_asks() -> N
         play.main.introduce(dict.fromkeys(many(4).units, PLAIN + "# new\n"), Target.INACTIVE, replace=True)
         await play.settle()
         assert "4 running units stop and start again" in question(play)
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 def outcomes(before: Unit | None, after: Unit | None, names: Iterable[str]) -> list[Outcome]:

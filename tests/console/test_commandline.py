@@ -228,7 +228,7 @@ async def test_a_verb_that_changes_goes_the_way_of_its_key() -> None:
     async with playing() as play:
         await typed(play, "stop cache", "enter")
         await play.until("fleetctl stop cache.service", "acts")
-        assert play.stage.hands.calls == [("stop", ("cache.service",))]
+        assert play.stage.port.calls == [("stop", ("cache.service",))]
         assert not play.main.query_one("#command").display
         assert play.main.view.table.has_focus
 
@@ -238,7 +238,7 @@ async def test_destroy_asks_as_its_key_does() -> None:
         await typed(play, "destroy 'web@*'", "enter")
         assert isinstance(play.stage.app.screen, ConfirmScreen)
         await play.press("escape")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_an_error_stays_below_with_the_line_to_mend() -> None:
@@ -318,7 +318,7 @@ async def test_start_makes_instances_of_a_template_in_one_act() -> None:
     async with playing() as play:
         await typed(play, "start web@{7..8}", "enter")
         await play.until("web@7.service", "acts")
-        assert play.stage.hands.calls == [("introduce launched", ("web@7.service", "web@8.service"))]
+        assert play.stage.port.calls == [("submit launched", ("web@7.service", "web@8.service"))]
 
 
 async def test_start_takes_a_file_from_disk(tmp_path: Path) -> None:
@@ -327,10 +327,10 @@ async def test_start_takes_a_file_from_disk(tmp_path: Path) -> None:
     async with playing() as play:
         await typed(play, f"start {tmp_path}/fresh.service", "enter")
         await play.until("fresh.service", "acts")
-        assert play.stage.hands.calls == [("introduce launched", ("fresh.service",))]
+        assert play.stage.port.calls == [("submit launched", ("fresh.service",))]
         await typed(play, f"start {tmp_path}/bad.service", "enter")
         await play.until("bad.service", "candidates")
-        assert len(play.stage.hands.calls) == 1
+        assert len(play.stage.port.calls) == 1
         await play.press("escape")
         await typed(play, "start nowhere.service", "enter")
         await play.until("neither in the registry nor on disk", "candidates")
@@ -373,7 +373,7 @@ async def test_without_a_registry_nothing_is_written_and_it_is_said() -> None:
         assert "no connection to the registry" in play.text("hint")
         await typed(play, "start web@8", "enter")
         await play.until("no connection to the registry", "candidates")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_read_only_says_so_everywhere() -> None:

@@ -163,13 +163,13 @@ async def test_unit_keys_act_on_the_subject() -> None:
     async with playing() as play:
         await open_unit(play, "backup.service")
         await play.press("S")
-        assert play.stage.hands.calls == [("start", ("backup.service",))]
+        assert play.stage.port.calls == [("start", ("backup.service",))]
         await play.press("escape", "escape")
         await open_unit(play, "db.service")
         await play.press("space", "asterisk", "D")
         assert isinstance(play.stage.app.screen, ConfirmScreen)
         await play.press("right", "enter")
-        assert play.stage.hands.calls[-1] == ("destroy", ("db.service",))
+        assert play.stage.port.calls[-1] == ("destroy", ("db.service",))
 
 
 async def test_a_page_is_neither_filtered_nor_marked() -> None:
@@ -192,7 +192,7 @@ async def test_a_unit_that_is_destroyed_meanwhile_says_so_and_takes_no_orders() 
         assert "destroyed by ann@desk 3 s ago" in page(play)
         assert "not in the registry" in play.text("tabs")
         await play.press("S")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_back_and_forward_go_through_views_filters_subjects_and_tabs() -> None:
@@ -237,7 +237,7 @@ async def test_a_machine_by_key_and_by_arrows() -> None:
 async def test_verbs_act_on_the_chosen_unit_of_a_machine_and_enter_opens_it() -> None:
     async with playing() as play:
         await play.press("2", "enter", "X")
-        assert play.stage.hands.calls == [("stop", ("cache.service",))]
+        assert play.stage.port.calls == [("stop", ("cache.service",))]
         await play.press("enter")
         await page_says(play, "active (running)")
         assert "cache.service" in play.text("tabs")

@@ -93,7 +93,7 @@ async def test_an_edit_shows_what_changes_and_happens_and_is_not_done_by_enter(
         assert "fleetctl submit --replace db.service" in told(screen)
         assert screen.query_one("#keep").has_focus
         await play.press("enter")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         (draft,) = drafts.glob("*/db.service")
         assert draft.read_text() == PLAIN + "Restart=no\n"
         assert str(draft) in play.text("hint") or size[0] == 80
@@ -109,7 +109,7 @@ async def test_a_confirmed_edit_replaces_what_it_was_made_from_and_forgets_the_d
         await reviewed(play)
         await play.press("left", "enter")
         await hinted(play, "fleetctl submit --replace db.service", "acts")
-        assert play.stage.hands.replaced == ({"db.service": PLAIN + "Restart=no\n"}, file_hash(PLAIN))
+        assert play.stage.port.replaced == ({"db.service": PLAIN + "Restart=no\n"}, file_hash(PLAIN))
         for _ in range(100):
             if not list(drafts.iterdir()):
                 break
@@ -128,7 +128,7 @@ async def test_an_unchanged_file_says_so(edit_with: EditWith) -> None:
                 break
             await play.pilot.pause(0.02)
         assert list(drafts.iterdir()) == []
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_an_emptied_file_changes_nothing(edit_with: EditWith) -> None:
@@ -137,7 +137,7 @@ async def test_an_emptied_file_changes_nothing(edit_with: EditWith) -> None:
         play.main.view.table.select("db.service")
         await play.press("e")
         await hinted(play, "was emptied")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_faults_have_line_reason_and_remedy_and_the_text_is_edited_again(
@@ -180,7 +180,7 @@ async def test_a_unit_changed_meanwhile_is_told_and_not_overwritten(edit_with: E
             again = await reviewed(play)
         await play.press("left", "enter")
         await hinted(play, "fleetctl submit --replace", "acts")
-        assert play.stage.hands.replaced[1] == theirs.hash
+        assert play.stage.port.replaced[1] == theirs.hash
 
 
 async def test_a_refused_replacement_keeps_the_text_and_e_goes_on_with_it(
@@ -188,14 +188,14 @@ async def test_a_refused_replacement_keeps_the_text_and_e_goes_on_with_it(
 ) -> None:
     drafts = edit_with(ADD)
     async with playing() as play:
-        play.stage.hands.error = RegistryUnavailable("no endpoint answered; is etcd up?")
+        play.stage.port.error = RegistryUnavailable("no endpoint answered; is etcd up?")
         play.main.view.table.select("db.service")
         await play.press("e")
         await reviewed(play)
         await play.press("left", "enter")
         (draft,) = drafts.glob("*/db.service")
         await hinted(play, f"your text is in {draft}"[:40], "acts")
-        play.stage.hands.error = None
+        play.stage.port.error = None
         await play.press("e")
         assert "+ Restart=no" in told(await reviewed(play))
 
@@ -212,7 +212,7 @@ async def test_a_template_takes_its_instances_along_when_asked(edit_with: EditWi
         assert "a template: instances made from now on" in told(screen)
         await play.press("left", "enter")
         await hinted(play, "fleetctl submit --replace", "acts")
-        assert sorted(play.stage.hands.replaced[0]) == [
+        assert sorted(play.stage.port.replaced[0]) == [
             "web@.service", "web@1.service", "web@2.service", "web@3.service",
         ]  # fmt: skip
 
@@ -335,7 +335,7 @@ async def test_each_button_submits_with_its_target(tmp_path: Path, button: str, 
         await band(play, screen, "problems", "nothing is wrong")
         screen.query_one(f"#{button}", Button).press()
         await hinted(play, "new.service", "acts")
-        assert play.stage.hands.calls == [(f"submit {target}", ("new.service",))]
+        assert play.stage.port.calls == [(f"submit {target}", ("new.service",))]
 
 
 async def test_a_taken_name_is_replaced_only_after_it_was_compared() -> None:
@@ -346,12 +346,12 @@ async def test_a_taken_name_is_replaced_only_after_it_was_compared() -> None:
         await band(play, screen, "forecast", "db.service has another text: +1 -0 lines; ctrl+d compares")
         assert str(screen.query_one("#launched", Button).label) == "… and start"
         await play.press("ctrl+s")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         assert "+ Restart=no" in screen.query_one("#compared", Page).text
         await band(play, screen, "problems", "press again to replace it")
         await play.press("ctrl+s")
         await hinted(play, "db.service", "acts")
-        assert play.stage.hands.calls == [("submit launched", ("db.service",))]
+        assert play.stage.port.calls == [("submit launched", ("db.service",))]
 
 
 async def test_what_was_typed_is_there_again_the_next_time() -> None:

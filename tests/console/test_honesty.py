@@ -11,9 +11,8 @@ from typing import cast
 import pytest
 
 from fleettui.cli.connection import open_operator
-from fleettui.console.operations.act_lines import acts_lines, trail_lines
-from fleettui.console.operations.acts import Operation, OperationPhase
 from fleettui.console.operations.machine_verbs import MachineVerb
+from fleettui.console.operations.operation import Operation, OperationPhase, history_lines, operation_lines
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.feed import Live, Reading
@@ -163,7 +162,7 @@ def acts(*phases: OperationPhase) -> list[Operation]:
 
 
 def test_many_acts_fold_into_their_numbers_and_those_that_failed_stay() -> None:
-    lines = acts_lines(
+    lines = operation_lines(
         acts(*[OperationPhase.DONE] * 10, OperationPhase.FAILED, OperationPhase.PENDING), NOW, room=3, keys=KEYS
     )
     told = [line_text(left) + line_text(right) for left, right in lines]
@@ -181,7 +180,7 @@ def test_the_page_of_actions_lists_what_failed_and_why() -> None:
         OperationPhase.FAILED,
         complaints=("core-1: no", "core-2: nor"),
     )
-    told = [line_text(line) for line in trail_lines([act], NOW)]
+    told = [line_text(line) for line in history_lines([act], NOW)]
     assert [line.strip() for line in told[1:]] == ["core-1: no", "core-2: nor"]
     assert "fleetctl cordon core-1 core-2" in told[0]
 

@@ -479,7 +479,7 @@ async def test_its_keys_are_the_users_own() -> None:
 async def test_no_key_of_the_pane_acts_on_a_unit() -> None:
     async with reading() as pane:
         await pane.press("slash", *"SXRLUD", "escape", "i", *"SXRLUD", "escape")
-        assert pane.stage.hands.calls == []
+        assert pane.stage.port.calls == []
 
 
 # Other sources

@@ -51,14 +51,14 @@ async def test_a_drain_says_first_which_units_move_where_and_which_cannot() -> N
         assert "1 global unit stays there: exporter.service" in told
         assert "fleetctl drain core-1" in told
         await play.press("enter")
-        assert play.stage.hands.calls == [], "Enter means Cancel"
+        assert play.stage.port.calls == [], "Enter means Cancel"
 
 
 async def test_a_drain_tells_its_progress_until_it_is_blocked_and_can_be_taken_back() -> None:
     async with playing() as play:
         await play.press("2", "D")
         await confirm(play)
-        assert play.stage.hands.calls == [("drain", (CORES[1],))]
+        assert play.stage.port.calls == [("drain", (CORES[1],))]
         assert "fleetctl drain core-1   pending" in play.text("acts")
         await play.show(closed(scene(), 1, Availability.DRAINING))
         assert "2 of 2 to move · pending" in play.text("acts")
@@ -68,7 +68,7 @@ async def test_a_drain_tells_its_progress_until_it_is_blocked_and_can_be_taken_b
         await play.show(closed(replace(scene(), schedule=left, states=states), 1, Availability.DRAINING))
         assert "◌ fleetctl drain core-1   web@1.service stays and blocks the drain" in play.text("acts")
         await play.press("u")
-        assert play.stage.hands.calls[-1] == ("restore machines", (CORES[1],))
+        assert play.stage.port.calls[-1] == ("restore machines", (CORES[1],))
         assert "undo: fleetctl uncordon core-1" in play.text("acts")
 
 
@@ -127,7 +127,7 @@ async def test_unit_keys_are_off_in_the_machines_view_and_destroy_most_of_all() 
 
 async def test_several_machines_fail_one_by_one_and_the_page_of_actions_tells_all() -> None:
     async with playing() as play:
-        play.stage.hands.complaints = ("core-1: no", "core-2: neither")
+        play.stage.port.complaints = ("core-1: no", "core-2: neither")
         await play.press("2", "asterisk", "C")
         await confirm(play)
         cordoned = {each: Override(each, Availability.CORDONED) for each in CORES.values()}
@@ -167,4 +167,4 @@ async def test_a_protected_cluster_wants_the_name_typed_before_it_destroys() -> 
         await play.press("o", "enter")
         assert not play.stage.app.screen.query_one(Input).has_focus
         await play.press("enter")
-        assert play.stage.hands.calls == [("destroy", ("cache.service",))]
+        assert play.stage.port.calls == [("destroy", ("cache.service",))]

@@ -136,7 +136,7 @@ async def test_unit_keys_and_marks_work_on_squares() -> None:
         assert "2 marked" in play.text("tabs")
         assert "✓" in play.table()
         await play.press("X")
-        assert play.stage.hands.calls == [("stop", ("cache.service",))]
+        assert play.stage.port.calls == [("stop", ("cache.service",))]
 
 
 async def test_a_filter_dims_the_others_and_the_cursor_skips_them() -> None:

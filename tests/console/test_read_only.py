@@ -20,7 +20,7 @@ from fleettui.remote import Remote
 from registry.config import SshTable
 from registry.errors import UserError
 from registry.model import Target
-from tests.console.fleetshow import CORES, PLAIN, ScriptedHands, machine
+from tests.console.fleetshow import CORES, PLAIN, ScriptedPort, machine
 from tests.console.test_screen import Play, playing
 
 ARGUMENTS = {
@@ -31,7 +31,7 @@ ARGUMENTS = {
 
 def done(play: Play) -> object:
     """What was written, and which shells were opened."""
-    return play.stage.hands.calls, play.stage.hosts.shells
+    return play.stage.port.calls, play.stage.hosts.shells
 
 
 @pytest.mark.parametrize("view", "12345")
@@ -98,17 +98,17 @@ async def test_what_slips_through_is_held_back_at_the_last_door() -> None:
             await play.main._hand_over(lambda: pytest.fail("handed over"))
         play.main.machine_verb("drain", [CORES[1]])
         play.main.machine_metadata([CORES[1]], {"a": "b"})
-        await play.main.conductor.perform(Verb.STOP, ["db.service"])
+        await play.main.conductor.on_units(Verb.STOP, ["db.service"])
         await play.main.conductor.on_machines(Verb.STOP, {CORES[1]: "core-1"})  # type: ignore[arg-type]
         assert done(play) == ([], [])
 
 
 async def test_a_conductor_that_is_barred_says_why() -> None:
-    hands = ScriptedHands()
-    conductor = OperationRunner(hands, lambda: 0.0, lambda: None, None, "this console is read-only")
-    await conductor.submit("a.service", PLAIN, Target.LAUNCHED)
-    assert hands.calls == []
-    assert conductor.acts[-1].complaints == ("nothing is changed: this console is read-only",)
+    port = ScriptedPort()
+    conductor = OperationRunner(port, lambda: 0.0, lambda: None, None, "this console is read-only")
+    await conductor.submit({"a.service": PLAIN}, Target.LAUNCHED)
+    assert port.calls == []
+    assert conductor.operations[-1].complaints == ("nothing is changed: this console is read-only",)
 
 
 def test_no_shell_is_opened_on_any_machine() -> None:

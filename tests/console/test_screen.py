@@ -109,7 +109,7 @@ async def test_an_update_leaves_cursor_and_marks_with_their_units() -> None:
 async def test_start_is_pending_until_the_watch_confirms_it() -> None:
     async with playing() as play:
         await play.press("S")
-        assert play.stage.hands.calls == [("start", ("backup.service",))]
+        assert play.stage.port.calls == [("start", ("backup.service",))]
         assert "fleetctl start backup.service" in play.text("acts")
         assert "pending" in play.text("acts")
         units = {
@@ -129,7 +129,7 @@ async def test_what_cannot_be_done_says_why_and_writes_nothing() -> None:
     async with playing() as play:
         await play.press("X")
         assert "it is not launched but inactive" in play.text("hint")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 @pytest.mark.parametrize(("keys", "calls"), [((), 0), (("enter",), 0), (("right", "enter"), 1), (("escape",), 0)])
@@ -138,7 +138,7 @@ async def test_destroy_asks_first_and_cancel_is_what_enter_means(keys: tuple[str
         await play.press("j", "D")
         assert isinstance(play.stage.app.screen, ConfirmScreen)
         await play.press(*keys)
-        assert len(play.stage.hands.calls) == calls
+        assert len(play.stage.port.calls) == calls
 
 
 @pytest.mark.parametrize("key", ["ctrl+d", "ctrl+k", "d"])
@@ -146,20 +146,20 @@ async def test_no_movement_key_destroys(key: str) -> None:
     async with playing() as play:
         await play.press(key)
         assert not isinstance(play.stage.app.screen, ConfirmScreen)
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
 
 
 async def test_marked_units_are_acted_on_together_and_undone_together() -> None:
     async with playing() as play:
         await play.press("j", "space", "space", "X", "right", "enter")
-        assert play.stage.hands.calls == [("stop", ("cache.service", "db.service"))]
+        assert play.stage.port.calls == [("stop", ("cache.service", "db.service"))]
         await play.press("u")
-        assert play.stage.hands.calls[-1] == ("restore", ("cache.service", "db.service"))
+        assert play.stage.port.calls[-1] == ("restore", ("cache.service", "db.service"))
 
 
 async def test_an_error_stays_until_it_is_dismissed() -> None:
     async with playing() as play:
-        play.stage.hands.error = RegistryUnavailable("no endpoint answered; is etcd up?")
+        play.stage.port.error = RegistryUnavailable("no endpoint answered; is etcd up?")
         await play.press("S")
         play.stage.now += 3600
         play.main.conductor.fade()
@@ -173,7 +173,7 @@ async def test_read_only_takes_away_what_changes() -> None:
     async with playing(read_only=True) as play:
         assert "start" not in play.text("footer")
         await play.press("S", "n", "u")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         assert "read-only" in play.text("hint")
 
 
@@ -181,9 +181,9 @@ async def test_the_users_own_keys_are_bound_and_shown() -> None:
     async with playing(keymap={"start": "f5"}) as play:
         assert "f5 start" in play.text("footer")
         await play.press("S")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         await play.press("f5")
-        assert play.stage.hands.calls == [("start", ("backup.service",))]
+        assert play.stage.port.calls == [("start", ("backup.service",))]
 
 
 async def test_filter_narrows_while_it_is_typed_and_escape_clears_it() -> None:
@@ -205,7 +205,7 @@ async def test_a_lost_link_says_so_dims_and_heals() -> None:
         assert "✖ lost" in play.text("header")
         assert "cache.service" in play.table()
         await play.press("S")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []
         await play.show(scene())
         assert play.text("banner") == ""
 
@@ -304,7 +304,7 @@ async def test_submitting_a_file_shows_its_faults_and_starts_it_when_it_is_fine(
         screen.query_one("#path", Input).value = f"{tmp_path}/good.service"
         await play.pilot.pause(0.3)
         await play.press("ctrl+s")
-        assert play.stage.hands.calls == [("submit launched", ("good.service",))]
+        assert play.stage.port.calls == [("submit launched", ("good.service",))]
 
 
 async def test_copy_gives_the_command_of_the_last_action() -> None:
@@ -356,4 +356,4 @@ async def test_a_feed_that_breaks_is_told_and_what_is_shown_is_no_longer_live(
         assert "a bug" in play.text("banner")
         assert "✖ lost" in play.text("header")
         await play.press("S")
-        assert play.stage.hands.calls == []
+        assert play.stage.port.calls == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.console.operations.acts import replacing
 from fleettui.console.operations.impact import impact_of_texts
+from fleettui.console.operations.operation import replace_command
 from fleettui.console.operations.radius import pairs_line
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.pages.file import change_counts, diff_lines, sharing
@@ -61,7 +61,7 @@ def review(snapshot: Snapshot, draft: Draft, names: Sequence[str], now: float, k
         passage += _difference(old.text, draft.text)
     if not problems:
         passage += machines_say(snapshot, draft, keys)
-        passage += [BLANK, said(Cell("the same as  ", Tone.QUIET), Cell(replacing(names)))]
+        passage += [BLANK, said(Cell("the same as  ", Tone.QUIET), Cell(replace_command(names)))]
     return Review(passage, not overtaken and not problems)
 
 

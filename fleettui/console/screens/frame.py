@@ -17,8 +17,8 @@ from textual.widgets import ContentSwitcher
 from textual.worker import Worker, WorkerState
 
 from fleettui.console.journal import Journals, stem
-from fleettui.console.operations.act_lines import acts_lines
 from fleettui.console.operations.impact import CONFIRM_FROM
+from fleettui.console.operations.operation import operation_lines
 from fleettui.console.operations.runner import OperationPort, OperationRunner
 from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
 from fleettui.console.pages import footer
@@ -174,7 +174,7 @@ class Frame(Screen[None]):
         self._learn(reading)
         for view in self._views.values():
             view.see(reading)
-        self.conductor.see(reading.snapshot, self._units_view.rows.where)
+        self.conductor.apply(reading.snapshot, self._units_view.rows.where)
         self.refresh_all()
         self.follow_selection()
         page = self.app.screen
@@ -279,7 +279,7 @@ class Frame(Screen[None]):
         now = self.desk.clock()
         back, undo, listing = (shown_key(BY_ID[name], self.desk.keymap) for name in ("back", "undo", "actions"))
         self.query_one("#acts", Band).put(
-            *acts_lines(self.conductor.acts, now, room=ACTS_SHOWN, keys=(back, undo, listing))
+            *operation_lines(self.conductor.operations, now, room=ACTS_SHOWN, keys=(back, undo, listing))
         )
 
     def _show_hint(self) -> None:

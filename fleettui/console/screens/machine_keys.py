@@ -93,7 +93,7 @@ class MachineKeys(Guarding):
 
         def act(found: Survey) -> None:
             names = {machine: machine_name(self.reading.snapshot, machine) for machine in found.names}
-            self.run_worker(self.conductor.metadata(names, changes), name="set-metadata", exit_on_error=False)
+            self.run_worker(self.conductor.set_metadata(names, changes), name="set-metadata", exit_on_error=False)
 
         self.ask_first(lambda: self._surveyed_metadata(ids, changes), act)
 

@@ -9,9 +9,8 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 
-from fleettui.console.operations.act_lines import trail_lines
-from fleettui.console.operations.acts import Operation, undoing, undoing_machines
 from fleettui.console.operations.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
+from fleettui.console.operations.operation import Operation, history_lines, undo_command
 from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
 from fleettui.console.operations.verbs import ASKS, READ_ONLY, Verb, command
 from fleettui.console.pages.help import help_lines
@@ -109,8 +108,8 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
 
     def action_copy(self) -> None:
         """Copy the page, the last action's command or the names of what is selected to the clipboard."""
-        acts = self.conductor.acts
-        text = acts[-1].command if acts else shlex.join(self.chosen_units())
+        done = self.conductor.operations
+        text = done[-1].command if done else shlex.join(self.chosen_units())
         text, name = self.copied() or (text, text if len(text) < 100 else text[:99] + "…")
         if text:
             self.app.copy_to_clipboard(text)
@@ -151,7 +150,7 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
         )  # fmt: skip
 
     def _perform(self, verb: Verb, names: tuple[str, ...]) -> None:
-        self.run_worker(self.conductor.perform(verb, names), name=f"{verb}", exit_on_error=False)
+        self.run_worker(self.conductor.on_units(verb, names), name=f"{verb}", exit_on_error=False)
 
     def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> None:
         """Submit units and raise their target, as one act, after asking where that stops what runs."""
@@ -159,7 +158,7 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
             raise UserError(f"cannot submit: {why}")
 
         def act(_: Survey) -> None:
-            work = self.conductor.introduce(texts, target, replace=replace)
+            work = self.conductor.submit(texts, target, replace=replace)
             self.run_worker(work, name="submit", exit_on_error=False)
 
         self.ask_first(lambda: self.survey_texts(texts, target, replacing=replace), act)
@@ -182,15 +181,15 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
         if why := self.why_no_change():
             return Survey(refusal=f"cannot undo: {why}")
         if last.changes:
-            impact, same = impact_of_restoring(last.changes, snapshot, keys), undoing_machines(last)
+            impact = impact_of_restoring(last.changes, snapshot, keys)
         else:
-            impact, same = impact_of_undoing(last.verb, last.written, snapshot, keys), undoing(last.written)
+            impact = impact_of_undoing(last.verb, last.written, snapshot, keys)
         lines = tuple(impact_lines(impact, snapshot))
         what = counted(len(last.changes), "machine") if last.changes else counted(len(last.written), "unit")
-        return Survey(f"Undo: {last.verb} of {what}?", Verb.UNDO, lines, same, impact)
+        return Survey(f"Undo: {last.verb} of {what}?", Verb.UNDO, lines, undo_command(last), impact)
 
     def action_actions(self) -> None:
         """Every action of this console."""
         self.app.push_screen(
-            PageScreen("actions", lambda: trail_lines(list(self.conductor.history.values()), self.desk.clock()))
+            PageScreen("actions", lambda: history_lines(list(self.conductor.history.values()), self.desk.clock()))
         )

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fleettui.console.operations.acts import OperationPhase
 from fleettui.console.operations.machine_verbs import machine_name
+from fleettui.console.operations.operation import OperationPhase
 from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
 from fleettui.console.pages.file import sharing
 from fleettui.console.pages.status import places
@@ -184,7 +184,7 @@ class OutsideKeys(PlaceKeys, Guarding):
         survey = lambda: self.survey_texts(texts, Target.INACTIVE, replacing=True, shown=True)  # noqa: E731
         if not await self.assured(survey):
             raise UserError("nothing was replaced; e edits it again")
-        act = await self.conductor.replace(texts, base.hash)
+        act = await self.conductor.submit(texts, Target.INACTIVE, replace=True, based_on=base.hash)
         if act.written or act.phase is not OperationPhase.FAILED:
             return True
         raise UserError(f"{act.complaints[0] if act.complaints else 'nothing was written'}; e edits it again")
@@ -215,7 +215,7 @@ class OutsideKeys(PlaceKeys, Guarding):
             )
             if await self.assured(survey):
                 self._unsubmitted = ("", "", "")
-                await self.conductor.submit(what.name, what.text, what.target, replace=what.replace)
+                await self.conductor.submit(texts, what.target, replace=what.replace)
         elif what is not None and what.text.strip():
             self._unsubmitted = (what.name, what.path, what.text)
             self.refuse(

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from fleettui.actions.outcome import Did, Done, Outcome
-from fleettui.console.operations.acts import Operation, OperationPhase, failed, judge, undoing, written
+from fleettui.console.operations.operation import (
+    Operation,
+    OperationPhase,
+    failed,
+    judge,
+    undo_units_command,
+    written,
+)
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb, command, permit
 from fleettui.console.tables.units import UnitRows
@@ -75,7 +82,7 @@ def test_a_refused_unit_is_a_complaint() -> None:
 )
 def test_undo_shows_the_command_that_does_the_same(before: Target | None, after: Target | None, line: str) -> None:
     was, now = (Unit("a.service", "h", target) if target else None for target in (before, after))
-    assert undoing([Outcome("a.service", Did.CHANGED, was, now)]) == line
+    assert undo_units_command([Outcome("a.service", Did.CHANGED, was, now)]) == line
 
 
 @pytest.mark.parametrize(
