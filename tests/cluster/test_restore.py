@@ -123,3 +123,26 @@ def test_1_a_unit_that_moved_since_the_backup_runs_in_one_place_when_the_backup_
         eventually("nobody holding", lambda: not holding(cluster), timeout_s=60)
         fleet.ctl("start", "m-slow.service")
     assert fleet.running("m-*.service") == before
+
+
+def test_15_a_machine_that_was_away_while_a_backup_was_accepted_takes_it_up_and_holds_nobody(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    fleet = Fleet(cluster, tmp_path)
+    pinned = f"{SLEEPER}[X-Fleet]\nMachineID={fleet.machine_id('core-3')}\n"
+    fleet.start("a-away.service", text=pinned)
+    fleet.settled("a-*.service", 1)
+    cluster.etcd.save(tmp_path / "backup")
+    fleet.ctl("restart", "a-away.service")
+    fleet.settled("a-*.service", 1)
+    with never_twice(fleet, "a-*.service"):
+        cluster.node("core-3").cut()
+        cluster.etcd.restore(tmp_path / "backup")
+        eventually("the others holding", lambda: len(holding(cluster)) >= 2, timeout_s=60)
+        fleet.ctl("restore", "--accept", "--yes")
+        fleet.start("a-after.service")
+        cluster.node("core-3").heal()
+        eventually("core-3 taking it up", lambda: "history was accepted" in _last(cluster.node("core-3")), timeout_s=60)
+        fleet.settled("a-*.service", 2)
+    assert holding(cluster) == []
+    assert not json.loads(registry(cluster, "cluster")["cluster"]).get("held")
