@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentd.managed_unit import ManagedUnit
-from agentd.pure.entry import ANY_PLACEMENT, LedgerEntry, Phase, cleared
+from agentd.pure.entry import LedgerEntry, Phase, cleared
 from agentd.pure.plan import DesiredState, Task, TaskKind, plan
 from agentd.pure.unit_status import failure, start_failed
 from agentd.systemd import BusLost
@@ -130,9 +130,6 @@ class Reconciler:
         for unit in self.units.values():
             unit.told = False
             unit.version += 1
-            if unit.entry:
-                entry = replace(unit.entry, revision=0, placement=unit.entry.placement and ANY_PLACEMENT)
-                unit.entry = self.tools.ledger.put(entry)
         self.turn_all()
 
     def leave(self) -> None:

@@ -113,7 +113,8 @@ class Schedule:
         for address in addresses:
             stamp = follower.mirror.stamp(self._keys.schedule(self._machine, address.second))
             entry = self._ledger.entries.get(address.second)
-            if stamp and entry and stamp.mod_revision < entry.revision:
+            known = entry is not None and entry.epoch == self._history.seen.epoch
+            if stamp and entry and known and stamp.mod_revision < entry.revision:
                 self._history.hold(f"the schedule line of {address.second} is older than the one acted on")
                 self.list_again()
                 return True
@@ -131,10 +132,9 @@ class Schedule:
             self._wishes.wish(name, None)
         elif isinstance(line, Assignment):
             self._known.add(name)
-            revisions = (stamp.create_revision, stamp.mod_revision)
-            self._wishes.wish(
-                name, DesiredState(name, line.hash, line.target, line.generation, *revisions, line.attempt)
-            )
+            revisions, epoch = (stamp.create_revision, stamp.mod_revision), self._history.seen.epoch
+            wish = DesiredState(name, line.hash, line.target, line.generation, *revisions, line.attempt, epoch)
+            self._wishes.wish(name, wish)
         else:
             self._known.add(name)
             log.error("the schedule line of %s is corrupt; the unit stays exactly as it is", name)

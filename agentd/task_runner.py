@@ -137,8 +137,9 @@ class TaskRunner:
 
     def note(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
         """Write the unit's entry, with the claim and the run that it has now."""
-        revision = max(entry.revision, unit.wish.revision if unit.wish else 0)
-        entry = replace(entry, lease=unit.lease, run_us=self._run_us(unit), revision=revision)
+        if unit.wish:
+            entry = entry.seen(unit.wish.epoch, unit.wish.revision)
+        entry = replace(entry, lease=unit.lease, run_us=self._run_us(unit))
         self._take(unit, self._tools.ledger.put(entry))
 
     def note_run(self, unit: ManagedUnit) -> None:
@@ -503,8 +504,11 @@ class TaskRunner:
     async def _record(self, unit: ManagedUnit) -> None:
         wish = _wish(unit)
         if unit.entry:
-            generation, placement, attempt = wish.generation, wish.placement, wish.attempt
-            self.note(unit, replace(unit.entry, generation=generation, placement=placement, attempt=attempt))
+            entry = unit.entry.seen(wish.epoch, wish.revision)
+            self.note(
+                unit,
+                replace(entry, generation=wish.generation, placement=wish.placement, attempt=wish.attempt),
+            )
 
     async def _unload(self, unit: ManagedUnit) -> None:
         tools = self._tools

@@ -20,7 +20,7 @@ class Phase(StrEnum):
     GONE = "gone"  # stopped and removed; only the registry still shows it
 
 
-ANY_PLACEMENT = -1
+ANY_PLACEMENT = -1  # one of another history
 
 REACHED = {
     Phase.CLAIMED: Target.INACTIVE,
@@ -37,8 +37,9 @@ REACHED = {
 class LedgerEntry:
     """What was applied of one unit. `placement` is the create revision of its schedule line.
 
-    `generation` and `placement` 0 mean that they are not known: a unit found without its entry. ANY_PLACEMENT: of
-    another history, so that it says nothing. `attempt` is the operator's start that was carried out last.
+    `generation` and `placement` 0 mean that they are not known: a unit found without its entry. `placement` and
+    `revision` are of the history that was accepted as `epoch`, and say nothing about another one's.
+    `attempt` is the operator's start that was carried out last.
     """
 
     unit: str
@@ -56,6 +57,15 @@ class LedgerEntry:
     skipped: str = ""  # the condition that did not hold when it was to be started
     cause: str = ""  # why it has failed since, having started well
     revision: int = 0  # of its schedule line as it was acted on last; 0: not known
+    epoch: int = 0
+
+    def seen(self, epoch: int, revision: int) -> LedgerEntry:
+        """The entry once a schedule line of that epoch and revision is acted on; an older epoch changes nothing."""
+        if epoch < self.epoch:
+            return self
+        if epoch > self.epoch:
+            return replace(self, epoch=epoch, revision=revision, placement=self.placement and ANY_PLACEMENT)
+        return replace(self, revision=max(self.revision, revision))
 
 
 def cleared(entry: LedgerEntry) -> LedgerEntry:

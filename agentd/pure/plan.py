@@ -47,7 +47,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """A schedule line with what etcd knows of it: `placement` is its create revision, `revision` its last one."""
+    """A schedule line with what etcd knows of it: `placement` is its create revision, `revision` its last one.
+
+    Both are of the history that was accepted as `epoch`.
+    """
 
     unit: str
     hash: str
@@ -56,12 +59,12 @@ class DesiredState:
     placement: int
     revision: int
     attempt: int = 0
+    epoch: int = 0
 
     def entry(self, phase: Phase = Phase.CLAIMED, error: str = "") -> LedgerEntry:
         """What the ledger holds of it once `phase` is reached."""
-        return LedgerEntry(
-            self.unit, self.hash, self.generation, self.placement, phase, error=error, attempt=self.attempt
-        )
+        known = self.unit, self.hash, self.generation, self.placement
+        return LedgerEntry(*known, phase, error=error, attempt=self.attempt, epoch=self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def _converge(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[
         return _install(wish, "not loaded yet")
     if entry.hash != wish.hash:
         return _replace(view, entry, wish)
-    if (entry.generation, entry.placement) != (wish.generation, wish.placement):
+    if (entry.generation, entry.placement, entry.epoch) != (wish.generation, wish.placement, wish.epoch):
         return _renew(entry, wish)
     if entry.attempt != wish.attempt:
         return _try_again(view, entry, wish)
@@ -147,7 +150,7 @@ def _renew(entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
     """The same file for another generation or placement: a restart."""
     if not entry.generation:
         return (Task(TaskKind.RECORD, "found here and adopted"),)
-    if entry.placement == ANY_PLACEMENT and entry.generation == wish.generation:
+    if (entry.placement == ANY_PLACEMENT or entry.epoch != wish.epoch) and entry.generation == wish.generation:
         return (Task(TaskKind.RECORD, "runs as an accepted history says"),)
     reason = "restart asked for" if entry.placement == wish.placement else "scheduled here anew"
     stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY else ()

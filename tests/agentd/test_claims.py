@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 
 from agentd.managed_unit import ManagedUnit
-from agentd.pure.entry import LedgerEntry, Phase
-from agentd.pure.plan import DesiredState, TaskKind, plan
+from agentd.pure.entry import ANY_PLACEMENT, LedgerEntry, Phase
+from agentd.pure.plan import DesiredState, PlanInput, TaskKind, plan
 from agentd.reconciler import TURNS, Reconciler
 from agentd.task_runner import Dependencies, Replan
 from registry.model import Target
@@ -58,13 +58,6 @@ def running(generation: int = 1) -> ManagedUnit:
     return ManagedUnit("u.service", wish=WISH, told=True, entry=entry, lease=5)
 
 
-class Kept:
-    """The ledger as far as accepting a history needs it."""
-
-    def __init__(self, executor: Reconciler) -> None:
-        executor.tools = cast("Dependencies", SimpleNamespace(ledger=SimpleNamespace(put=lambda entry: entry)))
-
-
 @pytest.mark.parametrize("wish", [None, replace(WISH, generation=2), replace(WISH, hash="b" * 64)])
 def test_invariant_15_while_the_history_is_held_nothing_is_planned_for_any_wish(wish: DesiredState | None) -> None:
     executor, unit = Reconciler(), running()
@@ -79,16 +72,26 @@ def test_invariant_15_while_the_history_is_held_nothing_is_planned_for_any_wish(
 
 def test_invariant_15_an_accepted_history_counts_once_it_was_read_and_restarts_nothing_for_its_placement() -> None:
     executor, unit = Reconciler(), running()
-    Kept(executor)
     executor.units[unit.name] = unit
     executor.freeze()
     executor.thaw()
     unit.wish = None
     assert not executor._plan(unit)  # nobody has said yet what the accepted history wants
-    executor.wish("u.service", replace(WISH, placement=3, revision=3))
+    accepted = replace(WISH, placement=3, revision=3, epoch=1)
+    executor.wish("u.service", accepted)
     assert [task.kind for task in executor._plan(unit)] == [TaskKind.RECORD]
-    executor.wish("u.service", replace(WISH, placement=3, revision=3, generation=9))
+    executor.wish("u.service", replace(accepted, generation=9))
     assert [task.kind for task in executor._plan(unit)] == [TaskKind.STOP, TaskKind.START]
+
+
+def test_invariant_15_what_was_acted_on_in_another_history_says_nothing_however_late_it_is_noted() -> None:
+    entry = LedgerEntry("u.service", SHA, 1, 7, Phase.STARTED, revision=90)
+    accepted = entry.seen(1, 5)  # a line of the accepted history was acted on
+    assert (accepted.epoch, accepted.revision, accepted.placement) == (1, 5, ANY_PLACEMENT)
+    assert accepted.seen(0, 90) == accepted  # a task from before it comes to its end
+    assert accepted.seen(1, 8).revision == 8
+    late = replace(WISH, revision=90).entry(Phase.STARTED).seen(1, 5)
+    assert plan(PlanInput(replace(WISH, placement=7, epoch=1), late, claimed=True))[0].kind is TaskKind.RECORD
 
 
 async def test_a_plan_that_leads_to_itself_rests_instead_of_going_round_for_ever(

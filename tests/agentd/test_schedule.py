@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,5 +64,26 @@ async def test_invariant_15_a_line_older_than_the_one_acted_on_holds_everything(
     async with asyncio.timeout(10):  # the sentinel is marked for those who cannot know
         while not (found := await read_cluster(etcd_client, keys)) or not found.held:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_invariant_15_an_entry_of_a_history_before_the_accepted_one_holds_nothing(
+    etcd_client: Etcd, prefix: str, tmp_path: Path
+) -> None:
+    keys = Keys.under(prefix)
+    cluster = await ensure_cluster(etcd_client, keys, "one")
+    await etcd_client.put(keys.cluster, encode(replace(cluster, epoch=1)))
+    ledger, wishes, history = Ledger(tmp_path, MACHINE, "boot"), Wishes(), History(keys)
+    ledger.remember(cluster_id=cluster.id)
+    line = Assignment("a.service", MACHINE, "a" * 64, Target.LAUNCHED, 1)
+    revision = await etcd_client.put(keys.schedule(MACHINE, "a.service"), encode(line))
+    ledger.put(LedgerEntry("a.service", "a" * 64, 1, revision, revision=revision + 5))
+    schedule = Schedule(etcd_client, keys, MACHINE, ledger, wishes, history)
+    task = asyncio.create_task(schedule.run())
+    async with asyncio.timeout(10):
+        while not wishes.told:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+    assert not history.held
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

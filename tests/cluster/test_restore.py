@@ -142,7 +142,9 @@ def test_15_a_machine_that_was_away_while_a_backup_was_accepted_takes_it_up_and_
         fleet.ctl("restore", "--accept", "--yes")
         fleet.start("a-after.service")
         cluster.node("core-3").heal()
-        eventually("core-3 taking it up", lambda: "history was accepted" in _last(cluster.node("core-3")), timeout_s=60)
+        eventually(
+            "core-3 taking it up", lambda: "history was accepted" in _last(cluster.node("core-3")), timeout_s=60
+        )
         fleet.settled("a-*.service", 2)
     assert holding(cluster) == []
     assert not json.loads(registry(cluster, "cluster")["cluster"]).get("held")
