@@ -81,6 +81,7 @@ async def test_invariant_15_an_entry_of_a_history_before_the_accepted_one_holds_
     ledger.put(LedgerEntry("a.service", "a" * 64, 1, revision, revision=revision + 5))
     schedule = Schedule(etcd_client, keys, MACHINE, ledger, wishes, history)
     task = asyncio.create_task(schedule.run())
+    schedule.list_again()
     async with asyncio.timeout(10):
         while not wishes.told:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
