@@ -18,7 +18,7 @@ from agentd.agent import Agent, place
 from registry import daemonlog
 from registry.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
 from registry.errors import UserError
-from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.keys import Keys
 from registry.notify import Notifier
 

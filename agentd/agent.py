@@ -35,7 +35,7 @@ from agentd.usage import Reporter
 from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
 from registry.follow import ConnectionState
 from registry.history import REMEDY, History
 from registry.keys import Keys

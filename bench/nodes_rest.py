@@ -13,8 +13,8 @@ from fleettui.demo.cluster import PROGRAMS
 IDLE_PERCENT = 0.5
 MEMORY_MIB = 55
 IMPORTS = {
-    "fleet-agentd.service": "import agentd.__main__, agentd.agent, registry.etcd_transport",
-    "fleet-scheduler.service": "import scheduler.__main__, scheduler.service, registry.etcd_transport",
+    "fleet-agentd.service": "import agentd.__main__, agentd.agent, registry.etcd.transport",
+    "fleet-scheduler.service": "import scheduler.__main__, scheduler.service, registry.etcd.transport",
 }
 
 

@@ -84,7 +84,7 @@ def whole_command(nodes: Nodes, size: Size) -> Iterator[Figure]:
     took = [nodes.fleetctl("start", *nodes.ours(1, first)) for first in range(1, runs + 1)]
     nodes.clear()
     python = host_command([sys.executable, "-c", "pass"], runs)
-    imports = host_command([sys.executable, "-c", "import fleettui.cli.units, registry.etcd_transport"], runs)
+    imports = host_command([sys.executable, "-c", "import fleettui.cli.units, registry.etcd.transport"], runs)
     version = [nodes.fleetctl("version") for _ in range(runs)]
     reference = median(imports)
     yield Figure(
@@ -102,7 +102,7 @@ def listing(nodes: Nodes, size: Size) -> Iterator[Figure]:
     """`fleetctl list-units` with all units running."""
     nodes.hold(size.units)
     took = [nodes.fleetctl("list-units") for _ in range(2 * size.runs)]
-    imports = host_command([sys.executable, "-c", "import fleettui.cli.lists, registry.etcd_transport"], size.runs)
+    imports = host_command([sys.executable, "-c", "import fleettui.cli.lists, registry.etcd.transport"], size.runs)
     yield Figure(
         f"fleetctl list-units, {size.units} units, whole command",
         median(took), "s", LIST_S, median(imports), f"its imports alone; {spread(took)}",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 
 from registry.errors import UserError
-from registry.etcd_endpoint import base_url
+from registry.etcd.endpoint import base_url
 from registry.unitname import shown
 
 Rule = Callable[[object], object]

@@ -15,9 +15,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.backoff import LONGEST_S
 from registry.errors import CorruptRecord, ForeignRegistry, HistoryWentBack, RegistryDenied, RegistryError
 from registry.etcd import Compacted, Etcd, WatchBatch
+from registry.etcd.backoff import LONGEST_S
 from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.listing import raw, read_prefix, read_tables

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from registry.backoff import LONGEST_S
+from registry.etcd.backoff import LONGEST_S
 
 GRACE_S = 6.0
 """How long agents get to come back: a keepalive's time-out, a short pause, and a new registration, twice over."""

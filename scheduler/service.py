@@ -23,7 +23,7 @@ from placement.decisions import Decision
 from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
-from registry.etcd_health import EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.grammar import host_of
 from registry.history import REMEDY, History

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.etcd_health import EtcdTrouble, moment
+from registry.etcd.health import EtcdTrouble, moment
 from registry.follow import ConnectionState
 
 

@@ -311,7 +311,7 @@ class EtcdServer:
 
     def enable_auth(self, *, password: str, user: str, user_password: str, prefix: str) -> None:
         """Users `root` and `user`; the latter may read and write `prefix` only."""
-        from registry.etcd_wire import span
+        from registry.etcd.wire import span
 
         self.post("/auth/user/add", {"name": "root", "password": password})
         self.post("/auth/role/add", {"name": "root"})

@@ -13,7 +13,7 @@ from fleettui.cli.output import complain
 from registry.config import Settings, load, operator_files, parse_duration, put
 from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import endpoints_told
+from registry.etcd.health import endpoints_told
 from registry.history import REMEDY
 from registry.keys import Keys
 from registry.sentinel import read_cluster

@@ -19,7 +19,7 @@ from typing import IO
 
 from registry.config import EtcdTable
 from registry.errors import UserError
-from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.keys import Keys
 from registry.model import Machine
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.pure.agent_status import AgentStatus, status_line
-from registry.etcd_health import EtcdTrouble
+from registry.etcd.health import EtcdTrouble
 from registry.follow import ConnectionState
 
 NOON = 1_800_000_000.0

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import etcd_transport, etcd_watch, etcd_wire
 from registry.errors import FleetError, RegistryUnavailable
-from registry.etcd import Compacted, Etcd, EtcdSettings, Op
-from registry.etcd_odd import judge
-from registry.etcd_wire import (
+from registry.etcd import Compacted, Etcd, EtcdSettings, Op, transport, watch, wire
+from registry.etcd.failures import judge
+from registry.etcd.wire import (
     EtcdError,
     EtcdUnreachable,
     decode_refusal,
@@ -55,21 +54,21 @@ shapes = st.recursive(
 answers = st.dictionaries(words, shapes, max_size=6)
 OPS = (Op.get("a"), Op.put("b", b""), Op.range("c"))
 
-DECODERS: dict[str, Callable[[etcd_wire.Json], object]] = {
-    "kv": etcd_wire.decode_kv,
-    "key": etcd_wire.decode_key,
-    "kvs": etcd_wire.decode_kvs,
-    "revision": etcd_wire.decode_revision,
-    "store": etcd_wire.decode_store,
-    "page": etcd_wire.decode_page,
-    "deleted": etcd_wire.decode_deleted,
-    "grant": etcd_wire.decode_grant,
-    "remaining": etcd_wire.decode_remaining,
-    "renewal": etcd_wire.decode_renewal,
-    "txn": lambda answer: etcd_wire.decode_txn(answer, OPS, OPS[:1]),
-    "status": lambda answer: etcd_wire.decode_status(answer, "http://x"),
-    "member": etcd_wire.decode_member,
-    "members": etcd_wire.decode_members,
+DECODERS: dict[str, Callable[[wire.Json], object]] = {
+    "kv": wire.decode_kv,
+    "key": wire.decode_key,
+    "kvs": wire.decode_kvs,
+    "revision": wire.decode_revision,
+    "store": wire.decode_store,
+    "page": wire.decode_page,
+    "deleted": wire.decode_deleted,
+    "grant": wire.decode_grant,
+    "remaining": wire.decode_remaining,
+    "renewal": wire.decode_renewal,
+    "txn": lambda answer: wire.decode_txn(answer, OPS, OPS[:1]),
+    "status": lambda answer: wire.decode_status(answer, "http://x"),
+    "member": wire.decode_member,
+    "members": wire.decode_members,
 }
 
 
@@ -197,7 +196,7 @@ async def endless(writer: asyncio.StreamWriter, piece: bytes, pause_s: float = 0
 
 
 async def test_an_answer_without_end_is_not_kept_beyond_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(etcd_transport, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(transport, "MOST_BYTES", 1 << 20)
     sent = [0]
 
     async def flood(writer: asyncio.StreamWriter) -> None:
@@ -221,8 +220,8 @@ async def test_an_answer_that_only_drips_ends_with_the_request_time() -> None:
 
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"x"])
 async def test_a_line_of_a_watch_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
-    monkeypatch.setattr(etcd_watch, "MOST_LINE_BYTES", 1 << 20)
-    monkeypatch.setattr(etcd_watch, "MOST_LINE_PIECES", 50)
+    monkeypatch.setattr(watch, "MOST_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(watch, "MOST_LINE_PIECES", 50)
     async with (
         serving(lambda writer: endless(writer, piece, 0.001)) as settings,
         Etcd(settings) as client,
@@ -237,10 +236,10 @@ async def test_a_listing_that_is_too_large_is_read_in_smaller_pages(
 ) -> None:
     for number in range(60):
         await etcd_client.put(f"{prefix}{number:03}", bytes(1000))
-    monkeypatch.setattr(etcd_transport, "MOST_BYTES", 8000)
+    monkeypatch.setattr(transport, "MOST_BYTES", 8000)
     found = await etcd_client.range(prefix)
     assert [kv.key for kv in found.kvs] == [f"{prefix}{number:03}" for number in range(60)]
-    monkeypatch.setattr(etcd_transport, "MOST_BYTES", 800)
+    monkeypatch.setattr(transport, "MOST_BYTES", 800)
     with pytest.raises(RegistryUnavailable, match="an answer of more than"):
         await etcd_client.range(prefix)
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.backoff import FORGET_S, JITTER, LONGEST_S, Backoff
 from registry.config import EtcdTable, Settings
 from registry.errors import (
     CredentialsUnusable,
@@ -23,6 +22,7 @@ from registry.errors import (
     UserError,
 )
 from registry.etcd import Etcd, EtcdSettings
+from registry.etcd.backoff import FORGET_S, JITTER, LONGEST_S, Backoff
 from registry.follow import ConnectionState, Follower
 from registry.keys import Keys
 from registry.sentinel import ensure_cluster
@@ -81,7 +81,7 @@ def test_pauses_that_must_stay_short_do() -> None:
 
 
 async def test_a_wait_ends_when_a_file_changes_or_another_way_got_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.backoff.LOOK_S", 0.01)
+    monkeypatch.setattr("registry.etcd.backoff.LOOK_S", 0.01)
     stamp = [1]
     backoff = Backoff(1000, files=lambda: tuple(stamp))
     waiting = asyncio.create_task(backoff.wait(RegistryDenied("no")))

@@ -19,7 +19,7 @@ import pytest
 
 from registry.errors import CredentialsUnusable, RegistryDenied, RegistryError, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_endpoint import is_loopback
+from registry.etcd.endpoint import is_loopback
 from tests.certificates import Authority
 from tests.etcd_server import EtcdServer, Tls, make_tls, write_pair
 from tests.registry.test_etcd_auth import secret
@@ -68,16 +68,16 @@ async def test_a_rotation_of_authority_and_certificates_loses_no_client(strict: 
 async def test_only_connections_made_after_a_change_read_the_files(
     strict: EtcdServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from registry import etcd_tls
+    from registry.etcd import tls
 
     made: list[EtcdSettings] = []
-    make = etcd_tls.make_context
+    make = tls.make_context
 
     def counted(settings: EtcdSettings) -> ssl.SSLContext:
         made.append(settings)
         return make(settings)
 
-    monkeypatch.setattr(etcd_tls, "make_context", counted)
+    monkeypatch.setattr(tls, "make_context", counted)
     async with Etcd(with_certificate(strict)) as client:
         for _ in range(20):
             await client.put("k", b"")
@@ -168,7 +168,7 @@ async def test_a_file_of_ours_that_cannot_be_used_is_named_with_the_reason(
 def test_an_encrypted_key_asks_nobody_at_the_terminal(tmp_path: Path) -> None:
     write_pair(tmp_path / "c.pem", tmp_path / "k.pem", Authority().issue(passphrase=b"geheim"))
     code = (
-        "from registry.etcd_tls import make_context; from registry.etcd import EtcdSettings;"
+        "from registry.etcd.tls import make_context; from registry.etcd import EtcdSettings;"
         f"make_context(EtcdSettings(cert_file={str(tmp_path / 'c.pem')!r}, key_file={str(tmp_path / 'k.pem')!r}))"
     )
     done = subprocess.run(

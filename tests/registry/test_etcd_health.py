@@ -12,8 +12,8 @@ import pytest
 
 from registry.errors import RegistryDenied, RegistryUnavailable
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
-from registry.etcd_wire import EtcdError, EtcdUnreachable
+from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.wire import EtcdError, EtcdUnreachable
 from tests.etcd_server import EtcdServer, free_ports
 
 pytestmark = pytest.mark.etcd

@@ -6,8 +6,8 @@ import ssl
 import subprocess
 import sys
 
-from registry import etcd_tls
-from registry.etcd_endpoint import EtcdSettings
+from registry.etcd import tls
+from registry.etcd.endpoint import EtcdSettings
 
 
 def python(code: str) -> str:
@@ -19,7 +19,7 @@ def python(code: str) -> str:
 def test_what_nobody_uses_is_not_imported() -> None:
     assert (
         python(
-            "import sys, registry.etcd_transport as t\n"
+            "import sys, registry.etcd.transport as t\n"
             "unused = ('requests', 'urllib3', 'importlib.metadata')\n"
             "print([name for name in unused if name in sys.modules], t.AioClient.__name__)"
         )
@@ -30,7 +30,7 @@ def test_what_nobody_uses_is_not_imported() -> None:
 def test_the_real_modules_are_there_for_whoever_wants_them_afterwards() -> None:
     assert (
         python(
-            "import registry.etcd_transport, ssl, requests\n"
+            "import registry.etcd.transport, ssl, requests\n"
             "from importlib.metadata import version\n"
             "patched = 'set_default_verify_paths' in vars(ssl.SSLContext)\n"
             "print(requests.Session.__name__, bool(version('aiohttp')), patched)"
@@ -41,7 +41,7 @@ def test_the_real_modules_are_there_for_whoever_wants_them_afterwards() -> None:
 
 def test_modules_that_are_there_already_are_left_alone() -> None:
     assert (
-        python("import requests, registry.etcd_transport, etcd3.client as c; print(c.requests is requests)")
+        python("import requests, registry.etcd.transport, etcd3.client as c; print(c.requests is requests)")
         == "True\n"
     )
 
@@ -56,9 +56,9 @@ def test_a_library_that_wants_more_is_imported_as_usual() -> None:
             "        vars(sys.modules['requests']).clear()\n"
             "    return find(name)\n"
             "importlib.import_module = broken\n"
-            "import registry.etcd_library\n"
+            "import registry.etcd.library\n"
             "importlib.import_module = find\n"
-            "import etcd3.client, registry.etcd_transport\n"
+            "import etcd3.client, registry.etcd.transport\n"
             "print(etcd3.client.requests.Session.__name__)"
         )
         == "Session\n"
@@ -66,11 +66,11 @@ def test_a_library_that_wants_more_is_imported_as_usual() -> None:
 
 
 def test_tls_without_a_ca_file_trusts_the_systems_authorities() -> None:
-    found = etcd_tls.TlsFiles(EtcdSettings(("https://127.0.0.1:1",))).context()
+    found = tls.TlsFiles(EtcdSettings(("https://127.0.0.1:1",))).context()
     assert isinstance(found, ssl.SSLContext)
     assert found.verify_mode is ssl.CERT_REQUIRED
     assert found.get_ca_certs() == ssl.create_default_context().get_ca_certs()
 
 
 def test_no_context_is_made_without_tls() -> None:
-    assert etcd_tls.TlsFiles(EtcdSettings(("http://127.0.0.1:1",))).context() is True
+    assert tls.TlsFiles(EtcdSettings(("http://127.0.0.1:1",))).context() is True

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from registry.errors import UserError
-from registry.etcd_endpoint import EtcdSettings, base_url, base_urls
-from registry.etcd_wire import EtcdError, Op, blob, decode_refusal, span, split_lines, txn_request
+from registry.etcd.endpoint import EtcdSettings, base_url, base_urls
+from registry.etcd.wire import EtcdError, Op, blob, decode_refusal, span, split_lines, txn_request
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agentd.registration import PAUSE_S
-from registry.backoff import LONGEST_S, Backoff
 from registry.errors import RegistryUnavailable
+from registry.etcd.backoff import LONGEST_S, Backoff
 from scheduler.patience import GRACE_S, OutageGrace
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from registry import config
 from registry.etcd import Etcd, EtcdSettings
-from registry.etcd_health import EtcdTrouble
+from registry.etcd.health import EtcdTrouble
 from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.model import Leader, Machine

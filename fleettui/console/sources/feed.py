@@ -15,7 +15,7 @@ from typing import Protocol
 
 from fleettui.actions.operator import Operator
 from registry.etcd import Etcd
-from registry.etcd_health import EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.keys import Address, Table
 from registry.mirror import Snapshot

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from registry.etcd_wire import EtcdError, EtcdUnreachable
+from registry.etcd.wire import EtcdError, EtcdUnreachable
 
 log = logging.getLogger("fleet.etcd")
 

@@ -12,18 +12,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
-from registry.backoff import LONGEST_S, Backoff
 from registry.errors import LeaseLost
-from registry.etcd_endpoint import EtcdSettings
-from registry.etcd_health import EtcdHealth
-from registry.etcd_link import AnswerTooLarge, Compacted, EtcdCluster, unavailable
-from registry.etcd_watch import OnConnect, OnState, Watch
-from registry.etcd_wire import (
-    MAX_OPS,
+from registry.etcd.backoff import LONGEST_S, Backoff
+from registry.etcd.cluster import AnswerTooLarge, Compacted, EtcdCluster, unavailable
+from registry.etcd.endpoint import EtcdSettings
+from registry.etcd.health import EtcdHealth
+from registry.etcd.watch import OnConnect, OnState, Watch
+from registry.etcd.wire import (
     Compare,
     EtcdUnreachable,
     Json,
-    KeyChange,
     KeyValue,
     Member,
     MemberStatus,
@@ -50,22 +48,6 @@ from registry.etcd_wire import (
     text,
     txn_request,
 )
-
-__all__ = [
-    "MAX_OPS",
-    "Compacted",
-    "Compare",
-    "Etcd",
-    "EtcdSettings",
-    "KeyChange",
-    "KeyValue",
-    "Member",
-    "MemberStatus",
-    "Op",
-    "RangeResult",
-    "TxnResult",
-    "WatchBatch",
-]
 
 PAGE = 2000
 PIECE = 1000

@@ -14,8 +14,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
-from registry.etcd_link import Compacted, EtcdCluster, explain
-from registry.etcd_wire import (
+from registry.etcd.cluster import Compacted, EtcdCluster, explain
+from registry.etcd.wire import (
     EtcdError,
     EtcdUnreachable,
     WatchAnswer,
@@ -29,7 +29,7 @@ from registry.etcd_wire import (
 )
 
 if TYPE_CHECKING:
-    from registry.etcd_transport import WatchStream
+    from registry.etcd.transport import WatchStream
 
 OnState = Callable[[bool, str], None]
 OnConnect = Callable[[], None]

@@ -14,10 +14,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from registry import credentials
 from registry.errors import CredentialsUnusable
-from registry.etcd_endpoint import EtcdSettings
-from registry.etcd_wire import EtcdError, EtcdUnreachable
+from registry.etcd import credentials
+from registry.etcd.endpoint import EtcdSettings
+from registry.etcd.wire import EtcdError, EtcdUnreachable
 
 log = logging.getLogger("fleet.etcd")
 

@@ -1,9 +1,9 @@
-"""etcd3-py and aiohttp, imported without what they bring along and we never use, for `registry.etcd_transport`.
+"""etcd3-py and aiohttp, imported without what they bring along and we never use, for `registry.etcd.transport`.
 
 Owns that one import. A command lives for a third of a second, and a third of the import would go into: `requests`
 with urllib3 and charset tables (for etcd3-py's blocking client), `importlib.metadata` (for the version of
 semantic_version), and aiohttp's default TLS contexts, which read every certificate of the system twice (ours are
-made by `etcd_transport` where an endpoint speaks TLS). The modules are replaced by stand-ins for the time of the
+made by `transport` where an endpoint speaks TLS). The modules are replaced by stand-ins for the time of the
 import, unless somebody has imported them already; the contexts stay without certificates. When the libraries have
 changed so that this does not work, they are imported as usual: nothing but time is lost.
 """

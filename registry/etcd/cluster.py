@@ -16,15 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from registry import credentials
 from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
-from registry.etcd_endpoint import EtcdSettings, base_urls, check
-from registry.etcd_health import EtcdHealth
-from registry.etcd_login import EtcdLogin
-from registry.etcd_wire import EtcdError, EtcdUnreachable, Json, TooLarge, decode_revision
+from registry.etcd import credentials
+from registry.etcd.endpoint import EtcdSettings, base_urls, check
+from registry.etcd.health import EtcdHealth
+from registry.etcd.login import EtcdLogin
+from registry.etcd.wire import EtcdError, EtcdUnreachable, Json, TooLarge, decode_revision
 
 if TYPE_CHECKING:
-    from registry.etcd_transport import Transport, WatchStream
+    from registry.etcd.transport import Transport, WatchStream
 
 T = TypeVar("T")
 
@@ -233,7 +233,7 @@ class EtcdCluster:
 
     async def _open(self) -> Transport:
         """Import late and beside the loop: etcd3-py and aiohttp take a third of a second."""
-        module = await asyncio.to_thread(importlib.import_module, "registry.etcd_transport")
+        module = await asyncio.to_thread(importlib.import_module, "registry.etcd.transport")
         transport: Transport = module.Transport(self._settings)
         return transport
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from weakref import WeakSet
 
-import registry.etcd_library  # noqa: F401 - first: it imports the next ones without what they bring along
+import registry.etcd.library  # noqa: F401 - first: it imports the next ones without what they bring along
 
 # isort: split
 import aiohttp
@@ -25,10 +25,10 @@ import semantic_version
 from etcd3.aio_client import AioClient
 from etcd3.baseclient import BaseClient
 
-from registry.etcd_endpoint import EtcdSettings
-from registry.etcd_odd import judge
-from registry.etcd_tls import TlsFiles, alert, not_trusted, plain
-from registry.etcd_wire import EtcdUnreachable, Json, TooLarge, parse_json
+from registry.etcd.endpoint import EtcdSettings
+from registry.etcd.failures import judge
+from registry.etcd.tls import TlsFiles, alert, not_trusted, plain
+from registry.etcd.wire import EtcdUnreachable, Json, TooLarge, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
 LARGE_BYTES = 512 * 1024

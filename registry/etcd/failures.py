@@ -6,7 +6,7 @@ etcd), each with a cause and a remedy in one line.
 
 from __future__ import annotations
 
-from registry.etcd_wire import EtcdError, EtcdUnreachable, Json, decode_refusal, shown
+from registry.etcd.wire import EtcdError, EtcdUnreachable, Json, decode_refusal, shown
 
 DENIED = 7  # gRPC's PERMISSION_DENIED
 

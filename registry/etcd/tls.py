@@ -11,9 +11,9 @@ import logging
 import os
 import ssl
 
-from registry import credentials
 from registry.errors import CredentialsUnusable
-from registry.etcd_endpoint import EtcdSettings, base_urls
+from registry.etcd import credentials
+from registry.etcd.endpoint import EtcdSettings, base_urls
 
 log = logging.getLogger("fleet.etcd")
 
