@@ -36,10 +36,10 @@ from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
-from registry.follow import ConnectionState
-from registry.history import REMEDY, History
 from registry.keys import Keys
 from registry.notify import Notifier
+from registry.sync.follow import ConnectionState
+from registry.sync.history import REMEDY, History
 
 log = logging.getLogger("fleet.agent")
 

@@ -23,7 +23,7 @@ from agentd.pure.entry import LedgerEntry, Phase
 from agentd.unit_directory import entries_of, make_directory, overwrite, write_atomically
 from registry import unitname
 from registry.errors import FleetError
-from registry.history import ActedOn
+from registry.sync.history import ActedOn
 from registry.unitname import shown
 
 log = logging.getLogger("fleet.agent")

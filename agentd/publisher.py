@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from agentd.pure.plan import DesiredState
 from registry.errors import InvalidRecord, LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, KeyValue, Op
-from registry.history import History
 from registry.keys import Keys
 from registry.model import Event, UnitState
 from registry.records import encode
+from registry.sync.history import History
 
 log = logging.getLogger("fleet.agent")
 

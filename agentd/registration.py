@@ -29,12 +29,12 @@ from registry.errors import (
     RegistryError,
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
-from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.leases import grace_s
 from registry.model import Duplicate, Event, Machine
 from registry.records import decode, encode
-from registry.sentinel import ensure_cluster, read_cluster
+from registry.sync.history import History
+from registry.sync.sentinel import ensure_cluster, read_cluster
 
 log = logging.getLogger("fleet.agent")
 

@@ -14,10 +14,10 @@ from typing import Protocol
 from agentd.ledger import Ledger
 from agentd.pure.plan import DesiredState
 from registry.etcd import Etcd
-from registry.follow import ConnectionState, Follower, FollowUpdate
-from registry.history import History
 from registry.keys import Address, Keys, Table
 from registry.model import Assignment
+from registry.sync.follow import ConnectionState, Follower, FollowUpdate
+from registry.sync.history import History
 
 log = logging.getLogger("fleet.agent")
 

@@ -26,9 +26,9 @@ from bench.console_pty import Pty
 from bench.report import Figure, table, write_json
 from registry.etcd import Etcd, EtcdSettings, Op
 from registry.keys import Keys, Table
-from registry.listing import read_snapshot
 from registry.model import Assignment, Target, Unit
 from registry.records import encode
+from registry.sync.listing import read_snapshot
 from registry.unitfile import file_hash
 from tests.etcd_server import EtcdServer
 from tests.remote.sshd import Sshd, make_key

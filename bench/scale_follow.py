@@ -22,11 +22,11 @@ from bench.report import Figure
 from bench.scale_etcd import BenchEtcd, process_cpu_s, resident_mib
 from registry import collector
 from registry.etcd import MAX_OPS, Etcd, EtcdSettings, Op
-from registry.follow import FOLLOWED, Follower
 from registry.keys import Keys
-from registry.listing import read_tables
 from registry.model import Assignment, Machine, Sentinel, Target, Unit, UnitState, UnitText
 from registry.records import encode
+from registry.sync.follow import FOLLOWED, Follower
+from registry.sync.listing import read_tables
 from registry.unitfile import file_hash
 
 KEYS = Keys()

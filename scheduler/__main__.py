@@ -19,9 +19,9 @@ from pathlib import Path
 
 from registry import collector, config, daemonlog
 from registry.etcd import Etcd, EtcdSettings
-from registry.history import REMEDY, History, read_seen, write_seen
 from registry.keys import Keys
 from registry.notify import Notifier
+from registry.sync.history import REMEDY, History, read_seen, write_seen
 from scheduler.service import Scheduler
 
 log = logging.getLogger("fleet.scheduler")

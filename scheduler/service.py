@@ -24,14 +24,14 @@ from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
-from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.grammar import host_of
-from registry.history import REMEDY, History
 from registry.keys import Address, Keys, Table
 from registry.leases import TTL_S, Unleased, grace_s, leader_grace_s
 from registry.model import Leader, Machine
 from registry.records import encode
-from registry.sentinel import ensure_cluster, read_cluster
+from registry.sync.follow import ConnectionState, Follower, FollowUpdate
+from registry.sync.history import REMEDY, History
+from registry.sync.sentinel import ensure_cluster, read_cluster
 from scheduler.collect import Absence, garbage, ghost_usage, old_events
 from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
 from scheduler.election import Election, Lead

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.etcd.health import EtcdTrouble, moment
-from registry.follow import ConnectionState
+from registry.sync.follow import ConnectionState
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 
-from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
+from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
     Table.UNITS: lambda address: address.first,

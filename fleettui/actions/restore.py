@@ -16,10 +16,10 @@ from fleettui.actions.operator import Operator
 from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
 from registry.keys import Keys, Table
-from registry.listing import read_tables
 from registry.mirror import Mirror, Pair, Snapshot, Stamp
 from registry.model import Assignment, Target, UnitState
 from registry.records import encode
+from registry.sync.listing import read_tables
 
 TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
 DOWN = ("", "inactive", "failed")

@@ -19,7 +19,7 @@ from registry.errors import InvalidRecord
 from registry.etcd import Op
 from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
 from registry.records import encode
-from registry.sentinel import ensure_cluster
+from registry.sync.sentinel import ensure_cluster
 from registry.unitcheck import verify
 from registry.unitfile import file_hash
 from registry.unitname import parse

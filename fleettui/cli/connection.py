@@ -14,9 +14,9 @@ from registry.config import Settings, load, operator_files, parse_duration, put
 from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import endpoints_told
-from registry.history import REMEDY
 from registry.keys import Keys
-from registry.sentinel import read_cluster
+from registry.sync.history import REMEDY
+from registry.sync.sentinel import read_cluster
 
 FLAGS = {  # a flag's attribute and the setting it puts
     "endpoint": ("etcd", "endpoints"),

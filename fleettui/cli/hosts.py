@@ -42,12 +42,12 @@ from fleettui.remote import (
 )
 from registry.config import Settings
 from registry.errors import CorruptRecord, FleetError, UserError
-from registry.follow import ConnectionState, Follower
 from registry.keys import Keys, Table
-from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Event, Machine
 from registry.records import decode
+from registry.sync.follow import ConnectionState, Follower
+from registry.sync.listing import read_snapshot
 
 PAST_S = 3.0  # how long a machine where units were before may take to answer
 MOST_LINES = 2**31 - 1  # that journalctl takes

@@ -25,8 +25,8 @@ from fleettui.cli.rows import (
 )
 from registry.errors import CorruptRecord
 from registry.keys import Table
-from registry.listing import read_snapshot
 from registry.mirror import Snapshot
+from registry.sync.listing import read_snapshot
 
 CORRUPT_TOLD = 50  # records named on stderr
 RUNNING = (Table.SCHEDULE, Table.STATES, Table.MACHINES)

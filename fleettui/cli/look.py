@@ -22,10 +22,10 @@ from placement.explain import MachineVerdict, explain
 from registry.errors import CorruptRecord
 from registry.keys import Keys, Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing_here, whereabouts
-from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, Unit, UnitState
 from registry.records import decode
+from registry.sync.listing import read_snapshot
 from registry.unitname import is_glob, matches, normalise_pattern
 
 JUDGING = tuple(table for table in Table if table is not Table.EVENTS)

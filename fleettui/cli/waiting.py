@@ -22,11 +22,11 @@ from fleettui.cli.output import complain, say
 from fleettui.cli.words import counted, place, short_id
 from fleettui.escape import clause
 from registry.errors import ForeignRegistry, RegistryDenied
-from registry.follow import ConnectionState, Follower
 from registry.keys import Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing, standing_here
 from registry.mirror import Snapshot
 from registry.model import Target
+from registry.sync.follow import ConnectionState, Follower
 
 WATCHED = (
     Table.CLUSTER,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentd.pure.agent_status import AgentStatus, status_line
 from registry.etcd.health import EtcdTrouble
-from registry.follow import ConnectionState
+from registry.sync.follow import ConnectionState
 
 NOON = 1_800_000_000.0
 IN_ORDER = AgentStatus(

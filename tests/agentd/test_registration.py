@@ -20,7 +20,7 @@ from registry.keys import Address, Keys, Table
 from registry.leases import leased_prefixes
 from registry.model import Event, Machine
 from registry.records import decode, encode
-from registry.sentinel import ensure_cluster
+from registry.sync.sentinel import ensure_cluster
 from tests.door import door
 
 pytestmark = pytest.mark.etcd

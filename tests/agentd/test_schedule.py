@@ -13,11 +13,11 @@ from agentd.pure.entry import LedgerEntry
 from agentd.pure.plan import DesiredState
 from agentd.schedule import Schedule
 from registry.etcd import Etcd
-from registry.history import History
 from registry.keys import Keys
 from registry.model import Assignment, Target
 from registry.records import encode
-from registry.sentinel import ensure_cluster, read_cluster
+from registry.sync.history import History
+from registry.sync.sentinel import ensure_cluster, read_cluster
 
 pytestmark = pytest.mark.etcd
 

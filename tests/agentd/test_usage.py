@@ -12,11 +12,11 @@ import pytest
 from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from agentd.usage import Reporter, differs, usage_of
 from registry.etcd import Etcd, KeyValue
-from registry.follow import Follower
 from registry.keys import Address, Keys, Table
 from registry.model import Target, Unit, Usage
 from registry.records import decode, encode
-from registry.sentinel import ensure_cluster
+from registry.sync.follow import Follower
+from registry.sync.sentinel import ensure_cluster
 
 MIB = 1 << 20
 MACHINE = MachineStats((0.5, 0.4, 0.3), 8 << 30, 5 << 30)

@@ -19,12 +19,12 @@ from fleettui.demo.process import ToolFailed
 from placement.decide import decide_snapshot
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
-from registry.follow import FOLLOWED
 from registry.keys import Keys
 from registry.lifecycle import Progress, standing, whereabouts
-from registry.listing import read_snapshot
 from registry.mirror import Snapshot
 from registry.model import Target
+from registry.sync.follow import FOLLOWED
+from registry.sync.listing import read_snapshot
 from tests.chaos import crowd
 
 PROPERTIES = "Id,LoadState,ActiveState,SubState,FragmentPath,Result"

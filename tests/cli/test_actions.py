@@ -18,9 +18,9 @@ from fleettui.actions.resolve import resolve
 from registry.errors import Conflict, RegistryUnavailable, UserError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op, TxnResult
 from registry.keys import Keys, Table
-from registry.listing import read_snapshot
 from registry.model import HISTORY_LIMIT, Availability, Event, Machine, Override, Target, Unit, UnitState
 from registry.records import encode
+from registry.sync.listing import read_snapshot
 from registry.unitfile import file_hash
 from tests.cli.fleet import HELLO
 

@@ -19,9 +19,9 @@ from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
 from fleettui.console.pages.header import FleetIdentity
 from registry.errors import RegistryUnavailable
-from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, UnitText, Usage
+from registry.sync.follow import ConnectionState
 from registry.unitfile import file_hash
 from tests.console.fleetshow import CORES, NOW, Stage, build, scene
 from tests.console.picture import readable

@@ -26,8 +26,8 @@ from fleettui.console.widgets.lines import Lines
 from fleettui.console.widgets.prompt import Prompt, laid_out
 from fleettui.console.widgets.theme import THEMES
 from registry.errors import UserError
-from registry.follow import ConnectionState
 from registry.model import Target
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, PLAIN, scene
 from tests.console.test_screen import Play, playing
 

@@ -12,8 +12,8 @@ from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote.errors import MachineUnreachable
-from registry.follow import ConnectionState
 from registry.model import Event
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, NOW, scene, state
 from tests.console.test_detail_pages import replaced, shop
 from tests.console.test_screen import Play, playing

@@ -21,8 +21,8 @@ from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
 from fleettui.remote.errors import MachineUnreachable
 from registry.errors import RegistryUnavailable, UserError
-from registry.follow import ConnectionState
 from registry.model import Target, UnitText
+from registry.sync.follow import ConnectionState
 from registry.unitfile import file_hash
 from tests.console.fleetshow import MARS, NOW, PLAIN, WEB, scene
 from tests.console.test_detail_pages import text_of

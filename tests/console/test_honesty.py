@@ -20,11 +20,11 @@ from fleettui.console.tables.clocks import FOR_S, LARGE_S, Clocks
 from fleettui.console.text.cells import line_text
 from registry.config import EtcdTable, Settings
 from registry.etcd import Etcd, EtcdSettings
-from registry.follow import ConnectionState
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Corrupt, Event, Sentinel, Target
-from registry.sentinel import ensure_cluster
+from registry.sync.follow import ConnectionState
+from registry.sync.sentinel import ensure_cluster
 from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
 from tests.console.test_screen import playing
 from tests.etcd_server import EtcdServer, free_ports

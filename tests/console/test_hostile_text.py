@@ -12,9 +12,9 @@ from fleettui.console.app import Console
 from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
 from fleettui.escape import escape
-from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Corrupt, Event, Leader, Pending, Reason
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, NOW, scene
 from tests.console.test_screen import Play, playing
 

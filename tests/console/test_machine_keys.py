@@ -10,9 +10,9 @@ from textual.widgets import Button, Input
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.widgets.band import Band
-from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Availability, Override
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, NOW, scene
 from tests.console.test_machine_rows import without
 from tests.console.test_screen import Play, playing

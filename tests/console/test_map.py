@@ -15,8 +15,8 @@ from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import Cell
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.map import Map
-from registry.follow import ConnectionState
 from registry.model import Availability, Override, Target
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, PLAIN, build, scene, state
 from tests.console.test_screen import Play, playing
 

@@ -18,10 +18,10 @@ from fleettui.console.operations.operation import (
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb, command, permit
 from fleettui.console.tables.units import UnitRows
-from registry.follow import ConnectionState
 from registry.lifecycle import Whereabouts
 from registry.mirror import Snapshot
 from registry.model import Target, Unit
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import PLAIN, build, scene, state
 
 ACT = Operation(1, Verb.START, ("db.service",), began=10.0)

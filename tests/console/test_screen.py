@@ -19,9 +19,9 @@ from fleettui.console.screens.submit import SubmitScreen, suggestion
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from registry.errors import RegistryUnavailable
-from registry.follow import ConnectionState
 from registry.mirror import Snapshot
 from registry.model import Target
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import PLAIN, Stage, build, scene, state
 
 

@@ -36,7 +36,7 @@ from fleettui.console.widgets.drawing import fitted, width_of, wrapped
 from fleettui.escape import escape, escape_keeping_colours
 from fleettui.journal_entry import MAX_AT, JournalEntry
 from registry.errors import UserError
-from registry.follow import ConnectionState
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import machine, scene
 
 ODD = "\x00\x1b\x07\x9b\r\n\t\u202e\u2066\u200b\u200d\u0301\ufeff\ud800\U000e0041語é[]{}()|*+?^$\\!:=/'\"%~-0aZ m;"

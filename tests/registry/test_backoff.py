@@ -23,9 +23,9 @@ from registry.errors import (
 )
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.backoff import FORGET_S, JITTER, LONGEST_S, Backoff
-from registry.follow import ConnectionState, Follower
 from registry.keys import Keys
-from registry.sentinel import ensure_cluster
+from registry.sync.follow import ConnectionState, Follower
+from registry.sync.sentinel import ensure_cluster
 from scheduler.service import Scheduler
 from tests.etcd_server import EtcdServer, available_versions
 from tests.registry.test_etcd_auth import PASSWORD, logins, secret

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from registry.errors import HistoryWentBack
 from registry.etcd import Etcd, EtcdSettings, Op
-from registry.follow import ConnectionState, Follower
-from registry.history import ActedOn, History, read_seen, write_seen
 from registry.keys import Keys, Table
 from registry.model import Machine, Sentinel
 from registry.records import decode, encode
-from registry.sentinel import ensure_cluster, read_cluster
+from registry.sync.follow import ConnectionState, Follower
+from registry.sync.history import ActedOn, History, read_seen, write_seen
+from registry.sync.sentinel import ensure_cluster, read_cluster
 from tests.etcd_server import EtcdServer, available_versions
 
 KEYS = Keys()

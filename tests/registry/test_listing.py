@@ -8,10 +8,10 @@ import pytest
 
 from registry.etcd import Etcd, Op
 from registry.keys import Keys, Table
-from registry.listing import read_prefix, read_snapshot
 from registry.mirror import RawChange
 from registry.model import Target, Unit
 from registry.records import encode
+from registry.sync.listing import read_prefix, read_snapshot
 
 pytestmark = pytest.mark.etcd
 

@@ -18,7 +18,7 @@ from registry.etcd import Compare, Etcd, EtcdSettings, Op
 from registry.keys import Keys
 from registry.model import Leader, Machine, Target, Unit
 from registry.records import encode
-from registry.sentinel import ensure_cluster
+from registry.sync.sentinel import ensure_cluster
 from registry.unitfile import file_hash
 from scheduler.commit import Intent, write
 from scheduler.election import Election

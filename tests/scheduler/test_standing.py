@@ -20,11 +20,11 @@ import pytest
 from registry import config
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import EtcdTrouble
-from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.model import Leader, Machine
 from registry.notify import Notifier
 from registry.records import encode
+from registry.sync.follow import ConnectionState
 from scheduler import service
 from scheduler.standing import SchedulerStatus, status_line
 from tests.etcd_server import EtcdServer

@@ -12,10 +12,10 @@ from fleettui.actions.drain import DrainPlan, plan, present
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from placement.explain import Prediction
-from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability
+from registry.sync.follow import ConnectionState
 
 NAMED = 4  # units or machines named in one line
 

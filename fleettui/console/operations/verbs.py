@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from registry.follow import ConnectionState
 from registry.lifecycle import ended
 from registry.mirror import Snapshot
 from registry.model import Target
+from registry.sync.follow import ConnectionState
 
 
 class Verb(StrEnum):

@@ -13,7 +13,7 @@ from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age, took
 from fleettui.escape import escape
-from registry.follow import ConnectionState
+from registry.sync.follow import ConnectionState
 
 SHOWN = (Health.ACTIVE, Health.BUSY, Health.FAILED, Health.PENDING, Health.INACTIVE)
 WORDS = {Health.BUSY: "under way"}

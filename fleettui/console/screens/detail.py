@@ -32,10 +32,10 @@ from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.roster import Roster
 from fleettui.escape import escape
-from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Machine, Target
+from registry.sync.follow import ConnectionState
 
 REST = 10.0  # a page that took a second to write is written again after ten at the earliest
 LEAST_REST_S = 0.5

@@ -41,8 +41,8 @@ from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
 from placement.explain import DEFAULT_KEYS
 from registry.errors import FleetError
-from registry.follow import ConnectionState
 from registry.keys import Keys
+from registry.sync.follow import ConnectionState
 
 TICK_S = 1.0
 FOLLOWING = "following the registry"

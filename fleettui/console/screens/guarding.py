@@ -14,8 +14,8 @@ from fleettui.console.operations.radius import impact_lines, short
 from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Verb, command
 from fleettui.console.screens.confirm import PROTECTED, ConfirmScreen
 from fleettui.console.screens.frame import Frame
-from registry.follow import ConnectionState
 from registry.model import Target
+from registry.sync.follow import ConnectionState
 
 CHANGED = "This changed while you were asked; read it again."
 

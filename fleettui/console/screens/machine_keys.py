@@ -26,7 +26,7 @@ from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, took
 from fleettui.console.text.keys import Key
 from registry.errors import FleetError
-from registry.follow import ConnectionState
+from registry.sync.follow import ConnectionState
 
 LEASE_S = 1.0  # between two questions for the lease
 ASKING = "ask for the lease"

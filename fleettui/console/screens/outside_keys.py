@@ -24,8 +24,8 @@ from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import Subject, SubjectKind, Tab
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
-from registry.follow import ConnectionState
 from registry.model import Machine, Target, Unit
+from registry.sync.follow import ConnectionState
 
 T = TypeVar("T")
 

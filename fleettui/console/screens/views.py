@@ -30,9 +30,9 @@ from fleettui.console.widgets.map import COLUMNS as MAP_COLUMNS
 from fleettui.console.widgets.map import Map
 from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
-from registry.follow import ConnectionState
 from registry.keys import Keys
 from registry.mirror import Snapshot
+from registry.sync.follow import ConnectionState
 
 R = TypeVar("R", bound=Row)
 

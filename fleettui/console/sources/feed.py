@@ -16,9 +16,9 @@ from typing import Protocol
 from fleettui.actions.operator import Operator
 from registry.etcd import Etcd
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
-from registry.follow import ConnectionState, Follower, FollowUpdate
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
+from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 INTERVAL_S = 0.1
 AWAY_S = 5.0  # somebody watches: a registry that is back is shown soon

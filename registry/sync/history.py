@@ -21,7 +21,7 @@ from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
 from registry.keys import Keys
 from registry.model import Sentinel
 from registry.records import encode
-from registry.sentinel import cluster_of
+from registry.sync.sentinel import cluster_of
 
 log = logging.getLogger("fleet.history")
 

@@ -18,11 +18,11 @@ from enum import StrEnum
 from registry.errors import CorruptRecord, ForeignRegistry, HistoryWentBack, RegistryDenied, RegistryError
 from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.etcd.backoff import LONGEST_S
-from registry.history import History
 from registry.keys import Address, Keys, Table
-from registry.listing import raw, read_prefix, read_tables
 from registry.mirror import Mirror, RawChange, RecordListing
-from registry.sentinel import cluster_of
+from registry.sync.history import History
+from registry.sync.listing import raw, read_prefix, read_tables
+from registry.sync.sentinel import cluster_of
 
 log = logging.getLogger("fleet.follow")
 
