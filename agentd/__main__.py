@@ -15,12 +15,12 @@ from typing import IO
 
 import agentd
 from agentd.agent import Agent, place
-from registry import daemonlog
-from registry.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
 from registry.errors import UserError
 from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.keys import Keys
-from registry.notify import Notifier
+from registry.program import daemonlog
+from registry.program.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
+from registry.program.notify import Notifier
 
 
 def main(argv: Sequence[str] | None = None) -> int:

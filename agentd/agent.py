@@ -32,12 +32,12 @@ from agentd.systemd import Systemd, bus_address
 from agentd.task_runner import Dependencies
 from agentd.unit_directory import UnitDirectory
 from agentd.usage import Reporter
-from registry.config import Settings
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
 from registry.keys import Keys
-from registry.notify import Notifier
+from registry.program.config import Settings
+from registry.program.notify import Notifier
 from registry.sync.follow import ConnectionState
 from registry.sync.history import REMEDY, History
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import agentd
-from registry.config import Settings
 from registry.errors import InvalidRecord, UserError
 from registry.grammar import host_key, host_of
 from registry.model import Machine
+from registry.program.config import Settings
 from registry.records import encode
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")

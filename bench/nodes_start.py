@@ -12,9 +12,9 @@ from bench.nodes import OURS, SLEEPER, Nodes, Size, host_command, median, spread
 from bench.report import Figure
 from fleettui.actions import units
 from fleettui.actions.operator import Operator
-from registry.config import load
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
+from registry.program.config import load
 
 ABOVE_S = 0.060  # what a start may take above systemctl's own
 COMMAND_S = 0.45

@@ -22,11 +22,11 @@ from placement.cluster_state import ClusterState
 from placement.decide import decide
 from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 from placement.eligibility import Site, fits, preference, rivalry, site_of
-from registry import collector
 from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Machine, Sentinel, Target, Unit, UnitText
+from registry.program import collector
 from registry.unitfile import file_hash, parse
 
 TEMPLATES = {  # name to its [X-Fleet] lines; instances are spread over them

@@ -20,10 +20,10 @@ from contextlib import aclosing
 
 from bench.report import Figure
 from bench.scale_etcd import BenchEtcd, process_cpu_s, resident_mib
-from registry import collector
 from registry.etcd import MAX_OPS, Etcd, EtcdSettings, Op
 from registry.keys import Keys
 from registry.model import Assignment, Machine, Sentinel, Target, Unit, UnitState, UnitText
+from registry.program import collector
 from registry.records import encode
 from registry.sync.follow import FOLLOWED, Follower
 from registry.sync.listing import read_tables

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleettui.escape import escape
-from registry.config import Settings, load, operator_files, put
 from registry.errors import FleetError, UserError
+from registry.program.config import Settings, load, operator_files, put
 
 EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
 

@@ -17,10 +17,10 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from registry import collector, config, daemonlog
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
-from registry.notify import Notifier
+from registry.program import collector, config, daemonlog
+from registry.program.notify import Notifier
 from registry.sync.history import REMEDY, History, read_seen, write_seen
 from scheduler.service import Scheduler
 

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from placement.cluster_state import ClusterState, Faults
 from placement.decide import decide_around
 from placement.decisions import Decision
-from registry.config import Settings
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
@@ -28,6 +27,7 @@ from registry.grammar import host_of
 from registry.keys import Address, Keys, Table
 from registry.leases import TTL_S, Unleased, grace_s, leader_grace_s
 from registry.model import Leader, Machine
+from registry.program.config import Settings
 from registry.records import encode
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 from registry.sync.history import REMEDY, History

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from fleettui.actions.operator import Operator
 from fleettui.cli.output import complain
-from registry.config import Settings, load, operator_files, parse_duration, put
 from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import endpoints_told
 from registry.keys import Keys
+from registry.program.config import Settings, load, operator_files, parse_duration, put
 from registry.sync.history import REMEDY
 from registry.sync.sentinel import read_cluster
 

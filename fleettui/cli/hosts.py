@@ -40,11 +40,11 @@ from fleettui.remote import (
     own_machine,
     pins,
 )
-from registry.config import Settings
 from registry.errors import CorruptRecord, FleetError, UserError
 from registry.keys import Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Event, Machine
+from registry.program.config import Settings
 from registry.records import decode
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.listing import read_snapshot

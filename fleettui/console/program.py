@@ -30,11 +30,11 @@ from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
 from fleettui.remote import Pins, Remote, own_machine
 from fleettui.remote.pins import directory as host_keys
-from registry import collector
-from registry.config import Settings
 from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
 from registry.model import Target
+from registry.program import collector
+from registry.program.config import Settings
 
 NOT_YET_S = 5.0
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fleettui.demo import nodefiles
 from fleettui.demo.paths import operator_config
-from registry.config import operator_files
+from registry.program.config import operator_files
 
 DEFAULT = "demo"
 OURS = ("FLEET_", "FLEETCTL_")

@@ -21,8 +21,8 @@ from fleettui.remote import hostkeys, identities, login
 from fleettui.remote.endpoint import Endpoint, of_jumps
 from fleettui.remote.errors import LinkLost, LoginRefused, MachineUnreachable, RemoteError, one_line
 from fleettui.remote.pins import Pins
-from registry.config import SshTable
 from registry.errors import UserError
+from registry.program.config import SshTable
 
 KEEPALIVE_S = 3.0  # a dead peer is noticed after (count + 1) intervals
 KEEPALIVE_COUNT = 2

@@ -24,9 +24,9 @@ from fleettui.remote.journal_query import JournalQuery, JournalSource, Position,
 from fleettui.remote.pins import Pins
 from fleettui.remote.running import CHUNK_BYTES, Running, start_here
 from fleettui.remote.tunnel import Tunnel
-from registry.config import SshTable
 from registry.errors import FleetError, UserError
 from registry.model import Machine
+from registry.program.config import SshTable
 
 if TYPE_CHECKING:
     from fleettui.remote.connection import Connector

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from registry.config import EtcdTable
 from registry.errors import UserError
 from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.keys import Keys
 from registry.model import Machine
+from registry.program.config import EtcdTable
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK, FACTS = "agent.lock", "agent.json"

@@ -22,8 +22,8 @@ from fleettui.remote import hostkeys, identities
 from fleettui.remote.endpoint import Endpoint
 from fleettui.remote.pins import Pins
 from fleettui.userpath import expanded
-from registry.config import SshTable
 from registry.errors import UserError
+from registry.program.config import SshTable
 
 USER_CONFIG = "~/.ssh/config"
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"

@@ -18,7 +18,7 @@ from registry.leases import leased_prefixes
 if TYPE_CHECKING:
     from socket import socket
 
-    from registry.config import EtcdTable
+    from registry.program.config import EtcdTable
 
 DEFAULT_PORT = 2379
 Dial = Callable[[str, int], "socket"]

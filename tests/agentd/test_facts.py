@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from agentd import facts
-from registry import config
-from registry.config import Settings
 from registry.errors import UserError
 from registry.keys import Address, Table
+from registry.program import config
+from registry.program.config import Settings
 from registry.records import decode, encode
 
 MACHINE = "0123456789abcdef0123456789abcdef"

@@ -19,8 +19,8 @@ from fleettui.demo import nodefiles
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from fleettui.remote import JournalEntry, Remote, journal
-from registry.config import SshTable
 from registry.model import Machine
+from registry.program.config import SshTable
 from tests.cluster.nodes import active_on, eventually
 
 pytestmark = pytest.mark.cluster

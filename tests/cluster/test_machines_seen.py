@@ -15,7 +15,7 @@ from fleettui.console.sources.feed import Live, Reading
 from fleettui.console.tables.machines import MachineRow, MachineRows
 from fleettui.console.tables.units import UnitRows
 from fleettui.demo.cluster import Cluster
-from registry.config import load
+from registry.program.config import load
 from tests.cluster.fleet import SLEEPER, Fleet
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]

@@ -13,8 +13,8 @@ import pytest
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from fleettui.remote import JournalEntry, JournalQuery, JournalSource, LinkState, Remote
-from registry.config import SshTable
 from registry.model import Machine
+from registry.program.config import SshTable
 
 pytestmark = pytest.mark.cluster
 

@@ -18,11 +18,11 @@ from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.feed import Live, Reading
 from fleettui.console.tables.clocks import FOR_S, LARGE_S, Clocks
 from fleettui.console.text.cells import line_text
-from registry.config import EtcdTable, Settings
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Corrupt, Event, Sentinel, Target
+from registry.program.config import EtcdTable, Settings
 from registry.sync.follow import ConnectionState
 from registry.sync.sentinel import ensure_cluster
 from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state

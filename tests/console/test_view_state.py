@@ -29,8 +29,8 @@ from fleettui.console.text.cells import line_text
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.drawing import fitted
 from fleettui.console.widgets.journal_pane import JournalPane
-from registry.config import ConsoleTable, Settings
 from registry.errors import UserError
+from registry.program.config import ConsoleTable, Settings
 from tests.console.fleetshow import scene
 from tests.console.test_screen import Play, playing
 

@@ -8,8 +8,8 @@ import pytest
 
 from fleettui.demo import nodefiles
 from fleettui.demo.layout import layout
-from registry.config import load
 from registry.errors import UserError
+from registry.program.config import load
 
 
 def test_a_demo_and_a_test_run_share_no_name_address_or_port() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.config import ALIASES, TABLES, Settings, load, parse_duration, put
 from registry.errors import UserError
+from registry.program.config import ALIASES, TABLES, Settings, load, parse_duration, put
 
 KEYS = {table: list(getattr(Settings(), table).__slots__) for table in TABLES}
 NAMES = sorted({key for keys in KEYS.values() for key in keys} | set(TABLES))

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import FleetError, RegistryUnavailable
-from registry.etcd import Compacted, Etcd, EtcdSettings, Op, transport, watch, wire
+from registry.etcd import Compacted, Etcd, EtcdSettings, Op, transport, wire
+from registry.etcd import watch as etcd_watch
 from registry.etcd.failures import judge
 from registry.etcd.wire import (
     EtcdError,
@@ -220,8 +221,8 @@ async def test_an_answer_that_only_drips_ends_with_the_request_time() -> None:
 
 @pytest.mark.parametrize("piece", [b"x" * 65536, b"x"])
 async def test_a_line_of_a_watch_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch, piece: bytes) -> None:
-    monkeypatch.setattr(watch, "MOST_LINE_BYTES", 1 << 20)
-    monkeypatch.setattr(watch, "MOST_LINE_PIECES", 50)
+    monkeypatch.setattr(etcd_watch, "MOST_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(etcd_watch, "MOST_LINE_PIECES", 50)
     async with (
         serving(lambda writer: endless(writer, piece, 0.001)) as settings,
         Etcd(settings) as client,

@@ -22,9 +22,9 @@ from fleettui.remote.errors import RemoteError
 from fleettui.remote.journal_feed import first_line, remedy
 from fleettui.remote.pins import Pin
 from fleettui.remote.pins import parse as parse_pins
-from registry.config import SshTable
 from registry.errors import UserError
 from registry.model import Machine
+from registry.program.config import SshTable
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 ANY = st.text(alphabet=st.characters(), max_size=60)  # lone surrogates, too

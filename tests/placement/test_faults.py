@@ -13,10 +13,10 @@ from placement.decisions import Assign, Decision, Wait
 from placement.options_cache import OptionsError, UnitOptionsCache
 from placement.pending_reasons import PendingReasons
 from placement.placement import Placement
-from registry import config
 from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Availability, Target, Unit
+from registry.program import config
 from scheduler import service
 from scheduler.commit import Audit, intents
 from tests.placement.world import World, machine

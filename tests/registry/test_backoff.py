@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.config import EtcdTable, Settings
 from registry.errors import (
     CredentialsUnusable,
     ForeignRegistry,
@@ -24,6 +23,7 @@ from registry.errors import (
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.backoff import FORGET_S, JITTER, LONGEST_S, Backoff
 from registry.keys import Keys
+from registry.program.config import EtcdTable, Settings
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.sentinel import ensure_cluster
 from scheduler.service import Scheduler

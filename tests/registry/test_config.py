@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import TABLES, Settings, load, operator_files, parse_duration, put
 from registry.errors import UserError
+from registry.program.config import TABLES, Settings, load, operator_files, parse_duration, put
 
 
 def read(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Settings:

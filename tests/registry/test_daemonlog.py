@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.daemonlog import LINE_CHARACTERS, DaemonFormatter, first_cause, one_line, run
 from registry.errors import RegistryUnavailable, UserError
-from registry.notify import Notifier
+from registry.program.daemonlog import LINE_CHARACTERS, DaemonFormatter, first_cause, one_line, run
+from registry.program.notify import Notifier
 
 JOURNALD_LINE_BYTES = 48 * 1024  # systemd's LINE_MAX of a stream
 
@@ -93,7 +93,7 @@ def test_the_ends_of_a_daemon_are_its_exit_status_and_one_line(capsys: pytest.Ca
 
 SPEAKER = """
 import logging, sys, threading, warnings
-from registry import daemonlog
+from registry.program import daemonlog
 daemonlog.set_up(debug=False)
 logging.getLogger("fleet.agent").warning("a name: %s", "x\\n<0>y")
 logging.getLogger("fleet.agent").debug("not told")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.config import EtcdTable
 from registry.errors import LeaseLost
 from registry.etcd import Compare, Etcd, EtcdSettings, Op
 from registry.keys import Keys
 from registry.leases import LONGEST_S, MARGIN_S, Unleased, grace_s, leader_grace_s
+from registry.program.config import EtcdTable
 from tests.etcd_server import EtcdServer
 
 LEASED = ("machines/m", "states/m/a.service", "duplicates/m/boot", "usage/m", "leader")

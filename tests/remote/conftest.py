@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import SshTable
 from registry.model import Machine
+from registry.program.config import SshTable
 from tests.remote.sshd import SSHD, Sshd, make_key
 
 StartSshd = Callable[..., Sshd]

@@ -13,8 +13,8 @@ import pytest
 from fleettui.remote import CommandTimeout, Here, LinkLost, Remote, RemoteError
 from fleettui.remote.command import status_argv
 from fleettui.remote.here import BOOT_ID
-from registry.config import SshTable
 from registry.model import Machine
+from registry.program.config import SshTable
 from tests.remote.conftest import Home, StartSshd, machine
 from tests.remote.sshd import Sshd
 

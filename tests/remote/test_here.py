@@ -15,8 +15,8 @@ import pytest
 
 from fleettui.remote import Here, MachineUnreachable, Remote, own_machine
 from fleettui.remote.here import BOOT_ID
-from registry.config import EtcdTable
 from registry.model import Machine
+from registry.program.config import EtcdTable
 from tests.remote.conftest import Home
 
 ETCD = EtcdTable(("http://127.0.0.1:23300",), prefix="fleet")
@@ -24,7 +24,7 @@ MACHINE = "f" * 32
 HOLD = """
 import sys, agentd.__main__ as agent
 from pathlib import Path
-from registry.config import EtcdTable
+from registry.program.config import EtcdTable
 with agent._lock(Path(sys.argv[1]), EtcdTable((sys.argv[2],), prefix="/fleet/")):
     print("held", flush=True)
     sys.stdin.read()

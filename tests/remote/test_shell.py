@@ -25,7 +25,7 @@ from tests.remote.conftest import Home, StartSshd, machine
 PROGRAM = """
 import asyncio, sys
 from fleettui.remote import Remote
-from registry.config import SshTable
+from registry.program.config import SshTable
 from registry.model import Machine
 async def main():
     async with Remote(SshTable(identity_files=({identity!r},), timeout=5.0)) as remote:

@@ -12,8 +12,8 @@ import pytest
 
 from fleettui.cli.connection import open_operator
 from fleettui.remote import Remote
-from registry.config import EtcdTable, Settings
 from registry.errors import RegistryUnavailable
+from registry.program.config import EtcdTable, Settings
 from tests.etcd_server import EtcdServer, make_tls
 from tests.remote.conftest import Home, StartSshd
 from tests.remote.sshd import Sshd

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from registry import config
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import EtcdTrouble
 from registry.keys import Keys
 from registry.model import Leader, Machine
-from registry.notify import Notifier
+from registry.program import config
+from registry.program.notify import Notifier
 from registry.records import encode
 from registry.sync.follow import ConnectionState
 from scheduler import service

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-from registry.daemonlog import one_line
+from registry.program.daemonlog import one_line
 
 STATUS_CHARACTERS = 400  # systemctl shows one line
 

@@ -17,10 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from registry import configrules as rules
-from registry.configrules import Rule, parse_duration, quoted
 from registry.errors import UserError
 from registry.keys import DEFAULT_PREFIX
+from registry.program import configrules as rules
+from registry.program.configrules import Rule, parse_duration, quoted
 
 __all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put"]
 
