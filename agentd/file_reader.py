@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any
 
 from agentd.pure.file_facts import FileFacts, Reading, read_facts
-from registry.hostreach import links
+from registry.units.hostreach import links
 
 KEPT = 256
 LARGE = 1 << 15  # characters; less is read in a few milliseconds

@@ -18,7 +18,7 @@ from typing import Any
 from agentd.pure.diagnosis import CONDITIONS, PATHS, STEPS, cause, failed_step, resources, unmet
 from agentd.pure.unit_status import UnitStatus, failure
 from agentd.systemd import SYSTEMD, Systemd
-from registry.unitname import refusal
+from registry.units.name import refusal
 
 NEEDS = ("Triggers", "Requires", "BindsTo", "Requisite")  # what has to be there for a start to be carried out
 PULLED_IN = ("Requires", "BindsTo")  # what a start begins by starting, so that its needs count as well

@@ -21,10 +21,10 @@ from typing import Any
 
 from agentd.pure.entry import LedgerEntry, Phase
 from agentd.unit_directory import entries_of, make_directory, overwrite, write_atomically
-from registry import unitname
 from registry.errors import FleetError
 from registry.sync.history import ActedOn
-from registry.unitname import shown
+from registry.units import name as unitname
+from registry.units.name import shown
 
 log = logging.getLogger("fleet.agent")
 

@@ -21,7 +21,7 @@ from agentd.systemd import BusLost
 from agentd.task_runner import OURS, Dependencies, Refused, Replan, Taken, TaskRunner, monotonic_us
 from registry.errors import FleetError, RegistryError, SystemdError
 from registry.model import UnitState
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 
 log = logging.getLogger("fleet.agent")
 

@@ -29,9 +29,9 @@ from agentd.reloader import Reloader
 from agentd.systemd import AT_REST, SERVICE, SYSTEMD, BusLost, Systemd
 from agentd.unit_directory import UnitDirectory, read_text
 from agentd.unitlinks import unlink
-from registry import unitname
 from registry.errors import CorruptRecord, FleetError, SystemdError
-from registry.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, InstallLink
+from registry.units import name as unitname
+from registry.units.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, InstallLink
 
 log = logging.getLogger("fleet.agent")
 

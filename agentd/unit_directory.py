@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from registry.errors import UserError
-from registry.unitname import refusal
+from registry.units.name import refusal
 
 PRIVATE, PUBLIC = 0o600, 0o644
 _SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment|SetCredential)")  # no blank is looked at twice

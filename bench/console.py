@@ -29,7 +29,7 @@ from registry.keys import Keys, Table
 from registry.model import Assignment, Target, Unit
 from registry.records import encode
 from registry.sync.listing import read_snapshot
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.etcd_server import EtcdServer
 from tests.remote.sshd import Sshd, make_key
 

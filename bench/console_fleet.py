@@ -29,7 +29,7 @@ from registry.model import (
     UnitText,
 )
 from registry.records import encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 
 PLAIN = "[Unit]\nDescription=A service\n[Service]\nExecStart=/usr/bin/service\nRestart=always\n"
 GLOBAL = "[Service]\nExecStart=/usr/bin/exporter\n[X-Fleet]\nGlobal=true\n"

@@ -22,12 +22,12 @@ from placement.cluster_state import ClusterState
 from placement.decide import decide
 from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 from placement.eligibility import Site, fits, preference, rivalry, site_of
-from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Machine, Sentinel, Target, Unit, UnitText
 from registry.program import collector
-from registry.unitfile import file_hash, parse
+from registry.units.file import file_hash, parse
+from registry.units.options import FleetOptions, parse_options
 
 TEMPLATES = {  # name to its [X-Fleet] lines; instances are spread over them
     "plain@": "",

@@ -27,7 +27,7 @@ from registry.program import collector
 from registry.records import encode
 from registry.sync.follow import FOLLOWED, Follower
 from registry.sync.listing import read_tables
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 
 KEYS = Keys()
 TEXTS = [

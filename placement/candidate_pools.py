@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from placement.eligibility import Objection, Site, fits, preference, static_objections
-from registry.fleetoptions import FleetOptions
+from registry.units.options import FleetOptions
 
 KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made anew when asked for
 

@@ -16,10 +16,10 @@ from placement.conflicts import ConflictIndex
 from placement.eligibility import Site, rivalry, site_of
 from placement.options_cache import OptionsError, UnitOptionsCache
 from placement.unit_entry import UnitEntry
-from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override
+from registry.units.options import ANYWHERE, FleetOptions
 
 Faults = dict[str, Exception]  # errors that nobody foresaw, by the unit whose decision they ended; "": a drain's
 HOME, CLAIM = 1, 2  # why a unit occupies a machine: it is scheduled there, it reports a state there

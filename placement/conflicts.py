@@ -11,8 +11,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from registry.fleetoptions import FleetOptions
-from registry.unitname import is_literal, matches
+from registry.units.name import is_literal, matches
+from registry.units.options import FleetOptions
 
 _GLOB = re.compile(r"[*?\[]")
 _FAMILY = re.compile(r"[^0-9@.]*@?")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from placement.cluster_state import ClusterState
 from placement.eligibility import circle, replace_each_other
 from placement.unit_entry import UnitEntry
-from registry.unitname import is_literal, matches
+from registry.units.name import is_literal, matches
 
 
 def following_circle(board: ClusterState, case: UnitEntry) -> str:

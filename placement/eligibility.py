@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from registry.fleetoptions import FleetOptions
 from registry.model import Availability, Machine, Override, Reason, effective_metadata
-from registry.unitname import matches
+from registry.units.name import matches
+from registry.units.options import FleetOptions
 
 NO_MACHINE = "no machine is registered; start fleet-agentd"
 DISTINCT_LIMIT = 16  # more distinct reasons than this are told in their brief form, so that records stay small

@@ -30,13 +30,13 @@ from placement.eligibility import (
     summarise,
 )
 from registry.errors import UserError
-from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options, uses_specifiers
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import Progress, ended, standing
 from registry.mirror import Snapshot
 from registry.model import Availability, Reason, Target, Unit
-from registry.unitfile import UnitFile, parse
-from registry.unitname import matches
+from registry.units.file import UnitFile, parse
+from registry.units.name import matches
+from registry.units.options import ANYWHERE, FleetOptions, parse_options, uses_specifiers
 
 DEFAULT_KEYS = Keys()
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.errors import UserError
-from registry.fleetoptions import FleetOptions, parse_options, uses_specifiers
 from registry.grammar import prose
-from registry.unitfile import UnitFile, parse
+from registry.units.file import UnitFile, parse
+from registry.units.options import FleetOptions, parse_options, uses_specifiers
 
 MAX_REASON = 1000
 

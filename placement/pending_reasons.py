@@ -22,9 +22,9 @@ from placement.eligibility import (
 )
 from placement.placement import Placement, stranded
 from placement.unit_entry import UnitEntry
-from registry.fleetoptions import FleetOptions
 from registry.grammar import prose
 from registry.model import Pending, Reason, Unit
+from registry.units.options import FleetOptions
 
 MAX_REASON = 1000  # characters of one reason
 MAX_REFUSALS = 200  # reasons told of one unit

@@ -30,7 +30,7 @@ from placement.eligibility import (
     static_objections,
 )
 from placement.unit_entry import UnitEntry
-from registry.unitname import matches
+from registry.units.name import matches
 
 TRIES = 3  # placements of one case within one decision; a ring of displacements must not spin
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from placement.options_cache import OptionsError
-from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.model import Assignment, Pending, Target, Unit
+from registry.units.options import ANYWHERE, FleetOptions
 
 Wish = tuple[str, int, Target, int]  # hash, generation, target, attempt: what a schedule line must say
 

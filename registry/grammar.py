@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Annotated, NamedTuple
 
-from registry.unitname import refusal, shown
+from registry.units.name import refusal, shown
 
 MAX_COUNT = 2**63 - 1
 """The largest whole number: what etcd, systemd and JSON readers of other languages hold."""

@@ -41,7 +41,7 @@ from registry.model import (
     UnitText,
     Usage,
 )
-from registry.unitname import shown
+from registry.units.name import shown
 
 # Which dataclass a table holds, and which of its fields the key's parts carry, in order.
 LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {

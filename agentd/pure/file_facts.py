@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.errors import UserError
-from registry.hostreach import InstallLink
-from registry.unitfile import UnitFile, has_install, parse
+from registry.units.file import UnitFile, has_install, parse
+from registry.units.hostreach import InstallLink
 
 PROGRAM_LENGTH = 120
 VALUE_LENGTH = 200

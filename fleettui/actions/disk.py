@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import UserError
-from registry.unitcheck import verify
-from registry.unitfile import MAX_BYTES
-from registry.unitname import normalise, parse
+from registry.units.check import verify
+from registry.units.file import MAX_BYTES
+from registry.units.name import normalise, parse
 
 
 @dataclass(frozen=True, slots=True)

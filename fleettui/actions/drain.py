@@ -12,11 +12,11 @@ from functools import lru_cache
 
 from placement.explain import Prediction, departures, drain_blockers
 from registry.errors import UserError
-from registry.fleetoptions import parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Override
-from registry.unitfile import parse
+from registry.units.file import parse
+from registry.units.options import parse_options
 
 
 @dataclass(frozen=True, slots=True)

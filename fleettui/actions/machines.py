@@ -12,10 +12,10 @@ from functools import partial
 from fleettui.actions.operator import Operator, commit, persist
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
-from registry.fleetoptions import metadata_pair
 from registry.keys import Address, Table
 from registry.model import Availability, Override
 from registry.records import decode, encode
+from registry.units.options import metadata_pair
 
 VERBS = {Availability.READY: "uncordon", Availability.CORDONED: "cordon", Availability.DRAINING: "drain"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from registry.errors import UserError
-from registry.fleetoptions import metadata_pair
+from registry.units.options import metadata_pair
 
 
 def to_set(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str | None]]:

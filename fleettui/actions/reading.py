@@ -13,7 +13,7 @@ from registry.keys import Address, Table
 from registry.lifecycle import ended
 from registry.model import SCHEMA_VERSION, Machine, Override, Sentinel, Unit, UnitState
 from registry.records import decode
-from registry.unitname import glob_refusal, is_glob, matches, normalise
+from registry.units.name import glob_refusal, is_glob, matches, normalise
 
 PLACES_ASKED = 1000  # states that are read one by one, to learn where units have ended
 TEXTS_AT_ONCE = 16  # unit texts in one answer: each may have a MiB

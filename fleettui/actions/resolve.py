@@ -11,7 +11,7 @@ from fleettui.actions.disk import Candidate
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import NOTHING, FoundUnit, read_texts, read_units
 from fleettui.actions.units import UnitSource
-from registry.unitname import parse
+from registry.units.name import parse
 
 
 @dataclass(frozen=True, slots=True)

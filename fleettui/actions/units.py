@@ -20,9 +20,9 @@ from registry.etcd import Op
 from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
 from registry.records import encode
 from registry.sync.sentinel import ensure_cluster
-from registry.unitcheck import verify
-from registry.unitfile import file_hash
-from registry.unitname import parse
+from registry.units.check import verify
+from registry.units.file import file_hash
+from registry.units.name import parse
 
 AT_ONCE = 4  # transactions: etcd takes several in the time of one, since it waits for the disk once for all
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}

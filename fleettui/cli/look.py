@@ -26,7 +26,7 @@ from registry.mirror import Snapshot
 from registry.model import Assignment, Event, Unit, UnitState
 from registry.records import decode
 from registry.sync.listing import read_snapshot
-from registry.unitname import is_glob, matches, normalise_pattern
+from registry.units.name import is_glob, matches, normalise_pattern
 
 JUDGING = tuple(table for table in Table if table is not Table.EVENTS)
 EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")

@@ -154,8 +154,8 @@ def _from_text(snapshot: Snapshot, unit: Unit) -> tuple[bool, str]:
     stored = snapshot.files.get(unit.hash)
     if stored is None:
         return False, ""
-    from registry.fleetoptions import parse_options  # noqa: PLC0415 - two fields of one list need it
-    from registry.unitfile import description, parse  # noqa: PLC0415 - the same
+    from registry.units.file import description, parse  # noqa: PLC0415 - the same
+    from registry.units.options import parse_options  # noqa: PLC0415 - two fields of one list need it
 
     try:
         file = parse(stored.text)

@@ -23,9 +23,9 @@ from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import WaitLimit, gerund, patience, wait
 from fleettui.escape import clause
 from registry.errors import UserError
-from registry.hostreach import warnings
 from registry.model import Target
-from registry.unitname import check, is_glob, normalise
+from registry.units.hostreach import warnings
+from registry.units.name import check, is_glob, normalise
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from fleettui.actions.disk import read_bytes
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.output import complain, say
 from registry.errors import UserError
-from registry.hostreach import warnings
-from registry.unitcheck import verify
+from registry.units.check import verify
+from registry.units.hostreach import warnings
 
 
 def verify_files(flags: Namespace) -> int:

@@ -11,7 +11,7 @@ from math import isfinite
 
 from registry.errors import UserError
 from registry.etcd.endpoint import base_url
-from registry.unitname import shown
+from registry.units.name import shown
 
 Rule = Callable[[object], object]
 
@@ -147,7 +147,7 @@ def pairs(value: object) -> Mapping[str, str]:
 
 def metadata(value: object) -> Mapping[str, str]:
     """Metadata of a machine, such as units may ask for."""
-    from registry.fleetoptions import metadata_pair  # noqa: PLC0415 - few configurations have any
+    from registry.units.options import metadata_pair  # noqa: PLC0415 - few configurations have any
 
     found = pairs(value)
     for name, each in found.items():

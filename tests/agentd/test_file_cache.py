@@ -11,7 +11,7 @@ from agentd.file_cache import FileCache, FileMissing
 from registry.errors import CorruptRecord
 from registry.etcd import Etcd
 from registry.keys import Keys
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 
 pytestmark = pytest.mark.etcd
 

@@ -10,8 +10,8 @@ import pytest
 from agentd.file_reader import KEPT, LARGE, FileReader
 from agentd.pure import file_facts
 from agentd.pure.file_facts import FileFacts
-from registry.hostreach import InstallLink
-from registry.unitfile import MAX_BYTES, UnitFile, parse
+from registry.units.file import MAX_BYTES, UnitFile, parse
+from registry.units.hostreach import InstallLink
 
 TEXT = "[Service]\nExecStart=-/bin/echo hello\n[Install]\nAlias=b.service\n"
 

@@ -21,7 +21,7 @@ from registry.model import (
     UnitText,
 )
 from registry.records import decode, encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.etcd_server import EtcdServer
 
 ONE, TWO, THREE = (digits * 4 for digits in ("7aea1bb4", "8bfb2cc5", "9c0c3dd6"))

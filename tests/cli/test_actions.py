@@ -21,7 +21,7 @@ from registry.keys import Keys, Table
 from registry.model import HISTORY_LIMIT, Availability, Event, Machine, Override, Target, Unit, UnitState
 from registry.records import encode
 from registry.sync.listing import read_snapshot
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.cli.fleet import HELLO
 
 pytestmark = pytest.mark.etcd

@@ -15,7 +15,7 @@ from registry.keys import Keys
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import Assignment, Machine, Record, Sentinel, Target, Unit, UnitState, UnitText
 from registry.records import encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, TWO, Fleet
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from registry.model import Availability, Machine, Override, Pending, Target, Unit
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet, eventually
 

@@ -14,7 +14,7 @@ import pytest
 
 from registry.keys import Keys
 from registry.model import Machine, Target
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, Fleet
 from tests.etcd_server import EtcdServer

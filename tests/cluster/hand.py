@@ -17,7 +17,7 @@ from registry.etcd import Etcd, EtcdSettings, Op
 from registry.keys import Keys
 from registry.model import Assignment, Target, UnitText
 from registry.records import encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.cluster.nodes import eventually, registry
 
 AGENT = "fleet-agentd.service"

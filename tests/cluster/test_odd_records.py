@@ -12,7 +12,7 @@ import pytest
 from fleettui.demo.cluster import Cluster
 from registry.etcd import Etcd, EtcdSettings, Op
 from registry.keys import Keys
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.cluster.fleet import SLEEPER, Fleet
 from tests.cluster.nodes import eventually, registry
 from tests.cluster.terminal import Terminal

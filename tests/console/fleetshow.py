@@ -33,7 +33,7 @@ from registry.model import (
     UnitState,
     UnitText,
 )
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.console.hostshow import ScriptedHosts
 
 NOW = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC

@@ -22,7 +22,7 @@ from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, UnitText, Usage
 from registry.sync.follow import ConnectionState
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, NOW, Stage, build, scene
 from tests.console.picture import readable
 

@@ -24,7 +24,7 @@ from fleettui.console.text.subject import Tab, machine_subject, unit_subject
 from fleettui.console.widgets.drawing import width_of, wrapped
 from registry.mirror import Snapshot
 from registry.model import Availability, Event, Override, Target, UnitText
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, NOW, PLAIN, WEB, build, machine, scene, state
 
 UP = Target.LAUNCHED

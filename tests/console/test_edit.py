@@ -23,7 +23,7 @@ from fleettui.remote.errors import MachineUnreachable
 from registry.errors import RegistryUnavailable, UserError
 from registry.model import Target, UnitText
 from registry.sync.follow import ConnectionState
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.console.fleetshow import MARS, NOW, PLAIN, WEB, scene
 from tests.console.test_detail_pages import text_of
 from tests.console.test_screen import Play, playing

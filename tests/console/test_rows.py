@@ -17,7 +17,7 @@ from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import Assignment, Corrupt, Machine, Pending, Target, Unit, UnitState, UnitText, Usage
 from registry.records import encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
 
 R = TypeVar("R", bound=Row)

@@ -11,7 +11,7 @@ import pytest
 
 from fleettui.demo import images, showcase
 from fleettui.demo.process import Completed
-from registry.unitcheck import verify
+from registry.units.check import verify
 
 EXAMPLES = sorted(path for path in showcase.directory().iterdir() if path.suffix != ".md")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agentd.inquiry import missing, named_as_absent
 from agentd.pure.diagnosis import LENGTH, OF_SYSTEMD, RESOURCES, STEPS, cause, failed_step, resources, unmet
-from registry.unitname import refusal
+from registry.units.name import refusal
 
 texts = st.text(max_size=300) | st.sampled_from(["/", "-/x", "!~", "+/x", "\0", "/" + "x" * 5000])
 numbers = st.integers(-5, 2**63)

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from placement.eligibility import Site, ambiguity, fits, rivalry, static_objections
 from registry.errors import UserError
-from registry.fleetoptions import ANYWHERE, check_options, parse_options, words
-from registry.hostreach import links, warnings
-from registry.unitcheck import check, verify
-from registry.unitfile import UnitFile, description, file_hash, has_install, parse
-from registry.unitname import (
+from registry.units.check import check, verify
+from registry.units.file import UnitFile, description, file_hash, has_install, parse
+from registry.units.hostreach import links, warnings
+from registry.units.name import (
     escape_path,
     expand,
     expand_for_display,
@@ -24,7 +23,8 @@ from registry.unitname import (
     refusal,
     unescape,
 )
-from registry.unitname import parse as parse_name
+from registry.units.name import parse as parse_name
+from registry.units.options import ANYWHERE, check_options, parse_options, words
 from tests.fuzz.test_fuzz_dbus import calls
 from tests.registry import wild
 

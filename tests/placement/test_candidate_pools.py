@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from placement.candidate_pools import KEPT, Pools
 from placement.eligibility import Site
-from registry.fleetoptions import FleetOptions
+from registry.units.options import FleetOptions
 
 
 def asking(rack: int) -> FleetOptions:

@@ -11,11 +11,11 @@ from placement.decide import decide_snapshot
 from placement.decisions import Assign, Decision
 from placement.eligibility import fits, rivalry, site_of
 from registry.errors import UserError
-from registry.fleetoptions import ANYWHERE, FleetOptions, parse_options
 from registry.keys import Address, Table
 from registry.mirror import Mirror, RawChange
 from registry.model import Availability, Target
-from registry.unitfile import parse
+from registry.units.file import parse
+from registry.units.options import ANYWHERE, FleetOptions, parse_options
 from tests.placement.world import CORRUPT, KEYS, World, machine
 
 MACHINES = ("aa01", "aa02", "bb01")

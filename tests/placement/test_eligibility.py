@@ -21,8 +21,8 @@ from placement.eligibility import (
     static_objections,
     summarise,
 )
-from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.model import Availability, Machine, Override
+from registry.units.options import ANYWHERE, FleetOptions
 
 SITE = Site("abcd01", {"region": "r1", "disk": "ssd"})
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from placement.explain import Blocker, Verdict, departures, drain_blockers, dry_run, explain
-from registry.fleetoptions import ANYWHERE, FleetOptions
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import (
@@ -22,7 +21,8 @@ from registry.model import (
     UnitState,
     UnitText,
 )
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
+from registry.units.options import ANYWHERE, FleetOptions
 
 KEYS = Keys()
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from placement.eligibility import fits, rivalry, site_of
 from placement.explain import dry_run
-from registry.fleetoptions import FleetOptions, parse_options
 from registry.model import Availability
-from registry.unitfile import parse
+from registry.units.file import parse
+from registry.units.options import FleetOptions, parse_options
 from tests.placement.world import World, machine, unit_text
 
 MACHINES = ("a1", "b2", "b3")

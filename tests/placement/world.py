@@ -23,7 +23,7 @@ from registry.model import (
     UnitText,
 )
 from registry.records import encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 
 KEYS = Keys()
 CORRUPT = b"{"

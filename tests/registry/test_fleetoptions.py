@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import fleetoptions, unitfile
 from registry.errors import UserError
-from registry.fleetoptions import ANYWHERE, FleetOptions
+from registry.units import file as unitfile
+from registry.units import options as fleetoptions
+from registry.units.options import ANYWHERE, FleetOptions
 
 MACHINE = "7aea1bb4d1f94d0e8c3f6f7a1b2c3d4e"
 

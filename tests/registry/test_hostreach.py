@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.hostreach import InstallLink, links, warnings
-from registry.unitfile import MAX_FAULTS, parse
+from registry.units.file import MAX_FAULTS, parse
+from registry.units.hostreach import InstallLink, links, warnings
 
 SERVICE = "[Service]\nExecStart=/bin/true\n"
 

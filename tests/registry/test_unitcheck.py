@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import unitcheck, unitfile, unitname
+from registry.units import check as unitcheck
+from registry.units import file as unitfile
+from registry.units import name as unitname
 
 RUN = "ExecStart=/bin/true"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import unitfile
 from registry.errors import UserError
+from registry.units import file as unitfile
 
 SAMPLE = """\
 # The front door.

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry import unitname
 from registry.errors import UserError
-from registry.unitname import UnitName
+from registry.units import name as unitname
+from registry.units.name import UnitName
 
 LETTERS = string.ascii_letters + string.digits + ":_.\\-"
 PLAIN_PARTS = st.text(LETTERS, min_size=1, max_size=40)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.etcd import KeyValue
 from registry.model import Availability, UnitState, UnitText
 from registry.records import encode
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from scheduler.collect import (
     ABSENCE_S,
     EVENTS_AGE_S,

@@ -19,7 +19,7 @@ from registry.keys import Keys
 from registry.model import Leader, Machine, Target, Unit
 from registry.records import encode
 from registry.sync.sentinel import ensure_cluster
-from registry.unitfile import file_hash
+from registry.units.file import file_hash
 from scheduler.commit import Intent, write
 from scheduler.election import Election
 from tests.etcd_server import EtcdServer

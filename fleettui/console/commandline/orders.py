@@ -19,7 +19,7 @@ from fleettui.console.operations.verbs import READ_ONLY, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.model import Target
-from registry.unitname import glob_refusal, is_glob, matches, normalise
+from registry.units.name import glob_refusal, is_glob, matches, normalise
 
 
 @dataclass(frozen=True, slots=True)

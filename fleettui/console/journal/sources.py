@@ -11,7 +11,7 @@ from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry
 from registry.mirror import Pair, Snapshot
 from registry.model import Machine
-from registry.unitname import TYPES
+from registry.units.name import TYPES
 
 MAX_SOURCES = 24  # units followed at once: more cannot be read anyway
 FIRST_LINES = 500

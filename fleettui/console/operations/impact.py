@@ -17,12 +17,12 @@ from fleettui.console.operations.relations import STOPS_TOO, Relation, read_rela
 from fleettui.console.operations.verbs import Verb
 from placement.explain import dry_run
 from registry.errors import UserError
-from registry.fleetoptions import parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, Target, Unit
-from registry.unitfile import file_hash, parse
-from registry.unitname import matches
+from registry.units.file import file_hash, parse
+from registry.units.name import matches
+from registry.units.options import parse_options
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange

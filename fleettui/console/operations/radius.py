@@ -13,7 +13,7 @@ from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Target
-from registry.unitname import matches
+from registry.units.name import matches
 
 NAMED = 3  # names in one line
 HOSTS = 4

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from registry.mirror import Snapshot
-from registry.unitfile import Directive, UnitFile, parse
-from registry.unitname import expand_for_display, matches, normalise_pattern, refusal
+from registry.units.file import Directive, UnitFile, parse
+from registry.units.name import expand_for_display, matches, normalise_pattern, refusal
 
 ORDER = ("After", "Before")
 STRONG = ("Requires", "Requisite", "BindsTo", "PartOf", "MachineOf")

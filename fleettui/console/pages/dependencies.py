@@ -14,7 +14,7 @@ from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
 from registry.lifecycle import Whereabouts, standing
 from registry.mirror import Snapshot
-from registry.unitname import is_glob, matches
+from registry.units.name import is_glob, matches
 
 KIND_WIDTH, NAME_WIDTH, STATE_WIDTH = 18, 22, 13
 MATCHES_SHOWN = 20

@@ -13,11 +13,11 @@ from fleettui.console.text.formatting import counted, since
 from fleettui.console.text.subject import machine_subject
 from fleettui.escape import escape
 from placement.explain import DEFAULT_KEYS, MachineVerdict, Verdict, explain
-from registry.fleetoptions import FleetOptions
 from registry.keys import Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, UnitState
+from registry.units.options import FleetOptions
 
 PROGRESS_TONES = {
     Progress.REACHED: Tone.GOOD,

@@ -13,10 +13,10 @@ from typing import Any
 
 from placement.explain import DEFAULT_KEYS, Prediction, departures, dry_run
 from registry.errors import UserError
-from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.unitfile import parse
+from registry.units.file import parse
+from registry.units.options import FleetOptions, parse_options
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
 from placement.explain import DEFAULT_KEYS, dry_run, dry_verdicts
 from registry.errors import UserError
-from registry.fleetoptions import FleetOptions, parse_options
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
-from registry.unitcheck import verify
-from registry.unitfile import Problem, parse
+from registry.units.check import verify
+from registry.units.file import Problem, parse
+from registry.units.options import FleetOptions, parse_options
 
 FATES_SHOWN = 8
 PROBLEMS_SHOWN = 12

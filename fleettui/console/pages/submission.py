@@ -14,7 +14,7 @@ from placement.explain import DEFAULT_KEYS, dry_run
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
-from registry.unitcheck import verify
+from registry.units.check import verify
 
 SHOWN_PROBLEMS = 4
 REFUSALS_SHOWN = 2

@@ -16,10 +16,10 @@ from fleettui.console.text.keys import BY_ID
 from fleettui.console.text.subject import tab_of, unit_subject
 from fleettui.escape import escape
 from registry.errors import UserError
-from registry.hostreach import warnings
 from registry.mirror import Snapshot
-from registry.unitcheck import verify
-from registry.unitname import normalise, parse
+from registry.units.check import verify
+from registry.units.hostreach import warnings
+from registry.units.name import normalise, parse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,8 +31,8 @@ from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
-from registry.unitfile import MAX_BYTES
-from registry.unitname import TYPES, normalise
+from registry.units.file import MAX_BYTES
+from registry.units.name import TYPES, normalise
 
 JUDGE_S = 0.15  # after the last key: a dry run looks at every machine
 BUTTONS = {"inactive": ("Submit", "Replace"), "loaded": ("Load", "… and load"),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from registry.errors import UserError
-from registry.unitfile import MAX_BYTES
+from registry.units.file import MAX_BYTES
 
 FALLBACKS = ("sensible-editor", "nano", "vi")
 PRIVATE = 0o600

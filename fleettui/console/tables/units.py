@@ -23,14 +23,14 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import share, since, size
 from fleettui.escape import escape
 from registry.errors import UserError
-from registry.fleetoptions import parse_options
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, standing_here
 from registry.mirror import Pair, Snapshot
 from registry.model import UnitState, Usage
-from registry.unitfile import parse as parse_file
-from registry.unitname import parse as parse_name
-from registry.unitname import refusal
+from registry.units.file import parse as parse_file
+from registry.units.name import parse as parse_name
+from registry.units.name import refusal
+from registry.units.options import parse_options
 
 N = TypeVar("N", int, float)
 

@@ -4,7 +4,7 @@ Owns the reading of a file. The text stays verbatim (comments, order, line ends)
 it, each with the line it stands on. The syntax is systemd's (`systemd.syntax(7)` and what its parser
 does): `#` and `;` comment lines, even inside a continuation, a trailing `\\` joins lines, blanks
 around names and values go, quotes stay. Reading never fails on what a file says: lines that systemd
-would drop are kept as faults. It must not judge what options mean; `unitcheck` and `fleetoptions` do.
+would drop are kept as faults. It must not judge what options mean; `check` and `options` do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from registry.errors import UserError
-from registry.unitname import expand_for_display, shown
+from registry.units.name import expand_for_display, shown
 
 MAX_BYTES = 1 << 20
 """Largest unit file, UTF-8 encoded: etcd refuses requests over 1.5 MB, and a file is stored in one."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from registry.unitfile import Directive, Fault, UnitFile
-from registry.unitname import UnitName, escape_path, shown
+from registry.units.file import Directive, Fault, UnitFile
+from registry.units.name import UnitName, escape_path, shown
 
 OWN_SECTIONS: Mapping[str, str] = {
     "service": "Service",

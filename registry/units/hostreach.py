@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from registry.unitfile import MAX_FAULTS, Directive, Fault, Problem, UnitFile, is_too_large, parse
-from registry.unitname import expand_for_display, refusal, shown
+from registry.units.file import MAX_FAULTS, Directive, Fault, Problem, UnitFile, is_too_large, parse
+from registry.units.name import expand_for_display, refusal, shown
 
 # [Install]: the options that name other units.
 ALIAS, ALSO, REQUIRED_BY, WANTED_BY, UPHELD_BY = "Alias", "Also", "RequiredBy", "WantedBy", "UpheldBy"

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from registry.errors import UserError
 from registry.grammar import MAX_LINE
-from registry.unitfile import FLEET_SECTION, MAX_FAULTS, Directive, Fault, Problem, UnitFile
-from registry.unitname import expand, glob_refusal, is_glob, normalise, parse, shown
+from registry.units.file import FLEET_SECTION, MAX_FAULTS, Directive, Fault, Problem, UnitFile
+from registry.units.name import expand, glob_refusal, is_glob, normalise, parse, shown
 
 MAX_WORDS = 256
 """Entries of one option: each is compared with every unit of the fleet."""
@@ -73,7 +73,7 @@ class FleetOptions:
 
     `machine_id` is a full id or a prefix, in lower case. `machine_of` are full unit names. `metadata` is
     sorted by key: a machine fits when, for each key, it has one of the values. `conflicts` and
-    `replaces` are patterns for `unitname.matches`.
+    `replaces` are patterns for `name.matches`.
     """
 
     machine_id: str | None = None

@@ -1,7 +1,7 @@
 """What is wrong with a unit file, told before any machine sees it.
 
 Owns the verdict at submit: name, encoding, size, syntax and sections, and gathers systemd's rules for the
-type (`unitrules`) and the fleet options (`fleetoptions`). Every problem has a line and a remedy. It
+type (`rules`) and the fleet options (`options`). Every problem has a line and a remedy. It
 must not look at other units or at machines.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import chain, islice
 
-from registry.fleetoptions import check_options
-from registry.unitfile import FLEET_SECTION, MAX_BYTES, MAX_FAULTS, Fault, Problem, UnitFile, is_too_large, parse
-from registry.unitname import UnitName, refusal, shown
-from registry.unitname import parse as parse_name
-from registry.unitrules import OWN_SECTIONS, SHARED_SECTIONS, broken_rules
+from registry.units.file import FLEET_SECTION, MAX_BYTES, MAX_FAULTS, Fault, Problem, UnitFile, is_too_large, parse
+from registry.units.name import UnitName, refusal, shown
+from registry.units.name import parse as parse_name
+from registry.units.options import check_options
+from registry.units.rules import OWN_SECTIONS, SHARED_SECTIONS, broken_rules
 
 
 def verify(name: str, data: str | bytes, filename: str) -> tuple[Problem, ...]:
