@@ -16,7 +16,7 @@ from typing import IO
 import agentd
 from agentd.agent import Agent, place
 from registry.errors import UserError
-from registry.etcd.endpoint import EtcdSettings, base_urls
+from registry.etcd.endpoint import base_urls
 from registry.keys import Keys
 from registry.program import daemonlog
 from registry.program.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
@@ -73,7 +73,7 @@ def _lock(directory: Path, etcd: EtcdTable) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise UserError(f"another fleet-agentd already runs on {directory}; stop it first") from None
-    obeyed = {"endpoints": base_urls(EtcdSettings.of(etcd)), "prefix": Keys.under(etcd.prefix).prefix}
+    obeyed = {"endpoints": base_urls(etcd.client_settings()), "prefix": Keys.under(etcd.prefix).prefix}
     with contextlib.suppress(OSError):  # a full disk: an operator's program reaches this machine by SSH then
         lock.truncate(0)
         lock.write(json.dumps(obeyed))

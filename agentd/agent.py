@@ -382,4 +382,4 @@ class Told(asyncio.Event):
 def etcd_settings(settings: Settings) -> EtcdSettings:
     """The client's settings; calls give up early enough to renew a lease at another endpoint."""
     timeout_s = min(settings.etcd.request_timeout, max(1.0, settings.agent.ttl / 5))
-    return EtcdSettings.of(replace(settings.etcd, request_timeout=timeout_s))
+    return replace(settings.etcd, request_timeout=timeout_s).client_settings()

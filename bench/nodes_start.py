@@ -12,7 +12,7 @@ from bench.nodes import OURS, SLEEPER, Nodes, Size, host_command, median, spread
 from bench.report import Figure
 from fleettui.actions import units
 from fleettui.actions.operator import Operator
-from registry.etcd import Etcd, EtcdSettings
+from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.program.config import load
 
@@ -72,7 +72,7 @@ def _active_at(nodes: Nodes, name: str) -> float:
 @asynccontextmanager
 async def _operator(nodes: Nodes) -> AsyncIterator[Operator]:
     settings = load(nodes.cluster.config, {}).etcd
-    async with Etcd(EtcdSettings.of(settings)) as etcd:
+    async with Etcd(settings.client_settings()) as etcd:
         await etcd.status()  # the connection and the imports are the command's, not the registry's
         yield Operator(etcd, Keys.under(settings.prefix))
 

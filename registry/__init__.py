@@ -1,6 +1,11 @@
-"""What every program shares: the model, unit files, key layout, the etcd client and its mirror.
+"""What every program shares.
 
-Pure modules (`model`, `unitname`, `unitfile`, `unitrules`, `unitcheck`, `fleetoptions`, `keys`, `records`,
-`mirror`, `lifecycle`) import no asyncio, clock, random, os, logging or client. `etcd` is
-the only door to etcd.
+At the top lies the model, and it is pure: `model` (records as values), `grammar` (what a field may hold), `keys`,
+`records` (values to JSON and back), `mirror` (all records as one value), `lifecycle` (where a unit stands),
+`leases` (which records vanish with their writer), `errors`.
+
+`units`     unit names and unit files; pure, too
+`etcd`      the client of etcd, the only door to it
+`sync`      listing and following the registry, its sentinel, history that went back
+`program`   configuration, log, notifications to systemd
 """

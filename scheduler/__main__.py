@@ -17,7 +17,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from registry.etcd import Etcd, EtcdSettings
+from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.program import collector, config, daemonlog
 from registry.program.notify import Notifier
@@ -89,7 +89,7 @@ async def _run(settings: config.Settings) -> None:
     """Schedule until a signal comes, then resign."""
     notifier = Notifier(os.environ)
     history = _history(settings)
-    async with Etcd(EtcdSettings.of(settings.etcd)) as client:
+    async with Etcd(settings.etcd.client_settings()) as client:
         scheduler = Scheduler(client, settings, socket.gethostname(), notifier.status, history)
         work = asyncio.create_task(scheduler.run(), name="scheduler")
         watchdog = asyncio.create_task(notifier.keep_alive(), name="watchdog")

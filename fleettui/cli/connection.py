@@ -89,13 +89,13 @@ async def _tell_held(operator: Operator) -> None:
 async def _reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
     """How to reach etcd: directly, or by connections of the tunnel. The endpoints keep their names for TLS."""
     if not settings.ssh.tunnel:
-        yield EtcdSettings.of(settings.etcd)
+        yield settings.etcd.client_settings()
         return
     from fleettui.remote import Remote  # noqa: PLC0415 - loads asyncssh
 
     async with Remote(settings.ssh) as remote, remote.tunnel() as tunnel:
         try:
-            yield replace(EtcdSettings.of(settings.etcd), dial=tunnel.dial)
+            yield replace(settings.etcd.client_settings(), dial=tunnel.dial)
         except RegistryUnavailable as error:
             raise RegistryUnavailable(f"{error} ({tunnel.trouble})" if tunnel.trouble else str(error)) from error
 

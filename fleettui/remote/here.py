@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from registry.errors import UserError
-from registry.etcd.endpoint import EtcdSettings, base_urls
+from registry.etcd.endpoint import base_urls
 from registry.keys import Keys
 from registry.model import Machine
 from registry.program.config import EtcdTable
@@ -59,7 +59,7 @@ def own_machine(etcd: EtcdTable, environ: Mapping[str, str]) -> Here | None:
 def _obeys(lock: Path, etcd: EtcdTable) -> bool:
     """Whether an agent holds the lock, and has a registry that our endpoints and prefix are of."""
     obeyed = json.loads(_private(lock, held=True))
-    ours = set(base_urls(EtcdSettings.of(etcd)))
+    ours = set(base_urls(etcd.client_settings()))
     return ours <= set(obeyed["endpoints"]) and Keys.under(etcd.prefix).prefix == obeyed["prefix"]
 
 

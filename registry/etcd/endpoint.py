@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from registry.errors import UserError
-from registry.keys import Keys
-from registry.leases import leased_prefixes
 
 if TYPE_CHECKING:
     from socket import socket
-
-    from registry.program.config import EtcdTable
 
 DEFAULT_PORT = 2379
 Dial = Callable[[str, int], "socket"]
@@ -41,20 +37,6 @@ class EtcdSettings:
     request_timeout_s: float = 2.5
     dial: Dial | None = None  # None: by this host's own network
     leased: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, table: EtcdTable) -> EtcdSettings:
-        """The settings that the configuration's [etcd] table asks for."""
-        return cls(
-            endpoints=table.endpoints,
-            ca_file=table.ca_file or None,
-            cert_file=table.cert_file or None,
-            key_file=table.key_file or None,
-            username=table.username or None,
-            password_file=table.password_file or None,
-            request_timeout_s=table.request_timeout,
-            leased=leased_prefixes(Keys.under(table.prefix)),
-        )
 
     @property
     def wants_tls(self) -> bool:

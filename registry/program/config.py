@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from registry.errors import UserError
-from registry.keys import DEFAULT_PREFIX
+from registry.etcd import EtcdSettings
+from registry.keys import DEFAULT_PREFIX, Keys
+from registry.leases import leased_prefixes
 from registry.program import configrules as rules
 from registry.program.configrules import Rule, parse_duration, quoted
 
@@ -47,6 +49,19 @@ class EtcdTable:
     username: str = ""
     password_file: str = ""
     request_timeout: float = ruled(2.5, rules.seconds(0.05, 3600))  # a duration such as "2s" is accepted
+
+    def client_settings(self) -> EtcdSettings:
+        """Return what the client of etcd needs to know."""
+        return EtcdSettings(
+            endpoints=self.endpoints,
+            ca_file=self.ca_file or None,
+            cert_file=self.cert_file or None,
+            key_file=self.key_file or None,
+            username=self.username or None,
+            password_file=self.password_file or None,
+            request_timeout_s=self.request_timeout,
+            leased=leased_prefixes(Keys.under(self.prefix)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from itertools import islice
 from typing import TypeVar
 
 from registry.errors import UserError
-from registry.grammar import MAX_LINE
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Directive, Fault, Problem, UnitFile
 from registry.units.name import expand, glob_refusal, is_glob, normalise, parse, shown
 
@@ -25,6 +24,9 @@ MAX_WORDS = 256
 
 MAX_WORD = 1024
 """Characters of one entry, before its specifiers are replaced."""
+
+MAX_METADATA = 256
+"""Characters of one `key=value`: so key and value each fit into a short text of a record (`registry.grammar`)."""
 
 MAX_HEADERS = 1000
 """Section headers that are looked at for misspelling."""
@@ -133,8 +135,8 @@ def metadata_pair(text: str) -> tuple[str, str]:
         raise UserError(
             f"metadata value {shown(value)} is not usable; use no = , quotes, outer blanks or control characters"
         )
-    if len(text) > MAX_LINE:
-        raise UserError(f"metadata {shown(text)} has {len(text)} characters; use at most {MAX_LINE}")
+    if len(text) > MAX_METADATA:
+        raise UserError(f"metadata {shown(text)} has {len(text)} characters; use at most {MAX_METADATA}")
     return key, value
 
 

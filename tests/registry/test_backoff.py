@@ -20,7 +20,7 @@ from registry.errors import (
     RegistryUnavailable,
     UserError,
 )
-from registry.etcd import Etcd, EtcdSettings
+from registry.etcd import Etcd
 from registry.etcd.backoff import FORGET_S, JITTER, LONGEST_S, Backoff
 from registry.keys import Keys
 from registry.program.config import EtcdTable, Settings
@@ -117,7 +117,7 @@ async def test_a_wrong_password_costs_the_server_a_login_now_and_then_however_ma
     guarded: EtcdServer, wrong: str
 ) -> None:
     before = await asyncio.to_thread(logins, guarded)
-    async with Etcd(EtcdSettings.of(table(guarded, wrong))) as client:
+    async with Etcd(table(guarded, wrong).client_settings()) as client:
         began = time.monotonic()
         for _ in range(200):
             with pytest.raises(RegistryDenied, match="password_file"):
@@ -142,9 +142,9 @@ async def test_a_follower_that_is_denied_says_so_once_and_goes_on_when_the_passw
     caplog.set_level(logging.INFO, "fleet")
     before = await asyncio.to_thread(logins, guarded)
     keys = Keys.under("/fleet/followed")
-    async with Etcd(EtcdSettings.of(table(guarded, secret(Path(wrong).with_name("right"), PASSWORD)))) as good:
+    async with Etcd(table(guarded, secret(Path(wrong).with_name("right"), PASSWORD)).client_settings()) as good:
         await ensure_cluster(good, keys, "c" * 32)
-    async with Etcd(EtcdSettings.of(table(guarded, wrong))) as client:
+    async with Etcd(table(guarded, wrong).client_settings()) as client:
         follower = Follower(client, keys)
         running = asyncio.create_task(follower.run())
         await asyncio.sleep(4)
@@ -168,7 +168,7 @@ async def test_a_scheduler_that_is_denied_waits_and_leads_when_the_password_is_r
     settings = Settings(
         etcd=EtcdTable(guarded.endpoints, f"/fleet/{trouble}", username="fleet", password_file=wrong)
     )
-    async with Etcd(EtcdSettings.of(settings.etcd)) as client:
+    async with Etcd(settings.etcd.client_settings()) as client:
         work = asyncio.create_task(Scheduler(client, settings, "host").run())
         await asyncio.sleep(4)
         assert not work.done()
@@ -206,7 +206,7 @@ async def test_a_scheduler_without_etcd_logs_a_line_and_not_one_a_second(
 ) -> None:
     caplog.set_level(logging.INFO, "fleet")
     settings = Settings(etcd=EtcdTable(("http://127.0.0.1:1",)))
-    async with Etcd(EtcdSettings.of(settings.etcd)) as client:
+    async with Etcd(settings.etcd.client_settings()) as client:
         work = asyncio.create_task(Scheduler(client, settings, "host").run())
         await asyncio.sleep(5)
         assert len(caplog.records) == 1

@@ -180,7 +180,7 @@ async def test_a_large_decision_lets_the_watchdog_be_told(
     monkeypatch.setattr(service, "decide_around", busy)
     notifier = Counting({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "100000"})
     settings = config.load(None, {"FLEET_ETCD_ENDPOINTS": ",".join(own.endpoints)}, ())
-    async with Etcd(EtcdSettings.of(settings.etcd)) as etcd:
+    async with Etcd(settings.etcd.client_settings()) as etcd:
         tasks = [
             asyncio.create_task(notifier.keep_alive()),
             asyncio.create_task(service.Scheduler(etcd, settings, "core-1").run()),
