@@ -17,9 +17,9 @@ from fleettui.console.text.keys import KEYS, TABLE
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote import Remote
-from registry.config import SshTable
 from registry.errors import UserError
 from registry.model import Target
+from registry.program.config import SshTable
 from tests.console.fleetshow import CORES, PLAIN, ScriptedPort, machine
 from tests.console.test_screen import Play, playing
 
