@@ -9,10 +9,9 @@ from textual.events import Key
 from textual.widgets import Input
 
 from fleettui.cli.arguments import SHOWN
-from fleettui.console.commandline import orders
+from fleettui.console.commandline import commands
+from fleettui.console.commandline.commands import CommandContext, expand_braces, parse_command, split
 from fleettui.console.commandline.completion import complete
-from fleettui.console.commandline.orders import World, understand
-from fleettui.console.commandline.words import expand, split
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.detail import DetailView
@@ -31,7 +30,7 @@ from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, PLAIN, scene
 from tests.console.test_screen import Play, playing
 
-WORLD = World(scene(), ("unit", "active", "since"), tuple(THEMES))
+WORLD = CommandContext(scene(), ("unit", "active", "since"), tuple(THEMES))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ WORLD = World(scene(), ("unit", "active", "since"), tuple(THEMES))
     ],
 )
 def test_braces_are_what_a_shell_makes_of_them(word: str, names: list[str]) -> None:
-    assert expand(word) == names
+    assert expand_braces(word) == names
 
 
 def test_quotes_hold_words_together_and_must_be_closed() -> None:
@@ -59,53 +58,56 @@ def test_quotes_hold_words_together_and_must_be_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "order"),
+    ("line", "command"),
     [
-        ("stop cache", orders.VerbCommand(Verb.STOP, ("cache.service",))),
-        ("fleetctl stop cache.service", orders.VerbCommand(Verb.STOP, ("cache.service",))),
-        ("destroy 'web@[12]*'", orders.VerbCommand(Verb.DESTROY, ("web@1.service", "web@2.service"))),
-        ("restart --no-block web@{1..2}", orders.VerbCommand(Verb.RESTART, ("web@1.service", "web@2.service"))),
-        ("unload web@1 web@1", orders.VerbCommand(Verb.UNLOAD, ("web@1.service",))),
-        ("start web@9", orders.Introduce(Verb.START, Target.LAUNCHED, ("web@9",))),
-        ("load --replace ./x.service", orders.Introduce(Verb.LOAD, Target.LOADED, ("./x.service",), replace=True)),
-        ("submit a.service", orders.Introduce(Verb.SUBMIT, Target.INACTIVE, ("a.service",))),
-        ("why mars", orders.Show("why", ("mars.service",))),
-        ("cat db", orders.Show("file", ("db.service",))),
-        ("status db", orders.Show("status", ("db.service",))),
-        ("journal -f 'web@[12]*'", orders.Show("journal", ("web@1.service", "web@2.service"))),
-        ("list-units", orders.Open("units", "")),
-        ("list-unit-files --json", orders.Open("units", "")),
-        ("list-machines", orders.Open("machines", "")),
-        ("events", orders.Open("events")),
-        ("events --unit sync", orders.Open("events", "unit=sync.service")),
-        ("events --machine core-2", orders.Open("events", "machine=core-2")),
-        ("drain core-1 core-1", orders.OnMachines("drain", (CORES[1],))),
-        ("cordon 2aea", orders.OnMachines("cordon", (CORES[2],))),
-        ("uncordon 10.91.0.13", orders.OnMachines("uncordon", (CORES[3],))),
-        ("set-metadata core-1 region=eu", orders.SetMetadata((CORES[1],), {"region": "eu"})),
-        ("unset-metadata core-1 region", orders.SetMetadata((CORES[1],), {"region": None})),
-        ("ssh core-2", orders.Shell(machine=CORES[2])),
-        ("ssh web@1", orders.Shell(unit="web@1.service")),
-        ("ssh --unit db", orders.Shell(unit="db.service")),
-        ("ssh --machine core-3", orders.Shell(machine=CORES[3])),
-        ("verify units/a.service", orders.Verify(("units/a.service",))),
-        ("version", orders.Run("version")),
-        ("help start", orders.Help("start")),
-        ("start --help", orders.Help("start")),
-        ("help", orders.Help()),
-        ("q", orders.Run("quit")),
-        ("quit", orders.Run("quit")),
-        ("undo", orders.Run("undo")),
-        ("theme light", orders.Theme("light")),
-        ("sort active desc", orders.Sort("active", descending=True)),
-        ("filter state:failed web", orders.Open("", "state:failed web")),
-        ("filter", orders.Open("", "")),
-        ("machines lost", orders.Open("machines", "lost")),
-        ("map", orders.Open("map")),
+        ("stop cache", commands.VerbCommand(Verb.STOP, ("cache.service",))),
+        ("fleetctl stop cache.service", commands.VerbCommand(Verb.STOP, ("cache.service",))),
+        ("destroy 'web@[12]*'", commands.VerbCommand(Verb.DESTROY, ("web@1.service", "web@2.service"))),
+        ("restart --no-block web@{1..2}", commands.VerbCommand(Verb.RESTART, ("web@1.service", "web@2.service"))),
+        ("unload web@1 web@1", commands.VerbCommand(Verb.UNLOAD, ("web@1.service",))),
+        ("start web@9", commands.SubmitFiles(Verb.START, Target.LAUNCHED, ("web@9",))),
+        (
+            "load --replace ./x.service",
+            commands.SubmitFiles(Verb.LOAD, Target.LOADED, ("./x.service",), replace=True),
+        ),
+        ("submit a.service", commands.SubmitFiles(Verb.SUBMIT, Target.INACTIVE, ("a.service",))),
+        ("why mars", commands.Show("why", ("mars.service",))),
+        ("cat db", commands.Show("file", ("db.service",))),
+        ("status db", commands.Show("status", ("db.service",))),
+        ("journal -f 'web@[12]*'", commands.Show("journal", ("web@1.service", "web@2.service"))),
+        ("list-units", commands.Open("units", "")),
+        ("list-unit-files --json", commands.Open("units", "")),
+        ("list-machines", commands.Open("machines", "")),
+        ("events", commands.Open("events")),
+        ("events --unit sync", commands.Open("events", "unit=sync.service")),
+        ("events --machine core-2", commands.Open("events", "machine=core-2")),
+        ("drain core-1 core-1", commands.MachineCommand("drain", (CORES[1],))),
+        ("cordon 2aea", commands.MachineCommand("cordon", (CORES[2],))),
+        ("uncordon 10.91.0.13", commands.MachineCommand("uncordon", (CORES[3],))),
+        ("set-metadata core-1 region=eu", commands.MetadataCommand((CORES[1],), {"region": "eu"})),
+        ("unset-metadata core-1 region", commands.MetadataCommand((CORES[1],), {"region": None})),
+        ("ssh core-2", commands.Shell(machine=CORES[2])),
+        ("ssh web@1", commands.Shell(unit="web@1.service")),
+        ("ssh --unit db", commands.Shell(unit="db.service")),
+        ("ssh --machine core-3", commands.Shell(machine=CORES[3])),
+        ("verify units/a.service", commands.Verify(("units/a.service",))),
+        ("version", commands.Run("version")),
+        ("help start", commands.Help("start")),
+        ("start --help", commands.Help("start")),
+        ("help", commands.Help()),
+        ("q", commands.Run("quit")),
+        ("quit", commands.Run("quit")),
+        ("undo", commands.Run("undo")),
+        ("theme light", commands.Theme("light")),
+        ("sort active desc", commands.Sort("active", descending=True)),
+        ("filter state:failed web", commands.Open("", "state:failed web")),
+        ("filter", commands.Open("", "")),
+        ("machines lost", commands.Open("machines", "lost")),
+        ("map", commands.Open("map")),
     ],
 )  # fmt: skip
-def test_a_line_means_what_fleetctl_means_by_it(line: str, order: orders.Order) -> None:
-    assert understand(line, WORLD) == order
+def test_a_line_means_what_fleetctl_means_by_it(line: str, command: commands.ConsoleCommand) -> None:
+    assert parse_command(line, WORLD) == command
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_a_line_means_what_fleetctl_means_by_it(line: str, order: orders.Order) 
 )
 def test_what_makes_no_sense_is_told_in_one_line_with_a_remedy(line: str, told: str) -> None:
     with pytest.raises(UserError) as caught:
-        understand(line, WORLD)
+        parse_command(line, WORLD)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -148,16 +150,16 @@ def test_every_fleetctl_verb_is_understood() -> None:
         )
         if command.name in ("completion", "restore"):
             with pytest.raises(UserError):
-                understand(line, WORLD)
+                parse_command(line, WORLD)
         else:
-            assert understand(line, WORLD) is not None
+            assert parse_command(line, WORLD) is not None
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "submit", "drain", "uncordon", "undo"])
 def test_read_only_refuses_what_changes_and_does_not_offer_it(verb: str) -> None:
-    world = World(scene(), read_only=True)
+    world = CommandContext(scene(), read_only=True)
     with pytest.raises(UserError, match="read-only"):
-        understand(f"{verb} core-1", world)
+        parse_command(f"{verb} core-1", world)
     assert verb not in complete("", world).candidates
 
 

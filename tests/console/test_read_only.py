@@ -8,7 +8,7 @@ import pytest
 from textual.events import Paste
 
 from fleettui.cli.arguments import SHOWN
-from fleettui.console.commandline.orders import CHANGING, OWN, names_of_commands
+from fleettui.console.commandline.commands import CHANGING, OWN, names_of_commands
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.hosts import LiveHosts

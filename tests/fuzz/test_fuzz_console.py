@@ -14,9 +14,9 @@ from rich.cells import cell_len
 from textual import events
 
 from fleettui.cli.arguments import SHOWN
-from fleettui.console.commandline import orders
+from fleettui.console.commandline import commands
+from fleettui.console.commandline.commands import OWN, CommandContext, ConsoleCommand, parse_command
 from fleettui.console.commandline.completion import complete
-from fleettui.console.commandline.orders import OWN, Order, World, understand
 from fleettui.console.journal.expressions import Automaton, expression
 from fleettui.console.journal.filters import Narrowing, compiled, parse_since
 from fleettui.console.journal.formatter import LineFormat, LineFormatter, Times, field_lines
@@ -42,7 +42,7 @@ from tests.console.fleetshow import machine, scene
 ODD = "\x00\x1b\x07\x9b\r\n\t\u202e\u2066\u200b\u200d\u0301\ufeff\ud800\U000e0041語é[]{}()|*+?^$\\!:=/'\"%~-0aZ m;"
 texts = st.one_of(st.text(max_size=60), st.text(st.sampled_from(ODD), max_size=60))
 odd = texts.map(lambda text: text * 3)
-WORLD = World(scene(), ("name", "state"), ("dark", "light"))
+WORLD = CommandContext(scene(), ("name", "state"), ("dark", "light"))
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 first_words = st.sampled_from(sorted({*OWN, *(command.name for command in SHOWN), "fleetctl", "-h", "nonsense"}))
 words = st.one_of(
@@ -92,18 +92,18 @@ def test_any_line_is_an_order_or_is_refused(first: str, rest: list[str], quoted:
     line = " ".join([first, *(f"'{each}'" if quoted else each for each in rest)])
     for text in (line, line[1:], " ".join(rest)):
         try:
-            found = understand(text, WORLD)
+            found = parse_command(text, WORLD)
         except UserError as error:
             refused(error)
         else:
-            assert found is None or isinstance(found, Order)
+            assert found is None or isinstance(found, ConsoleCommand)
         complete(text, WORLD)
 
 
 @given(texts)
 def test_any_word_has_help_or_is_refused(text: str) -> None:
     try:
-        orders.find_any(text)
+        commands.find_any(text)
     except UserError as error:
         refused(error)
 

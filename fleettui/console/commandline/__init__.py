@@ -1,5 +1,5 @@
-"""The console's command line: what a line means, what it may become, and what was typed before.
+"""The console's command line: what a line means, and what it may become.
 
-`orders` reads a line with `fleetctl`'s own grammar and says what is to be done; it does nothing itself.
-`completion` offers what the words may become, `history` keeps lines between runs.
+`commands` parses a line with `fleetctl`'s own grammar into a command; it does nothing itself. `completion` offers
+what the words may become.
 """

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from fleettui.console.commandline.orders import (
+from fleettui.console.commandline.commands import (
     INTRODUCING,
     VIEWS,
-    World,
+    CommandContext,
     flags_of,
     names_of_commands,
 )
@@ -30,7 +30,7 @@ class Completion:
     more: int = 0  # candidates left out
 
 
-def complete(line: str, world: World) -> Completion:
+def complete(line: str, context: CommandContext) -> Completion:
     """The candidates for the last word of the line."""
     lead = line[: len(line) - len(line.lstrip())]
     words = line.split()
@@ -40,15 +40,15 @@ def complete(line: str, world: World) -> Completion:
         words = words[1:]
     *before, word = words
     if before and before[0] in ("filter", *VIEWS) and not any(each.startswith("--") for each in (*before, word)):
-        return _filter(line, before[0], world)
-    found = [each for each in _known(before, world, word) if each.startswith(word) and each.isprintable()]
+        return _filter(line, before[0], context)
+    found = [each for each in _known(before, context, word) if each.startswith(word) and each.isprintable()]
     shown = tuple(nsmallest(SHOWN, found) if before else found)
     return Completion(max(len(lead), len(line) - len(word)), shown, _common(found), len(found) - len(shown))
 
 
-def _filter(line: str, name: str, world: World) -> Completion:
+def _filter(line: str, name: str, context: CommandContext) -> Completion:
     start = line.index(name) + len(name) + 1
-    hosts = [machine.hostname for machine in world.snapshot.machines.values()]
+    hosts = [machine.hostname for machine in context.snapshot.machines.values()]
     return offered(completed(line[start:], sorted(hosts)), start)
 
 
@@ -58,25 +58,25 @@ def offered(found: Sequence[str], start: int) -> Completion:
     return Completion(start, tuple(found[:SHOWN]), _common(found), max(0, len(found) - SHOWN))
 
 
-def _known(before: Sequence[str], world: World, word: str) -> Iterable[str]:
+def _known(before: Sequence[str], context: CommandContext, word: str) -> Iterable[str]:
     if not before:
-        return names_of_commands(read_only=world.read_only)
+        return names_of_commands(read_only=context.read_only)
     name, last = before[0], before[-1]
     if word.startswith("-"):
         return [flag for flag in flags_of(name) if flag not in before]
     if last == "--unit" or (name in OF_UNITS and last != "--machine"):
-        return _fresh(world.snapshot.units, before)
+        return _fresh(context.snapshot.units, before)
     if last == "--machine" or name in OF_MACHINES:
-        return _fresh(_machines(name, world), before)
-    choices = {"theme": world.themes, "help": tuple(names_of_commands())}
+        return _fresh(_machines(name, context), before)
+    choices = {"theme": context.themes, "help": tuple(names_of_commands())}
     if name == "sort":
-        return world.columns if len(before) == 1 else ("asc", "desc")
+        return context.columns if len(before) == 1 else ("asc", "desc")
     return choices.get(name, ()) if len(before) == 1 else ()
 
 
-def _machines(name: str, world: World) -> list[str]:
-    hosts = [machine.hostname for machine in world.snapshot.machines.values()]
-    return [*hosts, *world.snapshot.units] if name == "ssh" else hosts
+def _machines(name: str, context: CommandContext) -> list[str]:
+    hosts = [machine.hostname for machine in context.snapshot.machines.values()]
+    return [*hosts, *context.snapshot.units] if name == "ssh" else hosts
 
 
 def _fresh(known: Iterable[str], before: Sequence[str]) -> list[str]:

@@ -17,8 +17,8 @@ from fleettui.console.widgets.theme import THEMES
 from registry.errors import FleetError
 
 if TYPE_CHECKING:
+    from fleettui.console.commandline.commands import CommandContext
     from fleettui.console.commandline.completion import Completion
-    from fleettui.console.commandline.orders import World
     from fleettui.console.screens.main import MainScreen
     from fleettui.console.text.finding import Find
 
@@ -103,14 +103,14 @@ class AskingKeys(PlaceKeys):
         self.refuse("")
         prompt.open()
 
-    def world(self) -> World:
+    def world(self) -> CommandContext:
         """What a line is read against."""
-        from fleettui.console.commandline.orders import World  # noqa: PLC0415 - loads fleetctl's grammar
+        from fleettui.console.commandline.commands import CommandContext  # noqa: PLC0415 - loads fleetctl's grammar
 
         columns = () if self.view.name_ == "map" or self.on_page else tuple(
             column.id for column in self.view.table.listing.columns
         )  # fmt: skip
-        return World(self.reading.snapshot, columns, tuple(THEMES), self.desk.read_only)
+        return CommandContext(self.reading.snapshot, columns, tuple(THEMES), self.desk.read_only)
 
     @on(Input.Submitted, "#command")
     async def _commanded(self, event: Input.Submitted) -> None:
@@ -127,10 +127,10 @@ class AskingKeys(PlaceKeys):
 
     async def command(self, line: str) -> None:
         """Carry a line out. UserError, with the remedy, for one that cannot be."""
-        from fleettui.console.commandline.orders import understand  # noqa: PLC0415 - loads fleetctl's grammar
-        from fleettui.console.screens.commanding import carry_out  # noqa: PLC0415 - the same
+        from fleettui.console.commandline.commands import parse_command  # noqa: PLC0415 - loads fleetctl's grammar
+        from fleettui.console.screens.commands import carry_out  # noqa: PLC0415 - the same
 
-        order = understand(line, self.world())
+        order = parse_command(line, self.world())
         if order is not None:
             await carry_out(cast("MainScreen", self), order)
         self._close_prompts()

@@ -1,20 +1,21 @@
-"""What a line of the command line asks for. Reads it with `fleetctl`'s own grammar; does nothing. Pure.
+"""The command line: parse a line, with `fleetctl`'s own grammar, into the command that it asks for. Pure.
 
-Every `fleetctl` verb is here: those that change become acts, those that show open a view, a page or the journal. A
-few words are the console's own.
+Every `fleetctl` verb is here: those that change become operations, those that show open a view, a page or the
+journal. A few words are the console's own. `screens/commands.py` executes the commands.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
-from fleettui.console.commandline.words import split
 from fleettui.console.operations.verbs import READ_ONLY, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
@@ -31,7 +32,7 @@ class VerbCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Introduce:
+class SubmitFiles:
     """Bring units to a target; those that the registry lacks come from a template or from disk."""
 
     verb: Verb
@@ -41,7 +42,7 @@ class Introduce:
 
 
 @dataclass(frozen=True, slots=True)
-class OnMachines:
+class MachineCommand:
     """Cordon, drain or uncordon machines, by id."""
 
     verb: str
@@ -49,7 +50,7 @@ class OnMachines:
 
 
 @dataclass(frozen=True, slots=True)
-class SetMetadata:
+class MetadataCommand:
     """Change metadata of machines, by id; None ends what was set."""
 
     machines: tuple[str, ...]
@@ -116,13 +117,14 @@ class Theme:
     name: str
 
 
-Order: TypeAlias = (
-    VerbCommand | Introduce | OnMachines | SetMetadata | Show | Open | Shell | Sort | Verify | Help | Run | Theme
+ConsoleCommand: TypeAlias = (
+    VerbCommand | SubmitFiles | MachineCommand | MetadataCommand
+    | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class CommandContext:
     """What a line is read against."""
 
     snapshot: Snapshot
@@ -132,34 +134,20 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class ConsoleWord:
     """A word of the console's own."""
 
     usage: str
     summary: str
-    read: Callable[[Sequence[str], World], Order]
+    read: Callable[[Sequence[str], CommandContext], ConsoleCommand]
     changes: bool = False
 
 
 VIEWS = ("units", "machines", "pending", "events", "map")
-CHANGING = frozenset(
-    {
-        "submit",
-        "load",
-        "start",
-        "stop",
-        "unload",
-        "destroy",
-        "restart",
-        "drain",
-        "cordon",
-        "uncordon",
-        "set-metadata",
-        "unset-metadata",
-        "restore",
-        "undo",
-    }
-)
+CHANGING = frozenset({
+    "submit", "load", "start", "stop", "unload", "destroy", "restart", "drain", "cordon", "uncordon",
+    "set-metadata", "unset-metadata", "restore", "undo",
+})  # fmt: skip
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
                "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip
@@ -175,8 +163,8 @@ ELSEWHERE = {
 }
 
 
-def understand(line: str, world: World) -> Order | None:
-    """What the line asks for; None for an empty one. UserError, with the remedy, for what makes no sense."""
+def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
+    """Return what the line asks for; None for an empty one. UserError, with the remedy, for what makes no sense."""
     words = split(line)
     if words[:1] == ["fleetctl"]:  # as copied from a terminal, or from here
         words = words[1:]
@@ -185,12 +173,12 @@ def understand(line: str, world: World) -> Order | None:
     name = words[0]
     if {"-h", "--help"} & {*words}:
         return Help(find_any(name) if not name.startswith("-") else "")
-    if name in BARRED and world.read_only:
+    if name in BARRED and context.read_only:
         raise UserError(f"cannot {name}: {READ_ONLY}")
     if name in OWN and not (name == "events" and len(words) > 1):
-        return OWN[name].read(words[1:], world)
+        return OWN[name].read(words[1:], context)
     find_any(name)
-    return _fleetctl(words, world)
+    return _fleetctl(words, context)
 
 
 def find_any(name: str) -> str:
@@ -207,7 +195,7 @@ def names_of_commands(*, read_only: bool = False) -> list[str]:
     return [name for name in known if not (read_only and name in BARRED)]
 
 
-def _fleetctl(words: Sequence[str], world: World) -> Order:
+def _fleetctl(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
     command, flags = parse(words)
     _no_globals(flags)
     name = command.name
@@ -215,32 +203,32 @@ def _fleetctl(words: Sequence[str], world: World) -> Order:
         raise UserError(f"{name} {ELSEWHERE[name]}")
     if name in INTRODUCING:
         verb, target = INTRODUCING[name]
-        return Introduce(verb, target, known_or_new(flags.names, world.snapshot), flags.replace)
+        return SubmitFiles(verb, target, known_or_new(flags.names, context.snapshot), flags.replace)
     if name in ON_UNITS:
-        return VerbCommand(Verb(name), units_called(flags.names, world.snapshot))
+        return VerbCommand(Verb(name), units_called(flags.names, context.snapshot))
     if name in METADATA:
         named, changes = METADATA[name](flags.names)
-        return SetMetadata(tuple(dict.fromkeys(machine_called(each, world.snapshot) for each in named)), changes)
+        return MetadataCommand(_machines_called(named, context.snapshot), changes)
     if name in SHOWING:
-        return Show(SHOWING[name], units_called(flags.names, world.snapshot))
-    return _other(command, flags, world)
+        return Show(SHOWING[name], units_called(flags.names, context.snapshot))
+    return _other(command, flags, context)
 
 
-def _other(command: Command, flags: Namespace, world: World) -> Order:
+def _other(command: Command, flags: Namespace, context: CommandContext) -> ConsoleCommand:
     name = command.name
     if name in LISTING:
         return Open(LISTING[name], "")
     if name == "events":
-        return _events(flags, world)
+        return _events(flags, context)
     if name == "ssh":
-        return _shell(flags, world)
+        return _shell(flags, context)
     if name == "verify":
         return Verify(tuple(flags.names))
     if name == "version":
         return Run("version")
     if name not in ON_MACHINES:
         raise UserError(f"{name} cannot be done from here; use fleetctl {name} in a terminal")
-    return OnMachines(name, tuple(dict.fromkeys(machine_called(each, world.snapshot) for each in flags.names)))
+    return MachineCommand(name, _machines_called(flags.names, context.snapshot))
 
 
 def _no_globals(flags: Namespace) -> None:
@@ -249,27 +237,27 @@ def _no_globals(flags: Namespace) -> None:
             raise UserError(f"{flag}: this console is connected already; leave it out")
 
 
-def _events(flags: Namespace, world: World) -> Order:
+def _events(flags: Namespace, context: CommandContext) -> ConsoleCommand:
     terms = [f"unit={flags.unit if is_glob(flags.unit) else normalise(flags.unit)}"] if flags.unit else []
     if flags.machine:
-        machine = world.snapshot.machines.get(machine_called(flags.machine, world.snapshot))
+        machine = context.snapshot.machines.get(machine_called(flags.machine, context.snapshot))
         terms.append(f"machine={machine.hostname if machine else flags.machine}")
     return Open("events", " ".join(terms))
 
 
-def _shell(flags: Namespace, world: World) -> Order:
+def _shell(flags: Namespace, context: CommandContext) -> ConsoleCommand:
     if flags.unit:
-        return Shell(unit=units_called([flags.unit], world.snapshot)[0])
+        return Shell(unit=units_called([flags.unit], context.snapshot)[0])
     if flags.machine:
-        return Shell(machine=machine_called(flags.machine, world.snapshot))
+        return Shell(machine=machine_called(flags.machine, context.snapshot))
     if len(flags.rest) > 1:
         raise UserError("ssh opens a shell here; for one command use fleetctl ssh in a terminal")
     if not flags.rest:
         return Shell()
     try:
-        return Shell(machine=machine_called(flags.rest[0], world.snapshot))
+        return Shell(machine=machine_called(flags.rest[0], context.snapshot))
     except UserError:
-        return Shell(unit=units_called(flags.rest, world.snapshot)[0])
+        return Shell(unit=units_called(flags.rest, context.snapshot)[0])
 
 
 # Names
@@ -319,6 +307,10 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else "; see :list-units"
 
 
+def _machines_called(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(machine_called(word, snapshot) for word in words))
+
+
 def machine_called(text: str, snapshot: Snapshot) -> str:
     """The id of the one machine meant by an id, a beginning of it, a host name or an address. UserError."""
     wanted = text.removesuffix("...")
@@ -335,57 +327,109 @@ def machine_called(text: str, snapshot: Snapshot) -> str:
     )
 
 
+# Words, with quotes and braces as a shell has them: lines are pasted from one
+
+LIMIT = 10_000  # names that braces may make
+MOST_BRACES = 64  # in a word
+_BRACES = re.compile(r"^(.*?)\{([^{}]*)\}(.*)$")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def split(line: str) -> list[str]:
+    """The line's words. UserError for a quote that is not closed."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise UserError("a quote is not closed; close it") from None
+    return [name for word in words for name in expand_braces(word)]
+
+
+def expand_braces(word: str) -> list[str]:
+    """`web@{1..3}` and `{db,mail}.service` as a shell expands them. UserError for more than `LIMIT`."""
+    if word.count("{") > MOST_BRACES:
+        raise UserError(f"{word[:40]} … has more than {MOST_BRACES} braces; use fewer")
+    names: list[str] = []
+    for name in _expand(word):
+        names.append(name)
+        if len(names) > LIMIT:
+            raise UserError(f"{word} makes more than {LIMIT:,} names; narrow the braces")
+    return names
+
+
+def _expand(word: str) -> Iterator[str]:
+    found = _BRACES.match(word)
+    parts = _alternatives(found[2]) if found else None
+    if found is None or parts is None:
+        yield word
+        return
+    for part in parts:
+        yield from _expand(f"{found[1]}{part}{found[3]}")
+
+
+def _alternatives(inside: str) -> Iterator[str] | None:
+    """What stands for the braces; None when they are plain text."""
+    ends = _RANGE.fullmatch(inside)
+    if not ends:
+        return iter(inside.split(",")) if "," in inside else None
+    width = max(map(len, ends.groups())) if any(each.startswith("0") for each in ends.groups()) else 0
+    low, high = int(ends[1][:12]), int(ends[2][:12])
+    numbers = range(low, high + 1) if low <= high else range(low, high - 1, -1)
+    return (str(number).zfill(width) for number in numbers)
+
+
 # The console's own words
 
 
-def _just(order: Order) -> Callable[[Sequence[str], World], Order]:
-    def read(words: Sequence[str], _: World) -> Order:
+def _just(command: ConsoleCommand) -> Callable[[Sequence[str], CommandContext], ConsoleCommand]:
+    def read(words: Sequence[str], _: CommandContext) -> ConsoleCommand:
         if words:
             raise UserError(f"unexpected {words[0]!r}; leave it out")
-        return order
+        return command
 
     return read
 
 
-def _view(name: str) -> Callable[[Sequence[str], World], Order]:
-    def read(words: Sequence[str], _: World) -> Order:
+def _view(name: str) -> Callable[[Sequence[str], CommandContext], ConsoleCommand]:
+    def read(words: Sequence[str], _: CommandContext) -> ConsoleCommand:
         return Open(name, " ".join(words) if words else None)
 
     return read
 
 
-def _filter(words: Sequence[str], _: World) -> Order:
-    return Open("", " ".join(words))
-
-
-def _theme(words: Sequence[str], world: World) -> Order:
-    if len(words) != 1 or words[0] not in world.themes:
-        raise UserError(f"which theme? one of {', '.join(world.themes)}")
+def _theme(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
+    if len(words) != 1 or words[0] not in context.themes:
+        raise UserError(f"which theme? one of {', '.join(context.themes)}")
     return Theme(words[0])
 
 
-def _sort(words: Sequence[str], world: World) -> Order:
-    if not world.columns:
+def _sort(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
+    if not context.columns:
         raise UserError("this view has no columns to sort by; it has an order of its own")
-    if not words or words[0].lower() not in world.columns or words[1:] not in ([], ["desc"], ["asc"]):
-        raise UserError(f"sort by what? one of {', '.join(world.columns)}; desc after it turns the order round")
+    if not words or words[0].lower() not in context.columns or words[1:] not in ([], ["desc"], ["asc"]):
+        raise UserError(f"sort by what? one of {', '.join(context.columns)}; desc after it turns the order round")
     return Sort(words[0].lower(), descending=words[1:] == ["desc"])
 
 
-def _help(words: Sequence[str], _: World) -> Order:
-    return Help(find_any(words[0]) if words else "")
-
-
-OWN: dict[str, Own] = {
-    "filter": Own("filter [WORDS …]", "show only rows that match; without words all", _filter),
-    "sort": Own("sort COLUMN [desc]", "sort the open view", _sort),
-    "columns": Own("columns", "choose the columns and the order", _just(Run("columns"))),
-    "theme": Own("theme NAME", "other colours", _theme),
-    "undo": Own("undo", "take the last action back", _just(Run("undo")), changes=True),
-    **{name: Own(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS},
-    "help": Own("help [COMMAND]", "explain a command; without one, keys and commands", _help),
-    "quit": Own("quit", "leave the console; the fleet goes on", _just(Run("quit"))),
-    "q": Own("q", "quit", _just(Run("quit"))),
+OWN: dict[str, ConsoleWord] = {
+    "filter": ConsoleWord(
+        "filter [WORDS …]",
+        "show only rows that match; without words all",
+        lambda words, _: Open("", " ".join(words)),
+    ),
+    "sort": ConsoleWord("sort COLUMN [desc]", "sort the open view", _sort),
+    "columns": ConsoleWord("columns", "choose the columns and the order", _just(Run("columns"))),
+    "theme": ConsoleWord("theme NAME", "other colours", _theme),
+    "undo": ConsoleWord("undo", "take the last action back", _just(Run("undo")), changes=True),
+    **{
+        name: ConsoleWord(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS
+    },
+    "help": ConsoleWord(
+        "help [COMMAND]",
+        "explain a command; without one, keys and commands",
+        lambda words, _: Help(find_any(words[0]) if words else ""),
+    ),
+    "quit": ConsoleWord("quit", "leave the console; the fleet goes on", _just(Run("quit"))),
+    "q": ConsoleWord("q", "quit", _just(Run("quit"))),
 }
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from fleettui.actions.disk import Candidate, Disk, read_bytes
-from fleettui.console.commandline import orders
+from fleettui.console.commandline import commands
 from fleettui.console.operations.verbs import NO_SHELL, Verb
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.text.cells import Cell, Line, Tone
@@ -29,44 +29,44 @@ if TYPE_CHECKING:
 TABS = {"why": "why", "file": "file", "status": "status", "journal": "journal"}  # by the keys that open them
 
 
-async def carry_out(main: MainScreen, order: orders.Order) -> None:
+async def carry_out(main: MainScreen, order: commands.ConsoleCommand) -> None:
     """Do it. UserError for what cannot be done just now."""
     match order:
-        case orders.VerbCommand(verb, names):
+        case commands.VerbCommand(verb, names):
             main.act_on(verb, names)
-        case orders.Introduce():
+        case commands.SubmitFiles():
             await _introduce(main, order)
-        case orders.OnMachines(verb, machines):
+        case commands.MachineCommand(verb, machines):
             main.machine_verb(verb, machines)
-        case orders.SetMetadata(machines, changes):
+        case commands.MetadataCommand(machines, changes):
             main.machine_metadata(machines, changes)
-        case orders.Show(what, names):
+        case commands.Show(what, names):
             _show(main, what, names)
-        case orders.Shell():
+        case commands.Shell():
             await _shell(main, order)
-        case orders.Verify(paths):
+        case commands.Verify(paths):
             await _verify(main, paths)
         case _:
             await _arrange(main, order)
 
 
-async def _arrange(main: MainScreen, order: orders.Order) -> None:
+async def _arrange(main: MainScreen, order: commands.ConsoleCommand) -> None:
     """What concerns the screen alone."""
     match order:
-        case orders.Open(view, words):
+        case commands.Open(view, words):
             if view:
                 main.action_view(view)
             if words is not None:
                 main.filter_by(words)
-        case orders.Sort(column, descending):
+        case commands.Sort(column, descending):
             main.view.table.sort_by(column, descending=descending)
-        case orders.Theme(name):
+        case commands.Theme(name):
             main.use_theme(name)
-        case orders.Help(topic):
+        case commands.Help(topic):
             _help(main, topic)
-        case orders.Run("version"):
+        case commands.Run("version"):
             main.refuse(f"fleettui {_version()}")
-        case orders.Run(action):
+        case commands.Run(action):
             await main.run_action("quit" if action == "quit" else action)
         case _:
             raise UserError("that cannot be done from here; use fleetctl")
@@ -83,7 +83,7 @@ def _help(main: MainScreen, topic: str) -> None:
     if not topic:
         main.action_help()
         return
-    lines: list[Line] = [(Cell(line),) for line in orders.usage(topic)]
+    lines: list[Line] = [(Cell(line),) for line in commands.usage(topic)]
     main.app.push_screen(PageScreen(f"help: {topic}", lambda: lines))
 
 
@@ -103,7 +103,7 @@ def _show(main: MainScreen, what: str, names: Sequence[str]) -> None:
     main.show_journal()
 
 
-async def _shell(main: MainScreen, order: orders.Shell) -> None:
+async def _shell(main: MainScreen, order: commands.Shell) -> None:
     if main.desk.read_only:
         raise UserError(NO_SHELL)
     if not main.desk.has_terminal or "shell" not in BY_ID:
@@ -115,7 +115,7 @@ async def _shell(main: MainScreen, order: orders.Shell) -> None:
     await main.run_action(BY_ID["shell"].action)
 
 
-async def _introduce(main: MainScreen, order: orders.Introduce) -> None:
+async def _introduce(main: MainScreen, order: commands.SubmitFiles) -> None:
     """Known units get their new target; others are submitted, from disk or from their template."""
     snapshot = main.reading.snapshot
     candidates = await asyncio.to_thread(_on_disk, order.arguments)
