@@ -317,13 +317,13 @@ def test_what_is_no_moment_says_what_to_write(text: str) -> None:
     st.builds(JournalStatus, st.booleans(), st.integers(0, 10**6), st.integers(0, 10**5), st.integers(0, 10**5),
               st.integers(0, 10**7), st.sampled_from(["", "core-1 lost, trying again"]), st.just(""),
               st.booleans()),
-    st.integers(20, 140),
+    st.integers(20, 160),
 )  # fmt: skip
 def test_the_state_is_always_said_and_the_rest_as_far_as_there_is_room(status: JournalStatus, room: int) -> None:
     text = line_text(status_cells(status, room))
     assert ("following" if status.following else "paused") in text
     assert len(text) <= max(room, 40) + 2
-    if room >= 130:
+    if room >= 150:
         assert not status.dropped or f"{status.dropped:,} line" in text
         assert not status.warnings or f"▲ {status.warnings:,} warning" in text
 
