@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fleettui.cli.connection import open_operator
-from fleettui.console.sources.feed import Live, Reading
+from fleettui.console.sources.feed import Live
+from fleettui.console.tables.fleet import Reading
 from fleettui.console.tables.machines import MachineRow, MachineRows
 from fleettui.console.tables.units import UnitRows
 from fleettui.demo.cluster import Cluster
@@ -36,8 +37,8 @@ class Watcher:
         """Fold for ever."""
         async for reading in self.feed.readings():
             self.reading = reading
-            self.machines.fold(reading.snapshot, reading.changed, time.time())
-            self.units.fold(reading.snapshot, reading.changed)
+            self.machines.update(reading.snapshot, reading.changed, time.time())
+            self.units.update(reading.snapshot, reading.changed)
 
     async def until(self, what: str, holds: Callable[[], object]) -> None:
         """Wait until it holds."""
@@ -49,7 +50,7 @@ class Watcher:
             pytest.fail(f"never came about: {what}")
 
     def row(self, machine: str) -> MachineRow:
-        row = self.machines.row(machine)
+        row = self.machines.rows.get(machine)
         assert row is not None
         return row
 
@@ -130,8 +131,8 @@ async def test_a_machine_that_crashed_with_the_leader_stays_as_lost_until_it_is_
 
         await seen.until("the event that tells later consoles", told)
         late = MachineRows()
-        late.fold(seen.reading.snapshot, None, time.time())
-        assert (found := late.row(crashed)) is not None
+        late.update(seen.reading.snapshot, None, time.time())
+        assert (found := late.rows.get(crashed)) is not None
         assert (found.state, found.gone_at >= before) == ("lost", True)
         await asyncio.to_thread(cluster.repair)
         await seen.until("the machine is back", lambda: seen.row(crashed).state == "ready")

@@ -19,8 +19,8 @@ def corrupt(*keys: str) -> Snapshot:
 
 def test_a_corrupt_record_is_a_row_and_a_key_that_names_nothing_is_none() -> None:
     snapshot = corrupt(KEYS.unit("a.service"), KEYS.unit("\udcff"), KEYS.machine("m1"), KEYS.machine("\x1b[31m"))
-    assert set(UnitRows().fold(snapshot).changed) == {"a.service"}
-    assert set(MachineRows(KEYS).fold(snapshot).changed) == {"m1"}
+    assert set(UnitRows().update(snapshot).changed) == {"a.service"}
+    assert set(MachineRows(KEYS).update(snapshot).changed) == {"m1"}
     assert len(snapshot.corrupt) == 4  # the banner counts them all
 
 
@@ -29,7 +29,7 @@ def test_twice_as_many_corrupt_records_are_twice_the_work() -> None:
         units = (KEYS.unit(f"u{number}.service") for number in range(count))
         machines = (KEYS.machine(f"m{number}") for number in range(count))
         snapshot = corrupt(*units, *machines)
-        return calls(lambda: (UnitRows().fold(snapshot), MachineRows(KEYS).fold(snapshot)))
+        return calls(lambda: (UnitRows().update(snapshot), MachineRows(KEYS).update(snapshot)))
 
     work(10)
     assert work(400) <= 2.5 * work(200)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.console.tables.health import ORDER, Health
+from fleettui.console.tables.rows import SEVERITY, Health
 from fleettui.console.tables.units import UNKNOWN, Gathering, Meter, UnitRow
 
 HEAD = UnitRow("web@.service", "web@.service", is_group=True, target="template")
@@ -31,7 +31,7 @@ def test_a_gathering_is_what_its_last_rows_make(changes: list[UnitRow]) -> None:
 @given(st.lists(rows, min_size=1, max_size=8, unique_by=lambda row: row.key))
 def test_a_group_is_as_bad_as_its_worst_and_counts_them(members: list[UnitRow]) -> None:
     group = Gathering(members).group(HEAD)
-    worst = min((row.condition for row in members), key=ORDER.__getitem__)
+    worst = min((row.condition for row in members), key=SEVERITY.__getitem__)
     assert group.condition is worst
     assert group.members == len(members)
     assert group.running == sum(row.condition is Health.ACTIVE for row in members)

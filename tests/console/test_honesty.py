@@ -15,8 +15,8 @@ from fleettui.console.operations.machine_verbs import MachineVerb
 from fleettui.console.operations.operation import Operation, OperationPhase, history_lines, operation_lines
 from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import Verb
-from fleettui.console.sources.feed import Live, Reading
-from fleettui.console.tables.clocks import FOR_S, LARGE_S, Clocks
+from fleettui.console.sources.feed import Live
+from fleettui.console.tables.fleet import FOR_S, LARGE_S, Clocks, Reading
 from fleettui.console.text.cells import line_text
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Address, Keys, Table
@@ -93,8 +93,8 @@ async def test_corrupt_records_are_counted_with_where_to_look() -> None:
 def told_of(*clocks: tuple[str, float]) -> str:
     seen = Clocks()
     events = {f"{n}": Event(f"{n}", NOW + ahead, actor, "start") for n, (actor, ahead) in enumerate(clocks)}
-    seen.see(Snapshot(events=events), frozenset(Address(Table.EVENTS, key) for key in events), NOW)
-    return seen.told()
+    seen.update(Snapshot(events=events), frozenset(Address(Table.EVENTS, key) for key in events), NOW)
+    return seen.status_text()
 
 
 async def test_an_endpoint_of_etcd_that_is_down_stands_below_the_header() -> None:
@@ -130,11 +130,11 @@ def test_a_clock_that_is_far_off_is_named() -> None:
 def test_a_clock_of_someone_who_writes_nothing_more_is_forgotten() -> None:
     seen = Clocks()
     events = {"1": Event("1", NOW - 40, "root@laptop", "start"), "2": Event("2", NOW + FOR_S, "agent a", "join")}
-    seen.see(Snapshot(events=events), frozenset({Address(Table.EVENTS, "1")}), NOW)
-    seen.see(Snapshot(events=events), frozenset({Address(Table.EVENTS, "2")}), NOW + FOR_S)
-    assert "root@laptop" in seen.told()
-    seen.see(Snapshot(), frozenset(), NOW + FOR_S + 1)
-    assert seen.told() == ""
+    seen.update(Snapshot(events=events), frozenset({Address(Table.EVENTS, "1")}), NOW)
+    seen.update(Snapshot(events=events), frozenset({Address(Table.EVENTS, "2")}), NOW + FOR_S)
+    assert "root@laptop" in seen.status_text()
+    seen.update(Snapshot(), frozenset(), NOW + FOR_S + 1)
+    assert seen.status_text() == ""
 
 
 def test_when_all_others_are_off_it_is_our_own_clock() -> None:
@@ -143,8 +143,8 @@ def test_when_all_others_are_off_it_is_our_own_clock() -> None:
 
 def test_a_first_listing_tells_nothing_of_clocks() -> None:
     seen = Clocks()
-    seen.see(Snapshot(events={"1": Event("1", NOW - 9000, "agent a", "start")}), None, NOW)
-    assert seen.told() == ""
+    seen.update(Snapshot(events={"1": Event("1", NOW - 9000, "agent a", "start")}), None, NOW)
+    assert seen.status_text() == ""
 
 
 def acts(*phases: OperationPhase) -> list[Operation]:

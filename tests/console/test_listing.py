@@ -7,7 +7,7 @@ import pytest
 from fleettui.console.journal.buffer import Tail
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.query import parse_query
-from fleettui.console.tables.row import Delta
+from fleettui.console.tables.rows import Delta
 from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows
 from fleettui.console.text.keys import KEYS, checked_keymap
 from registry.errors import UserError
@@ -72,7 +72,7 @@ def test_marked_rows_that_the_filter_hides_are_counted() -> None:
 
 def test_a_group_folds_and_shows_only_what_the_filter_admits() -> None:
     made: Listing[UnitRow] = Listing(COLUMNS)
-    made.apply(UnitRows().fold(scene()))
+    made.apply(UnitRows().update(scene()))
     assert made.order.index("web@1.service") == made.order.index("web@.service") + 1
     made.toggle_fold("web@.service")
     assert "web@1.service" not in made.order
@@ -94,21 +94,21 @@ def test_a_group_folds_and_shows_only_what_the_filter_admits() -> None:
 )
 def test_filters(text: str, found: set[str]) -> None:
     made: Listing[UnitRow] = Listing(COLUMNS)
-    made.apply(UnitRows().fold(scene()))
+    made.apply(UnitRows().update(scene()))
     made.filter(parse_query(text))
     assert set(made.leaves()) == found
 
 
 def test_only_trouble() -> None:
     made: Listing[UnitRow] = Listing(COLUMNS)
-    made.apply(UnitRows().fold(scene()))
+    made.apply(UnitRows().update(scene()))
     made.filter(parse_query(""), trouble_only=True)
     assert set(made.leaves()) == {"sync.service", "mars.service"}
 
 
 def test_the_worst_come_first_when_sorted_by_state() -> None:
     made: Listing[UnitRow] = Listing(COLUMNS)
-    made.apply(UnitRows().fold(scene()))
+    made.apply(UnitRows().update(scene()))
     made.sort(next(column for column in COLUMNS if column.id == "active"))
     assert made.order[:2] == ["sync.service", "mars.service"]
 

@@ -39,8 +39,8 @@ def test_units_are_running_of_scheduled() -> None:
 
 def test_a_machine_that_vanished_stays_as_lost_with_its_age_and_what_it_held() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
-    row = rows.fold(without(scene(), 1), None, NOW + 5).changed[CORES[1]]
+    rows.update(scene(), None, NOW)
+    row = rows.update(without(scene(), 1), None, NOW + 5).changed[CORES[1]]
     assert row.state == "lost"
     assert (row.hostname, cells(row, NOW + 65)["state"]) == ("core-1", "✖ lost 60 s")
     assert "it held cache.service, exporter.service, report.timer and 1 more" in row.note
@@ -49,36 +49,36 @@ def test_a_machine_that_vanished_stays_as_lost_with_its_age_and_what_it_held() -
 
 def test_the_machine_is_ready_again_once_it_is_back() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
-    rows.fold(without(scene(), 1), frozenset({Address(Table.MACHINES, CORES[1])}), NOW + 5)
+    rows.update(scene(), None, NOW)
+    rows.update(without(scene(), 1), frozenset({Address(Table.MACHINES, CORES[1])}), NOW + 5)
     back = frozenset({Address(Table.MACHINES, CORES[1])})
-    assert rows.fold(scene(), back, NOW + 9).changed[CORES[1]].state == "ready"
+    assert rows.update(scene(), back, NOW + 9).changed[CORES[1]].state == "ready"
 
 
 def test_changes_and_a_full_look_agree_on_the_counts() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
+    rows.update(scene(), None, NOW)
     less = {pair: each for pair, each in scene().states.items() if pair != (CORES[1], "cache.service")}
     snapshot = replace(scene(), states=less)
-    changed = rows.fold(snapshot, frozenset({Address(Table.STATES, CORES[1], "cache.service")}), NOW).changed
+    changed = rows.update(snapshot, frozenset({Address(Table.STATES, CORES[1], "cache.service")}), NOW).changed
     assert changed[CORES[1]] == machine_rows(snapshot, NOW)[CORES[1]]
 
 
 def test_a_usage_report_touches_its_machine_only() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
+    rows.update(scene(), None, NOW)
     usage = {CORES[n]: Usage(CORES[n], NOW, (1.0, 1.0, 1.0), 8 << 30, 5 << 30) for n in (1, 2)}
-    changed = rows.fold(replace(scene(), usage=usage), frozenset({Address(Table.USAGE, CORES[1])}), NOW).changed
+    changed = rows.update(replace(scene(), usage=usage), frozenset({Address(Table.USAGE, CORES[1])}), NOW).changed
     assert changed.keys() == {CORES[1]}
 
 
 def test_a_machine_that_said_good_bye_has_left_and_fades() -> None:
     rows = MachineRows()
     leaving = replace(scene(), machines={**scene().machines, CORES[1]: replace(machine(1), leaving=True)})
-    assert rows.fold(leaving, None, NOW).changed[CORES[1]].state == "leaving"
-    assert rows.fold(without(scene(), 1), None, NOW + 1).changed[CORES[1]].state == "left"
+    assert rows.update(leaving, None, NOW).changed[CORES[1]].state == "leaving"
+    assert rows.update(without(scene(), 1), None, NOW + 1).changed[CORES[1]].state == "left"
     assert rows.known() == 2, "nobody misses it"
-    assert CORES[1] in rows.fold(without(scene(), 1), frozenset(), NOW + LEFT_S + 2).removed
+    assert CORES[1] in rows.update(without(scene(), 1), frozenset(), NOW + LEFT_S + 2).removed
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_without_any_word_of_when_no_age_is_shown() -> None:
 
 def test_a_forgotten_machine_is_gone_until_it_is_back() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
-    rows.fold(without(scene(), 1), None, NOW)
+    rows.update(scene(), None, NOW)
+    rows.update(without(scene(), 1), None, NOW)
     rows.forget(CORES[1])
-    assert CORES[1] in rows.fold(without(scene(), 1), frozenset(), NOW).removed
-    assert rows.fold(scene(), None, NOW).changed[CORES[1]].state == "ready"
+    assert CORES[1] in rows.update(without(scene(), 1), frozenset(), NOW).removed
+    assert rows.update(scene(), None, NOW).changed[CORES[1]].state == "ready"
 
 
 def test_a_machine_whose_name_nobody_knows_goes_by_its_id() -> None:
@@ -116,10 +116,10 @@ def test_a_machine_whose_name_nobody_knows_goes_by_its_id() -> None:
 
 def test_a_corrupt_record_is_no_death() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
+    rows.update(scene(), None, NOW)
     key = f"/fleet/machines/{CORES[1]}"
     snapshot = without(scene(), 1, lines=True)
-    row = rows.fold(replace(snapshot, corrupt={key: Corrupt(key, "no JSON")}), None, NOW).changed[CORES[1]]
+    row = rows.update(replace(snapshot, corrupt={key: Corrupt(key, "no JSON")}), None, NOW).changed[CORES[1]]
     assert (row.state, cells(row)["state"]) == ("corrupt", "✖ corrupt")
 
 
@@ -137,13 +137,13 @@ def draining(snapshot: Snapshot, number: int) -> Snapshot:
 
 def test_a_drain_tells_how_far_it_is_and_what_blocks_it() -> None:
     rows = MachineRows()
-    rows.fold(scene(), None, NOW)
-    row = rows.fold(draining(scene(), 1), None, NOW).changed[CORES[1]]
+    rows.update(scene(), None, NOW)
+    row = rows.update(draining(scene(), 1), None, NOW).changed[CORES[1]]
     assert "2 of 2 to move, web@1.service stays: " in row.note, "the other machines have a web@ each"
     assert not row.blocked
     moved = {pair: each for pair, each in scene().states.items() if pair != (CORES[1], "cache.service")}
     lines = {pair: each for pair, each in scene().schedule.items() if pair != (CORES[1], "cache.service")}
-    row = rows.fold(draining(replace(scene(), states=moved, schedule=lines), 1), None, NOW + 2).changed[CORES[1]]
+    row = rows.update(draining(replace(scene(), states=moved, schedule=lines), 1), None, NOW + 2).changed[CORES[1]]
     assert "1 of 2 to move" in row.note
 
 

@@ -47,7 +47,7 @@ def test_squares_are_small_only_where_larger_ones_do_not_fit(fleet: list[Block],
 
 def test_every_machine_is_there_and_what_waits_comes_first() -> None:
     rows = UnitRows()
-    rows.fold(scene())
+    rows.update(scene())
     snapshot = replace(scene(), overrides={CORES[3]: Override(CORES[3], Availability.CORDONED)})
     in_order = sorted(rows.every(), key=order)
     found = blocks(in_order, machine_labels(snapshot))
@@ -61,7 +61,7 @@ def test_a_machine_that_is_gone_is_marked_and_numbers_are_in_order() -> None:
     rows = UnitRows()
     units = {f"web@{n}.service": (PLAIN, Target.LAUNCHED) for n in (1, 2, 10)}
     snapshot = build(units, [(name, 1) for name in units], [])
-    rows.fold(replace(snapshot, machines={}))
+    rows.update(replace(snapshot, machines={}))
     found = blocks(sorted(rows.every(), key=order), {})
     assert found[0].label.text.startswith("✖ ")
     assert found[0].keys == ("web@1.service", "web@2.service", "web@10.service")

@@ -30,7 +30,7 @@ SENT = written(ACT, Done((Outcome("db.service", Did.CHANGED),), 101), 10.1)
 
 def where(snapshot: Snapshot, unit: str) -> Whereabouts:
     rows = UnitRows()
-    rows.fold(snapshot)
+    rows.update(snapshot)
     return rows.where(snapshot, unit)
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from typing import TypeVar
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleettui.console.tables.health import Health
+from fleettui.console.tables import events, pending
+from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.machines import MachineRows, machine_rows
-from fleettui.console.tables.row import Delta, Row
+from fleettui.console.tables.rows import Delta, Health, Row
 from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, units_named
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
-from registry.model import Assignment, Corrupt, Machine, Pending, Target, Unit, UnitState, UnitText, Usage
+from registry.model import Assignment, Corrupt, Event, Machine, Pending, Target, Unit, UnitState, UnitText, Usage
 from registry.records import encode
+from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
 
@@ -27,7 +30,7 @@ TEXTS = (PLAIN, EXPORTER)
 
 
 def rows_of(snapshot: Snapshot) -> dict[str, UnitRow]:
-    return UnitRows().fold(snapshot).changed
+    return UnitRows().update(snapshot).changed
 
 
 def applied(rows: dict[str, R], delta: Delta[R]) -> dict[str, R]:
@@ -62,10 +65,10 @@ def test_rows_told_what_changed_are_the_rows_looked_at_from_scratch(steps: list[
     mirror = Mirror(KEYS, Table)
     mirror.apply(RawChange(KEYS.file(file_hash(text)), encode(UnitText(file_hash(text), text))) for text in TEXTS)
     folder = UnitRows()
-    rows = applied({}, folder.fold(mirror.snapshot()))
+    rows = applied({}, folder.update(mirror.snapshot()))
     for step in steps:
         changed = mirror.apply(step)
-        rows = applied(rows, folder.fold(mirror.snapshot(), changed))
+        rows = applied(rows, folder.update(mirror.snapshot(), changed))
         assert rows == rows_of(mirror.snapshot())
         leaves = Counter(row.condition for row in rows.values() if not row.is_group)
         assert Counter(folder.counts()) == leaves
@@ -78,20 +81,64 @@ def test_machines_told_what_changed_are_those_looked_at_as_a_whole(steps: list[l
     mirror, told, whole = Mirror(KEYS, Table), MachineRows(), MachineRows()
     present = (Machine(each, "host", "10.0.0.1", "boot") for each in CORES.values())
     mirror.apply(RawChange(KEYS.machine(each.id), encode(each)) for each in present)
-    one = applied({}, told.fold(mirror.snapshot(), None, NOW))
-    other = applied({}, whole.fold(mirror.snapshot(), None, NOW))
+    one = applied({}, told.update(mirror.snapshot(), None, NOW))
+    other = applied({}, whole.update(mirror.snapshot(), None, NOW))
     for step in steps:
         changed, snapshot = mirror.apply(step), mirror.snapshot()
-        one = applied(one, told.fold(snapshot, changed, NOW))
-        other = applied(other, whole.fold(snapshot, None, NOW))
+        one = applied(one, told.update(snapshot, changed, NOW))
+        other = applied(other, whole.update(snapshot, None, NOW))
         assert one == other
         assert told.known() == whole.known()
 
 
+@st.composite
+def happenings(draw: st.DrawFn) -> RawChange:
+    unit, gone = draw(st.sampled_from(NAMES)), draw(st.booleans())
+    number = draw(st.integers(0, 9))
+    record: tuple[str, object] = draw(
+        st.sampled_from([
+            (KEYS.event(f"{number:04}"), Event(f"{number:04}", NOW, "root", "start")),  # an event never changes
+            (KEYS.pending(unit), Pending(unit, file_hash(PLAIN), 1, "it waits", passing=draw(st.booleans()))),
+            (KEYS.unit(unit), Unit(unit, file_hash(PLAIN), draw(st.sampled_from(list(Target))))),
+        ])
+    )  # fmt: skip
+    return RawChange(record[0], None if gone else encode(record[1]))  # type: ignore[arg-type]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(happenings(), max_size=6), max_size=8))
+def test_pending_units_and_the_newest_events_are_those_looked_at_from_scratch(steps: list[list[RawChange]]) -> None:
+    with mock.patch.object(events, "SHOWN", 4):
+        mirror, told, waiting = Mirror(KEYS, Table), events.EventRows(), pending.PendingRows()
+        happened = applied({}, told.update(mirror.snapshot()))
+        held = applied({}, waiting.update(mirror.snapshot()))
+        for step in steps:
+            changed, snapshot = mirror.apply(step), mirror.snapshot()
+            happened = applied(happened, told.update(snapshot, changed))
+            held = applied(held, waiting.update(snapshot, changed))
+            assert happened == told.rows == events.EventRows().update(snapshot).changed
+            assert held == waiting.rows == pending.PendingRows().update(snapshot).changed
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.one_of(changes(), happenings()), max_size=6), max_size=6))
+def test_the_model_told_what_changed_is_the_model_told_nothing(steps: list[list[RawChange]]) -> None:
+    mirror, told, whole = Mirror(KEYS, Table), FleetModel(KEYS), FleetModel(KEYS)
+    for step in steps:
+        changed = frozenset(mirror.apply(step))
+        told.apply(Reading(mirror.snapshot(), changed, ConnectionState.LIVE), NOW)
+        whole.apply(Reading(mirror.snapshot(), None, ConnectionState.LIVE), NOW)
+        assert told.units.rows() == whole.units.rows()
+        assert told.machines.rows == whole.machines.rows
+        assert told.pending.rows == whole.pending.rows
+        assert told.events.rows == whole.events.rows
+        assert told.labels() == whole.labels()
+
+
 def test_a_second_fold_of_the_same_snapshot_changes_nothing() -> None:
     folder, snapshot = UnitRows(), scene()
-    folder.fold(snapshot)
-    assert not folder.fold(snapshot, frozenset())
+    folder.update(snapshot)
+    assert not folder.update(snapshot, frozenset())
 
 
 def test_a_template_gathers_its_instances_and_is_as_bad_as_the_worst() -> None:
@@ -171,7 +218,7 @@ def test_a_machine_that_is_scheduled_on_and_not_here_is_lost() -> None:
 
 def test_an_action_on_a_template_is_about_its_instances_and_names_each_once() -> None:
     folder = UnitRows()
-    rows = folder.fold(scene()).changed
+    rows = folder.update(scene()).changed
     chosen = [rows["web@.service"], rows["web@1.service"], rows["exporter.service"]]
     assert list(units_named(chosen, folder)) == [
         "web@1.service", "web@2.service", "web@3.service", "exporter.service",

@@ -265,14 +265,14 @@ def test_names_are_cut_in_their_middle_so_that_their_ends_tell_them_apart() -> N
 )  # fmt: skip
 def test_filters_say_what_they_mean(text: str, units: set[str]) -> None:
     rows = UnitRows()
-    rows.fold(scene())
+    rows.update(scene())
     query = parse_query(text)
     assert {row.unit for row in rows.every() if query.admits(row)} - {"web@3.service"} == units - {"web@3.service"}
 
 
 def test_a_filter_that_may_be_a_mistake_is_doubted() -> None:
     rows = UnitRows()
-    rows.fold(scene())
+    rows.update(scene())
     every = list(rows.every())
     assert "did you mean state:" in parse_query("stat:failed").complaint(every)
     assert "has no metadata:" in parse_query("metadata:x").complaint(every)

@@ -24,8 +24,8 @@ from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.radius import short, units_line
 from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.pages.header import FleetIdentity, Totals, banner, header_line
-from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.saved_state import Notebook, SavedState, decode, load, save
+from fleettui.console.tables.fleet import Reading
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
 from fleettui.console.terminal.typing import Decoder, KeyParser

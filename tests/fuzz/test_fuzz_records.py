@@ -20,11 +20,11 @@ from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage, lines_of
 from fleettui.console.tables import events, pending
-from fleettui.console.tables.clocks import Clocks
+from fleettui.console.tables.fleet import Clocks
 from fleettui.console.tables.machines import COLUMNS as MACHINE_COLUMNS
 from fleettui.console.tables.machines import MachineRows
 from fleettui.console.tables.map import blocks, machine_labels, plan
-from fleettui.console.tables.row import Column
+from fleettui.console.tables.rows import Column
 from fleettui.console.tables.units import COLUMNS as UNIT_COLUMNS
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.subject import machine_subject, unit_subject
@@ -147,14 +147,14 @@ def draw(columns: Iterable[Column[Any]], rows: Iterable[Any]) -> None:
 @given(wild.snapshots())
 def test_the_console_draws_any_registry(snapshot: Snapshot) -> None:
     units, machines, happened, waiting = UnitRows(), MachineRows(KEYS), events.EventRows(), pending.PendingRows()
-    draw(UNIT_COLUMNS, units.fold(snapshot).changed.values())
-    draw(MACHINE_COLUMNS, machines.fold(snapshot, None, NOW).changed.values())
-    draw(events.COLUMNS, happened.fold(snapshot).changed.values())
-    draw(pending.COLUMNS, waiting.fold(snapshot).changed.values())
+    draw(UNIT_COLUMNS, units.update(snapshot).changed.values())
+    draw(MACHINE_COLUMNS, machines.update(snapshot, None, NOW).changed.values())
+    draw(events.COLUMNS, happened.update(snapshot).changed.values())
+    draw(pending.COLUMNS, waiting.update(snapshot).changed.values())
     plan(blocks(units.every(), machine_labels(snapshot)), 80, 24)
     clocks = Clocks()
-    clocks.see(snapshot, [Address(Table.EVENTS, each) for each in snapshot.events], NOW)
-    assert not UNPRINTABLE.search(clocks.told())
+    clocks.update(snapshot, [Address(Table.EVENTS, each) for each in snapshot.events], NOW)
+    assert not UNPRINTABLE.search(clocks.status_text())
 
 
 def printed(passage: Passage) -> None:

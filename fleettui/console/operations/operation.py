@@ -24,7 +24,7 @@ from fleettui.console.operations.machine_verbs import (
     metadata_words,
 )
 from fleettui.console.operations.verbs import Verb, command
-from fleettui.console.tables.drains import Drain
+from fleettui.console.tables.machines import Drain
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import clock, counted, took

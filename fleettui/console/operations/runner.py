@@ -25,7 +25,7 @@ from fleettui.console.operations.operation import (
     written,
 )
 from fleettui.console.operations.verbs import Verb
-from fleettui.console.tables.drains import Drains
+from fleettui.console.tables.machines import Drains
 from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -148,7 +148,7 @@ class OperationRunner:
         """Judge what is pending by a newer snapshot."""
         now = self._clock()
         on_machines = any(each.machines for each in self.operations)
-        drains = self._drains.see(snapshot, now, fresh=True) if on_machines else {}
+        drains = self._drains.update(snapshot, now, fresh=True) if on_machines else {}
         self._set(tuple(
             judge_machines(each, snapshot, drains, now) if each.machines else judge(each, snapshot, where, now)
             for each in self.operations

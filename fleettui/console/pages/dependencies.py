@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from fleettui.console.operations.relations import ORDER, Edge, edges_from, edges_to, stops_with
 from fleettui.console.pages.rich_text import Passage, Written, listed, plain, said, title
-from fleettui.console.tables.health import GLYPHS, TONES, health
-from fleettui.console.tables.health import ORDER as ORDER_OF
+from fleettui.console.tables.rows import GLYPHS, SEVERITY, TONES, health
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.subject import unit_subject
@@ -108,7 +107,7 @@ def state_cell(snapshot: Snapshot, name: str, where: Sequence[str]) -> Cell:
     lines = tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)
     here = standing(snapshot, name, Whereabouts({name: lines}, {name: tuple(states)}))
     found = [health(here, state) for state in states] or [health(here, None)]
-    condition = min(found, key=ORDER_OF.__getitem__)
+    condition = min(found, key=SEVERITY.__getitem__)
     return Cell(f"{f'{GLYPHS[condition]} {condition}':<{STATE_WIDTH}} ", TONES[condition])
 
 

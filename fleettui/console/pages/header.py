@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fleettui.actions.restore import held
-from fleettui.console.sources.feed import Reading
-from fleettui.console.tables.health import GLYPHS, TONES, Health
+from fleettui.console.tables.fleet import Reading
+from fleettui.console.tables.rows import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age, took
 from fleettui.escape import escape

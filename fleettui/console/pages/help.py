@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleettui.console.tables.health import GLYPHS, TONES, Health
+from fleettui.console.tables.rows import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.keys import KEYS, MAIN, PLANE, Key, keys_of, written
 

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from fleettui.console.tables.row import Column
+from fleettui.console.tables.rows import Column
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.table import RowTable

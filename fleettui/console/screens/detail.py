@@ -20,11 +20,10 @@ from fleettui.console.pages.machine import machine_state
 from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.status import places
 from fleettui.console.screens.views import View
-from fleettui.console.sources.feed import Reading
 from fleettui.console.sources.hosts import Hosts, StatusReader
-from fleettui.console.tables.health import health_cell
-from fleettui.console.tables.row import Delta
-from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, host
+from fleettui.console.tables.fleet import Changes, FleetModel
+from fleettui.console.tables.rows import Delta, health_cell
+from fleettui.console.tables.units import COLUMNS, UnitRow, host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, shown_key
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, key_of
@@ -42,7 +41,7 @@ LEAST_REST_S = 0.5
 
 
 class DetailView(View[UnitRow]):
-    """One subject and its tabs. `unit_rows` gives the rows of the Units view."""
+    """One subject and its tabs."""
 
     name_ = "detail"
     title = ""
@@ -50,15 +49,13 @@ class DetailView(View[UnitRow]):
     empty = ("no unit is here",)
 
     def __init__(
-        self, clock: Callable[[], float], hosts: Hosts, keys: Keys, keymap: dict[str, str],
-        unit_rows: Callable[[], UnitRows],
-    ) -> None:  # fmt: skip
-        super().__init__(clock)
-        self._keys, self._keymap, self._unit_rows = keys, keymap, unit_rows
+        self, fleet: FleetModel, clock: Callable[[], float], hosts: Hosts, keys: Keys, keymap: dict[str, str]
+    ) -> None:
+        super().__init__(fleet, clock)
+        self._keys, self._keymap = keys, keymap
         self.subject = Subject(SubjectKind.UNIT, "")
         self.tab = Tab.STATUS
         self.older = 0
-        self._reading = Reading()
         self._reader = StatusReader(hosts, clock, self._spawn, self.renew)
         self._dirty = self._writing = False
         self._fresh = False  # just opened: the cursor may go to the first row
@@ -107,33 +104,32 @@ class DetailView(View[UnitRow]):
 
     # The data
 
-    def see(self, reading: Reading) -> None:
-        """Take a reading in, when on the screen."""
-        self._reading = reading
-        if self.display:
-            self.table.apply(self.fold(reading, everything=True))
-            self._place_cursor()
-            self.renew()
+    @property
+    def _snapshot(self) -> Snapshot:
+        return self._fleet.reading.snapshot
 
-    def _place_cursor(self) -> None:
-        """On the subject itself always; on a machine's first unit once, when it is opened."""
-        listing = self.table.listing
+    def update(self, changes: Changes) -> None:  # noqa: ARG002 - few rows, all made again
+        """Show the subject as it is now, when on the screen."""
+        if not self.display:
+            return
+        rows, listing = self.rows(), self.table.listing
+        if rows != listing.rows:
+            self.table.apply(Delta(rows, reset=True))
+        # The cursor is on the subject itself always; on a machine's first unit once, when it is opened.
         if (self._fresh or self.subject.kind is SubjectKind.UNIT) and listing.current() is None:
             self.table.move_to(0)
         self._fresh = False
+        self.renew()
 
-    def fold(self, reading: Reading, *, everything: bool) -> Delta[UnitRow]:  # noqa: ARG002 - few rows
+    def rows(self) -> dict[str, UnitRow]:
         """The rows of the subject."""
-        rows = self._rows(reading.snapshot)
-        return Delta(rows, frozenset(), reset=True) if rows != self.table.listing.rows else Delta({})
-
-    def _rows(self, snapshot: Snapshot) -> dict[str, UnitRow]:
+        snapshot = self._snapshot
         if self.subject.kind is SubjectKind.MACHINE:
-            return self._unit_rows().rows_on(snapshot, self.subject.name)
+            return self._fleet.units.rows_on(snapshot, self.subject.name)
         name, machine = self.subject.name, self.subject.machine
         if name not in snapshot.units and not places(snapshot, name):
             return {}
-        found = [row for row in self._unit_rows().rows_of(name) if not machine or row.machine == machine]
+        found = [row for row in self._fleet.units.rows_of(name) if not machine or row.machine == machine]
         if len(found) == 1:
             return {name: replace(found[0], key=name, parent="", is_group=False)}
         record = snapshot.units.get(name)
@@ -144,14 +140,14 @@ class DetailView(View[UnitRow]):
         on_page = self.subject.kind is SubjectKind.MACHINE and self.tab is not Tab.UNITS
         return [] if on_page else [row.unit for row in rows]
 
-    def wanted(self, reading: Reading, rows: list[UnitRow]) -> tuple[Wanted, ...]:
+    def wanted(self, rows: list[UnitRow]) -> tuple[Wanted, ...]:
         """The subject's journal; of a machine's units, that of the chosen ones there."""
         if self.subject.kind is SubjectKind.UNIT:
             name, place = self.subject.name, self.subject.machine
-            return wanted_journals(reading.snapshot, [(place, name)] if place else self._unit_rows().places([name]))
+            return wanted_journals(self._snapshot, [(place, name)] if place else self._fleet.units.places([name]))
         if self.tab is Tab.UNITS and rows:
-            return wanted_journals(reading.snapshot, ((self.subject.name, row.unit) for row in rows))
-        machine = reading.snapshot.machines.get(self.subject.name)
+            return wanted_journals(self._snapshot, ((self.subject.name, row.unit) for row in rows))
+        machine = self._snapshot.machines.get(self.subject.name)
         return (Wanted(machine, ""),) if machine else ()
 
     def about(self, rows: list[UnitRow]) -> tuple[Hashable, ...]:
@@ -159,16 +155,16 @@ class DetailView(View[UnitRow]):
         keys = (row.key for row in rows) if self.tab is Tab.UNITS else ()
         return (self.name_, self.subject, *keys)
 
-    def told(self, row: UnitRow, now: float) -> Line:
+    def hint(self, row: UnitRow, now: float) -> Line:
         """Nothing that the page itself says."""
-        return () if self.tab is Tab.PLACEMENT else super().told(row, now)
+        return () if self.tab is Tab.PLACEMENT else super().hint(row, now)
 
     def machine(self) -> Machine | None:
         """The one machine that the subject is, or is on; None when there is none, or several."""
-        machines = self._reading.snapshot.machines
+        machines = self._snapshot.machines
         if self.subject.kind is SubjectKind.MACHINE:
             return machines.get(self.subject.name)
-        homes = places(self._reading.snapshot, self.subject.name, self.subject.machine)
+        homes = places(self._snapshot, self.subject.name, self.subject.machine)
         return machines.get(homes[0]) if len(homes) == 1 else None
 
     # The page
@@ -182,10 +178,10 @@ class DetailView(View[UnitRow]):
             self._want_status(anew=ask)
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
-        self.page.put_stale(self._reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
+        self.page.put_stale(self._fleet.reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
         order = self._order()
-        if not is_heavy(order, self._reading.snapshot):
-            self.page.put(write(order, self._reading.snapshot, self._clock()))
+        if not is_heavy(order, self._snapshot):
+            self.page.put(write(order, self._snapshot, self._clock()))
             return
         self._dirty = True
         if not self._writing:
@@ -203,7 +199,7 @@ class DetailView(View[UnitRow]):
                 self._dirty, order, began = False, self._order(), time.monotonic()
                 if not self.page.text:
                     self.page.put([((Cell("◐ asking every machine …", Tone.BUSY),), None)])
-                passage = await asyncio.to_thread(write, order, self._reading.snapshot, self._clock())
+                passage = await asyncio.to_thread(write, order, self._snapshot, self._clock())
                 if (order.subject, order.tab) == (self.subject, self.tab):
                     self.page.put(passage)
                     await asyncio.sleep(max(LEAST_REST_S, REST * (time.monotonic() - began)))
@@ -212,10 +208,10 @@ class DetailView(View[UnitRow]):
 
     def _want_status(self, *, anew: bool) -> None:
         machine = self.machine()
-        if machine is None or self._reading.link is ConnectionState.CONNECTING:
+        if machine is None or self._fleet.reading.link is ConnectionState.CONNECTING:
             self._reader.stop()
             return
-        state = self._reading.snapshot.states.get((machine.id, self.subject.name))
+        state = self._snapshot.states.get((machine.id, self.subject.name))
         self._reader.want(machine, self.subject.name, state, anew=anew)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
@@ -223,7 +219,7 @@ class DetailView(View[UnitRow]):
 
     def choose_version(self, step: int) -> None:
         """Compare with an older (1) or a newer (-1) text."""
-        record = self._reading.snapshot.units.get(self.subject.name)
+        record = self._snapshot.units.get(self.subject.name)
         self.older = max(0, min(self.older + step, len(record.history) if record else 0))
         self.renew()
 
@@ -233,10 +229,10 @@ class DetailView(View[UnitRow]):
         """Where the reader is: from which view, and what it is about, with its state."""
         lead = (Cell(f" {source} ", Tone.QUIET), Cell("> ", Tone.QUIET))
         if self.subject.kind is SubjectKind.MACHINE:
-            here = self._reading.snapshot.machines.get(self.subject.name)
+            here = self._snapshot.machines.get(self.subject.name)
             address = f"  {escape(here.address)}" if here else ""
-            name = Cell(host(self._reading.snapshot, self.subject.name), Tone.STRONG)
-            state = machine_state(here, self._reading.snapshot.overrides.get(self.subject.name))
+            name = Cell(host(self._snapshot, self.subject.name), Tone.STRONG)
+            state = machine_state(here, self._snapshot.overrides.get(self.subject.name))
             return (*lead, name, Cell("  "), state, Cell(address, Tone.QUIET))
         row = self.table.listing.rows.get(self.subject.name)
         name = Cell(escape(self.subject.name), Tone.STRONG)

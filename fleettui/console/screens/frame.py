@@ -27,10 +27,10 @@ from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.journal_reader import JournalReader
 from fleettui.console.screens.page import Renewing
 from fleettui.console.screens.views import EventsView, MachinesView, MapView, PendingView, UnitsView, View
-from fleettui.console.sources.feed import Feed, Reading
+from fleettui.console.sources.feed import Feed
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
 from fleettui.console.sources.saved_state import LineHistory, Notebook, SavedState
-from fleettui.console.tables.clocks import Clocks
+from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, Key, shown_key
@@ -92,19 +92,19 @@ class Frame(Screen[None]):
     def __init__(self, desk: Context) -> None:
         super().__init__()
         self.desk = desk
-        self.reading = Reading()
+        self.fleet = FleetModel(desk.keys)
         barred = READ_ONLY if desk.read_only else ""
         self.conductor = OperationRunner(desk.hands, desk.clock, self._show_acts, desk.keys, barred)
-        self._lost_at: float | None = None
         self._refusal = ""
         self._remark = ""  # what stays below the table until the next word of that kind
-        self.clocks = Clocks()
-        self._leaderless_at: float | None = None
         self.reader: JournalReader
         self._footer_keys: tuple[Key, ...] = ()
-        self._units_view, self._machines_view = UnitsView(desk.clock), MachinesView(desk.clock)
-        self.detail = DetailView(desk.clock, desk.hosts, desk.keys, desk.keymap, lambda: self._units_view.rows)
-        others = (PendingView(desk.clock), EventsView(desk.clock), MapView(desk.clock))
+        self._units_view, self._machines_view = (
+            UnitsView(self.fleet, desk.clock),
+            MachinesView(self.fleet, desk.clock),
+        )
+        self.detail = DetailView(self.fleet, desk.clock, desk.hosts, desk.keys, desk.keymap)
+        others = tuple(view(self.fleet, desk.clock) for view in (PendingView, EventsView, MapView))
         self.tables: tuple[View[Any], ...] = (self._units_view, self._machines_view, *others)
         self._views: dict[str, View[Any]] = {view.name_: view for view in (*self.tables, self.detail)}
         self._switcher = ContentSwitcher(*self._views.values(), initial="units", id="views")
@@ -157,8 +157,7 @@ class Frame(Screen[None]):
         error = event.worker.error
         told = f"{event.worker.name} broke ({type(error).__name__}: {error}); restart the console and report it"
         if event.worker.name == FOLLOWING:
-            self.reading = Reading(self.reading.snapshot, None, ConnectionState.LOST, told)
-            self._lost_at = self._lost_at or self.desk.clock()
+            self.fleet.lose(told, self.desk.clock())
             self.refresh_all()
         self.refuse(escape(told))
 
@@ -166,28 +165,15 @@ class Frame(Screen[None]):
 
     def see(self, reading: Reading) -> None:
         """Show a reading: the one entrance of everything known about the cluster."""
-        if reading.link is ConnectionState.LIVE:
-            self._lost_at = None
-        elif self._lost_at is None:
-            self._lost_at = self.desk.clock()
-        self.reading = reading
-        self._learn(reading)
+        changes = self.fleet.apply(reading, self.desk.clock())
         for view in self._views.values():
-            view.see(reading)
-        self.conductor.apply(reading.snapshot, self._units_view.rows.where)
+            view.update(changes)
+        self.conductor.apply(reading.snapshot, self.fleet.units.where)
         self.refresh_all()
         self.follow_selection()
         page = self.app.screen
         if isinstance(page, Renewing):
             page.renew()
-
-    def _learn(self, reading: Reading) -> None:
-        """What only who watches can know: since when nobody leads, whose clock is off."""
-        now = self.desk.clock()
-        if reading.link is ConnectionState.LIVE:
-            self.clocks.see(reading.snapshot, reading.changed, now)
-            leads = reading.snapshot.leader is not None
-            self._leaderless_at = None if leads else self._leaderless_at or now
 
     def _tick(self) -> None:
         self.view.table.tick()
@@ -197,6 +183,11 @@ class Frame(Screen[None]):
         self._show_acts()
 
     # What is on the screen
+
+    @property
+    def reading(self) -> Reading:
+        """The newest reading."""
+        return self.fleet.reading
 
     @property
     def view(self) -> View[Any]:
@@ -225,11 +216,11 @@ class Frame(Screen[None]):
         snapshot = self.reading.snapshot
         now = self.desk.clock()
         totals = Totals(
-            self._units_view.rows.counts(),
+            self.fleet.units.counts(),
             len(snapshot.machines),
-            self._machines_view.rows.known(),
-            now - self._leaderless_at if self._leaderless_at is not None else None,
-            self.clocks.told(),
+            self.fleet.machines.known(),
+            self.fleet.leaderless_s(now),
+            self.fleet.clocks.status_text(),
             self.desk.feed.retry_s(),
         )
         quiet_s = self.desk.feed.quiet_s()
@@ -243,7 +234,7 @@ class Frame(Screen[None]):
     @property
     def _lost_s(self) -> float:
         """How long the link has not been live."""
-        return self.desk.clock() - self._lost_at if self._lost_at is not None else 0.0
+        return self.fleet.lost_s(self.desk.clock())
 
     def _show_tabs(self) -> None:
         snapshot = self.reading.snapshot
@@ -292,7 +283,7 @@ class Frame(Screen[None]):
 
     def hint_of(self, row: Any) -> Line:  # noqa: ANN401 - a row of any view
         """What is to be said of the selected row."""
-        return self.view.told(row, self.desk.clock())
+        return self.view.hint(row, self.desk.clock())
 
     def subject_machine(self) -> str:
         """The machine whose detail is open, by id; "" when none is."""
@@ -363,7 +354,7 @@ class Frame(Screen[None]):
         if not self.query_one(JournalPane).display:
             return
         rows = self.view.table.listing.chosen()
-        wanted = self.view.wanted(self.reading, rows)
+        wanted = self.view.wanted(rows)
         why_none = "" if wanted else self._why_no_journal(rows)
         self.reader.want(wanted, why_none, self.view.about(rows))
 

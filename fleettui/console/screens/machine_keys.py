@@ -63,7 +63,7 @@ class MachineKeys(Guarding):
         chosen = self.chosen_machines()
         absent = [each for each in chosen if not self._is_present(each)]
         if name == "drain" and absent and absent == chosen:
-            self._machines_view.forget(absent, self.reading)
+            self._machines_view.update(self.fleet.forget(absent, self.desk.clock()))
             self.refuse(f"forgotten: {counted(len(absent), 'machine')}; shown again when back")
             return
         verb = cordon_or_uncordon(self.reading.snapshot, chosen) if name == "cordon" else MachineVerb(name)
@@ -137,7 +137,7 @@ class MachineKeys(Guarding):
         )
 
     def _is_present(self, machine: str) -> bool:
-        row = self._machines_view.rows.row(machine)
+        row = self.fleet.machines.rows.get(machine)
         return row is not None and row.present
 
     # The lease of the selected machine

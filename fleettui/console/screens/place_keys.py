@@ -13,6 +13,7 @@ from fleettui.console.pages.file import versions
 from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.frame import Frame
 from fleettui.console.screens.trail import Location, Navigation
+from fleettui.console.tables.fleet import NO_CHANGES
 from fleettui.console.tables.query import parse_query
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
@@ -126,7 +127,7 @@ class PlaceKeys(Frame):
     def _put(self, subject: Subject, tab: Tab) -> None:
         self.detail.open(subject, tab)
         self._switcher.current = DetailView.name_
-        self.detail.see(self.reading)
+        self.detail.update(NO_CHANGES)
         self._arrange_journal()
         self._focus_place()
         self.refuse("")
@@ -255,7 +256,7 @@ class PlaceKeys(Frame):
         self.detail.close()
         self._switcher.current = name
         self._arrange_journal()
-        self.view.see(self.reading)
+        self.view.update(NO_CHANGES)
         self.view.table.focus()
         self.refresh_all()
         self.follow_selection()

@@ -10,32 +10,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from fleettui.actions.operator import Operator
+from fleettui.console.tables.fleet import Reading
 from registry.etcd import Etcd
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
-from registry.keys import Address, Table
+from registry.keys import Table
 from registry.mirror import Snapshot
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 INTERVAL_S = 0.1
 AWAY_S = 5.0  # somebody watches: a registry that is back is shown soon
-BLANK = Snapshot()
-
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The newest snapshot, what changed since the reading before (None: anything), and what it is worth."""
-
-    snapshot: Snapshot = BLANK
-    changed: frozenset[Address] | None = None
-    link: ConnectionState = ConnectionState.CONNECTING
-    reason: str = ""
-    endpoints: str = ""  # which of etcd's endpoints do not answer
 
 
 class Feed(Protocol):

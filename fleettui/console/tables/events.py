@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from heapq import nsmallest
 
-from fleettui.console.tables.row import Column, Delta
+from fleettui.console.tables.rows import Column, Delta
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import clock, since
 from fleettui.escape import escape
+from registry.keys import Address, Table
 from registry.mirror import Snapshot
 from registry.model import Event
 
@@ -42,17 +45,29 @@ class EventRow:
 
 
 class EventRows:
-    """Folds snapshots into event rows. An event never changes."""
+    """The newest events as rows. An event never changes."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, EventRow] = {}
+        self.rows: dict[str, EventRow] = {}
 
-    def fold(self, snapshot: Snapshot) -> Delta[EventRow]:
-        """The rows that differ from the last call."""
-        keys = sorted(snapshot.events)[-SHOWN:]
-        fresh = {key: _row(snapshot, snapshot.events[key]) for key in keys if key not in self._rows}
-        gone = frozenset(self._rows.keys() - set(keys))
-        self._rows = {**{key: row for key, row in self._rows.items() if key not in gone}, **fresh}
+    def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[EventRow]:
+        """The rows that differ from the last call. `changed` None: anything may have."""
+        if changed is None:
+            keys = set(sorted(snapshot.events)[-SHOWN:])
+        else:
+            oldest = min(self.rows) if len(self.rows) >= SHOWN else ""
+            touched = {each.first for each in changed if each.table is Table.EVENTS and each.first >= oldest}
+            if not touched:
+                return Delta({})
+            keys = (self.rows.keys() | touched) & snapshot.events.keys()
+            if len(keys) < min(SHOWN, len(snapshot.events)):  # older ones are among the newest now
+                keys = set(sorted(snapshot.events)[-SHOWN:])
+            keys -= set(nsmallest(len(keys) - SHOWN, keys))
+        fresh = {key: _row(snapshot, snapshot.events[key]) for key in keys - self.rows.keys()}
+        gone = frozenset(self.rows.keys() - keys)
+        self.rows.update(fresh)
+        for key in gone:
+            del self.rows[key]
         return Delta(fresh, gone)
 
 

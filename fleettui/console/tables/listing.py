@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from fleettui.console.tables.query import Query
-from fleettui.console.tables.row import Column, Delta, Row
+from fleettui.console.tables.rows import Column, Delta, Row
 
 R = TypeVar("R", bound=Row)
 FOLD_ABOVE = 20  # a group with more rows than this starts folded

@@ -1,8 +1,12 @@
-"""The Machines table: every machine that is here, and every one that was and should be; its row and columns.
+"""The Machines table: every machine that is here, and every one that was and should be; how far drains are. Pure.
 
-`MachineRows` folds snapshots into rows. A machine that vanished stays on the table as lost, with its age and what
-it held, until it is back or is forgotten: an empty place tells nobody that something is missing. What is said of it
-comes from what this console saw itself, or from the registry's events; where neither knows, no age is shown."""
+A machine that vanished stays on the table as lost, with its age and what it held, until it is back or is forgotten:
+an empty place tells nobody that something is missing. What is said of it comes from what this console saw itself,
+or from the registry's events; where neither knows, no age is shown.
+
+What stands on a draining machine is counted with each snapshot; why a unit is stuck is worked out at most every
+LOOK_S in a large fleet, since that looks at every unit.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,86 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fleettui.console.tables.corrupt import CorruptNames
-from fleettui.console.tables.drains import Drain, Drains
-from fleettui.console.tables.row import Column, Delta
+from fleettui.actions.drain import Remaining, left_on
+from fleettui.console.tables.rows import Column, CorruptNames, Delta
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import age, counted, since, size
 from fleettui.escape import escape
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Corrupt, Event, Machine, Override, Usage, effective_metadata
+
+LOOK_S = 1.0
+SMALL = 2000  # schedule lines and states that can be looked at whenever they change
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """One machine's drain: what is left of `total` units; `total` counts from when it was first seen."""
+
+    left: Remaining
+    total: int
+    whole: bool  # whether it was seen from its beginning
+
+    @property
+    def progress(self) -> str:
+        """ "12 of 30 to move", "12 to move", "" when nothing is."""
+        moving = len(self.left.moving)
+        if not moving:
+            return ""
+        return f"{moving} of {self.total} to move" if self.whole else f"{moving} to move"
+
+    @property
+    def blocked(self) -> str:
+        """What keeps it from an end: "mars.service stays: …", "" when nothing does."""
+        if not self.left.stuck:
+            return ""
+        unit, reason = self.left.stuck[0]
+        if len(self.left.stuck) == 1:
+            return f"{unit} stays: {reason}"
+        return f"{counted(len(self.left.stuck), 'unit')} stay; {unit}: {reason}"
+
+
+class Drains:
+    """The drains under way."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._known: dict[str, tuple[float, Drain]] = {}  # the override's time, and what was last seen
+        self._looked: dict[str, tuple[object, float]] = {}
+
+    def update(self, snapshot: Snapshot, now: float, *, fresh: bool = False) -> dict[str, Drain]:
+        """All draining machines. `fresh`: those that begin now were seen from their beginning."""
+        wanted = {
+            machine: override.at
+            for machine, override in snapshot.overrides.items()
+            if override.availability is Availability.DRAINING and machine in snapshot.machines
+        }
+        for gone in self._known.keys() - wanted.keys():
+            del self._known[gone], self._looked[gone]
+        for machine, at in wanted.items():
+            self._look(snapshot, machine, at, now, fresh=fresh)
+        return {machine: drain for machine, (_, drain) in self._known.items()}
+
+    def _look(self, snapshot: Snapshot, machine: str, at: float, now: float, *, fresh: bool) -> None:
+        known = self._known.get(machine)
+        same = known is not None and known[0] == at
+        basis = (snapshot.schedule, snapshot.states, snapshot.machines, snapshot.overrides, snapshot.files)
+        if same and not self._due(machine, basis, now):
+            return
+        self._looked[machine] = (basis, now)
+        left = left_on(snapshot, machine, self._keys)
+        total, whole = len(left.moving), fresh
+        if same and known is not None:
+            total, whole = max(known[1].total, total), known[1].whole
+        self._known[machine] = (at, Drain(left, total, whole))
+
+    def _due(self, machine: str, basis: tuple[object, ...], now: float) -> bool:
+        before, at = self._looked[machine]
+        changed = not isinstance(before, tuple) or any(a is not b for a, b in zip(before, basis, strict=True))
+        small = len(basis[0]) + len(basis[1]) <= SMALL  # type: ignore[arg-type]
+        return changed and (small or now - at >= LOOK_S)
+
 
 STATE_CELLS = {
     "ready": Cell("● ready", Tone.GOOD),
@@ -175,10 +250,10 @@ class Gone:
 
 
 class MachineRows:
-    """Folds snapshots into machine rows. Give it every snapshot: what vanishes unseen has no age."""
+    """The machines as rows. Give it every snapshot: what vanishes unseen has no age."""
 
     def __init__(self, keys: Keys | None = None) -> None:
-        self._rows: dict[str, MachineRow] = {}
+        self.rows: dict[str, MachineRow] = {}
         self._scheduled: dict[str, set[str]] = defaultdict(set)
         self._held: dict[str, set[str]] = defaultdict(set)
         self._running: dict[str, set[str]] = defaultdict(set)
@@ -192,28 +267,28 @@ class MachineRows:
         self._begun = False
         self._basis: tuple[object, ...] = ()  # the tables that the rows stand on; () looks at everything
 
-    def fold(
+    def update(
         self, snapshot: Snapshot, changed: Collection[Address] | None = None, now: float = 0.0
     ) -> Delta[MachineRow]:
         """The rows that differ from the last call. `changed` None: anything may have."""
         if changed is not None and self._same_machines(snapshot, changed):
-            return self._fold_use(snapshot, changed)
+            return self._update_use(snapshot, changed)
         before = {machine: self._holding(machine) for machine in self._present.keys() - snapshot.machines.keys()}
         self._index(snapshot, changed)
         self._miss(snapshot, before, now)
         self._read_events(snapshot, changed)
-        self._draining = self._drains.see(snapshot, now, fresh=self._begun)
+        self._draining = self._drains.update(snapshot, now, fresh=self._begun)
         self._begun = self._begun or bool(snapshot.revision)
         touched = self._touched(snapshot, changed) | before.keys()
         rows = {
-            machine: self._row(snapshot, machine) if machine in touched else self._rows[machine]
+            machine: self._row(snapshot, machine) if machine in touched else self.rows[machine]
             for machine in self._known(snapshot, now)
         }
         delta = Delta(
-            {key: row for key, row in rows.items() if self._rows.get(key) != row},
-            frozenset(self._rows.keys() - rows.keys()),
+            {key: row for key, row in rows.items() if self.rows.get(key) != row},
+            frozenset(self.rows.keys() - rows.keys()),
         )
-        self._rows = rows
+        self.rows = rows
         self._basis = _basis(snapshot)
         return delta
 
@@ -228,21 +303,17 @@ class MachineRows:
                     if each.table in OF_MACHINES or each.table is Table.EVENTS)
         )  # fmt: skip
 
-    def _fold_use(self, snapshot: Snapshot, changed: Collection[Address]) -> Delta[MachineRow]:
-        """What `fold` does, where only units and figures of machines that are here changed."""
+    def _update_use(self, snapshot: Snapshot, changed: Collection[Address]) -> Delta[MachineRow]:
+        """What `update` does, where only units and figures of machines that are here changed."""
         self._index(snapshot, changed)
         rows = {each.first: self._row(snapshot, each.first) for each in changed if each.table in IN_USE}
-        fresh = {key: row for key, row in rows.items() if self._rows.get(key) != row}
-        self._rows.update(fresh)
+        fresh = {key: row for key, row in rows.items() if self.rows.get(key) != row}
+        self.rows.update(fresh)
         return Delta(fresh)
 
     def known(self) -> int:
         """How many machines there should be: those here and those lost."""
-        return sum(row.state != "left" for row in self._rows.values())
-
-    def row(self, machine: str) -> MachineRow | None:
-        """One machine's row."""
-        return self._rows.get(machine)
+        return sum(row.state != "left" for row in self.rows.values())
 
     def forget(self, machine: str) -> None:
         """Do not show an absent machine any more until it is back."""
@@ -261,7 +332,7 @@ class MachineRows:
         events = (snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS)
         touched = {event.machine for event in events if event is not None}
         touched |= {each.first for each in changed if each.table in OF_MACHINES}
-        return touched | self._draining.keys() | (known - self._rows.keys())
+        return touched | self._draining.keys() | (known - self.rows.keys())
 
     def _holding(self, machine: str) -> tuple[str, ...]:
         return tuple(sorted(self._held.get(machine, set()) | self._scheduled.get(machine, set())))
@@ -382,7 +453,7 @@ class MachineRows:
 
 def machine_rows(snapshot: Snapshot, now: float = 0.0) -> dict[str, MachineRow]:
     """The rows of one snapshot alone."""
-    return MachineRows().fold(snapshot, None, now).changed
+    return MachineRows().update(snapshot, None, now).changed
 
 
 def _basis(snapshot: Snapshot) -> tuple[object, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from fleettui.console.tables.row import Column, Delta
+from fleettui.console.tables.rows import Column, Delta
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since
 from fleettui.escape import escape
+from registry.keys import Address, Table
 from registry.mirror import Snapshot
 from registry.model import Pending
 
@@ -38,20 +40,24 @@ class PendingRow:
 
 
 class PendingRows:
-    """Folds snapshots into pending rows."""
+    """The pending units as rows."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, PendingRow] = {}
+        self.rows: dict[str, PendingRow] = {}
 
-    def fold(self, snapshot: Snapshot) -> Delta[PendingRow]:
-        """The rows that differ from the last call."""
-        rows = {name: _row(snapshot, pending) for name, pending in snapshot.pending.items()}
-        delta = Delta(
-            {key: row for key, row in rows.items() if self._rows.get(key) != row},
-            frozenset(self._rows.keys() - rows.keys()),
-        )
-        self._rows = rows
-        return delta
+    def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[PendingRow]:
+        """The rows that differ from the last call. `changed` None: anything may have."""
+        if changed is None:
+            names = self.rows.keys() | snapshot.pending.keys()
+        else:
+            names = {each.first for each in changed if each.table in (Table.PENDING, Table.UNITS)}
+        rows = {name: _row(snapshot, snapshot.pending[name]) for name in names if name in snapshot.pending}
+        fresh = {name: row for name, row in rows.items() if self.rows.get(name) != row}
+        gone = frozenset(name for name in names - rows.keys() if name in self.rows)
+        self.rows.update(fresh)
+        for name in gone:
+            del self.rows[name]
+        return Delta(fresh, gone)
 
 
 def _row(snapshot: Snapshot, pending: Pending) -> PendingRow:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from fleettui.console.tables.row import Row
+from fleettui.console.tables.rows import Row
 from fleettui.console.text.finding import in_order
 
 FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "metadata", "actor", "verb")

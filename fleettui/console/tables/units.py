@@ -1,6 +1,6 @@
 """The Units table: one row per unit and place; templates and global units gather theirs. Pure.
 
-`UnitRows` folds snapshots into rows and tells which changed. What it yields depends on the snapshot alone, not on
+`UnitRows` makes rows of snapshots and returns which changed. What it yields depends on the snapshot alone, not on
 the path there: told what changed, it looks at those units only; told nothing, it looks at all. What a template's
 row is made of is kept as its instances change: a change costs the same with few and many.
 
@@ -16,9 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
-from fleettui.console.tables.corrupt import CorruptNames
-from fleettui.console.tables.health import ORDER, Health, health, health_cell
-from fleettui.console.tables.row import Column, Delta
+from fleettui.console.tables.rows import SEVERITY, Column, CorruptNames, Delta, Health, health, health_cell
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import share, since, size
 from fleettui.escape import escape
@@ -180,7 +178,7 @@ def _reason(row: UnitRow, _now: float) -> Cell:
 
 
 def _severity(row: UnitRow) -> int:
-    return ORDER[row.condition]
+    return SEVERITY[row.condition]
 
 
 def _length(row: UnitRow) -> int:
@@ -281,7 +279,7 @@ IRRELEVANT = {Table.EVENTS, Table.FILES, Table.OVERRIDES, Table.DUPLICATES}
 
 
 class UnitRows:
-    """Folds snapshots into unit rows."""
+    """The units as rows."""
 
     def __init__(self) -> None:
         self._corrupt = CorruptNames(Table.UNITS)
@@ -297,7 +295,7 @@ class UnitRows:
         self._global_files: dict[str, bool] = {}
         self._meters = Meters()
 
-    def fold(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
+    def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
         """The rows that differ from the last call. `changed` None: anything may have."""
         touched = self._touched(snapshot, changed)
         reset = touched is None
@@ -314,6 +312,10 @@ class UnitRows:
         for template in templates:
             self._gather(snapshot, template, fresh, gone)
         return Delta(fresh, frozenset(gone - fresh.keys()), reset)
+
+    def rows(self) -> dict[str, UnitRow]:
+        """All rows by key, groups too."""
+        return {**{key: row for rows in self._rows.values() for key, row in rows.items()}, **self._groups}
 
     def counts(self) -> dict[Health, int]:
         """How many rows (groups left out) are in each condition."""

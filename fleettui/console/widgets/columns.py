@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from fleettui.console.tables.row import Column, Row
+from fleettui.console.tables.rows import Column, Row
 
 R = TypeVar("R", bound=Row)
 GAP = 2

@@ -16,10 +16,9 @@ from textual.events import Click
 from textual.geometry import Size
 from textual.strip import Strip
 
-from fleettui.console.tables.health import GLYPHS, TONES, Health
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.map import MapLayout, Piece, blocks, nearest, order, plan
-from fleettui.console.tables.row import Column, Delta
+from fleettui.console.tables.rows import GLYPHS, TONES, Column, Delta, Health
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import fitted

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from textual.widget import Widget
 
-from fleettui.console.tables.row import Column
+from fleettui.console.tables.rows import Column
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.table import RowTable

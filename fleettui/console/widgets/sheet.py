@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.strip import Strip
 
 from fleettui.console.tables.listing import Listing
-from fleettui.console.tables.row import Column, Delta, Row
+from fleettui.console.tables.rows import Column, Delta, Row
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.columns import GAP, INDENT, grown, widths
 from fleettui.console.widgets.drawing import Scrolled, Toned, fitted

@@ -8,7 +8,7 @@ from textual.binding import BindingType
 from textual.events import Click
 from textual.message import Message
 
-from fleettui.console.tables.row import Column, Row
+from fleettui.console.tables.rows import Column, Row
 from fleettui.console.text.keys import TABLE
 from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.columns import GAP

@@ -1,0 +1,151 @@
+"""All that the console knows of the fleet: the rows of all tables, drains, clocks, what a reading is worth. Pure.
+
+`FleetModel.apply` takes a reading in and returns what it changed in each table; its work is in proportion to what
+changed. Views draw the changes; nothing of what is known lies in a widget.
+
+Ages on the screen are ours minus theirs, so a clock that is far off makes them wrong. An event that comes live was
+written moments ago: how far its time is from ours is how far that writer's clock is, give or take those moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+from fleettui.console.tables.events import EventRow, EventRows
+from fleettui.console.tables.machines import MachineRow, MachineRows
+from fleettui.console.tables.map import machine_labels
+from fleettui.console.tables.pending import PendingRow, PendingRows
+from fleettui.console.tables.rows import Delta
+from fleettui.console.tables.units import UnitRow, UnitRows
+from fleettui.console.text.cells import Cell
+from fleettui.console.text.formatting import age
+from fleettui.escape import escape
+from registry.keys import Address, Keys, Table
+from registry.mirror import Snapshot
+from registry.sync.follow import ConnectionState
+
+BLANK = Snapshot()
+NOTHING: Delta[Any] = Delta({})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The newest snapshot, what changed since the reading before (None: anything), and what it is worth."""
+
+    snapshot: Snapshot = BLANK
+    changed: frozenset[Address] | None = None
+    link: ConnectionState = ConnectionState.CONNECTING
+    reason: str = ""
+    endpoints: str = ""  # which of etcd's endpoints do not answer
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a reading changed in each table."""
+
+    units: Delta[UnitRow] = NOTHING
+    machines: Delta[MachineRow] = NOTHING
+    pending: Delta[PendingRow] = NOTHING
+    events: Delta[EventRow] = NOTHING
+
+
+NO_CHANGES = Changes()
+
+
+class FleetModel:
+    """The read models, and the reading that they are of. Give it every reading: what vanishes unseen has no age."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.reading = Reading()
+        self.units, self.machines = UnitRows(), MachineRows(keys)
+        self.pending, self.events = PendingRows(), EventRows()
+        self.clocks = Clocks()
+        self._lost_at: float | None = None
+        self._leaderless_at: float | None = None
+        self._begun = self._machines_begun = False
+        self._labelled: tuple[object, object] = (None, None)
+        self._labels: dict[str, Cell] = {}
+
+    def apply(self, reading: Reading, now: float) -> Changes:
+        """Take a reading in; what it changed."""
+        self.reading = reading
+        snapshot, live = reading.snapshot, reading.link is ConnectionState.LIVE
+        self._lost_at = None if live else now if self._lost_at is None else self._lost_at
+        if live:
+            self.clocks.update(snapshot, reading.changed, now)
+            leads = snapshot.leader is not None
+            self._leaderless_at = None if leads else self._leaderless_at or now
+        machines: Delta[MachineRow] = NOTHING
+        if live or snapshot.revision:  # what is stale tells nothing of who is here
+            machines = self.machines.update(snapshot, reading.changed if self._machines_begun else None, now)
+            self._machines_begun = True
+        changed = reading.changed if self._begun else None
+        self._begun = True
+        return Changes(
+            self.units.update(snapshot, changed), machines, self.pending.update(snapshot, changed),
+            self.events.update(snapshot, changed),
+        )  # fmt: skip
+
+    def lose(self, reason: str, now: float) -> None:
+        """No reading comes any more: what is known is no longer live."""
+        self.reading = replace(self.reading, changed=None, link=ConnectionState.LOST, reason=reason, endpoints="")
+        self._lost_at = now if self._lost_at is None else self._lost_at
+
+    def forget(self, machines: Iterable[str], now: float) -> Changes:
+        """Take absent machines off the table until they are back."""
+        for machine in machines:
+            self.machines.forget(machine)
+        return Changes(machines=self.machines.update(self.reading.snapshot, frozenset(), now))
+
+    def lost_s(self, now: float) -> float:
+        """How long the link has not been live."""
+        return now - self._lost_at if self._lost_at is not None else 0.0
+
+    def leaderless_s(self, now: float) -> float | None:
+        """How long no scheduler has led, as far as this console knows; None while one does."""
+        return now - self._leaderless_at if self._leaderless_at is not None else None
+
+    def labels(self) -> dict[str, Cell]:
+        """Every machine's name as the map shows it; the same object as long as it is the same."""
+        tables = (self.reading.snapshot.machines, self.reading.snapshot.overrides)
+        if any(new is not old for new, old in zip(tables, self._labelled, strict=True)):
+            self._labelled, self._labels = tables, machine_labels(self.reading.snapshot)
+        return self._labels
+
+
+LARGE_S = 10.0
+KEPT = 200  # writers
+FOR_S = 3600  # how long a writer is spoken of who writes nothing more
+
+
+class Clocks:
+    """The writers' clocks, as far as they wrote while this console watched."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[str, float] = {}  # writer to seconds that its clock is ahead of ours
+        self._heard: dict[str, float] = {}  # and to when it wrote last, by our clock
+
+    def update(self, snapshot: Snapshot, changed: Collection[Address] | None, now: float) -> None:
+        """Learn from events and reports that came live; a first listing tells nothing."""
+        for address in changed or ():
+            if address.table is Table.EVENTS and (event := snapshot.events.get(address.first)):
+                self._ahead.pop(event.actor, None)
+                self._ahead[event.actor], self._heard[event.actor] = event.at - now, now
+        silent = [actor for actor, heard in self._heard.items() if now - heard > FOR_S]
+        for actor in {*silent, *list(self._ahead)[:-KEPT]}:
+            del self._ahead[actor], self._heard[actor]
+
+    def status_text(self) -> str:
+        """What is wrong, in one line; "" when nothing is, or nothing is known."""
+        off = {actor: ahead for actor, ahead in self._ahead.items() if abs(ahead) >= LARGE_S}
+        if not off:
+            return ""
+        if len(off) == len(self._ahead) and len(off) > 1:
+            ahead = median(off.values())
+            where = "behind" if ahead > 0 else "ahead of"
+            return f"this clock is {age(abs(ahead))} {where} the fleet's; ages are off by that"
+        actor, ahead = max(off.items(), key=lambda item: abs(item[1]))
+        return f"the clock of {escape(actor)} is {age(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this one"
