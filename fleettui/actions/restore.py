@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from fleettui.actions.drain import is_global
 from fleettui.actions.operator import Operator
+from fleettui.verbs import Verb, verb_between, verb_towards
 from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
 from registry.keys import Keys, Table
@@ -32,7 +33,7 @@ class UnitChange:
 
     machine: str
     unit: str
-    verb: str  # start, stop, restart, load, unload, place
+    verb: str  # of `verbs.Verb`, or "place"
     reason: str
 
 
@@ -128,12 +129,11 @@ def _followed(schedule: dict[Pair, Assignment], snapshot: Snapshot) -> Iterator[
             yield pair, Assignment(line.unit, line.machine, unit.hash, unit.target, unit.generation, unit.attempt)
 
 
-def _change(line: Assignment | None, state: UnitState | None) -> tuple[str, str] | None:
+def _change(line: Assignment | None, state: UnitState | None) -> tuple[Verb, str] | None:
     up = state is not None and _is_up(state)
     if line is None:
-        return ("stop" if up else "unload", "the registry does not have it there") if state else None
-    wanted = line.target is Target.LAUNCHED
-    verb = ("restart" if up else "start") if wanted else ("stop" if up else "load")
+        return (verb_towards(None, up=up), "the registry does not have it there") if state else None
+    verb = verb_towards(line.target, up=up)
     if state is None:
         return verb, "the registry has it there"
     if state.hash != line.hash:
@@ -143,13 +143,14 @@ def _change(line: Assignment | None, state: UnitState | None) -> tuple[str, str]
     return _towards(line, state)
 
 
-def _towards(line: Assignment, state: UnitState) -> tuple[str, str] | None:
+def _towards(line: Assignment, state: UnitState) -> tuple[Verb, str] | None:
     """What the target alone, or another attempt at it, changes."""
     if line.target is not Target.LAUNCHED:
-        return ("stop", f"its target is {line.target}") if _is_up(state) else None
+        return (verb_towards(line.target, up=True), f"its target is {line.target}") if _is_up(state) else None
+    start = verb_between(state.target, line.target)
     if state.target is not Target.LAUNCHED:
-        return "start", f"its target is {line.target}"
-    return ("start", "it was asked for again") if state.attempt != line.attempt and not _is_up(state) else None
+        return start, f"its target is {line.target}"
+    return (start, "it was asked for again") if state.attempt != line.attempt and not _is_up(state) else None
 
 
 def _is_up(state: UnitState) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
 from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
+from fleettui.verbs import Verb, verb_between
 from registry.errors import InvalidRecord
 from registry.etcd import Op
 from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
@@ -124,6 +125,16 @@ async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
     wanted = {outcome.name: outcome for outcome in previous if outcome.wrote}
     texts = {name: outcome.text or "" for name, outcome in wanted.items()}
     return await _act(operator, list(wanted), lambda name, found: _restored(wanted[name], found), texts)
+
+
+ACTS: Mapping[Verb, Act] = {
+    Verb.START: start,
+    Verb.LOAD: load,
+    Verb.STOP: stop,
+    Verb.UNLOAD: unload,
+    Verb.RESTART: restart,
+    Verb.DESTROY: destroy,
+}
 
 
 async def _act(
@@ -239,7 +250,7 @@ def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: T
     sha = file_hash(source.text)
     if found.unit is None:
         outcome = Outcome(source.name, Did.CREATED, None, Unit(source.name, sha, target))
-        return UnitStep(outcome, VERBS[target], text=source.text)
+        return UnitStep(outcome, verb_between(None, target), text=source.text)
     if found.unit.hash != sha and replace:
         return _replaced(found.unit, sha, source.text, _at_least(target))
     step = _targeted(source.name, found, _at_least(target))
@@ -298,21 +309,11 @@ def _targeted(name: str, found: FoundUnit, choose: Callable[[Target], Target]) -
         return UnitStep(Outcome(name, Did.UNCHANGED, unit, unit))
     if target is unit.target:
         again = replace(unit, attempt=attempt)
-        return UnitStep(Outcome(name, Did.CHANGED, unit, again), "start", "what has ended is started again")
+        return UnitStep(Outcome(name, Did.CHANGED, unit, again), Verb.START, "what has ended is started again")
     if target.scheduled and parse(name).is_template:
         return _refused(name, _template_note(name, parse(name).with_instance("1").full))
     outcome = Outcome(name, Did.CHANGED, unit, replace(unit, target=target, attempt=attempt))
-    return UnitStep(outcome, verb_of(unit.target, target))
-
-
-VERBS = {Target.INACTIVE: "submit", Target.LOADED: "load", Target.LAUNCHED: "start"}
-
-
-def verb_of(old: Target, new: Target) -> str:
-    """The operator's word for a change of target."""
-    if RANK[new] > RANK[old]:
-        return VERBS[new]
-    return "stop" if new is Target.LOADED else "unload"
+    return UnitStep(outcome, verb_between(unit.target, target))
 
 
 def _restarted(name: str, found: FoundUnit) -> UnitStep:
@@ -322,13 +323,13 @@ def _restarted(name: str, found: FoundUnit) -> UnitStep:
     if unit.target is not Target.LAUNCHED:
         return _refused(name, f"unit {name} is {unit.target}, not launched; see: fleetctl start {name}")
     after = replace(unit, generation=unit.generation + 1)
-    return UnitStep(Outcome(name, Did.CHANGED, unit, after), "restart")
+    return UnitStep(Outcome(name, Did.CHANGED, unit, after), Verb.RESTART)
 
 
 def _destroyed(name: str, found: FoundUnit) -> UnitStep:
     if not found.exists:
         return _absent(name, found)
-    return UnitStep(Outcome(name, Did.DESTROYED, found.unit), "destroy")
+    return UnitStep(Outcome(name, Did.DESTROYED, found.unit), Verb.DESTROY)
 
 
 def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
@@ -337,13 +338,13 @@ def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
         return _refused(outcome.name, f"unit {outcome.name} was changed since{who}; it is left as it is")
     before, after = outcome.before, outcome.after
     if before is None:
-        return UnitStep(Outcome(outcome.name, Did.DESTROYED, after), "undo", "it was created by mistake")
+        return UnitStep(Outcome(outcome.name, Did.DESTROYED, after), Verb.UNDO, "it was created by mistake")
     if after is None and outcome.text is None:
         return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
     generation = (after or before).generation + (after is None or after.hash != before.hash)
     back = replace(before, generation=generation, attempt=(after or before).attempt)
     did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
-    return UnitStep(Outcome(outcome.name, did, after, back), "undo", f"{back.target} again", outcome.text)
+    return UnitStep(Outcome(outcome.name, did, after, back), Verb.UNDO, f"{back.target} again", outcome.text)
 
 
 def _absent(name: str, found: FoundUnit) -> UnitStep:

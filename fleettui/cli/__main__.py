@@ -55,7 +55,7 @@ def guarded(argv: list[str]) -> int:
 def run(argv: list[str], *, debug: bool) -> int:
     """Parse and run. Raises whatever goes wrong."""
     command, flags = parse(argv)
-    flags.debug = debug
+    flags.command, flags.debug = command.name, debug
     _log(debug=debug)
     module, _, name = command.run.partition(":")
     verb: Callable[[Namespace], Any] = getattr(import_module(f"fleettui.cli.{module}"), name)

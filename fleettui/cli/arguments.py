@@ -36,12 +36,20 @@ class Command:
     flags: tuple[Flags, ...] = ()
     notes: str = ""  # what else its help says
 
+    def takes(self, kind: str) -> bool:
+        """Whether it takes names of this kind: UNIT, FILE, MACHINE."""
+        return any(isinstance(each, Names) and kind in each.kinds.split("|") for each in self.flags)
 
-def _names(what: str, nargs: str = "+") -> Flags:
-    def add(parser: ArgumentParser) -> None:
-        parser.add_argument("names", nargs=nargs, metavar=what)
 
-    return add
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of what the verb is about; `kinds`: some of UNIT, FILE and MACHINE, as the help writes them."""
+
+    kinds: str
+
+    def __call__(self, parser: ArgumentParser) -> None:
+        """Add them to the parser."""
+        parser.add_argument("names", nargs="+", metavar=self.kinds)
 
 
 def _blocking(parser: ArgumentParser) -> None:
@@ -122,9 +130,9 @@ def _topic(parser: ArgumentParser) -> None:
     parser.add_argument("topic", nargs="?", metavar="COMMAND")
 
 
-UNITS = _names("UNIT")
-FILES = _names("UNIT|FILE")
-MACHINES = _names("MACHINE")
+UNITS = Names("UNIT")
+FILES = Names("UNIT|FILE")
+MACHINES = Names("MACHINE")
 
 STRICT = "--strict-host-key-checking"
 GLOBALS = (  # flag, what it takes ("": nothing), meaning
@@ -144,20 +152,20 @@ GLOBALS = (  # flag, what it takes ("": nothing), meaning
 )
 
 COMMANDS = (
-    Command("submit", "units:submit", "store unit files in the registry, on no machine yet",
+    Command("submit", "units:introduce", "store unit files in the registry, on no machine yet",
             ("submit hello.service", "submit --replace ./units/*.service"), (FILES, _replace, _blocking)),
-    Command("load", "units:load", "place units on machines and load them there, without starting",
+    Command("load", "units:introduce", "place units on machines and load them there, without starting",
             ("load hello.service", "load web@1 web@2"), (FILES, _replace, _blocking)),
-    Command("start", "units:start", "start units, storing and placing them first where needed",
+    Command("start", "units:introduce", "start units, storing and placing them first where needed",
             ("start hello.service", "start --replace web@{1..100}", "start --no-block 'web@*'"),
             (FILES, _replace, _blocking)),
-    Command("stop", "units:stop", "stop units; they stay loaded on their machines",
+    Command("stop", "units:change", "stop units; they stay loaded on their machines",
             ("stop hello.service", "stop 'web@*'"), (UNITS, _blocking)),
-    Command("unload", "units:unload", "stop units and take them off their machines",
+    Command("unload", "units:change", "stop units and take them off their machines",
             ("unload hello.service",), (UNITS, _blocking)),
-    Command("destroy", "units:destroy", "stop units and forget them; returns when their processes are gone",
+    Command("destroy", "units:change", "stop units and forget them; returns when their processes are gone",
             ("destroy hello.service", "destroy 'web@*'"), (UNITS, _blocking)),
-    Command("restart", "units:restart", "stop and start units on their machines",
+    Command("restart", "units:change", "stop and start units on their machines",
             ("restart hello.service",), (UNITS, _blocking)),
     Command("cat", "look:cat", "print unit files exactly as they were submitted",
             ("cat hello.service",), (UNITS,)),
@@ -178,7 +186,7 @@ COMMANDS = (
             ("list-unit-files", "list-unit-files --json"), (_list,),
             "fields: unit,hash,dstate,state,target (shown), global,desc"),
     Command("verify", "verify:verify_files", "say what is wrong with unit files, line by line",
-            ("verify hello.service", "verify units/*"), (_names("FILE"),)),
+            ("verify hello.service", "verify units/*"), (Names("FILE"),)),
     Command("why", "look:why", "why a unit is not where it should be",
             ("why mars.service",), (UNITS, _json)),
     Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
@@ -189,9 +197,9 @@ COMMANDS = (
             ("uncordon 7aea1bb4",), (MACHINES,)),
     Command("set-metadata", "machines:set_metadata", "set metadata of machines at run time, over their own",
             ("set-metadata core-1 region=eu disk=ssd", "set-metadata core-1 core-2 region="),
-            (_names("MACHINE|KEY=VALUE"),), "an empty value hides the machine's own"),
+            (Names("MACHINE|KEY=VALUE"),), "an empty value hides the machine's own"),
     Command("unset-metadata", "machines:unset_metadata", "leave metadata to a machine's own configuration again",
-            ("unset-metadata core-1 region",), (_names("MACHINE|KEY"),)),
+            ("unset-metadata core-1 region",), (Names("MACHINE|KEY"),)),
     Command("restore", "restore:restore", "accept a registry that was restored from a backup, or show what changes",
             ("restore", "restore --accept", "restore --accept --yes"), (_restore,),
             "Until then nothing is started, stopped or moved."),

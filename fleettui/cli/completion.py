@@ -18,10 +18,7 @@ from registry.errors import FleetError
 
 REQUEST_TIMEOUT = "1s"
 LIMIT_S = 1.5
-UNIT_VERBS = ("stop", "unload", "destroy", "restart", "cat", "status", "journal", "why")
-FILE_VERBS = ("submit", "load", "start", "verify")
-MACHINE_VERBS = ("drain", "cordon", "uncordon", "set-metadata", "unset-metadata", "ssh")
-
+FILES = " ".join(each.name for each in SHOWN if each.takes("FILE"))
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]*")  # what unit and host names are made of
 
 BASH = """\
@@ -33,7 +30,7 @@ _fleetctl() {
     cur="${before[-1]}"
     local found=()
     mapfile -t found < <(fleetctl __complete -- "${before[@]:1}" 2>/dev/null)
-    if [[ " submit load start verify " == *" ${before[1]} "* ]]; then
+    if [[ " @FILES@ " == *" ${before[1]} "* ]]; then
         mapfile -t -O "${#found[@]}" found < <(compgen -f -- "$cur"); compopt -o filenames 2>/dev/null
     else
         # What is put on the command line is read by the shell: quoted, it is but a word.
@@ -44,25 +41,25 @@ _fleetctl() {
     for i in "${!found[@]}"; do COMPREPLY[i]="${found[i]#"$colon"}"; done
 }
 complete -F _fleetctl fleetctl
-"""
+""".replace("@FILES@", FILES)
 ZSH = """\
 #compdef fleetctl
 _fleetctl() {
     local -a found
     found=("${(@f)$(fleetctl __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
     (( ${#found[1]} )) && compadd -- "${found[@]}"
-    [[ " submit load start verify " == *" ${words[2]} "* ]] && _files
+    [[ " @FILES@ " == *" ${words[2]} "* ]] && _files
 }
 compdef _fleetctl fleetctl
-"""
+""".replace("@FILES@", FILES)
 FISH = """\
 function __fleetctl_complete
     set -l words (commandline -opc) (commandline -ct)
     fleetctl __complete -- $words[2..-1] 2>/dev/null
 end
-complete -c fleetctl -n 'not __fish_seen_subcommand_from submit load start verify' -f
+complete -c fleetctl -n 'not __fish_seen_subcommand_from @FILES@' -f
 complete -c fleetctl -a '(__fleetctl_complete)'
-"""
+""".replace("@FILES@", FILES)
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
@@ -101,9 +98,9 @@ async def candidates(words: Sequence[str]) -> list[str]:
 async def _live(verb: Command, before: Sequence[str]) -> list[str]:
     flag = before[-1] if before else ""
     if verb.name in ("completion", "help"):
-        return ["bash", "zsh", "fish"] if verb.name == "completion" else [each.name for each in SHOWN]
-    machines = flag == "--machine" or (verb.name in MACHINE_VERBS and flag != "--unit")
-    units = flag == "--unit" or verb.name in (*UNIT_VERBS, *FILE_VERBS[:3])
+        return [*SCRIPTS] if verb.name == "completion" else [each.name for each in SHOWN]
+    machines = flag == "--machine" or ((verb.takes("MACHINE") or verb.name == "ssh") and flag != "--unit")
+    units = flag == "--unit" or verb.takes("UNIT")
     if not machines and not units:
         return []
     return await _names(before, machines=machines)

@@ -1,4 +1,4 @@
-"""`fleetctl submit`, `load`, `start`, `stop`, `unload`, `destroy`, `restart`: an act on units, then a wait.
+"""`fleetctl` and a verb on units (`fleettui/verbs.py`): an act on the registry, then a wait.
 
 One bad name harms no other: its error is printed, the rest is done, and the exit code is 1.
 """
@@ -20,8 +20,9 @@ from fleettui.actions.resolve import resolve
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.output import complain, say
-from fleettui.cli.waiting import WaitLimit, gerund, patience, wait
+from fleettui.cli.waiting import WaitLimit, patience, wait
 from fleettui.escape import clause
+from fleettui.verbs import Verb, gerund
 from registry.errors import UserError
 from registry.model import Target
 from registry.units.hostreach import warnings
@@ -30,43 +31,9 @@ from registry.units.name import check, is_glob, normalise
 T = TypeVar("T")
 
 
-async def submit(flags: Namespace) -> int:
-    """Store unit files."""
-    return await _introduce(flags, "submit", Target.INACTIVE)
-
-
-async def load(flags: Namespace) -> int:
-    """Store, place and load units."""
-    return await _introduce(flags, "load", Target.LOADED)
-
-
-async def start(flags: Namespace) -> int:
-    """Store, place, load and start units."""
-    return await _introduce(flags, "start", Target.LAUNCHED)
-
-
-async def stop(flags: Namespace) -> int:
-    """Stop launched units where they are."""
-    return await _change(flags, "stop", units.stop)
-
-
-async def unload(flags: Namespace) -> int:
-    """Take units off their machines."""
-    return await _change(flags, "unload", units.unload)
-
-
-async def destroy(flags: Namespace) -> int:
-    """Forget units."""
-    return await _change(flags, "destroy", units.destroy)
-
-
-async def restart(flags: Namespace) -> int:
-    """Stop and start launched units."""
-    return await _change(flags, "restart", units.restart)
-
-
-async def _introduce(flags: Namespace, verb: str, target: Target) -> int:
-    """Verbs that take files: what the registry does not know yet is looked for on disk."""
+async def introduce(flags: Namespace) -> int:
+    """Carry out a verb that takes files: what the registry does not know yet is looked for on disk."""
+    verb = Verb(flags.command)
     patient, errors = patience(flags), Errors(verb)
     candidates = errors.sieve(Disk().candidate, (each for each in flags.names if not is_glob(each)))
     async with open_operator(read_settings(flags, os.environ)) as operator:
@@ -74,8 +41,20 @@ async def _introduce(flags: Namespace, verb: str, target: Target) -> int:
         found = await resolve(operator, [*candidates, *map(Candidate, known)])
         for name in found.missing:
             errors.add(f"Error creating units: unable to find Unit({name}) in Registry or on filesystem")
+        target = verb.rules.target or Target.INACTIVE
         done = await units.submit(operator, found.sources, replace=flags.replace, target=target)
         await _warn(operator, found.sources, done)
+        return await _finish(operator, verb, done, errors, patient)
+
+
+async def change(flags: Namespace) -> int:
+    """Carry out a verb on units that the registry knows."""
+    verb = Verb(flags.command)
+    patient, errors = patience(flags), Errors(verb)
+    named = errors.sieve(unit_name, (each for each in flags.names if not is_glob(each)))
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        names = [*named, *await errors.expand(operator, flags.names)]
+        done = await units.ACTS[verb](operator, names) if names else Done()
         return await _finish(operator, verb, done, errors, patient)
 
 
@@ -89,16 +68,6 @@ async def _warn(operator: Operator, sources: Iterable[units.UnitSource], done: D
             complain(f"WARNING: {warning}")
 
 
-async def _change(flags: Namespace, verb: str, act: units.Act) -> int:
-    """Verbs on units that the registry knows."""
-    patient, errors = patience(flags), Errors(verb)
-    named = errors.sieve(unit_name, (each for each in flags.names if not is_glob(each)))
-    async with open_operator(read_settings(flags, os.environ)) as operator:
-        names = [*named, *await errors.expand(operator, flags.names)]
-        done = await act(operator, names) if names else Done()
-        return await _finish(operator, verb, done, errors, patient)
-
-
 def unit_name(argument: str) -> str:
     """The unit that a name, with or without its type, or a path stands for. UserError when it is none."""
     name = normalise(PurePath(argument).name)
@@ -109,7 +78,7 @@ def unit_name(argument: str) -> str:
 class Errors:
     """Prints errors as they come and remembers that there were some."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: Verb) -> None:
         self.code = OK
         self._verb = verb
 
@@ -135,7 +104,7 @@ class Errors:
         return [name for names in self.sieve(lambda each: matching(each, known), patterns) for name in names]
 
 
-async def _finish(operator: Operator, verb: str, done: Done, errors: Errors, patient: WaitLimit) -> int:
+async def _finish(operator: Operator, verb: Verb, done: Done, errors: Errors, patient: WaitLimit) -> int:
     """Tell what came of the act, then wait for its effect."""
     for outcome in done.outcomes:
         if outcome.did in (Did.REFUSED, Did.UNKNOWN):

@@ -21,6 +21,7 @@ from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.words import counted, place, short_id
 from fleettui.escape import clause
+from fleettui.verbs import Verb, gerund
 from registry.errors import ForeignRegistry, RegistryDenied
 from registry.keys import Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing, standing_here
@@ -37,7 +38,6 @@ WATCHED = (
     Table.MACHINES,
     Table.STATES,
 )
-STOPPING = ("destroy", "unload", "stop")
 PATIENCE_S = 2.0  # until a missing scheduler is worth a word: an election takes less
 ANSWER_S = 0.25  # how much longer a verb may take so that an endpoint that is down is told
 MOST_ATTEMPTS = 10**9  # some fifteen years
@@ -77,7 +77,7 @@ async def following(operator: Operator, tables: Iterable[Table] = WATCHED) -> As
             await task
 
 
-async def wait(operator: Operator, verb: str, names: Iterable[str], revision: int, patience: WaitLimit) -> int:
+async def wait(operator: Operator, verb: Verb, names: Iterable[str], revision: int, patience: WaitLimit) -> int:
     """Wait for the units, print each as it arrives, and return the exit code."""
     teller = Teller(verb, tuple(names))
     loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ async def wait(operator: Operator, verb: str, names: Iterable[str], revision: in
 class Teller:
     """Turns steps into lines. `code` is the exit code so far."""
 
-    def __init__(self, verb: str, names: tuple[str, ...]) -> None:
+    def __init__(self, verb: Verb, names: tuple[str, ...]) -> None:
         self.names = names
         self.code = OK
         self._verb = verb
@@ -156,7 +156,7 @@ class Teller:
     def _arrived(self, arrival: Arrival) -> None:
         self._line.clear()
         self._remaining.pop(arrival.name, None)
-        if self._verb != "destroy" and arrival.name not in arrival.snapshot.units:
+        if not self._verb.rules.forgets and arrival.name not in arrival.snapshot.units:
             self.code = FAILED
             complain(f"Error {gerund(self._verb)} unit {arrival.name}: somebody destroyed it meanwhile")
         elif arrival.standing.progress is Progress.REACHED and (doubt := self._doubt(arrival)):
@@ -174,7 +174,7 @@ class Teller:
     def _note_lost(self, snapshot: Snapshot) -> None:
         """Notice machines that vanish with their states before they have stopped what they were to stop."""
         before = self._snapshot
-        if self._verb not in STOPPING or snapshot.machines is before.machines:
+        if not self._verb.rules.ends or snapshot.machines is before.machines:
             return
         for machine, record in before.machines.items():
             if machine in snapshot.machines or record.leaving:
@@ -184,7 +184,7 @@ class Teller:
 
     def _doubt(self, arrival: Arrival) -> str:
         """Why it is not known whether a unit has stopped, "" when it is."""
-        if self._verb not in STOPPING:
+        if not self._verb.rules.ends:
             return ""
         machine = self._unconfirmed.get(arrival.name, "")
         if machine and machine not in arrival.snapshot.machines:
@@ -223,7 +223,7 @@ class Teller:
             complain("A scheduler leads again")
 
     def _watch_kept(self) -> None:
-        if self._remaining and self._verb in STOPPING and self._keeping is None:
+        if self._remaining and self._verb.rules.ends and self._keeping is None:
             self._keeping = asyncio.get_running_loop().call_later(PATIENCE_S, self._say_kept)
 
     def _say_kept(self) -> None:
@@ -267,11 +267,6 @@ class ProgressLine:
             self._shown = False
 
 
-def gerund(verb: str) -> str:
-    """`starting` of `start`."""
-    return {"stop": "stopping", "submit": "submitting"}.get(verb, f"{verb}ing")
-
-
 def arrival_lines(arrival: Arrival) -> list[str]:
     """What is said of a unit that reached its target: fleet's words."""
     unit = arrival.snapshot.units.get(arrival.name)
@@ -307,10 +302,9 @@ def _place_line(arrival: Arrival, target: Target, machine: str) -> str:
     return f"Unit {arrival.name} {target} on {where}"
 
 
-def error_line(verb: str, name: str, found: UnitProgress) -> str:
+def error_line(verb: Verb, name: str, found: UnitProgress) -> str:
     """Why a unit does not arrive, and what to do."""
     start = f"Error {gerund(verb)} unit {name}: {clause(found.reason)}"
     if found.progress is Progress.FAILED:
         return f"{start}. See: fleetctl journal {name}"
-    then = "is replaced" if verb == "restart" else f"{'loads' if verb in ('load', 'stop') else 'starts'}"
-    return f"{start}; it stays submitted and {then} when {found.until}. See: fleetctl why {name}"
+    return f"{start}; it stays submitted and {verb.rules.later} when {found.until}. See: fleetctl why {name}"

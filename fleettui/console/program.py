@@ -11,13 +11,12 @@ from typing import TypeVar
 from fleettui.actions import machines
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
+from fleettui.actions.units import ACTS, restore, submit
 from fleettui.actions.units import UnitSource as Submitted
-from fleettui.actions.units import destroy, load, restart, restore, start, stop, submit, unload
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
 from fleettui.console.sources.feed import Live
@@ -30,6 +29,7 @@ from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
 from fleettui.remote import Pins, Remote, own_machine
 from fleettui.remote.pins import directory as host_keys
+from fleettui.verbs import Verb
 from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
 from registry.model import Target
@@ -38,14 +38,6 @@ from registry.program.config import Settings
 
 NOT_YET_S = 5.0
 T = TypeVar("T")
-ON_UNITS = {
-    Verb.START: start,
-    Verb.LOAD: load,
-    Verb.STOP: stop,
-    Verb.UNLOAD: unload,
-    Verb.RESTART: restart,
-    Verb.DESTROY: destroy,
-}
 
 
 class LivePort:
@@ -56,7 +48,7 @@ class LivePort:
 
     async def on_units(self, verb: Verb, names: Sequence[str]) -> Done:
         """Carry the verb out."""
-        return await ON_UNITS[verb](await self._operator(), names)
+        return await ACTS[verb](await self._operator(), names)
 
     async def submit(
         self, texts: Mapping[str, str], target: Target, *, replace: bool = False, based_on: str = ""

@@ -236,8 +236,8 @@ def _way(endpoint: Endpoint, expected: Expected) -> str:
         case Voucher.PIN:
             return _forget(endpoint.machine)
         case _:
-            restart = "restart fleet-agentd there to register them"
-            return f"if its keys were renewed, {restart}, else somebody stands between"
+            remedy = "restart fleet-agentd there to register them"
+            return f"if its keys were renewed, {remedy}, else somebody stands between"
 
 
 def _forget(machine: str) -> str:

@@ -12,12 +12,12 @@ from fleettui.console.app import Console
 from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.sources.feed import Script
 from fleettui.journal_entry import JournalEntry
+from fleettui.verbs import Verb
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,

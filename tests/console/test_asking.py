@@ -21,10 +21,10 @@ from fleettui.console.operations.impact import (
     needs_answer,
     words_to_type,
 )
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.widgets.band import Band
+from fleettui.verbs import Verb
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target, Unit

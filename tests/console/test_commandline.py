@@ -12,7 +12,6 @@ from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import commands
 from fleettui.console.commandline.commands import CommandContext, expand_braces, parse_command, split
 from fleettui.console.commandline.completion import complete
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.helping import HelpScreen
@@ -24,6 +23,7 @@ from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.lines import Lines
 from fleettui.console.widgets.prompt import Prompt, laid_out
 from fleettui.console.widgets.theme import THEMES
+from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.model import Target
 from registry.sync.follow import ConnectionState

@@ -14,10 +14,10 @@ from fleettui.cli.connection import open_operator
 from fleettui.console.operations.machine_verbs import MachineVerb
 from fleettui.console.operations.operation import Operation, OperationPhase, history_lines, operation_lines
 from fleettui.console.operations.radius import blast_radius
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.feed import Live
 from fleettui.console.tables.fleet import FOR_S, LARGE_S, Clocks, Reading
 from fleettui.console.text.cells import line_text
+from fleettui.verbs import Verb
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot

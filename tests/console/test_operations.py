@@ -16,8 +16,9 @@ from fleettui.console.operations.operation import (
     written,
 )
 from fleettui.console.operations.radius import blast_radius
-from fleettui.console.operations.verbs import Verb, command, permit
+from fleettui.console.operations.verbs import command, permit
 from fleettui.console.tables.units import UnitRows
+from fleettui.verbs import Verb
 from registry.lifecycle import Whereabouts
 from registry.mirror import Snapshot
 from registry.model import Target, Unit

@@ -10,13 +10,13 @@ from textual.events import Paste
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline.commands import CHANGING, OWN, names_of_commands
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.keys import KEYS, TABLE
 from fleettui.console.widgets.band import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote import Remote
+from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.model import Target
 from registry.program.config import SshTable

@@ -16,7 +16,9 @@ from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
-from fleettui.console.operations.verbs import READ_ONLY, Verb
+from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
+from fleettui.console.operations.verbs import READ_ONLY
+from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.model import Target
@@ -144,15 +146,9 @@ class ConsoleWord:
 
 
 VIEWS = ("units", "machines", "pending", "events", "map")
-CHANGING = frozenset({
-    "submit", "load", "start", "stop", "unload", "destroy", "restart", "drain", "cordon", "uncordon",
-    "set-metadata", "unset-metadata", "restore", "undo",
-})  # fmt: skip
+CHANGING = frozenset({*Verb, *MachineVerb, "restore"})
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
-INTRODUCING = {"submit": (Verb.SUBMIT, Target.INACTIVE), "load": (Verb.LOAD, Target.LOADED),
-               "start": (Verb.START, Target.LAUNCHED)}  # fmt: skip
-ON_MACHINES = frozenset({"cordon", "drain", "uncordon"})
-ON_UNITS = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
+
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
 METADATA = {"set-metadata": to_set, "unset-metadata": to_unset}
 LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "machines"}
@@ -202,7 +198,8 @@ def _fleetctl(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
     if name in ELSEWHERE:
         raise UserError(f"{name} {ELSEWHERE[name]}")
     if name in INTRODUCING:
-        verb, target = INTRODUCING[name]
+        verb = Verb(name)
+        target = verb.rules.target or Target.INACTIVE
         return SubmitFiles(verb, target, known_or_new(flags.names, context.snapshot), flags.replace)
     if name in ON_UNITS:
         return VerbCommand(Verb(name), units_called(flags.names, context.snapshot))
@@ -226,7 +223,7 @@ def _other(command: Command, flags: Namespace, context: CommandContext) -> Conso
         return Verify(tuple(flags.names))
     if name == "version":
         return Run("version")
-    if name not in ON_MACHINES:
+    if name not in WISHES:
         raise UserError(f"{name} cannot be done from here; use fleetctl {name} in a terminal")
     return MachineCommand(name, _machines_called(flags.names, context.snapshot))
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
+from fleettui.cli.arguments import COMMANDS
 from fleettui.console.commandline.commands import (
-    INTRODUCING,
     VIEWS,
     CommandContext,
     flags_of,
@@ -16,8 +16,8 @@ from fleettui.console.commandline.commands import (
 from fleettui.console.tables.query import completed
 
 SHOWN = 200  # candidates; nobody reads more
-OF_UNITS = frozenset({"stop", "unload", "destroy", "restart", "cat", "status", "journal", "why", *INTRODUCING})
-OF_MACHINES = frozenset({"drain", "cordon", "uncordon", "set-metadata", "unset-metadata", "ssh"})
+OF_UNITS = frozenset(command.name for command in COMMANDS if command.takes("UNIT"))
+OF_MACHINES = frozenset(command.name for command in COMMANDS if command.takes("MACHINE")) | {"ssh"}
 
 
 @dataclass(frozen=True, slots=True)

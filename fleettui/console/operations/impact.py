@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fleettui.actions.drain import plan
 from fleettui.actions.outcome import Outcome
 from fleettui.console.operations.relations import STOPS_TOO, Relation, read_relations
-from fleettui.console.operations.verbs import Verb
+from fleettui.verbs import Verb
 from placement.explain import dry_run
 from registry.errors import UserError
 from registry.keys import Keys
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})  # a process may be there
 CONFIRM_FROM = 10  # running units that stop, from which on a word must be typed
-STOPPING = frozenset({Verb.STOP, Verb.UNLOAD, Verb.DESTROY, Verb.RESTART})
+STOPPING = frozenset(verb for verb in Verb if verb.rules.stops)
+FORGETTING = frozenset(verb for verb in Verb if verb.rules.forgets)
 PREDICTED = 64  # units whose place is worked out one by one; of more, whatever they may displace counts
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 Pairs = frozenset[tuple[str, str]]
@@ -74,7 +75,7 @@ class Survey:
     @property
     def weight(self) -> int:
         """How many running units stop; of a destruction, at least as many as are forgotten."""
-        return max(len(self.impact.stops), len(self.names) if self.verb == Verb.DESTROY else 0)
+        return max(len(self.impact.stops), len(self.names) if self.verb in FORGETTING else 0)
 
     @property
     def told_weight(self) -> str:
@@ -105,7 +106,7 @@ def needs_answer(survey: Survey, care: Care) -> bool:
 
 def words_to_type(survey: Survey, care: Care) -> tuple[str, ...]:
     """The words of which one must be typed: the cluster's name, or the number of units; () where none must be."""
-    if care.protected and survey.verb == Verb.DESTROY and len(survey.names) == 1:
+    if care.protected and survey.verb in FORGETTING and len(survey.names) == 1:
         return (*survey.names, care.cluster)
     if survey.weight > 1 and (care.protected or survey.weight >= care.confirm_from):
         return (care.cluster, str(survey.weight)) if care.protected else (str(survey.weight), care.cluster)
@@ -119,7 +120,7 @@ def impact_of(verb: Verb, names: Sequence[str], snapshot: Snapshot, keys: Keys) 
     """What a verb on units of the registry would do."""
     if verb in STOPPING:
         return Impact(_with_dependents(_running(names, snapshot), snapshot))
-    if verb is not Verb.START:
+    if not verb.rules.starts:
         return Impact()
     started = {name: text for name in names if (text := _text(name, snapshot)) is not None}
     return Impact(_displaced(started, snapshot, keys), frozenset(names))

@@ -23,15 +23,15 @@ from fleettui.console.operations.machine_verbs import (
     machine_name,
     metadata_words,
 )
-from fleettui.console.operations.verbs import Verb, command
+from fleettui.console.operations.verbs import command
 from fleettui.console.tables.machines import Drain
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import clock, counted, took
 from fleettui.escape import escape
+from fleettui.verbs import Verb, verb_between
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot
-from registry.model import Target
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
@@ -209,25 +209,14 @@ def undo_units_command(outcomes: Sequence[Outcome]) -> str:
     """Return the command lines that take these outcomes back, joined."""
     by_verb: dict[Verb, list[str]] = {}
     for outcome in outcomes:
-        by_verb.setdefault(_undo_verb(outcome), []).append(outcome.name)
+        old, new = (record.target if record else None for record in (outcome.after, outcome.before))
+        by_verb.setdefault(verb_between(old, new), []).append(outcome.name)
     return "; ".join(command(verb, names, shown=3) for verb, names in by_verb.items())
 
 
-def _undo_verb(outcome: Outcome) -> Verb:
-    before, after = outcome.before, outcome.after
-    if before is None:
-        return Verb.DESTROY
-    was = after.target if after else Target.INACTIVE
-    if before.target is Target.LOADED:
-        return Verb.STOP if was is Target.LAUNCHED else Verb.LOAD
-    if before.target is Target.LAUNCHED:
-        return Verb.START
-    return Verb.UNLOAD if after else Verb.SUBMIT
-
-
 def undoable(operation: Operation) -> bool:
-    """Whether it can be taken back: not a restart or another attempt, since what ran before is gone."""
-    if operation.verb in (Verb.RESTART, Verb.UNDO):
+    """Whether it can be taken back: not another attempt, since what ran before is gone."""
+    if isinstance(operation.verb, Verb) and not operation.verb.rules.undoable:
         return False
     return bool(operation.changes) or any(outcome.reversible for outcome in operation.written)
 

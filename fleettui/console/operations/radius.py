@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fleettui.actions.drain import is_global
 from fleettui.console.operations.impact import RUNNING, Impact
 from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
+from fleettui.verbs import Verb
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.name import matches
@@ -30,9 +30,9 @@ def blast_radius(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> list[s
         lines.append(f"{_listed(found)} runs on every machine: it stops everywhere.")
     lines += _last_ones(chosen, snapshot)
     lines += _dependents(verb, chosen, snapshot)
-    if verb is not Verb.RESTART:
+    if not verb.rules.starts:
         lines += _freed(chosen, snapshot)
-    if verb is Verb.DESTROY:
+    if verb.rules.forgets:
         forgets = "the unit; undo (u) brings it" if len(names) == 1 else "them; undo (u) brings them"
         lines.append(f"The registry forgets {forgets} back, text and target, from this console.")
     return lines
@@ -75,7 +75,7 @@ def pairs_line(verb: Verb, running: Collection[tuple[str, str]], snapshot: Snaps
     several = max(hosts.values()) > 1 and len(hosts) > 1
     shown = [f"{host} ({number})" if several else host for host, number in sorted(hosts.items())]
     where = ", ".join(shown[:HOSTS]) + (f" and {len(hosts) - HOSTS} more machines" if len(hosts) > HOSTS else "")
-    happens = "stops and starts again" if verb is Verb.RESTART else "stops"
+    happens = verb.rules.happens
     if units > 1:
         happens = happens.replace("stops", "stop").replace("starts", "start")
     return f"{counted(units, 'running unit')} {happens} on {where}."
@@ -107,14 +107,17 @@ def _dependents(verb: Verb, chosen: Collection[str], snapshot: Snapshot) -> Iter
         elif relation.kind == "Activates" and together:
             found["activates"].append(name)
     if names := found["systemd"]:
-        does = "restarts" if verb is Verb.RESTART else "stops"
-        yield f"systemd {does} with it: {_listed(names)}."
-    if verb is Verb.RESTART:
+        yield f"systemd {verb.rules.spreads} with it: {_listed(names)}."
+    if verb.rules.starts:
         return
     if names := found["fleet"]:
         yield f"{_listed(names)} must be on its machine (MachineOf), and will wait."
     if names := found["activates"]:
-        what = "starts it again when it is due" if verb is Verb.STOP else "has nothing to start any more"
+        what = (
+            "starts it again when it is due"
+            if verb.rules.target is Target.LOADED
+            else "has nothing to start any more"
+        )
         yield f"{_listed(names)} {what}."
 
 

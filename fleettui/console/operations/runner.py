@@ -24,8 +24,8 @@ from fleettui.console.operations.operation import (
     undoable,
     written,
 )
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.tables.machines import Drains
+from fleettui.verbs import Verb, verb_between
 from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
 
 KEPT = 200  # operations that the page of all actions lists
-VERBS = {Target.LAUNCHED: Verb.START, Target.LOADED: Verb.LOAD}  # what a submission is called by its target
 Changes = tuple[Sequence["MachineChange"], Sequence[str]]  # what was written, and complaints of what was not
 
 
@@ -98,7 +97,7 @@ class OperationRunner:
         `based_on` is the hash of the text that an edit began from: a unit that has another one now is left alone.
         """
         names = tuple(texts)
-        begun = self._begin(VERBS.get(target, Verb.SUBMIT), names, replace_command(names) if based_on else "")
+        begun = self._begin(verb_between(None, target), names, replace_command(names) if based_on else "")
         return await self._write_units(
             begun, lambda: self._port.submit(texts, target, replace=replace, based_on=based_on)
         )

@@ -1,43 +1,20 @@
-"""What can be done to units, what it is called in `fleetctl`, and why it cannot be done just now. Pure."""
+"""Whether a verb on units can be carried out now, why not, and the same as a `fleetctl` command line. Pure."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from fleettui.verbs import Verb
 from registry.lifecycle import ended
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.sync.follow import ConnectionState
 
-
-class Verb(StrEnum):
-    """What an operator does to units."""
-
-    START = "start"
-    LOAD = "load"
-    STOP = "stop"
-    UNLOAD = "unload"
-    RESTART = "restart"
-    DESTROY = "destroy"
-    SUBMIT = "submit"
-    UNDO = "undo"
-
-
 READ_ONLY = "this console is read-only"
 NO_SHELL = f"no shell: {READ_ONLY}"
 NO_LINK = "no connection to the registry"
-ASKS = frozenset({Verb.UNLOAD, Verb.RESTART, Verb.DESTROY})  # shows the blast radius first
-FROM: dict[Verb, frozenset[Target]] = {
-    Verb.START: frozenset({Target.INACTIVE, Target.LOADED}),
-    Verb.LOAD: frozenset({Target.INACTIVE}),
-    Verb.STOP: frozenset({Target.LAUNCHED}),
-    Verb.UNLOAD: frozenset({Target.LOADED, Target.LAUNCHED}),
-    Verb.RESTART: frozenset({Target.LAUNCHED}),
-    Verb.DESTROY: frozenset(Target),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +35,7 @@ def permit(
         return Permit(refusal=f"cannot {verb}: {NO_LINK}")
     if not names:
         return Permit(refusal=f"nothing to {verb}: no unit is selected")
-    down = _down(names, snapshot) if verb is Verb.START else frozenset()
+    down = _down(names, snapshot) if verb.rules.target is Target.LAUNCHED else frozenset()
     fit = tuple(name for name in names if name in down or _fits(verb, name, snapshot))
     return Permit(fit) if fit else Permit(refusal=_misfit(verb, names, snapshot))
 
@@ -77,8 +54,8 @@ def _down(names: Sequence[str], snapshot: Snapshot) -> frozenset[str]:
 def _fits(verb: Verb, name: str, snapshot: Snapshot) -> bool:
     unit = snapshot.units.get(name)
     if unit is None:
-        return verb is Verb.DESTROY and any(key.endswith(f"/units/{name}") for key in snapshot.corrupt)
-    return unit.target in FROM[verb]
+        return verb.rules.forgets and any(key.endswith(f"/units/{name}") for key in snapshot.corrupt)
+    return unit.target in verb.rules.applies_from
 
 
 def _misfit(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> str:
@@ -87,13 +64,11 @@ def _misfit(verb: Verb, names: Sequence[str], snapshot: Snapshot) -> str:
     unit = snapshot.units.get(names[0])
     if unit is None:
         return f"cannot {verb} {names[0]}: it is destroyed already"
-    if verb is Verb.START and unit.target is Target.LAUNCHED:
-        return f"cannot start {names[0]}: it is launched already, and has not ended"
-    return (
-        f"cannot {verb} {names[0]}: its target is {unit.target} already"
-        if (verb is not Verb.RESTART and verb is not Verb.STOP)
-        else f"cannot {verb} {names[0]}: it is not launched but {unit.target}"
-    )
+    if verb.rules.target is Target.LAUNCHED is unit.target:
+        return f"cannot {verb} {names[0]}: it is launched already, and has not ended"
+    if verb.rules.only_launched:
+        return f"cannot {verb} {names[0]}: it is not launched but {unit.target}"
+    return f"cannot {verb} {names[0]}: its target is {unit.target} already"
 
 
 def command(verb: Verb, names: Sequence[str], *, shown: int = 0) -> str:

@@ -12,6 +12,7 @@ from fleettui.console.pages.rich_text import BLANK, Passage, plain, said
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
+from fleettui.verbs import INTRODUCING, Verb
 from registry.mirror import Snapshot
 from registry.model import Event
 
@@ -83,7 +84,7 @@ def _is_tangled(old: Sequence[str], new: Sequence[str]) -> bool:
     return sum(known[line] for line in new) * min(len(old), len(new)) > MAX_WORK
 
 
-WRITES = frozenset({"submit", "load", "start", "replace", "undo"})
+WRITES = frozenset({*INTRODUCING, Verb.UNDO, "replace"})
 SHORT = 7
 
 

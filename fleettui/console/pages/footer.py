@@ -6,15 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
-from fleettui.console.text.keys import BY_ID, Key, shown_key
+from fleettui.console.text.keys import BY_ID, KEYS, Key, shown_key
 from fleettui.escape import escape
 
-WIDE = ("start", "stop", "restart", "load", "unload", "destroy", "cordon", "drain", "undo", "submit", "edit",
+VERBS = tuple(key.id for key in KEYS if key.action.startswith("verb("))
+RARE = tuple(name for name in VERBS if BY_ID[name].rare)
+WIDE = (*VERBS, "cordon", "drain", "undo", "submit", "edit",
         "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",
         "command", "help", "quit")  # fmt: skip
-RANK = ("help", "drain", "cordon", "start", "stop", "restart", "destroy", "why", "filter", "journal", "submit",
-        "edit", "status", "shell", "unload", "load", "file", "command", "quit", "undo", "mark", "unit_events",
-        "trouble", "columns")  # fmt: skip
+RANK = ("help", "drain", "cordon", *(name for name in VERBS if name not in RARE), "why", "filter", "journal",
+        "submit", "edit", "status", "shell", *reversed(RARE), "file", "command", "quit", "undo", "mark",
+        "unit_events", "trouble", "columns")  # fmt: skip
 
 
 def footer_keys(

@@ -7,9 +7,10 @@ from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import since
 from fleettui.console.text.subject import Subject, SubjectKind
 from fleettui.escape import escape
+from fleettui.verbs import Verb
 from registry.mirror import Snapshot
 
-ENDS = frozenset({"destroy", "undo"})
+ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO})
 
 
 def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> Passage:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fleettui.console.operations.impact import impact_of_texts
 from fleettui.console.operations.operation import replace_command
 from fleettui.console.operations.radius import pairs_line
-from fleettui.console.operations.verbs import Verb
 from fleettui.console.pages.file import change_counts, diff_lines, sharing
 from fleettui.console.pages.placement import verdict_lines
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
@@ -16,6 +15,7 @@ from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
+from fleettui.verbs import REPLACING
 from placement.explain import DEFAULT_KEYS, dry_run, dry_verdicts
 from registry.errors import UserError
 from registry.keys import Keys
@@ -110,7 +110,7 @@ def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: K
     if len(names) > 1:
         texts = dict.fromkeys(names, draft.text)
         impact = impact_of_texts(texts, Target.INACTIVE, snapshot, keys, replacing=True)
-        passage.append(plain(f"  {pairs_line(Verb.RESTART, impact.stops, snapshot)}", Tone.BUSY))
+        passage.append(plain(f"  {pairs_line(REPLACING, impact.stops, snapshot)}", Tone.BUSY))
     passage += fates
     if more > 0:
         passage.append(plain(f"  and {counted(more, 'unit')} more", Tone.QUIET))

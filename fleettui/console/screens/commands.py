@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from fleettui.actions.disk import Candidate, Disk, read_bytes
 from fleettui.console.commandline import commands
-from fleettui.console.operations.verbs import NO_SHELL, Verb
+from fleettui.console.operations.verbs import NO_SHELL
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID
 from fleettui.console.text.subject import tab_of, unit_subject
 from fleettui.escape import escape
+from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.units.check import verify

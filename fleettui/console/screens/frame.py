@@ -20,7 +20,7 @@ from fleettui.console.journal import Journals, stem
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.operation import operation_lines
 from fleettui.console.operations.runner import OperationPort, OperationRunner
-from fleettui.console.operations.verbs import READ_ONLY, Permit, Verb, permit
+from fleettui.console.operations.verbs import READ_ONLY, Permit, permit
 from fleettui.console.pages import footer
 from fleettui.console.pages.header import FleetIdentity, Totals, banner, blank_notice, header_line
 from fleettui.console.screens.detail import DetailView
@@ -39,6 +39,7 @@ from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.prompt import Prompt
 from fleettui.console.widgets.table import RowTable
 from fleettui.escape import escape
+from fleettui.verbs import Verb
 from placement.explain import DEFAULT_KEYS
 from registry.errors import FleetError
 from registry.keys import Keys

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 
 from fleettui.console.operations.impact import Care, Survey, impact_of_texts, needs_answer, words_to_type
 from fleettui.console.operations.radius import impact_lines, short
-from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Verb, command
+from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, command
 from fleettui.console.screens.confirm import PROTECTED, ConfirmScreen
 from fleettui.console.screens.frame import Frame
+from fleettui.verbs import REPLACING, Verb
 from registry.model import Target
 from registry.sync.follow import ConnectionState
 
@@ -44,7 +45,7 @@ class Guarding(Frame):
         impact = impact_of_texts(texts, target, snapshot, self.desk.keys, replacing=replacing)
         what = short(names[0]) if len(names) == 1 else f"{len(names)} units"
         verb = "replace" if replacing else "submit"
-        lines = tuple(impact_lines(impact, snapshot, verb=Verb.RESTART))
+        lines = tuple(impact_lines(impact, snapshot, verb=REPLACING))
         same = command(Verb.SUBMIT, names, shown=3).replace("submit", f"submit{' --replace' * replacing}", 1)
         return Survey(f"{verb.capitalize()} {what}?", verb, lines, same, impact, names, shown=shown)
 

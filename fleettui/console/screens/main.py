@@ -9,10 +9,10 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 
-from fleettui.console.operations.impact import STOPPING, Survey, impact_of, impact_of_restoring, impact_of_undoing
+from fleettui.console.operations.impact import Survey, impact_of, impact_of_restoring, impact_of_undoing
 from fleettui.console.operations.operation import Operation, history_lines, undo_command
 from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
-from fleettui.console.operations.verbs import ASKS, READ_ONLY, Verb, command
+from fleettui.console.operations.verbs import READ_ONLY, command
 from fleettui.console.pages.help import help_lines
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_keys import MachineKeys
@@ -24,6 +24,7 @@ from fleettui.console.text.keys import JOURNAL, MAIN
 from fleettui.console.widgets.bindings import bound
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import RowTable
+from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.model import Target
 
@@ -140,13 +141,13 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
         impact = impact_of(verb, allowed.names, snapshot, self.desk.keys)
-        told = blast_radius(verb, allowed.names, snapshot) if verb in STOPPING else impact_lines(impact, snapshot)
+        told = blast_radius(verb, allowed.names, snapshot) if verb.rules.stops else impact_lines(impact, snapshot)
         what = short(allowed.names[0]) if len(allowed.names) == 1 else f"{len(allowed.names)} units"
-        if verb in STOPPING and len(allowed.names) > 1:
+        if verb.rules.stops and len(allowed.names) > 1:
             told.insert(0, units_line(allowed.names))
         return Survey(
             f"{verb.capitalize()} {what}?", verb, tuple(told), command(verb, allowed.names, shown=3), impact,
-            allowed.names, always=verb in ASKS or (verb is Verb.STOP and len(allowed.names) > 1),
+            allowed.names, always=0 < verb.rules.asks_from <= len(allowed.names),
         )  # fmt: skip
 
     def _perform(self, verb: Verb, names: tuple[str, ...]) -> None:

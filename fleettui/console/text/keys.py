@@ -34,6 +34,7 @@ class Key:
     changes: bool = False  # taken away in read-only mode
     where: str = MAIN
     views: tuple[str, ...] = ()
+    rare: bool = False  # in the footer only where there is room for it
 
     def clashes(self, other: Key) -> bool:
         """Whether the two cannot have the same key."""
@@ -78,6 +79,7 @@ KEYS: tuple[Key, ...] = (
         UNITS,
         changes=True,
         views=BUT_MACHINES,
+        rare=True,
     ),
     Key(
         "unload",
@@ -88,6 +90,7 @@ KEYS: tuple[Key, ...] = (
         UNITS,
         changes=True,
         views=BUT_MACHINES,
+        rare=True,
     ),
     Key("destroy", "D", "verb('destroy')", "destroy", "unload and forget", UNITS, changes=True, views=BUT_MACHINES),
     Key("undo", "u", "undo", "undo", "take the last action back", UNITS, changes=True),
