@@ -235,9 +235,9 @@ def _ops(operator: Operator, steps: Sequence[UnitStep]) -> list[Op]:
 
 def _events(operator: Operator, steps: Sequence[UnitStep], *, each: bool) -> list[Event]:
     if each:
-        return [operator.event(step.verb, unit=step.outcome.name, reason=step.reason) for step in steps]
+        return [operator.event(str(step.verb), unit=step.outcome.name, reason=step.reason) for step in steps]
     names = ", ".join(step.outcome.name for step in steps)
-    return [operator.event(steps[0].verb, reason=f"{len(steps)} units: {names}")]
+    return [operator.event(str(steps[0].verb), reason=f"{len(steps)} units: {names}")]
 
 
 def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: Target) -> UnitStep:

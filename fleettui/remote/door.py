@@ -230,7 +230,7 @@ class Remote:
     def _made(self, module: ModuleType) -> Connector:
         """Two callers may have waited for the same import: the first one's connector serves both."""
         if self._connector is None:
-            memory = module.Memory(self._pins, self._on_first) if self._pins else None
+            memory = module.HostKeyMemory(self._pins, self._on_first) if self._pins else None
             self._connector = module.Connector(self.ssh, memory)
         return self._connector
 
