@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fleettui.journal_entry import JournalEntry, LineSplitter, parse
@@ -215,23 +215,20 @@ class Remote:
         if pool is None or pool.endpoint != endpoint:
             if pool is not None:
                 self._spawn(pool.close(), f"ssh leave {pool.endpoint.name}")
-            module = importlib.import_module("fleettui.remote.pool")
-            pool = self._pools[machine.id] = module.Pool(connector, endpoint, self._spawn)
+            from fleettui.remote.pool import SessionPool  # noqa: PLC0415 - needs asyncssh, loaded by now
+
+            pool = self._pools[machine.id] = SessionPool(connector, endpoint, self._spawn)
         return pool
 
     async def _ready(self) -> Connector:
         """The connector; loads asyncssh (a quarter of a second) without stopping the event loop."""
         if self._connector is None:
             await asyncio.to_thread(importlib.import_module, "fleettui.remote.pool")
-            module = importlib.import_module("fleettui.remote.connection")
-            return self._made(module)
-        return self._connector
+            from fleettui.remote.connection import Connector, HostKeyMemory  # noqa: PLC0415 - loaded by now
 
-    def _made(self, module: ModuleType) -> Connector:
-        """Two callers may have waited for the same import: the first one's connector serves both."""
-        if self._connector is None:
-            memory = module.HostKeyMemory(self._pins, self._on_first) if self._pins else None
-            self._connector = module.Connector(self.ssh, memory)
+            if self._connector is None:  # two callers may have waited for the same import
+                memory = HostKeyMemory(self._pins, self._on_first) if self._pins else None
+                self._connector = Connector(self.ssh, memory)
         return self._connector
 
     def _is_here(self, machine: Machine) -> bool:
