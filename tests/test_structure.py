@@ -21,7 +21,7 @@ MAXIMA = {
     "methods": 150,
     "pure": 17,
     "private": 25.9,
-    "restart": 17,
+    "restart": 4,
 }
 
 
