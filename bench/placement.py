@@ -21,7 +21,7 @@ from bench.report import Figure, table
 from placement.cluster_state import ClusterState
 from placement.decide import decide
 from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
-from placement.eligibility import Site, fits, preference, rivalry, site_of
+from placement.eligibility import Site, conflict_pattern, fits, preference, site_of
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Machine, Sentinel, Target, Unit, UnitText
@@ -64,22 +64,22 @@ def _machine(number: int) -> Machine:
     return Machine(f"{number:032x}", f"node{number}", "10.0.0.1", f"boot{number}", metadata)
 
 
-def carry_out(board: ClusterState, decisions: tuple[Decision, ...]) -> None:
-    """Fold into the board what the registry would tell after the decisions were written."""
+def carry_out(state: ClusterState, decisions: tuple[Decision, ...]) -> None:
+    """Fold into the state what the registry would tell after the decisions were written."""
     for each in decisions:
         match each:
             case Assign(line, sources):
                 for source in sources:
-                    board.fold(Address(Table.SCHEDULE, source.machine, line.unit), None, exists=False)
-                board.fold(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
+                    state.apply(Address(Table.SCHEDULE, source.machine, line.unit), None, exists=False)
+                state.apply(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
             case UpdateLine(line):
-                board.fold(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
+                state.apply(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
             case Withdraw(unit, machine):
-                board.fold(Address(Table.SCHEDULE, machine, unit), None, exists=False)
+                state.apply(Address(Table.SCHEDULE, machine, unit), None, exists=False)
             case Wait(pending):
-                board.fold(Address(Table.PENDING, pending.unit), pending, exists=True)
+                state.apply(Address(Table.PENDING, pending.unit), pending, exists=True)
             case Clear(unit):
-                board.fold(Address(Table.PENDING, unit), None, exists=False)
+                state.apply(Address(Table.PENDING, unit), None, exists=False)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -89,11 +89,11 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def settle(board: ClusterState) -> int:
+def settle(state: ClusterState) -> int:
     """Decide and carry out until nothing is left; returns the number of decisions."""
     total = 0
-    while decisions := decide(board):
-        carry_out(board, decisions)
+    while decisions := decide(state):
+        carry_out(state, decisions)
         total += len(decisions)
     return total
 
@@ -118,19 +118,19 @@ def brute_force_s(snapshot: Snapshot, sample: int) -> float:
 def _rivals(
     name: str, options: FleetOptions, site: Site, placed: dict[str, list[tuple[str, FleetOptions]]]
 ) -> bool:
-    return any(rivalry(name, options, other, others) for other, others in placed[site.id])
+    return any(conflict_pattern(name, options, other, others) for other, others in placed[site.id])
 
 
-def single_changes(board: ClusterState, snapshot: Snapshot) -> dict[str, list[float]]:
-    """Seconds of single changes on a settled board, by kind."""
+def single_changes(state: ClusterState, snapshot: Snapshot) -> dict[str, list[float]]:
+    """Seconds of single changes on a settled state, by kind."""
     found: dict[str, list[float]] = {}
     names, machines = sorted(snapshot.units), sorted(snapshot.machines)
 
     def change(kind: str, *folds: tuple[Address, object]) -> None:
         def work() -> None:
             for address, record in folds:
-                board.fold(address, record, exists=record is not None)
-            settle(board)
+                state.apply(address, record, exists=record is not None)
+            settle(state)
 
         found.setdefault(kind, []).append(timed(work))
 
@@ -156,20 +156,20 @@ def measure(units: int, machines: int) -> list[Figure]:
     """The first decision, then each kind of change."""
     collector.relax()  # as the scheduler does
     keys, snapshot = Keys(), snapshot_of(units, machines)
-    board, decisions = ClusterState(), ()  # type: tuple[ClusterState, tuple[Decision, ...]]
+    state, decisions = ClusterState(), ()  # type: tuple[ClusterState, tuple[Decision, ...]]
 
     def index() -> None:
-        nonlocal board
-        board = ClusterState.of(snapshot, keys)
+        nonlocal state
+        state = ClusterState.from_snapshot(snapshot, keys)
 
     def first() -> None:
         nonlocal decisions
-        decisions = decide(board)
+        decisions = decide(state)
 
     index_s, first_s = timed(index), timed(first)
     brute_s = units * brute_force_s(snapshot, min(units, 500))
-    carry_out(board, decisions)
-    settle(board)
+    carry_out(state, decisions)
+    settle(state)
     total_s = index_s + first_s
     figures = [
         Figure(
@@ -177,7 +177,7 @@ def measure(units: int, machines: int) -> list[Figure]:
             f"brute force, from the first 500; index {index_s:.2f} s, decision {first_s:.2f} s",
         )
     ]  # fmt: skip
-    for kind, times in single_changes(board, snapshot).items():
+    for kind, times in single_changes(state, snapshot).items():
         beside = f"that first decision; {1000 * max(times):.2f} ms at most"
         figures.append(Figure(f"then: {kind}", 1000 * statistics.median(times), "ms", 5, 1000 * total_s, beside))
     return figures

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from placement.eligibility import Objection, Site, fits, preference, static_objections
 from registry.units.options import FleetOptions
 
-KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made anew when asked for
+KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made again when asked for
 
 PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...]]
 
@@ -31,7 +31,7 @@ class CandidatePool:
             self.update(site)
 
     def update(self, site: Site) -> None:
-        """A machine is new or has changed."""
+        """Note a machine that is new or has changed."""
         self._objections.pop(site.id, None)
         if fits(self.options, site):
             self.fits.add(site.id)
@@ -39,19 +39,19 @@ class CandidatePool:
             self.fits.discard(site.id)
 
     def remove(self, machine: str) -> None:
-        """A machine is gone."""
+        """Note that a machine is gone."""
         self._objections.pop(machine, None)
         self.fits.discard(machine)
 
     def objections(self, sites: Mapping[str, Site]) -> dict[str, Objection]:
-        """The first thing that each machine which does not fit has against it."""
+        """Return the first thing that each machine which does not fit has against it."""
         for machine, site in sites.items():
             if machine not in self.fits and machine not in self._objections:
                 self._objections[machine] = static_objections(self.options, site)[0]
         return dict(self._objections)
 
 
-class Pools:
+class CandidatePools:
     """All pools over one set of machines, and how many units each machine has."""
 
     def __init__(self) -> None:
@@ -61,26 +61,26 @@ class Pools:
         self._heaped: list[CandidatePool] = []
 
     def pool(self, options: FleetOptions) -> CandidatePool:
-        """The pool for these options, made when it is asked for."""
+        """Return the pool for these options, made when it is asked for."""
         key = (options.machine_id, options.metadata)
         found = self._pools.pop(key, None) or CandidatePool(options, self.sites)
         self._pools[key] = found  # the last one of all
         return found
 
     def put(self, site: Site) -> None:
-        """A machine is new or has changed."""
+        """Note a machine that is new or has changed."""
         self.sites[site.id] = site
         for pool in self._pools.values():
             pool.update(site)
 
     def remove(self, machine: str) -> None:
-        """A machine is gone."""
+        """Note that a machine is gone."""
         del self.sites[machine]
         for pool in self._pools.values():
             pool.remove(machine)
 
     def count(self, machine: str, change: int) -> None:
-        """So many more units on a machine."""
+        """Count so many more units on a machine."""
         self.counts[machine] += change
         if change > 0 or not self._heaped:
             return  # a heap finds out by itself that a machine has more units than it thought
@@ -98,7 +98,7 @@ class Pools:
             del self._pools[key]
 
     def first(self, pool: CandidatePool, blocked: Collection[str]) -> str | None:
-        """The preferred open machine of the pool outside `blocked`."""
+        """Return the preferred open machine of the pool outside `blocked`."""
         heap = self._heap(pool)
         aside: list[tuple[int, str]] = []
         found = None

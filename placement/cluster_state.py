@@ -1,186 +1,166 @@
-"""The cluster as the scheduler keeps it in mind: every unit's case, the machines, and indexes over both.
+"""The cluster as decisions see it: an entry for every unit, the machines, and indexes over both.
 
-Owns the folding of registry records into cases and indexes, and the bookkeeping of which cases a change may
-concern (`dirty`): deciding looks at those alone. Invariant: a case that is not dirty would be decided exactly as
-it stands in the registry. Pure and in memory; it must not choose machines (`placement` does) or write anything.
+Owns the applying of registry records, and the bookkeeping of which units a change may concern: deciding looks at
+those alone. Invariant: a unit that is not marked would be decided exactly as it stands in the registry. The state
+is changed by its own methods alone. It must not choose machines (`placement` does) or write anything.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from placement.candidate_pools import Pools
-from placement.conflicts import ConflictIndex
-from placement.eligibility import Site, rivalry, site_of
+from placement.candidate_pools import CandidatePools
+from placement.conflicts import ConflictIndex, find_replacement_cycle
+from placement.eligibility import Site, conflict_pattern, site_of
 from placement.options_cache import OptionsError, UnitOptionsCache
 from placement.unit_entry import UnitEntry
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Availability, Machine, Override
+from registry.model import Availability, Machine, Override, Pending, Unit
+from registry.units.name import matches
 from registry.units.options import ANYWHERE, FleetOptions
 
-Faults = dict[str, Exception]  # errors that nobody foresaw, by the unit whose decision they ended; "": a drain's
-HOME, CLAIM = 1, 2  # why a unit occupies a machine: it is scheduled there, it reports a state there
+Faults = dict[str, Exception]  # unforeseen errors, by the unit whose decision they ended; "": a drain's
+ASSIGNED, REPORTED = 1, 2  # why a unit occupies a machine: it shall be scheduled there, it reports a state there
 
 
 class ClusterState:
-    """An index of one snapshot, kept current by `fold`."""
+    """An index of one snapshot, kept current by `apply`."""
 
     def __init__(self) -> None:
-        self.cases: dict[str, UnitEntry] = {}
-        self.pools = Pools()
-        self.rivals = ConflictIndex()
-        self.occupants: dict[str, dict[str, int]] = defaultdict(dict)
-        self.followers: dict[str, set[str]] = defaultdict(set)
-        self.globals: set[str] = set()
-        self.replacers: set[str] = set()
+        self.entries: dict[str, UnitEntry] = {}
+        self.candidates = CandidatePools()
+        self.conflicts = ConflictIndex()
+        self.occupants: dict[str, dict[str, int]] = defaultdict(dict)  # by machine, its units, and why
         self.draining: set[str] = set()
-        self.waiting: set[str] = set()
-        self.dirty: set[str] = set()
-        self.issued: set[str] = set()  # cases with decisions that the registry may not hold yet
         self.faults: Faults = {}
-        self.drains_dirty = True
-        self.circles: dict[str, str] = {}  # replacing case to the reason why it may not; kept while true
-        self._chained: set[str] = set()  # waiting cases with MachineOf or Replaces
-        self._contested: set[str] = set()  # waiting cases that some pattern concerns
-        self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to cases that waited and hold it
-        self._library = UnitOptionsCache()
+        self.marked: set[str] = set()  # units that are to be decided on
+        self._followers: dict[str, set[str]] = defaultdict(set)
+        self._globals: set[str] = set()
+        self._waiting: set[str] = set()
+        self._waiting_chained: set[str] = set()  # waiting units with MachineOf or Replaces
+        self._waiting_contested: set[str] = set()  # waiting units that some pattern concerns
+        self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to units that waited and hold it
+        self._issued: set[str] = set()  # units with decisions that the registry may not hold yet
+        self._drains_due = True
+        self._cycles: dict[str, str] = {}  # replacing unit to the reason why it may not; kept while true
+        self._options_cache = UnitOptionsCache()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
         self._machines: dict[str, Machine | None] = {}
         self._overrides: dict[str, Override | None] = {}
 
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot, keys: Keys, faults: Faults | None = None) -> ClusterState:
+        """Index a snapshot, with every unit marked; units with `faults` are left as they are."""
+        state = cls()
+        state.faults = dict(faults or {})
+        state._apply_tables(snapshot, Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE)
+        for key in snapshot.corrupt:
+            if (address := keys.parse(key)) is not None:
+                state.apply(address, None, exists=True)
+        state._apply_tables(snapshot, Table.STATES, Table.PENDING)
+        state.marked.update(state.entries)
+        return state
+
     @property
     def sites(self) -> dict[str, Site]:
         """The live machines, by id."""
-        return self.pools.sites
+        return self.candidates.sites
 
     def absent(self) -> list[str]:
         """The machines that units are scheduled on and that are not there."""
         return [machine for machine, units in self.occupants.items() if units and machine not in self.sites]
 
-    # -- folding records in
+    # -- applying records
 
-    @classmethod
-    def of(cls, snapshot: Snapshot, keys: Keys, faults: Faults | None = None) -> ClusterState:
-        """The board of a snapshot, with every case dirty; units with `faults` are left as they are."""
-        board = cls()
-        board.faults = dict(faults or {})
-        for table in (Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE):
-            board._fold_table(snapshot, table)
-        corrupt = [address for key in snapshot.corrupt if (address := keys.parse(key)) is not None]
-        for address in corrupt:
-            board.fold(address, None, exists=True)
-        for table in (Table.STATES, Table.PENDING):
-            board._fold_table(snapshot, table)
-        board.dirty.update(board.cases)
-        return board
+    def _apply_tables(self, snapshot: Snapshot, *tables: Table) -> None:
+        for table in tables:
+            for key, record in getattr(snapshot, table.value).items():
+                first, second = key if isinstance(key, tuple) else (key, "")
+                self.apply(Address(table, first, second), record, exists=True)
 
-    def _fold_table(self, snapshot: Snapshot, table: Table) -> None:
-        for key, record in getattr(snapshot, table.value).items():
-            first, second = key if isinstance(key, tuple) else (key, "")
-            self.fold(Address(table, first, second), record, exists=True)
-
-    def fold(self, address: Address, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - any record
+    def apply(self, address: Address, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - any record
         """Take in what is at an address now. `record` None with `exists`: a value that does not parse."""
         first, second = address.first, address.second
         match address.table:
             case Table.UNITS:
-                self._fold_unit(first, record, exists=exists)
+                self._apply_unit(first, record, exists=exists)
             case Table.SCHEDULE:
-                self._fold_line(first, second, record, exists=exists)
+                self._apply_schedule(first, second, record, exists=exists)
             case Table.STATES:
-                self._fold_claim(first, second, record.hash if record else "", exists=exists)
+                self._apply_report(first, second, record.hash if record else "", exists=exists)
             case Table.PENDING:
-                self._fold_pending(first, record, exists=exists)
+                entry = self._entry(first)
+                entry.pending, entry.pending_exists = record, exists
+                if entry.pending != entry.due or exists != (entry.due is not None):
+                    self.marked.add(first)
+                self._forget_if_empty(entry)
             case Table.FILES:
-                self._fold_file(first, record.text if record else None, exists=exists)
+                self._apply_file(first, record.text if record else None, exists=exists)
             case Table.MACHINES:
-                self._fold_machine(self._machines, first, record, exists=exists)
+                _put_record(self._machines, first, record, exists=exists)
+                self._refresh_site(first)
             case Table.OVERRIDES:
-                self._fold_machine(self._overrides, first, record, exists=exists)
+                _put_record(self._overrides, first, record, exists=exists)
+                self._refresh_site(first)
             case _:
                 return
 
-    def _fold_unit(self, name: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - a Unit or None
-        case = self._case(name)
-        was_wanted = case.wanted
-        case.unit, case.held = record, exists and record is None
-        self._reread(case)
-        if case.wanted != was_wanted:
-            self._relations_changed(case)
-        self._touch(name)
+    def _apply_unit(self, name: str, record: Unit | None, *, exists: bool) -> None:
+        entry = self._entry(name)
+        was_wanted = entry.wanted
+        entry.unit, entry.held = record, exists and record is None
+        self._reread(entry)
+        if entry.wanted != was_wanted:
+            self._relations_changed(entry)
+        self._mark_with_drains(name)
 
-    def _fold_line(self, machine: str, name: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401
-        case = self._case(name)
-        if exists:
-            case.lines[machine] = record
-        else:
-            case.lines.pop(machine, None)
-        if exists != (machine in case.homes):
-            self.set_home(case, machine, present=exists)
-            self._stir_all(case)
-            self._touch(name)
-        elif exists and case.stale(machine):
-            self._touch(name)
-        self._reread(case)
-        self._forget_if_empty(case)
+    def _apply_schedule(self, machine: str, name: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401
+        entry = self._entry(name)
+        _put_record(entry.scheduled, machine, record, exists=exists)
+        if exists != (machine in entry.assigned):
+            self.assign(entry, machine, present=exists)
+            self._mark_related(entry)
+            self._mark_with_drains(name)
+        elif exists and entry.stale(machine):
+            self._mark_with_drains(name)
+        self._reread(entry)
+        self._forget_if_empty(entry)
 
-    def _fold_claim(self, machine: str, name: str, sha256: str, *, exists: bool) -> None:
-        case = self._case(name)
-        known = machine in case.claims
-        if exists:
-            case.claims[machine] = sha256
-        else:
-            case.claims.pop(machine, None)
+    def _apply_report(self, machine: str, name: str, sha256: str, *, exists: bool) -> None:
+        entry = self._entry(name)
+        known = machine in entry.reported
+        _put_record(entry.reported, machine, sha256, exists=exists)
         if exists != known:
-            self._set_bit(case, machine, CLAIM, present=exists)
-            self._touch(name)
-            self._touch_followers(name)
-        if case.unit is None:
-            self._reread(case)
-        self._forget_if_empty(case)
+            self._occupy(entry, machine, REPORTED, present=exists)
+            self._mark_with_drains(name)
+            self._mark_followers(name)
+        if entry.unit is None:
+            self._reread(entry)
+        self._forget_if_empty(entry)
 
-    def _fold_pending(self, name: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - a Pending or None
-        case = self._case(name)
-        case.pending, case.pending_exists = record, exists
-        if case.pending != case.verdict or exists != (case.verdict is not None):
-            self.dirty.add(name)
-        self._forget_if_empty(case)
-
-    def _fold_file(self, sha256: str, text: str | None, *, exists: bool) -> None:
+    def _apply_file(self, sha256: str, text: str | None, *, exists: bool) -> None:
         if exists:
-            self._library.put(sha256, text)
+            self._options_cache.put(sha256, text)
         else:
-            self._library.drop(sha256)
+            self._options_cache.drop(sha256)
         for name in sorted(self._by_hash.get(sha256, ())):
-            self._reread(self.cases[name], again=True)
-            self._touch(name)
-
-    def _fold_machine(self, records: dict[str, Any], machine: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401
-        if exists:
-            records[machine] = record
-        else:
-            records.pop(machine, None)
-        self._refresh_site(machine)
+            self._reread(self.entries[name], again=True)
+            self._mark_with_drains(name)
 
     def _refresh_site(self, machine: str) -> None:
         old, new = self.sites.get(machine), self._read_site(machine)
         if old == new:
             return
         if new is None:
-            self.pools.remove(machine)
+            self.candidates.remove(machine)
         else:
-            self.pools.put(new)
-        if new is not None and new.availability is Availability.DRAINING:
-            self.draining.add(machine)
-        else:
-            self.draining.discard(machine)
-        self.drains_dirty = True
-        self.dirty |= self.occupants[machine].keys()
-        self.dirty |= self.waiting
-        self.dirty |= self.globals
+            self.candidates.put(new)
+        _put(self.draining, machine, present=new is not None and new.availability is Availability.DRAINING)
+        self._drains_due = True
+        self.marked |= self.occupants[machine].keys() | self._waiting | self._globals
 
     def _read_site(self, machine: str) -> Site | None:
         if machine not in self._machines:
@@ -193,163 +173,235 @@ class ClusterState:
             return Site(machine, site.metadata, trouble="its override is corrupt; cordon or uncordon it again")
         return site
 
-    # -- cases
+    # -- entries
 
-    def _case(self, name: str) -> UnitEntry:
-        case = self.cases.get(name)
-        if case is None:
-            case = self.cases[name] = UnitEntry(name)
-        return case
+    def _entry(self, name: str) -> UnitEntry:
+        entry = self.entries.get(name)
+        if entry is None:
+            entry = self.entries[name] = UnitEntry(name)
+        return entry
 
-    def _forget_if_empty(self, case: UnitEntry) -> None:
-        if case.empty:
-            self._index(case, "", ANYWHERE, None)
-            self.cases.pop(case.name, None)
-            self.rivals.forget(case.name)
-            self.set_waiting(case, waiting=False)
-            self._touch_followers(case.name)
+    def _forget_if_empty(self, entry: UnitEntry) -> None:
+        if entry.empty:
+            self._set_options(entry, "", ANYWHERE, None)
+            self.entries.pop(entry.name, None)
+            self.conflicts.forget(entry.name)
+            self.set_waiting(entry, waiting=False)
+            self._mark_followers(entry.name)
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Drop the cases among `names` of which the registry no longer speaks."""
-        for name in names:
-            if name in self.cases:
-                self._forget_if_empty(self.cases[name])
-
-    def _reread(self, case: UnitEntry, *, again: bool = False) -> None:
-        """Find out which options speak for the case now, and keep the indexes true."""
-        sha256 = case.hash
-        if not again and sha256 == case.read_hash:
+    def _reread(self, entry: UnitEntry, *, again: bool = False) -> None:
+        """Find out which options speak for the unit now, and keep the indexes true."""
+        sha256 = entry.hash
+        if not again and sha256 == entry.read_hash:
             return
-        found = self._library.options(case.name, sha256) if sha256 else ANYWHERE
-        trouble = found if isinstance(found, OptionsError) else None
-        options = found if isinstance(found, FleetOptions) else ANYWHERE
-        self._index(case, sha256, options, trouble)
+        found = self._options_cache.options(entry.name, sha256) if sha256 else ANYWHERE
+        if isinstance(found, OptionsError):
+            self._set_options(entry, sha256, ANYWHERE, found)
+        else:
+            self._set_options(entry, sha256, found, None)
 
-    def _index(self, case: UnitEntry, sha256: str, options: FleetOptions, trouble: OptionsError | None) -> None:
-        if case.read_hash:
-            self._by_hash[case.read_hash].discard(case.name)
+    def _set_options(
+        self, entry: UnitEntry, sha256: str, options: FleetOptions, error: OptionsError | None
+    ) -> None:
+        if entry.read_hash:
+            self._by_hash[entry.read_hash].discard(entry.name)
         if sha256:
-            self._by_hash[sha256].add(case.name)
-        case.read_hash, case.trouble = sha256, trouble
-        if options != case.options:
-            self._reindex(case, options)
-
-    def _reindex(self, case: UnitEntry, options: FleetOptions) -> None:
-        self._stir_all(case)
-        machines = case.homes | case.claims.keys()
+            self._by_hash[sha256].add(entry.name)
+        entry.read_hash, entry.options_error = sha256, error
+        if options == entry.options:
+            return
+        self._mark_related(entry)
+        machines = entry.assigned | entry.reported.keys()
         for machine in machines:
-            self.rivals.hold(machine, case.against, -1)
-        self.rivals.unregister(case.against)
-        for leader in case.options.machine_of:
-            self.followers[leader].discard(case.name)
-            if not self.followers[leader]:
-                del self.followers[leader]
-        case.options = options
-        self.rivals.register(case.against)
+            self.conflicts.hold(machine, entry.against, -1)
+        self.conflicts.unregister(entry.against)
+        for leader in entry.options.machine_of:
+            self._followers[leader].discard(entry.name)
+            if not self._followers[leader]:
+                del self._followers[leader]
+        entry.options = options
+        self.conflicts.register(entry.against)
         for machine in machines:
-            self.rivals.hold(machine, case.against, 1)
+            self.conflicts.hold(machine, entry.against, 1)
         for leader in options.machine_of:
-            self.followers[leader].add(case.name)
-        _put(self.globals, case.name, present=options.is_global)
-        _put(self.replacers, case.name, present=bool(options.replaces))
-        self._stir_all(case)
-        self._relations_changed(case)
+            self._followers[leader].add(entry.name)
+        _put(self._globals, entry.name, present=options.is_global)
+        self._mark_related(entry)
+        self._relations_changed(entry)
 
-    # -- occupancy
+    # -- deciding
 
-    def set_home(self, case: UnitEntry, machine: str, *, present: bool) -> None:
-        """Schedule a case on a machine, or no longer; whom that may concern becomes dirty."""
-        if present == (machine in case.homes):
+    def begin(self) -> None:
+        """Begin a decision: what was decided before and never came to be is decided again."""
+        for name in sorted(self._issued):
+            entry = self.entries.get(name)
+            if entry is None or entry.reflected:
+                continue
+            for machine in entry.assigned - entry.scheduled.keys():
+                self.assign(entry, machine, present=False)
+            for machine in entry.scheduled.keys() - entry.assigned:
+                self.assign(entry, machine, present=True)
+            self.marked.add(name)
+        self._issued.clear()
+
+    def take_marked(self) -> set[str]:
+        """Return the units to look at; none is marked then."""
+        taken, self.marked = self.marked, set()
+        return taken
+
+    def take_drains(self) -> list[str]:
+        """Return the draining machines to look at, sorted; none when nothing has changed since the last time."""
+        due, self._drains_due = self._drains_due, False
+        return sorted(self.draining) if due else []
+
+    def mark(self, name: str) -> None:
+        """Have a unit decided on."""
+        self.marked.add(name)
+
+    def note_fault(self, name: str, error: Exception) -> None:
+        """Note an unforeseen error in the decision on a unit; "" is that on a drain."""
+        self.faults[name] = error
+
+    def set_due(self, entry: UnitEntry, due: Pending | None) -> None:
+        """Note what the unit's pending record shall say."""
+        entry.due = due
+
+    def end(self, looked_at: Iterable[str], issued: Collection[str]) -> None:
+        """End a decision that looked at these units and issued decisions on some of them."""
+        self.candidates.end_decision()
+        self._issued.update(issued)
+        self._drains_due = bool(issued)
+        for name in looked_at:
+            if name in self.entries:
+                self._forget_if_empty(self.entries[name])
+
+    def assign(self, entry: UnitEntry, machine: str, *, present: bool) -> None:
+        """Assign a unit to a machine, or take it away; the units that it may concern are marked."""
+        if present == (machine in entry.assigned):
             return
-        _put(case.homes, machine, present=present)
-        self.pools.count(machine, 1 if present else -1)
-        self._set_bit(case, machine, HOME, present=present)
-        self._touch_followers(case.name)
+        _put(entry.assigned, machine, present=present)
+        self.candidates.count(machine, 1 if present else -1)
+        self._occupy(entry, machine, ASSIGNED, present=present)
+        self._mark_followers(entry.name)
 
-    def set_waiting(self, case: UnitEntry, *, waiting: bool) -> None:
-        """Remember whether a case waits for the fleet to change."""
-        if not waiting and case.name not in self.waiting:
+    def set_waiting(self, entry: UnitEntry, *, waiting: bool) -> None:
+        """Remember whether a unit waits for the fleet to change."""
+        if not waiting and entry.name not in self._waiting:
             return
-        _put(self.waiting, case.name, present=waiting)
-        _put(self._chained, case.name, present=waiting and bool(case.options.machine_of or case.options.replaces))
-        _put(self._contested, case.name, present=waiting and self.may_have_rivals(case))
+        chained = bool(entry.options.machine_of or entry.options.replaces)
+        _put(self._waiting, entry.name, present=waiting)
+        _put(self._waiting_chained, entry.name, present=waiting and chained)
+        _put(self._waiting_contested, entry.name, present=waiting and self.may_conflict(entry))
         if waiting:
-            for pattern in case.against:
-                self._seekers[pattern].add(case.name)
+            for pattern in entry.against:
+                self._seekers[pattern].add(entry.name)
 
-    def rivals_at(self, case: UnitEntry, machine: str) -> list[str]:
-        """Occupants of a machine that stand against the case there, sorted."""
-        others = ((name, self.cases[name]) for name in sorted(self.occupants.get(machine, ())))
-        return [name for name, other in others if rivalry(case.name, case.options, name, other.options)]
-
-    def may_have_rivals(self, case: UnitEntry) -> bool:
-        """Whether anything at all could stand against the case."""
-        return bool(case.against) or bool(self.rivals.matching(case.name))
-
-    def _set_bit(self, case: UnitEntry, machine: str, bit: int, *, present: bool) -> None:
+    def _occupy(self, entry: UnitEntry, machine: str, bit: int, *, present: bool) -> None:
         occupants = self.occupants[machine]
-        old = occupants.get(case.name, 0)
+        old = occupants.get(entry.name, 0)
         new = old | bit if present else old & ~bit
         if new:
-            occupants[case.name] = new
+            occupants[entry.name] = new
         else:
-            occupants.pop(case.name, None)
+            occupants.pop(entry.name, None)
         if new and not old:
-            self.rivals.occupy(case.name, machine, case.against)
+            self.conflicts.occupy(entry.name, machine, entry.against)
         elif old and not new:
-            self.rivals.vacate(case.name, machine, case.against)
-        self._stir_waiting(case)
+            self.conflicts.vacate(entry.name, machine, entry.against)
+        self._mark_waiting_on(entry)
 
-    # -- whom a change concerns
+    # -- relations
 
-    def _touch(self, name: str) -> None:
-        self.dirty.add(name)
-        self.drains_dirty = True
+    def stranded(self, entry: UnitEntry) -> bool:
+        """Whether the unit is assigned to a machine that is lost or leaving."""
+        sites = self.sites
+        for machine in entry.assigned:  # asked for every unit several times: a loop costs half of what any() does
+            site = sites.get(machine)
+            if site is None or site.leaving:
+                return True
+        return False
 
-    def _touch_followers(self, name: str) -> None:
-        if name not in self.followers:
+    def is_assigned(self, name: str, machine: str) -> bool:
+        """Whether the unit of that name is assigned to the machine."""
+        entry = self.entries.get(name)
+        return entry is not None and machine in entry.assigned
+
+    def may_conflict(self, entry: UnitEntry) -> bool:
+        """Whether any pattern, the unit's own or another's, could keep the unit from a machine."""
+        return bool(entry.against) or bool(self.conflicts.matching(entry.name))
+
+    def opponents_at(self, entry: UnitEntry, machine: str) -> list[str]:
+        """The units on a machine that keep this one from it, sorted."""
+        if not self.conflicts.may_oppose(entry.name, entry.options, machine):
+            return []
+        others = ((name, self.entries[name]) for name in sorted(self.occupants.get(machine, ())))
+        return [name for name, other in others if conflict_pattern(entry.name, entry.options, name, other.options)]
+
+    def wins(self, one: UnitEntry, other: UnitEntry) -> bool:
+        """Whether `one` replaces `other`."""
+        if one.name == other.name or not any(matches(pattern, other.name) for pattern in one.options.replaces):
+            return False
+        return not self.replacement_cycle(one)
+
+    def replacement_cycle(self, entry: UnitEntry) -> str:
+        """Why a unit may not replace what it names, "" when it may."""
+        if not entry.options.replaces:
+            return ""
+        if entry.name not in self._cycles:
+            self._cycles[entry.name] = find_replacement_cycle(self.entries, self._followers, entry)
+        return self._cycles[entry.name]
+
+    # -- which units a change concerns
+
+    def _mark_with_drains(self, name: str) -> None:
+        self.marked.add(name)
+        self._drains_due = True
+
+    def _mark_followers(self, name: str) -> None:
+        if name not in self._followers:
             return
         reached, ahead = {name}, [name]
         while ahead:
-            new = self.followers.get(ahead.pop(), set()) - reached
+            new = self._followers.get(ahead.pop(), set()) - reached
             reached |= new
             ahead += new
-            self.dirty |= new
+            self.marked |= new
 
-    def _stir_waiting(self, case: UnitEntry, *, new_patterns: bool = False) -> None:
-        """Waiting cases that the presence of `case` on a machine matters to."""
-        if not self.waiting:
+    def _mark_waiting_on(self, entry: UnitEntry, *, new_patterns: bool = False) -> None:
+        """Mark the waiting units that the presence of this one on a machine matters to."""
+        if not self._waiting:
             return
-        for pattern in self.rivals.matching(case.name):
-            self.dirty |= self._seekers.get(pattern, set()) & self.waiting
-        if case.against:
-            self.dirty.update(
+        for pattern in self.conflicts.matching(entry.name):
+            self.marked |= self._seekers.get(pattern, set()) & self._waiting
+        if entry.against:
+            self.marked.update(
                 name
-                for name in (self.waiting if new_patterns else self._contested)
-                if rivalry(name, self.cases[name].options, case.name, case.options)
+                for name in (self._waiting if new_patterns else self._waiting_contested)
+                if conflict_pattern(name, self.entries[name].options, entry.name, entry.options)
             )
 
-    def _stir_all(self, case: UnitEntry) -> None:
-        """As `_stir_waiting`, and the cases that share a machine with it now."""
-        if not (self.waiting or case.homes or case.claims):
+    def _mark_related(self, entry: UnitEntry) -> None:
+        """Mark as `_mark_waiting_on` does, and the units that share a machine with this one."""
+        if not (self._waiting or entry.assigned or entry.reported):
             return
-        self._stir_waiting(case, new_patterns=True)
-        if not self.may_have_rivals(case):
+        self._mark_waiting_on(entry, new_patterns=True)
+        if not self.may_conflict(entry):
             return
-        for machine in case.homes | case.claims.keys():
-            self.dirty.update(self.rivals_at(case, machine))
-            self.dirty.update(
+        for machine in entry.assigned | entry.reported.keys():
+            if not self.conflicts.may_oppose(entry.name, entry.options, machine):
+                continue
+            self.marked.update(self.opponents_at(entry, machine))
+            self.marked.update(
                 name
                 for name in self.occupants[machine]
-                if rivalry(name, self.cases[name].options, case.name, case.options)
+                if conflict_pattern(name, self.entries[name].options, entry.name, entry.options)
             )
 
-    def _relations_changed(self, case: UnitEntry) -> None:
-        """Who follows or replaces whom has changed: circles may have closed or opened."""
-        self._touch_followers(case.name)
-        if self._chained:
-            self.dirty |= self._chained & self.waiting
-        self.circles.clear()
+    def _relations_changed(self, entry: UnitEntry) -> None:
+        """Mark the units that a change of what follows or replaces what concerns."""
+        self._mark_followers(entry.name)
+        self.marked |= self._waiting_chained & self._waiting
+        self._cycles.clear()
 
 
 def _put(names: set[str], name: str, *, present: bool) -> None:
@@ -357,3 +409,10 @@ def _put(names: set[str], name: str, *, present: bool) -> None:
         names.add(name)
     else:
         names.discard(name)
+
+
+def _put_record(records: dict[str, Any], key: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - any record
+    if exists:
+        records[key] = record
+    else:
+        records.pop(key, None)

@@ -1,16 +1,20 @@
-"""Who stands against whom on which machine: Conflicts and Replaces as counters instead of searches.
+"""Which units may not share a machine, and which can never settle: Conflicts, Replaces and MachineOf among many.
 
-Owns, for each pattern that some unit's file holds, how many units on each machine it matches, and how many units
-on each machine hold it. So whether a unit may share a machine costs a few look-ups, however many units run
-there. Patterns are found by their literal beginning. It must not know machines' states or choose anything.
+Owns the index of conflicts: for each pattern that some unit's file holds, how many units on each machine it
+matches, and how many units on each machine hold it. So whether a unit may share a machine costs a few look-ups,
+however many units run there; patterns are found by their literal beginning. Owns the search for cycles, too: a unit
+that follows or replaces itself in the end waits with that reason, for it could never settle. It must not know
+machines' states or choose anything.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from placement.eligibility import cycle, replace_each_other
+from placement.unit_entry import UnitEntry
 from registry.units.name import is_literal, matches
 from registry.units.options import FleetOptions
 
@@ -19,7 +23,7 @@ _FAMILY = re.compile(r"[^0-9@.]*@?")
 
 
 class Patterns:
-    """A set of patterns over unit names that knows which of them match a name."""
+    """A set of patterns over unit names; `matching` returns those that match a name."""
 
     def __init__(self) -> None:
         self._literal: set[str] = set()
@@ -29,7 +33,7 @@ class Patterns:
         self._known: dict[str, tuple[int, tuple[str, ...]]] = {}  # name to what matched it, and at which version
 
     def add(self, pattern: str) -> None:
-        """Take a pattern in that is not in yet."""
+        """Add a pattern that is not in the set yet."""
         self._version += 1
         if is_literal(pattern):
             self._literal.add(pattern)
@@ -39,7 +43,7 @@ class Patterns:
         self._lengths[len(stem)] += 1
 
     def discard(self, pattern: str) -> None:
-        """Forget a pattern that is in."""
+        """Remove a pattern that is in the set."""
         self._version += 1
         if is_literal(pattern):
             self._literal.discard(pattern)
@@ -53,7 +57,7 @@ class Patterns:
             del self._by_stem[stem]
 
     def matching(self, name: str) -> tuple[str, ...]:
-        """Every pattern that matches the name, in no particular order."""
+        """Return every pattern that matches the name, in no particular order."""
         known = self._known.get(name)
         if known is not None and known[0] == self._version:
             return known[1]
@@ -65,7 +69,7 @@ class Patterns:
         return self._known[name][1]
 
     def forget(self, name: str) -> None:
-        """Nobody is called so any more."""
+        """Drop what is remembered of a name that no unit has any more."""
         self._known.pop(name, None)
 
 
@@ -87,7 +91,7 @@ class ConflictIndex:
         self._families: dict[str, set[str]] = {}  # the names of _places, by how they begin
 
     def register(self, patterns: Iterable[str]) -> None:
-        """A unit's file holds these patterns."""
+        """Note that a unit's file holds these patterns."""
         for pattern in patterns:
             self._references[pattern] += 1
             if self._references[pattern] == 1:
@@ -95,7 +99,7 @@ class ConflictIndex:
                 self._matched[pattern] = self._count(pattern)
 
     def unregister(self, patterns: Iterable[str]) -> None:
-        """A unit's file no longer holds these patterns."""
+        """Note that a unit's file no longer holds these patterns."""
         for pattern in patterns:
             self._references[pattern] -= 1
             if not self._references[pattern]:
@@ -104,7 +108,7 @@ class ConflictIndex:
                 self._patterns.discard(pattern)
 
     def occupy(self, name: str, machine: str, against: Iterable[str]) -> None:
-        """The unit is on the machine now."""
+        """Note that a unit is on the machine now."""
         if name not in self._places:
             self._places[name] = {machine}
             self._families.setdefault(family_of(name), set()).add(name)
@@ -115,7 +119,7 @@ class ConflictIndex:
         self.hold(machine, against, 1)
 
     def vacate(self, name: str, machine: str, against: Iterable[str]) -> None:
-        """The unit has left the machine."""
+        """Note that a unit has left the machine."""
         self._places[name].discard(machine)
         if not self._places[name]:
             del self._places[name]
@@ -125,7 +129,7 @@ class ConflictIndex:
         self.hold(machine, against, -1)
 
     def hold(self, machine: str, against: Iterable[str], change: int) -> None:
-        """So many more units on the machine hold these patterns."""
+        """Note that so many more units on the machine hold these patterns."""
         for pattern in against:
             if change > 0:
                 self._holders[pattern][machine] += change
@@ -133,15 +137,15 @@ class ConflictIndex:
                 _count_down(self._holders[pattern], machine)
 
     def forget(self, name: str) -> None:
-        """Nobody is called so any more."""
+        """Drop what is remembered of a name that no unit has any more."""
         self._patterns.forget(name)
 
     def matching(self, name: str) -> tuple[str, ...]:
-        """Every registered pattern that matches the name."""
+        """Return every registered pattern that matches the name."""
         return self._patterns.matching(name)
 
     def machines_blocked(self, name: str, options: FleetOptions) -> set[str]:
-        """Machines where some other unit stands against this one, in either direction."""
+        """Return the machines where some other unit and this one exclude each other."""
         counters = [(self._matched[pattern], matches(pattern, name)) for pattern in options.conflicts]
         own = {*options.conflicts, *options.replaces}
         counters += [
@@ -159,6 +163,21 @@ class ConflictIndex:
             if count > (1 if counts_itself and machine in here else 0)
         }
 
+    def may_oppose(self, name: str, options: FleetOptions, machine: str) -> bool:
+        """Whether a unit on the machine may exclude this one, or this one it; False is certain."""
+        here = machine in self._places.get(name, ())
+        own = options.conflicts + options.replaces
+        for pattern in own:
+            count = self._matched[pattern].get(machine)
+            if count and count > (here and matches(pattern, name)):
+                return True
+        for pattern in self._patterns.matching(name):
+            holders = self._holders.get(pattern)
+            count = holders.get(machine) if holders else None
+            if count and count > (here and pattern in own):
+                return True
+        return False
+
     def _count(self, pattern: str) -> Counter[str]:
         found: Counter[str] = Counter()
         for name in self._candidates(pattern):
@@ -167,7 +186,7 @@ class ConflictIndex:
         return found
 
     def _candidates(self, pattern: str) -> list[str]:
-        """Names that the pattern may match: those families that begin as it does, or that it begins as."""
+        """Return the names that the pattern may match: of families whose beginning agrees with its own."""
         if is_literal(pattern):
             return [pattern] if pattern in self._places else []
         stem = stem_of(pattern)
@@ -181,14 +200,63 @@ class ConflictIndex:
 
 
 def family_of(name: str) -> str:
-    """What the instances of one template, or the units of one numbered series, begin with."""
+    """Return the beginning that the instances of one template, or the units of one numbered series, share."""
     found = _FAMILY.match(name)
     return found[0] if found else ""
 
 
 def _count_down(counter: Counter[str], machine: str) -> None:
-    """One less; machines without any are left out, so that blocked ones are found quickly."""
+    """Count one less; machines without any are left out, so that blocked ones are found quickly."""
     if counter[machine] > 1:
         counter[machine] -= 1
     else:
         del counter[machine]
+
+
+# Cycles
+
+
+def following_cycle(entries: Mapping[str, UnitEntry], entry: UnitEntry) -> str:
+    """Return the cycle of MachineOf that a unit is part of, as text; "" when there is none."""
+
+    def leaders_of(name: str) -> tuple[str, ...]:
+        found = entries.get(name)
+        return found.options.machine_of if found and found.placeable else ()
+
+    return cycle(entry.name, leaders_of)
+
+
+def find_replacement_cycle(
+    entries: Mapping[str, UnitEntry], followers: Mapping[str, set[str]], entry: UnitEntry
+) -> str:
+    """Return why a unit may not replace what it names, "" when it may.
+
+    Displacing a unit disturbs those that follow it and lets it displace others in turn: where that leads back to
+    the unit itself, replacing would never come to rest.
+    """
+    for replaced in _replaced(entries, entry):
+        if entry.name in _replaced(entries, entries[replaced]):
+            return replace_each_other(entry.name, replaced)
+        reached, ahead = {replaced}, [replaced]
+        while ahead:
+            name = ahead.pop()
+            other = entries.get(name)
+            if other is None or not other.placeable:
+                continue
+            following = {each for each in followers.get(name, ()) if entries[each].placeable}
+            new = (following | set(_replaced(entries, other))) - reached
+            if entry.name in new:
+                return f"replacing {replaced} would displace {entry.name} itself in the end; remove one Replaces"
+            reached |= new
+            ahead += new
+    return ""
+
+
+def _replaced(entries: Mapping[str, UnitEntry], entry: UnitEntry) -> list[str]:
+    """Return the units that are wanted somewhere and that this one names in Replaces, sorted."""
+    found: set[str] = set()
+    for pattern in entry.options.replaces:
+        names = [pattern] if is_literal(pattern) else [name for name in entries if matches(pattern, name)]
+        found.update(name for name in names if name in entries and entries[name].placeable)
+    found.discard(entry.name)
+    return sorted(found)

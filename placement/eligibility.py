@@ -134,7 +134,7 @@ def leader_objection(leader: str) -> Objection:
     return Objection(Requirement.MACHINE_OF, reason, reason)
 
 
-def rivalry(name: str, options: FleetOptions, other: str, others: FleetOptions) -> str:
+def conflict_pattern(name: str, options: FleetOptions, other: str, others: FleetOptions) -> str:
     """The pattern by which two units may not share a machine, as written in either file; "" when they may.
 
     Conflicts counts both ways. Replaces counts for the unit that is named: to the one that replaces, the named
@@ -154,14 +154,14 @@ def rivalry(name: str, options: FleetOptions, other: str, others: FleetOptions) 
     return ""
 
 
-def rival_objection(
+def conflict_objection(
     name: str, options: FleetOptions, other: str, others: FleetOptions, *, stopping: bool = False
 ) -> Objection | None:
     """What a unit that is on a machine has against `name` there; None when they get along.
 
     `stopping`: the other one is scheduled there no longer, and has not stopped yet.
     """
-    pattern = rivalry(name, options, other, others)
+    pattern = conflict_pattern(name, options, other, others)
     if not pattern:
         return None
     where = "which is being stopped here" if stopping else "which is scheduled here"
@@ -177,7 +177,7 @@ def rival_objection(
     return Objection(Requirement.CONFLICT, reason, brief, passing=stopping)
 
 
-def circle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
+def cycle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
     """The ring of MachineOf that a unit is part of, told in one line; "" when there is none."""
     came_from: dict[str, str] = {}
     ahead = [start]

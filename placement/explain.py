@@ -19,12 +19,12 @@ from placement.eligibility import (
     Site,
     ambiguity,
     availability_objection,
-    circle,
+    conflict_objection,
+    cycle,
     group,
     leader_objection,
     preference,
     replace_each_other,
-    rival_objection,
     site_of,
     static_objections,
     summarise,
@@ -314,7 +314,7 @@ class _Fleet:
                 if any(matches(pattern, other) for pattern in options.replaces):
                     continue
                 theirs = self._known_options(other)
-                found = rival_objection(name, options, other, theirs, stopping=stopping)
+                found = conflict_objection(name, options, other, theirs, stopping=stopping)
                 if found:
                     yield found
 
@@ -330,7 +330,7 @@ class _Fleet:
 
     def circle(self, name: str) -> str:
         """The ring of MachineOf that the unit is part of, "" when there is none."""
-        return circle(name, lambda each: self._known_options(each).machine_of if self._wanted(each) else ())
+        return cycle(name, lambda each: self._known_options(each).machine_of if self._wanted(each) else ())
 
     def _wanted(self, name: str) -> bool:
         unit = self._snapshot.units.get(name)

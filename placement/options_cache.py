@@ -1,4 +1,4 @@
-"""Unit files as the scheduler needs them: which fleet options a unit has, read once for each text.
+"""Unit files as decisions need them: which fleet options a unit has, read once for each text.
 
 Owns the cache from a file's hash to its options. A file that is missing or does not parse gives an `OptionsError`,
 never an exception: its units wait with that reason, all others go on. That holds for unforeseen errors, too: who
@@ -33,18 +33,18 @@ class UnitOptionsCache:
         self._shared: dict[str, FleetOptions | OptionsError] = {}
 
     def put(self, sha256: str, text: str | None) -> None:
-        """Take a file in; None: its record is corrupt."""
+        """Add a file; None: its record is corrupt."""
         self.drop(sha256)
         self._texts[sha256] = text
 
     def drop(self, sha256: str) -> None:
-        """Forget a file."""
+        """Drop a file."""
         self._texts.pop(sha256, None)
         self._files.pop(sha256, None)
         self._shared.pop(sha256, None)
 
     def options(self, name: str, sha256: str) -> FleetOptions | OptionsError:
-        """The options of unit `name` with this file."""
+        """Return the options of unit `name` with this file."""
         shared = self._shared.get(sha256)
         if shared is not None:
             return shared

@@ -1,15 +1,16 @@
-"""Choosing machines: which homes on a board are kept, given up, and found.
+"""Choosing machines: which assignments of a cluster state are kept, given up, and found.
 
-Owns the order in which cases are looked at and the rules by which each is settled:
+Owns the order in which units are looked at and the rules by which each is settled:
 
-1. settle: what may not stay where it is gives up that home (target, eligibility, a leader that moved, a rival).
-2. place: what has no home, or one on a lost or leaving machine, gets the preferred machine: those that replace
-   others first, then by name. What runs and may stay is never looked at for a better machine.
+1. settle: what may not stay where it is gives that machine up (target, eligibility, a leader that moved, conflict).
+2. place: what has no machine, or one that is lost or leaving, gets the preferred one: units that replace others
+   first, then by name. What runs and may stay is never looked at for a better machine.
 3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it. It
-   comes last and waits for rivals on their way, so that no unit stops for a place that another one then takes.
+   comes last and waits for conflicting units on their way, so that no unit stops for a place that another one then
+   takes.
 
-Whatever a step changes may concern other cases; they are looked at again at once, so that chains settle in one
-decision. The outcome is in the board's homes; it must not read or write the registry.
+Whatever a step changes may concern other units; they are looked at again at once, so that chains settle in one
+decision. The outcome is in the state's assignments; it must not read or write the registry.
 """
 
 from __future__ import annotations
@@ -18,21 +19,12 @@ import heapq
 from collections import Counter, deque
 from enum import IntEnum
 
-from placement.cluster_state import CLAIM, HOME, ClusterState
-from placement.cycles import replacement_circle
-from placement.eligibility import (
-    Site,
-    ambiguity,
-    leader_objection,
-    preference,
-    rival_objection,
-    rivalry,
-    static_objections,
-)
+from placement.cluster_state import ASSIGNED, REPORTED, ClusterState
+from placement.eligibility import ambiguity, preference
+from placement.objections import exclude_each_other, to_staying
 from placement.unit_entry import UnitEntry
-from registry.units.name import matches
 
-TRIES = 3  # placements of one case within one decision; a ring of displacements must not spin
+TRIES = 3  # placements of one unit within one decision; a ring of displacements must not spin
 
 
 class DecisionPhase(IntEnum):
@@ -61,286 +53,216 @@ class Queue:
             heapq.heappush(self._heap, work)
 
     def pop(self) -> Work | None:
-        """The first of all work; None when there is none."""
+        """Return the first of all work; None when there is none."""
         if self._heap and (not self._line or self._heap[0] < self._line[0]):
             return heapq.heappop(self._heap)
         return self._line.popleft() if self._line else None
 
 
 class Placement:
-    """One decision's work on a board. `run` it once; then read what came of it."""
+    """One decision's work on a cluster state. `run` it once; then read what came of it."""
 
-    def __init__(self, board: ClusterState) -> None:
-        self.touched: set[str] = set()
+    def __init__(self, state: ClusterState) -> None:
+        self.looked_at: set[str] = set()
         self.reasons: dict[tuple[str, str], str] = {}  # (unit, machine) to why it left
         self.displaced: dict[tuple[str, str], str] = {}  # (unit, machine) to the unit that replaces it there
         self.awaited: dict[str, tuple[str, ...]] = {}  # unit to the machines that must stop it first
-        self._board = board
+        self._state = state
         self._tries: Counter[str] = Counter()
         self._work = Queue()
 
     def run(self) -> None:
-        """Settle, drain and place until nothing is left to look at."""
-        self._take_dirty()
-        if self._board.drains_dirty:
-            for machine in sorted(self._board.draining):
-                self._work.push((DecisionPhase.DRAIN, 0, machine))
-        self._board.drains_dirty = False
+        """Settle, place and drain until nothing is left to look at."""
+        self._queue_marked()
+        for machine in self._state.take_drains():
+            self._work.push((DecisionPhase.DRAIN, 0, machine))
         while work := self._work.pop():
             self._step(work[0], work[2])
-            if self._board.dirty:
-                self._take_dirty()
-        self._board.pools.end_decision()
+            if self._state.marked:
+                self._queue_marked()
 
-    def _take_dirty(self) -> None:
-        dirty = self._board.dirty
-        self.touched |= dirty
-        for name in sorted(dirty):
+    def _queue_marked(self) -> None:
+        marked = self._state.take_marked()
+        self.looked_at |= marked
+        for name in sorted(marked):
             self._work.push((DecisionPhase.SETTLE, 0, name))
-        dirty.clear()
 
     def _step(self, phase: DecisionPhase, name: str) -> None:
-        """One piece of work; an error that nobody foresaw is noted, and the rest goes on."""
+        """Do one piece of work; an unforeseen error is noted, and the rest goes on."""
         fault = "" if phase is DecisionPhase.DRAIN else name
-        case = self._board.cases.get(name)
-        if fault in self._board.faults or (phase is not DecisionPhase.DRAIN and (case is None or case.held)):
+        entry = self._state.entries.get(name)
+        if fault in self._state.faults or (phase is not DecisionPhase.DRAIN and (entry is None or entry.held)):
             return
         try:
-            if case is None or phase is DecisionPhase.DRAIN:
+            if entry is None or phase is DecisionPhase.DRAIN:
                 self._drain(name)
             elif phase is DecisionPhase.SETTLE:
-                self._settle(case)
+                self._settle(entry)
             else:
-                self._place(case)
+                self._place(entry)
         except Exception as error:  # noqa: BLE001 - see above
-            self._board.faults[fault] = error
+            self._state.note_fault(fault, error)
+
+    def _leave(self, entry: UnitEntry, machine: str, reason: str) -> None:
+        self.reasons[entry.name, machine] = reason
+        self._state.assign(entry, machine, present=False)
 
     # -- settle
 
-    def _settle(self, case: UnitEntry) -> None:
-        if not case.wanted or case.template:
-            self._leave_all(case)
+    def _settle(self, entry: UnitEntry) -> None:
+        if not entry.wanted or entry.template:
+            reason = "destroyed" if entry.unit is None else f"target is {entry.unit.target}"
+            for machine in sorted(entry.assigned):
+                self._leave(entry, machine, reason)
             return
-        if case.trouble:
+        if entry.options_error:
             return
-        for machine in sorted(case.homes):
-            if reason := self._unfit(case, machine):
-                self._leave(case, machine, reason)
-        if not case.options.is_global:
-            self._keep_one(case)
-        if case.options.is_global or not case.homes or stranded(self._board, case):
-            rank = 0 if case.options.replaces else 1
-            self._work.push((DecisionPhase.PLACE, rank, case.name))
-
-    def _leave_all(self, case: UnitEntry) -> None:
-        reason = "destroyed" if case.unit is None else f"target is {case.unit.target}"
-        for machine in sorted(case.homes):
-            self._leave(case, machine, reason)
-
-    def _leave(self, case: UnitEntry, machine: str, reason: str) -> None:
-        self.reasons[case.name, machine] = reason
-        self._board.set_home(case, machine, present=False)
-
-    def _keep_one(self, case: UnitEntry) -> None:
-        """A unit that is not global keeps one home: a live one where it is claimed, if it can."""
-        sites = self._board.sites
-        ranked = sorted(case.homes, key=lambda machine: (machine not in sites, machine not in case.claims, machine))
-        for machine in ranked[1:]:
-            self._leave(case, machine, "scheduled twice")
-
-    def _unfit(self, case: UnitEntry, machine: str) -> str:
-        """Why a case may not stay on a machine. Of a machine that is lost or unreadable nothing is known."""
-        site = self._board.sites.get(machine)
-        if site is None or site.trouble:
-            return ""
-        if machine not in self._board.pools.pool(case.options).fits:
-            return static_objections(case.options, site)[0].reason
-        for leader in case.options.machine_of:
-            if not self._is_home(leader, machine):
-                return leader_objection(leader).reason
-        return self._defeat(case, machine) if self._board.may_have_rivals(case) else ""
-
-    def _defeat(self, case: UnitEntry, machine: str) -> str:
-        """The rival on the machine that has the better right to it: the one that replaces, or the earlier name."""
-        for name, bits in sorted(self._board.occupants[machine].items()):
-            other = self._board.cases[name]
-            if not bits & HOME or not self._at_odds(case, other):
-                continue
-            if self.wins(other, case) or (not self.wins(case, other) and name < case.name):
-                found = rival_objection(case.name, case.options, name, other.options)
-                return found.reason if found else f"{name} is scheduled there"
-        return ""
-
-    def _at_odds(self, one: UnitEntry, other: UnitEntry) -> bool:
-        return bool(
-            rivalry(one.name, one.options, other.name, other.options)
-            or rivalry(other.name, other.options, one.name, one.options)
-        )
-
-    def wins(self, one: UnitEntry, other: UnitEntry) -> bool:
-        """Whether `one` replaces `other`."""
-        if not any(matches(pattern, other.name) for pattern in one.options.replaces):
-            return False
-        return one.name != other.name and not replacement_circle(self._board, one)
-
-    def _is_home(self, name: str, machine: str) -> bool:
-        case = self._board.cases.get(name)
-        return case is not None and machine in case.homes
+        for machine in sorted(entry.assigned):
+            if objection := next(to_staying(self._state, entry, machine), None):
+                self._leave(entry, machine, objection.reason)
+        if not entry.options.is_global:
+            sites = self._state.sites  # one machine is kept: a live one that reports the unit, if there is one
+            ranked = sorted(entry.assigned, key=lambda each: (each not in sites, each not in entry.reported, each))
+            for machine in ranked[1:]:
+                self._leave(entry, machine, "scheduled twice")
+        if entry.options.is_global or not entry.assigned or self._state.stranded(entry):
+            rank = 0 if entry.options.replaces else 1
+            self._work.push((DecisionPhase.PLACE, rank, entry.name))
 
     # -- drain
 
     def _drain(self, machine: str) -> None:
-        site = self._board.sites.get(machine)
+        state, site = self._state, self._state.sites.get(machine)
         if site is None or site.leaving or site.trouble or self._one_is_leaving(machine):
             return
-        moving = self._moving()
-        for name, bits in sorted(self._board.occupants[machine].items()):
-            case = self._board.cases[name]
-            if not bits & HOME or case.options.is_global or not case.placeable or case.homes != {machine}:
+        moving = [  # off their machines by a drain, and not stopped there yet
+            state.entries[name]
+            for each in state.draining
+            for name, bits in state.occupants[each].items()
+            if bits == REPORTED
+        ]
+        for name, bits in sorted(state.occupants[machine].items()):
+            entry = state.entries[name]
+            if not bits & ASSIGNED or entry.options.is_global or not entry.placeable or entry.assigned != {machine}:
                 continue
-            if self._elsewhere(case, machine) or self._may_lose_to(case, moving) or self.pick(case) is None:
+            if self._elsewhere(entry, machine) or self._may_lose_to(entry, moving) or self._pick(entry) is None:
                 continue
-            self._leave(case, machine, "draining")
-            self._board.dirty.add(name)
-            if bits & CLAIM:
+            self._leave(entry, machine, "draining")
+            state.mark(name)
+            if bits & REPORTED:
                 return
 
-    def _moving(self) -> list[UnitEntry]:
-        """Units that a drain has taken off their machines and that have not stopped there yet."""
-        board = self._board
-        there = ((name, bits) for machine in board.draining for name, bits in board.occupants[machine].items())
-        return [board.cases[name] for name, bits in there if bits == CLAIM]
-
-    def _may_lose_to(self, case: UnitEntry, moving: list[UnitEntry]) -> bool:
-        """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
-        if not self._board.may_have_rivals(case):
-            return False
-        return any(each.wanted and each is not case and self._at_odds(case, each) for each in moving)
-
     def _one_is_leaving(self, machine: str) -> bool:
-        occupants = self._board.occupants[machine].items()
-        moving = (self._board.cases[name] for name, bits in occupants if bits == CLAIM)
-        return any(case.wanted and not case.options.is_global for case in moving)
+        occupants = self._state.occupants[machine].items()
+        moving = (self._state.entries[name] for name, bits in occupants if bits == REPORTED)
+        return any(entry.wanted and not entry.options.is_global for entry in moving)
 
-    def _elsewhere(self, case: UnitEntry, machine: str) -> tuple[str, ...]:
-        """Live machines other than `machine` that have not stopped the case yet."""
-        if not case.claims:
+    def _may_lose_to(self, entry: UnitEntry, moving: list[UnitEntry]) -> bool:
+        """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
+        if not self._state.may_conflict(entry):
+            return False
+        return any(each.wanted and each is not entry and exclude_each_other(entry, each) for each in moving)
+
+    def _elsewhere(self, entry: UnitEntry, machine: str) -> tuple[str, ...]:
+        """Return the live machines other than `machine` that have not stopped the unit yet."""
+        if not entry.reported:
             return ()
-        return tuple(sorted(each for each in case.claims if each != machine and each in self._board.sites))
+        return tuple(sorted(each for each in entry.reported if each != machine and each in self._state.sites))
 
     # -- place
 
-    def _place(self, case: UnitEntry) -> None:
-        self.awaited.pop(case.name, None)
-        if not case.placeable:
+    def _place(self, entry: UnitEntry) -> None:
+        self.awaited.pop(entry.name, None)
+        if not entry.placeable:
             return
-        if case.options.is_global:
-            self._board.set_waiting(case, waiting=True)  # who is placed after it may matter to it
-            self._place_everywhere(case)
+        if entry.options.is_global:
+            self._state.set_waiting(entry, waiting=True)  # what is placed after it may matter to it
+            self._place_everywhere(entry)
             return
-        machine = self._destination(case)
+        machine = self._destination(entry)
         if machine is None:
-            self._board.set_waiting(case, waiting=True)  # for the same reason
+            self._state.set_waiting(entry, waiting=True)  # for the same reason
             return
-        self._tries[case.name] += 1
-        for home in sorted(case.homes):
-            self._leave(case, home, "leaving" if home in self._board.sites else "machine lost")
-        self._displace(case, machine)
-        self._board.set_waiting(case, waiting=False)
-        self._board.set_home(case, machine, present=True)
+        self._tries[entry.name] += 1
+        for old in sorted(entry.assigned):
+            self._leave(entry, old, "leaving" if old in self._state.sites else "machine lost")
+        for name in self._replaced_on(entry, machine):
+            self._leave(self._state.entries[name], machine, f"replaced by {entry.name}")
+            self.displaced[name, machine] = entry.name
+            self._state.mark(name)
+        self._state.set_waiting(entry, waiting=False)
+        self._state.assign(entry, machine, present=True)
 
-    def _destination(self, case: UnitEntry) -> str | None:
-        """The machine that a case goes to now; None when it stays where it is, has to wait, or fits nowhere."""
-        if case.homes and not stranded(self._board, case):
+    def _destination(self, entry: UnitEntry) -> str | None:
+        """Return the machine that a unit goes to now; None when it stays, has to wait, or fits nowhere."""
+        if entry.assigned and not self._state.stranded(entry):
             return None
-        machine = self.pick(case)
-        if machine is None or self._tries[case.name] >= TRIES:
+        machine = self._pick(entry)
+        if machine is None or self._tries[entry.name] >= TRIES:
             return None
-        if waits_for := self._elsewhere(case, machine):
-            self.awaited[case.name] = waits_for
+        if waits_for := self._elsewhere(entry, machine):
+            self.awaited[entry.name] = waits_for
             return None
         return machine
 
-    def _place_everywhere(self, case: UnitEntry) -> None:
-        sites = self._board.sites
-        fits = self._board.pools.pool(case.options).fits - case.homes
+    def _place_everywhere(self, entry: UnitEntry) -> None:
+        state = self._state
+        fits = state.candidates.pool(entry.options).fits - entry.assigned
         if fits:
-            blocked = self._board.rivals.machines_blocked(case.name, case.options)
+            blocked = state.conflicts.machines_blocked(entry.name, entry.options)
             for machine in sorted(fits - blocked):
-                if sites[machine].open:
-                    self._board.set_home(case, machine, present=True)
+                if state.sites[machine].open:
+                    state.assign(entry, machine, present=True)
 
-    def _displace(self, case: UnitEntry, machine: str) -> None:
-        for name in self._replaced_on(case, machine):
-            self._leave(self._board.cases[name], machine, f"replaced by {case.name}")
-            self.displaced[name, machine] = case.name
-            self._board.dirty.add(name)
-
-    def _replaced_on(self, case: UnitEntry, machine: str) -> list[str]:
-        """Units scheduled on the machine that the case replaces."""
-        if not case.options.replaces:
+    def _replaced_on(self, entry: UnitEntry, machine: str) -> list[str]:
+        """Return the units assigned to the machine that this one replaces."""
+        if not entry.options.replaces:
             return []
-        occupants = sorted(self._board.occupants.get(machine, {}).items())
-        return [name for name, bits in occupants if bits & HOME and self.wins(case, self._board.cases[name])]
+        state = self._state
+        occupants = sorted(state.occupants.get(machine, {}).items())
+        return [name for name, bits in occupants if bits & ASSIGNED and state.wins(entry, state.entries[name])]
 
-    def pick(self, case: UnitEntry) -> str | None:
-        """The machine where a case goes by the usual rule; one that has not stopped it yet comes first."""
-        if case.options.replaces and replacement_circle(self._board, case):
+    def _pick(self, entry: UnitEntry) -> str | None:
+        """Return the machine where a unit goes by the usual rule; one that has not stopped it yet comes first."""
+        state, options = self._state, entry.options
+        if state.replacement_cycle(entry):
             return None
-        blocked = self._blocked(case)
-        back = [machine for machine in case.claims if self._takes(case, machine, blocked)]
+        blocked = state.conflicts.machines_blocked(entry.name, options)
+        if options.replaces:
+            blocked = {machine for machine in blocked if self._is_resisted(entry, machine)}
+        back = [machine for machine in entry.reported if self._takes(entry, machine, blocked)]
         if back:
             return min(back)
-        if case.options.machine_of:
-            return self._pick_with_leaders(case, blocked)
-        if ambiguity(case.options, self._board.sites):
+        pool = state.candidates.pool(options)
+        if options.machine_of:
+            leaders = [state.entries.get(name) for name in options.machine_of]
+            shared = set.intersection(*(leader.assigned if leader else set() for leader in leaders))
+            return self._preferred(entry, [each for each in shared if self._takes(entry, each, blocked)])
+        if ambiguity(options, state.sites):
             return None
-        pool = self._board.pools.pool(case.options)
-        if case.options.replaces:
-            return self._preferred(case, [each for each in pool.fits if self._takes(case, each, blocked)])
-        return self._board.pools.first(pool, blocked)
+        if options.replaces:
+            return self._preferred(entry, [each for each in pool.fits if self._takes(entry, each, blocked)])
+        return state.candidates.first(pool, blocked)
 
-    def _pick_with_leaders(self, case: UnitEntry, blocked: set[str]) -> str | None:
-        leaders = [self._board.cases.get(name) for name in case.options.machine_of]
-        homes = [leader.homes if leader else set() for leader in leaders]
-        shared = set.intersection(*homes) if homes else set()
-        return self._preferred(case, [each for each in shared if self._takes(case, each, blocked)])
+    def _is_resisted(self, entry: UnitEntry, machine: str) -> bool:
+        entries = self._state.entries
+        return any(not self._state.wins(entry, entries[name]) for name in self._state.opponents_at(entry, machine))
 
-    def _preferred(self, case: UnitEntry, machines: list[str]) -> str | None:
-        """The preferred machine, counted as if the units that the case replaces were not there."""
-        counts = self._board.pools.counts
+    def _preferred(self, entry: UnitEntry, machines: list[str]) -> str | None:
+        """Return the preferred machine, counted as if the units that this one replaces were not there."""
+        counts = self._state.candidates.counts
         return min(
             machines,
-            key=lambda machine: preference(counts[machine] - len(self._replaced_on(case, machine)), machine),
+            key=lambda machine: preference(counts[machine] - len(self._replaced_on(entry, machine)), machine),
             default=None,
         )
 
-    def _takes(self, case: UnitEntry, machine: str, blocked: set[str]) -> bool:
-        site: Site | None = self._board.sites.get(machine)
+    def _takes(self, entry: UnitEntry, machine: str, blocked: set[str]) -> bool:
+        site = self._state.sites.get(machine)
         return (
             site is not None
             and site.open
             and machine not in blocked
-            and machine in self._board.pools.pool(case.options).fits
-            and all(self._is_home(leader, machine) for leader in case.options.machine_of)
+            and machine in self._state.candidates.pool(entry.options).fits
+            and all(self._state.is_assigned(leader, machine) for leader in entry.options.machine_of)
         )
-
-    def _blocked(self, case: UnitEntry) -> set[str]:
-        blocked = self._board.rivals.machines_blocked(case.name, case.options)
-        if not case.options.replaces:
-            return blocked
-        return {machine for machine in blocked if self._resisted(case, machine)}
-
-    def _resisted(self, case: UnitEntry, machine: str) -> bool:
-        cases = self._board.cases
-        return any(not self.wins(case, cases[name]) for name in self._board.rivals_at(case, machine))
-
-
-def stranded(board: ClusterState, case: UnitEntry) -> bool:
-    """Whether a case's home is on a machine that is lost or leaving."""
-    sites = board.pools.sites
-    for machine in case.homes:  # asked for every unit several times: a loop costs half of what any() does
-        site = sites.get(machine)
-        if site is None or site.leaving:
-            return True
-    return False

@@ -1,7 +1,6 @@
-"""One unit as the board sees it: what was asked, where it is, where it shall be.
+"""One unit as decisions see it: what was asked, where it is, where it shall be.
 
-Owns the per-unit facts and the words for them. A case is mutable and belongs to one board; the board alone
-changes it, so that its indexes stay true.
+An entry belongs to one cluster state, which alone changes it, so that its indexes stay true.
 """
 
 from __future__ import annotations
@@ -12,29 +11,28 @@ from placement.options_cache import OptionsError
 from registry.model import Assignment, Pending, Target, Unit
 from registry.units.options import ANYWHERE, FleetOptions
 
-Wish = tuple[str, int, Target, int]  # hash, generation, target, attempt: what a schedule line must say
-
 
 @dataclass(slots=True)
 class UnitEntry:
     """Everything about one unit name.
 
-    `lines` is what the registry schedules (None: a line that does not parse), `homes` what shall be scheduled once
-    the decisions are carried out, `claims` the machines that report a state of it, with the file's hash ("" when
-    the state does not parse). `held` means that the operator's record does not parse: nothing is changed.
+    `scheduled` is what the registry schedules (None: a record that does not parse), `assigned` the machines that
+    shall have it once the decisions are carried out, `reported` those that report a state of it, with the file's
+    hash ("" when the state does not parse). `held`: the operator's record does not parse, so nothing is changed.
+    `pending` is the record in the registry, `due` what it shall say.
     """
 
     name: str
     unit: Unit | None = None
     held: bool = False
     options: FleetOptions = ANYWHERE
-    trouble: OptionsError | None = None
-    lines: dict[str, Assignment | None] = field(default_factory=dict)
-    homes: set[str] = field(default_factory=set)
-    claims: dict[str, str] = field(default_factory=dict)
+    options_error: OptionsError | None = None
+    scheduled: dict[str, Assignment | None] = field(default_factory=dict)
+    assigned: set[str] = field(default_factory=set)
+    reported: dict[str, str] = field(default_factory=dict)
     pending: Pending | None = None
     pending_exists: bool = False  # also when it does not parse
-    verdict: Pending | None = None
+    due: Pending | None = None
     read_hash: str = ""  # the file that `options` were read from
 
     @property
@@ -50,12 +48,7 @@ class UnitEntry:
     @property
     def placeable(self) -> bool:
         """Whether it may be given to a machine at all."""
-        return self.wanted and not self.held and self.trouble is None and not self.template
-
-    @property
-    def frozen(self) -> bool:
-        """Whether its lines stay as they are, whatever happens: nobody knows what is wanted."""
-        return self.held or (self.wanted and self.trouble is not None and not self.template)
+        return self.wanted and not self.held and self.options_error is None and not self.template
 
     @property
     def against(self) -> tuple[str, ...]:
@@ -67,33 +60,40 @@ class UnitEntry:
         """The file that speaks for it: the operator's, else what is scheduled, else what runs."""
         if self.unit is not None:
             return self.unit.hash
-        scheduled = (line.hash for _, line in sorted(self.lines.items()) if line is not None)
-        return next(scheduled, "") or next((each for _, each in sorted(self.claims.items()) if each), "")
+        scheduled = (line.hash for _, line in sorted(self.scheduled.items()) if line is not None)
+        return next(scheduled, "") or next((each for _, each in sorted(self.reported.items()) if each), "")
 
     @property
-    def wish(self) -> Wish | None:
-        """What its schedule lines must say; None when they stay as they are."""
-        if self.unit is None or self.frozen:
+    def desired(self) -> tuple[str, int, Target, int] | None:
+        """What its schedule must say (hash, generation, target, attempt); None when it stays as it is."""
+        if self.unit is None or self.held or (self.wanted and self.options_error is not None and not self.template):
             return None
         return (self.unit.hash, self.unit.generation, self.unit.target, self.unit.attempt)
 
     @property
     def empty(self) -> bool:
         """Whether nothing in the registry speaks of it."""
-        return not (self.unit or self.held or self.lines or self.homes or self.claims or self.pending_exists)
+        return not (
+            self.unit or self.held or self.scheduled or self.assigned or self.reported or self.pending_exists
+        )
 
     def stale(self, machine: str) -> bool:
-        """Whether the line on `machine` says something else than what is wished."""
-        line, wish = self.lines[machine], self.wish
-        if wish is None:
+        """Whether the schedule of `machine` says something else than what is desired."""
+        line, desired = self.scheduled[machine], self.desired
+        if desired is None:
             return False
-        return line is None or (line.hash, line.generation, line.target, line.attempt) != wish
+        return line is None or (line.hash, line.generation, line.target, line.attempt) != desired
 
     @property
     def reflected(self) -> bool:
         """Whether the registry holds what was decided last."""
         return (
-            self.homes == self.lines.keys()
-            and not any(self.stale(machine) for machine in self.lines)
-            and (self.held or (self.pending == self.verdict and self.pending_exists == (self.verdict is not None)))
+            self.assigned == self.scheduled.keys()
+            and not any(self.stale(machine) for machine in self.scheduled)
+            and (self.held or self.recorded)
         )
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the pending record says what it shall."""
+        return self.pending == self.due and self.pending_exists == (self.due is not None)

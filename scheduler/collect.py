@@ -18,7 +18,6 @@ from registry.mirror import Snapshot, Stamp
 
 EVENTS_KEPT = 10_000
 EVENTS_AGE_S = 7 * 24 * 3600.0
-ABSENCE_S = 600.0  # how long a machine must be away before its lines of global units go
 
 StampOf = Callable[[str], Stamp | None]
 
@@ -32,7 +31,7 @@ class Garbage:
 
 
 def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterable[str]) -> list[Garbage]:
-    """What may be deleted of a snapshot. `long_gone`: machines that have been away for ABSENCE_S."""
+    """What may be deleted of a snapshot. `long_gone`: machines that have been away for long."""
     found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *_lines(snapshot, keys, set(long_gone))]
     stamps = ((key, stamp_of(key)) for key in sorted(found))
     return [Garbage(key, stamp.mod_revision) for key, stamp in stamps if stamp is not None]
@@ -90,18 +89,3 @@ def _lines(snapshot: Snapshot, keys: Keys, long_gone: set[str]) -> list[str]:
     gone = [pair for pair in snapshot.schedule if pair[0] in long_gone and pair[0] not in snapshot.machines]
     live = {unit for machine, unit in snapshot.schedule if machine in snapshot.machines}
     return [keys.schedule(*pair) for pair in gone if pair[1] in live]
-
-
-class Absence:
-    """Since when each machine that the schedule names has been away, on the leader's monotonic clock."""
-
-    def __init__(self) -> None:
-        self._since: dict[str, float] = {}
-
-    def long_gone(self, snapshot: Snapshot, now: float) -> set[str]:
-        """Take a look, and tell the machines that were away at every look for ABSENCE_S."""
-        named = {machine for machine, _ in snapshot.schedule}
-        corrupt = {key.rpartition("/")[2] for key in snapshot.corrupt}
-        away = named - snapshot.machines.keys() - corrupt
-        self._since = {machine: self._since.get(machine, now) for machine in away}
-        return {machine for machine, since in self._since.items() if now - since >= ABSENCE_S}

@@ -32,11 +32,10 @@ from registry.records import encode
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 from registry.sync.history import REMEDY, History
 from registry.sync.sentinel import ensure_cluster, read_cluster
-from scheduler.collect import Absence, garbage, ghost_usage, old_events
+from scheduler.absence import Absence, Membership, OutageGrace
+from scheduler.collect import garbage, ghost_usage, old_events
 from scheduler.commit import Audit, Intent, StampOf, intents, transactions, write
 from scheduler.election import Election, Lead
-from scheduler.patience import OutageGrace
-from scheduler.roll import Roll
 from scheduler.standing import SchedulerStatus, status_line
 
 log = logging.getLogger("fleet.scheduler")
@@ -81,15 +80,15 @@ class Scheduler:
         self._audit = Audit(hostname, _event_stamp)
         self._lead: Lead | None = None
         self._backoff = etcd.backoff(START_RETRY_S)
-        self._board: ClusterState | None = None
+        self._state: ClusterState | None = None
         self._written = 0  # revision of our last write
-        self._absences = Absence()
+        self._absence = Absence()
         self._collect_at = 0.0
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
-        self._patience = OutageGrace(time.monotonic())
-        self._patient = False
+        self._grace = OutageGrace(time.monotonic())
+        self._awaits = False
         self._bulk = 0  # turns of bulk work in a row
-        self._roll = Roll()
+        self._membership = Membership()
         self._vanished: dict[str, float] = {}  # machines whose loss is not told of yet, and when they went
         self._unleased = Unleased()
 
@@ -144,7 +143,7 @@ class Scheduler:
             term=lead.term if lead is not None and lead.holds(time.monotonic()) else 0,
             leader=leader.hostname if leader else "" if led else None,
             machines=follower.mirror.count(Table.MACHINES),
-            awaited=self._patient,
+            awaited=self._awaits,
             held=f"the registry's history went back; {REMEDY}" if self._held(follower) else "",
             away=health.away,
             denied=health.denied,
@@ -197,7 +196,7 @@ class Scheduler:
             await self._stand(follower, group)
         if self._lead is None or not self._may_decide(follower, self._lead):
             return []
-        if self._board is None or len(self._board.dirty) > LARGE:
+        if self._state is None or len(self._state.marked) > LARGE:
             return await asyncio.to_thread(self._decide, follower)
         return self._decide(follower)
 
@@ -230,8 +229,8 @@ class Scheduler:
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
-            if self._patient:
-                wait_s = min(wait_s, max(self._patience.until - time.monotonic(), 0.05))
+            if self._awaits:
+                wait_s = min(wait_s, max(self._grace.until - time.monotonic(), 0.05))
         elif follower.link is ConnectionState.LIVE and follower.mirror.stamp(self._keys.leader) is None:
             again_s = self._backoff.until - time.monotonic()
             wait_s = min(wait_s, max(again_s, START_RETRY_S))  # a campaign failed: stand again
@@ -244,19 +243,19 @@ class Scheduler:
             return FollowUpdate(link=follower.link)
 
     async def _fold(self, follower: Follower, update: FollowUpdate) -> None:
-        """Keep the board in step; it is built anew when the whole registry was listed again."""
+        """Keep the state in step; it is built anew when the whole registry was listed again."""
         if update.reset or self._lead is None:
-            self._board = None
-        if self._board is None:
+            self._state = None
+        if self._state is None:
             return
         for number, address in enumerate(update.changed, 1):
             record = follower.mirror.row(address.table, address)
             exists = follower.mirror.stamp(_key(self._keys, address)) is not None
             try:
-                self._board.fold(address, record, exists=exists)
+                self._state.apply(address, record, exists=exists)
             except Exception as error:  # noqa: BLE001 - no record ends a scheduler: it begins from scratch
                 self._tell_error(_key(self._keys, address), error)
-                self._board = None
+                self._state = None
                 return
             if number % PIECE == 0:
                 await asyncio.sleep(0)
@@ -264,23 +263,23 @@ class Scheduler:
     def _judge(self, follower: Follower, update: FollowUpdate) -> None:
         """Notice what makes the absence of machines doubtful."""
         now = time.monotonic()
-        self._patience.link(live=update.link is ConnectionState.LIVE, now=now)
+        self._grace.link(live=update.link is ConnectionState.LIVE, now=now)
         machines = [each.first for each in update.changed if each.table is Table.MACHINES]
         if update.reset:
             machines = list(follower.mirror.snapshot().machines)
-            self._patience.listed(machines, now)
-            machines += self._roll.missing(machines)
+            self._grace.listed(machines, now)
+            machines += self._membership.missing(machines)
         self._note_leases(follower, update, now)
         for machine in machines:
             stamp = follower.mirror.stamp(self._keys.machine(machine))
             record = follower.mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
             created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
-            self._patience.machine(machine, created, leaving=leaving, now=now)
+            self._grace.machine(machine, created, leaving=leaving, now=now)
             self._vanished.pop(machine, None)
             self._holding.discard(machine)
             if isinstance(record, Machine) and record.held:
                 self._holding.add(machine)
-            if self._roll.see(machine, present=stamp is not None, leaving=leaving):
+            if self._membership.update(machine, present=stamp is not None, leaving=leaving):
                 self._vanished[machine] = now
 
     def _note_leases(self, follower: Follower, update: FollowUpdate, now: float) -> None:
@@ -337,7 +336,7 @@ class Scheduler:
             group.create_task(self._election.keep(self._lead), name=f"keep term {self._lead.term}")
 
     async def _step_down(self) -> None:
-        lead, self._lead, self._board = self._lead, None, None
+        lead, self._lead, self._state = self._lead, None, None
         if lead is not None:
             await self._election.resign(lead)
 
@@ -370,15 +369,15 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001 - see above
             self._tell_error("the whole decision", error)
-            self._board = None
+            self._state = None
             return []
 
     def _decide_now(self, follower: Follower) -> list[Intent]:
-        if self._board is None:
-            self._board = self._new_board(follower)
-        if self._awaits_machines(self._board):
+        if self._state is None:
+            self._state = self._new_board(follower)
+        if self._awaits_machines(self._state):
             return []
-        decisions = decide_around(self._board, lambda faults: self._new_board(follower, faults))
+        decisions = decide_around(self._state, lambda faults: self._new_board(follower, faults))
         self._tell_faults()
         if not decisions:
             return []
@@ -386,16 +385,16 @@ class Scheduler:
         return intents(decisions, self._keys, _mod_revision(follower), self._audit)
 
     def _new_board(self, follower: Follower, faults: Faults | None = None) -> ClusterState:
-        self._board = ClusterState.of(follower.mirror.snapshot(), self._keys, faults)
-        return self._board
+        self._state = ClusterState.from_snapshot(follower.mirror.snapshot(), self._keys, faults)
+        return self._state
 
     def _tell_faults(self) -> None:
         """Log errors in decisions, each once; the next decision begins from scratch then."""
-        faults = self._board.faults if self._board else {}
+        faults = self._state.faults if self._state else {}
         for name, error in faults.items():
             self._tell_error(f"unit {name}" if name else "drains", error)
         if faults:
-            self._board = None
+            self._state = None
 
     def _tell_error(self, what: str, error: Exception) -> None:
         """Log an error in a decision on something; the same one once."""
@@ -426,14 +425,14 @@ class Scheduler:
         for failure in sorted(failures, key=lambda each: isinstance(each, Conflict)):
             raise failure
 
-    def _awaits_machines(self, board: ClusterState) -> bool:
+    def _awaits_machines(self, state: ClusterState) -> bool:
         """Whether machines with units are absent and may be back any moment."""
         now = time.monotonic()
-        absent = board.absent() if now < self._patience.until else []
-        waits = self._patience.waits(absent, now)
-        if waits and not self._patient:
+        absent = state.absent() if now < self._grace.until else []
+        waits = self._grace.waits(absent, now)
+        if waits and not self._awaits:
             log.warning("the registry was away or hung; giving %d machines time to come back", len(absent))
-        self._patient = waits
+        self._awaits = waits
         return waits
 
     async def _write(self, lead: Lead, batch: Intent) -> None:
@@ -465,7 +464,7 @@ class Scheduler:
             return
         self._collect_at = now + COLLECT_EVERY_S
         snapshot = follower.mirror.snapshot()
-        found = garbage(snapshot, self._keys, follower.mirror.stamp, self._absences.long_gone(snapshot, now))
+        found = garbage(snapshot, self._keys, follower.mirror.stamp, self._absence.long_gone(snapshot, now))
         usage = await self._etcd.range(self._keys.table(Table.USAGE), keys_only=True, page=MAX_OPS * 64)
         found += ghost_usage(usage.kvs, snapshot, self._keys)
         batch = [Intent([Compare.mod(each.key, each.mod_revision)], [Op.delete(each.key)]) for each in found]

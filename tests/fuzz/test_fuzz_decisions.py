@@ -11,7 +11,8 @@ from placement.decisions import Assign, UpdateLine, Wait
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.records import decode, encode
-from scheduler.collect import Absence, garbage
+from scheduler.absence import Absence
+from scheduler.collect import garbage
 from scheduler.commit import Audit, intents, transactions
 from tests.conftest import EXAMPLES
 from tests.registry import wild
@@ -29,8 +30,8 @@ def audit() -> Audit:
 @LARGE
 @given(wild.snapshots())
 def test_any_registry_is_decided_on_and_what_is_decided_can_be_written_and_read(snapshot: Snapshot) -> None:
-    board = ClusterState.of(snapshot, KEYS)
-    decisions = decide(board)
+    state = ClusterState.from_snapshot(snapshot, KEYS)
+    decisions = decide(state)
     assert decide_snapshot(snapshot, KEYS) == (decisions if snapshot.cluster else ())
     for each in decisions:
         if isinstance(each, Assign | UpdateLine | Wait):
@@ -45,15 +46,15 @@ def test_any_registry_is_decided_on_and_what_is_decided_can_be_written_and_read(
 @LARGE
 @given(st.lists(st.lists(wild.changes(FOLLOWED), max_size=4), max_size=6))
 def test_deciding_on_what_changed_is_deciding_from_scratch(steps: list[list[RawChange]]) -> None:
-    mirror, board = Mirror(KEYS, FOLLOWED), ClusterState()
+    mirror, state = Mirror(KEYS, FOLLOWED), ClusterState()
     for step in steps:
         for change in step:
             for address in mirror.apply([change]):
                 exists = mirror.stamp(change.key) is not None
-                board.fold(address, mirror.row(address.table, address), exists=exists)
-        scratch = decide(ClusterState.of(mirror.snapshot(), KEYS))
-        assert decide(board) == scratch
-        assert decide(board) == scratch
+                state.apply(address, mirror.row(address.table, address), exists=exists)
+        scratch = decide(ClusterState.from_snapshot(mirror.snapshot(), KEYS))
+        assert decide(state) == scratch
+        assert decide(state) == scratch
 
 
 @LARGE

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from placement.eligibility import Site, ambiguity, fits, rivalry, static_objections
+from placement.eligibility import Site, ambiguity, conflict_pattern, fits, static_objections
 from registry.errors import UserError
 from registry.units.check import check, verify
 from registry.units.file import UnitFile, description, file_hash, has_install, parse
@@ -109,8 +109,8 @@ def test_any_options_are_compared_with_any_machine_and_unit(text: str, site: Sit
         return
     assert fits(options, site) == (not static_objections(options, site))
     ambiguity(options, wild.IDS)
-    rivalry("a@1.service", options, other, ANYWHERE)
-    rivalry("a@1.service", ANYWHERE, other, options)
+    conflict_pattern("a@1.service", options, other, ANYWHERE)
+    conflict_pattern("a@1.service", ANYWHERE, other, options)
 
 
 @pytest.mark.parametrize(

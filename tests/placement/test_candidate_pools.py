@@ -1,8 +1,8 @@
-"""Pools of machines: how many are kept, and what one that was dropped says when it is asked for again."""
+"""CandidatePools of machines: how many are kept, and what one that was dropped says when it is asked for again."""
 
 from __future__ import annotations
 
-from placement.candidate_pools import KEPT, Pools
+from placement.candidate_pools import KEPT, CandidatePools
 from placement.eligibility import Site
 from registry.units.options import FleetOptions
 
@@ -12,7 +12,7 @@ def asking(rack: int) -> FleetOptions:
 
 
 def test_options_that_nobody_has_any_more_are_not_kept_for_ever() -> None:
-    pools = Pools()
+    pools = CandidatePools()
     for number in range(3):
         pools.put(Site(f"m{number}", {"rack": str(number)}))
     for rack in range(KEPT * 2):

@@ -386,7 +386,7 @@ def test_a_destroyed_unit_leaves_nothing_in_memory() -> None:
     world.step()
     world.step()
     assert KEYS.pending("u.service") not in world.values
-    assert not world.board.cases
+    assert not world.state.entries
 
 
 def test_if_all_units_vanish_while_the_sentinel_stays_that_is_an_order() -> None:

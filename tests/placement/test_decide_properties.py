@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from placement.decide import decide_snapshot
 from placement.decisions import Assign, Decision
-from placement.eligibility import fits, rivalry, site_of
+from placement.eligibility import conflict_pattern, fits, site_of
 from registry.errors import UserError
 from registry.keys import Address, Table
 from registry.mirror import Mirror, RawChange
@@ -184,7 +184,10 @@ def check_schedule(world: World) -> None:
             assert (where, leader) in snapshot.schedule
         for machine_id, other in snapshot.schedule:
             if machine_id == where:
-                assert not rivalry(name, options, other, options_of(world, other) or ANYWHERE), (name, other)
+                assert not conflict_pattern(name, options, other, options_of(world, other) or ANYWHERE), (
+                    name,
+                    other,
+                )
 
 
 @relaxed

@@ -11,12 +11,12 @@ from placement.eligibility import (
     Site,
     ambiguity,
     availability_objection,
-    circle,
+    conflict_objection,
+    conflict_pattern,
+    cycle,
     fits,
     group,
     preference,
-    rival_objection,
-    rivalry,
     site_of,
     static_objections,
     summarise,
@@ -109,17 +109,17 @@ def test_the_operators_metadata_and_cordon_count() -> None:
 def test_what_another_unit_on_the_machine_says(
     mine: FleetOptions, theirs: FleetOptions, reason: str | None
 ) -> None:
-    found = rival_objection("u.service", mine, "web@2.service", theirs)
+    found = conflict_objection("u.service", mine, "web@2.service", theirs)
     assert (found.reason if found else None) == reason
 
 
 def test_a_unit_is_never_its_own_rival() -> None:
     options = FleetOptions(conflicts=("*",))
-    assert rivalry("u.service", options, "u.service", options) == ""
+    assert conflict_pattern("u.service", options, "u.service", options) == ""
 
 
 def test_a_rival_that_is_being_stopped_is_a_passing_objection() -> None:
-    found = rival_objection("u.service", FleetOptions(conflicts=("w*",)), "w.service", ANYWHERE, stopping=True)
+    found = conflict_objection("u.service", FleetOptions(conflicts=("w*",)), "w.service", ANYWHERE, stopping=True)
     assert found == Objection(
         Requirement.CONFLICT,
         "conflicts with w.service, which is being stopped here",
@@ -142,7 +142,7 @@ def test_preference_is_fewest_units_then_lowest_id() -> None:
     ],
 )
 def test_circles_of_leaders(leaders: dict[str, tuple[str, ...]], told: str) -> None:
-    found = circle("a", lambda name: leaders.get(name, ()))
+    found = cycle("a", lambda name: leaders.get(name, ()))
     assert (f"circle: {told};" in found) if told else found == ""
 
 

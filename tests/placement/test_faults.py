@@ -26,7 +26,7 @@ KEYS = Keys()
 
 def decided(world: World) -> tuple[Decision, ...]:
     def again(faults: Faults) -> ClusterState:
-        return ClusterState.of(world.snapshot, KEYS, faults)
+        return ClusterState.from_snapshot(world.snapshot, KEYS, faults)
 
     return decide_around(again({}), again)
 
@@ -37,10 +37,10 @@ def failing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     owner = PendingReasons if request.param == "of" else Placement
     whole = getattr(owner, request.param)
 
-    def step(self: object, case: object) -> object:
-        if getattr(case, "name", "") == "bad.service":
+    def step(self: object, entry: object) -> object:
+        if getattr(entry, "name", "") == "bad.service":
             raise ZeroDivisionError("nobody foresaw this")
-        return whole(self, case)
+        return whole(self, entry)
 
     monkeypatch.setattr(owner, request.param, step)
     return str(request.param)
@@ -67,10 +67,10 @@ def test_a_running_unit_whose_decision_fails_stays_where_it_is(monkeypatch: pyte
     at = world.where("bad.service")
     settle = Placement._settle
 
-    def step(self: Placement, case: object) -> None:
-        if getattr(case, "name", "") == "bad.service":
+    def step(self: Placement, entry: object) -> None:
+        if getattr(entry, "name", "") == "bad.service":
             raise ZeroDivisionError
-        settle(self, case)  # type: ignore[arg-type]
+        settle(self, entry)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(Placement, "_settle", step)

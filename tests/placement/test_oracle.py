@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placement.eligibility import fits, rivalry, site_of
+from placement.eligibility import conflict_pattern, fits, site_of
 from placement.explain import dry_run
 from registry.model import Availability
 from registry.units.file import parse
@@ -51,7 +51,7 @@ def oracle(world: World) -> dict[str, set[str]]:
             site.open
             and fits(wish, site)
             and all(machine_id in homes.get(leader, ()) for leader in wish.machine_of)
-            and not any(rivalry(name, wish, other, options[other]) for other in others)
+            and not any(conflict_pattern(name, wish, other, options[other]) for other in others)
         )
 
     def unambiguous(wish: FleetOptions) -> bool:

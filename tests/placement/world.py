@@ -42,12 +42,12 @@ def machine(machine_id: str, *, leaving: bool = False, **metadata: str) -> Machi
 
 
 class World:
-    """Keys and values, their snapshot, and a board that is kept current change by change."""
+    """Keys and values, their snapshot, and a state that is kept current change by change."""
 
     def __init__(self, *machines: Machine) -> None:
         self.mirror = Mirror(KEYS)
         self.revision = 1
-        self.board = ClusterState()
+        self.state = ClusterState()
         self.values: dict[str, bytes] = {}
         self.put(KEYS.cluster, Sentinel("c1"))
         for each in machines:
@@ -70,7 +70,7 @@ class World:
             self.values[key] = value
         change = RawChange(key, value, self.revision, self.revision)
         for address in self.mirror.apply([change], self.revision):
-            self.board.fold(address, self.mirror.row(address.table, address), exists=value is not None)
+            self.state.apply(address, self.mirror.row(address.table, address), exists=value is not None)
 
     def unit(self, name: str, *fleet: str, target: Target = Target.LAUNCHED, note: str = "") -> Unit:
         """Submit a unit with these lines under [X-Fleet], or change it."""
@@ -121,7 +121,7 @@ class World:
     def decide(self) -> tuple[Decision, ...]:
         """Decide on what changed; it must be what deciding from scratch says."""
         scratch = decide_snapshot(self.snapshot, KEYS)
-        changed = decide(self.board)
+        changed = decide(self.state)
         assert changed == scratch
         return changed
 

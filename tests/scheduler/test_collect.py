@@ -6,11 +6,10 @@ from registry.etcd import KeyValue
 from registry.model import Availability, UnitState, UnitText
 from registry.records import encode
 from registry.units.file import file_hash
+from scheduler.absence import ABSENCE_S, Absence
 from scheduler.collect import (
-    ABSENCE_S,
     EVENTS_AGE_S,
     EVENTS_KEPT,
-    Absence,
     Garbage,
     garbage,
     ghost_usage,

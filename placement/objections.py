@@ -1,0 +1,97 @@
+"""What stands between one unit and one machine, in a cluster state: the rules of eligibility among many units.
+
+Deciding, pending reasons and explanations all ask here, so that no two of them can disagree. Each function yields
+objections in the order in which they are told, the first being the one that decides. It must not change the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from placement.cluster_state import ASSIGNED, ClusterState
+from placement.eligibility import (
+    Objection,
+    Requirement,
+    ambiguity,
+    availability_objection,
+    conflict_objection,
+    conflict_pattern,
+    leader_objection,
+    static_objections,
+)
+from placement.unit_entry import UnitEntry
+
+
+def first_to_going(state: ClusterState, entry: UnitEntry) -> dict[str, Objection]:
+    """Return the first thing that each machine has against a unit; machines without objection are left out."""
+    pool = state.candidates.pool(entry.options)
+    found = pool.objections(state.sites)  # what does not fit is remembered there
+    several = ambiguity(entry.options, state.sites)
+    for machine in pool.fits:
+        if objection := several or next(_where_fit(state, entry, machine), None):
+            found[machine] = objection
+    return found
+
+
+def all_to_going(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    """Yield everything that a machine has against a unit that is not assigned to it."""
+    static = static_objections(entry.options, state.sites[machine])
+    yield from static
+    if not static and (several := ambiguity(entry.options, state.sites)):
+        yield several
+    yield from _where_fit(state, entry, machine)
+
+
+def _where_fit(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    yield from _of_leaders(state, entry, machine)
+    if closed := availability_objection(state.sites[machine]):
+        yield closed
+    yield from of_conflicts(state, entry, machine)
+
+
+def of_conflicts(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    """Yield what the units on a machine have against another; those that it replaces there have nothing."""
+    opponents, occupants = state.opponents_at(entry, machine), state.occupants.get(machine, {})
+    for name in sorted(opponents, key=lambda each: (not occupants[each] & ASSIGNED, each)):
+        other = state.entries[name]
+        if not state.wins(entry, other):
+            stopping = not occupants[name] & ASSIGNED
+            found = conflict_objection(entry.name, entry.options, name, other.options, stopping=stopping)
+            if found:
+                yield found
+
+
+def to_staying(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    """Yield why a unit that is assigned to the machine may not stay; nothing is known of one lost or unreadable.
+
+    Of two units that conflict there, the one that replaces has the better right to it, or else the earlier name.
+    """
+    site = state.sites.get(machine)
+    if site is None or site.trouble:
+        return
+    if machine not in state.candidates.pool(entry.options).fits:
+        yield from static_objections(entry.options, site)
+    yield from _of_leaders(state, entry, machine)
+    if not state.conflicts.may_oppose(entry.name, entry.options, machine):
+        return
+    for name, bits in sorted(state.occupants[machine].items()):
+        other = state.entries[name]
+        if not bits & ASSIGNED or not exclude_each_other(entry, other):
+            continue
+        if state.wins(other, entry) or (not state.wins(entry, other) and name < entry.name):
+            beside = f"{name} is scheduled there"
+            yield conflict_objection(entry.name, entry.options, name, other.options) or Objection(
+                Requirement.CONFLICT, beside, beside
+            )
+
+
+def exclude_each_other(one: UnitEntry, other: UnitEntry) -> bool:
+    """Whether two units may not share a machine, whichever of their files says so."""
+    return bool(
+        conflict_pattern(one.name, one.options, other.name, other.options)
+        or conflict_pattern(other.name, other.options, one.name, one.options)
+    )
+
+
+def _of_leaders(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    return (leader_objection(each) for each in entry.options.machine_of if not state.is_assigned(each, machine))
