@@ -19,6 +19,7 @@ from agentd.pure.diagnosis import CONDITIONS, PATHS, STEPS, cause, failed_step, 
 from agentd.pure.unit_status import UnitStatus, failure
 from agentd.systemd import SYSTEMD, Systemd
 from registry.units.name import refusal
+from registry.wording import and_more
 
 NEEDS = ("Triggers", "Requires", "BindsTo", "Requisite")  # what has to be there for a start to be carried out
 PULLED_IN = ("Requires", "BindsTo")  # what a start begins by starting, so that its needs count as well
@@ -115,8 +116,8 @@ class Inquiry:
             f"{each.unit}, which is {each.what} on {self._host}{f' (needed by {each.by})' if each.by else ''}"
             for each in lacks
         ]
-        more = f"; and {len(told) - NAMED} more" if len(told) > NAMED else ""
-        return f"waits for {'; and for '.join(told[:NAMED])}{more}"
+        more = [and_more(len(told) - NAMED)] if len(told) > NAMED else []
+        return f"waits for {'; '.join(['; and for '.join(told[:NAMED]), *more])}"
 
 
 def named_as_absent(reason: str) -> tuple[str, ...]:

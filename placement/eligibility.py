@@ -15,6 +15,7 @@ from enum import Enum
 from registry.model import Availability, Machine, Override, Reason, effective_metadata
 from registry.units.name import matches
 from registry.units.options import FleetOptions
+from registry.wording import listed
 
 NO_MACHINE = "no machine is registered; start fleet-agentd"
 DISTINCT_LIMIT = 16  # more distinct reasons than this are told in their brief form, so that records stay small
@@ -230,6 +231,5 @@ def summarise(objections: Mapping[str, Objection], refusals: tuple[Reason, ...])
     if len(metadata) == 1 and all(each.rule is Requirement.METADATA for each in objections.values()):
         wanted = metadata.pop().removeprefix("metadata ").removesuffix(" required")
         return f"no machine has {wanted} ({total} of {total} refuse)"
-    shown = [f"{refusal.reason} ({len(refusal.machines)} of {total})" for refusal in refusals[:SHOWN_REASONS]]
-    more = len(refusals) - len(shown)
-    return f"no machine fits: {', '.join(shown)}" + (f" and {more} more reasons" if more else "")
+    reasons = (f"{refusal.reason} ({len(refusal.machines)} of {total})" for refusal in refusals)
+    return f"no machine fits: {listed(reasons, SHOWN_REASONS, 'reasons')}"

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from registry.mirror import Snapshot
 from registry.model import Assignment, Target, Unit, UnitState
+from registry.wording import listed
 
 UNIT_IS_THERE = "that unit is there"
 
@@ -252,7 +253,7 @@ def _blame(snapshot: Snapshot, found: Mapping[str, str], machines: tuple[str, ..
     for machine, reason in found.items():
         by_reason[reason].append(_name(snapshot, machine))
     told = [
-        f"on {len(names)} of {len(machines)} machines ({_listed(sorted(names))}): {reason}"
+        f"on {len(names)} of {len(machines)} machines ({listed(sorted(names), 3)}): {reason}"
         for reason, names in by_reason.items()
     ]
     return "; ".join(told[:3]) + (f"; and {len(told) - 3} reasons more" if len(told) > 3 else "")
@@ -284,9 +285,4 @@ def _whereabouts_of(snapshot: Snapshot, name: str) -> Whereabouts:
 
 
 def _short(machines: tuple[str, ...]) -> str:
-    return _listed([f"{machine[:8]}..." for machine in machines])
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+    return listed((f"{machine[:8]}..." for machine in machines), 3)

@@ -16,6 +16,7 @@ from registry.keys import Table
 from registry.lifecycle import whereabouts
 from registry.mirror import Snapshot
 from registry.model import Event
+from registry.wording import listed
 
 PLACES = (Table.CLUSTER, Table.UNITS, Table.SCHEDULE, Table.STATES, Table.MACHINES)
 RUNS = frozenset({"active", "activating", "reloading", "refreshing"})
@@ -102,14 +103,10 @@ def _past(events: Iterable[Event], names: Collection[str]) -> _Past:
 
 def _notes(away: Sequence[str], left: Sequence[str]) -> Iterator[str]:
     if away:
-        yield f"not in the fleet now, so what was written there is missing: {_listed(away)}"
+        yield f"not in the fleet now, so what was written there is missing: {listed(map(short_id, away), SHOWN)}"
     if left:
-        yield f"asked are the {MOST} machines of last, so what may be on others is missing: {_listed(left)}"
-
-
-def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return ", ".join(map(short_id, ids[:SHOWN])) + more
+        others = listed(map(short_id, left), SHOWN)
+        yield f"asked are the {MOST} machines of last, so what may be on others is missing: {others}"
 
 
 def present(found: UnitPlaces) -> tuple[JournalSource, ...]:
@@ -155,8 +152,7 @@ class Moves:
         hosts = sorted(
             snapshot.machines[id_].hostname if id_ in snapshot.machines else short_id(id_) for id_ in ids
         )
-        more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
-        return ", ".join(hosts[:SHOWN]) + more
+        return listed(hosts, SHOWN)
 
 
 def _running(snapshot: Snapshot, names: Iterable[str]) -> dict[str, frozenset[str]]:

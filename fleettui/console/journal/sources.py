@@ -12,6 +12,7 @@ from fleettui.journal_entry import JournalEntry
 from registry.mirror import Pair, Snapshot
 from registry.model import Machine
 from registry.units.name import TYPES
+from registry.wording import listed
 
 MAX_SOURCES = 24  # units followed at once: more cannot be read anyway
 FIRST_LINES = 500
@@ -103,4 +104,4 @@ def stem(unit: str) -> str:
 def hosts_of(wanted: Sequence[Wanted]) -> str:
     """The machines' names: "core-1, core-2, core-3 and 4 more"."""
     hosts = sorted({each.machine.hostname for each in wanted})
-    return escape(", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""))
+    return escape(listed(hosts, 3))

@@ -16,6 +16,7 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability
 from registry.sync.follow import ConnectionState
+from registry.wording import listed
 
 NAMED = 4  # units or machines named in one line
 
@@ -145,7 +146,7 @@ def _drain_lines(found: DrainPlan, snapshot: Snapshot) -> Iterator[str]:
         yield f"{counted(len(stuck) - NAMED, 'more unit')} {'stays' if len(stuck) == NAMED + 1 else 'stay'}, too."
     if stays:
         stay = "stays" if len(stays) == 1 else "stay"
-        yield f"{counted(len(stays), 'global unit')} {stay} there: {_listed(stays)}"
+        yield f"{counted(len(stays), 'global unit')} {stay} there: {escape(listed(stays, NAMED))}"
 
 
 def _destinations(moves: Sequence[Prediction], snapshot: Snapshot) -> str:
@@ -157,8 +158,3 @@ def _destinations(moves: Sequence[Prediction], snapshot: Snapshot) -> str:
 
 def _host(snapshot: Snapshot, machine: str) -> str:
     return escape(machine_name(snapshot, machine))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return escape(", ".join(names[:NAMED])) + more

@@ -14,6 +14,7 @@ from fleettui.verbs import Verb
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.name import matches
+from registry.wording import listed
 
 NAMED = 3  # names in one line
 HOSTS = 4
@@ -52,8 +53,7 @@ def impact_lines(impact: Impact, snapshot: Snapshot, *, verb: Verb = Verb.STOP) 
 def units_line(names: Collection[str]) -> str:
     """The first few of many units."""
     found = sorted({*names})
-    more = len(found) - SEVERAL
-    return ", ".join(map(short, found[:SEVERAL])) + (f" and {more} more" if more > 0 else "")
+    return listed(map(short, found), SEVERAL)
 
 
 def short(name: str) -> str:
@@ -74,7 +74,7 @@ def pairs_line(verb: Verb, running: Collection[tuple[str, str]], snapshot: Snaps
     hosts = Counter(_host(snapshot, machine) for machine, _ in running)
     several = max(hosts.values()) > 1 and len(hosts) > 1
     shown = [f"{host} ({number})" if several else host for host, number in sorted(hosts.items())]
-    where = ", ".join(shown[:HOSTS]) + (f" and {len(hosts) - HOSTS} more machines" if len(hosts) > HOSTS else "")
+    where = listed(shown, HOSTS, "machines")
     happens = verb.rules.happens
     if units > 1:
         happens = happens.replace("stops", "stop").replace("starts", "start")
@@ -178,5 +178,4 @@ def _host(snapshot: Snapshot, machine: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(short, names[:NAMED])) + more
+    return listed(map(short, names), NAMED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fleettui.console.operations.relations import ORDER, Edge, edges_from, edges_to, stops_with
-from fleettui.console.pages.rich_text import Passage, Written, listed, plain, said, title
+from fleettui.console.pages.rich_text import Passage, Written, plain, said, title
 from fleettui.console.tables.rows import GLYPHS, SEVERITY, TONES, health
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
@@ -14,6 +14,7 @@ from fleettui.escape import escape
 from registry.lifecycle import Whereabouts, standing
 from registry.mirror import Snapshot
 from registry.units.name import is_glob, matches
+from registry.wording import and_more, listed
 
 KIND_WIDTH, NAME_WIDTH, STATE_WIDTH = 18, 22, 13
 MATCHES_SHOWN = 20
@@ -82,7 +83,7 @@ def _pattern(snapshot: Snapshot, homes: Homes, unit: str, pattern: str, kinds: l
                 Cell(f"  {told}", Tone.QUIET))  # fmt: skip
     rows = [_other(snapshot, homes, name, [], fleet=True) for name in found[:MATCHES_SHOWN]]
     more = len(found) - MATCHES_SHOWN
-    return [head, *rows, *([_none(f"  and {more} more")] if more > 0 else [])]
+    return [head, *rows, *([_none(f"  {and_more(more)}")] if more > 0 else [])]
 
 
 def _other(snapshot: Snapshot, homes: Homes, name: str, kinds: list[str], *, fleet: bool) -> Written:
@@ -96,7 +97,7 @@ def _other(snapshot: Snapshot, homes: Homes, name: str, kinds: list[str], *, fle
         told = "not in the fleet: placement waits for it" if fleet else "each machine's own"
         return said(*head, Cell(told, Tone.WAIT if fleet else Tone.QUIET))
     where = homes.get(name, [])
-    hosts = listed(host(snapshot, machine) for machine in where) or "on no machine"
+    hosts = listed((host(snapshot, machine) for machine in where), 6) or "on no machine"
     return said(*head, state_cell(snapshot, name, where), Cell(hosts), to=unit_subject(name))
 
 

@@ -15,6 +15,7 @@ from fleettui.escape import escape
 from fleettui.verbs import INTRODUCING, Verb
 from registry.mirror import Snapshot
 from registry.model import Event
+from registry.wording import listed
 
 CONTEXT = 3
 MAX_LINES = 20_000  # beyond this nobody reads it
@@ -166,8 +167,7 @@ def _sharing(snapshot: Snapshot, unit: str, sha: str) -> Passage:
     others = sharing(snapshot, unit, sha)
     if not others:
         return []
-    named = escape(", ".join(others[:4])) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-    return [plain(f"the same text as {named}", Tone.QUIET)]
+    return [plain(f"the same text as {escape(listed(others, 4))}", Tone.QUIET)]
 
 
 def sharing(snapshot: Snapshot, unit: str, sha: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from fleettui.console.pages.prospects import Prospect, if_drained, if_lost, options_of
-from fleettui.console.pages.rich_text import Passage, Written, fact, in_words, listed, plain, said, title
+from fleettui.console.pages.rich_text import Passage, Written, fact, in_words, plain, said, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
@@ -18,6 +18,7 @@ from registry.lifecycle import Progress, applied, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, UnitState
 from registry.units.options import FleetOptions
+from registry.wording import listed
 
 PROGRESS_TONES = {
     Progress.REACHED: Tone.GOOD,
@@ -163,7 +164,7 @@ def _groups(snapshot: Snapshot, ordered: Iterable[MachineVerdict]) -> Iterator[W
         told = "; ".join(in_words(snapshot, reason) for reason in reasons)
         yield said(Cell("  "), VERDICTS[verdict], Cell(f"{counted(len(members), 'machine'):<14} ", Tone.STRONG),
                    Cell(told), to=machine_subject(members[0].machine))  # fmt: skip
-        names = listed(host(snapshot, each.machine) for each in members)
+        names = listed((host(snapshot, each.machine) for each in members), 6)
         yield plain(f"{'':14}{names}", Tone.QUIET)
     rest = sum(len(members) for _, members in groups[GROUPS_SHOWN:])
     if rest:

@@ -24,6 +24,7 @@ from registry.model import Target
 from registry.units.check import verify
 from registry.units.file import Problem, parse
 from registry.units.options import FleetOptions, parse_options
+from registry.wording import and_more, listed
 
 FATES_SHOWN = 8
 PROBLEMS_SHOWN = 12
@@ -91,7 +92,7 @@ def problem_lines(problems: Sequence[Problem]) -> Passage:
         for each in problems[:PROBLEMS_SHOWN]
     ]
     more = len(problems) - PROBLEMS_SHOWN
-    return [*lines, *([plain(f"and {more} more", Tone.QUIET)] if more > 0 else []), BLANK]
+    return [*lines, *([plain(and_more(more), Tone.QUIET)] if more > 0 else []), BLANK]
 
 
 def _difference(old: str, new: str) -> Passage:
@@ -166,4 +167,4 @@ def _journey(snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys) -
 
 def _hosts(snapshot: Snapshot, machines: set[str]) -> str:
     names = sorted(host(snapshot, machine) for machine in machines)
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return listed(names, 4)

@@ -16,7 +16,6 @@ Written: TypeAlias = tuple[Line, Subject | None]
 Passage: TypeAlias = list[Written]
 BLANK: Written = ((), None)
 FACT_WIDTH = 12
-SHOWN_NAMES = 6
 _ID = re.compile(r"\b([0-9a-f]{8,})(\.\.\.)?")
 
 
@@ -43,13 +42,6 @@ def title(text: str) -> Passage:
 def lines_of(passage: Iterable[Written]) -> list[Line]:
     """The lines without where they lead."""
     return [line for line, _ in passage]
-
-
-def listed(names: Iterable[str], shown: int = SHOWN_NAMES) -> str:
-    """Names in one line; of many, the first ones and how many more."""
-    names = list(names)
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def in_words(snapshot: Snapshot, text: str) -> str:

@@ -14,6 +14,7 @@ from fleettui.console.text.subject import machine_subject, unit_subject
 from fleettui.escape import escape
 from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
+from registry.wording import and_more
 
 PLACES_SHOWN = 40
 
@@ -83,5 +84,5 @@ def _many(snapshot: Snapshot, unit: str, homes: Sequence[str]) -> Passage:
         passage.append(said(Cell(f"  {host(snapshot, machine):<20} ", Tone.STRONG),
                             Cell(words or "not taken up yet", tone), to=unit_subject(unit, machine)))  # fmt: skip
     if len(homes) > PLACES_SHOWN:
-        passage.append(plain(f"  and {len(homes) - PLACES_SHOWN} more; open one from the Units view", Tone.QUIET))
+        passage.append(plain(f"  {and_more(len(homes) - PLACES_SHOWN)}; open one from the Units view", Tone.QUIET))
     return passage

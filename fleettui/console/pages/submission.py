@@ -15,6 +15,7 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.check import verify
+from registry.wording import and_more, listed
 
 SHOWN_PROBLEMS = 4
 REFUSALS_SHOWN = 2
@@ -50,7 +51,7 @@ def verdict(name: str, text: str) -> tuple[list[Line], bool]:
         return [(Cell("✓ nothing is wrong with it", Tone.GOOD),)], True
     lines = lines_of(problem_lines(problems))[: min(SHOWN_PROBLEMS, len(problems))]
     more = len(problems) - SHOWN_PROBLEMS
-    return [*lines, (Cell(f"  and {more} more", Tone.QUIET),)] if more > 0 else lines, False
+    return [*lines, (Cell(f"  {and_more(more)}", Tone.QUIET),)] if more > 0 else lines, False
 
 
 def taken(snapshot: Snapshot, name: str, text: str) -> str | None:
@@ -78,12 +79,10 @@ def forecast(snapshot: Snapshot, name: str, text: str, keys: Keys = DEFAULT_KEYS
         refusals = [f"{in_words(snapshot, each.reason)} ({len(each.machines)})" for each in found.refusals]
         more = [(Cell(f"  {reason}", Tone.QUIET),) for reason in refusals[:REFUSALS_SHOWN]]
         return [(Cell("◌ started now, it would wait: ", Tone.WAIT), Cell(in_words(snapshot, found.summary))), *more]
-    hosts = ", ".join(host(snapshot, machine) for machine in found.machines[:4])
-    others = len(found.machines) - 4
-    tail = f" and {others} more" if others > 0 else ""
+    hosts = listed((host(snapshot, machine) for machine in found.machines), 4)
     refusing = sum(len(each.machines) for each in found.refusals)
     rest = f"; {counted(refusing, 'machine')} would not take it" if refusing else ""
-    return [(Cell("→ ", Tone.GOOD), Cell(f"started now, it would go to {hosts}{tail}"), Cell(rest, Tone.QUIET))]
+    return [(Cell("→ ", Tone.GOOD), Cell(f"started now, it would go to {hosts}"), Cell(rest, Tone.QUIET))]
 
 
 def _conflict(name: str, old: str | None, text: str) -> Line:

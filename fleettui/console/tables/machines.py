@@ -22,6 +22,7 @@ from fleettui.escape import escape
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Corrupt, Event, Machine, Override, Usage, effective_metadata
+from registry.wording import listed
 
 LOOK_S = 1.0
 SMALL = 2000  # schedule lines and states that can be looked at whenever they change
@@ -490,14 +491,9 @@ def _names(machine: str, gone: Gone) -> tuple[str, str]:
 def _why_gone(gone: Gone, scheduled: int) -> str:
     if gone.orderly and not scheduled:
         return "its agent was stopped and handed its units over"
-    held = f"it held {_listed(gone.held)}" if gone.held else ""
+    held = f"it held {escape(listed(gone.held, NAMED))}" if gone.held else ""
     waiting = f"{counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
     return "; ".join(each for each in (held, waiting, "its agent is down or cut off") if each)
-
-
-def _listed(units: tuple[str, ...]) -> str:
-    more = f" and {len(units) - NAMED} more" if len(units) > NAMED else ""
-    return escape(", ".join(units[:NAMED])) + more
 
 
 def _used(usage: Usage | None) -> int | None:
