@@ -6,12 +6,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
-SOURCES := registry placement scheduler agentd fleettui tests bench scripts/structure
+SOURCES := registry placement scheduler agentd fleettui tests bench scripts/structure scripts/reference
 # Nodes need root: run as root when we are, or when sudo lets us; otherwise say so and go on without.
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo down test check lint types structure format bench bench-console bench-scale chaos fuzz screenshots clean
+.PHONY: help setup packages demo down test check lint types structure docs format bench bench-console bench-scale chaos fuzz screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ types: $(STAMP) ## mypy, strict
 
 structure: $(STAMP) ## Count cycles, largest classes, purity and the like (ARGS="--list" names what was counted)
 	@$(BIN)/python scripts/structure $(ARGS)
+
+docs: $(STAMP) ## Write what docs/ takes from the code: the configuration, the records
+	@$(BIN)/python scripts/reference
 
 format: $(STAMP) ## Rewrite the sources in the one format
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)

@@ -19,7 +19,7 @@ from registry.errors import UserError
 from registry.etcd.endpoint import base_urls
 from registry.keys import Keys
 from registry.program import daemonlog
-from registry.program.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put
+from registry.program.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put, put_text
 from registry.program.notify import Notifier
 
 
@@ -57,8 +57,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     defaults = operator_files(os.environ) if options.user else (SYSTEM_FILE,)
     settings = load(options.config, os.environ, defaults)
     if options.endpoints:
-        endpoints = [each.strip() for each in options.endpoints.split(",") if each.strip()]
-        settings = put(settings, "etcd", "endpoints", endpoints, "--endpoints")
+        settings = put_text(settings, "etcd", "endpoints", options.endpoints, "--endpoints")
     return put(settings, "agent", "bus", "user", "--user") if options.user else settings
 
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fleettui.__main__ import THEMES
 from registry.errors import UserError
+from registry.program.config import THEMES
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -57,8 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> config.Settings:
     settings = config.load(options.config, os.environ, (config.SYSTEM_FILE,))
     if options.endpoints is not None:
-        endpoints = [each.strip() for each in options.endpoints.split(",") if each.strip()]
-        settings = config.put(settings, "etcd", "endpoints", endpoints, "--endpoints")
+        settings = config.put_text(settings, "etcd", "endpoints", options.endpoints, "--endpoints")
     return settings
 
 

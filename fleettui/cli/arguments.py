@@ -331,8 +331,7 @@ def command_parser(command: Command) -> ArgumentParser:
     return parser
 
 
-def _truth(text: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
+def _truth(text: str) -> str:
+    if text.lower() not in ("true", "1", "yes", "false", "0", "no"):
         raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")
-    return known[text.lower()]
+    return text

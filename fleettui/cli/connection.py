@@ -14,42 +14,22 @@ from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import endpoints_told
 from registry.keys import Keys
-from registry.program.config import Settings, load, operator_files, parse_duration, put
+from registry.program.config import Settings, load, operator_files, parse_duration, put_text, says_where, variables
 from registry.sync.history import REMEDY
 from registry.sync.sentinel import read_cluster
-
-FLAGS = {  # a flag's attribute and the setting it puts
-    "endpoint": ("etcd", "endpoints"),
-    "prefix": ("etcd", "prefix"),
-    "ca_file": ("etcd", "ca_file"),
-    "cert_file": ("etcd", "cert_file"),
-    "key_file": ("etcd", "key_file"),
-    "request_timeout": ("etcd", "request_timeout"),
-    "tunnel": ("ssh", "tunnel"),
-    "ssh_username": ("ssh", "user"),
-    "ssh_timeout": ("ssh", "timeout"),
-    "known_hosts_file": ("ssh", "known_hosts"),
-    "strict_host_key_checking": ("ssh", "strict_host_key_checking"),
-}
-ENDPOINT_VARIABLES = ("FLEETCTL_ENDPOINT", "FLEET_ETCD_SERVERS", "FLEET_ETCD_ENDPOINTS")
 
 
 def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
     """The operator's settings. UserError for a mistake in any of the three places."""
-    aimed = flags.endpoint or any(environ.get(name) for name in ENDPOINT_VARIABLES)
+    aimed = flags.endpoint or says_where(environ)
     defaults = operator_files(environ) + (() if aimed else _demo_file())
     settings = load(Path(flags.config) if flags.config else None, environ, defaults)
-    for attribute, (table, key) in FLAGS.items():
-        value = getattr(flags, attribute)
-        if value is not None:
-            settings = put(settings, table, key, _listed(key, value), f"--{attribute.replace('_', '-')}")
+    for variable, place in variables().items():
+        flag = variable.removeprefix("FLEETCTL_").lower()  # --ca-file is FLEETCTL_CA_FILE
+        text = getattr(flags, flag, None) if variable.startswith("FLEETCTL_") else None
+        if text is not None:
+            settings = put_text(settings, *place, text, f"--{flag.replace('_', '-')}")
     return settings
-
-
-def _listed(key: str, value: str | bool) -> object:  # noqa: FBT001 - a flag's value
-    if key == "endpoints" and isinstance(value, str):
-        return [each.strip() for each in value.split(",") if each.strip()]
-    return value
 
 
 def _demo_file() -> tuple[Path, ...]:

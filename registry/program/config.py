@@ -1,8 +1,9 @@
 """Configuration: one TOML file, then FLEET_* environment variables, then flags; the only door to tomli.
 
-What a key may hold stands beside it, as a rule of `configrules`; a key without one takes what its type says. Every
-mistake is a UserError of one line that names the file (with its line where TOML itself is broken) or the variable,
-the key, what was expected, and the nearest known name.
+Everything about a key stands on its field: what it may hold (a rule of `configrules`), meaning, other variables
+that set it, default; docs/configuration.md is made from that. Every mistake is a UserError of one line that names
+the file (with its line where TOML itself is broken) or the variable, the key, what was expected, and the nearest
+known name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from registry.errors import UserError
 from registry.etcd import EtcdSettings
@@ -24,31 +25,85 @@ from registry.leases import leased_prefixes
 from registry.program import configrules as rules
 from registry.program.configrules import Rule, parse_duration, quoted
 
-__all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put"]
+__all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put", "put_text"]
 
 SYSTEM_FILE = Path("/etc/fleet/fleet.toml")
 MOST_BYTES = 256 * 1024  # of a file; a large one takes some 10 kB
-RULE = "rule"
 LEAST_LEASE_S = 2.0  # etcd's shortest
+NOT_SETTINGS = {"FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG", "FLEETCTL_DEBUG"}
+THEMES = ("dark", "light", "contrast", "terminal")
+LIKE = 0.85  # how alike a slip is to what was meant, as difflib measures it
 
 
-def ruled(default: Any, rule: Rule) -> Any:  # noqa: ANN401 - a field of whatever type its default has
-    """A key with a rule of its own."""
-    return field(default=default, metadata={RULE: rule})
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """What is fixed about one key of the configuration.
+
+    `meaning` is for people; `unset` says what holds while the default, which is empty then, is not replaced.
+    `aliases` are variables that set the key beside FLEET_<TABLE>_<KEY>: fleet's own names, and those of fleetctl.
+    """
+
+    rule: Rule
+    meaning: str
+    unset: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+def key(rule: Rule, meaning: str, *aliases: str, default: Any, unset: str = "") -> Any:  # noqa: ANN401
+    """Return the field of a key; see `KeySpec`."""
+    spec = {"spec": KeySpec(rule, meaning, unset, aliases)}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=spec)
+    return field(default=default, metadata=spec)
 
 
 @dataclass(frozen=True, slots=True)
 class EtcdTable:
-    """[etcd]: where the registry is and how to get in."""
+    """Where the registry is and how to get in. Every program reads it."""
 
-    endpoints: tuple[str, ...] = ruled(("http://127.0.0.1:2379",), rules.endpoints)
-    prefix: str = ruled(DEFAULT_PREFIX, rules.prefix)
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    username: str = ""
-    password_file: str = ""
-    request_timeout: float = ruled(2.5, rules.seconds(0.05, 3600))  # a duration such as "2s" is accepted
+    endpoints: tuple[str, ...] = key(
+        rules.endpoints,
+        "etcd's endpoints; the port is 2379 where none is written",
+        "FLEET_ETCD_SERVERS",
+        "FLEETCTL_ENDPOINT",
+        default=("http://127.0.0.1:2379",),
+    )
+    prefix: str = key(
+        rules.prefix,
+        "the registry's keys lie below it",
+        "FLEET_ETCD_KEY_PREFIX",
+        "FLEETCTL_PREFIX",
+        default=DEFAULT_PREFIX,
+    )
+    ca_file: str = key(
+        rules.file,
+        "authorities that may have signed etcd's certificate",
+        "FLEET_ETCD_CAFILE",
+        "FLEETCTL_CA_FILE",
+        default="",
+        unset="those of the system",
+    )
+    cert_file: str = key(
+        rules.file,
+        "our certificate for etcd, with `key_file`",
+        "FLEET_ETCD_CERTFILE",
+        "FLEETCTL_CERT_FILE",
+        default="",
+        unset="none",
+    )
+    key_file: str = key(
+        rules.file,
+        "its private key, of mode 0600",
+        "FLEET_ETCD_KEYFILE",
+        "FLEETCTL_KEY_FILE",
+        default="",
+        unset="none",
+    )
+    username: str = key(rules.text, "etcd's user, with `password_file`", default="", unset="no login")
+    password_file: str = key(rules.file, "holds the user's password, of mode 0600", default="", unset="none")
+    request_timeout: float = key(
+        rules.seconds(0.05, 3600), "longest wait for one answer of etcd", "FLEETCTL_REQUEST_TIMEOUT", default=2.5
+    )
 
     def client_settings(self) -> EtcdSettings:
         """Return what the client of etcd needs to know."""
@@ -66,52 +121,116 @@ class EtcdTable:
 
 @dataclass(frozen=True, slots=True)
 class AgentTable:
-    """[agent]: this machine."""
+    """This machine. fleet-agentd reads it."""
 
-    machine_id: str = ruled("", rules.machine_id)  # default: /etc/machine-id
-    public_ip: str = ruled("", rules.host)  # default: the address that faces the registry
-    metadata: Mapping[str, str] = field(default_factory=dict, metadata={RULE: rules.metadata})
-    ttl: float = ruled(10.0, rules.seconds(LEAST_LEASE_S))
-    bus: str = ruled("system", rules.choice("system", "user"))
-    units_directory: str = ruled(
-        "", rules.directory
-    )  # default: /run/fleet/units, or below XDG_RUNTIME_DIR on the user's bus
-    on_lost_registry: str = ruled("keep", rules.choice("keep", "stop"))
+    machine_id: str = key(
+        rules.machine_id, "the machine's id in the fleet", default="", unset="that of /etc/machine-id"
+    )
+    public_ip: str = key(
+        rules.host,
+        "the address that others reach the machine at",
+        "FLEET_PUBLIC_IP",
+        default="",
+        unset="this host's address on the way to etcd",
+    )
+    metadata: Mapping[str, str] = key(
+        rules.metadata, "what `MachineMetadata=` asks for", "FLEET_METADATA", default={}
+    )
+    ttl: float = key(
+        rules.seconds(LEAST_LEASE_S),
+        "how long a silent machine counts as alive (its lease)",
+        "FLEET_AGENT_TTL",
+        default=10.0,
+    )
+    bus: str = key(
+        rules.choice("system", "user"), "whose systemd runs the units; `--user` sets it", default="system"
+    )
+    units_directory: str = key(
+        rules.directory,
+        "where unit files are written",
+        default="",
+        unset="/run/fleet/units, or fleet/units in XDG_RUNTIME_DIR on the user's bus",
+    )
+    on_lost_registry: str = key(
+        rules.choice("keep", "stop"),
+        "whether units go on, or are stopped before its lease ends, when the registry does not answer",
+        default="keep",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerTable:
-    """[scheduler]"""
+    """The scheduler. fleet-scheduler reads it."""
 
-    lease_ttl: float = ruled(5.0, rules.seconds(LEAST_LEASE_S))
-    tick: float = ruled(30.0, rules.seconds(0.05))
+    lease_ttl: float = key(
+        rules.seconds(LEAST_LEASE_S), "how long a silent leader leads on (its lease)", default=5.0
+    )
+    tick: float = key(
+        rules.seconds(0.05), "how often everything is decided again, though nothing changed", default=30.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SshTable:
-    """[ssh]: how an operator reaches machines."""
+    """How an operator reaches machines. fleetctl and fleettui read it."""
 
-    user: str = ruled("", rules.user)
-    port: int = ruled(0, rules.whole(0, 65535))  # 0: what the machine registered
-    identity_files: tuple[str, ...] = ()
-    known_hosts: str = ""
-    tunnel: str = ""
-    strict_host_key_checking: bool = True
-    timeout: float = ruled(10.0, rules.seconds(0.05, 3600))
+    user: str = key(rules.user, "user on the machines", "FLEETCTL_SSH_USERNAME", default="", unset="as `ssh` does")
+    port: int = key(rules.whole(0, 65535), "port of their sshd", default=0, unset="what each machine registered")
+    identity_files: tuple[str, ...] = key(
+        rules.files, "private keys to use before those that `ssh` would use", default=(), unset="none"
+    )
+    known_hosts: str = key(
+        rules.file,
+        "file of host keys to trust, instead of those that `ssh` reads",
+        "FLEETCTL_KNOWN_HOSTS_FILE",
+        default="",
+        unset="as `ssh` does",
+    )
+    tunnel: str = key(
+        rules.text,
+        "[USER@]HOST[:PORT]: etcd and the machines are reached by SSH through it",
+        "FLEETCTL_TUNNEL",
+        default="",
+        unset="none",
+    )
+    strict_host_key_checking: bool = key(
+        rules.switch,
+        "whether a machine without a known host key is refused",
+        "FLEETCTL_STRICT_HOST_KEY_CHECKING",
+        default=True,
+    )
+    timeout: float = key(
+        rules.seconds(0.05, 3600), "longest wait for a connection", "FLEETCTL_SSH_TIMEOUT", default=10.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleTable:
-    """[console]"""
+    """The console. fleettui reads it."""
 
-    theme: str = ""
-    keymap: Mapping[str, str] = field(default_factory=dict)
-    read_only: bool = False
-    protected: bool = False  # destroying, and stopping more than one running unit, want a name typed
-    confirm_from: int = ruled(
-        10, rules.whole(0, 1_000_000)
-    )  # running units that stop together, from which on a word must be typed anywhere
-    name: str = ""  # what the cluster is called
+    theme: str = key(
+        rules.choice(*THEMES), "the colours; a choice made in the console is kept and wins", default="dark"
+    )
+    keymap: Mapping[str, str] = key(
+        rules.pairs, 'other keys for the console\'s actions: { drain = "ctrl+d" }', default={}
+    )
+    read_only: bool = key(rules.switch, "whether it shows everything and changes nothing", default=False)
+    protected: bool = key(
+        rules.switch,
+        "whether destroying, and stopping more than one running unit, want a name typed",
+        default=False,
+    )
+    confirm_from: int = key(
+        rules.whole(0, 1_000_000),
+        "running units that stop together, from which on a word must be typed anywhere",
+        default=10,
+    )
+    name: str = key(
+        rules.text,
+        "what the cluster is called",
+        default="",
+        unset="that of the local cluster, or the host of the first endpoint",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,30 +245,7 @@ class Settings:
     source: str = ""
 
 
-ALIASES = {  # fleet's names where they meet the same thing, and FLEETCTL_ ones
-    "FLEET_ETCD_SERVERS": ("etcd", "endpoints"),
-    "FLEET_ETCD_CAFILE": ("etcd", "ca_file"),
-    "FLEET_ETCD_CERTFILE": ("etcd", "cert_file"),
-    "FLEET_ETCD_KEYFILE": ("etcd", "key_file"),
-    "FLEET_ETCD_KEY_PREFIX": ("etcd", "prefix"),
-    "FLEET_METADATA": ("agent", "metadata"),
-    "FLEET_PUBLIC_IP": ("agent", "public_ip"),
-    "FLEET_AGENT_TTL": ("agent", "ttl"),
-    "FLEETCTL_ENDPOINT": ("etcd", "endpoints"),
-    "FLEETCTL_PREFIX": ("etcd", "prefix"),
-    "FLEETCTL_CA_FILE": ("etcd", "ca_file"),
-    "FLEETCTL_CERT_FILE": ("etcd", "cert_file"),
-    "FLEETCTL_KEY_FILE": ("etcd", "key_file"),
-    "FLEETCTL_REQUEST_TIMEOUT": ("etcd", "request_timeout"),
-    "FLEETCTL_TUNNEL": ("ssh", "tunnel"),
-    "FLEETCTL_SSH_USERNAME": ("ssh", "user"),
-    "FLEETCTL_SSH_TIMEOUT": ("ssh", "timeout"),
-    "FLEETCTL_KNOWN_HOSTS_FILE": ("ssh", "known_hosts"),
-    "FLEETCTL_STRICT_HOST_KEY_CHECKING": ("ssh", "strict_host_key_checking"),
-}
 TABLES = ("etcd", "agent", "scheduler", "ssh", "console")
-NOT_SETTINGS = {"FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG", "FLEETCTL_DEBUG"}
-LIKE = 0.85  # how alike a slip is to what was meant, as difflib measures it
 
 
 def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ...] = ()) -> Settings:
@@ -183,19 +279,32 @@ def operator_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
 def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
     """Settings with FLEET_<TABLE>_<KEY> and fleet's own variable names put over them."""
     for name in sorted(environ):
-        place = _variables().get(name)
-        if place is None:
+        if name in variables():
+            settings = put_text(settings, *variables()[name], environ[name], name)
+        else:
             _refuse_slip(name)
-            continue
-        settings = put(settings, place[0], place[1], _from_text(*place, environ[name]), name)
     return settings
+
+
+def says_where(environ: Mapping[str, str]) -> bool:
+    """Whether a variable says where the registry is."""
+    return any(environ.get(name) for name, place in variables().items() if place == ("etcd", "endpoints"))
 
 
 def put(settings: Settings, table: str, key: str, value: object, where: str) -> Settings:
     """Settings with one value replaced; `where` (a file, a variable, a flag) is named in errors."""
-    old = getattr(settings, table)
-    parsed = _check(table, key, value, where)
-    return replace(settings, **{table: replace(old, **{key: parsed})})
+    known = specs(table)
+    _known(key, tuple(known), f"{where}: unknown key {_name(key)} in [{table}]")
+    try:
+        checked = known[key].rule.check(value)
+    except ValueError as error:
+        raise UserError(f"{where}: [{table}] {key}: {error}") from None
+    return replace(settings, **{table: replace(getattr(settings, table), **{key: checked})})
+
+
+def put_text(settings: Settings, table: str, key: str, text: str, where: str) -> Settings:
+    """Settings with one value replaced by what the text of a variable or a flag says."""
+    return put(settings, table, key, specs(table)[key].rule.from_text(text), where)
 
 
 def _read(path: Path) -> Settings:
@@ -248,31 +357,10 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _check(table: str, key: str, value: object, where: str) -> object:
-    known = _rules(table)
-    _known(key, tuple(known), f"{where}: unknown key {_name(key)} in [{table}]")
-    try:
-        return known[key](value)
-    except ValueError as error:
-        raise UserError(f"{where}: [{table}] {key}: {error}") from None
-
-
 @cache
-def _rules(table: str) -> Mapping[str, Rule]:
-    """The rule of each key of a table."""
-    kind = type(getattr(Settings(), table))
-    hints = get_type_hints(kind)
-    return {each.name: each.metadata.get(RULE) or BY_TYPE[hints[each.name]] for each in fields(kind)}
-
-
-BY_TYPE: Mapping[object, Rule] = {
-    str: rules.text,
-    int: rules.whole(-(2**31), 2**31 - 1),
-    float: rules.seconds(0.0),
-    bool: rules.switch,
-    tuple[str, ...]: rules.texts,
-    Mapping[str, str]: rules.pairs,
-}
+def specs(table: str) -> Mapping[str, KeySpec]:
+    """Return what is fixed about each key of a table."""
+    return {each.name: each.metadata["spec"] for each in fields(getattr(Settings(), table))}
 
 
 def _known(name: str, names: tuple[str, ...], complaint: str) -> None:
@@ -289,34 +377,20 @@ def _name(name: str) -> str:
 
 
 @cache
-def _variables() -> Mapping[str, tuple[str, str]]:
-    """Every variable that is a setting, and its place."""
-    places = {f"FLEET_{table}_{key}".upper(): (table, key) for table in TABLES for key in _rules(table)}
-    return {**places, **ALIASES}
+def variables() -> Mapping[str, tuple[str, str]]:
+    """Return every variable that is a setting, with its table and key."""
+    return {
+        name: (table, key)
+        for table in TABLES
+        for key, spec in specs(table).items()
+        for name in (f"FLEET_{table}_{key}".upper(), *spec.aliases)
+    }
 
 
 def _refuse_slip(variable: str) -> None:
     """A variable that is no setting is somebody else's, unless it is one letter or two away from one."""
     if not variable.startswith(("FLEET_", "FLEETCTL_")) or variable in NOT_SETTINGS:
         return
-    near = difflib.get_close_matches(variable[:100], (*_variables(), *NOT_SETTINGS), n=1, cutoff=LIKE)
+    near = difflib.get_close_matches(variable[:100], (*variables(), *NOT_SETTINGS), n=1, cutoff=LIKE)
     if near:
         raise UserError(f"{_name(variable)}: no such setting; did you mean {near[0]}?")
-
-
-def _from_text(table: str, key: str, text: str) -> object:
-    """A variable's text as the value that TOML would hold."""
-    kind = type(getattr(Settings(), table))
-    hint = get_type_hints(kind)[key]
-    if hint == tuple[str, ...]:
-        return [each.strip() for each in text.split(",") if each.strip()]
-    if hint == Mapping[str, str]:
-        pairs = (each.partition("=") for each in text.split(",") if each.strip())
-        return {name.strip(): value.strip() for name, _, value in pairs}
-    if hint is bool:
-        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
-            text.lower(), text
-        )
-    if hint is int and re.fullmatch(r"-?[0-9]{1,18}", text):
-        return int(text)
-    return text

@@ -1,4 +1,4 @@
-"""What each key of the configuration may hold: a rule takes a value as TOML has it, and returns it or refuses it.
+"""Rules for the values of the configuration.
 
 Pure: a rule raises ValueError with one line that can be shown, whatever it was given. It opens no file.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import isfinite
 
 from registry.errors import UserError
 from registry.etcd.endpoint import base_url
 from registry.units.name import shown
-
-Rule = Callable[[object], object]
 
 MOST_TEXT = 4096  # characters, as in a path
 MOST_ENTRIES = 1000  # of a list or a table
@@ -21,8 +20,21 @@ DAY_S = 86_400.0
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h)?")
-_HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.:%-]{0,251}[0-9A-Za-z_.])?|::[0-9A-Fa-f:.]*")
-_USER = re.compile(r"[^-\s@][^\s@]{0,255}")
+_HOST = r"[0-9A-Za-z_](?:[0-9A-Za-z_.:%-]{0,251}[0-9A-Za-z_.])?|::[0-9A-Fa-f:.]*"
+_USER = r"[^-\s@][^\s@]{0,255}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a key may hold.
+
+    `expects` names it in a few words. `check` takes a value as TOML has it and returns the one to use; it raises
+    ValueError. `from_text` makes of a variable's or a flag's text what TOML would hold.
+    """
+
+    expects: str
+    check: Callable[[object], object]
+    from_text: Callable[[str], object] = str
 
 
 def parse_duration(value: object) -> float:
@@ -50,7 +62,7 @@ def _finite(value: float) -> float:
 def seconds(least_s: float, most_s: float = DAY_S) -> Rule:
     """A duration within these bounds, in seconds."""
 
-    def rule(value: object) -> float:
+    def check(value: object) -> float:
         try:
             found_s = parse_duration(value)
         except ValueError:
@@ -60,30 +72,49 @@ def seconds(least_s: float, most_s: float = DAY_S) -> Rule:
             raise ValueError(f"must be {bound}, not {quoted(value)}")
         return found_s
 
-    return rule
+    return Rule(f"duration, {least_s:g}s to {most_s / 3600:g}h", check)
 
 
 def whole(least: int, most: int) -> Rule:
     """A whole number within these bounds."""
 
-    def rule(value: object) -> int:
+    def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"expected a whole number, not {quoted(value)}")  # noqa: TRY004
         if not least <= value <= most:
             raise ValueError(f"must be a whole number from {least} to {most}, not {quoted(value)}")
         return value
 
-    return rule
+    def from_text(text: str) -> object:
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+    return Rule(f"whole number, {least} to {most}", check, from_text)
 
 
-def switch(value: object) -> bool:
+def choice(*words: str) -> Rule:
+    """One of these words."""
+
+    def check(value: object) -> str:
+        found = _line(value)
+        if found not in words:
+            raise ValueError(f"expected one of {', '.join(words)}, not {quoted(value)}")
+        return found
+
+    return Rule(" or ".join(f'"{word}"' for word in words), check)
+
+
+def _switch(value: object) -> bool:
     """True or false, and nothing that only looks like it."""
     if not isinstance(value, bool):
         raise ValueError(f"expected true or false, not {quoted(value)}")  # noqa: TRY004
     return value
 
 
-def text(value: object) -> str:
+def _switch_of(text: str) -> object:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+
+
+def _line(value: object) -> str:
     """A line of text without control characters."""
     if not isinstance(value, str):
         raise ValueError(f"expected a text, not {quoted(value)}")  # noqa: TRY004
@@ -96,29 +127,22 @@ def text(value: object) -> str:
     return value
 
 
-def choice(*words: str) -> Rule:
-    """One of these words."""
-
-    def rule(value: object) -> str:
-        if text(value) not in words:
-            raise ValueError(f"expected one of {', '.join(words)}, not {quoted(value)}")
-        return text(value)
-
-    return rule
-
-
-def texts(value: object) -> tuple[str, ...]:
+def _lines(value: object) -> tuple[str, ...]:
     """A list of texts, with at least one in it."""
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(each, str) for each in value):
         raise ValueError('expected a list of texts such as ["a", "b"]')
     if len(value) > MOST_ENTRIES:
         raise ValueError(f"{len(value)} entries are too many, {MOST_ENTRIES} may be")
-    return tuple(map(text, value))
+    return tuple(map(_line, value))
 
 
-def endpoints(value: object) -> tuple[str, ...]:
+def _lines_of(text: str) -> object:
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def _endpoints(value: object) -> tuple[str, ...]:
     """Endpoints of etcd, each such that it can be dialled."""
-    found = texts(value)
+    found = _lines(value)
     for each in found:
         try:
             base_url(each)
@@ -127,29 +151,34 @@ def endpoints(value: object) -> tuple[str, ...]:
     return found
 
 
-def prefix(value: object) -> str:
+def _prefix(value: object) -> str:
     """Where a fleet's keys lie: parts between slashes, at least one."""
-    found = text(value)
+    found = _line(value)
     parts = found.strip("/").split("/")
     if not all(parts) or not {".", ".."}.isdisjoint(parts) or any(each.isspace() for each in found):
         raise ValueError(f"{quoted(value)} is no prefix of keys; write it like /fleet/")
     return found
 
 
-def pairs(value: object) -> Mapping[str, str]:
+def _pairs(value: object) -> Mapping[str, str]:
     """A table of texts."""
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise ValueError('expected a table of texts such as { region = "eu" }')
     if len(value) > MOST_ENTRIES:
         raise ValueError(f"{len(value)} entries are too many, {MOST_ENTRIES} may be")
-    return {text(name): text(each) for name, each in value.items()}
+    return {_line(name): _line(each) for name, each in value.items()}
 
 
-def metadata(value: object) -> Mapping[str, str]:
+def _pairs_of(text: str) -> object:
+    pairs = (each.partition("=") for each in text.split(",") if each.strip())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _metadata(value: object) -> Mapping[str, str]:
     """Metadata of a machine, such as units may ask for."""
     from registry.units.options import metadata_pair  # noqa: PLC0415 - few configurations have any
 
-    found = pairs(value)
+    found = _pairs(value)
     for name, each in found.items():
         try:
             metadata_pair(f"{name}={each}")
@@ -158,36 +187,31 @@ def metadata(value: object) -> Mapping[str, str]:
     return found
 
 
-def machine_id(value: object) -> str:
-    """A machine's id, as in /etc/machine-id; empty for that one."""
-    found = text(value)
-    if found and not re.fullmatch(r"[0-9A-Fa-f]{32}", found):
-        raise ValueError(f"{quoted(value)} is not 32 hex digits; see /etc/machine-id")
-    return found
+def _matching(pattern: str, complaint: str) -> Callable[[object], str]:
+    """A line that this pattern matches, or an empty one."""
+
+    def check(value: object) -> str:
+        found = _line(value)
+        if found and not re.fullmatch(pattern, found):
+            raise ValueError(f"{quoted(value)} {complaint}")
+        return found
+
+    return check
 
 
-def host(value: object) -> str:
-    """An address or a host name; empty for none."""
-    found = text(value)
-    if found and not _HOST.fullmatch(found):
-        raise ValueError(f"{quoted(value)} is no address and no host name")
-    return found
-
-
-def user(value: object) -> str:
-    """A user's name that no command takes for an option; empty for none."""
-    found = text(value)
-    if found and not _USER.fullmatch(found):
-        raise ValueError(f"{quoted(value)} is no name of a user")
-    return found
-
-
-def directory(value: object) -> str:
-    """An absolute path; empty for none."""
-    found = text(value)
-    if found and not found.startswith("/"):
-        raise ValueError(f"{quoted(value)} is no absolute path; begin it with /")
-    return found
+text = Rule("text", _line)
+file = Rule("path of a file", _line)
+switch = Rule("true or false", _switch, _switch_of)
+texts = Rule("list of texts", _lines, _lines_of)
+files = Rule("list of paths", _lines, _lines_of)
+pairs = Rule("table of texts", _pairs, _pairs_of)
+endpoints = Rule("list of URLs or HOST[:PORT]", _endpoints, _lines_of)
+prefix = Rule("path of keys", _prefix)
+metadata = Rule("table of texts", _metadata, _pairs_of)
+machine_id = Rule("32 hex digits", _matching("[0-9A-Fa-f]{32}", "is not 32 hex digits; see /etc/machine-id"))
+host = Rule("address or host name", _matching(_HOST, "is no address and no host name"))
+user = Rule("name of a user", _matching(_USER, "is no name of a user"))
+directory = Rule("absolute path", _matching("/.*", "is no absolute path; begin it with /"))
 
 
 def text_for_people(text: str) -> str:

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import UserError
-from registry.program.config import ALIASES, TABLES, Settings, load, parse_duration, put
+from registry.program.config import TABLES, Settings, load, parse_duration, put, variables
 
 KEYS = {table: list(getattr(Settings(), table).__slots__) for table in TABLES}
 NAMES = sorted({key for keys in KEYS.values() for key in keys} | set(TABLES))
-VARIABLES = sorted({f"FLEET_{table}_{key}".upper() for table, keys in KEYS.items() for key in keys} | set(ALIASES))
+VARIABLES = sorted(variables())
 
 odd_texts = st.one_of(
     st.text(max_size=30),

@@ -1,0 +1,45 @@
+"""What the documents say of the code is so: made parts are current, links lead somewhere, commands parse."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleettui.cli.arguments import find, parse
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DECISIONS = sorted(ROOT.glob("docs/adr/[0-9]*.md"))
+
+
+def test_parts_made_from_the_code_are_current() -> None:
+    command = [sys.executable, str(ROOT / "scripts/reference"), "--check"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_parse(page: Path) -> None:
+    text = page.read_text()
+    shown = re.findall(r"^    (?:\S*/)?fleetctl (.+)$", text, re.MULTILINE) + re.findall(
+        r"`fleetctl ([^`]+)`", text
+    )
+    for line in shown:
+        words = shlex.split(line.partition("  #")[0], comments=True)
+        if re.search(r"[\[|<>…]|VERB", line) or words[0].startswith("-"):
+            continue
+        if all(word.startswith("-") for word in words[1:]):
+            find(words[0])  # the verb is meant, or the verb with a flag
+        else:
+            parse(words)
