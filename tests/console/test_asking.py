@@ -23,7 +23,7 @@ from fleettui.console.operations.impact import (
 )
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.verbs import Verb
 from registry.keys import Keys
 from registry.mirror import Snapshot

@@ -20,7 +20,7 @@ from fleettui.console.sources.saved_state import LineHistory, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.journal_pane import JournalPane
-from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.page import Lines
 from fleettui.console.widgets.prompt import Prompt, laid_out
 from fleettui.console.widgets.theme import THEMES
 from fleettui.verbs import Verb

@@ -9,7 +9,7 @@ import pytest
 from fleettui.console.pages import pages
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.text.subject import Tab
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote.errors import MachineUnreachable
 from registry.model import Event

@@ -17,7 +17,7 @@ from fleettui.console.screens.edit import EditScreen
 from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
 from fleettui.console.sources.editor import create_draft, discard_draft, editor_argv, read_draft
 from fleettui.console.text.keys import BY_ID
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
 from fleettui.remote.errors import MachineUnreachable
 from registry.errors import RegistryUnavailable, UserError

@@ -9,7 +9,7 @@ from textual.widgets import Button, Input
 
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.page import PageScreen
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from registry.mirror import Snapshot
 from registry.model import Availability, Override
 from registry.sync.follow import ConnectionState

@@ -13,7 +13,7 @@ from fleettui.console.screens.detail import DetailView
 from fleettui.console.tables.map import Block, blocks, machine_labels, nearest, order, plan
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import Cell
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.map import Map
 from registry.model import Availability, Override, Target
 from registry.sync.follow import ConnectionState

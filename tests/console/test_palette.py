@@ -18,8 +18,8 @@ from fleettui.console.screens.palette import PaletteScreen
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.finding import FinderSource, ranked, sources
 from fleettui.console.text.keys import JOURNAL, KEYS, MAIN
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.page import Lines
 from fleettui.console.widgets.theme import THEMES
 from tests.console.fleetshow import CORES, Stage, scene
 from tests.console.test_screen import Play, playing

@@ -13,7 +13,7 @@ from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.keys import KEYS, TABLE
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.remote import Remote
 from fleettui.verbs import Verb

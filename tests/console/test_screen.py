@@ -16,7 +16,7 @@ from fleettui.console.journal import Remark
 from fleettui.console.screens import journal_reader
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.submit import SubmitScreen, suggestion
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot

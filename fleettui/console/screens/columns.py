@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 
 from fleettui.console.tables.rows import Column
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.table import RowTable
 
 HINT = "Space shows or hides · Enter or s sorts, again turns round · a shows all · Esc closes"

@@ -14,8 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input
 
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.drawing import wrapped
+from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.escape import escape
 
 EACH = 4  # rows of one thing that is told; what is longer ends in an ellipsis

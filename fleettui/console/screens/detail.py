@@ -27,9 +27,9 @@ from fleettui.console.tables.units import COLUMNS, UnitRow, host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, shown_key
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, key_of
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
-from fleettui.console.widgets.roster import Roster
+from fleettui.console.widgets.table import Roster
 from fleettui.escape import escape
 from registry.keys import Keys
 from registry.mirror import Snapshot

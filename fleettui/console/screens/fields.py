@@ -12,8 +12,8 @@ from textual.screen import ModalScreen
 
 from fleettui.console.journal.formatter import field_lines, field_text
 from fleettui.console.text.cells import Cell, Tone
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.page import Lines
 
 
 class FieldsScreen(ModalScreen[None]):

@@ -34,7 +34,7 @@ from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, Key, shown_key
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.prompt import Prompt
 from fleettui.console.widgets.table import RowTable

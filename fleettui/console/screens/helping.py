@@ -13,8 +13,8 @@ from textual.widgets import Input
 
 from fleettui.console.screens.page import PageScreen
 from fleettui.console.text.cells import Line
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.page import Lines
 
 
 class HelpScreen(PageScreen):

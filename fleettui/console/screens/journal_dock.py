@@ -6,7 +6,7 @@ from textual import on
 
 from fleettui.console.pages.footer import footer_line
 from fleettui.console.screens.frame import Frame
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_pane import JournalPane
 
 

@@ -21,7 +21,7 @@ from fleettui.console.screens.page import PageScreen
 from fleettui.console.screens.remembering import Remembering
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL, MAIN
-from fleettui.console.widgets.bindings import bound
+from fleettui.console.widgets.drawing import bound
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.table import RowTable
 from fleettui.verbs import Verb

@@ -11,9 +11,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.drawing import wrapped
-from fleettui.console.widgets.lines import Lines
+from fleettui.console.widgets.drawing import Band, wrapped
+from fleettui.console.widgets.page import Lines
 
 Result = TypeVar("Result")
 

@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.finding import Find, FinderSource, ranked
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.escape import escape
 
 FOUND = 60  # that one may go down to

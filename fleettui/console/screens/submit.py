@@ -23,7 +23,7 @@ from fleettui.console.pages.rich_text import Passage
 from fleettui.console.pages.submission import Submission, Unsubmitted, comparison, forecast, taken, verdict
 from fleettui.console.screens.page import Renewing
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
 from fleettui.escape import escape
 from fleettui.userpath import expanded

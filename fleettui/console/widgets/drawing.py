@@ -1,19 +1,22 @@
-"""Cells and lines of text as strips of the screen: tones, widths, wrapping, selection; what all readers share.
+"""What all widgets share: cells as strips of the screen, tones, widths, wrapping, selection, and bindings.
 
-The one place where tones become styles and text is cut to its width. Whoever makes cells escapes what is not ours;
-what was forgotten there is escaped here, before it is drawn. Lines that are too long for their place are broken at
-blanks, what follows indented. A scroll view grows without laying the whole screen out again."""
+The one place where tones become styles and text is cut to its width. What makes cells escapes what is not ours; what
+was forgotten there is escaped here, before it is drawn. Lines that are too long for their place are broken at
+blanks, what follows indented. A scroll view grows without laying the whole screen out again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
-from textual.geometry import Size
+from textual.events import Click
+from textual.geometry import Region, Size
 from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
@@ -21,7 +24,13 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
+from fleettui.console.text.keys import KEYS
 from fleettui.escape import escape
+
+
+def bound(where: str) -> list[BindingType]:
+    """The bindings of what is called so in the keys table."""
+    return [Binding(key.keys, key.action, key.label, id=key.id) for key in KEYS if key.where == where]
 
 
 def painted(strip: Strip, spans: Sequence[tuple[int, int]], style: Style) -> Strip:
@@ -256,3 +265,66 @@ class _Folding:
     def lines(self) -> list[Line]:
         """All pieces."""
         return [*self._done, tuple(self._cells)]
+
+
+class Band(Toned):
+    """A few lines, each with a left and a right part; only lines that differ are drawn again.
+
+    `pressed` is called with the line's number and the cell's number that was clicked.
+    """
+
+    DEFAULT_CSS = """
+    Band { height: auto; width: 1fr; background: $surface; }
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - Textual's name for it
+        lines: int = 1,
+        pressed: Callable[[int, int], None] | None = None,
+        padding: int = 1,
+    ) -> None:
+        super().__init__(id=id)
+        self._lines: list[tuple[Line, Line]] = [((), ())] * lines
+        self._pressed, self._padding = pressed, padding
+        self.styles.height = lines
+
+    def put(self, *lines: tuple[Line, Line]) -> None:
+        """Show these lines, each (left, right)."""
+        if len(lines) != len(self._lines):
+            self.styles.height = len(lines)
+            self._lines = list(lines)
+            self.display = bool(lines)
+            self.refresh()
+            return
+        self.display = bool(lines)
+        for y, (old, new) in enumerate(zip(self._lines, lines, strict=True)):
+            if old != new:
+                self._lines[y] = new
+                self.refresh(Region(0, y, self.size.width, 1))
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """What is shown, as plain text."""
+        return ["".join(cell.text for cell in (*left, *right)) for left, right in self._lines]
+
+    def render_line(self, y: int) -> Strip:
+        """One line."""
+        width = self.size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        left, right = self._lines[y]
+        pad = Strip.blank(self._padding, self.style_of("plain"))
+        return Strip.join([pad, self.strip_of(left, width - 2 * self._padding, right), pad])
+
+    def on_click(self, event: Click) -> None:
+        """Tell which cell was clicked."""
+        if self._pressed is None or event.y >= len(self._lines):
+            return
+        x = event.x - self._padding
+        for number, cell in enumerate(self._lines[event.y][0]):
+            x -= width_of(cell.text)
+            if x < 0:
+                self._pressed(event.y, number)
+                return

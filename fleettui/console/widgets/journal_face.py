@@ -31,8 +31,7 @@ from fleettui.console.journal.title import (
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import BY_ID, Key, shown_key
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.drawing import width_of
+from fleettui.console.widgets.drawing import Band, width_of
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_prompt import JournalPrompt
 from fleettui.escape import clause, escape

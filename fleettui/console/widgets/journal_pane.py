@@ -22,7 +22,7 @@ from fleettui.console.sources import journal_saving as saving
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL
-from fleettui.console.widgets.bindings import bound
+from fleettui.console.widgets.drawing import bound
 from fleettui.console.widgets.journal_face import JournalFace
 from registry.errors import FleetError, UserError
 

@@ -7,7 +7,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from fleettui.console.text.cells import Cell, Tone
-from fleettui.console.widgets.band import Band
+from fleettui.console.widgets.drawing import Band
 
 ASKS = {
     "search": ("search", "words as they stand, or a regular expression; n and N go on"),

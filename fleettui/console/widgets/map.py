@@ -22,8 +22,7 @@ from fleettui.console.tables.rows import GLYPHS, TONES, Column, Delta, Health
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import fitted
-from fleettui.console.widgets.sheet import HEAD
-from fleettui.console.widgets.table import RowTable
+from fleettui.console.widgets.table import HEAD, RowTable
 
 LEFT = 1  # cells before the labels
 COLUMNS: tuple[Column[UnitRow], ...] = (Column("unit", "UNIT", 44, lambda row, _: Cell(row.label), order),)

@@ -1,11 +1,12 @@
-"""A page of text that is read, wraps to its width, and has a cursor on the lines that lead somewhere."""
+"""Text that is read: `Lines` scrolls both ways, `Page` wraps to its width and has a cursor on the lines that lead on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.segment import Segment
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.events import Click, Resize
 from textual.geometry import Size
 from textual.message import Message
@@ -17,11 +18,90 @@ from fleettui.console.pages.rich_text import Passage
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.keys import TABLE
 from fleettui.console.text.subject import Subject
-from fleettui.console.widgets.bindings import bound
-from fleettui.console.widgets.drawing import Readable, wrapped
+from fleettui.console.widgets.drawing import Readable, Scrolled, bound, width_of, wrapped
 from fleettui.escape import escape
 
-MARGIN = 2  # the cursor's mark
+
+class Lines(Readable, Scrolled, can_focus=True):
+    """A page: all its lines are in `ring`."""
+
+    DEFAULT_CSS = """
+    Lines {
+        width: 1fr; height: 1fr; background: $surface;
+        overflow-x: auto; overflow-y: scroll; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0;
+        padding: 0 1;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "go(-1)", "up", id="up"),
+        Binding("down,j", "go(1)", "down", id="down"),
+        Binding("pageup,ctrl+b", "page(-1)", "page up", id="page_up"),
+        Binding("pagedown,ctrl+f", "page(1)", "page down", id="page_down"),
+        Binding("g,home", "top", "first", id="first"),
+        Binding("G,end", "bottom", "last", id="last"),
+        Binding("left", "sideways(-16)", "left", id="fold"),
+        Binding("right", "sideways(16)", "right", id="unfold"),
+    ]
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.ring: list[Line] = []
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Replace everything, and begin at the top."""
+        self.ring = list(lines)
+        self._drawn.clear()
+        widest = max((sum(width_of(cell.text) for cell in line) for line in self.ring), default=0)
+        self.virtual_size = Size(widest, len(self.ring))
+        self.scroll_to(0, 0, animate=False)
+        self.refresh()
+
+    # Moving
+
+    def action_go(self, lines: int) -> None:
+        """Scroll by lines."""
+        self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
+
+    def action_page(self, pages: int) -> None:
+        """Scroll by screens."""
+        self.action_go(pages * max(1, self.size.height - 1))
+
+    def action_top(self) -> None:
+        """To the first line."""
+        self.scroll_to(y=0, animate=False)
+
+    def action_bottom(self) -> None:
+        """To the last line."""
+        self.scroll_to(y=max(0, len(self.ring) - self.size.height), animate=False, force=True)
+
+    def action_sideways(self, cells: int) -> None:
+        """Scroll to the side."""
+        self.scroll_to(x=self.scroll_offset.x + cells, animate=False)
+
+    # Drawing
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text, for copying."""
+        return selection.extract("\n".join(line_text(line) for line in self.ring)), "\n"
+
+    def render_line(self, y: int) -> Strip:
+        """The line at this place."""
+        left, top = self.scroll_offset
+        width, index = self.size.width, top + y
+        plain = self.style_of(Tone.PLAIN)
+        if index >= len(self.ring):
+            return Strip.blank(width, plain)
+        strip = self._drawn.get(index)
+        if strip is None:
+            strip = self._drawn[index] = self._strip(index)
+        return strip.crop_extend(left, left + width, plain).apply_offsets(left, index)
+
+    def _strip(self, index: int) -> Strip:
+        strip = Strip([Segment(escape(cell.text), self.style_of(cell.tone)) for cell in self.ring[index]])
+        return self._selected(strip, index)
+
+
+PAGE_MARGIN = 2  # the cursor's mark
 MIN_WIDTH = 20
 
 
@@ -88,7 +168,7 @@ class Page(Readable, ScrollView, can_focus=True):
         return self._passage[self._cursor][1] if 0 <= self._cursor < len(self._passage) else None
 
     def _wrap(self) -> None:
-        width = max(MIN_WIDTH, self.scrollable_content_region.width - MARGIN)
+        width = max(MIN_WIDTH, self.scrollable_content_region.width - PAGE_MARGIN)
         self._lines = [
             (part, number) for number, (line, _) in enumerate(self._passage) for part in wrapped(line, width)
         ]
@@ -175,7 +255,7 @@ class Page(Readable, ScrollView, can_focus=True):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, for copying."""
-        return selection.extract("\n".join(" " * MARGIN + line_text(line) for line, _ in self._lines)), "\n"
+        return selection.extract("\n".join(" " * PAGE_MARGIN + line_text(line) for line, _ in self._lines)), "\n"
 
     def render_line(self, y: int) -> Strip:
         """The line at this place."""
@@ -192,7 +272,7 @@ class Page(Readable, ScrollView, can_focus=True):
         chosen = number == self._cursor
         bar = ("bar" if self.has_focus else "bar-idle") if chosen else ""
         first = index == 0 or self._lines[index - 1][1] != number
-        mark = Segment("▌ " if chosen and first else " " * MARGIN, self.style_of(Tone.HEAD, bar))
+        mark = Segment("▌ " if chosen and first else " " * PAGE_MARGIN, self.style_of(Tone.HEAD, bar))
         tones = (Tone.QUIET if self._stale else cell.tone for cell in line)
         cells = [
             Segment(escape(cell.text), self.style_of(tone, bar)) for cell, tone in zip(line, tones, strict=True)

@@ -21,8 +21,7 @@ from textual.suggester import Suggester
 from textual.widgets import Input
 
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.band import Band
-from fleettui.console.widgets.drawing import width_of
+from fleettui.console.widgets.drawing import Band, width_of
 from fleettui.escape import escape
 
 LINES = 3  # of candidates
