@@ -160,10 +160,10 @@ async def test_a_unit_that_fails_keeps_its_square_and_the_cursor_stays() -> None
     async with playing() as play:
         await play.press("5", "down")
         table = table_of(play)
-        before = table._plan.places["cache.service"]
+        before = table.painter.plan.places["cache.service"]
         failed = state("cache.service", 1, PLAIN, active="failed", sub="failed", result="exit-code", exit_code=1)
         await play.show(replace(scene(), states={**scene().states, (CORES[1], "cache.service"): failed}))
-        assert table._plan.places["cache.service"] == before
+        assert table.painter.plan.places["cache.service"] == before
         assert play.cursor == "cache.service"
         assert "✖ 2 failed" in play.table()
         assert "✖ failed" in play.text("hint")
@@ -187,7 +187,7 @@ async def test_a_click_moves_two_open_and_the_wheel_scrolls() -> None:
     async with playing() as play:
         await play.press("5")
         table = table_of(play)
-        line, x = table._plan.places["report.timer"]
+        line, x = table.painter.plan.places["report.timer"]
         await play.pilot.click(table, offset=(x + 1, line + 1))
         await play.settle()
         assert play.cursor == "report.timer"
@@ -202,8 +202,8 @@ async def test_stale_squares_lose_their_colour_not_their_sign() -> None:
         await play.show(scene(), ConnectionState.LOST, "timed out")
         table = table_of(play)
         assert "✖" in play.table()
-        failed = table._style("sync.service", table.listing.rows["sync.service"], marked=False)
-        assert failed is table._look_of("inactive")
+        failed = table.painter._style("sync.service", table.listing.rows["sync.service"], marked=False)
+        assert failed is table.get_component_rich_style("square--inactive")
 
 
 async def test_a_large_fleet_packs_machines_side_by_side_and_scrolls() -> None:
@@ -212,9 +212,9 @@ async def test_a_large_fleet_packs_machines_side_by_side_and_scrolls() -> None:
     async with playing(snapshot, size=(80, 24)) as play:
         await play.press("5", "l")
         table = table_of(play)
-        assert table._plan.pitch == 1
+        assert table.painter.plan.pitch == 1
         await play.press("G")
-        line = table._plan.places[play.cursor or ""][0]
+        line = table.painter.plan.places[play.cursor or ""][0]
         top = int(table.scroll_offset.y)
         assert top <= line < top + table.size.height
         await play.press("pageup", "pagedown")

@@ -85,7 +85,7 @@ class ColumnsScreen(ModalScreen[None]):
 
     def action_sort(self) -> None:
         """Sort by the column, or turn the order round."""
-        self._table.sort(self._columns[self._at])
+        self._table.sort_by(self._columns[self._at].id)
         self._write()
 
     def action_all(self) -> None:
@@ -102,7 +102,7 @@ def column_lines(table: RowTable[Any], at: int) -> Sequence[Line]:
     """One line a column: whether it is shown, its name, the sort, and whether the screen is too narrow for it."""
     listing = table.listing
     shown = {column.id for column in listing.shown}
-    fitting = {column.id for column in table.fitting}
+    fitting = table.painter.fitting
     lines: list[Line] = []
     for number, column in enumerate(listing.columns):
         box = "[x]" if column.id in shown else "[ ]"

@@ -264,8 +264,7 @@ class Frame(Screen[None]):
     def _show_notices(self) -> None:
         stale = self.reading.link is not ConnectionState.LIVE and bool(self.reading.snapshot.revision)
         notice = blank_notice(self.reading, self.desk.place) or self.view.notice()
-        self.view.table.put_notice(notice)
-        self.view.table.put_stale(stale, f"as of {age(self._lost_s)} ago" if stale else "")
+        self.view.table.put_state(notice, stale=stale, text=f"as of {age(self._lost_s)} ago" if stale else "")
 
     def _show_acts(self) -> None:
         now = self.desk.clock()

@@ -63,11 +63,11 @@ class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
 
     def action_mark_range(self) -> None:
         """Mark from the last mark to here."""
-        self.view.table.mark_range()
+        self.view.table.mark("range")
 
     def action_mark_all(self) -> None:
         """Mark all that is shown."""
-        self.view.table.mark_all()
+        self.view.table.mark("all")
 
     def action_back(self) -> None:
         """One thing less: the filter's line, the filter, what ended, the marks, the journal's focus."""

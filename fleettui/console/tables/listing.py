@@ -48,12 +48,6 @@ class Listing(Generic[R]):
 
     def apply(self, delta: Delta[R]) -> bool:
         """Take changed rows in; True when the order of the lines may have changed."""
-        moved = self._store(delta)
-        if moved:
-            self.arrange()
-        return moved
-
-    def _store(self, delta: Delta[R]) -> bool:
         moved = delta.reset or bool(delta.removed)
         if delta.reset:
             gone = self.rows.keys() - delta.changed.keys()
@@ -61,12 +55,14 @@ class Listing(Generic[R]):
         self._drop(delta.removed)
         for key, row in delta.changed.items():
             old = self.rows.get(key)
-            rank = self._rank(row)
+            rank = self.sort_by.order(row)
             moved = moved or old is None or old.parent != row.parent or self._ranks[key] != rank
             moved = moved or (
                 self.narrowed and not row.is_group and self._passes(row) is not (key in self._passing)
             )
             self.rows[key], self._ranks[key] = row, rank
+        if moved:
+            self.arrange()
         return moved
 
     def _drop(self, keys: Iterable[str]) -> None:
@@ -75,16 +71,18 @@ class Listing(Generic[R]):
             self._ranks.pop(key, None)
             self.marks.discard(key)
 
-    def _rank(self, row: R) -> Any:  # noqa: ANN401 - whatever the column orders by
-        return self.sort_by.order(row)
-
     # Order and folds
 
     def arrange(self) -> None:
         """Put all lines in order again, and find the cursor's row."""
-        shown = self._admitted()
-        tops, children = self._split(shown)
-        self._children = children
+        tops: list[str] = []
+        self._children = {}
+        for key in self._admitted():
+            parent = self.rows[key].parent
+            if parent and parent in self.rows:
+                self._children.setdefault(parent, []).append(key)
+            else:
+                tops.append(key)
         self.order = []
         for key in self._sorted(tops):
             self._add(key)
@@ -98,31 +96,15 @@ class Listing(Generic[R]):
         if not self.narrowed:
             return self.rows
         shown: dict[str, None] = {}
-        for key in self._passing:
-            self._with_groups(key, shown)
+        for leaf in self._passing:
+            key = leaf
+            while key and key in self.rows and key not in shown:
+                shown[key] = None
+                key = self.rows[key].parent
         return shown
 
     def _passes(self, row: R) -> bool:
-        return self.query.admits(row) and self._troubled(row)
-
-    def _troubled(self, row: R) -> bool:
-        return not self.trouble_only or bool(getattr(row, "troubled", True))
-
-    def _with_groups(self, key: str, shown: dict[str, None]) -> None:
-        while key and key in self.rows and key not in shown:
-            shown[key] = None
-            key = self.rows[key].parent
-
-    def _split(self, keys: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
-        tops: list[str] = []
-        children: dict[str, list[str]] = {}
-        for key in keys:
-            parent = self.rows[key].parent
-            if parent and parent in self.rows:
-                children.setdefault(parent, []).append(key)
-            else:
-                tops.append(key)
-        return tops, children
+        return self.query.admits(row) and (not self.trouble_only or bool(getattr(row, "troubled", True)))
 
     def _sorted(self, keys: list[str]) -> list[str]:
         by_name = sorted(keys)  # rows of one rank keep this order in both directions
@@ -158,7 +140,7 @@ class Listing(Generic[R]):
     def sort(self, column: Column[R], *, descending: bool = False) -> None:
         """Sort by another column."""
         self.sort_by, self.descending = column, descending
-        self._ranks = {key: self._rank(row) for key, row in self.rows.items()}
+        self._ranks = {key: column.order(row) for key, row in self.rows.items()}
         self.arrange()
 
     def filter(self, query: Query, *, trouble_only: bool | None = None) -> None:

@@ -1,7 +1,7 @@
 """What all widgets share: cells as strips of the screen, tones, widths, wrapping, selection, and bindings.
 
-The one place where tones become styles and text is cut to its width. What makes cells escapes what is not ours; what
-was forgotten there is escaped here, before it is drawn. Lines that are too long for their place are broken at
+The one place where tones become styles and text is cut to its width. What makes cells escapes what is not ours;
+what was forgotten there is escaped here, before it is drawn. Lines that are too long for their place are broken at
 blanks, what follows indented. A scroll view grows without laying the whole screen out again.
 """
 

@@ -1,4 +1,4 @@
-"""Text that is read: `Lines` scrolls both ways, `Page` wraps to its width and has a cursor on the lines that lead on."""
+"""Text that is read: `Lines` scrolls both ways, `Page` wraps and has a cursor on the lines that lead somewhere."""
 
 from __future__ import annotations
 
