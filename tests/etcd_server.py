@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -23,9 +24,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 START_S = 20.0
+SIMULATED = "simulation"  # the etcd of tests/simulation, which has to pass what the real one passes
 
 
 def binary(version: str) -> str | None:
@@ -43,6 +45,21 @@ def binary(version: str) -> str | None:
 
 def available_versions() -> list[str]:
     return [version for version in ("3.4", "3.5") if binary(version)]
+
+
+def kinds() -> list[str]:
+    """What tests of the client run against: each version that is installed, and the simulated one."""
+    return [*available_versions(), SIMULATED]
+
+
+def etcd_server(directory: Path, kind: str, members: int = 1, flags: Sequence[str] = ()) -> EtcdServer:
+    """A server of one of `kinds()`; the simulated one has all methods that its tests use."""
+    if kind != SIMULATED:
+        return EtcdServer(directory, kind, members, flags=flags)
+    from tests.simulation.etcd import SimulatedEtcd, take_over_transport
+
+    take_over_transport()
+    return cast("EtcdServer", SimulatedEtcd(members))
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -305,6 +322,13 @@ class EtcdServer:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - the same
             parsed: dict[str, Any] = json.load(answer)
         return parsed
+
+    def logins(self) -> int:
+        """How often it has been asked for a token since it started."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.members[0].health_port}/metrics") as answer:
+            text = answer.read().decode()
+        counts = re.findall(r'grpc_server_started_total\{grpc_method="Authenticate".*\} (\d+)', text)
+        return sum(map(int, counts))
 
     def compact(self, revision: int) -> None:
         self.post("/kv/compaction", {"revision": str(revision), "physical": True})

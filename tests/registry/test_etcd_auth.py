@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import urllib.request
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -13,18 +11,18 @@ import pytest
 
 from registry.errors import RegistryDenied, UserError
 from registry.etcd import Etcd, EtcdSettings, Op
-from tests.etcd_server import EtcdServer, available_versions
+from tests.etcd_server import EtcdServer, etcd_server, kinds
 
 pytestmark = pytest.mark.etcd
 
 PASSWORD = "geheim-und-lang"
 
 
-@pytest.fixture(scope="module", params=available_versions())
+@pytest.fixture(scope="module", params=kinds())
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     """A server where the user `fleet` may use /fleet/ only."""
     directory = tmp_path_factory.mktemp("guarded")
-    with EtcdServer(directory, request.param, flags=["--bcrypt-cost=4"]) as server:
+    with etcd_server(directory, request.param, flags=["--bcrypt-cost=4"]) as server:
         server.enable_auth(password="root", user="fleet", user_password=PASSWORD, prefix="/fleet/")
         yield server
 
@@ -42,10 +40,7 @@ def secret(path: Path, text: str) -> str:
 
 def logins(server: EtcdServer) -> int:
     """How often etcd has been asked for a token since it started."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.members[0].health_port}/metrics") as answer:
-        text = answer.read().decode()
-    counts = re.findall(r'grpc_server_started_total\{grpc_method="Authenticate".*\} (\d+)', text)
-    return sum(map(int, counts))
+    return server.logins()
 
 
 def as_fleet(server: EtcdServer, password_file: str | None) -> EtcdSettings:

@@ -14,16 +14,16 @@ from registry.errors import RegistryDenied, RegistryUnavailable
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
 from registry.etcd.wire import EtcdError, EtcdUnreachable
-from tests.etcd_server import EtcdServer, free_ports
+from tests.etcd_server import SIMULATED, EtcdServer, available_versions, etcd_server, free_ports
 
 pytestmark = pytest.mark.etcd
 
 WITHIN_S = 60.0
 
 
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[EtcdServer]:
-    with EtcdServer(tmp_path / "etcd", members=3) as server:
+@pytest.fixture(params=[*available_versions()[:1], SIMULATED])
+def three(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
+    with etcd_server(tmp_path / "etcd", request.param, members=3) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from registry.errors import RegistryUnavailable
 from registry.etcd import Etcd, EtcdSettings, Op
-from tests.etcd_server import EtcdServer, available_versions
+from tests.etcd_server import EtcdServer, etcd_server, kinds
 from tests.registry.test_etcd_auth import PASSWORD, logins, secret
 
 pytestmark = pytest.mark.etcd
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.etcd
 FUTURE = "abcdefghijklmnop.99999"
 
 
-@pytest.fixture(params=available_versions())
+@pytest.fixture(params=kinds())
 def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
-    with EtcdServer(tmp_path / "etcd", request.param, flags=["--bcrypt-cost=4"]) as server:
+    with etcd_server(tmp_path / "etcd", request.param, flags=["--bcrypt-cost=4"]) as server:
         server.enable_auth(password="root", user="fleet", user_password=PASSWORD, prefix="/fleet/")
         yield server
 

@@ -14,7 +14,7 @@ import pytest
 
 from registry.errors import RegistryUnavailable
 from registry.etcd import Compacted, Etcd, EtcdSettings, KeyChange, Op, WatchBatch
-from tests.etcd_server import EtcdServer, available_versions
+from tests.etcd_server import SIMULATED, EtcdServer, available_versions, etcd_server, kinds
 
 pytestmark = pytest.mark.etcd
 
@@ -133,23 +133,23 @@ def settings(server: EtcdServer, timeout_s: float = 2.5) -> EtcdSettings:
     return EtcdSettings(server.endpoints, request_timeout_s=timeout_s)
 
 
-@pytest.fixture(params=available_versions())
+@pytest.fixture(params=kinds())
 def single(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
     """A server of its own: these tests kill it."""
-    with EtcdServer(tmp_path, request.param) as server:
+    with etcd_server(tmp_path, request.param) as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=available_versions())
+@pytest.fixture(scope="module", params=kinds())
 def three(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     """Three members, shared by the tests below: each mends what it breaks."""
-    with EtcdServer(tmp_path_factory.mktemp("three"), request.param, members=3) as server:
+    with etcd_server(tmp_path_factory.mktemp("three"), request.param, members=3) as server:
         yield server
 
 
 # Waiting for silence takes its time: one version each is enough where etcd's versions do the same.
-older = pytest.mark.parametrize("three", available_versions()[:1], indirect=True)
-newer = pytest.mark.parametrize("three", available_versions()[-1:], indirect=True)
+older = pytest.mark.parametrize("three", [*available_versions()[:1], SIMULATED], indirect=True)
+newer = pytest.mark.parametrize("three", [*available_versions()[-1:], SIMULATED], indirect=True)
 
 
 async def test_history_and_news_come_in_order_each_revision_whole(single: EtcdServer) -> None:
@@ -182,15 +182,13 @@ async def test_a_compacted_start_says_where_history_begins(single: EtcdServer) -
             await until(lambda: seen.values == [b"3"])
 
 
-@pytest.mark.parametrize("end", [EtcdServer.stop, EtcdServer.kill])
-async def test_a_restarted_server_costs_neither_gap_nor_repeat(
-    single: EtcdServer, end: Callable[[EtcdServer], None]
-) -> None:
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_a_restarted_server_costs_neither_gap_nor_repeat(single: EtcdServer, end: str) -> None:
     async with Etcd(settings(single)) as client:
         start = await client.put("/w/k", b"0")
         async with watching(client, "/w/", start) as seen:
             await until(lambda: seen.values == [b"0"])
-            await asyncio.to_thread(end, single)
+            await asyncio.to_thread(getattr(single, end))
             await until(lambda: not seen.connected)
             await single.restart()
             await insist(client, "/w/k", b"1")

@@ -20,15 +20,15 @@ from registry.records import decode, encode
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.history import ActedOn, History, read_seen, write_seen
 from registry.sync.sentinel import ensure_cluster, read_cluster
-from tests.etcd_server import EtcdServer, available_versions
+from tests.etcd_server import EtcdServer, etcd_server, kinds
 
 KEYS = Keys()
 LINE = KEYS.schedule("m", "a.service")
 
 
-@pytest.fixture(params=available_versions())
+@pytest.fixture(params=kinds())
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EtcdServer]:
-    with EtcdServer(tmp_path / "etcd", request.param) as running:
+    with etcd_server(tmp_path / "etcd", request.param) as running:
         yield running
 
 

@@ -1,0 +1,26 @@
+"""Both kinds of etcd for the tests of the client: the real one, and the simulated one that has to be like it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import cast
+
+import pytest
+
+from registry.etcd import Etcd, EtcdSettings
+from tests.etcd_server import SIMULATED, EtcdServer, etcd_server
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """A simulated etcd of one member."""
+    with etcd_server(tmp_path_factory.mktemp("simulated"), SIMULATED) as server:
+        yield server
+
+
+@pytest.fixture(params=["real", SIMULATED])
+async def etcd_client(request: pytest.FixtureRequest) -> AsyncIterator[Etcd]:
+    """A client of a shared etcd."""
+    server = cast("EtcdServer", request.getfixturevalue("etcd" if request.param == "real" else "simulated"))
+    async with Etcd(EtcdSettings(server.endpoints)) as client:
+        yield client
