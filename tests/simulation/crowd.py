@@ -1,0 +1,58 @@
+"""The units of a simulated fleet: their texts, and what each may rightfully do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One sort of unit: how it behaves (`simulate`), what its [X-Fleet] section asks for, what to expect of it."""
+
+    simulate: str = "kind=sleeper stop=0.2"
+    fleet: str = ""
+    stays: bool = True  # once started it is up until it is stopped
+    everywhere: bool = False  # runs on all machines
+    nowhere: bool = False  # no machine fits
+    rival: bool = False  # waits while its rival runs
+    only: str = ""  # the one machine that fits
+    stop_s: float = 0.2
+
+
+SLEEPER = Kind()
+SLOW = Kind("kind=sleeper stop=2", stop_s=2.0)
+STUBBORN = Kind("kind=sleeper stop=5", stop_s=5.0)
+LATE = Kind("kind=sleeper start=3 stop=0.5", stop_s=0.5)
+
+KINDS: dict[str, Kind] = {
+    **{f"sleep{number}.service": SLEEPER for number in range(1, 17)},
+    **{f"web@{number}.service": SLEEPER for number in range(1, 7)},
+    **{f"slow{number}.service": SLOW for number in range(1, 4)},
+    "stubborn.service": STUBBORN,
+    "late1.service": LATE,
+    "late2.service": LATE,
+    "once.service": Kind("kind=oneshot life=1", stays=False),
+    "brief.service": Kind("kind=sleeper life=3 stop=0.1", stays=False),
+    "fail.service": Kind("kind=fails life=0.5", stays=False),
+    "missing.service": Kind("kind=missing", stays=False),
+    "hang.service": Kind("kind=hangs", stays=False),
+    "crash.service": Kind("kind=fails life=2 restart=yes", stays=False),
+    "pinned.service": Kind(fleet="MachineMetadata=node=2\n", only="core-2"),
+    "mars.service": Kind(fleet="MachineMetadata=planet=mars\n", nowhere=True),
+    "rival1.service": Kind(fleet="Conflicts=rival*\n", rival=True),
+    "rival2.service": Kind(fleet="Conflicts=rival*\n", rival=True),
+    "all.service": Kind(fleet="Global=true\n", everywhere=True),
+}
+HOST_UNIT = "host.service"  # a name that belongs to the machines themselves
+NAMES = tuple(KINDS)
+
+
+def text(unit: str, version: int) -> str:
+    """A unit's file in one of its versions."""
+    kind = KINDS.get(unit, SLEEPER)
+    fleet = f"\n[X-Fleet]\n{kind.fleet}" if kind.fleet else ""
+    start = "Type=oneshot\n" if "oneshot" in kind.simulate else ""
+    return (
+        f"# simulate: {kind.simulate}\n[Unit]\nDescription={unit}, version {version}\n\n"
+        f"[Service]\n{start}ExecStart=/bin/sleep infinity\n{fleet}"
+    )

@@ -1,0 +1,415 @@
+"""A fleet in the simulated world: machines with their systemd, agents, schedulers, an operator and a follower.
+
+Everything that can happen to them is a method of `Fleet` or `Host`. The programs are the real ones; what they find
+outside of themselves (etcd, systemd, this machine's facts, the watchdog) is simulated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import agentd.facts
+import agentd.systemd
+from agentd.agent import Agent
+from fleettui.actions import machines as machine_acts
+from fleettui.actions import restore as restore_acts
+from fleettui.actions import units as unit_acts
+from fleettui.actions.operator import Operator
+from registry.errors import FleetError
+from registry.etcd import Etcd, EtcdSettings
+from registry.keys import Keys
+from registry.model import Availability, Machine, Target
+from registry.program.config import AgentTable, EtcdTable, Settings
+from registry.program.notify import Notifier
+from registry.sync.follow import Follower
+from registry.sync.history import History, read_seen, write_seen
+from scheduler.service import Scheduler
+from tests.simulation import crowd
+from tests.simulation.etcd import Exchange, SimulatedEtcd, VirtualClock, take_over_transport
+from tests.simulation.judge import ALIVE, Judge
+from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
+from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, known_names
+
+AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
+BOOT_S = 3.0
+BACK_S = 15.0  # within so long a restarted agent is registered, or its lease has ended
+KEYS = Keys()
+
+
+class Host:
+    """One machine."""
+
+    def __init__(self, fleet: Fleet, number: int, *, schedules: bool) -> None:
+        self.fleet, self.number, self.name = fleet, number, f"core-{number}"
+        self.id = f"{number:x}" * 32
+        self.schedules = schedules
+        self.root = fleet.root / self.name
+        self.boots = 0
+        self.lives = 0
+        self.base, self.rate, self.wall_offset = (fleet.loop.now, fleet.loop.now), 1.0, 0.0
+        self.disk_full = False
+        self.frozen = False
+        self.agent: Program | None = None
+        self.scheduler: Program | None = None
+        self.wanted = {"agent", "scheduler"} if schedules else {"agent"}  # what systemd starts again
+        self.systemd = self._boot_systemd()
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self.name}-{self.boots}"
+
+    @property
+    def address(self) -> str:
+        return f"10.0.0.{self.number}"
+
+    def monotonic(self) -> float:
+        base, own = self.base
+        return own + (self.fleet.loop.now - base) * self.rate
+
+    def _boot_systemd(self) -> SimulatedSystemd:
+        shutil.rmtree(self.root / "run", ignore_errors=True)
+        (self.root / "state").mkdir(parents=True, exist_ok=True)
+        self.boots += 1
+        random = Random(f"{self.fleet.seed} systemd {self.name} {self.boots}")
+        systemd = SimulatedSystemd(self.fleet.loop, self.name, self.root / "run", self.fleet.judge, random)
+        systemd.monotonic = self.monotonic
+        systemd.wall = lambda: EPOCH + self.fleet.loop.now - START_AT + self.wall_offset
+        MACHINES[f"simulated:{self.name}"] = systemd
+        (systemd.places[2] / crowd.HOST_UNIT).write_text(
+            "# simulate: kind=sleeper\n[Service]\nExecStart=/bin/own\n"
+        )
+        return systemd
+
+    def program(self, kind: str) -> Program | None:
+        return self.agent if kind == "agent" else self.scheduler
+
+    def start(self, kind: str) -> None:
+        """Start a program that does not run."""
+        if self.systemd.off or ((now := self.program(kind)) is not None and not now.dead):
+            return
+        self.lives += 1
+        program = self.fleet.loop.program(f"{kind}-{self.number}", self.name, life=self.lives)
+        program.base, program.rate, program.wall_offset = self.base, self.rate, self.wall_offset
+        program.attributes["host"] = self
+        program.paused = self.frozen
+        if kind == "agent":
+            self.agent = program
+            self.fleet.launch(program, self._agent(), lambda: self._over(kind, program))
+        else:
+            self.scheduler = program
+            self.fleet.launch(program, self._scheduler(), lambda: self._over(kind, program))
+
+    async def _agent(self) -> None:
+        environ = {"XDG_RUNTIME_DIR": str(self.root / "run"), "DBUS_SESSION_BUS_ADDRESS": f"simulated:{self.name}"}
+        await Agent(self.fleet.settings(self), environ).run()
+
+    async def _scheduler(self) -> None:
+        settings = self.fleet.settings(self)
+        path = self.root / "state" / "history.json"
+        history = History(
+            KEYS, read_seen(path), lambda seen: write_seen(path, seen), told=lambda _: None, pinned=False
+        )
+        async with Etcd(settings.etcd.client_settings()) as etcd:
+            work = asyncio.ensure_future(Scheduler(etcd, settings, self.name, lambda _: None, history).run())
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+            with suppress(asyncio.CancelledError):
+                await work
+
+    def _over(self, kind: str, program: Program) -> None:
+        """A program has ended in order."""
+        if kind in program.attributes.get("ending", ()):
+            self.fleet.say("world", f"{program.name} has ended")
+            self.bury(program)
+            if kind == "agent":
+                self.systemd.agent_job = ""
+            if kind in self.wanted:
+                self.fleet.loop.after(0.1, self.start, kind)
+        elif not program.dead:
+            self.fleet.judge.wrong(ALIVE, f"{program.name} ended")
+
+    def bury(self, program: Program) -> None:
+        """Close what a dead program has left open."""
+        self.fleet.loop.kill(program)
+        self.fleet.etcd.forget(program)
+        self.systemd.buses[:] = [bus for bus in self.systemd.buses if bus.program is not program]
+
+    def kill(self, kind: str) -> None:
+        """SIGKILL; systemd starts it again."""
+        program = self.program(kind)
+        if program is None or program.dead:
+            return
+        self.bury(program)
+        if kind == "agent":
+            self.fleet.judge.breaks(self.name, soft=True)
+        low, high = AGENT_RESTART_S
+        self.fleet.loop.after(low + self.fleet.random.random() * (high - low), self._again, kind)
+
+    def _again(self, kind: str) -> None:
+        if kind in self.wanted:
+            self.start(kind)
+        if kind == "agent":
+            self.fleet.loop.after(BACK_S, lambda: self.fleet.judge.heals(self.name, soft=True))
+
+    def end(self, kind: str, *, again: bool) -> None:
+        """SIGTERM by a job of systemd: a restart, or a stop for good."""
+        program = self.program(kind)
+        self.wanted.discard(kind)
+        if again:
+            self.wanted.add(kind)
+        if program is None or program.dead or program.attributes.get("ending"):
+            return
+        program.attributes["ending"] = (kind,)
+        if kind == "agent":
+            self.systemd.agent_job = "restart" if again else "stop"
+            if not again:
+                self.fleet.judge.pardon(self.name)
+        self.fleet.loop.signal(program, signal.SIGTERM)
+        self.fleet.loop.after(60.0, self._give_up, kind, program)
+
+    def _give_up(self, kind: str, program: Program) -> None:
+        """TimeoutStopSec= is over."""
+        if not program.dead:
+            self.bury(program)
+            self.systemd.agent_job = ""
+            if kind in self.wanted:
+                self.start(kind)
+
+    def crash(self) -> None:
+        """Power is gone."""
+        self.systemd.power_off()
+        for program in (self.agent, self.scheduler):
+            if program is not None and not program.dead:
+                self.bury(program)
+
+    def boot(self) -> None:
+        if not self.systemd.off:
+            return
+        self.base = (self.fleet.loop.now, 5.0)
+        self.disk_full = False
+        self.systemd = self._boot_systemd()
+        self.fleet.judge.booted(self.name)
+        self.systemd.start(crowd.HOST_UNIT)
+        for kind in sorted(self.wanted):
+            self.fleet.loop.after(self.fleet.random.random() * BOOT_S, self.start, kind)
+
+    def freeze(self) -> None:
+        """The machine stands still as a whole."""
+        self.frozen = True
+        self.systemd.busy_until = self.fleet.loop.now + 10_000
+        for program in (self.agent, self.scheduler):
+            if program is not None:
+                self.fleet.loop.pause(program)
+
+    def thaw(self) -> None:
+        self.frozen = False
+        self.systemd.busy_until = self.fleet.loop.now
+        for program in (self.agent, self.scheduler):
+            if program is not None:
+                self.fleet.loop.resume(program)
+
+    def step_clock(self, by_s: float) -> None:
+        """The wall clock jumps."""
+        self.wall_offset += by_s
+        for program in (self.agent, self.scheduler):
+            if program is not None:
+                program.wall_offset = self.wall_offset
+
+    def drift(self, rate: float) -> None:
+        """All clocks of the machine run at another rate."""
+        self.base, self.rate = (self.fleet.loop.now, self.monotonic()), rate
+        for program in (self.agent, self.scheduler):
+            if program is not None:
+                program.base, program.rate = self.base, self.rate
+
+
+class Fleet:
+    """The whole world of one seed."""
+
+    def __init__(
+        self, loop: SimulatedLoop, seed: int, root: Path, say: Callable[[str, str], None], *,
+        machines: int = 5, schedulers: int = 3, policy: str = "keep",
+    ) -> None:  # fmt: skip
+        self.loop, self.seed, self.root, self.say, self.policy = loop, seed, root, say, policy
+        self.random = Random(f"fleet {seed}")
+        self.judge = Judge(lambda: loop.now, say)
+        self.judge.fleet = self
+        self.etcd = SimulatedEtcd(3, seed=seed, clock=VirtualClock(loop))
+        self.etcd.on_change = self.judge.changed
+        self.etcd.on_call = self._called
+        self.hosts: list[Host] = []
+        self.hosts += [Host(self, number, schedules=number <= schedulers) for number in range(1, machines + 1)]
+        self.by_id = {host.id: host for host in self.hosts}
+        self._by_name = {host.name: host for host in self.hosts}
+        known_names([*crowd.NAMES, crowd.HOST_UNIT, "fleet-agentd.service"])
+        self._replace_the_outside()
+        self.operator_client: Etcd | None = None
+        self.follower: Follower | None = None
+        self.desk = loop.program("operator", "desk")
+        self.console = loop.program("console", "desk")
+
+    def host(self, name: str) -> Host:
+        return self._by_name[name]
+
+    def settings(self, host: Host) -> Settings:
+        agent = AgentTable(
+            machine_id=host.id, bus="user", on_lost_registry=self.policy, metadata={"node": str(host.number)}
+        )
+        return Settings(etcd=EtcdTable(endpoints=self.etcd.endpoints), agent=agent)
+
+    def _called(self, exchange: Exchange) -> None:
+        if exchange.program is not None:
+            self.judge.count(exchange.program.name, "calls")
+
+    def _replace_the_outside(self) -> None:
+        take_over_transport()
+        vars(agentd.systemd)["Bus"] = SimulatedBus
+        vars(agentd.facts).update(boot_id=lambda: _here().boot_id, describe=_describe)
+        setattr(Notifier, "send", _notified)  # noqa: B010 - the socket is not simulated, the watchdog is
+        _fill_disks()
+
+    def start(self) -> None:
+        """Power on."""
+        self.etcd.start()
+        for host in self.hosts:
+            host.systemd.start(crowd.HOST_UNIT)
+            for kind in sorted(host.wanted):
+                self.loop.after(self.random.random(), host.start, kind)
+        self.launch(self.console, self._follow(), lambda: None)
+        self.loop.after(1.0, self._watchdogs)
+
+    def launch(self, program: Program, work: Coroutine[Any, Any, None], over: Callable[[], None]) -> None:
+        """Run a program; an error in it ends the world."""
+        task = self.loop.spawn(program, work)
+
+        def done(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self.judge.wrong(ALIVE, f"{program.name} ended with {first_cause(error)!r}")
+            over()
+
+        task.add_done_callback(done, context=self.loop.world.context)
+
+    def _watchdogs(self) -> None:
+        """What has promised systemd signs of life and gives none is killed."""
+        for host in self.hosts:
+            program = host.agent
+            if program is None or program.dead or host.frozen or "watchdog" not in program.attributes:
+                continue
+            if self.loop.now - program.attributes["alive"] > program.attributes["watchdog"]:
+                self.say("world", f"{program.name} gives no sign of life: killed")
+                host.kill("agent")
+        self.loop.after(0.5, self._watchdogs)
+
+    async def _follow(self) -> None:
+        async with Etcd(EtcdSettings(self.etcd.endpoints)) as etcd:
+            self.follower = Follower(etcd, KEYS, pinned=False)
+            await self.follower.run()
+
+    # ---- the operator
+
+    def act(self, verb: str, names: tuple[str, ...], version: int = 1) -> None:
+        """Have the operator do something; nobody waits for it."""
+        self.say("operator", f"{verb} {' '.join(names)}")
+        self.loop.spawn(self.desk, self._act(verb, names, version), f"{verb} {names}")
+
+    async def _act(self, verb: str, names: tuple[str, ...], version: int) -> None:
+        if self.operator_client is None:
+            self.operator_client = Etcd(EtcdSettings(self.etcd.endpoints, leased=()))
+        operator = Operator(self.operator_client, KEYS, "operator@desk")
+        try:
+            async with asyncio.timeout(20):
+                await self._do(operator, verb, names, version)
+        except (FleetError, TimeoutError) as error:
+            self.say("operator", f"{verb} {' '.join(names)} failed: {error}")
+
+    async def _do(self, operator: Operator, verb: str, names: tuple[str, ...], version: int) -> None:
+        if verb in ("submit", "replace"):
+            sources = [unit_acts.UnitSource(name, crowd.text(name, version)) for name in names]
+            await unit_acts.submit(operator, sources, replace=True, target=Target.LAUNCHED)
+        elif verb in ("drain", "uncordon"):
+            availability = Availability.DRAINING if verb == "drain" else Availability.READY
+            for name in names:
+                await machine_acts.set_availability(operator, self.host(name).id, availability)
+        elif verb == "accept":
+            found = await restore_acts.read_restoration(operator)
+            if found.held:
+                await restore_acts.accept(operator, found)
+        else:
+            await getattr(unit_acts, verb)(operator, names)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _here() -> Host:
+    host: Host = PROGRAM.get().attributes["host"]
+    return host
+
+
+def _describe(settings: Settings, systemd_version: str) -> Machine:
+    host = _here()
+    return Machine(
+        id=host.id, hostname=host.name, address=host.address, boot_id=host.boot_id,
+        metadata=tuple(sorted(settings.agent.metadata.items())), cpus=2, memory_bytes=1 << 30, agent_version="0",
+        systemd_version=systemd_version, bus=settings.agent.bus, ttl_s=settings.agent.ttl,
+    )  # fmt: skip
+
+
+def _notified(_self: Notifier, *states: str) -> None:
+    """What systemd is told: it counts for the watchdog."""
+    program = PROGRAM.get()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, SimulatedLoop)
+    for state in states:
+        if state.startswith("WATCHDOG_USEC="):
+            program.attributes["watchdog"] = int(state.partition("=")[2]) / 1e6
+        if state.startswith("WATCHDOG"):
+            program.attributes["alive"] = loop.now
+
+
+def _fill_disks() -> None:
+    """On a machine whose disk is full a write succeeds only where there is room already."""
+    real = os.write
+    if real.__name__ == "write_if_room":
+        return
+
+    def write_if_room(descriptor: int, data: bytes) -> int:
+        program = PROGRAM.get(None)
+        host = program.attributes.get("host") if program else None
+        if host is not None and host.disk_full:
+            room = os.fstat(descriptor).st_blocks * 512
+            if os.lseek(descriptor, 0, os.SEEK_CUR) + len(data) > room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    vars(os)["write"] = write_if_room
+
+
+class Story(logging.Handler):
+    """The log of all programs, as lines by virtual time."""
+
+    def __init__(self, loop: SimulatedLoop, root: Path) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+        self.count: Callable[[str, str], None] = lambda _program, _what: None
+        self._loop, self._root = loop, str(root)
+
+    def say(self, who: str, text: str) -> None:
+        self.lines.append(f"{self._loop.now - START_AT:10.3f}  {who:<12} {text.replace(self._root, '')}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        program = PROGRAM.get(self._loop.world)
+        self.count(program.name, "lines")
+        self.say(program.name, f"{record.levelname.lower()}: {record.getMessage()}")

@@ -1,0 +1,395 @@
+"""The judge of a simulated fleet: looks at what really runs and at what etcd really holds, after every step.
+
+Each way to be wrong has a name, an invariant of the architecture where it is one. Nothing is asked of the programs.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.crowd import HOST_UNIT, KINDS, SLEEPER
+from tests.simulation.etcd import Exchange
+from tests.simulation.store import Happened, Store
+
+if TYPE_CHECKING:
+    from tests.simulation.fleet import Fleet
+
+ONE_PLACE = "invariant 1: a unit runs on one machine"
+FENCE = "invariant 2: a deposed leader writes nothing"
+SILENCE = "invariant 3: silence is not an order"
+UNMOVED = "invariant 6: nothing moves unasked"
+ONE_BAD = "invariant 8: everything wanted runs"
+HOSTS_OWN = "invariant 11: the host's own units are safe"
+ONCE = "invariant 12: a start happens once"
+HISTORY = "invariant 15: history that goes back is no order"
+LEASED = "ADR 23: no leased record without a lease"
+PLACED = "invariant 1: no placement while another machine has the unit"
+PROMPT = "promptness: units of a lost machine are moved at once"
+ALIVE = "no program ends by itself"
+BUSY = "nobody spins"
+REST = "after healing all comes to rest"
+
+LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
+GRACE_S = 10.0  # after a machine is back in touch
+PROMPT_S = 3.5
+PATIENCE_S = 37.0  # of a scheduler after an outage: architecture, ADR 7
+WINDOW_S = 5.0
+LIMITS = {"calls": 150.0, "lines": 40.0, "steps": 30_000.0}  # a second, of one program in one window
+AT_REST = {"calls": 3.0, "lines": 0.3, "steps": 300.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What was wrong first."""
+
+    invariant: str
+    text: str
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.text}"
+
+
+class Violated(Exception):
+    """Ends the simulation."""
+
+    def __init__(self, violation: Violation) -> None:
+        super().__init__(str(violation))
+        self.violation = violation
+
+
+@dataclass
+class Standing:
+    """What the judge knows of one machine."""
+
+    broken: int = 0  # faults that excuse it, under way
+    excused_until: float = 0.0
+    soft: int = 0  # faults that excuse it only once its key has vanished
+    away_since: float = 0.0  # when its key vanished; 0: it is there
+
+
+@dataclass
+class Orders:
+    """What was ordered of one unit on one machine in this boot, and how often it was started."""
+
+    seen: set[tuple[Any, ...]] = field(default_factory=set)
+    starts: int = 0
+    pardons: int = 0
+
+
+class Judge:
+    """Told of all that happens. `fleet` is set once it is built."""
+
+    fleet: Fleet
+
+    def __init__(self, now: Callable[[], float], say: Callable[[str, str], None]) -> None:
+        self.now, self.say = now, say
+        self.running: dict[str, dict[str, float]] = defaultdict(dict)  # unit: machine: since
+        self.versions: dict[tuple[str, str], str] = {}  # (machine, unit): hash of what was started
+        self.standing: dict[str, Standing] = defaultdict(Standing)
+        self.orders: dict[tuple[str, str], Orders] = defaultdict(Orders)
+        self.violation: Violation | None = None
+        self.leader: str = ""  # the program that holds the key
+        self.leader_since = 0.0
+        self.quiet_since = 0.0  # when the last fault of etcd ended, and the scheduler's patience after it
+        self.unsettled: dict[str, float] = {}  # hosts, and until when a scheduler there may be patient
+        self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
+        self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
+        self.restoring = False
+        self.counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(LIMITS, 0.0))
+        self.checks = 0
+
+    def wrong(self, invariant: str, text: str) -> None:
+        """Note the first violation; the world stops at its next look."""
+        if self.violation is None:
+            self.violation = Violation(invariant, text, self.now())
+            self.say("judge", f"VIOLATION of {self.violation}")
+
+    # ---- what runs
+
+    def started(self, machine: str, unit: str, *, asked: bool) -> None:
+        self.checks += 1
+        now = self.now()
+        self.say(machine, f"{unit} runs")
+        places = self.running[unit]
+        for other in places:
+            kind = KINDS.get(unit, SLEEPER)
+            if not kind.everywhere and unit != HOST_UNIT:
+                self._overlap(unit, other, machine)
+        places[machine] = now
+        if unit == HOST_UNIT:
+            return
+        found = self.fleet.host(machine).systemd.units.get(unit)
+        self.versions[machine, unit] = sha256(found.text.encode()).hexdigest() if found else ""
+        if asked:
+            order = self.orders[machine, unit]
+            order.starts += 1
+            if order.starts > len(order.seen) + order.pardons:
+                self.wrong(
+                    ONCE, f"{unit} on {machine} was started {order.starts} times for {len(order.seen)} orders"
+                )
+
+    def stopping(self, machine: str, unit: str) -> None:
+        line = self.lines.get(f"{self.fleet.host(machine).id}/{unit}")
+        if self.fleet.policy == "stop" and line and line.get("target") == "launched":
+            self.orders[machine, unit].pardons += 1  # stopped for want of the registry, to be started afterwards
+
+    def ended(self, machine: str, unit: str) -> None:
+        self.checks += 1
+        self.say(machine, f"{unit} has ended")
+        self.running[unit].pop(machine, None)
+        if unit == HOST_UNIT and not self.fleet.host(machine).systemd.off:
+            self.wrong(HOSTS_OWN, f"{unit} of {machine} was ended")
+
+    def _overlap(self, unit: str, one: str, other: str) -> None:
+        if not (self.excused(one) or self.excused(other)):
+            self.wrong(ONE_PLACE, f"{unit} runs on {one} and on {other}")
+
+    def excused(self, machine: str) -> bool:
+        """Whether a machine is out of touch with the registry, or only just back."""
+        standing = self.standing[machine]
+        gone = standing.soft > 0 and standing.away_since > 0
+        return gone or standing.broken > 0 or self.now() < standing.excused_until
+
+    def breaks(self, machine: str, *, soft: bool = False) -> None:
+        """A fault begins that keeps a machine from the registry."""
+        standing = self.standing[machine]
+        if soft:
+            standing.soft += 1
+        else:
+            standing.broken += 1
+
+    def heals(self, machine: str, *, soft: bool = False) -> None:
+        """And ends."""
+        standing = self.standing[machine]
+        if soft:
+            standing.soft -= 1
+            if standing.away_since:
+                standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
+        else:
+            standing.broken -= 1
+            standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
+
+    def booted(self, machine: str) -> None:
+        """Orders count anew."""
+        for (host, unit), order in self.orders.items():
+            if host == machine:
+                line = self.lines.get(f"{self.fleet.host(machine).id}/{unit}")
+                order.starts, order.pardons = 0, 0
+                order.seen = {line["order"]} if line else set()
+
+    def pardon(self, machine: str) -> None:
+        """What is started now may have been started before: the machine stopped all its units itself."""
+        for (host, _), order in self.orders.items():
+            if host == machine:
+                order.pardons += 1
+
+    # ---- what etcd holds
+
+    def changed(self, exchange: Exchange | None, changes: list[Happened]) -> None:
+        self.checks += 1
+        program = exchange.program.name if exchange and exchange.program else ""
+        ours = program.startswith(("agent", "scheduler", "operator"))
+        placed: list[tuple[str, str]] = []
+        for each in changes:
+            key = each.now.key.decode().removeprefix("/fleet/")
+            if ours and each.now.value is not None and not each.now.lease and key.startswith(LEASED_TABLES):
+                self.wrong(LEASED, f"{program} wrote {key} without a lease")
+            if (
+                program.startswith("scheduler")
+                and key.startswith(("schedule/", "pending/"))
+                and program != self.leader
+            ):
+                self.wrong(FENCE, f"{program} wrote {key} while {self.leader or 'nobody'} leads")
+            table, _, rest = key.partition("/")
+            if table == "schedule":
+                self._line(program, rest, each, placed)
+            elif table == "states":
+                machine, _, unit = rest.partition("/")
+                if each.now.value is None:
+                    self.states[unit].pop(machine, None)
+                else:
+                    self.states[unit][machine] = None
+            elif table == "machines" and "/" not in rest:
+                self._machine(rest, each)
+            elif key == "leader":
+                self._leads(program, each)
+        for machine, unit in placed:
+            self._placed(machine, unit)
+
+    def _line(self, program: str, rest: str, each: Happened, placed: list[tuple[str, str]]) -> None:
+        machine, _, unit = rest.partition("/")
+        host = self.fleet.by_id.get(machine)
+        name = host.name if host else machine
+        if each.now.value is None:
+            self.lines.pop(rest, None)
+            self.say(program or "etcd", f"takes {unit} off {name}")
+            return
+        record = parsed(each.now.value)
+        order = (each.now.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
+        self.lines[rest] = {**record, "order": order}
+        self.orders[name, unit].seen.add(order)
+        if each.before is None:
+            self.say(program or "etcd", f"schedules {unit} on {name}")
+            if program.startswith("scheduler"):
+                placed.append((machine, unit))
+
+    def _placed(self, machine: str, unit: str) -> None:
+        kind = KINDS.get(unit)
+        if kind is None or kind.everywhere:
+            return
+        live = self.fleet.etcd.store.live
+        for other in self.fleet.by_id:
+            if other == machine or f"/fleet/machines/{other}".encode() not in live:
+                continue
+            name = self.fleet.by_id[other].name
+            if f"{other}/{unit}" in self.lines:
+                self.wrong(PLACED, f"{unit} was placed while {name} has a line of it")
+            elif other in self.states[unit]:
+                self.wrong(PLACED, f"{unit} was placed while {name} has a state of it")
+
+    def _machine(self, machine: str, each: Happened) -> None:
+        host = self.fleet.by_id.get(machine)
+        if host is None:
+            return
+        standing = self.standing[host.name]
+        if each.now.value is None:
+            standing.away_since = self.now()
+            self.say("etcd", f"the key of {host.name} is gone")
+        elif standing.away_since or each.before is None:
+            if standing.soft or self.now() < standing.excused_until:
+                standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
+            standing.away_since = 0.0
+            self.say("etcd", f"the key of {host.name} is there")
+
+    def _leads(self, program: str, each: Happened) -> None:
+        leader = program if each.now.value is not None else ""
+        if each.now.value is not None and not program.startswith("scheduler"):
+            return  # somebody has garbled it
+        if leader != self.leader:
+            self.say(program or "etcd", "leads" if leader else "the leader's key is gone")
+            self.leader, self.leader_since = leader, self.now()
+
+    def restored(self, store: Store) -> None:
+        """Another history is there at once."""
+        self.lines.clear()
+        self.states.clear()
+        for key, version in store.live.items():
+            table, _, rest = key.decode().removeprefix("/fleet/").partition("/")
+            if table == "schedule" and version.value is not None:
+                record = parsed(version.value)
+                order = (version.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
+                self.lines[rest] = {**record, "order": order}
+            elif table == "states":
+                machine, _, unit = rest.partition("/")
+                self.states[unit][machine] = None
+
+    # ---- as time goes on
+
+    def look(self) -> None:
+        """Once in half a second: what lasts too long."""
+        now = self.now()
+        for unit, places in self.running.items():
+            if len(places) > 1 and not KINDS.get(unit, SLEEPER).everywhere and unit != HOST_UNIT:
+                clear = [machine for machine in places if not self.excused(machine)]
+                if len(clear) > 1:
+                    self.wrong(ONE_PLACE, f"{unit} runs on {' and on '.join(clear)}")
+        leaders_host = f"core-{self.leader.rpartition('-')[2]}"
+        since = max(self.leader_since, self.quiet_since, self.unsettled.get(leaders_host, 0.0))
+        if sum(each.away_since > 0 for each in self.standing.values()) > 1:
+            since += PATIENCE_S
+        if self.leader and now - since > PROMPT_S:
+            for name, standing in self.standing.items():
+                away = standing.away_since
+                if away and now - max(away, since) > PROMPT_S and (left := self._left_on(name)):
+                    self.wrong(PROMPT, f"{left} is still scheduled on {name}, which is gone for {now - away:.1f} s")
+
+    def _left_on(self, machine: str) -> str:
+        start = f"{self.fleet.host(machine).id}/"
+        for key in self.lines:
+            unit = key.removeprefix(start)
+            kind = KINDS.get(unit)
+            if key.startswith(start) and kind and not (kind.everywhere or kind.only or kind.rival or kind.nowhere):
+                return unit
+        return ""
+
+    def count(self, program: str, what: str) -> None:
+        self.counts[program][what] += 1
+
+    def window(self, limits: dict[str, float], length_s: float) -> None:
+        """Whether anybody did too much since the last window."""
+        for program, counted in self.counts.items():
+            for what, number in counted.items():
+                if number / length_s > limits[what]:
+                    self.wrong(BUSY, f"{program} had {number / length_s:.0f} {what} a second")
+        self.counts.clear()
+
+    # ---- at rest
+
+    def problems(self) -> list[str]:
+        """What is not as it should be once nothing is broken any more."""
+        found: list[str] = []
+        live = self.fleet.etcd.store.live
+        if not self.leader:
+            found.append("nobody leads")
+        for host in self.fleet.hosts:
+            key = live.get(f"/fleet/machines/{host.id}".encode())
+            if key is None or not key.lease:
+                found.append(f"{host.name} is not registered")
+        start = "/fleet/units/"
+        known = ((key.decode(), each) for key, each in live.items())
+        units = {key.removeprefix(start): parsed(each.value or "") for key, each in known if key.startswith(start)}
+        ready = [host.name for host in self.fleet.hosts if not self._drained(host.id)]
+        for name, kind in KINDS.items():
+            found += self._unit(name, units.get(name), ready, stays=kind.stays)
+        for line in self.lines:
+            machine, _, name = line.partition("/")
+            if name not in units and machine in self.fleet.by_id:
+                found.append(f"{self.fleet.by_id[machine].name} has a line of {name}, which nobody wants")
+        for name, machines in self.states.items():
+            found += [
+                f"{self.fleet.by_id[each].name} has a state of {name} without a line"
+                for each in machines
+                if each in self.fleet.by_id and f"{each}/{name}" not in self.lines
+            ]
+        return found
+
+    def _drained(self, machine: str) -> bool:
+        override = self.fleet.etcd.store.live.get(f"/fleet/overrides/{machine}".encode())
+        return override is not None and parsed(override.value or "").get("availability", "ready") != "ready"
+
+    def _unit(  # noqa: PLR0911 - a table of cases
+        self, name: str, record: dict[str, Any] | None, ready: list[str], *, stays: bool
+    ) -> list[str]:
+        kind, places = KINDS[name], list(self.running[name])
+        if record is None or record.get("target") != "launched":
+            return [f"{name} runs on {' '.join(places)} and should not"] if places else []
+        if kind.nowhere or kind.rival or (kind.only and kind.only not in ready):
+            return [f"{name} runs on {' '.join(places)}"] if kind.nowhere and places else []
+        if not ready:
+            return []
+        if not stays:
+            return [] if any(key.endswith(f"/{name}") for key in self.lines) else [f"{name} has no line"]
+        if kind.everywhere:
+            missing = [each for each in ready if each not in places]
+            return [f"{name} does not run on {' '.join(missing)}"] if missing else []
+        if len(places) != 1:
+            return [f"{name} runs on {len(places)} machines"]
+        if self.versions[places[0], name] != record.get("hash"):
+            return [f"{name} runs on {places[0]} in another version"]
+        return []
+
+
+def parsed(value: str) -> dict[str, Any]:
+    """A record as plain JSON; nothing for what is none."""
+    try:
+        found = json.loads(b64decode(value))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,109 @@
+"""The sources of time and chance that programs use, replaced by those of the simulated world.
+
+Everything here is global to the process: a simulation runs in a process of its own. Each program has its own
+clocks and its own random numbers, which follow from the seed and its name.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pathlib
+import random
+import secrets
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
+
+RANDOM_FUNCTIONS = (
+    "random", "uniform", "choice", "getrandbits", "randint", "randrange", "shuffle", "sample", "expovariate",
+    "gauss", "randbytes", "choices", "triangular", "betavariate",
+)  # fmt: skip
+
+
+def same_in_each_run(arguments: list[str]) -> None:
+    """Begin again with a fixed hash seed, unless this process has one: sets of strings get one order."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "TZ": "UTC"}
+        os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - this very program
+
+
+def take_over(loop: SimulatedLoop) -> None:
+    """From here on the process has the world's time, and chance from the seed."""
+    gc.disable()  # its moments depend on the version of Python, and it ends what was killed
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    _clocks(loop)
+    _chance(loop)
+    _files()
+    vars(socket)["gethostname"] = lambda: current(loop).host or "world"
+    vars(os)["getpid"] = lambda: current(loop).pid
+
+
+def current(loop: SimulatedLoop) -> Program:
+    """The program whose step this is."""
+    return PROGRAM.get(loop.world)
+
+
+def wall(program: Program, now: float) -> float:
+    """The wall clock of a program, in seconds since 1970."""
+    return EPOCH + program.monotonic(now) - START_AT + program.wall_offset
+
+
+def _clocks(loop: SimulatedLoop) -> None:
+    def monotonic() -> float:
+        return current(loop).monotonic(loop.now)
+
+    def now() -> float:
+        return wall(current(loop), loop.now)
+
+    clocks: dict[str, Callable[[], float]] = {
+        "monotonic": monotonic,
+        "perf_counter": monotonic,
+        "time": now,
+        "monotonic_ns": lambda: int(monotonic() * 1e9),
+        "perf_counter_ns": lambda: int(monotonic() * 1e9),
+        "time_ns": lambda: int(now() * 1e9),
+    }
+    vars(time).update(clocks)
+
+
+def _chance(loop: SimulatedLoop) -> None:
+    def drawn(name: str) -> Callable[..., object]:
+        def function(*args: Any, **options: Any) -> object:
+            return getattr(current(loop).random, name)(*args, **options)
+
+        return function
+
+    vars(random).update({name: drawn(name) for name in RANDOM_FUNCTIONS})
+
+    def some_bytes(count: int = 32) -> bytes:
+        source: Random = current(loop).random
+        return source.randbytes(count)
+
+    def below(most: int) -> int:
+        return current(loop).random.randrange(most)
+
+    vars(os)["urandom"] = some_bytes
+    vars(secrets).update(
+        token_bytes=some_bytes,
+        token_hex=lambda count=32: some_bytes(count).hex(),
+        randbelow=below,
+    )
+    vars(uuid)["uuid4"] = lambda: uuid.UUID(bytes=some_bytes(16), version=4)
+
+
+def _files() -> None:
+    """Directories are listed in the order of their names: the kernel's own order is nobody's promise."""
+    listed = pathlib.Path.iterdir
+
+    def iterdir(self: pathlib.Path) -> Iterator[pathlib.Path]:
+        return iter(sorted(listed(self)))
+
+    setattr(pathlib.Path, "iterdir", iterdir)  # noqa: B010 - a method is replaced on purpose

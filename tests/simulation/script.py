@@ -1,0 +1,215 @@
+"""What happens to a simulated fleet, drawn from a seed: faults and operator's acts with their times. Pure.
+
+The same seed gives the same script. Every fault is healed after its time, so that any of them can be left out: that
+is how a failing script is shrunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from random import Random
+
+from tests.simulation import crowd
+
+MACHINES, SCHEDULERS, MEMBERS = 5, 3, 3
+QUIET_S = 12.0  # from the start to the first fault
+BUSY_S = 45.0  # of a round
+REST_S = 90.0  # at most, for a round to settle
+IDLE_S = 12.0  # of watching the fleet do nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens, `at_s` after the beginning of its round; healed after `for_s`."""
+
+    at_s: float
+    verb: str
+    target: str = ""
+    for_s: float = 0.0
+    value: float = 0.0
+
+    def __str__(self) -> str:
+        lasting = f" for {self.for_s:g} s" if self.for_s else ""
+        value = f" ({self.value:g})" if self.value else ""
+        return f"{self.verb} {self.target}{value}{lasting}"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A run: its rounds, each of which has to come to rest."""
+
+    seed: int
+    policy: str
+    shuffle: float
+    rounds: tuple[tuple[Step, ...], ...]
+
+    def dumped(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def loaded(cls, text: str) -> Script:
+        data = json.loads(text)
+        rounds = tuple(tuple(Step(**step) for step in each) for each in data["rounds"])
+        return cls(data["seed"], data["policy"], data["shuffle"], rounds)
+
+
+class Dice:
+    """Draws by `random()` alone, which is the same in every version of Python."""
+
+    def __init__(self, seed: str) -> None:
+        self.draw = Random(seed).random
+
+    def below(self, most: int) -> int:
+        return int(self.draw() * most)
+
+    def between(self, low: float, high: float) -> float:
+        """Short ones are the more frequent."""
+        chance = self.draw()
+        return round(low + (high - low) * chance * chance, 3)
+
+    def one(self, things: tuple[str, ...]) -> str:
+        return things[self.below(len(things))]
+
+
+def compose(seed: int, rounds: int = 3) -> Script:
+    """The script of a seed."""
+    dice = Dice(f"script {seed}")
+    policy = "stop" if dice.draw() < 0.35 else "keep"
+    shuffle = 0.2 if dice.draw() < 0.3 else 0.0
+    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)))
+
+
+def _round(dice: Dice, number: int) -> tuple[Step, ...]:
+    pace_s = (1.0, 3.0, 8.0)[dice.below(3)]  # storms and single faults find different things
+    kinds = [each for each in FAULTS for _ in range(each[1])]
+    if dice.draw() < 0.5:  # few kinds at a time, so that they meet more often
+        chosen = [kinds[dice.below(len(kinds))] for _ in range(3)]
+        kinds = chosen
+    steps: list[Step] = []
+    at_s = 0.5
+    while at_s < BUSY_S:
+        steps += kinds[dice.below(len(kinds))][0](dice, round(at_s, 3))
+        at_s += dice.between(0.2, 2 * pace_s)
+    at_s = 1.0
+    while at_s < BUSY_S:
+        steps.append(_act(dice, round(at_s, 3), number))
+        at_s += dice.between(0.5, 8.0)
+    return tuple(sorted(steps, key=lambda each: each.at_s))
+
+
+def _host(dice: Dice) -> str:
+    return f"core-{1 + dice.below(MACHINES)}"
+
+
+def _program(dice: Dice) -> str:
+    number = 1 + dice.below(MACHINES)
+    return f"scheduler@core-{number}" if number <= SCHEDULERS and dice.draw() < 0.5 else f"agent@core-{number}"
+
+
+def _on_host(verb: str, low: float, high: float, value: float = 0.0) -> Drawer:
+    return lambda dice, at_s: [Step(at_s, verb, _host(dice), dice.between(low, high), value)]
+
+
+def _on_program(verb: str, low: float, high: float) -> Drawer:
+    return lambda dice, at_s: [Step(at_s, verb, _program(dice), dice.between(low, high) if high else 0.0)]
+
+
+def _fuse(dice: Dice, at_s: float) -> list[Step]:
+    return [Step(at_s, "kill in the middle", _program(dice), 0.0, float(1 + int(400 * dice.draw() ** 3)))]
+
+
+def _nap(dice: Dice, at_s: float) -> list[Step]:
+    return [Step(at_s, "pause in the middle", _program(dice), dice.between(0.1, 20), float(1 + dice.below(200)))]
+
+
+def _leave(dice: Dice, at_s: float) -> list[Step]:
+    return [Step(at_s, "stop in order", f"agent@{_host(dice)}", dice.between(2, 15))]
+
+
+def _on_member(verb: str, low: float, high: float) -> Drawer:
+    names = ("etcd-0", "etcd-1", "etcd-2", "leader")
+    return lambda dice, at_s: [Step(at_s, verb, dice.one(names), dice.between(low, high))]
+
+
+def _quorum(dice: Dice, at_s: float) -> list[Step]:
+    verb, first, for_s = dice.one(("kill", "hang", "isolate")), dice.below(MEMBERS), dice.between(1, 18)
+    return [Step(at_s, f"{verb} member", f"etcd-{(first + each) % MEMBERS}", for_s) for each in range(2)]
+
+
+def _worse(dice: Dice, at_s: float) -> list[Step]:
+    lost = (0.0, 0.05, 0.3)[dice.below(3)]
+    return [Step(at_s, "worsen the link of", _host(dice), dice.between(2, 15), lost)]
+
+
+def _clock(dice: Dice, at_s: float) -> list[Step]:
+    jump = (3600.0, -3600.0, 3_456_000.0, -604_800.0)[dice.below(4)]
+    return [Step(at_s, "step the clock of", _host(dice), 0.0, jump)]
+
+
+def _drift(dice: Dice, at_s: float) -> list[Step]:
+    return [Step(at_s, "let drift the clocks of", _host(dice), dice.between(5, 40), 1 + (dice.draw() - 0.5) * 0.04)]
+
+
+def _leader_and_machine(_dice: Dice, at_s: float) -> list[Step]:
+    """The leading scheduler dies together with its machine."""
+    return [Step(at_s, "crash the machine of", "the leader", 12.0)]
+
+
+def _plain(verb: str) -> Drawer:
+    return lambda _, at_s: [Step(at_s, verb)]
+
+
+def _garble(dice: Dice, at_s: float) -> list[Step]:
+    return [
+        Step(at_s, "garble", dice.one(("schedule", "states", "machines", "pending", "leader")), 0.0, dice.draw())
+    ]
+
+
+def _unlease(dice: Dice, at_s: float) -> list[Step]:
+    return [Step(at_s, "take the lease off", dice.one(("machines", "leader")), 0.0, dice.draw())]
+
+
+Drawer = Callable[[Dice, float], list[Step]]
+FAULTS: tuple[tuple[Drawer, int], ...] = (
+    (_on_program("kill", 0, 0), 4),
+    (_fuse, 8),
+    (_on_program("restart", 0, 0), 3),
+    (_on_program("pause", 0.2, 20), 4),
+    (_nap, 6),
+    (_leave, 2),
+    (_on_host("crash", 3, 15), 3),
+    (_on_host("freeze", 1, 18), 3),
+    (_on_host("cut", 0.5, 25), 5),
+    (_worse, 4),
+    (_leader_and_machine, 2),
+    (_on_member("kill member", 1, 15), 2),
+    (_on_member("hang member", 1, 20), 3),
+    (_on_member("isolate member", 1, 15), 2),
+    (_quorum, 2),
+    (_clock, 2),
+    (_drift, 1),
+    (_plain("compact"), 2),
+    (_garble, 2),
+    (_unlease, 1),
+    (_on_host("slow down systemd of", 2, 15, 1.0), 2),
+    (_on_host("double the signals of", 5, 20, 0.3), 1),
+    (_on_host("forge signals on", 4, 15), 3),
+    (_on_host("reload systemd of", 0, 0), 1),
+    (_on_host("execute again systemd of", 0, 0), 1),
+    (_on_host("fill the disk of", 2, 12), 2),
+)
+
+
+def _act(dice: Dice, at_s: float, number: int) -> Step:
+    verbs = (
+        "start", "start", "stop", "restart", "restart", "replace", "replace", "unload", "destroy", "submit",
+        "drain", "uncordon",
+    )  # fmt: skip
+    verb = dice.one(verbs)
+    target = _host(dice) if verb in ("drain", "uncordon") else crowd.NAMES[dice.below(len(crowd.NAMES))]
+    return Step(at_s, verb, target, 0.0, float(2 + number * 100 + dice.below(100)))
+
+
+ACTS = ("start", "stop", "restart", "replace", "unload", "destroy", "submit", "drain", "uncordon")

@@ -1,0 +1,647 @@
+"""systemd, simulated at the agent's bus: units with their jobs, and what really runs on one machine.
+
+Stands for the connection to D-Bus (`agentd.bus.Bus`): calls go in, replies and signals come out. What the
+agent makes of them (senders, job results, lost signals) is its own code. Unit files are real files, in directories
+of this machine alone. How a unit behaves stands in its file, in a comment `# simulate: kind=sleeper stop=0.3`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from tests.simulation.loop import PROGRAM, Program, SimulatedLoop
+
+SYSTEMD, THE_BUS = "org.freedesktop.systemd1", "org.freedesktop.DBus"
+MANAGER_PATH = "/org/freedesktop/systemd1"
+UNIT, SERVICE = f"{SYSTEMD}.Unit", f"{SYSTEMD}.Service"
+RETURN, ERROR, SIGNAL = 2, 3, 4
+EXITED = 1
+RESTART_S = 1.0
+START_LIMIT = 5
+
+
+class Truth(Protocol):
+    """What is told of all that really happens."""
+
+    def started(self, machine: str, unit: str, *, asked: bool) -> None:
+        """A process lives from now on; `asked`: by a start job, not by Restart=."""
+
+    def ended(self, machine: str, unit: str) -> None:
+        """It is gone."""
+
+    def stopping(self, machine: str, unit: str) -> None:
+        """Somebody has a unit stopped that is not at rest."""
+
+
+@dataclass(slots=True)
+class SimulatedMessage:
+    """A message as the agent's reader gives it, with its arguments at hand."""
+
+    kind: int
+    sender: str
+    signature: str = ""
+    values: tuple[Any, ...] = ()
+    path: str = ""
+    interface: str = ""
+    member: str = ""
+    error_name: str = ""
+    reply_serial: int = 0
+
+    def arguments(self) -> list[Any]:
+        return list(self.values)
+
+    def first(self) -> Any:
+        return self.values[0]
+
+    def changes(self, wanted: dict[bytes, str], _types: object = None) -> dict[str, Any]:
+        return {wanted[name.encode()]: value for name, value in self.values[1].items() if name.encode() in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a unit behaves: times in seconds, `life` 0 for ever."""
+
+    kind: str = "sleeper"
+    start: float = 0.0
+    stop: float = 0.2
+    life: float = 0.0
+    restart: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Behaviour:
+        """What the file says."""
+        for line in text.splitlines():
+            if line.startswith("# simulate:"):
+                pairs = dict(word.split("=", 1) for word in line.split()[2:])
+                numbers = {name: float(pairs[name]) for name in ("start", "stop", "life") if name in pairs}
+                return cls(pairs.get("kind", "sleeper"), restart=pairs.get("restart") == "yes", **numbers)
+        return cls()
+
+
+@dataclass(slots=True)
+class Job:
+    """A job of one unit."""
+
+    id: int
+    kind: str
+
+    @property
+    def path(self) -> str:
+        return f"{MANAGER_PATH}/job/{self.id}"
+
+
+@dataclass(eq=False, slots=True)
+class LoadedUnit:
+    """A unit in systemd's memory."""
+
+    name: str
+    fragment: str = ""
+    text: str = ""
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    active: str = "inactive"
+    sub: str = "dead"
+    result: str = "success"
+    changed_us: int = 0
+    left_inactive_us: int = 0
+    status: int = 0
+    code: int = 0
+    pid: int = 0
+    restarts: int = 0
+    job: Job | None = None
+    then_start: bool = False  # the job is a start that waits for the stop under way
+    references: int = 0
+    turn: int = 0  # of its life: what was set in motion before counts no more
+
+    @property
+    def load(self) -> str:
+        return "loaded" if self.fragment else "not-found"
+
+    @property
+    def running(self) -> bool:
+        return self.active not in ("inactive", "failed")
+
+
+class SimulatedSystemd:
+    """systemd of one machine, from one boot to the next."""
+
+    def __init__(self, loop: SimulatedLoop, machine: str, root: Path, truth: Truth, random: Random) -> None:
+        self.loop, self.machine, self.truth, self.random = loop, machine, truth, random
+        self.root = root  # XDG_RUNTIME_DIR of the machine
+        self.monotonic: Callable[[], float] = lambda: loop.now
+        self.wall: Callable[[], float] = lambda: loop.now
+        self.owner = ":1.1"
+        self.units: dict[str, LoadedUnit] = {}
+        self.buses: list[SimulatedBus] = []
+        self.agent_job = ""  # what systemd is doing to the agent's own unit
+        self.state = "running"
+        self.slow_s = 0.0  # a busy systemd: each answer takes up to so much longer
+        self.doubled = 0.0  # part of the signals that come twice
+        self.busy_until = 0.0  # reloading: no answers until then
+        self.off = False
+        self._jobs = itertools.count(1)
+        self._pids = itertools.count(4000)
+        self.places = [root / "host", root / "systemd/user", root / "vendor"]
+        for place in self.places:
+            place.mkdir(parents=True, exist_ok=True)
+
+    # ---- files
+
+    def find(self, name: str) -> tuple[str, str]:
+        """The file of a unit: its path and text; "" when there is none."""
+        stem, at, rest = name.partition("@")
+        template = f"{stem}@.{rest.rpartition('.')[2]}" if at else ""
+        for wanted in filter(None, (name, template)):
+            for place in self.places:
+                path = place / wanted
+                try:
+                    return str(path), path.read_text()
+                except OSError:
+                    continue
+        return "", ""
+
+    def unit(self, name: str) -> LoadedUnit:
+        """The unit, loaded if need be; one without a file is kept no longer than this."""
+        found = self.units.get(name)
+        if found is None:
+            found = LoadedUnit(name)
+            self._read(found)
+            if found.fragment:
+                self.units[name] = found
+                self._forget(found)
+        return found
+
+    def _read(self, unit: LoadedUnit) -> None:
+        unit.fragment, unit.text = self.find(unit.name)
+        unit.behaviour = Behaviour.of(unit.text)
+
+    # ---- what is asked
+
+    def start(self, name: str) -> Job:
+        unit = self.unit(name)
+        if unit.load != "loaded":
+            raise KeyError(f"Unit {name} not found.")
+        if unit.job is not None and unit.job.kind == "start":
+            return unit.job
+        if unit.job is not None:
+            self._finish_job(unit, "canceled")
+        job = unit.job = Job(next(self._jobs), "start")
+        if unit.active == "deactivating":
+            unit.then_start = True
+        elif unit.active in ("active", "activating") and unit.sub != "auto-restart":
+            self.loop.after(0.001, self._if, unit, unit.turn, self._finish_job, unit, "done")
+        else:
+            unit.restarts = 0
+            self._begin(unit, asked=True)
+        return job
+
+    def stop(self, name: str) -> Job:
+        unit = self.units.get(name)
+        if unit is None:
+            raise KeyError(f"Unit {name} not loaded.")
+        if unit.job is not None and unit.job.kind == "stop":
+            return unit.job
+        if unit.job is not None:
+            self._finish_job(unit, "canceled")
+        unit.then_start = False
+        job = unit.job = Job(next(self._jobs), "stop")
+        if unit.active == "deactivating":
+            return job
+        if unit.running:
+            self.truth.stopping(self.machine, name)
+        if not unit.running:
+            self.loop.after(0.001, self._if, unit, unit.turn, self._finish_job, unit, "done")
+        elif unit.sub == "auto-restart":
+            self._rest(unit, "inactive", "dead")
+        else:
+            unit.turn += 1
+            self._become(unit, "deactivating", "stop-sigterm")
+            self.loop.after(unit.behaviour.stop, self._if, unit, unit.turn, self._stopped, unit)
+        return job
+
+    def kill(self, name: str) -> None:
+        unit = self.units.get(name)
+        if unit is not None and unit.pid:
+            self.truth.stopping(self.machine, name)
+            unit.turn += 1
+            self._exit(unit, 9)
+
+    def reset_failed(self, name: str) -> None:
+        unit = self.units.get(name)
+        if unit is not None and unit.active == "failed":
+            self._become(unit, "inactive", "dead")
+            self._forget(unit)
+
+    def reload(self) -> None:
+        """Read all files again."""
+        for unit in list(self.units.values()):
+            self._read(unit)
+            if not unit.running and unit.job is None and not unit.fragment:
+                del self.units[unit.name]
+        self.emit("Reloading", "b", False)
+
+    def execute_again(self) -> None:
+        """daemon-reexec: a new connection to the bus, and nobody is subscribed any more."""
+        self.owner = f":1.{2 + self.random.getrandbits(20)}"
+        for bus in self.buses:
+            bus.subscribed = False
+            bus.signal(
+                THE_BUS, "NameOwnerChanged", "sss", (SYSTEMD, "", self.owner), "/org/freedesktop/DBus", THE_BUS
+            )
+
+    def power_off(self) -> None:
+        """Everything ends at once, connections too."""
+        self.off = True
+        for unit in self.units.values():
+            unit.turn += 1
+            if unit.pid:
+                self.truth.ended(self.machine, unit.name)
+        self.units.clear()
+        self.buses.clear()
+
+    # ---- lives
+
+    def _if(self, unit: LoadedUnit, turn: int, call: Callable[..., None], *args: Any) -> None:
+        if not self.off and unit.turn == turn:
+            call(*args)
+
+    def _begin(self, unit: LoadedUnit, *, asked: bool) -> None:
+        unit.turn += 1
+        how = unit.behaviour
+        unit.pid, unit.result, unit.status, unit.code = next(self._pids), "success", 0, 0
+        unit.left_inactive_us = int(self.monotonic() * 1e6)
+        self.truth.started(self.machine, unit.name, asked=asked)
+        if how.kind == "missing":
+            self._become(unit, "active", "running")
+            self._finish_job(unit, "done")
+            self.loop.after(0.02, self._if, unit, unit.turn, self._exit, unit, 203)
+        elif how.kind == "hangs" or how.start or how.kind == "oneshot":
+            self._become(unit, "activating", "start")
+            length_s = 5.0 if how.kind == "hangs" else how.life if how.kind == "oneshot" else how.start
+            call = self._timed_out if how.kind == "hangs" else self._through if how.kind == "oneshot" else self._up
+            self.loop.after(length_s, self._if, unit, unit.turn, call, unit)
+        else:
+            self._up(unit)
+
+    def _up(self, unit: LoadedUnit) -> None:
+        self._become(unit, "active", "running")
+        self._finish_job(unit, "done")
+        if unit.behaviour.life:
+            status = 1 if unit.behaviour.kind == "fails" else 0
+            self.loop.after(unit.behaviour.life, self._if, unit, unit.turn, self._exit, unit, status)
+
+    def _through(self, unit: LoadedUnit) -> None:
+        self._exit(unit, 0)
+
+    def _timed_out(self, unit: LoadedUnit) -> None:
+        unit.result = "timeout"
+        self._dead(unit)
+        self._rest(unit, "failed", "failed", "failed")
+
+    def _exit(self, unit: LoadedUnit, status: int) -> None:
+        """Its process ends by itself, or by a signal from somebody."""
+        unit.status, unit.code = status, EXITED
+        unit.result = "exit-code" if status else "success"
+        self._dead(unit)
+        if status and unit.behaviour.restart and unit.restarts < START_LIMIT and unit.active != "deactivating":
+            unit.turn += 1
+            unit.restarts += 1
+            self._become(unit, "activating", "auto-restart")
+            self.loop.after(RESTART_S, self._if, unit, unit.turn, self._begin_again, unit)
+        else:
+            self._rest(unit, "failed" if status else "inactive", "failed" if status else "dead")
+
+    def _begin_again(self, unit: LoadedUnit) -> None:
+        self._begin(unit, asked=False)
+
+    def _stopped(self, unit: LoadedUnit) -> None:
+        unit.code, unit.status = EXITED, 0
+        self._dead(unit)
+        self._rest(unit, "inactive", "dead")
+
+    def _dead(self, unit: LoadedUnit) -> None:
+        if unit.pid:
+            unit.pid = 0
+            self.truth.ended(self.machine, unit.name)
+
+    def _rest(self, unit: LoadedUnit, active: str, sub: str, result: str = "done") -> None:
+        unit.turn += 1
+        self._become(unit, active, sub)
+        if unit.then_start:
+            unit.then_start = False
+            self.loop.after(0.001, self._if, unit, unit.turn, self._begin_job, unit)
+            return
+        self._finish_job(unit, result)
+        self._forget(unit)
+
+    def _begin_job(self, unit: LoadedUnit) -> None:
+        self._begin(unit, asked=True)
+
+    def _forget(self, unit: LoadedUnit) -> None:
+        """An idle unit is unloaded soon."""
+        self.loop.after(self.random.random() * 0.01, self._if, unit, unit.turn, self._unload, unit)
+
+    def _unload(self, unit: LoadedUnit) -> None:
+        if unit.active == "inactive" and unit.job is None and not unit.references:
+            self.units.pop(unit.name, None)
+
+    def _become(self, unit: LoadedUnit, active: str, sub: str) -> None:
+        unit.active, unit.sub = active, sub
+        unit.changed_us = int(self.wall() * 1e6)
+        self._changed(unit)
+
+    def _changed(self, unit: LoadedUnit) -> None:
+        common = {name: self.property(unit, name) for name in SIGNALLED}
+        special = {
+            name: self.property(unit, name)
+            for name in ("Result", "ExecMainStatus", "ExecMainCode", "MainPID", "NRestarts")
+        }
+        path = unit_path(unit.name)
+        for interface, values in ((SERVICE, special), (UNIT, common)):
+            self.emit(
+                "PropertiesChanged", "sa{sv}as", interface, values, [], path=path, interface=f"{THE_BUS}.Properties"
+            )
+
+    def _finish_job(self, unit: LoadedUnit, result: str) -> None:
+        job, unit.job = unit.job, None
+        if job is not None:
+            self.emit("JobRemoved", "uoss", job.id, job.path, unit.name, result)
+            self._changed(unit)
+
+    # ---- answers
+
+    def property(self, unit: LoadedUnit, name: str) -> Any:
+        values: dict[str, Callable[[], Any]] = {
+            "LoadState": lambda: unit.load,
+            "ActiveState": lambda: unit.active,
+            "SubState": lambda: unit.sub,
+            "StateChangeTimestamp": lambda: unit.changed_us,
+            "InactiveExitTimestampMonotonic": lambda: unit.left_inactive_us,
+            "ConditionTimestampMonotonic": lambda: unit.left_inactive_us,
+            "ConditionResult": lambda: True,
+            "FragmentPath": lambda: unit.fragment,
+            "NeedDaemonReload": lambda: self.find(unit.name) != (unit.fragment, unit.text),
+            "Job": lambda: (unit.job.id, unit.job.path) if unit.job else (0, "/"),
+            "LoadError": lambda: ("", ""),
+            "Result": lambda: unit.result,
+            "ExecMainStatus": lambda: unit.status,
+            "ExecMainCode": lambda: unit.code,
+            "MainPID": lambda: unit.pid,
+            "NRestarts": lambda: unit.restarts,
+            "KillMode": lambda: "control-group",
+            **dict.fromkeys(("Requires", "Requisite", "BindsTo", "Triggers", "Conditions", "Asserts"), list),
+        }
+        return values[name]()
+
+    def row(self, name: str) -> tuple[Any, ...]:
+        unit = self.unit(name)
+        job = unit.job
+        return (
+            unit.name, unit.name, unit.load, unit.active, unit.sub, "", unit_path(name), job.id if job else 0,
+            job.kind if job else "", job.path if job else "/",
+        )  # fmt: skip
+
+    def emit(
+        self,
+        member: str,
+        signature: str,
+        *values: Any,
+        path: str = MANAGER_PATH,
+        interface: str = f"{SYSTEMD}.Manager",
+    ) -> None:
+        """A signal to all who have subscribed."""
+        for bus in self.buses:
+            if bus.subscribed:
+                bus.signal(self.owner, member, signature, values, path, interface)
+                if self.doubled and self.random.random() < self.doubled:
+                    bus.signal(self.owner, member, signature, values, path, interface)
+
+    def forge(self, member: str, signature: str, *values: Any, path: str, interface: str) -> None:
+        """The same from somebody who is not systemd."""
+        for bus in self.buses:
+            bus.signal(":1.666", member, signature, values, path, interface)
+
+
+SIGNALLED = (
+    "LoadState", "ActiveState", "SubState", "StateChangeTimestamp", "InactiveExitTimestampMonotonic",
+    "ConditionTimestampMonotonic", "ConditionResult", "FragmentPath", "Job",
+)  # fmt: skip
+
+
+class SimulatedBus:
+    """Stands for `agentd.bus.Bus`: one connection."""
+
+    def __init__(self, address: str, on_signal: Callable[[Any], None]) -> None:
+        self.systemd = MACHINES[address]
+        self.program: Program = PROGRAM.get()
+        self.connected = False
+        self.subscribed = False
+        self._on_signal = on_signal
+        self._arrives = 0.0
+        self._gone = asyncio.Event()
+        self._asked: dict[asyncio.Future[SimulatedMessage], None] = {}
+
+    async def connect(self) -> SimulatedBus:
+        await asyncio.sleep(0.002)
+        if self.systemd.off:
+            raise ConnectionRefusedError("no bus")
+        self.connected = True
+        self.systemd.buses.append(self)
+        return self
+
+    async def wait_for_disconnect(self) -> None:
+        await self._gone.wait()
+
+    def close(self) -> None:
+        self.connected = False
+        if self in self.systemd.buses:
+            self.systemd.buses.remove(self)
+        self._gone.set()
+        for future in self._asked:
+            if not future.done():
+                future.set_exception(ConnectionError("the connection ended"))
+
+    async def ask(self, call: Any) -> SimulatedMessage:
+        systemd = self.systemd
+        future: asyncio.Future[SimulatedMessage] = asyncio.get_running_loop().create_future()
+        self._asked[future] = None
+        systemd.loop.after(systemd.random.random() * 0.001, self._receive, call, future)
+        try:
+            return await future
+        finally:
+            self._asked.pop(future, None)
+
+    def _receive(self, call: Any, future: asyncio.Future[SimulatedMessage]) -> None:
+        systemd = self.systemd
+        if systemd.off:
+            return
+        if systemd.busy_until > systemd.loop.now and call.destination != THE_BUS:
+            systemd.loop.at(systemd.busy_until, self._receive, call, future)
+            return
+        if call.destination not in (THE_BUS, systemd.owner):
+            reply = _failure(THE_BUS, f"{THE_BUS}.Error.ServiceUnknown", "nobody has this name")
+        elif call.member == "Reload":
+            systemd.busy_until = systemd.loop.now + 0.02 + systemd.random.random() * 0.4
+            systemd.emit("Reloading", "b", True)
+            systemd.loop.at(systemd.busy_until, self._reloaded, future)
+            return
+        else:
+            reply = self._reply(call)
+        delay = systemd.random.random() * (0.002 + systemd.slow_s)
+        systemd.loop.after(delay, self._answer, future, reply)
+
+    def _reloaded(self, future: asyncio.Future[SimulatedMessage]) -> None:
+        if not self.systemd.off:
+            self.systemd.reload()
+            self._answer(future, SimulatedMessage(RETURN, self.systemd.owner))
+
+    def _answer(self, future: asyncio.Future[SimulatedMessage], reply: SimulatedMessage) -> None:
+        if not future.done() and not self.systemd.off:
+            future.set_result(reply)
+
+    def _reply(self, call: Any) -> SimulatedMessage:
+        sender = THE_BUS if call.destination == THE_BUS else self.systemd.owner
+        try:
+            signature, values = ANSWERS[call.member](self, call)
+        except KeyError as error:
+            return _failure(sender, f"{SYSTEMD}.NoSuchUnit", str(error.args[0]))
+        return SimulatedMessage(RETURN, sender, signature, values)
+
+    def signal(
+        self, sender: str, member: str, signature: str, values: tuple[Any, ...], path: str, interface: str
+    ) -> None:
+        """Send a signal; those of one connection keep their order."""
+        systemd = self.systemd
+        self._arrives = max(self._arrives, systemd.loop.now + systemd.random.random() * (0.003 + systemd.slow_s))
+        message = SimulatedMessage(SIGNAL, sender, signature, values, path, interface, member)
+        systemd.loop.at(self._arrives, self._bring, message)
+
+    def _bring(self, message: SimulatedMessage) -> None:
+        if self.connected and not self.systemd.off and not self.program.dead:
+            self.systemd.loop.tell(self.program, self._on_signal, message)
+
+    # ---- methods
+
+    def add_match(self, _call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "", ()
+
+    def owner(self, _call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "s", (self.systemd.owner,)
+
+    def subscribe(self, _call: Any) -> tuple[str, tuple[Any, ...]]:
+        self.subscribed = True
+        return "", ()
+
+    def start(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "o", (self.systemd.start(call.body[0]).path,)
+
+    def stop(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "o", (self.systemd.stop(call.body[0]).path,)
+
+    def kill(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        self.systemd.kill(call.body[0])
+        return "", ()
+
+    def reset(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        self.systemd.reset_failed(call.body[0])
+        return "", ()
+
+    def enable(self, _call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "ba(sss)", (True, [])
+
+    def list_names(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "a(ssssssouso)", ([self.systemd.row(name) for name in call.body[0]],)
+
+    def list_patterns(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        names = [name for name in call.body[1] if name in self.systemd.units]
+        return "a(ssssssouso)", ([self.systemd.row(name) for name in names],)
+
+    def processes(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        unit = self.systemd.units[call.body[0]]
+        return "a(sus)", ([(f"/{unit.name}", unit.pid, "sh")] if unit.pid else [],)
+
+    def hold(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        self.systemd.unit(call.body[0]).references += 1
+        return "", ()
+
+    def release(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        unit = self.systemd.units[call.body[0]]
+        unit.references -= 1
+        self.systemd._forget(unit)
+        return "", ()
+
+    def by_pid(self, _call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "o", (unit_path("fleet-agentd.service"),)
+
+    def get(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        _, name = call.body
+        systemd = self.systemd
+        if call.path == MANAGER_PATH:
+            values = {
+                "UnitPath": [str(place) for place in systemd.places],
+                "Version": "252",
+                "SystemState": systemd.state,
+            }
+            return "v", (values[name],)
+        if call.path.startswith(f"{MANAGER_PATH}/job/"):
+            return "v", (self._job(call.path, name),)
+        unit_name = NAMES[call.path]
+        if unit_name == "fleet-agentd.service":
+            return "v", ((999_999, f"{MANAGER_PATH}/job/999999") if systemd.agent_job else (0, "/"),)
+        return "v", (systemd.property(systemd.unit(unit_name), name),)
+
+    def _job(self, path: str, name: str) -> str:
+        if path.endswith("/999999"):
+            return self.systemd.agent_job
+        for unit in self.systemd.units.values():
+            if unit.job is not None and unit.job.path == path:
+                return "running" if name == "State" else unit.job.kind
+        raise KeyError(f"no such job {path}")
+
+
+MACHINES: dict[str, SimulatedSystemd] = {}  # by the address of the bus
+NAMES: dict[str, str] = {}  # of units, by object path
+Answer = Callable[[SimulatedBus, Any], tuple[str, tuple[Any, ...]]]
+ANSWERS: dict[str, Answer] = {
+    "AddMatch": SimulatedBus.add_match,
+    "GetNameOwner": SimulatedBus.owner,
+    "Subscribe": SimulatedBus.subscribe,
+    "StartUnit": SimulatedBus.start,
+    "StopUnit": SimulatedBus.stop,
+    "KillUnit": SimulatedBus.kill,
+    "ResetFailedUnit": SimulatedBus.reset,
+    "EnableUnitFiles": SimulatedBus.enable,
+    "ListUnitsByNames": SimulatedBus.list_names,
+    "ListUnitsByPatterns": SimulatedBus.list_patterns,
+    "GetUnitProcesses": SimulatedBus.processes,
+    "RefUnit": SimulatedBus.hold,
+    "UnrefUnit": SimulatedBus.release,
+    "GetUnitByPID": SimulatedBus.by_pid,
+    "Get": SimulatedBus.get,
+}
+
+
+def _failure(sender: str, name: str, text: str) -> SimulatedMessage:
+    return SimulatedMessage(ERROR, sender, "s", (text,), error_name=name)
+
+
+def unit_path(unit: str) -> str:
+    """A unit's object path, as systemd writes it; remembered, to be read backwards."""
+    label = "".join(
+        char if char.isascii() and char.isalnum() and (index or not char.isdigit()) else f"_{ord(char):02x}"
+        for index, char in enumerate(unit)
+    )
+    path = f"{MANAGER_PATH}/unit/{label}"
+    NAMES.setdefault(path, unit)
+    return path
+
+
+def known_names(units: Iterable[str]) -> None:
+    """Have the object paths of these units understood."""
+    for unit in units:
+        unit_path(unit)
