@@ -21,6 +21,7 @@ from registry.mirror import Mirror, Pair, Snapshot, Stamp
 from registry.model import Assignment, Target, UnitState
 from registry.records import encode
 from registry.sync.listing import read_tables
+from registry.sync.sentinel import ahead as epoch_ahead
 
 TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
 DOWN = ("", "inactive", "failed")
@@ -45,15 +46,28 @@ class Restoration:
     changes: tuple[UnitChange, ...]
     lines: dict[Pair, Assignment | None]
     stamp_of: Callable[[str], Stamp | None]
+    ahead: str = ""  # what is wrong with the sentinel's epoch
 
     @property
-    def held(self) -> str:
-        """Why everything is held; "" where nothing is."""
+    def went_back(self) -> str:
+        """Why the history is held as one that went back; "" where it is not."""
         return held(self.snapshot)
 
     @property
+    def held(self) -> str:
+        """Why everything is held, as a clause; "" where nothing is."""
+        back = f"the registry's history went back: {self.went_back}" if self.went_back else ""
+        broken = f"the registry's sentinel is broken: {self.ahead}" if self.ahead else ""
+        return "; ".join(each for each in (back, broken) if each)
+
+    @property
     def silent(self) -> tuple[str, ...]:
-        """The live machines that have not said (yet) that they hold: what is known of them may be old."""
+        """The live machines that have not said (yet) that they hold: what is known of them may be old.
+
+        None where only the epoch is wrong: what the machines say is of the history that they know.
+        """
+        if not self.went_back:
+            return ()
         return tuple(sorted(each.id for each in self.snapshot.machines.values() if not each.held))
 
 
@@ -73,7 +87,8 @@ async def read_restoration(operator: Operator) -> Restoration:
     if snapshot.cluster is None:
         raise ForeignRegistry(f"{operator.keys.cluster} is missing or broken: this registry is no fleet's")
     lines = settled_lines(snapshot)
-    return Restoration(snapshot, tuple(changes(snapshot, lines)), lines, mirror.stamp)
+    ahead = epoch_ahead(snapshot.cluster, operator.now())
+    return Restoration(snapshot, tuple(changes(snapshot, lines)), lines, mirror.stamp, ahead)
 
 
 def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
@@ -171,8 +186,9 @@ async def accept(operator: Operator, found: Restoration) -> int:
         await _write(operator, [guard, *(_guard(keys, found, pair) for pair, _ in part)], [
             _op(keys, pair, line) for pair, line in part
         ])  # fmt: skip
-    epoch = max(int(operator.now() * 1000), sentinel.epoch + 1)
-    event = operator.event("accept", reason=f"the registry's history went back: {found.held}"[:500])
+    now = operator.now()
+    epoch = max(int(now * 1000), 0 if epoch_ahead(sentinel, now) else sentinel.epoch + 1)
+    event = operator.event("accept", reason=found.held[:500])
     ops = [
         Op.put(keys.cluster, encode(replace(sentinel, epoch=epoch, held=""))),
         Op.put(keys.event(event.id), encode(event)),

@@ -16,7 +16,7 @@ from registry.etcd.health import endpoints_told
 from registry.keys import Keys
 from registry.program.config import Settings, load, operator_files, parse_duration, put_text, says_where, variables
 from registry.sync.history import REMEDY
-from registry.sync.sentinel import read_cluster
+from registry.sync.sentinel import ahead, read_cluster
 
 
 def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
@@ -63,6 +63,8 @@ async def _tell_held(operator: Operator) -> None:
         return  # for the command itself to tell
     if found is not None and found.held:
         complain(f"WARNING: the registry's history went back: {found.held}; the fleet holds everything; {REMEDY}")
+    if found is not None and (why := ahead(found, operator.now())):
+        complain(f"WARNING: the registry's sentinel is broken: {why}; the fleet holds everything; {REMEDY}")
 
 
 @asynccontextmanager

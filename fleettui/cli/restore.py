@@ -55,7 +55,7 @@ async def restore(flags: Namespace) -> int:
 
 def story(found: Restoration) -> Iterable[str]:
     """Why everything is held, and what accepting changes, a line for each unit."""
-    yield f"The registry's history went back: {found.held}"
+    yield f"{found.held[:1].upper()}{found.held[1:]}"
     if not found.changes:
         yield "Accepting it changes nothing that runs"
         return

@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from registry.errors import HistoryWentBack, RegistryError
+from registry.errors import ForeignRegistry, HistoryWentBack, RegistryError
 from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
 from registry.keys import Keys
 from registry.model import Sentinel
 from registry.records import encode
-from registry.sync.sentinel import cluster_of
+from registry.sync.sentinel import ahead, cluster_of
 
 log = logging.getLogger("fleet.history")
 
-REMEDY = "see what would change with fleetctl restore, then accept it: fleetctl restore --accept"
+ACCEPT = "fleetctl restore --accept"
+REMEDY = f"see what would change with fleetctl restore, then accept it: {ACCEPT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,11 @@ class History:
         *,
         told: Callable[[str], None] | None = None,
         pinned: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.seen = seen or ActedOn()
         self.told = told
-        self._keys, self._keep, self._pinned = keys, keep, pinned
+        self._keys, self._keep, self._pinned, self._clock = keys, keep, pinned, clock
         self._kept = self.seen
 
     @property
@@ -108,9 +111,11 @@ class History:
         )
 
     async def check(self, etcd: Etcd) -> None:
-        """Compare with the registry as it is now. Raises HistoryWentBack, ForeignRegistry for a broken sentinel.
+        """Compare with the registry as it is now.
 
-        A registry without a sentinel, or with another cluster's, is left to the caller's own judgement.
+        Raises HistoryWentBack; ForeignRegistry for a sentinel that is broken, or whose epoch is new here and ahead
+        of the clock. It may be this host's clock that is wrong, so the sentinel is not marked then. A registry
+        without a sentinel, or with another cluster's, is left to the caller's own judgement.
         """
         before = self.seen  # what is acted on while the question is under way may be newer than its answer
         listing = await etcd.range(self._keys.cluster)
@@ -118,6 +123,8 @@ class History:
         found = cluster_of(kv) if kv else None
         if kv is None or found is None or (self._pinned and self.seen.cluster_id not in ("", found.id)):
             return
+        if (found.id, found.epoch) != self.epoch and (why := ahead(found, self._clock())):
+            raise ForeignRegistry(f"{kv.key} is broken: {why}; set the clock, or accept the registry: {ACCEPT}")
         if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
             self._become(ActedOn(found.id, found.epoch, listing.revision, held=found.held))
         elif not self.held:

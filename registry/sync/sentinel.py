@@ -2,6 +2,9 @@
 
 Whoever writes first creates it, once. An agent that has belonged to a cluster never creates one: for it a
 registry without its sentinel is silence, not an order.
+
+An epoch is the time when an operator accepted a history (milliseconds since 1970), and only grows. One that is far
+ahead of the clock was accepted by nobody, and could not be raised once it is adopted: the sentinel is broken then.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
 from registry.model import SCHEMA_VERSION, Sentinel
 from registry.records import decode, encode
+
+AHEAD_S = 86_400.0  # how far the clocks of a fleet may be apart
 
 
 async def read_cluster(etcd: Etcd, keys: Keys) -> Sentinel | None:
@@ -31,6 +36,13 @@ def cluster_of(kv: KeyValue) -> Sentinel:
     if not isinstance(record, Sentinel) or record.schema > SCHEMA_VERSION:
         raise ForeignRegistry(f"{kv.key} is of a newer schema than this program knows; upgrade it")
     return record
+
+
+def ahead(sentinel: Sentinel, now: float) -> str:
+    """Why its epoch cannot have been accepted by this clock's time; "" when it can."""
+    if sentinel.epoch <= (now + AHEAD_S) * 1000:
+        return ""
+    return f"its epoch {sentinel.epoch} is more than a day ahead of this host's clock"
 
 
 async def ensure_cluster(etcd: Etcd, keys: Keys, new_id: str) -> Sentinel:

@@ -187,3 +187,46 @@ def test_accepting_tells_first_wants_a_yes_and_keeps_what_runs_where_it_runs(
 def test_yes_alone_accepts_nothing(fleetctl: Fleetctl, held: Fleet) -> None:
     assert fleetctl("restore", "--yes").returncode == 2
     assert held.get(held.keys.cluster) == encode(HELD)
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("mark", ["", HELD.held])
+def test_an_epoch_that_no_clock_has_reached_is_named_and_reset(
+    fleetctl: Fleetctl, fleet: Fleet, held: Fleet, mark: str
+) -> None:
+    del held
+    if not mark:
+        for number, machine in enumerate((ONE, TWO), 1):
+            fleet.put(fleet.keys.machine(machine), Machine(machine, f"core-{number}", "10.199.0.11", "boot"))
+    fleet.put(fleet.keys.cluster, Sentinel("c1", epoch=2**63 - 1, held=mark))
+    told = fleetctl("list-units").stderr
+    assert "more than a day ahead of this host's clock" in told
+    assert "fleetctl restore --accept" in told
+    assert "ahead of this host's clock" in fleetctl("restore").stdout
+    accepting = fleetctl.start("restore", "--accept", "--yes")
+    assert accepting.stdout
+    assert any("Accepted" in line for line in iter(accepting.stdout.readline, ""))
+    assert 1_600_000_000_000 < json.loads(fleet.get(fleet.keys.cluster) or b"{}")["epoch"] < 10**13
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize(("field", "command"), [("generation", "restart a"), ("attempt", "start a"),
+                                                ("generation", "start --replace ./a.service")])  # fmt: skip
+def test_a_number_that_can_grow_no_more_is_refused_with_the_remedy(
+    fleetctl: Fleetctl, fleet: Fleet, field: str, command: str
+) -> None:
+    fleet.put(fleet.keys.file(SHA), UnitText(SHA, HELLO))
+    most = 2**63 - 1
+    unit = Unit("a.service", SHA, Target.LAUNCHED)
+    grown = replace(unit, generation=most) if field == "generation" else replace(unit, attempt=most)
+    fleet.put(fleet.keys.unit("a.service"), grown)
+    fleet.put(fleet.keys.schedule(ONE, "a.service"), Assignment("a.service", ONE, SHA, Target.LAUNCHED, 1))
+    failed = replace(running("a.service", ONE), active="failed", sub="failed", result="exit-code")
+    fleet.put(fleet.keys.state(ONE, "a.service"), failed)
+    fleetctl.write("a.service", f"{HELLO}\n# another text\n")
+    done = fleetctl(*command.split(), "--no-block")
+    assert done.returncode == 1
+    assert f"field '{field}' is" in done.stderr
+    assert "destroy it and submit it again" in done.stderr
+    assert fleetctl("destroy", "a", "--no-block").returncode == 0
+    assert fleetctl("submit", "./a.service").returncode == 0

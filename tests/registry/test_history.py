@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import HistoryWentBack
+from registry.errors import ForeignRegistry, HistoryWentBack
 from registry.etcd import Etcd, EtcdSettings, Op
 from registry.keys import Keys, Table
 from registry.model import Machine, Sentinel
@@ -159,6 +159,40 @@ async def test_an_epoch_from_before_the_accepted_one_is_held(server: EtcdServer)
         history = History(KEYS, ActedOn("one", epoch=7))
         with pytest.raises(HistoryWentBack, match="epoch 7"):
             await history.check(etcd)
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize("far", [2**63 - 1, 2_000_000_000_000])
+async def test_an_epoch_ahead_of_every_clock_is_adopted_by_nobody_and_can_be_reset(
+    server: EtcdServer, far: int
+) -> None:
+    told: list[str] = []
+    now = 1_700_000_000.0
+    async with client(server) as etcd:
+        await etcd.put(KEYS.cluster, encode(Sentinel("one", epoch=5)))
+        history = History(KEYS, told=told.append, clock=lambda: now)
+        await history.check(etcd)
+        before = history.seen
+        wrong = encode(Sentinel("one", epoch=far))
+        await etcd.put(KEYS.cluster, wrong)
+        for each in (history, History(KEYS, clock=lambda: now), History(KEYS, pinned=False, clock=lambda: now)):
+            with pytest.raises(ForeignRegistry, match="fleetctl restore --accept"):
+                await each.check(etcd)
+        assert (history.seen, told) == (before, [])
+        found = await etcd.get(KEYS.cluster)
+        assert found
+        assert found.value == wrong  # a clock that is wrong marks nothing
+        await etcd.put(KEYS.cluster, encode(Sentinel("one", epoch=int(now * 1000))))
+        await history.check(etcd)
+        assert (history.seen.epoch, told) == (int(now * 1000), [""])
+
+
+@pytest.mark.etcd
+async def test_an_epoch_that_is_known_needs_no_clock(server: EtcdServer) -> None:
+    async with client(server) as etcd:
+        await etcd.put(KEYS.cluster, encode(Sentinel("one", epoch=1_700_000_000_000)))
+        history = History(KEYS, ActedOn("one", epoch=1_700_000_000_000), clock=lambda: 0.0)  # just booted
+        await history.check(etcd)
 
 
 @pytest.mark.etcd
