@@ -1,6 +1,6 @@
 """The agent: makes one machine's systemd match its schedule, and reports what it sees.
 
-May import `registry` only. dbus-next is known in `agentd.systemd` alone.
+May import `registry` only. dbus-next is known in `agentd.bus` and `agentd.systemd_connection` alone.
 """
 
 from importlib.metadata import PackageNotFoundError, version

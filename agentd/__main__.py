@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import agentd
-from agentd.agent import Agent, place
+from agentd.agent import Agent, Paths
 from registry.errors import UserError
 from registry.etcd.endpoint import base_urls
 from registry.keys import Keys
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(options: argparse.Namespace) -> None:
     settings = _settings(options)
-    with _lock(place(settings, os.environ).state, settings.etcd):
+    with _lock(Paths.of(settings, os.environ).state, settings.etcd):
         asyncio.run(_run(settings, hand_over=options.hand_over))
 
 

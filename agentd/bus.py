@@ -1,7 +1,8 @@
 """One connection to D-Bus: dbus-next's, with a reader of our own that decodes what is wanted and no more.
 
 Owns the connection and the matching of replies to calls; knows nothing of systemd. Only this module and
-`agentd.systemd` know dbus-next. Of that library it takes addresses, authentication, and the writing of messages.
+`agentd.systemd_connection` know dbus-next. Of that library it takes addresses, authentication, and the writing
+of messages.
 
 Anybody on the bus may send us anything: a match rule asks for more, and keeps nothing away. The sender that the bus
 puts on a message is the one thing that cannot be forged. A reply counts from the connection that was asked, or from

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentd.dependencies import SYSTEMD, DiagnosisQueries
 from agentd.pure.diagnosis import CONDITIONS, PATHS, STEPS, cause, failed_step, resources, unmet
 from agentd.pure.unit_status import UnitStatus, failure
-from agentd.systemd import SYSTEMD, Systemd
 from registry.units.name import refusal
 from registry.wording import and_more
 
@@ -42,7 +42,7 @@ class Lack:
 class Inquiry:
     """Questions about one machine's units. `host` is what people call the machine."""
 
-    def __init__(self, systemd: Systemd, host: str) -> None:
+    def __init__(self, systemd: DiagnosisQueries, host: str) -> None:
         self._systemd, self._host = systemd, host
 
     async def cause(self, unit: str, status: UnitStatus, at_us: int, program: str) -> str:
@@ -99,6 +99,10 @@ class Inquiry:
                 elif active == "inactive" and any(name in needs.get(each, ()) for each in PULLED_IN):
                     ahead.append(name)
         return tuple(lacks)
+
+    async def loaded(self, units: set[str]) -> set[str]:
+        """Those of the units that systemd has loaded, or can load."""
+        return {name for name, (load, *_) in (await self._systemd.list_units(units)).items() if load == "loaded"}
 
     async def triggered(self, unit: str) -> tuple[str, ...]:
         """The units that a timer, path or socket would start."""

@@ -1,39 +1,54 @@
-"""One unit as the agent knows it at run time: wish, entry, status; and the state that it makes of them.
+"""One unit as the agent knows it at run time: what is desired of it, what was applied, how systemd has it.
 
-Owns the reading of these three as a plan's view and as a registry record. Does nothing itself.
+Owns the reading of these three as a plan's view and as a registry record, and the reasons for which a task on a
+unit is given up.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agentd.pure.entry import REACHED, LedgerEntry, Phase
 from agentd.pure.plan import DesiredState, PlanInput, TaskKind
 from agentd.pure.unit_status import UNKNOWN, UnitStatus
+from registry.errors import FleetError
 from registry.grammar import MAX_TIME
 from registry.model import UnitState
 
 
+class Refused(FleetError):
+    """The desired state cannot be reached on this machine as things are; the text says why and what to do."""
+
+
+class Taken(Refused):
+    """The host has what the unit would take: try again when the host's units change."""
+
+
+class Replan(FleetError):
+    """Something has changed under the task; plan again."""
+
+
 @dataclass(slots=True)
 class ManagedUnit:
-    """A unit that is scheduled here or of which something is left here. Only the executor changes it."""
+    """A unit that is scheduled here or of which something is left here."""
 
     name: str
-    wish: DesiredState | None = None
-    told: bool = False  # whether a listing has ever said what is wished of it; until then nothing is done
+    desired: DesiredState | None = None
+    listed: bool = False  # whether a listing has ever said what is desired of it; until then nothing is done
     departing: bool = False  # its turn has come when this machine hands its units over
     corrupt: bool = False  # its schedule line does not parse: it stays exactly as it is
     entry: LedgerEntry | None = None
     status: UnitStatus = UNKNOWN
     lease: int = 0  # under which its claim was granted; 0: not claimed
-    foreign: bool = False
-    hindrance: str = ""  # why `hindered`, the wish that was tried, cannot be carried out
-    hindered: DesiredState | None = None
-    taken: bool = False  # it is hindered by something that this host has
+    foreign: bool = False  # systemd has the name from the host
+    block_reason: str = ""  # why `blocked_at`, the desired state that was tried, cannot be reached
+    blocked_at: DesiredState | None = None
+    taken: bool = False  # it is blocked by something that this host has
     due: bool = False  # what its start waited for is there
-    vain: int = 0  # starts in a row that were refused for want of a unit which was there
-    changed: asyncio.Event = field(default_factory=asyncio.Event)  # wish or status has
+    refusals: int = 0  # of its start, in a row, for want of a unit that was there when it was looked for
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # desired state or status has
     doing: TaskKind | None = None  # the task under way, or the last one
     version: int = 0  # counts what makes a plan under way obsolete
     worker: asyncio.Task[None] | None = None
@@ -45,13 +60,26 @@ class ManagedUnit:
 
     @property
     def blocked(self) -> bool:
-        """Whether the present wish has been tried in vain."""
-        return self.hindered is not None and self.hindered == self.wish
+        """Whether the present desired state has been tried in vain."""
+        return self.blocked_at is not None and self.blocked_at == self.desired
+
+    def wanted(self) -> DesiredState:
+        """Return what is desired of it. Raises Replan when that is nothing any more."""
+        if self.desired is None:
+            raise Replan("no longer desired here")
+        return self.desired
+
+    async def wait_for_change(self, at_most_s: float) -> None:
+        """Wait until something of the unit changes, at most so long."""
+        self.changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self.changed.wait()
 
     def view(self, *, parked: bool, leaving: bool) -> PlanInput:
         """What the plan goes by."""
         return PlanInput(
-            wish=None if leaving else self.wish,
+            desired=None if leaving else self.desired,
             entry=self.entry,
             status=self.status,
             claimed=self.claimed,
@@ -67,8 +95,8 @@ class ManagedUnit:
         entry, status = self.entry, self.status
         if entry is None or entry.phase is Phase.GONE:
             return None
-        if self.blocked and self.hindered:
-            entry = self.hindered.entry(error=self.hindrance)
+        if self.blocked and self.blocked_at:
+            entry = self.blocked_at.entry(error=self.block_reason)
         if self.foreign:
             status = UNKNOWN  # what the host's own unit does is not ours to report
         return UnitState(
@@ -76,7 +104,7 @@ class ManagedUnit:
             machine=machine,
             hash=entry.hash,
             generation=entry.generation,
-            target=self.hindered.target if self.blocked and self.hindered else REACHED[entry.phase],
+            target=self.blocked_at.target if self.blocked and self.blocked_at else REACHED[entry.phase],
             load=status.load,
             active=status.active,
             sub=status.sub,

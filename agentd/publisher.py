@@ -37,7 +37,7 @@ OnGranted = Callable[[int], None]  # told the lease
 
 @dataclass(slots=True)
 class _Claim:
-    wish: DesiredState
+    desired: DesiredState
     state: UnitState
     on_granted: OnGranted
     granted: asyncio.Future[bool]
@@ -72,12 +72,12 @@ class Publisher:
         self._writing = asyncio.Lock()
         self._backoff = etcd.backoff(RETRY_S)
 
-    def touch(self, units: Iterable[str]) -> None:
+    def mark_dirty(self, units: Iterable[str]) -> None:
         """These units' states may have changed."""
         self._dirty.update(dict.fromkeys(units))
         self._wake.set()
 
-    def tell(self, verb: str, *, unit: str = "", reason: str = "") -> None:
+    def record_event(self, verb: str, *, unit: str = "", reason: str = "") -> None:
         """Write an event soon; while the registry is away the newest are kept."""
         self._events.append(self.event(verb, unit=unit, reason=reason))
         del self._events[:-EVENTS_KEPT]
@@ -89,13 +89,13 @@ class Publisher:
         number = f"{int(now * 1000):013d}-{random.getrandbits(32):08x}"
         return Event(number, now, f"agent {self._machine[:8]}", verb, unit, self._machine, reason)
 
-    async def claim(self, wish: DesiredState, state: UnitState, on_granted: OnGranted) -> bool:
+    async def claim(self, desired: DesiredState, state: UnitState, on_granted: OnGranted) -> bool:
         """Put the state if the schedule line is still as it was read; False when it is not. Waits for the registry.
 
         `on_granted` is called with the lease in the same instant in which the claim is known to hold, even when
         nobody waits for it any more.
         """
-        claim = _Claim(wish, state, on_granted, asyncio.get_running_loop().create_future())
+        claim = _Claim(desired, state, on_granted, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
         self._urgent.set()
         self._wake.set()
@@ -105,7 +105,7 @@ class Publisher:
         """Wait until the unit's state is not in the registry; `compose` must say None for it by now."""
         future = self._forgets.setdefault(unit, asyncio.get_running_loop().create_future())
         self._urgent.set()
-        self.touch([unit])
+        self.mark_dirty([unit])
         await asyncio.shield(future)
 
     def suspend(self) -> None:
@@ -153,7 +153,7 @@ class Publisher:
     def recheck(self) -> None:
         """Look at what the registry really holds, and mend it."""
         self._unsure = True
-        self.touch(self._known)
+        self.mark_dirty(self._known)
 
     async def _gather(self) -> None:
         """Let more changes come in, so that they share a transaction; what others wait for is not kept waiting."""
@@ -204,14 +204,14 @@ class Publisher:
 
     async def _write_claims(self, lease: int, claims: list[_Claim]) -> None:
         self._claims = [each for each in self._claims if not each.granted.done()]
-        encoded = {each.wish.unit: _encoded(each.state) for each in claims}
+        encoded = {each.desired.unit: _encoded(each.state) for each in claims}
         puts = {unit: value for unit, value in encoded.items() if value is not None}
-        _answer([each for each in claims if each.wish.unit not in puts], 0)
-        claims = [each for each in claims if each.wish.unit in puts]
+        _answer([each for each in claims if each.desired.unit not in puts], 0)
+        claims = [each for each in claims if each.desired.unit in puts]
         if not claims:
             return
-        lines = [self._keys.schedule(self._machine, each.wish.unit) for each in claims]
-        guards = [Compare.mod(line, each.wish.revision) for line, each in zip(lines, claims, strict=True)]
+        lines = [self._keys.schedule(self._machine, each.desired.unit) for each in claims]
+        guards = [Compare.mod(line, each.desired.revision) for line, each in zip(lines, claims, strict=True)]
         guards += [self._guard(unit) for unit in puts]
         result = await self._etcd.txn(
             guards, [self._put(lease, *item) for item in puts.items()], [Op.get(k) for k in lines]
@@ -221,7 +221,7 @@ class Publisher:
             _answer(claims, lease if lease == self._lease else 0)  # it may have been lost on the way
             return
         found = [kvs[0].mod_revision if kvs else 0 for kvs in result.gets]
-        moved = [each for each, revision in zip(claims, found, strict=True) if revision != each.wish.revision]
+        moved = [each for each, revision in zip(claims, found, strict=True) if revision != each.desired.revision]
         _answer(moved, 0)
         self._unsure = not moved  # then it was our own key that is not as we know it
 

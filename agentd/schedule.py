@@ -1,7 +1,7 @@
 """Following this machine's schedule and handing each line to the executor.
 
 Owns the follower of `schedule/<id>/` and the reading of its mirror. Nothing but a listing or a change of the right
-cluster's registry ever becomes a wish: silence changes nothing.
+cluster's registry ever becomes a desired: silence changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("fleet.agent")
 class DesiredStates(Protocol):
     """Who carries the schedule out."""
 
-    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
+    def set_desired(self, name: str, desired: DesiredState | None, *, corrupt: bool = False) -> None:
         """What the schedule says of one unit now."""
 
     @property
@@ -34,7 +34,7 @@ class DesiredStates(Protocol):
 
 
 class Schedule:
-    """The schedule of one machine, handed on as wishes."""
+    """The schedule of one machine, handed on as desired_states."""
 
     def __init__(
         self,
@@ -42,10 +42,16 @@ class Schedule:
         keys: Keys,
         machine: str,
         ledger: Ledger,
-        wishes: DesiredStates,
+        desired_states: DesiredStates,
         history: History | None = None,
     ) -> None:
-        self._etcd, self._keys, self._machine, self._ledger, self._wishes = etcd, keys, machine, ledger, wishes
+        self._etcd, self._keys, self._machine, self._ledger, self._desired_states = (
+            etcd,
+            keys,
+            machine,
+            ledger,
+            desired_states,
+        )
         self.link, self.reason = ConnectionState.CONNECTING, ""
         self.on_link: Callable[[], None] = lambda: None
         self._history = history or History(keys)
@@ -100,7 +106,7 @@ class Schedule:
             lines = {pair[1] for pair in follower.mirror.snapshot().schedule}
             corrupt = map(self._keys.parse, follower.mirror.snapshot().corrupt)
             lines |= {each.second for each in corrupt if each}  # a key that is no line's names no unit
-            names = lines | self._known | set(self._wishes.held)
+            names = lines | self._known | set(self._desired_states.held)
             addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
         if self._history.held or self._is_older(follower, addresses):
             return
@@ -129,13 +135,13 @@ class Schedule:
             self._history.act(stamp.mod_revision, key)
         if stamp is None:
             self._known.discard(name)
-            self._wishes.wish(name, None)
+            self._desired_states.set_desired(name, None)
         elif isinstance(line, Assignment):
             self._known.add(name)
             revisions, epoch = (stamp.create_revision, stamp.mod_revision), self._history.seen.epoch
-            wish = DesiredState(name, line.hash, line.target, line.generation, *revisions, line.attempt, epoch)
-            self._wishes.wish(name, wish)
+            desired = DesiredState(name, line.hash, line.target, line.generation, *revisions, line.attempt, epoch)
+            self._desired_states.set_desired(name, desired)
         else:
             self._known.add(name)
             log.error("the schedule line of %s is corrupt; the unit stays exactly as it is", name)
-            self._wishes.wish(name, None, corrupt=True)
+            self._desired_states.set_desired(name, None, corrupt=True)

@@ -57,18 +57,18 @@ class Counts:
     """What all machines of this process did."""
 
     joined: int = 0
-    wakes: int = 0  # wishes handed to an agent
+    wakes: int = 0  # desired_states handed to an agent
     woken: set[str] = field(default_factory=set)  # machines that were, since the last "forget"
     active: int = 0
 
 
 class SimulatedMachine:
-    """One machine: wishes in, claims and states out."""
+    """One machine: desired_states in, claims and states out."""
 
     def __init__(self, endpoint: str, keys: Keys, number: int, counts: Counts, ttl_s: float) -> None:
         self.id = f"{number:032x}"
         self.units: dict[str, UnitState] = {}
-        self._wishes: dict[str, DesiredState | None] = {}
+        self._desired_states: dict[str, DesiredState | None] = {}
         self._counts = counts
         self._etcd = Etcd(EtcdSettings((endpoint,), request_timeout_s=max(1.0, ttl_s / 5)))
         self._texts = FileCache(self._etcd, keys)
@@ -118,29 +118,29 @@ class SimulatedMachine:
         """The units of which something is here."""
         return tuple(self.units)
 
-    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
+    def set_desired(self, name: str, desired: DesiredState | None, *, corrupt: bool = False) -> None:
         """What the schedule says of one unit now."""
-        nothing_new = self._wishes.get(name) == wish if wish else name not in self.units
+        nothing_new = self._desired_states.get(name) == desired if desired else name not in self.units
         if corrupt or nothing_new or self._group is None:
             return
         self._counts.wakes += 1
         self._counts.woken.add(self.id)
-        self._wishes[name] = wish
-        self._group.create_task(self._start(name, wish) if wish else self._stop(name))
+        self._desired_states[name] = desired
+        self._group.create_task(self._start(name, desired) if desired else self._stop(name))
 
-    async def _start(self, name: str, wish: DesiredState) -> None:
-        state = UnitState(name, self.id, wish.hash, wish.generation, attempt=wish.attempt)
-        if not await self._publisher.claim(wish, state, lambda _lease: None):
-            self._wishes.pop(name, None)
+    async def _start(self, name: str, desired: DesiredState) -> None:
+        state = UnitState(name, self.id, desired.hash, desired.generation, attempt=desired.attempt)
+        if not await self._publisher.claim(desired, state, lambda _lease: None):
+            self._desired_states.pop(name, None)
             return
-        await self._fetch(wish.hash)
+        await self._fetch(desired.hash)
         running = replace(
-            state, target=wish.target, load="loaded", active="active", sub="running", result="success"
+            state, target=desired.target, load="loaded", active="active", sub="running", result="success"
         )
-        started = wish.target is Target.LAUNCHED
+        started = desired.target is Target.LAUNCHED
         self.units[name] = replace(running, main_pid=4242, since=time.time()) if started else state
         self._counts.active += started
-        self._publisher.touch([name])
+        self._publisher.mark_dirty([name])
 
     async def _fetch(self, sha256: str) -> None:
         """As the executor does: an etcd that is too busy is asked again."""
@@ -156,7 +156,7 @@ class SimulatedMachine:
         if self.units.pop(name, None):
             self._counts.active -= 1
             await self._publisher.forget(name)
-        self._wishes.pop(name, None)
+        self._desired_states.pop(name, None)
 
 
 def report(counts: Counts) -> str:

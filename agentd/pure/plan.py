@@ -71,13 +71,13 @@ class DesiredState:
 class PlanInput:
     """All that counts for one unit's plan."""
 
-    wish: DesiredState | None = None
+    desired: DesiredState | None = None
     entry: LedgerEntry | None = None
     status: UnitStatus = UNKNOWN
     claimed: bool = False  # the state key is there under our lease, put under the schedule line's guard
-    blocked: bool = False  # the wish was tried and something hinders it; tried again when that may have changed
+    blocked: bool = False  # the desired was tried and something hinders it; tried again when that may have changed
     parked: bool = False  # the registry is lost and our policy is to stop
-    leaving: bool = False  # this machine hands its units over; there is no wish then
+    leaving: bool = False  # this machine hands its units over; there is no desired then
     foreign: bool = False  # systemd knows the name from a file that is not ours
     due: bool = False  # what its start waited for is there
 
@@ -86,29 +86,29 @@ LIVELY = (Phase.ASKING, Phase.STARTING, Phase.STARTED, Phase.STOPPING)
 
 
 def plan(view: PlanInput) -> tuple[Task, ...]:
-    """The tasks that lead from what was applied to the wish, in order; none when there is nothing to do."""
+    """The tasks that lead from what was applied to the desired, in order; none when there is nothing to do."""
     if view.entry is None:
-        return _arrive(view.wish) if view.wish and not view.parked else ()
+        return _arrive(view.desired) if view.desired and not view.parked else ()
     if view.parked:
         return _park(view, view.entry)
-    if view.wish is None:
+    if view.desired is None:
         return _withdraw(view, view.entry)
     if view.entry.phase is Phase.GONE:
-        return (Task(TaskKind.FORGET, "an earlier placement is over"), *_arrive(view.wish))
+        return (Task(TaskKind.FORGET, "an earlier placement is over"), *_arrive(view.desired))
     claim = () if view.claimed else (Task(TaskKind.CLAIM, "not claimed under this lease"),)
-    return claim if view.blocked else claim + _converge(view, view.entry, view.wish)
+    return claim if view.blocked else claim + _converge(view, view.entry, view.desired)
 
 
-def _arrive(wish: DesiredState) -> tuple[Task, ...]:
-    return (Task(TaskKind.CLAIM, "newly scheduled here"), *_install(wish, "newly scheduled here"))
+def _arrive(desired: DesiredState) -> tuple[Task, ...]:
+    return (Task(TaskKind.CLAIM, "newly scheduled here"), *_install(desired, "newly scheduled here"))
 
 
-def _install(wish: DesiredState, reason: str) -> tuple[Task, ...]:
-    return (Task(TaskKind.FETCH, reason), Task(TaskKind.LOAD, reason), *_launch(wish, reason))
+def _install(desired: DesiredState, reason: str) -> tuple[Task, ...]:
+    return (Task(TaskKind.FETCH, reason), Task(TaskKind.LOAD, reason), *_launch(desired, reason))
 
 
-def _launch(wish: DesiredState, reason: str) -> tuple[Task, ...]:
-    return (Task(TaskKind.START, reason),) if wish.target is Target.LAUNCHED else ()
+def _launch(desired: DesiredState, reason: str) -> tuple[Task, ...]:
+    return (Task(TaskKind.START, reason),) if desired.target is Target.LAUNCHED else ()
 
 
 def _park(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
@@ -127,39 +127,41 @@ def _withdraw(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
     return unload if view.foreign else (Task(TaskKind.STOP, reason), *unload)
 
 
-def _converge(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
+def _converge(view: PlanInput, entry: LedgerEntry, desired: DesiredState) -> tuple[Task, ...]:
     if entry.phase is Phase.CLAIMED:
-        return _install(wish, "not loaded yet")
-    if entry.hash != wish.hash:
-        return _replace(view, entry, wish)
-    if (entry.generation, entry.placement, entry.epoch) != (wish.generation, wish.placement, wish.epoch):
-        return _renew(entry, wish)
-    if entry.attempt != wish.attempt:
-        return _try_again(view, entry, wish)
-    return _relaunch(view, entry) if wish.target is Target.LAUNCHED else _unlaunch(entry)
+        return _install(desired, "not loaded yet")
+    if entry.hash != desired.hash:
+        return _replace(view, entry, desired)
+    if (entry.generation, entry.placement, entry.epoch) != (desired.generation, desired.placement, desired.epoch):
+        return _renew(entry, desired)
+    if entry.attempt != desired.attempt:
+        return _try_again(view, entry, desired)
+    return _relaunch(view, entry) if desired.target is Target.LAUNCHED else _unlaunch(entry)
 
 
-def _replace(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
+def _replace(view: PlanInput, entry: LedgerEntry, desired: DesiredState) -> tuple[Task, ...]:
     reason = "its file has changed"
     fetch, load = Task(TaskKind.FETCH, reason), Task(TaskKind.LOAD, reason)
     stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY or view.status.running else ()
-    return (fetch, *stop, load, *_launch(wish, reason))
+    return (fetch, *stop, load, *_launch(desired, reason))
 
 
-def _renew(entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
+def _renew(entry: LedgerEntry, desired: DesiredState) -> tuple[Task, ...]:
     """The same file for another generation or placement: a restart."""
     if not entry.generation:
         return (Task(TaskKind.RECORD, "found here and adopted"),)
-    if (entry.placement == ANY_PLACEMENT or entry.epoch != wish.epoch) and entry.generation == wish.generation:
+    if (
+        entry.placement == ANY_PLACEMENT or entry.epoch != desired.epoch
+    ) and entry.generation == desired.generation:
         return (Task(TaskKind.RECORD, "runs as an accepted history says"),)
-    reason = "restart asked for" if entry.placement == wish.placement else "scheduled here anew"
+    reason = "restart asked for" if entry.placement == desired.placement else "scheduled here anew"
     stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY else ()
-    return stop + (_launch(wish, reason) or (Task(TaskKind.RECORD, reason),))
+    return stop + (_launch(desired, reason) or (Task(TaskKind.RECORD, reason),))
 
 
-def _try_again(view: PlanInput, entry: LedgerEntry, wish: DesiredState) -> tuple[Task, ...]:
+def _try_again(view: PlanInput, entry: LedgerEntry, desired: DesiredState) -> tuple[Task, ...]:
     """Another attempt at the same start: a start or stop under way goes first, and what runs is left alone."""
-    if wish.target is not Target.LAUNCHED:
+    if desired.target is not Target.LAUNCHED:
         return (*_unlaunch(entry), Task(TaskKind.RECORD, "nothing is to be started"))
     if under_way := _relaunch(view, entry):
         return under_way

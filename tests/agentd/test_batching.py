@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agentd.batching import Batch
-from agentd.systemd import BusLost
+from agentd.dependencies import BusLost
 from registry.errors import SystemdError
 
 

@@ -10,6 +10,7 @@ from agentd.inquiry import Inquiry, Lack, missing, named_as_absent
 from agentd.pure.diagnosis import FailedCommand, cause, failed_step, resources, unmet
 from agentd.pure.unit_status import DUMPED, EXITED, KILLED
 from agentd.systemd import Systemd
+from agentd.systemd_connection import SystemdConnection
 
 
 def command(
@@ -131,7 +132,7 @@ def test_systemds_refusal_names_the_unit(reason: str, names: tuple[str, ...]) ->
 
 
 def test_what_a_unit_waits_for_is_one_line() -> None:
-    inquiry = Inquiry(Systemd("", None), "core-1")  # type: ignore[arg-type] # asks nothing here
+    inquiry = Inquiry(Systemd(SystemdConnection("")), "core-1")  # asks nothing here
     one = inquiry.waiting([Lack("tick.service", "not loaded")])
     assert one == "waits for tick.service, which is not loaded on core-1"
     many = inquiry.waiting([Lack(f"{n}.service", "masked", "b.service") for n in range(5)])

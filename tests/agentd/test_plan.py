@@ -17,7 +17,7 @@ UP = UnitStatus(load="loaded", active="active", sub="running", left_inactive_us=
 DOWN = UnitStatus(load="loaded", active="inactive", sub="dead")
 
 
-def wish(
+def desired(
     target: Target = Target.LAUNCHED, sha: str = OLD, generation: int = 1, placement: int = 7, attempt: int = 0
 ) -> DesiredState:
     return DesiredState("a.service", sha, target, generation, placement, placement, attempt)
@@ -28,7 +28,7 @@ def entry(phase: Phase, sha: str = OLD, generation: int = 1, placement: int = 7,
 
 
 FAILED = UnitStatus(load="loaded", active="failed", sub="failed", left_inactive_us=500)
-AGAIN, WAITS = wish(attempt=1), replace(entry(Phase.STARTED), waits=("b.service",))
+AGAIN, WAITS = desired(attempt=1), replace(entry(Phase.STARTED), waits=("b.service",))
 
 
 def kinds(view: PlanInput) -> str:
@@ -36,7 +36,7 @@ def kinds(view: PlanInput) -> str:
 
 
 Parts = tuple[Callable[[], None], ...]
-LAUNCH, LOADED = wish(), wish(Target.LOADED)
+LAUNCH, LOADED = desired(), desired(Target.LOADED)
 
 
 @pytest.mark.parametrize(
@@ -60,26 +60,28 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
             PlanInput(None, entry(Phase.CLAIMED), foreign=True), "unload forget", id="the host's is not stopped"
         ),
         pytest.param(
-            PlanInput(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True), "fetch stop load start", id="replaced"
+            PlanInput(desired(sha=NEW), entry(Phase.STARTED), UP, claimed=True),
+            "fetch stop load start",
+            id="replaced",
         ),
         pytest.param(
-            PlanInput(wish(Target.LOADED, NEW), entry(Phase.LOADED), DOWN, claimed=True),
+            PlanInput(desired(Target.LOADED, NEW), entry(Phase.LOADED), DOWN, claimed=True),
             "fetch load",
             id="replaced, at rest",
         ),
         pytest.param(
-            PlanInput(wish(Target.LOADED, NEW), entry(Phase.LOADED), UP, claimed=True),
+            PlanInput(desired(Target.LOADED, NEW), entry(Phase.LOADED), UP, claimed=True),
             "fetch stop load",
             id="replaced while its timer has started it",
         ),
         pytest.param(
-            PlanInput(wish(generation=2), entry(Phase.STARTED), UP, claimed=True), "stop start", id="restarted"
+            PlanInput(desired(generation=2), entry(Phase.STARTED), UP, claimed=True), "stop start", id="restarted"
         ),
         pytest.param(
-            PlanInput(wish(placement=9), entry(Phase.STARTED), UP, claimed=True), "stop start", id="placed anew"
+            PlanInput(desired(placement=9), entry(Phase.STARTED), UP, claimed=True), "stop start", id="placed anew"
         ),
         pytest.param(
-            PlanInput(wish(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True),
+            PlanInput(desired(Target.LOADED, generation=2), entry(Phase.LOADED), claimed=True),
             "record",
             id="only noted",
         ),
@@ -118,12 +120,12 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
             id="adopted: nobody knows which attempt it was",
         ),
         pytest.param(
-            PlanInput(wish(Target.LOADED, attempt=1), entry(Phase.STARTED), UP, claimed=True),
+            PlanInput(desired(Target.LOADED, attempt=1), entry(Phase.STARTED), UP, claimed=True),
             "stop record",
             id="an attempt that was taken back",
         ),
         pytest.param(
-            PlanInput(wish(generation=2, attempt=1), entry(Phase.STARTED), UP, claimed=True),
+            PlanInput(desired(generation=2, attempt=1), entry(Phase.STARTED), UP, claimed=True),
             "stop start",
             id="restarted and started",
         ),
@@ -148,7 +150,7 @@ LAUNCH, LOADED = wish(), wish(Target.LOADED)
             id="adopted",
         ),
         pytest.param(
-            PlanInput(wish(sha=NEW), entry(Phase.STARTED), UP, claimed=True, blocked=True), "", id="hindered"
+            PlanInput(desired(sha=NEW), entry(Phase.STARTED), UP, claimed=True, blocked=True), "", id="hindered"
         ),
         pytest.param(
             PlanInput(None, entry(Phase.STARTED), UP, blocked=True), "stop unload forget", id="hindered, withdrawn"
@@ -172,7 +174,7 @@ def test_tasks(view: PlanInput, expected: str) -> None:
 
 def test_every_task_has_a_reason() -> None:
     for phase in Phase:
-        for wanted in (None, LAUNCH, LOADED, wish(sha=NEW), wish(generation=2)):
+        for wanted in (None, LAUNCH, LOADED, desired(sha=NEW), desired(generation=2)):
             for task in plan(PlanInput(wanted, entry(phase), UP)):
                 assert task.reason
 
@@ -319,11 +321,11 @@ _PARTS: dict[TaskKind, Callable[[World, DesiredState | None], Parts]] = {
     TaskKind.RECORD: _record,
 }
 
-wishes = st.none() | st.builds(
-    wish, st.sampled_from([Target.LOADED, Target.LAUNCHED]), st.sampled_from([OLD, NEW]), st.integers(1, 2),
+desired_states = st.none() | st.builds(
+    desired, st.sampled_from([Target.LOADED, Target.LAUNCHED]), st.sampled_from([OLD, NEW]), st.integers(1, 2),
     st.integers(7, 8), st.integers(0, 2),
 )  # fmt: skip
-stories = st.lists(st.tuples(wishes, st.lists(st.integers(0, 4), max_size=6)), min_size=1, max_size=6)
+stories = st.lists(st.tuples(desired_states, st.lists(st.integers(0, 4), max_size=6)), min_size=1, max_size=6)
 
 
 def settle(world: World, wanted: DesiredState | None) -> None:
@@ -374,7 +376,7 @@ def test_invariant_12_only_a_new_attempt_starts_what_has_ended_and_it_touches_no
     story: list[tuple[bool, bool, bool]],
 ) -> None:
     world, attempt = World(), 0
-    settle(world, wish())
+    settle(world, desired())
     for ends, crashes, again in story:
         if ends:
             world.running = ""
@@ -383,7 +385,7 @@ def test_invariant_12_only_a_new_attempt_starts_what_has_ended_and_it_touches_no
             world.claimed = world.registered
         attempt += again
         before = (world.running, world.started_at, len(world.starts))
-        settle(world, wish(attempt=attempt))
+        settle(world, desired(attempt=attempt))
         if before[0] or not again:
             assert (world.running, world.started_at, len(world.starts)) == before
         else:

@@ -50,11 +50,11 @@ class Bench:
         revision = await self.etcd.put(self.keys.schedule(MACHINE, unit), encode(line))
         return DesiredState(unit, line.hash, line.target, generation, revision, revision)
 
-    async def claim(self, wish: DesiredState) -> bool:
+    async def claim(self, desired: DesiredState) -> bool:
         def granted(_lease: int) -> None:
-            self.wanted[wish.unit] = state(wish.unit)
+            self.wanted[desired.unit] = state(desired.unit)
 
-        return await self.publisher.claim(wish, state(wish.unit), granted)
+        return await self.publisher.claim(desired, state(desired.unit), granted)
 
     async def states(self) -> dict[str, int]:
         """The main pid of each state in the registry."""
@@ -85,7 +85,7 @@ async def test_a_change_is_there_within_100_ms(bench: Bench) -> None:
     async with publishing(bench):
         bench.wanted["a.service"] = state("a.service")
         began = asyncio.get_running_loop().time()
-        bench.publisher.touch(["a.service"])
+        bench.publisher.mark_dirty(["a.service"])
         await bench.becomes({"a.service": 1})
         assert asyncio.get_running_loop().time() - began < 0.1
 
@@ -94,7 +94,7 @@ async def test_of_many_changes_the_last_one_lands(bench: Bench) -> None:
     async with publishing(bench):
         for number in range(1, 400):
             bench.wanted["a.service"] = state("a.service", number)
-            bench.publisher.touch(["a.service"])
+            bench.publisher.mark_dirty(["a.service"])
             await asyncio.sleep(0.0005)
         await bench.becomes({"a.service": 399})
         kv = await bench.etcd.get(bench.keys.state(MACHINE, "a.service"))
@@ -106,7 +106,7 @@ async def test_what_did_not_change_is_not_written(bench: Bench) -> None:
     bench.wanted["a.service"] = state("a.service")
     async with publishing(bench):
         await bench.becomes({"a.service": 1})
-        bench.publisher.touch(["a.service"])
+        bench.publisher.mark_dirty(["a.service"])
         await asyncio.sleep(0.15)
         kv = await bench.etcd.get(bench.keys.state(MACHINE, "a.service"))
         assert kv
@@ -122,26 +122,26 @@ async def test_states_hang_on_the_lease(bench: Bench) -> None:
 
 async def test_a_claim_is_granted_while_its_line_is_unchanged(bench: Bench) -> None:
     async with publishing(bench):
-        wish = await bench.schedule("a.service")
-        assert await bench.claim(wish)
+        desired = await bench.schedule("a.service")
+        assert await bench.claim(desired)
         assert await bench.states() == {"a.service": 1}
 
 
 async def test_a_claim_on_a_line_that_changed_is_refused_and_harms_no_other(bench: Bench) -> None:
     async with publishing(bench):
-        wishes = [await bench.schedule(f"{number}.service") for number in range(150)]
+        desired_states = [await bench.schedule(f"{number}.service") for number in range(150)]
         await bench.schedule("3.service", generation=2)
         await bench.etcd.delete(bench.keys.schedule(MACHINE, "99.service"))
-        granted = await asyncio.gather(*map(bench.claim, wishes))
+        granted = await asyncio.gather(*map(bench.claim, desired_states))
         assert [number for number, good in enumerate(granted) if not good] == [3, 99]
         assert set(await bench.states()) == {f"{n}.service" for n in range(150)} - {"3.service", "99.service"}
 
 
 async def test_a_claim_given_up_under_way_still_tells_its_owner_or_leaves_nothing(bench: Bench) -> None:
     async with publishing(bench):
-        wish = await bench.schedule("a.service")
+        desired = await bench.schedule("a.service")
         for delay_s in (0, 0.002, 0.004, 0.006, 0.01):
-            claim = asyncio.create_task(bench.claim(wish))
+            claim = asyncio.create_task(bench.claim(desired))
             await asyncio.sleep(delay_s)
             claim.cancel()
             await asyncio.sleep(0.1)
@@ -162,7 +162,7 @@ async def test_nothing_is_written_without_a_lease_and_all_of_it_with_the_next(be
     async with publishing(bench) as lease:
         await bench.etcd.lease_revoke(lease)
         bench.wanted["a.service"] = state("a.service", 2)
-        bench.publisher.touch(["a.service"])
+        bench.publisher.mark_dirty(["a.service"])
         await asyncio.sleep(0.2)
         assert await bench.states() == {}
         kept = await bench.publisher.resume(await bench.etcd.lease_grant(60), bench.wanted)
@@ -186,7 +186,7 @@ async def test_somebody_else_s_hand_in_our_states_is_mended(bench: Bench) -> Non
         await bench.becomes({"a.service": 1})
         await bench.etcd.delete(bench.keys.state(MACHINE, "a.service"))
         bench.wanted["a.service"] = state("a.service", 2)
-        bench.publisher.touch(["a.service"])
+        bench.publisher.mark_dirty(["a.service"])
         await bench.becomes({"a.service": 2})
         await bench.etcd.put(bench.keys.state(MACHINE, "a.service"), encode(state("a.service", 77)))
         bench.publisher.recheck()
@@ -201,7 +201,7 @@ async def test_resuming_on_a_dead_lease_says_so(bench: Bench) -> None:
 
 async def test_events_are_written_with_the_states(bench: Bench) -> None:
     async with publishing(bench):
-        bench.publisher.tell("fail", unit="a.service", reason="exit code 1")
+        bench.publisher.record_event("fail", unit="a.service", reason="exit code 1")
         await asyncio.sleep(0.2)
         found = (await bench.etcd.range(f"{bench.keys.prefix}events/")).kvs
         event = json.loads(found[0].value)
@@ -213,7 +213,7 @@ async def test_500_states_land_soon(bench: Bench) -> None:
     async with publishing(bench):
         units = [f"{number}.service" for number in range(500)]
         bench.wanted.update({unit: replace(state(unit), since=1.0) for unit in units})
-        bench.publisher.touch(units)
+        bench.publisher.mark_dirty(units)
         await bench.becomes(dict.fromkeys(units, 1))
 
 
@@ -232,12 +232,12 @@ async def test_a_lease_lost_at_any_await_leaves_no_state_without_one(
     own.publisher.recheck()
     await own.publisher.resume(lease, own.wanted)
     task = asyncio.create_task(own.publisher.run())
-    wish = await own.schedule("b.service")
-    claim = asyncio.create_task(own.claim(wish))
+    desired = await own.schedule("b.service")
+    claim = asyncio.create_task(own.claim(desired))
     for number in range(2, 6):
         own.wanted["a.service"] = state("a.service", number)
         own.publisher.recheck()
-        own.publisher.touch(["a.service"])
+        own.publisher.mark_dirty(["a.service"])
         await asyncio.sleep(0.05)
     for each in (claim, task):
         each.cancel()

@@ -24,16 +24,16 @@ pytestmark = pytest.mark.etcd
 MACHINE = "1" * 32
 
 
-class Wishes:
+class FakeDesiredStates:
     """Who carries the schedule out: it only notes."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.held = ()
 
-    def wish(self, name: str, wish: DesiredState | None, *, corrupt: bool = False) -> None:
+    def set_desired(self, name: str, desired: DesiredState | None, *, corrupt: bool = False) -> None:
         """Note it."""
-        self.told.append(f"{name} {wish is not None} {corrupt}")
+        self.told.append(f"{name} {desired is not None} {corrupt}")
 
 
 async def until_held(history: History) -> None:
@@ -48,19 +48,19 @@ async def test_invariant_15_a_line_older_than_the_one_acted_on_holds_everything(
     """Also where the registry's revision is ahead again of what was acted on."""
     keys = Keys.under(prefix)
     cluster = await ensure_cluster(etcd_client, keys, "one")
-    ledger, wishes, history = Ledger(tmp_path, MACHINE, "boot"), Wishes(), History(keys)
+    ledger, desired_states, history = Ledger(tmp_path, MACHINE, "boot"), FakeDesiredStates(), History(keys)
     ledger.remember(cluster_id=cluster.id)
     line = Assignment("a.service", MACHINE, "a" * 64, Target.LAUNCHED, 1)
     revision = await etcd_client.put(keys.schedule(MACHINE, "a.service"), encode(line))
     ledger.put(LedgerEntry("a.service", "a" * 64, 1, revision, revision=revision + 5))
     for number in range(10):
         await etcd_client.put(keys.unit(f"{number}.service"), b"{}")
-    schedule = Schedule(etcd_client, keys, MACHINE, ledger, wishes, history)
+    schedule = Schedule(etcd_client, keys, MACHINE, ledger, desired_states, history)
     task = asyncio.create_task(schedule.run())
     schedule.list_again()
     await until_held(history)
     assert "the schedule line of a.service is older" in history.held
-    assert wishes.told == []
+    assert desired_states.told == []
     async with asyncio.timeout(10):  # the sentinel is marked for those who cannot know
         while not (found := await read_cluster(etcd_client, keys)) or not found.held:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
@@ -74,16 +74,16 @@ async def test_invariant_15_an_entry_of_a_history_before_the_accepted_one_holds_
     keys = Keys.under(prefix)
     cluster = await ensure_cluster(etcd_client, keys, "one")
     await etcd_client.put(keys.cluster, encode(replace(cluster, epoch=1)))
-    ledger, wishes, history = Ledger(tmp_path, MACHINE, "boot"), Wishes(), History(keys)
+    ledger, desired_states, history = Ledger(tmp_path, MACHINE, "boot"), FakeDesiredStates(), History(keys)
     ledger.remember(cluster_id=cluster.id)
     line = Assignment("a.service", MACHINE, "a" * 64, Target.LAUNCHED, 1)
     revision = await etcd_client.put(keys.schedule(MACHINE, "a.service"), encode(line))
     ledger.put(LedgerEntry("a.service", "a" * 64, 1, revision, revision=revision + 5))
-    schedule = Schedule(etcd_client, keys, MACHINE, ledger, wishes, history)
+    schedule = Schedule(etcd_client, keys, MACHINE, ledger, desired_states, history)
     task = asyncio.create_task(schedule.run())
     schedule.list_again()
     async with asyncio.timeout(10):
-        while not wishes.told:  # noqa: ASYNC110 - as above
+        while not desired_states.told:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
     assert not history.held
     task.cancel()

@@ -15,16 +15,15 @@ import pytest
 from dbus_next import Message, MessageFlag, MessageType, Variant
 from dbus_next.aio import MessageBus
 
-from agentd.systemd import (
+from agentd.dependencies import SYSTEMD, UNIT, BusLost
+from agentd.systemd import Systemd
+from agentd.systemd_connection import (
     DBUS,
     DBUS_PATH,
     MANAGER,
     MANAGER_PATH,
     PROPERTIES,
-    SYSTEMD,
-    UNIT,
-    BusLost,
-    Systemd,
+    SystemdConnection,
     unit_path,
 )
 from registry.errors import SystemdError
@@ -108,10 +107,10 @@ class Peer:
 
     async def tell(self, to: Systemd, member: str, signature: str, body: list[Any], **where: str) -> None:
         """A signal to the agent alone, whatever it has asked for."""
-        assert to._bus
+        assert to._connection._bus
         message = Message(
             message_type=MessageType.SIGNAL,
-            destination=to._bus.unique_name,
+            destination=to._connection._bus.unique_name,
             path=where.get("path", MANAGER_PATH),
             interface=where.get("interface", MANAGER),
             member=member,
@@ -137,7 +136,7 @@ class Peer:
 
 
 def _heard(systemd: Systemd) -> Heard:
-    heard = systemd._listener
+    heard = systemd._connection._listener
     assert isinstance(heard, Heard)
     return heard
 
@@ -170,10 +169,10 @@ class Stage:
 @asynccontextmanager
 async def stage(address: str) -> AsyncIterator[Stage]:
     heard = Heard()
-    systemd = Systemd(address, heard)
+    systemd = Systemd(SystemdConnection(address))
     real, stranger = Peer(await MessageBus(address).connect()), Peer(await MessageBus(address).connect())
     await real.take_name()
-    running = asyncio.create_task(systemd.run())
+    running = asyncio.create_task(systemd.run(heard))
     try:
         await asyncio.wait_for(systemd.ready.wait(), WITHIN_S)
         systemd.watch("a.service")
@@ -294,9 +293,9 @@ async def _outlived(systemd: Systemd) -> None:
 
 
 async def test_a_systemd_that_comes_late_is_waited_for(address: str) -> None:
-    systemd, peer = Systemd(address, Heard()), Peer(await MessageBus(address).connect())
-    running = asyncio.create_task(systemd.run())
-    await _until(lambda: systemd._owner == "")
+    systemd, peer = Systemd(SystemdConnection(address)), Peer(await MessageBus(address).connect())
+    running = asyncio.create_task(systemd.run(Heard()))
+    await _until(lambda: systemd._connection._owner == "")
     assert not systemd.ready.is_set()
     await peer.take_name()
     await asyncio.wait_for(systemd.ready.wait(), WITHIN_S)

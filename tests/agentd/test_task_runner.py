@@ -1,29 +1,25 @@
-"""Carrying out tasks: what is read of a unit while it changes."""
+"""Reading a unit while it changes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from agentd.dependencies import UNIT
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.unit_status import UnitStatus
-from agentd.systemd import UNIT
-from agentd.task_runner import Dependencies, TaskRunner
-from agentd.unit_directory import UnitDirectory
-
-NAME = "a.service"
+from tests.agentd.machine import NAME, FakeSystemd, machine
 
 
-class Changing:
+class Changing(FakeSystemd):
     """A systemd whose unit stops, and says so, after it has answered a question and before the next one."""
 
-    def __init__(self, unit: ManagedUnit, changes: int) -> None:
-        self.unit, self.changes, self.asked = unit, changes, 0
-        self.active = "active"
+    unit: ManagedUnit
+    changes = asked = 0
+    active = "active"
 
     async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         assert unit == self.unit.name
@@ -43,11 +39,11 @@ async def test_what_systemd_tells_while_a_unit_is_read_is_not_overwritten_by_old
     tmp_path: Path, changes: int
 ) -> None:
     unit = ManagedUnit(NAME, status=UnitStatus(load="loaded", active="active"))
-    systemd = Changing(unit, changes)
-    touched: list[str] = []
-    publisher = SimpleNamespace(touch=touched.extend)
-    tools = SimpleNamespace(systemd=systemd, host="core-1", directory=UnitDirectory(tmp_path), publisher=publisher)
-    steps = TaskRunner(cast("Dependencies", tools), lambda _: False, lambda _: None, lambda: None)
-    await steps.refresh(unit)
-    assert unit.status.active == ("inactive" if changes else "active")
-    assert (systemd.asked, touched) == (changes + 1, [NAME])
+    async with machine(tmp_path) as on:
+        changing = Changing(on.systemd.places, on.log)
+        changing.unit, changing.changes = unit, changes
+        records = on.reconciler._records
+        records._systemd = changing
+        await records.refresh(unit)
+        assert unit.status.active == ("inactive" if changes else "active")
+        assert (changing.asked, on.publisher.dirty) == (changes + 1, [NAME])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentd.pure import wire
 from agentd.pure.unit_status import FIELDS, SIGNATURES, UNKNOWN
-from agentd.systemd import TYPES, WANTED
+from agentd.systemd_connection import TYPES, WANTED
 from tests.agentd.test_wire import signal, signatures, values
 
 types = st.one_of(signatures, st.text("ybnqiuxtdhsogva(){}", max_size=40))

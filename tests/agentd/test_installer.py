@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.unitlinks import unlink
+from agentd.installer import unlink
 
 
 def made(tmp_path: Path, *paths: str, to: str) -> Path:

@@ -1,0 +1,363 @@
+"""What one machine's agent does, and in which order: without root, with a systemd in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agentd import stopper, unit_worker
+from agentd.dependencies import BusLost
+from agentd.pure.entry import LedgerEntry, Phase
+from agentd.starter import monotonic_us
+from registry.errors import SystemdError
+from registry.model import Target
+from registry.units.file import file_hash
+from tests.agentd.machine import NAME, TEXT, FakeMachine, machine
+
+OTHER = "other.service"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit_worker, "RETRY_S", (0.01, 0.05))
+    monkeypatch.setattr(stopper, "STOP_AGAIN_S", 0.001)
+
+
+def acts(log: list[str], name: str = NAME) -> list[str]:
+    """What was done about a unit, without questions."""
+    return [each.split()[0] for each in log if each.endswith(f" {name}")]
+
+
+async def test_a_unit_is_claimed_loaded_and_started_once(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        await on.rest()
+        assert acts(on.log) == ["claim", "start"]
+        state = on.reconciler.table.state(NAME)
+        assert state
+        assert (state.target, state.active, state.main_pid, state.error) == (Target.LAUNCHED, "active", 7, "")
+        on.want()  # the same again
+        await on.rest()
+        assert acts(on.log) == ["claim", "start"]
+
+
+async def test_invariant_5_a_claim_is_given_up_after_the_unit_is_down_and_its_file_gone(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.systemd.hanging.add(f"stop {NAME}")
+        on.withdraw()
+        await on.until(lambda: f"stop {NAME}" in on.log)
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert acts(on.log) == ["claim", "start", "stop"]
+        assert on.entry().phase is Phase.STOPPING
+        assert on.reconciler.table.state(NAME)  # the registry still shows it here
+        on.systemd.finish(f"stop {NAME}")
+        await on.gone()
+        assert acts(on.log) == ["claim", "start", "stop", "forget"]
+        assert not on.systemd.runs(NAME)
+        assert not on.needs.directory.holds(NAME)
+        assert not (on.needs.links / NAME).is_symlink()
+        assert NAME not in on.needs.ledger.entries
+
+
+async def test_the_news_that_a_stop_is_done_does_not_count_while_systemd_says_that_the_unit_runs(
+    tmp_path: Path,
+) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.systemd.undying.add(NAME)
+        on.withdraw()
+        await on.until(lambda: "something starts it again" in on.entry().error)
+        assert acts(on.log).count("stop") >= stopper.STOPS
+        assert f"forget {NAME}" not in on.log
+        assert ("fail", NAME, on.entry().error) in on.publisher.events
+        on.systemd.undying.clear()  # it is tried again, without anybody's word
+        await on.gone()
+
+
+async def test_processes_that_outlive_their_unit_keep_the_claim(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.systemd.leaving[NAME] = (70, 71)
+        on.withdraw()
+        await on.until(lambda: "2 of its processes live on (pid 70, 71)" in on.entry().error)
+        assert f"forget {NAME}" not in on.log
+        on.systemd.leaving[NAME] = ()
+        await on.gone()
+
+
+async def test_a_start_that_hangs_is_given_up_for_a_stop_at_once(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.systemd.hanging.add(f"start {NAME}")
+        on.want()
+        await on.until(lambda: on.entry().phase is Phase.STARTING)
+        on.withdraw()
+        await on.gone()
+        assert acts(on.log) == ["claim", "start", "stop", "forget"]
+
+
+async def test_a_start_that_failed_is_told_and_not_repeated_before_an_operator_says_so(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.systemd.errors[f"start {NAME}"] = SystemdError(NAME, "start", "it cannot be")
+        on.want()
+        await on.until(lambda: on.entry().phase is Phase.STARTED)
+        await on.rest()
+        assert on.entry().error == "start failed: it cannot be"
+        assert acts(on.log) == ["claim", "start"]
+        on.systemd.errors.clear()
+        on.want(attempt=1)
+        await on.launched()
+        await on.rest()
+        assert on.entry().error == ""
+
+
+async def test_a_stop_that_failed_is_tried_again_and_its_error_stays_until_it_succeeds(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.systemd.errors[f"stop {NAME}"] = SystemdError(NAME, "stop", "no")
+        on.withdraw()
+        await on.until(lambda: acts(on.log).count("stop") > 2)
+        assert on.entry().error == "stop failed: no"
+        on.systemd.errors.clear()
+        await on.gone()
+
+
+async def test_a_lost_bus_is_waited_for_and_no_failure_of_the_unit(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.systemd.errors[f"start {NAME}"] = BusLost(NAME, "start", "gone")
+        on.want()
+        await on.until(lambda: f"start {NAME}" in on.log)
+        on.systemd.errors.clear()
+        await on.launched()
+        assert on.entry().error == ""
+        assert not on.publisher.events
+
+
+async def test_invariant_8_an_error_that_nobody_foresaw_harms_no_other_unit(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want(text="[Service]\n")
+        on.files.texts.clear()  # a KeyError, where a kind of FleetError is promised
+        on.want(OTHER)
+        await on.launched(OTHER)
+        await on.until(lambda: "internal error: KeyError" in on.entry().error)
+
+
+async def test_invariant_10_stop_what_runs_is_parked_and_started_again_and_what_had_ended_is_not(
+    tmp_path: Path,
+) -> None:
+    async with machine(tmp_path) as on:
+        for name in (NAME, OTHER):
+            on.want(name)
+            await on.launched(name)
+        on.systemd.become(OTHER, active="inactive", sub="dead", pids=())  # by itself
+        await on.rest()
+        on.reconciler.park(parked=True)
+        await on.until(lambda: not on.systemd.runs(NAME))
+        await on.rest()
+        assert (acts(on.log)[-1], acts(on.log, OTHER)[-1]) == ("stop", "start")
+        on.want("late.service")  # nothing new is begun
+        await on.rest()
+        assert not acts(on.log, "late.service")
+        on.reconciler.park(parked=False)
+        await on.launched()
+        await on.launched("late.service")
+        assert not on.systemd.runs(OTHER)
+
+
+async def test_invariant_10_stop_a_lost_signal_leaves_no_unit_running_when_all_are_parked(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.systemd.become(NAME, active="inactive", sub="dead", pids=())
+        await on.rest()
+        unit = on.systemd.units[NAME]
+        unit.active, unit.sub = "active", "running"  # and the signal is lost
+        on.reconciler.park(parked=True)
+        await on.until(lambda: not on.systemd.runs(NAME))
+
+
+async def test_invariant_4_a_restarted_agent_touches_nothing_that_runs(tmp_path: Path) -> None:
+    async with machine(tmp_path) as first:
+        first.want()
+        await first.launched()
+        await first.rest()
+    before = list(first.log)
+    async with machine(tmp_path, first) as on:
+        await on.rest()
+        assert on.unit().status.running
+        assert on.log == before  # and nothing while nobody has said what is desired
+        on.reconciler.lease_held(3, [NAME])
+        on.want()
+        await on.rest()
+        assert on.log == before
+
+
+@pytest.mark.parametrize("began", [True, False])
+async def test_invariant_12_a_start_that_was_interrupted_is_looked_up_and_repeated_only_if_it_never_began(
+    tmp_path: Path, began: bool
+) -> None:
+    async with machine(tmp_path) as first:
+        first.want(target=Target.LOADED)
+        await first.until(lambda: first.entry().phase is Phase.LOADED)
+        await first.rest()
+        asking = LedgerEntry(NAME, file_hash(TEXT), 1, 7, Phase.ASKING, at_us=monotonic_us(), lease=3)
+    first.needs.ledger.put(asking)
+    if began:
+        first.systemd.run(NAME)
+    async with machine(tmp_path, first) as on:
+        on.reconciler.lease_held(3, [NAME])
+        on.want()
+        await on.launched()
+        assert acts(on.log).count("start") == (not began)
+
+
+async def test_a_start_under_way_is_awaited_by_the_agent_that_finds_it(tmp_path: Path) -> None:
+    async with machine(tmp_path) as first:
+        first.systemd.hanging.add(f"start {NAME}")
+        first.want()
+        await first.until(lambda: first.entry().phase is Phase.STARTING)
+    async with machine(tmp_path, first) as on:
+        on.reconciler.lease_held(3, [NAME])
+        on.want()
+        await on.until(lambda: on.unit().worker)
+        on.systemd.finish(f"start {NAME}")
+        await on.launched()
+        assert acts(on.log).count("start") == 1
+
+
+async def test_an_agent_without_its_ledger_adopts_what_it_finds(tmp_path: Path) -> None:
+    async with machine(tmp_path) as first:
+        first.want()
+        await first.launched()
+        await first.rest()
+        (tmp_path / "applied" / NAME).unlink()
+    async with machine(tmp_path, first) as on:
+        assert (on.entry().phase, on.entry().generation) == (Phase.STARTED, 0)
+        on.want()
+        await on.until(lambda: on.entry().generation == 1)
+        await on.rest()
+        assert acts(on.log) == ["claim", "start", "claim"]  # claimed again, and not started
+
+
+async def test_invariant_11_a_name_of_the_host_is_refused_until_the_host_gives_it_up(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        (on.host / NAME).write_text(TEXT)
+        on.systemd.run(NAME)
+        on.want()
+        await on.until(lambda: on.unit().blocked)
+        state = on.reconciler.table.state(NAME)
+        assert state
+        assert "name belongs to this host" in state.error
+        assert (state.active, state.main_pid) == ("", 0)  # how the host's own unit is goes nobody anything
+        on.reconciler.table.retry_blocked()
+        await on.rest()
+        assert acts(on.log) == ["claim"]
+        assert on.systemd.runs(NAME)
+        (on.host / NAME).unlink()
+        on.systemd.units.clear()
+        on.reconciler.resync()
+        await on.launched()
+
+
+async def test_invariant_11_a_unit_of_the_host_is_neither_stopped_nor_given_up(
+    tmp_path: Path,
+) -> None:
+    async with machine(tmp_path) as on:
+        (on.host / NAME).write_text(TEXT)
+        on.systemd.run(NAME)
+        on.want()
+        await on.until(lambda: on.unit().blocked)
+        on.reconciler.park(parked=True)
+        await on.rest()
+        on.reconciler.park(parked=False)
+        on.withdraw()
+        await on.gone()
+        assert "stop" not in acts(on.log)
+        assert on.systemd.runs(NAME)
+        assert (on.host / NAME).exists()
+
+
+async def test_invariant_15_while_the_history_is_held_nothing_is_begun(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.reconciler.freeze()
+        on.want(OTHER)
+        on.want(generation=2)
+        on.withdraw()
+        await on.rest()
+        assert acts(on.log) + acts(on.log, OTHER) == ["claim", "start"]
+        on.reconciler.thaw()
+        await on.rest()
+        assert on.systemd.runs(NAME)  # what the accepted history says has not been read yet
+        on.want(placement=3, epoch=1)
+        await on.rest()
+        assert acts(on.log) == ["claim", "start"]
+
+
+async def test_all_units_are_handed_over_a_few_at_a_time(tmp_path: Path) -> None:
+    names = [f"u{number}.service" for number in range(10)]
+    async with machine(tmp_path) as on:
+        for name in names:
+            on.want(name)
+        for name in names:
+            await on.launched(name)
+        on.systemd.hanging.update(f"stop {name}" for name in names)
+        on.reconciler.leave()
+        for done in range(len(names)):
+            most = min(done + 4, 10)
+            await on.until(lambda most=most: len(stopped(on)) == most)  # type: ignore[misc]
+            on.systemd.finish(f"stop {stopped(on)[done]}")
+            on.withdraw(stopped(on)[done])
+        async with asyncio.timeout(10):
+            await on.reconciler.table.emptied()
+            await on.reconciler.table.forgotten()
+        assert not any(on.systemd.runs(name) for name in names)
+
+
+def stopped(on: FakeMachine) -> list[str]:
+    return list(dict.fromkeys(each.removeprefix("stop ") for each in on.log if each.startswith("stop ")))
+
+
+async def test_a_claim_whose_schedule_line_has_changed_touches_nothing(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.publisher.grants = False
+        on.want()
+        await on.until(lambda: f"claim {NAME}" in on.log)
+        on.withdraw()
+        await on.gone()
+        assert set(acts(on.log)) == {"claim"}
+        assert not on.needs.directory.holds(NAME)
+
+
+async def test_a_file_is_replaced_after_the_old_copy_has_stopped(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        new = TEXT + "# new\n"
+        on.want(text=new, generation=2)
+        await on.until(lambda: on.entry().hash == file_hash(new) and on.entry().phase is Phase.STARTED)
+        assert acts(on.log) == ["claim", "start", "stop", "start"]
+        assert on.systemd.units[NAME].ran == new
+
+
+async def test_a_unit_that_fails_later_is_told_with_its_cause_and_left(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        await on.rest()
+        early = on.entry()
+        on.needs.ledger.put(early)
+        on.systemd.become(NAME, active="failed", sub="failed", pids=())
+        await on.until(lambda: on.publisher.events)
+        await on.rest()
+        assert on.publisher.events[0][:2] == ("fail", NAME)
+        assert acts(on.log) == ["claim", "start"]
