@@ -146,7 +146,7 @@ class EtcdCluster:
     async def call_at(
         self, base: str, path: str, request: Json, *, leader: bool = True, bulk: bool = False
     ) -> dict[str, Any]:
-        """One call at one endpoint, with a new login if the token has died. Raises Refusal or Unreachable."""
+        """One call at one endpoint, with a new login if the token has died. Raises EtcdError or EtcdUnreachable."""
         transport = await self._ready()
 
         async def exchange(token: str) -> Json:
@@ -160,7 +160,7 @@ class EtcdCluster:
         return dict(answer)
 
     async def open_stream(self, base: str, path: str, request: Json) -> WatchStream:
-        """Open a watch at one endpoint within the request time-out. Raises Refusal or Unreachable."""
+        """Open a watch at one endpoint within the request time-out. Raises EtcdError or EtcdUnreachable."""
         transport = await self._ready()
 
         async def exchange(token: str) -> WatchStream:

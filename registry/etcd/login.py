@@ -61,7 +61,8 @@ class EtcdLogin:
         """Do the exchange with the token; once more with a new one when etcd refuses it.
 
         When etcd kept silent about it, the token is renewed for the next exchange, and the silence is raised.
-        `proves`: etcd looks at the token before it answers this. Raises CredentialsUnusable, Refusal, Unreachable.
+        `proves`: etcd looks at the token before it answers this.
+        Raises CredentialsUnusable, EtcdError, EtcdUnreachable.
         """
         if not self._user:
             return await exchange("")

@@ -1,7 +1,7 @@
 """One HTTP exchange with one etcd member, through etcd3-py: the only module that knows etcd3 and aiohttp.
 
-Owns the session and the translation of every foreign error into `Refusal` (etcd answered an
-error) or `EtcdUnreachable` (nobody did). It chooses no endpoint, repeats nothing and knows no users.
+Owns the session and the translation of every foreign error into `EtcdError` (etcd answered an error) or
+`EtcdUnreachable` (nobody did). It chooses no endpoint, repeats nothing and knows no users.
 
 Of etcd3-py it keeps the transport (`call_rpc(raw=True)`: URLs, token and headers); the models and the version
 probe are left aside, because they block or cost fifty times the exchange itself.
@@ -83,7 +83,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
     async def call(
         self, base: str, path: str, request: Json, *, token: str = "", leader: bool = True, bulk: bool = False
     ) -> Json:
-        """One exchange within the request time-out. Raises Refusal or Unreachable.
+        """One exchange within the request time-out. Raises EtcdError or EtcdUnreachable.
 
         A `bulk` answer is bounded by silence rather than as a whole, which a slow link may need. `leader` asks
         the member to refuse while it has no quorum, rather than to hang.
@@ -100,7 +100,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         return aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, sock_read=silence_s)
 
     async def open_stream(self, base: str, path: str, request: Json, *, token: str = "") -> WatchStream:
-        """Start a call whose answer never ends. Raises Refusal or Unreachable."""
+        """Start a call whose answer never ends. Raises EtcdError or EtcdUnreachable."""
         timeout = self._timeout(total_s=None)
         with foreign_errors(self._cert_file):
             sending = self._send(base, path, request, token=token, timeout=timeout, leader=True)

@@ -440,7 +440,7 @@ def decode_txn(answer: Json, then: Sequence[Op], orelse: Sequence[Op]) -> TxnRes
 
 
 def decode_watch(line: bytes) -> WatchAnswer:
-    """One line of a watch's stream. Raises Refusal for an error, Unreachable for half a line."""
+    """One line of a watch's stream. Raises EtcdError for an error, EtcdUnreachable for half a line."""
     message = parse_json(line)
     if message is None:
         raise EtcdUnreachable("broke off its answer")
