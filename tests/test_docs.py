@@ -43,3 +43,13 @@ def test_commands_parse(page: Path) -> None:
             find(words[0])  # the verb is meant, or the verb with a flag
         else:
             parse(words)
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda decision: decision.name[:4])
+def test_a_decision_has_its_parts(decision: Path) -> None:
+    text = decision.read_text()
+    assert re.match(rf"# {int(decision.name[:4])}\. ", text)
+    parts = re.findall(r"^\*\*(\w+)\.\*\* ?", text, re.MULTILINE)
+    assert [part for part in parts if part != "Measured"] == [
+        "Status", "Context", "Decision", "Alternatives", "Consequence",
+    ]  # fmt: skip

@@ -2,10 +2,10 @@
 
 etcd3-py's blocking client imports `requests`, with urllib3 and tables of charsets; aiohttp makes two default TLS
 contexts, each of which reads every certificate of the system (ours are made by `tls`, where an endpoint speaks
-TLS). Together they are nearly half of the import: 60 of 132 ms and 6 of 41 MiB, for each command and each daemon. So
-while this thread imports the libraries, `requests` is an empty module, unless somebody has imported it already, and
-contexts read no certificates. When the libraries have changed so that this fails, they are imported as usual: only
-time is lost. docs/adr/0005-etcd-client.md says what was measured and what else was tried.
+TLS). Together they are nearly half of the import: 60 of 137 ms and 6 of 41 MiB, for each command and each daemon.
+So while this thread imports the libraries, `requests` is an empty module, unless somebody has imported it already,
+and contexts read no certificates. When the libraries have changed so that this fails, they are imported as usual:
+only time is lost. docs/adr/0005-etcd-client.md says what was measured and what else was tried.
 """
 
 from __future__ import annotations
