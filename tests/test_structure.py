@@ -19,7 +19,7 @@ MAXIMA = {
     "modules": 112,
     "classes": 3,
     "methods": 150,
-    "pure": 17,
+    "pure": 1,
     "private": 25.9,
     "restart": 4,
 }

@@ -1,4 +1,4 @@
-"""Commands as argument lists, and what came of one. Pure but for collecting output.
+"""Commands as argument lists, and the outcome of one.
 
 Nothing untrusted reaches a shell unquoted: a command is an argument list, quoted once, here.
 """
