@@ -2,7 +2,7 @@
 
 Files lie below $XDG_STATE_HOME/fleet, whole or not at all. Nothing here fails loudly: what cannot be kept is not
 kept, and what cannot be read is as if it were not there. It holds nothing of the cluster itself; names of columns
-and views that are gone are left out by who restores it. `SavedState` and `LineHistory` touch no file; the rest blocks.
+and views that are gone are left out when it is restored. The values touch no file.
 """
 
 from __future__ import annotations
