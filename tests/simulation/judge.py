@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ONE_PLACE = "invariant 1: a unit runs on one machine"
 FENCE = "invariant 2: a deposed leader writes nothing"
 SILENCE = "invariant 3: silence is not an order"
+ORDERED = "invariant 5: the old stops before the new starts"
 UNMOVED = "invariant 6: nothing moves unasked"
 ONE_BAD = "invariant 8: everything wanted runs"
 HOSTS_OWN = "invariant 11: the host's own units are safe"
@@ -134,6 +135,9 @@ class Judge:
                 self.wrong(
                     ONCE, f"{unit} on {machine} was started {order.starts} times for {len(order.seen)} orders"
                 )
+
+    def overtaken(self, machine: str, unit: str) -> None:
+        self.wrong(ORDERED, f"{unit} was started on {machine} while its old copy still stops")
 
     def stopping(self, machine: str, unit: str) -> None:
         line = self.lines.get(f"{self.fleet.host(machine).id}/{unit}")

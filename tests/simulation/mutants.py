@@ -1,10 +1,113 @@
-"""Faults that the fleet once had, to be put back: the simulation has to find each of them."""
+"""Faults that the fleet once had, or could have, to be put back: the simulation has to find each of them.
+
+Each replaces a few lines of a program in this process, and takes away the second line of defence that was built
+behind it since, where there is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-MUTANTS: dict[str, Callable[[], None]] = {}
+import placement.placement
+import scheduler.commit
+import scheduler.service
+from agentd.ledger import Ledger
+from agentd.managed_unit import ManagedUnit
+from agentd.reconciler import Reconciler
+from agentd.registration import Registration
+from agentd.systemd import Systemd
+from agentd.task_runner import TaskRunner
+from registry.etcd import Compare, Etcd, Op
+from registry.sync.follow import Follower
+
+
+def _replaced(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
+
+
+def verify_race() -> None:
+    """Registration.verify writes under the lease that it finds after its question, which may be none by then."""
+
+    async def verify(self: Registration) -> None:
+        if not self.lease or self.machine.leaving:
+            return
+        found = await self._etcd.get(self._key)
+        guard = Compare.absent(self._key) if found is None else Compare.mod(self._key, found.mod_revision)
+        if found is None or (found.lease != self.lease and self._is_ours(found)):
+            await self._etcd.txn([guard], [self._put_machine(self.lease)])
+
+    _replaced(Registration, "verify", verify)
+    _replaced(Etcd, "_check_leases", lambda _self, _ops: None)
+
+
+def state_for_a_claim() -> None:
+    """A state that an interrupted join has put is taken for a claim (ADR 16)."""
+
+    def lease_held(self: Reconciler, lease: int, kept: Iterable[str]) -> None:
+        for name in kept:
+            if unit := self.units.get(name):
+                unit.lease = lease
+        self.turn_all()
+
+    _replaced(Reconciler, "lease_held", lease_held)
+
+
+def sleeping_leader() -> None:
+    """The leader is not woken by what it wrote itself and does not follow: an event."""
+    _replaced(Follower, "want", lambda _self, _revision: None)
+
+
+def forged_stop() -> None:
+    """Whoever says that a job is done is believed."""
+
+    async def stopped(self: TaskRunner, unit: ManagedUnit) -> bool:
+        job = await self._tools.systemd.stop(unit.name)
+        return job is None or await job == "done" or await self._is_down(unit)
+
+    def handle(self: Systemd, message: Any) -> None:
+        self._told_by_bus(message)
+        self._told(message)
+
+    async def no_remains(_self: TaskRunner, _unit: ManagedUnit) -> None:
+        return
+
+    _replaced(TaskRunner, "_stopped", stopped)
+    _replaced(TaskRunner, "_refuse_remains", no_remains)
+    _replaced(Systemd, "_handle", handle)
+
+
+def lost_ledger() -> None:
+    """The ledger's entries are not found again by a restarted agent."""
+    _replaced(Ledger, "_read_entries", lambda _self: None)
+
+
+def missing_fence() -> None:
+    """The leader's transactions do not compare the leader's key."""
+
+    async def write(etcd: Etcd, _keys: Any, _term: int, batch: scheduler.commit.Intent) -> int:
+        return (await etcd.txn(batch.guards, batch.ops)).revision
+
+    _replaced(scheduler.commit, "write", write)
+    _replaced(scheduler.service, "write", write)
+
+
+def early_placement() -> None:
+    """A unit is placed while another machine still has a state of it."""
+    _replaced(placement.placement.Placement, "_elsewhere", lambda _self, _entry, _machine: ())
+    _replaced(scheduler.commit, "_has_left", lambda *_: Compare(Op.get("/nothing").body | NEVER))
+
+
+NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
+MUTANTS: dict[str, Callable[[], None]] = {
+    "verify-race": verify_race,
+    "state-for-a-claim": state_for_a_claim,
+    "sleeping-leader": sleeping_leader,
+    "forged-stop": forged_stop,
+    "lost-ledger": lost_ledger,
+    "missing-fence": missing_fence,
+    "early-placement": early_placement,
+}
 
 
 def put_back(name: str | None) -> None:

@@ -35,6 +35,9 @@ class Truth(Protocol):
     def ended(self, machine: str, unit: str) -> None:
         """It is gone."""
 
+    def overtaken(self, machine: str, unit: str) -> None:
+        """A start is asked for while the old copy still lives."""
+
     def stopping(self, machine: str, unit: str) -> None:
         """Somebody has a unit stopped that is not at rest."""
 
@@ -193,6 +196,7 @@ class SimulatedSystemd:
         job = unit.job = Job(next(self._jobs), "start")
         if unit.active == "deactivating":
             unit.then_start = True
+            self.truth.overtaken(self.machine, name)
         elif unit.active in ("active", "activating") and unit.sub != "auto-restart":
             self.loop.after(0.001, self._if, unit, unit.turn, self._finish_job, unit, "done")
         else:
