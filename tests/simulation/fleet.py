@@ -19,7 +19,7 @@ from random import Random
 from typing import Any
 
 import agentd.facts
-import agentd.systemd
+import agentd.systemd_connection
 from agentd.agent import Agent
 from fleettui.actions import machines as machine_acts
 from fleettui.actions import restore as restore_acts
@@ -150,6 +150,7 @@ class Host:
             return
         self.bury(program)
         if kind == "agent":
+            self.fleet.judge.killed(self.name)
             self.fleet.judge.breaks(self.name, soft=True)
         low, high = AGENT_RESTART_S
         self.fleet.loop.after(low + self.fleet.random.random() * (high - low), self._again, kind)
@@ -272,7 +273,7 @@ class Fleet:
 
     def _replace_the_outside(self) -> None:
         take_over_transport()
-        vars(agentd.systemd)["Bus"] = SimulatedBus
+        vars(agentd.systemd_connection)["Bus"] = SimulatedBus
         vars(agentd.facts).update(boot_id=lambda: _here().boot_id, describe=_describe)
         setattr(Notifier, "send", _notified)  # noqa: B010 - the socket is not simulated, the watchdog is
         _fill_disks()

@@ -39,6 +39,8 @@ REST = "after healing all comes to rest"
 LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
 PROMPT_S = 3.5
+UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
+JUST_S = 0.05  # a start that was asked for since, and is over when the agent is back, has left no trace
 PATIENCE_S = 37.0  # of a scheduler after an outage: architecture, ADR 7
 WINDOW_S = 5.0
 LIMITS = {"calls": 150.0, "lines": 40.0, "steps": 30_000.0}  # a second, of one program in one window
@@ -81,6 +83,7 @@ class Orders:
 
     seen: set[tuple[Any, ...]] = field(default_factory=set)
     starts: int = 0
+    at: float = 0.0  # of the last start
     pardons: int = 0
 
 
@@ -101,6 +104,7 @@ class Judge:
         self.quiet_since = 0.0  # when the last fault of etcd ended, and the scheduler's patience after it
         self.unsettled: dict[str, float] = {}  # hosts, and until when a scheduler there may be patient
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
+        self.removed: dict[str, float] = {}  # lines that are gone, and since when
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
         self.restoring = False
         self.counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(LIMITS, 0.0))
@@ -130,7 +134,7 @@ class Judge:
         self.versions[machine, unit] = sha256(found.text.encode()).hexdigest() if found else ""
         if asked:
             order = self.orders[machine, unit]
-            order.starts += 1
+            order.starts, order.at = order.starts + 1, now
             if order.starts > len(order.seen) + order.pardons:
                 self.wrong(
                     ONCE, f"{unit} on {machine} was started {order.starts} times for {len(order.seen)} orders"
@@ -140,8 +144,10 @@ class Judge:
         self.wrong(ORDERED, f"{unit} was started on {machine} while its old copy still stops")
 
     def stopping(self, machine: str, unit: str) -> None:
-        line = self.lines.get(f"{self.fleet.host(machine).id}/{unit}")
-        if self.fleet.policy == "stop" and line and line.get("target") == "launched":
+        key = f"{self.fleet.host(machine).id}/{unit}"
+        line, removed_at = self.lines.get(key), self.removed.get(key, 0.0)
+        wanted = line.get("target") == "launched" if line else self.now() - removed_at < UNHEARD_S
+        if self.fleet.policy == "stop" and wanted:
             self.orders[machine, unit].pardons += 1  # stopped for want of the registry, to be started afterwards
 
     def ended(self, machine: str, unit: str) -> None:
@@ -180,6 +186,12 @@ class Judge:
             standing.broken -= 1
             standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
 
+    def killed(self, machine: str) -> None:
+        """An agent is killed: systemd forgets a unit that ends meanwhile, whose start could not be noted."""
+        for (host, unit), order in self.orders.items():
+            if host == machine and not KINDS.get(unit, SLEEPER).stays and self.now() - order.at < JUST_S:
+                order.pardons += 1
+
     def booted(self, machine: str) -> None:
         """Orders count anew."""
         for (host, unit), order in self.orders.items():
@@ -189,7 +201,7 @@ class Judge:
                 order.seen = {line["order"]} if line else set()
 
     def pardon(self, machine: str) -> None:
-        """What is started now may have been started before: the machine stopped all its units itself."""
+        """What is started now may have been started before: the machine has stopped all its units."""
         for (host, _), order in self.orders.items():
             if host == machine:
                 order.pardons += 1
@@ -233,6 +245,7 @@ class Judge:
         name = host.name if host else machine
         if each.now.value is None:
             self.lines.pop(rest, None)
+            self.removed[rest] = self.now()
             self.say(program or "etcd", f"takes {unit} off {name}")
             return
         record = parsed(each.now.value)

@@ -7,6 +7,7 @@ behind it since, where there is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import placement.placement
@@ -14,10 +15,11 @@ import scheduler.commit
 import scheduler.service
 from agentd.ledger import Ledger
 from agentd.managed_unit import ManagedUnit
+from agentd.pure.entry import Phase
 from agentd.reconciler import Reconciler
 from agentd.registration import Registration
-from agentd.systemd import Systemd
-from agentd.task_runner import TaskRunner
+from agentd.stopper import Stopper
+from agentd.systemd_connection import SystemdConnection
 from registry.etcd import Compare, Etcd, Op
 from registry.sync.follow import Follower
 
@@ -46,9 +48,9 @@ def state_for_a_claim() -> None:
 
     def lease_held(self: Reconciler, lease: int, kept: Iterable[str]) -> None:
         for name in kept:
-            if unit := self.units.get(name):
+            if unit := self.table.units.get(name):
                 unit.lease = lease
-        self.turn_all()
+        self.table.mark_all_dirty()
 
     _replaced(Reconciler, "lease_held", lease_held)
 
@@ -61,20 +63,22 @@ def sleeping_leader() -> None:
 def forged_stop() -> None:
     """Whoever says that a job is done is believed."""
 
-    async def stopped(self: TaskRunner, unit: ManagedUnit) -> bool:
-        job = await self._tools.systemd.stop(unit.name)
-        return job is None or await job == "done" or await self._is_down(unit)
+    async def stop(self: Stopper, unit: ManagedUnit) -> None:
+        if unit.entry is not None and self.may_live(unit):
+            entry = unit.entry
+            self._records.note(unit, replace(entry, phase=Phase.STOPPING))
+            job = await self._systemd.stop(unit.name)
+            if job is None or await job == "done" or await self._is_down(unit):
+                self._records.note(unit, replace(entry, phase=Phase.LOADED))
 
-    def handle(self: Systemd, message: Any) -> None:
-        self._told_by_bus(message)
-        self._told(message)
+    def handle(self: SystemdConnection, message: Any) -> None:
+        if message.member == "NameOwnerChanged":
+            self._bus_signal(message)
+        else:
+            self._systemd_signal(message)
 
-    async def no_remains(_self: TaskRunner, _unit: ManagedUnit) -> None:
-        return
-
-    _replaced(TaskRunner, "_stopped", stopped)
-    _replaced(TaskRunner, "_refuse_remains", no_remains)
-    _replaced(Systemd, "_handle", handle)
+    _replaced(Stopper, "stop", stop)
+    _replaced(SystemdConnection, "_handle", handle)
 
 
 def lost_ledger() -> None:
@@ -95,7 +99,7 @@ def missing_fence() -> None:
 def early_placement() -> None:
     """A unit is placed while another machine still has a state of it."""
     _replaced(placement.placement.Placement, "_elsewhere", lambda _self, _entry, _machine: ())
-    _replaced(scheduler.commit, "_has_left", lambda *_: Compare(Op.get("/nothing").body | NEVER))
+    _replaced(scheduler.commit, "_has_left", lambda *_: Compare({**Op.get("/nothing").body, **NEVER}))
 
 
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
