@@ -75,10 +75,10 @@ class Sentinel(Versioned):
     nobody acts on what the registry holds.
     """
 
-    id: Id
-    schema: Count = SCHEMA_VERSION
-    epoch: Count = 0
-    held: Line = ""
+    id: Id  # random, made with the cluster
+    schema: Count = SCHEMA_VERSION  # of the layout of keys and records
+    epoch: Count = 0  # milliseconds since 1970 when a history was accepted last
+    held: Line = ""  # why nobody acts on the registry, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,11 @@ class Unit(Versioned):
 
     name: UnitName
     hash: Sha256  # sha256 of the file's text, 64 hex digits
-    target: Target
+    target: Target  # what its operator wants
     generation: Count = 1  # a restart or a replacement adds one
     history: Annotated[tuple[Sha256, ...], AtMost(1000)] = ()  # earlier hashes, newest first
     by: Line = ""  # user@host that wrote this record
-    at: Time = 0.0
+    at: Time = 0.0  # when
     attempt: Count = 0  # an operator's start adds one: where nothing of the unit runs it is started again
 
 
@@ -101,18 +101,18 @@ class Assignment(Versioned):
 
     unit: UnitName
     machine: Id
-    hash: Sha256
+    hash: Sha256  # of the file to load
     target: Target  # loaded or launched
-    generation: Count
-    attempt: Count = 0
+    generation: Count  # the unit's
+    attempt: Count = 0  # the unit's
 
 
 @dataclass(frozen=True, slots=True)
 class Reason(Versioned):
     """One reason, and the machines that give it. `machines` is sorted; empty when no machine is concerned."""
 
-    reason: Prose
-    machines: tuple[Id, ...] = ()
+    reason: Prose  # in words
+    machines: tuple[Id, ...] = ()  # that give it, sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ class Pending(Versioned):
     unit: UnitName
     hash: Sha256
     generation: Count
-    summary: Prose
-    refusals: tuple[Reason, ...] = ()
-    passing: bool = False
+    summary: Prose  # one line for tables
+    refusals: tuple[Reason, ...] = ()  # why not, machine by machine, grouped by reason
+    passing: bool = False  # the wait ends by itself
     attempt: Count = 0
 
 
@@ -145,10 +145,10 @@ class Machine(Versioned):
 
     id: Id
     hostname: Host
-    address: Host
-    boot_id: Id
+    address: Host  # where others reach it
+    boot_id: Id  # changes with each boot
     metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()  # sorted by key
-    ssh_port: Port = 22
+    ssh_port: Port = 22  # of its sshd
     host_keys: Annotated[tuple[HostKey, ...], AtMost(100)] = ()  # "ssh-ed25519 AAAA…", without comments
     cpus: Count = 0
     memory_bytes: Count = 0
@@ -156,10 +156,10 @@ class Machine(Versioned):
     systemd_version: Line = ""
     operating_system: Line = ""
     bus: Line = "system"  # or "user": whose systemd runs the units
-    ttl_s: Annotated[float, Range(0.0, MAX_TTL_S)] = 10.0
-    leaving: bool = False
+    ttl_s: Annotated[float, Range(0.0, MAX_TTL_S)] = 10.0  # of its lease, in seconds
+    leaving: bool = False  # it hands its units over
     since: Time = 0.0  # when this agent registered
-    held: Line = ""
+    held: Line = ""  # why its agent changes nothing, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +170,10 @@ class Override(Versioned):
     """
 
     machine: Id
-    availability: Availability = Availability.READY
-    metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()
-    by: Line = ""
-    at: Time = 0.0
+    availability: Availability = Availability.READY  # what may be placed there
+    metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()  # over the machine's own, key by key
+    by: Line = ""  # user@host that wrote this record
+    at: Time = 0.0  # when
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,19 +190,19 @@ class UnitState(Versioned):
 
     unit: UnitName
     machine: Id
-    hash: Sha256
-    generation: Count
-    target: Target = Target.INACTIVE
-    load: Line = ""
-    active: Line = ""
-    sub: Line = ""
-    result: Line = ""
+    hash: Sha256  # last tried: the file
+    generation: Count  # last tried: the unit's generation
+    target: Target = Target.INACTIVE  # last tried: loaded or launched; inactive when only claimed
+    load: Line = ""  # systemd's word, such as loaded
+    active: Line = ""  # systemd's word, such as active
+    sub: Line = ""  # systemd's word, such as running
+    result: Line = ""  # systemd's word, such as exit-code
     exit_code: Code | None = None  # ExecMainStatus of a service that has exited
-    main_pid: Count = 0
-    restarts: Count = 0
+    main_pid: Count = 0  # 0: none
+    restarts: Count = 0  # by systemd, since it was started
     since: Time = 0.0  # last change of the active state
-    error: Prose = ""
-    attempt: Count = 0
+    error: Prose = ""  # of the last task, in one line; nothing when it succeeded
+    attempt: Count = 0  # last tried: the unit's attempt
     waits: tuple[Line, ...] = ()  # units without which it cannot start; it is tried again once they are there
     waits_running: tuple[Line, ...] = ()  # those of them that are there, and have to run
     skipped: Prose = ""  # the condition that did not hold when it was started, so that it was not
@@ -225,21 +225,21 @@ class Usage(Versioned):
     """
 
     machine: Id
-    at: Time = 0.0
+    at: Time = 0.0  # when it was measured
     load: tuple[Amount, Amount, Amount] = (0.0, 0.0, 0.0)  # averages over 1, 5 and 15 minutes
-    memory_bytes: Count = 0
-    available_bytes: Count = 0
+    memory_bytes: Count = 0  # of the machine
+    available_bytes: Count = 0  # of them, free for programs
     units: tuple[UnitUsage, ...] = ()  # sorted by name; only those that run
-    estimated: bool = False
+    estimated: bool = False  # units' figures are sums over processes
 
 
 @dataclass(frozen=True, slots=True)
 class Leader(Versioned):
     """Which scheduler leads. Its term is the key's create revision, which etcd never repeats."""
 
-    id: Id
+    id: Id  # of the scheduler's process
     hostname: Host
-    since: Time = 0.0
+    since: Time = 0.0  # when this scheduler was started
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class Duplicate(Versioned):
     boot_id: Id
     hostname: Host
     address: Host
-    since: Time = 0.0
+    since: Time = 0.0  # when it was noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +261,9 @@ class Event(Versioned):
     at: Time
     actor: Line  # "root@laptop", "scheduler core-1", "agent 7aea1bb4"
     verb: Line  # "start", "place", "move", "drain", "join", "fail", …
-    unit: Line = ""
-    machine: Line = ""
-    reason: Prose = ""
+    unit: Line = ""  # which unit, if any
+    machine: Line = ""  # which machine, if any
+    reason: Prose = ""  # why, in words
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from fleettui.cli.arguments import find, parse
+from registry.keys import Table
+from registry.leases import LEASED
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PACKAGES = ("registry", "placement", "scheduler", "agentd", "fleettui")
 DECISIONS = sorted(ROOT.glob("docs/adr/[0-9]*.md"))
 
 
@@ -53,3 +56,20 @@ def test_a_decision_has_its_parts(decision: Path) -> None:
     assert [part for part in parts if part != "Measured"] == [
         "Status", "Context", "Decision", "Alternatives", "Consequence",
     ]  # fmt: skip
+
+
+def test_names_of_the_glossary_are_in_the_code() -> None:
+    sources = "\n".join(path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    for line in (ROOT / "docs/glossary.md").read_text().splitlines():
+        for name in re.findall(r"`([^`]+)`", line.rpartition(" | ")[2]):
+            if "/" in name:
+                assert (ROOT / name).exists(), name
+            else:
+                assert all(re.search(rf"\b{part}\b", sources) for part in name.split(".")), name
+
+
+def test_the_wire_contract_has_every_table_and_says_which_are_leased() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)[^`]*` \| [^|]+ \| (yes|no) \|", (ROOT / "docs/wire.md").read_text(), re.MULTILINE
+    )
+    assert dict(rows) == {table.value: "yes" if table in LEASED else "no" for table in Table}
