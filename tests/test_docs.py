@@ -73,3 +73,21 @@ def test_the_wire_contract_has_every_table_and_says_which_are_leased() -> None:
         r"^\| `(\w+)[^`]*` \| [^|]+ \| (yes|no) \|", (ROOT / "docs/wire.md").read_text(), re.MULTILINE
     )
     assert dict(rows) == {table.value: "yes" if table in LEASED else "no" for table in Table}
+
+
+@pytest.mark.parametrize(
+    "page", ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/README.md", "docs/wire.md", "docs/security.md"]
+)
+def test_files_that_are_named_are_there(page: str) -> None:
+    roots = (".", "fleettui", "fleettui/console", *PACKAGES)
+    for name in re.findall(r"`([\w./-]+\.py)`", (ROOT / page).read_text()):
+        assert any((ROOT / root / name).exists() for root in roots), name
+
+
+def test_every_invariant_has_a_test_that_names_it() -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    invariants = (ROOT / "ARCHITECTURE.md").read_text().partition("## Invariants")[2]
+    numbers = re.findall(r"^(\d+)\. \*\*", invariants, re.MULTILINE)
+    assert numbers
+    for number in numbers:
+        assert f"def test_invariant_{number}_" in tests, number
