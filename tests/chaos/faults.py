@@ -221,10 +221,11 @@ class Faults:
         loss, delay_ms, seed = (int(each) for each in found.groups())
         group, layout = self._relay(node), self.cluster.layout
         group.create()
-        words = [node.spec.link, layout.bridge, str(loss / 100), str(delay_ms), str(seed)]
+        link = network.name_of(node.spec.link)
+        words = [link, layout.bridge, str(loss / 100), str(delay_ms), str(seed)]
         program = [sys.executable, str(Path(__file__).with_name("wire.py")), *words]
         spawn(group.launcher(program), layout.state / f"wire-{node.name}.log")
-        wait_until("the relay", lambda: network.exists(f"{node.spec.link[-13:]}t"), timeout_s=5)
+        wait_until("the relay", lambda: network.exists(f"{link[-13:]}t"), timeout_s=5)
 
     def _end_relay(self, node: Node) -> None:
         self._relay(node).end()

@@ -13,6 +13,7 @@ def table(script: Script, diary: Diary, tally: Tally, elapsed_s: float) -> str:
     """Faults by kind, the operator's acts, checks made, violations."""
     rows = [(name, str(diary.faults[name])) for name in FAULTS]
     rows.append(("faults", str(sum(diary.faults.values()))))
+    rows.append(("faults that could not be brought about", str(diary.failed_faults)))
     rows += [(f"operator: {verb}", str(count)) for verb, count in sorted(diary.acts.items())]
     settled = f"{median(tally.settled_s):.1f} / {max(tally.settled_s):.1f} s" if tally.settled_s else "-"
     rows += [
