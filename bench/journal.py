@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fleettui.console.journal import Wanted
-from fleettui.console.journal.buffer import Book, Terms
+from fleettui.console.journal.buffer import JournalBuffer, Terms
 from fleettui.console.journal.filters import Narrowing
 from fleettui.console.journal.formatter import LineFormat
 from fleettui.journal_entry import JournalEntry, parse
@@ -37,10 +37,10 @@ def lines() -> list[bytes]:
     ]
 
 
-def keep(book: Book, entries: Sequence[JournalEntry]) -> None:
+def keep(buffer: JournalBuffer, entries: Sequence[JournalEntry]) -> None:
     """As they come: some hundreds at once."""
     for at in range(0, len(entries), 200):
-        book.take(entries[at : at + 200])
+        buffer.take(entries[at : at + 200])
 
 
 def timed(what: str, work: Callable[[], object]) -> None:
@@ -56,14 +56,14 @@ def main() -> None:
     raw = lines()
     units = (WANTED[0].unit,)
     entries = [entry for line in raw if (entry := parse(line, WANTED[0].machine.id, units))]
-    book = Book()
+    buffer = JournalBuffer()
     narrow = Terms(WANTED, narrowing=Narrowing(include="index", exclude="healthz", priority=6))
     timed("parse", lambda: [parse(line, WANTED[0].machine.id, units) for line in raw])
-    timed("keep", lambda: keep(book, entries))
-    timed("keep, the ring full", lambda: keep(book, entries))
-    timed("narrow by include, exclude and priority", lambda: list(book.redo(narrow)))
-    timed("search", lambda: list(book.redo(Terms(WANTED, search="99.html"))))
-    timed("wrap at 80 cells", lambda: list(book.redo(Terms(WANTED, LineFormat(80, wrap=True)))))
+    timed("keep", lambda: keep(buffer, entries))
+    timed("keep, the ring full", lambda: keep(buffer, entries))
+    timed("narrow by include, exclude and priority", lambda: list(buffer.redo(narrow)))
+    timed("search", lambda: list(buffer.redo(Terms(WANTED, search="99.html"))))
+    timed("wrap at 80 cells", lambda: list(buffer.redo(Terms(WANTED, LineFormat(80, wrap=True)))))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleettui.console.journal import Ask, News, Remark, Wanted
-from fleettui.console.journal.buffer import Book
+from fleettui.console.journal.buffer import JournalBuffer
 from fleettui.console.sources import journal_live
 from fleettui.console.sources.journal_live import LiveJournals
 from fleettui.demo import nodefiles
@@ -121,8 +121,8 @@ def test_a_journal_is_read_from_every_machine_where_the_unit_ran(cluster: Cluste
     assert second in cut.stdout
 
 
-async def read_flood(remote: Remote, node: Node, book: Book, pace: int, total: int) -> list[News]:
-    """Read into the book as the console does what is written once we follow, until all of it must have come."""
+async def read_flood(remote: Remote, node: Node, buffer: JournalBuffer, pace: int, total: int) -> list[News]:
+    """Read into the buffer as the console does what is written once we follow, until all of it must have come."""
     unit = f"flood{pace}.service"
     go = f"/run/{unit}.go"
     news: list[News] = []
@@ -134,7 +134,7 @@ async def read_flood(remote: Remote, node: Node, book: Book, pace: int, total: i
             async for batch in batches:
                 items = [each for each in batch if isinstance(each, Remark | JournalEntry)]
                 news += items
-                book.take(items)
+                buffer.take(items)
                 if any(isinstance(each, JournalEntry) and each.message == READY for each in items):
                     await asyncio.to_thread(node.exec, ["touch", go])
                 if max(told(items)[0], default=0) >= total + AFTER and missing(news) == told(news)[1]:
@@ -170,14 +170,14 @@ async def test_five_thousand_lines_a_second_come_whole_into_a_ring_that_does_not
 ) -> None:
     monkeypatch.setattr(journal, "QUEUED", 5_000)  # a test host may be busy for long
     total = 60_000
-    book = Book(capacity=20_000)
+    buffer = JournalBuffer(capacity=20_000)
     async with Remote(ssh(nodes)) as remote:
-        news = await read_flood(remote, nodes.node("core-1"), book, 5_000, total)
+        news = await read_flood(remote, nodes.node("core-1"), buffer, 5_000, total)
     numbers, dropped = told(news)
     assert dropped == 0
     assert numbers == list(range(numbers[-1] + 1))
-    assert len(book.ring) == 20_000
-    assert book.hidden == 0
+    assert len(buffer.ring) == 20_000
+    assert buffer.hidden == 0
 
 
 @pytest.mark.timeout(300)
@@ -189,12 +189,12 @@ async def test_what_is_written_faster_than_it_is_shown_is_dropped_and_every_line
     monkeypatch.setattr(journal_live, "BURST", 100)
     monkeypatch.setattr(journal_live, "FIRST_BURST", 100)
     total = 80_000
-    book = Book(capacity=5_000)
+    buffer = JournalBuffer(capacity=5_000)
     async with Remote(ssh(nodes)) as remote:
-        news = await read_flood(remote, nodes.node("core-1"), book, 100_000, total)
+        news = await read_flood(remote, nodes.node("core-1"), buffer, 100_000, total)
     numbers, dropped = told(news)
     assert dropped > 0
     assert numbers == sorted(set(numbers)), "nothing twice, nothing out of order"
     assert missing(news) == dropped, "all that is missing is said to be missing, and nothing else"
-    assert book.dropped == dropped
-    assert len(book.ring) <= 5_000
+    assert buffer.dropped == dropped
+    assert len(buffer.ring) <= 5_000

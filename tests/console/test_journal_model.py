@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fleettui.console.journal import Remark, Wanted
-from fleettui.console.journal.buffer import PIECE, Book, Layout, Terms
+from fleettui.console.journal.buffer import PIECE, JournalBuffer, Layout, Terms
 from fleettui.console.journal.filters import Narrowing, compiled, is_expression, next_priority, parse_since, words
 from fleettui.console.journal.formatter import (
     MAX_CHARS,
@@ -28,7 +28,7 @@ from fleettui.console.journal.formatter import (
     wrapped,
 )
 from fleettui.console.journal.title import JournalStatus, Narrowed, narrowed_cells, source_cells, status_cells
-from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, Purse
+from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, RateLimit
 from fleettui.console.sources.journal_saving import Exists, default_name, save
 from fleettui.console.text.cells import Tone, line_text
 from fleettui.journal_entry import JournalEntry
@@ -51,9 +51,9 @@ def through(work: Iterator[None]) -> int:
     return sum(1 for _ in work)
 
 
-def shown(book: Book) -> list[str]:
-    layout = book.view.layout
-    return [line_text(book.line(row)[1]).strip() for row in range(layout.first_row, layout.end_row)]
+def shown(buffer: JournalBuffer) -> list[str]:
+    layout = buffer.view.layout
+    return [line_text(buffer.line(row)[1]).strip() for row in range(layout.first_row, layout.end_row)]
 
 
 # Words and expressions
@@ -71,10 +71,10 @@ def shown(book: Book) -> list[str]:
     ],
 )
 def test_text_is_found_as_people_mean_it(text: str, message: str, found: bool) -> None:
-    book = Book()
-    book.take([entry(message)])
-    through(book.redo(Terms((WEB,), search=text)))
-    assert len(book.view.hits) == found
+    buffer = JournalBuffer()
+    buffer.take([entry(message)])
+    through(buffer.redo(Terms((WEB,), search=text)))
+    assert len(buffer.view.hits) == found
 
 
 @pytest.mark.parametrize("text", ["foo(", "*", "[a", "a{2,1}", "(?P<x"])
@@ -105,83 +105,83 @@ def test_text_without_signs_finds_itself(text: str) -> None:
 
 def test_include_needs_all_its_words_and_exclude_any() -> None:
     lines = [entry("GET / 200"), entry("GET /healthz 200"), entry("POST / 500"), entry("GET / 500")]
-    book = Book()
-    book.take([*lines, Remark("core-1: lost")])
-    through(book.redo(Terms((WEB,), narrowing=Narrowing(include="get 200", exclude="healthz metrics"))))
-    assert shown(book)[0].endswith("GET / 200")
-    assert shown(book)[1:] == ["── core-1: lost"]
-    assert book.hidden == 3
+    buffer = JournalBuffer()
+    buffer.take([*lines, Remark("core-1: lost")])
+    through(buffer.redo(Terms((WEB,), narrowing=Narrowing(include="get 200", exclude="healthz metrics"))))
+    assert shown(buffer)[0].endswith("GET / 200")
+    assert shown(buffer)[1:] == ["── core-1: lost"]
+    assert buffer.hidden == 3
 
 
 def test_priority_goes_round_and_shows_what_is_as_urgent_or_more() -> None:
-    book = Book()
-    book.take([entry(f"p{number}", number) for number in range(8)])
+    buffer = JournalBuffer()
+    buffer.take([entry(f"p{number}", number) for number in range(8)])
     seen, priority = [], 7
     for _ in range(5):
-        through(book.redo(Terms((WEB,), narrowing=Narrowing(priority=priority))))
-        seen.append(len(book.view.layout))
+        through(buffer.redo(Terms((WEB,), narrowing=Narrowing(priority=priority))))
+        seen.append(len(buffer.view.layout))
         priority = next_priority(priority)
     assert seen == [8, 6, 5, 4, 3]
     assert priority == 7
-    assert book.warnings == 5
+    assert buffer.warnings == 5
 
 
 def test_what_comes_is_narrowed_searched_and_counted_as_what_is_there() -> None:
     terms = Terms((WEB,), narrowing=Narrowing(exclude="quiet"), search="hit")
-    book = Book()
-    book.take([entry("hit one"), entry("quiet hit")])
-    through(book.redo(terms))
-    book.take([entry("hit two"), entry("miss"), entry("quiet")])
-    assert [line.split("  ")[-1].strip() for line in shown(book)] == ["hit one", "hit two", "miss"]
-    assert (book.hidden, len(book.view.hits)) == (2, 2)
+    buffer = JournalBuffer()
+    buffer.take([entry("hit one"), entry("quiet hit")])
+    through(buffer.redo(terms))
+    buffer.take([entry("hit two"), entry("miss"), entry("quiet")])
+    assert [line.split("  ")[-1].strip() for line in shown(buffer)] == ["hit one", "hit two", "miss"]
+    assert (buffer.hidden, len(buffer.view.hits)) == (2, 2)
 
 
 def test_the_ring_keeps_the_newest_and_every_count_follows() -> None:
-    book = Book(capacity=100)
-    through(book.redo(Terms((WEB,), narrowing=Narrowing(exclude="odd"), search="even")))
+    buffer = JournalBuffer(capacity=100)
+    through(buffer.redo(Terms((WEB,), narrowing=Narrowing(exclude="odd"), search="even")))
     for number in range(1000):
-        book.take([entry("odd" if number % 2 else "even", 4 if number % 10 == 0 else 6)])
-    assert (len(book.ring), book.end, book.ring.first) == (100, 1000, 900)
-    assert (len(book.view.layout), book.hidden, len(book.view.hits), book.warnings) == (50, 50, 50, 10)
-    assert book.view.layout.item(0) == 900
-    assert book.view.hits[0] == 900
+        buffer.take([entry("odd" if number % 2 else "even", 4 if number % 10 == 0 else 6)])
+    assert (len(buffer.ring), buffer.end, buffer.ring.first) == (100, 1000, 900)
+    assert (len(buffer.view.layout), buffer.hidden, len(buffer.view.hits), buffer.warnings) == (50, 50, 50, 10)
+    assert buffer.view.layout.item(0) == 900
+    assert buffer.view.hits[0] == 900
 
 
 def test_more_at_once_than_can_be_kept_leaves_the_newest() -> None:
-    book = Book(capacity=10)
-    book.take([entry(str(number), 3) for number in range(35)])
-    assert [line.split()[-1] for line in shown(book)] == [str(number) for number in range(25, 35)]
-    assert book.warnings == 10
+    buffer = JournalBuffer(capacity=10)
+    buffer.take([entry(str(number), 3) for number in range(35)])
+    assert [line.split()[-1] for line in shown(buffer)] == [str(number) for number in range(25, 35)]
+    assert buffer.warnings == 10
 
 
 def test_dropped_lines_are_counted_from_what_is_said_of_them() -> None:
-    book = Book()
-    book.take([Remark("12 lines dropped", dropped=12), entry("x"), Remark("3 lines dropped", dropped=3)])
-    assert book.dropped == 15
+    buffer = JournalBuffer()
+    buffer.take([Remark("12 lines dropped", dropped=12), entry("x"), Remark("3 lines dropped", dropped=3)])
+    assert buffer.dropped == 15
 
 
 def test_other_terms_come_in_pieces_and_take_in_what_comes_and_goes_meanwhile() -> None:
-    book = Book(capacity=4 * PIECE)
-    book.take([entry("a" if number % 2 else "b") for number in range(4 * PIECE)])
-    work = book.redo(Terms((WEB,), narrowing=Narrowing(include="a")))
+    buffer = JournalBuffer(capacity=4 * PIECE)
+    buffer.take([entry("a" if number % 2 else "b") for number in range(4 * PIECE)])
+    work = buffer.redo(Terms((WEB,), narrowing=Narrowing(include="a")))
     pieces = 0
     for _ in work:
         pieces += 1
-        book.take([entry("a new"), entry("b new")])
+        buffer.take([entry("a new"), entry("b new")])
     assert pieces >= 3
-    numbers = [book.view.layout.item(index) for index in range(len(book.view.layout))]
-    assert numbers == [n for n in range(book.ring.first, book.end) if "a" in book.item(n).message]  # type: ignore[union-attr]
+    numbers = [buffer.view.layout.item(index) for index in range(len(buffer.view.layout))]
+    assert numbers == [n for n in range(buffer.ring.first, buffer.end) if "a" in buffer.item(n).message]  # type: ignore[union-attr]
 
 
 def test_a_new_beginning_makes_nothing_of_terms_under_way() -> None:
-    book = Book()
-    book.take([entry("x")] * (3 * PIECE))
-    work = book.redo(Terms((WEB,), narrowing=Narrowing(include="x")))
+    buffer = JournalBuffer()
+    buffer.take([entry("x")] * (3 * PIECE))
+    work = buffer.redo(Terms((WEB,), narrowing=Narrowing(include="x")))
     next(work)
-    book.begin()
-    book.take([entry("new")])
+    buffer.begin()
+    buffer.take([entry("new")])
     assert through(work) == 0
-    assert [line.split()[-1] for line in shown(book)] == ["new"]
+    assert [line.split()[-1] for line in shown(buffer)] == ["new"]
 
 
 # Rows
@@ -221,30 +221,30 @@ def test_wrapping_loses_nothing_and_fits(text: str, room: int, lead: int) -> Non
     st.integers(0, 7),
 )
 def test_an_entry_takes_as_many_rows_as_it_is_said_to(text: str, width: int, wrap: bool, priority: int) -> None:
-    scribe = LineFormatter((WEB, DB), LineFormat(width, wrap))
+    formatter = LineFormatter((WEB, DB), LineFormat(width, wrap))
     item = entry(text, priority)
-    rows = scribe.rows(item)
-    lines = [line_text(scribe.line(item, part, None)) for part in range(rows)]
+    rows = formatter.rows(item)
+    lines = [line_text(formatter.line(item, part, None)) for part in range(rows)]
     assert rows >= 1
-    assert scribe.line(item, rows, None) == ()
+    assert formatter.line(item, rows, None) == ()
     assert not any(unicodedata.category(letter) == "Cc" for line in lines for letter in line)
-    if wrap and width - scribe.indent >= 24:
+    if wrap and width - formatter.indent >= 24:
         assert all(cell_len(line) <= width for line in lines)
 
 
 def test_a_message_of_a_megabyte_is_cut_on_the_screen_and_says_so() -> None:
-    scribe = LineFormatter((WEB,), LineFormat(80))
+    formatter = LineFormatter((WEB,), LineFormat(80))
     item = entry("x" * 1_000_000)
-    text = line_text(scribe.line(item, 0, None))
+    text = line_text(formatter.line(item, 0, None))
     assert len(text) < MAX_CHARS + 100
     assert "980,000 more characters (Enter shows all)" in text
 
 
 def test_lines_say_when_where_who_and_how_urgent() -> None:
     early, late = entry("ok", 6, 1_790_000_000_000_000), entry("bad\nworse", 3, 1_790_000_001_500_000, DB)
-    scribe = LineFormatter((WEB, DB), LineFormat(100))
-    assert line_text(scribe.line(early, 0, None)) == "14:13:20 core-1 web@1   ok"
-    assert [line_text(scribe.line(late, part, early)).rstrip() for part in (0, 1)] == [
+    formatter = LineFormatter((WEB, DB), LineFormat(100))
+    assert line_text(formatter.line(early, 0, None)) == "14:13:20 core-1 web@1   ok"
+    assert [line_text(formatter.line(late, part, early)).rstrip() for part in (0, 1)] == [
         "14:13:21 core-2 db    ✖ bad",
         "                        worse",
     ]
@@ -261,8 +261,8 @@ def test_lines_say_when_where_who_and_how_urgent() -> None:
 
 
 def test_control_sequences_and_markup_are_shown_not_obeyed() -> None:
-    scribe = LineFormatter((WEB,), LineFormat(100))
-    text = line_text(scribe.line(entry("\x1b[31m[red]x[/red]\x07\r"), 0, None))
+    formatter = LineFormatter((WEB,), LineFormat(100))
+    text = line_text(formatter.line(entry("\x1b[31m[red]x[/red]\x07\r"), 0, None))
     assert text.endswith("␛[31m[red]x[/red]␇␍")
 
 
@@ -271,8 +271,8 @@ def test_one_colour_a_source() -> None:
     assert both[0][1] is not both[1][1]
     spread = source_tones((WEB, Wanted(TWO, WEB.unit)))
     assert spread[0][1] is not spread[1][1]
-    scribe = LineFormatter((WEB, DB), LineFormat(100))
-    cells = {cell.text.strip(): cell.tone for cell in scribe.line(entry("x", wanted=DB), 0, None)}
+    formatter = LineFormatter((WEB, DB), LineFormat(100))
+    cells = {cell.text.strip(): cell.tone for cell in formatter.line(entry("x", wanted=DB), 0, None)}
     assert cells["db"] is both[1][1]
 
 
@@ -386,26 +386,26 @@ def test_a_line_for_a_file_has_the_full_time_and_indents_what_follows() -> None:
 
 
 def test_what_comes_faster_than_it_can_be_shown_is_taken_at_the_rate_after_a_first_burst() -> None:
-    purse, now, taken = Purse(0.0), 0.0, 0
+    limit, now, taken = RateLimit(0.0), 0.0, 0
     while now < 60:
-        wait = purse.spend(1000, now)
+        wait = limit.spend(1000, now)
         taken += 1000
         now += wait + 0.001
     assert FIRST_BURST < taken <= FIRST_BURST + BURST + RATE * 61
-    assert Purse(0.0).spend(1000, 0.0) == 0.0
+    assert RateLimit(0.0).spend(1000, 0.0) == 0.0
 
 
 def test_a_hundred_thousand_lines_are_narrowed_without_stopping_anything() -> None:
-    book = Book()
+    buffer = JournalBuffer()
     for _ in range(20):
-        book.take([entry(f"GET /path/{number} 200") for number in range(5000)])
+        buffer.take([entry(f"GET /path/{number} 200") for number in range(5000)])
     worst = 0.0
-    work = book.redo(Terms((WEB,), narrowing=Narrowing(include="/path/77"), search="200"))
+    work = buffer.redo(Terms((WEB,), narrowing=Narrowing(include="/path/77"), search="200"))
     while True:
         began = time.process_time()
         done = next(work, work) is work
         worst = max(worst, time.process_time() - began)
         if done:
             break
-    assert len(book.view.layout) == 20 * 11
+    assert len(buffer.view.layout) == 20 * 11
     assert worst < 0.25

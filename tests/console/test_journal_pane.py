@@ -16,9 +16,9 @@ from fleettui.console.journal import LinkNews, Remark, Wanted
 from fleettui.console.journal.buffer import PIECE
 from fleettui.console.screens import journal_reader
 from fleettui.console.screens.fields import FieldsScreen
+from fleettui.console.text.cells import Tone
 from fleettui.console.widgets.journal_lines import JournalLines
-from fleettui.console.widgets.journal_pane import JournalPane
-from fleettui.console.widgets.journal_prompt import JournalPrompt
+from fleettui.console.widgets.journal_pane import JournalPane, JournalPrompt
 from fleettui.remote import RemoteError
 from registry.mirror import Snapshot
 from tests.console.fleetshow import CORES, PLAIN, entry, machine, scene, state
@@ -56,18 +56,18 @@ class Pane(Play):
         return next(text for text in reversed(self.shown()) if text)
 
     def messages(self) -> list[str]:
-        layout = self.lines.book.view.layout
-        items = [self.lines.book.item(layout.item(index)) for index in range(len(layout))]
+        layout = self.lines.buffer.view.layout
+        items = [self.lines.buffer.item(layout.item(index)) for index in range(len(layout))]
         return [item.text if isinstance(item, Remark) else item.message for item in items]
 
     async def come(self, *messages: str, priority: int = 6) -> None:
         """More lines of the unit."""
-        before = self.lines.book.end
+        before = self.lines.buffer.end
         news = [
             replace(entry(CACHE, number, message), priority=priority) for number, message in enumerate(messages)
         ]
         self.stage.journals.more.put_nowait(news)
-        await self.wait(lambda: self.lines.book.end >= before + len(messages))
+        await self.wait(lambda: self.lines.buffer.end >= before + len(messages))
 
     async def wait(self, fact: object) -> None:
         for _ in range(400):
@@ -138,33 +138,33 @@ async def test_the_wheel_pauses_and_resumes_too() -> None:
 
 async def test_the_place_stays_when_old_lines_leave_the_ring() -> None:
     async with reading() as pane:
-        pane.lines.book.capacity = pane.lines.book.ring.capacity = 100
+        pane.lines.buffer.capacity = pane.lines.buffer.ring.capacity = 100
         await pane.come(*(f"line {number}" for number in range(100)))
         await pane.press("pageup", "pageup")
-        before, cursor = pane.shown(), pane.lines.current
+        before, cursor = pane.shown(), pane.lines.place.current
         await pane.come(*(f"more {number}" for number in range(30)))
-        assert pane.lines.book.ring.first == 13  # a quarter more is kept while somebody reads
+        assert pane.lines.buffer.ring.first == 13  # a quarter more is kept while somebody reads
         assert pane.shown() == before
-        assert pane.lines.current is cursor
+        assert pane.lines.place.current is cursor
 
 
 async def test_what_cannot_be_kept_beside_what_is_read_is_counted_and_said() -> None:
     async with reading() as pane:
-        pane.lines.book.capacity = pane.lines.book.ring.capacity = 100
+        pane.lines.buffer.capacity = pane.lines.buffer.ring.capacity = 100
         await pane.come(*(f"line {number}" for number in range(100)))
         await pane.press("g")
         before = pane.shown()
         news = [entry(CACHE, number, f"flood {number}") for number in range(300)]
         pane.stage.journals.more.put_nowait(news)
-        await pane.wait(lambda: pane.lines.missed > 0)
+        await pane.wait(lambda: pane.lines.place.missed > 0)
         assert pane.shown() == before
-        assert f"{pane.lines.missed} lines dropped" in pane.title
-        assert len(pane.lines.book.ring) == 125
+        assert f"{pane.lines.place.missed} lines dropped" in pane.title
+        assert len(pane.lines.buffer.ring) == 125
         await pane.press("G")
         assert "275 lines came while you read and could not be kept" in pane.last
         assert "275 lines dropped" in pane.title
         await pane.come("new")
-        assert len(pane.lines.book.ring) == 100
+        assert len(pane.lines.buffer.ring) == 100
         assert pane.messages()[-1] == "new"
 
 
@@ -207,7 +207,7 @@ async def test_every_hit_is_highlighted() -> None:
         marked = [
             segment.text
             for segment in strip
-            if segment.style and segment.style.bgcolor == pane.lines._match_style().bgcolor
+            if segment.style and segment.style.bgcolor == pane.lines.style_of(Tone.BUSY).color
         ]
         assert marked == ["one", "one"]
 
@@ -282,7 +282,7 @@ async def test_a_hundred_thousand_lines_are_narrowed_while_keys_work() -> None:
     async with reading() as pane:
         news = [entry(CACHE, number, f"GET /{number}") for number in range(20 * PIECE)]
         pane.stage.journals.more.put_nowait(news)
-        await pane.wait(lambda: len(pane.lines.book.ring) == 20 * PIECE + 8)
+        await pane.wait(lambda: len(pane.lines.buffer.ring) == 20 * PIECE + 8)
         await pane.press("i")
         pane.pane.query_one("#journal-answer", Input).value = "/1999"
         await pane.press("enter")
@@ -294,7 +294,7 @@ async def test_narrowing_stays_near_the_line_under_the_eye() -> None:
     async with reading() as pane:
         await pane.come(*(f"even {n}" if n % 2 == 0 else f"odd {n}" for n in range(100)))
         await pane.press("pageup", "pageup")
-        cursor = pane.lines.current
+        cursor = pane.lines.place.current
         assert cursor is not None
         await pane.press("x", *"odd", "enter")
         shown = [text.split()[-1] for text in pane.shown()]
@@ -469,11 +469,11 @@ async def test_its_keys_are_in_the_footer_while_it_has_the_focus() -> None:
 async def test_its_keys_are_the_users_own() -> None:
     async with reading(keymap={"journal_wrap": "f6"}) as pane:
         await pane.press("w")
-        assert pane.stage.app.screen is not pane.main or not pane.lines.book.view.terms.look.wrap
+        assert pane.stage.app.screen is not pane.main or not pane.lines.buffer.view.terms.line_format.wrap
         await pane.press("escape", "tab") if pane.stage.app.screen is not pane.main else None
         pane.lines.focus()
         await pane.press("f6")
-        assert pane.lines.book.view.terms.look.wrap
+        assert pane.lines.buffer.view.terms.line_format.wrap
 
 
 async def test_no_key_of_the_pane_acts_on_a_unit() -> None:
@@ -579,5 +579,5 @@ async def test_many_lines_at_once_are_taken_and_the_newest_is_seen() -> None:
         for round_ in range(10):
             news: Sequence[object] = [entry(CACHE, n, f"{round_}.{n}") for n in range(1000)]
             pane.stage.journals.more.put_nowait(news)  # type: ignore[arg-type]
-        await pane.wait(lambda: pane.lines.book.end == 10_008)
+        await pane.wait(lambda: pane.lines.buffer.end == 10_008)
         assert pane.shown()[-1].endswith("9.999")

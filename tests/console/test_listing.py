@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleettui.console.journal.buffer import Tail
+from fleettui.console.journal.buffer import Ring
 from fleettui.console.tables.listing import Listing
 from fleettui.console.tables.query import parse_query
 from fleettui.console.tables.rows import Delta
@@ -114,7 +114,7 @@ def test_the_worst_come_first_when_sorted_by_state() -> None:
 
 
 def test_the_ring_keeps_the_newest_and_numbers_stay() -> None:
-    ring: Tail[int] = Tail(5)
+    ring: Ring[int] = Ring(5)
     for number in range(23):
         ring.extend([number])
     assert list(ring) == [18, 19, 20, 21, 22]

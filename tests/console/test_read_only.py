@@ -123,4 +123,4 @@ async def test_in_a_browser_a_read_only_console_touches_no_file(tmp_path: Path) 
         pane = play.main.query_one(JournalPane)
         assert not pane.saves
         with pytest.raises(UserError, match="writes no file"):
-            await pane._save(tmp_path / "journal.log")
+            await pane.prompt.save(tmp_path / "journal.log")

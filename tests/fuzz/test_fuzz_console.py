@@ -256,15 +256,17 @@ looks = st.builds(LineFormat, st.integers(1, 200), st.booleans(), st.sampled_fro
 
 
 @given(st.lists(st.one_of(entries, st.builds(Remark, odd)), min_size=1, max_size=3), looks, texts)
-def test_any_line_of_a_journal_is_laid_out(items: list[JournalEntry | Remark], look: LineFormat, unit: str) -> None:
-    scribe = LineFormatter([Wanted(machine(1), unit), Wanted(machine(2), "b.service")], look)
+def test_any_line_of_a_journal_is_laid_out(
+    items: list[JournalEntry | Remark], line_format: LineFormat, unit: str
+) -> None:
+    formatter = LineFormatter([Wanted(machine(1), unit), Wanted(machine(2), "b.service")], line_format)
     before = None
     for item in items:
-        rows = scribe.rows(item)
+        rows = formatter.rows(item)
         assert rows >= 1
         for part in range(rows):
-            assert shown(scribe.line(item, part, before))
-        assert all(map(is_safe, scribe.plain(item).split("\n")))
+            assert shown(formatter.line(item, part, before))
+        assert all(map(is_safe, formatter.plain(item).split("\n")))
         before = item
 
 

@@ -15,14 +15,15 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from fleettui.console.journal.filters import EVERYTHING, Narrowing, Pattern, compiled, finds
-from fleettui.console.journal.formatter import PLAIN_LOOK, WARNING, LineFormat, LineFormatter
+from fleettui.console.journal.formatter import DEFAULT_FORMAT, WARNING, LineFormat, LineFormatter
 from fleettui.console.journal.sources import Item, Remark, Wanted
 from fleettui.console.text.cells import Line
+from fleettui.console.text.formatting import counted
 
 T = TypeVar("T")
 
 
-class Tail(Generic[T]):
+class Ring(Generic[T]):
     """Keeps the newest `capacity` items. `first` is the number of the oldest kept, counted from the beginning."""
 
     def __init__(self, capacity: int) -> None:
@@ -160,7 +161,7 @@ class Terms:
     """How the journal is shown: whose it is, how it is laid out, what is left out, what is searched for."""
 
     wanted: tuple[Wanted, ...] = ()
-    look: LineFormat = PLAIN_LOOK
+    line_format: LineFormat = DEFAULT_FORMAT
     narrowing: Narrowing = EVERYTHING
     search: str = ""
 
@@ -172,14 +173,14 @@ class BufferView:
         self.terms = terms
         self.layout = Layout()
         self.hits = Numbers()
-        self.scribe = LineFormatter(terms.wanted, terms.look)
+        self.formatter = LineFormatter(terms.wanted, terms.line_format)
         self.pattern: Pattern | None = compiled(terms.search) if terms.search else None
         self._admits = terms.narrowing.admits()
         self._finds: Callable[..., bool] | None = finds(self.pattern) if self.pattern else None
 
     def take(self, items: Sequence[Item], number: int) -> None:
         """Show more items, the first of them with this number."""
-        admits, rows, found = self._admits, self.scribe.rows, self._finds
+        admits, rows, found = self._admits, self.formatter.rows, self._finds
         append = self.layout.append
         for item in items:
             if admits(item):
@@ -194,19 +195,19 @@ class BufferView:
         self.hits.drop(self.hits.below(number))
 
 
-class Book:
+class JournalBuffer:
     """One journal."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
-        self.ring: Tail[Item] = Tail(capacity)
+        self.ring: Ring[Item] = Ring(capacity)
         self.view = BufferView(Terms())
         self.warnings = 0  # kept, and worse than a notice
         self.dropped = 0  # that never came here, as far as we were told
 
     def begin(self) -> None:
         """Empty, on the same terms; a `redo` that is under way comes to nothing."""
-        self.ring = Tail(self.capacity)
+        self.ring = Ring(self.capacity)
         self.view = BufferView(self.view.terms)
         self.warnings = self.dropped = 0
 
@@ -264,6 +265,14 @@ class Book:
 
     # Reading
 
+    def place(self, row: int) -> tuple[int, int]:
+        """The item in a row, and which of its rows that is; past the last row, the next item."""
+        layout = self.view.layout
+        if row >= layout.end_row:
+            return self.end, 0
+        index, part = layout.at(row)
+        return layout.item(index), part
+
     def item(self, number: int) -> Item:
         """A kept item."""
         return self.ring[number - self.ring.first]
@@ -274,12 +283,93 @@ class Book:
         index, part = layout.at(row)
         number = layout.item(index)
         before = self.item(layout.item(index - 1)) if index else None
-        return number, self.view.scribe.line(self.item(number), part, before)
+        return number, self.view.formatter.line(self.item(number), part, before)
 
     def plain(self) -> list[str]:
         """All shown items as text."""
-        layout, scribe = self.view.layout, self.view.scribe
-        return [scribe.plain(self.item(layout.item(index))) for index in range(len(layout))]
+        layout, formatter = self.view.layout, self.view.formatter
+        return [formatter.plain(self.item(layout.item(index))) for index in range(len(layout))]
+
+
+class ReadingPlace:
+    """Where the reader is in a journal: following its newest line, or paused with a cursor on one.
+
+    Items go by their numbers, so that nothing that comes or goes moves the cursor.
+    """
+
+    def __init__(self, buffer: JournalBuffer) -> None:
+        self.buffer = buffer
+        self.reset()
+
+    def reset(self) -> None:
+        """Follow an empty journal."""
+        self.following = True
+        self.cursor = -1  # none while following
+        self.missed = 0  # while paused: items that came and could not be kept
+        self._seen = 0  # while paused: the first item that came since
+
+    @property
+    def unseen(self) -> int:
+        """How many shown items came since it paused."""
+        layout = self.buffer.view.layout
+        return 0 if self.following else len(layout) - layout.index(self._seen)
+
+    @property
+    def current(self) -> Item | None:
+        """The item under the cursor; while following, the newest."""
+        layout = self.buffer.view.layout
+        if not len(layout):
+            return None
+        index = len(layout) - 1 if self.following else min(layout.index(self.cursor), len(layout) - 1)
+        return self.buffer.item(layout.item(index))
+
+    def pause(self) -> bool:
+        """Stay here, the cursor on the line that is the newest now; False when it is paused, or empty."""
+        layout = self.buffer.view.layout
+        if not self.following or not len(layout):
+            return False
+        self.following = False
+        self._seen = self.buffer.end
+        self.buffer.stretch(reading=True)
+        self.cursor = layout.item(len(layout) - 1)
+        return True
+
+    def resume(self) -> None:
+        """Follow again; what could not be kept is remarked on."""
+        if self.missed:
+            said = (
+                f"{counted(self.missed, 'line')} came while you read and could not be kept; t reads since a moment"
+            )
+            self.buffer.take([Remark(said, dropped=self.missed)])
+            self.missed = 0
+        self.buffer.stretch(reading=False)
+        self.following, self.cursor = True, -1
+
+    def admit(self, items: list[Item], top: int) -> list[Item]:
+        """The items that can be kept without taking away `top`, which is under the eye while paused."""
+        if self.following:
+            return items
+        room = self.buffer.room_above(top)
+        self.missed += max(0, len(items) - room)
+        return items[:room]
+
+    @property
+    def hit(self) -> int:
+        """The place of the cursor's line among the hits of the search, from 1; 0 when it is none."""
+        hits = self.buffer.view.hits
+        at = hits.up_to(self.cursor)
+        return at if at and hits[at - 1] == self.cursor and not self.following else 0
+
+    def hit_from(self, step: int) -> int | None:
+        """The next hit (1), the one before (-1), around the end; 0: the newest at or above here, else the first."""
+        hits = self.buffer.view.hits
+        if not len(hits):
+            return None
+        here = self.cursor if not self.following else self.buffer.end
+        if not step:
+            return hits[max(0, hits.up_to(here) - 1)]
+        index = hits.up_to(here) if step > 0 else hits.below(here) - 1
+        return hits[index % len(hits)]
 
 
 def _warns(item: Item) -> bool:

@@ -199,7 +199,7 @@ def ways(node: Node) -> float:
 
 
 @dataclass(slots=True)
-class Position:
+class NfaNode:
     """A place in the expression: what to read there, or where to go on without reading."""
 
     one: int = -1  # which of the characters, and then on to `onward[0]`
@@ -232,14 +232,14 @@ class Automaton:
 
     def __init__(self, node: Node, flags: re.RegexFlag | int) -> None:
         self._flags = flags
-        self._places: list[Position] = [Position()]  # the first is the end
+        self._places: list[NfaNode] = [NfaNode()]  # the first is the end
         self._ones: list[Callable[[str], object]] = []
         self._known: dict[str, int] = {}
         self._start = self._build(node, 0)
         self.steps = 0
         self._states: dict[tuple[frozenset[int], int], State] = {}
 
-    def _add(self, place: Position) -> int:
+    def _add(self, place: NfaNode) -> int:
         if len(self._places) >= MAX_PLACES:
             raise UserError("not an expression: too large; repeat less")
         self._places.append(place)
@@ -252,15 +252,15 @@ class Automaton:
                 if text not in self._known:
                     self._known[text] = len(self._ones)
                     self._ones.append(_quietly(text, self._flags).fullmatch)
-                return self._add(Position(one=self._known[text], onward=(then,)))
+                return self._add(NfaNode(one=self._known[text], onward=(then,)))
             case Anchor(kind):
-                return self._add(Position(edge=kind, onward=(then,)))
+                return self._add(NfaNode(edge=kind, onward=(then,)))
             case Concatenation(parts):
                 for part in reversed(parts):
                     then = self._build(part, then)
                 return then
             case Either(parts):
-                return self._add(Position(onward=tuple(self._build(part, then) for part in parts)))
+                return self._add(NfaNode(onward=tuple(self._build(part, then) for part in parts)))
             case Repeat(part, least, most):
                 return self._repeat(part, least, most, then)
 
@@ -268,13 +268,13 @@ class Automaton:
         if max(least, most or 0) > MAX_PLACES:
             raise UserError("not an expression: too large; repeat less")
         if most is None:
-            loop = self._add(Position())
+            loop = self._add(NfaNode())
             self._places[loop].onward = (self._build(part, loop), then)
             then = loop
         else:
             last = then
             for _ in range(most - least):
-                then = self._add(Position(onward=(self._build(part, then), last)))
+                then = self._add(NfaNode(onward=(self._build(part, then), last)))
         for _ in range(least):
             then = self._build(part, then)
         return then

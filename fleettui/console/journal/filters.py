@@ -96,7 +96,7 @@ def next_priority(current: int) -> int:
     return STEPS[(STEPS.index(current) + 1) % len(STEPS)] if current in STEPS else ALL_PRIORITIES
 
 
-def told_priority(priority: int) -> str:
+def priority_text(priority: int) -> str:
     """ "errors and worse"."""
     return PRIORITIES[priority] + (" and worse" if 0 < priority < ALL_PRIORITIES else "")
 

@@ -48,38 +48,40 @@ class LineFormat:
     times: Times = Times.LOCAL
 
 
-PLAIN_LOOK = LineFormat()
+DEFAULT_FORMAT = LineFormat()
 
 
 class LineFormatter:
-    """Writes items of some sources. Make another one for another look or other sources."""
+    """Writes items of some sources. Make another one for another format or other sources."""
 
-    def __init__(self, wanted: Sequence[Wanted], look: LineFormat | None = None) -> None:
-        look = PLAIN_LOOK if look is None else look
-        self.wanted, self.look = tuple(wanted), look
+    def __init__(self, wanted: Sequence[Wanted], line_format: LineFormat | None = None) -> None:
+        line_format = DEFAULT_FORMAT if line_format is None else line_format
+        self.wanted, self.line_format = tuple(wanted), line_format
         hosts = {each.machine.id: escape(each.machine.hostname) for each in wanted}
         units = list(dict.fromkeys(each.unit for each in wanted))
         self._all_of_it = "" in units
         self._tones = dict(source_tones(wanted))
         self._hosts = hosts if len(hosts) > 1 else {}
         longest = max(map(cell_len, self._hosts.values()), default=-1)
-        self._host_width = min(longest, max(8, look.width // 4)) + 1
+        self._host_width = min(longest, max(8, line_format.width // 4)) + 1
         self._name_width = self._width_of_names(units) + 1 if self._all_of_it or len(units) > 1 else 0
-        self.indent = TIME_WIDTH[look.times] + self._host_width + self._name_width + 2
-        self._room = max(LEAST_ROOM, look.width - self.indent)
+        self.indent = TIME_WIDTH[line_format.times] + self._host_width + self._name_width + 2
+        self._room = max(LEAST_ROOM, line_format.width - self.indent)
         self._last: tuple[Item | None, list[str]] = (None, [])
 
     def _width_of_names(self, units: Sequence[str]) -> int:
         longest = 16 if self._all_of_it else max(cell_len(escape(stem(unit))) for unit in units)
-        return min(longest, max(8, self.look.width // 4))
+        return min(longest, max(8, self.line_format.width // 4))
 
     def rows(self, item: Item) -> int:
         """How many rows an item takes."""
         if type(item) is not Remark:
             message = item.message  # type: ignore[union-attr]
-            if "\n" not in message and (not self.look.wrap or (len(message) < self._room - 12 and message.isascii()
-                                                               and "\t" not in message)):  # fmt: skip
-                return 1
+            if "\n" not in message:
+                if not self.line_format.wrap:
+                    return 1
+                if len(message) < self._room - 12 and message.isascii() and "\t" not in message:
+                    return 1
         return len(self._pieces(item))
 
     def line(self, item: Item, part: int, before: Item | None) -> Line:
@@ -131,7 +133,7 @@ class LineFormatter:
 
     def _time(self, entry: JournalEntry, before: Item | None) -> str:
         at_s = entry.at // 1_000_000
-        match self.look.times:
+        match self.line_format.times:
             case Times.LOCAL:
                 return time.strftime("%H:%M:%S ", time.localtime(at_s))
             case Times.FULL:
@@ -147,7 +149,9 @@ class LineFormatter:
         if self._last[0] is item:
             return self._last[1]
         if isinstance(item, Remark):
-            pieces = wrapped(escape(item.text), max(LEAST_ROOM, self.look.width - len(REMARK_HEAD)), words=True)
+            pieces = wrapped(
+                escape(item.text), max(LEAST_ROOM, self.line_format.width - len(REMARK_HEAD)), words=True
+            )
         else:
             pieces = self._said(item)
         self._last = (item, pieces)
@@ -161,7 +165,7 @@ class LineFormatter:
         lines = escape(message, lines=True).rstrip("\n").split("\n")
         if more > 0:
             lines[-1] += f" … {more:,} more characters (Enter shows all)"
-        if not self.look.wrap:
+        if not self.line_format.wrap:
             return lines
         lead = sum(len(cell.text) for cell in self._whose(entry))
         pieces = wrapped(lines[0], self._room, lead)

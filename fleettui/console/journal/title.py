@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fleettui.console.journal.filters import ALL_PRIORITIES, EVERYTHING, Narrowing, told_priority
-from fleettui.console.journal.formatter import source_tones
+from rich.cells import cell_len
+
+from fleettui.console.journal.filters import ALL_PRIORITIES, EVERYTHING, Narrowing, priority_text
+from fleettui.console.journal.formatter import source_tones, wrapped
 from fleettui.console.journal.sources import Wanted, hosts_of, stem
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
-from fleettui.escape import escape
+from fleettui.escape import clause, escape
 
 BOOTS = {"": "", "0": "this boot", "-1": "the boot before"}
 SHOWN_TEXT = 24
@@ -132,11 +134,11 @@ def narrowed_cells(narrowed: Narrowed) -> Line:
     parts = [
         Cell(f"only {_shown(found.include)}", Tone.BUSY) if found.include else None,
         Cell(f"without {_shown(found.exclude)}", Tone.BUSY) if found.exclude else None,
-        Cell(told_priority(found.priority), Tone.BUSY) if found.priority < ALL_PRIORITIES else None,
+        Cell(priority_text(found.priority), Tone.BUSY) if found.priority < ALL_PRIORITIES else None,
         Cell(f"since {narrowed.since}", Tone.BUSY) if narrowed.since else None,
         Cell(BOOTS.get(narrowed.boot, narrowed.boot), Tone.BUSY) if narrowed.boot else None,
         Cell(f"{narrowed.hidden:,} hidden", Tone.PLAIN) if found else None,
-        Cell(f"⌕ {_shown(narrowed.search)}: {told_hits(narrowed.hit, narrowed.hits)}", Tone.HEAD)
+        Cell(f"⌕ {_shown(narrowed.search)}: {hits_text(narrowed.hit, narrowed.hits)}", Tone.HEAD)
         if narrowed.search
         else None,
     ]
@@ -148,7 +150,7 @@ def narrowed_cells(narrowed: Narrowed) -> Line:
     return tuple(cells)
 
 
-def told_hits(hit: int, hits: int) -> str:
+def hits_text(hit: int, hits: int) -> str:
     """ "3 of 17", "17 found", "nothing found"."""
     if not hits:
         return "nothing found"
@@ -161,3 +163,40 @@ def _shown(text: str) -> str:
 
 def _cut(text: str, room: int) -> str:
     return text if len(text) <= room else text[: max(0, room - 1)] + "…"
+
+
+def title_line(wanted: Sequence[Wanted], status: JournalStatus, width: int, *, focus: bool) -> tuple[Line, Line]:
+    """The pane's upper edge: a rule with whose journal it is on its left and how it goes on its right."""
+    whose = source_cells(wanted, max(12, width // 2 - 10))
+    name: Line = (Cell(" journal  ", Tone.HEAD if focus else Tone.STRONG), *whose, Cell(" "))
+    used = sum(cell_len(cell.text) for cell in name)
+    right = status_cells(status, width - used - 6)
+    rule = max(0, width - used - sum(cell_len(cell.text) for cell in right) - 3)
+    line = Tone.HEAD if focus else Tone.QUIET
+    return (Cell("─", line), *name, Cell("─" * rule, line)), (*right, Cell("──", line))
+
+
+def trouble_text(troubles: Mapping[str, str]) -> str:
+    """Which machine cannot be read (why, by host name), or how many cannot; "" when all can."""
+    if len(troubles) != 1:
+        return f"{len(troubles)} machines lost, trying again" if troubles else ""
+    host, reason = next(iter(troubles.items()))
+    return f"{escape(host)} {'unreadable' if reason.startswith('cannot use') else 'lost'}, trying again"
+
+
+def notice_lines(
+    why: str, troubles: Mapping[str, str], kept: int, hidden: int, where: tuple[str, str], room: int
+) -> list[Line]:
+    """What stands where lines would be, for a journal of some boot since some moment (`where`)."""
+    boot, since = where
+    if why:
+        told = [why]
+    elif troubles and not kept:
+        told = [f"{host}: {clause(reason)}; trying again" for host, reason in troubles.items()]
+    elif kept:
+        told = [f"{counted(hidden, 'line')} hidden by the filters; Esc takes the last filter away"]
+    else:
+        of_boot = {"0": " of this boot", "-1": " of the boot before"}.get(boot, "")
+        told = [f"no line{of_boot}{f' since {since}' if since else ''} yet; what comes is shown here"]
+    pieces = (piece for each in told for piece in wrapped(each, max(20, room), words=True))
+    return [(), *((Cell(f"  {piece}", Tone.QUIET),) for piece in pieces)]

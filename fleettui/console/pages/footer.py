@@ -17,6 +17,9 @@ WIDE = (*VERBS, "cordon", "drain", "undo", "submit", "edit",
 RANK = ("help", "drain", "cordon", *(name for name in VERBS if name not in RARE), "why", "filter", "journal",
         "submit", "edit", "status", "shell", *reversed(RARE), "file", "command", "quit", "undo", "mark",
         "unit_events", "trouble", "columns")  # fmt: skip
+IN_JOURNAL = ("journal_search", "journal_include", "journal_exclude", "journal_priority", "journal_since",
+              "journal_fields", "journal_boot", "journal_copy", "journal_wrap", "journal_times", "journal_zoom",
+              "journal_save", "journal_next", "journal_back", "help")  # fmt: skip
 
 
 def footer_keys(
@@ -33,6 +36,18 @@ def footer_keys(
         chosen.add(name)
         room -= cost
     return tuple(BY_ID[name] for name in WIDE if name in chosen)
+
+
+def journal_footer_keys(width: int, keymap: Mapping[str, str]) -> tuple[Key, ...]:
+    """The journal pane's keys that fit, the most needed first; help always."""
+    costs = {name: len(shown_key(BY_ID[name], keymap)) + len(BY_ID[name].label) + 3 for name in IN_JOURNAL}
+    room = width - costs["help"]
+    found: list[Key] = []
+    for name in IN_JOURNAL[:-1]:
+        if costs[name] <= room:
+            found.append(BY_ID[name])
+            room -= costs[name]
+    return (*found, BY_ID["help"])
 
 
 def footer_line(

@@ -74,8 +74,8 @@ class AskingKeys(PlaceKeys):
         """The line that is open."""
         return next((prompt for prompt in self.query(Prompt) if prompt.display), None)
 
-    @on(Prompt.Left)
-    def _left(self, event: Prompt.Left) -> None:
+    @on(Prompt.Dismissed)
+    def _left(self, event: Prompt.Dismissed) -> None:
         if event.prompt.id == "filter":
             self.filter_by("")
         self._close_prompts()

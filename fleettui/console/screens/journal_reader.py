@@ -12,8 +12,7 @@ from contextlib import aclosing
 from textual.worker import Worker
 
 from fleettui.console.journal import FollowedJournal, Item, Journals, LinkNews, News, Remark, Wanted
-from fleettui.console.widgets.journal_face import connecting
-from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.console.widgets.journal_pane import JournalPane, connecting
 from registry.errors import FleetError, UserError
 from registry.model import Machine
 

@@ -57,7 +57,7 @@ class LiveStream:
     async def batches(self) -> AsyncGenerator[Sequence[News], None]:
         """Entries, remarks and news of the links. Raises what breaks the stream."""
         clock = asyncio.get_running_loop().time
-        purse = Purse(clock())
+        limit = RateLimit(clock())
         task = asyncio.create_task(self._pump(), name="follow journals")
         task.add_done_callback(lambda _: self._news.put_nowait(()))
         try:
@@ -65,7 +65,7 @@ class LiveStream:
                 batch = await self._news.get()
                 yield batch
                 if isinstance(batch, Held):
-                    await asyncio.sleep(purse.spend(len(batch), clock()))
+                    await asyncio.sleep(limit.spend(len(batch), clock()))
                     self._room.release()
             task.result()
         finally:
@@ -134,7 +134,7 @@ class Held(list[News]):
     """A batch of entries, which takes one of the places between the stream and the screen."""
 
 
-class Purse:
+class RateLimit:
     """Lines that may still be shown: RATE come in a second, up to BURST are kept."""
 
     def __init__(self, now: float) -> None:

@@ -1,230 +1,316 @@
-"""The journal pane: what its keys do while it has the focus. What it shows is drawn by `journal_face`."""
+"""The journal pane: title, what narrows it, the lines, the line to type in, and what its keys do.
+
+It shows what a `JournalReader` reads, and asks that reader for other lines and for an entry's fields.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from textual import on
+from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.css.scalar import Scalar
+from textual.events import DescendantBlur, DescendantFocus
 from textual.message import Message
 from textual.widgets import Input
+from textual.worker import Worker, WorkerState
 
-from fleettui.console.journal.buffer import CAPACITY
-from fleettui.console.journal.filters import EVERYTHING, next_priority, parse_since
+from fleettui.console.journal.buffer import CAPACITY, Terms
+from fleettui.console.journal.filters import ALL_PRIORITIES, next_priority, parse_since
 from fleettui.console.journal.formatter import Times
-from fleettui.console.journal.sources import Ask, Item, Remark, stem
+from fleettui.console.journal.sources import Ask, Item, Remark, Wanted, hosts_of, stem
+from fleettui.console.journal.title import (
+    JournalStatus,
+    Narrowed,
+    hits_text,
+    narrowed_cells,
+    notice_lines,
+    title_line,
+    trouble_text,
+)
 from fleettui.console.sources import journal_saving as saving
-from fleettui.console.text.cells import Tone
+from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import JOURNAL
-from fleettui.console.widgets.drawing import bound
-from fleettui.console.widgets.journal_face import JournalFace
+from fleettui.console.widgets.drawing import Band, bound
+from fleettui.console.widgets.journal_lines import JournalLines
+from fleettui.escape import escape
 from registry.errors import FleetError, UserError
 
 BOOTS = ("", "0", "-1")
 TIMES = tuple(Times)
 LEAST_HEIGHT = 5
+NOTHING: dict[str, Any] = {  # what each of what narrows the journal is while it does not
+    "search": "", "include": "", "exclude": "", "priority": ALL_PRIORITIES, "since": "", "boot": "",
+}  # fmt: skip
+QUESTIONS = {
+    "search": ("search", "words as they stand, or a regular expression; n and N go on"),
+    "include": ("only lines with", "all of these words, or a regular expression; empty shows all"),
+    "exclude": ("lines without", "any of these words, or a regular expression; empty shows all"),
+    "since": ("since", "-1h, 20min, 10:30, today, 2026-11-23 10:00; empty: the newest lines"),
+    "save": ("save to", "a file that only you can read"),
+}
 
 
-class JournalPane(JournalFace):
-    """Lines that somebody else reads, to move in, narrow, search, open, copy and save."""
+class Reads(Protocol):
+    """What reads for the pane."""
 
+    def again(self) -> None:
+        """Read from the beginning, by what the pane asks for now."""
+
+    async def fields(self, item: Item) -> Mapping[str, str]:
+        """All fields of an entry. Raises FleetError."""
+
+
+class JournalPane(Vertical):
+    """Lines that a reader reads, to move in, narrow, search, open, copy and save."""
+
+    DEFAULT_CSS = """
+    JournalPane { height: 40%; min-height: 4; background: $surface; }
+    JournalPane #journal-terms { display: none; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = bound(JOURNAL)
 
-    class Left(Message):
+    class Focused(Message):
+        """The focus came or went: the footer may differ."""
+
+    class Released(Message):
         """Esc, and nothing was left to undo."""
 
-    class Opened(Message):
+    class FieldsRead(Message):
         """An entry's fields are to be shown."""
 
         def __init__(self, fields: Mapping[str, str]) -> None:
             self.fields = fields
             super().__init__()
 
-    # Terms
+    def __init__(self, *, id: str, clock: Callable[[], float] = time.time, saves: bool = True) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.clock, self.saves = clock, saves
+        self.ask, self.terms = Ask(), Terms()
+        self.lines = JournalLines(id="journal-lines")
+        self.prompt = JournalPrompt(self, id="journal-prompt")
+        self.since = ""  # as it was typed
+        self.reads: Reads | None = None
+        self.zoomed = False
+        self._docked_height: Scalar | None = None
+        self._order: list[str] = []  # what narrows, in the order in which it came
+        self._note, self._why = "", ""
+        self._troubles: dict[str, str] = {}
+        self._said: Line = ()
 
-    def _narrow(self, **changes: object) -> None:
-        self._apply(narrowing=replace(self._terms.narrowing, **changes))  # type: ignore[arg-type]
+    def compose(self) -> ComposeResult:
+        """Title, what narrows, lines, prompt."""
+        yield Band(id="journal-title", padding=0)
+        yield Band(id="journal-terms")
+        yield self.lines
+        yield self.prompt
 
-    def _ordered(self, kind: str, *, on: bool) -> None:
-        self._order = [each for each in self._order if each != kind] + ([kind] if on else [])
+    # What the reader says
 
-    def _look(self, **changes: object) -> None:
-        self._apply(look=replace(self._terms.look, **changes))  # type: ignore[arg-type]
+    def begin(self, wanted: Sequence[Wanted], note: str = "", why: str = "") -> None:
+        """Start over for another selection; `note` says how it goes, `why` that there is nothing to read."""
+        self.terms = replace(self.terms, wanted=tuple(wanted))
+        self._troubles.clear()
+        self._note, self._why, self._said = note, why, ()
+        self.lines.wipe()
+        self.lines.apply(self.terms)
+        self.show()
 
-    def _requery(self, kind: str, ask: Ask, *, on: bool) -> None:
-        self.ask = ask
-        self._ordered(kind, on=on)
-        if self.reads:
-            self.reads.again()
-        self._tell()
+    def retarget(self, wanted: Sequence[Wanted]) -> None:
+        """The same units on other machines: earlier lines keep their sources' names and colours."""
+        known = {each.key: each for each in (*self.terms.wanted, *wanted)}
+        for gone in self._troubles.keys() - {each.machine.hostname for each in wanted}:
+            del self._troubles[gone]
+        if tuple(known.values()) != self.terms.wanted:
+            self.apply(wanted=tuple(known.values()))
+        self.show()
+
+    def note(self, note: str, why: str = "") -> None:
+        """Say how it goes, instead of the counts."""
+        if (note, why) != (self._note, self._why):
+            self._note, self._why = note, why
+            self.show()
+
+    def trouble(self, hostname: str, reason: str) -> None:
+        """A machine cannot be read, or (without a reason) can again."""
+        if reason:
+            self._troubles[hostname] = reason
+        else:
+            self._troubles.pop(hostname, None)
+        self.show()
+
+    def add(self, items: Sequence[Item]) -> None:
+        """More lines."""
+        self.lines.add(items)
+
+    @on(Worker.StateChanged)
+    def _worker_changed(self, event: Worker.StateChanged) -> None:
+        """A task that broke is told: what is shown is no longer live."""
+        if event.state is WorkerState.ERROR:
+            told = f"{event.worker.name} broke ({type(event.worker.error).__name__}: {event.worker.error})"
+            self.note("no longer live", escape(f"{told}; select it anew, and report it"))
+            self.add([Remark(f"{told}; select it anew, and report it")])
+
+    # What narrows it
+
+    def apply(self, **changes: object) -> None:
+        """Show by other terms. UserError for terms that cannot be."""
+        terms = replace(self.terms, **changes)  # type: ignore[arg-type]
+        self.lines.apply(terms)
+        self.terms = terms
+
+    def narrow(self, kind: str, value: Any, *, keep: bool = True) -> None:  # noqa: ANN401 - as NOTHING has them
+        """Set one of what narrows the journal; with `keep` it can be undone. UserError for what cannot be."""
+        if kind == "search":
+            self.apply(search=value)
+        elif kind in ("include", "exclude", "priority"):
+            self.apply(narrowing=replace(self.terms.narrowing, **{kind: value}))
+        else:
+            if kind == "boot":
+                self.ask = replace(self.ask, boot=value)
+            else:
+                since = parse_since(value, self.now()) if value else None
+                self.since = value
+                self.ask = replace(self.ask, since=since, lines=Ask().lines if since is None else CAPACITY)
+            if self.reads:
+                self.reads.again()
+        if keep:
+            self._order = [each for each in self._order if each != kind] + [kind] * (value != NOTHING[kind])
+        self.show()
+
+    def now(self) -> datetime:
+        """The time, in the reader's zone."""
+        return datetime.fromtimestamp(self.clock()).astimezone()
+
+    # What is said above the lines
+
+    @on(JournalLines.Changed)
+    def show(self) -> None:
+        """Say above the lines whose journal it is, how it goes and what narrows it."""
+        if not self.is_mounted or not self.size.width:
+            return
+        lines, place, buffer, width = self.lines, self.lines.place, self.lines.buffer, self.size.width
+        hits = len(buffer.view.hits)
+        status = JournalStatus(
+            place.following, place.unseen, len(buffer.ring), buffer.warnings, buffer.dropped + place.missed,
+            trouble_text(self._troubles), self._note, lines.working,
+        )  # fmt: skip
+        title = title_line(self.terms.wanted, status, width, focus=self.has_focus_within)
+        self.query_one("#journal-title", Band).put(title)
+        narrowed = narrowed_cells(
+            Narrowed(
+                self.terms.narrowing, self.since, self.ask.boot, self.terms.search, buffer.hidden, place.hit, hits
+            )
+        )
+        line = self._said or narrowed
+        right = (Cell("Esc undoes the last", Tone.QUIET),) if narrowed and not self._said else ()
+        self.query_one("#journal-terms", Band).put(*([(line, right)] if line else []))
+        why = self._why or ("" if len(buffer.ring) else self._note)
+        where = (self.ask.boot, self.since)
+        lines.put_notice(notice_lines(why, self._troubles, len(buffer.ring), buffer.hidden, where, width - 6))
+        if self.prompt.kind == "search":
+            said = hits_text(place.hit, hits) if self.terms.search else ""
+            self.prompt.say(said, Tone.PLAIN if hits else Tone.BUSY)
+
+    def on_resize(self) -> None:
+        """The rule is as long as the pane is wide, and so are wrapped lines."""
+        width = max(1, self.size.width - 3)
+        if width != self.terms.line_format.width:
+            self.apply(line_format=replace(self.terms.line_format, width=width))
+        self.show()
+
+    @on(DescendantFocus)
+    @on(DescendantBlur)
+    def _focus_moved(self) -> None:
+        """The title shows the focus."""
+        self.show()
+        self.post_message(self.Focused())
+
+    def say(self, text: str, tone: Tone = Tone.PLAIN) -> None:
+        """Say something until the next key."""
+        self._said = (Cell(escape(text), tone),) if text else ()
+        self.show()
+
+    def on_key(self) -> None:
+        """What was said until now has been read."""
+        if self._said:
+            self.say("")
 
     # Keys
 
+    def action_help(self) -> None:
+        """The page of all keys, from the footer."""
+        self.run_worker(self.screen.run_action("help"), name="help", exit_on_error=False)
+
     def action_ask(self, kind: str) -> None:
         """Open the line to type in."""
-        if self._prompt.kind:
-            return
-        narrowing = self._terms.narrowing
-        whose = "-".join(stem(each.unit) or each.machine.hostname for each in self._terms.wanted[:2])
-        text = {
-            "search": self._terms.search,
-            "include": narrowing.include,
-            "exclude": narrowing.exclude,
-            "since": self._since,
-            "save": saving.default_name(whose or "lines", self.clock()),
-        }[kind]
-        self._before = (self._terms, self.lines.following)
-        self._over = ""
-        self._prompt.open(kind, text)
-
-    @on(Input.Changed, "#journal-answer")
-    def _typed(self, event: Input.Changed) -> None:
-        event.stop()
-        kind = self._prompt.kind
-        try:
-            if kind == "search":
-                self._apply(search=event.value)
-                self.lines.nearest_hit()
-                self._tell_hits()
-            elif kind in ("include", "exclude"):
-                self._narrow(**{kind: event.value.strip()})
-                self._prompt.say("")
-            elif kind == "since" and event.value.strip():
-                moment = datetime.fromtimestamp(parse_since(event.value, self._now()))  # noqa: DTZ006 - local, to show
-                self._prompt.say(f"= {moment:%Y-%m-%d %H:%M:%S}")
-            elif kind:
-                self._prompt.say("")
-        except UserError as error:
-            self._prompt.say(str(error), Tone.BAD)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self.clock()).astimezone()
-
-    @on(Input.Submitted, "#journal-answer")
-    async def _answered(self, event: Input.Submitted) -> None:
-        event.stop()
-        kind, text = self._prompt.kind, event.value.strip()
-        try:
-            await self._take(kind, event.value if kind == "search" else text)
-        except saving.Exists as error:
-            self._over = text
-            self._prompt.say(str(error), Tone.BUSY)
-        except UserError as error:
-            self._prompt.say(str(error), Tone.BAD)
-        else:
-            self._close()
-
-    async def _take(self, kind: str, text: str) -> None:
-        """Keep the answer. UserError for one that cannot be."""
-        if kind == "search":
-            self._apply(search=text)
-            self._ordered(kind, on=bool(text))
-        elif kind in ("include", "exclude"):
-            self._narrow(**{kind: text})
-            self._ordered(kind, on=bool(text))
-        elif kind == "since":
-            since = parse_since(text, self._now()) if text else None
-            self._since = text
-            ask = replace(self.ask, since=since, lines=Ask().lines if since is None else CAPACITY)
-            self._requery(kind, ask, on=bool(text))
-        elif kind == "save":
-            await self._save(Path(text))
-
-    async def _save(self, path: Path) -> None:
-        if not self.saves:
-            raise UserError("a read-only console in a browser writes no file")
-        if not str(path).strip("."):
-            raise UserError("no file is named; type a name")
-        lines = self.lines.book.plain()
-        over = bool(self._over) and self._over == str(path)
-        written = await asyncio.to_thread(saving.save, path, lines, over=over)
-        self.say(f"saved {counted(len(lines), 'line')} to {written}", Tone.GOOD)
-
-    def _close(self) -> None:
-        said = self._said
-        self._prompt.close()
-        self.lines.focus()
-        self._said = said
-        self._tell()
-
-    def _cancel(self) -> None:
-        """Close the line to type in; all is as it was before."""
-        terms, following = self._before
-        kind = self._prompt.kind
-        self._prompt.close()
-        self.lines.focus()
-        if kind in ("search", "include", "exclude") and terms != self._terms:
-            self._apply(search=terms.search, narrowing=terms.narrowing)
-        if following:
-            self.lines.action_resume()
-        self._tell()
+        if not self.prompt.kind:
+            self.prompt.ask(kind)
 
     def action_hit(self, step: int) -> None:
         """To the next hit of the search, or the one before."""
-        if not self._terms.search:
+        if not self.terms.search:
             self.say("nothing is searched for; / searches", Tone.BUSY)
-        elif not self.lines.next_hit(step):
-            self.say(f"nothing found for {self._terms.search}", Tone.BUSY)
+        elif not self.lines.go_to_hit(step):
+            self.say(f"nothing found for {self.terms.search}", Tone.BUSY)
 
     def action_priority(self) -> None:
         """Everything, notices and worse, warnings, errors, critical."""
-        priority = next_priority(self._terms.narrowing.priority)
-        self._narrow(priority=priority)
-        self._ordered("priority", on=priority != EVERYTHING.priority)
+        self.narrow("priority", next_priority(self.terms.narrowing.priority))
 
     def action_boot(self) -> None:
         """All boots, this one, the one before."""
-        boot = BOOTS[(BOOTS.index(self.ask.boot) + 1) % len(BOOTS)]
-        self._requery("boot", replace(self.ask, boot=boot), on=bool(boot))
+        self.narrow("boot", BOOTS[(BOOTS.index(self.ask.boot) + 1) % len(BOOTS)])
 
     def action_wrap(self) -> None:
         """Long lines in several rows, or cut."""
         self.lines.left = 0
-        self._look(wrap=not self._terms.look.wrap)
-        self.say(
-            "long lines are wrapped" if self._terms.look.wrap else "long lines are cut; ← and → move to the side"
-        )
+        wrap = not self.terms.line_format.wrap
+        self.apply(line_format=replace(self.terms.line_format, wrap=wrap))
+        self.say("long lines are wrapped" if wrap else "long lines are cut; ← and → move to the side")
 
     def action_times(self) -> None:
         """The next way of writing the time."""
-        times = TIMES[(TIMES.index(self._terms.look.times) + 1) % len(TIMES)]
-        self._look(times=times)
+        times = TIMES[(TIMES.index(self.terms.line_format.times) + 1) % len(TIMES)]
+        self.apply(line_format=replace(self.terms.line_format, times=times))
         self.say(f"time: {times}")
 
     async def action_fields(self) -> None:
         """All that the journal knows of the line under the cursor."""
-        if self._prompt.kind:
+        item, reads = self.lines.place.current, self.reads
+        if self.prompt.kind:
             return
-        item = self.lines.current
-        if item is None or isinstance(item, Remark) or self.reads is None:
+        if item is None or isinstance(item, Remark) or reads is None:
             self.say("this line is the console's own" if item else "there is no line", Tone.BUSY)
             return
-        self.say("asking for the fields …")
-        self.run_worker(self._open_fields(item), name="journal fields", exit_on_error=False, exclusive=True,
-                        group="fields")  # fmt: skip
 
-    async def _open_fields(self, item: Item) -> None:
-        assert self.reads is not None  # noqa: S101 - by the caller
-        try:
-            fields = await self.reads.fields(item)
-        except FleetError as error:
-            self.say(str(error), Tone.BAD)
-            return
-        self.say("")
-        self.post_message(self.Opened(fields))
+        async def read() -> None:
+            try:
+                fields = await reads.fields(item)
+            except FleetError as error:
+                self.say(str(error), Tone.BAD)
+                return
+            self.say("")
+            self.post_message(self.FieldsRead(fields))
+
+        self.say("asking for the fields …")
+        self.run_worker(read(), name="journal fields", exit_on_error=False, exclusive=True, group="fields")
 
     def action_copy(self) -> None:
         """Copy what is selected, or the line under the cursor."""
         text = self.screen.get_selected_text()
-        item = self.lines.current
+        item = self.lines.place.current
         if not text and item is not None:
-            text = self.lines.book.view.scribe.plain(item)
+            text = self.lines.buffer.view.formatter.plain(item)
         if text:
             self.app.copy_to_clipboard(text)
             self.say(f"copied {counted(text.count(chr(10)) + 1, 'line')}", Tone.GOOD)
@@ -248,25 +334,141 @@ class JournalPane(JournalFace):
 
     def action_back(self) -> None:
         """One thing less: the line to type in, the last narrowing, the whole screen; then the focus goes."""
-        if self._prompt.kind:
-            self._cancel()
+        if self.prompt.kind:
+            self.prompt.cancel()
         elif self._order:
-            self._undo(self._order.pop())
+            self.narrow(self._order[-1], NOTHING[self._order[-1]])
         elif self.zoomed:
             self.action_zoom()
         else:
-            self.post_message(self.Left())
+            self.post_message(self.Released())
 
-    def _undo(self, kind: str) -> None:
-        if kind == "search":
-            self._apply(search="")
-        elif kind in ("include", "exclude"):
-            self._narrow(**{kind: ""})
-        elif kind == "priority":
-            self._narrow(priority=EVERYTHING.priority)
-        elif kind == "since":
-            self._since = ""
-            self._requery(kind, replace(self.ask, since=None, lines=Ask().lines), on=False)
-        elif kind == "boot":
-            self._requery(kind, replace(self.ask, boot=""), on=False)
-        self._tell()
+
+class JournalPrompt(Vertical):
+    """The line in which search, filters, moment and file name are typed; what is wrong with it is said at once.
+
+    `kind` is what is asked for, "" while it is closed.
+    """
+
+    DEFAULT_CSS = """
+    JournalPrompt { height: 2; display: none; }
+    #journal-answer { height: 1; border: none; padding: 0 1; background: $bar; }
+    """
+
+    def __init__(self, pane: JournalPane, *, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.kind = ""
+        self._pane = pane
+        self._over = ""  # the file that a second Enter writes over
+        self._before = (pane.terms, True)  # what the pane showed when this was opened, and whether it followed
+
+    def compose(self) -> ComposeResult:
+        """The question and the line."""
+        yield Band(id="journal-question")
+        yield Input(id="journal-answer", compact=True)
+
+    @property
+    def text(self) -> str:
+        """What is typed."""
+        return self.query_one(Input).value
+
+    def ask(self, kind: str) -> None:
+        """Open the line for one of the questions, with what holds now."""
+        pane = self._pane
+        whose = "-".join(stem(each.unit) or each.machine.hostname for each in pane.terms.wanted[:2])
+        text = {
+            "search": pane.terms.search,
+            "include": pane.terms.narrowing.include,
+            "exclude": pane.terms.narrowing.exclude,
+            "since": pane.since,
+            "save": saving.default_name(whose or "lines", pane.clock()),
+        }[kind]
+        self._before, self._over = (pane.terms, pane.lines.place.following), ""
+        self.kind = kind
+        self.display = True
+        field = self.query_one(Input)
+        field.cursor_blink = False
+        with self.prevent(Input.Changed):
+            field.value = text
+        field.cursor_position = len(text)
+        field.focus()
+        self.say("")
+
+    def say(self, text: str, tone: Tone = Tone.QUIET) -> None:
+        """What is wrong with it, or what it means; with nothing to say, what may be written."""
+        question, about = QUESTIONS[self.kind]
+        right = (Cell(text, tone),) if text else (Cell("Enter keeps, Esc undoes", Tone.QUIET),)
+        room = max(0, self.size.width - 2 - len(question) - 2 - sum(len(cell.text) for cell in right) - 1)
+        told = about if len(about) <= room else ""
+        self.query_one("#journal-question", Band).put(
+            ((Cell(question, Tone.HEAD), Cell(f"  {told}", Tone.QUIET)), right)
+        )
+
+    @on(Input.Changed, "#journal-answer")
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        pane, kind, said = self._pane, self.kind, ""
+        try:
+            if kind == "search":
+                pane.narrow(kind, event.value, keep=False)
+                pane.lines.go_to_hit(0)
+                pane.show()
+                return
+            if kind in ("include", "exclude"):
+                pane.narrow(kind, event.value.strip(), keep=False)
+            elif kind == "since" and event.value.strip():
+                moment = datetime.fromtimestamp(parse_since(event.value, pane.now()))  # noqa: DTZ006 - local, to show
+                said = f"= {moment:%Y-%m-%d %H:%M:%S}"
+            if kind:
+                self.say(said)
+        except UserError as error:
+            self.say(str(error), Tone.BAD)
+
+    @on(Input.Submitted, "#journal-answer")
+    async def _answered(self, event: Input.Submitted) -> None:
+        event.stop()
+        kind, text = self.kind, event.value.strip()
+        try:
+            if kind == "save":
+                await self.save(Path(text))
+            elif kind:
+                self._pane.narrow(kind, event.value if kind == "search" else text)
+        except saving.Exists as error:
+            self._over = text
+            self.say(str(error), Tone.BUSY)
+        except UserError as error:
+            self.say(str(error), Tone.BAD)
+        else:
+            self._close()
+
+    async def save(self, path: Path) -> None:
+        """Write the shown lines to a file. UserError says why it cannot be."""
+        pane = self._pane
+        if not pane.saves:
+            raise UserError("a read-only console in a browser writes no file")
+        if not str(path).strip("."):
+            raise UserError("no file is named; type a name")
+        lines = pane.lines.buffer.plain()
+        over = bool(self._over) and self._over == str(path)
+        written = await asyncio.to_thread(saving.save, path, lines, over=over)
+        pane.say(f"saved {counted(len(lines), 'line')} to {written}", Tone.GOOD)
+
+    def _close(self) -> None:
+        self.kind = ""
+        self.display = False
+        self._pane.lines.focus()
+        self._pane.show()
+
+    def cancel(self) -> None:
+        """Close the line; all is as it was before."""
+        pane, kind, (terms, following) = self._pane, self.kind, self._before
+        if kind in ("search", "include", "exclude") and terms != pane.terms:
+            pane.apply(search=terms.search, narrowing=terms.narrowing)
+        if following:
+            pane.lines.action_resume()
+        self._close()
+
+
+def connecting(wanted: Sequence[Wanted]) -> str:
+    """What is said until the first lines come."""
+    return f"connecting to {hosts_of(wanted)} …"

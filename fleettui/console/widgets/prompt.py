@@ -84,7 +84,7 @@ class Prompt(Input):
         Binding("escape", "leave", "leave"),
     ]
 
-    class Left(Message):
+    class Dismissed(Message):
         """The reader wants out of the line."""
 
         def __init__(self, prompt: Prompt) -> None:
@@ -204,7 +204,7 @@ class Prompt(Input):
 
     def action_leave(self) -> None:
         """Out of the line."""
-        self.post_message(self.Left(self))
+        self.post_message(self.Dismissed(self))
 
 
 def laid_out(candidates: Sequence[str], chosen: int, more: int, width: int) -> list[Line]:
