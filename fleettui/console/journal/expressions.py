@@ -283,15 +283,17 @@ class Automaton:
 
     def search(self, text: str) -> bool | None:
         """True when it is found anywhere in the text, else None: as `re` has it, to be asked for truth."""
-        state: State | None = self._state(frozenset((self._start,)), BEGIN)
+        state = self._state(frozenset((self._start,)), BEGIN)
         for letter in text:
-            assert state is not None  # noqa: S101 - it would have been returned
-            state = state.steps[letter] if letter in state.steps else self._step(state, letter)
-            if state is None:
+            onward = state.steps[letter] if letter in state.steps else self._step(state, letter)
+            if onward is None:
                 self.steps += 1
                 return True
+            state = onward
         self.steps += len(text)
-        return True if state is not None and self._at_end(state) else None
+        if state.found_at_end is None:
+            state.found_at_end = 0 in self._closure(state.places, state.before, END)
+        return state.found_at_end or None
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where it is found, from the left, each as long as it can be; not all of them in a very tangled line."""
@@ -338,11 +340,6 @@ class Automaton:
             onward = self._state(places | {self._start}, kind)
         state.steps[letter] = onward
         return onward
-
-    def _at_end(self, state: State) -> bool:
-        if state.found_at_end is None:
-            state.found_at_end = 0 in self._closure(state.places, state.before, END)
-        return state.found_at_end
 
     def _read(self, reached: set[int], letter: str) -> frozenset[int]:
         takes: dict[int, bool] = {}

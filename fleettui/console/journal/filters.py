@@ -33,15 +33,12 @@ def compiled(text: str) -> Pattern:
     flags = re.MULTILINE | (0 if any(letter.isupper() for letter in text) else re.IGNORECASE)
     try:
         return expression(text, flags) if is_expression(text) else Plain(re.compile(re.escape(text), flags))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"not an expression: {_fault(error)}; write \\ before plain signs") from None
-
-
-def _fault(error: Exception) -> str:
-    if not isinstance(error, re.error):
-        return "too large"
-    where = f" at {error.pos + 1}" if error.pos is not None else ""
-    return error.msg.partition(",")[0] + where
+    except re.error as error:
+        where = f" at {error.pos + 1}" if error.pos is not None else ""
+        fault = error.msg.partition(",")[0] + where
+    except (OverflowError, RecursionError):
+        fault = "too large"
+    raise UserError(f"not an expression: {fault}; write \\ before plain signs")
 
 
 def words(text: str) -> tuple[Pattern, ...]:
@@ -113,17 +110,15 @@ REMEDY = "write -1h, 20min, 10:30, today, yesterday or 2026-11-23 10:00"
 def parse_since(text: str, now: datetime) -> float:
     """Seconds since the epoch. `now` carries the reader's zone. UserError for what is no moment, or is to come."""
     text = " ".join(text.lower().split())
-    found = _word(text, now) or _ago(text, now) or _clock(text, now) or _date(text, now)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    word = {"today": midnight, "yesterday": midnight - timedelta(days=1)}.get(text)
+    dates = (date.replace(tzinfo=now.tzinfo) for form in _FORMS if (date := _read(text.upper(), form)))
+    found = word or _ago(text, now) or _clock(text, now) or next(dates, None)
     if found is None:
         raise UserError(f"no moment: {text}; {REMEDY}")
     if found > now:
         raise UserError(f"{text} is yet to come; {REMEDY}")
     return found.timestamp()
-
-
-def _word(text: str, now: datetime) -> datetime | None:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return {"today": midnight, "yesterday": midnight - timedelta(days=1)}.get(text)
 
 
 def _ago(text: str, now: datetime) -> datetime | None:
@@ -146,14 +141,6 @@ def _clock(text: str, now: datetime) -> datetime | None:
         if time:
             found = now.replace(hour=time.hour, minute=time.minute, second=time.second, microsecond=0)
             return found if found <= now else found - timedelta(days=1)
-    return None
-
-
-def _date(text: str, now: datetime) -> datetime | None:
-    for form in _FORMS:
-        found = _read(text.upper(), form)
-        if found:
-            return found.replace(tzinfo=now.tzinfo)
     return None
 
 

@@ -64,14 +64,13 @@ class LineFormatter:
         self._hosts = hosts if len(hosts) > 1 else {}
         longest = max(map(cell_len, self._hosts.values()), default=-1)
         self._host_width = min(longest, max(8, line_format.width // 4)) + 1
-        self._name_width = self._width_of_names(units) + 1 if self._all_of_it or len(units) > 1 else 0
+        self._name_width = 0
+        if self._all_of_it or len(units) > 1:
+            longest = 16 if self._all_of_it else max(cell_len(escape(stem(unit))) for unit in units)
+            self._name_width = min(longest, max(8, line_format.width // 4)) + 1
         self.indent = TIME_WIDTH[line_format.times] + self._host_width + self._name_width + 2
         self._room = max(LEAST_ROOM, line_format.width - self.indent)
         self._last: tuple[Item | None, list[str]] = (None, [])
-
-    def _width_of_names(self, units: Sequence[str]) -> int:
-        longest = 16 if self._all_of_it else max(cell_len(escape(stem(unit))) for unit in units)
-        return min(longest, max(8, self.line_format.width // 4))
 
     def rows(self, item: Item) -> int:
         """How many rows an item takes."""
@@ -109,21 +108,17 @@ class LineFormatter:
         return head + escape(item.message, lines=True).rstrip("\n").replace("\n", "\n" + " " * len(head))
 
     def _head(self, entry: JournalEntry, before: Item | None) -> list[Cell]:
-        tone = self._tone(entry)
+        tones, key = self._tones, (entry.machine, entry.unit)
+        tone = tones.get(key) or tones.get((entry.machine, "")) or Tone.ONE
         cells = [Cell(self._time(entry, before), Tone.QUIET)]
         if self._hosts:
             host = self._hosts.get(entry.machine) or escape(entry.hostname)
             cells.append(Cell(_fit(host, self._host_width - 1) + " ", tone))
         if self._name_width:
-            cells.append(Cell(_fit(self._name(entry), self._name_width - 1) + " ", tone))
+            name = entry.identifier or stem(entry.unit) if self._all_of_it else stem(entry.unit)
+            cells.append(Cell(_fit(escape(name), self._name_width - 1) + " ", tone))
         cells.append(Cell(MARKS.get(entry.priority, "  "), tone_of(entry.priority)))
         return cells
-
-    def _tone(self, entry: JournalEntry) -> Tone:
-        return self._tones.get((entry.machine, entry.unit)) or self._tones.get((entry.machine, "")) or Tone.ONE
-
-    def _name(self, entry: JournalEntry) -> str:
-        return escape(entry.identifier or stem(entry.unit)) if self._all_of_it else escape(stem(entry.unit))
 
     def _whose(self, entry: JournalEntry) -> tuple[Cell, ...]:
         """Who speaks, where it is not the unit itself: systemd tells of starts and stops in the same journal."""

@@ -50,25 +50,22 @@ class Narrowed:
 
 def status_cells(status: JournalStatus, room: int) -> Line:
     """How it goes, in the room that there is: the state always, then what is most needed."""
-    state = _state(status)
+    if status.note:
+        state = Cell(status.note, Tone.QUIET)
+    elif status.following:
+        state = Cell("following", Tone.GOOD)
+    else:
+        state = Cell(f"paused · {status.unseen:,} new below" if status.unseen else "paused", Tone.BUSY)
     found = [state]
     for ways in _counts(status):
         taken = sum(len(cell.text) + 3 for cell in found)
         found += [part for part in ways if taken + len(part.text) + 3 <= room][:1]
-    order = [state, *sorted((part for part in found[1:]), key=_order_of)]
+    order = [state, *sorted(found[1:], key=lambda cell: cell.tone is not Tone.QUIET)]
     cells: list[Cell] = [Cell(" ")]
     for number, cell in enumerate(order):
         cells += [Cell(" · ", Tone.QUIET)] if number else []
         cells.append(cell)
     return (*cells, Cell(" "))
-
-
-def _state(status: JournalStatus) -> Cell:
-    if status.note:
-        return Cell(status.note, Tone.QUIET)
-    if status.following:
-        return Cell("following", Tone.GOOD)
-    return Cell(f"paused · {status.unseen:,} new below" if status.unseen else "paused", Tone.BUSY)
 
 
 def _counts(status: JournalStatus) -> list[tuple[Cell, ...]]:
@@ -86,10 +83,6 @@ def _counts(status: JournalStatus) -> list[tuple[Cell, ...]]:
         warnings = f"▲ {counted(status.warnings, 'warning')}"
         parts.append((Cell(f"{warnings} and worse", Tone.BUSY), Cell(f"▲ {status.warnings:,}", Tone.BUSY)))
     return parts
-
-
-def _order_of(cell: Cell) -> int:
-    return 0 if cell.tone is Tone.QUIET else 1
 
 
 def source_cells(wanted: Sequence[Wanted], room: int) -> Line:

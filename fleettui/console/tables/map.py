@@ -75,11 +75,7 @@ def order(row: UnitRow) -> str:
 @lru_cache(maxsize=1 << 16)
 def _natural(name: str) -> str:
     """web@2 before web@10: numbers with leading zeros."""
-    return _NUMBERS.sub(_padded, name)
-
-
-def _padded(number: re.Match[str]) -> str:
-    return number[0].zfill(12)
+    return _NUMBERS.sub(lambda number: number[0].zfill(12), name)
 
 
 def machine_labels(snapshot: Snapshot) -> dict[str, Cell]:
@@ -102,13 +98,11 @@ def blocks(rows: Iterable[UnitRow], labels: Mapping[str, Cell]) -> list[Block]:
         hosts[name] = row.host
     shown = {name: labels.get(name) or Cell(f"✖ {hosts[name]}", Tone.BAD) for name in {*members, *labels}}
     shown |= {PENDING: Cell("pending", Tone.WAIT), NOWHERE: Cell("on no machine", Tone.QUIET)}
-    machines = sorted(shown.keys() - {PENDING, NOWHERE}, key=lambda name: (_natural(_bare(shown[name].text)), name))
+    machines = sorted(
+        shown.keys() - {PENDING, NOWHERE}, key=lambda name: (_natural(shown[name].text.lstrip("◌◐✖ ")), name)
+    )
     names = [*[PENDING][: PENDING in members], *machines, *[NOWHERE][: NOWHERE in members]]
     return [Block(shown[name], tuple(members.get(name, ()))) for name in names]
-
-
-def _bare(label: str) -> str:
-    return label.lstrip("◌◐✖ ")
 
 
 def plan(fleet: Sequence[Block], width: int, height: int) -> MapLayout:
@@ -124,8 +118,14 @@ def plan(fleet: Sequence[Block], width: int, height: int) -> MapLayout:
         for shape in (_listed(width, lead, pitch), _side_by_side(fleet, width, lead, pitch))
     ]
     shape = next((shape for shape in shapes if _height(fleet, shape) <= height), shapes[-1])
-    lines = _laid(fleet, lead, shape)
-    return MapLayout(tuple(lines), shape.pitch, label, lead, _places(lines, lead, shape.pitch))
+    lines = _lay_out(fleet, lead, shape)
+    places = {
+        key: (number, piece.x + lead + position * shape.pitch)
+        for number, line in enumerate(lines)
+        for piece in line
+        for position, key in enumerate(piece.keys)
+    }
+    return MapLayout(tuple(lines), shape.pitch, label, lead, places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,36 +157,22 @@ def _height(fleet: Sequence[Block], shape: _Shape) -> int:
     return sum(max(heights[first : first + shape.columns]) for first in range(0, len(fleet), shape.columns))
 
 
-def _laid(fleet: Sequence[Block], lead: int, shape: _Shape) -> list[tuple[Piece, ...]]:
+def _lay_out(fleet: Sequence[Block], lead: int, shape: _Shape) -> list[tuple[Piece, ...]]:
+    """The lines: blocks side by side, each cut into as many lines as it needs."""
     lines: list[tuple[Piece, ...]] = []
-    step = lead + shape.across * shape.pitch + BLOCK_GAP
+    across, step = shape.across, lead + shape.across * shape.pitch + BLOCK_GAP
     for first in range(0, len(fleet), shape.columns):
         row = fleet[first : first + shape.columns]
-        cut = [_cut(block, shape.across) for block in row]
-        lines += [_line(row, cut, step, number) for number in range(max(map(len, cut)))]
+        cut = range(0, max(1, *(len(block.keys) for block in row)), across)
+        lines += [
+            tuple(
+                Piece(column * step, None if at else block.label, len(block.keys), block.keys[at : at + across])
+                for column, block in enumerate(row)
+                if at == 0 or at < len(block.keys)
+            )
+            for at in cut
+        ]
     return lines
-
-
-def _line(row: Sequence[Block], cut: Sequence[list[tuple[str, ...]]], step: int, number: int) -> tuple[Piece, ...]:
-    """The pieces that blocks side by side have on one line."""
-    return tuple(
-        Piece(column * step, block.label if number == 0 else None, len(block.keys), parts[number])
-        for column, (block, parts) in enumerate(zip(row, cut, strict=True))
-        if number < len(parts)
-    )
-
-
-def _cut(block: Block, across: int) -> list[tuple[str, ...]]:
-    return [block.keys[start : start + across] for start in range(0, len(block.keys), across)] or [()]
-
-
-def _places(lines: Sequence[tuple[Piece, ...]], lead: int, pitch: int) -> dict[str, tuple[int, int]]:
-    return {
-        key: (number, piece.x + lead + position * pitch)
-        for number, line in enumerate(lines)
-        for piece in line
-        for position, key in enumerate(piece.keys)
-    }
 
 
 def nearest(plan_: MapLayout, line: int, x: int, admitted: Mapping[str, None]) -> str | None:

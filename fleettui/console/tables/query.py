@@ -41,14 +41,13 @@ class Term:
 
     def holds(self, row: Row) -> bool:
         """Whether the row meets the condition."""
-        return self._found(row) is not self.negated
-
-    def _found(self, row: Row) -> bool:
-        if not self.facet:
+        if self.facet:
+            value = facet_of(row, self.facet)
+            found = value is not None and self._fits(value.lower())
+        else:
             text = row.search
-            return self.word in text or (self.fuzzy and in_order(self.word, text.partition(" ")[0], GAP))
-        value = facet_of(row, self.facet)
-        return value is not None and self._fits(value.lower())
+            found = self.word in text or (self.fuzzy and in_order(self.word, text.partition(" ")[0], GAP))
+        return found is not self.negated
 
     def _fits(self, value: str) -> bool:
         if "*" in self.word or "?" in self.word:

@@ -177,23 +177,16 @@ def _reason(row: UnitRow, _now: float) -> Cell:
     return Cell(row.reason, tones.get(row.condition, Tone.QUIET))
 
 
-def _severity(row: UnitRow) -> int:
-    return SEVERITY[row.condition]
-
-
-def _length(row: UnitRow) -> int:
-    return len(row.label) + len(_tally(row))
-
-
 def _quiet(text: str) -> Cell:
     return Cell(text, Tone.QUIET)
 
 
 COLUMNS: tuple[Column[UnitRow], ...] = (
-    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), longest=_length,
-           middle=True),
+    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), middle=True,
+           longest=lambda row: len(row.label) + len(_tally(row))),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=3),
-    Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word), _severity),
+    Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word),
+           lambda row: SEVERITY[row.condition]),
     Column("sub", "SUB", 11, lambda row, _: _quiet(row.sub), lambda row: row.sub, drop=5),
     Column(
         "machine", "MACHINE", 20,
@@ -250,20 +243,18 @@ class Gathering:
         if not self:
             return replace(head, word=head.word if head.is_global else "no instances")
         worst = next(condition for condition in Health if self.conditions[condition])
+        target = next(iter(self._targets)) if len(self._targets) == 1 else "mixed"
         return replace(
             head,
             condition=worst,
             word=min(self._words[worst]),
-            target=head.target if head.is_global else self._target(),
+            target=head.target if head.is_global else target,
             running=self.conditions[Health.ACTIVE],
             members=len(self),
             reason=head.reason or min(self._reasons[worst], default=""),
             drifting=bool(self._drifting),
             meter=sum((self._metered[key].meter for key in sorted(self._metered)), UNKNOWN),
         )
-
-    def _target(self) -> str:
-        return next(iter(self._targets)) if len(self._targets) == 1 else "mixed"
 
 
 def _step(counts: Counter[Health] | Counter[str], what: str, step: int) -> None:
@@ -332,15 +323,15 @@ class UnitRows:
     def rows_on(self, snapshot: Snapshot, machine: str) -> dict[str, UnitRow]:
         """A row for each unit that is scheduled on the machine or held by it, by unit; none is a group."""
         units = sorted(unit for unit, machines in self._places.items() if machine in machines)
-        return {unit: self._row_on(snapshot, unit, machine) for unit in units}
-
-    def _row_on(self, snapshot: Snapshot, unit: str, machine: str) -> UnitRow:
-        line, state = snapshot.schedule.get((machine, unit)), snapshot.states.get((machine, unit))
-        is_global = self._is_global(snapshot, unit)
-        own = standing_here(snapshot, unit, line, state)
-        here = own if is_global else standing(snapshot, unit, self.where(snapshot, unit))
-        row = _row(snapshot, unit, "", here, machine, state)
-        return self._metered(snapshot, replace(row, is_global=is_global))
+        rows = {}
+        for unit in units:
+            line, state = snapshot.schedule.get((machine, unit)), snapshot.states.get((machine, unit))
+            is_global = self._is_global(snapshot, unit)
+            own = standing_here(snapshot, unit, line, state)
+            here = own if is_global else standing(snapshot, unit, self.where(snapshot, unit))
+            row = _row(snapshot, unit, "", here, machine, state)
+            rows[unit] = self._metered(snapshot, replace(row, is_global=is_global))
+        return rows
 
     def places(self, units: Iterable[str]) -> Iterator[Pair]:
         """Where these units are scheduled or held, as (machine, unit), sorted by unit and then by machine."""
@@ -435,8 +426,9 @@ class UnitRows:
             return {}
         where = self.where(snapshot, unit)
         if self._is_global(snapshot, unit):
-            rows = _global_rows(snapshot, unit, where)
-            return _headed(unit, {key: self._metered(snapshot, row) for key, row in rows.items()})
+            rows = {key: self._metered(snapshot, row) for key, row in _global_rows(snapshot, unit, where).items()}
+            head = Gathering(row for key, row in rows.items() if key != unit).group(rows[unit])
+            return {**rows, unit: head}
         row = _single_row(snapshot, unit, where, self._corrupt.of(snapshot).get(unit, ""))
         return {row.key: self._metered(snapshot, row)} if row else {}
 
@@ -461,15 +453,11 @@ class UnitRows:
         if record is None or file is None or "Global" not in file.text:
             return False
         if record.hash not in self._global_files:
-            self._global_files[record.hash] = _says_global(file.text, unit)
+            try:
+                self._global_files[record.hash] = parse_options(parse_file(file.text), unit).is_global
+            except UserError:
+                self._global_files[record.hash] = False
         return self._global_files[record.hash]
-
-
-def _says_global(text: str, unit: str) -> bool:
-    try:
-        return parse_options(parse_file(text), unit).is_global
-    except UserError:
-        return False
 
 
 @lru_cache(maxsize=1 << 16)
@@ -481,22 +469,16 @@ def _template(unit: str) -> str | None:
 def _single_row(snapshot: Snapshot, unit: str, where: Whereabouts, corrupt: str) -> UnitRow | None:
     lines, states = where.schedule[unit], where.states[unit]
     if unit not in snapshot.units and not lines and not states:
-        return _corrupt_row(unit, corrupt)
+        return UnitRow(
+            unit, unit, _parent(unit), condition=Health.FAILED, word="corrupt",
+            reason=escape(f"its registry record does not parse: {corrupt}"), drifting=True,
+        ) if corrupt else None  # fmt: skip
     line = lines[0] if lines else None
     state = next((each for each in states if line and each.machine == line.machine), None)
     if state is None and states:
         state = states[0]
     machine = line.machine if line else state.machine if state else ""
     return _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), machine, state)
-
-
-def _corrupt_row(unit: str, reason: str) -> UnitRow | None:
-    if not reason:
-        return None
-    return UnitRow(
-        unit, unit, _parent(unit), condition=Health.FAILED, word="corrupt",
-        reason=escape(f"its registry record does not parse: {reason}"), drifting=True,
-    )  # fmt: skip
 
 
 def _parent(unit: str) -> str:
@@ -515,11 +497,6 @@ def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str,
         rows[f"{unit} {machine}"] = replace(row, key=f"{unit} {machine}", is_global=True)
     head = _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), "", None)
     return {unit: replace(head, is_group=True, is_global=True), **rows}
-
-
-def _headed(unit: str, rows: dict[str, UnitRow]) -> dict[str, UnitRow]:
-    """The rows of a global unit with the first one standing for the others."""
-    return {**rows, unit: Gathering(row for key, row in rows.items() if key != unit).group(rows[unit])}
 
 
 def _row(
