@@ -346,7 +346,7 @@ async def test_verify_tells_line_by_line(tmp_path: Path) -> None:
             if isinstance(play.stage.app.screen, PageScreen):
                 break
             await play.pilot.pause(0.02)
-        told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).ring)
+        told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).lines)
         assert "bad.service:3" in told
         assert "there is no file" in told
 
@@ -362,7 +362,7 @@ async def test_help_of_a_command_and_of_everything() -> None:
         await typed(play, "help start", "enter")
         page = play.stage.app.screen
         assert isinstance(page, PageScreen)
-        assert any("--replace" in line_text(line) for line in page.query_one(Lines).ring)
+        assert any("--replace" in line_text(line) for line in page.query_one(Lines).lines)
         await play.press("escape")
         await typed(play, "help", "enter")
         assert isinstance(play.stage.app.screen, HelpScreen)
@@ -385,7 +385,7 @@ async def test_read_only_says_so_everywhere() -> None:
         assert "read-only" in play.text("candidates")
         await play.press("escape", "question_mark")
         await play.press(*"destroy")
-        told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).ring)
+        told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).lines)
         assert "nothing in the help" in told
 
 

@@ -19,7 +19,7 @@ from fleettui.console.pages.rich_text import Passage, lines_of
 from fleettui.console.pages.status import places, status_page
 from fleettui.console.screens.trail import Location, Navigation
 from fleettui.console.sources.hosts import Asked
-from fleettui.console.text.cells import Cell, Line, Tone, line_text, sgr_lines
+from fleettui.console.text.cells import Cell, Line, Tone, ansi_lines, line_text
 from fleettui.console.text.subject import Tab, machine_subject, unit_subject
 from fleettui.console.widgets.drawing import width_of, wrapped
 from registry.mirror import Snapshot
@@ -173,7 +173,7 @@ def test_a_difference_counts_and_shows_no_control_characters() -> None:
 
 
 def test_colours_become_tones_and_all_else_is_shown() -> None:
-    (line,) = sgr_lines("\x1b]8;;file:///x\x07\x1b[0;1;32mactive\x1b[0m \x1b[2Jgone \x1b[0;38;5;245mgrey")
+    (line,) = ansi_lines("\x1b]8;;file:///x\x07\x1b[0;1;32mactive\x1b[0m \x1b[2Jgone \x1b[0;38;5;245mgrey")
     assert line == (Cell("active", Tone.GOOD), Cell(" ␛[2Jgone "), Cell("grey", Tone.QUIET))
 
 

@@ -376,7 +376,7 @@ async def test_enter_opens_the_fields_which_can_be_copied() -> None:
         await pane.press("up", "enter")
         await pane.wait(lambda: isinstance(pane.stage.app.screen, FieldsScreen))
         page = pane.stage.app.screen
-        text = "\n".join("".join(cell.text for cell in line) for line in page.query_one("#fields-lines").ring)  # type: ignore[attr-defined]
+        text = "\n".join("".join(cell.text for cell in line) for line in page.query_one("#fields-lines").lines)  # type: ignore[attr-defined]
         assert "_SYSTEMD_UNIT" in text
         await pane.press("c")
         assert "_EXE=/usr/bin/web" in pane.stage.app.clipboard

@@ -13,7 +13,7 @@ from fleettui.console.journal.filters import compiled
 from fleettui.console.journal.formatter import wrapped as pieces
 from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.tables.query import GAP, parse_query
-from fleettui.console.text.cells import Cell, line_text, sgr_lines
+from fleettui.console.text.cells import Cell, ansi_lines, line_text
 from fleettui.console.text.finding import FinderSource, in_order, letters, ranked
 from fleettui.console.widgets.drawing import wrapped
 from registry.errors import UserError
@@ -119,8 +119,8 @@ def test_two_files_are_compared_in_time_to_be_waited_for(distinct: int) -> None:
 
 @pytest.mark.parametrize("part", ["\x1b[", "\x1b]8;", "\x1b[31m", "\x1b[38;5;", "\x1b]8;;x\x07", "\x1b[1;"])
 def test_colours_grow_with_the_text(part: str) -> None:
-    grows_with_the_text(sgr_lines, lambda size: part * size)
+    grows_with_the_text(ansi_lines, lambda size: part * size)
 
 
 def test_a_colour_of_too_many_digits_is_none() -> None:
-    assert line_text(sgr_lines(f"\x1b[{'9' * 5000}mx")[0]) == "x"
+    assert line_text(ansi_lines(f"\x1b[{'9' * 5000}mx")[0]) == "x"

@@ -132,7 +132,7 @@ async def test_the_help_is_searched_by_typing() -> None:
         await play.press("question_mark", *"palette")
         screen = play.stage.app.screen
         assert isinstance(screen, HelpScreen)
-        assert any("ctrl+p" in line_text(line) for line in screen.query_one(Lines).ring)
+        assert any("ctrl+p" in line_text(line) for line in screen.query_one(Lines).lines)
         await play.press("pagedown", "up", "escape")
         assert play.stage.app.screen is play.main
 

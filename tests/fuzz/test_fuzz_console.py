@@ -29,7 +29,7 @@ from fleettui.console.tables.fleet import Reading
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
 from fleettui.console.terminal.typing import Decoder, KeyParser
-from fleettui.console.text.cells import Cell, Line, line_text, sgr_lines
+from fleettui.console.text.cells import Cell, Line, ansi_lines, line_text
 from fleettui.console.text.finding import FinderSource, in_order, ranked
 from fleettui.console.text.keys import BY_ID, checked_keymap
 from fleettui.console.widgets.drawing import fitted, width_of, wrapped
@@ -244,8 +244,8 @@ def test_wrapping_keeps_every_character_and_the_width(text: str, width: int) -> 
 
 @given(odd)
 def test_any_output_of_a_program_is_shown(text: str) -> None:
-    assert all(map(shown, sgr_lines(text)))
-    assert all(map(shown, sgr_lines(f"\x1b[{text}m\x1b]8;;{text}\x1b\\{text}")))
+    assert all(map(shown, ansi_lines(text)))
+    assert all(map(shown, ansi_lines(f"\x1b[{text}m\x1b]8;;{text}\x1b\\{text}")))
 
 
 entries = st.builds(

@@ -222,7 +222,7 @@ class JournalBuffer:
         return len(self.ring) - len(self.view.layout)
 
     def stretch(self, *, reading: bool) -> None:
-        """While somebody reads in it, the ring holds a quarter more before anything goes."""
+        """While the reader is paused, the ring holds a quarter more before anything goes."""
         self.ring.capacity = self.capacity + (self.capacity // 4 if reading else 0)
 
     def room_above(self, number: int) -> int:

@@ -94,7 +94,7 @@ class LineFormatter:
         body = Cell(pieces[part], tone_of(item.priority))
         if part:
             return (Cell(" " * self.indent), body)
-        return (*self._head(item, before), *self._whose(item), body)
+        return (*self._head(item, before), *self._writer(item), body)
 
     def plain(self, item: Item) -> str:
         """An item for a file or the clipboard: full time, machine, source, message; further lines indented."""
@@ -120,8 +120,8 @@ class LineFormatter:
         cells.append(Cell(MARKS.get(entry.priority, "  "), tone_of(entry.priority)))
         return cells
 
-    def _whose(self, entry: JournalEntry) -> tuple[Cell, ...]:
-        """Who speaks, where it is not the unit itself: systemd tells of starts and stops in the same journal."""
+    def _writer(self, entry: JournalEntry) -> tuple[Cell, ...]:
+        """Who writes, where it is not the unit itself: systemd logs starts and stops in the same journal."""
         said = "systemd: " if entry.identifier == "systemd" and not self._all_of_it else ""
         said += WORDS[entry.priority] if 0 <= entry.priority < len(WORDS) else ""
         return (Cell(said, Tone.QUIET if entry.priority > ERROR else Tone.BAD),) if said else ()
@@ -148,11 +148,11 @@ class LineFormatter:
                 escape(item.text), max(LEAST_ROOM, self.line_format.width - len(REMARK_HEAD)), words=True
             )
         else:
-            pieces = self._said(item)
+            pieces = self._message_lines(item)
         self._last = (item, pieces)
         return pieces
 
-    def _said(self, entry: JournalEntry) -> list[str]:
+    def _message_lines(self, entry: JournalEntry) -> list[str]:
         message = entry.message
         more = len(message) - MAX_CHARS
         if more > 0:
@@ -162,7 +162,7 @@ class LineFormatter:
             lines[-1] += f" … {more:,} more characters (Enter shows all)"
         if not self.line_format.wrap:
             return lines
-        lead = sum(len(cell.text) for cell in self._whose(entry))
+        lead = sum(len(cell.text) for cell in self._writer(entry))
         pieces = wrapped(lines[0], self._room, lead)
         for line in lines[1:]:
             pieces += wrapped(line, self._room)

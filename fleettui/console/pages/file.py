@@ -18,7 +18,7 @@ from registry.model import Event
 from registry.wording import listed
 
 CONTEXT = 3
-MAX_LINES = 20_000  # beyond this nobody reads it
+MAX_LINES = 20_000  # beyond this it is not read
 MAX_WORK = 1_000_000
 Kind = Literal["replace", "delete", "insert", "equal"]
 SIGNS = {"-": Tone.BAD, "+": Tone.GOOD}

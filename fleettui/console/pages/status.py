@@ -8,7 +8,7 @@ from fleettui.console.pages.placement import place_facts
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.units import host
-from fleettui.console.text.cells import Cell, Tone, sgr_lines
+from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, since
 from fleettui.console.text.subject import machine_subject, unit_subject
 from fleettui.escape import escape
@@ -34,7 +34,7 @@ def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Aske
         return _nowhere(snapshot, unit, now)
     head = _age(snapshot, homes[0], asked, now)
     if asked.text is not None and asked.machine == homes[0]:
-        return [head, BLANK, *((line, None) for line in sgr_lines(asked.text))]
+        return [head, BLANK, *((line, None) for line in ansi_lines(asked.text))]
     return [head, *_known(snapshot, unit, homes[0], now)]
 
 

@@ -123,7 +123,7 @@ class AskingKeys(PlaceKeys):
         try:
             await self.command(line)
         except FleetError as error:
-            prompt.tell(str(error).partition("\n")[0])
+            prompt.show_error(str(error).partition("\n")[0])
 
     async def command(self, line: str) -> None:
         """Carry a line out. UserError, with the remedy, for one that cannot be."""

@@ -84,15 +84,15 @@ class DetailView(View[UnitRow]):
         in_table = tab is Tab.UNITS
         self.table.display, self.page.display = in_table, not in_table and tab is not Tab.JOURNAL
         if new:
-            self.page.put([], anew=True)
+            self.page.put([], reset=True)
         if tab is not Tab.STATUS:
             self._reader.stop()
 
     def close(self) -> None:
-        """Ask nobody any more."""
+        """Stop asking the machine."""
         self._reader.stop()
 
-    def turned(self, step: int) -> Tab:
+    def next_tab(self, step: int) -> Tab:
         """The tab after (1) or before (-1) this one."""
         tabs = self.subject.tabs
         return tabs[(tabs.index(self.tab) + step) % len(tabs)]
@@ -170,12 +170,12 @@ class DetailView(View[UnitRow]):
     # The page
 
     def renew(self, *, ask: bool = False) -> None:
-        """Write the page anew; `ask` also asks the machine anew."""
+        """Write the page again; `ask` also asks the machine again."""
         if not self.display or not self.subject.name:
             return
         self._show_tabs()
         if self.tab is Tab.STATUS:
-            self._want_status(anew=ask)
+            self._want_status(force=ask)
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
         self.page.put_stale(self._fleet.reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
@@ -206,13 +206,13 @@ class DetailView(View[UnitRow]):
         finally:
             self._writing = False
 
-    def _want_status(self, *, anew: bool) -> None:
+    def _want_status(self, *, force: bool) -> None:
         machine = self.machine()
         if machine is None or self._fleet.reading.link is ConnectionState.CONNECTING:
             self._reader.stop()
             return
         state = self._snapshot.states.get((machine.id, self.subject.name))
-        self._reader.want(machine, self.subject.name, state, anew=anew)
+        self._reader.want(machine, self.subject.name, state, force=force)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
         return self.run_worker(work, name="ask for the status", exit_on_error=False)

@@ -170,7 +170,7 @@ class PlaceKeys(Frame):
 
     @on(Page.Turned)
     def _turned(self, event: Page.Turned) -> None:
-        self.show(self.detail.subject, self.detail.turned(event.step))
+        self.show(self.detail.subject, self.detail.next_tab(event.step))
 
     def action_version(self, step: int) -> None:
         """Compare the file with an older (1) or a newer (-1) one."""

@@ -21,7 +21,7 @@ from registry.mirror import Snapshot
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 INTERVAL_S = 0.1
-AWAY_S = 5.0  # somebody watches: a registry that is back is shown soon
+AWAY_S = 5.0  # an operator is watching: a registry that is back is shown soon
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]
 
 
@@ -135,13 +135,13 @@ class Live:
                 running.cancel()
 
     async def _watch_endpoints(self, etcd: Etcd) -> None:
-        def tell(down: Mapping[str, EtcdTrouble]) -> None:
+        def note(down: Mapping[str, EtcdTrouble]) -> None:
             told = "" if etcd.health.away else endpoints_told(etcd.health.bases, down)
             if told != self._endpoints:
                 self._endpoints = told
                 self._news.set()
 
-        await keep_watch(etcd.health, etcd.ask_quiet, tell)
+        await keep_watch(etcd.health, etcd.ask_quiet, note)
 
     async def _read(self, follower: Follower, running: asyncio.Task[None]) -> AsyncIterator[Reading]:
         while True:

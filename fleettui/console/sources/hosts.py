@@ -93,7 +93,7 @@ class Asked:
         """It answered."""
         return Asked(self.machine, text, at)
 
-    def refused(self, error: str) -> Asked:
+    def failed(self, error: str) -> Asked:
         """It did not."""
         return replace(self, asking=False, error=error)
 
@@ -119,13 +119,13 @@ class StatusReader:
         self._due = False
         self._task: RunningQuery | None = None
 
-    def want(self, machine: Machine, unit: str, mark: object, *, anew: bool = False) -> None:
-        """Know the unit's status as of `mark` (its state in the registry); `anew` asks in any case."""
+    def want(self, machine: Machine, unit: str, mark: object, *, force: bool = False) -> None:
+        """Know the unit's status as of `mark` (its state in the registry); `force` asks in any case."""
         about = (machine.id, machine.address, unit)
         if about != self._about:
             self.stop()
             self.asked = Asked()
-        elif mark == self._mark and not anew:
+        elif mark == self._mark and not force:
             return
         self._about, self._mark, self._due = about, mark, True
         if self._task is None:
@@ -148,7 +148,7 @@ class StatusReader:
             try:
                 text = await self._hosts.status(machine, unit)
             except FleetError as error:
-                self.asked = self.asked.refused(str(error))
+                self.asked = self.asked.failed(str(error))
             else:
                 self.asked = self.asked.answered(text, self._clock())
             self._changed()

@@ -78,7 +78,7 @@ class LineHistory:
         self.leave()
 
     def leave(self) -> None:
-        """Begin anew at the end."""
+        """Begin at the end again."""
         self._at, self._draft = len(self.lines), ""
 
     def back(self, typed: str) -> str:
@@ -133,7 +133,7 @@ class ViewMemory:
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """How the console was left. `theme` is "" unless it was chosen here; `journal` None where nobody said."""
+    """How the console was left. `theme` is "" unless it was chosen here; `journal` None where it was not chosen."""
 
     view: str = "units"
     views: Mapping[str, ViewMemory] = field(default_factory=dict)
@@ -202,11 +202,11 @@ class Notebook:
             return None, ""
         text = read_private(self._view)
         if text is None:
-            return None, f"ignored {self._view}: it cannot be read; it is written anew"
+            return None, f"ignored {self._view}: it cannot be read; it is written again"
         try:
             return decode(text), ""
         except (ValueError, RecursionError) as error:
-            return None, f"ignored {self._view}: {error}; it is written anew"
+            return None, f"ignored {self._view}: {error}; it is written again"
 
     def keep(self, memory: SavedState) -> None:
         """Write how the console is left."""

@@ -1,7 +1,7 @@
 """The Machines table: every machine that is here, and every one that was and should be; how far drains are. Pure.
 
 A machine that vanished stays on the table as lost, with its age and what it held, until it is back or is forgotten:
-an empty place tells nobody that something is missing. What is said of it comes from what this console saw itself,
+an empty place would hide that something is missing. What is shown of it comes from what this console saw itself,
 or from the registry's events; where neither knows, no age is shown.
 
 What stands on a draining machine is counted with each snapshot; why a unit is stuck is worked out at most every
@@ -139,7 +139,7 @@ class MachineRow:
 
     @property
     def troubled(self) -> bool:
-        """Whether somebody should look at it."""
+        """Whether it needs attention."""
         return self.blocked or self.state in TROUBLE
 
     @property
@@ -240,14 +240,14 @@ NAMED = 3  # units named of those that a lost machine held
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class AbsentMachine:
     """A machine that was here: its record (None: never seen), when it vanished (0: not known), what it held."""
 
     record: Machine | None
     at: float = 0.0
-    orderly: bool = False  # it said good-bye
+    orderly: bool = False  # it left in order
     held: tuple[str, ...] = ()
-    told: str = ""  # "core-1 at 10.91.0.11", as its join event has it
+    joined_as: str = ""  # "core-1 at 10.91.0.11", as its join event has it
 
 
 class MachineRows:
@@ -259,7 +259,7 @@ class MachineRows:
         self._held: dict[str, set[str]] = defaultdict(set)
         self._running: dict[str, set[str]] = defaultdict(set)
         self._present: dict[str, Machine] = {}
-        self._gone: dict[str, Gone] = {}
+        self._gone: dict[str, AbsentMachine] = {}
         self._forgotten: set[str] = set()
         self._drains = Drains(keys or Keys())
         self._draining: dict[str, Drain] = {}
@@ -276,13 +276,13 @@ class MachineRows:
             return self._update_use(snapshot, changed)
         before = {machine: self._holding(machine) for machine in self._present.keys() - snapshot.machines.keys()}
         self._index(snapshot, changed)
-        self._miss(snapshot, before, now)
+        self._note_absences(snapshot, before, now)
         self._read_events(snapshot, changed)
         self._draining = self._drains.update(snapshot, now, fresh=self._begun)
         self._begun = self._begun or bool(snapshot.revision)
-        touched = self._touched(snapshot, changed) | before.keys()
+        stale = self._stale_machines(snapshot, changed) | before.keys()
         rows = {
-            machine: self._row(snapshot, machine) if machine in touched else self.rows[machine]
+            machine: self._row(snapshot, machine) if machine in stale else self.rows[machine]
             for machine in self._known(snapshot, now)
         }
         delta = Delta(
@@ -324,16 +324,16 @@ class MachineRows:
 
     # What is known
 
-    def _touched(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str]:
+    def _stale_machines(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str]:
         """The machines to look at again."""
         known = self._known(snapshot, 0.0) | self._gone.keys()
         if changed is None or snapshot.corrupt != self._corrupt:
             self._corrupt = snapshot.corrupt
             return known
         events = (snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS)
-        touched = {event.machine for event in events if event is not None}
-        touched |= {each.first for each in changed if each.table in OF_MACHINES}
-        return touched | self._draining.keys() | (known - self.rows.keys())
+        stale = {event.machine for event in events if event is not None}
+        stale |= {each.first for each in changed if each.table in OF_MACHINES}
+        return stale | self._draining.keys() | (known - self.rows.keys())
 
     def _holding(self, machine: str) -> tuple[str, ...]:
         return tuple(sorted(self._held.get(machine, set()) | self._scheduled.get(machine, set())))
@@ -351,19 +351,19 @@ class MachineRows:
             _put(self._held[machine], unit, present=state is not None)
             _put(self._running[machine], unit, present=state is not None and state.active == "active")
 
-    def _miss(self, snapshot: Snapshot, before: dict[str, tuple[str, ...]], now: float) -> None:
-        """Remember who vanished; greet who is back."""
+    def _note_absences(self, snapshot: Snapshot, before: dict[str, tuple[str, ...]], now: float) -> None:
+        """Remember the machines that vanished; forget so of those that are back."""
         for machine, held in before.items():
             record = self._present[machine]
             if machine not in self._unreadable.of(snapshot):
-                self._gone[machine] = Gone(record, now, record.leaving, () if record.leaving else held)
+                self._gone[machine] = AbsentMachine(record, now, record.leaving, () if record.leaving else held)
         for machine in snapshot.machines:
             self._gone.pop(machine, None)
             self._forgotten.discard(machine)
         self._present = dict(snapshot.machines)
 
     def _read_events(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
-        """What the registry tells of machines that left before this console came."""
+        """Read from the events which machines that left before this console came."""
         if changed is not None:
             fresh = [snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS]
             events = [event for event in fresh if event is not None]
@@ -375,13 +375,13 @@ class MachineRows:
 
     def _note(self, event: Event) -> None:
         known = self._gone.get(event.machine)
-        told = event.reason if event.verb == "join" else known.told if known else ""
+        joined_as = event.reason if event.verb == "join" else known.joined_as if known else ""
         if known is not None and known.record is not None:
             return  # seen by this console itself
         if event.verb == "join":
-            self._gone[event.machine] = Gone(None, told=told)
+            self._gone[event.machine] = AbsentMachine(None, joined_as=joined_as)
         else:
-            self._gone[event.machine] = Gone(None, event.at, event.verb == "leave", told=told)
+            self._gone[event.machine] = AbsentMachine(None, event.at, event.verb == "leave", joined_as=joined_as)
 
     def _known(self, snapshot: Snapshot, now: float) -> set[str]:
         known = {*snapshot.machines, *snapshot.overrides, *self._unreadable.of(snapshot)}
@@ -427,7 +427,7 @@ class MachineRows:
         if bad is not None:
             note = f"its registry record does not parse: {escape(bad)}; restart fleet-agentd there"
             return MachineRow(machine, _nameless(machine), "-", "corrupt", running, scheduled, "", note=note)
-        gone = self._gone.get(machine, Gone(None))
+        gone = self._gone.get(machine, AbsentMachine(None))
         hostname, address = _names(machine, gone)
         state = "left" if gone.orderly and not scheduled else "lost"
         note = _why_gone(gone, scheduled)
@@ -469,7 +469,7 @@ def _put(units: set[str], unit: str, *, present: bool) -> None:
         units.discard(unit)
 
 
-def _still_shown(gone: Gone, now: float) -> bool:
+def _still_shown(gone: AbsentMachine, now: float) -> bool:
     """Whether a machine that nothing else speaks of stays on the table."""
     if gone.orderly:
         return now - gone.at < LEFT_S
@@ -477,18 +477,18 @@ def _still_shown(gone: Gone, now: float) -> bool:
 
 
 def _nameless(machine: str) -> str:
-    """What stands for the name of a machine whose name nobody knows, as lists shorten an id."""
+    """What stands for the name of a machine whose name is not known, as lists shorten an id."""
     return escape(f"{machine[:8]}..." if len(machine) > 8 else machine)
 
 
-def _names(machine: str, gone: Gone) -> tuple[str, str]:
+def _names(machine: str, gone: AbsentMachine) -> tuple[str, str]:
     if gone.record is not None:
         return escape(gone.record.hostname), escape(gone.record.address)
-    hostname, at, address = gone.told.partition(" at ")
+    hostname, at, address = gone.joined_as.partition(" at ")
     return (escape(hostname), escape(address)) if at else (_nameless(machine), "-")
 
 
-def _why_gone(gone: Gone, scheduled: int) -> str:
+def _why_gone(gone: AbsentMachine, scheduled: int) -> str:
     if gone.orderly and not scheduled:
         return "its agent was stopped and handed its units over"
     held = f"it held {escape(listed(gone.held, NAMED))}" if gone.held else ""

@@ -203,8 +203,8 @@ COLUMNS: tuple[Column[UnitRow], ...] = (
 )  # fmt: skip
 
 
-class Gathering:
-    """Rows counted by what a group tells of them."""
+class RowSummary:
+    """Rows, counted by what a group shows of them."""
 
     def __init__(self, rows: Iterable[UnitRow] = ()) -> None:
         self.conditions: Counter[Health] = Counter()
@@ -281,27 +281,27 @@ class UnitRows:
         self._totals = dict.fromkeys(Health, 0)
         self._groups: dict[str, UnitRow] = {}
         self._members: dict[str, set[str]] = defaultdict(set)  # template -> instances
-        self._gathered: dict[str, Gathering] = defaultdict(Gathering)  # template -> what its row tells
+        self._summaries: dict[str, RowSummary] = defaultdict(RowSummary)  # template -> what its row shows
         self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
         self._global_files: dict[str, bool] = {}
         self._meters = Meters()
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
         """The rows that differ from the last call. `changed` None: anything may have."""
-        touched = self._touched(snapshot, changed)
-        reset = touched is None
-        if touched is None:
+        stale = self._stale_units(snapshot, changed)
+        reset = stale is None
+        if stale is None:
             self._forget()
             self._index(snapshot)
-            touched = {*self._places, *snapshot.units, *self._corrupt.of(snapshot)}
+            stale = {*self._places, *snapshot.units, *self._corrupt.of(snapshot)}
         fresh: dict[str, UnitRow] = {}
         gone: set[str] = set()
         templates: set[str] = set()
-        for unit in touched:
+        for unit in stale:
             self._replace(unit, self._build(snapshot, unit), fresh, gone)
             templates |= self._regroup(unit)
         for template in templates:
-            self._gather(snapshot, template, fresh, gone)
+            self._update_group(snapshot, template, fresh, gone)
         return Delta(fresh, frozenset(gone - fresh.keys()), reset)
 
     def rows(self) -> dict[str, UnitRow]:
@@ -341,7 +341,7 @@ class UnitRows:
         """The instances known of a template, sorted."""
         return tuple(sorted(self._members.get(template, ())))
 
-    def _touched(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str] | None:
+    def _stale_units(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str] | None:
         """The units to look at again; None for all."""
         if changed is None:
             return None
@@ -387,17 +387,17 @@ class UnitRows:
                 self._totals[row.condition] += step
 
     def _enter(self, unit: str, old: dict[str, UnitRow], rows: dict[str, UnitRow]) -> None:
-        """Keep what an instance's template tells of it."""
+        """Count the rows of an instance for its template's row."""
         template = _template(unit)
         if template is None or template == unit:
             return
-        gathering = self._gathered[template]
+        summary = self._summaries[template]
         for row in old.values():
             if not row.is_group:
-                gathering.drop(row)
+                summary.drop(row)
         for row in rows.values():
             if not row.is_group:
-                gathering.put(row)
+                summary.put(row)
 
     def _regroup(self, unit: str) -> set[str]:
         """Keep the membership of templates; returns the templates whose group row may differ."""
@@ -409,13 +409,13 @@ class UnitRows:
             (self._members[template].add if present else self._members[template].discard)(unit)
         return {template}
 
-    def _gather(self, snapshot: Snapshot, template: str, fresh: dict[str, UnitRow], gone: set[str]) -> None:
-        gathering = self._gathered[template]
-        if not gathering and template not in snapshot.units:
+    def _update_group(self, snapshot: Snapshot, template: str, fresh: dict[str, UnitRow], gone: set[str]) -> None:
+        summary = self._summaries[template]
+        if not summary and template not in snapshot.units:
             if self._groups.pop(template, None):
                 gone.add(template)
             return
-        group = gathering.group(UnitRow(template, template, is_group=True, target="template"))
+        group = summary.group(UnitRow(template, template, is_group=True, target="template"))
         if self._groups.get(template) != group:
             self._groups[template] = group
             fresh[template] = group
@@ -427,7 +427,7 @@ class UnitRows:
         where = self.where(snapshot, unit)
         if self._is_global(snapshot, unit):
             rows = {key: self._metered(snapshot, row) for key, row in _global_rows(snapshot, unit, where).items()}
-            head = Gathering(row for key, row in rows.items() if key != unit).group(rows[unit])
+            head = RowSummary(row for key, row in rows.items() if key != unit).group(rows[unit])
             return {**rows, unit: head}
         row = _single_row(snapshot, unit, where, self._corrupt.of(snapshot).get(unit, ""))
         return {row.key: self._metered(snapshot, row)} if row else {}

@@ -36,7 +36,7 @@ class TerminalDriver(LinuxDriver):
         self.exit_event.set()  # the thread that reads keys ends
 
     def write(self, data: str) -> None:
-        """Write, unless nobody can read it."""
+        """Write, unless the terminal is gone."""
         writer = self._writer_thread
         if not self.gone.is_set() and writer is not None and writer.is_alive():
             writer.write(data)

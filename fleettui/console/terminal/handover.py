@@ -75,7 +75,7 @@ def leave_when_told(leave: Callable[[], object]) -> None:
     """Call `leave` on SIGTERM and SIGHUP, in the running loop. Only in the main thread."""
     loop = asyncio.get_running_loop()
 
-    def told(number: int, _frame: object) -> None:
+    def end(number: int, _frame: object) -> None:
         if number == signal.SIGHUP:
             signal.signal(signal.SIGCONT, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -83,13 +83,13 @@ def leave_when_told(leave: Callable[[], object]) -> None:
         loop.call_soon_threadsafe(leave)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, told)
+        signal.signal(number, end)
 
 
 def leave_when_gone(
     leave: Callable[[], object], give_up: Callable[[], object], descriptors: Iterable[int] = (0, 2)
 ) -> None:
-    """Once whoever is at the other end of one of these has gone, call `give_up` at once and `leave` in this loop.
+    """Once the other end of one of these has gone, call `give_up` at once and `leave` in this loop.
 
     The watch is a thread that sleeps until then. What was started here is told by SIGHUP, as the kernel tells those
     whose terminal it is.

@@ -66,7 +66,7 @@ GREY = 8
 DIGITS = 4  # of a number that may mean something
 
 
-def sgr_lines(text: str) -> list[Line]:
+def ansi_lines(text: str) -> list[Line]:
     """The lines of a program's output. Colours become tones, anything else that a terminal would obey is shown."""
     tone = Tone.PLAIN
     lines: list[Line] = []
@@ -74,14 +74,14 @@ def sgr_lines(text: str) -> list[Line]:
         cells: list[Cell] = []
         for index, part in enumerate(_SGR.split(raw)):
             if index % 2:
-                tone = toned(part)
+                tone = tone_of_codes(part)
             elif part:
                 cells.append(Cell(escape(part), tone))
         lines.append(tuple(cells))
     return lines
 
 
-def toned(codes: str) -> Tone:
+def tone_of_codes(codes: str) -> Tone:
     """The tone that a colour sequence's numbers stand for; a sequence always replaces what was before."""
     numbers = [int(each[:DIGITS] or 0) for each in re.split("[;:]", codes)] or [0]
     if 38 in numbers:

@@ -22,7 +22,7 @@ def since(at: float, now: float) -> str:
 
 
 def took(seconds: float) -> str:
-    """A duration that somebody waited for: "0.4 s", "12 s"."""
+    """A duration that was waited for: "0.4 s", "12 s"."""
     return f"{seconds:.1f} s" if seconds < 10 else age(seconds)
 
 

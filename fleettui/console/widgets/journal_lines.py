@@ -28,7 +28,7 @@ from fleettui.console.widgets.drawing import Readable, Scrolled, painted
 from fleettui.escape import escape
 
 FLUSH_S = 0.05  # at most twenty times a second,
-FLUSH_BUSY_S = 0.1  # and ten times where so much comes that nobody reads each line
+FLUSH_BUSY_S = 0.1  # and ten times where more comes than can be read
 BUSY = 200  # lines a flush
 CONTEXT = 3  # rows around a hit
 TURN_S = 0.01  # how long other terms are applied before keys have their turn

@@ -157,8 +157,8 @@ class JournalPane(Vertical):
         """A task that broke is told: what is shown is no longer live."""
         if event.state is WorkerState.ERROR:
             told = f"{event.worker.name} broke ({type(event.worker.error).__name__}: {event.worker.error})"
-            self.note("no longer live", escape(f"{told}; select it anew, and report it"))
-            self.add([Remark(f"{told}; select it anew, and report it")])
+            self.note("no longer live", escape(f"{told}; select it again, and report it"))
+            self.add([Remark(f"{told}; select it again, and report it")])
 
     # What narrows it
 

@@ -23,7 +23,7 @@ from fleettui.escape import escape
 
 
 class Lines(Readable, Scrolled, can_focus=True):
-    """A page: all its lines are in `ring`."""
+    """A page: all its lines are in `lines`."""
 
     DEFAULT_CSS = """
     Lines {
@@ -45,14 +45,14 @@ class Lines(Readable, Scrolled, can_focus=True):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.ring: list[Line] = []
+        self.lines: list[Line] = []
 
     def show(self, lines: Iterable[Line]) -> None:
         """Replace everything, and begin at the top."""
-        self.ring = list(lines)
+        self.lines = list(lines)
         self._drawn.clear()
-        widest = max((sum(width_of(cell.text) for cell in line) for line in self.ring), default=0)
-        self.virtual_size = Size(widest, len(self.ring))
+        widest = max((sum(width_of(cell.text) for cell in line) for line in self.lines), default=0)
+        self.virtual_size = Size(widest, len(self.lines))
         self.scroll_to(0, 0, animate=False)
         self.refresh()
 
@@ -72,7 +72,7 @@ class Lines(Readable, Scrolled, can_focus=True):
 
     def action_bottom(self) -> None:
         """To the last line."""
-        self.scroll_to(y=max(0, len(self.ring) - self.size.height), animate=False, force=True)
+        self.scroll_to(y=max(0, len(self.lines) - self.size.height), animate=False, force=True)
 
     def action_sideways(self, cells: int) -> None:
         """Scroll to the side."""
@@ -82,14 +82,14 @@ class Lines(Readable, Scrolled, can_focus=True):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, for copying."""
-        return selection.extract("\n".join(line_text(line) for line in self.ring)), "\n"
+        return selection.extract("\n".join(line_text(line) for line in self.lines)), "\n"
 
     def render_line(self, y: int) -> Strip:
         """The line at this place."""
         left, top = self.scroll_offset
         width, index = self.size.width, top + y
         plain = self.style_of(Tone.PLAIN)
-        if index >= len(self.ring):
+        if index >= len(self.lines):
             return Strip.blank(width, plain)
         strip = self._drawn.get(index)
         if strip is None:
@@ -97,7 +97,7 @@ class Lines(Readable, Scrolled, can_focus=True):
         return strip.crop_extend(left, left + width, plain).apply_offsets(left, index)
 
     def _strip(self, index: int) -> Strip:
-        strip = Strip([Segment(escape(cell.text), self.style_of(cell.tone)) for cell in self.ring[index]])
+        strip = Strip([Segment(escape(cell.text), self.style_of(cell.tone)) for cell in self.lines[index]])
         return self._selected(strip, index)
 
 
@@ -144,12 +144,12 @@ class Page(Readable, ScrollView, can_focus=True):
         """The whole page as plain text, not wrapped."""
         return "\n".join(line_text(line) for line, _ in self._passage)
 
-    def put(self, passage: Passage, *, anew: bool = False) -> None:
-        """Show a passage; the reader stays where he is unless it is another one (`anew`)."""
-        if passage == self._passage and not anew:
+    def put(self, passage: Passage, *, reset: bool = False) -> None:
+        """Show a passage; the reader stays where he is unless it is another one (`reset`)."""
+        if passage == self._passage and not reset:
             return
-        leading = None if anew else self._leads()
-        place = 0 if anew else self.scroll_offset.y
+        leading = None if reset else self._leads()
+        place = 0 if reset else self.scroll_offset.y
         self._passage = passage
         links = [number for number, (_, to) in enumerate(passage) if to is not None]
         kept = [number for number in links if passage[number][1] == leading]

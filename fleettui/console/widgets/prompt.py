@@ -106,18 +106,18 @@ class Prompt(Input):
         self._offer: Offer | None = None
         self._chosen = -1  # of the candidates, while Tab goes through them
         self._lead = ""  # what stands before them
-        self._told = False  # an error stands where candidates would
+        self._has_error = False  # an error stands where candidates would
         self.passed: Key | None = None  # the last key that came by here
 
     def on_key(self, event: Key) -> None:
-        """Remember what came by, for whoever gets it next."""
+        """Remember the last key, for what handles it next."""
         self.passed = event
 
     def open(self, value: str = "") -> None:
         """Show it and put the cursor at its end."""
         self.display = True
         self.cursor_blink = False
-        self._told = False
+        self._has_error = False
         self.value = value
         self.cursor_position = len(value)
         self.screen.set_focus(self)  # at once: what is typed next must not reach the table's keys
@@ -128,9 +128,9 @@ class Prompt(Input):
         self.display = False
         self.screen.query_one(BAND, Band).put()
 
-    def tell(self, error: str) -> None:
+    def show_error(self, error: str) -> None:
         """Say what is wrong with the line, and leave it as it is."""
-        self._told = True
+        self._has_error = True
         self.screen.query_one(BAND, Band).put(((Cell(f"✖ {escape(error)}", Tone.BAD),), ()))
 
     # Completion
@@ -147,7 +147,7 @@ class Prompt(Input):
     def _typed(self) -> None:
         if self._chosen >= 0 and self._offer and self.value == self._with(self._chosen):
             return  # Tab's own doing
-        self._told = False
+        self._has_error = False
         self._renew()
 
     def _renew(self) -> None:
@@ -182,7 +182,7 @@ class Prompt(Input):
 
     def _show(self) -> None:
         """The candidates, as many as have room."""
-        if self._told or self._offer is None:
+        if self._has_error or self._offer is None:
             return
         lines = laid_out(self._offer.candidates, self._chosen, self._offer.more, self.screen.size.width - 2)
         self.screen.query_one(BAND, Band).put(*((line, ()) for line in lines))

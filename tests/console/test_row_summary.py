@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleettui.console.tables.rows import SEVERITY, Health
-from fleettui.console.tables.units import UNKNOWN, Gathering, Meter, UnitRow
+from fleettui.console.tables.units import UNKNOWN, Meter, RowSummary, UnitRow
 
 HEAD = UnitRow("web@.service", "web@.service", is_group=True, target="template")
 rows = st.builds(
@@ -19,18 +19,18 @@ rows = st.builds(
 
 @given(st.lists(rows, max_size=20))
 def test_a_gathering_is_what_its_last_rows_make(changes: list[UnitRow]) -> None:
-    kept, last = Gathering(), dict[str, UnitRow]()
+    kept, last = RowSummary(), dict[str, UnitRow]()
     for row in changes:
         if row.key in last:
             kept.drop(last[row.key])
         kept.put(row)
         last[row.key] = row
-    assert kept.group(HEAD) == Gathering(reversed(last.values())).group(HEAD)
+    assert kept.group(HEAD) == RowSummary(reversed(last.values())).group(HEAD)
 
 
 @given(st.lists(rows, min_size=1, max_size=8, unique_by=lambda row: row.key))
 def test_a_group_is_as_bad_as_its_worst_and_counts_them(members: list[UnitRow]) -> None:
-    group = Gathering(members).group(HEAD)
+    group = RowSummary(members).group(HEAD)
     worst = min((row.condition for row in members), key=SEVERITY.__getitem__)
     assert group.condition is worst
     assert group.members == len(members)
@@ -42,7 +42,7 @@ def test_a_group_is_as_bad_as_its_worst_and_counts_them(members: list[UnitRow]) 
 
 def test_a_template_without_instances_says_so() -> None:
     gone = UnitRow("web@1.service", "web@1.service")
-    gathering = Gathering([gone])
-    gathering.drop(gone)
-    assert not gathering
-    assert gathering.group(HEAD).word == "no instances"
+    summary = RowSummary([gone])
+    summary.drop(gone)
+    assert not summary
+    assert summary.group(HEAD).word == "no instances"
