@@ -25,7 +25,9 @@ def dependencies_page(snapshot: Snapshot, unit: str) -> Passage:
     """What it needs, what needs it, and what stops when it stops."""
     if unit not in snapshot.units:
         return [plain(f"{escape(unit)} is not in the registry", Tone.BAD)]
-    homes = _homes(snapshot)
+    homes: Homes = {}  # where each unit is scheduled or still held
+    for machine, name in sorted({*snapshot.schedule, *snapshot.states}):
+        homes.setdefault(name, []).append(machine)
     ahead, behind = edges_from(snapshot, unit), edges_to(snapshot, unit)
     return [
         plain("what it names", Tone.HEAD),
@@ -42,14 +44,6 @@ def _none(text: str) -> Written:
 
 
 Homes = dict[str, list[str]]
-
-
-def _homes(snapshot: Snapshot) -> Homes:
-    """Where each unit is scheduled or still held."""
-    found: Homes = {}
-    for machine, unit in sorted({*snapshot.schedule, *snapshot.states}):
-        found.setdefault(unit, []).append(machine)
-    return found
 
 
 def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *, forward: bool) -> Passage:

@@ -69,7 +69,8 @@ def _changes(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[Kind
     old, new = before[first : len(before) - last], after[first : len(after) - last]
     if first:
         yield "equal", 0, first, 0, first
-    if _is_tangled(old, new):
+    known = Counter(old)  # comparing takes as long as lines of one stand in the other, for each of the shorter one
+    if sum(known[line] for line in new) * min(len(old), len(new)) > MAX_WORK:
         yield "replace", first, first + len(old), first, first + len(new)
     else:
         for kind, *places in difflib.SequenceMatcher(None, old, new).get_opcodes():
@@ -77,12 +78,6 @@ def _changes(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[Kind
             yield kind, one, two, three, four
     if last:
         yield "equal", len(before) - last, len(before), len(after) - last, len(after)
-
-
-def _is_tangled(old: Sequence[str], new: Sequence[str]) -> bool:
-    """Whether comparing takes long: how often lines of one stand in the other, times how often that is asked."""
-    known = Counter(old)
-    return sum(known[line] for line in new) * min(len(old), len(new)) > MAX_WORK
 
 
 WRITES = frozenset({*INTRODUCING, Verb.UNDO, "replace"})
@@ -135,14 +130,14 @@ def file_page(
         told = f"the registry lacks the file {present.hash[:SHORT]}; submit it again with --replace"
         return [plain(told, Tone.BAD)]
     older = min(older, len(found) - 1)
-    head = [said(*_head(found, older, now, keys)), *_sharing(snapshot, unit, present.hash), BLANK]
+    others = sharing(snapshot, unit, present.hash)
+    same = [plain(f"the same text as {escape(listed(others, 4))}", Tone.QUIET)] if others else []
+    head = [said(*_head(found, older, now, keys)), *same, BLANK]
     if not older:
         return [*head, *((unit_file_line(line), None) for line in present.text.splitlines())]
     before = found[older]
     if before.text is None:
         return [*head, plain(f"the registry no longer has the text of {before.hash[:SHORT]}", Tone.WAIT)]
-    from fleettui.console.pages.file import diff_lines  # noqa: PLC0415 - loads difflib when it is needed
-
     return [*head, *((line, None) for line in diff_lines(before.text, present.text))]
 
 
@@ -161,13 +156,6 @@ def _head(found: list[Version], older: int, now: float, keys: tuple[str, str]) -
 def _named(version: Version, now: float) -> Line:
     who = f" by {escape(version.by)}, {since(version.at, now)} ago" if version.by else ""
     return (Cell(version.hash[:SHORT], Tone.STRONG), Cell(who, Tone.QUIET))
-
-
-def _sharing(snapshot: Snapshot, unit: str, sha: str) -> Passage:
-    others = sharing(snapshot, unit, sha)
-    if not others:
-        return []
-    return [plain(f"the same text as {escape(listed(others, 4))}", Tone.QUIET)]
 
 
 def sharing(snapshot: Snapshot, unit: str, sha: str) -> list[str]:

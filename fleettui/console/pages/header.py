@@ -61,21 +61,18 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     mark = (Cell("  "), Cell(" READ-ONLY ", Tone.CHOSEN)) if place.read_only else ()
     name = (Cell("fleet ", Tone.HEAD), Cell(f" {escape(place.cluster)} ", Tone.CHOSEN), *shield, *mark)
     where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
-    machines = _machines(totals)
+    all_up = totals.machines_up == totals.machines_known
+    up = Cell(f"{totals.machines_up}/{totals.machines_known} machines", Tone.PLAIN if all_up else Tone.BAD)
+    machines: Line = (up, Cell("  "))
     idle, least = SHOWN, SHOWN[:-1]
     yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True)), leader
     yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True)), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True)), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), leader
-    alarm = _leaderless(reading)
+    alarm = (Cell("✖ no scheduler · ", Tone.BAD),) if leader and reading.snapshot.leader is None else ()
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False)), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False)), ()
-
-
-def _machines(totals: Totals) -> Line:
-    tone = Tone.PLAIN if totals.machines_up == totals.machines_known else Tone.BAD
-    return (Cell(f"{totals.machines_up}/{totals.machines_known} machines", tone), Cell("  "))
 
 
 def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
@@ -98,13 +95,6 @@ def _leader(reading: Reading, totals: Totals) -> Line:
     return (Cell(f"leader {escape(leader.hostname)} · ", Tone.QUIET),)
 
 
-def _leaderless(reading: Reading) -> Line:
-    """That no scheduler leads, in the fewest words: the one thing about it that no screen is too narrow for."""
-    if reading.link is ConnectionState.CONNECTING or reading.snapshot.leader is not None:
-        return ()
-    return (Cell("✖ no scheduler · ", Tone.BAD),)
-
-
 def _link(reading: Reading, quiet_s: float) -> Line:
     if reading.link is ConnectionState.LIVE:
         calm = quiet_s < QUIET_S and not reading.endpoints
@@ -117,7 +107,9 @@ def _link(reading: Reading, quiet_s: float) -> Line:
 def banner(reading: Reading, place: FleetIdentity, lost_s: float, totals: Totals) -> Line:
     """What stands below the header while the link is not live or something is wrong; () when all is well."""
     if reading.link in (ConnectionState.LIVE, ConnectionState.CONNECTING):
-        return _held(reading) or _corrupt(reading) or _endpoints(reading) or _clocks(totals)
+        endpoints = (Cell(f"◐ {escape(reading.endpoints)}", Tone.BUSY),) if reading.endpoints else ()
+        clocks = (Cell(f"◐ {totals.skew}", Tone.BUSY),) if totals.skew else ()
+        return _held(reading) or _corrupt(reading) or endpoints or clocks
     again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
         ConnectionState.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
@@ -153,14 +145,6 @@ def _corrupt(reading: Reading) -> Line:
         Cell(f"✖ {told}: {escape(key)}", Tone.BAD),
         Cell(f" · {escape(record.reason)} · etcdctl get {escape(shlex.quote(key))}", Tone.QUIET),
     )
-
-
-def _endpoints(reading: Reading) -> Line:
-    return (Cell(f"◐ {escape(reading.endpoints)}", Tone.BUSY),) if reading.endpoints else ()
-
-
-def _clocks(totals: Totals) -> Line:
-    return (Cell(f"◐ {totals.skew}", Tone.BUSY),) if totals.skew else ()
 
 
 def blank_notice(reading: Reading, place: FleetIdentity) -> tuple[Line, ...]:

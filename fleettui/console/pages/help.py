@@ -16,6 +16,12 @@ MEANING = {
     Health.PENDING: "waits until the fleet changes: WHY and w say for what",
     Health.INACTIVE: "is not running, and is not asked to, or has ended",
 }
+FILTERS = (
+    ("web core-2", "both words, anywhere in the row; letters in order do too: wb1"),
+    ("state:failed", "its beginning; also machine: target: name: sub: is: metadata: actor: verb:"),
+    ("machine=core-1", "exactly; name:web@* is a glob"),
+    ("!inactive", "rows without it; !state:active as well"),
+)
 
 
 def help_lines(
@@ -32,8 +38,11 @@ def help_lines(
         groups.setdefault(_title(key, view), []).append(
             (f"{key.id} {key.label}", _line(_keys(key, keymap), key.does, width))
         )
-    groups["States"] = [("", _state_line(health, does, width)) for health, does in MEANING.items()]
-    groups["Filter"] = [("", line) for line in _filter_lines(width)]
+    groups["States"] = [
+        ("", (Cell(f"  {GLYPHS[health]} {health:<{max(10, width - 2)}}", TONES[health]), Cell(does)))
+        for health, does in MEANING.items()
+    ]
+    groups["Filter"] = [("", _line(example, does, width)) for example, does in FILTERS]
     words = search.lower().split()
     lines: list[Line] = []
     for title, members in groups.items():
@@ -62,19 +71,5 @@ def _keys(key: Key, keymap: Mapping[str, str]) -> str:
     return " ".join(dict.fromkeys(map(written, keys_of(key, keymap))))
 
 
-def _state_line(health: Health, does: str, width: int) -> Line:
-    return (Cell(f"  {GLYPHS[health]} {health:<{max(10, width - 2)}}", TONES[health]), Cell(does))
-
-
 def _line(keys: str, does: str, width: int) -> Line:
     return (Cell(f"  {keys:<{width - 1}} ", Tone.STRONG), Cell(does))
-
-
-def _filter_lines(width: int) -> list[Line]:
-    examples = (
-        ("web core-2", "both words, anywhere in the row; letters in order do too: wb1"),
-        ("state:failed", "its beginning; also machine: target: name: sub: is: metadata: actor: verb:"),
-        ("machine=core-1", "exactly; name:web@* is a glob"),
-        ("!inactive", "rows without it; !state:active as well"),
-    )
-    return [_line(example, does, width) for example, does in examples]

@@ -40,7 +40,8 @@ def facts_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
         fact("bus", "the user's own systemd" if record.bus == "user" else "system"),
         *_units(snapshot, machine),
         *_duplicates(snapshot, machine),
-        *_host_keys(record),
+        *(title("ssh host keys") if record.host_keys else []),
+        *(plain(f"  {escape(key)}", Tone.QUIET) for key in record.host_keys),
     ]
 
 
@@ -90,12 +91,6 @@ def _duplicates(snapshot: Snapshot, machine: str) -> Passage:
         for twin in twins
     ]  # fmt: skip
     return [*facts, fact("remedy", REMEDY)] if facts else []
-
-
-def _host_keys(record: Machine) -> Passage:
-    if not record.host_keys:
-        return []
-    return [*title("ssh host keys"), *(plain(f"  {escape(key)}", Tone.QUIET) for key in record.host_keys)]
 
 
 def metadata_page(snapshot: Snapshot, machine: str, now: float) -> Passage:

@@ -21,7 +21,7 @@ from fleettui.console.text.formatting import age, counted, since, size
 from fleettui.escape import escape
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Availability, Corrupt, Event, Machine, Override, Usage, effective_metadata
+from registry.model import Availability, Corrupt, Event, Machine, Override, effective_metadata
 from registry.wording import listed
 
 LOOK_S = 1.0
@@ -249,6 +249,27 @@ class AbsentMachine:
     held: tuple[str, ...] = ()
     joined_as: str = ""  # "core-1 at 10.91.0.11", as its join event has it
 
+    def is_shown(self, now: float) -> bool:
+        """Whether it stays on the table when nothing else in the registry names it."""
+        if self.orderly:
+            return now - self.at < LEFT_S
+        return self.record is not None or (self.at > 0 and now - self.at < LOST_S)
+
+    def names(self, machine: str) -> tuple[str, str]:
+        """Its host name and its address, as far as they are known."""
+        if self.record is not None:
+            return escape(self.record.hostname), escape(self.record.address)
+        hostname, at, address = self.joined_as.partition(" at ")
+        return (escape(hostname), escape(address)) if at else (_nameless(machine), "-")
+
+    def note(self, scheduled: int) -> str:
+        """Why it is gone and what that means for its units, so many of which are still scheduled there."""
+        if self.orderly and not scheduled:
+            return "its agent was stopped and handed its units over"
+        held = f"it held {escape(listed(self.held, NAMED))}" if self.held else ""
+        waiting = f"{counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
+        return "; ".join(each for each in (held, waiting, "its agent is down or cut off") if each)
+
 
 class MachineRows:
     """The machines as rows. Give it every snapshot: what vanishes unseen has no age."""
@@ -273,8 +294,15 @@ class MachineRows:
     ) -> Delta[MachineRow]:
         """The rows that differ from the last call. `changed` None: anything may have."""
         if changed is not None and self._same_machines(snapshot, changed):
-            return self._update_use(snapshot, changed)
-        before = {machine: self._holding(machine) for machine in self._present.keys() - snapshot.machines.keys()}
+            self._index(snapshot, changed)
+            used = {each.first: self._row(snapshot, each.first) for each in changed if each.table in IN_USE}
+            fresh = {key: row for key, row in used.items() if self.rows.get(key) != row}
+            self.rows.update(fresh)
+            return Delta(fresh)
+        before = {
+            machine: tuple(sorted(self._held.get(machine, set()) | self._scheduled.get(machine, set())))
+            for machine in self._present.keys() - snapshot.machines.keys()
+        }
         self._index(snapshot, changed)
         self._note_absences(snapshot, before, now)
         self._read_events(snapshot, changed)
@@ -304,14 +332,6 @@ class MachineRows:
                     if each.table in OF_MACHINES or each.table is Table.EVENTS)
         )  # fmt: skip
 
-    def _update_use(self, snapshot: Snapshot, changed: Collection[Address]) -> Delta[MachineRow]:
-        """What `update` does, where only units and figures of machines that are here changed."""
-        self._index(snapshot, changed)
-        rows = {each.first: self._row(snapshot, each.first) for each in changed if each.table in IN_USE}
-        fresh = {key: row for key, row in rows.items() if self.rows.get(key) != row}
-        self.rows.update(fresh)
-        return Delta(fresh)
-
     def known(self) -> int:
         """How many machines there should be: those here and those lost."""
         return sum(row.state != "left" for row in self.rows.values())
@@ -334,9 +354,6 @@ class MachineRows:
         stale = {event.machine for event in events if event is not None}
         stale |= {each.first for each in changed if each.table in OF_MACHINES}
         return stale | self._draining.keys() | (known - self.rows.keys())
-
-    def _holding(self, machine: str) -> tuple[str, ...]:
-        return tuple(sorted(self._held.get(machine, set()) | self._scheduled.get(machine, set())))
 
     def _index(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
         if changed is None:
@@ -389,7 +406,7 @@ class MachineRows:
         known |= {machine for machine, units in self._held.items() if units}
         known -= self._forgotten
         known |= {machine for machine in self._forgotten if self._scheduled.get(machine)}
-        return known | {machine for machine, gone in self._gone.items() if _still_shown(gone, now)}
+        return known | {machine for machine, gone in self._gone.items() if gone.is_shown(now)}
 
     # Rows
 
@@ -412,7 +429,7 @@ class MachineRows:
             metadata=escape(",".join(f"{key}={value}" for key, value in sorted(metadata.items()))),
             cpus=record.cpus,
             memory_bytes=record.memory_bytes,
-            used_bytes=_used(usage),
+            used_bytes=usage.memory_bytes - usage.available_bytes if usage and usage.memory_bytes else None,
             load=usage.load if usage else None,
             agent=escape(record.agent_version) or "-",
             systemd=escape(record.systemd_version.partition("-")[0]) or "-",
@@ -428,9 +445,9 @@ class MachineRows:
             note = f"its registry record does not parse: {escape(bad)}; restart fleet-agentd there"
             return MachineRow(machine, _nameless(machine), "-", "corrupt", running, scheduled, "", note=note)
         gone = self._gone.get(machine, AbsentMachine(None))
-        hostname, address = _names(machine, gone)
+        hostname, address = gone.names(machine)
         state = "left" if gone.orderly and not scheduled else "lost"
-        note = _why_gone(gone, scheduled)
+        note = gone.note(scheduled)
         return MachineRow(machine, hostname, address, state, running, scheduled, "", gone_at=gone.at, note=note)
 
     def _state(self, snapshot: Snapshot, record: Machine, override: Override | None) -> tuple[str, str]:
@@ -469,32 +486,6 @@ def _put(units: set[str], unit: str, *, present: bool) -> None:
         units.discard(unit)
 
 
-def _still_shown(gone: AbsentMachine, now: float) -> bool:
-    """Whether a machine that nothing else speaks of stays on the table."""
-    if gone.orderly:
-        return now - gone.at < LEFT_S
-    return gone.record is not None or (gone.at > 0 and now - gone.at < LOST_S)
-
-
 def _nameless(machine: str) -> str:
     """What stands for the name of a machine whose name is not known, as lists shorten an id."""
     return escape(f"{machine[:8]}..." if len(machine) > 8 else machine)
-
-
-def _names(machine: str, gone: AbsentMachine) -> tuple[str, str]:
-    if gone.record is not None:
-        return escape(gone.record.hostname), escape(gone.record.address)
-    hostname, at, address = gone.joined_as.partition(" at ")
-    return (escape(hostname), escape(address)) if at else (_nameless(machine), "-")
-
-
-def _why_gone(gone: AbsentMachine, scheduled: int) -> str:
-    if gone.orderly and not scheduled:
-        return "its agent was stopped and handed its units over"
-    held = f"it held {escape(listed(gone.held, NAMED))}" if gone.held else ""
-    waiting = f"{counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
-    return "; ".join(each for each in (held, waiting, "its agent is down or cut off") if each)
-
-
-def _used(usage: Usage | None) -> int | None:
-    return usage.memory_bytes - usage.available_bytes if usage and usage.memory_bytes else None
