@@ -174,19 +174,21 @@ class Readable(Toned):
 
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
         """Textual's word that other text is selected."""
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Draw everything again."""
         self._drawn.clear()
         self.refresh()
 
-    def _selected(self, strip: Strip, row: int) -> Strip:
-        """The strip with what is selected of this row standing out."""
-        selection = self.text_selection
-        span = selection.get_span(row) if selection is not None else None
-        if span is None:
-            return strip
-        return painted(strip, [span], self.screen.get_component_rich_style("screen--selection"))
+
+def with_selection(widget: Widget, strip: Strip, row: int) -> Strip:
+    """The strip with what is selected of this row standing out."""
+    selection = widget.text_selection
+    span = selection.get_span(row) if selection is not None else None
+    if span is None:
+        return strip
+    return painted(strip, [span], widget.screen.get_component_rich_style("screen--selection"))
 
 
 HANG = 2

@@ -24,7 +24,7 @@ from textual.strip import Strip
 from fleettui.console.journal.buffer import CAPACITY, PIECE, JournalBuffer, ReadingPlace, Terms
 from fleettui.console.journal.sources import Item
 from fleettui.console.text.cells import Line, Tone, line_text
-from fleettui.console.widgets.drawing import Readable, Scrolled, painted
+from fleettui.console.widgets.drawing import Readable, Scrolled, painted, with_selection
 from fleettui.escape import escape
 
 FLUSH_S = 0.05  # at most twenty times a second,
@@ -306,6 +306,6 @@ class JournalLines(Readable, Scrolled, can_focus=True):
             ):  # the ground's colour on a bright one: readable whatever the line's own colour is
                 marked = Style(color=self.rich_style.bgcolor, bgcolor=self.style_of(Tone.BUSY).color, bold=True)
                 strip = painted(strip, pattern.spans(strip.text), marked)
-            strip = self._selected(strip, row).crop_extend(self.left, room, self.style_of(Tone.PLAIN, bar))
+            strip = with_selection(self, strip, row).crop_extend(self.left, room, self.style_of(Tone.PLAIN, bar))
             strip = self._drawn[row, bar] = strip.apply_offsets(self.left, row)
         return strip

@@ -18,7 +18,7 @@ from fleettui.console.pages.rich_text import Passage
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.keys import TABLE
 from fleettui.console.text.subject import Subject
-from fleettui.console.widgets.drawing import Readable, Scrolled, bound, width_of, wrapped
+from fleettui.console.widgets.drawing import Readable, Scrolled, bound, width_of, with_selection, wrapped
 from fleettui.escape import escape
 
 
@@ -98,7 +98,7 @@ class Lines(Readable, Scrolled, can_focus=True):
 
     def _strip(self, index: int) -> Strip:
         strip = Strip([Segment(escape(cell.text), self.style_of(cell.tone)) for cell in self.lines[index]])
-        return self._selected(strip, index)
+        return with_selection(self, strip, index)
 
 
 PAGE_MARGIN = 2  # the cursor's mark
@@ -162,7 +162,7 @@ class Page(Readable, ScrollView, can_focus=True):
         """Whether what is shown may no longer be so: drawn without colours then."""
         if stale is not self._stale:
             self._stale = stale
-            self._forget()
+            self.forget()
 
     def _leads(self) -> Subject | None:
         return self._passage[self._cursor][1] if 0 <= self._cursor < len(self._passage) else None
@@ -173,7 +173,7 @@ class Page(Readable, ScrollView, can_focus=True):
             (part, number) for number, (line, _) in enumerate(self._passage) for part in wrapped(line, width)
         ]
         self.virtual_size = Size(self.size.width, len(self._lines))
-        self._forget()
+        self.forget()
 
     def on_resize(self, _: Resize) -> None:
         """Other widths wrap elsewhere."""
@@ -189,7 +189,7 @@ class Page(Readable, ScrollView, can_focus=True):
             self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
             return
         self._cursor = found
-        self._forget()
+        self.forget()
         self._show_cursor()
 
     def scroll_lines(self, lines: int) -> None:
@@ -239,7 +239,7 @@ class Page(Readable, ScrollView, can_focus=True):
         y = self.scroll_offset.y + event.y
         if y < len(self._lines) and self._passage[self._lines[y][1]][1] is not None:
             self._cursor = self._lines[y][1]
-            self._forget()
+            self.forget()
             if event.chain == 2:
                 self.action_open()
 
@@ -247,11 +247,11 @@ class Page(Readable, ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         """The cursor's bar is brighter with the focus."""
-        self._forget()
+        self.forget()
 
     def on_blur(self) -> None:
         """The cursor's bar is dimmer without the focus."""
-        self._forget()
+        self.forget()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text, for copying."""
@@ -279,4 +279,4 @@ class Page(Readable, ScrollView, can_focus=True):
         ]
         plain = self.style_of(Tone.PLAIN, bar)
         strip = Strip([mark, *cells]).adjust_cell_length(self.size.width, plain)
-        return self._selected(strip, index)
+        return with_selection(self, strip, index)
