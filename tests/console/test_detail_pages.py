@@ -8,15 +8,14 @@ import pytest
 
 from fleettui.console.operations.relations import Edge, edges_from, edges_to, stops_with
 from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.detail import event_page, places, status_page
 from fleettui.console.pages.drain import drain_page
-from fleettui.console.pages.events import event_page
 from fleettui.console.pages.file import change_counts, diff_lines, file_page, sharing, versions
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.placement import ONE_BY_ONE, placement_page
 from fleettui.console.pages.prospects import if_drained, if_lost, options_of
 from fleettui.console.pages.rich_text import Passage, lines_of
-from fleettui.console.pages.status import places, status_page
 from fleettui.console.screens.trail import Location, Navigation
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.text.cells import Cell, Line, Tone, ansi_lines, line_text

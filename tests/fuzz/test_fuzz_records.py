@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fleettui.cli.look import Story
 from fleettui.cli.rows import file_rows, machine_rows, unit_rows
 from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.detail import event_page
 from fleettui.console.pages.drain import drain_page
-from fleettui.console.pages.events import event_page
 from fleettui.console.pages.file import file_page
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.detail import event_page, gone_lines, places, status_page
 from fleettui.console.pages.drain import drain_page
-from fleettui.console.pages.events import event_page
 from fleettui.console.pages.file import file_page
-from fleettui.console.pages.gone import gone_lines
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage
-from fleettui.console.pages.status import places, status_page
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.text.subject import Subject, SubjectKind, Tab
 from placement.explain import DEFAULT_KEYS

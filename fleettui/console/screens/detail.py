@@ -16,9 +16,9 @@ from textual.app import ComposeResult
 from textual.worker import Worker
 
 from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.pages.detail import places
 from fleettui.console.pages.machine import machine_state
 from fleettui.console.pages.pages import Order, is_heavy, write
-from fleettui.console.pages.status import places
 from fleettui.console.screens.views import View
 from fleettui.console.sources.hosts import Hosts, StatusReader
 from fleettui.console.tables.fleet import Changes, FleetModel

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from fleettui.console.operations.machine_verbs import machine_name
 from fleettui.console.operations.operation import OperationPhase
 from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
+from fleettui.console.pages.detail import places
 from fleettui.console.pages.file import sharing
-from fleettui.console.pages.status import places
 from fleettui.console.screens.guarding import Guarding
 from fleettui.console.screens.place_keys import PlaceKeys
 from fleettui.console.text.formatting import counted

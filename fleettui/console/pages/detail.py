@@ -1,4 +1,4 @@
-"""A unit's status: what systemctl printed and how old that is, or else what the registry knows. Pure."""
+"""How a unit or a machine is: its status, what happened to it, and that it is gone. Pages of a detail. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,37 @@ from collections.abc import Sequence
 from fleettui.console.pages.placement import place_facts
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
 from fleettui.console.sources.hosts import Asked
+from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
-from fleettui.console.text.formatting import age, since
-from fleettui.console.text.subject import machine_subject, unit_subject
+from fleettui.console.text.formatting import age, since, when
+from fleettui.console.text.subject import Subject, SubjectKind, machine_subject, unit_subject
 from fleettui.escape import escape
+from fleettui.verbs import Verb
 from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
+from registry.model import Event
 from registry.wording import and_more
+
+ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO})
+
+
+def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
+    """Lines for the top of the page; none while the subject is there."""
+    if subject.kind is SubjectKind.MACHINE:
+        told = "✖ the machine is not registered: its agent is down or cut off"
+        return [] if subject.name in snapshot.machines else [plain(told, Tone.BAD), BLANK]
+    if subject.name in snapshot.units:
+        return []
+    held = any(unit == subject.name for _, unit in (*snapshot.schedule, *snapshot.states))
+    rest = "; it is still being stopped" if held else ""
+    ends = [event for event in snapshot.events.values() if event.unit == subject.name and event.verb in ENDS]
+    last = max(ends, key=lambda event: event.at, default=None)
+    who = f": destroyed by {escape(last.actor)} {since(last.at, now)} ago" if last else ""
+    told = f"✖ {escape(subject.name)} is no longer in the registry{who}{rest}"
+    hint = "u takes the last action of this console back; n submits a unit file"
+    return [plain(told, Tone.BAD), plain(hint, Tone.QUIET), BLANK]
+
 
 PLACES_SHOWN = 40
 
@@ -35,7 +58,9 @@ def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Aske
     head = _age(snapshot, homes[0], asked, now)
     if asked.text is not None and asked.machine == homes[0]:
         return [head, BLANK, *((line, None) for line in ansi_lines(asked.text))]
-    return [head, *_known(snapshot, unit, homes[0], now)]
+    pair = (homes[0], unit)
+    known = place_facts(snapshot.schedule.get(pair), snapshot.states.get(pair), now)
+    return [head, *title("what the registry knows"), *known]
 
 
 def _age(snapshot: Snapshot, machine: str, asked: Asked, now: float) -> Written:
@@ -51,14 +76,6 @@ def _age(snapshot: Snapshot, machine: str, asked: Asked, now: float) -> Written:
         return said(doing, Cell(f"  what follows is {old} old" if old else "", Tone.QUIET))
     return said(Cell(f"systemctl status on {name}", Tone.QUIET), Cell(f" · {old} old", Tone.QUIET),
                 to=machine_subject(machine))  # fmt: skip
-
-
-def _known(snapshot: Snapshot, unit: str, machine: str, now: float) -> Passage:
-    pair = (machine, unit)
-    return [
-        *title("what the registry knows"),
-        *place_facts(snapshot.schedule.get(pair), snapshot.states.get(pair), now),
-    ]
 
 
 def _nowhere(snapshot: Snapshot, unit: str, now: float) -> Passage:
@@ -86,3 +103,39 @@ def _many(snapshot: Snapshot, unit: str, homes: Sequence[str]) -> Passage:
     if len(homes) > PLACES_SHOWN:
         passage.append(plain(f"  {and_more(len(homes) - PLACES_SHOWN)}; open one from the Units view", Tone.QUIET))
     return passage
+
+
+SHOWN = 500
+VERB_WIDTH, OTHER_WIDTH = 10, 18
+
+
+def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
+    """Who did what, and why; each line leads to the other party."""
+    of_unit = subject.kind is SubjectKind.UNIT
+    found = [
+        event
+        for _, event in sorted(snapshot.events.items(), reverse=True)
+        if (event.unit == subject.name if of_unit else event.machine == subject.name)
+    ]
+    if not found:
+        return [plain("nothing is known to have happened; the registry keeps the last 7 days", Tone.QUIET)]
+    passage = [_event(snapshot, event, now, of_unit=of_unit) for event in found[:SHOWN]]
+    if len(found) > SHOWN:
+        passage.append(plain(f"and {len(found) - SHOWN:,} older ones", Tone.QUIET))
+    return passage
+
+
+def _event(snapshot: Snapshot, event: Event, now: float, *, of_unit: bool) -> Written:
+    if of_unit:
+        other, to = host(snapshot, event.machine), machine_subject(event.machine) if event.machine else None
+    else:
+        other, to = escape(event.unit) or "-", unit_subject(event.unit) if event.unit else None
+    return said(
+        Cell(f"{when(event.at, now)}  ", Tone.QUIET),
+        Cell(f"{since(event.at, now):>6}  ", Tone.QUIET),
+        Cell(f"{escape(event.verb):<{VERB_WIDTH}}", Tone.BAD if event.verb in GRAVE else Tone.STRONG),
+        Cell(f"{other:<{OTHER_WIDTH}} "),
+        Cell(f"{escape(event.actor)}  ", Tone.QUIET),
+        Cell(in_words(snapshot, event.reason)),
+        to=to,
+    )
