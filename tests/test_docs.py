@@ -13,6 +13,7 @@ import pytest
 from fleettui.cli.arguments import find, parse
 from registry.keys import Table
 from registry.leases import LEASED
+from registry.program.config import load
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -91,3 +92,11 @@ def test_every_invariant_has_a_test_that_names_it() -> None:
     assert numbers
     for number in numbers:
         assert f"def test_invariant_{number}_" in tests, number
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configurations_that_are_shown_are_valid(page: Path, tmp_path: Path) -> None:
+    for number, text in enumerate(re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text)
+        load(path, {})
