@@ -16,6 +16,7 @@ from registry.model import Assignment, Target, Unit, UnitState
 from registry.wording import listed
 
 UNIT_IS_THERE = "that unit is there"
+HELD = "everything is held: the registry's history went back; see: fleetctl restore"
 
 
 class Progress(StrEnum):
@@ -122,6 +123,13 @@ def standing(
     """
     if where is None:
         where = _whereabouts_of(snapshot, name)
+    found = _standing(snapshot, name, where, strict=strict)
+    if found.progress is Progress.UNDER_WAY and snapshot.cluster is not None and snapshot.cluster.held:
+        return UnitProgress(Progress.WAITING, HELD, found.machines, until="that is accepted")
+    return found
+
+
+def _standing(snapshot: Snapshot, name: str, where: Whereabouts, *, strict: bool) -> UnitProgress:
     lines, states = where.schedule.get(name, ()), where.states.get(name, ())
     machines = tuple(sorted({line.machine for line in lines} | {state.machine for state in states}))
     unit = snapshot.units.get(name)
@@ -268,8 +276,6 @@ def _name(snapshot: Snapshot, machine: str) -> str:
 
 
 def _undecided(snapshot: Snapshot) -> str:
-    if snapshot.cluster is not None and snapshot.cluster.held:
-        return "everything is held: the registry's history went back; see: fleetctl restore"
     if snapshot.leader is None:
         return "no scheduler leads; start fleet-scheduler on at least one machine"
     return "waiting for the scheduler"

@@ -86,7 +86,7 @@ def _no_block(parser: ArgumentParser) -> None:
 
 
 def _journal(parser: ArgumentParser) -> None:
-    parser.add_argument("-n", "--lines", type=int, default=10, metavar="N", help="newest lines to show (10)")
+    parser.add_argument("-n", "--lines", type=_count, default=10, metavar="N", help="newest lines to show (10)")
     parser.add_argument("-f", "--follow", action="store_true", help="show new lines as they come")
     parser.add_argument("-o", "--output", default="short", metavar="FORMAT", help="journalctl's format (short)")
     parser.add_argument("--since", metavar="TIME", help='only lines from then on, as in journalctl: "1 hour ago"')
@@ -104,7 +104,7 @@ def _ssh(parser: ArgumentParser) -> None:
 
 
 def _events(parser: ArgumentParser) -> None:
-    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="newest events to show (50)")
+    parser.add_argument("-n", "--lines", type=_count, default=50, metavar="N", help="newest events to show (50)")
     parser.add_argument("-f", "--follow", action="store_true", help="show new events as they come")
     parser.add_argument("--unit", metavar="UNIT", help="only this unit's (a glob is fine)")
     parser.add_argument("--machine", metavar="MACHINE", help="only this machine's")
@@ -329,6 +329,16 @@ def command_parser(command: Command) -> ArgumentParser:
         add(parser)
     _add_globals(parser, hidden=True)
     return parser
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
+    return number
 
 
 def _truth(text: str) -> str:

@@ -23,6 +23,8 @@ def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
     """The operator's settings. UserError for a mistake in any of the three places."""
     aimed = flags.endpoint or says_where(environ)
     defaults = operator_files(environ) + (() if aimed else _demo_file())
+    if flags.config == "":
+        raise UserError("--config names no file; give one, or leave it out")
     settings = load(Path(flags.config) if flags.config else None, environ, defaults)
     for variable, place in variables().items():
         flag = variable.removeprefix("FLEETCTL_").lower()  # --ca-file is FLEETCTL_CA_FILE
@@ -77,9 +79,10 @@ async def _reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
 
     async with Remote(settings.ssh) as remote, remote.tunnel() as tunnel:
         try:
-            yield replace(settings.etcd.client_settings(), dial=tunnel.dial)
+            yield replace(settings.etcd.client_settings(), dial=tunnel.dial, why_closed=lambda: tunnel.trouble)
         except RegistryUnavailable as error:
-            raise RegistryUnavailable(f"{error} ({tunnel.trouble})" if tunnel.trouble else str(error)) from error
+            known = not tunnel.trouble or tunnel.trouble in str(error)
+            raise RegistryUnavailable(str(error) if known else f"{error} ({tunnel.trouble})") from error
 
 
 def duration(text: str | None, flag: str) -> float | None:

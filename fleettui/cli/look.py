@@ -188,7 +188,7 @@ async def events(flags: Namespace) -> int:
         wanted = await _wanted(operator, flags)
         listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
         old = [event for kv in listing.kvs if (event := _event(operator, kv.key, kv.value)) and wanted(event)]
-        _print_events(old[-max(flags.lines, 0) :] if flags.lines > 0 else [], flags)
+        _print_events(old[-flags.lines :] if flags.lines else [], flags)
         if flags.follow:
             await _follow(operator, flags, wanted, listing.revision + 1)
     return OK

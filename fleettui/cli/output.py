@@ -89,5 +89,17 @@ def table(rows: Sequence[Sequence[str]], look: ListFormat) -> list[str]:
     """Rows as aligned lines below a legend; an empty cell reads "-"."""
     legend = [[field.upper() for field in look.fields]] if look.legend else []
     cells = [*legend, *([escape(cell) or "-" for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    return [
+        GAP.join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def _width(text: str) -> int:
+    """The columns of a terminal that the text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 - as slow to load as all of a short command
+
+    return cell_len(text)

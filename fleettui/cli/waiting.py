@@ -165,6 +165,8 @@ class Teller:
         elif arrival.standing.progress is Progress.REACHED:
             for line in arrival_lines(arrival):
                 say(line)
+        elif self._verb.rules.ends and not arrival.standing.machines:
+            say(f"Unit {arrival.name} runs nowhere; {_later(self._verb, arrival.standing)}")
         else:
             self.code = FAILED
             for line in arrived_elsewhere(arrival):
@@ -307,4 +309,10 @@ def error_line(verb: Verb, name: str, found: UnitProgress) -> str:
     start = f"Error {gerund(verb)} unit {name}: {clause(found.reason)}"
     if found.progress is Progress.FAILED:
         return f"{start}. See: fleetctl journal {name}"
-    return f"{start}; it stays submitted and {verb.rules.later} when {found.until}. See: fleetctl why {name}"
+    if verb.rules.ends:
+        return f"{start}; it is stopped once {found.until}"
+    return f"{start}; {_later(verb, found)}. See: fleetctl why {name}"
+
+
+def _later(verb: Verb, found: UnitProgress) -> str:
+    return f"it stays submitted and {verb.rules.later} when {found.until}"

@@ -210,6 +210,8 @@ class EtcdCluster:
     def _tell(self, base: str, outage: EtcdUnreachable) -> str:
         if not outage.closed or base in self._heard:
             return str(outage)
+        if self._settings.why_closed and (why := self._settings.why_closed()):
+            return f"{outage}: {why}"
         if base.startswith("https:") and outage.sent:  # the handshake was over; a reset may overtake the alert
             own = f"does not take the client certificate etcd.cert_file {self._settings.cert_file}"
             none = "wants a client certificate: set etcd.cert_file and etcd.key_file"

@@ -36,6 +36,7 @@ class EtcdSettings:
     password_file: str | None = None
     request_timeout_s: float = 2.5
     dial: Dial | None = None  # None: by this host's own network
+    why_closed: Callable[[], str] | None = None  # what `dial` knows of a connection that ended; "" for nothing
     leased: tuple[str, ...] = ()
 
     @property

@@ -160,7 +160,7 @@ def alert(error: BaseException, cert_file: str | None) -> str:
 def plain(error: BaseException) -> str:
     """An error of the system, of OpenSSL or of aiohttp in one line."""
     number = getattr(error, "errno", None)
-    system = os.strerror(number) if number and not isinstance(error, ssl.SSLError) else ""
+    system = os.strerror(number) if number and number > 0 and not isinstance(error, ssl.SSLError) else ""
     text = system or getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join((text[:1].lower() + text[1:]).split())
 

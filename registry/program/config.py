@@ -326,7 +326,7 @@ def _parsed(path: Path, where: str) -> dict[str, Any]:
     try:
         return tomli.loads(_content(path).decode("utf-8-sig"))
     except tomli.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {rules.text_for_people(str(error))}") from None
+        raise UserError(f"{where}: not valid TOML: {_toml_fault(str(error))}") from None
     except RecursionError:
         raise UserError(f"{where}: not valid TOML: its values are nested too deeply") from None
     except UnicodeDecodeError:
@@ -337,6 +337,14 @@ def _parsed(path: Path, where: str) -> dict[str, Any]:
         known = "digits" in str(error)
         reason = "a number has too many digits" if known else rules.text_for_people(str(error))
         raise UserError(f"{where}: not valid TOML: {reason}") from None
+
+
+def _toml_fault(text: str) -> str:
+    """Return what tomli says; of a key that stands twice it says no more than that nothing is overwritten."""
+    what, at, where = text.rpartition(" (at ")
+    if what.startswith(("Cannot overwrite", "Cannot declare", "Duplicate inline table key")):
+        what = "a key or a table stands there a second time; leave one of the two out"
+    return rules.text_for_people(f"{what}{at}{where}")
 
 
 def _content(path: Path) -> bytes:

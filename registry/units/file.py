@@ -28,7 +28,8 @@ FLEET_SECTION = "X-Fleet"
 
 _EOL = re.compile(r"\r\n?|\n\r?")
 _BLANK = " \t\r\n"
-_INSTALLS = frozenset({"Alias", "Also", "RequiredBy", "UpheldBy", "WantedBy"})
+_NAME = re.compile("[!-~]+")
+INSTALLS = ("Alias", "Also", "RequiredBy", "UpheldBy", "WantedBy")
 
 
 class Fault(NamedTuple):
@@ -186,6 +187,10 @@ class _UnitFileReader:
         name, equals, value = line.partition("=")
         name = name.rstrip(_BLANK)
         if name and equals:
+            if not (_is_free_text(section) or _NAME.fullmatch(name)):
+                odd = next(each for each in name if not "!" <= each <= "~")
+                reason = f"{shown(name)} is no option: its name contains {odd!r}, and systemd drops the line"
+                self._blame(number, reason, "write the name in plain letters")
             entry = Directive(section, name, value.lstrip(_BLANK), number)
             self._entries.append(entry)
             self._by_section.setdefault(section, []).append(entry)
@@ -222,4 +227,4 @@ def description(unit_file: UnitFile, name: str) -> str:
 
 def has_install(unit_file: UnitFile) -> bool:
     """Whether enabling the unit would do anything."""
-    return any(unit_file.effective("Install", name) for name in _INSTALLS)
+    return any(unit_file.effective("Install", name) for name in INSTALLS)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from registry.units.file import Directive, Fault, UnitFile
-from registry.units.name import UnitName, escape_path, shown
+from registry.units.file import INSTALLS, Directive, Fault, UnitFile
+from registry.units.name import UnitName, escape_path, refusal, shown
 
 OWN_SECTIONS: Mapping[str, str] = {
     "service": "Service",
@@ -73,10 +73,20 @@ def broken_rules(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
     """The rules of this unit's type that the file breaks, in no particular order."""
     if rule := _RULES.get(unit.type):
         yield from rule(unit, unit_file)
+    yield from _install(unit_file)
     if section := OWN_SECTIONS.get(unit.type):
         for entry in unit_file.section(section):
             if entry.name in _COMMANDS and entry.value:
                 yield from _bad_command(entry)
+
+
+def _install(unit_file: UnitFile) -> Iterator[Fault]:
+    """systemd.unit(5), "[INSTALL] SECTION OPTIONS": these hold names of units, else enabling fails."""
+    for option in INSTALLS:
+        for entry in unit_file.effective("Install", option):
+            for word in entry.value.replace('"', "").replace("'", "").split():
+                if "%" not in word and (found := refusal(word)):
+                    yield Fault(entry.line, f"{option}={shown(word)}: {found[0]}", found[1])
 
 
 def _service(_: UnitName, unit_file: UnitFile) -> Iterator[Fault]:

@@ -38,6 +38,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
         (("list-units", "extra"), ("unexpected argument 'extra'",)),
         (("journal", "x", "--lines", "many"), ("many",)),
         (("journal", "x", "--lines", "-3"), ("-3",)),
+        (("events", "-n", "-5"), ("--lines", "whole number from 0", "-5")),
         (("start", "x", "--block-attempts", "few"), ("few",)),
         (("list-units", "--strict-host-key-checking=perhaps"), ("perhaps", "true or false")),
         (("completion", "tcsh"), ("tcsh",)),
@@ -50,6 +51,14 @@ def test_a_wrong_command_line_exits_2_and_suggests(
     fleetctl: Fleetctl, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     refused(fleetctl(*arguments), 2, *words)
+
+
+def test_a_configuration_without_a_name_is_not_the_usual_one(fleetctl: Fleetctl) -> None:
+    refused(fleetctl("--config", "", "list-units"), 1, "--config names no file")
+
+
+def test_an_address_in_no_network_of_this_host_is_told_in_words(fleetctl: Fleetctl) -> None:
+    refused(fleetctl("--endpoint", "http://[::1%lo]:2", "list-units"), 1, "[::1%lo]:2", "not known")
 
 
 def test_json_on_a_terminal_holds_nothing_that_it_obeys(

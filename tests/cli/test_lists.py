@@ -6,7 +6,9 @@ import json
 import re
 
 import pytest
+from rich.cells import cell_len
 
+from fleettui.cli.output import ListFormat, table
 from registry.model import Availability, Duplicate, Override, Pending, Target
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet
@@ -247,3 +249,10 @@ def test_why_says_that_all_is_well_and_why_it_failed(fleetctl: Fleetctl, fleet: 
         "bad.service: wanted launched; failed: it failed on 7aea1bb4... (exit-code, exit status 203)"
     )
     assert "fleetctl journal bad.service" in told[2]
+
+
+def test_columns_are_aligned_by_what_a_terminal_shows() -> None:
+    rows = [["漢字", "a"], ["cafe\u0301", "b"], ["plain", "c"], ["", "d"]]
+    lines = table(rows, ListFormat(("name", "x")))
+    assert lines == ["NAME   X", "漢字   a", "cafe\u0301   b", "plain  c", "-      d"]
+    assert {cell_len(line) for line in lines} == {8}

@@ -230,3 +230,24 @@ def test_a_number_that_can_grow_no_more_is_refused_with_the_remedy(
     assert "destroy it and submit it again" in done.stderr
     assert fleetctl("destroy", "a", "--no-block").returncode == 0
     assert fleetctl("submit", "./a.service").returncode == 0
+
+
+@pytest.mark.etcd
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("stop a", "Error stopping unit a.service: everything is held"),
+        ("destroy a", "Error destroying unit a.service: everything is held"),
+        ("unload a", "it is stopped once that is accepted"),
+        ("restart a", "and is replaced when that is accepted"),
+    ],
+)
+def test_what_is_asked_while_everything_is_held_is_answered_at_once(
+    fleetctl: Fleetctl, held: Fleet, command: str, told: str
+) -> None:
+    held.put(held.keys.state(ONE, "a.service"), running("a.service", ONE))
+    held.delete(held.keys.state(TWO, "a.service"))
+    done = fleetctl(*command.split())
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "fleetctl restore" in done.stderr

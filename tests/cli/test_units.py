@@ -212,6 +212,17 @@ def test_what_cannot_be_placed_fails_at_once_with_its_reason_after_the_others(
     )
 
 
+@pytest.mark.parametrize("verb", ["stop", "unload", "destroy"])
+def test_what_runs_nowhere_is_stopped_well(fleetctl: Fleetctl, fleet: Fleet, verb: str) -> None:
+    unit = fleet.add("mars.service", Target.LAUNCHED)
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars (3 of 3 refuse)"))
+    done = fleetctl(verb, "mars")
+    assert (done.returncode, done.stderr) == (0, "")
+    if verb == "stop":
+        told = "Unit mars.service runs nowhere; it stays submitted and loads when a machine fits\n"
+        assert done.stdout == told
+
+
 def test_a_passing_wait_is_waited_out(fleetctl: Fleetctl, fleet: Fleet) -> None:
     unit = fleet.add("hello.service", Target.LAUNCHED)
     fleet.wait(unit, Pending(unit.name, unit.hash, 1, "waits for an old copy to stop", passing=True))
