@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-import agentd
 from agentd.agent import Agent, Paths
 from registry.errors import UserError
 from registry.etcd.endpoint import base_urls
@@ -21,6 +20,7 @@ from registry.keys import Keys
 from registry.program import daemonlog
 from registry.program.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put, put_text
 from registry.program.notify import Notifier
+from registry.program.version import installed_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--user", action="store_true", help="run units on the user's own systemd")
     parser.add_argument("--hand-over", action="store_true", help="stop and hand back every unit at any SIGTERM")
     parser.add_argument("--debug", action="store_true", help="log more")
-    parser.add_argument("--version", action="version", version=f"fleet-agentd {agentd.__version__}")
+    parser.add_argument("--version", action="version", version=f"fleet-agentd {installed_version()}")
     return parser
 
 

@@ -7,13 +7,13 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import agentd
 from registry.errors import InvalidRecord, UserError
+from registry.etcd.endpoint import host_and_port
 from registry.grammar import host_key, host_of
 from registry.model import Machine
 from registry.program.config import Settings
+from registry.program.version import installed_version
 from registry.records import encode
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
@@ -52,7 +52,7 @@ def describe(settings: Settings, systemd_version: str) -> Machine:
         host_keys=_host_keys(),
         cpus=os.cpu_count() or 0,
         memory_bytes=_memory_bytes(),
-        agent_version=agentd.__version__,
+        agent_version=installed_version(),
         systemd_version=systemd_version,
         operating_system=_os_release().get("PRETTY_NAME", ""),
         bus=agent.bus,
@@ -68,13 +68,12 @@ def describe(settings: Settings, systemd_version: str) -> Machine:
 def facing_address(endpoints: tuple[str, ...]) -> str:
     """Our address on the way to the registry; no packet is sent for it. "127.0.0.1" when there is no way."""
     for endpoint in endpoints:
-        parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
         try:
-            target = socket.getaddrinfo(parts.hostname, parts.port or 2379, type=socket.SOCK_DGRAM)[0]
+            target = socket.getaddrinfo(*host_and_port(endpoint), type=socket.SOCK_DGRAM)[0]
             with socket.socket(target[0], socket.SOCK_DGRAM) as probe:
                 probe.connect(target[4])
                 return str(probe.getsockname()[0])
-        except (OSError, ValueError):
+        except (OSError, ValueError, UserError):
             continue
     return NO_WAY
 

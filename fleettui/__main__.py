@@ -10,7 +10,9 @@ from pathlib import Path
 
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
+from registry.etcd.endpoint import host_and_port
 from registry.program.config import THEMES, Settings, load, operator_files, put, put_text, says_where
+from registry.program.version import installed_version
 
 EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
 
@@ -93,7 +95,7 @@ def _local_cluster(settings: Settings) -> str:
 
 def _host(settings: Settings) -> str:
     """What to call another fleet: its registry's host, since its id says nothing to people."""
-    return settings.etcd.endpoints[0].partition("://")[2].rpartition(":")[0] or settings.etcd.endpoints[0]
+    return host_and_port(settings.etcd.endpoints[0])[0]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,17 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--read-only", action="store_true", help="show everything, change nothing")
     parser.add_argument("--fresh", action="store_true", help="do not open it as it was left")
     parser.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
-    parser.add_argument("--version", action="version", version=f"fleettui {_version()}")
+    parser.add_argument("--version", action="version", version=f"fleettui {installed_version()}")
     return parser
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - costs time, seldom wanted
-
-    try:
-        return version("fleettui")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ FleetError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class FleetError(Exception):
     """Root of every error that a program raises on purpose; its text is fit for the user."""
@@ -89,3 +91,17 @@ class SystemdError(FleetError):
         self.operation = operation
         self.reason = reason
         self.dbus_name = dbus_name
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return the error that ended a group of tasks: of several the first that nobody foresaw, else the first."""
+    causes = list(_leaves(error))
+    return next((each for each in causes if not isinstance(each, FleetError)), causes[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for each in error.exceptions:
+        yield from _leaves(each)

@@ -14,13 +14,13 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.program import collector, config, daemonlog
 from registry.program.notify import Notifier
+from registry.program.version import installed_version
 from registry.sync.history import REMEDY, History, read_seen, write_seen
 from scheduler.service import Scheduler
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--endpoints", metavar="URL[,URL...]", help="etcd's endpoints, over the configuration")
     parser.add_argument("--debug", action="store_true", help="log in detail")
-    parser.add_argument("--version", action="version", version=f"fleet-scheduler {version('fleettui')}")
+    parser.add_argument("--version", action="version", version=f"fleet-scheduler {installed_version()}")
     return parser
 
 

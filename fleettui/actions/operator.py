@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-import random
 import secrets
 import socket
 import time
@@ -19,6 +18,7 @@ from typing import TypeVar
 
 from registry.errors import Conflict, RegistryUnavailable
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
+from registry.etcd.backoff import jittered
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import encode
@@ -84,7 +84,7 @@ async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             return await attempt()
         except Conflict:
-            await asyncio.sleep(PAUSE_S * number * random.uniform(0.5, 1.5))
+            await asyncio.sleep(jittered(PAUSE_S * number, 0.5, 1.5))
     raise Conflict("others keep changing the same records; try again in a moment")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fleettui.cli.arguments import parse
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError
-from registry.errors import FleetError, RegistryUnavailable
+from registry.errors import FleetError, RegistryUnavailable, first_cause
 
 BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
 
@@ -80,7 +80,7 @@ def explain(error: BaseException, *, debug: bool) -> int:
     """Say on stderr what went wrong and what to do; the exit code."""
     from fleettui.cli.output import complain  # noqa: PLC0415 - only when needed
 
-    error = _innermost(error)
+    error = first_cause(error)
     if debug:
         import traceback  # noqa: PLC0415 - only when asked for
 
@@ -95,13 +95,6 @@ def explain(error: BaseException, *, debug: bool) -> int:
             complain(error.usage)
         return USAGE
     return FAILED
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The first error of a group of tasks: one line is told, the first cause."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _text(error: BaseException) -> str:

@@ -6,15 +6,14 @@ from argparse import Namespace
 
 from fleettui.cli.arguments import SHOWN, command_parser, find, global_parser
 from fleettui.cli.failures import OK
+from registry.program.version import installed_version
 
 HEAD = "fleetctl - tell a fleet of machines which systemd units to run\n\ncommands:"
 
 
 def version(_flags: Namespace) -> int:
     """Print the version of the installed distribution."""
-    from importlib.metadata import version as installed  # noqa: PLC0415 - slow to load
-
-    print(f"fleetctl version {installed('fleettui')}")
+    print(f"fleetctl version {installed_version()}")
     return OK
 
 

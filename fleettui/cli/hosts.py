@@ -40,7 +40,7 @@ from fleettui.remote import (
     own_machine,
     pins,
 )
-from registry.errors import CorruptRecord, FleetError, UserError
+from registry.errors import CorruptRecord, FleetError, UserError, first_cause
 from registry.keys import Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Event, Machine
@@ -185,7 +185,7 @@ async def _keep_up(settings: Settings, found: UnitPlaces, stream: JournalStream)
                 tasks.create_task(follower.run(), name="follow the registry")
                 await _retarget(follower, found, stream)
     except* FleetError as errors:
-        complain(f"Error: units that move are no longer followed: {errors.exceptions[0]}")
+        complain(f"Error: units that move are no longer followed: {first_cause(errors)}")
 
 
 async def _retarget(follower: Follower, found: UnitPlaces, stream: JournalStream) -> None:

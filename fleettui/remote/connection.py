@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from fleettui.remote.endpoint import Endpoint, of_jumps
 from fleettui.remote.errors import LinkLost, LoginRefused, MachineUnreachable, RemoteError, one_line
 from fleettui.remote.pins import Pins
 from registry.errors import UserError
+from registry.etcd.backoff import grown, jittered
 from registry.program.config import SshTable
 
 KEEPALIVE_S = 3.0  # a dead peer is noticed after (count + 1) intervals
@@ -123,7 +123,7 @@ class Connector:
             try:
                 return await self._connect(attempt)
             except HUNG_UP:
-                await asyncio.sleep(0.1 * 2**count * random.uniform(0.5, 1.5))
+                await asyncio.sleep(jittered(grown(0.1, count), 0.5, 1.5))
         try:
             return await self._connect(attempt)
         except HUNG_UP as error:

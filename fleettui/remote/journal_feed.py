@@ -9,7 +9,6 @@ near the present and knows what it missed.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from fleettui.remote.journal_query import JournalQuery, Position, journal_argv
 from fleettui.remote.running import CHUNK_BYTES, Running
 from fleettui.remote.running import ByteStream as ByteSource
 from registry.errors import FleetError
+from registry.etcd.backoff import jittered
 from registry.model import Machine
 
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
@@ -112,7 +112,7 @@ class JournalFeed:
             await self.settle()
             failures = 0 if clock() - began > STEADY_S else failures + 1
             wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
-            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
+            await asyncio.sleep(jittered(wait_s, 0.8, 1.2))
 
     async def _attempt(self, work: Callable[[], object]) -> None:
         """Do `work`, and tell how it ended if not well."""

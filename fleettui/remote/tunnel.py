@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fleettui.escape import escape
 from fleettui.remote.running import CHUNK_BYTES, ByteStream
-from registry.errors import FleetError
+from registry.errors import FleetError, first_cause
 
 if TYPE_CHECKING:
     from fleettui.remote.connection import Connector
@@ -79,9 +79,9 @@ class Tunnel:
         except* TimeoutError:
             self._failed(host, port, f"no answer within {OPEN_TIMEOUT_S:g} s")
         except* asyncssh.ChannelOpenError as errors:
-            self._failed(host, port, str(errors.exceptions[0]))
+            self._failed(host, port, str(first_cause(errors)))
         except* (FleetError, asyncssh.Error, OSError) as errors:
-            self._failed(host, port, str(errors.exceptions[0]), lost=True)
+            self._failed(host, port, str(first_cause(errors)), lost=True)
         finally:
             writer.close()
 

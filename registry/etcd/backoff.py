@@ -22,6 +22,16 @@ FORGET_S = 60.0  # without a failure: the next one is news, and its first pause 
 TOLD_MOST = 64  # reasons remembered, so that two that alternate are told once each
 
 
+def grown(shortest_s: float, failures: int, longest_s: float = LONGEST_S) -> float:
+    """Return the pause after so many failures before this one: twice as long each time, up to the longest."""
+    return min(shortest_s * 2.0 ** min(failures, 30), longest_s)
+
+
+def jittered(pause_s: float, low: float = JITTER[0], high: float = JITTER[1]) -> float:
+    """Return the pause times a random factor, so that many programs do not come at once."""
+    return pause_s * random.uniform(low, high)
+
+
 class Backoff:
     """The pauses of one loop. `files` tells the state of the files that a denial may hang on."""
 
@@ -64,7 +74,7 @@ class Backoff:
             self._next_s = min(base_s * growth, longest_s)
         else:
             base_s = min(base_s, at_most_s)
-        pause_s = base_s * random.uniform(*JITTER)
+        pause_s = jittered(base_s)
         self.until = time.monotonic() + pause_s
         return pause_s
 

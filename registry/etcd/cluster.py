@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
 from registry.etcd import credentials
+from registry.etcd.backoff import jittered
 from registry.etcd.endpoint import EtcdSettings, base_urls, check
 from registry.etcd.health import EtcdHealth
 from registry.etcd.login import EtcdLogin
@@ -129,7 +130,7 @@ class EtcdCluster:
                     raise unavailable(failures, ambiguous=True)
             if _now() >= give_up_s or (turn >= ROUNDS and not electing):
                 break
-            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))
+            await asyncio.sleep(jittered(PAUSE_S, 0.5, 1.5))
         raise unavailable(failures)
 
     def _judge(self, base: str, error: EtcdUnreachable | EtcdError) -> Failure:

@@ -113,6 +113,12 @@ def base_url(endpoint: str, scheme: str = "http") -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{_port(parts, written)}"
 
 
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """Return where an endpoint is, without its scheme. UserError for text that is none."""
+    parts = urlsplit(base_url(endpoint))
+    return parts.hostname or "", parts.port or DEFAULT_PORT
+
+
 def _split(url: str, written: str) -> SplitResult:
     try:
         return urlsplit(url)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from registry.etcd.backoff import jittered
 from registry.etcd.wire import EtcdError, EtcdUnreachable
 
 log = logging.getLogger("fleet.etcd")
@@ -150,7 +150,7 @@ async def keep_watch(
             told = dict(health.down)
         on_change(told)
         try:
-            async with asyncio.timeout(every_s * random.uniform(0.8, 1.2)):
+            async with asyncio.timeout(jittered(every_s, 0.8, 1.2)):
                 await health.change()
         except TimeoutError:
             continue

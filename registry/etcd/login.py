@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from registry.errors import CredentialsUnusable
 from registry.etcd import credentials
+from registry.etcd.backoff import grown, jittered
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.wire import EtcdError, EtcdUnreachable
 
@@ -117,10 +117,10 @@ class EtcdLogin:
             if login != self._logins or now < self._doubt_at.get(base, 0.0):
                 return
             shortest_s, longest_s = DOUBT_S
-            self._doubt_at[base] = now + min(shortest_s * 2.0**self._doubts, longest_s)
+            self._doubt_at[base] = now + grown(shortest_s, self._doubts, longest_s)
             if not await self._is_alive(base):
                 return
-            self._doubts = min(self._doubts + 1, 10)
+            self._doubts += 1
             log.warning("%s is alive and holds requests back: logging in again", base)
             try:
                 await self._replace(base, login)
@@ -146,8 +146,8 @@ class EtcdLogin:
     def _note_denial(self, refusal: EtcdError, files: credentials.Stamp | None = None) -> None:
         """Let no login be tried for a while, longer each time."""
         shortest_s, longest_s = DENIED_S
-        pause_s = min(shortest_s * 2.0**self._denials, longest_s) * random.uniform(0.8, 1)
-        self._denials = min(self._denials + 1, 10)
+        pause_s = jittered(grown(shortest_s, self._denials, longest_s), 0.8)
+        self._denials += 1
         self._denied, self._denied_until = refusal, _now() + pause_s
         self._denied_with = credentials.stamp(self._settings.files) if files is None else files
 

@@ -8,12 +8,12 @@ that the stream owes us. It never lists: when history is gone it raises Compacte
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
+from registry.etcd.backoff import grown, jittered
 from registry.etcd.cluster import Compacted, EtcdCluster, explain
 from registry.etcd.wire import (
     EtcdError,
@@ -128,7 +128,7 @@ class Watch:
     async def _next_chunk(self, stream: WatchStream) -> bytes | None:
         """The next bytes; None after a silence that is proven harmless; b"" at the end."""
         since_s = asyncio.get_running_loop().time()
-        chunk = await _read_within(stream, QUIET_S * random.uniform(1, 1.25))
+        chunk = await _read_within(stream, jittered(QUIET_S, 1, 1.25))
         if chunk is None and await self._owes_changes(since_s):
             chunk = await _read_within(stream, GRACE_S)
             if chunk is None:
@@ -244,8 +244,7 @@ class Watch:
             self._arm(lost)
             return
         self._report(connected=False, reason=lost)
-        delay_s = min(BACKOFF_MAX_S, BACKOFF_S * 2.0 ** min(spent, 10))
-        await asyncio.sleep(delay_s * random.uniform(0.5, 1))
+        await asyncio.sleep(jittered(grown(BACKOFF_S, spent, BACKOFF_MAX_S), 0.5))
 
     def _arm(self, lost: str) -> None:
         """The other endpoints may take their time: report the loss unless one of them is quick."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TextIO
 
-from registry.errors import FleetError
+from registry.errors import FleetError, first_cause
 
 log = logging.getLogger("fleet")
 
@@ -59,12 +59,6 @@ def run(program: str, work: Callable[[], None], say: Callable[[str], None] = lam
         log.debug("ended by", exc_info=error)
         return 1
     return 0
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """What ended a group of tasks: of several errors the first that nobody foresaw, else the first."""
-    causes = list(_leaves(error))
-    return next((each for each in causes if not isinstance(each, FleetError)), causes[0])
 
 
 def told(error: BaseException) -> str:
@@ -116,12 +110,6 @@ class DaemonFormatter(logging.Formatter):
         if self._journald:
             return f"<{PRIORITIES.get(record.levelno, 6)}>"
         return f"{self.formatTime(record)} {record.levelname} "
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [leaf for each in error.exceptions for leaf in _leaves(each)]
 
 
 def _say_last(program: str, text: str) -> None:

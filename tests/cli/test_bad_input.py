@@ -94,6 +94,7 @@ def test_what_follows_two_hyphens_is_a_unit_whatever_it_begins_with(fleetctl: Fl
         ("noexec.service", b"[Service]\nRestart=always\n", ("ExecStart",)),
         ("bad name.service", HELLO.encode(), ("contains ' '",)),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # pytest hands an id on to processes, which bound it
 )
 def test_a_file_that_would_not_run_is_refused_with_line_and_remedy(
     fleetctl: Fleetctl, fleet: Fleet, name: str, content: bytes, words: tuple[str, ...]

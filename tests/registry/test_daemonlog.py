@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import RegistryUnavailable, UserError
-from registry.program.daemonlog import LINE_CHARACTERS, DaemonFormatter, first_cause, one_line, run
+from registry.errors import RegistryUnavailable, UserError, first_cause
+from registry.program.daemonlog import LINE_CHARACTERS, DaemonFormatter, one_line, run
 from registry.program.notify import Notifier
 
 JOURNALD_LINE_BYTES = 48 * 1024  # systemd's LINE_MAX of a stream

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from fleettui.actions.disk import Candidate, Disk, read_bytes
@@ -18,6 +17,7 @@ from fleettui.escape import escape
 from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
+from registry.program.version import installed_version
 from registry.units.check import verify
 from registry.units.hostreach import warnings
 from registry.units.name import normalise, parse
@@ -66,18 +66,11 @@ async def _arrange(main: MainScreen, order: commands.ConsoleCommand) -> None:
         case commands.Help(topic):
             _help(main, topic)
         case commands.Run("version"):
-            main.refuse(f"fleettui {_version()}")
+            main.refuse(f"fleettui {installed_version()}")
         case commands.Run(action):
             await main.run_action("quit" if action == "quit" else action)
         case _:
             raise UserError("that cannot be done from here; use fleetctl")
-
-
-def _version() -> str:
-    try:
-        return version("fleettui")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _help(main: MainScreen, topic: str) -> None:
