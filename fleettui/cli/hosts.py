@@ -20,9 +20,9 @@ from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, unread_machines
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
-from fleettui.cli.look import unit_names
 from fleettui.cli.output import complain, say
 from fleettui.cli.places import PLACES, Moves, UnitPlaces, host_names, places, present, with_past
+from fleettui.cli.read import unit_names
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import place
 from fleettui.escape import clause, escape, escape_keeping_colours

@@ -1,4 +1,4 @@
-"""Running this host's tools: one door, a time-out on each, failures as one line that names the tool."""
+"""Run this host's tools, with a time-out on each; failures are one line that names the tool."""
 
 from __future__ import annotations
 

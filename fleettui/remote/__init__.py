@@ -1,6 +1,6 @@
 """The machines over SSH: commands, unit status, journals, shells, tunnels. The only door to asyncssh.
 
-May import: registry, fleettui.escape, fleettui.journal_entry, asyncssh (behind `door`, loaded at the first
+May import: registry, fleettui.escape, fleettui.journal_entry, asyncssh (behind `client`, loaded at the first
 connection). Must not import Textual, the etcd client, fleettui.cli or fleettui.console.
 
     endpoint     whom we mean                     journal_query   what to ask journalctl for
@@ -8,14 +8,14 @@ connection). Must not import Textual, the etcd client, fleettui.cli or fleettui.
     identities   the keys that we offer           journal_feed    one machine's part, which resumes
     hostkeys     is it really them                journal         all machines as one stream
     connection   one connection, or one error     command         argument lists, quoted once
-    pool         sessions on shared connections   running         a started command, here or there
+    pool         sessions on shared connections   process         a started command, here or there
     pins         the keys they showed before      shell           our terminal on their side
     tunnel       what the jump host sees          here            is it this very host
 """
 
 from fleettui.journal_entry import JournalEntry, format_short
+from fleettui.remote.client import Remote
 from fleettui.remote.command import Completed
-from fleettui.remote.door import Remote
 from fleettui.remote.errors import (
     CommandTimeout,
     HostKeyRefused,

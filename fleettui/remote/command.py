@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleettui.remote.running import CHUNK_BYTES, ByteStream, Running
+from fleettui.remote.process import CHUNK_BYTES, ByteStream, Running
 from registry.model import Machine
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024

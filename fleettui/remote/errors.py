@@ -4,7 +4,7 @@ FleetError
 └── RemoteError            the machine in `host`; show it
     ├── Unreachable            no connection: refused, no route, no answer, the jump host cannot reach it
     ├── HostKeyRefused         the machine proved to be somebody else, or nobody known
-    ├── LoginRefused           reached and known, but none of our identities opened the door
+    ├── LoginRefused           reached and known, but none of our identities was accepted
     ├── LinkLost               an established connection broke
     └── CommandTimeout         the command did not end in time
 

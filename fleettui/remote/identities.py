@@ -1,4 +1,4 @@
-"""Who we are to the other side: the keys we offer, in order, and what to say when none opened the door.
+"""Who we are to the other side: the keys we offer, in order, and what to say when none was accepted.
 
 Order: the identity files that fleet's configuration names, then what the ssh agent holds (only those that belong
 to an identity file, where the ssh configuration says IdentitiesOnly), then the identity files of the ssh

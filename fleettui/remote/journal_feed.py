@@ -18,8 +18,8 @@ from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.errors import RemoteError
 from fleettui.remote.journal_query import JournalQuery, Position, journal_argv
-from fleettui.remote.running import CHUNK_BYTES, Running
-from fleettui.remote.running import ByteStream as ByteSource
+from fleettui.remote.process import CHUNK_BYTES, Running
+from fleettui.remote.process import ByteStream as ByteSource
 from registry.errors import FleetError
 from registry.etcd.backoff import jittered
 from registry.model import Machine

@@ -18,7 +18,7 @@ import asyncssh
 from fleettui.remote.connection import Connector, broken, in_use, shut, translate
 from fleettui.remote.endpoint import Endpoint
 from fleettui.remote.errors import MachineUnreachable, one_line
-from fleettui.remote.running import SshRunning
+from fleettui.remote.process import SshRunning
 
 SESSIONS = 8
 CONNECTS = 8

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleettui.escape import escape
-from fleettui.remote.running import CHUNK_BYTES, exit_status
+from fleettui.remote.process import CHUNK_BYTES, exit_status
 
 if TYPE_CHECKING:
     import asyncssh

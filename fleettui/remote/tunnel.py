@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 from fleettui.escape import escape
-from fleettui.remote.running import CHUNK_BYTES, ByteStream
+from fleettui.remote.process import CHUNK_BYTES, ByteStream
 from registry.errors import FleetError, first_cause
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fleettui.cli.look import Story
+from fleettui.cli.read import Story
 from fleettui.cli.rows import file_rows, machine_rows, unit_rows
 from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.detail import event_page

@@ -22,7 +22,7 @@ from fleettui.remote.here import Here
 from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
 from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, fields_argv, journal_argv
 from fleettui.remote.pins import Pins
-from fleettui.remote.running import CHUNK_BYTES, Running, start_here
+from fleettui.remote.process import CHUNK_BYTES, Running, start_here
 from fleettui.remote.tunnel import Tunnel
 from registry.errors import FleetError, UserError
 from registry.model import Machine
