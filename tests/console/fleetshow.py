@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fleettui.actions.machines import MachineChange
@@ -15,7 +15,7 @@ from fleettui.console.operations.runner import Changes
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.frame import Context
 from fleettui.console.screens.main import MainScreen
-from fleettui.console.sources.feed import Script
+from fleettui.console.tables.fleet import Reading
 from fleettui.journal_entry import JournalEntry
 from fleettui.verbs import Verb
 from registry.mirror import Snapshot
@@ -33,6 +33,7 @@ from registry.model import (
     UnitState,
     UnitText,
 )
+from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
 from tests.console.hostshow import ScriptedHosts
 
@@ -191,6 +192,45 @@ class ScriptedPort:
         return [MachineChange(each.after, each.before, revision) for each in changes], ()
 
 
+class ScriptedFeed:
+    """A feed whose readings are put in by hand."""
+
+    endpoint = "http://127.0.0.1:2379"
+
+    def __init__(self) -> None:
+        self.silence_s = 0.2
+        self.lease_s: float | None = None
+        self.pause_s: float | None = None
+        self._queue: asyncio.Queue[Reading] = asyncio.Queue()
+
+    def put(
+        self,
+        snapshot: Snapshot,
+        link: ConnectionState = ConnectionState.LIVE,
+        reason: str = "",
+        endpoints: str = "",
+    ) -> None:
+        """Hand out a snapshot that may differ in anything."""
+        self._queue.put_nowait(Reading(snapshot, None, link, reason, endpoints))
+
+    def quiet_s(self) -> float:
+        """As long as the script says."""
+        return self.silence_s
+
+    async def lease_left_s(self, machine: str) -> float | None:  # noqa: ARG002 - the same for all
+        """As the script says."""
+        return self.lease_s
+
+    def retry_s(self) -> float | None:
+        """As the script says."""
+        return self.pause_s
+
+    async def readings(self) -> AsyncIterator[Reading]:
+        """What was put in, in order."""
+        while True:
+            yield await self._queue.get()
+
+
 class ScriptedJournals:
     """A few lines for whatever is asked, then what is put in."""
 
@@ -256,7 +296,7 @@ class Stage:
     """The console with everything scripted."""
 
     def __init__(self, snapshot: Snapshot | None = None, *, theme: str = "dark", **desk: object) -> None:
-        self.feed, self.port, self.journals = Script(), ScriptedPort(), ScriptedJournals()
+        self.feed, self.port, self.journals = ScriptedFeed(), ScriptedPort(), ScriptedJournals()
         self.hosts = ScriptedHosts()
         self.now = NOW
         base = Context(self.feed, self.port, self.journals, FleetIdentity("demo", "root", "10.91.0.1:2379"),

@@ -48,7 +48,7 @@ class Ring(Generic[T]):
         return self._items[self._start + start : self._start + end]
 
     def extend(self, items: Iterable[T]) -> int:
-        """Add items; returns how many of the oldest went."""
+        """Add items; return how many of the oldest were dropped."""
         self._items.extend(items)
         surplus = max(0, len(self) - self.capacity)
         self._start += surplus
@@ -67,7 +67,7 @@ SLACK = 4096  # how much of an array may lie unused at its front
 
 
 class Numbers:
-    """Growing numbers from which the smallest go."""
+    """Growing numbers, of which the smallest are dropped."""
 
     def __init__(self) -> None:
         self._all = array("q")
@@ -167,7 +167,7 @@ class Terms:
 
 
 class BufferView:
-    """Items shown on certain terms. UserError for a narrowing or a search that is no expression."""
+    """The items that certain terms show. UserError for a filter or a search that is no expression."""
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
@@ -196,7 +196,7 @@ class BufferView:
 
 
 class JournalBuffer:
-    """One journal."""
+    """One journal: the lines that are kept, and which of them are shown."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
@@ -206,7 +206,7 @@ class JournalBuffer:
         self.dropped = 0  # that never came here, as far as we were told
 
     def begin(self) -> None:
-        """Empty, on the same terms; a `redo` that is under way comes to nothing."""
+        """Empty it, on the same terms; a `redo` that is under way ends without effect."""
         self.ring = Ring(self.capacity)
         self.view = BufferView(self.view.terms)
         self.warnings = self.dropped = 0
@@ -226,7 +226,7 @@ class JournalBuffer:
         self.ring.capacity = self.capacity + (self.capacity // 4 if reading else 0)
 
     def room_above(self, number: int) -> int:
-        """How many more items can be kept before this one goes."""
+        """How many more items can be kept before this one is dropped."""
         return max(0, self.ring.capacity - (self.end - max(number, self.ring.first)))
 
     def take(self, items: Sequence[Item]) -> None:
@@ -245,7 +245,7 @@ class JournalBuffer:
             self.view.drop_below(self.ring.first)
 
     def redo(self, terms: Terms) -> Iterator[None]:
-        """Show by other terms; pauses between pieces. UserError at once for terms that cannot be."""
+        """Show by other terms; yields between pieces. UserError at once for terms that are not valid."""
         return self._redo(BufferView(terms))
 
     def _redo(self, view: BufferView) -> Iterator[None]:

@@ -228,7 +228,7 @@ def _kind(letter: str) -> int:
 
 
 class Automaton:
-    """One expression, ready for lines. `steps` counts the characters gone through, and the states worked out."""
+    """One expression as a machine. `steps` counts the characters read and the states worked out."""
 
     def __init__(self, node: Node, flags: re.RegexFlag | int) -> None:
         self._flags = flags

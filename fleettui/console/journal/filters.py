@@ -29,7 +29,7 @@ def is_expression(text: str) -> bool:
 
 
 def compiled(text: str) -> Pattern:
-    """The text as one pattern. UserError for an expression that is none."""
+    """The text as one pattern. UserError for what is no valid expression."""
     flags = re.MULTILINE | (0 if any(letter.isupper() for letter in text) else re.IGNORECASE)
     try:
         return expression(text, flags) if is_expression(text) else Plain(re.compile(re.escape(text), flags))
@@ -66,7 +66,7 @@ class Narrowing:
     priority: int = ALL_PRIORITIES
 
     def admits(self) -> Callable[[Item], bool]:
-        """Whether an item is shown. UserError for an expression that is none."""
+        """Return the test whether an item is shown. UserError for what is no valid expression."""
         wanted = [each.search for each in words(self.include)]
         unwanted = [each.search for each in words(self.exclude)]
         most = self.priority
@@ -108,7 +108,7 @@ REMEDY = "write -1h, 20min, 10:30, today, yesterday or 2026-11-23 10:00"
 
 
 def parse_since(text: str, now: datetime) -> float:
-    """Seconds since the epoch. `now` carries the reader's zone. UserError for what is no moment, or is to come."""
+    """Seconds since the epoch; `now` carries the reader's zone. UserError for no moment, or one in the future."""
     text = " ".join(text.lower().split())
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     word = {"today": midnight, "yesterday": midnight - timedelta(days=1)}.get(text)

@@ -20,7 +20,7 @@ SHOWN_TEXT = 24
 
 @dataclass(frozen=True, slots=True)
 class JournalStatus:
-    """How it goes. `trouble` is a machine's, `note` what is said instead of counts."""
+    """The state of a journal. `trouble` is a machine's, `note` what is said instead of counts."""
 
     following: bool = True
     unseen: int = 0
@@ -49,7 +49,7 @@ class Narrowed:
 
 
 def status_cells(status: JournalStatus, room: int) -> Line:
-    """How it goes, in the room that there is: the state always, then what is most needed."""
+    """The state of a journal, in the room that there is; then counts, the most needed first."""
     if status.note:
         state = Cell(status.note, Tone.QUIET)
     elif status.following:
@@ -69,7 +69,7 @@ def status_cells(status: JournalStatus, room: int) -> Line:
 
 
 def _counts(status: JournalStatus) -> list[tuple[Cell, ...]]:
-    """What else there is to say, by need, each in words and shorter."""
+    """The counts, the most needed first, each in words and shorter."""
     parts: list[tuple[Cell, ...]] = []
     if status.trouble:
         parts.append((Cell(f"✖ {status.trouble}", Tone.BAD),))

@@ -22,7 +22,7 @@ NEEDED_HERE = frozenset({"Requires", "Requisite", "BindsTo", "After", "Wants", "
 
 
 def dependencies_page(snapshot: Snapshot, unit: str) -> Passage:
-    """What it needs, what needs it, and what stops when it stops."""
+    """The page: what the unit needs, what needs it, and what stops with it."""
     if unit not in snapshot.units:
         return [plain(f"{escape(unit)} is not in the registry", Tone.BAD)]
     homes: Homes = {}  # where each unit is scheduled or still held
@@ -107,7 +107,7 @@ def state_cell(snapshot: Snapshot, name: str, where: Sequence[str]) -> Cell:
 
 
 def _apart(kinds: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> str:
-    """What is wrong when systemd shall relate units that are on different machines."""
+    """A warning where systemd cannot relate two units, since they are on different machines."""
     if not mine or not theirs or not NEEDED_HERE.intersection(kinds) or set(mine) & set(theirs):
         return ""
     return "on another machine, where systemd cannot see it; add MachineOf= to keep them together"

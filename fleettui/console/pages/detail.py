@@ -50,7 +50,7 @@ def places(snapshot: Snapshot, unit: str, machine: str = "") -> list[str]:
 
 
 def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Asked, now: float) -> Passage:
-    """systemctl's words, or what is known without them."""
+    """The page of a status: what systemctl printed, or what the registry knows."""
     if len(homes) > 1:
         return _many(snapshot, unit, homes)
     if not homes:
@@ -110,7 +110,7 @@ VERB_WIDTH, OTHER_WIDTH = 10, 18
 
 
 def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
-    """Who did what, and why; each line leads to the other party."""
+    """The page of events: who did what, and why; each line leads to the unit or machine."""
     of_unit = subject.kind is SubjectKind.UNIT
     found = [
         event

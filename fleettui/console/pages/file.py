@@ -25,7 +25,7 @@ SIGNS = {"-": Tone.BAD, "+": Tone.GOOD}
 
 
 def diff_lines(old: str, new: str) -> list[Line]:
-    """The differing lines with a few around them; a sign tells what went (-) and what came (+)."""
+    """The differing lines with a few around them, marked as removed (-) or added (+)."""
     before, after = old.splitlines(), new.splitlines()
     if len(before) + len(after) > MAX_LINES:
         return [(Cell("too long to compare line by line", Tone.QUIET),)]
@@ -53,7 +53,7 @@ def _written(before: Sequence[str], after: Sequence[str]) -> Iterator[Line]:
 
 
 def change_counts(old: str, new: str) -> tuple[int, int]:
-    """How many lines came and how many went."""
+    """How many lines were added and how many removed."""
     changes = [each for each in _changes(old.splitlines(), new.splitlines()) if each[0] != "equal"]
     return sum(to - from_ for *_, from_, to in changes), sum(to - from_ for _, from_, to, *_ in changes)
 
@@ -86,7 +86,7 @@ SHORT = 7
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One text that the unit has or had. `by` and `at` tell who brought it; "" and 0 when that is not known."""
+    """One text that the unit has or had. `by` and `at` tell who submitted it; "" and 0 when that is not known."""
 
     hash: str
     text: str | None
@@ -103,15 +103,15 @@ def versions(snapshot: Snapshot, unit: str) -> list[Version]:
     hashes = [record.hash, *record.history]
     found = []
     for sha, before in zip(hashes, [*hashes[1:], ""], strict=True):
-        file, event = snapshot.files.get(sha), _brought(events, before)
+        file, event = snapshot.files.get(sha), _submitted_by(events, before)
         found.append(
             Version(sha, file.text if file else None, event.actor if event else "", event.at if event else 0)
         )
     return found
 
 
-def _brought(events: Iterable[Event], before: str) -> Event | None:
-    """The event that put a text in the place of the one `before`; without one before, the first submission."""
+def _submitted_by(events: Iterable[Event], before: str) -> Event | None:
+    """The event that replaced the text `before`; without one before, the first submission."""
     if not before:
         return next((event for event in events if event.verb in WRITES - {"replace", "undo"}), None)
     told = f"was {before[:SHORT]}"
@@ -159,7 +159,7 @@ def _named(version: Version, now: float) -> Line:
 
 
 def sharing(snapshot: Snapshot, unit: str, sha: str) -> list[str]:
-    """The other units of this unit's template that have the very same text, the template itself first."""
+    """The other units of this unit's template that have the same text, the template itself first."""
     prefix, at, _ = unit.partition("@")
     if not at:
         return []

@@ -22,7 +22,7 @@ QUIET_S = 15.0  # a live registry proves itself more often than this
 
 @dataclass(frozen=True, slots=True)
 class FleetIdentity:
-    """Which fleet this is and as whom, for people."""
+    """The fleet that this is, and the user, for people."""
 
     cluster: str
     user: str
@@ -55,7 +55,7 @@ def header_line(
 
 
 def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:
-    """From the most to the least that can be said."""
+    """Yield the line from its longest to its shortest form."""
     leader = _leader(reading, totals)
     shield = (Cell(" protected", Tone.BUSY),) if place.protected else ()
     mark = (Cell("  "), Cell(" READ-ONLY ", Tone.CHOSEN)) if place.read_only else ()
@@ -124,7 +124,7 @@ def banner(reading: Reading, place: FleetIdentity, lost_s: float, totals: Totals
 
 
 def _held(reading: Reading) -> Line:
-    """That the fleet does nothing, why, and what ends it."""
+    """The warning that everything is held, and why."""
     reason = held(reading.snapshot)
     if not reason:
         return ()
@@ -135,7 +135,7 @@ def _held(reading: Reading) -> Line:
 
 
 def _corrupt(reading: Reading) -> Line:
-    """How many records do not parse, and where to look."""
+    """The warning that records do not parse, and where to look."""
     corrupt = reading.snapshot.corrupt
     if not corrupt:
         return ()

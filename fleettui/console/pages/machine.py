@@ -16,7 +16,7 @@ REMEDY = "on one of them: rm /etc/machine-id && systemd-machine-id-setup; system
 
 
 def facts_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
-    """Who and where it is, what it has, how it is."""
+    """The page of facts: identity, address, state and resources."""
     record, override = snapshot.machines.get(machine), snapshot.overrides.get(machine)
     passage = [_state(record, override, now)]
     if record is None:
@@ -94,7 +94,7 @@ def _duplicates(snapshot: Snapshot, machine: str) -> Passage:
 
 
 def metadata_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
-    """What placement goes by, key by key, and who said so."""
+    """The page of metadata, key by key, with where each value comes from."""
     record, override = snapshot.machines.get(machine), snapshot.overrides.get(machine)
     own, over = dict(record.metadata) if record else {}, dict(override.metadata) if override else {}
     passage: Passage = []

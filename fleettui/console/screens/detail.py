@@ -156,11 +156,11 @@ class DetailView(View[UnitRow]):
         return (self.name_, self.subject, *keys)
 
     def hint(self, row: UnitRow, now: float) -> Line:
-        """Nothing that the page itself says."""
+        """The line on the unit, unless the page says it."""
         return () if self.tab is Tab.PLACEMENT else super().hint(row, now)
 
     def machine(self) -> Machine | None:
-        """The one machine that the subject is, or is on; None when there is none, or several."""
+        """The machine that the subject is, or is on; None when there is none, or several."""
         machines = self._snapshot.machines
         if self.subject.kind is SubjectKind.MACHINE:
             return machines.get(self.subject.name)
@@ -193,7 +193,7 @@ class DetailView(View[UnitRow]):
         return Order(self.subject, self.tab, self.older, self._reader.asked, self._keys, (older, newer))
 
     async def _write_heavy(self) -> None:
-        """Write beside the event loop what looks at a whole large fleet, and not all the time."""
+        """Write in a thread what looks at a whole large fleet, with pauses."""
         try:
             while self._dirty and self.display:
                 self._dirty, order, began = False, self._order(), time.monotonic()

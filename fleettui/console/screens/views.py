@@ -79,11 +79,11 @@ class View(Vertical, Generic[R]):
         return ()
 
     def about(self, rows: list[R]) -> tuple[Hashable, ...]:
-        """What these rows stand for, and stay the same for while they change."""
+        """The identity of what these rows stand for, the same while they change."""
         return (self.name_, *(row.key for row in rows))
 
     def hint(self, row: R, now: float) -> Line:  # noqa: ARG002 - for views that count time
-        """What is to be said of the row under the cursor, below the table."""
+        """The line below the table on the row under the cursor."""
         reason = getattr(row, "reason", "")
         return (
             (Cell(f"{escape(getattr(row, 'unit', ''))}: ", Tone.STRONG), Cell(reason, Tone.QUIET)) if reason else ()
@@ -246,7 +246,7 @@ class MapView(UnitsView):
         return {row.key: row for row in self._fleet.units.every()}
 
     def hint(self, row: UnitRow, now: float) -> Line:
-        """Which unit the square is, and how it is."""
+        """The unit of the square, and its state."""
         where = f"on {row.host}" if row.machine else "on no machine"
         more = f" · {since(row.since, now)}" if row.since else ""
         cells = (Cell(f"{escape(row.unit)}  ", Tone.STRONG), health_cell(row.condition, row.word))

@@ -23,7 +23,7 @@ PRIVATE = 0o600
 
 
 def editor_argv(environment: Mapping[str, str], which: Callable[[str], str | None] = shutil.which) -> list[str]:
-    """The editor: $VISUAL, $EDITOR, else the first that is installed. UserError says what to set."""
+    """Return the command: $VISUAL, $EDITOR, else the first that is installed. UserError says what to set."""
     for name in ("VISUAL", "EDITOR"):
         if not environment.get(name, "").strip():
             continue
@@ -47,7 +47,7 @@ def draft_name(name: str) -> str:
 
 
 def create_draft(name: str, text: str) -> Path:
-    """A file of its own for the text, called as the unit, so that editors know its kind. Blocks. UserError."""
+    """Write the text to a file of its own, named as the unit, so that editors know its kind. Blocks. UserError."""
     try:
         path = Path(tempfile.mkdtemp(prefix="fleet-")) / draft_name(
             name
@@ -60,7 +60,7 @@ def create_draft(name: str, text: str) -> Path:
 
 
 def read_draft(path: Path) -> str:
-    """What is in the draft now. Blocks. UserError when it is gone, too large or no text; it stays as it is."""
+    """Read the draft. Blocks. UserError when it is gone, too large or no text; the file stays as it is."""
     try:
         data = path.read_bytes()
         if len(data) > MAX_BYTES:
@@ -73,13 +73,13 @@ def read_draft(path: Path) -> str:
 
 
 def discard_draft(path: Path) -> None:
-    """Forget it, with what the editor left beside it. Blocks."""
+    """Delete the draft, with what the editor left beside it. Blocks."""
     with contextlib.suppress(OSError):
         shutil.rmtree(path.parent)
 
 
 async def run_editor(argv: list[str], path: Path) -> int:
-    """Edit the draft on our terminal, to the editor's exit status. UserError when it cannot be started."""
+    """Edit the draft on our terminal; return the editor's exit status. UserError when it cannot be started."""
     try:
         process = await asyncio.create_subprocess_exec(*argv, str(path))
     except OSError as error:

@@ -1,6 +1,6 @@
 """Where the views' snapshots come from: one follower, read at most ten times a second and only when it changed.
 
-`Feed` is what the console needs of it; tests feed scripted snapshots through `Script`. Nothing is connected before
+`Feed` is what the console needs of it. Nothing is connected before
 the feed runs, so that the first frame is painted before etcd answers.
 """
 
@@ -17,7 +17,6 @@ from fleettui.console.tables.fleet import Reading
 from registry.etcd import Etcd
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.keys import Table
-from registry.mirror import Snapshot
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 INTERVAL_S = 0.1
@@ -29,7 +28,7 @@ class Feed(Protocol):
     """A stream of readings."""
 
     def readings(self) -> AsyncIterator[Reading]:
-        """Readings as they come, for ever; never two within `INTERVAL_S`."""
+        """Yield readings as they come, without end; never two within `INTERVAL_S`."""
 
     def quiet_s(self) -> float:
         """Seconds since the registry last proved itself alive."""
@@ -43,45 +42,6 @@ class Feed(Protocol):
     @property
     def endpoint(self) -> str:
         """Where the registry is, for people."""
-
-
-class Script:
-    """A feed whose readings are put in by hand."""
-
-    endpoint = "http://127.0.0.1:2379"
-
-    def __init__(self) -> None:
-        self.silence_s = 0.2
-        self.lease_s: float | None = None
-        self.pause_s: float | None = None
-        self._queue: asyncio.Queue[Reading] = asyncio.Queue()
-
-    def put(
-        self,
-        snapshot: Snapshot,
-        link: ConnectionState = ConnectionState.LIVE,
-        reason: str = "",
-        endpoints: str = "",
-    ) -> None:
-        """Hand out a snapshot that may differ in anything."""
-        self._queue.put_nowait(Reading(snapshot, None, link, reason, endpoints))
-
-    def quiet_s(self) -> float:
-        """As long as the script says."""
-        return self.silence_s
-
-    async def lease_left_s(self, machine: str) -> float | None:  # noqa: ARG002 - the same for all
-        """As the script says."""
-        return self.lease_s
-
-    def retry_s(self) -> float | None:
-        """As the script says."""
-        return self.pause_s
-
-    async def readings(self) -> AsyncIterator[Reading]:
-        """What was put in, in order."""
-        while True:
-            yield await self._queue.get()
 
 
 class Live:
@@ -104,7 +64,7 @@ class Live:
         return time.monotonic() - self._follower.changed_at if self._follower else 0.0
 
     async def lease_left_s(self, machine: str) -> float | None:
-        """What etcd says of the lease that the machine's key hangs on."""
+        """The time to live that etcd has for the lease of the machine's key."""
         if self._follower is None:
             return None
         operator = self.operator.result()
@@ -112,7 +72,7 @@ class Live:
         return await operator.etcd.lease_time_to_live(stamp.lease) if stamp and stamp.lease else None
 
     def retry_s(self) -> float | None:
-        """The follower's pause, as far as it has not passed."""
+        """What is left of the follower's pause."""
         if self._follower is None or self._follower.link is ConnectionState.LIVE:
             return None
         left_s = self._follower.retry_at - time.monotonic()

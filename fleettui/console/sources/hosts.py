@@ -21,7 +21,7 @@ Session = Callable[[], Awaitable[int]]
 
 
 class Hosts(Protocol):
-    """The machines; errors are FleetErrors that say what to do."""
+    """What can be asked of machines. Errors are FleetErrors that say what to do."""
 
     async def status(self, machine: Machine, unit: str) -> str:
         """What `systemctl status` prints there for the unit, colours and all; also when the unit is not active."""
@@ -31,7 +31,7 @@ class Hosts(Protocol):
 
 
 class NoHosts:
-    """Where no machine can be reached from."""
+    """A console that can reach no machine."""
 
     async def status(self, machine: Machine, unit: str) -> str:  # noqa: ARG002 - the protocol's
         """Never."""
@@ -49,13 +49,13 @@ UNKNOWN_UNIT = 4  # systemctl's exit status
 
 
 class LiveHosts:
-    """Asks through one pool of connections."""
+    """Asks over SSH, through one pool of connections."""
 
     def __init__(self, remote: Remote, *, read_only: bool = False) -> None:
         self._remote, self._read_only = remote, read_only
 
     async def status(self, machine: Machine, unit: str) -> str:
-        """What systemctl prints; its complaint where it prints nothing else."""
+        """What systemctl prints; its error where it prints nothing else."""
         done = await self._remote.unit_status(machine, unit, colour=True)
         text = done.stdout.decode("utf-8", "replace")
         complaint = done.stderr.decode("utf-8", "replace").strip()
@@ -77,7 +77,7 @@ PAUSE_S = 1.0  # between questions about a unit that never settles
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of asking one machine: its newest answer and when, and what stands against a newer one."""
+    """What one machine answered: its newest answer and when that came, and why there is no newer one."""
 
     machine: str = ""
     text: str | None = None
@@ -90,11 +90,11 @@ class Asked:
         return replace(self, asking=True) if machine == self.machine else Asked(machine, asking=True)
 
     def answered(self, text: str, at: float) -> Asked:
-        """It answered."""
+        """The machine answered."""
         return Asked(self.machine, text, at)
 
     def failed(self, error: str) -> Asked:
-        """It did not."""
+        """The machine could not be asked."""
         return replace(self, asking=False, error=error)
 
 
@@ -102,14 +102,14 @@ class RunningQuery(Protocol):
     """A running question."""
 
     def cancel(self) -> None:
-        """End it."""
+        """Cancel it."""
 
 
 Spawn = Callable[[Coroutine[Any, Any, None]], RunningQuery]
 
 
 class StatusReader:
-    """Owns what is known of one unit on one machine. `changed` is called when that differs."""
+    """Knows the status of one unit on one machine. `changed` is called when it differs."""
 
     def __init__(self, hosts: Hosts, clock: Callable[[], float], spawn: Spawn, changed: Callable[[], None]) -> None:
         self.asked = Asked()
@@ -120,7 +120,7 @@ class StatusReader:
         self._task: RunningQuery | None = None
 
     def want(self, machine: Machine, unit: str, mark: object, *, force: bool = False) -> None:
-        """Know the unit's status as of `mark` (its state in the registry); `force` asks in any case."""
+        """Keep the unit's status as of `mark` (its state in the registry); `force` asks in any case."""
         about = (machine.id, machine.address, unit)
         if about != self._about:
             self.stop()

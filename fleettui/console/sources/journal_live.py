@@ -38,7 +38,7 @@ class LiveJournals:
 
 
 class LiveStream:
-    """One selection's journals."""
+    """The journals of one selection, as one stream."""
 
     def __init__(self, remote: Remote, wanted: Sequence[Wanted], ask: Ask) -> None:
         since = f"@{ask.since:.0f}" if ask.since is not None else ""
@@ -107,7 +107,7 @@ class LiveStream:
         self._news.put_nowait(news)
 
     def _if_it_holds(self, id_: str, then: Callable[..., None], *arguments: str) -> None:
-        """A journalctl that starts and fails at once is no connection, and its failure is told anyway."""
+        """Call `then` if the state lasts: a journalctl that fails at once is no connection."""
         handle = asyncio.get_running_loop().call_later(STEADY_S, then, *arguments)
         self._waiting.setdefault(id_, []).append(handle)
 
@@ -135,13 +135,13 @@ class Held(list[News]):
 
 
 class RateLimit:
-    """Lines that may still be shown: RATE come in a second, up to BURST are kept."""
+    """A token bucket of lines that may be shown: RATE are added in a second, up to BURST are kept."""
 
     def __init__(self, now: float) -> None:
         self._lines, self._at = float(FIRST_BURST), now
 
     def spend(self, lines: int, now: float) -> float:
-        """Take some; seconds to wait before the next."""
+        """Take lines; return the seconds to wait before the next."""
         most = max(BURST, self._lines)
         self._lines = min(self._lines + (now - self._at) * RATE, most) - lines
         self._at = now

@@ -15,7 +15,7 @@ MODE = 0o600
 
 
 class Exists(UserError):
-    """There is such a file already."""
+    """There is a file of that name."""
 
 
 def default_name(what: str, now: float) -> str:
@@ -25,7 +25,7 @@ def default_name(what: str, now: float) -> str:
 
 
 def save(path: Path, lines: Iterable[str], *, over: bool = False) -> Path:
-    """Write the lines; the path as it is on the disk. Exists, or UserError that says why it cannot be."""
+    """Write the lines; return the path as it is on the disk. Exists, or UserError that says why it cannot be."""
     try:
         path = Path(os.path.abspath(expanded(path)))  # noqa: PTH100 - a link stays a link
         os.fsencode(path)

@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 
 
 def place(environ: Mapping[str, str], cluster: str, endpoint: str, prefix: str) -> Path:
-    """The files of one cluster, without their endings: its name, and what tells it from others of that name."""
+    """The path of one cluster's files without their suffixes: its name, and a hash that tells it from others."""
     state = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
     mark = hashlib.sha256(f"{cluster}\0{endpoint}\0{prefix}".encode("utf-8", "replace")).hexdigest()[:8]
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", cluster).strip(".")[:40] or "fleet"
@@ -31,7 +31,7 @@ def place(environ: Mapping[str, str], cluster: str, endpoint: str, prefix: str) 
 
 
 def read_private(path: Path) -> str | None:
-    """The file's text; None when it is missing, too large, or cannot be read."""
+    """Return the file's text; None when it is missing, too large, or cannot be read."""
     try:
         about = path.stat()
         if about.st_size > MAX_BYTES or not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
@@ -43,7 +43,7 @@ def read_private(path: Path) -> str | None:
 
 
 def write_private(path: Path, text: str) -> bool:
-    """Put the text in place of the file at once, readable for its owner only; False when that cannot be."""
+    """Replace the file by the text atomically, readable for its owner only; return False when that fails."""
     scratch = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ KEPT = 500
 
 
 class LineHistory:
-    """The lines, oldest first, and where the reader is in them."""
+    """Lines that were typed, oldest first, and where the reader is in them."""
 
     def __init__(self, lines: Sequence[str] = ()) -> None:
         self.lines = list(lines)[-KEPT:]
@@ -106,7 +106,7 @@ class LineHistory:
 
 
 def load(path: Path) -> LineHistory:
-    """The history of this file; empty when there is none that can be read."""
+    """Read the history of this file; empty when there is none that can be read."""
     text = read_private(path) or ""
     return LineHistory([line for line in text.splitlines() if line.isprintable()])
 
@@ -197,7 +197,7 @@ class Notebook:
         self._history = place.with_name(f"{place.name}.history")
 
     def recall(self) -> tuple[SavedState | None, str]:
-        """How the console was left, and a sentence when that cannot be known though there is a file."""
+        """How the console was left, and a message when there is a file that cannot be read."""
         if not os.path.lexists(self._view):  # nor may it be looked for
             return None, ""
         text = read_private(self._view)

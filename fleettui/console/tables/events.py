@@ -35,7 +35,7 @@ class EventRow:
 
     @property
     def search(self) -> str:
-        """Where a filter's words are looked for."""
+        """The text that a filter's words are looked for in."""
         return f"{self.actor} {self.verb} {self.unit} {self.host} {self.reason}".lower()
 
     def facet(self, name: str) -> str | None:
@@ -51,7 +51,7 @@ class EventRows:
         self.rows: dict[str, EventRow] = {}
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[EventRow]:
-        """The rows that differ from the last call. `changed` None: anything may have."""
+        """Return the rows that differ from the last call. `changed` None: anything may have changed."""
         if changed is None:
             keys = set(sorted(snapshot.events)[-SHOWN:])
         else:

@@ -70,7 +70,7 @@ class FleetModel:
         self._labels: dict[str, Cell] = {}
 
     def apply(self, reading: Reading, now: float) -> Changes:
-        """Take a reading in; what it changed."""
+        """Take a reading in; return what it changed."""
         self.reading = reading
         snapshot, live = reading.snapshot, reading.link is ConnectionState.LIVE
         self._lost_at = None if live else now if self._lost_at is None else self._lost_at
@@ -90,12 +90,12 @@ class FleetModel:
         )  # fmt: skip
 
     def lose(self, reason: str, now: float) -> None:
-        """No reading comes any more: what is known is no longer live."""
+        """Mark what is known as lost: no reading comes any more."""
         self.reading = replace(self.reading, changed=None, link=ConnectionState.LOST, reason=reason, endpoints="")
         self._lost_at = now if self._lost_at is None else self._lost_at
 
     def forget(self, machines: Iterable[str], now: float) -> Changes:
-        """Take absent machines off the table until they are back."""
+        """Take absent machines off the table until they are back; return what that changed."""
         for machine in machines:
             self.machines.forget(machine)
         return Changes(machines=self.machines.update(self.reading.snapshot, frozenset(), now))
@@ -129,7 +129,7 @@ class Clocks:
         self._heard: dict[str, float] = {}  # and to when it wrote last, by our clock
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None, now: float) -> None:
-        """Learn from events and reports that came live; a first listing tells nothing."""
+        """Compare the times of events that came live; a first listing says nothing of clocks."""
         for address in changed or ():
             if address.table is Table.EVENTS and (event := snapshot.events.get(address.first)):
                 self._ahead.pop(event.actor, None)
@@ -139,7 +139,7 @@ class Clocks:
             del self._ahead[actor], self._heard[actor]
 
     def status_text(self) -> str:
-        """What is wrong, in one line; "" when nothing is, or nothing is known."""
+        """What is wrong with the clocks, in one line; "" when nothing is, or nothing is known."""
         off = {actor: ahead for actor, ahead in self._ahead.items() if abs(ahead) >= LARGE_S}
         if not off:
             return ""

@@ -47,7 +47,7 @@ class Listing(Generic[R]):
     # Changes of the rows
 
     def apply(self, delta: Delta[R]) -> bool:
-        """Take changed rows in; True when the order of the lines may have changed."""
+        """Take changed rows in; return whether the order of the lines may have changed."""
         moved = delta.reset or bool(delta.removed)
         if delta.reset:
             gone = self.rows.keys() - delta.changed.keys()
@@ -153,11 +153,11 @@ class Listing(Generic[R]):
 
     @property
     def narrowed(self) -> bool:
-        """Whether something is left out."""
+        """Whether the filter leaves rows out."""
         return bool(self.query) or self.trouble_only
 
     def counts(self) -> tuple[int, int]:
-        """How many rows pass the filter, folded or not, and how many there are; groups count for nothing."""
+        """How many rows pass the filter, folded or not, and how many there are; groups are not counted."""
         return len(self._passing), self._total
 
     # Cursor

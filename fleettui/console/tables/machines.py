@@ -46,7 +46,7 @@ class Drain:
 
     @property
     def blocked(self) -> str:
-        """What keeps it from an end: "mars.service stays: …", "" when nothing does."""
+        """What blocks it: "mars.service stays: …"; "" when nothing does."""
         if not self.left.stuck:
             return ""
         unit, reason = self.left.stuck[0]
@@ -149,7 +149,7 @@ class MachineRow:
 
     @property
     def search(self) -> str:
-        """Where a filter's words are looked for."""
+        """The text that a filter's words are looked for in."""
         return f"{self.hostname} {self.key} {self.address} {self.metadata} {self.state} {self.note}".lower()
 
     def facet(self, name: str) -> str | None:
@@ -292,7 +292,7 @@ class MachineRows:
     def update(
         self, snapshot: Snapshot, changed: Collection[Address] | None = None, now: float = 0.0
     ) -> Delta[MachineRow]:
-        """The rows that differ from the last call. `changed` None: anything may have."""
+        """Return the rows that differ from the last call. `changed` None: anything may have changed."""
         if changed is not None and self._same_machines(snapshot, changed):
             self._index(snapshot, changed)
             used = {each.first: self._row(snapshot, each.first) for each in changed if each.table in IN_USE}
@@ -369,7 +369,7 @@ class MachineRows:
             _put(self._running[machine], unit, present=state is not None and state.active == "active")
 
     def _note_absences(self, snapshot: Snapshot, before: dict[str, tuple[str, ...]], now: float) -> None:
-        """Remember the machines that vanished; forget so of those that are back."""
+        """Keep the machines that vanished as absent, and drop those that are back."""
         for machine, held in before.items():
             record = self._present[machine]
             if machine not in self._unreadable.of(snapshot):
@@ -380,7 +380,7 @@ class MachineRows:
         self._present = dict(snapshot.machines)
 
     def _read_events(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
-        """Read from the events which machines that left before this console came."""
+        """Learn from the events of machines that left before this console was started."""
         if changed is not None:
             fresh = [snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS]
             events = [event for event in fresh if event is not None]
@@ -451,7 +451,7 @@ class MachineRows:
         return MachineRow(machine, hostname, address, state, running, scheduled, "", gone_at=gone.at, note=note)
 
     def _state(self, snapshot: Snapshot, record: Machine, override: Override | None) -> tuple[str, str]:
-        """Its state, and what else is to be said of it."""
+        """Its state, and a note on it."""
         twins = [twin for (each, _), twin in snapshot.duplicates.items() if each == record.id]
         if twins:
             who = f"{escape(twins[0].hostname)} at {escape(twins[0].address)}"
@@ -470,12 +470,12 @@ class MachineRows:
 
 
 def machine_rows(snapshot: Snapshot, now: float = 0.0) -> dict[str, MachineRow]:
-    """The rows of one snapshot alone."""
+    """Return the rows of one snapshot alone."""
     return MachineRows().update(snapshot, None, now).changed
 
 
 def _basis(snapshot: Snapshot) -> tuple[object, ...]:
-    """The tables of which any change may concern any row."""
+    """The tables where any change may concern any row."""
     return snapshot.machines, snapshot.overrides, snapshot.duplicates, snapshot.corrupt
 
 
@@ -487,5 +487,5 @@ def _put(units: set[str], unit: str, *, present: bool) -> None:
 
 
 def _nameless(machine: str) -> str:
-    """What stands for the name of a machine whose name is not known, as lists shorten an id."""
+    """A machine whose name is not known, by its shortened id."""
     return escape(f"{machine[:8]}..." if len(machine) > 8 else machine)

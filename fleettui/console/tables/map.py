@@ -46,7 +46,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class MapLayout:
-    """Where everything is."""
+    """The place of every square."""
 
     lines: tuple[tuple[Piece, ...], ...] = ()
     pitch: int = PITCHES[0]
@@ -63,7 +63,7 @@ def place(row: UnitRow) -> str:
 
 
 def order(row: UnitRow) -> str:
-    """What waits comes first, then machines by name, then what is asked of none; in a block by name.
+    """The sort key: what waits first, then machines by name, then inactive units; in a block by name.
 
     One text, since twenty thousand of these are sorted.
     """
@@ -74,7 +74,7 @@ def order(row: UnitRow) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _natural(name: str) -> str:
-    """web@2 before web@10: numbers with leading zeros."""
+    """The name with its numbers padded, so that web@2 comes before web@10."""
     return _NUMBERS.sub(lambda number: number[0].zfill(12), name)
 
 

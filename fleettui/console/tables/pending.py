@@ -30,7 +30,7 @@ class PendingRow:
 
     @property
     def search(self) -> str:
-        """Where a filter's words are looked for."""
+        """The text that a filter's words are looked for in."""
         return f"{self.unit} {self.target} {self.reason}".lower()
 
     def facet(self, name: str) -> str | None:
@@ -46,7 +46,7 @@ class PendingRows:
         self.rows: dict[str, PendingRow] = {}
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[PendingRow]:
-        """The rows that differ from the last call. `changed` None: anything may have."""
+        """Return the rows that differ from the last call. `changed` None: anything may have changed."""
         if changed is None:
             names = self.rows.keys() | snapshot.pending.keys()
         else:

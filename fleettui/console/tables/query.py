@@ -97,7 +97,7 @@ def facets_of(row: Row) -> list[str]:
 
 
 def parse_query(text: str) -> Query:
-    """Any text is a filter; an unknown facet is taken as a word (unit names may hold colons), and doubted."""
+    """Parse a filter. Any text is one; an unknown facet is a word (unit names may hold colons) and a doubt."""
     words = [word for word in text.lower().split() if word.strip("!")]
     doubts = filter(None, map(_doubt, words))
     return Query(text.strip(), tuple(map(_term, words)), next(doubts, ""))

@@ -54,7 +54,7 @@ class Meter:
 
     @property
     def texts(self) -> tuple[str, str]:
-        """All that a reader sees of it."""
+        """The texts of its columns."""
         return self.memory_text, share(self.cpu)
 
 
@@ -140,7 +140,7 @@ class UnitRow:
 
     @property
     def search(self) -> str:
-        """Where a filter's words are looked for."""
+        """The text that a filter's words are looked for in."""
         return f"{self.unit} {self.condition} {self.word} {self.host} {self.reason}".lower()
 
     def facet(self, name: str) -> str | None:
@@ -217,13 +217,13 @@ class RowSummary:
             self.put(row)
 
     def put(self, row: UnitRow) -> None:
-        """One more."""
+        """Count a row in."""
         self._count(row, 1)
         if row.meter != UNKNOWN:
             self._metered[row.key] = row
 
     def drop(self, row: UnitRow) -> None:
-        """One less, as it was put."""
+        """Count a row out, as it was put in."""
         self._count(row, -1)
         self._metered.pop(row.key, None)
 
@@ -258,7 +258,7 @@ class RowSummary:
 
 
 def _step(counts: Counter[Health] | Counter[str], what: str, step: int) -> None:
-    """Count up or down; what is at nothing is not there."""
+    """Count up or down; what reaches 0 is deleted."""
     counts[what] += step  # type: ignore[index] # a Health is a text
     if not counts[what]:  # type: ignore[index]
         del counts[what]
@@ -287,7 +287,7 @@ class UnitRows:
         self._meters = Meters()
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
-        """The rows that differ from the last call. `changed` None: anything may have."""
+        """Return the rows that differ from the last call. `changed` None: anything may have changed."""
         stale = self._stale_units(snapshot, changed)
         reset = stale is None
         if stale is None:
@@ -317,7 +317,7 @@ class UnitRows:
         return tuple(row for row in self._rows.get(unit, {}).values() if not row.is_group)
 
     def every(self) -> Iterator[UnitRow]:
-        """All rows but groups."""
+        """All rows but those of groups."""
         return (row for rows in self._rows.values() for row in rows.values() if not row.is_group)
 
     def rows_on(self, snapshot: Snapshot, machine: str) -> dict[str, UnitRow]:
@@ -400,7 +400,7 @@ class UnitRows:
                 summary.put(row)
 
     def _regroup(self, unit: str) -> set[str]:
-        """Keep the membership of templates; returns the templates whose group row may differ."""
+        """Keep the membership of templates; return those whose group row may differ."""
         template = _template(unit)
         if template is None:
             return set()
@@ -549,7 +549,7 @@ def _doing(here: UnitProgress, target: str, *, placed: bool) -> str:
 
 
 def _mishap(state: UnitState | None) -> str:
-    """Why a unit that was carried out is not running, in systemd's words."""
+    """Why a loaded unit is not running, from its systemd result."""
     if state is None or (state.active != "failed" and state.result in ("", "success")):
         return ""
     if state.result == "exit-code" and state.exit_code is not None:

@@ -75,7 +75,7 @@ class TerminalDriver(LinuxDriver):
 
 
 class Forgiving:
-    """A file whose reader may go away: what cannot be written is dropped, so that its writer thread lives on."""
+    """A file whose reader may go away: what cannot be written is dropped, and the writer thread goes on."""
 
     def __init__(self, file: IO[str], gone: threading.Event) -> None:
         self._file, self._gone = file, gone
@@ -107,7 +107,7 @@ class Forgiving:
 
 
 def give_up(app: App[Any]) -> None:
-    """Take the app's terminal for gone. From any thread."""
+    """Treat the app's terminal as gone. From any thread."""
     driver = app._driver  # noqa: SLF001 - Textual has no other name for it
     if isinstance(driver, TerminalDriver):
         driver.give_up()

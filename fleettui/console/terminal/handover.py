@@ -58,7 +58,7 @@ async def hand_over(app: App[Any], work: Callable[[], Awaitable[T]], greeting: s
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """The interrupt key is for the program that has the terminal; an empty handler is not inherited by it."""
+    """Ignore the interrupt key: it is for the program that has the terminal, which inherits no empty handler."""
     before = [(number, signal.signal(number, lambda *_: None)) for number in KEYBOARD]
     try:
         yield
@@ -110,7 +110,7 @@ def leave_when_gone(
 
 
 def _can_end(descriptor: int) -> bool:
-    """Whether it is a terminal or a pipe that we read: a pipe that we write to is told by writing."""
+    """Whether it is a terminal or a pipe that we read; the end of a pipe that we write to is seen by writing."""
     try:
         return os.isatty(descriptor) or (descriptor == 0 and not os.path.samestat(os.fstat(0), os.stat(os.devnull)))  # noqa: PTH116
     except OSError:
@@ -142,7 +142,7 @@ def descendants() -> list[int]:
 
 
 def hang_up(processes: Iterable[int], number: signal.Signals = signal.SIGHUP) -> None:
-    """Tell them that their terminal is gone; one that is stopped is woken to hear it."""
+    """Signal processes that their terminal is gone; stopped ones are continued."""
     for process in processes:
         for each in (number, signal.SIGCONT):
             with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ def hang_up(processes: Iterable[int], number: signal.Signals = signal.SIGHUP) ->
 
 
 def end_descendants() -> None:
-    """See that nothing that we started is left behind. Blocks for a moment: we are about to end."""
+    """End all processes that we started. Blocks for up to GRACE_S."""
     deadline = time.monotonic() + GRACE_S
     hang_up(descendants())
     while (left := descendants()) and time.monotonic() < deadline:

@@ -21,7 +21,7 @@ LARGEST = 5000  # columns or lines that a terminal may say it has
 
 
 class Decoder:
-    """Bytes of a terminal to text: what is no UTF-8 is replaced, and what is pasted holds no control character."""
+    """Decodes bytes of a terminal: what is no UTF-8 is replaced, and pastes have no control characters."""
 
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
@@ -58,7 +58,7 @@ class Decoder:
 
 
 def _begun(text: str) -> str:
-    """The end of a text that may be the beginning of a paste's end."""
+    """The end of the text as far as it may begin the mark that ends a paste."""
     for length in range(len(BRACKETED_PASTE_END) - 1, 0, -1):
         if text.endswith(BRACKETED_PASTE_END[:length]):
             return text[-length:]

@@ -98,7 +98,7 @@ def tone_of_codes(codes: str) -> Tone:
 
 
 def _indexed(rest: list[int]) -> Tone:
-    """A colour out of 256; others are not worth telling apart."""
+    """The tone of a colour out of 256; of any other, plain."""
     if len(rest) < 2 or rest[0] != 5:
         return Tone.PLAIN
     colour = rest[1]

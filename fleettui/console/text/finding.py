@@ -46,7 +46,7 @@ class FinderSource:
 def sources(
     snapshot: Snapshot, keymap: Mapping[str, str], themes: Iterable[str], *, read_only: bool, view: str = "units"
 ) -> tuple[FinderSource, ...]:
-    """All that can be found: the view's actions with their keys, themes, machines, units."""
+    """Return all that can be found: the view's actions with their keys, themes, machines, units."""
     usable = [
         key for key in KEYS
         if key.where in (MAIN, APP) and key.id != "palette" and not (read_only and key.changes)

@@ -274,7 +274,7 @@ DISPLAY = {
 
 
 def checked_keymap(keymap: Mapping[str, str], where: str) -> dict[str, str]:
-    """The user's keymap, checked. UserError for a name that is none, and for a key given to two."""
+    """The user's keymap, checked. UserError for an unknown name, and for a key given to two actions."""
     for name in keymap:
         if name not in BY_ID:
             near = difflib.get_close_matches(name, BY_ID, n=1)

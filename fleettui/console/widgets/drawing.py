@@ -29,7 +29,7 @@ from fleettui.escape import escape
 
 
 def bound(where: str) -> list[BindingType]:
-    """The bindings of what is called so in the keys table."""
+    """The bindings of one place (`where`) of the keys table."""
     return [Binding(key.keys, key.action, key.label, id=key.id) for key in KEYS if key.where == where]
 
 
@@ -49,7 +49,7 @@ def painted(strip: Strip, spans: Sequence[tuple[int, int]], style: Style) -> Str
 
 
 class Scrolled(ScrollView):
-    """For contents whose size is no business of the layout's: the widget is as large as the screen gives it.
+    """A scroll view whose contents do not change the layout: it is as large as the screen gives it.
 
     Textual lays the screen out whenever a virtual size changes, which costs a redraw of everything: too much for
     lines that come twenty times a second.
@@ -84,7 +84,7 @@ def fitted(text: str, width: int, *, right: bool = False, middle: bool = False) 
 
 
 def _cut_middle(text: str, width: int) -> str:
-    """As much of the end as of the beginning: what tells names apart stands at either."""
+    """Cut from the middle: names differ at their beginning or their end."""
     end = (width - 1) // 2
     return set_cell_size(text, width - 1 - end) + ELLIPSIS + set_cell_size(text[::-1], end)[::-1]
 
@@ -135,7 +135,7 @@ class Toned(Widget):
         return style
 
     def notify_style_update(self) -> None:
-        """Textual's word that the styles changed."""
+        """Drop the known styles: the theme changed."""
         super().notify_style_update()
         self._tone_styles = None
 
@@ -159,7 +159,7 @@ KEPT = 512  # strips: several screens
 
 
 class Readable(Toned):
-    """Owns the strips that were drawn, by whatever key the widget draws them, and lays the selection over them."""
+    """A widget with text to select; keeps the strips that it drew, by a key of its own."""
 
     ALLOW_SELECT: ClassVar[bool] = True
 
@@ -168,12 +168,12 @@ class Readable(Toned):
         self._drawn: LRUCache[Hashable, Strip] = LRUCache(KEPT)
 
     def notify_style_update(self) -> None:
-        """Textual's word that the theme changed."""
+        """Draw everything again: the theme changed."""
         super().notify_style_update()
         self._drawn.clear()
 
     def selection_updated(self, selection: Selection | None) -> None:  # noqa: ARG002 - Textual's signature
-        """Textual's word that other text is selected."""
+        """Draw everything again: other text is selected."""
         self.forget()
 
     def forget(self) -> None:
@@ -233,7 +233,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 class _Folding:
-    """One line being folded."""
+    """Folds one line into several."""
 
     def __init__(self, width: int, indent: int) -> None:
         self._width, self._indent = width, indent
@@ -321,7 +321,7 @@ class Band(Toned):
         return Strip.join([pad, self.strip_of(left, width - 2 * self._padding, right), pad])
 
     def on_click(self, event: Click) -> None:
-        """Tell which cell was clicked."""
+        """Call `pressed` with the cell that was clicked."""
         if self._pressed is None or event.y >= len(self._lines):
             return
         x = event.x - self._padding

@@ -35,7 +35,7 @@ TURN_S = 0.01  # how long other terms are applied before keys have their turn
 
 
 class JournalLines(Readable, Scrolled, can_focus=True):
-    """One journal."""
+    """The lines of one journal, with a cursor."""
 
     DEFAULT_CSS = """
     JournalLines {
@@ -105,14 +105,14 @@ class JournalLines(Readable, Scrolled, can_focus=True):
             self._lay_out(top)
 
     def apply(self, terms: Terms) -> None:
-        """Show by other terms, at once if there is little to go through. UserError for terms that cannot be."""
+        """Show by other terms, at once if there are few lines. UserError for terms that are not valid."""
         redoing = self._redoing = self.buffer.redo(terms)
         if next(redoing, self) is self:
             self._applied(self._kept_place)
             return
 
         async def go_on() -> None:
-            """Piece by piece, with a turn for everybody else in between, until done or overtaken by other terms."""
+            """Apply piece by piece, with other tasks in between, until done or overtaken by other terms."""
             while redoing is self._redoing:
                 before, until = self.buffer.place(self._top), time.monotonic() + TURN_S
                 while time.monotonic() < until:
@@ -126,7 +126,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         self.post_message(self.Changed())
 
     def _applied(self, before: tuple[int, int]) -> None:
-        """The terms hold: stay at the line at the top, or near it."""
+        """Stay at the line at the top, or near it, once other terms are applied."""
         self._redoing, self.working = None, False
         layout, place = self.buffer.view.layout, self.place
         item, offset = before
@@ -150,7 +150,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         return max(0, self.buffer.view.layout.rows - self.size.height)
 
     def _lay_out(self, top: int) -> None:
-        """The rows are others: keep the newest on the screen, or the row that was at the top."""
+        """Lay changed rows out: keep the newest on the screen, or the row that was at the top."""
         layout = self.buffer.view.layout
         self._moving = True
         self.virtual_size = Size(self.size.width, layout.rows)

@@ -154,7 +154,7 @@ class JournalPane(Vertical):
 
     @on(Worker.StateChanged)
     def _worker_changed(self, event: Worker.StateChanged) -> None:
-        """A task that broke is told: what is shown is no longer live."""
+        """Report a task that broke: what is shown is no longer live."""
         if event.state is WorkerState.ERROR:
             told = f"{event.worker.name} broke ({type(event.worker.error).__name__}: {event.worker.error})"
             self.note("no longer live", escape(f"{told}; select it again, and report it"))
@@ -163,13 +163,13 @@ class JournalPane(Vertical):
     # What narrows it
 
     def apply(self, **changes: object) -> None:
-        """Show by other terms. UserError for terms that cannot be."""
+        """Show by other terms. UserError for terms that are not valid."""
         terms = replace(self.terms, **changes)  # type: ignore[arg-type]
         self.lines.apply(terms)
         self.terms = terms
 
     def narrow(self, kind: str, value: Any, *, keep: bool = True) -> None:  # noqa: ANN401 - as NOTHING has them
-        """Set one of what narrows the journal; with `keep` it can be undone. UserError for what cannot be."""
+        """Set one of the filters; with `keep` it can be undone. UserError for a value that is not valid."""
         if kind == "search":
             self.apply(search=value)
         elif kind in ("include", "exclude", "priority"):
@@ -241,7 +241,7 @@ class JournalPane(Vertical):
         self.show()
 
     def on_key(self) -> None:
-        """What was said until now has been read."""
+        """Take the last message away: it has been read."""
         if self._said:
             self.say("")
 
@@ -333,7 +333,7 @@ class JournalPane(Vertical):
         self.styles.height = max(LEAST_HEIGHT, min(self.size.height + rows, room - 10))
 
     def action_back(self) -> None:
-        """One thing less: the line to type in, the last narrowing, the whole screen; then the focus goes."""
+        """Undo one thing: the line to type in, the last filter, the whole screen; then the focus goes."""
         if self.prompt.kind:
             self.prompt.cancel()
         elif self._order:

@@ -176,7 +176,7 @@ class Page(Readable, ScrollView, can_focus=True):
         self.forget()
 
     def on_resize(self, _: Resize) -> None:
-        """Other widths wrap elsewhere."""
+        """Wrap to the new width."""
         self._wrap()
 
     # Moving
@@ -225,7 +225,7 @@ class Page(Readable, ScrollView, can_focus=True):
         self.scroll_to(y=0 if where == "first" else len(self._lines), animate=False)
 
     def action_fold(self, unfold: bool) -> None:  # noqa: FBT001 - the binding's argument
-        """What folds a table turns to another tab here."""
+        """To the next tab or the one before."""
         self.post_message(self.Turned(1 if unfold else -1))
 
     def action_open(self) -> None:

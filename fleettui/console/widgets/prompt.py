@@ -85,7 +85,7 @@ class Prompt(Input):
     ]
 
     class Dismissed(Message):
-        """The reader wants out of the line."""
+        """Escape was pressed in the line."""
 
         def __init__(self, prompt: Prompt) -> None:
             self.prompt = prompt
@@ -161,7 +161,7 @@ class Prompt(Input):
         return f"{self._lead}{self._offer.candidates[number]}" if self._offer else self.value
 
     def action_complete(self, step: int) -> None:
-        """As far as all candidates agree; then one after the other."""
+        """Complete as far as all candidates agree; then one after the other."""
         offer = self._offer
         if offer is None or not offer.candidates:
             return
@@ -203,7 +203,7 @@ class Prompt(Input):
             self._put(self.history.back(self.value) if way == "back" else self.history.forth(self.value))
 
     def action_leave(self) -> None:
-        """Out of the line."""
+        """Leave the line."""
         self.post_message(self.Dismissed(self))
 
 

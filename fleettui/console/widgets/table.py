@@ -493,7 +493,7 @@ class Roster(RowTable[UnitRow]):
         self._stand_in = stand_in
 
     def focus(self, scroll_visible: bool = True, **more: Any) -> Self:  # noqa: FBT001, FBT002, ANN401 - Textual's
-        """The focus for what is in sight."""
+        """Give the focus to what is in sight."""
         if self.display:
             return super().focus(scroll_visible, **more)
         self._stand_in().focus(scroll_visible, **more)

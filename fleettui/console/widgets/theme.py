@@ -184,7 +184,7 @@ TILES = {
 
 
 def _tiled(theme: Theme) -> Theme:
-    """The theme with the grounds of the map's squares: a touch of the state's colour, all of it where it failed."""
+    """The theme with the grounds of the map's squares: a share of the state's colour, all of it where it failed."""
     ground = Color.parse(theme.background or "#000000")
     for name, (tone, share) in TILES.items():
         colour = getattr(theme, tone, None) or theme.variables[tone]
