@@ -136,7 +136,11 @@ class LineFormatter:
             case Times.UTC:
                 return time.strftime("%H:%M:%SZ ", time.gmtime(at_s))
             case Times.DELTA:
-                return _delta(entry, before)
+                if before is None or isinstance(before, Remark):
+                    return " " * TIME_WIDTH[Times.DELTA]
+                gap = (entry.at - before.at) / 1_000_000
+                text = f"{gap:+.3f}" if abs(gap) < 1000 else f"{gap:+.0f}"
+                return f"{text[:7]:>7} s "
         return ""
 
     def _pieces(self, item: Item) -> list[str]:
@@ -223,14 +227,6 @@ def _fit(text: str, width: int) -> str:
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
-def _delta(entry: JournalEntry, before: Item | None) -> str:
-    if before is None or isinstance(before, Remark):
-        return " " * TIME_WIDTH[Times.DELTA]
-    gap = (entry.at - before.at) / 1_000_000
-    said = f"{gap:+.3f}" if abs(gap) < 1000 else f"{gap:+.0f}"
-    return f"{said[:7]:>7} s "
-
-
 GROUPS = (
     ("what the program said", lambda name: not name.startswith("_") and name != "MESSAGE"),
     ("what journald knows", lambda name: name.startswith("_") and not name.startswith("__")),
@@ -249,19 +245,15 @@ def field_lines(fields: Mapping[str, str], width: int) -> list[Line]:
         lines += [(), (Cell(title, Tone.HEAD),)]
         wide = min(28, max(map(len, names)))
         for name in names:
-            lines += _field(name, fields[name], wide, width)
+            lead = escape(name).ljust(wide) + "  "
+            for number, piece in enumerate(_pieces(fields[name], max(16, width - len(lead) - 2))):
+                lines.append((Cell("  " + (" " * len(lead) if number else lead), Tone.QUIET), Cell(piece)))
     return lines
 
 
 def field_text(fields: Mapping[str, str]) -> str:
     """The fields as `journalctl -o verbose` has them, for copying."""
     return "\n".join(f"{escape(name)}={escape(value, lines=True)}" for name, value in sorted(fields.items()))
-
-
-def _field(name: str, value: str, wide: int, width: int) -> Iterator[Line]:
-    said = escape(name).ljust(wide) + "  "
-    for number, piece in enumerate(_pieces(value, max(16, width - len(said) - 2))):
-        yield (Cell("  " + (said if not number else " " * len(said)), Tone.QUIET), Cell(piece))
 
 
 def _pieces(value: str, room: int) -> Iterator[str]:

@@ -16,7 +16,6 @@ from fleettui.escape import escape
 from fleettui.verbs import Verb
 from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
-from registry.model import Event
 from registry.wording import and_more
 
 ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO})
@@ -119,23 +118,21 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
     ]
     if not found:
         return [plain("nothing is known to have happened; the registry keeps the last 7 days", Tone.QUIET)]
-    passage = [_event(snapshot, event, now, of_unit=of_unit) for event in found[:SHOWN]]
+    passage: Passage = []
+    for event in found[:SHOWN]:
+        if of_unit:
+            other, to = host(snapshot, event.machine), machine_subject(event.machine) if event.machine else None
+        else:
+            other, to = escape(event.unit) or "-", unit_subject(event.unit) if event.unit else None
+        passage.append(said(
+            Cell(f"{when(event.at, now)}  ", Tone.QUIET),
+            Cell(f"{since(event.at, now):>6}  ", Tone.QUIET),
+            Cell(f"{escape(event.verb):<{VERB_WIDTH}}", Tone.BAD if event.verb in GRAVE else Tone.STRONG),
+            Cell(f"{other:<{OTHER_WIDTH}} "),
+            Cell(f"{escape(event.actor)}  ", Tone.QUIET),
+            Cell(in_words(snapshot, event.reason)),
+            to=to,
+        ))  # fmt: skip
     if len(found) > SHOWN:
         passage.append(plain(f"and {len(found) - SHOWN:,} older ones", Tone.QUIET))
     return passage
-
-
-def _event(snapshot: Snapshot, event: Event, now: float, *, of_unit: bool) -> Written:
-    if of_unit:
-        other, to = host(snapshot, event.machine), machine_subject(event.machine) if event.machine else None
-    else:
-        other, to = escape(event.unit) or "-", unit_subject(event.unit) if event.unit else None
-    return said(
-        Cell(f"{when(event.at, now)}  ", Tone.QUIET),
-        Cell(f"{since(event.at, now):>6}  ", Tone.QUIET),
-        Cell(f"{escape(event.verb):<{VERB_WIDTH}}", Tone.BAD if event.verb in GRAVE else Tone.STRONG),
-        Cell(f"{other:<{OTHER_WIDTH}} "),
-        Cell(f"{escape(event.actor)}  ", Tone.QUIET),
-        Cell(in_words(snapshot, event.reason)),
-        to=to,
-    )

@@ -88,8 +88,13 @@ class Live:
             running = asyncio.create_task(self._follower.run(), name="follow the registry")
             watching = asyncio.create_task(self._watch_endpoints(operator.etcd), name="watch the endpoints")
             try:
-                async for reading in self._read(self._follower, running):
-                    yield reading
+                while True:
+                    update = await self._update(self._follower, running)
+                    self.endpoint = operator.etcd.endpoint
+                    changed = None if update.reset else frozenset(update.changed)
+                    snapshot = self._follower.mirror.snapshot()
+                    yield Reading(snapshot, changed, update.link, update.reason, self._endpoints)
+                    await asyncio.sleep(INTERVAL_S)
             finally:
                 watching.cancel()
                 running.cancel()
@@ -102,14 +107,6 @@ class Live:
                 self._news.set()
 
         await keep_watch(etcd.health, etcd.ask_quiet, note)
-
-    async def _read(self, follower: Follower, running: asyncio.Task[None]) -> AsyncIterator[Reading]:
-        while True:
-            update = await self._update(follower, running)
-            self.endpoint = self.operator.result().etcd.endpoint
-            changed = None if update.reset else frozenset(update.changed)
-            yield Reading(follower.mirror.snapshot(), changed, update.link, update.reason, self._endpoints)
-            await asyncio.sleep(INTERVAL_S)
 
     async def _update(self, follower: Follower, running: asyncio.Task[None]) -> FollowUpdate:
         """The next change of the registry, or an empty one when its endpoints changed."""

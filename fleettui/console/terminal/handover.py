@@ -98,7 +98,10 @@ def leave_when_gone(
     watched = [each for each in descriptors if _can_end(each)]
 
     def watch() -> None:
-        _await_end(watched)
+        poll = select.poll()
+        for each in watched:
+            poll.register(each, 0)  # hang-ups and errors are always told; what is typed is not for us
+        poll.poll()
         signal.alarm(PATIENCE_S)
         give_up()
         hang_up(descendants())
@@ -115,13 +118,6 @@ def _can_end(descriptor: int) -> bool:
         return os.isatty(descriptor) or (descriptor == 0 and not os.path.samestat(os.fstat(0), os.stat(os.devnull)))  # noqa: PTH116
     except OSError:
         return False
-
-
-def _await_end(descriptors: Iterable[int]) -> None:
-    poll = select.poll()
-    for each in descriptors:
-        poll.register(each, 0)  # hang-ups and errors are always told; what is typed is not for us
-    poll.poll()
 
 
 def descendants() -> list[int]:

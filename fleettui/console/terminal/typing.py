@@ -52,17 +52,10 @@ class Decoder:
         body, mark, rest = (self._tail + text).partition(BRACKETED_PASTE_END)
         self._pasting, self._tail = not mark, ""
         if not mark:
-            self._tail = _begun(body)
+            lengths = range(len(BRACKETED_PASTE_END) - 1, 0, -1)  # of what may be the beginning of the mark
+            self._tail = next((body[-n:] for n in lengths if body.endswith(BRACKETED_PASTE_END[:n])), "")
             body = body[: len(body) - len(self._tail)]
         return CONTROL.sub("\ufffd", body.replace(ESCAPE, SHOWN_ESCAPE)) + mark, rest
-
-
-def _begun(text: str) -> str:
-    """The end of the text as far as it may begin the mark that ends a paste."""
-    for length in range(len(BRACKETED_PASTE_END) - 1, 0, -1):
-        if text.endswith(BRACKETED_PASTE_END[:length]):
-            return text[-length:]
-    return ""
 
 
 class KeyParser(XTermParser):

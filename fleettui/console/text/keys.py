@@ -6,7 +6,7 @@ Bindings, footer and help are made from this table and the user's keymap, so tha
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry.errors import UserError
@@ -280,20 +280,15 @@ def checked_keymap(keymap: Mapping[str, str], where: str) -> dict[str, str]:
             near = difflib.get_close_matches(name, BY_ID, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(BY_ID)}"
             raise UserError(f"{where}: [console] keymap: unknown action {name}; {hint}")
-    for key, other, each in _clashes(keymap):
-        raise UserError(
-            f"{where}: [console] keymap: {each} does both {key.id} and {other.id}; give one another key"
-        )
-    return dict(keymap)
-
-
-def _clashes(keymap: Mapping[str, str]) -> Iterator[tuple[Key, Key, str]]:
     taken: dict[str, list[Key]] = {}
     for key in KEYS:
         for each in keys_of(key, keymap):
             others = taken.setdefault(each, [])
-            yield from ((other, key, each) for other in others if other.clashes(key))
+            if clash := next((other for other in others if other.clashes(key)), None):
+                told = f"{each} does both {clash.id} and {key.id}; give one another key"
+                raise UserError(f"{where}: [console] keymap: {told}")
             others.append(key)
+    return dict(keymap)
 
 
 def keys_of(key: Key, keymap: Mapping[str, str]) -> tuple[str, ...]:

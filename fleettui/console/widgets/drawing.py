@@ -78,15 +78,11 @@ def fitted(text: str, width: int, *, right: bool = False, middle: bool = False) 
     text = escape(text)
     actual = width_of(text)
     if actual > width:
-        return _cut_middle(text, width) if middle and width >= 8 else set_cell_size(text, width - 1) + ELLIPSIS
+        end = (width - 1) // 2 if middle and width >= 8 else 0  # as much of the end as of the beginning
+        tail = set_cell_size(text[::-1], end)[::-1] if end else ""
+        return set_cell_size(text, width - 1 - end) + ELLIPSIS + tail
     pad = " " * (width - actual)
     return pad + text if right else text + pad
-
-
-def _cut_middle(text: str, width: int) -> str:
-    """Cut from the middle: names differ at their beginning or their end."""
-    end = (width - 1) // 2
-    return set_cell_size(text, width - 1 - end) + ELLIPSIS + set_cell_size(text[::-1], end)[::-1]
 
 
 class Toned(Widget):

@@ -190,7 +190,12 @@ class Page(Readable, ScrollView, can_focus=True):
             return
         self._cursor = found
         self.forget()
-        self._show_cursor()
+        places = [y for y, (_, number) in enumerate(self._lines) if number == found]
+        top, height = self.scroll_offset.y, max(1, self.size.height)
+        if places and places[0] < top:
+            self.scroll_to(y=places[0], animate=False)
+        elif places and places[-1] >= top + height:
+            self.scroll_to(y=places[-1] - height + 1, animate=False)
 
     def scroll_lines(self, lines: int) -> None:
         """On by lines, past lines that lead somewhere."""
@@ -207,14 +212,6 @@ class Page(Readable, ScrollView, can_focus=True):
             if past and number in in_sight and self._passage[number][1] is not None:
                 return number
         return None
-
-    def _show_cursor(self) -> None:
-        places = [y for y, (_, number) in enumerate(self._lines) if number == self._cursor]
-        top, height = self.scroll_offset.y, max(1, self.size.height)
-        if places and places[0] < top:
-            self.scroll_to(y=places[0], animate=False)
-        elif places and places[-1] >= top + height:
-            self.scroll_to(y=places[-1] - height + 1, animate=False)
 
     def action_page(self, pages: int) -> None:
         """A screen up or down."""
