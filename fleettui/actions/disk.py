@@ -43,14 +43,13 @@ class Disk:
         """
         path = Path(argument)
         name = parse(normalise(path.name))
-        file = self._look(path.with_name(name.full), name.full) or self._look_without_suffix(path, name.full)
+        file = self._look(path.with_name(name.full), name.full)
+        if file is None and path.name != name.full and "/" in str(path):
+            file = self._look(path, name.full)
         template = None
         if file is None and name.is_instance and name.template:
             template = self._look(path.with_name(name.template), name.template)
         return Candidate(name.full, file, template)
-
-    def _look_without_suffix(self, path: Path, name: str) -> LocalFile | None:
-        return self._look(path, name) if path.name != name and "/" in str(path) else None
 
     def _look(self, path: Path, name: str) -> LocalFile | None:
         key = (path, name)

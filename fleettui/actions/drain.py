@@ -59,7 +59,10 @@ def left_on(snapshot: Snapshot, machine: str, keys: Keys) -> Remaining:
 def plan(snapshot: Snapshot, machines: Iterable[str], keys: Keys) -> tuple[DrainPlan, ...]:
     """What draining these machines together would do, as far as can be told for each unit by itself."""
     machines = tuple(machines)
-    drained = _as_if_draining(snapshot, machines)
+    overrides = dict(snapshot.overrides)
+    for machine in machines:
+        overrides[machine] = replace(overrides.get(machine, Override(machine)), availability=Availability.DRAINING)
+    drained = replace(snapshot, overrides=overrides)
     return tuple(_plan(drained, machine, keys) for machine in machines)
 
 
@@ -72,13 +75,6 @@ def _plan(snapshot: Snapshot, machine: str, keys: Keys) -> DrainPlan:
         tuple(each for each in found if not each.machines),
         tuple(stays),
     )
-
-
-def _as_if_draining(snapshot: Snapshot, machines: tuple[str, ...]) -> Snapshot:
-    overrides = dict(snapshot.overrides)
-    for machine in machines:
-        overrides[machine] = replace(overrides.get(machine, Override(machine)), availability=Availability.DRAINING)
-    return replace(snapshot, overrides=overrides)
 
 
 def is_global(snapshot: Snapshot, name: str) -> bool:

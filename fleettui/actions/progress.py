@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
-from registry.sync.follow import ConnectionState, Follower, FollowUpdate
+from registry.sync.follow import ConnectionState, Follower
 
 OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
     Table.UNITS: lambda address: address.first,
@@ -64,34 +64,21 @@ async def watch_progress(
     while remaining:
         async with asyncio.timeout_at(deadline):
             update = await follower.next()
-        doubtful.update(_touched(update, remaining))
+        touched = {OF_UNITS[each.table](each) if each.table in OF_UNITS else "" for each in update.changed}
+        doubtful.update(remaining if update.reset or "" in touched else touched)
         snapshot = follower.mirror.snapshot()
         if snapshot.revision < max(revision, 1):
             yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
             continue
-        arrivals = _arrived(snapshot, (name for name in remaining if name in doubtful), settled)
+        where = whereabouts(snapshot)
+        found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in remaining if name in doubtful]
+        arrivals = [each for each in found if each.standing.progress in settled and not each.standing.awaited]
         doubtful.clear()
         for arrival in arrivals:
             del remaining[arrival.name]
             yield arrival
         if not arrivals:
             yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
-
-
-def _touched(update: FollowUpdate, names: Iterable[str]) -> Iterable[str]:
-    """The units of which an update may say something new: each by its own records, all of them by any other."""
-    units = {OF_UNITS.get(each.table, _nobody)(each) for each in update.changed}
-    return names if update.reset or "" in units else units
-
-
-def _nobody(_address: Address) -> str:
-    return ""
-
-
-def _arrived(snapshot: Snapshot, names: Iterable[str], settled: tuple[Progress, ...]) -> list[Arrival]:
-    where = whereabouts(snapshot)
-    found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in names]
-    return [each for each in found if each.standing.progress in settled and not each.standing.awaited]
 
 
 def judged(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> UnitProgress:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleettui.actions.operator import Operator
-from registry.errors import CorruptRecord, ForeignRegistry, UserError
+from registry.errors import CorruptRecord, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
 from registry.keys import Address, Table
 from registry.lifecycle import ended
-from registry.model import SCHEMA_VERSION, Machine, Override, Sentinel, Unit, UnitState
+from registry.model import Machine, Override, Unit, UnitState
 from registry.records import decode
+from registry.sync.sentinel import cluster_of
 from registry.units.name import glob_refusal, is_glob, matches, normalise
 
 PLACES_ASKED = 1000  # states that are read one by one, to learn where units have ended
@@ -49,21 +50,10 @@ async def read_units(operator: Operator, names: Sequence[str]) -> dict[str, Foun
         part = names[start : start + step]
         gets = [Op.get(operator.keys.cluster), *(Op.get(operator.keys.unit(name)) for name in part)]
         sentinel, *records = (await operator.etcd.txn([], gets)).gets
-        _check_schema(sentinel)
+        if sentinel:  # an empty registry is an operator's to fill
+            cluster_of(sentinel[0])
         found |= {name: _found(name, kvs) for name, kvs in zip(part, records, strict=True)}
     return found
-
-
-def _check_schema(kvs: tuple[KeyValue, ...]) -> None:
-    """An empty registry is an operator's to fill; one of a newer schema is not ours to touch."""
-    if not kvs:
-        return
-    try:
-        record = decode(Address(Table.CLUSTER), kvs[0].value, kvs[0].key)
-    except CorruptRecord as error:
-        raise ForeignRegistry(str(error)) from error
-    if not isinstance(record, Sentinel) or record.schema > SCHEMA_VERSION:
-        raise ForeignRegistry(f"{kvs[0].key} is of a newer schema than this program knows; upgrade it")
 
 
 def _found(name: str, kvs: tuple[KeyValue, ...]) -> FoundUnit:
@@ -94,8 +84,16 @@ class Ended:
             return frozenset()
         if self._found is None:
             self._found = asyncio.create_task(self._begin(), name="read states")
-        found = await self._found
-        return (await self._one_by_one(names)) if found is None else found.intersection(names)
+        everywhere = await self._found
+        if everywhere is not None:
+            return everywhere.intersection(names)
+        keys, etcd = self._operator.keys, self._operator.etcd
+        places = [keys.state(machine, name) for name in names for machine in self._machines]
+        found: list[KeyValue] = []
+        for start in range(0, len(places), MAX_OPS):
+            gets = [Op.get(key) for key in places[start : start + MAX_OPS]]
+            found += [kv for kvs in (await etcd.txn([], gets)).gets for kv in kvs]
+        return self._ended(found)
 
     async def _begin(self) -> frozenset[str] | None:
         """Find the machines; everything that has ended anywhere when there are too many places to look at each."""
@@ -105,15 +103,6 @@ class Ended:
         if self._count * len(self._machines) <= PLACES_ASKED:
             return None
         return self._ended((await etcd.range(keys.table(Table.STATES))).kvs)
-
-    async def _one_by_one(self, names: Sequence[str]) -> frozenset[str]:
-        keys, etcd = self._operator.keys, self._operator.etcd
-        places = [keys.state(machine, name) for name in names for machine in self._machines]
-        found: list[KeyValue] = []
-        for start in range(0, len(places), MAX_OPS):
-            gets = [Op.get(key) for key in places[start : start + MAX_OPS]]
-            found += [kv for kvs in (await etcd.txn([], gets)).gets for kv in kvs]
-        return self._ended(found)
 
     def _ended(self, kvs: Iterable[KeyValue]) -> frozenset[str]:
         states = (self._state(kv) for kv in kvs)

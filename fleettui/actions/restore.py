@@ -16,7 +16,7 @@ from fleettui.actions.operator import Operator
 from fleettui.verbs import Verb, verb_between, verb_towards
 from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
-from registry.keys import Keys, Table
+from registry.keys import Table
 from registry.mirror import Mirror, Pair, Snapshot, Stamp
 from registry.model import Assignment, Target, UnitState
 from registry.records import encode
@@ -183,9 +183,13 @@ async def accept(operator: Operator, found: Restoration) -> int:
     pairs = list(found.lines.items())
     for start in range(0, len(pairs), LINES_AT_ONCE):
         part = pairs[start : start + LINES_AT_ONCE]
-        await _write(operator, [guard, *(_guard(keys, found, pair) for pair, _ in part)], [
-            _op(keys, pair, line) for pair, line in part
-        ])  # fmt: skip
+        guards, ops = [guard], []
+        for pair, line in part:
+            key = keys.schedule(*pair)
+            known = found.stamp_of(key)
+            guards.append(Compare.mod(key, known.mod_revision if known else 0))
+            ops.append(Op.delete(key) if line is None else Op.put(key, encode(line)))
+        await _write(operator, guards, ops)
     now = operator.now()
     epoch = max(int(now * 1000), 0 if epoch_ahead(sentinel, now) else sentinel.epoch + 1)
     event = operator.event("accept", reason=found.held[:500])
@@ -195,16 +199,6 @@ async def accept(operator: Operator, found: Restoration) -> int:
     ]
     await _write(operator, [guard], ops)
     return epoch
-
-
-def _guard(keys: Keys, found: Restoration, pair: Pair) -> Compare:
-    key = keys.schedule(*pair)
-    stamp = found.stamp_of(key)
-    return Compare.mod(key, stamp.mod_revision if stamp else 0)
-
-
-def _op(keys: Keys, pair: Pair, line: Assignment | None) -> Op:
-    return Op.delete(keys.schedule(*pair)) if line is None else Op.put(keys.schedule(*pair), encode(line))
 
 
 async def _write(operator: Operator, guards: list[Compare], ops: list[Op]) -> None:

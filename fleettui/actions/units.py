@@ -8,6 +8,7 @@ the agents follow from the wish that is written here.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from fleettui.verbs import Verb, verb_between
 from registry.errors import InvalidRecord
 from registry.etcd import Op
-from registry.model import HISTORY_LIMIT, Event, Target, Unit, UnitText
+from registry.model import HISTORY_LIMIT, Target, Unit, UnitText
 from registry.records import encode
 from registry.sync.sentinel import ensure_cluster
 from registry.units.check import verify
@@ -99,7 +100,11 @@ async def start(operator: Operator, names: Iterable[str]) -> Done:
 
 async def stop(operator: Operator, names: Iterable[str]) -> Done:
     """Stop launched units where they are; they stay loaded."""
-    return await _act(operator, names, lambda name, found: _targeted(name, found, _at_most(Target.LOADED)))
+
+    def lower(now: Target) -> Target:
+        return min(now, Target.LOADED, key=RANK.__getitem__)
+
+    return await _act(operator, names, lambda name, found: _targeted(name, found, lower))
 
 
 async def unload(operator: Operator, names: Iterable[str]) -> Done:
@@ -109,12 +114,28 @@ async def unload(operator: Operator, names: Iterable[str]) -> Done:
 
 async def restart(operator: Operator, names: Iterable[str]) -> Done:
     """Stop and start launched units again on their machines."""
-    return await _act(operator, names, _restarted)
+
+    def decide(name: str, found: FoundUnit) -> UnitStep:
+        unit = found.unit
+        if unit is None:
+            return _absent(name, found)
+        if unit.target is not Target.LAUNCHED:
+            return _refused(name, f"unit {name} is {unit.target}, not launched; see: fleetctl start {name}")
+        after = replace(unit, generation=unit.generation + 1)
+        return UnitStep(Outcome(name, Did.CHANGED, unit, after), Verb.RESTART)
+
+    return await _act(operator, names, decide)
 
 
 async def destroy(operator: Operator, names: Iterable[str]) -> Done:
     """Forget units: they are stopped and taken off their machines. The outcomes keep their texts."""
-    return await _act(operator, names, _destroyed)
+
+    def decide(name: str, found: FoundUnit) -> UnitStep:
+        if not found.exists:
+            return _absent(name, found)
+        return UnitStep(Outcome(name, Did.DESTROYED, found.unit), Verb.DESTROY)
+
+    return await _act(operator, names, decide)
 
 
 async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
@@ -185,7 +206,11 @@ async def _attempt(
         return Done(outcomes)
     written = dict.fromkeys(step.outcome.name for step in writing)
     guards = [found[name].guard(operator.keys.unit(name)) for name in written]
-    events = _events(operator, writing, each=each)
+    if each:
+        events = [operator.event(str(step.verb), unit=step.outcome.name, reason=step.reason) for step in writing]
+    else:
+        listed = ", ".join(step.outcome.name for step in writing)
+        events = [operator.event(str(writing[0].verb), reason=f"{len(writing)} units: {listed}")]
     return Done(outcomes, await commit(operator, guards, _ops(operator, writing), events))
 
 
@@ -195,17 +220,17 @@ async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[Uni
     if not losing:
         return steps
     texts = await read_texts(operator, losing)
-    return [_remembering(step, texts) for step in steps]
+    return [
+        replace(step, outcome=replace(step.outcome, text=texts.get(before.hash)))
+        if (before := _loses(step.outcome))
+        else step
+        for step in steps
+    ]
 
 
 def _loses(outcome: Outcome) -> Unit | None:
     """The record whose text the outcome puts out of use."""
     return outcome.before if outcome.did in (Did.REPLACED, Did.DESTROYED) else None
-
-
-def _remembering(step: UnitStep, texts: Mapping[str, str]) -> UnitStep:
-    before = _loses(step.outcome)
-    return replace(step, outcome=replace(step.outcome, text=texts.get(before.hash))) if before else step
 
 
 def _signed(operator: Operator, step: UnitStep) -> UnitStep:
@@ -233,13 +258,6 @@ def _ops(operator: Operator, steps: Sequence[UnitStep]) -> list[Op]:
     return list(ops.values())
 
 
-def _events(operator: Operator, steps: Sequence[UnitStep], *, each: bool) -> list[Event]:
-    if each:
-        return [operator.event(str(step.verb), unit=step.outcome.name, reason=step.reason) for step in steps]
-    names = ", ".join(step.outcome.name for step in steps)
-    return [operator.event(str(steps[0].verb), reason=f"{len(steps)} units: {names}")]
-
-
 def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: Target) -> UnitStep:
     if found.corrupt and not replace:
         return _absent(source.name, found)
@@ -254,7 +272,10 @@ def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: T
     if found.unit.hash != sha and replace:
         return _replaced(found.unit, sha, source.text, _at_least(target))
     step = _targeted(source.name, found, _at_least(target))
-    return step if found.unit.hash == sha else _noted(step, _differs(source))
+    if found.unit.hash != sha:
+        note = f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
+        step = dataclasses.replace(step, outcome=dataclasses.replace(step.outcome, note=note))
+    return step
 
 
 def _overtaken(source: UnitSource, found: FoundUnit) -> str:
@@ -264,10 +285,6 @@ def _overtaken(source: UnitSource, found: FoundUnit) -> str:
     if found.unit is None:
         return f"unit {source.name} was destroyed meanwhile; submit it as a new one"
     return f"unit {source.name} was changed meanwhile by {found.unit.by or 'somebody'}; edit again on top of that"
-
-
-def _differs(source: UnitSource) -> str:
-    return f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
 
 
 def _refusal(source: UnitSource, target: Target) -> str:
@@ -296,10 +313,6 @@ def _at_least(target: Target) -> Callable[[Target], Target]:
     return lambda now: max(now, target, key=RANK.__getitem__)
 
 
-def _at_most(target: Target) -> Callable[[Target], Target]:
-    return lambda now: min(now, target, key=RANK.__getitem__)
-
-
 def _targeted(name: str, found: FoundUnit, choose: Callable[[Target], Target]) -> UnitStep:
     unit = found.unit
     if unit is None:
@@ -314,22 +327,6 @@ def _targeted(name: str, found: FoundUnit, choose: Callable[[Target], Target]) -
         return _refused(name, _template_note(name, parse(name).with_instance("1").full))
     outcome = Outcome(name, Did.CHANGED, unit, replace(unit, target=target, attempt=attempt))
     return UnitStep(outcome, verb_between(unit.target, target))
-
-
-def _restarted(name: str, found: FoundUnit) -> UnitStep:
-    unit = found.unit
-    if unit is None:
-        return _absent(name, found)
-    if unit.target is not Target.LAUNCHED:
-        return _refused(name, f"unit {name} is {unit.target}, not launched; see: fleetctl start {name}")
-    after = replace(unit, generation=unit.generation + 1)
-    return UnitStep(Outcome(name, Did.CHANGED, unit, after), Verb.RESTART)
-
-
-def _destroyed(name: str, found: FoundUnit) -> UnitStep:
-    if not found.exists:
-        return _absent(name, found)
-    return UnitStep(Outcome(name, Did.DESTROYED, found.unit), Verb.DESTROY)
 
 
 def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
@@ -349,19 +346,12 @@ def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
 
 def _absent(name: str, found: FoundUnit) -> UnitStep:
     if found.corrupt:
-        return _refused(name, _corrupt_note(name, found))
+        remedy = f"fleetctl destroy {name} removes it"
+        return _refused(name, f"the registry's record of {name} is corrupt ({found.corrupt}); {remedy}")
     return UnitStep(
         Outcome(name, Did.UNKNOWN, note=f"unit {name} is not in the registry; see: fleetctl list-unit-files")
     )
 
 
-def _corrupt_note(name: str, found: FoundUnit) -> str:
-    return f"the registry's record of {name} is corrupt ({found.corrupt}); fleetctl destroy {name} removes it"
-
-
 def _refused(name: str, note: str) -> UnitStep:
     return UnitStep(Outcome(name, Did.REFUSED, note=note))
-
-
-def _noted(step: UnitStep, note: str) -> UnitStep:
-    return replace(step, outcome=replace(step.outcome, note=note))
