@@ -56,7 +56,12 @@ def run(argv: list[str], *, debug: bool) -> int:
     """Parse and run. Raises whatever goes wrong."""
     command, flags = parse(argv)
     flags.command, flags.debug = command.name, debug
-    _log(debug=debug)
+    import logging  # noqa: PLC0415 - beside its only use
+
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)d ms %(name)s: %(message)s")
+    else:  # the programs' libraries log what the user is told anyway
+        logging.disable(logging.CRITICAL)
     module, _, name = command.run.partition(":")
     verb: Callable[[Namespace], Any] = getattr(import_module(f"fleettui.cli.{module}"), name)
     if not inspect.iscoroutinefunction(verb):
@@ -64,16 +69,6 @@ def run(argv: list[str], *, debug: bool) -> int:
     import asyncio  # noqa: PLC0415 - verbs that need no registry do without
 
     return int(asyncio.run(verb(flags)))
-
-
-def _log(*, debug: bool) -> None:
-    """Programs log what the user is told anyway; only --debug shows it."""
-    import logging  # noqa: PLC0415 - not for the quick verbs' sake, but beside its only use
-
-    if debug:
-        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)d ms %(name)s: %(message)s")
-    else:
-        logging.disable(logging.CRITICAL)
 
 
 def explain(error: BaseException, *, debug: bool) -> int:

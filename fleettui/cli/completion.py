@@ -111,7 +111,8 @@ async def _names(before: Sequence[str], *, machines: bool) -> list[str]:
     from fleettui.actions.reading import read_machines, unit_names  # noqa: PLC0415 - verbs and flags do without
     from fleettui.cli.connection import open_operator, read_settings  # noqa: PLC0415 - the same
 
-    _, flags = parse([*_global_words(before), "list-machines"])
+    verb = next(index for index, word in enumerate(before) if word in BY_NAME)
+    _, flags = parse([*before[:verb], "list-machines"])  # with the flags before the verb
     flags.request_timeout = REQUEST_TIMEOUT
     async with open_operator(read_settings(flags, os.environ), warn=False) as operator:
         if not machines:
@@ -126,9 +127,3 @@ def plain(names: Iterable[str]) -> list[str]:
     Names come from the registry, and what is completed is put on the user's command line.
     """
     return sorted({name for name in names if _PLAIN.fullmatch(name)})
-
-
-def _global_words(before: Sequence[str]) -> list[str]:
-    """The words before the verb."""
-    index = next(index for index, word in enumerate(before) if word in BY_NAME)
-    return list(before[:index])

@@ -22,7 +22,11 @@ from registry.sync.sentinel import ahead, read_cluster
 def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
     """The operator's settings. UserError for a mistake in any of the three places."""
     aimed = flags.endpoint or says_where(environ)
-    defaults = operator_files(environ) + (() if aimed else _demo_file())
+    defaults = operator_files(environ)
+    if not aimed:  # the local demo cluster's file is there while that cluster is up
+        from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
+
+        defaults = (*defaults, operator_config("demo"))
     if flags.config == "":
         raise UserError("--config names no file; give one, or leave it out")
     settings = load(Path(flags.config) if flags.config else None, environ, defaults)
@@ -32,13 +36,6 @@ def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
         if text is not None:
             settings = put_text(settings, *place, text, f"--{flag.replace('_', '-')}")
     return settings
-
-
-def _demo_file() -> tuple[Path, ...]:
-    """The local demo cluster's file, which is there while that cluster is up."""
-    from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
-
-    return (operator_config("demo"),)
 
 
 @asynccontextmanager

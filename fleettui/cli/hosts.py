@@ -30,7 +30,6 @@ from fleettui.remote import (
     CommandTimeout,
     JournalEntry,
     JournalQuery,
-    JournalSource,
     JournalStream,
     LinkState,
     Pins,
@@ -67,25 +66,20 @@ async def status(flags: Namespace) -> int:
                 print()
             if len(found.sources) > 1:
                 say(f"{source.unit} on {place(source.machine.id, found.snapshot.machines)}")
-            code = max(code, await _status(remote, source))
+            try:
+                done = await remote.unit_status(source.machine, source.unit, colour=sys.stdout.isatty())
+            except RemoteError as error:
+                complain(f"Error: {error}")
+                code = max(code, FAILED)
+                continue
+            print_from_machine(done.stdout.decode("utf-8", "replace"))
+            complain_from_machine(done.stderr)
+            code = max(code, done.status)
     return code
-
-
-async def _status(remote: Remote, source: JournalSource) -> int:
-    try:
-        done = await remote.unit_status(source.machine, source.unit, colour=sys.stdout.isatty())
-    except RemoteError as error:
-        complain(f"Error: {error}")
-        return FAILED
-    print_from_machine(done.stdout.decode("utf-8", "replace"))
-    complain_from_machine(done.stderr)
-    return done.status
 
 
 async def journal(flags: Namespace) -> int:
     """Print the journals of units, merged by time."""
-    if flags.lines < 0:
-        raise UsageError(f"--lines: expected a number from 0 up, not {flags.lines}")
     if flags.lines > MOST_LINES:
         raise UsageError(f"--lines: expected {MOST_LINES} at most; use --since for all from a time on")
     settings = read_settings(flags, os.environ)
@@ -102,9 +96,20 @@ async def journal(flags: Namespace) -> int:
 
 async def _answering(remote: Remote, found: UnitPlaces) -> tuple[UnitPlaces, int]:
     """Leave out the machines where units were before and that do not answer soon; FAILED when lines are missing."""
+
+    async def why_silent(machine: Machine) -> str:
+        """Why it does not answer; "" when it does. The connection is kept for what follows."""
+        try:
+            await remote.run(machine, ["true"], timeout_s=PAST_S)
+        except CommandTimeout:
+            return f"cannot reach {machine.hostname} ({machine.address}): no answer within {PAST_S:g} s"
+        except FleetError as error:
+            return clause(str(error))
+        return ""
+
     now = {source.machine.id for source in present(found)}
     before = {source.machine.id: source.machine for source in found.sources if source.machine.id not in now}
-    errors = await asyncio.gather(*(_no_answer(remote, machine) for machine in before.values()))
+    errors = await asyncio.gather(*(why_silent(machine) for machine in before.values()))
     silent = {id_: error for id_, error in zip(before, errors, strict=True) if error}
     code = OK
     for id_, error in silent.items():
@@ -114,17 +119,6 @@ async def _answering(remote: Remote, found: UnitPlaces) -> tuple[UnitPlaces, int
             complain(f"Error: {error}; what was written there is missing")
             code = FAILED
     return replace(found, sources=tuple(each for each in found.sources if each.machine.id not in silent)), code
-
-
-async def _no_answer(remote: Remote, machine: Machine) -> str:
-    """Why a machine does not answer; "" when it does. The connection is kept for what follows."""
-    try:
-        await remote.run(machine, ["true"], timeout_s=PAST_S)
-    except CommandTimeout:
-        return f"cannot reach {machine.hostname} ({machine.address}): no answer within {PAST_S:g} s"
-    except FleetError as error:
-        return clause(str(error))
-    return ""
 
 
 def _query(flags: Namespace) -> JournalQuery:
@@ -240,7 +234,8 @@ async def ssh(flags: Namespace) -> int:
     wanted, command = (None, words) if flags.machine or flags.unit else (words[:1], words[1:])
     if wanted == []:
         raise UsageError("no machine is given; name a machine or a unit", "see: fleetctl ssh --help")
-    snapshot = await _snapshot(settings)
+    async with open_operator(settings) as operator:
+        snapshot = await read_snapshot(operator.etcd, operator.keys, PLACES)
     unread = unread_machines(map(Keys.under(settings.etcd.prefix).parse, snapshot.corrupt))
     machine = _chosen(snapshot, flags, wanted[0] if wanted else "", unread)
     command = command[1:] if command[:1] == ["--"] else command
@@ -271,15 +266,11 @@ def _remote(settings: Settings, snapshot: Snapshot, *, tell: bool = False) -> Re
 
 
 def _chosen(snapshot: Snapshot, flags: Namespace, word: str, unread: set[str]) -> Machine:
+    """The machine that a flag or a word names. UserError where the word could be a machine and a unit."""
     if flags.machine:
         return snapshot.machines[find_machine(flags.machine, snapshot.machines, unread=unread)]
     if flags.unit:
         return _machine_of(snapshot, unit_name(flags.unit))
-    return _machine_or_unit(snapshot, word, unread)
-
-
-def _machine_or_unit(snapshot: Snapshot, word: str, unread: set[str]) -> Machine:
-    """The machine that a word means, as a machine or as a unit. UserError when it could be both, or neither."""
     try:
         name = unit_name(word)
     except UserError:
@@ -303,11 +294,6 @@ def _machine_of(snapshot: Snapshot, name: str) -> Machine:
         names = ", ".join(source.machine.hostname for source in found.sources[:5])
         raise UserError(f"unit {name} runs on {len(found.sources)} machines ({names}); say --machine=ID")
     return found.sources[0].machine
-
-
-async def _snapshot(settings: Settings) -> Snapshot:
-    async with open_operator(settings) as operator:
-        return await read_snapshot(operator.etcd, operator.keys, PLACES)
 
 
 async def _find(settings: Settings, arguments: Iterable[str], *, past: bool = False) -> UnitPlaces:

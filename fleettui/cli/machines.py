@@ -21,7 +21,7 @@ from placement.explain import drain_blockers
 from registry.errors import UserError
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
-from registry.model import Availability, Machine, Override, effective_metadata
+from registry.model import Availability, Machine, effective_metadata
 
 
 async def cordon(flags: Namespace) -> int:
@@ -75,14 +75,11 @@ async def _change_metadata(flags: Namespace, names: Sequence[str], changes: Mapp
                 code = FAILED
                 continue
             change = await acts.set_metadata(operator, machine, changes)
-            say(f"Machine {place(machine, machines)} {_metadata_now(machines.get(machine), change.after)}")
+            known = machines.get(machine)
+            now = effective_metadata(known, change.after) if known else dict(change.after.metadata)
+            told = ",".join(f"{key}={value}" for key, value in sorted(now.items())) or "has no metadata"
+            say(f"Machine {place(machine, machines)} {told}")
     return code
-
-
-def _metadata_now(machine: Machine | None, override: Override) -> str:
-    """All metadata that placement goes by now."""
-    found = effective_metadata(machine, override) if machine else dict(override.metadata)
-    return ",".join(f"{key}={value}" for key, value in sorted(found.items())) or "has no metadata"
 
 
 async def _set(flags: Namespace, availability: Availability) -> int:
@@ -140,7 +137,11 @@ class DrainProgress:
         for machine in self._machines:
             self._note_lost(snapshot, machine)
         self._known.update(snapshot.machines)
-        left = {pair for pair in (*snapshot.schedule, *snapshot.states) if self._counts(snapshot, *pair)}
+        left = {
+            (machine, unit)
+            for machine, unit in (*snapshot.schedule, *snapshot.states)
+            if machine in self._machines and not is_global(snapshot, unit)
+        }
         gone = sorted(pair for pair in self._left - left if pair[0] not in self.lost)
         self._left = left
         self.stuck = {
@@ -150,7 +151,10 @@ class DrainProgress:
         }
         self.done = left <= self.stuck.keys()
         lines = [f"Unit {unit} left {place(machine, self._known)}" for machine, unit in gone]
-        return lines + self._ends() if self.done else lines
+        if self.done:
+            busy = {machine for machine, _ in self.stuck} | self.lost.keys()
+            lines += [f"Machine {place(each, self._known)} drained" for each in sorted(self._machines - busy)]
+        return lines
 
     def _note_lost(self, snapshot: Snapshot, machine: str) -> None:
         """A machine that vanishes takes its states along: nothing says that its units have stopped."""
@@ -172,10 +176,3 @@ class DrainProgress:
         if not number:
             return f"{where} is lost; what it still runs is not known"
         return f"{where} was lost; {counted(number, 'unit')} had not left and may run there until it is back"
-
-    def _counts(self, snapshot: Snapshot, machine: str, unit: str) -> bool:
-        return machine in self._machines and not is_global(snapshot, unit)
-
-    def _ends(self) -> list[str]:
-        busy = {machine for machine, _ in self.stuck} | self.lost.keys()
-        return [f"Machine {place(machine, self._known)} drained" for machine in sorted(self._machines - busy)]

@@ -7,7 +7,7 @@ machine: after one, a unit may have been anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from fleettui.cli.words import short_id
@@ -82,11 +82,18 @@ def with_past(found: UnitPlaces, events: Iterable[Event]) -> UnitPlaces:
     pairs = dict.fromkeys(pair for pair in (*wanted, *guessed) if pair[0] in taken and pair not in asked)
     sources = (*found.sources, *(JournalSource(machines[id_], name) for id_, name in pairs))
     explained = {name for _, name in known}
+    notes = []
+    if away:
+        told_away = listed(map(short_id, away), SHOWN)
+        notes.append(f"not in the fleet now, so what was written there is missing: {told_away}")
+    if left := [each for each in every if each not in taken]:
+        others = listed(map(short_id, left), SHOWN)
+        notes.append(f"asked are the {MOST} machines of last, so what may be on others is missing: {others}")
     return replace(
         found,
         sources=sources,
         complaints={name: text for name, text in found.complaints.items() if name not in explained},
-        notes=tuple(_notes(away, [each for each in every if each not in taken])),
+        notes=tuple(notes),
         guesses=frozenset(taken - told),
     )
 
@@ -99,14 +106,6 @@ def _past(events: Iterable[Event], names: Collection[str]) -> _Past:
         elif not event.unit and not event.machine and event.verb in BULK:
             past.bulk = True
     return past
-
-
-def _notes(away: Sequence[str], left: Sequence[str]) -> Iterator[str]:
-    if away:
-        yield f"not in the fleet now, so what was written there is missing: {listed(map(short_id, away), SHOWN)}"
-    if left:
-        others = listed(map(short_id, left), SHOWN)
-        yield f"asked are the {MOST} machines of last, so what may be on others is missing: {others}"
 
 
 def present(found: UnitPlaces) -> tuple[JournalSource, ...]:

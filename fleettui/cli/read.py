@@ -89,7 +89,8 @@ class UnitOnMachine:
         here = standing_here(snapshot, name, line, state, strict=True)
         words = _verdict(here)
         if here.progress is Progress.REACHED and state is not None:
-            words = f"not started: {here.reason}" if here.reason else _activity(state)
+            activity = f"{state.active} ({state.sub})" if state.active else "not known yet"
+            words = f"not started: {here.reason}" if here.reason else activity
         down = state is not None and ended(state)
         return cls(line.machine if line else state.machine if state else "", here, words, down)
 
@@ -120,9 +121,12 @@ class Story:
         """The standing in one line; then, for a unit that has not arrived, a line for each machine."""
         name, found = self.unit.name, self.standing
         where = ", ".join(place(machine, snapshot.machines) for machine in found.machines)
-        apart = self._differ
+        well = found.progress is Progress.REACHED and not any(e.down or e.standing.reason for e in self.places)
+        apart = len(self.places) > 1 and not well
         verdict = "it has ended" if self._has_ended else _verdict(found)
-        yield f"{name}: wanted {self.unit.target}; {_placed(verdict, where) if where and not apart else verdict}"
+        if where and not apart:  # a reason may itself end in a place, or in a remedy
+            verdict += f" (on {where})" if ": " in verdict else f" on {where}"
+        yield f"{name}: wanted {self.unit.target}; {verdict}"
         for each in self.places if apart else ():
             yield f"  {place(each.machine, snapshot.machines)}  {each.words}"
         if self._has_ended:
@@ -141,13 +145,6 @@ class Story:
         """Whether it was launched and runs nowhere any more, without having failed."""
         return self.standing.progress is Progress.REACHED and bool(self.places) and all(e.down for e in self.places)
 
-    @property
-    def _differ(self) -> bool:
-        """Whether its places have to be told one by one: there are several, and not all is well on each."""
-        well = not any(each.down or each.standing.reason for each in self.places)
-        well = well and self.standing.progress is Progress.REACHED
-        return len(self.places) > 1 and not well
-
     def record(self) -> dict[str, object]:
         """The same for programs."""
         return {
@@ -165,15 +162,6 @@ class Story:
                 for each in self.verdicts
             ],
         }
-
-
-def _activity(state: UnitState) -> str:
-    return f"{state.active} ({state.sub})" if state.active else "not known yet"
-
-
-def _placed(verdict: str, where: str) -> str:
-    """A verdict with its place; a reason may itself end in one, or in a remedy."""
-    return f"{verdict} (on {where})" if ": " in verdict else f"{verdict} on {where}"
 
 
 def _verdict(found: UnitProgress) -> str:
@@ -201,9 +189,8 @@ class _Wanted:
         self._unit, self._machine = unit, machine
 
     def __call__(self, event: Event) -> bool:
-        return self._about_unit(event) and (not self._machine or event.machine == self._machine)
-
-    def _about_unit(self, event: Event) -> bool:
+        if self._machine and event.machine != self._machine:
+            return False
         if not self._unit:
             return True
         # An act on many units is one event that lists them: "100 units: web@1.service, web@2.service".

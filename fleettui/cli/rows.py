@@ -132,22 +132,17 @@ def file_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
         machines = [line.machine for line in lines]
         now = min((current(line, states.get(line.machine)) for line in lines), key=RANK.__getitem__, default=None)
         is_global, told = _from_text(snapshot, unit)
+        target = place(machines[0], snapshot.machines, full=full) if machines else ""
         cells = {
             "unit": unit.name,
             "hash": short_hash(unit.hash, full=full),
             "dstate": unit.target,
             "state": now or Target.INACTIVE,
-            "target": _target(snapshot, machines, full=full),
+            "target": counted(len(machines), "machine") if len(machines) > 1 else target,
             "global": str(is_global).lower(),
             "desc": told,
         }
         yield ListRow(cells, {**cells, "hash": unit.hash, "target": machines, "global": is_global})
-
-
-def _target(snapshot: Snapshot, machines: list[str], *, full: bool) -> str:
-    if len(machines) > 1:
-        return counted(len(machines), "machine")
-    return place(machines[0], snapshot.machines, full=full) if machines else ""
 
 
 def _from_text(snapshot: Snapshot, unit: Unit) -> tuple[bool, str]:

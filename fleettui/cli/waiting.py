@@ -124,7 +124,8 @@ class Teller:
         else:
             self._watch_link(step)
         self._watch_leader()
-        self._watch_kept()
+        if self._remaining and self._verb.rules.ends and self._keeping is None:
+            self._keeping = asyncio.get_running_loop().call_later(PATIENCE_S, self._say_kept)
         self._line.show(len(self.names) - len(self._remaining))
 
     def timed_out(self, seconds: float) -> int:
@@ -223,10 +224,6 @@ class Teller:
         if self._said_leaderless and self._snapshot.leader:
             self._said_leaderless = False
             complain("A scheduler leads again")
-
-    def _watch_kept(self) -> None:
-        if self._remaining and self._verb.rules.ends and self._keeping is None:
-            self._keeping = asyncio.get_running_loop().call_later(PATIENCE_S, self._say_kept)
 
     def _say_kept(self) -> None:
         """Say why machines keep what they should give up, each reason once."""
