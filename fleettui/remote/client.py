@@ -54,7 +54,7 @@ class Remote:
         `on_first` is told when a machine's host key is pinned: the line, and whether it is a warning.
         """
         self.ssh = ssh
-        self._here, self._pins, self._on_first = here, pins, on_first or _ignore
+        self._here, self._pins, self._on_first = here, pins, on_first or (lambda _line, _warning: None)
         self._connector: Connector | None = None
         self._pools: dict[str, SessionPool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -238,7 +238,3 @@ class Remote:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _ignore(_line: str, _warning: bool) -> None:  # noqa: FBT001 - a callback's
-    """Nobody wants to know."""

@@ -57,7 +57,8 @@ class Connector:
     async def jump(self, chain: str) -> asyncssh.SSHClientConnection:
         """The shared connection to the last of a chain of jump hosts. Raises RemoteError or UserError."""
         task = self._jumps.get(chain)
-        if task is None or _dead(task):
+        ended = task is not None and task.done()
+        if task is None or (ended and (task.cancelled() or task.exception() or task.result().is_closed())):
             task = asyncio.create_task(self._open_chain(chain), name=f"ssh jump {chain}")
             self._jumps[chain] = task
         return await asyncio.shield(task)
@@ -157,7 +158,9 @@ class Connector:
         except asyncssh.KeyExchangeFailed as error:
             raise _kex_failed(error, attempt) from error
         except asyncssh.PermissionDenied as error:
-            raise _denied(attempt, who) from error
+            why = f"permission denied for user {escape(entry.user)}; {who.explain()}"
+            remedy = "set identity_files or user in [ssh], or run ssh-copy-id"
+            raise LoginRefused(endpoint.shown, why, remedy) from error
         except HUNG_UP:
             raise
         except (asyncssh.Error, OSError, ValueError) as error:
@@ -199,11 +202,6 @@ class _Guard(asyncssh.SSHClient):
 def translate(error: Exception, endpoint: Endpoint, port: int = 0) -> RemoteError:
     """A RemoteError that says what happened and what to do."""
     where = f" on port {port}" if port else ""
-    return MachineUnreachable(endpoint.shown, *_reading(error, endpoint, where))
-
-
-def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str]:
-    """An error's reason and remedy."""
     open_to_you = "is the machine up and its SSH port open to you?"
     match error:
         case asyncssh.ChannelOpenError():
@@ -232,7 +230,7 @@ def _reading(error: Exception, endpoint: Endpoint, where: str) -> tuple[str, str
             reading = one_line(why) + where, open_to_you
         case _:
             reading = one_line(str(error)), "compare with ssh -v"
-    return reading
+    return MachineUnreachable(endpoint.shown, *reading)
 
 
 @contextlib.contextmanager
@@ -264,14 +262,3 @@ def _kex_failed(error: asyncssh.KeyExchangeFailed, attempt: _Attempt) -> RemoteE
     if "host key" in error.reason and attempt.entry.expected.voucher is not hostkeys.Voucher.NOBODY:
         return hostkeys.refusal(attempt.endpoint, attempt.entry.expected, None, attempt.entry.port)
     return MachineUnreachable(attempt.endpoint.shown, one_line(error.reason), "its sshd and we share no algorithm")
-
-
-def _denied(attempt: _Attempt, who: identities.Identities) -> LoginRefused:
-    why = f"permission denied for user {escape(attempt.entry.user)}; {who.explain()}"
-    return LoginRefused(attempt.endpoint.shown, why, "set identity_files or user in [ssh], or run ssh-copy-id")
-
-
-def _dead(task: asyncio.Task[asyncssh.SSHClientConnection]) -> bool:
-    if not task.done():
-        return False
-    return task.cancelled() or task.exception() is not None or task.result().is_closed()

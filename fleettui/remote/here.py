@@ -47,20 +47,15 @@ def own_machine(etcd: EtcdTable, environ: Mapping[str, str]) -> Here | None:
     try:
         if not all(_ours(each.stat(), stat.S_IWGRP | stat.S_IWOTH) for each in (runtime, directory)):
             return None
-        if not _obeys(directory / LOCK, etcd):
+        obeyed = json.loads(_private(directory / LOCK, held=True))
+        ours = set(base_urls(etcd.client_settings()))
+        if not ours <= set(obeyed["endpoints"]) or Keys.under(etcd.prefix).prefix != obeyed["prefix"]:
             return None
         facts = json.loads(_private(directory / FACTS))
         here = Here(facts["machine"], facts["boot_id"])
         return here if here.boot_id == BOOT_ID.read_text(encoding="ascii").strip() else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError):
         return None
-
-
-def _obeys(lock: Path, etcd: EtcdTable) -> bool:
-    """Whether an agent holds the lock, and has a registry that our endpoints and prefix are of."""
-    obeyed = json.loads(_private(lock, held=True))
-    ours = set(base_urls(etcd.client_settings()))
-    return ours <= set(obeyed["endpoints"]) and Keys.under(etcd.prefix).prefix == obeyed["prefix"]
 
 
 def _private(path: Path, *, held: bool = False) -> str:

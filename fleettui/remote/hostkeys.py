@@ -10,6 +10,7 @@ user switched strict checking off. known_hosts is never written.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import shlex
 from collections.abc import Iterable, Sequence
@@ -175,7 +176,8 @@ def refusal(endpoint: Endpoint, expected: Expected, presented: asyncssh.SSHKey |
         return HostKeyRefused(endpoint.shown, why, way)
     if expected.redirected and expected.pin:
         before = " or ".join(expected.pin.names)
-        why = f"it was {before} when {_pinned(expected)} was pinned, and now shows {came} as {expected.under}"
+        pinned = fingerprint(expected.pinned) if expected.pinned else "its key"
+        why = f"it was {before} when {pinned} was pinned, and now shows {came} as {expected.under}"
         return _refuse(endpoint, why, _forget(expected.pin.machine))
     why = f"its host key changed: it shows {came}, expected {_sources(expected)}"
     return _refuse(endpoint, why, _way(endpoint, expected))
@@ -201,10 +203,6 @@ def written(key: asyncssh.SSHKey) -> str:
 
 def _refuse(endpoint: Endpoint, why: str, way: str) -> HostKeyRefused:
     return HostKeyRefused(endpoint.shown, why, way, changed=True)
-
-
-def _pinned(expected: Expected) -> str:
-    return fingerprint(expected.pinned) if expected.pinned else "its key"
 
 
 def _sources(expected: Expected) -> str:
@@ -272,7 +270,8 @@ def _load(files: Iterable[str]) -> asyncssh.SSHKnownHosts:
     """The files' entries; a line that does not parse is passed over, as OpenSSH does."""
     known = asyncssh.SSHKnownHosts()
     for file in files:
-        load_text(known, _text(file))
+        with contextlib.suppress(OSError):
+            load_text(known, expanded(file).read_text(encoding="utf-8", errors="replace"))
     return known
 
 
@@ -283,10 +282,3 @@ def load_text(known: asyncssh.SSHKnownHosts, text: str) -> None:
             known.load(line)
         except ValueError:
             continue
-
-
-def _text(file: str) -> str:
-    try:
-        return expanded(file).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

@@ -9,6 +9,7 @@ and named.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,14 +111,8 @@ def _read(file: str, found: FileKeys) -> None:
     found.public |= {pair.public_data for pair in pairs}
     if not pairs:
         found.locked.append(file)
-        found.public |= _public_half(path)
-
-
-def _public_half(path: str) -> set[bytes]:
-    try:
-        return {asyncssh.read_public_key(f"{path}.pub").public_data}
-    except (OSError, ValueError):
-        return set()
+        with contextlib.suppress(OSError, ValueError):
+            found.public.add(asyncssh.read_public_key(f"{path}.pub").public_data)
 
 
 def _add(result: Identities, keys: Sequence[asyncssh.SSHKeyPair], names: Sequence[str]) -> None:

@@ -78,7 +78,12 @@ class JournalStream:
                     yield batch
             await asyncio.gather(*self._tasks.values())
         finally:
-            await self._end()
+            self._running = False
+            for handle in self._leaving.values():
+                handle.cancel()
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), *self._left_behind, return_exceptions=True)
 
     async def _all(self, feeds: Sequence[JournalFeed]) -> AsyncGenerator[Batch, None]:
         async with contextlib.aclosing(_backlog(feeds, self._query)) as backlog:
@@ -89,14 +94,6 @@ class JournalStream:
             async with contextlib.aclosing(self._follow()) as live:
                 async for batch in live:
                     yield batch
-
-    async def _end(self) -> None:
-        self._running = False
-        for handle in self._leaving.values():
-            handle.cancel()
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), *self._left_behind, return_exceptions=True)
 
     # Other sources
 
@@ -110,9 +107,11 @@ class JournalStream:
             mine = wanted.keys() & _keys(feed)
             if mine:
                 feed.machine = wanted[next(iter(mine))]  # it may have a new address
-                self._stay(feed)
-            else:
-                self._leave(feed)
+                if handle := self._leaving.pop(feed, None):
+                    handle.cancel()
+            elif feed not in self._leaving:
+                loop = asyncio.get_running_loop()
+                self._leaving[feed] = loop.call_later(LINGER_S, self._left, feed)
         heard = {key for feed in self._tasks for key in _keys(feed)}
         self._join({key: machine for key, machine in wanted.items() if key not in heard})
 
@@ -120,29 +119,17 @@ class JournalStream:
         by_cursor: dict[tuple[str, str], list[JournalSource]] = {}
         for (id_, unit), machine in new.items():
             by_cursor.setdefault((id_, self._cursors.get((id_, unit), "")), []).append(JournalSource(machine, unit))
+        query = self._query
+        if self._newest:  # all since the moment that the stream has reached, by its own clocks
+            query = replace(query, since=f"@{self._newest // 1_000_000 - OVERLAP_S}")
         for (_, cursor), sources in by_cursor.items():
             (target,) = by_machine(sources)
-            feed = JournalFeed(self._start, target, self._late_query(), self._live, self._ears)
+            feed = JournalFeed(self._start, target, query, self._live, self._ears)
             if cursor or self._newest:
                 feed.resume(cursor)
             else:
                 feed.overtake()
             self._spawn(feed)
-
-    def _late_query(self) -> JournalQuery:
-        """All since the moment that the stream has reached, by its own clocks."""
-        if not self._newest:
-            return self._query
-        return replace(self._query, since=f"@{self._newest // 1_000_000 - OVERLAP_S}")
-
-    def _leave(self, feed: JournalFeed) -> None:
-        if feed not in self._leaving:
-            loop = asyncio.get_running_loop()
-            self._leaving[feed] = loop.call_later(LINGER_S, self._left, feed)
-
-    def _stay(self, feed: JournalFeed) -> None:
-        if handle := self._leaving.pop(feed, None):
-            handle.cancel()
 
     def _left(self, feed: JournalFeed) -> None:
         self._leaving.pop(feed, None)
@@ -217,28 +204,19 @@ async def _merged(feeds: Sequence[JournalFeed], *, patient: bool) -> AsyncGenera
             left = None if deadline is None else max(0.0, deadline - clock())
             done, _ = await asyncio.wait(pending.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
             for id_ in [each for each, task in pending.items() if task in done]:
-                _take(merge, id_, pending.pop(id_).result())
-            if not done:
-                _overtake(merge, by_id)
+                if (batch := pending.pop(id_).result()) is None:
+                    merge.end(id_)
+                else:
+                    merge.add(batch)
+            for id_ in () if done else (merge.silent or merge.waiting):
+                by_id[id_].overtake()
+                merge.end(id_)
             if not patient and deadline is None:
                 deadline = clock() + PATIENCE_S
-            if batch := merge.ready():
-                yield batch
+            if ready := merge.ready():
+                yield ready
     finally:
         for task in pending.values():
             task.cancel()
-    if batch := merge.ready():
-        yield batch
-
-
-def _take(merge: Backlog, machine: str, batch: Batch | None) -> None:
-    if batch is None:
-        merge.end(machine)
-    else:
-        merge.add(batch)
-
-
-def _overtake(merge: Backlog, feeds: dict[str, JournalFeed]) -> None:
-    for machine in merge.silent or merge.waiting:
-        feeds[machine].overtake()
-        merge.end(machine)
+    if ready := merge.ready():
+        yield ready

@@ -168,7 +168,9 @@ class JournalFeed:
             try:
                 await (self._entries(running.stdout, hand_on=hand_on) if into is None
                        else self._collect(running.stdout, into))  # fmt: skip
-                await self._check(await running.wait(), await complaints)
+                status, complaint = await running.wait(), await complaints
+                if status and complaint:  # status 1 without a word is "nothing matched"
+                    raise RemoteError(self.machine.hostname, f"journalctl failed: {complaint}", remedy(complaint))
             finally:
                 complaints.cancel()
 
@@ -234,10 +236,6 @@ class JournalFeed:
                 self._tell(LinkState.UP, first_line(data))
             said = (said + data)[:STDERR_BYTES]
         return first_line(said)
-
-    async def _check(self, status: int, complaint: str) -> None:
-        if status and complaint:  # status 1 without a word is "nothing matched"
-            raise RemoteError(self.machine.hostname, f"journalctl failed: {complaint}", remedy(complaint))
 
 
 def first_line(data: bytes) -> str:

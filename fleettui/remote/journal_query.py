@@ -75,9 +75,18 @@ def journal_argv(
     """The journalctl command for one machine."""
     flag = "--user-unit" if machine.bus == "user" else "--unit"
     argv = ["journalctl", "--no-pager", "--quiet", f"--output={output}"]
-    argv += _shape(query, output)
+    if output == "json":  # with long messages whole, and only the fields that are needed
+        argv += ["--all"] if query.all_fields else ["--all", f"--output-fields={','.join(FIELDS)}"]
     argv += [f"{flag}={unit}" for unit in units]
-    argv += _filters(query, position)
+    options = {
+        "--since": "" if position.cursor else query.since,  # journalctl takes only one of the two
+        "--after-cursor": position.cursor,
+        "--until": query.until,
+        "--priority": query.priority,
+        "--grep": query.grep,
+        "--boot": query.boot,
+    }
+    argv += [f"{name}={value}" for name, value in options.items() if value]
     argv += [f"--lines={'all' if position.lines is None else position.lines}"]
     argv += ["--follow"] if follow else []
     argv += ["--reverse"] if position.backwards else []
@@ -87,22 +96,3 @@ def journal_argv(
 def fields_argv(cursor: str) -> list[str]:
     """The journalctl command for every field of one entry."""
     return ["journalctl", "--no-pager", "--quiet", "--all", "--output=json", "--lines=1", f"--cursor={cursor}"]
-
-
-def _shape(query: JournalQuery, output: str) -> list[str]:
-    """JSON with long messages whole (--all), and only the fields that are needed."""
-    if output != "json":
-        return []
-    return ["--all"] if query.all_fields else ["--all", f"--output-fields={','.join(FIELDS)}"]
-
-
-def _filters(query: JournalQuery, position: Position) -> list[str]:
-    options = {
-        "--since": "" if position.cursor else query.since,  # journalctl takes only one of the two
-        "--after-cursor": position.cursor,
-        "--until": query.until,
-        "--priority": query.priority,
-        "--grep": query.grep,
-        "--boot": query.boot,
-    }
-    return [f"{name}={value}" for name, value in options.items() if value]

@@ -59,6 +59,8 @@ def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> SshLogi
     alias = str(config.get("HostKeyAlias") or "")
     expected = hostkeys.expect(endpoint, host, port, alias, _known_hosts(config, ssh))
     expected = replace(expected, default_file=ssh.known_hosts or hostkeys.USER_FILES[0])
+    files = [str(each) for each in _list(config.get("IdentityFile", list(identities.DEFAULT_FILES)))]
+    agent = config.get("IdentityAgent", "")
     pin = pins.find(endpoint.machine) if pins and endpoint.machine else None
     return SshLogin(
         options=options,
@@ -70,8 +72,8 @@ def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> SshLogi
         expected=hostkeys.with_pin(expected, pin),
         algorithms=[] if config.get("HostKeyAlgorithms") else expected.algorithms(),
         named=identities.read_named(ssh.identity_files),
-        present=identities.read_present(_identity_files(config)),
-        agent_path=_agent(config),
+        present=identities.read_present(files),
+        agent_path="" if agent is None else identities.agent_path(str(agent)),
         only_files=bool(config.get("IdentitiesOnly")),
     )
 
@@ -114,15 +116,6 @@ def _known_hosts(config: asyncssh.config.SSHConfig, ssh: SshTable) -> tuple[str,
     system = config.get("GlobalKnownHostsFile", list(hostkeys.SYSTEM_FILES))
     files = [str(each) for each in (*_list(user), *_list(system))]
     return tuple(each for each in files if expanded(each).is_file())
-
-
-def _identity_files(config: asyncssh.config.SSHConfig) -> list[str]:
-    return [str(each) for each in _list(config.get("IdentityFile", list(identities.DEFAULT_FILES)))]
-
-
-def _agent(config: asyncssh.config.SSHConfig) -> str:
-    configured = config.get("IdentityAgent", "")
-    return "" if configured is None else identities.agent_path(str(configured))
 
 
 def _list(value: object) -> list[object]:

@@ -79,14 +79,16 @@ class Pins:
     def _file(self) -> Path:
         cluster = self._cluster()
         plain = re.fullmatch(r"[0-9A-Za-z_-]{1,64}", cluster) is not None
-        return self._place / (cluster if plain else f"sha256-{hashlib.sha256(_bytes(cluster)).hexdigest()[:32]}")
+        digest = hashlib.sha256(cluster.encode("utf-8", "surrogatepass")).hexdigest()
+        return self._place / (cluster if plain else f"sha256-{digest[:32]}")
 
 
 def forget(place: Path, wanted: str) -> list[Pin]:
     """Take away the pins of the machine with this id, beginning of an id, or name. UserError if several fit."""
     with _locked(place):
         held = {file: _read(file) for file in _files(place)}
-        found = {pin.machine: pin for pins in held.values() for pin in pins.values() if _meant(pin, wanted)}
+        every = (pin for pins in held.values() for pin in pins.values() if wanted)
+        found = {pin.machine: pin for pin in every if pin.machine.startswith(wanted) or wanted in pin.names}
         if len(found) > 1:
             raise UserError(
                 f"{wanted!r} could be {len(found)} machines ({', '.join(sorted(found)[:4])}); give the id"
@@ -96,10 +98,6 @@ def forget(place: Path, wanted: str) -> list[Pin]:
             if left != pins:
                 _write(file, left)
     return list(found.values())
-
-
-def _meant(pin: Pin, wanted: str) -> bool:
-    return bool(wanted) and (pin.machine.startswith(wanted) or wanted in pin.names)
 
 
 def _files(place: Path) -> list[Path]:
@@ -162,7 +160,3 @@ def _locked(place: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

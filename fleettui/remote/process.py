@@ -102,7 +102,8 @@ def exit_status(process: asyncssh.SSHClientProcess[bytes], host: str) -> int:
     """How a closed process ended. Raises LinkLost if the connection went first: that looks like an end of file."""
     ended = process.exit_signal
     if ended:
-        return 128 + _signal_number(ended[0])
+        known = signal.Signals.__members__.get(f"SIG{ended[0]}")
+        return 128 + (known.value if known else 0)
     status = process.exit_status
     if status is None or status < 0:
         raise LinkLost(host, "it closed while the command ran", "the command may or may not have finished")
@@ -120,10 +121,3 @@ async def start_here(argv: list[str]) -> LocalRunning:
         start_new_session=True,
     )
     return LocalRunning(process)
-
-
-def _signal_number(name: str) -> int:
-    try:
-        return signal.Signals[f"SIG{name}"].value
-    except KeyError:
-        return 0
