@@ -105,19 +105,17 @@ class Etcd:
     ) -> RangeResult:
         """All keys that start with `prefix`, sorted, as of one revision (0: now). Compacted if that one is gone."""
         for attempt in range(_LISTINGS):
+            kvs: list[KeyValue] = []
+            at = revision
             try:
-                return await self._range(prefix, revision, page, keys_only=keys_only)
+                async for piece in self.pieces(prefix, revision=revision, keys_only=keys_only, page=page):
+                    kvs += piece.kvs
+                    at = piece.revision
+                return RangeResult(at, tuple(kvs), len(kvs))
             except Compacted:
                 if revision or attempt + 1 == _LISTINGS:
                     raise  # else: compacted between two pages of "now", so now is later
         raise AssertionError("unreachable")
-
-    async def _range(self, prefix: str, revision: int, page: int, *, keys_only: bool) -> RangeResult:
-        kvs: list[KeyValue] = []
-        async for piece in self.pieces(prefix, revision=revision, keys_only=keys_only, page=page):
-            kvs += piece.kvs
-            revision = piece.revision
-        return RangeResult(revision, tuple(kvs), len(kvs))
 
     async def pieces(
         self, prefix: str, *, revision: int = 0, keys_only: bool = False, page: int = PAGE
@@ -144,17 +142,14 @@ class Etcd:
             revision = revision or answered
             raw = answer["kvs"]
             for start in range(0, max(len(raw), 1), PIECE):
-                kvs = self._understood({"kvs": raw[start : start + PIECE]})
+                try:
+                    kvs = decode_kvs({"kvs": raw[start : start + PIECE]})
+                except EtcdUnreachable as error:
+                    raise unavailable({self.endpoint: str(error)}) from None
                 yield RangeResult(revision, kvs, len(kvs))
             if not answer.get("more") or not raw:
                 return
             request["key"] = blob(kvs[-1].key.encode("utf-8", "surrogateescape") + b"\0")
-
-    def _understood(self, page: Json) -> tuple[KeyValue, ...]:
-        try:
-            return decode_kvs(page)
-        except EtcdUnreachable as error:
-            raise unavailable({self.endpoint: str(error)}) from None
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
         """Write a key and return the revision. LeaseLost if the lease is dead, or missing where one is needed."""

@@ -118,17 +118,13 @@ def endpoints_told(bases: tuple[str, ...], down: Mapping[str, EtcdTrouble]) -> s
     """How many endpoints answer and which do not, "" when all do or there is but one."""
     if not down or len(bases) < 2:
         return ""
-    names = ", ".join(down)
-    return f"{len(bases) - len(down)} of {len(bases)} etcd endpoints answer: {names} {_do(len(down))} not"
+    names, do = ", ".join(down), "does" if len(down) == 1 else "do"
+    return f"{len(bases) - len(down)} of {len(bases)} etcd endpoints answer: {names} {do} not"
 
 
 def moment(at: float) -> str:
     """A time (seconds since 1970) on this machine's clock, as systemctl writes it."""
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
-
-
-def _do(number: int) -> str:
-    return "does" if number == 1 else "do"
 
 
 async def keep_watch(
@@ -146,7 +142,11 @@ async def keep_watch(
     while True:
         await ask(every_s)
         if not health.away:  # else the registry does not answer, which is told elsewhere
-            _log_news(health, told)
+            for base, trouble in health.down.items():
+                if base not in told:
+                    log.warning("etcd endpoint %s does not answer: %s", base, trouble.reason)
+            for base in told.keys() - health.down.keys():
+                log.info("etcd endpoint %s answers again", base)
             told = dict(health.down)
         on_change(told)
         try:
@@ -156,12 +156,3 @@ async def keep_watch(
             continue
         on_change(told)
         await asyncio.sleep(SETTLE_S)
-
-
-def _log_news(health: EtcdHealth, told: Mapping[str, EtcdTrouble]) -> None:
-    for base, trouble in health.down.items():
-        if base not in told:
-            log.warning("etcd endpoint %s does not answer: %s", base, trouble.reason)
-    for base in told:
-        if base not in health.down:
-            log.info("etcd endpoint %s answers again", base)

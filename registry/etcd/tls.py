@@ -70,17 +70,13 @@ class TlsFiles:
             self._context, self._stamp = make_context(self._settings), stamp
         elif stamp != self._stamp:
             self._stamp = stamp
-            self._renew(self._context)
+            try:
+                self._context = make_context(self._settings)
+            except CredentialsUnusable as error:
+                log.warning("%s; new connections to etcd go on with what was read before", error)
+            else:
+                log.info("etcd's TLS files have changed; new connections use them")
         return self._context
-
-    def _renew(self, before: ssl.SSLContext) -> None:
-        try:
-            self._context = make_context(self._settings)
-        except CredentialsUnusable as error:
-            log.warning("%s; new connections to etcd go on with what was read before", error)
-            self._context = before
-        else:
-            log.info("etcd's TLS files have changed; new connections use them")
 
 
 def make_context(settings: EtcdSettings) -> ssl.SSLContext:

@@ -132,15 +132,12 @@ class Watch:
         if chunk is None and await self._owes_changes(since_s):
             chunk = await _read_within(stream, GRACE_S)
             if chunk is None:
-                raise self._silence()
+                # Once that is a dead connection; twice at one place, a store that is not as we know it.
+                again, self._silent_at = self._silent_at == self._next, self._next
+                if again:
+                    raise Compacted("the watch fell silent twice at the same revision: the history is another one")
+                raise EtcdUnreachable("the watch fell silent")
         return chunk
-
-    def _silence(self) -> RegistryError | EtcdUnreachable:
-        """What owed changes mean: once a dead connection; twice at one place, a store that is not as we know it."""
-        again, self._silent_at = self._silent_at == self._next, self._next
-        if again:
-            return Compacted("the watch fell silent twice at the same revision: the history is another one")
-        return EtcdUnreachable("the watch fell silent")
 
     async def _owes_changes(self, since_s: float) -> bool:
         """Ask the member. Any answer since the silence began will do, if the store has not moved since."""
@@ -162,8 +159,12 @@ class Watch:
 
         A change that we have not seen is the newest of all, unless it deleted: then there are fewer keys.
         """
-        if self._count is None:
-            self._count = await self._count_at(self._next - 1)
+        if self._count is None and self._next > 1:
+            request = {**span(self._prefix), "count_only": True, "revision": str(self._next - 1)}
+            answer = await self._link.call_at(self._base, "/kv/range", request)
+            self._count = decode_page(answer).count
+        elif self._count is None:
+            self._count = 0  # before the first write; as a request it would mean "now"
         newest = {"limit": "1", "sort_order": "DESCEND", "sort_target": "MOD", "keys_only": True}
         answer = await self._link.call_at(self._base, "/kv/range", {**span(self._prefix), **newest})
         page = decode_page(answer)
@@ -171,13 +172,6 @@ class Watch:
             return True
         self._next = max(self._next, page.revision + 1)
         return False
-
-    async def _count_at(self, revision: int) -> int:
-        if revision < 1:
-            return 0  # before the first write; as a request it would mean "now"
-        request = {**span(self._prefix), "count_only": True, "revision": str(revision)}
-        answer = await self._link.call_at(self._base, "/kv/range", request)
-        return decode_page(answer).count
 
     async def _check_history(self) -> None:
         """A member that starts behind us either lags or lost its history: a linearizable read tells which."""
@@ -192,11 +186,17 @@ class Watch:
         # Replayed history comes as one line of many MB: decoded beside the loop, so that leases go on.
         answer = decode_watch(line) if len(line) < LARGE_BYTES else await asyncio.to_thread(decode_watch, line)
         if answer.cancelled:
-            raise _cancelled(answer)
-        if answer.created:
-            self._accepted(answer.revision)
-            return None
-        return self._advance(answer)
+            if revision := answer.compact_revision:
+                raise Compacted(f"the registry's history before revision {revision} is gone", revision)
+            raise EtcdError(14, answer.reason)
+        if not answer.created:
+            return self._advance(answer)
+        self._created = answer.revision
+        if self._on_connect is not None:
+            self._on_connect()
+        self._failures, self._denied_anew = 0, False
+        self._report(connected=True, reason=self._base)
+        return None
 
     def _advance(self, answer: WatchAnswer) -> WatchBatch | None:
         changes = tuple(change for change in answer.changes if change.mod_revision >= self._next)
@@ -208,13 +208,6 @@ class Watch:
         if self._count is not None:
             self._count += sum(-1 if c.kv is None else c.kv.version == 1 for c in changes)
         return WatchBatch(revision, changes)
-
-    def _accepted(self, revision: int) -> None:
-        self._created = revision
-        if self._on_connect is not None:
-            self._on_connect()
-        self._failures, self._denied_anew = 0, False
-        self._report(connected=True, reason=self._base)
 
     async def _judge(self, refusal: EtcdError) -> None:
         """Log in again once, since old etcd calls a dead token a lack of permission; else wait or raise."""
@@ -241,16 +234,12 @@ class Watch:
         lost = f"{self._base}: {reason}"
         spent = self._failures - len(self._link.bases)
         if spent < 0:
-            self._arm(lost)
+            if self._alarm is None:  # the others may take their time: the loss is told unless one of them is quick
+                loop = asyncio.get_running_loop()
+                self._alarm = loop.call_later(REPORT_S, lambda: self._report(connected=False, reason=lost))
             return
         self._report(connected=False, reason=lost)
         await asyncio.sleep(jittered(grown(BACKOFF_S, spent, BACKOFF_MAX_S), 0.5))
-
-    def _arm(self, lost: str) -> None:
-        """The other endpoints may take their time: report the loss unless one of them is quick."""
-        if self._alarm is None:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_later(REPORT_S, lambda: self._report(connected=False, reason=lost))
 
     def _disarm(self) -> None:
         if self._alarm is not None:
@@ -274,9 +263,3 @@ async def _read_within(stream: WatchStream, wait_s: float) -> bytes | None:
 
 def _together(batches: list[WatchBatch]) -> WatchBatch:
     return WatchBatch(batches[-1].revision, tuple(change for batch in batches for change in batch.changes))
-
-
-def _cancelled(answer: WatchAnswer) -> RegistryError | EtcdError:
-    if revision := answer.compact_revision:
-        return Compacted(f"the registry's history before revision {revision} is gone", revision)
-    return EtcdError(14, answer.reason)

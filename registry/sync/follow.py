@@ -19,7 +19,7 @@ from registry.errors import CorruptRecord, ForeignRegistry, HistoryWentBack, Reg
 from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.etcd.backoff import LONGEST_S
 from registry.keys import Address, Keys, Table
-from registry.mirror import Mirror, RawChange, RecordListing
+from registry.mirror import Mirror, RawChange
 from registry.sync.history import History
 from registry.sync.listing import raw, read_prefix, read_tables
 from registry.sync.sentinel import cluster_of
@@ -141,9 +141,14 @@ class Follower:
     async def _list(self) -> None:
         await self._check_history()
         listing = self.mirror.listing()
-        revision = await self._read(listing)
+        if self._root != self._keys.prefix:
+            revision = await read_prefix(self._etcd, self._root, 0, listing.fold)
+        else:
+            revision = await read_tables(self._etcd, self._keys, self._tables, listing.fold)
         await self._check_sentinel(revision)
-        await self._compare(listing)
+        same = self._history is not None and self._epoch == self._history.epoch
+        if self._history and same and (older := await asyncio.to_thread(self.mirror.older, listing)):
+            raise self._history.hold(f"{older} is older than it was")  # in one history no record grows older
         async with self.still:
             self.revision = revision
             if self._history is not None:
@@ -164,11 +169,6 @@ class Follower:
             log.error("%s; it is left as it is", CorruptRecord(each.key, each.reason))
         if len(fresh) > CORRUPT_TOLD:
             log.error("%d more registry records are corrupt", len(fresh) - CORRUPT_TOLD)
-
-    async def _read(self, listing: RecordListing) -> int:
-        if self._root != self._keys.prefix:
-            return await read_prefix(self._etcd, self._root, 0, listing.fold)
-        return await read_tables(self._etcd, self._keys, self._tables, listing.fold)
 
     async def _watch(self) -> None:
         stream = self._etcd.watch(self._root, self.revision + 1, self._on_state, self._on_connect)
@@ -218,13 +218,6 @@ class Follower:
         if self._history is not None:
             await self._history.check(self._etcd)
         self._unproven = False
-
-    async def _compare(self, listing: RecordListing) -> None:
-        """In one history no record grows older. Raises HistoryWentBack."""
-        if self._history is None or self._epoch != self._history.epoch:
-            return
-        if older := await asyncio.to_thread(self.mirror.older, listing):
-            raise self._history.hold(f"{older} is older than it was")
 
     def _on_connect(self) -> None:
         self._unproven = True

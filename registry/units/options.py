@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TypeVar
 
 from registry.errors import UserError
-from registry.units.file import FLEET_SECTION, MAX_FAULTS, Directive, Fault, Problem, UnitFile
+from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
 from registry.units.name import expand, glob_refusal, is_glob, normalise, parse, shown
 
 MAX_WORDS = 256
@@ -110,18 +110,14 @@ def parse_options(unit_file: UnitFile, name: str) -> FleetOptions:
 
 def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Problem, ...]:
     """Everything that is wrong about the fleet options of this file, by line."""
-    faults = [*_misplaced(unit_file), *_faults_inside(unit_file, name)]
+    faults = list(_misplaced(unit_file))
+    if unit_file.section(FLEET_SECTION):
+        try:
+            reading = _Reading(unit_file, name)
+            faults += [*reading.faults, *reading.self_references()]
+        except UserError as error:
+            faults.append(_fault(1, error))
     return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_FAULTS])
-
-
-def _faults_inside(unit_file: UnitFile, name: str) -> list[Fault]:
-    if not unit_file.section(FLEET_SECTION):
-        return []
-    try:
-        reading = _Reading(unit_file, name)
-    except UserError as error:
-        return [_fault(1, error)]
-    return [*reading.faults, *reading.self_references()]
 
 
 def metadata_pair(text: str) -> tuple[str, str]:
@@ -161,7 +157,9 @@ def _fault(line: int, error: UserError) -> Fault:
 def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
     """Sections that look like ours and are not, and options of ours in systemd's sections."""
     for header in islice(unit_file.sections, MAX_HEADERS):
-        if header.name != FLEET_SECTION and _looks_like_ours(header.name):
+        if header.name == FLEET_SECTION or not header.name.startswith("X-"):
+            continue  # without X- systemd itself complains
+        if get_close_matches(header.name[:60].lower(), ["x-fleet"], cutoff=0.85):
             yield Fault(header.line, f"section {shown(header.name)} is read by nobody", f"write [{FLEET_SECTION}]")
     for section in _SYSTEMD_SECTIONS:
         for entry in unit_file.section(section):
@@ -169,11 +167,6 @@ def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
                 yield Fault(
                     entry.line, f"{entry.name} means nothing in [{section}]", f"move it to [{FLEET_SECTION}]"
                 )
-
-
-def _looks_like_ours(section: str) -> bool:
-    """Misspelt, but with the X- that hides it from systemd: nobody else would say a word."""
-    return section.startswith("X-") and bool(get_close_matches(section[:60].lower(), ["x-fleet"], cutoff=0.85))
 
 
 class _Reading:
@@ -185,14 +178,20 @@ class _Reading:
     def __init__(self, unit_file: UnitFile, name: str) -> None:
         self.faults: list[Fault] = list(islice(_unknown(unit_file), MAX_FAULTS))
         self._unit_file = unit_file
-        self._name = _placed_name(name)
+        unit = parse(name)  # a template is read as one of its instances would be
+        self._name = unit.with_instance(_PLACEHOLDER).full if unit.is_template else name
         self._machine_ids = self._read("MachineID", _machine_id)
         self._machine_of = self._read("MachineOf", _leader)
         self._metadata = self._read("MachineMetadata", metadata_pair)
         self._conflicts = self._read("Conflicts", _pattern)
         self._replaces = self._read("Replaces", _pattern)
         self._global = self._read("Global", _truth)
-        self.faults += [*self._two_machines(), *self._contradictions()]
+        if len(_distinct(self._machine_ids)) > 1:
+            line = self._machine_ids[-1][0]
+            self.faults.append(
+                Fault(line, "MachineID names two machines", "keep one, or choose by MachineMetadata")
+            )
+        self.faults += self._contradictions()
 
     def options(self) -> FleetOptions:
         """What the section says; meaningful only when no fault was found."""
@@ -223,59 +222,36 @@ class _Reading:
                 found = words(entry.value)
                 if len(values) + len(found) > MAX_WORDS:
                     raise UserError(f"more than {MAX_WORDS} entries; name fewer, with a pattern say")
-                values += [(entry.line, understand(_expanded(word, self._name))) for word in found]
+                if long := next((word for word in found if len(word) > MAX_WORD), ""):  # expanded, many times that
+                    raise UserError(f"{shown(long)} has {len(long)} characters; use at most {MAX_WORD}")
+                values += [(entry.line, understand(expand(word, self._name))) for word in found]
             except UserError as error:
                 fault = _fault(entry.line, error)
                 self.faults.append(fault._replace(reason=f"{entry.name}: {fault.reason}"))
         return values
 
-    def _two_machines(self) -> Iterator[Fault]:
-        if len(_distinct(self._machine_ids)) > 1:
-            line = self._machine_ids[-1][0]
-            yield Fault(line, "MachineID names two machines", "keep one, or choose by MachineMetadata")
-
     def _contradictions(self) -> Iterator[Fault]:
-        lines = self._lines()
-        for one, other in _APART:
-            if one in lines and other in lines:
-                line = max(lines[one], lines[other])
-                yield Fault(line, f"{one} and {other} exclude each other", "remove one of them")
-
-    def _lines(self) -> dict[str, int]:
-        """The line of each option that asks for something; `Global=no` does not."""
-        lines = {
+        asking = {  # the lines of each option that asks for something; `Global=no` does not
             "MachineID": [line for line, _ in self._machine_ids],
             "MachineOf": [line for line, _ in self._machine_of],
             "Conflicts": [line for line, _ in self._conflicts],
             "Replaces": [line for line, _ in self._replaces],
             "Global": [line for line, _ in self._global if self._is_global()],
         }
-        return {option: found[0] for option, found in lines.items() if found}
-
-
-def _expanded(word: str, name: str) -> str:
-    """The word with its specifiers replaced; a long one would make many times its length."""
-    if len(word) > MAX_WORD:
-        raise UserError(f"{shown(word)} has {len(word)} characters; use at most {MAX_WORD}")
-    return expand(word, name)
-
-
-def _placed_name(name: str) -> str:
-    """The name to expand specifiers with: a template is read as one of its instances would be."""
-    unit = parse(name)
-    return unit.with_instance(_PLACEHOLDER).full if unit.is_template else name
+        lines = {option: found[0] for option, found in asking.items() if found}
+        for one, other in _APART:
+            if one in lines and other in lines:
+                line = max(lines[one], lines[other])
+                yield Fault(line, f"{one} and {other} exclude each other", "remove one of them")
 
 
 def _unknown(unit_file: UnitFile) -> Iterator[Fault]:
+    by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
     for entry in unit_file.section(FLEET_SECTION):
         if entry.name not in OPTIONS and entry.name not in LEGACY:
-            yield Fault(entry.line, f"unknown option {shown(entry.name)} in [{FLEET_SECTION}]", _nearest(entry))
-
-
-def _nearest(entry: Directive) -> str:
-    by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
-    near = get_close_matches(entry.name[:60].lower(), by_lower, n=1)
-    return f"did you mean {by_lower[near[0]]}?" if near else f"the options are {', '.join(OPTIONS)}"
+            near = get_close_matches(entry.name[:60].lower(), by_lower, n=1)
+            remedy = f"did you mean {by_lower[near[0]]}?" if near else f"the options are {', '.join(OPTIONS)}"
+            yield Fault(entry.line, f"unknown option {shown(entry.name)} in [{FLEET_SECTION}]", remedy)
 
 
 def _machine_id(word: str) -> str:
