@@ -7,9 +7,9 @@ one would fight over it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 from fleettui.demo.process import wait_until
@@ -50,14 +50,11 @@ class Cgroup:
     def processes(self) -> list[int]:
         """The processes of the group and of the groups below it."""
         found: set[int] = set()
-        for group in self._tree():
-            found.update(_numbers(group / "cgroup.procs"))
-        return sorted(found)
-
-    def _tree(self) -> Iterator[Path]:
-        """The group and all below it, in every hierarchy; os.walk passes over groups that go meanwhile."""
         for directory in self.directories:
-            yield from (Path(place) for place, _, _ in os.walk(directory))
+            for place, _, _ in os.walk(directory):  # which passes over groups that go meanwhile
+                with contextlib.suppress(OSError):
+                    found.update(int(line) for line in Path(place, "cgroup.procs").read_text().split())
+        return sorted(found - {0})
 
     def freeze(self, *, frozen: bool) -> None:
         """Stop every process of the group from running, or let them go on; nothing inside can notice."""
@@ -74,39 +71,19 @@ class Cgroup:
     def end(self) -> None:
         """Kill whatever is in the group and remove it. A group that is not there is fine."""
         if any(directory.exists() for directory in self.directories):
-            self._thaw()
+            if (self.directories[-1] / "cgroup.freeze").exists():
+                self.freeze(frozen=False)
             wait_until(f"the end of cgroup {self.name}", self._emptied, timeout_s=10)
         for directory in self.directories:
-            _remove(directory)
-
-    def _thaw(self) -> None:
-        if (self.directories[-1] / "cgroup.freeze").exists():
-            self.freeze(frozen=False)
+            for place, _, _ in os.walk(directory, topdown=False):
+                Path(place).rmdir()
 
     def _emptied(self) -> bool:
         processes = self.processes()
         for pid in processes:
-            _kill(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return not processes
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _numbers(path: Path) -> list[int]:
-    try:
-        return [int(line) for line in path.read_text().split() if line != "0"]
-    except OSError:  # the group went while we looked
-        return []
-
-
-def _remove(directory: Path) -> None:
-    for place, _, _ in os.walk(directory, topdown=False):
-        Path(place).rmdir()
 
 
 def _offer_controllers(root: Path) -> None:

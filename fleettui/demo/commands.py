@@ -60,7 +60,8 @@ def up(arguments: argparse.Namespace) -> int:
     _await_agents(cluster)
     if arguments.examples:
         _show_on_nodes(cluster)
-    _print_hints(cluster, examples=arguments.examples)
+    rows = hints(cluster.layout.name, cluster.config, [*cluster.nodes], examples=arguments.examples)
+    print("\nTry:\n" + _table([(f"  {command}", meaning) for command, meaning in rows]) + "\n")
     return 0
 
 
@@ -231,11 +232,6 @@ def _await_agents(cluster: Cluster) -> None:
     except ToolFailed as error:
         bridge = cluster.layout.bridge
         _say(f"warning: {error}; a firewall of this host may drop what comes from {bridge}")
-
-
-def _print_hints(cluster: Cluster, *, examples: bool) -> None:
-    rows = hints(cluster.layout.name, cluster.config, [*cluster.nodes], examples=examples)
-    print("\nTry:\n" + _table([(f"  {command}", meaning) for command, meaning in rows]) + "\n")
 
 
 def hints(name: str, config: Path, nodes: Sequence[str], *, examples: bool) -> list[tuple[str, str]]:

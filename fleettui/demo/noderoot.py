@@ -38,8 +38,11 @@ class NodeRoot:
         _hide(upper)
         for name, file in nodefiles.files(self.spec, self.layout, self._keys(), units(), ttl).items():
             _write(upper / name, file)
-        for name, target in nodefiles.links(_offered(), _names(GENERATORS)).items():
-            _link(upper / name, target)
+        offered = {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
+        generators = sorted(each.name for each in GENERATORS.iterdir())
+        for name, target in nodefiles.links(offered, generators).items():
+            (upper / name).parent.mkdir(parents=True, exist_ok=True)
+            (upper / name).symlink_to(target)
         _write(upper / "etc/shadow", nodefiles.File(_shadow(Path("/etc/shadow").read_text()), 0o600))
         options = f"lowerdir=/,upperdir={upper},workdir={work}"
         run(["mount", "-t", "overlay", f"fleet-{self.spec.machine}", "-o", options, self.directory])
@@ -90,19 +93,6 @@ def _write(path: Path, file: nodefiles.File) -> None:
     path.touch(file.mode)
     path.write_text(file.text)
     path.chmod(file.mode)
-
-
-def _link(path: Path, target: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(target)
-
-
-def _offered() -> set[str]:
-    return {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
-
-
-def _names(directory: Path) -> list[str]:
-    return sorted(each.name for each in directory.iterdir())
 
 
 def _shadow(text: str) -> str:

@@ -42,11 +42,9 @@ def start(fleetctl: Fleetctl, *, containers: bool) -> list[str]:
         ["load", "--no-block", str(folder / "tick.service")],
         ["start", "--no-block", *(str(folder / name) for name in names)],
     )
-    return [complaint for order in orders if (complaint := _complaint(order[0], fleetctl(*order)))]
-
-
-def _complaint(verb: str, done: Completed) -> str:
-    if done.returncode == 0:
-        return ""
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    return f"fleetctl {verb}: {lines[-1] if lines else f'ended with {done.returncode}'}"
+    complaints = []
+    for verb, *words in orders:
+        if (done := fleetctl(verb, *words)).returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            complaints.append(f"fleetctl {verb}: {lines[-1] if lines else f'ended with {done.returncode}'}")
+    return complaints

@@ -5,6 +5,7 @@ Works from the cluster's name alone: cgroups (and through them processes), mount
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -23,14 +24,17 @@ def sweep(layout: ClusterLayout) -> None:
     for machine in _machines(layout):
         remove_traces(machine, layout.state / "nodes" / machine.removeprefix(f"{layout.name}-") / "root")
     for point in reversed(_mounts(layout)):
-        _unmount(point)
+        if run(["umount", point], check=False).returncode:  # somebody still looks inside: it goes when they leave
+            run(["umount", "--lazy", point])
     for name in _namespaces(layout):
         network.remove_namespace(name)
     network.remove_bridge(layout)
     for name in _interfaces(layout):  # the kernel removes what a namespace held in its own time
         run(["ip", "link", "delete", name], check=False)
     wait_until(f"the links of {layout.name} going", lambda: not _interfaces(layout), timeout_s=15)
-    _remove_directories(layout)
+    with contextlib.suppress(OSError):  # those above it may be in use by other clusters
+        for directory in (layout.state, layout.state.parent, layout.state.parent.parent):
+            directory.rmdir()
 
 
 def leftovers(layout: ClusterLayout) -> list[str]:
@@ -60,12 +64,6 @@ def _mount_points() -> list[Path]:
     return [Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), row.split()[4])) for row in rows]
 
 
-def _unmount(point: Path) -> None:
-    """Unmount, lazily when somebody still looks inside: then it goes when they leave."""
-    if run(["umount", point], check=False).returncode:
-        run(["umount", "--lazy", point])
-
-
 def _interfaces(layout: ClusterLayout) -> list[str]:
     """The bridge and the machines' links; a link whose name the kernel finds too long has it as an alternative."""
     wanted = re.compile(rf"{layout.bridge}|vb-{layout.name}-core-\d+|ve{layout.subnet}-\d+")
@@ -86,12 +84,3 @@ def _machines(layout: ClusterLayout) -> set[str]:
 
 def _propagated(layout: ClusterLayout) -> list[str]:
     return [path.name for path in PROPAGATE.glob(f"{layout.name}-core-*")] if PROPAGATE.exists() else []
-
-
-def _remove_directories(layout: ClusterLayout) -> None:
-    """Remove the empty state directory and, when no other cluster uses them, the ones above it."""
-    for directory in (layout.state, layout.state.parent, layout.state.parent.parent):
-        try:
-            directory.rmdir()
-        except OSError:
-            return
