@@ -1,4 +1,4 @@
-"""`fleettui serve`: the console in a browser, for whoever holds the address that it prints. Draws nothing itself.
+"""`fleettui serve`: the console in a browser, for those who have the address that it prints. Draws nothing itself.
 
 textual-serve runs one console a browser tab and carries its screen over a WebSocket. It asks nobody who they are,
 so this stands before it: loopback unless told otherwise, a secret in the address, and no word to pages of other

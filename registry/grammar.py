@@ -1,8 +1,8 @@
 """What the registry's values may say: the grammar of every name, number and text in a record or a key.
 
 Owns the rules and the types that `model` annotates its fields with; `records` and `keys` apply them to all that is
-read and written. Whoever may write to the registry may write anything, so a value is either one that every program
-can show, compare and calculate with, or it is refused with a reason. Text in which something is said (a reason, an
+read and written. Who may write to the registry may write anything, so a value is either one that every program can
+show, compare and calculate with, or it is refused with a reason. Text in which something is said (a reason, an
 error) is mended instead: what no terminal or encoder could carry is replaced, and its length is bounded.
 """
 

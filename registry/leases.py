@@ -1,6 +1,6 @@
 """Which records live under a lease, and how long one without a lease may still be somebody's. Pure.
 
-What hangs on a lease vanishes with whoever wrote it; the same key without a lease stays for ever, and shows a dead
+What hangs on a lease vanishes with its writer; the same key without a lease stays for ever, and shows a dead
 machine or leader as alive. So the client of etcd refuses to write such a key without a lease, and one that is found
 without (an older version or a hand wrote it) is taken over by its owner, or is removed once nobody has done so.
 """
@@ -50,7 +50,7 @@ class Unleased:
     def __len__(self) -> int:
         return len(self._found)
 
-    def see(self, key: str, stamp: tuple[int, int, int] | None, now: float, within_s: float) -> None:
+    def update(self, key: str, stamp: tuple[int, int, int] | None, now: float, within_s: float) -> None:
         """Take a key in: its create revision, mod revision and lease (0: none); None when it does not exist.
 
         `within_s` is how long its owner gets to take it over.

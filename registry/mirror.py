@@ -93,7 +93,7 @@ class RecordListing:
         self._tables = frozenset(tables)
         self._stamps: dict[str, dict[Any, Stamp]] = {name: {} for name in TABLES}
 
-    def fold(self, changes: Iterable[RawChange]) -> list[Address]:
+    def add(self, changes: Iterable[RawChange]) -> list[Address]:
         """Fold changes in, in order; returns the addresses of the records that changed."""
         changed: list[Address] = []
         for change in changes:
@@ -184,13 +184,13 @@ class Mirror:
     def reset(self, changes: Iterable[RawChange], revision: int = 0) -> None:
         """Start over from a full listing that is at hand."""
         listing = self.listing()
-        listing.fold(changes)
+        listing.add(changes)
         self.adopt(listing, revision)
 
     def apply(self, changes: Iterable[RawChange], revision: int = 0) -> list[Address]:
         """Fold changes in, in order; returns the addresses of the records that changed."""
         before = self._held.corrupt_changes
-        changed = self._held.fold(changes)
+        changed = self._held.add(changes)
         self._stale.update(address.table for address in changed)
         if before != self._held.corrupt_changes:
             self._stale.add(CORRUPT)

@@ -3,7 +3,7 @@
 Owns the meaning of every record in the registry. Knows nothing of JSON, keys, clocks or clients: `records`
 turns these into text, `keys` says where they lie, `mirror` holds them together.
 
-Times are seconds since the epoch, as floats, taken by whoever wrote the record; they are shown to people and
+Times are seconds since the epoch, as floats, taken by the writer of the record; they are shown to people and
 never compared across machines to decide anything. The types of fields say what they may hold (`grammar`).
 
 Versions live side by side: a field that this version does not know is kept in `unknown` and written back with the

@@ -297,7 +297,7 @@ class Scheduler:
                 record = follower.mirror.row(each.table, each)
                 ttl_s = record.ttl_s if isinstance(record, Machine) else TTL_S
                 within_s = leader_grace_s(self._lease_ttl_s) if each.table is Table.LEADER else grace_s(ttl_s)
-                self._unleased.see(key, follower.mirror.stamp(key), now, within_s)
+                self._unleased.update(key, follower.mirror.stamp(key), now, within_s)
 
     async def _remove_unleased(self, lead: Lead) -> None:
         """Delete keys that belong to nobody: their owner would have put them back under its lease long since."""

@@ -32,7 +32,7 @@ class MachineChange:
 async def set_availability(operator: Operator, machine: str, availability: Availability) -> MachineChange:
     """Open (`READY`), cordon or drain a machine, given by its full id."""
     change = partial(replace, availability=availability)
-    return await _change(operator, machine, change, VERBS[availability], "", anew=True)
+    return await _change(operator, machine, change, VERBS[availability], "", overwrite=True)
 
 
 async def cordon(operator: Operator, machine: str) -> MachineChange:
@@ -88,14 +88,14 @@ async def _change(
     verb: str,
     reason: str,
     *,
-    anew: bool = False,
+    overwrite: bool = False,
 ) -> MachineChange:
-    """`anew`: an override that does not parse is written over. Else that is an error: nobody knows what it says."""
+    """Write what `change` makes of the override; one that does not parse is an error without `overwrite`."""
 
     async def attempt() -> MachineChange:
         key = operator.keys.override(machine)
         kv = await operator.etcd.get(key)
-        found = _override(machine, kv.value if kv else b"", key, anew=anew)
+        found = _override(machine, kv.value if kv else b"", key, overwrite=overwrite)
         before = found or Override(machine)
         after = change(before)
         if found and _essence(after) == _essence(before):
@@ -109,14 +109,14 @@ async def _change(
     return await persist(attempt)
 
 
-def _override(machine: str, value: bytes, key: str, *, anew: bool) -> Override | None:
-    """The override as stored, or the usual one; None for one that does not parse and is to be written `anew`."""
+def _override(machine: str, value: bytes, key: str, *, overwrite: bool) -> Override | None:
+    """The override as stored, or the usual one; None for one that does not parse and is to be overwritten."""
     if not value:
         return Override(machine)
     try:
         record = decode(Address(Table.OVERRIDES, machine), value, key)
     except CorruptRecord as error:
-        if anew:
+        if overwrite:
             return None
         raise UserError(
             f"what is set on machine {machine[:8]}... does not parse ({error.reason}); "

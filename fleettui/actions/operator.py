@@ -1,7 +1,7 @@
 """Who acts on the registry, and the one way to write to it: guarded, batched, tried again when a race is lost.
 
 Owns the transaction of an operator's act: it holds the records, the guards on what was read and the event that
-tells of it, all or nothing. It does not know what a unit or a machine may become: `units` and `machines` do.
+records it, all or nothing. It does not know what a unit or a machine may become: `units` and `machines` do.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class StillWaiting:
     """Nothing arrived, yet something is to be told: the link's health and what the rest waits for."""
 
     remaining: tuple[str, ...]
@@ -50,8 +50,8 @@ async def watch_progress(
     revision: int = 0,
     deadline: float | None = None,
     patient: bool = False,
-) -> AsyncGenerator[Arrival | Way, None]:
-    """Yield each unit once it is done with, and a `Way` after each change that brought none.
+) -> AsyncGenerator[Arrival | StillWaiting, None]:
+    """Yield each unit once it is done with, and a `StillWaiting` after each change that brought none.
 
     Snapshots older than `revision` (the act's) are not judged. With `patient`, a unit that waits for the fleet to
     change is waited for. `deadline` is of the event loop's clock; then TimeoutError is raised.
@@ -68,7 +68,7 @@ async def watch_progress(
         doubtful.update(remaining if update.reset or "" in touched else touched)
         snapshot = follower.mirror.snapshot()
         if snapshot.revision < max(revision, 1):
-            yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
+            yield StillWaiting(tuple(remaining), follower.link, follower.reason, snapshot)
             continue
         where = whereabouts(snapshot)
         found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in remaining if name in doubtful]
@@ -78,7 +78,7 @@ async def watch_progress(
             del remaining[arrival.name]
             yield arrival
         if not arrivals:
-            yield Way(tuple(remaining), follower.link, follower.reason, snapshot)
+            yield StillWaiting(tuple(remaining), follower.link, follower.reason, snapshot)
 
 
 def judged(snapshot: Snapshot, name: str, where: Whereabouts | None = None) -> UnitProgress:

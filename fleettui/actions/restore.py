@@ -82,7 +82,7 @@ async def read_restoration(operator: Operator) -> Restoration:
     """What the registry holds, and what accepting it would change. ForeignRegistry without a sentinel."""
     mirror = Mirror(operator.keys, TABLES)
     listing = mirror.listing()
-    mirror.adopt(listing, await read_tables(operator.etcd, operator.keys, TABLES, listing.fold))
+    mirror.adopt(listing, await read_tables(operator.etcd, operator.keys, TABLES, listing.add))
     snapshot = mirror.snapshot()
     if snapshot.cluster is None:
         raise ForeignRegistry(f"{operator.keys.cluster} is missing or broken: this registry is no fleet's")

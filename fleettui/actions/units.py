@@ -1,7 +1,7 @@
 """An operator's acts on units: submit, load, start, stop, unload, restart, destroy, and taking one back.
 
 Owns what each act makes of a unit's record. Every act is a few guarded transactions, however many units it names,
-each with the events that tell of it. It never touches the schedule, pending reasons or states: the scheduler and
+each with the events that record it. It never touches the schedule, pending reasons or states: the scheduler and
 the agents follow from the wish that is written here.
 """
 

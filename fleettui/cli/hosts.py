@@ -21,7 +21,7 @@ from fleettui.actions.reading import find_machine, unread_machines
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
-from fleettui.cli.places import PLACES, Moves, UnitPlaces, host_names, places, present, with_past
+from fleettui.cli.places import PLACES, MoveTracker, UnitPlaces, host_names, places, present, with_past
 from fleettui.cli.read import unit_names
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import place
@@ -183,7 +183,7 @@ async def _keep_up(settings: Settings, found: UnitPlaces, stream: JournalStream)
 
 
 async def _retarget(follower: Follower, found: UnitPlaces, stream: JournalStream) -> None:
-    sources, moves = found.sources, Moves(found.snapshot, found.names)
+    sources, moves = found.sources, MoveTracker(found.snapshot, found.names)
     while True:
         update = await follower.next()
         if update.link is not ConnectionState.LIVE:

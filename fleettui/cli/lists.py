@@ -34,30 +34,30 @@ RUNNING = (Table.SCHEDULE, Table.STATES, Table.MACHINES)
 
 async def list_machines(flags: Namespace) -> int:
     """Print the live machines."""
-    look = _look(flags, MACHINE_FIELDS, MACHINE_USUAL)
+    form = _form(flags, MACHINE_FIELDS, MACHINE_USUAL)
     tables = [Table.MACHINES, Table.OVERRIDES, Table.DUPLICATES]
-    if "units" in look.fields:
+    if "units" in form.fields:
         tables.append(Table.SCHEDULE)
     snapshot = await read_tables(flags, tables)
     for line in duplicate_lines(snapshot):
         complain(line)
-    look = _look(flags, MACHINE_FIELDS, machine_usual(snapshot))
-    return _print(machine_rows(snapshot, full=look.full), look)
+    form = _form(flags, MACHINE_FIELDS, machine_usual(snapshot))
+    return _print(machine_rows(snapshot, full=form.full), form)
 
 
 async def list_units(flags: Namespace) -> int:
     """Print what runs, and what waits for a machine."""
-    look = _look(flags, UNIT_FIELDS, UNIT_USUAL)
+    form = _form(flags, UNIT_FIELDS, UNIT_USUAL)
     snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, Table.PENDING, Table.LEADER))
-    return _print(unit_rows(snapshot, full=look.full), look)
+    return _print(unit_rows(snapshot, full=form.full), form)
 
 
 async def list_unit_files(flags: Namespace) -> int:
     """Print every unit of the registry."""
-    look = _look(flags, FILE_FIELDS, FILE_USUAL)
-    texts = (Table.FILES,) if {"global", "desc"} & set(look.fields) else ()
+    form = _form(flags, FILE_FIELDS, FILE_USUAL)
+    texts = (Table.FILES,) if {"global", "desc"} & set(form.fields) else ()
     snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, *texts))
-    return _print(file_rows(snapshot, full=look.full), look)
+    return _print(file_rows(snapshot, full=form.full), form)
 
 
 async def read_tables(flags: Namespace, tables: Iterable[Table]) -> Snapshot:
@@ -77,12 +77,12 @@ def tell_corrupt(snapshot: Snapshot) -> None:
         complain(f"WARNING: {len(found) - CORRUPT_TOLD} more registry records are corrupt")
 
 
-def _look(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> ListFormat:
+def _form(flags: Namespace, known: Sequence[str], usual: Sequence[str]) -> ListFormat:
     fields = choose_fields(flags.fields, known, known if flags.json else usual)
     return ListFormat(fields, full=flags.full, legend=not flags.no_legend, json=flags.json)
 
 
-def _print(rows: Iterable[ListRow], look: ListFormat) -> int:
+def _print(rows: Iterable[ListRow], form: ListFormat) -> int:
     listed = list(rows)
-    print_rows([row.cells for row in listed], look, [row.record for row in listed])
+    print_rows([row.cells for row in listed], form, [row.record for row in listed])
     return OK

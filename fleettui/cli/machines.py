@@ -111,7 +111,7 @@ async def _drained(operator: Operator, machines: list[str], revision: int) -> in
             await follower.next()
             snapshot = follower.mirror.snapshot()
             if snapshot.revision >= max(revision, 1):
-                for line in drain.look(snapshot):
+                for line in drain.update(snapshot):
                     say(line)
     for line in drain.stays():
         complain(line)
@@ -132,7 +132,7 @@ class DrainProgress:
         self._left: set[Pair] = set()
         self._known: dict[str, Machine] = {}
 
-    def look(self, snapshot: Snapshot) -> list[str]:
+    def update(self, snapshot: Snapshot) -> list[str]:
         """Take a snapshot in; the lines that tell what left since the one before."""
         for machine in self._machines:
             self._note_lost(snapshot, machine)

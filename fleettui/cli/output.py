@@ -20,29 +20,29 @@ _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufe
 
 
 def say(line: str) -> None:
-    """One line on standard output, at once: whoever reads a pipe sees each unit as it arrives."""
+    """Print one line on standard output and flush it, so that a pipe gets each unit as it arrives."""
     print(escape(line), flush=True)
 
 
 def complain(text: str) -> None:
-    """Lines on standard error."""
+    """Print lines on standard error."""
     for line in text.splitlines() or [""]:
         print(escape(line), file=sys.stderr, flush=True)
 
 
 def print_json(value: object) -> None:
-    """A value as indented JSON. On a terminal letters are shown as they are, but what it would obey as numbers."""
+    """Print a value as indented JSON; on a terminal, control characters are written as escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=not sys.stdout.isatty())
     print(text if text.isascii() else _OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def print_json_line(value: object) -> None:
-    """A value as one line of JSON, for streams."""
+    """Print a value as one line of JSON, for streams."""
     print(json.dumps(value), flush=True)
 
 
 def print_verbatim(text: str) -> None:
-    """Text exactly as stored when piped; on a terminal line by line, escaped."""
+    """Print text exactly as stored into a pipe; on a terminal line by line, escaped."""
     if sys.stdout.isatty():
         print(escape(text.removesuffix("\n"), lines=True))
         return
@@ -75,19 +75,19 @@ def choose_fields(asked: str | None, known: Sequence[str], usual: Sequence[str])
 
 
 def print_rows(
-    rows: Iterable[Mapping[str, str]], look: ListFormat, records: Iterable[Mapping[str, object]]
+    rows: Iterable[Mapping[str, str]], form: ListFormat, records: Iterable[Mapping[str, object]]
 ) -> None:
-    """A list: its rows as a table, or its records as JSON."""
-    if look.json:
-        print_json([{field: record[field] for field in look.fields} for record in records])
+    """Print a list: its rows as a table, or its records as JSON."""
+    if form.json:
+        print_json([{field: record[field] for field in form.fields} for record in records])
         return
-    for line in table([[row[field] for field in look.fields] for row in rows], look):
+    for line in table([[row[field] for field in form.fields] for row in rows], form):
         print(line)
 
 
-def table(rows: Sequence[Sequence[str]], look: ListFormat) -> list[str]:
+def table(rows: Sequence[Sequence[str]], form: ListFormat) -> list[str]:
     """Rows as aligned lines below a legend; an empty cell reads "-"."""
-    legend = [[field.upper() for field in look.fields]] if look.legend else []
+    legend = [[field.upper() for field in form.fields]] if form.legend else []
     cells = [*legend, *([escape(cell) or "-" for cell in row] for row in rows)]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     return [

@@ -120,7 +120,7 @@ def host_names(sources: Iterable[JournalSource]) -> dict[str, str]:
     return {id_: f"{each.hostname}({id_[:8]})" for id_, each in machines.items() if names.count(each.hostname) > 1}
 
 
-class Moves:
+class MoveTracker:
     """Tells where units run as the registry's states say, whenever that has become another place."""
 
     def __init__(self, snapshot: Snapshot, names: Iterable[str]) -> None:

@@ -65,11 +65,11 @@ async def why(flags: Namespace) -> int:
     unknown = [name for name in names if name not in snapshot.units]
     for name in unknown:
         complain(f"Unit {name} not found; see: fleetctl list-unit-files")
-    stories = [Story.of(snapshot, name, operator.keys) for name in names if name not in unknown]
+    explanations = [UnitExplanation.of(snapshot, name, operator.keys) for name in names if name not in unknown]
     if flags.json:
-        print_json([story.record() for story in stories])
+        print_json([explanation.record() for explanation in explanations])
     else:
-        for line in (line for story in stories for line in story.lines(snapshot)):
+        for line in (line for explanation in explanations for line in explanation.lines(snapshot)):
             say(line)
     return FAILED if unknown else OK
 
@@ -96,7 +96,7 @@ class UnitOnMachine:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class UnitExplanation:
     """A unit's standing, with how it is on each of its machines and every machine's verdict on it. Pure."""
 
     unit: Unit
@@ -105,8 +105,8 @@ class Story:
     places: tuple[UnitOnMachine, ...]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, name: str, keys: Keys) -> Story:
-        """The story of a unit of the registry."""
+    def of(cls, snapshot: Snapshot, name: str, keys: Keys) -> UnitExplanation:
+        """The explanation of a unit of the registry."""
         where = whereabouts(snapshot)
         lines = {line.machine: line for line in where.schedule.get(name, ())}
         states = {state.machine: state for state in where.states.get(name, ())}
@@ -237,8 +237,8 @@ def _print_events(events: list[Event], flags: Namespace, *, more: bool = False) 
     elif flags.json:
         print_json([event_record(event) for event in events])
     elif events or not more:
-        look = ListFormat(EVENT_FIELDS, legend=not (more or flags.no_legend))
-        for line in table([_event_cells(event) for event in events], look):
+        form = ListFormat(EVENT_FIELDS, legend=not (more or flags.no_legend))
+        for line in table([_event_cells(event) for event in events], form):
             print(line, flush=True)
 
 

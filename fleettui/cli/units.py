@@ -35,7 +35,7 @@ async def introduce(flags: Namespace) -> int:
     """Carry out a verb that takes files: what the registry does not know yet is looked for on disk."""
     verb = Verb(flags.command)
     patient, errors = patience(flags), Errors(verb)
-    candidates = errors.sieve(Disk().candidate, (each for each in flags.names if not is_glob(each)))
+    candidates = errors.parse_each(Disk().candidate, (each for each in flags.names if not is_glob(each)))
     async with open_operator(read_settings(flags, os.environ)) as operator:
         known = await errors.expand(operator, flags.names)
         found = await resolve(operator, [*candidates, *map(Candidate, known)])
@@ -51,7 +51,7 @@ async def change(flags: Namespace) -> int:
     """Carry out a verb on units that the registry knows."""
     verb = Verb(flags.command)
     patient, errors = patience(flags), Errors(verb)
-    named = errors.sieve(unit_name, (each for each in flags.names if not is_glob(each)))
+    named = errors.parse_each(unit_name, (each for each in flags.names if not is_glob(each)))
     async with open_operator(read_settings(flags, os.environ)) as operator:
         names = [*named, *await errors.expand(operator, flags.names)]
         done = await units.ACTS[verb](operator, names) if names else Done()
@@ -87,21 +87,21 @@ class Errors:
         self.code = FAILED
         complain(text)
 
-    def sieve(self, understand: Callable[[str], T], arguments: Iterable[str]) -> list[T]:
+    def parse_each(self, parse: Callable[[str], T], arguments: Iterable[str]) -> list[T]:
         """What the arguments mean; those that mean nothing are told and left out."""
-        understood = []
+        parsed = []
         for argument in arguments:
             try:
-                understood.append(understand(argument))
+                parsed.append(parse(argument))
             except UserError as error:
                 self.add(f"Error {gerund(self._verb)} units: {error}")
-        return understood
+        return parsed
 
     async def expand(self, operator: Operator, arguments: Iterable[str]) -> list[str]:
         """The registry's names that the globs among the arguments match."""
         patterns = [each for each in arguments if is_glob(each)]
         known = await unit_names(operator) if patterns else ()
-        return [name for names in self.sieve(lambda each: matching(each, known), patterns) for name in names]
+        return [name for names in self.parse_each(lambda each: matching(each, known), patterns) for name in names]
 
 
 async def _finish(operator: Operator, verb: Verb, done: Done, errors: Errors, patient: WaitLimit) -> int:

@@ -15,7 +15,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from fleettui.actions.operator import Operator
-from fleettui.actions.progress import Arrival, Way, watch_progress
+from fleettui.actions.progress import Arrival, StillWaiting, watch_progress
 from fleettui.cli.connection import duration
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
@@ -79,26 +79,26 @@ async def following(operator: Operator, tables: Iterable[Table] = WATCHED) -> As
 
 async def wait(operator: Operator, verb: Verb, names: Iterable[str], revision: int, patience: WaitLimit) -> int:
     """Wait for the units, print each as it arrives, and return the exit code."""
-    teller = Teller(verb, tuple(names))
+    reporter = ProgressReporter(verb, tuple(names))
     loop = asyncio.get_running_loop()
     deadline = None if patience.seconds is None else loop.time() + patience.seconds
     try:
         async with following(operator) as follower:
-            steps = watch_progress(follower, teller.names, revision=revision, deadline=deadline)
+            steps = watch_progress(follower, reporter.names, revision=revision, deadline=deadline)
             async with aclosing(steps):
                 async for step in steps:
-                    teller.tell(step)
+                    reporter.report(step)
     except TimeoutError:
-        return teller.timed_out(patience.seconds or 0.0)
+        return reporter.timed_out(patience.seconds or 0.0)
     except asyncio.CancelledError:
-        teller.interrupted()
+        reporter.interrupted()
         return INTERRUPTED
     finally:
-        teller.close()
-    return teller.code
+        reporter.close()
+    return reporter.code
 
 
-class Teller:
+class ProgressReporter:
     """Turns steps into lines. `code` is the exit code so far."""
 
     def __init__(self, verb: Verb, names: tuple[str, ...]) -> None:
@@ -115,7 +115,7 @@ class Teller:
         self._keeping: asyncio.TimerHandle | None = None
         self._said_kept: set[tuple[str, str, str]] = set()
 
-    def tell(self, step: Arrival | Way) -> None:
+    def report(self, step: Arrival | StillWaiting) -> None:
         """Say what this step brought."""
         self._note_lost(step.snapshot)
         self._snapshot = step.snapshot
@@ -197,18 +197,18 @@ class Teller:
         odd = (key for key in arrival.snapshot.corrupt if key.endswith(f"/{arrival.name}") and "/states/" in key)
         return next((f"the record {key} does not parse, so it may still run there" for key in odd), "")
 
-    def _watch_link(self, way: Way) -> None:
-        if way.link is ConnectionState.FOREIGN:
-            raise ForeignRegistry(way.reason)
-        if way.link is ConnectionState.DENIED:
-            raise RegistryDenied(way.reason)
-        if way.link is self._link or ConnectionState.CONNECTING in (way.link, self._link):
-            self._link = way.link
+    def _watch_link(self, step: StillWaiting) -> None:
+        if step.link is ConnectionState.FOREIGN:
+            raise ForeignRegistry(step.reason)
+        if step.link is ConnectionState.DENIED:
+            raise RegistryDenied(step.reason)
+        if step.link is self._link or ConnectionState.CONNECTING in (step.link, self._link):
+            self._link = step.link
             return
-        self._link = way.link
+        self._link = step.link
         self._line.clear()
-        if way.link is ConnectionState.LOST:
-            complain(f"The registry is out of reach ({way.reason}); waiting for it to come back")
+        if step.link is ConnectionState.LOST:
+            complain(f"The registry is out of reach ({step.reason}); waiting for it to come back")
         else:
             complain("The registry is back")
 

@@ -1,4 +1,4 @@
-"""Finding and removing everything that a cluster put on this host, whoever left it there and however it ended.
+"""Find and remove everything that a cluster put on this host, however it ended.
 
 Works from the cluster's name alone: cgroups (and through them processes), mounts, interfaces, directories.
 """

@@ -24,7 +24,7 @@ from fleettui.remote.errors import (
     MachineUnreachable,
     RemoteError,
 )
-from fleettui.remote.here import Here, own_machine
+from fleettui.remote.here import LocalMachine, own_machine
 from fleettui.remote.journal import JournalStream, LinkState, OnDropped, OnLink
 from fleettui.remote.journal_query import JournalQuery, JournalSource
 from fleettui.remote.pins import Pins
@@ -32,7 +32,6 @@ from fleettui.remote.pins import Pins
 __all__ = [
     "CommandTimeout",
     "Completed",
-    "Here",
     "HostKeyRefused",
     "JournalEntry",
     "JournalQuery",
@@ -40,6 +39,7 @@ __all__ = [
     "JournalStream",
     "LinkLost",
     "LinkState",
+    "LocalMachine",
     "LoginRefused",
     "MachineUnreachable",
     "OnDropped",

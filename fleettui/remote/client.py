@@ -18,7 +18,7 @@ from fleettui.remote import shell, tunnel
 from fleettui.remote.command import MAX_OUTPUT_BYTES, Completed, as_root, collect, quoted, status_argv, within
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
-from fleettui.remote.here import Here
+from fleettui.remote.here import LocalMachine
 from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
 from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, fields_argv, journal_argv
 from fleettui.remote.pins import Pins
@@ -47,7 +47,12 @@ class Remote:
     """
 
     def __init__(
-        self, ssh: SshTable, *, here: Here | None = None, pins: Pins | None = None, on_first: OnFirst | None = None
+        self,
+        ssh: SshTable,
+        *,
+        here: LocalMachine | None = None,
+        pins: Pins | None = None,
+        on_first: OnFirst | None = None,
     ) -> None:
         """Without `here` no command runs on this host; without `pins` the registry's host keys count each time.
 

@@ -188,7 +188,7 @@ class _Attempt:
 
 
 class _Guard(asyncssh.SSHClient):
-    """Decides on keys that nobody vouches for, and remembers what was shown."""
+    """Accepts or refuses a key that no trusted source has, and remembers what was shown."""
 
     def __init__(self, expected: hostkeys.Expected, *, strict: bool) -> None:
         self.presented: asyncssh.SSHKey | None = None

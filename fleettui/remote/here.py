@@ -1,9 +1,9 @@
-"""Is a machine this very host, under this user's own systemd? Decided by what lies on this host alone.
+"""Whether a machine is this very host, under this user's own systemd; decided by files of this host alone.
 
 A machine's record is the registry's word, and a command that was meant for another host must not run on this one
 because of it. The proof is the agent of this user, which runs (it holds the lock in the user's own runtime
 directory) and wrote there which registry it obeys: only what comes from that very registry, by the operator's own
-configuration, can mean this host. Whoever writes there already decides what runs here.
+configuration, can mean this host. A user who can write there already decides what runs here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class LocalMachine:
     """The machine that this host is to the operator, for commands that need no SSH."""
 
     machine: str
@@ -40,7 +40,7 @@ class Here:
         return machine.bus == "user" and (machine.id, machine.boot_id) == (self.machine, self.boot_id)
 
 
-def own_machine(etcd: EtcdTable, environ: Mapping[str, str]) -> Here | None:
+def own_machine(etcd: EtcdTable, environ: Mapping[str, str]) -> LocalMachine | None:
     """This host, if the user's own agent runs here and obeys the registry that `etcd` names. Reads files."""
     runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     directory = runtime / "fleet"
@@ -52,7 +52,7 @@ def own_machine(etcd: EtcdTable, environ: Mapping[str, str]) -> Here | None:
         if not ours <= set(obeyed["endpoints"]) or Keys.under(etcd.prefix).prefix != obeyed["prefix"]:
             return None
         facts = json.loads(_private(directory / FACTS))
-        here = Here(facts["machine"], facts["boot_id"])
+        here = LocalMachine(facts["machine"], facts["boot_id"])
         return here if here.boot_id == BOOT_ID.read_text(encoding="ascii").strip() else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError):
         return None

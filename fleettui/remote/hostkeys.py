@@ -1,8 +1,8 @@
-"""Is this the host we mean? The keys that the user, an earlier connection or the registry vouches for.
+"""Host keys that may be trusted: the user's, those of an earlier connection, and the registry's.
 
 The user's word wins: when a known_hosts file has a key (or an authority) for the machine's name, else for its
 address, that one alone is trusted. Without one, the key that the machine showed when it was first connected to is
-(`pins`). The registry's keys serve for that first sight, no longer: whoever writes there must not be able to lead
+(`pins`). The registry's keys serve for that first sight, no longer: a writer there must not be able to lead
 the user to another host. A key that known_hosts marks revoked is never trusted. A key that nobody vouches for is
 *changed* when another one was expected and *unknown* when none was: only the unknown may be let in, and only if the
 user switched strict checking off. known_hosts is never written.

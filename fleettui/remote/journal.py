@@ -17,7 +17,7 @@ from dataclasses import replace
 from fleettui.journal_entry import JournalEntry
 from fleettui.remote.journal_feed import (
     Batch,
-    Ears,
+    JournalCallbacks,
     JournalFeed,
     LinkState,
     OnDropped,
@@ -52,7 +52,7 @@ class JournalStream:
         on_dropped: OnDropped | None = None,
     ) -> None:  # fmt: skip
         self._start, self._query = start, query
-        self._ears = Ears(on_link, on_dropped)
+        self._callbacks = JournalCallbacks(on_link, on_dropped)
         self._live: asyncio.Queue[Batch] = asyncio.Queue(QUEUED)
         self._sources = tuple(sources)
         self._tasks: dict[JournalFeed, asyncio.Task[None]] = {}
@@ -65,7 +65,7 @@ class JournalStream:
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """The stream. Close the generator to stop its feeds."""
         feeds = [
-            JournalFeed(self._start, each, self._query, self._live, self._ears)
+            JournalFeed(self._start, each, self._query, self._live, self._callbacks)
             for each in by_machine(self._sources)
         ]
         self._running = True
@@ -124,7 +124,7 @@ class JournalStream:
             query = replace(query, since=f"@{self._newest // 1_000_000 - OVERLAP_S}")
         for (_, cursor), sources in by_cursor.items():
             (target,) = by_machine(sources)
-            feed = JournalFeed(self._start, target, query, self._live, self._ears)
+            feed = JournalFeed(self._start, target, query, self._live, self._callbacks)
             if cursor or self._newest:
                 feed.resume(cursor)
             else:
@@ -137,7 +137,7 @@ class JournalStream:
             task.cancel()
             self._left_behind.add(task)
             self._cursors |= dict.fromkeys(_keys(feed), feed.cursor) if feed.cursor else {}
-            self._ears.on_link(feed.machine, LinkState.LEFT, "")
+            self._callbacks.on_link(feed.machine, LinkState.LEFT, "")
 
     # What comes
 
@@ -163,7 +163,7 @@ class JournalStream:
         task = self._tasks[feed] = asyncio.create_task(feed.run(), name=f"journal {feed.machine.hostname}")
 
         def wake(_: asyncio.Task[None]) -> None:
-            """A feed that ends must not leave the readers waiting; whoever reads on finds its exception."""
+            """Wake the readers when a feed ends; they find its exception."""
             with contextlib.suppress(asyncio.QueueFull):
                 self._live.put_nowait([])
             with contextlib.suppress(asyncio.QueueFull):

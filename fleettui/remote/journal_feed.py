@@ -51,7 +51,7 @@ def ignore_links(machine: Machine, state: LinkState, reason: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ears:
+class JournalCallbacks:
     """Who is told what becomes of a feed. Without `on_dropped` it never drops: it waits for its reader."""
 
     on_link: OnLink
@@ -67,7 +67,7 @@ class JournalFeed:
         target: tuple[Machine, tuple[str, ...]],
         query: JournalQuery,
         live: asyncio.Queue[Batch],
-        ears: Ears,
+        callbacks: JournalCallbacks,
     ) -> None:
         self.machine, self.units = target
         self.backlog: asyncio.Queue[Batch | None] = asyncio.Queue(4)
@@ -75,7 +75,7 @@ class JournalFeed:
         self._start = start
         self._query = query
         self._live = live
-        self._ears = ears
+        self._callbacks = callbacks
         self._settled = False
         self._begun = False
         self._dropping = False
@@ -128,7 +128,7 @@ class JournalFeed:
         self._tell(LinkState.LOST, reason)
 
     def _tell(self, state: LinkState, reason: str = "") -> None:
-        self._ears.on_link(self.machine, state, reason)
+        self._callbacks.on_link(self.machine, state, reason)
 
     async def _backlog_then_follow(self) -> None:
         if not self._begun:
@@ -208,7 +208,7 @@ class JournalFeed:
 
     def _overrun(self) -> bool:
         """Whether to drop now: from a full queue on until half of it is read."""
-        if self._ears.on_dropped is None or not self._settled:
+        if self._callbacks.on_dropped is None or not self._settled:
             return False
         limit = self._live.maxsize // 2 if self._dropping else self._live.maxsize
         self._dropping = self._live.qsize() >= limit
@@ -223,8 +223,8 @@ class JournalFeed:
 
     def _tell_missed(self) -> None:
         count, self._missed = self._missed, 0
-        if count and self._ears.on_dropped:
-            self._ears.on_dropped(self.machine, count)
+        if count and self._callbacks.on_dropped:
+            self._callbacks.on_dropped(self.machine, count)
 
     # How it ends
 

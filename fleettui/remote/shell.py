@@ -90,7 +90,7 @@ def _ending_signals() -> Iterator[asyncio.Future[int]]:
 
 @contextlib.contextmanager
 def _on_signal(number: signal.Signals, act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` in the event loop at a signal; whoever handled it before gets it back afterwards."""
+    """Call `act` in the event loop at a signal; the handler before is put back afterwards."""
     loop = asyncio.get_running_loop()
     before = signal.signal(number, lambda got, _: loop.call_soon_threadsafe(act, got))
     try:

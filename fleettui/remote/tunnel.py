@@ -2,7 +2,7 @@
 
 Each connection is one end of a socket pair, and a task carries its bytes through a channel of the jump host's
 connection. Nothing listens anywhere: no other user of this host can get in. The jump host's connection is shared
-and made anew when it broke, so the tunnel outlives it.
+and made again when it broke, so the tunnel outlives it.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Backoff:
         self._wake = asyncio.Event()
 
     def reset(self) -> None:
-        """An attempt went well: begin anew with the shortest pause, and end the one under way."""
+        """Begin again with the shortest pause after an attempt that went well, and end the pause under way."""
         self._next_s, self._class = 0.0, None
         self._told.clear()
         self._wake.set()

@@ -40,7 +40,7 @@ _GATEWAY = semantic_version.Version("3.4.0")  # the first with the path prefix /
 
 
 class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
-    """etcd3-py's client with its own session, aimed anew at each call. Make it inside a running loop."""
+    """etcd3-py's client with its own session, aimed at an endpoint at each call. Make it inside a running loop."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._base = ""
@@ -114,7 +114,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         raise EtcdUnreachable(f"answered HTTP {response.status} to a watch")
 
     async def close(self) -> None:
-        """End every connection and wake whoever reads from one."""
+        """End every connection and wake those who read from one."""
         for stream in list(self._streams):
             stream.abort()
         await self.session.close()

@@ -105,7 +105,7 @@ class Watch:
                     yield WatchBatch(self._next - 1, ())
                     continue
                 held = held + len(chunk) if b"\n" not in chunk else len(chunk) - chunk.rfind(b"\n") - 1
-                arrived: list[WatchBatch] = []  # whoever is slow gets what has come meanwhile at once
+                arrived: list[WatchBatch] = []  # a slow reader gets what has come meanwhile at once
                 try:
                     for line in split_lines(chunk, pending):
                         if batch := await self._take(line):

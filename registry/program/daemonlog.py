@@ -54,14 +54,14 @@ def run(program: str, work: Callable[[], None], say: Callable[[str], None] = lam
         cause = first_cause(error)
         if isinstance(cause, KeyboardInterrupt):
             return 130
-        _say_last(program, told(cause))
-        say(f"ended: {told(cause)}")
+        _say_last(program, describe_error(cause))
+        say(f"ended: {describe_error(cause)}")
         log.debug("ended by", exc_info=error)
         return 1
     return 0
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in one line. One that nobody foresaw is named with its place in the source."""
     if isinstance(error, FleetError):
         return str(error)
@@ -98,7 +98,7 @@ class DaemonFormatter(logging.Formatter):
         message = record.getMessage()
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not self._traces:
-            message = f"{message.rstrip()}: {told(first_cause(error))}"
+            message = f"{message.rstrip()}: {describe_error(first_cause(error))}"
         begin = self._begin(record)
         lines = [begin + one_line(message)]
         if self._traces and error is not None:

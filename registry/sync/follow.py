@@ -142,9 +142,9 @@ class Follower:
         await self._check_history()
         listing = self.mirror.listing()
         if self._root != self._keys.prefix:
-            revision = await read_prefix(self._etcd, self._root, 0, listing.fold)
+            revision = await read_prefix(self._etcd, self._root, 0, listing.add)
         else:
-            revision = await read_tables(self._etcd, self._keys, self._tables, listing.fold)
+            revision = await read_tables(self._etcd, self._keys, self._tables, listing.add)
         await self._check_sentinel(revision)
         same = self._history is not None and self._epoch == self._history.epoch
         if self._history and same and (older := await asyncio.to_thread(self.mirror.older, listing)):

@@ -43,7 +43,7 @@ async def read_snapshot(etcd: Etcd, keys: Keys, tables: Iterable[Table]) -> Snap
     tables = tuple(tables)
     mirror = Mirror(keys, tables)
     listing = mirror.listing()
-    mirror.adopt(listing, await read_tables(etcd, keys, tables, listing.fold))
+    mirror.adopt(listing, await read_tables(etcd, keys, tables, listing.add))
     return mirror.snapshot()
 
 

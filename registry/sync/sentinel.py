@@ -1,6 +1,6 @@
 """The sentinel `cluster`: proof that a registry is a fleet's, and which one's.
 
-Whoever writes first creates it, once. An agent that has belonged to a cluster never creates one: for it a
+The first writer creates it, once. An agent that has belonged to a cluster never creates one: for it a
 registry without its sentinel is silence, not an order.
 
 An epoch is the time when an operator accepted a history (milliseconds since 1970), and only grows. One that is far

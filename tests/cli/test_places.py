@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.cli.places import MOST, Moves, host_names, places, present, with_past
+from fleettui.cli.places import MOST, MoveTracker, host_names, places, present, with_past
 from fleettui.escape import clause
 from fleettui.remote import JournalSource
 from registry.mirror import Snapshot
@@ -88,7 +88,7 @@ def test_equal_host_names_are_told_apart() -> None:
 
 def told(*steps: Snapshot) -> list[str]:
     first, *rest = steps
-    moves = Moves(first, [UNIT])
+    moves = MoveTracker(first, [UNIT])
     return [line for step in rest for line in moves.news(step)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fleettui.cli.read import Story
+from fleettui.cli.read import UnitExplanation
 from fleettui.cli.rows import file_rows, machine_rows, unit_rows
 from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.detail import event_page
@@ -115,9 +115,9 @@ def test_lists_and_explanations_are_told_of_any_registry(snapshot: Snapshot) -> 
         standing(snapshot, name, where)
         explain(snapshot, name, KEYS)
     for name in snapshot.units:
-        story = Story.of(snapshot, name, KEYS)
-        assert "\ud800" not in "\n".join(story.lines(snapshot))
-        story.record()
+        explanation = UnitExplanation.of(snapshot, name, KEYS)
+        assert "\ud800" not in "\n".join(explanation.lines(snapshot))
+        explanation.record()
     for machine in wild.IDS:
         departures(snapshot, machine, KEYS)
     for full in (False, True):

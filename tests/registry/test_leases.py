@@ -53,14 +53,14 @@ async def test_a_record_that_outlives_its_writer_needs_no_lease(etcd: EtcdServer
 
 def test_a_key_is_nobody_s_only_when_it_was_without_a_lease_and_unchanged_for_the_whole_grace() -> None:
     found = Unleased()
-    found.see("k", (1, 1, 0), now=0.0, within_s=grace_s(4.0))
+    found.update("k", (1, 1, 0), now=0.0, within_s=grace_s(4.0))
     assert not found.overdue(grace_s(4.0) - 0.1)
-    found.see("k", (1, 2, 0), now=10.0, within_s=grace_s(4.0))  # written again
+    found.update("k", (1, 2, 0), now=10.0, within_s=grace_s(4.0))  # written again
     assert not found.overdue(10.0 + grace_s(4.0) - 0.1)
     assert found.overdue(10.0 + grace_s(4.0)) == [("k", 2)]
-    found.see("k", (1, 3, 77), now=30.0, within_s=1.0)
+    found.update("k", (1, 3, 77), now=30.0, within_s=1.0)
     assert not found.overdue(1e9)
-    found.see("gone", (1, 1, 0), now=0.0, within_s=1.0)
+    found.update("gone", (1, 1, 0), now=0.0, within_s=1.0)
     found.keep(set())
     assert not found.overdue(1e9)
 
@@ -75,7 +75,7 @@ def test_what_has_a_lease_or_is_gone_is_never_overdue(
     found, now, last = Unleased(), 0.0, {}
     for key, stamp, step in seen:
         now += step
-        found.see(key, stamp, now, grace_s(ttl_s))
+        found.update(key, stamp, now, grace_s(ttl_s))
         last[key] = stamp
     overdue = dict(found.overdue(now + 3 * LONGEST_S + MARGIN_S))
     assert overdue == {key: stamp[1] for key, stamp in last.items() if stamp and not stamp[2]}

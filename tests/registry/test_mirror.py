@@ -89,9 +89,9 @@ def test_a_listing_that_is_being_read_is_not_seen_until_it_is_adopted() -> None:
     mirror = Mirror(KEYS)
     mirror.apply([unit("old.service")], 5)
     listing = mirror.listing()
-    listing.fold([unit("a.service")])
+    listing.add([unit("a.service")])
     assert set(mirror.snapshot().units) == {"old.service"}
-    listing.fold([unit("b.service"), RawChange(KEYS.unit("c.service"), b"garbage", 1, 2, 0)])
+    listing.add([unit("b.service"), RawChange(KEYS.unit("c.service"), b"garbage", 1, 2, 0)])
     mirror.adopt(listing, 9)
     after = mirror.snapshot()
     assert (set(after.units), after.revision) == ({"a.service", "b.service"}, 9)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import CommandTimeout, Here, LinkLost, Remote, RemoteError
+from fleettui.remote import CommandTimeout, LinkLost, LocalMachine, Remote, RemoteError
 from fleettui.remote.command import status_argv
 from fleettui.remote.here import BOOT_ID
 from registry.model import Machine
@@ -28,7 +28,7 @@ def server(start_sshd: StartSshd) -> Sshd:
 
 @pytest.fixture
 async def remote(home: Home, here: Machine) -> AsyncIterator[Remote]:
-    async with Remote(home.ssh(), here=Here(here.id, here.boot_id)) as opened:
+    async with Remote(home.ssh(), here=LocalMachine(here.id, here.boot_id)) as opened:
         yield opened
 
 
@@ -118,7 +118,7 @@ async def test_leaving_closes_every_connection(home: Home, server: Sshd) -> None
 
 
 async def test_user_machine_of_this_host_needs_no_ssh(here: Machine) -> None:
-    async with Remote(SshTable(), here=Here(here.id, here.boot_id)) as remote:
+    async with Remote(SshTable(), here=LocalMachine(here.id, here.boot_id)) as remote:
         assert (await remote.run(here, ["echo", "here"])).stdout == b"here\n"
         began = time.monotonic()
         with pytest.raises(CommandTimeout):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import Here, MachineUnreachable, Remote, own_machine
+from fleettui.remote import LocalMachine, MachineUnreachable, Remote, own_machine
 from fleettui.remote.here import BOOT_ID
 from registry.model import Machine
 from registry.program.config import EtcdTable
@@ -58,7 +58,7 @@ def agent(runtime: Path) -> Iterator[None]:
         process.kill()
 
 
-def found(runtime: Path, etcd: EtcdTable = ETCD) -> Here | None:
+def found(runtime: Path, etcd: EtcdTable = ETCD) -> LocalMachine | None:
     return own_machine(etcd, {"XDG_RUNTIME_DIR": str(runtime)})
 
 
