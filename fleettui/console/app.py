@@ -9,7 +9,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Key
 
-from fleettui.console.screens.frame import Context
+from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.terminal.driver import TerminalDriver
 from fleettui.console.widgets.theme import THEMES
@@ -25,34 +25,34 @@ class Console(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "quit", id="quit", priority=True)]
 
-    def __init__(self, desk: Context, *, theme: str = "dark") -> None:
+    def __init__(self, context: Context, *, theme: str = "dark") -> None:
         colourless = "NO_COLOR" in os.environ
         drawn_elsewhere = "TEXTUAL_DRIVER" in os.environ  # by a web server
         super().__init__(
             driver_class=None if drawn_elsewhere else TerminalDriver, ansi_color=True if colourless else None
         )
-        self.desk = desk
+        self.context = context
         for each in THEMES.values():
             self.register_theme(each)
         self.theme = THEMES["terminal" if colourless else theme].name
-        self.set_keymap(desk.keymap)
+        self.set_keymap(context.keymap)
 
     def on_mount(self) -> None:
         """Open the main screen."""
-        self.push_screen(MainScreen(self.desk))
+        self.push_screen(MainScreen(self.context))
 
     def on_key(self, event: Key) -> None:
         """A key that was typed before a line had opened, and arrives after, belongs to the line."""
-        prompt = self.screen.asking if isinstance(self.screen, MainScreen) else None
+        prompt = self.screen.prompts.asking if isinstance(self.screen, MainScreen) else None
         if prompt is not None and event is not prompt.passed:
             event.prevent_default()
             prompt._forward_event(Key(event.key, event.character))  # noqa: SLF001 - as the app itself does
 
     def warn(self, command: str, reason: str) -> None:
-        """Tell of something that the operator must know; it stays until it is dismissed."""
+        """Show what the operator must know; it stays until it is dismissed."""
         for screen in self.screen_stack:
             if isinstance(screen, MainScreen):
-                screen.conductor.report(command, reason)
+                screen.runner.report(command, reason)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Hand the text to the terminal; what cannot be encoded becomes a question mark."""

@@ -18,7 +18,7 @@ from fleettui.console.app import Console
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.pages.header import FleetIdentity
-from fleettui.console.screens.frame import Context
+from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
@@ -114,8 +114,8 @@ async def _run(
     feed = Live(lambda: open_operator(settings, warn=False), endpoint)
     user = settings.etcd.username or actor().partition("@")[0]
     shown = FleetIdentity(cluster, user, endpoint, settings.console.protected)
-    notebook = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))
-    memory, remark = (None, "") if fresh else notebook.recall()
+    store = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))
+    saved, remark = (None, "") if fresh else store.recall()
     here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
     pins = Pins(host_keys(os.environ), lambda: feed.cluster_id)
     warned: list[Callable[[str], None]] = []  # who shows a warning, once there is a screen
@@ -125,13 +125,13 @@ async def _run(
             show(line)
 
     async with Remote(settings.ssh, here=here, pins=pins, on_first=on_first) as remote:
-        desk = Context(
+        context = Context(
             feed, LivePort(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
-            Keys.under(settings.etcd.prefix), history=notebook.history(), memory=memory, notebook=notebook,
+            Keys.under(settings.etcd.prefix), history=store.history(), saved=saved, store=store,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             confirm_from=settings.console.confirm_from,
         )  # fmt: skip
-        console = Console(desk, theme=_theme(theme, memory, settings))
+        console = Console(context, theme=_theme(theme, saved, settings))
         warned.append(lambda line: console.warn("fleetctl ssh", line))
         await show(console)
 
@@ -143,9 +143,9 @@ async def show(console: Console) -> None:
     await console.run_async()
 
 
-def _theme(asked: str, memory: SavedState | None, settings: Settings) -> str:
+def _theme(asked: str, saved: SavedState | None, settings: Settings) -> str:
     """Asked for now, chosen in the console before, configured, dark: in this order."""
-    chosen = memory.theme if memory and memory.theme in THEMES else ""
+    chosen = saved.theme if saved and saved.theme in THEMES else ""
     return asked or chosen or settings.console.theme or "dark"
 
 

@@ -13,7 +13,7 @@ from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
 from fleettui.console.pages.header import FleetIdentity
-from fleettui.console.screens.frame import Context
+from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.tables.fleet import Reading
 from fleettui.journal_entry import JournalEntry
@@ -295,13 +295,13 @@ def entry(wanted: Wanted, number: int, message: str = "") -> JournalEntry:
 class Stage:
     """The console with everything scripted."""
 
-    def __init__(self, snapshot: Snapshot | None = None, *, theme: str = "dark", **desk: object) -> None:
+    def __init__(self, snapshot: Snapshot | None = None, *, theme: str = "dark", **context: object) -> None:
         self.feed, self.port, self.journals = ScriptedFeed(), ScriptedPort(), ScriptedJournals()
         self.hosts = ScriptedHosts()
         self.now = NOW
         base = Context(self.feed, self.port, self.journals, FleetIdentity("demo", "root", "10.91.0.1:2379"),
                     lambda: self.now, {}, hosts=self.hosts)  # fmt: skip
-        self.app = Console(replace(base, **desk), theme=theme)  # type: ignore[arg-type]
+        self.app = Console(replace(base, **context), theme=theme)  # type: ignore[arg-type]
         if snapshot is not None:
             self.feed.put(snapshot)
 

@@ -134,10 +134,10 @@ class Scene:
     world: Callable[[], Snapshot] | None = lively
     then: Callable[[Stage], object] | None = None
     later_s: float = 0.0
-    desk: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, object] = field(default_factory=dict)
 
 
-PROTECTED = {"place": FleetIdentity("production", "root", "10.91.0.1:2379", protected=True)}
+PROTECTED = {"identity": FleetIdentity("production", "root", "10.91.0.1:2379", protected=True)}
 
 SCENES: dict[str, Scene] = {
     "units": Scene("", "failed", "sync.service"),
@@ -158,9 +158,9 @@ SCENES: dict[str, Scene] = {
     "machine": Scene("2 enter", "core-1"),
     "drain": Scene("2 D", "Drain"),
     "destroy": Scene("D", "Destroy", "web@1.service"),
-    "destroy-protected": Scene("D", "Destroy", "web@1.service", desk=PROTECTED),
+    "destroy-protected": Scene("D", "Destroy", "web@1.service", context=PROTECTED),
     "stop-many": Scene("asterisk X", "Stop"),
-    "stop-typed": Scene("asterisk X", "type", desk={"confirm_from": 3}),
+    "stop-typed": Scene("asterisk X", "type", context={"confirm_from": 3}),
     "marked": Scene("j space space space", "✓"),
     "filter": Scene("slash w e b", "filter"),
     "filter-nothing": Scene("slash z z z enter", "nothing matches zzz"),
@@ -185,7 +185,7 @@ SCENES: dict[str, Scene] = {
     "leaderless": Scene("", "no scheduler", world=leaderless, later_s=12),
     "empty": Scene("", "no units yet", world=empty),
     "deserted": Scene("2", "no machine has joined", world=deserted),
-    "read-only": Scene("S", "read-only", "backup.service", desk={"read_only": True}),
+    "read-only": Scene("S", "read-only", "backup.service", context={"read_only": True}),
 }
 
 
@@ -212,7 +212,7 @@ async def settled(pilot: Pilot[None], shows: str) -> str:
 async def drawn(shown: Scene, size: tuple[int, int], theme: str = "dark") -> str:
     """The scene as SVG."""
     with _surroundings():
-        stage = Stage(shown.world() if shown.world else None, theme=theme, **shown.desk)
+        stage = Stage(shown.world() if shown.world else None, theme=theme, **shown.context)
         async with stage.app.run_test(size=size) as pilot:
             await _play(shown, stage, pilot)
             for widget in (*stage.app.screen.query(Input), *stage.app.screen.query(TextArea)):
@@ -226,7 +226,7 @@ async def _play(shown: Scene, stage: Stage, pilot: Pilot[None]) -> None:
     if shown.then is refused:
         shown.then(stage)
     if shown.select:
-        assert stage.main.view.table.select(shown.select)
+        assert stage.main.views.open.table.select(shown.select)
         await settled(pilot, "")
     for key in shown.keys.split():
         await pilot.press(key)

@@ -28,6 +28,7 @@ from fleettui.verbs import Verb
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target, Unit
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, MARS, PLAIN, WEB, build, scene, state
 from tests.console.test_screen import Play, playing
 
@@ -84,7 +85,7 @@ async def test_marked_units_are_stopped_only_after_a_question_with_cancel_focuse
 )
 async def test_the_command_line_asks_as_keys_do(line: str) -> None:
     async with playing(many(6)) as play:
-        await play.main.command(line)
+        await play.main.prompts.execute(line)
         await play.settle()
         assert "running units stop" in question(play)
         assert play.stage.port.calls == []
@@ -107,7 +108,7 @@ async def test_many_units_want_their_number_typed_and_the_number_is_configured()
 
 
 async def test_a_protected_cluster_wants_its_name_typed_from_two_units_on() -> None:
-    async with playing(many(2), place=PROTECTED) as play:
+    async with playing(many(2), identity=PROTECTED) as play:
         await play.press("asterisk", "X")
         assert "This cluster is protected: type production or 2 to go on." in question(play)
         await play.press("right", "enter")
@@ -143,10 +144,10 @@ async def test_the_answer_is_about_the_named_units_and_no_others() -> None:
 async def test_nothing_is_done_when_the_link_is_lost_under_the_question() -> None:
     async with playing(many(3)) as play:
         await play.press("asterisk", "X")
-        play.main.desk = replace(play.main.desk, read_only=True)
+        await play.show(many(3), ConnectionState.LOST, "timed out")
         await play.press("right", "enter")
         assert play.stage.port.calls == []
-        assert "read-only" in play.text("hint")
+        assert "no connection to the registry" in play.text("hint")
 
 
 async def test_undo_asks_before_it_stops_several_and_before_it_starts_many() -> None:
@@ -246,7 +247,7 @@ def test_other_texts_restart_what_runs_with_the_old_one(text: str, replacing: bo
 
 async def test_submitting_several_texts_in_the_place_of_running_ones_asks() -> None:
     async with playing(many(4)) as play:
-        play.main.introduce(dict.fromkeys(many(4).units, PLAIN + "# new\n"), Target.INACTIVE, replace=True)
+        play.main.units.submit(dict.fromkeys(many(4).units, PLAIN + "# new\n"), Target.INACTIVE, replace=True)
         await play.settle()
         assert "4 running units stop and start again" in question(play)
         assert play.stage.port.calls == []
@@ -322,7 +323,9 @@ async def test_a_text_for_many_instances_is_typed_for_after_it_was_reviewed() ->
                   [state(name, 1, WEB) for name in names])  # fmt: skip
     async with playing(world) as play:
         texts = dict.fromkeys(names, WEB + "# new\n")
-        survey = play.main.survey_texts(texts, Target.INACTIVE, replacing=True, shown=True)
-        assert needs_answer(survey, play.main.care)
-        few = play.main.survey_texts(dict(list(texts.items())[:3]), Target.INACTIVE, replacing=True, shown=True)
-        assert not needs_answer(few, play.main.care)
+        survey = play.main.units.survey_texts(texts, Target.INACTIVE, replacing=True, shown=True)
+        assert needs_answer(survey, play.main.confirmer.care)
+        few = play.main.units.survey_texts(
+            dict(list(texts.items())[:3]), Target.INACTIVE, replacing=True, shown=True
+        )
+        assert not needs_answer(few, play.main.confirmer.care)

@@ -14,8 +14,7 @@ from fleettui.console.commandline.commands import CommandContext, expand_braces,
 from fleettui.console.commandline.completion import complete
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.detail import DetailView
-from fleettui.console.screens.helping import HelpScreen
-from fleettui.console.screens.page import PageScreen
+from fleettui.console.screens.text_screens import HelpScreen, PageScreen
 from fleettui.console.sources.saved_state import LineHistory, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
@@ -229,10 +228,10 @@ async def typed(play: Play, line: str, *keys: str) -> None:
 async def test_a_verb_that_changes_goes_the_way_of_its_key() -> None:
     async with playing() as play:
         await typed(play, "stop cache", "enter")
-        await play.until("fleetctl stop cache.service", "acts")
+        await play.until("fleetctl stop cache.service", "operations")
         assert play.stage.port.calls == [("stop", ("cache.service",))]
         assert not play.main.query_one("#command").display
-        assert play.main.view.table.has_focus
+        assert play.main.views.open.table.has_focus
 
 
 async def test_destroy_asks_as_its_key_does() -> None:
@@ -253,7 +252,7 @@ async def test_an_error_stays_below_with_the_line_to_mend() -> None:
         await play.press("e")
         assert "✖" not in play.text("candidates")
         await play.press("enter")
-        await play.until("fleetctl stop cache.service", "acts")
+        await play.until("fleetctl stop cache.service", "operations")
 
 
 async def test_tab_completes_then_goes_through_the_candidates() -> None:
@@ -289,7 +288,7 @@ async def test_up_brings_the_line_before_and_right_takes_the_suggestion() -> Non
 async def test_verbs_that_show_open_the_detail(line: str, tab: Tab) -> None:
     async with playing() as play:
         await typed(play, line, "enter")
-        view = play.main.view
+        view = play.main.views.open
         assert isinstance(view, DetailView)
         assert view.tab is tab
 
@@ -299,27 +298,27 @@ async def test_the_journal_of_several_units_marks_them() -> None:
         await play.press("l")
         assert not play.main.query_one(JournalPane).display
         await typed(play, "journal 'web@[13]*'", "enter")
-        assert play.main.view.table.listing.marks == {"web@1.service", "web@3.service"}
+        assert play.main.views.open.table.listing.marks == {"web@1.service", "web@3.service"}
         assert play.main.query_one(JournalPane).display
 
 
 async def test_views_filters_and_sorting_by_word() -> None:
     async with playing() as play:
         await typed(play, "events --unit sync", "enter")
-        assert play.main.view.name_ == "events"
+        assert play.main.views.open.name_ == "events"
         assert "filter: unit=sync.service" in play.text("tabs")
         await typed(play, "units state:failed", "enter")
-        assert play.main.view.table.listing.order == ["sync.service"]
+        assert play.main.views.open.table.listing.order == ["sync.service"]
         await typed(play, "filter", "enter")
         await typed(play, "sort since desc", "enter")
-        listing = play.main.view.table.listing
+        listing = play.main.views.open.table.listing
         assert (listing.sort_by.id, listing.descending) == ("since", True)
 
 
 async def test_start_makes_instances_of_a_template_in_one_act() -> None:
     async with playing() as play:
         await typed(play, "start web@{7..8}", "enter")
-        await play.until("web@7.service", "acts")
+        await play.until("web@7.service", "operations")
         assert play.stage.port.calls == [("submit launched", ("web@7.service", "web@8.service"))]
 
 
@@ -328,7 +327,7 @@ async def test_start_takes_a_file_from_disk(tmp_path: Path) -> None:
     (tmp_path / "bad.service").write_text("[Wrong\n")
     async with playing() as play:
         await typed(play, f"start {tmp_path}/fresh.service", "enter")
-        await play.until("fresh.service", "acts")
+        await play.until("fresh.service", "operations")
         assert play.stage.port.calls == [("submit launched", ("fresh.service",))]
         await typed(play, f"start {tmp_path}/bad.service", "enter")
         await play.until("bad.service", "candidates")
@@ -413,5 +412,5 @@ async def test_what_is_typed_right_after_the_colon_reaches_no_other_key() -> Non
                 break
             await play.pilot.pause(0.02)
         assert play.main.query_one("#command", Prompt).value == "Destroy x"
-        assert play.main.view.name_ == "units"
+        assert play.main.views.open.name_ == "units"
         assert play.stage.app.screen is play.main

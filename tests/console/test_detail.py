@@ -23,7 +23,7 @@ SIZES = [(80, 24), (140, 40)]
 
 def page(play: Play) -> str:
     """What the page shows, all of it."""
-    return play.main.detail.page.text
+    return play.main.views.detail.page.text
 
 
 async def page_says(play: Play, text: str) -> None:
@@ -36,18 +36,18 @@ async def page_says(play: Play, text: str) -> None:
 
 def tab_of(play: Play) -> Tab:
     """The open tab."""
-    return play.main.detail.tab
+    return play.main.views.detail.tab
 
 
 async def open_unit(play: Play, name: str) -> None:
     """Put the cursor on a unit and press Enter."""
-    assert play.main.view.table.select(name)
+    assert play.main.views.open.table.select(name)
     await play.press("enter")
 
 
 def shown(play: Play) -> str:
     """The page as it is on the screen."""
-    found = play.main.detail.page
+    found = play.main.views.detail.page
     return "\n".join(found.render_line(y).text.rstrip() for y in range(found.size.height))
 
 
@@ -76,15 +76,15 @@ async def test_enter_opens_what_systemctl_says(size: tuple[int, int]) -> None:
 )
 async def test_each_key_opens_its_tab_from_the_table(key: str, tab: Tab, told: str, size: tuple[int, int]) -> None:
     async with playing(size=size) as play:
-        play.main.view.table.select("web@3.service")
+        play.main.views.open.table.select("web@3.service")
         await play.press(key)
         assert tab_of(play) is tab
         await page_says(play, told)
-        assert play.main.detail.page.has_focus
+        assert play.main.views.detail.page.has_focus
         await play.press("escape")
-        assert play.main.view.name_ == "units"
+        assert play.main.views.open.name_ == "units"
         assert play.cursor == "web@3.service"
-        assert play.main.view.table.has_focus
+        assert play.main.views.open.table.has_focus
 
 
 async def test_left_and_right_go_round_the_tabs() -> None:
@@ -108,7 +108,7 @@ async def test_the_journal_tab_is_the_docked_pane_made_large(size: tuple[int, in
         assert pane.size.height > docked
         await play.until("db", "journal-title")
         await play.press("escape", "escape")
-        assert play.main.view.name_ == "units"
+        assert play.main.views.open.name_ == "units"
         assert pane.size.height == docked
 
 
@@ -125,7 +125,7 @@ async def test_the_status_is_asked_again_when_the_state_changes_and_by_key_and_n
         await page_says(play, "active (running)")
         await play.show(replace(scene(), revision=101))
         play.stage.now += 5
-        await page_says(play, "5 s old") if "5 s old" in page(play) else play.main.detail.renew()
+        await page_says(play, "5 s old") if "5 s old" in page(play) else play.main.views.detail.renew()
         assert "5 s old" in page(play)
         assert len(play.stage.hosts.asked) == 1
         play.stage.hosts.text = "● {unit}\n     Active: failed (Result: exit-code)\n"
@@ -150,7 +150,7 @@ async def test_a_machine_that_cannot_be_asked_is_told_with_what_the_registry_kno
 
 async def test_a_global_unit_is_asked_about_on_the_machine_that_is_chosen() -> None:
     async with playing() as play:
-        play.main.view.table.select("exporter.service")
+        play.main.views.open.table.select("exporter.service")
         await play.press("d")
         await page_says(play, "on 3 machines")
         assert play.stage.hosts.asked == []
@@ -178,18 +178,18 @@ async def test_a_page_is_neither_filtered_nor_marked() -> None:
         await play.press("slash")
         assert "nothing to filter" in play.text("hint")
         await play.press("space")
-        assert play.main.view.table.listing.marks == set()
+        assert play.main.views.open.table.listing.marks == set()
 
 
 async def test_a_unit_that_is_destroyed_meanwhile_says_so_and_takes_no_orders() -> None:
     async with playing() as play:
         await open_unit(play, "db.service")
         units = {name: unit for name, unit in scene().units.items() if name != "db.service"}
-        gone = {"x": Event("x", NOW - 3, "ann@desk", "destroy", "db.service")}
+        gone = {"x": Event("x", NOW - 3, "ann@context", "destroy", "db.service")}
         where = {pair: line for pair, line in scene().schedule.items() if pair[1] != "db.service"}
         states = {pair: each for pair, each in scene().states.items() if pair[1] != "db.service"}
         await play.show(replace(scene(), revision=103, units=units, events=gone, schedule=where, states=states))
-        assert "destroyed by ann@desk 3 s ago" in page(play)
+        assert "destroyed by ann@context 3 s ago" in page(play)
         assert "not in the registry" in play.text("tabs")
         await play.press("S")
         assert play.stage.port.calls == []
@@ -199,25 +199,25 @@ async def test_back_and_forward_go_through_views_filters_subjects_and_tabs() -> 
     async with playing() as play:
         await play.press("slash", *"web@", "enter")
         await play.press("enter", "f", "2")
-        assert play.main.view.name_ == "machines"
+        assert play.main.views.open.name_ == "machines"
         await play.press("left_square_bracket")
         assert tab_of(play) is Tab.FILE
         await play.press("left_square_bracket")
         assert tab_of(play) is Tab.STATUS
         await play.press("left_square_bracket")
-        assert play.main.view.name_ == "units"
-        assert play.main.view.table.listing.query.text == "web@"
+        assert play.main.views.open.name_ == "units"
+        assert play.main.views.open.table.listing.query.text == "web@"
         await play.press("left_square_bracket", "left_square_bracket")
         assert "where you began" in play.text("hint")
         await play.press(*["right_square_bracket"] * 5)
-        assert play.main.view.name_ == "machines"
+        assert play.main.views.open.name_ == "machines"
 
 
 async def test_a_machine_by_key_and_by_arrows() -> None:
     async with playing() as play:
         await play.press("2", "enter")
         assert "Machines > core-1  ● ready  10.91.0.11" in play.text("tabs")
-        assert play.main.view.table.has_focus
+        assert play.main.views.open.table.has_focus
         for tab, told in (
             (Tab.METADATA, "region"),
             (Tab.JOURNAL, ""),
@@ -225,7 +225,7 @@ async def test_a_machine_by_key_and_by_arrows() -> None:
             (Tab.EVENTS, "nothing is known"),
             (Tab.DRAIN, "would stay and block it"),
         ):
-            play.main.detail.page.post_message(play.main.detail.page.Turned(1))
+            play.main.views.detail.page.post_message(play.main.views.detail.page.Turned(1))
             await play.settle()
             assert tab_of(play) is tab
             assert told in page(play)
@@ -244,7 +244,7 @@ async def test_verbs_act_on_the_chosen_unit_of_a_machine_and_enter_opens_it() ->
         await play.press("escape")
         assert tab_of(play) is Tab.UNITS
         await play.press("escape")
-        assert play.main.view.name_ == "machines"
+        assert play.main.views.open.name_ == "machines"
 
 
 async def test_what_blocks_a_drain_leads_to_the_unit_and_back() -> None:
@@ -268,7 +268,7 @@ async def test_a_machine_is_drained_from_the_page_that_tells_what_that_meets() -
 
 async def test_dependencies_are_followed_from_unit_to_unit() -> None:
     async with playing(shop()) as play:
-        play.main.view.table.select("app.service")
+        play.main.views.open.table.select("app.service")
         await play.press("r", "j", "enter")
         assert "db.service" in play.text("tabs")
         assert "stops too          app.service" in page(play)
@@ -288,7 +288,7 @@ async def test_older_versions_are_compared_by_key() -> None:
 
 async def test_copy_takes_the_file_as_it_is_and_other_pages_as_shown() -> None:
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("f", "c")
         assert play.stage.app.clipboard == scene().files[scene().units["db.service"].hash].text
         await play.press("w", "c")
@@ -298,11 +298,11 @@ async def test_copy_takes_the_file_as_it_is_and_other_pages_as_shown() -> None:
 
 async def test_a_lost_link_dims_the_page_and_keeps_it() -> None:
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("w")
         await play.show(scene(), ConnectionState.LOST, "timed out")
         assert "machine by machine" in page(play)
-        found = play.main.detail.page
+        found = play.main.views.detail.page
         (text,) = (segment for segment in found.render_line(0) if segment.text.startswith("launched"))
         assert text.style is not None
         assert text.style.color == found.style_of("quiet").color
@@ -312,7 +312,7 @@ async def test_a_lost_link_dims_the_page_and_keeps_it() -> None:
 async def test_a_large_fleet_is_written_beside_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "LARGE", 0)
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("w")
         await page_says(play, "machine by machine")
 
@@ -323,7 +323,7 @@ async def test_the_subject_stays_the_same_while_rows_come_and_go() -> None:
         moved = {pair: each for pair, each in scene().states.items() if pair[1] != "db.service"}
         moved[CORES[1], "db.service"] = state("db.service", 1, "x")
         await play.show(replace(scene(), revision=104, states=moved))
-        assert play.main.chosen_units() == ["db.service"]
+        assert play.main.selection.units() == ["db.service"]
 
 
 @pytest.mark.parametrize("size", [(40, 12), (60, 16), (200, 60)])

@@ -66,7 +66,7 @@ async def reviewed(play: Play) -> EditScreen:
             await play.settle()
             return screen
         await play.pilot.pause(0.02)
-    raise AssertionError(f"no review; {play.text('hint')!r} {play.text('acts')!r}")
+    raise AssertionError(f"no review; {play.text('hint')!r} {play.text('operations')!r}")
 
 
 def told(screen: EditScreen) -> str:
@@ -84,7 +84,7 @@ async def test_an_edit_shows_what_changes_and_happens_and_is_not_done_by_enter(
 ) -> None:
     drafts = edit_with(ADD)
     async with playing(size=size) as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         screen = await reviewed(play)
         assert "changes  +1 -0 lines" in told(screen)
@@ -104,11 +104,11 @@ async def test_a_confirmed_edit_replaces_what_it_was_made_from_and_forgets_the_d
 ) -> None:
     drafts = edit_with(ADD)
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         await reviewed(play)
         await play.press("left", "enter")
-        await hinted(play, "fleetctl submit --replace db.service", "acts")
+        await hinted(play, "fleetctl submit --replace db.service", "operations")
         assert play.stage.port.replaced == ({"db.service": PLAIN + "Restart=no\n"}, file_hash(PLAIN))
         for _ in range(100):
             if not list(drafts.iterdir()):
@@ -120,7 +120,7 @@ async def test_a_confirmed_edit_replaces_what_it_was_made_from_and_forgets_the_d
 async def test_an_unchanged_file_says_so(edit_with: EditWith) -> None:
     drafts = edit_with("pass")
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         await hinted(play, "db.service is unchanged")
         for _ in range(200):  # it is taken away after that was said
@@ -134,7 +134,7 @@ async def test_an_unchanged_file_says_so(edit_with: EditWith) -> None:
 async def test_an_emptied_file_changes_nothing(edit_with: EditWith) -> None:
     edit_with("text = ''")
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         await hinted(play, "was emptied")
         assert play.stage.port.calls == []
@@ -145,7 +145,7 @@ async def test_faults_have_line_reason_and_remedy_and_the_text_is_edited_again(
 ) -> None:
     edit_with("text = text.split('[Wrong]')[0] + 'User=a\\n' if calls else text + '[Wrong]\\nx=1\\n'")
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         screen = await reviewed(play)
         assert "✖ line 3" in told(screen)
@@ -164,13 +164,13 @@ async def test_faults_have_line_reason_and_remedy_and_the_text_is_edited_again(
 async def test_a_unit_changed_meanwhile_is_told_and_not_overwritten(edit_with: EditWith) -> None:
     edit_with(ADD)
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         screen = await reviewed(play)
         theirs = UnitText(file_hash(WEB), WEB)
-        unit = replace(scene().units["db.service"], hash=theirs.hash, by="ann@desk", at=NOW - 3)
+        unit = replace(scene().units["db.service"], hash=theirs.hash, by="ann@context", at=NOW - 3)
         await play.show(replace(scene(), revision=101, units={**scene().units, "db.service": unit}))
-        assert "it was changed while you edited it, by ann@desk 3 s ago" in told(screen)
+        assert "it was changed while you edited it, by ann@context 3 s ago" in told(screen)
         assert screen.query_one("#replace", Button).disabled
         await play.press("e")
         await play.settle()
@@ -179,7 +179,7 @@ async def test_a_unit_changed_meanwhile_is_told_and_not_overwritten(edit_with: E
             await play.pilot.pause(0.02)
             again = await reviewed(play)
         await play.press("left", "enter")
-        await hinted(play, "fleetctl submit --replace", "acts")
+        await hinted(play, "fleetctl submit --replace", "operations")
         assert play.stage.port.replaced[1] == theirs.hash
 
 
@@ -189,12 +189,12 @@ async def test_a_refused_replacement_keeps_the_text_and_e_goes_on_with_it(
     drafts = edit_with(ADD)
     async with playing() as play:
         play.stage.port.error = RegistryUnavailable("no endpoint answered; is etcd up?")
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
         await reviewed(play)
         await play.press("left", "enter")
         (draft,) = drafts.glob("*/db.service")
-        await hinted(play, f"your text is in {draft}"[:40], "acts")
+        await hinted(play, f"your text is in {draft}"[:40], "operations")
         play.stage.port.error = None
         await play.press("e")
         assert "+ Restart=no" in told(await reviewed(play))
@@ -203,7 +203,7 @@ async def test_a_refused_replacement_keeps_the_text_and_e_goes_on_with_it(
 async def test_a_template_takes_its_instances_along_when_asked(edit_with: EditWith) -> None:
     edit_with("text = text.replace('80%i', '90%i')")
     async with playing() as play:
-        play.main.view.table.select("web@1.service")
+        play.main.views.open.table.select("web@1.service")
         await play.press("e")
         screen = await reviewed(play)
         assert "web@1.service              restarts on core-1" in told(screen)
@@ -211,7 +211,7 @@ async def test_a_template_takes_its_instances_along_when_asked(edit_with: EditWi
         assert "web@3.service              restarts on core-3" in told(screen)
         assert "a template: instances made from now on" in told(screen)
         await play.press("left", "enter")
-        await hinted(play, "fleetctl submit --replace", "acts")
+        await hinted(play, "fleetctl submit --replace", "operations")
         assert sorted(play.stage.port.replaced[0]) == [
             "web@.service", "web@1.service", "web@2.service", "web@3.service",
         ]  # fmt: skip
@@ -223,20 +223,20 @@ async def test_an_editor_that_fails_or_is_missing_is_told_with_the_remedy(
 ) -> None:
     edit_with(ADD, status=3)
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("e")
-        await hinted(play, "ended with status 3", "acts")
+        await hinted(play, "ended with status 3", "operations")
         monkeypatch.setenv("EDITOR", "no-such-editor -w")
         await play.press("escape", "e")
-        await hinted(play, "set EDITOR to an editor that is", "acts")
+        await hinted(play, "set EDITOR to an editor that is", "operations")
 
 
 @pytest.mark.parametrize(
-    ("desk", "why"),
+    ("context", "why"),
     [({"read_only": True}, "read-only"), ({"has_terminal": False}, "there is no editor in a browser")],
 )
-async def test_where_nothing_can_be_edited_it_says_why(desk: dict[str, bool], why: str) -> None:
-    async with playing(**desk) as play:  # type: ignore[arg-type]
+async def test_where_nothing_can_be_edited_it_says_why(context: dict[str, bool], why: str) -> None:
+    async with playing(**context) as play:  # type: ignore[arg-type]
         await play.press("e")
         assert why in play.text("hint")
 
@@ -334,7 +334,7 @@ async def test_each_button_submits_with_its_target(tmp_path: Path, button: str, 
         screen.query_one("#path", Input).value = f"{tmp_path}/new.service"
         await band(play, screen, "problems", "nothing is wrong")
         screen.query_one(f"#{button}", Button).press()
-        await hinted(play, "new.service", "acts")
+        await hinted(play, "new.service", "operations")
         assert play.stage.port.calls == [(f"submit {target}", ("new.service",))]
 
 
@@ -350,7 +350,7 @@ async def test_a_taken_name_is_replaced_only_after_it_was_compared() -> None:
         assert "+ Restart=no" in screen.query_one("#compared", Page).text
         await band(play, screen, "problems", "press again to replace it")
         await play.press("ctrl+s")
-        await hinted(play, "db.service", "acts")
+        await hinted(play, "db.service", "operations")
         assert play.stage.port.calls == [("submit launched", ("db.service",))]
 
 
@@ -411,7 +411,7 @@ async def test_a_shell_opens_on_the_units_machine_from_the_table_and_from_its_de
     keys: tuple[str, ...], host: str
 ) -> None:
     async with playing() as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press(*keys, "s")
         await hinted(play, f"the shell on {host} ended")
         assert play.stage.hosts.shells == [host]
@@ -429,7 +429,7 @@ async def test_a_shell_on_the_chosen_machine_and_its_exit_status() -> None:
 )
 async def test_without_one_machine_there_is_no_shell_and_it_says_why(unit: str, why: str) -> None:
     async with playing() as play:
-        play.main.view.table.select(unit)
+        play.main.views.open.table.select(unit)
         await play.press("s")
         assert why in play.text("hint")
         assert play.stage.hosts.shells == []
@@ -438,19 +438,20 @@ async def test_without_one_machine_there_is_no_shell_and_it_says_why(unit: str, 
 async def test_a_shell_that_cannot_be_had_stays_on_the_screen_with_its_remedy() -> None:
     async with playing() as play:
         play.stage.hosts.error = MachineUnreachable("core-3", "connection refused", "is sshd running there?")
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("s")
         await hinted(
-            play, "✖ fleetctl ssh core-3   cannot reach core-3: connection refused; is sshd running", "acts"
+            play, "✖ fleetctl ssh core-3   cannot reach core-3: connection refused; is sshd running", "operations"
         )
 
 
 async def test_in_a_browser_there_is_no_shell_and_it_says_what_to_do() -> None:
     async with playing(has_terminal=False) as play:
-        play.main.view.table.select("db.service")
+        play.main.views.open.table.select("db.service")
         await play.press("s")
         assert "there is no shell in a browser; in a terminal: fleetctl ssh core-3" in play.text("hint")
         usable = {
-            key.id: play.main.usable(key, ["db.service"]) for key in (BY_ID["shell"], BY_ID["edit"], BY_ID["why"])
+            key.id: play.main.footer.can_use(key, ["db.service"])
+            for key in (BY_ID["shell"], BY_ID["edit"], BY_ID["why"])
         }
         assert usable == {"shell": False, "edit": False, "why": True}

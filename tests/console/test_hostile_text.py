@@ -96,16 +96,16 @@ async def test_no_error_of_the_link_is_obeyed(link: ConnectionState) -> None:
 
 async def test_no_message_of_the_console_is_obeyed() -> None:
     async with playing(hostile(), size=(80, 24)) as play:
-        play.main.refuse(BAD)
+        play.main.status.show(BAD)
         await play.settle()
         await told(play)
-        play.main.conductor.report(BAD, BAD)
+        play.main.runner.report(BAD, BAD)
         await play.settle()
         await told(play)
         await play.press("a")
         await told(play)
         await play.press("escape", "escape")
-        play.main.filter_by(BAD)
+        play.main.navigator.filter_by(BAD)
         await play.settle()
         await told(play)
         await play.show(replace(hostile(), corrupt={f"/fleet/units/{BAD}": Corrupt("k", BAD)}))

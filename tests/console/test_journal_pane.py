@@ -14,8 +14,8 @@ from textual.widgets import Input
 
 from fleettui.console.journal import LinkNews, Remark, Wanted
 from fleettui.console.journal.buffer import PIECE
-from fleettui.console.screens import journal_reader
-from fleettui.console.screens.fields import FieldsScreen
+from fleettui.console.screens import journal_dock
+from fleettui.console.screens.text_screens import FieldsScreen
 from fleettui.console.text.cells import Tone
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_pane import JournalPane, JournalPrompt
@@ -85,9 +85,9 @@ class Pane(Play):
 
 @asynccontextmanager
 async def reading(
-    size: tuple[int, int] = (140, 40), snapshot: Snapshot | None = None, **desk: object
+    size: tuple[int, int] = (140, 40), snapshot: Snapshot | None = None, **context: object
 ) -> AsyncIterator[Pane]:
-    async with playing(snapshot, size, **desk) as play:
+    async with playing(snapshot, size, **context) as play:
         pane = Pane(play.stage, play.pilot)
         await pane.press("j")
         await pane.until("8 lines", "journal-title")
@@ -455,7 +455,7 @@ async def test_zoom_and_height_and_the_way_out() -> None:
         await pane.press("minus", "ctrl+down", "minus")
         assert pane.pane.size.height == docked - 2
         await pane.press("escape")
-        assert pane.main.view.table.has_focus
+        assert pane.main.views.open.table.has_focus
 
 
 async def test_its_keys_are_in_the_footer_while_it_has_the_focus() -> None:
@@ -560,7 +560,7 @@ async def test_while_nothing_was_read_the_reason_stands_in_the_middle() -> None:
 
 
 async def test_before_the_first_answer_it_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_reader, "SETTLE_S", 600)
+    monkeypatch.setattr(journal_dock, "SETTLE_S", 600)
     async with playing() as play:
         await play.press("j")
         assert "connecting to core-1" in play.text("journal-title")

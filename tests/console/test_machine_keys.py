@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Button, Input
 
+from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.page import PageScreen
+from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.widgets.drawing import Band
 from registry.mirror import Snapshot
 from registry.model import Availability, Override
@@ -59,17 +60,17 @@ async def test_a_drain_tells_its_progress_until_it_is_blocked_and_can_be_taken_b
         await play.press("2", "D")
         await confirm(play)
         assert play.stage.port.calls == [("drain", (CORES[1],))]
-        assert "fleetctl drain core-1   pending" in play.text("acts")
+        assert "fleetctl drain core-1   pending" in play.text("operations")
         await play.show(closed(scene(), 1, Availability.DRAINING))
-        assert "2 of 2 to move · pending" in play.text("acts")
+        assert "2 of 2 to move · pending" in play.text("operations")
         left = {pair: each for pair, each in scene().schedule.items()
                 if pair[0] != CORES[1] or pair[1] in ("web@1.service", "exporter.service")}  # fmt: skip
         states = {pair: each for pair, each in scene().states.items() if pair in left}
         await play.show(closed(replace(scene(), schedule=left, states=states), 1, Availability.DRAINING))
-        assert "◌ fleetctl drain core-1   web@1.service stays and blocks the drain" in play.text("acts")
+        assert "◌ fleetctl drain core-1   web@1.service stays and blocks the drain" in play.text("operations")
         await play.press("u")
         assert play.stage.port.calls[-1] == ("restore machines", (CORES[1],))
-        assert "undo: fleetctl uncordon core-1" in play.text("acts")
+        assert "undo: fleetctl uncordon core-1" in play.text("operations")
 
 
 async def test_cordon_is_done_when_the_watch_says_so_and_the_key_then_opens() -> None:
@@ -77,10 +78,10 @@ async def test_cordon_is_done_when_the_watch_says_so_and_the_key_then_opens() ->
         await play.press("2", "C")
         assert "Nothing new is placed there; 3 units stay" in asked(play)
         await confirm(play)
-        assert "pending" in play.text("acts")
+        assert "pending" in play.text("operations")
         await play.show(closed(scene(), 1, Availability.CORDONED))
-        assert "✓ fleetctl cordon core-1" in play.text("acts")
-        assert "u: fleetctl uncordon core-1" in play.text("acts")
+        assert "✓ fleetctl cordon core-1" in play.text("operations")
+        assert "u: fleetctl uncordon core-1" in play.text("operations")
         assert "◌ cordoned" in play.table()
         assert "C uncordon" in play.text("footer")
         await play.press("C")
@@ -92,7 +93,7 @@ async def test_somebody_elses_change_ends_the_act_with_the_reason() -> None:
         await play.press("2", "C")
         await confirm(play)
         await play.show(closed(scene(), 1, Availability.DRAINING))
-        assert "it was changed since by root@laptop" in play.text("acts")
+        assert "it was changed since by root@laptop" in play.text("operations")
 
 
 async def test_a_lost_machine_is_forgotten_by_the_same_key_and_shown_again_when_back() -> None:
@@ -132,8 +133,8 @@ async def test_several_machines_fail_one_by_one_and_the_page_of_actions_tells_al
         await confirm(play)
         cordoned = {each: Override(each, Availability.CORDONED) for each in CORES.values()}
         await play.show(replace(scene(), revision=101, overrides=cordoned))
-        assert "core-1: no (and 1 more)" in play.text("acts")
-        assert "a lists all 2" in play.text("acts")
+        assert "core-1: no (and 1 more)" in play.text("operations")
+        assert "a lists all 2" in play.text("operations")
         await play.press("escape", "a")
         page = play.stage.app.screen
         assert isinstance(page, PageScreen)
@@ -149,16 +150,16 @@ async def test_the_lease_of_the_selected_machine_is_told() -> None:
 
 async def test_metadata_can_be_set_at_run_time() -> None:
     async with playing() as play:
-        play.main.machine_metadata([CORES[1]], {"region": "mars"})
+        play.main.machines.set_metadata([CORES[1]], {"region": "mars"})
         await play.settle()
-        assert "fleetctl set-metadata core-1 region=mars" in play.text("acts")
+        assert "fleetctl set-metadata core-1 region=mars" in play.text("operations")
         await play.show(replace(scene(), revision=101))
-        assert "✓ fleetctl set-metadata core-1 region=mars" in play.text("acts")
+        assert "✓ fleetctl set-metadata core-1 region=mars" in play.text("operations")
 
 
 async def test_a_protected_cluster_wants_the_name_typed_before_it_destroys() -> None:
-    async with playing() as play:
-        play.main.desk = replace(play.main.desk, place=replace(play.main.desk.place, protected=True))
+    identity = FleetIdentity("demo", "root", "10.91.0.1:2379", protected=True)
+    async with playing(identity=identity) as play:
         await play.press("j", "D")
         assert "This cluster is protected: type cache.service or demo to go on." in asked(play)
         assert play.stage.app.screen.query_one("#go", Button).disabled

@@ -77,7 +77,7 @@ def test_up_and_down_keep_to_the_column() -> None:
 
 
 def table_of(play: Play) -> Map:
-    table = play.main.view.table
+    table = play.main.views.open.table
     assert isinstance(table, Map)
     return table
 
@@ -121,17 +121,17 @@ async def test_the_cursor_goes_square_by_square_and_the_line_below_says_what_it_
 async def test_enter_opens_the_square_and_escape_comes_back() -> None:
     async with playing() as play:
         await play.press("5", "down", "enter")
-        detail = play.main.view
+        detail = play.main.views.open
         assert isinstance(detail, DetailView)
         assert detail.subject.name == "cache.service"
         await play.press("escape")
-        assert play.main.view.name_ == "map"
+        assert play.main.views.open.name_ == "map"
 
 
 async def test_unit_keys_and_marks_work_on_squares() -> None:
     async with playing() as play:
         await play.press("5", "down", "space", "down", "space")
-        marked = play.main.view.table.listing.marks
+        marked = play.main.views.open.table.listing.marks
         assert marked == {"cache.service", "mail.service"}
         assert "2 marked" in play.text("tabs")
         assert "✓" in play.table()
@@ -193,7 +193,7 @@ async def test_a_click_moves_two_open_and_the_wheel_scrolls() -> None:
         assert play.cursor == "report.timer"
         await play.pilot.click(table, offset=(x + 1, line + 1), times=2)
         await play.settle()
-        assert isinstance(play.main.view, DetailView)
+        assert isinstance(play.main.views.open, DetailView)
 
 
 async def test_stale_squares_lose_their_colour_not_their_sign() -> None:

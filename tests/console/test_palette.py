@@ -12,9 +12,9 @@ from textual.color import Color
 
 from fleettui.console.app import Console
 from fleettui.console.pages.help import help_lines
+from fleettui.console.screens.choosers import PaletteScreen
 from fleettui.console.screens.confirm import ConfirmScreen
-from fleettui.console.screens.helping import HelpScreen
-from fleettui.console.screens.palette import PaletteScreen
+from fleettui.console.screens.text_screens import HelpScreen
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.finding import FinderSource, ranked, sources
 from fleettui.console.text.keys import JOURNAL, KEYS, MAIN
@@ -63,14 +63,14 @@ async def test_a_unit_is_gone_to_whatever_hides_it() -> None:
     async with playing() as play:
         await play.press("slash", *"cache", "enter")
         await found(play, "sync", "enter")
-        assert play.main.view.name_ == "units"
+        assert play.main.views.open.name_ == "units"
         assert play.cursor == "sync.service"
 
 
 async def test_a_machine_and_a_theme_are_found_by_name() -> None:
     async with playing() as play:
         await found(play, "core-2", "enter")
-        assert play.main.view.name_ == "machines"
+        assert play.main.views.open.name_ == "machines"
         assert play.cursor == CORES[2]
         await found(play, "theme light", "enter")
         assert play.stage.app.theme == THEMES["light"].name

@@ -51,9 +51,9 @@ async def test_no_key_of_any_view_changes_anything(view: str) -> None:
 async def test_no_command_changes_anything_and_each_says_why(name: str) -> None:
     async with playing(read_only=True) as play:
         with pytest.raises(UserError, match="read-only"):
-            await play.main.command(f"{name} {ARGUMENTS.get(name, 'db.service')}".strip())
+            await play.main.prompts.execute(f"{name} {ARGUMENTS.get(name, 'db.service')}".strip())
         with pytest.raises(UserError, match="read-only"):
-            await play.main.command(f"fleetctl {name} {ARGUMENTS.get(name, 'db.service')}".strip())
+            await play.main.prompts.execute(f"fleetctl {name} {ARGUMENTS.get(name, 'db.service')}".strip())
         assert done(play) == ([], [])
 
 
@@ -83,7 +83,7 @@ async def test_a_click_and_a_paste_open_no_shell() -> None:
     async with playing(read_only=True) as play:
         footer = play.main.query_one("#footer", Band)
         number = next(at for at, cell in enumerate(footer._lines[0][0]) if cell.text.strip() == "shell")
-        play.main.key_pressed(0, number)
+        play.main.footer.press(0, number)
         await play.press("colon")
         play.stage.app.post_message(Paste("ssh core-1"))
         await play.press("enter")
@@ -93,13 +93,13 @@ async def test_a_click_and_a_paste_open_no_shell() -> None:
 async def test_what_slips_through_is_held_back_at_the_last_door() -> None:
     async with playing(read_only=True) as play:
         with pytest.raises(UserError, match="read-only"):
-            play.main.introduce({"a.service": PLAIN}, Target.LAUNCHED, replace=True)
+            play.main.units.submit({"a.service": PLAIN}, Target.LAUNCHED, replace=True)
         with pytest.raises(UserError, match="read-only"):
-            await play.main._hand_over(lambda: pytest.fail("handed over"))
-        play.main.machine_verb("drain", [CORES[1]])
-        play.main.machine_metadata([CORES[1]], {"a": "b"})
-        await play.main.conductor.on_units(Verb.STOP, ["db.service"])
-        await play.main.conductor.on_machines(Verb.STOP, {CORES[1]: "core-1"})  # type: ignore[arg-type]
+            await play.main.outside.hand_over(lambda: pytest.fail("handed over"))
+        play.main.machines.perform("drain", [CORES[1]])
+        play.main.machines.set_metadata([CORES[1]], {"a": "b"})
+        await play.main.runner.on_units(Verb.STOP, ["db.service"])
+        await play.main.runner.on_machines(Verb.STOP, {CORES[1]: "core-1"})  # type: ignore[arg-type]
         assert done(play) == ([], [])
 
 
@@ -119,7 +119,7 @@ def test_no_shell_is_opened_on_any_machine() -> None:
 async def test_in_a_browser_a_read_only_console_touches_no_file(tmp_path: Path) -> None:
     async with playing(read_only=True, has_terminal=False) as play:
         with pytest.raises(UserError, match="browser"):
-            await play.main.command(f"verify {tmp_path}/x.service")
+            await play.main.prompts.execute(f"verify {tmp_path}/x.service")
         pane = play.main.query_one(JournalPane)
         assert not pane.saves
         with pytest.raises(UserError, match="writes no file"):

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
 from fleettui.console.journal import Remark
-from fleettui.console.screens import journal_reader
+from fleettui.console.screens import journal_dock
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.submit import SubmitScreen, suggestion
 from fleettui.console.widgets.drawing import Band
@@ -58,18 +58,18 @@ class Play:
 
     @property
     def cursor(self) -> str | None:
-        return self.main.view.table.listing.cursor
+        return self.main.views.open.table.listing.cursor
 
     def table(self) -> str:
-        table = self.main.view.table
+        table = self.main.views.open.table
         return "\n".join(table.render_line(y).text.rstrip() for y in range(table.size.height))
 
 
 @asynccontextmanager
 async def playing(
-    snapshot: Snapshot | None = None, size: tuple[int, int] = (140, 40), **desk: object
+    snapshot: Snapshot | None = None, size: tuple[int, int] = (140, 40), **context: object
 ) -> AsyncIterator[Play]:
-    stage = Stage(scene() if snapshot is None else snapshot, **desk)  # type: ignore[arg-type]
+    stage = Stage(scene() if snapshot is None else snapshot, **context)  # type: ignore[arg-type]
     async with stage.app.run_test(size=size) as pilot:
         play = Play(stage, pilot)
         await play.settle()
@@ -103,15 +103,15 @@ async def test_an_update_leaves_cursor_and_marks_with_their_units() -> None:
         merged = replace(scene(), units={**scene().units, **more.units}, files={**scene().files, **more.files})
         await play.show(merged)
         assert play.cursor == "exporter.service"
-        assert play.main.chosen_units() == ["db.service"]
+        assert play.main.selection.units() == ["db.service"]
 
 
 async def test_start_is_pending_until_the_watch_confirms_it() -> None:
     async with playing() as play:
         await play.press("S")
         assert play.stage.port.calls == [("start", ("backup.service",))]
-        assert "fleetctl start backup.service" in play.text("acts")
-        assert "pending" in play.text("acts")
+        assert "fleetctl start backup.service" in play.text("operations")
+        assert "pending" in play.text("operations")
         units = {
             **scene().units,
             "backup.service": replace(scene().units["backup.service"], target=Target.LAUNCHED),
@@ -121,8 +121,8 @@ async def test_start_is_pending_until_the_watch_confirms_it() -> None:
         play.stage.now += 0.4
         await play.show(replace(scene(), revision=101, units=units, schedule={**scene().schedule, **extra.schedule},
                                 states={**scene().states, **extra.states}))  # fmt: skip
-        assert "✓ fleetctl start backup.service" in play.text("acts")
-        assert "core-1 · 0.4 s" in play.text("acts")
+        assert "✓ fleetctl start backup.service" in play.text("operations")
+        assert "core-1 · 0.4 s" in play.text("operations")
 
 
 async def test_what_cannot_be_done_says_why_and_writes_nothing() -> None:
@@ -162,11 +162,11 @@ async def test_an_error_stays_until_it_is_dismissed() -> None:
         play.stage.port.error = RegistryUnavailable("no endpoint answered; is etcd up?")
         await play.press("S")
         play.stage.now += 3600
-        play.main.conductor.fade()
+        play.main.runner.fade()
         await play.settle()
-        assert "no endpoint answered" in play.text("acts")
+        assert "no endpoint answered" in play.text("operations")
         await play.press("escape")
-        assert "no endpoint" not in play.text("acts")
+        assert "no endpoint" not in play.text("operations")
 
 
 async def test_read_only_takes_away_what_changes() -> None:
@@ -189,11 +189,11 @@ async def test_the_users_own_keys_are_bound_and_shown() -> None:
 async def test_filter_narrows_while_it_is_typed_and_escape_clears_it() -> None:
     async with playing() as play:
         await play.press("slash", *"failed")
-        assert play.main.view.table.listing.order == ["sync.service"]
+        assert play.main.views.open.table.listing.order == ["sync.service"]
         assert play.cursor == "sync.service"
         assert "1 of 13 rows" in play.text("tabs")
         await play.press("enter", "escape")
-        assert len(play.main.view.table.listing.order) > 10
+        assert len(play.main.views.open.table.listing.order) > 10
 
 
 async def test_a_lost_link_says_so_dims_and_heals() -> None:
@@ -238,7 +238,7 @@ async def test_an_empty_fleet_and_a_fleet_without_machines_say_what_to_do() -> N
 async def test_the_journal_follows_the_selection_and_leaves_out_what_the_cursor_runs_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal_reader, "SETTLE_S", 3.0)  # longer than a busy host takes for four keys
+    monkeypatch.setattr(journal_dock, "SETTLE_S", 3.0)  # longer than a busy host takes for four keys
     async with playing() as play:
         await play.press("j", "j", "j", "j")
         await play.until("exporter · core-1", "journal-title")
@@ -273,18 +273,18 @@ async def test_a_journal_that_cannot_be_read_says_why() -> None:
 async def test_why_opens_the_verdict_machine_by_machine_and_renews() -> None:
     async with playing() as play:
         await play.press("3", "enter")
-        told = play.main.detail.page.text
+        told = play.main.views.detail.page.text
         assert "core-3" in told
         assert "region=mars" in told
         await play.press("escape")
-        assert play.main.view.name_ == "pending"
+        assert play.main.views.open.name_ == "pending"
 
 
 async def test_enter_on_a_machine_shows_its_units() -> None:
     async with playing() as play:
         await play.press("2", "enter")
         assert "core-1" in play.text("tabs")
-        found = play.main.view.table.listing.order
+        found = play.main.views.open.table.listing.order
         assert found == ["cache.service", "exporter.service", "report.timer", "web@1.service"]
 
 
@@ -338,9 +338,9 @@ async def test_every_view_and_page_fits_any_screen(size: tuple[int, int]) -> Non
 
 async def test_an_action_in_the_very_first_moment_is_on_the_screen_too() -> None:
     async with playing() as play:
-        assert not play.main.query_one("#acts").display
+        assert not play.main.query_one("#operations").display
         await play.press("S")
-        assert play.main.query_one("#acts").display
+        assert play.main.query_one("#operations").display
 
 
 async def test_a_feed_that_breaks_is_told_and_what_is_shown_is_no_longer_live(
@@ -351,7 +351,7 @@ async def test_a_feed_that_breaks_is_told_and_what_is_shown_is_no_longer_live(
         def broken(_: object) -> None:
             raise ValueError("a bug")
 
-        monkeypatch.setattr(play.main, "see", broken)
+        monkeypatch.setattr(play.main, "apply", broken)
         await play.show(scene())
         assert "a bug" in play.text("banner")
         assert "✖ lost" in play.text("header")

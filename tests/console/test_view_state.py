@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from fleettui.__main__ import _parser
 from fleettui.console.program import _theme, in_browser
-from fleettui.console.screens.columns import ColumnsScreen, column_lines
+from fleettui.console.screens.choosers import ColumnsScreen, column_lines
 from fleettui.console.sources.saved_state import (
     Notebook,
     SavedState,
@@ -127,18 +127,18 @@ async def eventually(play: Play, notebook: Notebook, view: str) -> SavedState:
 
 async def test_the_console_opens_as_it_was_left(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "demo")
-    async with playing(notebook=notebook) as play:
+    async with playing(store=notebook) as play:
         await play.press("slash", *"sy", "enter")
         await play.press("o", "down", "space", "down", "enter", "escape", "exclamation_mark")
         await play.press("l", "2")
         play.main._tick()
         left = await eventually(play, notebook, "machines")
     assert left.views["units"] == ViewMemory(sort="active", hidden=("target",))
-    async with playing(memory=left) as play:
-        assert play.main.view.name_ == "machines"
+    async with playing(saved=left) as play:
+        assert play.main.views.open.name_ == "machines"
         assert not play.main.query_one(JournalPane).display
         await play.press("1")
-        listing = play.main.view.table.listing
+        listing = play.main.views.open.table.listing
         assert listing.sort_by.id == "active"
         assert "TARGET" not in play.table()
 
@@ -147,10 +147,10 @@ async def test_a_new_console_hides_no_rows_whatever_the_file_says() -> None:
     """Files of earlier versions hold filters."""
     narrowed = ViewMemory("web", trouble=True)
     left = SavedState("units", dict.fromkeys(("units", "machines", "pending", "events", "map"), narrowed))
-    async with playing(memory=decode(encode(left))) as play:
+    async with playing(saved=decode(encode(left))) as play:
         for key in "12345":
             await play.press(key)
-            listing = play.main.view.table.listing
+            listing = play.main.views.open.table.listing
             assert not listing.narrowed
             assert {key for key, row in listing.rows.items() if not row.is_group} <= {*listing.order}
         await play.press("1")
@@ -160,7 +160,7 @@ async def test_a_new_console_hides_no_rows_whatever_the_file_says() -> None:
 
 async def test_leaving_keeps_what_changed_last(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "demo")
-    async with playing(notebook=notebook) as play:
+    async with playing(store=notebook) as play:
         await play.press("4")
         await play.pilot.press("ctrl+q")
         await play.pilot.pause(0.1)
@@ -173,15 +173,15 @@ async def test_what_is_gone_is_left_out_and_a_remark_is_told() -> None:
     left = SavedState(
         "gone", {"units": ViewMemory(sort="gone", hidden=("gone", "sub")), "gone": ViewMemory()}, "gone"
     )
-    async with playing(memory=left, remark="ignored the file") as play:
-        assert play.main.view.name_ == "units"
-        assert play.main.view.table.listing.hidden == frozenset({"sub"})
+    async with playing(saved=left, remark="ignored the file") as play:
+        assert play.main.views.open.name_ == "units"
+        assert play.main.views.open.table.listing.hidden == frozenset({"sub"})
         assert "ignored the file" in play.text("hint")
 
 
 async def test_lines_typed_are_kept(tmp_path: Path) -> None:
     notebook = Notebook(tmp_path / "demo")
-    async with playing(notebook=notebook, history=notebook.history()) as play:
+    async with playing(store=notebook, history=notebook.history()) as play:
         await play.press("colon", *"theme dark", "enter")
         for _ in range(100):
             if notebook.history().lines == ["theme dark"]:
@@ -202,7 +202,7 @@ async def test_columns_are_chosen_and_sorted_by_and_the_header_shows_it() -> Non
         assert "TARGET" not in play.table()
         await play.press("down", "enter")
         assert "ACTIVE ▴" in play.table()
-        assert play.main.view.table.listing.order[0] == "sync.service"
+        assert play.main.views.open.table.listing.order[0] == "sync.service"
         await play.press("enter")
         assert "ACTIVE ▾" in play.table()
         await play.press("up", "up", "space")
@@ -215,7 +215,7 @@ async def test_columns_are_chosen_and_sorted_by_and_the_header_shows_it() -> Non
 async def test_the_chooser_tells_what_has_no_room_and_the_map_has_nothing_to_choose() -> None:
     async with playing(size=(80, 24)) as play:
         await play.press("o")
-        assert any("no room" in line_text(line) for line in column_lines(play.main.view.table, 0))
+        assert any("no room" in line_text(line) for line in column_lines(play.main.views.open.table, 0))
         await play.press("escape", "5", "o")
         assert play.stage.app.screen is play.main
         assert "no columns" in play.text("hint")
@@ -223,14 +223,14 @@ async def test_the_chooser_tells_what_has_no_room_and_the_map_has_nothing_to_cho
 
 async def test_equal_rows_keep_the_order_of_names_both_ways_and_a_title_sorts() -> None:
     async with playing() as play:
-        listing = play.main.view.table.listing
+        listing = play.main.views.open.table.listing
         await play.press("colon", *"sort target", "enter")
         up = [key for key in listing.order if listing.rows[key].target == "launched" and not listing.depth(key)]
         await play.press("colon", *"sort target desc", "enter")
         down = [key for key in listing.order if listing.rows[key].target == "launched" and not listing.depth(key)]
         assert up == down
         assert up == sorted(up)
-        await play.pilot.click(play.main.view.table, offset=(4, 0))
+        await play.pilot.click(play.main.views.open.table, offset=(4, 0))
         await play.settle()
         assert listing.sort_by.id == "unit"
 
@@ -302,13 +302,13 @@ async def test_a_doubtful_filter_is_told_while_it_is_typed_and_tab_completes() -
         await play.press("ctrl+u", *"sta", "tab")
         assert play.main.query_one("#filter", Input).value == "state:"
         await play.press(*"fai", "tab")
-        assert play.main.view.table.listing.order == ["sync.service"]
+        assert play.main.views.open.table.listing.order == ["sync.service"]
 
 
 async def test_only_trouble_is_what_is_failed_pending_or_drifting() -> None:
     async with playing() as play:
         await play.press("exclamation_mark")
-        listing = play.main.view.table.listing
+        listing = play.main.views.open.table.listing
         assert {"sync.service", "mars.service"} <= {*listing.order}
         assert "cache.service" not in listing.order
         await play.press("exclamation_mark")

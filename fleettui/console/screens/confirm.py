@@ -1,8 +1,14 @@
-"""The question before something is stopped: what will happen, with Cancel focused."""
+"""The question before something is stopped, and when it is asked.
+
+`Confirmer` is the one way to every operation of the main screen. Its question is about the fleet as it was when it
+was put. If the operation would reach further by the time of the answer, nothing is done, and it is asked again
+about the fleet as it is now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual import on
@@ -10,9 +16,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input
 
+from fleettui.console.operations.impact import Care, Survey, needs_answer, words_to_type
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.escape import escape
@@ -20,6 +27,7 @@ from fleettui.escape import escape
 EACH = 4  # rows of one thing that is told; what is longer ends in an ellipsis
 AROUND = 6  # rows of the dialog that are not text: border, padding, the buttons
 PROTECTED = "This cluster is protected"
+CHANGED = "This changed while you were asked; read it again."
 
 
 class ConfirmScreen(ModalScreen[bool]):
@@ -127,3 +135,66 @@ def _rows(text: str, width: int, mark: str, tone: Tone, most: int) -> list[Line]
     if len(rows) > most:
         rows = [*rows[: most - 1], (*rows[most - 1], Cell("…", tone))]
     return [(Cell(line_text(row).rstrip(), tone),) for row in rows]
+
+
+class Confirmer:
+    """Asks first where more than one running unit stops. `care` says how sure the operator must be here."""
+
+    def __init__(self, screen: Screen[None], care: Care, show_status: Callable[[str], None]) -> None:
+        self.care = care
+        self._screen, self._show_status = screen, show_status
+
+    def ask_first(
+        self,
+        survey: Callable[[], Survey],
+        act: Callable[[Survey], object],
+        otherwise: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Act, at once or after the operator said yes; `otherwise` when it is refused or given up."""
+        found = survey()
+        if found.refusal:
+            self._show_status(found.refusal)
+            otherwise()
+        elif needs_answer(found, self.care):
+            self._ask(found, survey, act, otherwise)
+        else:
+            act(found)
+
+    async def confirmed(self, survey: Callable[[], Survey]) -> bool:
+        """Do the same for a task that waits for the answer; return whether it may go on."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def answered(yes: bool) -> None:  # noqa: FBT001 - what the future is to hold
+            if not answer.done():
+                answer.set_result(yes)
+
+        self.ask_first(survey, lambda _: answered(True), lambda: answered(False))  # noqa: FBT003 - the same
+        return await answer
+
+    def _ask(
+        self,
+        asked: Survey,
+        survey: Callable[[], Survey],
+        act: Callable[[Survey], object],
+        otherwise: Callable[[], object],
+        *,
+        again: bool = False,
+    ) -> None:
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - the screen's answer
+            now = survey() if yes else asked
+            if yes and not now.refusal and now.exceeds(asked):
+                self._ask(now, survey, act, otherwise, again=True)
+            elif yes and not now.refusal:
+                act(now)
+            else:
+                if now.refusal:
+                    self._show_status(now.refusal)
+                otherwise()
+
+        typed = words_to_type(asked, self.care)
+        why = PROTECTED if self.care.protected else asked.told_weight
+        lines = (CHANGED, *asked.lines) if again else asked.lines
+        question = ConfirmScreen(
+            asked.question, asked.verb, lines, asked.command, typed=typed, why=why, cluster=self.care.cluster
+        )
+        self._screen.app.push_screen(question, answered)

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button
 
 from fleettui.console.pages.review import Review
-from fleettui.console.screens.page import Renewing
+from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page

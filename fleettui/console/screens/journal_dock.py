@@ -1,61 +1,176 @@
-"""The journal pane on the main screen: how one gets into it and out of it, and what it opens."""
+"""The journal pane on the main screen: how high it is, how one gets into it and out of it, and what it shows.
+
+Reading is one task, replaced when the selection is another. A selection that stays and whose units move goes on in
+the same stream: nothing is lost, and nothing is read twice.
+"""
 
 from __future__ import annotations
 
-from textual import on
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import aclosing
 
-from fleettui.console.pages.footer import footer_line, journal_footer_keys
-from fleettui.console.screens.frame import Frame
-from fleettui.console.widgets.drawing import Band
-from fleettui.console.widgets.journal_pane import JournalPane
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.worker import Worker
+
+from fleettui.console.journal import FollowedJournal, Item, Journals, LinkNews, News, Remark, Wanted
+from fleettui.console.screens.context import Context
+from fleettui.console.screens.text_screens import FieldsScreen
+from fleettui.console.widgets.journal_pane import JournalPane, connecting
+from registry.errors import FleetError, UserError
+from registry.model import Machine
+
+SETTLE_S = 0.12  # a cursor that runs over rows opens no journal on its way
+SHORT = 20  # lines of a screen below which the pane is hidden at first
+TALL = 30  # lines of a screen on which a page and the journal both have room
 
 
-class JournalDock(Frame):
-    """A frame whose pane has a way in and out."""
+class JournalReader:
+    """Owns what the pane shows. `want` may be called as often as the selection moves."""
 
-    @on(JournalPane.Focused)
-    def _journal_focused(self) -> None:
-        self._show_footer()
+    def __init__(self, journals: Journals, pane: JournalPane) -> None:
+        self._journals, self._pane = journals, pane
+        self._worker: Worker[None] | None = None
+        self._stream: FollowedJournal | None = None
+        self._wanted: tuple[Wanted, ...] = ()
+        self._machines: dict[str, Machine] = {}  # of this selection, also those that its units left
+        self._subject: Hashable = None
+        self._why = ""
+        pane.reads = self
 
-    def _show_footer(self) -> None:
-        """The keys of whatever has the focus."""
-        pane = self.query_one(JournalPane)
-        if not pane.has_focus_within:
-            super()._show_footer()
+    def want(self, wanted: Sequence[Wanted], why_none: str, subject: Hashable = None) -> None:
+        """Show these journals; with none of them, say why. `subject` is what stays the same while units move."""
+        subject = subject if subject is not None else tuple(each.unit for each in wanted) or why_none
+        wanted = tuple(wanted)
+        if subject == self._subject and (wanted, why_none) == (self._wanted, self._why):
             return
-        self._footer_keys = journal_footer_keys(self.app.size.width - 2, self.desk.keymap)
-        line = footer_line(self._footer_keys, self.desk.keymap, lambda _: True)
-        self.query_one("#footer", Band).put((line, ()))
+        same = subject == self._subject and self._worker is not None
+        self._subject, self._wanted, self._why = subject, wanted, why_none
+        if not same:
+            self.again()
+            return
+        self._machines |= {each.machine.id: each.machine for each in wanted}
+        if self._stream:
+            self._stream.retarget(wanted)
+        self._pane.retarget(wanted)
+        self._pane.note("" if wanted else f"{why_none}; waiting for it")
 
-    def key_pressed(self, line: int, cell: int) -> None:
-        """Do what the clicked key does, where it works."""
-        pane = self.query_one(JournalPane)
-        if not pane.has_focus_within:
-            super().key_pressed(line, cell)
-        elif cell // 2 < len(self._footer_keys):
-            action = self._footer_keys[cell // 2].action
-            self.run_worker(pane.run_action(action), name=action, exit_on_error=False)
+    def again(self) -> None:
+        """Begin to read again."""
+        self._cancel()
+        if self._subject is None:
+            return
+        self._machines = {each.machine.id: each.machine for each in self._wanted}
+        self._pane.begin(self._wanted, connecting(self._wanted) if self._wanted else "no journal", self._why)
+        if self._wanted:
+            # A worker of the pane: it ends with the screen, however that ends.
+            self._worker = self._pane.run_worker(self._read(), name="read the journal", exit_on_error=False)
 
-    def action_next_pane(self) -> None:
-        """To the journal and back."""
-        pane = self.query_one(JournalPane)
+    def stop(self) -> None:
+        """Read no more; the next `want` begins again."""
+        self._subject = None
+        self._cancel()
+
+    async def fields(self, item: Item) -> Mapping[str, str]:
+        """All fields of an entry. Raises FleetError."""
+        if isinstance(item, Remark):
+            raise UserError("this line is the console's own; it has no fields")
+        machine = self._machines.get(item.machine)
+        if machine is None:
+            raise UserError(f"{item.hostname} is no longer in the fleet; its journal cannot be asked")
+        return await self._journals.fields(machine, item.cursor)
+
+    def _cancel(self) -> None:
+        self._stream = None
+        if self._worker:
+            self._worker.cancel()
+            self._worker = None
+
+    async def _read(self) -> None:
+        await asyncio.sleep(SETTLE_S)
+        self._stream = self._journals.open(self._wanted, self._pane.ask)
+        try:
+            async with aclosing(self._stream.batches()) as batches:
+                async for batch in batches:
+                    self._show(batch)
+        except FleetError as error:
+            self._pane.note("no journal")
+            self._pane.add([Remark(str(error))])
+
+    def _show(self, batch: Sequence[News]) -> None:
+        items: list[Item] = []
+        for each in batch:
+            if isinstance(each, LinkNews):
+                self._pane.trouble(each.hostname, each.trouble)
+            else:
+                items.append(each)
+        if self._wanted and (items or not batch):
+            self._pane.note("")  # the first lines are there, or there are none
+        self._pane.add(items)
+
+
+class JournalDock:
+    """Owns the pane and whether it is shown. The journal tab of a detail is the same pane over the whole height."""
+
+    def __init__(self, screen: Screen[None], context: Context, focus_view: Callable[[], object]) -> None:
+        foreign = context.read_only and not context.has_terminal
+        self.pane = JournalPane(id="journal", clock=context.clock, saves=not foreign)
+        self.reader = JournalReader(context.journals, self.pane)
+        self._screen, self._focus_view = screen, focus_view
+        self._docked: bool | None = None  # whether the pane was shown before a detail was opened
+
+    def on_mount(self) -> None:
+        """Show the pane where there is room for it."""
+        self.pane.display = self._screen.app.size.height >= SHORT
+
+    @property
+    def shown_beside_tables(self) -> bool:
+        """Whether the pane is shown, or will be once no detail is open."""
+        return self.pane.display if self._docked is None else self._docked
+
+    def toggle(self) -> None:
+        """Show or hide the pane."""
+        self.pane.display = not self.pane.display
+        if not self.pane.display:
+            self.reader.stop()
+            self._focus_view()
+
+    def arrange(self, *, in_detail: bool, whole: bool) -> None:
+        """Make the pane large (`whole`), or docked; beside a detail's page only where both have room."""
+        if in_detail and self._docked is None:
+            self._docked = self.pane.display
+        self._screen.set_class(whole, "journal-whole")
+        self.pane.set_class(whole, "whole")
+        if in_detail:
+            shown = whole or (bool(self._docked) and self._screen.app.size.height >= TALL)
+        else:
+            shown, self._docked = self.shown_beside_tables, None
+        if self.pane.display and not shown:
+            self.reader.stop()
+        self.pane.display = shown
+
+    def next_pane(self) -> None:
+        """Give the keys to the journal, or back to the view."""
+        pane = self.pane
         if pane.has_focus_within and pane.zoomed:
             pane.action_zoom()
         if pane.has_focus_within or not pane.display:
-            self.view.table.focus()
+            self._focus_view()
         else:
             pane.lines.focus()
 
-    @on(JournalPane.Released)
-    def _journal_left(self) -> None:
-        """Esc where nothing is left to undo: one step back on the main screen."""
-        if self.has_class("journal-whole"):
-            self.run_worker(self.run_action("back"), name="back", exit_on_error=False)
+    def focus_inside(self, otherwise: Widget) -> None:
+        """Give the keys to the first thing in the pane that takes them."""
+        next((each for each in self.pane.query("*") if each.can_focus), otherwise).focus()
+
+    def leave(self) -> None:
+        """Go one step back on the main screen: in the pane nothing is left to undo."""
+        if self._screen.has_class("journal-whole"):
+            self._screen.run_worker(self._screen.run_action("back"), name="back", exit_on_error=False)
         else:
-            self.view.table.focus()
+            self._focus_view()
 
-    @on(JournalPane.FieldsRead)
-    def _journal_opened(self, event: JournalPane.FieldsRead) -> None:
-        from fleettui.console.screens.fields import FieldsScreen  # noqa: PLC0415 - only when a line is opened
-
-        self.app.push_screen(FieldsScreen(event.fields))
+    def open_fields(self, fields: Mapping[str, str]) -> None:
+        """Show all that the journal knows of a line."""
+        self._screen.app.push_screen(FieldsScreen(fields))

@@ -1,196 +1,329 @@
-"""The main screen's keys: what looks, what narrows, what changes. It decides nothing about the cluster."""
+"""The main screen: its parts, which part does what a key says, and how a reading reaches them all.
+
+The screen itself decides nothing. What a key does is looked up in two steps: `text/keys.py` names the action, and
+`_bind_actions` the part that carries it out.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
+from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
 
-from fleettui.console.operations.impact import Survey, impact_of, impact_of_restoring, impact_of_undoing
-from fleettui.console.operations.operation import Operation, history_lines, undo_command
-from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
-from fleettui.console.operations.verbs import READ_ONLY, command
-from fleettui.console.pages.help import help_lines
+from fleettui.console.operations.impact import Care
+from fleettui.console.operations.runner import OperationRunner
+from fleettui.console.operations.verbs import READ_ONLY
+from fleettui.console.screens.bands import FooterBands, HeaderBands
+from fleettui.console.screens.confirm import Confirmer
+from fleettui.console.screens.context import Context
+from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.journal_dock import JournalDock
-from fleettui.console.screens.machine_keys import MachineKeys
-from fleettui.console.screens.outside_keys import OutsideKeys
-from fleettui.console.screens.page import PageScreen
-from fleettui.console.screens.remembering import Remembering
-from fleettui.console.text.formatting import counted
-from fleettui.console.text.keys import JOURNAL, MAIN
+from fleettui.console.screens.machine_operations import LeaseWatch, MachineOperations
+from fleettui.console.screens.navigator import Navigator, Selection, Views
+from fleettui.console.screens.outside import EditSession, Outside
+from fleettui.console.screens.prompts import Prompts
+from fleettui.console.screens.saved_view import SavedView
+from fleettui.console.screens.status_line import StatusLine
+from fleettui.console.screens.text_screens import Renewing
+from fleettui.console.screens.unit_operations import UnitOperations
+from fleettui.console.tables.fleet import FleetModel, Reading
+from fleettui.console.tables.machines import MachineRow
+from fleettui.console.text.cells import Line
+from fleettui.console.text.keys import MAIN
 from fleettui.console.widgets.drawing import bound
 from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.table import RowTable
-from fleettui.verbs import Verb
-from registry.errors import UserError
-from registry.model import Target
+from registry.errors import FleetError
+from registry.sync.follow import ConnectionState
+
+if TYPE_CHECKING:
+    from fleettui.console.commandline.commands import ConsoleCommand
+
+TICK_S = 1.0
+FOLLOWING = "following the registry"
 
 
-class MainScreen(Remembering, MachineKeys, OutsideKeys, JournalDock):
-    """Everything by key."""
+class MainScreen(Screen[None]):
+    """Everything at a glance, and everything by key."""
 
+    CSS = """
+    MainScreen { background: $surface; }
+    #header { background: $panel; }
+    ContentSwitcher { height: 1fr; }
+    View { height: 1fr; }
+    Table { height: 1fr; }
+    Prompt { height: 1; border: none; padding: 0 1 0 3; background: $bar; display: none; }
+    #operations, #banner, #candidates { display: none; }
+    #footer { background: $panel; }
+    #views.strip { height: 1; }
+    JournalPane.whole { height: 1fr !important; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = bound(MAIN)
+    AUTO_FOCUS = "#units-table"
 
-    # Keys that look
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.context = context
+        self.fleet = fleet = FleetModel(context.keys)
+        self.status = status = StatusLine(self._hint)
+        self.views = views = Views(context, fleet)
+        self.selection = selection = Selection(views, fleet, self._selection_changed)
+        self.dock = dock = JournalDock(self, context, views.focus_table)
+        self.navigator = navigator = Navigator(
+            self, views, selection, fleet, dock, refresh=self.refresh_all, show_status=status.show
+        )
+        barred = READ_ONLY if context.read_only else ""
+        self.runner = runner = OperationRunner(
+            context.port, context.clock, self._show_operations, context.keys, barred
+        )
+        identity = context.identity
+        care = Care(identity.cluster, identity.protected, context.confirm_from)
+        self.confirmer = confirmer = Confirmer(self, care, status.show)
+        self.units = units = UnitOperations(self, context, fleet, selection, runner, confirmer, status)
+        self.machines = machines = MachineOperations(
+            self, context, fleet, views, selection, runner, confirmer, status
+        )
+        self.lease = LeaseWatch(self, context, fleet, views, status)
+        self.outside = outside = Outside(self, context, fleet, selection, runner, status)
+        self.edits = EditSession(
+            self, context, fleet, selection, runner, confirmer, status, units=units, outside=outside
+        )
+        self.header = HeaderBands(self, context, fleet, views, navigator)
+        self.footer = FooterBands(self, context, views, selection, dock, runner, units=units, machines=machines)
+        self.prompts = Prompts(context, fleet, views, navigator, status, self._execute)
+        self.dialogs = dialogs = Dialogs(
+            self, context, fleet, views, selection, navigator, dock, runner, status,
+            can_use=self.footer.can_use, refresh=self.refresh_all,
+        )  # fmt: skip
+        self.saved = SavedView(self, context, views, navigator, dock, lambda: dialogs.theme)
+        self._bind_actions()
 
-    def action_view(self, name: str) -> None:
-        """Open a view."""
-        self.run_view(name)
+    def _bind_actions(self) -> None:
+        """Set what each action of the keys does; Textual looks for `action_NAME` here."""
+        units, machines, navigator = self.units, self.machines, self.navigator
+        self.action_verb = units.perform_on_selection  # start, stop, restart, load, unload, destroy
+        self.action_machine = machines.perform_on_selection  # cordon, drain
+        self.action_undo = units.undo
+        self.action_submit = self.edits.submit
+        self.action_edit = self.edits.edit
+        self.action_shell = self.outside.open_shell
 
-    def action_journal(self) -> None:
-        """Show or hide the journal pane; of a detail, open its tab."""
-        if self.journal_key():
+        self.action_view = navigator.open_view
+        self.action_status = navigator.open_status
+        self.action_why = partial(navigator.open_tab, "why")
+        self.action_file = partial(navigator.open_tab, "file")
+        self.action_unit_events = partial(navigator.open_tab, "unit_events")
+        self.action_dependencies = partial(navigator.open_tab, "dependencies")
+        self.action_version = navigator.choose_version
+        self.action_place = navigator.step
+        self.action_trouble = navigator.toggle_trouble
+        self.action_journal = navigator.toggle_journal
+        self.action_next_pane = self.dock.next_pane
+
+        self.action_mark = self.selection.mark
+        self.action_mark_range = self.selection.mark_range
+        self.action_mark_all = self.selection.mark_all
+
+        self.action_filter = self.prompts.open_filter
+        self.action_command = self.prompts.open_command_line
+        self.action_palette = self.dialogs.open_palette
+        self.action_columns = self.dialogs.open_columns
+        self.action_actions = self.dialogs.open_operations
+        self.action_help = self.dialogs.open_help
+
+    # Building
+
+    def compose(self) -> ComposeResult:
+        """Put the parts from top to bottom."""
+        yield self.header.header
+        yield self.header.tabs
+        yield self.header.banner
+        yield self.views.switcher
+        yield self.dock.pane
+        yield self.footer.operations
+        yield self.status
+        yield self.prompts
+        yield self.footer.footer
+
+    def on_mount(self) -> None:
+        """Paint what there is, then begin to follow."""
+        self.dock.on_mount()
+        self.saved.restore()
+        if self.context.remark:
+            self.status.show(self.context.remark, lasting=True)
+        self.refresh_all()
+        self.navigator.follow_selection()  # nothing is selected yet: the pane must not say that it reads
+        self.set_interval(TICK_S, self._tick)
+        self.set_interval(self.lease.INTERVAL_S, self.lease.ask)
+        self.call_after_refresh(lambda: self.run_worker(self._follow(), name=FOLLOWING, exit_on_error=False))
+
+    # What is known about the cluster
+
+    async def _follow(self) -> None:
+        try:
+            async for reading in self.context.feed.readings():
+                self.apply(reading)
+        except FleetError as error:
+            reason = f"{error}; restart the console"
+            self.apply(Reading(self.fleet.reading.snapshot, None, ConnectionState.LOST, reason))
+
+    def apply(self, reading: Reading) -> None:
+        """Show a reading: the one entrance of everything known about the cluster."""
+        self.views.update(self.fleet.apply(reading, self.context.clock()))
+        self.runner.apply(reading.snapshot, self.fleet.units.where)
+        self._selection_changed()
+        page = self.app.screen
+        if isinstance(page, Renewing):
+            page.renew()
+
+    @on(Worker.StateChanged)
+    def _worker_changed(self, event: Worker.StateChanged) -> None:
+        """Say that a task broke; without the feed's, what is shown is no longer live, and says so."""
+        if event.state is not WorkerState.ERROR:
             return
-        pane = self.query_one(JournalPane)
-        pane.display = not pane.display
-        if pane.display:
-            self.follow_selection()
-        else:
-            self.reader.stop()
-            self.view.table.focus()
-
-    def show_journal(self) -> None:
-        """Show the journal pane."""
-        if not self.query_one(JournalPane).display:
-            self.action_journal()
-
-    def action_mark(self) -> None:
-        """Mark the row."""
-        self.view.table.mark()
-
-    def action_mark_range(self) -> None:
-        """Mark from the last mark to here."""
-        self.view.table.mark("range")
-
-    def action_mark_all(self) -> None:
-        """Mark all that is shown."""
-        self.view.table.mark("all")
-
-    def action_back(self) -> None:
-        """One thing less: the filter's line, the filter, what ended, the marks, the journal's focus."""
-        listing = self.view.table.listing
-        if listing.narrowed:
-            self.filter_by("", trouble=False)
-        elif self._refusal:
-            self.refuse("")
-        elif not self.conductor.dismiss():
-            self._unmark_or_home()
-
-    def _unmark_or_home(self) -> None:
-        listing = self.view.table.listing
-        if listing.marks:
-            listing.marks.clear()
-            self.view.table.restyle()
+        error = event.worker.error
+        text = f"{event.worker.name} broke ({type(error).__name__}: {error}); restart the console and report it"
+        if event.worker.name == FOLLOWING:
+            self.fleet.lose(text, self.context.clock())
             self.refresh_all()
-        elif self.in_detail:
-            self.leave_detail()
-        elif not self.view.table.has_focus:
-            self.view.table.focus()
-        elif self.view.name_ != "units":
-            self.action_view("units")
+        self.status.show(text)
+
+    # Drawing
+
+    def _tick(self) -> None:
+        self.views.open.table.tick()
+        self.runner.fade()
+        self.header.show()
+        self.header.show_notices()
+        self.footer.show_operations()
+        if self.views.in_detail:
+            self.views.detail.renew()
+        self.saved.save()
+
+    def refresh_all(self) -> None:
+        """Draw all that stands around the views."""
+        self.header.show()
+        self.header.show_tabs()
+        self.header.show_notices()
+        self.status.renew()
+        self.footer.show_keys()
+
+    def on_resize(self) -> None:
+        """Draw for the other width."""
+        self.refresh_all()
+
+    def _show_operations(self) -> None:
+        self.footer.show_operations()
+
+    def _selection_changed(self) -> None:
+        self.refresh_all()
+        self.navigator.follow_selection()
+
+    def _hint(self) -> Line:
+        """Return what is to be said of the row under the cursor."""
+        view = self.views.open
+        row = view.table.listing.current()
+        if row is None:
+            return ()
+        return self.lease.hint(row) if isinstance(row, MachineRow) else view.hint(row, self.context.clock())
+
+    # What the widgets report
+
+    @on(RowTable.Moved)
+    def _moved(self, event: RowTable.Moved) -> None:
+        table = self.views.open.table
+        if event.table is not table:
+            return
+        if table.listing.current() is not None:  # else its row went by itself
+            self.status.clear_on_move()
+        self.header.show_tabs()
+        self.status.renew()
+        self.footer.show_keys()
+        self.navigator.follow_selection()
 
     @on(RowTable.Opened)
     def _opened(self, event: RowTable.Opened) -> None:
-        self.open_row(event.key)
+        self.navigator.open_row(event.key)
 
-    def action_help(self) -> None:
-        """All keys, those of this place first."""
-        from fleettui.console.screens.helping import HelpScreen  # noqa: PLC0415 - seldom opened
+    @on(Page.Followed)
+    def _link_followed(self, event: Page.Followed) -> None:
+        self.navigator.follow_link(event.subject)
 
-        view = self.view.name_
-        where = JOURNAL if self.query_one(JournalPane).has_focus_within else MAIN
-        read_only = self.desk.read_only
-        self.app.push_screen(HelpScreen(
-            lambda search: help_lines(self.desk.keymap, read_only=read_only, view=view, where=where, search=search)
-        ))  # fmt: skip
+    @on(Page.Turned)
+    def _page_turned(self, event: Page.Turned) -> None:
+        self.navigator.turn(event.step)
+
+    @on(JournalPane.Focused)
+    def _journal_focused(self) -> None:
+        self.footer.show_keys()
+
+    @on(JournalPane.Released)
+    def _journal_left(self) -> None:
+        self.dock.leave()
+
+    @on(JournalPane.FieldsRead)
+    def _journal_opened(self, event: JournalPane.FieldsRead) -> None:
+        self.dock.open_fields(event.fields)
+
+    # Keys that concern several parts
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let one key mean a machine in the Machines view and a unit elsewhere."""
+        in_machines = self.views.key_scope == "machines"
+        if action == "machine":
+            return in_machines
+        return not (action == "verb" and parameters == ("destroy",) and in_machines)
+
+    def action_back(self) -> None:
+        """Take one thing away: the filter, the status, what ended, the marks, the detail, the journal's focus."""
+        view = self.views.open
+        listing = view.table.listing
+        if listing.narrowed:
+            self.navigator.filter_by("", trouble=False)
+        elif self.status.text:
+            self.status.show("")
+        elif self.runner.dismiss():
+            pass
+        elif listing.marks:
+            listing.marks.clear()
+            view.table.restyle()
+            self.refresh_all()
+        elif self.views.in_detail:
+            self.navigator.leave_detail()
+        elif not view.table.has_focus:
+            view.table.focus()
+        elif view.name_ != "units":
+            self.navigator.open_view("units")
 
     def action_copy(self) -> None:
-        """Copy the page, the last action's command or the names of what is selected to the clipboard."""
-        done = self.conductor.operations
-        text = done[-1].command if done else shlex.join(self.chosen_units())
-        text, name = self.copied() or (text, text if len(text) < 100 else text[:99] + "…")
+        """Copy the page, the last operation's command or the names of what is selected to the clipboard."""
+        done = self.runner.operations
+        text = done[-1].command if done else shlex.join(self.selection.units())
+        text, name = self.navigator.copyable() or (text, text if len(text) < 100 else text[:99] + "…")
         if text:
             self.app.copy_to_clipboard(text)
-            self.refuse(f"copied: {name}")
+            self.status.show(f"copied: {name}")
 
     async def action_quit(self) -> None:
-        """Leave."""
+        """Leave the console."""
         await self.app.action_quit()
 
+    async def _execute(self, command: ConsoleCommand) -> None:
+        from fleettui.console.screens.commands import CommandExecutor  # noqa: PLC0415 - loads fleetctl's grammar
+
+        await CommandExecutor(
+            self, self.context, self.fleet, self.views, self.selection, self.navigator, self.status,
+            units=self.units, machines=self.machines, dialogs=self.dialogs,
+        ).execute(command)  # fmt: skip
+
     async def leave(self) -> None:
-        """Before the console ends."""
-        self.reader.stop()
-        await self.note_last()
-
-    # Keys that change
-
-    def action_verb(self, name: str) -> None:
-        """Do something to the chosen units, after asking where that stops something."""
-        self.act_on(Verb(name), self.chosen_units())
-
-    def act_on(self, verb: Verb, names: Sequence[str]) -> None:
-        """Carry a verb out on units, after asking where that stops something: the one way for keys and commands."""
-        self.ask_first(lambda: self._surveyed(verb, names), lambda found: self._perform(verb, found.names))
-
-    def _surveyed(self, verb: Verb, names: Sequence[str]) -> Survey:
-        """What the verb would do to these units now."""
-        allowed, snapshot = self.permit(verb, names), self.reading.snapshot
-        if allowed.refusal:
-            return Survey(refusal=allowed.refusal)
-        impact = impact_of(verb, allowed.names, snapshot, self.desk.keys)
-        told = blast_radius(verb, allowed.names, snapshot) if verb.rules.stops else impact_lines(impact, snapshot)
-        what = short(allowed.names[0]) if len(allowed.names) == 1 else f"{len(allowed.names)} units"
-        if verb.rules.stops and len(allowed.names) > 1:
-            told.insert(0, units_line(allowed.names))
-        return Survey(
-            f"{verb.capitalize()} {what}?", verb, tuple(told), command(verb, allowed.names, shown=3), impact,
-            allowed.names, always=0 < verb.rules.asks_from <= len(allowed.names),
-        )  # fmt: skip
-
-    def _perform(self, verb: Verb, names: tuple[str, ...]) -> None:
-        self.run_worker(self.conductor.on_units(verb, names), name=f"{verb}", exit_on_error=False)
-
-    def introduce(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> None:
-        """Submit units and raise their target, as one act, after asking where that stops what runs."""
-        if why := self.why_no_change():
-            raise UserError(f"cannot submit: {why}")
-
-        def act(_: Survey) -> None:
-            work = self.conductor.submit(texts, target, replace=replace)
-            self.run_worker(work, name="submit", exit_on_error=False)
-
-        self.ask_first(lambda: self.survey_texts(texts, target, replacing=replace), act)
-
-    def action_undo(self) -> None:
-        """Take the last action back, after asking where that stops something or starts much."""
-        last = self.conductor.can_undo
-        if last is None or self.desk.read_only:
-            self.refuse(READ_ONLY if self.desk.read_only else "nothing to undo")
-            return
-
-        def act(_: Survey) -> None:
-            self.run_worker(self.conductor.undo(last), name="undo", exit_on_error=False)
-
-        self.ask_first(lambda: self._surveyed_undo(last), act)
-
-    def _surveyed_undo(self, last: Operation) -> Survey:
-        """What taking this act back would do now."""
-        snapshot, keys = self.reading.snapshot, self.desk.keys
-        if why := self.why_no_change():
-            return Survey(refusal=f"cannot undo: {why}")
-        if last.changes:
-            impact = impact_of_restoring(last.changes, snapshot, keys)
-        else:
-            impact = impact_of_undoing(last.verb, last.written, snapshot, keys)
-        lines = tuple(impact_lines(impact, snapshot))
-        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.written), "unit")
-        return Survey(f"Undo: {last.verb} of {what}?", Verb.UNDO, lines, undo_command(last), impact)
-
-    def action_actions(self) -> None:
-        """Every action of this console."""
-        self.app.push_screen(
-            PageScreen("actions", lambda: history_lines(list(self.conductor.history.values()), self.desk.clock()))
-        )
+        """End what reads, and save how the screen is left."""
+        self.dock.reader.stop()
+        await self.saved.save_last()

@@ -21,7 +21,7 @@ from textual.widgets import Button, Input, TextArea
 from fleettui.actions.disk import read_bytes
 from fleettui.console.pages.rich_text import Passage
 from fleettui.console.pages.submission import Submission, Unsubmitted, comparison, forecast, taken, verdict
-from fleettui.console.screens.page import Renewing
+from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page

@@ -1,0 +1,147 @@
+"""The lines above and below the views: header, tabs, banner; operations, and the keys of what has the focus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textual.screen import Screen
+
+from fleettui.console.operations.operation import operation_lines
+from fleettui.console.operations.runner import OperationRunner
+from fleettui.console.pages import footer
+from fleettui.console.pages.header import Totals, banner, blank_notice, header_line
+from fleettui.console.screens.context import Context
+from fleettui.console.screens.journal_dock import JournalDock
+from fleettui.console.screens.machine_operations import MachineOperations
+from fleettui.console.screens.navigator import Navigator, Selection, Views
+from fleettui.console.screens.unit_operations import UnitOperations
+from fleettui.console.tables.fleet import FleetModel
+from fleettui.console.text.cells import line_text
+from fleettui.console.text.formatting import age
+from fleettui.console.text.keys import BY_ID, Key, shown_key
+from fleettui.console.widgets.drawing import Band
+from fleettui.verbs import Verb
+from registry.sync.follow import ConnectionState
+
+OPERATIONS_SHOWN = 3
+NEEDS_UNIT = frozenset({"edit"})
+NEEDS_TERMINAL = frozenset({"edit", "shell"})
+OF_MACHINES = frozenset({"cordon", "drain"})
+
+
+class HeaderBands:
+    """What stands above the views, and the notices in their tables: which fleet, how it is, what is open."""
+
+    def __init__(
+        self, screen: Screen[None], context: Context, fleet: FleetModel, views: Views, navigator: Navigator
+    ) -> None:
+        self._screen, self._context, self._fleet = screen, context, fleet
+        self._views, self._navigator = views, navigator
+        self.header, self.banner = Band(id="header"), Band(id="banner")
+        self.tabs = Band(id="tabs", pressed=self._pressed)
+
+    def show(self) -> None:
+        """Draw the header and the banner."""
+        context, reading, now = self._context, self._fleet.reading, self._context.clock()
+        totals = Totals(
+            self._fleet.units.counts(), len(reading.snapshot.machines), self._fleet.machines.known(),
+            self._fleet.leaderless_s(now), self._fleet.clocks.status_text(), context.feed.retry_s(),
+        )  # fmt: skip
+        identity = replace(context.identity, read_only=context.read_only)
+        width = self._screen.app.size.width - 2
+        self.header.put(header_line(identity, reading, totals, context.feed.quiet_s(), width))
+        line = banner(reading, context.identity, self._fleet.lost_s(now), totals)
+        self.banner.put(*([(line, ())] if line else []))
+
+    def show_tabs(self) -> None:
+        """Draw the names of the views, or where the open detail came from."""
+        if crumbs := self._navigator.crumbs():
+            self.tabs.put(crumbs)
+            return
+        snapshot, view = self._fleet.reading.snapshot, self._views.open
+        counts = {
+            "Units": len(snapshot.units), "Machines": len(snapshot.machines), "Pending": len(snapshot.pending),
+        }  # fmt: skip
+        titles = [(each.title, counts.get(each.title)) for each in self._views.tables]
+        listing = view.table.listing
+        right = footer.narrowing(
+            listing.query.text, trouble=listing.trouble_only,
+            counts=listing.counts() if listing.narrowed else (0, 0),
+            marks=len(listing.marks), hidden=listing.hidden_marks(),
+        )  # fmt: skip
+        room = self._screen.app.size.width - 2 - len(line_text(right))
+        self.tabs.put((footer.tabs_line(titles, view.title, room), right))
+
+    def show_notices(self) -> None:
+        """Write into the open table why it is empty, or how old it is."""
+        reading, view = self._fleet.reading, self._views.open
+        stale = reading.link is not ConnectionState.LIVE and bool(reading.snapshot.revision)
+        notice = blank_notice(reading, self._context.identity) or view.notice()
+        lost_s = self._fleet.lost_s(self._context.clock())
+        view.table.put_state(notice, stale=stale, text=f"as of {age(lost_s)} ago" if stale else "")
+
+    def _pressed(self, _line: int, cell: int) -> None:
+        """Open the view whose tab was clicked."""
+        tables = self._views.tables
+        if cell % 2 == 0 and cell // 2 < len(tables):
+            action = f"view('{tables[cell // 2].name_}')"
+            self._screen.run_worker(self._screen.run_action(action), name=action, exit_on_error=False)
+
+
+class FooterBands:
+    """What stands below the views: what became of operations, and the keys that can be used."""
+
+    def __init__(
+        self, screen: Screen[None], context: Context, views: Views, selection: Selection, dock: JournalDock,
+        runner: OperationRunner, *, units: UnitOperations, machines: MachineOperations,
+    ) -> None:  # fmt: skip
+        self._screen, self._context, self._views, self._selection = screen, context, views, selection
+        self._pane, self._runner, self._units, self._machines = dock.pane, runner, units, machines
+        self.operations = Band(id="operations")
+        self.footer = Band(id="footer", pressed=self.press)
+        self._keys: tuple[Key, ...] = ()
+
+    def show_operations(self) -> None:
+        """Draw the operations that are under way or have just ended."""
+        context = self._context
+        back, undo, listing = (shown_key(BY_ID[name], context.keymap) for name in ("back", "undo", "actions"))
+        self.operations.put(*operation_lines(
+            self._runner.operations, context.clock(), room=OPERATIONS_SHOWN, keys=(back, undo, listing)
+        ))  # fmt: skip
+
+    def show_keys(self) -> None:
+        """Draw the keys of what has the focus."""
+        width, keymap = self._screen.app.size.width - 2, self._context.keymap
+        if self._pane.has_focus_within:
+            self._keys = footer.journal_footer_keys(width, keymap)
+            line = footer.footer_line(self._keys, keymap, lambda _: True)
+        else:
+            self._keys = footer.footer_keys(
+                width, keymap, hide_changes=self._context.read_only, view=self._views.key_scope
+            )
+            names = self._selection.units()
+            line = footer.footer_line(self._keys, keymap, lambda key: self.can_use(key, names), self._label_of)
+        self.footer.put((line, ()))
+
+    def _label_of(self, key: Key) -> str:
+        return self._machines.label_of(key) if key.id in OF_MACHINES else key.label
+
+    def can_use(self, key: Key, names: Sequence[str]) -> bool:
+        """Whether a key would do something now, these units being chosen."""
+        if key.id in OF_MACHINES:
+            return self._machines.can_use(key)
+        if key.action.startswith("verb("):
+            return not self._units.permit(Verb(key.id), names).refusal
+        if key.id == "undo":
+            return self._runner.can_undo is not None
+        if key.id in NEEDS_TERMINAL and (self._context.read_only or not self._context.has_terminal):
+            return False
+        return bool(names) if key.id in NEEDS_UNIT else True
+
+    def press(self, _line: int, cell: int) -> None:
+        """Do what the clicked key does, where it works."""
+        if cell // 2 < len(self._keys):
+            action = self._keys[cell // 2].action
+            target = self._pane if self._pane.has_focus_within else self._screen
+            self._screen.run_worker(target.run_action(action), name=action, exit_on_error=False)

@@ -1,0 +1,37 @@
+"""What the console works with, as the parts of the main screen are given it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fleettui.console.journal import Journals
+from fleettui.console.operations.impact import CONFIRM_FROM
+from fleettui.console.operations.runner import OperationPort
+from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.sources.feed import Feed
+from fleettui.console.sources.hosts import NO_HOSTS, Hosts
+from fleettui.console.sources.saved_state import LineHistory, Notebook, SavedState
+from placement.explain import DEFAULT_KEYS
+from registry.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Sources, the port that writes, who and where this is, and how it was configured."""
+
+    feed: Feed
+    port: OperationPort
+    journals: Journals
+    identity: FleetIdentity
+    clock: Callable[[], float]
+    keymap: dict[str, str]
+    read_only: bool = False
+    keys: Keys = DEFAULT_KEYS
+    history: LineHistory = field(default_factory=LineHistory)  # of the command line
+    saved: SavedState | None = None  # how the console was left
+    store: Notebook | None = None  # where that is kept
+    remark: str = ""  # what is to be said first
+    has_terminal: bool = True  # False in a browser: no shell and no editor there
+    hosts: Hosts = NO_HOSTS
+    confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed

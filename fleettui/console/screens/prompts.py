@@ -1,0 +1,130 @@
+"""The lines to type in at the bottom of the main screen: the filter's and the command line's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import VerticalGroup
+from textual.widgets import Input
+
+from fleettui.console.screens.context import Context
+from fleettui.console.screens.navigator import Navigator, Views
+from fleettui.console.screens.status_line import StatusLine
+from fleettui.console.tables.fleet import FleetModel
+from fleettui.console.tables.query import completed
+from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.prompt import Prompt
+from fleettui.console.widgets.theme import THEMES
+from registry.errors import FleetError
+
+if TYPE_CHECKING:
+    from fleettui.console.commandline.commands import CommandContext, ConsoleCommand
+    from fleettui.console.commandline.completion import Completion
+
+
+class Prompts(VerticalGroup):
+    """Both lines, and what they may become. `execute` carries a parsed command out."""
+
+    def __init__(
+        self, context: Context, fleet: FleetModel, views: Views, navigator: Navigator, status: StatusLine,
+        execute: Callable[[ConsoleCommand], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.context, self._fleet, self._views, self._navigator = context, fleet, views, navigator
+        self._status, self._execute = status, execute
+        words = "words, state:failed, machine:core-2, !word"
+        self.filter_line = Prompt("/", id="filter", placeholder=f"filter: {words}")
+        help_ = "what fleetctl understands; help explains"
+        self.command_line = Prompt(":", id="command", placeholder=f"command: {help_}")
+
+    def compose(self) -> ComposeResult:
+        """Candidates above the lines."""
+        yield Band(id="candidates")
+        yield self.filter_line
+        yield self.command_line
+
+    @property
+    def asking(self) -> Prompt | None:
+        """The line that is open."""
+        return next((prompt for prompt in (self.filter_line, self.command_line) if prompt.display), None)
+
+    def close(self) -> None:
+        """Close the line that is open, and give the keys to the view."""
+        if prompt := self.asking:
+            prompt.close()
+        self._navigator.focus()
+
+    @on(Prompt.Dismissed)
+    def _left(self, event: Prompt.Dismissed) -> None:
+        if event.prompt is self.filter_line:
+            self._navigator.filter_by("")
+        self.close()
+
+    # The filter
+
+    def open_filter(self) -> None:
+        """Open the filter's line."""
+        if self._views.on_page:
+            self._status.show("a page has nothing to filter; Esc goes back to the table")
+            return
+        self.filter_line.complete = self._complete_filter
+        self.filter_line.open(self._views.open.table.listing.query.text)
+
+    def _complete_filter(self, text: str) -> Completion:
+        from fleettui.console.commandline.completion import offered  # noqa: PLC0415 - when asked for
+
+        hosts = sorted(machine.hostname for machine in self._fleet.reading.snapshot.machines.values())
+        return offered(completed(text, hosts), 0)
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        if event.input.display and event.value != self._views.open.table.listing.query.text:
+            self._navigator.filter_by(event.value)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_kept(self) -> None:
+        self.close()
+
+    # The command line
+
+    def open_command_line(self) -> None:
+        """Open the command line."""
+        from fleettui.console.commandline.completion import complete  # noqa: PLC0415 - loads fleetctl's grammar
+
+        self.command_line.complete = lambda text: complete(text, self.command_context())
+        self.command_line.history = self.context.history
+        self.context.history.leave()
+        self._status.show("")
+        self.command_line.open()
+
+    def command_context(self) -> CommandContext:
+        """Return what a line is parsed against."""
+        from fleettui.console.commandline.commands import CommandContext  # noqa: PLC0415 - the same
+
+        columns = tuple(column.id for column in self._views.sortable_columns)
+        return CommandContext(self._fleet.reading.snapshot, columns, tuple(THEMES), self.context.read_only)
+
+    @on(Input.Submitted, "#command")
+    async def _submitted(self, event: Input.Submitted) -> None:
+        line = event.value.strip()
+        self.context.history.add(line)
+        if self.context.store is not None:
+            work = asyncio.to_thread(self.context.store.keep_history, self.context.history)
+            self.screen.run_worker(work, name="remember the line", exit_on_error=False)
+        try:
+            await self.execute(line)
+        except FleetError as error:
+            self.command_line.show_error(str(error).partition("\n")[0])
+
+    async def execute(self, line: str) -> None:
+        """Carry a line out. UserError, with the remedy, for one that cannot be."""
+        from fleettui.console.commandline.commands import parse_command  # noqa: PLC0415 - loads fleetctl's grammar
+
+        command = parse_command(line, self.command_context())
+        if command is not None:
+            await self._execute(command)
+        self.close()

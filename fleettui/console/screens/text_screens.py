@@ -1,0 +1,182 @@
+"""Screens of text over the main one: a page of lines, the help with its search, the fields of a journal line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from fleettui.console.journal.formatter import field_lines, field_text
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.drawing import wrapped
+from fleettui.console.widgets.page import Lines
+
+Result = TypeVar("Result")
+
+
+class Renewing(ModalScreen[Result]):
+    """A screen over the main one that shows something of the cluster, so that it changes with it."""
+
+    def renew(self) -> None:
+        """The cluster changed."""
+        raise NotImplementedError
+
+
+class PageScreen(Renewing[None]):
+    """Lines to read. `write` makes them again whenever the cluster changes."""
+
+    DEFAULT_CSS = """
+    PageScreen { align: center middle; background: $background 60%; }
+    PageScreen > Vertical {
+        width: 92%; max-width: 120; height: 86%; padding: 0 1;
+        background: $panel; border: round $primary;
+    }
+    PageScreen Band, PageScreen Lines { background: $panel; }
+    PageScreen Lines { height: 1fr; margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "close")]
+
+    def __init__(self, title: str, write: Callable[[], Sequence[Line]], hint: str = "Esc closes") -> None:
+        super().__init__()
+        self._heading, self._write, self._hint = title, write, hint
+        self._shown: list[Line] = []
+
+    def compose(self) -> ComposeResult:
+        """Title and lines."""
+        with Vertical():
+            yield Band(id="page-title", padding=0)
+            yield Lines(id="page-lines")
+
+    def on_mount(self) -> None:
+        """Write it for the first time."""
+        self.query_one("#page-title", Band).put(
+            ((Cell(self._heading, Tone.HEAD),), (Cell(self._hint, Tone.QUIET),))
+        )
+        self.query_one("#page-lines", Lines).focus()
+        self.renew()
+
+    def renew(self) -> None:
+        """Write it again, staying where the reader is."""
+        page = self.query_one("#page-lines", Lines)
+        width = page.scrollable_content_region.width
+        lines = [part for line in self._write() for part in (wrapped(line, width) if width else [line])]
+        if lines == self._shown:
+            return
+        self._shown = lines
+        place = page.scroll_offset.y
+        page.show(lines)
+        page.scroll_to(y=place, animate=False)
+
+    def on_resize(self) -> None:
+        """Other widths wrap elsewhere."""
+        self.call_after_refresh(self.renew)
+
+    def action_close(self) -> None:
+        """Back."""
+        self.dismiss(None)
+
+
+class HelpScreen(PageScreen):
+    """Lines that a search narrows. `write` takes what is searched for."""
+
+    DEFAULT_CSS = """
+    HelpScreen Input { border: none; height: 1; padding: 0; background: $bar; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "scroll_lines(-1)", "up"),
+        Binding("down", "scroll_lines(1)", "down"),
+        Binding("pageup", "scroll_lines(-15)", "page up"),
+        Binding("pagedown", "scroll_lines(15)", "page down"),
+        Binding("escape,f1", "close", "close"),
+    ]
+
+    def __init__(self, write: Callable[[str], Sequence[Line]]) -> None:
+        super().__init__("help", lambda: write(self._search), "Esc closes · fleetctl verbs: : and help")
+        self._search = ""
+
+    def compose(self) -> ComposeResult:
+        """Title, search, lines."""
+        with Vertical():
+            yield Band(id="page-title", padding=0)
+            yield Input(id="help-search", placeholder="type to search", compact=True)
+            yield Lines(id="page-lines")
+
+    def on_mount(self) -> None:
+        """The search has the focus."""
+        field = self.query_one(Input)
+        field.cursor_blink = False
+        self.call_after_refresh(field.focus)
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._search = event.value
+        self.renew()
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        self.action_close()
+
+    def action_scroll_lines(self, lines: int) -> None:
+        """Up or down in the lines."""
+        self.query_one("#page-lines", Lines).scroll_relative(y=lines, animate=False)
+
+
+class FieldsScreen(ModalScreen[None]):
+    """An entry's fields, to read and to copy."""
+
+    DEFAULT_CSS = """
+    FieldsScreen { align: center middle; background: $background 60%; }
+    FieldsScreen > Vertical {
+        width: 94%; max-width: 130; height: 90%; padding: 0 1; background: $panel; border: round $primary;
+    }
+    FieldsScreen Band, FieldsScreen Lines { background: $panel; }
+    FieldsScreen Lines { height: 1fr; margin-top: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,enter", "close", "close"),
+        Binding("c", "copy", "copy"),
+    ]
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def compose(self) -> ComposeResult:
+        """Title and fields."""
+        with Vertical():
+            yield Band(id="fields-title", padding=0)
+            yield Lines(id="fields-lines")
+
+    def on_mount(self) -> None:
+        """Begin at the top."""
+        self._title("c copies all · Esc closes")
+        self.query_one(Lines).focus()
+
+    def on_resize(self) -> None:
+        """Long values are broken where the page ends."""
+        self.call_after_refresh(self._write)
+
+    def _write(self) -> None:
+        lines = self.query_one(Lines)
+        lines.show(field_lines(self._fields, max(30, lines.size.width - 1)))
+
+    def _title(self, hint: str) -> None:
+        title = (Cell("fields of a journal line", Tone.HEAD),)
+        self.query_one("#fields-title", Band).put((title, (Cell(hint, Tone.QUIET),)))
+
+    def action_copy(self) -> None:
+        """Copy what is selected, else every field."""
+        text = self.get_selected_text() or field_text(self._fields)
+        self.app.copy_to_clipboard(text)
+        self._title(f"copied {text.count(chr(10)) + 1} lines · Esc closes")
+
+    def action_close(self) -> None:
+        """Back."""
+        self.dismiss(None)
