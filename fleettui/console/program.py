@@ -15,8 +15,8 @@ from fleettui.actions.units import ACTS, restore, submit
 from fleettui.actions.units import UnitSource as Submitted
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
-from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
+from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
@@ -64,7 +64,7 @@ class LivePort:
     async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         """Cordon, drain or uncordon machines."""
         operator = await self._operator()
-        return await _each(ids, lambda machine: machines.set_availability(operator, machine, WISHES[verb]))
+        return await _each(ids, lambda machine: machines.set_availability(operator, machine, AVAILABILITY[verb]))
 
     async def set_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:
         """Set metadata over the machines' own."""

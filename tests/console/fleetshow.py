@@ -10,8 +10,8 @@ from fleettui.actions.machines import MachineChange
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.console.app import Console
 from fleettui.console.journal import Ask, News, Wanted
-from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
 from fleettui.console.operations.runner import Changes
+from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb
 from fleettui.console.pages.header import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
@@ -179,7 +179,7 @@ class ScriptedPort:
 
     async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         revision = self._done(verb, ids).revision
-        wish = WISHES[verb]
+        wish = AVAILABILITY[verb]
         return [MachineChange(Override(each), Override(each, wish), revision) for each in ids], self.complaints
 
     async def set_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Changes:

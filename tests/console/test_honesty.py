@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from fleettui.cli.connection import open_operator
-from fleettui.console.operations.machine_verbs import MachineVerb
+from fleettui.console.operations.impact_text import stopping_lines
 from fleettui.console.operations.operation import Operation, OperationPhase, history_lines, operation_lines
-from fleettui.console.operations.radius import blast_radius
+from fleettui.console.operations.verbs import MachineVerb
 from fleettui.console.sources.feed import Live
 from fleettui.console.tables.fleet import FOR_S, LARGE_S, Clocks, Reading
 from fleettui.console.text.cells import line_text
@@ -194,10 +194,10 @@ def test_the_radius_tells_dependents_timers_and_globals() -> None:
              "db.timer": (timer, up), "far.service": (needs, up), "all.service": (EXPORTER, up)}  # fmt: skip
     places = [("db.service", 1), ("app.service", 1), ("near.service", 1), ("db.timer", 1), ("far.service", 2)]
     snapshot = build(units, places, [state(unit, number, units[unit][0]) for unit, number in places])
-    told = blast_radius(Verb.UNLOAD, ["db.service"], snapshot)
+    told = stopping_lines(Verb.UNLOAD, ["db.service"], snapshot)
     assert "systemd stops with it: app.service (BindsTo)." in told, "far.service is on another machine"
     assert "near.service must be on its machine (MachineOf), and will wait." in told
     assert any(line.startswith("db.timer ") for line in told)
-    assert "all.service runs on every machine: it stops everywhere." in blast_radius(
+    assert "all.service runs on every machine: it stops everywhere." in stopping_lines(
         Verb.UNLOAD, ["all.service"], snapshot
     )

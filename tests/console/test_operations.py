@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleettui.actions.outcome import Did, Done, Outcome
+from fleettui.console.operations.impact_text import stopping_lines
 from fleettui.console.operations.operation import (
     Operation,
     OperationPhase,
@@ -15,7 +16,6 @@ from fleettui.console.operations.operation import (
     undo_units_command,
     written,
 )
-from fleettui.console.operations.radius import blast_radius
 from fleettui.console.operations.verbs import command, permit
 from fleettui.console.tables.units import UnitRows
 from fleettui.verbs import Verb
@@ -132,10 +132,10 @@ def test_nothing_changes_without_a_link_or_read_only() -> None:
 
 def test_the_blast_radius_tells_what_stops_where_and_the_last_instance() -> None:
     all_three = ["web@1.service", "web@2.service", "web@3.service"]
-    told = blast_radius(Verb.DESTROY, all_three, scene())
+    told = stopping_lines(Verb.DESTROY, all_three, scene())
     assert "3 running units stop on core-1, core-2, core-3." in told
     assert "No instance of web@ keeps running." in told
-    assert "No instance of web@ keeps running." not in blast_radius(Verb.DESTROY, all_three[:2], scene())
+    assert "No instance of web@ keeps running." not in stopping_lines(Verb.DESTROY, all_three[:2], scene())
 
 
 def test_commands_are_quoted_for_a_shell() -> None:

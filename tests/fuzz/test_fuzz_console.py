@@ -21,7 +21,7 @@ from fleettui.console.journal.expressions import Automaton, expression
 from fleettui.console.journal.filters import Narrowing, compiled, parse_since
 from fleettui.console.journal.formatter import LineFormat, LineFormatter, Times, field_lines
 from fleettui.console.journal.sources import Remark, Wanted
-from fleettui.console.operations.radius import short, units_line
+from fleettui.console.operations.impact_text import short, units_line
 from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.pages.header import FleetIdentity, Totals, banner, header_line
 from fleettui.console.sources.saved_state import Notebook, SavedState, decode, load, save

@@ -16,8 +16,7 @@ from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
-from fleettui.console.operations.machine_verbs import WISHES, MachineVerb
-from fleettui.console.operations.verbs import READ_ONLY
+from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
@@ -178,7 +177,7 @@ def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
 
 
 def find_any(name: str) -> str:
-    """The name of a command, of fleetctl's or of the console's own. UserError with the nearest one."""
+    """Return the name of a command, of fleetctl's or the console's own. UserError with the nearest one."""
     if name in OWN or (name in BY_NAME and name != "__complete"):
         return name
     near = difflib.get_close_matches(name[:40], names_of_commands(), n=1)
@@ -186,14 +185,16 @@ def find_any(name: str) -> str:
 
 
 def names_of_commands(*, read_only: bool = False) -> list[str]:
-    """All first words of a line."""
+    """Return all first words of a line."""
     known = dict.fromkeys([*(command.name for command in SHOWN), *OWN])
     return [name for name in known if not (read_only and name in BARRED)]
 
 
 def _fleetctl(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
     command, flags = parse(words)
-    _no_globals(flags)
+    for flag, _, _ in GLOBALS:
+        if getattr(flags, flag.lstrip("-").replace("-", "_"), None) is not None:
+            raise UserError(f"{flag}: this console is connected already; leave it out")
     name = command.name
     if name in ELSEWHERE:
         raise UserError(f"{name} {ELSEWHERE[name]}")
@@ -223,15 +224,9 @@ def _other(command: Command, flags: Namespace, context: CommandContext) -> Conso
         return Verify(tuple(flags.names))
     if name == "version":
         return Run("version")
-    if name not in WISHES:
+    if name not in AVAILABILITY:
         raise UserError(f"{name} cannot be done from here; use fleetctl {name} in a terminal")
     return MachineCommand(name, _machines_called(flags.names, context.snapshot))
-
-
-def _no_globals(flags: Namespace) -> None:
-    for flag, _, _ in GLOBALS:
-        if getattr(flags, flag.lstrip("-").replace("-", "_"), None) is not None:
-            raise UserError(f"{flag}: this console is connected already; leave it out")
 
 
 def _events(flags: Namespace, context: CommandContext) -> ConsoleCommand:
@@ -274,7 +269,7 @@ def units_called(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def known_or_new(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
-    """Names and paths as they are, globs as the units that they match."""
+    """Return names and paths as they are, globs as the units that they match."""
     found: dict[str, None] = {}
     for word in words:
         found |= dict.fromkeys(_matching(word, snapshot) if is_glob(word) else (word,))

@@ -31,7 +31,7 @@ class Completion:
 
 
 def complete(line: str, context: CommandContext) -> Completion:
-    """The candidates for the last word of the line."""
+    """Return the candidates for the last word of the line."""
     lead = line[: len(line) - len(line.lstrip())]
     words = line.split()
     if not words or line.endswith(" "):
@@ -40,20 +40,15 @@ def complete(line: str, context: CommandContext) -> Completion:
         words = words[1:]
     *before, word = words
     if before and before[0] in ("filter", *VIEWS) and not any(each.startswith("--") for each in (*before, word)):
-        return _filter(line, before[0], context)
+        start = line.index(before[0]) + len(before[0]) + 1
+        return offered(completed(line[start:], sorted(_hosts(context))), start)
     found = [each for each in _known(before, context, word) if each.startswith(word) and each.isprintable()]
     shown = tuple(nsmallest(SHOWN, found) if before else found)
     return Completion(max(len(lead), len(line) - len(word)), shown, _common(found), len(found) - len(shown))
 
 
-def _filter(line: str, name: str, context: CommandContext) -> Completion:
-    start = line.index(name) + len(name) + 1
-    hosts = [machine.hostname for machine in context.snapshot.machines.values()]
-    return offered(completed(line[start:], sorted(hosts)), start)
-
-
 def offered(found: Sequence[str], start: int) -> Completion:
-    """These candidates for what stands from `start` on; none that a terminal would obey."""
+    """Return these candidates for what stands from `start` on; none that a terminal would obey."""
     found = [each for each in found if each.isprintable()]
     return Completion(start, tuple(found[:SHOWN]), _common(found), max(0, len(found) - SHOWN))
 
@@ -67,16 +62,16 @@ def _known(before: Sequence[str], context: CommandContext, word: str) -> Iterabl
     if last == "--unit" or (name in OF_UNITS and last != "--machine"):
         return _fresh(context.snapshot.units, before)
     if last == "--machine" or name in OF_MACHINES:
-        return _fresh(_machines(name, context), before)
+        units = context.snapshot.units if name == "ssh" else ()
+        return _fresh([*_hosts(context), *units], before)
     choices = {"theme": context.themes, "help": tuple(names_of_commands())}
     if name == "sort":
         return context.columns if len(before) == 1 else ("asc", "desc")
     return choices.get(name, ()) if len(before) == 1 else ()
 
 
-def _machines(name: str, context: CommandContext) -> list[str]:
-    hosts = [machine.hostname for machine in context.snapshot.machines.values()]
-    return [*hosts, *context.snapshot.units] if name == "ssh" else hosts
+def _hosts(context: CommandContext) -> list[str]:
+    return [machine.hostname for machine in context.snapshot.machines.values()]
 
 
 def _fresh(known: Iterable[str], before: Sequence[str]) -> list[str]:

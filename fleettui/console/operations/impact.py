@@ -1,4 +1,4 @@
-"""What an act would do to what runs: which units stop, or restart, on which machines, and which start. Pure.
+"""What an operation would do to what runs: which units stop, or restart, where, and which start. Pure.
 
 Every way to change the fleet from the console is surveyed here first; `needs_answer` and `words_to_type` decide how
 sure the operator must be. A unit that systemd stops along with another counts like that other one.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fleettui.actions.drain import plan
 from fleettui.actions.outcome import Outcome
-from fleettui.console.operations.relations import STOPS_TOO, Relation, read_relations
+from fleettui.console.operations.relations import STOPS_TOO, read_relations
 from fleettui.verbs import Verb
 from placement.explain import dry_run
 from registry.errors import UserError
@@ -21,7 +21,6 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, Target, Unit
 from registry.units.file import file_hash, parse
-from registry.units.name import matches
 from registry.units.options import parse_options
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Impact:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """An act as the fleet is now: the question, what it means, the same command, and what it would do.
+    """An operation as the fleet is now: the question, what it means, the same command, and what it would do.
 
     `names` are the units, or the ids of machines, that it is carried out on. `always`: it is asked about even where
     it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `refusal`: why it
@@ -117,7 +116,7 @@ def words_to_type(survey: Survey, care: Care) -> tuple[str, ...]:
 
 
 def impact_of(verb: Verb, names: Sequence[str], snapshot: Snapshot, keys: Keys) -> Impact:
-    """What a verb on units of the registry would do."""
+    """Return what a verb on units of the registry would do."""
     if verb in STOPPING:
         return Impact(_with_dependents(_running(names, snapshot), snapshot))
     if not verb.rules.starts:
@@ -129,7 +128,7 @@ def impact_of(verb: Verb, names: Sequence[str], snapshot: Snapshot, keys: Keys) 
 def impact_of_texts(
     texts: Mapping[str, str], target: Target, snapshot: Snapshot, keys: Keys, *, replacing: bool
 ) -> Impact:
-    """What submitting texts would do: what runs with another one restarts, if it is replaced; the rest starts."""
+    """Return what submitting texts would do: what runs with another text restarts if replaced; the rest starts."""
     restarted, started = [], {}
     for name, text in texts.items():
         record = snapshot.units.get(name)
@@ -143,7 +142,7 @@ def impact_of_texts(
 
 
 def impact_of_undoing(verb: str, outcomes: Iterable[Outcome], snapshot: Snapshot, keys: Keys) -> Impact:
-    """What taking an act on units back would do."""
+    """Return what taking an operation on units back would do."""
     stopped, started = [], {}
     for outcome in outcomes:
         if _stops_when_undone(verb, outcome):
@@ -156,7 +155,7 @@ def impact_of_undoing(verb: str, outcomes: Iterable[Outcome], snapshot: Snapshot
 
 def _stops_when_undone(verb: str, outcome: Outcome) -> bool:
     before, after = outcome.before, outcome.after
-    if before is None:  # it was created by the act; a record of neither is judged by the act's verb
+    if before is None:  # it was created; without a record of either the operation's verb decides
         return after is not None or verb not in STOPPING
     if after is None:
         return False
@@ -215,34 +214,29 @@ def _dependents(snapshot: Snapshot) -> Mapping[str, list[str]]:
 
 
 def _displaced(started: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> Pairs:
-    """What runs and has to go where these texts start: Replaces= of the fleet, Conflicts= of systemd."""
+    """Return what runs and has to go where these texts start: Replaces= of the fleet, Conflicts= of systemd."""
     found: set[tuple[str, str]] = set()
     for name, text in started.items():
         if "Replaces" not in text and "Conflicts" not in text:
             continue
-        told = [each for each in read_relations(text, name) if _displaces(each)]
+        displacing = [
+            each for each in read_relations(text, name) if each.kind == ("Replaces" if each.fleet else "Conflicts")
+        ]
         pairs = {
             pair
             for pair, state in snapshot.states.items()
-            if told and pair[1] not in started and state.active in RUNNING and _meant(told, pair[1])
-        }
+            if displacing and pair[1] not in started and state.active in RUNNING
+            and any(each.means(pair[1]) for each in displacing)
+        }  # fmt: skip
         if pairs and len(started) <= PREDICTED:
-            homes = _homes(name, text, snapshot, keys)
-            pairs = {pair for pair in pairs if pair[0] in homes}
+            machines = _machines(name, text, snapshot, keys)
+            pairs = {pair for pair in pairs if pair[0] in machines}
         found |= pairs
     return _with_dependents(frozenset(found), snapshot)
 
 
-def _displaces(relation: Relation) -> bool:
-    return (relation.kind == "Replaces") if relation.fleet else (relation.kind == "Conflicts")
-
-
-def _meant(relations: Iterable[Relation], unit: str) -> bool:
-    return any(matches(each.pattern, unit) if each.fleet else each.pattern == unit for each in relations)
-
-
-def _homes(name: str, text: str, snapshot: Snapshot, keys: Keys) -> Collection[str]:
-    """The machines that it would get."""
+def _machines(name: str, text: str, snapshot: Snapshot, keys: Keys) -> Collection[str]:
+    """Return the machines that the unit would get."""
     try:
         return dry_run(snapshot, name, parse_options(parse(text), name), keys).machines
     except UserError:
@@ -259,7 +253,7 @@ def _text(name: str, snapshot: Snapshot) -> str | None:
 
 
 def impact_of_drain(machines: Sequence[str], snapshot: Snapshot, keys: Keys) -> Impact:
-    """What draining machines would stop: all that runs there and can run elsewhere."""
+    """Return what draining machines would stop: all that runs there and can run elsewhere."""
     moving = {(each.machine, move.unit) for each in plan(snapshot, machines, keys) for move in each.moves}
     stops = frozenset(pair for pair, state in snapshot.states.items() if pair in moving and state.active in RUNNING)
     return Impact(_with_dependents(stops, snapshot))
@@ -268,7 +262,7 @@ def impact_of_drain(machines: Sequence[str], snapshot: Snapshot, keys: Keys) -> 
 def impact_of_metadata(
     machines: Collection[str], changes: Mapping[str, str | None], snapshot: Snapshot, keys: Keys
 ) -> Impact:
-    """What changed metadata would stop: what may no longer run where it runs."""
+    """Return what changed metadata would stop: what may no longer run where it runs."""
     overrides = dict(snapshot.overrides)
     for machine in machines:
         old = overrides.get(machine, Override(machine))
@@ -279,33 +273,30 @@ def impact_of_metadata(
 
 
 def _evicted(after: Snapshot, before: Snapshot, machines: Collection[str], keys: Keys) -> Impact:
-    """What runs on the machines, may run there before and may not after."""
+    """Return what runs on the machines, may run there before and may not after."""
     found = set()
     for (machine, unit), state in before.states.items():
         text = _text(unit, before)
         if machine not in machines or text is None or "Metadata" not in text or state.active not in RUNNING:
             continue
-        fits, fitted = (machine in _homes(unit, text, world, keys) for world in (after, before))
+        fits, fitted = (machine in _machines(unit, text, world, keys) for world in (after, before))
         if fitted and not fits:
             found.add((machine, unit))
     return Impact(_with_dependents(frozenset(found), before))
 
 
 def impact_of_restoring(changes: Iterable[MachineChange], snapshot: Snapshot, keys: Keys) -> Impact:
-    """What taking an act on machines back would do: a drain that comes back, metadata that come back."""
+    """Return what taking an operation on machines back would do: a drain or metadata that come back."""
     changes = tuple(changes)
-    draining = [each.before.machine for each in changes if _drains(each)]
+    draining = [
+        each.before.machine
+        for each in changes
+        if each.after.availability is not Availability.DRAINING is each.before.availability
+    ]
     stops = impact_of_drain(draining, snapshot, keys).stops if draining else frozenset()
-    told = [each for each in changes if each.before.metadata != each.after.metadata]
-    if told:
-        overrides = {**snapshot.overrides, **{each.before.machine: each.before for each in told}}
-        machines = {each.before.machine for each in told}
+    changed = [each for each in changes if each.before.metadata != each.after.metadata]
+    if changed:
+        overrides = {**snapshot.overrides, **{each.before.machine: each.before for each in changed}}
+        machines = {each.before.machine for each in changed}
         stops |= _evicted(replace(snapshot, overrides=overrides), snapshot, machines, keys).stops
     return Impact(stops)
-
-
-def _drains(change: MachineChange) -> bool:
-    return (
-        change.before.availability is Availability.DRAINING
-        and change.after.availability is not Availability.DRAINING
-    )

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.progress import judged
-from fleettui.console.operations.machine_verbs import (
-    BACK,
-    WISHES,
+from fleettui.console.operations.verbs import (
+    AVAILABILITY,
+    VERB_TO,
     MachineVerb,
     availability,
-    machine_command,
+    command,
     machine_name,
     metadata_words,
 )
-from fleettui.console.operations.verbs import command
 from fleettui.console.tables.machines import Drain
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
@@ -78,7 +77,7 @@ class Operation:
     @property
     def command(self) -> str:
         """The command line that does the same."""
-        return self.line or command_of(self.verb, self.names)
+        return self.line or command(self.verb, self.names)
 
     def fades(self, now: float) -> bool:
         """Whether it may leave the screen by itself: errors stay until dismissed."""
@@ -163,10 +162,10 @@ def judge_machines(operation: Operation, snapshot: Snapshot, drains: Mapping[str
 
 def _thwarted(operation: Operation, snapshot: Snapshot, machine: str) -> str:
     """Say what happened to the machine that ends the operation without success; "" when nothing did."""
-    wish = WISHES.get(operation.verb) if isinstance(operation.verb, MachineVerb) else None
-    if wish is None:
+    wanted = AVAILABILITY.get(operation.verb) if isinstance(operation.verb, MachineVerb) else None
+    if wanted is None:
         return ""
-    if availability(snapshot, machine) is not wish:
+    if availability(snapshot, machine) is not wanted:
         override = snapshot.overrides.get(machine)
         return f"it was changed since{f' by {override.by}' if override and override.by else ''}"
     if operation.verb is MachineVerb.DRAIN and machine not in snapshot.machines:
@@ -185,19 +184,12 @@ def undo_command(operation: Operation) -> str:
 def _undo_change_command(change: MachineChange, name: str) -> str:
     before, after = change.before, change.after
     if before.availability is not after.availability:
-        return machine_command(BACK[before.availability], [name])
+        return command(VERB_TO[before.availability], [name])
     was, now = dict(before.metadata), dict(after.metadata)
     back = {key: value for key, value in was.items() if now.get(key) != value}
     verb = MachineVerb.SET_METADATA if back else MachineVerb.UNSET_METADATA
     ended = dict.fromkeys(now.keys() - was.keys())
-    return machine_command(verb, [name], metadata_words(back or ended))
-
-
-def command_of(verb: Verb | MachineVerb, names: Sequence[str], *, shown: int = 0) -> str:
-    """Return the command line of a verb; `shown` is how many names are listed (0: all)."""
-    if isinstance(verb, MachineVerb):
-        return machine_command(verb, names, shown=shown)
-    return command(verb, names, shown=shown)
+    return command(verb, [name], metadata_words(back or ended))
 
 
 def replace_command(names: Sequence[str]) -> str:
@@ -236,7 +228,7 @@ MARKS = {
 
 def operation_line(operation: Operation, now: float) -> Line:
     """Return one line: the mark, the command and the outcome."""
-    shown = operation.line or command_of(operation.verb, operation.names, shown=3)
+    shown = operation.line or command(operation.verb, operation.names, shown=3)
     lead = (Cell("undo: ", Tone.QUIET),) if operation.verb is Verb.UNDO else ()
     return (MARKS[operation.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(operation, now))
 

@@ -8,12 +8,12 @@ a text; names are expanded for each unit.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from registry.mirror import Snapshot
-from registry.units.file import Directive, UnitFile, parse
+from registry.units.file import Directive, parse
 from registry.units.name import expand_for_display, matches, normalise_pattern, refusal
 
 ORDER = ("After", "Before")
@@ -25,6 +25,8 @@ INSTALL = {"WantedBy": "Wants", "RequiredBy": "Requires", "UpheldBy": "Upholds"}
 ACTIVATES = {"timer": "Timer", "path": "Path", "socket": "Socket"}
 STOPS_TOO = frozenset({"Requires", "Requisite", "BindsTo", "PartOf"})
 
+_parse = lru_cache(maxsize=4096)(parse)
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
@@ -34,6 +36,10 @@ class Relation:
     pattern: str
     fleet: bool = False  # read by the scheduler, across machines
     reverse: bool = False  # an [Install] section: the other one needs this one
+
+    def means(self, unit: str) -> bool:
+        """Whether the pattern stands for this unit."""
+        return matches(self.pattern, unit) if self.fleet else self.pattern == unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +53,22 @@ class Edge:
 
 
 def edges_from(snapshot: Snapshot, unit: str) -> list[Edge]:
-    """What the unit's own file says of others; [Install] sections of it are said by the others."""
+    """Return what the unit's own file says of others; its [Install] sections are said by the others."""
     return [_edge(unit, each) for each in _relations(snapshot, unit) if not each.reverse]
 
 
 def edges_to(snapshot: Snapshot, unit: str) -> list[Edge]:
-    """What other units of the fleet say of this one, and what its own [Install] section makes others say."""
+    """Return what other units of the fleet say of this one, and what its own [Install] section makes them say."""
     found = [_edge(unit, each) for each in _relations(snapshot, unit) if each.reverse]
-    for sha, names in _by_file(snapshot).items():
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for name, record in snapshot.units.items():
+        by_file[record.hash].append(name)
+    for sha, names in by_file.items():
         file = snapshot.files.get(sha)
         if file is None:
             continue
         for name in names if _depends_on_name(file.text) else names[:1]:
-            said = [each for each in read_relations(file.text, name) if _means(each, unit) and not each.reverse]
+            said = [each for each in read_relations(file.text, name) if each.means(unit) and not each.reverse]
             others = [name] if _depends_on_name(file.text) else names
             found += [_edge(other, each, unit) for other in others for each in said if other != unit]
     return sorted(found, key=lambda edge: (edge.unit, edge.kind))
@@ -71,21 +80,10 @@ def _edge(unit: str, relation: Relation, other: str = "") -> Edge:
     return Edge(relation.kind, unit, other or relation.pattern, relation.fleet)
 
 
-def _means(relation: Relation, unit: str) -> bool:
-    return matches(relation.pattern, unit) if relation.fleet else relation.pattern == unit
-
-
 def _relations(snapshot: Snapshot, unit: str) -> tuple[Relation, ...]:
     record = snapshot.units.get(unit)
     file = snapshot.files.get(record.hash) if record else None
     return read_relations(file.text, unit) if file else ()
-
-
-def _by_file(snapshot: Snapshot) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, record in snapshot.units.items():
-        found[record.hash].append(name)
-    return found
 
 
 def _depends_on_name(text: str) -> bool:
@@ -95,12 +93,12 @@ def _depends_on_name(text: str) -> bool:
 
 @lru_cache(maxsize=1 << 15)
 def read_relations(text: str, unit: str) -> tuple[Relation, ...]:
-    """Everything that a file says of other units, each once, in its order."""
+    """Return all that a file says of other units, each once, in its order."""
     return tuple(dict.fromkeys(_read(text, unit)))
 
 
 def _read(text: str, unit: str) -> Iterator[Relation]:
-    file = _parsed(text)
+    file = _parse(text)
     for kind in SYSTEMD:
         yield from (Relation(kind, name) for name in _names(file.effective("Unit", kind), unit))
     for kind in FLEET:
@@ -115,23 +113,16 @@ def _read(text: str, unit: str) -> Iterator[Relation]:
         yield Relation("Activates", named[-1] if named else f"{stem}.service")
 
 
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> UnitFile:
-    return parse(text)
-
-
 def _names(entries: tuple[Directive, ...], unit: str) -> Iterator[str]:
     for entry in entries:
         for word in entry.value.split():
-            yield normalise_pattern(_expanded(word.strip("\"'"), unit))
-
-
-def _expanded(word: str, unit: str) -> str:
-    return word if "%" not in word or refusal(unit) else expand_for_display(word, unit)
+            bare = word.strip("\"'")
+            expands = "%" in bare and not refusal(unit)
+            yield normalise_pattern(expand_for_display(bare, unit) if expands else bare)
 
 
 def stops_with(snapshot: Snapshot, unit: str) -> dict[str, str]:
-    """The units that systemd stops when this one is stopped, with the chain that leads there ("web BindsTo db").
+    """Return the units that systemd stops when this one is stopped, with the chain that leads there ("BindsTo=db").
 
     Only units that share a machine with it, since systemd knows no others.
     """

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from fleettui.actions.outcome import Done, Outcome
-from fleettui.console.operations.machine_verbs import MachineVerb, machine_command, metadata_words
 from fleettui.console.operations.operation import (
     Operation,
     OperationPhase,
@@ -24,6 +23,7 @@ from fleettui.console.operations.operation import (
     undoable,
     written,
 )
+from fleettui.console.operations.verbs import MachineVerb, command, metadata_words
 from fleettui.console.tables.machines import Drains
 from fleettui.verbs import Verb, verb_between
 from registry.errors import FleetError, UserError
@@ -112,9 +112,9 @@ class OperationRunner:
         ends = all(value is None for value in changes.values())
         verb = MachineVerb.UNSET_METADATA if ends else MachineVerb.SET_METADATA
         words = metadata_words(changes)
-        line = machine_command(verb, tuple(names.values()), words)
+        line = command(verb, tuple(names.values()), words)
         if ends:  # a key could not be told from a machine
-            line = "; ".join(machine_command(verb, [name], words) for name in names.values())
+            line = "; ".join(command(verb, [name], words) for name in names.values())
         begun = self._begin(verb, tuple(names.values()), line, tuple(names))
         await self._write_machines(begun, lambda: self._port.set_metadata(begun.machines, changes))
 

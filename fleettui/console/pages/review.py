@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleettui.console.operations.impact import impact_of_texts
+from fleettui.console.operations.impact_text import pairs_line
 from fleettui.console.operations.operation import replace_command
-from fleettui.console.operations.radius import pairs_line
 from fleettui.console.pages.file import change_counts, diff_lines, sharing
 from fleettui.console.pages.placement import verdict_lines
 from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title

@@ -106,7 +106,8 @@ class CommandExecutor:
     async def _submit_files(self, command: commands.SubmitFiles) -> None:
         """Give known units their new target; submit others, from disk or from their template."""
         snapshot = self._fleet.reading.snapshot
-        candidates = await asyncio.to_thread(_on_disk, command.arguments)
+        disk = Disk()
+        candidates = await asyncio.to_thread(lambda: [disk.candidate(each) for each in command.arguments])
         known: list[str] = []
         fresh: list[tuple[str, str]] = []
         for each in candidates:
@@ -129,12 +130,6 @@ class CommandExecutor:
             raise UserError("no file is read here for a read-only console in a browser; use fleetctl verify")
         lines = await asyncio.to_thread(_verify_files, paths)
         self._screen.app.push_screen(PageScreen("verify", lambda: lines))
-
-
-def _on_disk(arguments: Sequence[str]) -> list[Candidate]:
-    """Return what the arguments name. Blocks."""
-    disk = Disk()
-    return [disk.candidate(argument) for argument in arguments]
 
 
 def _text(candidate: Candidate, snapshot: Snapshot, *, replace: bool) -> str | None:

@@ -8,18 +8,17 @@ from collections.abc import Mapping, Sequence
 from textual.screen import Screen
 
 from fleettui.console.operations.impact import Impact, Survey, impact_of_drain, impact_of_metadata
-from fleettui.console.operations.machine_verbs import (
-    MachinePermit,
+from fleettui.console.operations.impact_text import impact_lines, machine_lines, short
+from fleettui.console.operations.runner import OperationRunner
+from fleettui.console.operations.verbs import (
     MachineVerb,
+    Permit,
+    command,
     cordon_or_uncordon,
-    machine_command,
     machine_name,
     machine_permit,
-    machine_radius,
     metadata_words,
 )
-from fleettui.console.operations.radius import impact_lines, short
-from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection, Views
@@ -72,12 +71,14 @@ class MachineOperations:
         allowed = self._permit(verb, ids, read_only=self._context.read_only)
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
-        shown = [*self._names(allowed.ids).values()]
-        impact = impact_of_drain(allowed.ids, snapshot, keys) if verb is MachineVerb.DRAIN else Impact()
-        return Survey(
-            f"{verb.capitalize()} {_named(shown)}?", verb, tuple(machine_radius(verb, allowed.ids, snapshot, keys)),
-            machine_command(verb, shown, shown=3), impact, allowed.ids, always=True,
-        )  # fmt: skip
+        shown = [*self._names(allowed.names).values()]
+        impact = impact_of_drain(allowed.names, snapshot, keys) if verb is MachineVerb.DRAIN else Impact()
+        question, lines = (
+            f"{verb.capitalize()} {_named(shown)}?",
+            machine_lines(verb, allowed.names, snapshot, keys),
+        )
+        same = command(verb, shown, shown=3)
+        return Survey(question, verb, tuple(lines), same, impact, allowed.names, always=True)
 
     def set_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> None:
         """Set metadata of machines at run time; None ends what was set for that key. Asks if units have to move."""
@@ -95,13 +96,13 @@ class MachineOperations:
         allowed = self._permit(verb, ids, read_only=self._context.read_only)
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
-        shown = [*self._names(allowed.ids).values()]
-        impact = impact_of_metadata(allowed.ids, changes, snapshot, self._context.keys)
+        shown = [*self._names(allowed.names).values()]
+        impact = impact_of_metadata(allowed.names, changes, snapshot, self._context.keys)
         lines = ("What asks for other metadata may not stay there.", *impact_lines(impact, snapshot))
-        same = machine_command(verb, shown, metadata_words(changes), shown=3)
-        return Survey(f"Set metadata of {_named(shown)}?", "set", lines, same, impact, allowed.ids)
+        same = command(verb, shown, metadata_words(changes), shown=3)
+        return Survey(f"Set metadata of {_named(shown)}?", "set", lines, same, impact, allowed.names)
 
-    def _permit(self, verb: MachineVerb, ids: Sequence[str], *, read_only: bool) -> MachinePermit:
+    def _permit(self, verb: MachineVerb, ids: Sequence[str], *, read_only: bool) -> Permit:
         reading = self._fleet.reading
         return machine_permit(verb, ids, reading.snapshot, link=reading.link, read_only=read_only)
 

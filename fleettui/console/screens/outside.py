@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from textual.screen import Screen
 
-from fleettui.console.operations.machine_verbs import machine_name
 from fleettui.console.operations.operation import OperationPhase
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
+from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY, machine_name
 from fleettui.console.pages.file import sharing
 from fleettui.console.pages.detail import places
 from fleettui.console.screens.confirm import Confirmer

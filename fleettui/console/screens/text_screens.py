@@ -14,8 +14,7 @@ from textual.widgets import Input
 
 from fleettui.console.journal.formatter import field_lines, field_text
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.drawing import Band
-from fleettui.console.widgets.drawing import wrapped
+from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.console.widgets.page import Lines
 
 Result = TypeVar("Result")

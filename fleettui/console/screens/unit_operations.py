@@ -13,8 +13,8 @@ from fleettui.console.operations.impact import (
     impact_of_texts,
     impact_of_undoing,
 )
+from fleettui.console.operations.impact_text import impact_lines, short, stopping_lines, units_line
 from fleettui.console.operations.operation import Operation, undo_command
-from fleettui.console.operations.radius import blast_radius, impact_lines, short, units_line
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Permit, command, permit
 from fleettui.console.screens.confirm import Confirmer
@@ -66,7 +66,7 @@ class UnitOperations:
             return Survey(refusal=allowed.refusal)
         impact = impact_of(verb, allowed.names, snapshot, self._context.keys)
         stops = verb.rules.stops
-        lines = blast_radius(verb, allowed.names, snapshot) if stops else impact_lines(impact, snapshot)
+        lines = stopping_lines(verb, allowed.names, snapshot) if stops else impact_lines(impact, snapshot)
         if stops and len(allowed.names) > 1:
             lines.insert(0, units_line(allowed.names))
         return Survey(
