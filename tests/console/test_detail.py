@@ -185,11 +185,11 @@ async def test_a_unit_that_is_destroyed_meanwhile_says_so_and_takes_no_orders() 
     async with playing() as play:
         await open_unit(play, "db.service")
         units = {name: unit for name, unit in scene().units.items() if name != "db.service"}
-        gone = {"x": Event("x", NOW - 3, "ann@context", "destroy", "db.service")}
+        gone = {"x": Event("x", NOW - 3, "ann@desk", "destroy", "db.service")}
         where = {pair: line for pair, line in scene().schedule.items() if pair[1] != "db.service"}
         states = {pair: each for pair, each in scene().states.items() if pair[1] != "db.service"}
         await play.show(replace(scene(), revision=103, units=units, events=gone, schedule=where, states=states))
-        assert "destroyed by ann@context 3 s ago" in page(play)
+        assert "destroyed by ann@desk 3 s ago" in page(play)
         assert "not in the registry" in play.text("tabs")
         await play.press("S")
         assert play.stage.port.calls == []

@@ -132,24 +132,24 @@ def replaced() -> Snapshot:
     old = UnitText(file_hash(PLAIN), PLAIN)
     record = replace(base.units["a.service"], history=(old.hash,))
     events = {
-        "1": Event("1", NOW - 900, "ann@context", "start", "a.service"),
-        "2": Event("2", NOW - 60, "bob@context", "replace", "a.service", reason=f"was {old.hash[:7]}"),
+        "1": Event("1", NOW - 900, "ann@desk", "start", "a.service"),
+        "2": Event("2", NOW - 60, "bob@desk", "replace", "a.service", reason=f"was {old.hash[:7]}"),
     }
     return replace(base, units={"a.service": record}, files={**base.files, old.hash: old}, events=events)
 
 
 def test_versions_know_who_brought_them_and_when() -> None:
     found = versions(replaced(), "a.service")
-    assert [(each.by, each.at) for each in found] == [("bob@context", NOW - 60), ("ann@context", NOW - 900)]
+    assert [(each.by, each.at) for each in found] == [("bob@desk", NOW - 60), ("ann@desk", NOW - 900)]
     told = text_of(file_page(replaced(), "a.service", NOW))
-    assert "by bob@context, 60 s ago" in told
+    assert "by bob@desk, 60 s ago" in told
     assert "1 earlier version · < shows what changed" in told
 
 
 def test_an_older_version_is_compared_with_the_present_one() -> None:
     told = text_of(file_page(replaced(), "a.service", NOW, older=5))
     assert "+ Restart=no" in told
-    assert "by ann@context" in told
+    assert "by ann@desk" in told
 
 
 def test_a_collected_version_and_a_missing_file_are_told() -> None:
@@ -213,12 +213,12 @@ def test_a_drain_is_told_before_it_begins_and_what_blocks_it() -> None:
 
 def test_metadata_says_where_each_value_comes_from() -> None:
     override = Override(
-        CORES[1], metadata=(("disk", "ssd"), ("node", ""), ("region", "mars")), by="ann@context", at=NOW
+        CORES[1], metadata=(("disk", "ssd"), ("node", ""), ("region", "mars")), by="ann@desk", at=NOW
     )
     told = text_of(metadata_page(replace(scene(), overrides={CORES[1]: override}), CORES[1], NOW))
     assert "mars                     set here, instead of its own r1" in told
     assert "(taken away)             set here, instead of its own n1" in told
-    assert "set here by ann@context" in told
+    assert "set here by ann@desk" in told
 
 
 def test_facts_of_a_lost_machine_and_of_one_that_lives() -> None:
@@ -234,9 +234,9 @@ def test_events_lead_to_the_other_party() -> None:
 
 
 def test_a_destroyed_unit_says_who_destroyed_it() -> None:
-    gone = replace(scene(), units={}, events={"9": Event("9", NOW - 5, "ann@context", "destroy", "db.service")})
+    gone = replace(scene(), units={}, events={"9": Event("9", NOW - 5, "ann@desk", "destroy", "db.service")})
     told = text_of(write(Order(unit_subject("db.service"), Tab.FILE), gone, NOW))
-    assert "no longer in the registry: destroyed by ann@context 5 s ago; it is still being stopped" in told
+    assert "no longer in the registry: destroyed by ann@desk 5 s ago; it is still being stopped" in told
 
 
 def test_no_page_lets_control_characters_through() -> None:

@@ -168,9 +168,9 @@ async def test_a_unit_changed_meanwhile_is_told_and_not_overwritten(edit_with: E
         await play.press("e")
         screen = await reviewed(play)
         theirs = UnitText(file_hash(WEB), WEB)
-        unit = replace(scene().units["db.service"], hash=theirs.hash, by="ann@context", at=NOW - 3)
+        unit = replace(scene().units["db.service"], hash=theirs.hash, by="ann@desk", at=NOW - 3)
         await play.show(replace(scene(), revision=101, units={**scene().units, "db.service": unit}))
-        assert "it was changed while you edited it, by ann@context 3 s ago" in told(screen)
+        assert "it was changed while you edited it, by ann@desk 3 s ago" in told(screen)
         assert screen.query_one("#replace", Button).disabled
         await play.press("e")
         await play.settle()

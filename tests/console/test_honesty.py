@@ -185,7 +185,7 @@ def test_the_page_of_actions_lists_what_failed_and_why() -> None:
     assert "fleetctl cordon core-1 core-2" in told[0]
 
 
-def test_the_radius_tells_dependents_timers_and_globals() -> None:
+def test_the_question_says_dependents_timers_and_globals() -> None:
     up = Target.LAUNCHED
     needs = "[Unit]\nBindsTo=db.service\n" + PLAIN
     follows = PLAIN + "[X-Fleet]\nMachineOf=db.service\n"

@@ -130,7 +130,7 @@ def test_nothing_changes_without_a_link_or_read_only() -> None:
     )
 
 
-def test_the_blast_radius_tells_what_stops_where_and_the_last_instance() -> None:
+def test_the_question_says_what_stops_where_and_the_last_instance() -> None:
     all_three = ["web@1.service", "web@2.service", "web@3.service"]
     told = stopping_lines(Verb.DESTROY, all_three, scene())
     assert "3 running units stop on core-1, core-2, core-3." in told

@@ -1,7 +1,7 @@
 """The command line: parse a line, with `fleetctl`'s own grammar, into the command that it asks for. Pure.
 
 Every `fleetctl` verb is here: those that change become operations, those that show open a view, a page or the
-journal. A few words are the console's own. `screens/commands.py` executes the commands.
+journal. A few words are the console's own. `screens/executor.py` executes the commands.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Survey:
         return max(len(self.impact.stops), len(self.names) if self.verb in FORGETTING else 0)
 
     @property
-    def told_weight(self) -> str:
+    def weight_text(self) -> str:
         """The weight for people: a unit that runs on many machines stops on each."""
         if self.weight > len(self.impact.stops):
             return f"That is {self.weight} units"

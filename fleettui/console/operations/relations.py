@@ -126,14 +126,14 @@ def stops_with(snapshot: Snapshot, unit: str) -> dict[str, str]:
 
     Only units that share a machine with it, since systemd knows no others.
     """
-    homes: dict[str, set[str]] = defaultdict(set)
+    machines: dict[str, set[str]] = defaultdict(set)
     for machine, name in snapshot.states:
-        homes[name].add(machine)
+        machines[name].add(machine)
     found: dict[str, str] = {}
     ahead = [unit]
     for name in ahead:
         for edge in edges_to(snapshot, name):
-            together = homes.get(edge.unit, set()) & homes.get(name, set())
+            together = machines.get(edge.unit, set()) & machines.get(name, set())
             if edge.kind in STOPS_TOO and not edge.fleet and together and edge.unit not in (*found, unit):
                 found[edge.unit] = f"{edge.kind}={name}"
                 ahead.append(edge.unit)

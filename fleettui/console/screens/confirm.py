@@ -24,7 +24,7 @@ from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.escape import escape
 
-EACH = 4  # rows of one thing that is told; what is longer ends in an ellipsis
+EACH = 4  # rows of one line of the text; what is longer ends in an ellipsis
 AROUND = 6  # rows of the dialog that are not text: border, padding, the buttons
 PROTECTED = "This cluster is protected"
 CHANGED = "This changed while you were asked; read it again."
@@ -70,7 +70,7 @@ class ConfirmScreen(ModalScreen[bool]):
         super().__init__()
         self._cluster = cluster
         self._typed, self._why = typed, why
-        self._question, self._verb, self._told, self._command = question, verb, lines, command
+        self._question, self._verb, self._lines, self._command = question, verb, lines, command
 
     def compose(self) -> ComposeResult:
         """The question, what it means, and the two answers."""
@@ -83,7 +83,7 @@ class ConfirmScreen(ModalScreen[bool]):
                 yield Button(self._verb.capitalize(), id="go", compact=True, disabled=bool(self._typed))
 
     def on_mount(self) -> None:
-        """Cancel has the focus, or the line for the name."""
+        """Give the focus to Cancel, or to the line for the word."""
         self.query_one(Vertical).border_title = Content(f"cluster {escape(self._cluster)}" if self._cluster else "")
         self._write()
         if self._typed:  # nothing happens by Enter here either, and a name may begin with any key
@@ -93,7 +93,7 @@ class ConfirmScreen(ModalScreen[bool]):
             self.query_one("#cancel", Button).focus()
 
     def on_resize(self) -> None:
-        """Another width wraps otherwise."""
+        """Wrap for the other width."""
         self._write()
 
     def _write(self) -> None:
@@ -103,11 +103,11 @@ class ConfirmScreen(ModalScreen[bool]):
         if self._typed:
             what = f"{self._why}: type {' or '.join(self._typed)} to go on."
             tail += [(), *_rows(what, width, "", Tone.BAD, 3)]
-        told = [line for each in self._told for line in _rows(each, width - 2, "· ", Tone.PLAIN, EACH)]
+        rows = [line for each in self._lines for line in _rows(each, width - 2, "· ", Tone.PLAIN, EACH)]
         room = int(self.app.size.height * 0.9) - AROUND - 2 * bool(self._typed) - len(head) - len(tail)
-        if len(told) > max(1, room):
-            told = [*told[: max(0, room - 1)], (Cell("  …", Tone.QUIET),)]
-        self.query_one("#confirm-text", Band).put(*((line, ()) for line in (*head, *told, *tail)))
+        if len(rows) > max(1, room):
+            rows = [*rows[: max(0, room - 1)], (Cell("  …", Tone.QUIET),)]
+        self.query_one("#confirm-text", Band).put(*((line, ()) for line in (*head, *rows, *tail)))
 
     @on(Input.Changed, "#typed")
     def _typed_more(self, event: Input.Changed) -> None:
@@ -119,16 +119,16 @@ class ConfirmScreen(ModalScreen[bool]):
             self.query_one("#go", Button).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """The answer."""
+        """Answer."""
         self.dismiss(event.button.id == "go")
 
     def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding's argument
-        """The answer by key."""
+        """Answer by key."""
         self.dismiss(answer)
 
 
 def _rows(text: str, width: int, mark: str, tone: Tone, most: int) -> list[Line]:
-    """A text in rows of this width, the mark before the first; at most so many."""
+    """Return a text in rows of this width, the mark before the first; at most `most` of them."""
     text = escape(text[: width * (most + 1)])
     lead = (Cell(mark, tone),) if mark else ()
     rows = wrapped((*lead, Cell(text, tone)), width)
@@ -147,18 +147,18 @@ class Confirmer:
     def ask_first(
         self,
         survey: Callable[[], Survey],
-        act: Callable[[Survey], object],
+        perform: Callable[[Survey], object],
         otherwise: Callable[[], object] = lambda: None,
     ) -> None:
-        """Act, at once or after the operator said yes; `otherwise` when it is refused or given up."""
+        """Perform it, at once or after the operator said yes; `otherwise` when it is refused or given up."""
         found = survey()
         if found.refusal:
             self._show_status(found.refusal)
             otherwise()
         elif needs_answer(found, self.care):
-            self._ask(found, survey, act, otherwise)
+            self._ask(found, survey, perform, otherwise)
         else:
-            act(found)
+            perform(found)
 
     async def confirmed(self, survey: Callable[[], Survey]) -> bool:
         """Do the same for a task that waits for the answer; return whether it may go on."""
@@ -175,7 +175,7 @@ class Confirmer:
         self,
         asked: Survey,
         survey: Callable[[], Survey],
-        act: Callable[[Survey], object],
+        perform: Callable[[Survey], object],
         otherwise: Callable[[], object],
         *,
         again: bool = False,
@@ -183,16 +183,16 @@ class Confirmer:
         def answered(yes: bool | None) -> None:  # noqa: FBT001 - the screen's answer
             now = survey() if yes else asked
             if yes and not now.refusal and now.exceeds(asked):
-                self._ask(now, survey, act, otherwise, again=True)
+                self._ask(now, survey, perform, otherwise, again=True)
             elif yes and not now.refusal:
-                act(now)
+                perform(now)
             else:
                 if now.refusal:
                     self._show_status(now.refusal)
                 otherwise()
 
         typed = words_to_type(asked, self.care)
-        why = PROTECTED if self.care.protected else asked.told_weight
+        why = PROTECTED if self.care.protected else asked.weight_text
         lines = (CHANGED, *asked.lines) if again else asked.lines
         question = ConfirmScreen(
             asked.question, asked.verb, lines, asked.command, typed=typed, why=why, cluster=self.care.cluster

@@ -27,7 +27,7 @@ class Choice(StrEnum):
 
 
 class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
-    """Shows the review and asks. `judge` reviews for the given units, anew whenever the fleet changes."""
+    """Shows the review and asks. `judge` reviews for the given units, again whenever the fleet changes."""
 
     DEFAULT_CSS = """
     EditScreen { align: center middle; background: $background 60%; }

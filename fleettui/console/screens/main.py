@@ -316,7 +316,7 @@ class MainScreen(Screen[None]):
         await self.app.action_quit()
 
     async def _execute(self, command: ConsoleCommand) -> None:
-        from fleettui.console.screens.commands import CommandExecutor  # noqa: PLC0415 - loads fleetctl's grammar
+        from fleettui.console.screens.executor import CommandExecutor  # noqa: PLC0415 - loads fleetctl's grammar
 
         await CommandExecutor(
             self, self.context, self.fleet, self.views, self.selection, self.navigator, self.status,

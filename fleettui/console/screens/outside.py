@@ -18,8 +18,8 @@ from textual.screen import Screen
 from fleettui.console.operations.operation import OperationPhase
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY, machine_name
-from fleettui.console.pages.file import sharing
 from fleettui.console.pages.detail import places
+from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
