@@ -6,6 +6,7 @@ Health is one word for how a unit is, with its glyph and tone, as tables, counts
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
@@ -132,11 +133,9 @@ class CorruptNames:
         if snapshot.corrupt is not self._corrupt:
             self._corrupt = snapshot.corrupt
             pairs = ((key.rpartition(self._marker), bad.reason) for key, bad in snapshot.corrupt.items())
-            self._found = {name: reason for (_, marker, name), reason in pairs if marker and self._is_name(name)}
+            self._found = {}
+            for (_, marker, name), reason in pairs:
+                with suppress(ValueError):  # of a key that names nothing
+                    if marker and self._rule(name):
+                        self._found[name] = reason
         return self._found
-
-    def _is_name(self, name: str) -> bool:
-        try:
-            return bool(self._rule(name))
-        except ValueError:
-            return False

@@ -292,14 +292,19 @@ class UnitRows:
         reset = stale is None
         if stale is None:
             self._forget()
-            self._index(snapshot)
+            for machine, unit in (*snapshot.schedule, *snapshot.states):
+                self._places[unit].add(machine)
             stale = {*self._places, *snapshot.units, *self._corrupt.of(snapshot)}
         fresh: dict[str, UnitRow] = {}
         gone: set[str] = set()
         templates: set[str] = set()
         for unit in stale:
             self._replace(unit, self._build(snapshot, unit), fresh, gone)
-            templates |= self._regroup(unit)
+            if (template := _template(unit)) is not None:
+                templates.add(template)
+                if template != unit:
+                    present = unit in self._rows
+                    (self._members[template].add if present else self._members[template].discard)(unit)
         for template in templates:
             self._update_group(snapshot, template, fresh, gone)
         return Delta(fresh, frozenset(gone - fresh.keys()), reset)
@@ -351,23 +356,15 @@ class UnitRows:
                 units.add(address.first)
             elif address.table in BY_PAIR:
                 units.add(address.second)
-                self._place(snapshot, address.first, address.second)
+                pair = (address.first, address.second)
+                present = pair in snapshot.schedule or pair in snapshot.states
+                places = self._places[address.second]
+                (places.add if present else places.discard)(address.first)
             elif address.table is Table.USAGE:
                 units |= self._meters.changed(snapshot, address.first)
             elif address.table not in IRRELEVANT:
                 return None  # a machine's name, the leader and the cluster are on many rows
         return units
-
-    def _index(self, snapshot: Snapshot) -> None:
-        for machine, unit in (*snapshot.schedule, *snapshot.states):
-            self._places[unit].add(machine)
-
-    def _place(self, snapshot: Snapshot, machine: str, unit: str) -> None:
-        pair = (machine, unit)
-        if pair in snapshot.schedule or pair in snapshot.states:
-            self._places[unit].add(machine)
-        else:
-            self._places[unit].discard(machine)
 
     def _replace(self, unit: str, rows: dict[str, UnitRow], fresh: dict[str, UnitRow], gone: set[str]) -> None:
         old = self._rows.get(unit, {})
@@ -398,16 +395,6 @@ class UnitRows:
         for row in rows.values():
             if not row.is_group:
                 summary.put(row)
-
-    def _regroup(self, unit: str) -> set[str]:
-        """Keep the membership of templates; return those whose group row may differ."""
-        template = _template(unit)
-        if template is None:
-            return set()
-        if template != unit:
-            present = unit in self._rows
-            (self._members[template].add if present else self._members[template].discard)(unit)
-        return {template}
 
     def _update_group(self, snapshot: Snapshot, template: str, fresh: dict[str, UnitRow], gone: set[str]) -> None:
         summary = self._summaries[template]
