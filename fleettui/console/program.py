@@ -17,12 +17,12 @@ from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb
-from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
-from fleettui.console.sources.saved_state import Notebook, SavedState, place
+from fleettui.console.sources.saved_state import SavedState, StateStore, place
 from fleettui.console.terminal.driver import give_up
 from fleettui.console.terminal.handover import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap
@@ -114,7 +114,7 @@ async def _run(
     feed = Live(lambda: open_operator(settings, warn=False), endpoint)
     user = settings.etcd.username or actor().partition("@")[0]
     shown = FleetIdentity(cluster, user, endpoint, settings.console.protected)
-    store = Notebook(place(os.environ, cluster, endpoint, settings.etcd.prefix))
+    store = StateStore(place(os.environ, cluster, endpoint, settings.etcd.prefix))
     saved, remark = (None, "") if fresh else store.recall()
     here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
     pins = Pins(host_keys(os.environ), lambda: feed.cluster_id)

@@ -12,7 +12,7 @@ from fleettui.console.app import Console
 from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb
-from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
 from fleettui.console.tables.fleet import Reading

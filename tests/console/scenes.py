@@ -17,7 +17,7 @@ from textual.widgets import Input, TextArea
 
 from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
-from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, UnitText, Usage

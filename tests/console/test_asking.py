@@ -21,7 +21,7 @@ from fleettui.console.operations.impact import (
     needs_answer,
     words_to_type,
 )
-from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.widgets.drawing import Band
 from fleettui.verbs import Verb

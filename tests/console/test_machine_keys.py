@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Button, Input
 
-from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.widgets.drawing import Band

@@ -14,9 +14,9 @@ from fleettui.__main__ import _parser
 from fleettui.console.program import _theme, in_browser
 from fleettui.console.screens.choosers import ColumnsScreen, column_lines
 from fleettui.console.sources.saved_state import (
-    Notebook,
     SavedState,
-    ViewMemory,
+    StateStore,
+    ViewState,
     decode,
     encode,
     place,
@@ -40,7 +40,7 @@ memories = st.builds(
     st.dictionaries(
         st.sampled_from(["units", "events"]),
         st.builds(
-            ViewMemory, st.text(max_size=40), st.booleans(), st.text(max_size=8), st.booleans(),
+            ViewState, st.text(max_size=40), st.booleans(), st.text(max_size=8), st.booleans(),
             st.lists(st.text(max_size=6), max_size=3).map(tuple),
         ),
     ),
@@ -51,8 +51,8 @@ memories = st.builds(
 
 
 @given(memories)
-def test_what_is_kept_is_what_is_read(memory: SavedState) -> None:
-    assert decode(encode(memory)) == memory
+def test_what_is_kept_is_what_is_read(saved: SavedState) -> None:
+    assert decode(encode(saved)) == saved
 
 
 FIELDS = ("version", "view", "views", "theme", "journal", "journal_lines")
@@ -60,8 +60,8 @@ WRONG = st.none() | st.floats() | st.lists(st.integers(), max_size=2) | st.just(
 
 
 @given(st.sampled_from(FIELDS), WRONG, memories)
-def test_a_file_with_a_wrong_value_is_refused_with_a_reason(field: str, value: object, memory: SavedState) -> None:
-    data = {**json.loads(encode(memory)), field: value}
+def test_a_file_with_a_wrong_value_is_refused_with_a_reason(field: str, value: object, saved: SavedState) -> None:
+    data = {**json.loads(encode(saved)), field: value}
     if field == "journal" and value is None:
         return
     with pytest.raises(ValueError, match=r"\w"):
@@ -90,13 +90,13 @@ def test_files_are_private_whole_and_one_cluster_apart(tmp_path: Path) -> None:
 
 
 def test_a_broken_file_is_ignored_with_a_sentence(tmp_path: Path) -> None:
-    notebook = Notebook(tmp_path / "demo")
-    assert notebook.recall() == (None, "")
-    notebook.keep(SavedState("map"))
-    assert notebook.recall() == (SavedState("map"), "")
+    store = StateStore(tmp_path / "demo")
+    assert store.recall() == (None, "")
+    store.keep(SavedState("map"))
+    assert store.recall() == (SavedState("map"), "")
     (tmp_path / "demo.view.json").write_text('{"version": 1, "view": 7}')
-    memory, told = notebook.recall()
-    assert memory is None
+    saved, told = store.recall()
+    assert saved is None
     assert told.startswith("ignored ")
     assert "\n" not in told
 
@@ -116,24 +116,24 @@ def test_flags_and_the_browser_are_understood() -> None:
     assert not in_browser({})
 
 
-async def eventually(play: Play, notebook: Notebook, view: str) -> SavedState:
+async def eventually(play: Play, store: StateStore, view: str) -> SavedState:
     for _ in range(200):
-        memory, _ = notebook.recall()
-        if memory is not None and memory.view == view:
-            return memory
+        saved, _ = store.recall()
+        if saved is not None and saved.view == view:
+            return saved
         await play.pilot.pause(0.02)
-    raise AssertionError(f"{notebook.recall()} never had {view}")
+    raise AssertionError(f"{store.recall()} never had {view}")
 
 
 async def test_the_console_opens_as_it_was_left(tmp_path: Path) -> None:
-    notebook = Notebook(tmp_path / "demo")
-    async with playing(store=notebook) as play:
+    store = StateStore(tmp_path / "demo")
+    async with playing(store=store) as play:
         await play.press("slash", *"sy", "enter")
         await play.press("o", "down", "space", "down", "enter", "escape", "exclamation_mark")
         await play.press("l", "2")
         play.main._tick()
-        left = await eventually(play, notebook, "machines")
-    assert left.views["units"] == ViewMemory(sort="active", hidden=("target",))
+        left = await eventually(play, store, "machines")
+    assert left.views["units"] == ViewState(sort="active", hidden=("target",))
     async with playing(saved=left) as play:
         assert play.main.views.open.name_ == "machines"
         assert not play.main.query_one(JournalPane).display
@@ -145,7 +145,7 @@ async def test_the_console_opens_as_it_was_left(tmp_path: Path) -> None:
 
 async def test_a_new_console_hides_no_rows_whatever_the_file_says() -> None:
     """Files of earlier versions hold filters."""
-    narrowed = ViewMemory("web", trouble=True)
+    narrowed = ViewState("web", trouble=True)
     left = SavedState("units", dict.fromkeys(("units", "machines", "pending", "events", "map"), narrowed))
     async with playing(saved=decode(encode(left))) as play:
         for key in "12345":
@@ -159,19 +159,19 @@ async def test_a_new_console_hides_no_rows_whatever_the_file_says() -> None:
 
 
 async def test_leaving_keeps_what_changed_last(tmp_path: Path) -> None:
-    notebook = Notebook(tmp_path / "demo")
-    async with playing(store=notebook) as play:
+    store = StateStore(tmp_path / "demo")
+    async with playing(store=store) as play:
         await play.press("4")
         await play.pilot.press("ctrl+q")
         await play.pilot.pause(0.1)
-    memory, _ = notebook.recall()
-    assert memory is not None
-    assert memory.view == "events"
+    saved, _ = store.recall()
+    assert saved is not None
+    assert saved.view == "events"
 
 
 async def test_what_is_gone_is_left_out_and_a_remark_is_told() -> None:
     left = SavedState(
-        "gone", {"units": ViewMemory(sort="gone", hidden=("gone", "sub")), "gone": ViewMemory()}, "gone"
+        "gone", {"units": ViewState(sort="gone", hidden=("gone", "sub")), "gone": ViewState()}, "gone"
     )
     async with playing(saved=left, remark="ignored the file") as play:
         assert play.main.views.open.name_ == "units"
@@ -180,14 +180,14 @@ async def test_what_is_gone_is_left_out_and_a_remark_is_told() -> None:
 
 
 async def test_lines_typed_are_kept(tmp_path: Path) -> None:
-    notebook = Notebook(tmp_path / "demo")
-    async with playing(store=notebook, history=notebook.history()) as play:
+    store = StateStore(tmp_path / "demo")
+    async with playing(store=store, history=store.history()) as play:
         await play.press("colon", *"theme dark", "enter")
         for _ in range(100):
-            if notebook.history().lines == ["theme dark"]:
+            if store.history().lines == ["theme dark"]:
                 break
             await play.pilot.pause(0.02)
-    assert notebook.history().lines == ["theme dark"]
+    assert store.history().lines == ["theme dark"]
 
 
 # Columns

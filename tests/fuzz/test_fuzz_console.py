@@ -22,9 +22,9 @@ from fleettui.console.journal.filters import Narrowing, compiled, parse_since
 from fleettui.console.journal.formatter import LineFormat, LineFormatter, Times, field_lines
 from fleettui.console.journal.sources import Remark, Wanted
 from fleettui.console.operations.impact_text import short, units_line
+from fleettui.console.pages.bands import FleetIdentity, Totals, banner, header_line
 from fleettui.console.pages.file import change_counts, diff_lines
-from fleettui.console.pages.header import FleetIdentity, Totals, banner, header_line
-from fleettui.console.sources.saved_state import Notebook, SavedState, decode, load, save
+from fleettui.console.sources.saved_state import SavedState, StateStore, decode, load, save
 from fleettui.console.tables.fleet import Reading
 from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
@@ -206,8 +206,8 @@ def test_saved_files_of_any_bytes_stop_no_console(data: bytes) -> None:
         place = Path(directory) / "demo"
         for ending in ("view.json", "history"):
             place.with_name(f"demo.{ending}").write_bytes(data)
-        notebook = Notebook(place)
-        memory, remark = notebook.recall()
+        store = StateStore(place)
+        memory, remark = store.recall()
         assert (memory is None) is bool(remark)
         history = load(place.with_name("demo.history"))
         assert all(map(is_safe, history.lines)) or not data.isascii()

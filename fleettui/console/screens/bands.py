@@ -9,8 +9,17 @@ from textual.screen import Screen
 
 from fleettui.console.operations.operation import operation_lines
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.pages import footer
-from fleettui.console.pages.header import Totals, banner, blank_notice, header_line
+from fleettui.console.pages.bands import (
+    Totals,
+    banner,
+    blank_notice,
+    footer_keys,
+    footer_line,
+    header_line,
+    journal_footer_keys,
+    narrowing,
+    tabs_line,
+)
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_operations import MachineOperations
@@ -65,13 +74,13 @@ class HeaderBands:
         }  # fmt: skip
         titles = [(each.title, counts.get(each.title)) for each in self._views.tables]
         listing = view.table.listing
-        right = footer.narrowing(
+        right = narrowing(
             listing.query.text, trouble=listing.trouble_only,
             counts=listing.counts() if listing.narrowed else (0, 0),
             marks=len(listing.marks), hidden=listing.hidden_marks(),
         )  # fmt: skip
         room = self._screen.app.size.width - 2 - len(line_text(right))
-        self.tabs.put((footer.tabs_line(titles, view.title, room), right))
+        self.tabs.put((tabs_line(titles, view.title, room), right))
 
     def show_notices(self) -> None:
         """Write into the open table why it is empty, or how old it is."""
@@ -114,14 +123,14 @@ class FooterBands:
         """Draw the keys of what has the focus."""
         width, keymap = self._screen.app.size.width - 2, self._context.keymap
         if self._pane.has_focus_within:
-            self._keys = footer.journal_footer_keys(width, keymap)
-            line = footer.footer_line(self._keys, keymap, lambda _: True)
+            self._keys = journal_footer_keys(width, keymap)
+            line = footer_line(self._keys, keymap, lambda _: True)
         else:
-            self._keys = footer.footer_keys(
+            self._keys = footer_keys(
                 width, keymap, hide_changes=self._context.read_only, view=self._views.key_scope
             )
             names = self._selection.units()
-            line = footer.footer_line(self._keys, keymap, lambda key: self.can_use(key, names), self._label_of)
+            line = footer_line(self._keys, keymap, lambda key: self.can_use(key, names), self._label_of)
         self.footer.put((line, ()))
 
     def _label_of(self, key: Key) -> str:

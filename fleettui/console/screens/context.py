@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from fleettui.console.journal import Journals
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import OperationPort
-from fleettui.console.pages.header import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.sources.feed import Feed
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
-from fleettui.console.sources.saved_state import LineHistory, Notebook, SavedState
+from fleettui.console.sources.saved_state import LineHistory, SavedState, StateStore
 from placement.explain import DEFAULT_KEYS
 from registry.keys import Keys
 
@@ -30,7 +30,7 @@ class Context:
     keys: Keys = DEFAULT_KEYS
     history: LineHistory = field(default_factory=LineHistory)  # of the command line
     saved: SavedState | None = None  # how the console was left
-    store: Notebook | None = None  # where that is kept
+    store: StateStore | None = None  # where that is kept
     remark: str = ""  # what is to be said first
     has_terminal: bool = True  # False in a browser: no shell and no editor there
     hosts: Hosts = NO_HOSTS

@@ -10,7 +10,7 @@ from textual.screen import Screen
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.navigator import Navigator, Views
-from fleettui.console.sources.saved_state import SavedState, ViewMemory
+from fleettui.console.sources.saved_state import SavedState, ViewState
 
 
 class SavedView:
@@ -53,7 +53,7 @@ class SavedView:
         for view in self._views.tables:
             listing = view.table.listing
             hidden = tuple(sorted(listing.hidden))
-            views[view.name_] = ViewMemory(sort=listing.sort_by.id, descending=listing.descending, hidden=hidden)
+            views[view.name_] = ViewState(sort=listing.sort_by.id, descending=listing.descending, hidden=hidden)
         in_detail = self._views.in_detail
         current = self._navigator.history.last_view() if in_detail else self._views.open.name_
         height = self._dock.pane.styles.height

@@ -121,7 +121,7 @@ LONGEST = 500  # characters of a filter worth remembering
 
 
 @dataclass(frozen=True, slots=True)
-class ViewMemory:
+class ViewState:
     """How one view was left. `filter` and `trouble` are of the file's form; what hides rows is not brought back."""
 
     filter: str = ""
@@ -136,24 +136,24 @@ class SavedState:
     """How the console was left. `theme` is "" unless it was chosen here; `journal` None where it was not chosen."""
 
     view: str = "units"
-    views: Mapping[str, ViewMemory] = field(default_factory=dict)
+    views: Mapping[str, ViewState] = field(default_factory=dict)
     theme: str = ""
     journal: bool | None = None
     journal_lines: int = 0  # 0: as high as usual
 
 
-def encode(memory: SavedState) -> str:
+def encode(state: SavedState) -> str:
     """As JSON, one value a line."""
     views = {
         name: {
             "filter": view.filter[:LONGEST], "trouble": view.trouble, "sort": view.sort,
             "descending": view.descending, "hidden": list(view.hidden),
         }
-        for name, view in sorted(memory.views.items())
+        for name, view in sorted(state.views.items())
     }  # fmt: skip
     return json.dumps({
-        "version": VERSION, "view": memory.view, "views": views, "theme": memory.theme, "journal": memory.journal,
-        "journal_lines": memory.journal_lines,
+        "version": VERSION, "view": state.view, "views": views, "theme": state.theme, "journal": state.journal,
+        "journal_lines": state.journal_lines,
     }, indent=1) + "\n"  # fmt: skip
 
 
@@ -172,11 +172,11 @@ def decode(text: str) -> SavedState:
     )  # fmt: skip
 
 
-def _view(data: object) -> ViewMemory:
+def _view(data: object) -> ViewState:
     if not isinstance(data, dict):
         raise ValueError("a view is not a table")  # noqa: TRY004 - callers map ValueError alone
     hidden = _typed(data, "hidden", list)
-    return ViewMemory(
+    return ViewState(
         _typed(data, "filter", str)[:LONGEST], _typed(data, "trouble", bool), _typed(data, "sort", str),
         _typed(data, "descending", bool), tuple(str(each) for each in hidden),
     )  # fmt: skip
@@ -189,7 +189,7 @@ def _typed(data: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN4
     return value
 
 
-class Notebook:
+class StateStore:
     """Two files beside one another; `place` is their path without the endings."""
 
     def __init__(self, place: Path) -> None:
@@ -208,9 +208,9 @@ class Notebook:
         except (ValueError, RecursionError) as error:
             return None, f"ignored {self._view}: {error}; it is written again"
 
-    def keep(self, memory: SavedState) -> None:
+    def keep(self, state: SavedState) -> None:
         """Write how the console is left."""
-        write_private(self._view, encode(memory))
+        write_private(self._view, encode(state))
 
     def history(self) -> LineHistory:
         """What was typed before."""
