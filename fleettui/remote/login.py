@@ -104,9 +104,14 @@ def _parse(host: str, user: str, port: int = 0) -> asyncssh.SSHClientConnectionO
             known_hosts=b"",
             x509_trusted_certs=None,
         )
-    except (ValueError, OSError, LookupError) as error:  # LookupError: a line of "=" and the like
-        reason, check = " ".join(str(error).split()), shlex.join(["ssh", "-G", host])
-        raise UserError(f"ssh configuration: {reason}; mend it, {check} checks it") from error
+    except RecursionError:
+        raise _unusable("an Include line leads back to its own file", host) from None
+    except (ValueError, OSError, LookupError, RuntimeError) as error:  # LookupError: a line of "=" and the like
+        raise _unusable(" ".join(str(error).split()), host) from error
+
+
+def _unusable(reason: str, host: str) -> UserError:
+    return UserError(f"ssh configuration: {reason}; mend it, {shlex.join(['ssh', '-G', host])} checks it")
 
 
 def _known_hosts(config: asyncssh.config.SSHConfig, ssh: SshTable) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ OPTIONS = (
 @given(lines=st.lists(st.tuples(st.sampled_from(OPTIONS), MIXED), max_size=5))
 @example(lines=[("IdentityFile", "~0")])
 @example(lines=[("Host", "core-1\n=")])
+@example(lines=[("Include", "*")])
 def test_an_ssh_configuration_is_read_or_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[tuple[str, str]]
 ) -> None:
