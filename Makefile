@@ -73,7 +73,7 @@ bench-scale: setup ## Measure a large fleet with simulated machines (ARGS="--hel
 bench-console: setup ## Measure the console in a terminal, over a large fleet (ARGS="--help" for the choices)
 	@$(BIN)/python -m bench.console $(ARGS)
 
-screenshots: setup ## Draw the console's pictures in screenshots/ anew
+screenshots: setup ## Draw the pictures in screenshots/ again
 	@$(BIN)/python -m tests.console.screenshots $(ARGS)
 
 clean: ## Remove caches and what tests left; the virtual environment stays

@@ -107,7 +107,7 @@ def heal(arguments: argparse.Namespace) -> int:
 
 
 def reboot(arguments: argparse.Namespace) -> int:
-    """Boot a machine anew, running or dead."""
+    """Boot a machine again, running or dead."""
     return _fault(arguments, Node.reboot, "has booted")
 
 

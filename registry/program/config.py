@@ -256,18 +256,18 @@ def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ..
     """
     if path is None and environ.get("FLEET_CONFIG"):
         path = Path(environ["FLEET_CONFIG"])
-    if path is None:
-        path = next((each for each in defaults if _is_there(each)), None)
+    for each in defaults if path is None else ():
+        try:
+            found = each.is_file()
+        except OSError as error:
+            where = rules.text_for_people(str(each))
+            reason = f"{error.strerror}; set FLEET_CONFIG or HOME"
+            raise UserError(f"cannot read configuration {where}: {reason}") from None
+        if found:
+            path = each
+            break
     settings = _read(path) if path else Settings()
     return apply_environment(settings, environ)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError as error:
-        where = rules.text_for_people(str(path))
-        raise UserError(f"cannot read configuration {where}: {error.strerror}; set FLEET_CONFIG or HOME") from None
 
 
 def operator_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -281,8 +281,10 @@ def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
     for name in sorted(environ):
         if name in variables():
             settings = put_text(settings, *variables()[name], environ[name], name)
-        else:
-            _refuse_slip(name)
+        elif name.startswith(("FLEET_", "FLEETCTL_")) and name not in NOT_SETTINGS:
+            near = difflib.get_close_matches(name[:100], (*variables(), *NOT_SETTINGS), n=1, cutoff=LIKE)
+            if near:  # else it is another program's
+                raise UserError(f"{_name(name)}: no such setting; did you mean {near[0]}?")
     return settings
 
 
@@ -393,12 +395,3 @@ def variables() -> Mapping[str, tuple[str, str]]:
         for key, spec in specs(table).items()
         for name in (f"FLEET_{table}_{key}".upper(), *spec.aliases)
     }
-
-
-def _refuse_slip(variable: str) -> None:
-    """A variable that is no setting is somebody else's, unless it is one letter or two away from one."""
-    if not variable.startswith(("FLEET_", "FLEETCTL_")) or variable in NOT_SETTINGS:
-        return
-    near = difflib.get_close_matches(variable[:100], (*variables(), *NOT_SETTINGS), n=1, cutoff=LIKE)
-    if near:
-        raise UserError(f"{_name(variable)}: no such setting; did you mean {near[0]}?")

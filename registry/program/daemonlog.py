@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TextIO
 
 from registry.errors import FleetError, first_cause
@@ -34,7 +33,7 @@ def set_up(*, debug: bool) -> None:
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.raiseExceptions = debug  # else a record that cannot be written prints a traceback
     logging.captureWarnings(capture=True)
-    sys.excepthook = _log_uncaught
+    sys.excepthook = lambda *error: log.critical("ended by", exc_info=error)
     threading.excepthook = lambda it: _log_ignored(f"thread {it.thread and it.thread.name}", it.exc_value)
     sys.unraisablehook = lambda it: _log_ignored(it.err_msg or "an object's end", it.exc_value)
 
@@ -54,7 +53,8 @@ def run(program: str, work: Callable[[], None], say: Callable[[str], None] = lam
         cause = first_cause(error)
         if isinstance(cause, KeyboardInterrupt):
             return 130
-        _say_last(program, describe_error(cause))
+        priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
+        sys.stderr.write(f"{priority}{program}: {one_line(describe_error(cause))}\n")
         say(f"ended: {describe_error(cause)}")
         log.debug("ended by", exc_info=error)
         return 1
@@ -87,7 +87,7 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class DaemonFormatter(logging.Formatter):
-    """One line a record, begun by its priority for journald, by time and level for people."""
+    """Formats each record as one line; it begins with its priority for journald, with time and level for people."""
 
     def __init__(self, *, journald: bool, traces: bool) -> None:
         super().__init__()
@@ -99,27 +99,15 @@ class DaemonFormatter(logging.Formatter):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not self._traces:
             message = f"{message.rstrip()}: {describe_error(first_cause(error))}"
-        begin = self._begin(record)
+        if self._journald:
+            begin = f"<{PRIORITIES.get(record.levelno, 6)}>"
+        else:
+            begin = f"{self.formatTime(record)} {record.levelname} "
         lines = [begin + one_line(message)]
         if self._traces and error is not None:
             trace = "".join(traceback.format_exception(error))
             lines += [begin + one_line(line) for line in trace.splitlines()]
         return "\n".join(lines)
-
-    def _begin(self, record: logging.LogRecord) -> str:
-        if self._journald:
-            return f"<{PRIORITIES.get(record.levelno, 6)}>"
-        return f"{self.formatTime(record)} {record.levelname} "
-
-
-def _say_last(program: str, text: str) -> None:
-    """As any program says it, with an error's priority where journald reads."""
-    priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
-    sys.stderr.write(f"{priority}{program}: {one_line(text)}\n")
-
-
-def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("ended by", exc_info=(kind, error, trace))
 
 
 def _log_ignored(where: str, error: BaseException | None) -> None:

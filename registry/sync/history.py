@@ -141,18 +141,16 @@ class History:
             return f"it is from before epoch {seen.epoch}, which was accepted"
         if revision < seen.revision:
             return f"it is at revision {revision}, and {seen.revision} was acted on"
-        if seen.key and not await self._remembers(etcd, seen):
-            return f"{seen.key} is not as it was acted on at revision {seen.at}"
-        return ""
-
-    async def _remembers(self, etcd: Etcd, seen: ActedOn) -> bool:
-        """Whether the registry says the same of our record at its revision; yes where that is compacted away."""
+        if not seen.key:
+            return ""
         try:
             listing = await etcd.range(seen.key, revision=seen.at)
         except Compacted:
-            return True
+            return ""  # nobody can say how it was
         written = [kv.mod_revision == seen.at for kv in listing.kvs if kv.key == seen.key]
-        return written == [True] if seen.exists else not written
+        if written != ([True] if seen.exists else []):
+            return f"{seen.key} is not as it was acted on at revision {seen.at}"
+        return ""
 
     async def _mark(self, etcd: Etcd, kv: KeyValue, found: Sentinel) -> None:
         """Say in the sentinel that this history is held; in vain, others may have done so, or we come again."""

@@ -139,7 +139,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
             continue
         if not held:
             start = number
-        if _continues(line):
+        if line.endswith("\\") and (len(line) - len(line.rstrip("\\"))) % 2 == 1:  # not itself escaped
             held.append(line[:-1] + " ")
             continue
         if held:
@@ -149,11 +149,6 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
             yield start, content
     if rest := "".join(held).strip(_BLANK):
         yield start, rest
-
-
-def _continues(line: str) -> bool:
-    """A line goes on when it ends in a backslash that is not itself escaped."""
-    return line.endswith("\\") and (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
 class _UnitFileReader:
@@ -168,7 +163,10 @@ class _UnitFileReader:
 
     def take(self, number: int, line: str) -> None:
         if line[0] == "[":
-            self._open(number, line)
+            if not line.endswith("]"):
+                self._blame(number, f"section header {shown(line)} is not closed", "end it with ]")
+            self._section = line.removeprefix("[").removesuffix("]")
+            self._sections.append(Section(self._section, number))
         elif self._section == "":
             pass  # before any section, and already said
         elif self._section is None:
@@ -176,12 +174,6 @@ class _UnitFileReader:
             self._section = ""
         else:
             self._assign(number, self._section, line)
-
-    def _open(self, number: int, line: str) -> None:
-        if not line.endswith("]"):
-            self._blame(number, f"section header {shown(line)} is not closed", "end it with ]")
-        self._section = line.removeprefix("[").removesuffix("]")
-        self._sections.append(Section(self._section, number))
 
     def _assign(self, number: int, section: str, line: str) -> None:
         name, equals, value = line.partition("=")

@@ -43,22 +43,16 @@ class InstallLink:
 
 def links(unit_file: UnitFile, name: str) -> tuple[InstallLink, ...]:
     """Every unit that enabling this one names, its specifiers expanded where the name decides them."""
-    found = dict.fromkeys(
-        InstallLink(option, each, entry.line)
-        for option in LINKS
-        for entry in unit_file.effective("Install", option)
-        for word in _words(entry.value)
-        for each in _meant(option, expand_for_display(word, name), name)
-    )
-    return tuple(found)
-
-
-def _meant(option: str, unit: str, name: str) -> Iterator[str]:
-    """The name, and for an instance's alias that is a template the instance of it that systemd makes."""
-    yield unit
+    found: dict[InstallLink, None] = {}
     instance = name.partition("@")[2].rpartition(".")[0]
-    if option != ALSO and "@." in unit and instance:
-        yield unit.replace("@.", f"@{instance}.", 1)
+    for option in LINKS:
+        for entry in unit_file.effective("Install", option):
+            for word in _words(entry.value):
+                unit = expand_for_display(word, name)
+                found[InstallLink(option, unit, entry.line)] = None
+                if option != ALSO and "@." in unit and instance:  # of a template systemd makes this instance
+                    found[InstallLink(option, unit.replace("@.", f"@{instance}.", 1), entry.line)] = None
+    return tuple(found)
 
 
 def _words(value: str) -> Iterator[str]:

@@ -109,10 +109,6 @@ def refusal(name: str) -> tuple[str, str] | None:
         return reason, r"use letters, digits and : _ . \ @ - only (systemd-escape makes such names)"
     if not name.endswith(_SUFFIXES):
         return f"unit name {shown(name)} ends in no unit type", f"end it in one of {', '.join(_SUFFIXES)}"
-    return _refusal_of_parts(name)
-
-
-def _refusal_of_parts(name: str) -> tuple[str, str] | None:
     stem, _, kind = name.rpartition(".")
     prefix, at, _ = stem.partition("@")
     if not prefix:
@@ -227,13 +223,9 @@ def _matcher(pattern: str) -> Callable[[str], object]:
     if pattern.endswith("*") and is_literal(pattern[:-1]):
         return lambda name: name.startswith(pattern[:-1])  # the usual glob, without the price of a compilation
     if glob_refusal(pattern):
-        return _never
+        return lambda _: None
     # translate() uses atomic groups, so that no pattern, however many stars, takes more than linear time a star.
     return re.compile(translate(pattern.replace("[^", "[!"))).match
-
-
-def _never(_: str) -> None:
-    """The matcher of a pattern that can match no name."""
 
 
 def glob_refusal(pattern: str) -> tuple[str, str] | None:
