@@ -100,3 +100,9 @@ def test_configurations_that_are_shown_are_valid(page: Path, tmp_path: Path) -> 
         path = tmp_path / f"{number}.toml"
         path.write_text(text)
         load(path, {})
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", index.read_text())}
+    assert {path.resolve() for path in ROOT.glob("docs/**/*.md")} - {index.resolve()} <= linked
