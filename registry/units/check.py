@@ -75,16 +75,12 @@ def _faults(name: str, unit_file: UnitFile, named: list[Fault]) -> list[Fault]:
     """All of the name's and the text's faults. Rules of the type are judged only when the type is known."""
     found = chain(named, unit_file.faults)
     if not unit_file.sections:
-        return [*named, *(unit_file.faults or [_no_section(unit_file.text)])]
+        reason = "the file has no section" if unit_file.text.strip() else "the file is empty"
+        return [*named, *(unit_file.faults or [Fault(1, reason, "begin with [Unit]")])]
     if not named:
         unit = parse_name(name)
         found = chain(found, _wrong_sections(unit, unit_file), broken_rules(unit, unit_file))
     return list(islice(found, MAX_FAULTS))
-
-
-def _no_section(text: str) -> Fault:
-    reason = "the file has no section" if text.strip() else "the file is empty"
-    return Fault(1, reason, "begin with [Unit]")
 
 
 def _wrong_sections(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
@@ -97,15 +93,11 @@ def _wrong_sections(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
             reason = f"section [{header.name}] does not belong in a {unit.type} unit"
             yield Fault(header.line, reason, f"use {_listed(allowed)}, or another suffix for the file")
         else:
-            yield Fault(header.line, f"unknown section {shown(header.name)}", _nearest(header.name, allowed))
-
-
-def _nearest(section: str, allowed: tuple[str, ...]) -> str:
-    by_lower = {name.lower(): name for name in (*allowed, FLEET_SECTION)}
-    near = get_close_matches(section[:60].lower(), by_lower, n=1)
-    return (
-        f"did you mean [{by_lower[near[0]]}]?" if near else f"use {_listed(allowed)} or a name that begins with X-"
-    )
+            by_lower = {name.lower(): name for name in (*allowed, FLEET_SECTION)}
+            near = get_close_matches(header.name[:60].lower(), by_lower, n=1)
+            remedy = f"use {_listed(allowed)} or a name that begins with X-"
+            remedy = f"did you mean [{by_lower[near[0]]}]?" if near else remedy
+            yield Fault(header.line, f"unknown section {shown(header.name)}", remedy)
 
 
 def _listed(sections: tuple[str, ...]) -> str:

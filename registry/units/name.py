@@ -48,7 +48,7 @@ _GLOB_GRAMMAR = re.compile(r"(?:[A-Za-z0-9:_.\\@*?-]|\[[!^]?[A-Za-z0-9:_.\\@-]++
 _GLOB = re.compile(r"[*?\[]")
 _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
-_LITERAL_IN_PATH = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ:_.")
+_SPECIAL_IN_PATH = re.compile(r"[^0-9A-Za-z:_.]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +179,13 @@ def _meanings(unit: UnitName) -> dict[str, str]:
 def escape_path(path: str) -> str:
     """A path as `systemd-escape --path` writes it: `/var/lib/a-b` gives `var-lib-a\\x2db`."""
     parts = [part for part in path.split("/") if part]
-    escaped = "-".join("".join(_escape_letter(letter) for letter in part) for part in parts)
+    escaped = "-".join(
+        _SPECIAL_IN_PATH.sub(
+            lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape")), part
+        )
+        for part in parts
+    )
     return "\\x2e" + escaped[1:] if escaped.startswith(".") else escaped or "-"
-
-
-def _escape_letter(letter: str) -> str:
-    if letter in _LITERAL_IN_PATH:
-        return letter
-    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
 def unescape(text: str) -> str:

@@ -9,7 +9,7 @@ stood before, as everywhere in systemd. It must not know machines or other units
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -195,10 +195,13 @@ class _Reading:
 
     def options(self) -> FleetOptions:
         """What the section says; meaningful only when no fault was found."""
+        by_key: dict[str, set[str]] = {}
+        for _, (key, value) in self._metadata:
+            by_key.setdefault(key, set()).add(value)
         return FleetOptions(
             machine_id=self._machine_ids[-1][1] if self._machine_ids else None,
             machine_of=_distinct(self._machine_of),
-            metadata=_grouped(pair for _, pair in self._metadata),
+            metadata=tuple((key, frozenset(by_key[key])) for key in sorted(by_key)),
             conflicts=_distinct(self._conflicts),
             replaces=_distinct(self._replaces),
             is_global=self._is_global(),
@@ -293,10 +296,3 @@ def _truth(word: str) -> bool:
 
 def _distinct(values: list[tuple[int, str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value for _, value in values))
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, frozenset[str]], ...]:
-    by_key: dict[str, set[str]] = {}
-    for key, value in pairs:
-        by_key.setdefault(key, set()).add(value)
-    return tuple((key, frozenset(by_key[key])) for key in sorted(by_key))

@@ -73,20 +73,16 @@ def broken_rules(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
     """The rules of this unit's type that the file breaks, in no particular order."""
     if rule := _RULES.get(unit.type):
         yield from rule(unit, unit_file)
-    yield from _install(unit_file)
-    if section := OWN_SECTIONS.get(unit.type):
-        for entry in unit_file.section(section):
-            if entry.name in _COMMANDS and entry.value:
-                yield from _bad_command(entry)
-
-
-def _install(unit_file: UnitFile) -> Iterator[Fault]:
-    """systemd.unit(5), "[INSTALL] SECTION OPTIONS": these hold names of units, else enabling fails."""
+    # systemd.unit(5), "[INSTALL] SECTION OPTIONS": these hold names of units, else enabling fails.
     for option in INSTALLS:
         for entry in unit_file.effective("Install", option):
             for word in entry.value.replace('"', "").replace("'", "").split():
                 if "%" not in word and (found := refusal(word)):
                     yield Fault(entry.line, f"{option}={shown(word)}: {found[0]}", found[1])
+    if section := OWN_SECTIONS.get(unit.type):
+        for entry in unit_file.section(section):
+            if entry.name in _COMMANDS and entry.value:
+                yield from _bad_command(entry)
 
 
 def _service(_: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
@@ -98,7 +94,12 @@ def _service(_: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
     if len(starts) > 1 and kind != "oneshot":
         remedy = "keep one, or set Type=oneshot"
         yield Fault(starts[1].line, f"a service of Type={kind} has one ExecStart", remedy)
-    yield from _service_type_faults(unit_file, kind)
+    if kind == "dbus" and not unit_file.value("Service", "BusName"):
+        line = _line_to_mend(unit_file, "Service", "Type")
+        yield Fault(line, "a service of Type=dbus needs BusName", "add BusName=, or choose another Type")
+    if kind == "oneshot" and (restart := unit_file.value("Service", "Restart")) in ("always", "on-success"):
+        line = _line_to_mend(unit_file, "Service", "Restart")
+        yield Fault(line, f"Restart={restart} is not for Type=oneshot", "use Restart=on-failure, or another Type")
 
 
 def _service_type(unit_file: UnitFile) -> str:
@@ -117,15 +118,6 @@ def _startless_service(unit_file: UnitFile, kind: str) -> Iterator[Fault]:
         yield Fault(line, f"a service of Type={kind} needs ExecStart", "add it, or set Type=oneshot")
     elif not _is_true(unit_file.value("Service", "RemainAfterExit")):
         yield Fault(line, "a service with ExecStop alone ends at once", "add ExecStart, or RemainAfterExit=yes")
-
-
-def _service_type_faults(unit_file: UnitFile, kind: str) -> Iterator[Fault]:
-    if kind == "dbus" and not unit_file.value("Service", "BusName"):
-        line = _line_to_mend(unit_file, "Service", "Type")
-        yield Fault(line, "a service of Type=dbus needs BusName", "add BusName=, or choose another Type")
-    if kind == "oneshot" and (restart := unit_file.value("Service", "Restart")) in ("always", "on-success"):
-        line = _line_to_mend(unit_file, "Service", "Restart")
-        yield Fault(line, f"Restart={restart} is not for Type=oneshot", "use Restart=on-failure, or another Type")
 
 
 def _socket(_: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
