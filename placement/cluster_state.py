@@ -34,6 +34,7 @@ class ClusterState:
         self.candidates = CandidatePools()
         self.conflicts = ConflictIndex()
         self.occupants: dict[str, dict[str, int]] = defaultdict(dict)  # by machine, its units, and why
+        self.unconfirmed: set[tuple[str, str]] = set()  # (machine, unit): assigned or reported, but not both
         self.draining: set[str] = set()
         self.faults: Faults = {}
         self.marked: set[str] = set()  # units that are to be decided on
@@ -45,6 +46,7 @@ class ClusterState:
         self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to units that waited and hold it
         self._issued: set[str] = set()  # units with decisions that the registry may not hold yet
         self._drains_due = True
+        self._loading = False  # from a snapshot: every unit is marked in the end
         self._cycles: dict[str, str] = {}  # replacing unit to the reason why it may not; kept while true
         self._options_cache = UnitOptionsCache()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
@@ -56,11 +58,25 @@ class ClusterState:
         """Index a snapshot, with every unit marked; units with `faults` are left as they are."""
         state = cls()
         state.faults = dict(faults or {})
-        state._apply_tables(snapshot, Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE)
+        state._loading = True
+        for sha256, file in snapshot.files.items():
+            state._apply_file(sha256, file.text, exists=True)
+        state._machines.update(snapshot.machines)
+        state._overrides.update(snapshot.overrides)
+        for machine in snapshot.machines:
+            state._refresh_site(machine)
+        for name, unit in snapshot.units.items():
+            state._apply_unit(name, unit, exists=True)
+        for (machine, name), line in snapshot.schedule.items():
+            state._apply_schedule(machine, name, line, exists=True)
         for key in snapshot.corrupt:
             if (address := keys.parse(key)) is not None:
                 state.apply(address, None, exists=True)
-        state._apply_tables(snapshot, Table.STATES, Table.PENDING)
+        for (machine, name), reported in snapshot.states.items():
+            state._apply_report(machine, name, reported.hash, exists=True)
+        for name, pending in snapshot.pending.items():
+            state.apply(Address(Table.PENDING, name), pending, exists=True)
+        state._loading = False
         state.marked.update(state.entries)
         return state
 
@@ -74,12 +90,6 @@ class ClusterState:
         return [machine for machine, units in self.occupants.items() if units and machine not in self.sites]
 
     # -- applying records
-
-    def _apply_tables(self, snapshot: Snapshot, *tables: Table) -> None:
-        for table in tables:
-            for key, record in getattr(snapshot, table.value).items():
-                first, second = key if isinstance(key, tuple) else (key, "")
-                self.apply(Address(table, first, second), record, exists=True)
 
     def apply(self, address: Address, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - any record
         """Take in what is at an address now. `record` None with `exists`: a value that does not parse."""
@@ -304,6 +314,10 @@ class ClusterState:
             occupants[entry.name] = new
         else:
             occupants.pop(entry.name, None)
+        if new in (ASSIGNED, REPORTED):
+            self.unconfirmed.add((machine, entry.name))
+        else:
+            self.unconfirmed.discard((machine, entry.name))
         if new and not old:
             self.conflicts.occupy(entry.name, machine, entry.against)
         elif old and not new:
@@ -358,7 +372,7 @@ class ClusterState:
         self._drains_due = True
 
     def _mark_followers(self, name: str) -> None:
-        if name not in self._followers:
+        if self._loading or name not in self._followers:
             return
         reached, ahead = {name}, [name]
         while ahead:
@@ -369,7 +383,7 @@ class ClusterState:
 
     def _mark_waiting_on(self, entry: UnitEntry, *, new_patterns: bool = False) -> None:
         """Mark the waiting units that the presence of this one on a machine matters to."""
-        if not self._waiting:
+        if not self._waiting or self._loading:
             return
         for pattern in self.conflicts.matching(entry.name):
             self.marked |= self._seekers.get(pattern, set()) & self._waiting
@@ -382,7 +396,7 @@ class ClusterState:
 
     def _mark_related(self, entry: UnitEntry) -> None:
         """Mark as `_mark_waiting_on` does, and the units that share a machine with this one."""
-        if not (self._waiting or entry.assigned or entry.reported):
+        if self._loading or not (self._waiting or entry.assigned or entry.reported):
             return
         self._mark_waiting_on(entry, new_patterns=True)
         if not self.may_conflict(entry):

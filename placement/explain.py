@@ -1,44 +1,24 @@
-"""Why a unit is where it is, or is not: every machine with its verdict, read from a snapshot.
+"""Why a unit is where it is, or is not: every machine's verdict, by the rules that decide.
 
-Owns the explanations that people ask for: of one unit, of one that is not submitted yet (`dry_run`), and of what
-keeps a machine from draining. It follows the same rules as the scheduler (`eligibility`) and predicts it for one
-unit at a time; it must not decide for many, nor read anything but the snapshot. Pure.
+Owns what people read of one unit's placement: `explain` for one of the registry, `verdicts_on_text` for one whose
+text is about to change. It looks at the state of a snapshot; it must not decide. Pure.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, lru_cache
 
-from placement.eligibility import (
-    NO_MACHINE,
-    Objection,
-    Site,
-    ambiguity,
-    availability_objection,
-    conflict_objection,
-    cycle,
-    group,
-    leader_objection,
-    preference,
-    replace_each_other,
-    site_of,
-    static_objections,
-    summarise,
-)
-from registry.errors import UserError
-from registry.keys import Address, Keys, Table
+from placement.cluster_state import ClusterState
+from placement.conflicts import following_cycle
+from placement.eligibility import NO_MACHINE, availability_objection
+from placement.objections import all_to_going, to_staying
+from placement.preview import latest, trial
+from placement.unit_entry import UnitEntry
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, ended, standing
 from registry.mirror import Snapshot
-from registry.model import Availability, Reason, Target, Unit
-from registry.units.file import UnitFile, parse
-from registry.units.name import matches
-from registry.units.options import ANYWHERE, FleetOptions, parse_options, uses_specifiers
-
-DEFAULT_KEYS = Keys()
+from registry.model import Target, Unit
 
 
 class Verdict(StrEnum):
@@ -69,322 +49,77 @@ class Explanation:
     machines: tuple[MachineVerdict, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Where a unit would go: `machines` (several for a global unit), or nowhere, with the refusals."""
-
-    unit: str
-    machines: tuple[str, ...]
-    summary: str
-    refusals: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Blocker:
-    """A unit that stays on a draining machine, and why."""
-
-    unit: str
-    reason: str
-
-
 def explain(snapshot: Snapshot, name: str, keys: Keys = DEFAULT_KEYS) -> Explanation:
-    """Why the unit is where it is, or what it waits for."""
-    fleet = _Fleet(snapshot, keys)
+    """Explain why the unit is where it is, or what it waits for."""
+    state = latest.state_of(snapshot, keys)
+    entry = state.entries.get(name, UnitEntry(name))
     unit = snapshot.units.get(name)
     if unit is None:
-        corrupt = keys.unit(name) in snapshot.corrupt
-        state = (
-            "has a corrupt record, so it is left as it is; submit it again" if corrupt else "is not in the registry"
-        )
-        return Explanation(name, f"{name} {state}", fleet.places_of(name))
-    options = fleet.options(name)
-    if isinstance(options, UserError):
-        return Explanation(name, str(options).splitlines()[0], fleet.places_of(name))
-    verdicts = tuple(fleet.verdict(name, options, site) for _, site in sorted(fleet.sites.items()))
-    return Explanation(name, _summary(snapshot, name, fleet, options), verdicts)
+        trouble = f"{name} is not in the registry"
+        if entry.held:
+            trouble = f"{name} has a corrupt record, so it is left as it is; submit it again"
+    else:
+        trouble = entry.options_error.reason if entry.options_error else ""
+    sites, counts = state.sites, state.candidates.counts
+    if trouble or unit is None:  # what another machine would say is not known
+        here = sorted(entry.scheduled.keys() & sites.keys())
+        return Explanation(name, trouble, tuple(MachineVerdict(each, Verdict.HERE, counts[each]) for each in here))
+    found = []
+    for machine in sorted(sites):
+        verdict, reasons = Verdict.ELIGIBLE, ()  # type: Verdict, tuple[str, ...]
+        if machine in entry.scheduled:
+            verdict = Verdict.HERE
+        elif machine in entry.reported:
+            verdict = Verdict.STOPPING
+        elif reasons := tuple(each.reason for each in all_to_going(state, entry, machine)):
+            verdict = Verdict.REFUSED
+        found.append(MachineVerdict(machine, verdict, counts[machine], reasons))
+    return Explanation(name, _summary(snapshot, unit, state, entry), tuple(found))
 
 
-def dry_run(snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys = DEFAULT_KEYS) -> Prediction:
-    """Where the scheduler would place a unit with these options now; a unit that may stay where it is stays."""
-    fleet = _Fleet(snapshot, keys, {name: options})
-    ring = fleet.circle(name) or fleet.mutual(name, options)
-    if ring:
-        return Prediction(name, (), ring)
-    found = {site.id: fleet.objections(name, options, site) for site in fleet.sites.values()}
-    refused = {machine: each[0] for machine, each in found.items() if each}
-    refusals = group(refused)
-    free = sorted(set(found) - set(refused), key=lambda machine: fleet.preference(name, options, machine))
-    if not free:
-        return Prediction(name, (), fleet.waits_for(options) or summarise(refused, refusals), refusals)
-    homes = [machine for machine in free if (machine, name) in snapshot.schedule]
-    chosen = tuple(sorted(free)) if options.is_global else (homes or free)[:1]
-    return Prediction(name, tuple(chosen), f"would go to {', '.join(chosen)}", refusals)
-
-
-def dry_verdicts(
-    snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys = DEFAULT_KEYS
+def verdicts_on_text(
+    snapshot: Snapshot, name: str, text: str, keys: Keys = DEFAULT_KEYS
 ) -> tuple[MachineVerdict, ...]:
-    """What each machine would say to a unit with these options, by machine id; its own machine may refuse, too."""
-    fleet = _Fleet(snapshot, keys, {name: options})
-    return tuple(fleet.dry_verdict(name, options, site) for _, site in sorted(fleet.sites.items()))
+    """Return what each machine would say to a unit with this text, by machine id; its own may refuse, too."""
+    found = []
+    with trial(snapshot, keys) as tried:
+        tried.start(name, text)
+        state, entry = tried.state, tried.state.entries[name]
+        for machine, site in sorted(state.sites.items()):
+            if here := machine in entry.assigned:
+                objections = [*to_staying(state, entry, machine)]
+                if site.leaving and (leaving := availability_objection(site)):
+                    objections.append(leaving)
+            else:
+                objections = [*all_to_going(state, entry, machine)]
+            reasons = tuple(each.reason for each in objections)
+            verdict = Verdict.REFUSED if reasons else Verdict.HERE if here else Verdict.ELIGIBLE
+            found.append(MachineVerdict(machine, verdict, state.candidates.counts[machine], reasons))
+    return tuple(found)
 
 
-def departures(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> tuple[Prediction, ...]:
-    """Where each unit would go if the machine took none any more, one after the other; or nowhere, with the reason.
-
-    By name, though followers go after those that they follow. Global units are left out: they belong to their
-    machine.
-    """
-    fleet = _Fleet(snapshot, keys)
-    return tuple(_departures(fleet, machine))
-
-
-def _departures(fleet: _Fleet, machine: str) -> Iterator[Prediction]:
-    others = [site for site in fleet.sites.values() if site.id != machine]
-    found: dict[str, Prediction] = {}
-    ahead, again = sorted(fleet.scheduled[machine]), True
-    while again:
-        again = False
-        for name in ahead:
-            options = fleet.options(name)
-            if isinstance(options, UserError):
-                found[name] = Prediction(name, (), str(options).splitlines()[0])
-            elif not options.is_global:
-                found[name] = _elsewhere(fleet, name, options, others)
-                again = fleet.move(name, machine, found[name].machines) or again
-        ahead = [name for name in ahead if name in found and not found[name].machines]
-    yield from (found[name] for name in sorted(found))
-
-
-def _elsewhere(fleet: _Fleet, name: str, options: FleetOptions, others: list[Site]) -> Prediction:
-    found = {site.id: fleet.objections(name, options, site) for site in others}
-    refused = {each: objections[0] for each, objections in found.items() if objections}
-    free = sorted(found.keys() - refused.keys(), key=lambda each: fleet.preference(name, options, each))
-    if free:
-        return Prediction(name, (free[0],), f"would go to {free[0]}")
-    refusals = group(refused)
-    reason = summarise(refused, refusals) if others else "there is no other machine"
-    return Prediction(name, (), reason, refusals)
-
-
-def drain_blockers(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> tuple[Blocker, ...]:
-    """The units that no other machine would take from this one, by name. Global units belong to their machine."""
-    found = departures(snapshot, machine, keys)
-    return tuple(Blocker(each.unit, each.summary) for each in found if not each.machines)
-
-
-def _summary(snapshot: Snapshot, name: str, fleet: _Fleet, options: FleetOptions) -> str:
-    unit = snapshot.units[name]
-    now = standing(snapshot, name, strict=True)
+def _summary(snapshot: Snapshot, unit: Unit, state: ClusterState, entry: UnitEntry) -> str:
+    now = standing(snapshot, unit.name, strict=True)
     if unit.target is Target.INACTIVE:
         return now.reason or "its target is inactive, so it needs no machine"
-    if ring := fleet.circle(name) or fleet.mutual(name, options):
-        return ring
-    if now.reason:
-        return now.reason
-    homes = [machine for machine in now.machines if (machine, name) in snapshot.schedule]
-    if now.progress is Progress.REACHED and homes:
-        rule = "one on every machine that takes it" if options.is_global else "it stays where it runs"
-        return _resting(snapshot, unit, homes) or f"{unit.target} on {', '.join(homes)}; {rule}"
-    return NO_MACHINE if not fleet.sites else "waiting for the scheduler"
+    if told := state.replacement_cycle(entry) or following_cycle(state.entries, entry) or now.reason:
+        return told
+    scheduled = [machine for machine in now.machines if (machine, unit.name) in snapshot.schedule]
+    if now.progress is Progress.REACHED and scheduled:
+        rule = "one on every machine that takes it" if entry.options.is_global else "it stays where it runs"
+        return _resting(snapshot, unit, scheduled) or f"{unit.target} on {', '.join(scheduled)}; {rule}"
+    return NO_MACHINE if not state.sites else "waiting for the scheduler"
 
 
-def _resting(snapshot: Snapshot, unit: Unit, homes: list[str]) -> str:
+def _resting(snapshot: Snapshot, unit: Unit, machines: list[str]) -> str:
     """Where a launched unit does not run, though it came to that without a failure; "" when it runs everywhere."""
-    states = {machine: snapshot.states.get((machine, unit.name)) for machine in homes}
+    states = {machine: snapshot.states.get((machine, unit.name)) for machine in machines}
     down = {machine: state for machine, state in states.items() if state is not None and ended(state)}
     if not down:
         return ""
-    up = [machine for machine in homes if machine not in down]
+    up = [machine for machine in machines if machine not in down]
     over = [machine for machine, state in down.items() if not state.skipped]
     told = [f"{unit.target} on {', '.join(up)}"] if up else []
     told += [f"it has ended on {', '.join(over)}, where a start runs it again"] if over else []
     told += [f"not started on {machine}: {state.skipped}" for machine, state in down.items() if state.skipped]
     return "; ".join(told)
-
-
-class _Fleet:
-    """A snapshot, indexed for questions about single units."""
-
-    def __init__(self, snapshot: Snapshot, keys: Keys, assumed: Mapping[str, FleetOptions] | None = None) -> None:
-        self._snapshot, self._keys = snapshot, keys
-        self._options: dict[str, FleetOptions | UserError] = dict(assumed or {})
-        self._assumed = frozenset(assumed or ())
-        self.scheduled: dict[str, set[str]] = defaultdict(set)
-        self.stopping: dict[str, set[str]] = defaultdict(set)
-        for machine, unit in self._pairs(Table.SCHEDULE):
-            self.scheduled[machine].add(unit)
-        for machine, unit in self._pairs(Table.STATES):
-            if unit not in self.scheduled[machine]:
-                self.stopping[machine].add(unit)
-
-    def _pairs(self, table: Table) -> Iterator[tuple[str, str]]:
-        """Keys of a table with two parts, those included whose value does not parse."""
-        yield from self._snapshot.schedule if table is Table.SCHEDULE else self._snapshot.states
-        yield from ((each.first, each.second) for each in self._corrupt(table))
-
-    def _corrupt(self, table: Table) -> list[Address]:
-        addresses = (self._keys.parse(key) for key in self._snapshot.corrupt)
-        return [address for address in addresses if address is not None and address.table is table]
-
-    @cached_property
-    def sites(self) -> dict[str, Site]:
-        """The live machines as placement sees them."""
-        snapshot = self._snapshot
-        found = {name: site_of(each, snapshot.overrides.get(name)) for name, each in snapshot.machines.items()}
-        for address in self._corrupt(Table.OVERRIDES):
-            if address.first in found:
-                trouble = "its override is corrupt; cordon or uncordon it again"
-                found[address.first] = Site(address.first, found[address.first].metadata, trouble=trouble)
-        for address in self._corrupt(Table.MACHINES):
-            trouble = "its machine record is corrupt; restart fleet-agentd there"
-            found[address.first] = Site(address.first, {}, Availability.READY, trouble=trouble)
-        return found
-
-    def options(self, name: str) -> FleetOptions | UserError:
-        """A unit's options by its wish, else by what is scheduled or runs; an error that says why not."""
-        if name not in self._options:
-            self._options[name] = self._read(name)
-        return self._options[name]
-
-    def _read(self, name: str) -> FleetOptions | UserError:
-        sha256 = self._hash(name)
-        file = self._snapshot.files.get(sha256)
-        if file is None:
-            return UserError(
-                f"the unit file {sha256[:7]} of {name} is missing or corrupt; submit it with --replace"
-            )
-        return _options(file.text, name)
-
-    def _hash(self, name: str) -> str:
-        if unit := self._snapshot.units.get(name):
-            return unit.hash
-        lines = [line.hash for (_, unit), line in sorted(self._snapshot.schedule.items()) if unit == name]
-        states = [state.hash for (_, unit), state in sorted(self._snapshot.states.items()) if unit == name]
-        return next(iter(lines + states), "")
-
-    def verdict(self, name: str, options: FleetOptions, site: Site) -> MachineVerdict:
-        """What one machine says to a unit."""
-        units = len(self.scheduled[site.id])
-        if name in self.scheduled[site.id]:
-            return MachineVerdict(site.id, Verdict.HERE, units)
-        if name in self.stopping[site.id]:
-            return MachineVerdict(site.id, Verdict.STOPPING, units)
-        reasons = tuple(each.reason for each in self.objections(name, options, site))
-        return MachineVerdict(site.id, Verdict.REFUSED if reasons else Verdict.ELIGIBLE, units, reasons)
-
-    def dry_verdict(self, name: str, options: FleetOptions, site: Site) -> MachineVerdict:
-        """What one machine would say to a unit with other options than it has now."""
-        units, here = len(self.scheduled[site.id]), name in self.scheduled[site.id]
-        reasons = tuple(each.reason for each in self.objections(name, options, site))
-        verdict = Verdict.REFUSED if reasons else Verdict.HERE if here else Verdict.ELIGIBLE
-        return MachineVerdict(site.id, verdict, units, reasons)
-
-    def move(self, name: str, machine: str, to: tuple[str, ...]) -> bool:
-        """Suppose that the unit went there; False when it goes nowhere."""
-        for target in to:
-            self.scheduled[machine].discard(name)
-            self.scheduled[target].add(name)
-        return bool(to)
-
-    def places_of(self, name: str) -> tuple[MachineVerdict, ...]:
-        """The machines that have the unit; of the others nothing is known."""
-        here = [machine for machine in sorted(self.sites) if name in self.scheduled[machine]]
-        return tuple(MachineVerdict(machine, Verdict.HERE, len(self.scheduled[machine])) for machine in here)
-
-    def objections(self, name: str, options: FleetOptions, site: Site) -> tuple[Objection, ...]:
-        """Everything that stands between a unit and a machine. A unit that is there already asks for less."""
-        found = list(static_objections(options, site))
-        settled = name in self.scheduled[site.id]
-        if (
-            not settled
-            and (several := ambiguity(options, self.sites))
-            and site.id.startswith(options.machine_id or "")
-        ):
-            found.append(several)
-        found += (leader_objection(each) for each in options.machine_of if each not in self.scheduled[site.id])
-        if (not settled or site.leaving) and (closed := availability_objection(site)):
-            found.append(closed)
-        found += self._rivals(name, options, site.id)
-        return tuple(sorted(found, key=lambda each: each.rule.value))
-
-    def _rivals(self, name: str, options: FleetOptions, machine: str) -> Iterator[Objection]:
-        for stopping, others in ((False, self.scheduled[machine]), (True, self.stopping[machine])):
-            for other in sorted(others - {name}):
-                if any(matches(pattern, other) for pattern in options.replaces):
-                    continue
-                theirs = self._known_options(other)
-                found = conflict_objection(name, options, other, theirs, stopping=stopping)
-                if found:
-                    yield found
-
-    def _known_options(self, name: str) -> FleetOptions:
-        options = self.options(name)
-        return ANYWHERE if isinstance(options, UserError) else options
-
-    def preference(self, name: str, options: FleetOptions, machine: str) -> tuple[int, str]:
-        """The order among eligible machines, as if the units that this one replaces were not there."""
-        others = self.scheduled[machine] - {name}
-        replaced = sum(1 for other in others if any(matches(pattern, other) for pattern in options.replaces))
-        return preference(len(others) - replaced, machine)
-
-    def circle(self, name: str) -> str:
-        """The ring of MachineOf that the unit is part of, "" when there is none."""
-        return cycle(name, lambda each: self._known_options(each).machine_of if self._wanted(each) else ())
-
-    def _wanted(self, name: str) -> bool:
-        unit = self._snapshot.units.get(name)
-        return name in self._assumed or (unit is not None and unit.target.scheduled)
-
-    def mutual(self, name: str, options: FleetOptions) -> str:
-        """Why it may not replace what it names: one of those replaces it, too."""
-        for other in sorted(self._snapshot.units) if options.replaces else ():
-            if other == name or not self._wanted(other):
-                continue
-            theirs = self._known_options(other).replaces
-            if theirs and _any(options.replaces, other) and _any(theirs, name):
-                return replace_each_other(name, other)
-        return ""
-
-    def waits_for(self, options: FleetOptions) -> str:
-        """The unit to follow that is scheduled nowhere, told in one line."""
-        everywhere = set().union(*self.scheduled.values())
-        for leader in options.machine_of if self.sites else ():
-            if leader not in everywhere:
-                return f"waits for {leader}, which is scheduled nowhere (MachineOf)"
-        return ""
-
-
-def _any(patterns: tuple[str, ...], name: str) -> bool:
-    return any(matches(pattern, name) for pattern in patterns)
-
-
-@lru_cache(maxsize=4096)
-def _parse(text: str) -> UnitFile:
-    return parse(text)
-
-
-def _options(text: str, name: str) -> FleetOptions | UserError:
-    """A unit's options by its text: read once for all units of a text that says the same to each."""
-    if not uses_specifiers(_parse(text)):
-        shared = _shared_options(text)
-        if shared is not None:
-            return shared
-    return _own_options(text, name)
-
-
-@lru_cache(maxsize=4096)
-def _shared_options(text: str) -> FleetOptions | None:
-    """None when the text is wrong: then each unit is told so under its own name."""
-    try:
-        return parse_options(_parse(text), "any.service")
-    except UserError:
-        return None
-
-
-@lru_cache(maxsize=1 << 15)
-def _own_options(text: str, name: str) -> FleetOptions | UserError:
-    try:
-        return parse_options(_parse(text), name)
-    except UserError as error:
-        return error

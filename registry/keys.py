@@ -198,3 +198,6 @@ class Keys:
         if (name == Table.EVENTS and "/" in rest) or self.parse(key) is not None:
             return None
         return Table(name)
+
+
+DEFAULT_KEYS = Keys()

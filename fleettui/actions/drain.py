@@ -6,15 +6,15 @@ stuck, keeps running and blocks the drain. Which unit moves, and when, is the sc
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
-from placement.explain import Prediction, departures, drain_blockers
+from placement.preview import Prediction, preview_drain
 from registry.errors import UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Availability, Override
 from registry.units.file import parse
 from registry.units.options import parse_options
 
@@ -48,32 +48,34 @@ def present(snapshot: Snapshot, machine: str) -> frozenset[str]:
     return frozenset(unit for unit in found if not is_global(snapshot, unit))
 
 
-def left_on(snapshot: Snapshot, machine: str, keys: Keys) -> Remaining:
-    """How far the drain of a machine is."""
-    there = present(snapshot, machine)
-    blockers = drain_blockers(snapshot, machine, keys) if there and machine in snapshot.machines else ()
-    stuck = tuple((each.unit, each.reason) for each in blockers if each.unit in there)
-    return Remaining(there - {unit for unit, _ in stuck}, stuck)
+def left_on(snapshot: Snapshot, machines: Iterable[str], keys: Keys) -> dict[str, Remaining]:
+    """How far the drain of each machine is."""
+    there = {machine: present(snapshot, machine) for machine in machines}
+    busy = [machine for machine, units in there.items() if units and machine in snapshot.machines]
+    found = preview_drain(snapshot, busy, keys) if busy else {}
+    remaining = {}
+    for machine, units in there.items():
+        stays = (each for each in found.get(machine, ()) if not each.machines and each.unit in units)
+        stuck = tuple((each.unit, each.summary) for each in stays)
+        remaining[machine] = Remaining(units - {unit for unit, _ in stuck}, stuck)
+    return remaining
 
 
 def plan(snapshot: Snapshot, machines: Iterable[str], keys: Keys) -> tuple[DrainPlan, ...]:
-    """What draining these machines together would do, as far as can be told for each unit by itself."""
+    """What draining these machines together would do."""
     machines = tuple(machines)
-    overrides = dict(snapshot.overrides)
-    for machine in machines:
-        overrides[machine] = replace(overrides.get(machine, Override(machine)), availability=Availability.DRAINING)
-    drained = replace(snapshot, overrides=overrides)
-    return tuple(_plan(drained, machine, keys) for machine in machines)
-
-
-def _plan(snapshot: Snapshot, machine: str, keys: Keys) -> DrainPlan:
-    found = departures(snapshot, machine, keys)
-    stays = sorted(unit for each, unit in snapshot.schedule if each == machine and is_global(snapshot, unit))
-    return DrainPlan(
-        machine,
-        tuple(each for each in found if each.machines),
-        tuple(each for each in found if not each.machines),
-        tuple(stays),
+    wanted, stays = set(machines), defaultdict(list)
+    for machine, unit in snapshot.schedule:
+        if machine in wanted and is_global(snapshot, unit):
+            stays[machine].append(unit)
+    return tuple(
+        DrainPlan(
+            machine,
+            tuple(each for each in found if each.machines),
+            tuple(each for each in found if not each.machines),
+            tuple(sorted(stays[machine])),
+        )
+        for machine, found in preview_drain(snapshot, machines, keys).items()
     )
 
 

@@ -17,7 +17,7 @@ from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import counted, place
-from placement.explain import drain_blockers
+from placement.preview import preview_drain
 from registry.errors import UserError
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
@@ -144,10 +144,12 @@ class DrainProgress:
         }
         gone = sorted(pair for pair in self._left - left if pair[0] not in self.lost)
         self._left = left
+        predicted = preview_drain(snapshot, self._machines & snapshot.machines.keys(), self._keys)
         self.stuck = {
-            (machine, blocker.unit): blocker.reason
-            for machine in self._machines & snapshot.machines.keys()
-            for blocker in drain_blockers(snapshot, machine, self._keys)
+            (machine, each.unit): each.summary
+            for machine, found in predicted.items()
+            for each in found
+            if not each.machines
         }
         self.done = left <= self.stuck.keys()
         lines = [f"Unit {unit} left {place(machine, self._known)}" for machine, unit in gone]

@@ -169,6 +169,9 @@ def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
                 )
 
 
+_SPELLINGS = {option: (option, *(old for old, new in LEGACY.items() if new == option)) for option in OPTIONS}
+
+
 class _Reading:
     """One pass over an `[X-Fleet]` section: each option's values with their lines, and the faults found.
 
@@ -180,6 +183,7 @@ class _Reading:
         self._unit_file = unit_file
         unit = parse(name)  # a template is read as one of its instances would be
         self._name = unit.with_instance(_PLACEHOLDER).full if unit.is_template else name
+        self._present = {entry.name for entry in unit_file.section(FLEET_SECTION)}
         self._machine_ids = self._read("MachineID", _machine_id)
         self._machine_of = self._read("MachineOf", _leader)
         self._metadata = self._read("MachineMetadata", metadata_pair)
@@ -219,7 +223,9 @@ class _Reading:
     def _read(self, option: str, understand: Callable[[str], T]) -> list[tuple[int, T]]:
         """The option's words as values, each with its line; words that make no sense become faults."""
         values: list[tuple[int, T]] = []
-        names = (option, *(old for old, new in LEGACY.items() if new == option))
+        names = _SPELLINGS[option]
+        if self._present.isdisjoint(names):  # as most options in most files: they are read for every unit
+            return values
         for entry in self._unit_file.effective(FLEET_SECTION, *names):
             try:
                 found = words(entry.value)

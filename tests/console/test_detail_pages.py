@@ -14,7 +14,7 @@ from fleettui.console.pages.file import change_counts, diff_lines, file_page, sh
 from fleettui.console.pages.machine import facts_page, metadata_page
 from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.pages.placement import ONE_BY_ONE, placement_page
-from fleettui.console.pages.prospects import if_drained, if_lost, options_of
+from fleettui.console.pages.prospects import if_drained, if_lost
 from fleettui.console.pages.rich_text import Passage, lines_of
 from fleettui.console.screens.navigator import Location, Navigation
 from fleettui.console.sources.hosts import Asked
@@ -60,12 +60,8 @@ def test_a_running_unit_says_where_since_when_and_what_if() -> None:
 
 def test_what_if_predicts_a_new_home_or_says_why_there_is_none() -> None:
     snapshot = scene()
-    options = options_of(snapshot, "db.service")
-    assert options is not None
-    assert if_lost(snapshot, "db.service", options, CORES[3]).machine in (CORES[1], CORES[2])
-    web = options_of(snapshot, "web@1.service")
-    assert web is not None
-    lost = if_lost(snapshot, "web@1.service", web, CORES[1])
+    assert if_lost(snapshot, "db.service", CORES[3]).machine in (CORES[1], CORES[2])
+    lost = if_lost(snapshot, "web@1.service", CORES[1])
     assert lost.machine == ""
     assert "conflict" in lost.reason
     assert if_drained(snapshot, "web@1.service", CORES[1]).machine == ""

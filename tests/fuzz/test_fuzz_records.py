@@ -28,7 +28,8 @@ from fleettui.console.tables.rows import Column
 from fleettui.console.tables.units import COLUMNS as UNIT_COLUMNS
 from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.subject import machine_subject, unit_subject
-from placement.explain import departures, explain
+from placement.explain import explain
+from placement.preview import preview_drain, preview_loss
 from registry.errors import CorruptRecord
 from registry.grammar import UNPRINTABLE
 from registry.keys import Address, Keys, Table
@@ -119,7 +120,8 @@ def test_lists_and_explanations_are_told_of_any_registry(snapshot: Snapshot) -> 
         assert "\ud800" not in "\n".join(explanation.lines(snapshot))
         explanation.record()
     for machine in wild.IDS:
-        departures(snapshot, machine, KEYS)
+        preview_drain(snapshot, (machine,), KEYS)
+        preview_loss(snapshot, machine, wild.NAMES[0], KEYS)
     for full in (False, True):
         for rows in (
             machine_rows(snapshot, full=full),

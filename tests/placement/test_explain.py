@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from placement.explain import Blocker, Verdict, departures, drain_blockers, dry_run, explain
+from placement.explain import Verdict, explain
+from placement.preview import Prediction, preview_drain, preview_starts
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import (
@@ -22,7 +23,6 @@ from registry.model import (
     UnitText,
 )
 from registry.units.file import file_hash
-from registry.units.options import ANYWHERE, FleetOptions
 
 KEYS = Keys()
 
@@ -105,31 +105,40 @@ def test_unknown_inactive_corrupt_and_broken_units_are_explained_too() -> None:
     assert "corrupt record" in explain(corrupt, "no.service").summary
     assert "Nonsense" in explain(snapshot, "x.service").summary
     missing = replace(snapshot, files=MappingProxyType({}))
-    assert "is missing or corrupt" in explain(missing, "u.service").summary
+    assert "is missing from the registry" in explain(missing, "u.service").summary
     idle = fleet({"u.service": ("", "")}, targets=Target.INACTIVE)
     assert explain(idle, "u.service").summary == "its target is inactive, so it needs no machine"
 
 
-def test_a_dry_run_predicts_the_usual_rule() -> None:
+def started(snapshot: Snapshot, lines: str, name: str = "new.service") -> Prediction:
+    return preview_starts(snapshot, {name: f"[Service]\nExecStart=/bin/true\n[X-Fleet]\n{lines}\n"})[name]
+
+
+def drained(snapshot: Snapshot, machine: str) -> dict[str, tuple[str, ...] | str]:
+    """By unit, where it goes, or why it stays."""
+    return {each.unit: each.machines or each.summary for each in preview_drain(snapshot, (machine,))[machine]}
+
+
+def test_a_start_is_predicted_by_the_usual_rule() -> None:
     snapshot = fleet({"u.service": ("", "a"), "v.service": ("", "a"), "w.service": ("", "b")})
-    assert dry_run(snapshot, "new.service", ANYWHERE).machines == ("b",)
-    assert dry_run(snapshot, "u.service", ANYWHERE).machines == ("a",), "what runs stays"
-    assert dry_run(snapshot, "new.service", FleetOptions(is_global=True)).machines == ("a", "b")
-    assert dry_run(snapshot, "new.service", FleetOptions(replaces=("[uv].service",))).machines == ("a",)
-    assert dry_run(snapshot, "new.service", FleetOptions(machine_of=("v.service",))).machines == ("a",)
+    assert started(snapshot, "").machines == ("b",)
+    assert started(snapshot, "", "u.service").machines == ("a",), "what runs stays"
+    assert started(snapshot, "Global=true").machines == ("a", "b")
+    assert started(snapshot, "Replaces=[uv].service").machines == ("a",)
+    assert started(snapshot, "MachineOf=v.service").machines == ("a",)
 
 
-def test_a_dry_run_that_finds_nothing_tells_the_refusals() -> None:
-    snapshot = fleet({"u.service": ("Conflicts=*", "a"), "v.service": ("", "")})
-    found = dry_run(snapshot, "new.service", FleetOptions(metadata=(("region", frozenset({"r1"})),)))
+def test_a_start_that_finds_no_machine_tells_the_refusals() -> None:
+    snapshot = fleet({"u.service": ("Conflicts=*", "a"), "v.service": ("", "")}, targets=Target.INACTIVE)
+    snapshot = replace(snapshot, units={"u.service": replace(snapshot.units["u.service"], target=Target.LAUNCHED)})
+    found = started(snapshot, "MachineMetadata=region=r1")
     assert found.machines == ()
     assert {each.reason for each in found.refusals} == {
         "u.service conflicts with it (Conflicts=*)",
         "metadata region=r1 required; it has region=r2",
     }
-    ring = dry_run(snapshot, "new.service", FleetOptions(machine_of=("new.service",)))
-    assert "circle" in ring.summary
-    absent = dry_run(snapshot, "new.service", FleetOptions(machine_of=("v.service",)))
+    assert "circle" in started(snapshot, "MachineOf=new.service").summary
+    absent = started(snapshot, "MachineOf=v.service")
     assert absent.summary == "waits for v.service, which is scheduled nowhere (MachineOf)"
 
 
@@ -142,24 +151,25 @@ def test_what_blocks_a_drain() -> None:
             "everywhere.service": ("Global=true", "a"),
         }
     )
-    assert drain_blockers(snapshot, "a") == (
-        Blocker("here.service", "no machine has region=r1 (1 of 1 refuse)"),
-        Blocker("pinned.service", "no machine fits: MachineID=a is not this machine (1 of 1)"),
-    )
+    assert drained(snapshot, "a") == {
+        "free.service": ("b",),
+        "here.service": "no machine has region=r1 (1 of 1 refuse)",
+        "pinned.service": "no machine fits: MachineID=a is not this machine (1 of 1)",
+    }
     alone = fleet({"free.service": ("", "a")}, regions=("r1",))
-    assert drain_blockers(alone, "a") == (Blocker("free.service", "there is no other machine"),)
+    assert drained(alone, "a") == {"free.service": "there is no other machine"}
 
 
 def test_corrupt_machines_and_overrides_take_nothing_new() -> None:
     snapshot = fleet({"u.service": ("", "a")})
     keys = (KEYS.override("a"), KEYS.machine("z"))
     damaged = replace(snapshot, corrupt={key: Corrupt(key, "bad") for key in keys})
-    found = dry_run(damaged, "new.service", ANYWHERE)
+    found = started(damaged, "")
     assert found.machines == ("b",)
     assert {machine for each in found.refusals for machine in each.machines} == {"a", "z"}
 
 
-def test_departures_are_told_one_after_the_other_and_followers_after_their_leaders() -> None:
+def test_units_of_a_drained_machine_spread_and_followers_go_after_their_leaders() -> None:
     snapshot = fleet(
         {
             "a-follower.service": ("MachineOf=leader.service", "a"),
@@ -170,7 +180,8 @@ def test_departures_are_told_one_after_the_other_and_followers_after_their_leade
         },
         regions=("r1", "r2", "r3"),
     )
-    found = {each.unit: each.machines for each in departures(snapshot, "a")}
+    found = drained(snapshot, "a")
+    print(found)
     assert found == {
         "a-follower.service": ("c",), "leader.service": ("c",), "one.service": ("c",), "two.service": ("b",)
     }  # fmt: skip

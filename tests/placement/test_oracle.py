@@ -1,4 +1,4 @@
-"""Placement against a deliberately dumb implementation, and against what `dry_run` predicts."""
+"""Placement against a deliberately dumb implementation."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from placement.eligibility import conflict_pattern, fits, site_of
-from placement.explain import dry_run
 from registry.model import Availability
 from registry.units.file import parse
 from registry.units.options import FleetOptions, parse_options
-from tests.placement.world import World, machine, unit_text
+from tests.placement.world import World, machine
 
 MACHINES = ("a1", "b2", "b3")
 UNITS = ("u1.service", "u2.service", "w@1.service", "w@2.service", "x.service")
@@ -97,28 +96,3 @@ def test_placement_agrees_with_brute_force(
         world.unit(name, *fleet)
     world.step()
     assert {name: set(world.where(name)) for name in wish} == oracle(world)
-
-
-@settings(max_examples=150, deadline=None)
-@given(clusters, availabilities, wishes, st.sampled_from((*FLEET, ("Replaces=u*",), ("Replaces=w@1.service",))))
-def test_a_dry_run_predicts_what_the_scheduler_does(
-    cluster: dict[str, dict[str, str] | None],
-    availability: dict[str, Availability],
-    wish: dict[str, tuple[str, ...]],
-    fleet: tuple[str, ...],
-) -> None:
-    world = build(cluster, availability)
-    for name, lines in wish.items():
-        world.unit(name, *lines)
-    world.settle()
-    if any(world.waits(name) for name in wish):
-        return  # a unit that waits may find its place with the new one's, or lose it to it
-    options = parse_options(parse(unit_text(*fleet)), "n.service")
-    predicted = dry_run(world.snapshot, "n.service", options)
-    world.unit("n.service", *fleet)
-    world.step()
-    assert world.where("n.service") == predicted.machines
-    if not predicted.machines:
-        pending = world.pending("n.service")
-        assert pending is not None
-        assert (pending.summary, pending.refusals) == (predicted.summary, predicted.refusals)

@@ -15,13 +15,11 @@ from fleettui.actions.drain import plan
 from fleettui.actions.outcome import Outcome
 from fleettui.console.operations.relations import STOPS_TOO, read_relations
 from fleettui.verbs import Verb
-from placement.explain import dry_run
-from registry.errors import UserError
+from placement.preview import preview_overrides, preview_starts
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, Target, Unit
-from registry.units.file import file_hash, parse
-from registry.units.options import parse_options
+from registry.units.file import file_hash
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
@@ -30,7 +28,7 @@ RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})  # a 
 CONFIRM_FROM = 10  # running units that stop, from which on a word must be typed
 STOPPING = frozenset(verb for verb in Verb if verb.rules.stops)
 FORGETTING = frozenset(verb for verb in Verb if verb.rules.forgets)
-PREDICTED = 64  # units whose place is worked out one by one; of more, whatever they may displace counts
+PREDICTED = 64  # units whose places are worked out; of more, whatever they may displace counts
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 Pairs = frozenset[tuple[str, str]]
 
@@ -215,32 +213,23 @@ def _dependents(snapshot: Snapshot) -> Mapping[str, list[str]]:
 
 def _displaced(started: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> Pairs:
     """Return what runs and has to go where these texts start: Replaces= of the fleet, Conflicts= of systemd."""
-    found: set[tuple[str, str]] = set()
+    meant: dict[str, set[tuple[str, str]]] = {}
     for name, text in started.items():
         if "Replaces" not in text and "Conflicts" not in text:
             continue
         displacing = [
             each for each in read_relations(text, name) if each.kind == ("Replaces" if each.fleet else "Conflicts")
         ]
-        pairs = {
+        meant[name] = {
             pair
             for pair, state in snapshot.states.items()
             if displacing and pair[1] not in started and state.active in RUNNING
             and any(each.means(pair[1]) for each in displacing)
         }  # fmt: skip
-        if pairs and len(started) <= PREDICTED:
-            machines = _machines(name, text, snapshot, keys)
-            pairs = {pair for pair in pairs if pair[0] in machines}
-        found |= pairs
-    return _with_dependents(frozenset(found), snapshot)
-
-
-def _machines(name: str, text: str, snapshot: Snapshot, keys: Keys) -> Collection[str]:
-    """Return the machines that the unit would get."""
-    try:
-        return dry_run(snapshot, name, parse_options(parse(text), name), keys).machines
-    except UserError:
-        return ()
+    if any(meant.values()) and len(started) <= PREDICTED:
+        found = preview_starts(snapshot, started, keys)
+        meant = {name: {each for each in pairs if each[0] in found[name].machines} for name, pairs in meant.items()}
+    return _with_dependents(frozenset().union(*meant.values()), snapshot)
 
 
 def _text(name: str, snapshot: Snapshot) -> str | None:
@@ -263,26 +252,20 @@ def impact_of_metadata(
     machines: Collection[str], changes: Mapping[str, str | None], snapshot: Snapshot, keys: Keys
 ) -> Impact:
     """Return what changed metadata would stop: what may no longer run where it runs."""
-    overrides = dict(snapshot.overrides)
+    overrides = []
     for machine in machines:
-        old = overrides.get(machine, Override(machine))
+        old = snapshot.overrides.get(machine, Override(machine))
         merged: dict[str, str | None] = {**dict(old.metadata), **changes}
         kept = tuple(sorted((key, value) for key, value in merged.items() if value is not None))
-        overrides[machine] = replace(old, metadata=kept)
-    return _evicted(replace(snapshot, overrides=overrides), snapshot, {*machines}, keys)
+        overrides.append(replace(old, metadata=kept))
+    return _evicted(overrides, snapshot, keys)
 
 
-def _evicted(after: Snapshot, before: Snapshot, machines: Collection[str], keys: Keys) -> Impact:
-    """Return what runs on the machines, may run there before and may not after."""
-    found = set()
-    for (machine, unit), state in before.states.items():
-        text = _text(unit, before)
-        if machine not in machines or text is None or "Metadata" not in text or state.active not in RUNNING:
-            continue
-        fits, fitted = (machine in _machines(unit, text, world, keys) for world in (after, before))
-        if fitted and not fits:
-            found.add((machine, unit))
-    return Impact(_with_dependents(frozenset(found), before))
+def _evicted(overrides: Iterable[Override], snapshot: Snapshot, keys: Keys) -> Impact:
+    """Return what runs and has to leave its machine under these overrides."""
+    leaving = preview_overrides(snapshot, overrides, keys)
+    found = {pair for pair in leaving if pair in snapshot.states and snapshot.states[pair].active in RUNNING}
+    return Impact(_with_dependents(frozenset(found), snapshot))
 
 
 def impact_of_restoring(changes: Iterable[MachineChange], snapshot: Snapshot, keys: Keys) -> Impact:
@@ -294,9 +277,6 @@ def impact_of_restoring(changes: Iterable[MachineChange], snapshot: Snapshot, ke
         if each.after.availability is not Availability.DRAINING is each.before.availability
     ]
     stops = impact_of_drain(draining, snapshot, keys).stops if draining else frozenset()
-    changed = [each for each in changes if each.before.metadata != each.after.metadata]
-    if changed:
-        overrides = {**snapshot.overrides, **{each.before.machine: each.before for each in changed}}
-        machines = {each.before.machine for each in changed}
-        stops |= _evicted(replace(snapshot, overrides=overrides), snapshot, machines, keys).stops
+    if told := [each.before for each in changes if each.before.metadata != each.after.metadata]:
+        stops |= _evicted(told, snapshot, keys).stops
     return Impact(stops)

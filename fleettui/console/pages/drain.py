@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from fleettui.actions.drain import is_global
 from fleettui.console.pages.rich_text import Passage, Written, in_words, plain, said, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
-from placement.explain import DEFAULT_KEYS, Prediction, departures
-from registry.keys import Keys
+from placement.preview import Prediction, preview_drain
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 from registry.model import Availability
 
@@ -21,10 +22,10 @@ def drain_page(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> P
     name = host(snapshot, machine)
     if machine not in snapshot.machines:
         return [plain(f"{name} is lost: its units go elsewhere without a drain, where they can", Tone.WAIT)]
-    found = departures(snapshot, machine, keys)
+    found = preview_drain(snapshot, (machine,), keys)[machine]
     moving = [each for each in found if each.machines]
     blocking = [each for each in found if not each.machines]
-    staying = _staying(snapshot, machine, found)
+    staying = _staying(snapshot, machine)
     passage = [_headline(snapshot, machine, moving, blocking)]
     if blocking:
         passage += [*title("no other machine takes"), *(_blocker(snapshot, each) for each in blocking)]
@@ -56,9 +57,8 @@ def _headline(snapshot: Snapshot, machine: str, moving: list[Prediction], blocki
     return plain(f"{told}, and nothing blocks it", Tone.GOOD)
 
 
-def _staying(snapshot: Snapshot, machine: str, found: tuple[Prediction, ...]) -> list[str]:
-    leaving = {each.unit for each in found}
-    return sorted(unit for each, unit in snapshot.schedule if each == machine and unit not in leaving)
+def _staying(snapshot: Snapshot, machine: str) -> list[str]:
+    return sorted(unit for each, unit in snapshot.schedule if each == machine and is_global(snapshot, unit))
 
 
 def _blocker(snapshot: Snapshot, each: Prediction) -> Written:

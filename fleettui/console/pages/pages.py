@@ -14,8 +14,7 @@ from fleettui.console.pages.placement import placement_page
 from fleettui.console.pages.rich_text import Passage
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.text.subject import Subject, SubjectKind, Tab
-from placement.explain import DEFAULT_KEYS
-from registry.keys import Keys
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 
 HEAVY = frozenset({Tab.PLACEMENT, Tab.DEPENDENCIES, Tab.DRAIN})  # they look at the whole fleet

@@ -12,8 +12,8 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.console.text.subject import machine_subject
 from fleettui.escape import escape
-from placement.explain import DEFAULT_KEYS, MachineVerdict, Verdict, explain
-from registry.keys import Keys
+from placement.explain import MachineVerdict, Verdict, explain
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, UnitState
@@ -188,9 +188,7 @@ def _prospects(snapshot: Snapshot, unit: str, options: FleetOptions | None, keys
         ]
     for machine in homes[:PROSPECTS_SHOWN]:
         name = host(snapshot, machine)
-        passage.append(
-            _prospect(snapshot, f"{name} is lost", if_lost(snapshot, unit, options, machine, keys), "waits")
-        )
+        passage.append(_prospect(snapshot, f"{name} is lost", if_lost(snapshot, unit, machine, keys), "waits"))
         drained = if_drained(snapshot, unit, machine, keys)
         passage.append(_prospect(snapshot, f"{name} is drained", drained, "stays and blocks the drain"))
     return passage

@@ -16,9 +16,10 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
 from fleettui.verbs import REPLACING
-from placement.explain import DEFAULT_KEYS, dry_run, dry_verdicts
+from placement.explain import verdicts_on_text
+from placement.preview import preview_starts
 from registry.errors import UserError
-from registry.keys import Keys
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.check import verify
@@ -123,7 +124,7 @@ def machines_say(snapshot: Snapshot, draft: Draft, keys: Keys = DEFAULT_KEYS) ->
     options = options_from(draft.text, draft.name)
     if options is None or "@." in draft.name:
         return []
-    verdicts = dry_verdicts(snapshot, draft.name, options, keys)
+    verdicts = verdicts_on_text(snapshot, draft.name, draft.text, keys)
     return verdict_lines(snapshot, verdicts, title("machine by machine, with the new text"))
 
 
@@ -147,12 +148,12 @@ def _fate(snapshot: Snapshot, name: str, draft: Draft, names: Sequence[str], key
         return said(lead, Cell("its target is inactive, so nothing restarts", Tone.QUIET))
     if options is None:
         return said(lead, Cell("its options do not parse under this name", Tone.BAD))
-    return said(lead, *_journey(snapshot, name, options, keys))
+    return said(lead, *_journey(snapshot, name, draft.text, keys))
 
 
-def _journey(snapshot: Snapshot, name: str, options: FleetOptions, keys: Keys) -> tuple[Cell, ...]:
+def _journey(snapshot: Snapshot, name: str, text: str, keys: Keys) -> tuple[Cell, ...]:
     """From where to where."""
-    found = dry_run(snapshot, name, options, keys)
+    found = preview_starts(snapshot, {name: text}, keys)[name]
     homes = {machine for machine, unit in snapshot.schedule if unit == name}
     if not found.machines:
         lost = f"stops on {_hosts(snapshot, homes)}, and waits: " if homes else "waits: "

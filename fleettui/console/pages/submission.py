@@ -10,8 +10,8 @@ from fleettui.console.pages.rich_text import Passage, in_words, lines_of
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
-from placement.explain import DEFAULT_KEYS, dry_run
-from registry.keys import Keys
+from placement.preview import preview_starts
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.check import verify
@@ -74,7 +74,7 @@ def forecast(snapshot: Snapshot, name: str, text: str, keys: Keys = DEFAULT_KEYS
     if "@." in name:
         return [(Cell("a template runs nowhere itself; start an instance such as ", Tone.QUIET),
                  Cell(name.replace("@.", "@1.")))]  # fmt: skip
-    found = dry_run(snapshot, name, options, keys)
+    found = preview_starts(snapshot, {name: text}, keys)[name]
     if not found.machines:
         refusals = [f"{in_words(snapshot, each.reason)} ({len(each.machines)})" for each in found.refusals]
         more = [(Cell(f"  {reason}", Tone.QUIET),) for reason in refusals[:REFUSALS_SHOWN]]

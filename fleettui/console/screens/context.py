@@ -12,8 +12,7 @@ from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.sources.feed import Feed
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
 from fleettui.console.sources.saved_state import LineHistory, SavedState, StateStore
-from placement.explain import DEFAULT_KEYS
-from registry.keys import Keys
+from registry.keys import DEFAULT_KEYS, Keys
 
 
 @dataclass(frozen=True, slots=True)

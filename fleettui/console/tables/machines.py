@@ -72,22 +72,17 @@ class Drains:
         }
         for gone in self._known.keys() - wanted.keys():
             del self._known[gone], self._looked[gone]
-        for machine, at in wanted.items():
-            self._look(snapshot, machine, at, now, fresh=fresh)
-        return {machine: drain for machine, (_, drain) in self._known.items()}
-
-    def _look(self, snapshot: Snapshot, machine: str, at: float, now: float, *, fresh: bool) -> None:
-        known = self._known.get(machine)
-        same = known is not None and known[0] == at
         basis = (snapshot.schedule, snapshot.states, snapshot.machines, snapshot.overrides, snapshot.files)
-        if same and not self._due(machine, basis, now):
-            return
-        self._looked[machine] = (basis, now)
-        left = left_on(snapshot, machine, self._keys)
-        total, whole = len(left.moving), fresh
-        if same and known is not None:
-            total, whole = max(known[1].total, total), known[1].whole
-        self._known[machine] = (at, Drain(left, total, whole))
+        same = {machine for machine, at in wanted.items() if self._known.get(machine, (None,))[0] == at}
+        due = [machine for machine in wanted if machine not in same or self._due(machine, basis, now)]
+        for machine, left in left_on(snapshot, due, self._keys).items():
+            self._looked[machine] = (basis, now)
+            total, whole = len(left.moving), fresh
+            if machine in same:
+                known = self._known[machine][1]
+                total, whole = max(known.total, total), known.whole
+            self._known[machine] = (wanted[machine], Drain(left, total, whole))
+        return {machine: drain for machine, (_, drain) in self._known.items()}
 
     def _due(self, machine: str, basis: tuple[object, ...], now: float) -> bool:
         before, at = self._looked[machine]

@@ -1,0 +1,285 @@
+"""What would happen before it happens: a start, a drain, a loss, tried on the state of a snapshot and taken back.
+
+Owns the trial: records are changed, then `decide` decides, its decisions are carried out, and the agents do as they
+are told, until nothing is left to do. So a preview is what happens if nothing else does. What the leading
+scheduler alone knows is not foreseen: it gives a machine that vanished some time to come back (`OutageGrace`), and
+it leaves a unit alone whose decision fails. It must not change a record anywhere. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from placement.cluster_state import REPORTED, ClusterState
+from placement.conflicts import following_cycle
+from placement.decide import decide
+from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
+from placement.eligibility import group, summarise
+from placement.objections import first_to_going
+from placement.unit_entry import UnitEntry
+from registry.keys import DEFAULT_KEYS, Address, Keys, Table
+from registry.mirror import Snapshot
+from registry.model import Availability, Override, Reason, Target, Unit, UnitState, UnitText
+from registry.units.file import file_hash
+
+TABLES = (Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING)
+ROUNDS = 10_000  # of deciding and carrying out; a drain takes two for each unit
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Where a unit will be: `machines` (several for a global unit), or nowhere new, and why; with the refusals."""
+
+    unit: str
+    machines: tuple[str, ...]
+    summary: str
+    refusals: tuple[Reason, ...] = ()
+
+
+def preview_starts(
+    snapshot: Snapshot, texts: Mapping[str, str], keys: Keys = DEFAULT_KEYS
+) -> dict[str, Prediction]:
+    """Predict where units with these texts go once they are started together; what may stay where it is stays."""
+    with trial(snapshot, keys) as tried:
+        for name, text in texts.items():
+            tried.start(name, text)
+        tried.settle()
+        return {name: tried.refusing(tried.predict(name)) for name in texts}
+
+
+def preview_drain(
+    snapshot: Snapshot, machines: Iterable[str], keys: Keys = DEFAULT_KEYS
+) -> dict[str, tuple[Prediction, ...]]:
+    """Predict, by machine, where each of its units goes if these machines are drained together; by name.
+
+    A unit without machines stays. Global units are left out: they belong to their machine. So are units that are
+    only just being stopped.
+    """
+    machines = tuple(machines)
+    with trial(snapshot, keys) as tried:
+        occupants, entries = tried.state.occupants, tried.state.entries
+        scheduled = {
+            machine: [name for name in sorted(occupants.get(machine, ())) if machine in entries[name].scheduled]
+            for machine in machines
+        }
+        for machine in machines:
+            override = replace(
+                snapshot.overrides.get(machine, Override(machine)), availability=Availability.DRAINING
+            )
+            tried.put(Address(Table.OVERRIDES, machine), override)
+        tried.settle()
+        return {machine: tuple(tried.departures(machine, names)) for machine, names in scheduled.items()}
+
+
+def preview_loss(snapshot: Snapshot, machine: str, unit: str, keys: Keys = DEFAULT_KEYS) -> Prediction:
+    """Predict where a unit goes if a machine is lost for good, with everything on it."""
+    with trial(snapshot, keys) as tried:
+        for name, why in sorted(tried.state.occupants.get(machine, {}).items()):
+            if why & REPORTED:
+                tried.delete(Address(Table.STATES, machine, name))
+        tried.delete(Address(Table.MACHINES, machine))
+        tried.settle()
+        return tried.predict(unit)
+
+
+def preview_overrides(
+    snapshot: Snapshot, overrides: Iterable[Override], keys: Keys = DEFAULT_KEYS
+) -> frozenset[tuple[str, str]]:
+    """Return the (machine, unit) pairs that are scheduled now and will not be under these overrides."""
+    with trial(snapshot, keys) as tried:
+        for override in overrides:
+            tried.put(Address(Table.OVERRIDES, override.machine), override)
+        tried.settle()
+        entries = tried.state.entries
+        return frozenset(
+            (machine, name)
+            for machine, name in snapshot.schedule
+            if (entry := entries.get(name)) is None or machine not in entry.assigned
+        )
+
+
+class Trial:
+    """Changes that are tried on a cluster state. Every one of them is remembered, and taken back in the end."""
+
+    def __init__(self, state: ClusterState) -> None:
+        self.state = state
+        self.changed: set[Address] = set()
+
+    def put(self, address: Address, record: Any) -> None:  # noqa: ANN401 - any record
+        """Suppose that a record is written."""
+        self.changed.add(address)
+        self.state.apply(address, record, exists=True)
+
+    def delete(self, address: Address) -> None:
+        """Suppose that a record is deleted."""
+        self.changed.add(address)
+        self.state.apply(address, None, exists=False)
+
+    def start(self, name: str, text: str) -> None:
+        """Suppose that a unit is submitted with this text, in the place of another, and started."""
+        sha256, entry = file_hash(text), self.state.entries.get(name)
+        old = entry.unit if entry else None
+        generation = old.generation + (old.hash != sha256) if old else 1
+        self.put(Address(Table.FILES, sha256), UnitText(sha256, text))
+        self.put(Address(Table.UNITS, name), Unit(name, sha256, Target.LAUNCHED, generation))
+
+    def settle(self) -> None:
+        """Decide and carry out, as the scheduler and the agents do, until nothing is left to do."""
+        for _ in range(ROUNDS):
+            decisions = decide(self.state)
+            for each in decisions:
+                self._carry_out(each)
+            if not self._agents_follow() and not decisions:
+                return
+
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Assign(line, sources):
+                for source in sources:
+                    self.delete(Address(Table.SCHEDULE, source.machine, line.unit))
+                self.put(Address(Table.SCHEDULE, line.machine, line.unit), line)
+            case UpdateLine(line):
+                self.put(Address(Table.SCHEDULE, line.machine, line.unit), line)
+            case Withdraw(unit, machine):
+                self.delete(Address(Table.SCHEDULE, machine, unit))
+            case Wait(pending):
+                self.put(Address(Table.PENDING, pending.unit), pending)
+            case Clear(unit):
+                self.delete(Address(Table.PENDING, unit))
+
+    def _agents_follow(self) -> bool:
+        """Have every live machine report what it is scheduled, and nothing else; False when it does so already."""
+        sites, occupants = self.state.sites, self.state.occupants
+        pairs = {pair for pair in self.state.unconfirmed if pair[0] in sites}
+        pairs |= {(each.id, name) for each in sites.values() if each.leaving for name in occupants[each.id]}
+        done = False
+        for machine, name in sorted(pairs):
+            entry, leaving = self.state.entries[name], sites[machine].leaving
+            line, reported = entry.scheduled.get(machine), machine in entry.reported
+            address = Address(Table.STATES, machine, name)
+            if reported and (leaving or machine not in entry.scheduled):
+                self.delete(address)
+            elif line is not None and not (reported or leaving):
+                self.put(address, UnitState(name, machine, line.hash, line.generation, line.target))
+            else:
+                continue
+            done = True
+        return done
+
+    # -- reading what came of it
+
+    def predict(self, name: str) -> Prediction:
+        """Return where the unit is now, or why nowhere."""
+        entry = self.state.entries.get(name)
+        if entry is None:
+            return Prediction(name, (), f"{name} is not in the registry")
+        machines = tuple(sorted(entry.assigned & self.state.sites.keys()))
+        if not machines:
+            due = entry.due
+            return Prediction(name, (), due.summary if due else "", due.refusals if due else ())
+        return Prediction(name, machines, f"would go to {', '.join(machines)}")
+
+    def refusing(self, found: Prediction) -> Prediction:
+        """Add what the other machines have against a unit that goes somewhere."""
+        if not found.machines:
+            return found
+        refused = first_to_going(self.state, self.state.entries[found.unit])
+        return replace(found, refusals=group({each: refused[each] for each in refused.keys() - {*found.machines}}))
+
+    def departures(self, machine: str, names: Iterable[str]) -> Iterator[Prediction]:
+        """Yield where each of these units, which were on the machine, is now, or why it is still there."""
+        for name in names:
+            entry = self.state.entries.get(name)
+            if entry is None or entry.options.is_global:
+                continue
+            if machine in entry.assigned:
+                yield self._staying(entry, machine)
+            elif entry.wanted:
+                yield self.predict(name)
+
+    def _staying(self, entry: UnitEntry, machine: str) -> Prediction:
+        state, site = self.state, self.state.sites.get(machine)
+        ready = ""
+        if entry.held:
+            ready = "its record is corrupt, so it is left as it is; submit it again"
+        elif entry.options_error:
+            ready = entry.options_error.reason
+        elif site is not None and site.trouble:
+            ready = site.trouble
+        elif not state.sites.keys() - {machine}:
+            ready = "there is no other machine"
+        ready = ready or state.replacement_cycle(entry) or following_cycle(state.entries, entry)
+        if ready:
+            return Prediction(entry.name, (), ready)
+        objections = first_to_going(state, entry)
+        objections.pop(machine, None)
+        refusals = group(objections)
+        return Prediction(entry.name, (), summarise(objections, refusals), refusals)
+
+
+@contextmanager
+def trial(snapshot: Snapshot, keys: Keys) -> Iterator[Trial]:
+    """Try changes on the state of a snapshot; they are taken back in the end."""
+    tried = Trial(latest.state_of(snapshot, keys))
+    try:
+        yield tried
+    except BaseException:
+        latest.forget()
+        raise
+    latest.take_back(tried.changed)
+
+
+class StateCache:
+    """The cluster state of the snapshot that was asked about last.
+
+    A question about a later snapshot applies what differs: that costs a look at the tables that changed, and work
+    for each record that did. Tables and records of two snapshots of one mirror are the same objects.
+    """
+
+    def __init__(self) -> None:
+        self._snapshot = Snapshot()
+        self._keys = DEFAULT_KEYS
+        self._corrupt: set[Address] = set()
+        self._state = ClusterState()
+
+    def state_of(self, snapshot: Snapshot, keys: Keys) -> ClusterState:
+        """Return the state of a snapshot; what is changed in it must be taken back."""
+        if self._state.faults or keys != self._keys:
+            self.forget()
+        if snapshot is not self._snapshot:
+            before, self._snapshot, self._keys = self._snapshot, snapshot, keys
+            corrupt = {found for key in snapshot.corrupt if (found := keys.parse(key)) is not None}
+            changed, self._corrupt = corrupt ^ self._corrupt, corrupt
+            changed.update(address for table in TABLES for address in _differing(before, snapshot, table))
+            if len(changed) > len(self._state.entries):
+                self._state = ClusterState.from_snapshot(snapshot, keys)
+            else:
+                self.take_back(changed)
+        return self._state
+
+    def forget(self) -> None:
+        """Begin from scratch with the next question."""
+        self._snapshot, self._corrupt, self._state = Snapshot(), set(), ClusterState()
+
+    def take_back(self, addresses: Iterable[Address]) -> None:
+        """Apply what the snapshot has at these addresses; what was decided since is void."""
+        for address in addresses:
+            record = getattr(self._snapshot, address.table.value).get(
+                (address.first, address.second) if address.second else address.first
+            )
+            self._state.apply(address, record, exists=record is not None or address in self._corrupt)
+        self._state.begin()
+
+
+def _differing(before: Snapshot, after: Snapshot, table: Table) -> Iterator[Address]:
+    old, new = getattr(before, table.value), getattr(after, table.value)
+    if old is new:
+        return
+    for key in [key for key, record in new.items() if old.get(key) is not record] + [*(old.keys() - new.keys())]:
+        yield Address(table, *key) if isinstance(key, tuple) else Address(table, key)
+
+
+latest = StateCache()

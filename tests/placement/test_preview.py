@@ -1,0 +1,188 @@
+"""A preview is what happens: after the same change, the scheduler and the agents bring about what it said."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from placement import preview
+from placement.decide import decide, decide_snapshot
+from placement.explain import Verdict, explain, verdicts_on_text
+from placement.preview import Prediction, StateCache, preview_drain, preview_loss, preview_overrides, preview_starts
+from registry.keys import Table
+from registry.model import Availability, Override
+from tests.conftest import EXAMPLES
+from tests.placement.test_decide_properties import (
+    FLEET,
+    MACHINES,
+    METADATA,
+    UNITS,
+    Act,
+    agents,
+    crowds,
+    destroys,
+    everybody,
+    files,
+    joins,
+    losses,
+    overrides,
+    submits,
+)
+from tests.placement.world import KEYS, World, machine, unit_text
+
+MANY = settings(
+    max_examples=max(EXAMPLES // 2, 1),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+steps = st.just(lambda world: void(world.step()))
+rest = st.just(lambda world: world.settle())
+acts = st.one_of(submits, submits, joins, overrides, destroys, losses, agents, everybody, files, steps, rest)
+histories = st.tuples(crowds, st.lists(acts, max_size=8)).map(lambda both: [*both[0], *both[1]])
+machines = st.sampled_from(MACHINES)
+names = st.sampled_from((*UNITS, "new.service"))
+fleets = st.sampled_from(FLEET)
+
+
+def void(_: object) -> None:
+    """Nothing."""
+
+
+def world_after(history: list[Act]) -> World:
+    world = World(*(machine(name, leaving=False, **METADATA[1]) for name in MACHINES))
+    for act in history:
+        act(world)
+    return world
+
+
+def assert_came_true(world: World, predicted: Prediction) -> None:
+    """The unit is where it was predicted, or waits for the predicted reason."""
+    live = tuple(each for each in world.where(predicted.unit) if each in world.snapshot.machines)
+    assert live == predicted.machines
+    if not live:
+        pending = world.pending(predicted.unit)
+        told = (pending.summary, pending.refusals) if pending else ("", ())
+        assert told == (predicted.summary, predicted.refusals)
+
+
+@MANY
+@given(histories, st.dictionaries(names, fleets, min_size=1, max_size=3))
+def test_starting_or_replacing_units_does_what_was_predicted(
+    history: list[Act], started: dict[str, tuple[str, ...]]
+) -> None:
+    world = world_after(history)
+    texts = {name: unit_text(*fleet) for name, fleet in started.items()}
+    predicted = preview_starts(world.snapshot, texts, KEYS)
+    for name, fleet in started.items():
+        world.unit(name, *fleet)
+    world.settle()
+    for each in predicted.values():
+        assert_came_true(world, each)
+
+
+@MANY
+@given(histories, st.sets(machines, min_size=1))
+def test_draining_machines_does_what_was_predicted(history: list[Act], drained: set[str]) -> None:
+    world = world_after(history)
+    before = world.snapshot
+    predicted = preview_drain(before, sorted(drained), KEYS)
+    for each in drained:
+        old = before.overrides.get(each, Override(each))
+        world.set(each, Availability.DRAINING, **dict(old.metadata))
+    world.settle()
+    for where, found in predicted.items():
+        for foreseen in found:
+            if foreseen.machines:
+                assert_came_true(world, foreseen)
+            else:
+                assert foreseen.summary
+                assert where in world.where(foreseen.unit) or world.waits(foreseen.unit)
+        told = {each.unit for each in found}
+        left = {unit for machine_id, unit in before.schedule if machine_id == where} - told
+        for unit in left:  # what is not told of is global, or goes without a drain
+            text = before.files.get(before.units[unit].hash) if unit in before.units else None
+            assert text is None or "Global" in text.text or where not in world.where(unit)
+
+
+@MANY
+@given(histories, machines, names)
+def test_losing_a_machine_does_what_was_predicted(history: list[Act], lost: str, unit: str) -> None:
+    world = world_after(history)
+    predicted = preview_loss(world.snapshot, lost, unit, KEYS)
+    world.lose(lost)
+    world.settle()
+    if unit in world.snapshot.units:
+        assert_came_true(world, predicted)
+
+
+@MANY
+@given(histories, st.dictionaries(machines, st.sampled_from(METADATA), min_size=1))
+def test_changing_metadata_moves_what_was_predicted(history: list[Act], changed: dict[str, dict[str, str]]) -> None:
+    world = world_after(history)
+    before = world.snapshot
+    new = [
+        Override(name, Availability.READY, tuple(sorted(metadata.items()))) for name, metadata in changed.items()
+    ]
+    predicted = preview_overrides(before, new, KEYS)
+    for each in new:
+        world.put(KEYS.override(each.machine), each)
+    world.settle()
+    assert predicted == before.schedule.keys() - world.snapshot.schedule.keys()
+
+
+@MANY
+@given(histories, names, fleets)
+def test_the_verdicts_on_a_text_are_those_of_the_decision(
+    history: list[Act], name: str, fleet: tuple[str, ...]
+) -> None:
+    world = world_after(history)
+    world.settle()
+    said = {each.machine: each for each in verdicts_on_text(world.snapshot, name, unit_text(*fleet), KEYS)}
+    before = set(world.where(name))
+    world.unit(name, *fleet)
+    if world.snapshot.units[name].generation > 1 and "Nonsense=1" in fleet:
+        return  # a file that cannot be used leaves everything as it is
+    world.step()
+    after = set(world.where(name)) & said.keys()
+    assert {each for each in before & said.keys() if said[each].verdict is Verdict.HERE} >= after & before
+    if "Global=true" in fleet:
+        assert after <= {each for each, verdict in said.items() if verdict.verdict is not Verdict.REFUSED}
+
+
+@MANY
+@given(histories)
+def test_why_tells_the_same_refusals_as_the_pending_record(history: list[Act]) -> None:
+    world = world_after(history)
+    world.settle()
+    snapshot = world.snapshot
+    for name, pending in snapshot.pending.items():
+        said = {each.machine: each for each in explain(snapshot, name, KEYS).machines}
+        for refusal in pending.refusals:
+            for machine_id in refusal.machines:
+                if said and said[machine_id].verdict is Verdict.REFUSED:
+                    assert said[machine_id].reasons[0] == refusal.reason
+
+
+@MANY
+@given(histories, histories, machines, names)
+def test_previews_leave_no_trace(history: list[Act], later: list[Act], one: str, name: str) -> None:
+    world, cache = world_after(history), StateCache()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preview, "latest", cache)
+        for act in [*later, *later]:
+            snapshot = world.snapshot
+            preview_drain(snapshot, (one,), KEYS)
+            preview_loss(snapshot, one, name, KEYS)
+            state = cache.state_of(snapshot, KEYS)
+            assert {(each, unit) for unit, entry in state.entries.items() for each in entry.assigned} == {
+                *snapshot.schedule,
+                *(
+                    tuple(found[1:])
+                    for key in snapshot.corrupt
+                    if (found := KEYS.parse(key)) and found.table is Table.SCHEDULE
+                ),
+            }
+            assert decide(state) == decide_snapshot(snapshot, KEYS)
+            state.begin()
+            act(world)
