@@ -1,4 +1,4 @@
-"""How long deciding takes: a first decision for many units, and each single change after it.
+"""How long deciding takes: a first decision for many units, each single change after it, and previews.
 
     python -m bench.placement [--units 100000] [--machines 1000] [--json FILE]
 
@@ -22,9 +22,11 @@ from placement.cluster_state import ClusterState
 from placement.decide import decide
 from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
 from placement.eligibility import Site, conflict_pattern, fits, preference, site_of
+from placement.explain import explain
+from placement.preview import latest, preview_drain
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Machine, Sentinel, Target, Unit, UnitText
+from registry.model import Machine, Sentinel, Target, Unit, UnitState, UnitText
 from registry.program import collector
 from registry.units.file import file_hash, parse
 from registry.units.options import FleetOptions, parse_options
@@ -183,6 +185,52 @@ def measure(units: int, machines: int) -> list[Figure]:
     return figures
 
 
+def conflicting_fleet(units: int, machines: int) -> Snapshot:
+    """A fleet at rest in which every unit excludes the other instances of its template, ten of each."""
+    templates = units // 10
+    texts = [_text(f"Conflicts=app{number}@*") for number in range(templates)]
+    files = {file_hash(text): UnitText(file_hash(text), text) for text in texts}
+    hashes = [*files]
+    names = [
+        (f"app{number % templates}@{number // templates}.service", number % templates) for number in range(units)
+    ]
+    snapshot = Snapshot(
+        cluster=Sentinel("bench"),
+        files=files,
+        units={name: Unit(name, hashes[template], Target.LAUNCHED) for name, template in names},
+        machines={machine.id: machine for machine in map(_machine, range(machines))},
+    )
+    decisions = decide(ClusterState.from_snapshot(snapshot, Keys()))
+    lines = {(each.machine, each.unit): each.line for each in decisions if isinstance(each, Assign)}
+    states = {
+        pair: UnitState(line.unit, line.machine, line.hash, 1, Target.LAUNCHED, "loaded", "active", "running")
+        for pair, line in lines.items()
+    }
+    return replace(snapshot, schedule=lines, states=states)
+
+
+def measure_previews(units: int, machines: int) -> list[Figure]:
+    """Why a unit is where it is, and a drain of its machine: of the first snapshot, and of a later reading."""
+    snapshot, figures = conflicting_fleet(units, machines), []
+    machine, name = next(iter(snapshot.schedule))
+    questions: dict[str, Callable[[Snapshot], object]] = {
+        "why of a unit": lambda seen: explain(seen, name),
+        "preview of a drain": lambda seen: preview_drain(seen, (machine,)),
+    }
+    for question, ask in questions.items():
+        latest.forget()
+        cold_s = timed(lambda ask=ask: ask(snapshot))  # type: ignore[misc]
+        times = []
+        for number, pair in enumerate(list(snapshot.states)[:20]):
+            state = replace(snapshot.states[pair], restarts=number)
+            reading = replace(snapshot, states={**snapshot.states, pair: state})
+            times.append(timed(lambda ask=ask, reading=reading: ask(reading)))  # type: ignore[misc]
+        work = f"{question}, {units:,} units with Conflicts on {machines:,} machines"
+        beside = f"the first question, with the state to be built; {max(times):.3f} s at most"
+        figures.append(Figure(f"{work}, after a change", statistics.median(times), "s", 0.3, cold_s, beside))
+    return figures
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,6 +239,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there instead of printing them")
     options = parser.parse_args()
     figures = measure(options.units, options.machines)
+    figures += measure_previews(options.units // 5, options.machines)
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in figures]))
     else:

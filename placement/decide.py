@@ -82,11 +82,11 @@ def _decide_unit(
         state.set_due(entry, pending_reasons.of(entry))
         waits = entry.placeable and (not entry.assigned or entry.due is not None or state.stranded(entry))
         state.set_waiting(entry, waiting=waits)
-        if entry.assigned or entry.scheduled:
+        if entry.assigned != entry.scheduled.keys():
             yield from _moves(state, entry, placement)
-            for machine in sorted(entry.assigned & entry.scheduled.keys()):
-                if entry.stale(machine):
-                    yield UpdateLine(_line(entry, machine))
+        for machine in sorted(entry.assigned & entry.scheduled.keys()):
+            if entry.stale(machine):
+                yield UpdateLine(_line(entry, machine))
     if entry.held or entry.recorded:
         return
     if entry.due is None:

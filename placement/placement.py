@@ -120,7 +120,7 @@ class Placement:
         for machine in sorted(entry.assigned):
             if objection := next(to_staying(self._state, entry, machine), None):
                 self._leave(entry, machine, objection.reason)
-        if not entry.options.is_global:
+        if len(entry.assigned) > 1 and not entry.options.is_global:
             sites = self._state.sites  # one machine is kept: a live one that reports the unit, if there is one
             ranked = sorted(entry.assigned, key=lambda each: (each not in sites, each not in entry.reported, each))
             for machine in ranked[1:]:
