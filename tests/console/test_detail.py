@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleettui.console.pages import pages
+from fleettui.console.pages import detail
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.drawing import Band
@@ -310,7 +310,7 @@ async def test_a_lost_link_dims_the_page_and_keeps_it() -> None:
 
 
 async def test_a_large_fleet_is_written_beside_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "LARGE", 0)
+    monkeypatch.setattr(detail, "LARGE", 0)
     async with playing() as play:
         play.main.views.open.table.select("db.service")
         await play.press("w")

@@ -8,14 +8,11 @@ import pytest
 
 from fleettui.console.operations.relations import Edge, edges_from, edges_to, stops_with
 from fleettui.console.pages.dependencies import dependencies_page
-from fleettui.console.pages.detail import event_page, places, status_page
-from fleettui.console.pages.drain import drain_page
+from fleettui.console.pages.detail import Order, event_page, is_heavy, places, status_page, write
 from fleettui.console.pages.file import change_counts, diff_lines, file_page, sharing, versions
-from fleettui.console.pages.machine import facts_page, metadata_page
-from fleettui.console.pages.pages import Order, is_heavy, write
-from fleettui.console.pages.placement import ONE_BY_ONE, placement_page
-from fleettui.console.pages.prospects import if_drained, if_lost
-from fleettui.console.pages.rich_text import Passage, lines_of
+from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
+from fleettui.console.pages.placement import ONE_BY_ONE, if_drained, if_lost, placement_page
+from fleettui.console.pages.rich_text import RichText, lines_of
 from fleettui.console.screens.navigator import Location, Navigation
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.text.cells import Cell, Line, Tone, ansi_lines, line_text
@@ -35,8 +32,8 @@ APP = (
 SIDE = "[Unit]\nBindsTo=app.service\n[Service]\nExecStart=/bin/side\n[X-Fleet]\nMachineOf=app.service\n"
 
 
-def text_of(passage: Passage) -> str:
-    return "\n".join(line_text(line) for line in lines_of(passage))
+def text_of(page: RichText) -> str:
+    return "\n".join(line_text(line) for line in lines_of(page))
 
 
 def shop(app_on: int = 1, db_on: int = 1) -> Snapshot:
@@ -117,10 +114,10 @@ def test_a_dependency_on_another_machine_is_called_useless_and_mended() -> None:
 
 
 def test_a_pattern_of_conflicts_tells_the_units_it_means() -> None:
-    passage = dependencies_page(scene(), "web@1.service")
-    told = text_of(passage)
+    page = dependencies_page(scene(), "web@1.service")
+    told = text_of(page)
     assert "Conflicts          web@*.service  2 in the fleet" in told
-    assert unit_subject("web@2.service") in [to for _, to in passage]
+    assert unit_subject("web@2.service") in [to for _, to in page]
 
 
 def replaced() -> Snapshot:
@@ -197,12 +194,12 @@ def test_a_unit_on_no_machine_or_on_many_says_so(unit: str, told: str) -> None:
 
 
 def test_a_drain_is_told_before_it_begins_and_what_blocks_it() -> None:
-    passage = drain_page(scene(), CORES[1])
-    told = text_of(passage)
+    page = drain_page(scene(), CORES[1])
+    told = text_of(page)
     assert "a drain of core-1 would move 2 units; 1 would stay and block it" in told
     assert "✖ web@1.service" in told
     assert "exporter.service" in told.split("belongs to the machine")[1]
-    assert unit_subject("web@1.service") in [to for _, to in passage]
+    assert unit_subject("web@1.service") in [to for _, to in page]
     draining = replace(scene(), overrides={CORES[1]: Override(CORES[1], Availability.DRAINING)})
     assert "the drain of core-1 is blocked by 1 unit; 2 on the move" in text_of(drain_page(draining, CORES[1]))
 
@@ -224,9 +221,9 @@ def test_facts_of_a_lost_machine_and_of_one_that_lives() -> None:
 
 
 def test_events_lead_to_the_other_party() -> None:
-    passage = event_page(scene(), unit_subject("web@3.service"), NOW)
-    assert [line_text(line).split()[3] for line, _ in passage] == ["place", "start"]
-    assert passage[0][1] == machine_subject(CORES[3])
+    page = event_page(scene(), unit_subject("web@3.service"), NOW)
+    assert [line_text(line).split()[3] for line, _ in page] == ["place", "start"]
+    assert page[0][1] == machine_subject(CORES[3])
 
 
 def test_a_destroyed_unit_says_who_destroyed_it() -> None:

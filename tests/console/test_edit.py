@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button, Input, TextArea
 
-from fleettui.console.pages.review import Draft, review
-from fleettui.console.pages.submission import forecast, taken
+from fleettui.console.pages.review import Draft, forecast, review, taken
 from fleettui.console.screens.edit import EditScreen
 from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
 from fleettui.console.sources.editor import create_draft, discard_draft, editor_argv, read_draft
@@ -281,15 +280,15 @@ def test_a_review_says_when_no_machine_takes_the_new_text() -> None:
     draft = Draft("db.service", MARS, file_hash(PLAIN))
     found = review(scene(), draft, ["db.service"], NOW)
     assert found.fine
-    assert "stops on core-3, and waits: no machine has region=mars" in text_of(found.passage)
-    assert "core-3         ◌ refuses" in text_of(found.passage)
+    assert "stops on core-3, and waits: no machine has region=mars" in text_of(found.page)
+    assert "core-3         ◌ refuses" in text_of(found.page)
 
 
 def test_a_review_of_a_unit_that_moves_or_rests() -> None:
     draft = Draft("db.service", PLAIN + "[X-Fleet]\nMachineMetadata=node=n1\n", file_hash(PLAIN))
-    assert "moves from core-3 to core-1" in text_of(review(scene(), draft, ["db.service"], NOW).passage)
+    assert "moves from core-3 to core-1" in text_of(review(scene(), draft, ["db.service"], NOW).page)
     rests = replace(draft, name="backup.service")
-    assert "nothing restarts" in text_of(review(scene(), rests, ["backup.service"], NOW).passage)
+    assert "nothing restarts" in text_of(review(scene(), rests, ["backup.service"], NOW).page)
 
 
 # Submitting

@@ -14,11 +14,10 @@ from fleettui.cli.read import UnitExplanation
 from fleettui.cli.rows import file_rows, machine_rows, unit_rows
 from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.detail import event_page
-from fleettui.console.pages.drain import drain_page
 from fleettui.console.pages.file import file_page
-from fleettui.console.pages.machine import facts_page, metadata_page
+from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import placement_page
-from fleettui.console.pages.rich_text import Passage, lines_of
+from fleettui.console.pages.rich_text import RichText, lines_of
 from fleettui.console.tables import events, pending
 from fleettui.console.tables.fleet import Clocks
 from fleettui.console.tables.machines import COLUMNS as MACHINE_COLUMNS
@@ -159,8 +158,8 @@ def test_the_console_draws_any_registry(snapshot: Snapshot) -> None:
     assert not UNPRINTABLE.search(clocks.status_text())
 
 
-def printed(passage: Passage) -> None:
-    for line in lines_of(passage):
+def printed(page: RichText) -> None:
+    for line in lines_of(page):
         for cell in line:
             assert not UNPRINTABLE.search(cell.text)
 

@@ -1,12 +1,10 @@
-"""The pages of a unit's and a machine's detail, one module a tab. Pure: a snapshot in, lines with links out.
+"""The text of the screen: pages of a unit's and a machine's detail, reviews, help, and the bands. Pure.
 
-    subject        what a page is about, and its tabs      relations      who needs whom, both directions
-    passage        lines, and where they lead              dependencies   that, as a page
-    status         what systemctl printed                  placement      why here, why not there
-    sgr            terminal colours as tones               prospects      what would happen then
-    file           the unit file and its versions          machine        facts, metadata
-    diff           two texts as one                        drain          what a drain moves, and what blocks it
-    events         what happened
+    detail         which page a tab shows; status, events      placement    why here, why not there; what if
+    dependencies   who needs whom, both directions             review       what a new text would do
+    file           the unit file and its versions              bands        header, tabs, footer
+    machine        facts, metadata, what a drain moves         help         the keys, made from their table
+    rich_text      lines, and where they lead
 
 May import `registry` and the console's own pure modules. Must not import Textual, asyncio or a client.
 """

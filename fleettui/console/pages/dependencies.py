@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fleettui.console.operations.relations import ORDER, Edge, edges_from, edges_to, stops_with
-from fleettui.console.pages.rich_text import Passage, Written, plain, said, title
+from fleettui.console.pages.rich_text import RichLine, RichText, plain, rich_line, title
 from fleettui.console.tables.rows import GLYPHS, SEVERITY, TONES, health
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
@@ -21,7 +21,7 @@ MATCHES_SHOWN = 20
 NEEDED_HERE = frozenset({"Requires", "Requisite", "BindsTo", "After", "Wants", "PartOf"})
 
 
-def dependencies_page(snapshot: Snapshot, unit: str) -> Passage:
+def dependencies_page(snapshot: Snapshot, unit: str) -> RichText:
     """The page: what the unit needs, what needs it, and what stops with it."""
     if unit not in snapshot.units:
         return [plain(f"{escape(unit)} is not in the registry", Tone.BAD)]
@@ -39,23 +39,23 @@ def dependencies_page(snapshot: Snapshot, unit: str) -> Passage:
     ]
 
 
-def _none(text: str) -> Written:
+def _none(text: str) -> RichLine:
     return plain(f"  {text}", Tone.QUIET)
 
 
 Homes = dict[str, list[str]]
 
 
-def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *, forward: bool) -> Passage:
-    passage: Passage = []
+def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *, forward: bool) -> RichText:
+    page: RichText = []
     for name, kinds, fleet in _gathered(edges, forward=forward):
         if is_glob(name):
-            passage += _pattern(snapshot, homes, unit, name, kinds)
+            page += _pattern(snapshot, homes, unit, name, kinds)
         else:
-            passage.append(_other(snapshot, homes, name, kinds, fleet=fleet))
+            page.append(_other(snapshot, homes, name, kinds, fleet=fleet))
             if note := "" if fleet else _apart(kinds, homes.get(unit, []), homes.get(name, [])):
-                passage.append(plain(f"{'':{KIND_WIDTH + 3}}{note}", Tone.BUSY))
-    return passage
+                page.append(plain(f"{'':{KIND_WIDTH + 3}}{note}", Tone.BUSY))
+    return page
 
 
 def _gathered(edges: Sequence[Edge], *, forward: bool) -> list[tuple[str, list[str], bool]]:
@@ -67,20 +67,20 @@ def _gathered(edges: Sequence[Edge], *, forward: bool) -> list[tuple[str, list[s
     return sorted(found, key=lambda each: (set(each[1]) <= set(ORDER), each[0]))
 
 
-def _pattern(snapshot: Snapshot, homes: Homes, unit: str, pattern: str, kinds: list[str]) -> Passage:
+def _pattern(snapshot: Snapshot, homes: Homes, unit: str, pattern: str, kinds: list[str]) -> RichText:
     """A glob of fleet's own options, with the units it means."""
     found = [
         name for name in sorted(snapshot.units) if name != unit and "@." not in name and matches(pattern, name)
     ]
     told = f"{len(found)} in the fleet" if found else "matches no other unit now"
-    head = said(Cell(f"  {' '.join(kinds):<{KIND_WIDTH}} ", Tone.ONE), Cell(escape(pattern), Tone.STRONG),
+    head = rich_line(Cell(f"  {' '.join(kinds):<{KIND_WIDTH}} ", Tone.ONE), Cell(escape(pattern), Tone.STRONG),
                 Cell(f"  {told}", Tone.QUIET))  # fmt: skip
     rows = [_other(snapshot, homes, name, [], fleet=True) for name in found[:MATCHES_SHOWN]]
     more = len(found) - MATCHES_SHOWN
     return [head, *rows, *([_none(f"  {and_more(more)}")] if more > 0 else [])]
 
 
-def _other(snapshot: Snapshot, homes: Homes, name: str, kinds: list[str], *, fleet: bool) -> Written:
+def _other(snapshot: Snapshot, homes: Homes, name: str, kinds: list[str], *, fleet: bool) -> RichLine:
     in_fleet = name in snapshot.units
     shown = escape(name)
     head = (
@@ -89,10 +89,10 @@ def _other(snapshot: Snapshot, homes: Homes, name: str, kinds: list[str], *, fle
     )
     if not in_fleet:
         told = "not in the fleet: placement waits for it" if fleet else "each machine's own"
-        return said(*head, Cell(told, Tone.WAIT if fleet else Tone.QUIET))
+        return rich_line(*head, Cell(told, Tone.WAIT if fleet else Tone.QUIET))
     where = homes.get(name, [])
     hosts = listed((host(snapshot, machine) for machine in where), 6) or "on no machine"
-    return said(*head, state_cell(snapshot, name, where), Cell(hosts), to=unit_subject(name))
+    return rich_line(*head, state_cell(snapshot, name, where), Cell(hosts), to=unit_subject(name))
 
 
 def state_cell(snapshot: Snapshot, name: str, where: Sequence[str]) -> Cell:
@@ -113,14 +113,14 @@ def _apart(kinds: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> 
     return "on another machine, where systemd cannot see it; add MachineOf= to keep them together"
 
 
-def _stops(snapshot: Snapshot, unit: str, behind: Sequence[Edge]) -> Passage:
+def _stops(snapshot: Snapshot, unit: str, behind: Sequence[Edge]) -> RichText:
     stopping = stops_with(snapshot, unit)
-    passage = [_stopping("stops too", Tone.BAD, name, why) for name, why in sorted(stopping.items())]
+    page = [_stopping("stops too", Tone.BAD, name, why) for name, why in sorted(stopping.items())]
     followers = sorted({edge.unit for edge in behind if edge.kind == "MachineOf"})
-    passage += [_stopping("must follow", Tone.WAIT, name, "MachineOf") for name in followers]
-    return passage or [_none("no other unit stops with it")]
+    page += [_stopping("must follow", Tone.WAIT, name, "MachineOf") for name in followers]
+    return page or [_none("no other unit stops with it")]
 
 
-def _stopping(word: str, tone: Tone, name: str, why: str) -> Written:
+def _stopping(word: str, tone: Tone, name: str, why: str) -> RichLine:
     lead, shown = Cell(f"  {word:<{KIND_WIDTH}} ", tone), Cell(f"{escape(name):<{NAME_WIDTH}} ", Tone.STRONG)
-    return said(lead, shown, Cell(f"({escape(why)})", Tone.QUIET), to=unit_subject(name))
+    return rich_line(lead, shown, Cell(f"({escape(why)})", Tone.QUIET), to=unit_subject(name))

@@ -1,19 +1,24 @@
-"""How a unit or a machine is: its status, what happened to it, and that it is gone. Pages of a detail. Pure."""
+"""The pages of a detail: status, events, what is said of what is gone, and which page a tab shows. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from fleettui.console.pages.placement import place_facts
-from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
+from fleettui.console.pages.dependencies import dependencies_page
+from fleettui.console.pages.file import file_page
+from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
+from fleettui.console.pages.placement import place_facts, placement_page
+from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, since, when
-from fleettui.console.text.subject import Subject, SubjectKind, machine_subject, unit_subject
+from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, unit_subject
 from fleettui.escape import escape
 from fleettui.verbs import Verb
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
 from registry.wording import and_more
@@ -21,7 +26,7 @@ from registry.wording import and_more
 ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO})
 
 
-def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
+def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     """Lines for the top of the page; none while the subject is there."""
     if subject.kind is SubjectKind.MACHINE:
         told = "✖ the machine is not registered: its agent is down or cut off"
@@ -48,7 +53,7 @@ def places(snapshot: Snapshot, unit: str, machine: str = "") -> list[str]:
     return sorted(found, key=lambda each: (each not in snapshot.machines, (each, unit) not in snapshot.schedule))
 
 
-def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Asked, now: float) -> Passage:
+def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Asked, now: float) -> RichText:
     """The page of a status: what systemctl printed, or what the registry knows."""
     if len(homes) > 1:
         return _many(snapshot, unit, homes)
@@ -62,53 +67,53 @@ def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Aske
     return [head, *title("what the registry knows"), *known]
 
 
-def _age(snapshot: Snapshot, machine: str, asked: Asked, now: float) -> Written:
+def _age(snapshot: Snapshot, machine: str, asked: Asked, now: float) -> RichLine:
     name = host(snapshot, machine)
     if machine not in snapshot.machines:
         return plain(f"✖ {name} is lost: what it does now is not known", Tone.BAD)
     old = age(now - asked.at) if asked.text is not None and asked.machine == machine else ""
     if asked.error:
         shown = f"  what follows is {old} old" if old else "  what follows is from the registry"
-        return said(Cell(f"✖ {escape(asked.error)}", Tone.BAD), Cell(shown, Tone.BUSY))
+        return rich_line(Cell(f"✖ {escape(asked.error)}", Tone.BAD), Cell(shown, Tone.BUSY))
     if asked.asking or not old:
         doing = Cell(f"◐ asking {name} …", Tone.BUSY)
-        return said(doing, Cell(f"  what follows is {old} old" if old else "", Tone.QUIET))
-    return said(Cell(f"systemctl status on {name}", Tone.QUIET), Cell(f" · {old} old", Tone.QUIET),
+        return rich_line(doing, Cell(f"  what follows is {old} old" if old else "", Tone.QUIET))
+    return rich_line(Cell(f"systemctl status on {name}", Tone.QUIET), Cell(f" · {old} old", Tone.QUIET),
                 to=machine_subject(machine))  # fmt: skip
 
 
-def _nowhere(snapshot: Snapshot, unit: str, now: float) -> Passage:
+def _nowhere(snapshot: Snapshot, unit: str, now: float) -> RichText:
     record = snapshot.units.get(unit)
     if record is None:
         return [plain(f"{escape(unit)} is not in the registry", Tone.BAD)]
-    passage = [plain(f"○ {escape(unit)} is on no machine, so no systemd knows it", Tone.STRONG)]
+    page = [plain(f"○ {escape(unit)} is on no machine, so no systemd knows it", Tone.STRONG)]
     if reason := standing(snapshot, unit).reason:
-        passage.append(plain(in_words(snapshot, reason), Tone.WAIT))
+        page.append(plain(in_words(snapshot, reason), Tone.WAIT))
     told = f"its target is {record.target}, asked {since(record.at, now)} ago by {escape(record.by) or 'somebody'}"
-    return [*passage, plain(told, Tone.QUIET)]
+    return [*page, plain(told, Tone.QUIET)]
 
 
-def _many(snapshot: Snapshot, unit: str, homes: Sequence[str]) -> Passage:
+def _many(snapshot: Snapshot, unit: str, homes: Sequence[str]) -> RichText:
     """A global unit: one line a machine; each leads to what systemctl says there."""
-    passage = [plain(f"{escape(unit)} is on {len(homes)} machines; Enter asks one", Tone.STRONG), BLANK]
+    page = [plain(f"{escape(unit)} is on {len(homes)} machines; Enter asks one", Tone.STRONG), BLANK]
     for machine in homes[:PLACES_SHOWN]:
         state = snapshot.states.get((machine, unit))
         words = " ".join(escape(word) for word in (state.load, state.active, state.sub) if word) if state else ""
         here = standing_here(snapshot, unit, snapshot.schedule.get((machine, unit)), state, strict=True)
         words += f": {in_words(snapshot, here.reason)}" if words and here.reason else ""
         tone = Tone.BAD if here.progress is Progress.FAILED else Tone.PLAIN
-        passage.append(said(Cell(f"  {host(snapshot, machine):<20} ", Tone.STRONG),
+        page.append(rich_line(Cell(f"  {host(snapshot, machine):<20} ", Tone.STRONG),
                             Cell(words or "not taken up yet", tone), to=unit_subject(unit, machine)))  # fmt: skip
     if len(homes) > PLACES_SHOWN:
-        passage.append(plain(f"  {and_more(len(homes) - PLACES_SHOWN)}; open one from the Units view", Tone.QUIET))
-    return passage
+        page.append(plain(f"  {and_more(len(homes) - PLACES_SHOWN)}; open one from the Units view", Tone.QUIET))
+    return page
 
 
 SHOWN = 500
 VERB_WIDTH, OTHER_WIDTH = 10, 18
 
 
-def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
+def event_page(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     """The page of events: who did what, and why; each line leads to the unit or machine."""
     of_unit = subject.kind is SubjectKind.UNIT
     found = [
@@ -118,13 +123,13 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
     ]
     if not found:
         return [plain("nothing is known to have happened; the registry keeps the last 7 days", Tone.QUIET)]
-    passage: Passage = []
+    page: RichText = []
     for event in found[:SHOWN]:
         if of_unit:
             other, to = host(snapshot, event.machine), machine_subject(event.machine) if event.machine else None
         else:
             other, to = escape(event.unit) or "-", unit_subject(event.unit) if event.unit else None
-        passage.append(said(
+        page.append(rich_line(
             Cell(f"{when(event.at, now)}  ", Tone.QUIET),
             Cell(f"{since(event.at, now):>6}  ", Tone.QUIET),
             Cell(f"{escape(event.verb):<{VERB_WIDTH}}", Tone.BAD if event.verb in GRAVE else Tone.STRONG),
@@ -134,5 +139,61 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> Passage:
             to=to,
         ))  # fmt: skip
     if len(found) > SHOWN:
-        passage.append(plain(f"and {len(found) - SHOWN:,} older ones", Tone.QUIET))
-    return passage
+        page.append(plain(f"and {len(found) - SHOWN:,} older ones", Tone.QUIET))
+    return page
+
+
+HEAVY = frozenset({Tab.PLACEMENT, Tab.DEPENDENCIES, Tab.DRAIN})  # they look at the whole fleet
+LARGE = 3000  # schedule lines and machines beyond which that takes long enough to be felt
+
+
+NOT_ASKED = Asked()
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to write: the tab of a subject, and what the reader chose there."""
+
+    subject: Subject
+    tab: Tab
+    older: int = 0
+    asked: Asked = NOT_ASKED
+    keys: Keys = DEFAULT_KEYS
+    version_keys: tuple[str, str] = ("<", ">")
+
+
+def is_heavy(order: Order, snapshot: Snapshot) -> bool:
+    """Whether writing it would hold up the keys."""
+    return order.tab in HEAVY and len(snapshot.schedule) + len(snapshot.machines) > LARGE
+
+
+def write(order: Order, snapshot: Snapshot, now: float) -> RichText:
+    """The page."""
+    return [*gone_lines(snapshot, order.subject, now), *_body(order, snapshot, now)]
+
+
+def _body(order: Order, snapshot: Snapshot, now: float) -> RichText:
+    subject = order.subject
+    if subject.kind is SubjectKind.UNIT and order.tab in ABOUT_RECORD and subject.name not in snapshot.units:
+        return []
+    writer = WRITERS.get(order.tab)
+    return writer(order, snapshot, now) if writer else []
+
+
+def _status(order: Order, snapshot: Snapshot, now: float) -> RichText:
+    name = order.subject.name
+    homes = places(snapshot, name, order.subject.machine)
+    return status_page(snapshot, name, homes, order.asked, now) if homes or name in snapshot.units else []
+
+
+ABOUT_RECORD = frozenset({Tab.FILE, Tab.PLACEMENT, Tab.DEPENDENCIES})
+WRITERS: dict[Tab, Callable[[Order, Snapshot, float], RichText]] = {
+    Tab.STATUS: _status,
+    Tab.FILE: lambda each, now, at: file_page(now, each.subject.name, at, each.older, each.version_keys),
+    Tab.PLACEMENT: lambda each, now, at: placement_page(now, each.subject.name, at, each.keys),
+    Tab.EVENTS: lambda each, now, at: event_page(now, each.subject, at),
+    Tab.DEPENDENCIES: lambda each, now, _: dependencies_page(now, each.subject.name),
+    Tab.METADATA: lambda each, now, at: metadata_page(now, each.subject.name, at),
+    Tab.FACTS: lambda each, now, at: facts_page(now, each.subject.name, at),
+    Tab.DRAIN: lambda each, now, _: drain_page(now, each.subject.name, each.keys),
+}

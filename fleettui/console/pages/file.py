@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fleettui.console.pages.rich_text import BLANK, Passage, plain, said
+from fleettui.console.pages.rich_text import BLANK, RichText, plain, rich_line
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
@@ -120,7 +120,7 @@ def _submitted_by(events: Iterable[Event], before: str) -> Event | None:
 
 def file_page(
     snapshot: Snapshot, unit: str, now: float, older: int = 0, keys: tuple[str, str] = ("<", ">")
-) -> Passage:
+) -> RichText:
     """The text; with `older`, what changed from that many versions ago to the present one."""
     found = versions(snapshot, unit)
     if not found:
@@ -132,7 +132,7 @@ def file_page(
     older = min(older, len(found) - 1)
     others = sharing(snapshot, unit, present.hash)
     same = [plain(f"the same text as {escape(listed(others, 4))}", Tone.QUIET)] if others else []
-    head = [said(*_head(found, older, now, keys)), *same, BLANK]
+    head = [rich_line(*_head(found, older, now, keys)), *same, BLANK]
     if not older:
         return [*head, *((unit_file_line(line), None) for line in present.text.splitlines())]
     before = found[older]

@@ -1,13 +1,18 @@
-"""A machine's facts and metadata, each with where it comes from. Pure."""
+"""A machine: its facts and metadata, each with its source; what a drain moves, and what blocks it. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from fleettui.console.pages.rich_text import Passage, Written, fact, plain, said, title
+from fleettui.actions.drain import is_global
+from fleettui.console.pages.rich_text import RichLine, RichText, fact, in_words, plain, rich_line, title
+from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
-from fleettui.console.text.formatting import since, size
+from fleettui.console.text.formatting import counted, since, size
+from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
+from placement.preview import Prediction, preview_drain
+from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override
 
@@ -15,14 +20,14 @@ KEY_WIDTH, VALUE_WIDTH = 20, 24
 REMEDY = "on one of them: rm /etc/machine-id && systemd-machine-id-setup; systemctl restart fleet-agentd"
 
 
-def facts_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
+def facts_page(snapshot: Snapshot, machine: str, now: float) -> RichText:
     """The page of facts: identity, address, state and resources."""
     record, override = snapshot.machines.get(machine), snapshot.overrides.get(machine)
-    passage = [_state(record, override, now)]
+    page = [_state_line(record, override, now)]
     if record is None:
-        return [*passage, fact("id", machine), *_units(snapshot, machine), *_duplicates(snapshot, machine)]
+        return [*page, fact("id", machine), *_units(snapshot, machine), *_duplicates(snapshot, machine)]
     return [
-        *passage,
+        *page,
         fact("host", escape(record.hostname)),
         fact(
             "address", escape(record.address) + (f", ssh port {record.ssh_port}" if record.ssh_port != 22 else "")
@@ -45,7 +50,7 @@ def facts_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
     ]
 
 
-def _state(record: Machine | None, override: Override | None, now: float) -> Written:
+def _state_line(record: Machine | None, override: Override | None, now: float) -> RichLine:
     if record is None:
         return fact("state", "lost: its agent is down, or cut off from the registry", Tone.BAD)
     if record.leaving:
@@ -74,7 +79,7 @@ STATES = {
 }
 
 
-def _units(snapshot: Snapshot, machine: str) -> Passage:
+def _units(snapshot: Snapshot, machine: str) -> RichText:
     scheduled = sum(1 for each, _ in snapshot.schedule if each == machine)
     states = Counter(
         state.active or "not loaded" for (each, _), state in snapshot.states.items() if each == machine
@@ -83,7 +88,7 @@ def _units(snapshot: Snapshot, machine: str) -> Passage:
     return [*title("units"), fact("scheduled", str(scheduled)), fact("in systemd", told or "none")]
 
 
-def _duplicates(snapshot: Snapshot, machine: str) -> Passage:
+def _duplicates(snapshot: Snapshot, machine: str) -> RichText:
     twins = [twin for (each, _), twin in snapshot.duplicates.items() if each == machine]
     facts = [
         fact("twin", f"{escape(twin.hostname)} at {escape(twin.address)} came with the same id; it may do nothing",
@@ -93,33 +98,98 @@ def _duplicates(snapshot: Snapshot, machine: str) -> Passage:
     return [*facts, fact("remedy", REMEDY)] if facts else []
 
 
-def metadata_page(snapshot: Snapshot, machine: str, now: float) -> Passage:
+def metadata_page(snapshot: Snapshot, machine: str, now: float) -> RichText:
     """The page of metadata, key by key, with where each value comes from."""
     record, override = snapshot.machines.get(machine), snapshot.overrides.get(machine)
     own, over = dict(record.metadata) if record else {}, dict(override.metadata) if override else {}
-    passage: Passage = []
+    page: RichText = []
     if record is None:
-        passage = [plain("the machine is lost; only what was set here is known", Tone.BAD), ((), None)]
+        page = [plain("the machine is lost; only what was set here is known", Tone.BAD), ((), None)]
     if not own and not over:
-        return [*passage, plain("it has no metadata; no unit with MachineMetadata runs here", Tone.QUIET)]
+        return [*page, plain("it has no metadata; no unit with MachineMetadata runs here", Tone.QUIET)]
     head = f"  {'KEY':<{KEY_WIDTH}} {'VALUE':<{VALUE_WIDTH}} FROM"
     rows = [_pair(key, own.get(key), over.get(key)) for key in sorted(own.keys() | over.keys())]
-    tail: Passage = []
+    tail: RichText = []
     if override and over:
         tail = [
             ((), None),
             plain(f"  set here by {escape(override.by) or 'somebody'} {since(override.at, now)} ago", Tone.QUIET),
         ]
-    return [*passage, plain(head, Tone.QUIET), *rows, *tail]
+    return [*page, plain(head, Tone.QUIET), *rows, *tail]
 
 
-def _pair(key: str, own: str | None, over: str | None) -> Written:
+def _pair(key: str, own: str | None, over: str | None) -> RichLine:
     name = Cell(f"  {escape(key):<{KEY_WIDTH}} ", Tone.ONE)
     if over is None:
-        return said(name, Cell(f"{escape(own or ''):<{VALUE_WIDTH}} "), Cell("its own configuration", Tone.QUIET))
+        return rich_line(
+            name, Cell(f"{escape(own or ''):<{VALUE_WIDTH}} "), Cell("its own configuration", Tone.QUIET)
+        )
     before = f", instead of its own {escape(own)}" if own is not None else ""
     if over == "":
-        return said(
+        return rich_line(
             name, Cell(f"{'(taken away)':<{VALUE_WIDTH}} ", Tone.WAIT), Cell(f"set here{before}", Tone.BUSY)
         )
-    return said(name, Cell(f"{escape(over):<{VALUE_WIDTH}} ", Tone.STRONG), Cell(f"set here{before}", Tone.BUSY))
+    return rich_line(
+        name, Cell(f"{escape(over):<{VALUE_WIDTH}} ", Tone.STRONG), Cell(f"set here{before}", Tone.BUSY)
+    )
+
+
+UNIT_WIDTH = 28
+
+
+def drain_page(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> RichText:
+    """What would block first: it is what an operator has to deal with."""
+    name = host(snapshot, machine)
+    if machine not in snapshot.machines:
+        return [plain(f"{name} is lost: its units go elsewhere without a drain, where they can", Tone.WAIT)]
+    found = preview_drain(snapshot, (machine,), keys)[machine]
+    moving = [each for each in found if each.machines]
+    blocking = [each for each in found if not each.machines]
+    staying = _staying(snapshot, machine)
+    page = [_headline(snapshot, machine, moving, blocking)]
+    if blocking:
+        page += [*title("no other machine takes"), *(_blocker(snapshot, each) for each in blocking)]
+    if moving:
+        page += [*title("goes elsewhere"), *(_mover(snapshot, each) for each in moving)]
+    if staying:
+        page += [*title("belongs to the machine (Global)"), *(_unit_line(each) for each in staying)]
+    if moving:
+        page += [((), None), plain("each by itself, as things are now; many at once spread", Tone.QUIET)]
+    return page
+
+
+def _headline(snapshot: Snapshot, machine: str, moving: list[Prediction], blocking: list[Prediction]) -> RichLine:
+    override = snapshot.overrides.get(machine)
+    name = host(snapshot, machine)
+    draining = override is not None and override.availability is Availability.DRAINING
+    if draining and not moving and not blocking:
+        return plain(f"✓ {name} is drained: nothing is left to move", Tone.GOOD)
+    if draining and blocking:
+        told = f"✖ the drain of {name} is blocked by {counted(len(blocking), 'unit')}"
+        return plain(told + (f"; {len(moving)} on the move" if moving else ""), Tone.BAD)
+    if draining:
+        return plain(f"◐ {name} is draining: {counted(len(moving), 'unit')} to go", Tone.BUSY)
+    if not moving and not blocking:
+        return plain(f"a drain of {name} would move nothing", Tone.GOOD)
+    told = f"a drain of {name} would move {counted(len(moving), 'unit')}"
+    if blocking:
+        return plain(f"{told}; {len(blocking)} would stay and block it", Tone.BAD)
+    return plain(f"{told}, and nothing blocks it", Tone.GOOD)
+
+
+def _staying(snapshot: Snapshot, machine: str) -> list[str]:
+    return sorted(unit for each, unit in snapshot.schedule if each == machine and is_global(snapshot, unit))
+
+
+def _blocker(snapshot: Snapshot, each: Prediction) -> RichLine:
+    name = Cell(f"  ✖ {escape(each.unit):<{UNIT_WIDTH}} ", Tone.BAD)
+    return rich_line(name, Cell(in_words(snapshot, each.summary)), to=unit_subject(each.unit))
+
+
+def _mover(snapshot: Snapshot, each: Prediction) -> RichLine:
+    name = Cell(f"  {escape(each.unit):<{UNIT_WIDTH + 2}} ", Tone.STRONG)
+    return rich_line(name, Cell(f"→ {host(snapshot, each.machines[0])}", Tone.GOOD), to=unit_subject(each.unit))
+
+
+def _unit_line(unit: str) -> RichLine:
+    return rich_line(Cell(f"  {escape(unit)}", Tone.PLAIN), to=unit_subject(unit))

@@ -1,24 +1,63 @@
-"""Why a unit is where it is, or is not: its places, every machine's verdict, and what would happen then. Pure."""
+"""Why a unit is where it is, or is not: its places, what every machine says, and what would happen then. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from fleettui.console.pages.prospects import Prospect, if_drained, if_lost, options_of
-from fleettui.console.pages.rich_text import Passage, Written, fact, in_words, plain, said, title
+from fleettui.console.pages.rich_text import RichLine, RichText, fact, in_words, plain, rich_line, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.console.text.subject import machine_subject
 from fleettui.escape import escape
 from placement.explain import MachineVerdict, Verdict, explain
+from placement.preview import Prediction, preview_drain, preview_loss
+from registry.errors import UserError
 from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, UnitState
-from registry.units.options import FleetOptions
+from registry.units.file import parse
+from registry.units.options import FleetOptions, parse_options
 from registry.wording import listed
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What becomes of a unit: where it goes (a machine's id), or "" with the reason why nowhere."""
+
+    machine: str
+    reason: str = ""
+
+
+def options_of(snapshot: Snapshot, unit: str) -> FleetOptions | None:
+    """The unit's options; None when its file is missing or does not parse."""
+    record = snapshot.units.get(unit)
+    file = snapshot.files.get(record.hash) if record else None
+    if file is None:
+        return None
+    try:
+        return parse_options(parse(file.text), unit)
+    except UserError:
+        return None
+
+
+def if_lost(snapshot: Snapshot, unit: str, machine: str, keys: Keys = DEFAULT_KEYS) -> Prospect:
+    """Where the unit goes when its machine is gone for good, with everything on it."""
+    return _prospect_of(preview_loss(snapshot, machine, unit, keys))
+
+
+def if_drained(snapshot: Snapshot, unit: str, machine: str, keys: Keys = DEFAULT_KEYS) -> Prospect:
+    """Where the unit goes when its machine is drained; nowhere: it stays and blocks the drain."""
+    found = next((each for each in preview_drain(snapshot, (machine,), keys)[machine] if each.unit == unit), None)
+    return _prospect_of(found) if found else Prospect(machine, "it belongs to its machine")
+
+
+def _prospect_of(found: Prediction) -> Prospect:
+    return Prospect(found.machines[0]) if found.machines else Prospect("", found.summary)
+
 
 PROGRESS_TONES = {
     Progress.REACHED: Tone.GOOD,
@@ -40,7 +79,7 @@ PLACING = frozenset({"place", "move"})
 PROSPECTS_SHOWN = 3
 
 
-def placement_page(snapshot: Snapshot, unit: str, now: float, keys: Keys = DEFAULT_KEYS) -> Passage:
+def placement_page(snapshot: Snapshot, unit: str, now: float, keys: Keys = DEFAULT_KEYS) -> RichText:
     """Where the unit is, where it should be, what stands between, and what if."""
     told, options = explain(snapshot, unit, keys), options_of(snapshot, unit)
     return [
@@ -52,7 +91,7 @@ def placement_page(snapshot: Snapshot, unit: str, now: float, keys: Keys = DEFAU
     ]
 
 
-def _facts(snapshot: Snapshot, unit: str, now: float, options: FleetOptions | None) -> Iterator[Written]:
+def _facts(snapshot: Snapshot, unit: str, now: float, options: FleetOptions | None) -> Iterator[RichLine]:
     found = standing(snapshot, unit)
     yield fact("progress", found.progress.value, PROGRESS_TONES[found.progress])
     record = snapshot.units.get(unit)
@@ -80,21 +119,21 @@ def wishes(options: FleetOptions) -> Iterator[str]:
         yield f"in the place of {', '.join(options.replaces)} (Replaces)"
 
 
-def _places(snapshot: Snapshot, unit: str, now: float) -> Passage:
+def _places(snapshot: Snapshot, unit: str, now: float) -> RichText:
     where = whereabouts(snapshot)
     schedule = {line.machine: line for line in where.schedule.get(unit, ())}
     states = {state.machine: state for state in where.states.get(unit, ())}
     machines = sorted(schedule.keys() | states.keys())
-    passage: Passage = []
+    page: RichText = []
     for machine in machines[:ONE_BY_ONE]:
-        passage += title(f"on {host(snapshot, machine)}")
+        page += title(f"on {host(snapshot, machine)}")
         if placed := _placed(snapshot, unit, machine):
             told = f"{since(placed.at, now)} ago by {escape(placed.actor)}: {why_there(snapshot, placed)}"
-            passage.append(fact("placed", told))
-        passage += place_facts(schedule.get(machine), states.get(machine), now)
+            page.append(fact("placed", told))
+        page += place_facts(schedule.get(machine), states.get(machine), now)
     if len(machines) > ONE_BY_ONE:
-        passage.append(plain(f"and on {len(machines) - ONE_BY_ONE} more machines", Tone.QUIET))
-    return passage
+        page.append(plain(f"and on {len(machines) - ONE_BY_ONE} more machines", Tone.QUIET))
+    return page
 
 
 def _placed(snapshot: Snapshot, unit: str, machine: str) -> Event | None:
@@ -108,7 +147,7 @@ def why_there(snapshot: Snapshot, event: Event) -> str:
     return in_words(snapshot, event.reason) or "it fitted, and had the fewest units"
 
 
-def place_facts(line: Assignment | None, state: UnitState | None, now: float) -> Passage:
+def place_facts(line: Assignment | None, state: UnitState | None, now: float) -> RichText:
     """What the registry knows of a unit on one machine."""
     facts = [fact("scheduled", f"{line.target}, generation {line.generation}" if line else "no longer")]
     if state is None:
@@ -131,7 +170,7 @@ def place_facts(line: Assignment | None, state: UnitState | None, now: float) ->
     return facts
 
 
-def verdict_lines(snapshot: Snapshot, machines: Sequence[MachineVerdict], heading: Passage) -> Passage:
+def verdict_lines(snapshot: Snapshot, machines: Sequence[MachineVerdict], heading: RichText) -> RichText:
     """What every machine says to the unit: one by one, or in groups where they are many."""
     if not machines:
         return [*heading[:1], plain("no machine has joined", Tone.WAIT)]
@@ -141,19 +180,19 @@ def verdict_lines(snapshot: Snapshot, machines: Sequence[MachineVerdict], headin
     return [*heading, *_groups(snapshot, ordered)]
 
 
-def _one(snapshot: Snapshot, each: MachineVerdict) -> Passage:
+def _one(snapshot: Snapshot, each: MachineVerdict) -> RichText:
     name = host(snapshot, each.machine)
     first, *more = [in_words(snapshot, reason) for reason in each.reasons] or [""]
     head = f"  {name:<{NAME_WIDTH}} "
     load = Cell(f"{counted(each.units, 'unit'):<11} ", Tone.QUIET)
-    line = said(
+    line = rich_line(
         Cell(head, Tone.STRONG), VERDICTS[each.verdict], load, Cell(first), to=machine_subject(each.machine)
     )
     indent = Cell(" " * (len(head) + 24))
-    return [line, *(said(indent, Cell(reason)) for reason in more)]
+    return [line, *(rich_line(indent, Cell(reason)) for reason in more)]
 
 
-def _groups(snapshot: Snapshot, ordered: Iterable[MachineVerdict]) -> Iterator[Written]:
+def _groups(snapshot: Snapshot, ordered: Iterable[MachineVerdict]) -> Iterator[RichLine]:
     """Machines that say the same, together; the biggest group of each verdict first."""
     found: dict[tuple[Verdict, tuple[str, ...]], list[MachineVerdict]] = defaultdict(list)
     for each in ordered:
@@ -162,8 +201,9 @@ def _groups(snapshot: Snapshot, ordered: Iterable[MachineVerdict]) -> Iterator[W
     for (verdict, reasons), members in groups[:GROUPS_SHOWN]:
         members.sort(key=lambda each: (each.units, host(snapshot, each.machine)))
         told = "; ".join(in_words(snapshot, reason) for reason in reasons)
-        yield said(Cell("  "), VERDICTS[verdict], Cell(f"{counted(len(members), 'machine'):<14} ", Tone.STRONG),
-                   Cell(told), to=machine_subject(members[0].machine))  # fmt: skip
+        count = Cell(f"{counted(len(members), 'machine'):<14} ", Tone.STRONG)
+        to = machine_subject(members[0].machine)
+        yield rich_line(Cell("  "), VERDICTS[verdict], count, Cell(told), to=to)
         names = listed((host(snapshot, each.machine) for each in members), 6)
         yield plain(f"{'':14}{names}", Tone.QUIET)
     rest = sum(len(members) for _, members in groups[GROUPS_SHOWN:])
@@ -173,29 +213,31 @@ def _groups(snapshot: Snapshot, ordered: Iterable[MachineVerdict]) -> Iterator[W
         )
 
 
-def _prospects(snapshot: Snapshot, unit: str, options: FleetOptions | None, keys: Keys) -> Passage:
+def _prospects(snapshot: Snapshot, unit: str, options: FleetOptions | None, keys: Keys) -> RichText:
     """What would become of it without its machine, as things are now."""
     homes = [
         machine for machine, name in sorted(snapshot.schedule) if name == unit and machine in snapshot.machines
     ]
     if options is None or not homes:
         return []
-    passage = title("what if, as things are now")
+    page = title("what if, as things are now")
     if options.is_global:
         return [
-            *passage,
+            *page,
             plain("  a global unit goes nowhere else: where its machine is lost, it is not", Tone.PLAIN),
         ]
     for machine in homes[:PROSPECTS_SHOWN]:
         name = host(snapshot, machine)
-        passage.append(_prospect(snapshot, f"{name} is lost", if_lost(snapshot, unit, machine, keys), "waits"))
+        page.append(_prospect(snapshot, f"{name} is lost", if_lost(snapshot, unit, machine, keys), "waits"))
         drained = if_drained(snapshot, unit, machine, keys)
-        passage.append(_prospect(snapshot, f"{name} is drained", drained, "stays and blocks the drain"))
-    return passage
+        page.append(_prospect(snapshot, f"{name} is drained", drained, "stays and blocks the drain"))
+    return page
 
 
-def _prospect(snapshot: Snapshot, case: str, found: Prospect, otherwise: str) -> Written:
+def _prospect(snapshot: Snapshot, case: str, found: Prospect, otherwise: str) -> RichLine:
     lead = Cell(f"  {case + ':':<24} ", Tone.QUIET)
     if found.machine:
-        return said(lead, Cell(f"→ {host(snapshot, found.machine)}", Tone.GOOD), to=machine_subject(found.machine))
-    return said(lead, Cell(f"it {otherwise}: ", Tone.WAIT), Cell(in_words(snapshot, found.reason)))
+        return rich_line(
+            lead, Cell(f"→ {host(snapshot, found.machine)}", Tone.GOOD), to=machine_subject(found.machine)
+        )
+    return rich_line(lead, Cell(f"it {otherwise}: ", Tone.WAIT), Cell(in_words(snapshot, found.reason)))

@@ -1,4 +1,7 @@
-"""What a new text of a unit would do, before it is done: faults, difference, what becomes of what runs. Pure."""
+"""What a text of a unit would do, before it is submitted: faults, difference, what becomes of what runs. Pure.
+
+`review` is of an edit of units that are there; `verdict` and `forecast` are of a new unit.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from fleettui.console.operations.impact_text import pairs_line
 from fleettui.console.operations.operation import replace_command
 from fleettui.console.pages.file import change_counts, diff_lines, sharing
 from fleettui.console.pages.placement import verdict_lines
-from fleettui.console.pages.rich_text import BLANK, Passage, Written, in_words, plain, said, title
+from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, lines_of, plain, rich_line, title
 from fleettui.console.tables.units import host
-from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
 from fleettui.verbs import REPLACING
@@ -46,7 +49,7 @@ class Draft:
 class Review:
     """What there is to read, and whether it may be submitted."""
 
-    passage: Passage
+    page: RichText
     fine: bool
 
 
@@ -55,19 +58,19 @@ def review(snapshot: Snapshot, draft: Draft, names: Sequence[str], now: float, k
     record = snapshot.units.get(draft.name)
     overtaken = _overtaken(snapshot, draft, now)
     problems = verify(draft.name, draft.text, draft.name)
-    passage = [*overtaken, *problem_lines(problems)]
+    page = [*overtaken, *problem_lines(problems)]
     old = snapshot.files.get(record.hash) if record else None
     if not problems:
-        passage += [*what_happens(snapshot, draft, names, keys), BLANK]
+        page += [*what_happens(snapshot, draft, names, keys), BLANK]
     if old is not None:
-        passage += _difference(old.text, draft.text)
+        page += _difference(old.text, draft.text)
     if not problems:
-        passage += machines_say(snapshot, draft, keys)
-        passage += [BLANK, said(Cell("the same as  ", Tone.QUIET), Cell(replace_command(names)))]
-    return Review(passage, not overtaken and not problems)
+        page += machines_say(snapshot, draft, keys)
+        page += [BLANK, rich_line(Cell("the same as  ", Tone.QUIET), Cell(replace_command(names)))]
+    return Review(page, not overtaken and not problems)
 
 
-def _overtaken(snapshot: Snapshot, draft: Draft, now: float) -> Passage:
+def _overtaken(snapshot: Snapshot, draft: Draft, now: float) -> RichText:
     """Somebody else was faster."""
     record = snapshot.units.get(draft.name)
     if record is not None and record.hash == draft.base:
@@ -84,42 +87,42 @@ def _overtaken(snapshot: Snapshot, draft: Draft, now: float) -> Passage:
     ]
 
 
-def problem_lines(problems: Sequence[Problem]) -> Passage:
+def problem_lines(problems: Sequence[Problem]) -> RichText:
     """What is wrong, line by line, with the remedy."""
     if not problems:
         return []
     lines = [
-        said(Cell(f"✖ line {each.line:<4} ", Tone.BAD), Cell(escape(f"{each.reason}; {each.remedy}")))
+        rich_line(Cell(f"✖ line {each.line:<4} ", Tone.BAD), Cell(escape(f"{each.reason}; {each.remedy}")))
         for each in problems[:PROBLEMS_SHOWN]
     ]
     more = len(problems) - PROBLEMS_SHOWN
     return [*lines, *([plain(and_more(more), Tone.QUIET)] if more > 0 else []), BLANK]
 
 
-def _difference(old: str, new: str) -> Passage:
+def _difference(old: str, new: str) -> RichText:
     came, went = change_counts(old, new)
-    head = said(Cell("changes  ", Tone.HEAD), Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD))
+    head = rich_line(Cell("changes  ", Tone.HEAD), Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD))
     return [head, *((line, None) for line in diff_lines(old, new))]
 
 
-def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: Keys = DEFAULT_KEYS) -> Passage:
+def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: Keys = DEFAULT_KEYS) -> RichText:
     """What becomes of each unit."""
     if options_from(draft.text, draft.name) is None:
         return []
     fates = [_fate(snapshot, name, draft, names, keys) for name in list(names)[:FATES_SHOWN]]
     more = len(names) - FATES_SHOWN
-    passage = [plain("what happens", Tone.HEAD)]
+    page = [plain("what happens", Tone.HEAD)]
     if len(names) > 1:
         texts = dict.fromkeys(names, draft.text)
         impact = impact_of_texts(texts, Target.INACTIVE, snapshot, keys, replacing=True)
-        passage.append(plain(f"  {pairs_line(REPLACING, impact.stops, snapshot)}", Tone.BUSY))
-    passage += fates
+        page.append(plain(f"  {pairs_line(REPLACING, impact.stops, snapshot)}", Tone.BUSY))
+    page += fates
     if more > 0:
-        passage.append(plain(f"  and {counted(more, 'unit')} more", Tone.QUIET))
-    return passage
+        page.append(plain(f"  and {counted(more, 'unit')} more", Tone.QUIET))
+    return page
 
 
-def machines_say(snapshot: Snapshot, draft: Draft, keys: Keys = DEFAULT_KEYS) -> Passage:
+def machines_say(snapshot: Snapshot, draft: Draft, keys: Keys = DEFAULT_KEYS) -> RichText:
     """What every machine says to the new text."""
     options = options_from(draft.text, draft.name)
     if options is None or "@." in draft.name:
@@ -136,19 +139,19 @@ def options_from(text: str, name: str) -> FleetOptions | None:
         return None
 
 
-def _fate(snapshot: Snapshot, name: str, draft: Draft, names: Sequence[str], keys: Keys) -> Written:
+def _fate(snapshot: Snapshot, name: str, draft: Draft, names: Sequence[str], keys: Keys) -> RichLine:
     lead = Cell(f"  {escape(name):<{NAME_WIDTH}} ", Tone.STRONG)
     record = snapshot.units.get(name)
     options = options_from(draft.text, name)
     if "@." in name:
         kept = [each for each in sharing(snapshot, name, draft.base) if each not in names]
         told = f"; {counted(len(kept), 'instance')} with the old text keep it" if kept else ""
-        return said(lead, Cell(f"a template: instances made from now on use the new text{told}", Tone.QUIET))
+        return rich_line(lead, Cell(f"a template: instances made from now on use the new text{told}", Tone.QUIET))
     if record is None or not record.target.scheduled:
-        return said(lead, Cell("its target is inactive, so nothing restarts", Tone.QUIET))
+        return rich_line(lead, Cell("its target is inactive, so nothing restarts", Tone.QUIET))
     if options is None:
-        return said(lead, Cell("its options do not parse under this name", Tone.BAD))
-    return said(lead, *_journey(snapshot, name, draft.text, keys))
+        return rich_line(lead, Cell("its options do not parse under this name", Tone.BAD))
+    return rich_line(lead, *_journey(snapshot, name, draft.text, keys))
 
 
 def _journey(snapshot: Snapshot, name: str, text: str, keys: Keys) -> tuple[Cell, ...]:
@@ -169,3 +172,88 @@ def _journey(snapshot: Snapshot, name: str, text: str, keys: Keys) -> tuple[Cell
 def _hosts(snapshot: Snapshot, machines: set[str]) -> str:
     names = sorted(host(snapshot, machine) for machine in machines)
     return listed(names, 4)
+
+
+SHOWN_PROBLEMS = 4
+REFUSALS_SHOWN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What to submit. `replace`: the operator has seen what is there under that name."""
+
+    name: str
+    text: str
+    target: Target
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubmitted:
+    """What was not submitted, to go on with."""
+
+    name: str = ""
+    path: str = ""
+    text: str = ""
+
+
+def verdict(name: str, text: str) -> tuple[list[Line], bool]:
+    """What is wrong, in a few lines, and whether it may be submitted."""
+    if not text.strip():
+        return [(Cell("name a file, or paste its text", Tone.QUIET),)], False
+    if not name:
+        return [(Cell("✖ ", Tone.BAD), Cell("it needs a name, such as web.service"))], False
+    problems = verify(name, text, name)
+    if not problems:
+        return [(Cell("✓ nothing is wrong with it", Tone.GOOD),)], True
+    lines = lines_of(problem_lines(problems))[: min(SHOWN_PROBLEMS, len(problems))]
+    more = len(problems) - SHOWN_PROBLEMS
+    return [*lines, (Cell(f"  {and_more(more)}", Tone.QUIET),)] if more > 0 else lines, False
+
+
+def taken(snapshot: Snapshot, name: str, text: str) -> str | None:
+    """The other text that the registry has under this name; None when there is none, or the same."""
+    record = snapshot.units.get(name)
+    file = snapshot.files.get(record.hash) if record else None
+    return file.text if file and file.text != text else None
+
+
+def forecast(snapshot: Snapshot, name: str, text: str, keys: Keys = DEFAULT_KEYS) -> list[Line]:
+    """Where it would go, were it started now; what becomes of the unit of that name."""
+    options = options_from(text, name)
+    if options is None:
+        return []
+    record, old = snapshot.units.get(name), taken(snapshot, name, text)
+    if record is not None:
+        lines = [_conflict(name, old, text)]
+        fates = lines_of(what_happens(snapshot, Draft(name, text, record.hash), [name], keys))
+        return [*lines, *fates[1:2]] if old is not None else lines
+    if "@." in name:
+        return [(Cell("a template runs nowhere itself; start an instance such as ", Tone.QUIET),
+                 Cell(name.replace("@.", "@1.")))]  # fmt: skip
+    found = preview_starts(snapshot, {name: text}, keys)[name]
+    if not found.machines:
+        refusals = [f"{in_words(snapshot, each.reason)} ({len(each.machines)})" for each in found.refusals]
+        more = [(Cell(f"  {reason}", Tone.QUIET),) for reason in refusals[:REFUSALS_SHOWN]]
+        return [(Cell("◌ started now, it would wait: ", Tone.WAIT), Cell(in_words(snapshot, found.summary))), *more]
+    hosts = listed((host(snapshot, machine) for machine in found.machines), 4)
+    refusing = sum(len(each.machines) for each in found.refusals)
+    rest = f"; {counted(refusing, 'machine')} would not take it" if refusing else ""
+    return [(Cell("→ ", Tone.GOOD), Cell(f"started now, it would go to {hosts}"), Cell(rest, Tone.QUIET))]
+
+
+def _conflict(name: str, old: str | None, text: str) -> Line:
+    if old is None:
+        return (Cell(f"{name} is in the registry already, with this very text", Tone.QUIET),)
+    came, went = change_counts(old, text)
+    return (
+        Cell(f"▲ {name} has another text: ", Tone.BUSY),
+        Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD), Cell("; ctrl+d compares", Tone.QUIET),
+    )  # fmt: skip
+
+
+def comparison(snapshot: Snapshot, name: str, text: str, now: float, keys: Keys = DEFAULT_KEYS) -> RichText:
+    """The text against the one in the registry, and what replacing it would do."""
+    record = snapshot.units.get(name)
+    base = record.hash if record else ""
+    return review(snapshot, Draft(name, text, base), [name], now, keys).page

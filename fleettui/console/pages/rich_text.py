@@ -12,36 +12,36 @@ from fleettui.console.text.subject import Subject
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 
-Written: TypeAlias = tuple[Line, Subject | None]
-Passage: TypeAlias = list[Written]
-BLANK: Written = ((), None)
+RichLine: TypeAlias = tuple[Line, Subject | None]
+RichText: TypeAlias = list[RichLine]
+BLANK: RichLine = ((), None)
 FACT_WIDTH = 12
 _ID = re.compile(r"\b([0-9a-f]{8,})(\.\.\.)?")
 
 
-def said(*cells: Cell, to: Subject | None = None) -> Written:
+def rich_line(*cells: Cell, to: Subject | None = None) -> RichLine:
     """One line."""
     return cells, to
 
 
-def plain(text: str, tone: Tone = Tone.PLAIN, to: Subject | None = None) -> Written:
+def plain(text: str, tone: Tone = Tone.PLAIN, to: Subject | None = None) -> RichLine:
     """One line of one tone; `text` must be escaped."""
     return (Cell(text, tone),), to
 
 
-def fact(name: str, value: str, tone: Tone = Tone.PLAIN, to: Subject | None = None) -> Written:
+def fact(name: str, value: str, tone: Tone = Tone.PLAIN, to: Subject | None = None) -> RichLine:
     """A name and its value, in two columns."""
     return (Cell(f"{name:>{FACT_WIDTH}}  ", Tone.QUIET), Cell(value, tone)), to
 
 
-def title(text: str) -> Passage:
+def title(text: str) -> RichText:
     """The heading of a section, with a line above it."""
     return [BLANK, plain(text, Tone.HEAD)]
 
 
-def lines_of(passage: Iterable[Written]) -> list[Line]:
+def lines_of(page: Iterable[RichLine]) -> list[Line]:
     """The lines without where they lead."""
-    return [line for line, _ in passage]
+    return [line for line, _ in page]
 
 
 def in_words(snapshot: Snapshot, text: str) -> str:

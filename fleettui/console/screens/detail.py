@@ -16,9 +16,8 @@ from textual.app import ComposeResult
 from textual.worker import Worker
 
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.pages.detail import places
+from fleettui.console.pages.detail import Order, is_heavy, places, write
 from fleettui.console.pages.machine import machine_state
-from fleettui.console.pages.pages import Order, is_heavy, write
 from fleettui.console.screens.views import View
 from fleettui.console.sources.hosts import Hosts, StatusReader
 from fleettui.console.tables.fleet import Changes, FleetModel
@@ -199,9 +198,9 @@ class DetailView(View[UnitRow]):
                 self._dirty, order, began = False, self._order(), time.monotonic()
                 if not self.page.text:
                     self.page.put([((Cell("◐ asking every machine …", Tone.BUSY),), None)])
-                passage = await asyncio.to_thread(write, order, self._snapshot, self._clock())
+                page = await asyncio.to_thread(write, order, self._snapshot, self._clock())
                 if (order.subject, order.tab) == (self.subject, self.tab):
-                    self.page.put(passage)
+                    self.page.put(page)
                     await asyncio.sleep(max(LEAST_REST_S, REST * (time.monotonic() - began)))
         finally:
             self._writing = False

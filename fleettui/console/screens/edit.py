@@ -87,7 +87,7 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
         what = f"{len(self._others) + 1} units of the same text" if self._together else self._unit
         hint = "Esc keeps the text for later"
         self.query_one("#edit-title", Band).put(((Cell(f"replace {what}?", Tone.HEAD),), (Cell(hint, Tone.QUIET),)))
-        self.query_one("#edit-page", Page).put(found.passage)
+        self.query_one("#edit-page", Page).put(found.page)
         self.query_one("#replace", Button).disabled = not found.fine
         if self._others:
             label = "This one" if self._together else f"All {len(self._others) + 1}"

@@ -225,7 +225,7 @@ class EditSession:
         self._screen.run_worker(self._submit(), name="submit", group="outside", exit_on_error=False)
 
     async def _submit(self) -> None:
-        from fleettui.console.pages.submission import Submission, Unsubmitted  # noqa: PLC0415
+        from fleettui.console.pages.review import Submission, Unsubmitted  # noqa: PLC0415
         from fleettui.console.screens.submit import SubmitScreen  # noqa: PLC0415 - loads the text field
 
         edit = self._edit_text if self._outside.has_terminal else None

@@ -19,8 +19,8 @@ from textual.suggester import Suggester
 from textual.widgets import Button, Input, TextArea
 
 from fleettui.actions.disk import read_bytes
-from fleettui.console.pages.rich_text import Passage
-from fleettui.console.pages.submission import Submission, Unsubmitted, comparison, forecast, taken, verdict
+from fleettui.console.pages.review import Submission, Unsubmitted, comparison, forecast, taken, verdict
+from fleettui.console.pages.rich_text import RichText
 from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import Band
@@ -215,7 +215,7 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
         if self._comparing and fine:
             self.query_one("#compared", Page).put(self._comparison())
 
-    def _comparison(self) -> Passage:
+    def _comparison(self) -> RichText:
         return comparison(self._snapshot(), self._unit, self._text, self._clock(), self._keys)
 
     @property

@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
-from fleettui.console.pages.rich_text import Passage
+from fleettui.console.pages.rich_text import RichText
 from fleettui.console.text.cells import Line, Tone, line_text
 from fleettui.console.text.keys import TABLE
 from fleettui.console.text.subject import Subject
@@ -106,7 +106,7 @@ MIN_WIDTH = 20
 
 
 class Page(Readable, ScrollView, can_focus=True):
-    """Shows a passage. Arrows read on; where lines lead somewhere, they go from one such line to the next."""
+    """Shows a content. Arrows read on; where lines lead somewhere, they go from one such line to the next."""
 
     DEFAULT_CSS = """
     Page {
@@ -132,9 +132,9 @@ class Page(Readable, ScrollView, can_focus=True):
 
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
         super().__init__(id=id)
-        self._passage: Passage = []
-        self._lines: list[tuple[Line, int]] = []  # wrapped, each with the number of its line in the passage
-        self._cursor = -1  # a line of the passage that leads somewhere
+        self._content: RichText = []
+        self._lines: list[tuple[Line, int]] = []  # wrapped, each with the number of its line in the content
+        self._cursor = -1  # a line of the content that leads somewhere
         self._stale = False
 
     # Content
@@ -142,17 +142,17 @@ class Page(Readable, ScrollView, can_focus=True):
     @property
     def text(self) -> str:
         """The whole page as plain text, not wrapped."""
-        return "\n".join(line_text(line) for line, _ in self._passage)
+        return "\n".join(line_text(line) for line, _ in self._content)
 
-    def put(self, passage: Passage, *, reset: bool = False) -> None:
-        """Show a passage; the reader stays where he is unless it is another one (`reset`)."""
-        if passage == self._passage and not reset:
+    def put(self, content: RichText, *, reset: bool = False) -> None:
+        """Show a content; the reader stays where he is unless it is another one (`reset`)."""
+        if content == self._content and not reset:
             return
         leading = None if reset else self._leads()
         place = 0 if reset else self.scroll_offset.y
-        self._passage = passage
-        links = [number for number, (_, to) in enumerate(passage) if to is not None]
-        kept = [number for number in links if passage[number][1] == leading]
+        self._content = content
+        links = [number for number, (_, to) in enumerate(content) if to is not None]
+        kept = [number for number in links if content[number][1] == leading]
         nearest = min(kept, key=lambda number: abs(number - self._cursor)) if kept else -1
         self._cursor = nearest if leading is not None else -1
         self._wrap()
@@ -165,12 +165,12 @@ class Page(Readable, ScrollView, can_focus=True):
             self.forget()
 
     def _leads(self) -> Subject | None:
-        return self._passage[self._cursor][1] if 0 <= self._cursor < len(self._passage) else None
+        return self._content[self._cursor][1] if 0 <= self._cursor < len(self._content) else None
 
     def _wrap(self) -> None:
         width = max(MIN_WIDTH, self.scrollable_content_region.width - PAGE_MARGIN)
         self._lines = [
-            (part, number) for number, (line, _) in enumerate(self._passage) for part in wrapped(line, width)
+            (part, number) for number, (line, _) in enumerate(self._content) for part in wrapped(line, width)
         ]
         self.virtual_size = Size(self.size.width, len(self._lines))
         self.forget()
@@ -205,11 +205,11 @@ class Page(Readable, ScrollView, can_focus=True):
         """The next line that leads somewhere, when it is in sight or just out of it."""
         top, height = self.scroll_offset.y, max(1, self.size.height)
         in_sight = {number for _, number in self._lines[max(0, top - 1) : top + height + 1]}
-        order = range(len(self._passage)) if step > 0 else range(len(self._passage) - 1, -1, -1)
+        order = range(len(self._content)) if step > 0 else range(len(self._content) - 1, -1, -1)
         start = self._cursor if self._cursor in in_sight else None
         for number in order:
             past = start is None or (number - start) * step > 0
-            if past and number in in_sight and self._passage[number][1] is not None:
+            if past and number in in_sight and self._content[number][1] is not None:
                 return number
         return None
 
@@ -234,7 +234,7 @@ class Page(Readable, ScrollView, can_focus=True):
     def on_click(self, event: Click) -> None:
         """A click puts the cursor on a line that leads somewhere; two follow it."""
         y = self.scroll_offset.y + event.y
-        if y < len(self._lines) and self._passage[self._lines[y][1]][1] is not None:
+        if y < len(self._lines) and self._content[self._lines[y][1]][1] is not None:
             self._cursor = self._lines[y][1]
             self.forget()
             if event.chain == 2:
