@@ -119,10 +119,10 @@ class Reason(Versioned):
 class Pending(Versioned):
     """Why a unit is not where it should be.
 
-    `summary` is one line for tables; `refusals` is the verdict machine by machine, grouped by reason. A global
-    unit may be pending on some machines while it runs on others. `hash`, `generation` and `attempt` name the wish
-    that was decided on, so that a reader can tell a verdict on its own wish from an older one. `passing` marks a
-    wait that ends by itself (an old copy is being stopped); without it, only a change of the fleet can end it.
+    `summary` is one line for tables; `refusals` has the reasons machine by machine. A global unit may be pending
+    on some machines while it runs on others. `hash`, `generation` and `attempt` name the request that was decided
+    on, so that its author does not take an answer to an older one for his own. `passing` marks a wait that ends by
+    itself (an old copy is being stopped); without it, only a change of the fleet can end it.
     """
 
     unit: UnitName
