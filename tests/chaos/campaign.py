@@ -170,7 +170,10 @@ class Campaign:
         self.diary.say("healed", step.told)
         if step in self._open:
             node, since_s = self._open.pop(step)
-            self._spells.append(Spell(node, since_s, time.monotonic()))
+            now_s = time.monotonic()
+            self._spells.append(Spell(node, since_s, now_s))
+            if self._policy == "keep":  # it hears that its lease has ended no sooner than etcd is back, too
+                self._moments.append(Spell(node, since_s, now_s + MOMENT_S))
 
     def _note_absence(self, step: Step) -> None:
         """Remember what excuses the machine that a fault is about."""
