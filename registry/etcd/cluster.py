@@ -13,6 +13,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -67,7 +68,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One endpoint that did not do it. `applied`: perhaps it did after all; `electing`: it waits for a leader."""
+    """A failed attempt at one endpoint.
+
+    `applied`: the change may have been made all the same; `electing`: the endpoint waits for a leader.
+    """
 
     reason: str
     applied: bool
@@ -115,7 +119,8 @@ class EtcdCluster:
         give_up_s = _now() + PATIENCE * self.timeout_s
         for turn in itertools.count(1):
             electing = False
-            for base in self._order():
+            first = self.bases.index(self.current)
+            for base in self.bases[first:] + self.bases[:first]:
                 try:
                     answer = read(await self.call_at(base, path, request, leader=leader, bulk=bulk))
                 except (EtcdUnreachable, EtcdError) as error:
@@ -178,21 +183,19 @@ class EtcdCluster:
         """Ask each endpoint that is down, or has not answered for so long, whether it serves. Never raises."""
         if len(self.bases) < 2 or self._closed:
             return
+
+        async def ask(base: str) -> None:
+            path = "/maintenance/status"  # which needs no login
+            with suppress(EtcdUnreachable, EtcdError, RegistryError, UserError, ValueError, TypeError):
+                transport = await self._ready()
+                with self.health.attempt(base, path):
+                    answer = await transport.call(base, path, {}, leader=False)
+                    if not int(answer.get("leader", 0)):
+                        raise EtcdUnreachable("has no leader")
+
         before = _now() - quiet_s
         quiet = [base for base in self.bases if self.health.answered_at.get(base, -math.inf) <= before]
-        await asyncio.gather(*(self._ask(base) for base in {*quiet, *self.health.down}))
-
-    async def _ask(self, base: str) -> None:
-        """Without a login, which this call does not need. A member that knows no leader serves nobody."""
-        path = "/maintenance/status"
-        try:
-            transport = await self._ready()
-            with self.health.attempt(base, path):
-                answer = await transport.call(base, path, {}, leader=False)
-                if not int(answer.get("leader", 0)):
-                    raise EtcdUnreachable("has no leader")
-        except (EtcdUnreachable, EtcdError, RegistryError, UserError, ValueError, TypeError):
-            return
+        await asyncio.gather(*(ask(base) for base in {*quiet, *self.health.down}))
 
     async def new_login(self, base: str) -> bool:
         """Drop the token for a new one. False without a user: nothing to renew."""
@@ -220,10 +223,6 @@ class EtcdCluster:
         tls, other = ("no TLS", "http") if base.startswith("https:") else ("TLS", "https")
         return f"{outage} without an answer: if it speaks {tls}, write the endpoint with {other}://"
 
-    def _order(self) -> tuple[str, ...]:
-        first = self.bases.index(self.current)
-        return self.bases[first:] + self.bases[:first]
-
     async def _ready(self) -> Transport:
         if self._transport is None:
             async with self._opening:
@@ -235,7 +234,7 @@ class EtcdCluster:
         return self._transport
 
     async def _open(self) -> Transport:
-        """Import late and beside the loop: etcd3-py and aiohttp take a third of a second."""
+        """Import late and beside the loop: etcd3-py and aiohttp take a tenth of a second."""
         module = await asyncio.to_thread(importlib.import_module, "registry.etcd.transport")
         transport: Transport = module.Transport(self._settings)
         return transport

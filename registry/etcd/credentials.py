@@ -53,30 +53,27 @@ def _read_private(path: str, option: str) -> bytes:
     except (OSError, ValueError) as error:
         raise CredentialsUnusable(f"cannot read {option} {path}: {_why(error)}") from None
     try:
-        _check(os.fstat(descriptor), path, option)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise CredentialsUnusable(f"cannot use {option} {path}: it is not a regular file")
+        if found.st_size > MOST_BYTES:
+            raise CredentialsUnusable(f"cannot use {option} {path}: {found.st_size} bytes are too many for one")
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & OTHERS and not _is_credential(path):
+            raise CredentialsUnusable(
+                f"cannot use {option} {path}: its mode is {mode:04o}, so that others than its owner may read or"
+                f" write it; run: chmod 600 {path}"
+            )
+        if found.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
+            raise CredentialsUnusable(
+                f"cannot use {option} {path}: it belongs to another user (uid {found.st_uid}); run: chown"
+                f" {os.geteuid()} {path}"
+            )
         return os.read(descriptor, MOST_BYTES)
     except OSError as error:
         raise CredentialsUnusable(f"cannot read {option} {path}: {_why(error)}") from None
     finally:
         os.close(descriptor)
-
-
-def _check(found: os.stat_result, path: str, option: str) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise CredentialsUnusable(f"cannot use {option} {path}: it is not a regular file")
-    if found.st_size > MOST_BYTES:
-        raise CredentialsUnusable(f"cannot use {option} {path}: {found.st_size} bytes are too many for one")
-    mode = stat.S_IMODE(found.st_mode)
-    if mode & OTHERS and not _is_credential(path):
-        raise CredentialsUnusable(
-            f"cannot use {option} {path}: its mode is {mode:04o}, so that others than its owner may read or write"
-            f" it; run: chmod 600 {path}"
-        )
-    if found.st_uid not in (0, os.geteuid()) and os.geteuid() != 0:
-        raise CredentialsUnusable(
-            f"cannot use {option} {path}: it belongs to another user (uid {found.st_uid}); run: chown"
-            f" {os.geteuid()} {path}"
-        )
 
 
 def _is_credential(path: str) -> bool:

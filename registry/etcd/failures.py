@@ -44,14 +44,11 @@ def judge(status: int, body: bytes, answer: Json | None, location: str = "") -> 
         return EtcdError(DENIED, NO_CN, complete=True)
     if status == 421:
         return EtcdError(DENIED, HOST_DENIED, complete=True)
-    refused = 300 <= status < 500
-    return EtcdUnreachable(_outsider(status, body, location), sent=not refused, silent=status == 504)
-
-
-def _outsider(status: int, body: bytes, location: str) -> str:
     if b"HTTP request to an HTTPS server" in body:
-        return TLS_WANTED
-    if 300 <= status < 400:
+        reason = TLS_WANTED
+    elif 300 <= status < 400:
         there = f" to {shown(location)}" if location else ""
-        return f"answered with a redirection{there}: give the endpoint where etcd itself is"
-    return OUTSIDERS.get(status, NOT_ETCD).format(status=status)
+        reason = f"answered with a redirection{there}: give the endpoint where etcd itself is"
+    else:
+        reason = OUTSIDERS.get(status, NOT_ETCD).format(status=status)
+    return EtcdUnreachable(reason, sent=not 300 <= status < 500, silent=status == 504)

@@ -87,7 +87,7 @@ class EtcdLogin:
         return await self._first(exchange, proves=proves)
 
     async def _first(self, exchange: Callable[[str], Awaitable[T]], *, proves: bool) -> T:
-        """The exchange with a token just fetched: who refuses that one as well has denied us."""
+        """Do the exchange with a token just fetched: if that one is refused as well, etcd denies our user."""
         login = self._logins
         try:
             answer = await exchange(self._token)
@@ -134,7 +134,9 @@ class EtcdLogin:
                 return
             files = credentials.stamp(self._settings.files)
             if self._denied is not None and _now() < self._denied_until and files == self._denied_with:
-                raise _again(self._denied)
+                refusal = EtcdError(self._denied.code, self._denied.message, complete=self._denied.complete)
+                refusal.remembered = True
+                raise refusal
             try:
                 self._token = await self._fetch(base)
             except EtcdError as refusal:
@@ -164,13 +166,6 @@ class EtcdLogin:
             if refusal.transient:
                 raise EtcdUnreachable(f"login failed: {refusal}", sent=False) from None
             raise
-
-
-def _again(denied: EtcdError) -> EtcdError:
-    """The same refusal for another call, which has not asked for it."""
-    refusal = EtcdError(denied.code, denied.message, complete=denied.complete)
-    refusal.remembered = True
-    return refusal
 
 
 def _now() -> float:

@@ -159,7 +159,12 @@ class WatchStream:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        _notice_dead_peer(response)
+        # Let the kernel find a peer that vanished without a word: about 5 s, at no cost to either program.
+        transport = response.connection.transport if response.connection else None
+        sock = transport.get_extra_info("socket") if transport else None
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            for option, value in ((socket.TCP_KEEPIDLE, 3), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Cancelling it loses nothing. Raises Unreachable."""
@@ -179,16 +184,6 @@ def _body(request: Json) -> str | io.BytesIO:
     """The request as JSON; a large one is read piecewise, so that sending it does not hold up the loop."""
     text = json.dumps(request)
     return io.BytesIO(text.encode()) if len(text) > LARGE_BYTES else text
-
-
-def _notice_dead_peer(response: aiohttp.ClientResponse) -> None:
-    """Let the kernel find a peer that vanished without a word: about 5 s, at no cost to either program."""
-    transport = response.connection.transport if response.connection else None
-    sock = transport.get_extra_info("socket") if transport else None
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    for option, value in ((socket.TCP_KEEPIDLE, 3), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -218,7 +213,11 @@ def foreign_errors(cert_file: str | None = None) -> Iterator[None]:
     except aiohttp.ClientConnectorCertificateError as error:
         raise EtcdUnreachable(not_trusted(error.certificate_error, error.host), sent=False) from None
     except aiohttp.ClientConnectorSSLError as error:
-        raise EtcdUnreachable(_handshake(error, cert_file), sent=False) from None
+        if any(words in str(error) for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER")):
+            reason = "does not speak TLS: write the endpoint with http://"
+        else:
+            reason = alert(error, cert_file) or f"TLS handshake failed: {plain(error.os_error)}"
+        raise EtcdUnreachable(reason, sent=False) from None
     except aiohttp.ClientConnectorDNSError as error:
         raise EtcdUnreachable(f"host name {error.host} is unknown", sent=False) from None
     except aiohttp.ClientConnectorError as error:
@@ -237,19 +236,10 @@ def _broken(error: Exception, cert_file: str | None) -> EtcdUnreachable:
     reset = getattr(error, "errno", None) in (errno.ECONNRESET, errno.EPIPE)
     if not said and (reset or isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError))):
         return EtcdUnreachable(CLOSED, closed=True)
-    return EtcdUnreachable(said or _no_answer(error))
-
-
-def _no_answer(error: Exception) -> str:
+    if said:
+        return EtcdUnreachable(said)
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "broke off its answer"
+        return EtcdUnreachable("broke off its answer")
     if isinstance(error, aiohttp.ClientResponseError):
-        return "does not speak HTTP: this is not the port on which etcd serves clients"
-    return plain(error)
-
-
-def _handshake(error: aiohttp.ClientConnectorSSLError, cert_file: str | None) -> str:
-    text = str(error)
-    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
-        return "does not speak TLS: write the endpoint with http://"
-    return alert(error, cert_file) or f"TLS handshake failed: {plain(error.os_error)}"
+        return EtcdUnreachable("does not speak HTTP: this is not the port on which etcd serves clients")
+    return EtcdUnreachable(plain(error))
