@@ -11,7 +11,7 @@ from pathlib import Path
 from fleettui.escape import escape
 from registry.errors import FleetError, UserError
 from registry.etcd.endpoint import host_and_port
-from registry.program.config import THEMES, Settings, load, operator_files, put, put_text, says_where
+from registry.program.config import THEMES, Settings, chosen_file, load, operator_files, put, put_text, says_where
 from registry.program.version import installed_version
 
 EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
@@ -51,7 +51,7 @@ def _console(flags: argparse.Namespace) -> int:
     local = _local_cluster(settings)
     run(
         settings,
-        cluster=escape(settings.console.name) or local or _host(settings),
+        cluster=escape(settings.console.name) or local or host_and_port(settings.etcd.endpoints[0])[0],
         theme=flags.theme or "",
         read_only=settings.console.read_only,
         fresh=flags.fresh,
@@ -67,7 +67,7 @@ def read_settings(flags: argparse.Namespace, environ: Mapping[str, str]) -> Sett
     """File, environment, flags, in this order; the local cluster's file when nothing else is configured."""
     aimed = flags.endpoint or says_where(environ)
     defaults = (*operator_files(environ), *(() if aimed else (_demo_file(),)))
-    settings = load(Path(flags.config) if flags.config else None, environ, defaults)
+    settings = load(chosen_file(flags.config), environ, defaults)
     if flags.endpoint:
         settings = put_text(settings, "etcd", "endpoints", flags.endpoint, "--endpoint")
     if flags.prefix:
@@ -91,11 +91,6 @@ def _local_cluster(settings: Settings) -> str:
     if source.parent.parent == CLUSTERS:
         return source.parent.name
     return "demo" if source == _demo_file() else ""
-
-
-def _host(settings: Settings) -> str:
-    """What to call another fleet: its registry's host, since its id says nothing to people."""
-    return host_and_port(settings.etcd.endpoints[0])[0]
 
 
 def _parser() -> argparse.ArgumentParser:

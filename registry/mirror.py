@@ -94,25 +94,20 @@ class RecordListing:
         self._stamps: dict[str, dict[Any, Stamp]] = {name: {} for name in TABLES}
 
     def add(self, changes: Iterable[RawChange]) -> list[Address]:
-        """Fold changes in, in order; returns the addresses of the records that changed."""
+        """Take changes in, in order; return the addresses of the records that changed."""
         changed: list[Address] = []
         for change in changes:
             address = self._keys.parse(change.key)
-            if address is None:
-                self._fold_stray(change)
-            elif address.table in self._tables:
-                self._fold(address, change)
-                changed.append(address)
+            if address is not None:
+                if address.table in self._tables:
+                    self._fold(address, change)
+                    changed.append(address)
+            elif (table := self._keys.stray(change.key)) in self._tables:
+                if change.value is None:
+                    self._heal(change.key)
+                else:
+                    self._blame(change.key, f"no record of {table} can be called so; delete it")
         return changed
-
-    def _fold_stray(self, change: RawChange) -> None:
-        table = self._keys.stray(change.key)
-        if table is None or table not in self._tables:
-            return
-        if change.value is None:
-            self._heal(change.key)
-        else:
-            self._blame(change.key, f"no record of {table} can be called so; delete it")
 
     def _heal(self, key: str) -> None:
         if key in self.corrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fleettui.actions.operator import Operator
@@ -105,16 +106,14 @@ class Ended:
         return self._ended((await etcd.range(keys.table(Table.STATES))).kvs)
 
     def _ended(self, kvs: Iterable[KeyValue]) -> frozenset[str]:
-        states = (self._state(kv) for kv in kvs)
-        return frozenset(state.unit for state in states if state is not None and (state.error or ended(state)))
-
-    def _state(self, kv: KeyValue) -> UnitState | None:
-        address = self._operator.keys.parse(kv.key)
-        try:
-            record = decode(address, kv.value, kv.key) if address else None
-        except CorruptRecord:
-            return None
-        return record if isinstance(record, UnitState) else None
+        found = set()
+        for kv in kvs:
+            address = self._operator.keys.parse(kv.key)
+            with suppress(CorruptRecord):
+                state = decode(address, kv.value, kv.key) if address else None
+                if isinstance(state, UnitState) and (state.error or ended(state)):
+                    found.add(state.unit)
+        return frozenset(found)
 
 
 async def read_texts(operator: Operator, hashes: Iterable[str]) -> dict[str, str]:

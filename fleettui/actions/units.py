@@ -211,7 +211,15 @@ async def _attempt(
     else:
         listed = ", ".join(step.outcome.name for step in writing)
         events = [operator.event(str(writing[0].verb), reason=f"{len(writing)} units: {listed}")]
-    return Done(outcomes, await commit(operator, guards, _ops(operator, writing), events))
+    ops: dict[str, Op] = {}  # by key: etcd takes no key twice in a transaction
+    for step in writing:
+        after, key = step.outcome.after, operator.keys.unit(step.outcome.name)
+        ops[key] = Op.put(key, encode(after)) if after else Op.delete(key)
+        if after and step.text is not None:
+            # Put again even if it is there: garbage collection is guarded by the file's revision.
+            file_key = operator.keys.file(after.hash)
+            ops[file_key] = Op.put(file_key, encode(UnitText(after.hash, step.text)))
+    return Done(outcomes, await commit(operator, guards, list(ops.values()), events))
 
 
 async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:
@@ -244,18 +252,6 @@ def _signed(operator: Operator, step: UnitStep) -> UnitStep:
     except InvalidRecord as error:
         return _refused(step.outcome.name, f"{error}; destroy it and submit it again")
     return replace(step, outcome=replace(step.outcome, after=signed))
-
-
-def _ops(operator: Operator, steps: Sequence[UnitStep]) -> list[Op]:
-    ops: dict[str, Op] = {}  # by key: etcd takes no key twice in a transaction
-    for step in steps:
-        after, key = step.outcome.after, operator.keys.unit(step.outcome.name)
-        ops[key] = Op.put(key, encode(after)) if after else Op.delete(key)
-        if after and step.text is not None:
-            # Put again even if it is there: garbage collection is guarded by the file's revision.
-            file_key = operator.keys.file(after.hash)
-            ops[file_key] = Op.put(file_key, encode(UnitText(after.hash, step.text)))
-    return list(ops.values())
 
 
 def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: Target) -> UnitStep:

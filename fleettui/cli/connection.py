@@ -6,7 +6,6 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from fleettui.actions.operator import Operator
 from fleettui.cli.output import complain
@@ -14,7 +13,16 @@ from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import endpoints_told
 from registry.keys import Keys
-from registry.program.config import Settings, load, operator_files, parse_duration, put_text, says_where, variables
+from registry.program.config import (
+    Settings,
+    chosen_file,
+    load,
+    operator_files,
+    parse_duration,
+    put_text,
+    says_where,
+    variables,
+)
 from registry.sync.history import REMEDY
 from registry.sync.sentinel import ahead, read_cluster
 
@@ -27,9 +35,7 @@ def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
         from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
 
         defaults = (*defaults, operator_config("demo"))
-    if flags.config == "":
-        raise UserError("--config names no file; give one, or leave it out")
-    settings = load(Path(flags.config) if flags.config else None, environ, defaults)
+    settings = load(chosen_file(flags.config), environ, defaults)
     for variable, place in variables().items():
         flag = variable.removeprefix("FLEETCTL_").lower()  # --ca-file is FLEETCTL_CA_FILE
         text = getattr(flags, flag, None) if variable.startswith("FLEETCTL_") else None

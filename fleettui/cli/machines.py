@@ -134,8 +134,11 @@ class DrainProgress:
 
     def update(self, snapshot: Snapshot) -> list[str]:
         """Take a snapshot in; the lines that tell what left since the one before."""
-        for machine in self._machines:
-            self._note_lost(snapshot, machine)
+        for machine in self._machines:  # one that vanishes takes its states along: nothing says that units stopped
+            if machine in snapshot.machines:
+                self.lost.pop(machine, None)
+            elif machine not in self._known or not self._known[machine].leaving:
+                self.lost.setdefault(machine, sum(each == machine for each, _ in self._left))
         self._known.update(snapshot.machines)
         left = {
             (machine, unit)
@@ -157,13 +160,6 @@ class DrainProgress:
             busy = {machine for machine, _ in self.stuck} | self.lost.keys()
             lines += [f"Machine {place(each, self._known)} drained" for each in sorted(self._machines - busy)]
         return lines
-
-    def _note_lost(self, snapshot: Snapshot, machine: str) -> None:
-        """A machine that vanishes takes its states along: nothing says that its units have stopped."""
-        if machine in snapshot.machines:
-            self.lost.pop(machine, None)
-        elif machine not in self._known or not self._known[machine].leaving:
-            self.lost.setdefault(machine, sum(each == machine for each, _ in self._left))
 
     def stays(self) -> list[str]:
         """The lines that tell what cannot move, and why."""

@@ -238,14 +238,13 @@ def _print_events(events: list[Event], flags: Namespace, *, more: bool = False) 
         print_json([event_record(event) for event in events])
     elif events or not more:
         form = ListFormat(EVENT_FIELDS, legend=not (more or flags.no_legend))
-        for line in table([_event_cells(event) for event in events], form):
+        cells = []
+        for event in events:
+            reason = event.reason if len(event.reason) <= 120 else f"{event.reason[:117]}..."
+            where = event.unit, short_id(event.machine)
+            cells.append([local_time(event.at), event.actor, event.verb, *where, reason])
+        for line in table(cells, form):
             print(line, flush=True)
-
-
-def _event_cells(event: Event) -> list[str]:
-    machine = short_id(event.machine)
-    reason = event.reason if len(event.reason) <= 120 else f"{event.reason[:117]}..."
-    return [local_time(event.at), event.actor, event.verb, event.unit, machine, reason]
 
 
 def event_record(event: Event) -> dict[str, object]:

@@ -79,7 +79,10 @@ async def _all_hold(operator: Operator) -> Restoration:
     """What the registry holds once every live machine says that it holds, or after some time."""
     try:
         async with asyncio.timeout(PATIENCE_S), following(operator, (Table.CLUSTER, Table.MACHINES)) as follower:
-            while not follower.mirror.snapshot().revision or _silent(follower.mirror.snapshot()):
+            while True:
+                snapshot = follower.mirror.snapshot()
+                if snapshot.revision and all(each.held for each in snapshot.machines.values()):
+                    break
                 await follower.next()
     except TimeoutError:
         pass
@@ -97,10 +100,6 @@ async def _goes_on(operator: Operator) -> int:
         return FAILED
     say("Every machine goes by it")
     return OK
-
-
-def _silent(snapshot: Snapshot) -> bool:
-    return any(not each.held for each in snapshot.machines.values())
 
 
 def _places(machines: Iterable[str], snapshot: Snapshot) -> str:

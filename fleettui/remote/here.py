@@ -8,6 +8,7 @@ configuration, can mean this host. A user who can write there already decides wh
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,7 +16,6 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from registry.errors import UserError
 from registry.etcd.endpoint import base_urls
@@ -65,19 +65,13 @@ def _private(path: Path, *, held: bool = False) -> str:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or not _ours(found, stat.S_IWOTH):
             raise ValueError(f"{path} is not this user's alone")
-        if held and not _locked(file):
-            raise ValueError(f"{path} is held by nobody")
+        if held:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                raise ValueError(f"{path} is held by nobody")
         return file.read(MAX_BYTES)
 
 
 def _ours(found: os.stat_result, shut: int) -> bool:
     """Whether it is this user's, and the modes of `shut` are off."""
     return found.st_uid == os.getuid() and not found.st_mode & shut
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False

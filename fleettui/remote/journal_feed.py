@@ -179,7 +179,11 @@ class JournalFeed:
         while data := await stdout.read(CHUNK_BYTES):
             found = lines.feed(data)
             if found and self._overrun():
-                self._drop(found)
+                last = self._parse(found[-1])
+                self.cursor = last.cursor if last else self.cursor
+                if not self._missed:
+                    asyncio.get_running_loop().call_later(TELL_DROPPED_S, self._tell_missed)
+                self._missed += len(found)
             elif batch := self._parsed(found):
                 await self._hand_on(batch if hand_on else [])
                 self.cursor = batch[-1].cursor
@@ -213,13 +217,6 @@ class JournalFeed:
         limit = self._live.maxsize // 2 if self._dropping else self._live.maxsize
         self._dropping = self._live.qsize() >= limit
         return self._dropping
-
-    def _drop(self, lines: Sequence[bytes]) -> None:
-        last = self._parse(lines[-1])
-        self.cursor = last.cursor if last else self.cursor
-        if not self._missed:
-            asyncio.get_running_loop().call_later(TELL_DROPPED_S, self._tell_missed)
-        self._missed += len(lines)
 
     def _tell_missed(self) -> None:
         count, self._missed = self._missed, 0

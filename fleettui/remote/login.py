@@ -51,7 +51,9 @@ class SshLogin:
 def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> SshLogin:
     """The login for one host. Raises UserError for a broken configuration, a missing identity file, odd pins."""
     user = endpoint.user or ssh.user
-    found = _of_name(endpoint, user)
+    found = _parse(endpoint.name, user)
+    if _gist(found, endpoint.name) == _gist(_parse(_NOBODY, user), _NOBODY):  # the name has no lines of its own
+        found = _parse(endpoint.address, user)
     port = int(str(endpoint.port or found.config.get("Port") or endpoint.registered_port))
     options = _parse(found.orig_host, user, port)  # again: ProxyCommand may name the port
     config = options.config
@@ -76,14 +78,6 @@ def read(endpoint: Endpoint, ssh: SshTable, pins: Pins | None = None) -> SshLogi
         agent_path="" if agent is None else identities.agent_path(str(agent)),
         only_files=bool(config.get("IdentitiesOnly")),
     )
-
-
-def _of_name(endpoint: Endpoint, user: str) -> asyncssh.SSHClientConnectionOptions:
-    """The ssh configuration by the host's name if that has lines of its own, else by its address."""
-    by_name = _parse(endpoint.name, user)
-    if _gist(by_name, endpoint.name) != _gist(_parse(_NOBODY, user), _NOBODY):
-        return by_name
-    return _parse(endpoint.address, user)
 
 
 def _gist(options: asyncssh.SSHClientConnectionOptions, name: str) -> str:

@@ -123,7 +123,8 @@ class SessionPool:
         link = next((each for each in self._links if each.usable), None)
         if link is None:
             link = PooledConnection(asyncio.create_task(self._connect(), name=f"ssh connect {self.endpoint.name}"))
-            link.task.add_done_callback(_seen)
+            # A connection attempt may fail after everyone who waited for it has gone.
+            link.task.add_done_callback(lambda task: None if task.cancelled() else task.exception())
             self._links.append(link)
         if link.idle:
             link.idle.cancel()
@@ -152,9 +153,3 @@ class SessionPool:
         if not ended:
             link.limit -= 1
         self._release(link)
-
-
-def _seen(task: asyncio.Task[asyncssh.SSHClientConnection]) -> None:
-    """A connection attempt may fail after everyone who waited for it has gone."""
-    if not task.cancelled():
-        task.exception()

@@ -20,7 +20,17 @@ Stamp = tuple[tuple[int, ...], ...]
 
 def stamp(paths: Iterable[str | None]) -> Stamp:
     """What tells a changed file from the one of before, for each path; one that cannot be seen counts, too."""
-    return tuple(_stamp(path) for path in paths if path)
+    found: list[tuple[int, ...]] = []
+    for path in paths:
+        if not path:
+            continue
+        try:
+            file = os.stat(path)  # noqa: PTH116 - asked before each connection, so cheaply
+        except (OSError, ValueError):
+            found.append(())
+        else:
+            found.append((file.st_ino, file.st_dev, file.st_size, file.st_mtime_ns, file.st_ctime_ns))
+    return tuple(found)
 
 
 def read_password(path: str | None) -> str:
@@ -80,14 +90,6 @@ def _is_credential(path: str) -> bool:
     """Whether systemd keeps the file for this service alone; its access list shows as rights of the group."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
     return bool(directory) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(directory)  # noqa: PTH120
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - asked before each connection, so cheaply
-    except (OSError, ValueError):
-        return ()
-    return found.st_ino, found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _why(error: Exception) -> str:

@@ -248,6 +248,13 @@ class Settings:
 TABLES = ("etcd", "agent", "scheduler", "ssh", "console")
 
 
+def chosen_file(flag: str | None) -> Path | None:
+    """Return the file that --config names, None without the flag. UserError for an empty name."""
+    if flag == "":
+        raise UserError("--config names no file; give one, or leave it out")
+    return None if flag is None else Path(flag)
+
+
 def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ...] = ()) -> Settings:
     """Read the configuration.
 
