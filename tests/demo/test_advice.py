@@ -87,3 +87,8 @@ def test_what_is_advised_names_only_machines_and_units_that_are_there(size: int,
     told = " ".join(command for command, _ in hints("lab", Path("/lab/fleet.toml"), nodes, examples=examples))
     assert {*re.findall(r"core-\d+", told)} <= {*nodes}
     assert ("mars.service" in told) is examples
+
+
+def test_an_empty_name_of_a_configuration_is_refused() -> None:
+    with pytest.raises(UserError, match="--config names no file"):
+        read_settings(_parser().parse_args(["--config", ""]), {})
