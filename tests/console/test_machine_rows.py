@@ -130,6 +130,14 @@ def test_a_second_machine_with_the_same_id_is_told() -> None:
     assert "core-9 at 10.0.0.9 came with the same id" in row.note
 
 
+def test_a_machine_that_holds_everything_is_not_said_to_be_ready() -> None:
+    snapshot = scene()
+    held = replace(snapshot.machines[CORES[1]], held="it is at revision 7, and 90 was acted on")
+    row = machine_rows(replace(snapshot, machines={**snapshot.machines, CORES[1]: held}))[CORES[1]]
+    assert cells(row)["state"] == "◌ held"
+    assert "it is at revision 7, and 90 was acted on; see fleetctl restore" in row.note
+
+
 def draining(snapshot: Snapshot, number: int) -> Snapshot:
     override = Override(CORES[number], Availability.DRAINING, by="root@laptop", at=NOW)
     return replace(snapshot, overrides={**snapshot.overrides, CORES[number]: override})

@@ -97,12 +97,13 @@ STATE_CELLS = {
     "draining": Cell("◐ draining", Tone.BUSY),
     "leaving": Cell("◐ leaving", Tone.BUSY),
     "duplicate": Cell("✖ duplicate id", Tone.BAD),
+    "held": Cell("◌ held", Tone.WAIT),
     "corrupt": Cell("✖ corrupt", Tone.BAD),
     "lost": Cell("✖ lost", Tone.BAD),
     "left": Cell("○ left", Tone.QUIET),
 }
 ORDER = {state: number for number, state in enumerate(
-    ("lost", "corrupt", "duplicate", "draining", "leaving", "cordoned", "ready", "left"))}  # fmt: skip
+    ("lost", "corrupt", "duplicate", "held", "draining", "leaving", "cordoned", "ready", "left"))}  # fmt: skip
 ABSENT = frozenset({"lost", "left"})
 TROUBLE = frozenset({"lost", "corrupt", "duplicate"})
 
@@ -453,6 +454,8 @@ class MachineRows:
             return "duplicate", f"{who} came with the same id; it does nothing until this one is gone"
         if record.leaving:
             return "leaving", "its agent hands its units over"
+        if record.held:
+            return "held", f"it changes nothing: {escape(record.held)}; see fleetctl restore"
         availability = override.availability if override else Availability.READY
         if override is None or availability is Availability.READY:
             return "ready", ""
