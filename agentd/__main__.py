@@ -18,29 +18,14 @@ from registry.errors import UserError
 from registry.etcd.endpoint import base_urls
 from registry.keys import Keys
 from registry.program import daemonlog
-from registry.program.config import SYSTEM_FILE, EtcdTable, Settings, load, operator_files, put, put_text
+from registry.program.config import SYSTEM_FILE, EtcdTable, load, operator_files, put, put_text
 from registry.program.notify import Notifier
+from registry.program.start_failures import StartFailures
 from registry.program.version import installed_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; the exit status is 0 after an end in order, 1 after an error, 2 for wrong usage."""
-    options = _parser().parse_args(argv)
-    daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
-    return daemonlog.run("fleet-agentd", lambda: _work(options), Notifier(os.environ).status)
-
-
-def _work(options: argparse.Namespace) -> None:
-    settings = _settings(options)
-    with _lock(Paths.of(settings, os.environ).state, settings.etcd):
-        asyncio.run(_run(settings, hand_over=options.hand_over))
-
-
-async def _run(settings: Settings, *, hand_over: bool) -> None:
-    await Agent(settings, os.environ, hand_over=hand_over).run()
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fleet-agentd", description="Make this machine's systemd match its schedule, and report what it sees."
     )
@@ -50,15 +35,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hand-over", action="store_true", help="stop and hand back every unit at any SIGTERM")
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"fleet-agentd {installed_version()}")
-    return parser
+    options = parser.parse_args(argv)
+    daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
+    files = operator_files(os.environ) if options.user else (SYSTEM_FILE,)
+    failures = StartFailures(os.environ, (options.config,) if options.config else files)
+    return daemonlog.run("fleet-agentd", lambda: _work(options, files), Notifier(os.environ).status, failures)
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    defaults = operator_files(os.environ) if options.user else (SYSTEM_FILE,)
-    settings = load(options.config, os.environ, defaults)
+def _work(options: argparse.Namespace, files: tuple[Path, ...]) -> None:
+    settings = load(options.config, os.environ, files)
     if options.endpoints:
         settings = put_text(settings, "etcd", "endpoints", options.endpoints, "--endpoints")
-    return put(settings, "agent", "bus", "user", "--user") if options.user else settings
+    if options.user:
+        settings = put(settings, "agent", "bus", "user", "--user")
+    with _lock(Paths.of(settings, os.environ).state, settings.etcd):
+        asyncio.run(Agent(settings, os.environ, hand_over=options.hand_over).run())
 
 
 def _lock(directory: Path, etcd: EtcdTable) -> IO[str]:

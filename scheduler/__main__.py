@@ -20,6 +20,7 @@ from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.program import collector, config, daemonlog
 from registry.program.notify import Notifier
+from registry.program.start_failures import StartFailures
 from registry.program.version import installed_version
 from registry.sync.history import REMEDY, History, read_seen, write_seen
 from scheduler.service import Scheduler
@@ -34,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
+    failures = StartFailures(os.environ, (options.config or config.SYSTEM_FILE,))
     return daemonlog.run(
-        "fleet-scheduler", lambda: asyncio.run(_run(_settings(options))), Notifier(os.environ).status
+        "fleet-scheduler", lambda: asyncio.run(_run(_settings(options))), Notifier(os.environ).status, failures
     )
 
 

@@ -16,7 +16,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from registry.errors import FleetError, first_cause
+from registry.errors import FleetError, UserError, first_cause
+from registry.program.start_failures import StartFailures
 
 log = logging.getLogger("fleet")
 
@@ -38,10 +39,16 @@ def set_up(*, debug: bool) -> None:
     sys.unraisablehook = lambda it: _log_ignored(it.err_msg or "an object's end", it.exc_value)
 
 
-def run(program: str, work: Callable[[], None], say: Callable[[str], None] = lambda _: None) -> int:
+def run(
+    program: str,
+    work: Callable[[], None],
+    say: Callable[[str], None] = lambda _: None,
+    failures: StartFailures | None = None,
+) -> int:
     """Do the work of a daemon and return its exit status; an error becomes one line on stderr, and goes to `say`.
 
-    0 after an end in order, 1 after an error, 130 after an interrupt. Wrong usage is argparse's, with 2.
+    0 after an end in order, 1 after an error, 130 after an interrupt. Wrong usage is argparse's, with 2. With
+    `failures`, an error that the user has to mend and that was said by the start before this one is waited out.
     """
     try:
         work()
@@ -53,10 +60,15 @@ def run(program: str, work: Callable[[], None], say: Callable[[str], None] = lam
         cause = first_cause(error)
         if isinstance(cause, KeyboardInterrupt):
             return 130
-        priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
-        sys.stderr.write(f"{priority}{program}: {one_line(describe_error(cause))}\n")
-        say(f"ended: {describe_error(cause)}")
+        text = describe_error(cause)
         log.debug("ended by", exc_info=error)
+        if failures is not None and isinstance(cause, UserError) and not failures.is_news(text):
+            say(f"cannot start: {text}; trying again when the configuration has changed")
+            failures.wait(text)
+            return 1
+        priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
+        sys.stderr.write(f"{priority}{program}: {one_line(text)}\n")
+        say(f"ended: {text}")
         return 1
     return 0
 
