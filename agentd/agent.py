@@ -22,11 +22,12 @@ from agentd import facts
 from agentd.dependencies import Dependencies
 from agentd.file_cache import FileCache
 from agentd.lease_guard import HANG_AT, LeaseGuard
+from agentd.lease_switch import LeaseSwitch
 from agentd.ledger import Ledger
 from agentd.publisher import Publisher
 from agentd.pure.agent_status import AgentStatus, status_line
 from agentd.reconciler import Reconciler
-from agentd.registration import Hooks, Registration
+from agentd.registration import Registration
 from agentd.reloader import Reloader
 from agentd.schedule import Schedule
 from agentd.systemd import Systemd, bus_address
@@ -38,6 +39,7 @@ from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd
 from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
 from registry.keys import Keys
+from registry.model import Event
 from registry.program.config import Settings
 from registry.program.notify import Notifier
 from registry.sync.follow import ConnectionState
@@ -46,6 +48,7 @@ from registry.sync.history import REMEDY, History
 log = logging.getLogger("fleet.agent")
 
 TICK_S = 30.0  # behind the events: look at everything again
+LAST_S = 0.3  # for a renewal as the last thing that is done
 FORGET_S = 5.0  # how long a hand-over waits for a registry that does not answer
 
 T = TypeVar("T")
@@ -97,6 +100,8 @@ class Agent:
             bus_address(settings.agent.bus, environ), NotifyingEvent(self._update_status)
         )
         self._systemd = Systemd(connection)
+        self._switch = LeaseSwitch(self._systemd, self._paths.links, self._paths.state, settings.agent.bus)
+        self._stops = settings.agent.on_lost_registry == "stop"
 
     async def run(self) -> None:
         """Run until a signal says otherwise. Raises UserError for settings that cannot work."""
@@ -131,21 +136,22 @@ class Agent:
                 "schedule": self._schedule.run(),
                 "tick": self._tick(),
                 "watchdog": self._notifier.keep_alive(),
-                "usage": Reporter(
-                    etcd, self._keys, self._table.machine, self._table.main_pids, lambda: self._registration.lease
-                ).run(),
+                "usage": Reporter(etcd, self._keys, self._table, self._registration.lease).run(),
                 "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._endpoints_changed),
             }
-            if self._settings.agent.on_lost_registry == "stop":
+            if self._stops:
                 began = self._ledger.facts.renewed_at or time.monotonic()
+                lease, systemd = self._registration.lease, self._systemd
                 loops["lease guard"] = LeaseGuard(
-                    self._registration, self._reconciler, self._systemd, began, self._update_status
+                    lease, self._reconciler, systemd, self._switch, began, self._update_status
                 ).run()
+            else:
+                await self._switch.remove()
             for name, loop in loops.items():
                 group.create_task(loop, name=name)
             self._notifier.send("READY=1")
-            if self._settings.agent.on_lost_registry == "stop":
-                self._notifier.guard(HANG_AT * self._registration.ttl_s)
+            if self._stops:
+                self._notifier.guard(HANG_AT * self._registration.lease.ttl_s)
             self._wired.set()
 
     def _wire(self, etcd: Etcd) -> None:
@@ -160,6 +166,7 @@ class Agent:
             publisher=self._publisher,
             reloader=Reloader(self._systemd.reload),
             host=socket.gethostname(),
+            before_start=self._switch.cover,
         )
         self._reconciler = Reconciler(needs, self._table)
         self._schedule = Schedule(etcd, self._keys, machine, self._ledger, self._reconciler, self._history)
@@ -167,9 +174,7 @@ class Agent:
 
     async def _register_with(self, etcd: Etcd) -> None:
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
-        hooks = Hooks(self._joining, self._joined, self._lost, self._returned, self._publisher.event)
-        self._registration = Registration(etcd, self._keys, self._ledger, machine, hooks, self._history)
-        self._registration.on_status = self._update_status
+        self._registration = Registration(etcd, self._keys, self._ledger, machine, self, self._history)
         self._health = etcd.health
         if self._history.held:  # by an agent before this one
             self._held(self._history.held)
@@ -186,25 +191,36 @@ class Agent:
 
     # ---- what registration and schedule tell
 
-    async def _joining(self, lease: int) -> None:
+    def event(self, verb: str, *, unit: str = "", reason: str = "") -> Event:
+        """An event of this agent, now."""
+        return self._publisher.event(verb, unit=unit, reason=reason)
+
+    def status_changed(self) -> None:
+        """Say how registering goes."""
+        self._update_status()
+
+    async def joining(self, lease: int) -> None:
         """Before the fleet sees this machine it can see what runs here."""
         kept = await self._publisher.resume(lease, self._table.held)
         self._reconciler.lease_held(lease, kept)
 
-    def _joined(self) -> None:
+    def joined(self) -> None:
+        """Follow the schedule."""
         self._registered = True
         self._schedule.list_again()
         self._table.mark_all_dirty()
         self._update_status()
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
+        """Hold what runs; nothing of it is claimed any more."""
         self._registered = False
         self._publisher.suspend()
         self._reconciler.lease_lost()
         self._schedule.pause()
         self._update_status()
 
-    def _returned(self) -> None:
+    def returned(self) -> None:
+        """Catch up after an outage."""
         self._publisher.retry()
         self._schedule.list_again()
         self._table.mark_all_dirty()
@@ -305,9 +321,11 @@ class Agent:
         )
         if not for_good:
             log.info("ending; every unit is left as it is")
+            if self._stops and self._wired.is_set():
+                await self._renew_once_more()
             return
         log.info("handing %d units over", len(self._table.held))
-        registered = bool(self._registration.lease)
+        registered = bool(self._registration.lease.id)
         try:
             await self._registration.leave()
         except RegistryError as error:
@@ -322,7 +340,19 @@ class Agent:
                     await self._registration.revoke()
             except (TimeoutError, RegistryError):
                 log.warning("the registry does not answer; what it shows of this machine ends with its lease")
+        await self._switch.remove()
         log.info("handed over")
+
+    async def _renew_once_more(self) -> None:
+        """Give the agent after us as long as there is before units have to be stopped."""
+        lease = self._registration.lease
+        try:
+            async with asyncio.timeout(LAST_S):
+                if lease.id and not self._table.parked:
+                    await lease.renew(lease.id)
+                    await self._switch.hold_back(lease.ttl_s, self._table.exposed)
+        except (TimeoutError, RegistryError, SystemdError, OSError) as error:
+            log.debug("cannot renew once more: %s", error)
 
 
 class NotifyingEvent(asyncio.Event):

@@ -56,42 +56,40 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         """Overrides dbus-next's: as much as there is at once, instead of a field at a time."""
         try:
             for _ in range(READS):
-                if not self._read_some():
+                data = self._sock.recv(READ_BYTES)
+                if not data:
+                    raise EOFError("the bus closed the connection")
+                for message in self._incoming.feed(data):
+                    self._take(message)
+                if len(data) < READ_BYTES:
                     return
         except BlockingIOError:
             return
         except Exception as error:  # noqa: BLE001 - as there: the end of the connection, told by wait_for_disconnect
             self._finalize(error)
 
-    def _read_some(self) -> bool:
-        """Whether there may be more."""
-        data = self._sock.recv(READ_BYTES)
-        if not data:
-            raise EOFError("the bus closed the connection")
-        for message in self._incoming.feed(data):
-            self._take(message)
-        return len(data) == READ_BYTES
-
     def _take(self, message: wire.Message) -> None:
         if message.kind == wire.SIGNAL:
-            self._tell(message)
+            try:
+                self._on_signal(message)
+            except Exception:  # one signal that is not as expected must not end the connection
+                log.exception("cannot make anything of the signal %s", message.member)
         elif message.kind in (wire.RETURN, wire.ERROR):
-            self._answer(message)
-
-    def _answer(self, message: wire.Message) -> None:
-        asked, future = self._asked.get(message.reply_serial, (THE_BUS, None))
-        if message.sender not in (asked, THE_BUS):
-            log.debug("passed over a reply from %s, who was not asked", message.sender)
-        elif future is None:
-            self._on_message(_for_the_library(message))  # its own greeting
-        elif not future.done():
-            future.set_result(message)
-
-    def _tell(self, message: wire.Message) -> None:
-        try:
-            self._on_signal(message)
-        except Exception:  # one signal that is not as expected must not end the connection
-            log.exception("cannot make anything of the signal %s", message.member)
+            asked, future = self._asked.get(message.reply_serial, (THE_BUS, None))
+            if message.sender not in (asked, THE_BUS):
+                log.debug("passed over a reply from %s, who was not asked", message.sender)
+            elif future is None:
+                greeting = Message(
+                    message_type=MessageType(message.kind),
+                    reply_serial=message.reply_serial,
+                    error_name=message.error_name or None,
+                    sender=message.sender or None,
+                    signature=message.signature,
+                    body=message.arguments(),
+                )
+                self._on_message(greeting)
+            elif not future.done():
+                future.set_result(message)
 
     def close(self) -> None:
         """End the connection now; who waits for a reply gets a ConnectionError. One that has ended is fine."""
@@ -119,14 +117,3 @@ class _PatientSocket:
             return self._sock.send(data)
         except BlockingIOError:
             return 0
-
-
-def _for_the_library(message: wire.Message) -> Message:
-    return Message(
-        message_type=MessageType(message.kind),
-        reply_serial=message.reply_serial,
-        error_name=message.error_name or None,
-        sender=message.sender or None,
-        signature=message.signature,
-        body=message.arguments(),
-    )

@@ -8,7 +8,7 @@ figure counts as estimated. Everything may vanish between two reads: what cannot
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,9 @@ class CgroupStats:
     def machine(self) -> MachineStats | None:
         """This machine's own."""
         load, memory = _read(self._proc / "loadavg").split()[:3], _read(self._proc / "meminfo")
-        sizes = dict(_sizes(memory))
+        lines = [line.partition(":") for line in memory.splitlines()]
+        found = {name: _number(rest.removesuffix("kB")) for name, _, rest in lines}
+        sizes = {name: number * 1024 for name, number in found.items() if number}
         try:
             one, five, fifteen = map(float, load)
             return MachineStats((one, five, fifteen), sizes["MemTotal"], sizes["MemAvailable"])
@@ -62,7 +64,8 @@ class CgroupStats:
         if unified is not None:
             memory = _number(_read(unified / "memory.current"))
             if memory is not None:
-                return UnitStats(memory, _usage_us(_read(unified / "cpu.stat")))
+                lines = [line.partition(" ") for line in _read(unified / "cpu.stat").splitlines()]
+                return UnitStats(memory, next((_number(v) for name, _, v in lines if name == "usage_usec"), None))
         place = systemd or unified
         pids = [int(word) for word in _read(place / "cgroup.procs").split()] if place else []
         return self._summed(pids or [pid])
@@ -102,29 +105,11 @@ def _place(root: Path, marker: str, lines: Iterable[str], unit: str) -> Path | N
         parts = path.strip("/").split("/")
         names = [part.removeprefix("_") for part in parts]  # systemd's mark on names that are the kernel's own
         if unit in names:
-            return _existing(root, parts[: names.index(unit) + 1])
+            parts = parts[: names.index(unit) + 1]
+            # In a container the kernel's path may begin above what is mounted there.
+            tails = (root.joinpath(*parts[start:]) for start in range(len(parts)))
+            return next((place for place in tails if place.is_dir()), None)
     return None
-
-
-def _existing(root: Path, parts: list[str]) -> Path | None:
-    """The path below `root`; in a container the kernel's path may begin above what is mounted there."""
-    found = (root.joinpath(*parts[start:]) for start in range(len(parts)))
-    return next((place for place in found if place.is_dir()), None)
-
-
-def _usage_us(text: str) -> int | None:
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        if name == "usage_usec":
-            return _number(value)
-    return None
-
-
-def _sizes(meminfo: str) -> Iterator[tuple[str, int]]:
-    for line in meminfo.splitlines():
-        name, _, rest = line.partition(":")
-        if number := _number(rest.removesuffix("kB")):
-            yield name, number * 1024
 
 
 def _number(text: str) -> int | None:

@@ -164,3 +164,4 @@ class Dependencies:
     publisher: StatePublisher
     reloader: Reloader
     host: str  # what people call the machine
+    before_start: Callable[[str], None] = lambda _: None  # told each unit whose start is about to be asked for

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from registry.errors import InvalidRecord, UserError
@@ -79,15 +80,13 @@ def facing_address(endpoints: tuple[str, ...]) -> str:
 
 
 def _host_keys() -> tuple[str, ...]:
-    keys = (_read(path).split()[:2] for path in sorted(HOST_KEYS.glob("ssh_host_*_key.pub")))
-    return tuple(" ".join(words) for words in keys if len(words) == 2 and _is_host_key(" ".join(words)))
-
-
-def _is_host_key(text: str) -> bool:
-    try:
-        return bool(host_key(text))
-    except ValueError:
-        return False
+    found = []
+    for path in sorted(HOST_KEYS.glob("ssh_host_*_key.pub")):
+        words = _read(path).split()[:2]
+        with suppress(ValueError):
+            if len(words) == 2 and host_key(" ".join(words)):
+                found.append(" ".join(words))
+    return tuple(found)
 
 
 def _ssh_port() -> int:

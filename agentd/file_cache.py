@@ -44,7 +44,9 @@ class FileCache:
     def _arrived(self, sha: str, done: asyncio.Task[str]) -> None:
         del self._coming[sha]
         if not done.cancelled() and done.exception() is None:
-            self._keep(sha, done.result())
+            self._kept[sha] = done.result()
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
 
     async def _fetch(self, sha: str) -> str:
         key = self._keys.file(sha)
@@ -54,8 +56,3 @@ class FileCache:
         if sha256(kv.value).hexdigest() != sha:
             raise CorruptRecord(key, "the text is not what its hash says; submit it again with --replace")
         return kv.value.decode("utf-8", "replace")
-
-    def _keep(self, sha: str, text: str) -> None:
-        self._kept[sha] = text
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)

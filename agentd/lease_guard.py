@@ -1,7 +1,7 @@
 """on_lost_registry = "stop": nothing of ours runs any more when this machine's lease can end.
 
 By our own clock, from when the last successful renewal was sent, by us or by the agent before us: etcd cannot end
-the lease earlier.
+the lease earlier. Where this agent cannot act in time the switch does (`lease_switch`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
+from agentd.lease_switch import LATE_AT, LeaseSwitch
 from agentd.reconciler import Reconciler
 from registry.errors import SystemdError
 
@@ -24,6 +26,7 @@ HANG_AT = 0.3  # of the lease: an agent that stands still so long is restarted, 
 class Lease(Protocol):
     """The lease that is held."""
 
+    renewed: asyncio.Event  # set at each renewal
     renewed_at: float  # when the last renewal that succeeded was sent (monotonic); 0: none yet
     ttl_s: float
 
@@ -39,21 +42,46 @@ class LeaseGuard:
     """Parks the units while the lease may end. `began` is when the agent before us renewed it, or when we began."""
 
     def __init__(
-        self, lease: Lease, reconciler: Reconciler, systemd: Killer, began: float, on_change: Callable[[], None]
+        self,
+        lease: Lease,
+        reconciler: Reconciler,
+        systemd: Killer,
+        switch: LeaseSwitch,
+        began: float,
+        on_change: Callable[[], None],
     ) -> None:
-        self._lease, self._reconciler, self._systemd = lease, reconciler, systemd
+        self._lease, self._reconciler, self._systemd, self._switch = lease, reconciler, systemd, switch
         self._began, self._on_change = began, on_change
+        self._complained = False
 
     async def run(self) -> None:
         """Watch the lease for ever."""
         while True:
             renewed, ttl_s = self._lease.renewed_at or self._began, self._lease.ttl_s
-            await asyncio.sleep(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05)):
+                    await self._lease.renewed.wait()
+            self._lease.renewed.clear()
             if self._lease.renewed_at > renewed:
+                await self._hold_back()
                 self._reconciler.park(parked=False)
                 self._on_change()
             elif time.monotonic() >= renewed + STOP_AT * ttl_s:
                 await self._park(renewed + KILL_AT * ttl_s)
+
+    async def _hold_back(self) -> None:
+        """Keep the switch from firing, unless the renewal is too old to count from now."""
+        try:
+            if stopped := await self._switch.fired():
+                log.error("%d units were stopped since this machine's lease was not renewed in time", len(stopped))
+                self._reconciler.stopped_by_switch(stopped)
+            if time.monotonic() - self._lease.renewed_at < LATE_AT * self._lease.ttl_s:
+                await self._switch.hold_back(self._lease.ttl_s, self._reconciler.table.exposed)
+            self._complained = False
+        except (SystemdError, OSError) as error:
+            if not self._complained:
+                log.warning("cannot set the timer that guards the lease: %s", error)
+            self._complained = True
 
     async def _park(self, kill_at: float) -> None:
         """Stop everything in order, and what remains at `kill_at` without."""

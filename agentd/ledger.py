@@ -64,10 +64,18 @@ class Ledger:
         self.facts = _read_facts(self.facts_path)
         self.rebooted = bool(self.facts.boot_id) and self.facts.boot_id != boot_id
         self.fresh = (self.facts.machine, self.facts.boot_id) != (machine, boot_id)
-        if self.fresh:
-            self._begin(machine, boot_id)
+        found = list(self._applied.iterdir())
+        if self.fresh:  # another boot (or machine): nothing that was applied then counts now
+            for path in found:
+                _remove(path)
+            kept = self.facts if self.facts.machine == machine else Facts()
+            self.facts = Facts()
+            self.remember(machine=machine, boot_id=boot_id, cluster_id=kept.cluster_id, seen=kept.seen)
         else:
-            self._read_entries()
+            self._read_entries(found)
+
+    def _read_entries(self, found: list[Path]) -> None:
+        self._entries.update((entry.unit, entry) for entry in map(_read_entry, found) if entry)
 
     @property
     def entries(self) -> Mapping[str, LedgerEntry]:
@@ -125,20 +133,6 @@ class Ledger:
         else:
             self._unsaved.discard(path)
 
-    def _begin(self, machine: str, boot_id: str) -> None:
-        """Another boot (or machine): nothing that was applied then counts now."""
-        for path in self._applied.iterdir():
-            _remove(path)
-        kept = self.facts if self.facts.machine == machine else Facts()
-        self.facts = Facts()
-        self.remember(machine=machine, boot_id=boot_id, cluster_id=kept.cluster_id, seen=kept.seen)
-
-    def _read_entries(self) -> None:
-        for path in self._applied.iterdir():
-            entry = _read_entry(path)
-            if entry is not None:
-                self._entries[entry.unit] = entry
-
 
 def _write(path: Path, text: str) -> None:
     """Replace a file; on a full disk overwrite it where it lies, which takes no room."""
@@ -187,15 +181,11 @@ def _known(kind: type[Facts] | type[LedgerEntry], data: dict[str, Any]) -> dict[
     """Of what a file says, the fields that are known. Raises ValueError for one of a wrong type: it was edited."""
     found = {each.name: data[each.name] for each in fields(kind) if each.name in data}
     for each in fields(kind):
-        if not _is_right(found.get(each.name, each.default), str(each.type)):
+        value = found.get(each.name, each.default)
+        endless = isinstance(value, float) and not math.isfinite(value)
+        if endless or type(value) not in _TYPES.get(str(each.type), (type(value),)):
             raise ValueError(f"its {each.name} is no {each.type}")
     return found
-
-
-def _is_right(value: object, kind: str) -> bool:
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    return type(value) in _TYPES.get(kind, (type(value),))
 
 
 def _remove(path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from agentd.pure.plan import DesiredState
 from registry.errors import InvalidRecord, LeaseLost, RegistryError
-from registry.etcd import Compare, Etcd, KeyValue, Op
+from registry.etcd import Compare, Etcd, Op
 from registry.keys import Keys
 from registry.model import Event, UnitState
 from registry.records import encode
@@ -166,26 +166,22 @@ class Publisher:
             return
 
     async def _flush(self) -> None:
-        """Write what there is to write now; what comes meanwhile is gathered for the next time."""
+        """Write what there is to write now, under one lease; what comes meanwhile is gathered for the next time."""
         self._urgent.clear()
         lease = self._lease
         try:
-            await self._flush_under(lease)
+            while lease and self._claims and await self._settled(lease):
+                await self._write_claims(lease, [each for each in self._claims if not each.granted.done()][:CLAIMS])
+            units = list(self._dirty)
+            while lease and (units or self._events) and await self._settled(lease):
+                await self._write_states(lease, units[:STATES], self._events[:EVENTS])
+                units = units[STATES:]
         except LeaseLost:
             if lease == self._lease:
                 self.suspend()
         self._wrote_at = time.monotonic()
         if self._lease and self._dirty:
             self._wake.set()
-
-    async def _flush_under(self, lease: int) -> None:
-        """Write under one lease, for as long as it is ours."""
-        while lease and self._claims and await self._settled(lease):
-            await self._write_claims(lease, [each for each in self._claims if not each.granted.done()][:CLAIMS])
-        units = list(self._dirty)
-        while lease and (units or self._events) and await self._settled(lease):
-            await self._write_states(lease, units[:STATES], self._events[:EVENTS])
-            units = units[STATES:]
 
     async def _settled(self, lease: int) -> bool:
         """Look up what is not known for certain. False when the lease is no longer ours, perhaps only since."""
@@ -197,7 +193,10 @@ class Publisher:
         """Read our states as they are; returns those that hang on the lease. Strays are marked for deletion."""
         prefix = self._keys.state(self._machine)
         listing = await self._etcd.range(prefix)
-        self._known = {kv.key.removeprefix(prefix): _read(kv, lease) for kv in listing.kvs}
+        self._known = {  # one under another lease will end with that, or never: it counts as different
+            kv.key.removeprefix(prefix): _Known(kv.mod_revision, kv.value if kv.lease == lease else b"")
+            for kv in listing.kvs
+        }
         self._unsure = False
         self._dirty.update(dict.fromkeys(self._known))
         return frozenset(kv.key.removeprefix(prefix) for kv in listing.kvs if kv.lease == lease)
@@ -231,7 +230,8 @@ class Publisher:
         changed = {
             unit: value
             for unit, value in values.items()
-            if value != self._value(unit) and (value is not None or wanted[unit] is None)
+            if value != (known.value if (known := self._known.get(unit)) else None)
+            and (value is not None or wanted[unit] is None)
         }
         for unit in units:
             self._dirty.pop(unit, None)
@@ -267,10 +267,6 @@ class Publisher:
         known = self._known.get(unit)
         return Compare.mod(self._keys.state(self._machine, unit), known.revision if known else 0)
 
-    def _value(self, unit: str) -> bytes | None:
-        known = self._known.get(unit)
-        return known.value if known else None
-
     def _note(self, written: dict[str, bytes] | dict[str, bytes | None], revision: int) -> None:
         for unit, value in written.items():
             if value is None:
@@ -287,11 +283,6 @@ def _encoded(record: UnitState | Event) -> bytes | None:
     except InvalidRecord as error:
         log.error("%s", error)  # noqa: TRY400 - the reason says it all
         return None
-
-
-def _read(kv: KeyValue, lease: int) -> _Known:
-    """A state under another lease will end with that lease, or never: it counts as different and is put again."""
-    return _Known(kv.mod_revision, kv.value if kv.lease == lease else b"")
 
 
 def _answer(claims: list[_Claim], lease: int) -> None:

@@ -120,6 +120,14 @@ class Reconciler:
             self.resync()  # a signal may have been missed
             self.table.mark_all_dirty()
 
+    def stopped_by_switch(self, names: Iterable[str]) -> None:
+        """These were stopped for want of a lease, not by us: their stop is finished, and they start again."""
+        for unit in filter(None, map(self.table.units.get, names)):
+            entry = unit.entry
+            if entry and entry.phase in (Phase.ASKING, Phase.STARTING, Phase.STARTED) and not unit.foreign:
+                self._records.note(unit, replace(entry, phase=Phase.STOPPING))
+                self.table.mark_dirty(unit)
+
     def freeze(self) -> None:
         """Begin nothing: every unit stays as it is, whatever is desired. What is under way comes to its end."""
         self.table.frozen = True
@@ -165,9 +173,14 @@ class Reconciler:
         before, managed.status = managed.status, managed.status.merged(properties)
         if managed.status == before:
             return
-        if managed.status.left_inactive_us != before.left_inactive_us:
-            self._ran(managed)
         entry, active = managed.entry, managed.status.active
+        ran = managed.status.left_inactive_us != before.left_inactive_us
+        if ran and entry and entry.phase in (Phase.STARTED, Phase.LOADED):  # not by us: from which file?
+            if self._is_touched(managed):
+                self.resync()
+            else:
+                self._records.note_run(managed)
+            entry = managed.entry
         complaint = entry and (entry.error or entry.skipped or entry.cause)
         if entry and complaint and entry.phase is Phase.STARTED and active == "active":  # started by somebody else
             self._records.note(managed, cleared(entry))
@@ -220,15 +233,6 @@ class Reconciler:
             self._records.note_error(unit, start_failed(cause))
         elif not now.error:
             self._records.note(unit, replace(now, cause=cause))
-
-    def _ran(self, unit: ManagedUnit) -> None:
-        """It was started, not by us: from which file, the disk says, or else systemd."""
-        if unit.entry is None or unit.entry.phase not in (Phase.STARTED, Phase.LOADED):
-            return
-        if self._is_touched(unit):
-            self.resync()
-        else:
-            self._records.note_run(unit)
 
     def _is_touched(self, unit: ManagedUnit) -> bool:
         """Whether somebody has had a hand on its link, or on its name."""

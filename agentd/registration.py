@@ -1,6 +1,6 @@
 """This machine's place in the registry: its lease, its machine key, and the peace between two with one id.
 
-Owns `machines/<id>` and `duplicates/<id>/<boot>`. The lease, the boot and the cluster are remembered, so that a
+Owns `machines/<id>`. The lease, the boot and the cluster are remembered, so that a
 restarted agent goes on under the same lease and nobody notices. A machine key of another boot is waited for;
 when it outlives its own lease somebody is alive behind it, and this machine does nothing but say so.
 A registry that is not the remembered cluster's is never joined.
@@ -13,11 +13,13 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Protocol
 
+from agentd.earlier_key import EarlierKey
 from agentd.ledger import Ledger
+from agentd.machine_lease import MachineLease
 from registry.errors import (
     Conflict,
     CorruptRecord,
@@ -30,8 +32,7 @@ from registry.errors import (
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
-from registry.leases import grace_s
-from registry.model import Duplicate, Event, Machine
+from registry.model import Event, Machine
 from registry.records import decode, encode
 from registry.sync.history import History
 from registry.sync.sentinel import ensure_cluster, read_cluster
@@ -39,24 +40,32 @@ from registry.sync.sentinel import ensure_cluster, read_cluster
 log = logging.getLogger("fleet.agent")
 
 PAUSE_S = 0.5  # between attempts while our lease may still be saved; from there on they grow rarer
-MARGIN_S = 2.0  # etcd ends a lease up to this much late
-POLL_S = 0.5  # while somebody else has our key
-REMIND_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the rest of the agent does when its place changes. `joining` runs before the machine key is created."""
+class RegisteredAgent(Protocol):
+    """Who is registered: the rest of the agent."""
 
-    joining: Callable[[int], Awaitable[None]]
-    joined: Callable[[], None]
-    lost: Callable[[], None]  # the lease is gone
-    returned: Callable[[], None]  # the registry answers again after an outage
-    event: Callable[..., Event]
+    async def joining(self, lease: int) -> None:
+        """Show what runs here under this lease; called before the machine key is created."""
+
+    def joined(self) -> None:
+        """The machine key is there."""
+
+    def lost(self) -> None:
+        """The lease is gone."""
+
+    def returned(self) -> None:
+        """The registry answers again after an outage."""
+
+    def event(self, verb: str, *, unit: str = "", reason: str = "") -> Event:
+        """An event of this agent, now."""
+
+    def status_changed(self) -> None:
+        """What registering has come to has changed."""
 
 
 class Registration:
-    """Holds the machine's place. `renewed_at` is when the last successful renewal was sent (monotonic)."""
+    """Holds the machine's place."""
 
     def __init__(
         self,
@@ -64,39 +73,31 @@ class Registration:
         keys: Keys,
         ledger: Ledger,
         machine: Machine,
-        hooks: Hooks,
+        member: RegisteredAgent,
         history: History | None = None,
     ) -> None:
         self._history = history or History(keys, ledger.facts.seen, lambda seen: ledger.remember(seen=seen))
         self.machine = replace(machine, held=self._history.held)
-        self.renewed_at = 0.0
-        self.ttl_s = min(ledger.facts.lease_ttl_s or machine.ttl_s, machine.ttl_s)  # of the lease that is held
-        self.lease = 0
-        self.on_status: Callable[[], None] = lambda: None
+        self.lease = MachineLease(etcd, ledger, self._history, machine.ttl_s)
         self._status = "connecting to the registry"
-        self._etcd, self._keys, self._ledger, self._hooks = etcd, keys, ledger, hooks
+        self._etcd, self._keys, self._ledger, self._member = etcd, keys, ledger, member
         self._backoff = etcd.backoff(PAUSE_S)
         self._shown = False  # that we hold everything, and what runs here
         self._nudge = asyncio.Event()  # our key has to be looked at before the next renewal is due
-        self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
+        self._reported = 0  # revision of our key whose record was said to be corrupt
 
     @property
     def status(self) -> str:
-        """What registering has come to, for people; `on_status` is called when it changes."""
+        """What registering has come to, for people; the member hears of it when it changes."""
         return self._status
 
-    @status.setter
-    def status(self, text: str) -> None:
+    def _set_status(self, text: str) -> None:
         self._status = text
-        self.on_status()
+        self._member.status_changed()
 
     @property
     def _key(self) -> str:
         return self._keys.machine(self.machine.id)
-
-    @property
-    def _duplicate_key(self) -> str:
-        return self._keys.duplicate(self.machine.id, self.machine.boot_id)
 
     async def run(self) -> None:
         """Register, renew, and register again when the lease was lost; until this machine has left."""
@@ -116,43 +117,37 @@ class Registration:
 
     async def _rest(self, error: RegistryError) -> None:
         """Say what is wrong, once, and wait: shortly while our lease, or that of the agent before us, may live."""
-        foreign = isinstance(error, ForeignRegistry)
-        self.status = (
-            f"{error}; every unit is kept as it is. {self._remedy()}" if foreign else f"cannot register: {error}"
-        )
+        if isinstance(error, ForeignRegistry):
+            leave = f"rm {self._ledger.facts_path} && systemctl restart fleet-agentd"
+            remedy = f"To leave the old cluster and join this one on purpose: {leave}"
+            self._set_status(f"{error}; every unit is kept as it is. {remedy}")
+        else:
+            self._set_status(f"cannot register: {error}")
         if self._backoff.is_news(error):
             log.warning("%s", self.status)
-        await self._backoff.wait(error, at_most_s=PAUSE_S if self._may_be_saved() else None)
-
-    def _may_be_saved(self) -> bool:
-        """Whether etcd may still hold our lease, so that every moment counts."""
-        renewed_at = self.renewed_at or self._ledger.facts.renewed_at
-        return 0 < time.monotonic() - renewed_at < self.ttl_s + MARGIN_S
+        await self._backoff.wait(error, at_most_s=PAUSE_S if self.lease.may_be_saved() else None)
 
     async def leave(self) -> None:
         """Tell the fleet that this machine hands its units over."""
         self.machine = replace(self.machine, leaving=True)
-        lease = self.lease
+        lease = self.lease.id
         if not lease:
             return
-        event = self._hooks.event("leave", reason="agent stopped")
+        event = self._member.event("leave", reason="agent stopped")
         puts = [self._put_machine(lease), Op.put(self._keys.event(event.id), encode(event))]
         await self._etcd.txn([Compare.lease(self._key, lease)], puts)
 
     async def revoke(self) -> None:
         """Give the place up: the machine key and all states vanish with the lease."""
-        lease, self.lease = self.lease, 0
-        self._ledger.remember(lease_id=0)
-        if lease:
-            await self._etcd.lease_revoke(lease)
+        await self.lease.revoke()
 
     async def verify(self) -> None:
         """Write the machine key again if somebody deleted or changed it, or took it off our lease."""
-        lease = self.lease
+        lease = self.lease.id
         if not lease or self.machine.leaving:
             return
         found = await self._etcd.get(self._key)  # asked first: even a transaction that writes nothing is logged
-        if lease != self.lease:
+        if lease != self.lease.id:
             return
         self._keep_unknown(found)
         if found is None:
@@ -202,7 +197,11 @@ class Registration:
         elif self._is_ours(found) or await self._was_ours(found):
             await self._rejoin(found)
         else:
-            await self._wait_for(found)
+            record = self._read(found)
+            earlier = EarlierKey(
+                self._etcd, self._keys, self.machine, self._member.event, self._read, self._set_status
+            )
+            await earlier.wait(found, record.ttl_s if record else self.lease.ttl_s)
 
     async def _check_cluster(self) -> None:
         remembered = self._ledger.facts.cluster_id
@@ -246,24 +245,26 @@ class Registration:
         try:
             record = decode(Address(Table.MACHINES, self.machine.id), found.value, found.key)
         except CorruptRecord as error:
-            log.warning("%s", error)
+            if self._reported != found.mod_revision:
+                log.warning("%s", error)
+            self._reported = found.mod_revision
             return None
         return record if isinstance(record, Machine) else None
 
     async def _join(self) -> None:
-        lease = await self._lease_for(0)
-        await self._hooks.joining(lease)
+        lease = await self.lease.acquire(0)
+        await self._member.joining(lease)
         self.machine = replace(self.machine, since=time.time())
-        event = self._hooks.event("join", reason=f"{self.machine.hostname} at {self.machine.address}")
+        event = self._member.event("join", reason=f"{self.machine.hostname} at {self.machine.address}")
         puts = [
             self._put_machine(lease),
             Op.put(self._keys.event(event.id), encode(event)),
-            Op.delete(self._duplicate_key),
+            Op.delete(self._keys.duplicate(self.machine.id, self.machine.boot_id)),
         ]
         result = await self._etcd.txn([Compare.absent(self._key)], puts)
         if result.succeeded:
             log.info("joined as machine %s with lease %x", self.machine.id, lease)
-            await self._joined(lease)
+            await self._joined()
         else:  # somebody was faster: leave nothing of ours below that id
             await self._etcd.lease_revoke(lease)
             self._forget_lease()
@@ -273,77 +274,35 @@ class Registration:
 
         The states come first and the machine key last, each overwritten in place, so that nothing vanishes.
         """
-        lease = await self._lease_for(found.lease)
+        lease = await self.lease.acquire(found.lease)
         record = self._read(found)
         self.machine = replace(self.machine, since=record.since if record else time.time())
         self._keep_unknown(found)
-        await self._hooks.joining(lease)
+        await self._member.joining(lease)
         guard = Compare.mod(self._key, found.mod_revision)
         if not (await self._etcd.txn([guard], [self._put_machine(lease)])).succeeded:
             raise Conflict("the machine's key changed while this agent came back")
         log.info("back as machine %s under lease %x", self.machine.id, lease)
-        await self._joined(lease)
+        await self._joined()
 
-    async def _joined(self, lease: int) -> None:
-        self.ttl_s = self.machine.ttl_s
-        self.status = f"registered as {self.machine.id}"
-        self._hooks.joined()
-        outgrown, self._outgrown = self._outgrown - {lease}, set()
-        for each in outgrown:
-            await self._etcd.lease_revoke(each)
-
-    async def _lease_for(self, found: int) -> int:
-        """The lease of our key (0: none) or the remembered one, if it lives and lasts as long as is configured now.
-
-        Else a new one. What the others carry is to be moved to it before they end: they are renewed here once.
-        """
-        sent = time.monotonic()
-        for lease in dict.fromkeys((found, self.lease, self._ledger.facts.lease_id)):
-            if lease and await self._fits(lease):
-                break
-        else:
-            lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
-        self.lease = lease
-        self.ttl_s = min(self.ttl_s, self.machine.ttl_s)
-        self._ledger.remember(lease_id=lease, lease_ttl_s=self.machine.ttl_s)
-        self._renewed(sent)
-        return lease
-
-    async def _fits(self, lease: int) -> bool:
-        """Renew a lease; whether it lives and is as long as ours should be."""
-        try:
-            granted_s = await self._etcd.lease_keepalive(lease)
-        except LeaseLost:
-            return False
-        facts, wanted_s = self._ledger.facts, self.machine.ttl_s
-        if granted_s == math.ceil(wanted_s) or (facts.lease_id, facts.lease_ttl_s) == (lease, wanted_s):
-            return True
-        self._outgrown.add(lease)
-        return False
-
-    async def _renew(self, lease: int) -> None:
-        sent = time.monotonic()
-        await self._etcd.lease_keepalive(lease)
-        self._renewed(sent)
-
-    def _renewed(self, sent: float) -> None:
-        """Also for the agent after us, should we be killed: our lease goes on meanwhile."""
-        self.renewed_at = sent
-        self._ledger.remember(renewed_at=sent, seen=self._history.seen)
+    async def _joined(self) -> None:
+        self._set_status(f"registered as {self.machine.id}")
+        self._member.joined()
+        await self.lease.settle()
 
     async def _keep(self) -> None:
         """Renew until the lease is lost; look once in each ttl whether our key is as it should be."""
         away, looked_at = False, time.monotonic()
-        while lease := self.lease:
-            if not away and await self._nudged(self.ttl_s / 3):
+        while lease := self.lease.id:
+            if not away and await self._nudged(self.lease.ttl_s / 3):
                 looked_at = -math.inf
-            if self.lease != lease:
+            if self.lease.id != lease:
                 continue
             try:
-                await self._renew(lease)
+                await self.lease.renew(lease)
                 if away or self._history.held:
                     await self._look_back()
-                if time.monotonic() >= looked_at + self.ttl_s:
+                if time.monotonic() >= looked_at + self.lease.ttl_s:
                     await self._show(lease)
                     looked_at = time.monotonic()
             except (LeaseLost, Conflict):
@@ -353,25 +312,22 @@ class Registration:
                     denied = isinstance(error, RegistryDenied)
                     log.warning("the registry %s: %s", "refuses us" if denied else "does not answer", error)
                 away = True
-                await self._backoff.wait(error, at_most_s=PAUSE_S if self._may_be_saved() else None)
+                await self._backoff.wait(error, at_most_s=PAUSE_S if self.lease.may_be_saved() else None)
                 continue
             if away:
                 log.info("the registry answers again")
-                self._hooks.returned()
+                self._member.returned()
             self._backoff.reset()
             away = False
 
     async def _show(self, lease: int) -> None:
         """Have our key as it should be; before it says that we hold everything, it can be seen what runs here."""
-        if self.machine.held and not (self._shown and await self._stands()):
-            await self._hooks.joining(lease)
+        if self.machine.held:
+            found = await self._etcd.get(self._key) if self._shown else None
+            if found is None or found.value != encode(self.machine):  # what runs here may be told as it once was
+                await self._member.joining(lease)
         self._shown = bool(self.machine.held)
         await self.verify()
-
-    async def _stands(self) -> bool:
-        """Whether our key is as we wrote it; if not, what runs here may be told as it once was (restored again)."""
-        found = await self._etcd.get(self._key)
-        return found is not None and found.value == encode(self.machine)
 
     async def _nudged(self, within_s: float) -> bool:
         """Wait; True as soon as our key has to be looked at."""
@@ -383,91 +339,9 @@ class Registration:
         return False
 
     def _forget_lease(self) -> None:
-        if self.lease:
-            log.warning("lease %x is gone; registering again", self.lease)
-        self.lease = 0
-        self.status = "registering again"
-        self._ledger.remember(lease_id=0)
-        self._hooks.lost()
+        self.lease.forget()
+        self._set_status("registering again")
+        self._member.lost()
 
     def _put_machine(self, lease: int) -> Op:
         return Op.put(self._key, encode(self.machine), lease)
-
-    async def _wait_for(self, first: KeyValue) -> None:
-        """Another boot's key: wait until it is gone, and say it loudly when it outlives its lease."""
-        record = self._read(first)
-        ttl_s = record.ttl_s if record else self.ttl_s
-        began = time.monotonic()
-        deadline = began + ttl_s + MARGIN_S
-        nobodys_at = began + grace_s(ttl_s)
-        log.info("waiting for the lease of machine %s from its earlier boot", self.machine.id)
-        self.status = f"waiting for the lease of machine {self.machine.id} from its earlier boot"
-        lease, reminded = 0, -math.inf
-        try:
-            while (found := await self._etcd.get(self._key)) and found.create_revision == first.create_revision:
-                now = time.monotonic()
-                if now >= nobodys_at and found.mod_revision == first.mod_revision and await self._clear(found):
-                    continue
-                if now >= deadline and now >= reminded + REMIND_S:
-                    self._shout(self._read(found))
-                    reminded = now
-                if now >= deadline:
-                    lease = await self._show_duplicate(lease)
-                await asyncio.sleep(POLL_S)
-        finally:
-            if lease:
-                await self._withdraw(lease)
-
-    async def _clear(self, found: KeyValue) -> bool:
-        """Delete a key that no lease will ever end and that nobody took over; False when a lease carries it."""
-        try:
-            if found.lease:
-                await self._etcd.lease_time_to_live(found.lease)
-                return False
-        except LeaseLost:
-            pass
-        guard = Compare.mod(self._key, found.mod_revision)
-        deleted = (await self._etcd.txn([guard], [Op.delete(self._key)])).succeeded
-        if deleted:
-            log.warning("removed the key of machine %s from an earlier boot: it had no lease", self.machine.id)
-        return deleted
-
-    def _shout(self, other: Machine | None) -> None:
-        who = f"{other.hostname} at {other.address}" if other else "another machine"
-        self.status = f"machine id {self.machine.id} is in use by {who}"
-        log.error(
-            "DUPLICATE MACHINE ID: %s is in use by %s. This machine does nothing until that one is gone. Give one"
-            " of them an id of its own: remove /etc/machine-id and run systemd-machine-id-setup, or set machine_id"
-            " in [agent]; then restart fleet-agentd.",
-            self.machine.id,
-            who,
-        )
-
-    async def _show_duplicate(self, lease: int) -> int:
-        """Keep `duplicates/` alive; returns its lease."""
-        try:
-            if lease:
-                await self._etcd.lease_keepalive(lease)
-                return lease
-        except LeaseLost:
-            pass
-        lease = await self._etcd.lease_grant(math.ceil(self.machine.ttl_s))
-        machine = self.machine
-        record = Duplicate(machine.id, machine.boot_id, machine.hostname, machine.address, time.time())
-        event = self._hooks.event("duplicate", reason=f"{machine.hostname} at {machine.address} has the same id")
-        puts = [
-            Op.put(self._duplicate_key, encode(record), lease),
-            Op.put(self._keys.event(event.id), encode(event)),
-        ]
-        await self._etcd.txn([], puts)
-        return lease
-
-    async def _withdraw(self, lease: int) -> None:
-        try:
-            await self._etcd.lease_revoke(lease)
-        except RegistryError as error:
-            log.debug("cannot withdraw the duplicate's lease: %s", error)
-
-    def _remedy(self) -> str:
-        path = self._ledger.facts_path
-        return f"To leave the old cluster and join this one on purpose: rm {path} && systemctl restart fleet-agentd"

@@ -1,4 +1,4 @@
-"""Following this machine's schedule and handing each line to the executor.
+"""Following this machine's schedule and handing each line to the reconciler.
 
 Owns the follower of `schedule/<id>/` and the reading of its mirror. Nothing but a listing or a change of the right
 cluster's registry ever becomes a desired: silence changes nothing.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from agentd.dependencies import BusLost, StartCalls, StatePublisher
@@ -44,7 +45,9 @@ class Starter:
         names: UnitNames,
         records: UnitRecords,
         inquiry: Inquiry,
+        before_start: Callable[[str], None],
     ) -> None:
+        self._before_start = before_start
         self._systemd, self._directory, self._files, self._publisher = systemd, directory, files, publisher
         self._table, self._names, self._records, self._inquiry = table, names, records, inquiry
 
@@ -54,6 +57,7 @@ class Starter:
             await installer.load(unit)  # somebody has taken its file away, or the name
         desired, at_us = unit.wanted(), monotonic_us()
         entry = replace(desired.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
+        self._before_start(unit.name)
         self._records.note_first(unit, entry)
         unit.refusals += unit.due
         unit.due = False
@@ -87,18 +91,18 @@ class Starter:
     async def resume(self, unit: ManagedUnit) -> None:
         """Wait until a start is over that an agent before us, or an interrupted task, asked for."""
         await self._records.refresh(unit)
-        await self._table.unless_outdated(unit, self._settled(unit))
+
+        async def settled() -> None:
+            found = await self._systemd.properties(unit.name, ("Job", "ActiveState"))
+            while not unit.status.merged(found).settled:
+                await unit.wait_for_change(2.0)
+                found = await self._systemd.properties(unit.name, ("Job", "ActiveState"))
+
+        await self._table.unless_outdated(unit, settled())
         held = await self._systemd.properties(unit.name, ("ConditionResult", "ConditionTimestampMonotonic"))
         unit.status = unit.status.merged(held)
         if unit.entry:
             await self._started(unit, unit.entry, "unknown")
-
-    async def _settled(self, unit: ManagedUnit) -> None:
-        while True:
-            found = await self._systemd.properties(unit.name, ("Job", "ActiveState"))
-            if unit.status.merged(found).settled:
-                return
-            await unit.wait_for_change(2.0)
 
     async def _started(self, unit: ManagedUnit, entry: LedgerEntry, result: str) -> None:
         """Write how a start has ended whose job had this result."""

@@ -16,6 +16,7 @@ from agentd.pure.plan import LIVELY
 from agentd.unit_directory import UnitDirectory
 from agentd.unit_names import UnitNames
 from agentd.unit_records import UnitRecords
+from agentd.unit_table import UnitTable
 from registry.errors import SystemdError
 
 STOP_AGAIN_S = 0.2
@@ -34,9 +35,10 @@ class Stopper:
         records: UnitRecords,
         directory: UnitDirectory,
         publisher: StatePublisher,
+        table: UnitTable,
     ) -> None:
         self._systemd, self._names, self._records = systemd, names, records
-        self._directory, self._publisher = directory, publisher
+        self._directory, self._publisher, self._table = directory, publisher, table
 
     def may_live(self, unit: ManagedUnit) -> bool:
         """Whether something of ours may live: all but a claim of which nothing was loaded yet."""
@@ -50,8 +52,8 @@ class Stopper:
         if entry is None or not self.may_live(unit):
             return
         await self.look_closely(unit)
-        if unit.foreign and unit.desired is not None:
-            self._names.refuse_foreign(unit)
+        if unit.desired is not None:  # for an order that needs the name; to give ours up, it is stopped
+            self._names.refuse_foreign(unit, also_ours=not (self._table.parked or self._table.leaving))
         if unit.foreign:
             raise Replan("the name belongs to the host by now")
         if entry.phase in LIVELY:

@@ -40,23 +40,25 @@ class TaskRunner:
         systemd, directory, publisher = needs.systemd, needs.directory, needs.publisher
         files = FileReader()
         self.inquiry = Inquiry(systemd, needs.host)
-        self.names = UnitNames(systemd, directory, needs.links, files)
+        self.names = UnitNames(systemd, directory, needs.links)
         self.records = UnitRecords(systemd, self.names, directory, needs.ledger, publisher, table)
-        stopper = Stopper(systemd, self.names, self.records, directory, publisher)
+        stopper = Stopper(systemd, self.names, self.records, directory, publisher, table)
         installer = Installer(
             systemd, directory, needs.links, (needs.files, files), needs.reloader, self.names, self.records, stopper
         )
-        self.starter = Starter(systemd, directory, files, publisher, table, self.names, self.records, self.inquiry)
+        self.starter = Starter(
+            systemd, directory, files, publisher, table, self.names, self.records, self.inquiry, needs.before_start
+        )
         self._by_kind: dict[TaskKind, Callable[[ManagedUnit], Awaitable[None]]] = {
-            TaskKind.CLAIM: self._claim,
-            TaskKind.FETCH: self._fetch,
+            TaskKind.CLAIM: self.claim,
+            TaskKind.FETCH: self.fetch,
             TaskKind.STOP: stopper.stop,
             TaskKind.LOAD: installer.load,
             TaskKind.START: lambda unit: self.starter.start(unit, installer),
             TaskKind.AWAIT: self.starter.resume,
-            TaskKind.RECORD: self._record,
+            TaskKind.RECORD: self.record,
             TaskKind.UNLOAD: installer.unload,
-            TaskKind.FORGET: self._forget,
+            TaskKind.FORGET: self.forget,
         }
 
     async def carry_out(self, unit: ManagedUnit, task: Task) -> None:
@@ -65,7 +67,8 @@ class TaskRunner:
         log.log(level, "%s: %s (%s)", unit.name, task.kind, task.reason)
         await self._by_kind[task.kind](unit)
 
-    async def _claim(self, unit: ManagedUnit) -> None:
+    async def claim(self, unit: ManagedUnit) -> None:
+        """Put the unit's state, guarded by its schedule line."""
         desired = unit.wanted()
         entry = unit.entry or desired.entry()
         state = replace(unit, entry=entry, blocked_at=None).state(self._table.machine)
@@ -84,20 +87,23 @@ class TaskRunner:
             await unit.wait_for_change(STALE_S)
             raise Replan("its schedule line has changed")
 
-    async def _fetch(self, unit: ManagedUnit) -> None:
+    async def fetch(self, unit: ManagedUnit) -> None:
+        """Get the text of its file."""
         try:
             await self._table.unless_outdated(unit, self._needs.files.get(unit.wanted().hash))
         except (FileMissing, CorruptRecord) as error:
             raise Refused(str(error)) from error
 
-    async def _record(self, unit: ManagedUnit) -> None:
+    async def record(self, unit: ManagedUnit) -> None:
+        """Note that what runs is what is desired."""
         desired = unit.wanted()
         if unit.entry:
             entry = unit.entry.seen(desired.epoch, desired.revision)
             generation, placement, attempt = desired.generation, desired.placement, desired.attempt
             self.records.note(unit, replace(entry, generation=generation, placement=placement, attempt=attempt))
 
-    async def _forget(self, unit: ManagedUnit) -> None:
+    async def forget(self, unit: ManagedUnit) -> None:
+        """Delete its state, and its entry."""
         await self._needs.publisher.forget(unit.name)
         self._needs.ledger.drop(unit.name)
         unit.entry, unit.lease, unit.foreign = None, 0, False

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from agentd.dependencies import NameQueries
-from agentd.file_reader import FileReader
 from agentd.managed_unit import ManagedUnit, Refused, Taken
 from agentd.pure.entry import Phase
 from agentd.pure.unit_status import UNKNOWN
-from agentd.unit_directory import UnitDirectory, read_text
+from agentd.unit_directory import UnitDirectory
 from registry.units import name as unitname
 from registry.units.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, InstallLink
 
@@ -32,8 +31,8 @@ MOST_LINKS = 100  # that one [Install] section may name: each is looked for on t
 class UnitNames:
     """Answers whose a name is. `links` is where systemd keeps links made at run time."""
 
-    def __init__(self, systemd: NameQueries, directory: UnitDirectory, links: Path, files: FileReader) -> None:
-        self._systemd, self._directory, self._links, self._files = systemd, directory, links, files
+    def __init__(self, systemd: NameQueries, directory: UnitDirectory, links: Path) -> None:
+        self._systemd, self._directory, self._links = systemd, directory, links
 
     def is_linked(self, name: str) -> bool:
         """Whether the link is there by which systemd finds our file."""
@@ -59,26 +58,28 @@ class UnitNames:
     def _is_our_run(self, unit: ManagedUnit) -> bool:
         """Whether what runs under this name was started from our file, whatever became of that file since.
 
-        Without a file, or masked, nothing can have been started since. A file of the host's takes what runs along
-        with the name, unless it is ours, edited, and has started nothing yet.
+        Without a file, or masked, nothing can have been started since. Under a file of the host's the run itself
+        decides: the ledger knows when ours left inactive, and each start, also one by Restart=, has a time of its
+        own. A file that came over a unit of ours takes nothing along; what the host starts from it is the host's.
         """
         entry, status = unit.entry, unit.status
         if entry is None or entry.phase not in OURS or not status.running:
             return False
         if not status.fragment or status.load in ("not-found", "masked"):
             return True
-        if self._directory.owns(status.fragment, unit.name):
-            return True
-        return 0 < entry.run_us == status.left_inactive_us and self._is_copy(unit, status.fragment)
+        return self._directory.owns(status.fragment, unit.name) or 0 < entry.run_us == status.left_inactive_us
 
-    def _is_copy(self, unit: ManagedUnit, path: str) -> bool:
-        """Whether a file of the host's runs what ours does: `systemctl edit --full` begins with a copy."""
-        ours = self._files.read_now(unit.name, self._directory.text(unit.name)).commands
-        return bool(ours) and ours == self._files.read_now(unit.name, read_text(Path(path))).commands
+    def is_overlaid(self, unit: ManagedUnit) -> bool:
+        """Whether the host has put a file of its own over ours, whoever started what runs."""
+        fragment = unit.status.fragment
+        return bool(fragment) and unit.status.load != "masked" and not self._directory.owns(fragment, unit.name)
 
-    def refuse_foreign(self, unit: ManagedUnit) -> None:
-        """Raise Taken when the name is the host's, or an alias of another unit of ours."""
-        if unit.foreign:
+    def refuse_foreign(self, unit: ManagedUnit, *, also_ours: bool = False) -> None:
+        """Raise Taken when the name is the host's, or an alias of another unit of ours.
+
+        `also_ours`: even while what runs under it is still ours.
+        """
+        if unit.foreign or (also_ours and self.is_overlaid(unit)):
             if self._directory.owns(unit.status.fragment):
                 other = Path(unit.status.fragment).resolve().name
                 raise Taken(f"name is an alias of {other}, which is scheduled here too; choose another name")

@@ -67,9 +67,15 @@ class UnitRecords:
             self.note(unit, replace(unit.entry, error=reason))
 
     def _run_us(self, unit: ManagedUnit) -> int:
-        if unit.status.running and self._directory.owns(unit.status.fragment, unit.name):
-            return unit.status.left_inactive_us
-        return unit.entry.run_us if unit.entry else 0
+        """When the last run that was started from our file left inactive, as far as that is certain.
+
+        The file that systemd named last may be another one by now: no signal tells of that, but the disk does.
+        """
+        status, known = unit.status, unit.entry.run_us if unit.entry else 0
+        if status.left_inactive_us == known or not status.running:
+            return known
+        ours = self._directory.owns(status.fragment, unit.name) and self._names.is_untouched(unit.name)
+        return status.left_inactive_us if ours else known
 
     def _take(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
         unit.entry = entry

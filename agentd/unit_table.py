@@ -122,6 +122,13 @@ class UnitTable:
             name for name, unit in self.units.items() if unit.entry and unit.status.running and not unit.foreign
         )
 
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        """The units of ours that run, or are about to."""
+        starting = (Phase.ASKING, Phase.STARTING)
+        about = (name for name, unit in self.units.items() if unit.entry and unit.entry.phase in starting)
+        return (*self.alive, *about)
+
     def main_pids(self) -> dict[str, int]:
         """The main process of each unit of ours that has one."""
         return {name: self.units[name].status.main_pid for name in self.alive if self.units[name].status.main_pid}

@@ -11,8 +11,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from registry.errors import RegistryError
@@ -30,41 +31,48 @@ STEP_BYTES = 1 << 20
 SHARE = 0.1  # of a figure; less is no change
 
 
-class Reporter:
-    """Keeps `usage/` roughly current. `mains` gives the main process of each running unit, `lease` 0 for none."""
+class RunningUnits(Protocol):
+    """The units of a machine."""
 
-    def __init__(
-        self, etcd: Etcd, keys: Keys, machine: str, mains: Callable[[], dict[str, int]], lease: Callable[[], int]
-    ) -> None:
-        self._etcd, self._key, self._machine = etcd, keys.usage(machine), machine
-        self._mains, self._lease = mains, lease
+    machine: str
+
+    def main_pids(self) -> dict[str, int]:
+        """The main process of each unit of ours that has one."""
+
+
+class HeldLease(Protocol):
+    """The lease of the machine; 0 for none."""
+
+    id: int
+
+
+class Reporter:
+    """Keeps `usage/` roughly current, while there is a lease."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, units: RunningUnits, lease: HeldLease) -> None:
+        self._etcd, self._key, self._machine = etcd, keys.usage(units.machine), units.machine
+        self._units, self._lease = units, lease
         self._accounts = CgroupStats()
-        self._before: tuple[float, Mapping[str, UnitStats]] = (0.0, {})
         self._told: Usage | None = None
         self._told_lease = 0
 
     async def run(self) -> None:
         """Report for ever."""
-        pause_s = FIRST_S
+        pause_s, before_at = FIRST_S, 0.0
+        before: Mapping[str, UnitStats] = {}
         while True:
             await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
-            usage = await self._look()
-            if usage is not None and self._before[0]:
-                await self._tell(usage)
+            mains = self._units.main_pids()
+            machine = await asyncio.to_thread(self._accounts.machine)
+            units = await asyncio.to_thread(self._accounts.units, mains)
+            now = time.monotonic()
+            if machine is not None and before_at:  # a rate needs two looks, and a kernel that tells
+                await self._tell(usage_of(self._machine, machine, units, before, now - before_at))
                 pause_s = EVERY_S
-
-    async def _look(self) -> Usage | None:
-        """What is used now; None at the first look, and where the kernel does not tell."""
-        mains = self._mains()
-        machine, units = await asyncio.to_thread(lambda: (self._accounts.machine(), self._accounts.units(mains)))
-        before, now = self._before, time.monotonic()
-        self._before = (now, units)
-        if machine is None or not before[0]:
-            return None
-        return usage_of(self._machine, machine, units, before[1], now - before[0])
+            before_at, before = now, units
 
     async def _tell(self, usage: Usage) -> None:
-        lease, now = self._lease(), time.time()
+        lease, now = self._lease.id, time.time()
         if not lease:
             return
         told = self._told if lease == self._told_lease else None
@@ -117,16 +125,13 @@ def differs(old: Usage, new: Usage) -> bool:
         return True
     if _apart(old.load[0], new.load[0], 0.5) or _apart(old.available_bytes, new.available_bytes, 64 * STEP_BYTES):
         return True
-    return any(_unit_differs(one, other) for one, other in zip(old.units, new.units, strict=True))
-
-
-def _unit_differs(old: UnitUsage, new: UnitUsage) -> bool:
-    return (
-        old[0] != new[0]
-        or (old[1] is None) != (new[1] is None)
-        or (old[2] is None) != (new[2] is None)
-        or _apart(old[1] or 0, new[1] or 0, STEP_BYTES)
-        or _apart(old[2] or 0.0, new[2] or 0.0, 0.02)
+    return any(
+        one[0] != other[0]
+        or (one[1] is None) != (other[1] is None)
+        or (one[2] is None) != (other[2] is None)
+        or _apart(one[1] or 0, other[1] or 0, STEP_BYTES)
+        or _apart(one[2] or 0.0, other[2] or 0.0, 0.02)
+        for one, other in zip(old.units, new.units, strict=True)
     )
 
 

@@ -28,12 +28,12 @@ from agentd.file_cache import FileCache
 from agentd.ledger import Facts, Ledger
 from agentd.publisher import Publisher
 from agentd.pure.plan import DesiredState
-from agentd.registration import Hooks, Registration
+from agentd.registration import Registration
 from agentd.schedule import Schedule
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
-from registry.model import Machine, Target, UnitState
+from registry.model import Event, Machine, Target, UnitState
 
 AGAIN_S = 0.5
 JOINING = 128  # machines that register at once: a fleet does not boot in one instant
@@ -75,9 +75,8 @@ class SimulatedMachine:
         self._publisher = Publisher(self._etcd, keys, self.id, self.units.get)
         metadata = (("disk", "ssd" if number % 4 == 0 else "hdd"), ("region", f"r{number % 5}"))
         record = Machine(self.id, f"node{number}", "127.0.0.1", f"boot{number}", metadata, ttl_s=ttl_s)
-        hooks = Hooks(self._joining, self._joined, self._publisher.suspend, lambda: None, self._publisher.event)
         ledger = Memory()
-        self._registration = Registration(self._etcd, keys, ledger, record, hooks)
+        self._registration = Registration(self._etcd, keys, ledger, record, self)
         self._schedule = Schedule(self._etcd, keys, self.id, ledger, self)
         self._present = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -92,10 +91,26 @@ class SimulatedMachine:
             for work in (self._publisher.run(), self._schedule.run(), self._tick()):
                 group.create_task(work)
 
-    async def _joining(self, lease: int) -> None:
+    async def joining(self, lease: int) -> None:
+        """Show what runs here."""
         await self._publisher.resume(lease, self.held)
 
-    def _joined(self) -> None:
+    def lost(self) -> None:
+        """Write nothing."""
+        self._publisher.suspend()
+
+    def returned(self) -> None:
+        """Nothing more than what the tick does."""
+
+    def status_changed(self) -> None:
+        """Nobody reads it."""
+
+    def event(self, verb: str, *, unit: str = "", reason: str = "") -> Event:
+        """An event of this machine, now."""
+        return self._publisher.event(verb, unit=unit, reason=reason)
+
+    def joined(self) -> None:
+        """Follow the schedule."""
         self._counts.joined += 1
         self._schedule.list_again()
         self._present.set()
@@ -111,7 +126,7 @@ class SimulatedMachine:
             except FleetError as error:
                 logging.getLogger("bench").debug("tick: %s", error)
 
-    # -- the executor's part
+    # -- the reconciler's part
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -143,7 +158,7 @@ class SimulatedMachine:
         self._publisher.mark_dirty([name])
 
     async def _fetch(self, sha256: str) -> None:
-        """As the executor does: an etcd that is too busy is asked again."""
+        """As the reconciler does: an etcd that is too busy is asked again."""
         while True:
             try:
                 await self._texts.get(sha256)

@@ -43,7 +43,8 @@ def status_line(standing: AgentStatus) -> str:
 
 def _work(standing: AgentStatus) -> str:
     if standing.leaving:
-        return f"handing {_units(standing.units)} over since {moment(standing.leaving)}"
+        units = "1 unit" if standing.units == 1 else f"{standing.units} units"
+        return f"handing {units} over since {moment(standing.leaving)}"
     if standing.systemd_away:
         return f"waiting for systemd since {moment(standing.systemd_away)}"
     if standing.parked:
@@ -66,7 +67,3 @@ def _registry(standing: AgentStatus) -> str:
     if standing.schedule in (ConnectionState.LOST, ConnectionState.DENIED):
         return f"{name}, but its schedule cannot be read{keeps} ({standing.schedule_reason})"
     return name
-
-
-def _units(number: int) -> str:
-    return "1 unit" if number == 1 else f"{number} units"

@@ -17,9 +17,9 @@ SHOWN = 3  # conditions of a file that are told
 class FileFacts:
     """Of one file under one name: whether enabling it does anything, what that names, and what it runs.
 
-    `program` is the path of its first command, `commands` every Exec line of a service as it stands.
-    `conditions` and `assertions` are as they are written. A fleeting unit may be unloaded by systemd, and why it
-    did not start be forgotten, in the moment in which its start has come to nothing.
+    `program` is the path of its first command. `conditions` and `assertions` are as they are written. A fleeting
+    unit may be unloaded by systemd, and why it did not start be forgotten, in the moment in which its start has
+    come to nothing.
     """
 
     installs: bool = False
@@ -28,7 +28,6 @@ class FileFacts:
     conditions: tuple[str, ...] = ()
     assertions: tuple[str, ...] = ()
     fleeting: bool = False
-    commands: tuple[str, ...] = ()
 
 
 Reading = tuple[FileFacts, UnitFile]  # of a text: its facts but for the links, and the [Install] section alone
@@ -41,10 +40,6 @@ def read_facts(text: str) -> Reading:
     except UserError:
         return FileFacts(), parse("")
     entries = unit_file.section("Install")
-    return _facts(unit_file), UnitFile("", (), entries, (), {"Install": entries})
-
-
-def _facts(unit_file: UnitFile) -> FileFacts:
     command = unit_file.value("Service", "ExecStart").split(maxsplit=1)
     program = command[0].lstrip("@-:+!")[:PROGRAM_LENGTH] if command else ""
     unit, service = unit_file.section("Unit"), unit_file.section("Service")
@@ -54,12 +49,5 @@ def _facts(unit_file: UnitFile) -> FileFacts:
     )
     collected = any(each.name == "CollectMode" for each in unit)
     fleeting = bool(conditions or assertions) or collected or any(e.name == "ExecCondition" for e in service)
-    return FileFacts(
-        has_install(unit_file),
-        (),
-        program,
-        conditions[:SHOWN],
-        assertions[:SHOWN],
-        fleeting,
-        tuple(f"{each.name}={each.value}" for each in service if each.name.startswith("Exec")),
-    )
+    facts = FileFacts(has_install(unit_file), (), program, conditions[:SHOWN], assertions[:SHOWN], fleeting)
+    return facts, UnitFile("", (), entries, (), {"Install": entries})

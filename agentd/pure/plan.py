@@ -181,17 +181,10 @@ def _relaunch(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
             return (start,)
         case Phase.STOPPING:
             return (Task(TaskKind.STOP, "a stop was under way"), start)
-        case Phase.ASKING:
-            return (_resume(view, entry),)
-        case Phase.STARTING:
+        case Phase.ASKING if not view.status.attempted_since(entry.at_us):  # nor did anybody see it taken on
+            return (Task(TaskKind.START, "its start was interrupted before it began"),)
+        case Phase.ASKING | Phase.STARTING:
             return (Task(TaskKind.AWAIT, "its start was interrupted"),)
         case Phase.STARTED if entry.waits and view.due:
             return (Task(TaskKind.START, "what it waited for is there"),)
     return ()
-
-
-def _resume(view: PlanInput, entry: LedgerEntry) -> Task:
-    """Nobody saw systemd take the start on: it is repeated only if systemd shows no trace of it."""
-    if view.status.attempted_since(entry.at_us):
-        return Task(TaskKind.AWAIT, "its start was interrupted")
-    return Task(TaskKind.START, "its start was interrupted before it began")

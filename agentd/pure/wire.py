@@ -135,7 +135,10 @@ class MessageStream:
         held += data
         try:
             while (size := _size(held, at)) and at + size <= len(held):
-                message = _message(bytes(memoryview(held)[at : at + size]))
+                try:
+                    message = _message(bytes(memoryview(held)[at : at + size]))
+                except _BEYOND as error:
+                    raise Malformed(f"a header that ends too soon ({error})") from None
                 at += size
                 yield message
         finally:
@@ -163,13 +166,6 @@ def _order(mark: int) -> str:
 
 
 def _message(data: bytes) -> Message:
-    try:
-        return _with_header(data)
-    except _BEYOND as error:
-        raise Malformed(f"a header that ends too soon ({error})") from None
-
-
-def _with_header(data: bytes) -> Message:
     order = _order(data[0])
     end: int = _FIXED_HEADER + _STRUCTS[order]["u"].unpack_from(data, 12)[0]
     message = Message(data[1], order, data, end + (-end & 7))

@@ -285,6 +285,100 @@ async def test_invariant_11_a_unit_of_the_host_is_neither_stopped_nor_given_up(
         assert (on.host / NAME).exists()
 
 
+HOSTS_OWN = "[Service]\nExecStart=/bin/sleep 1000\n"
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "agent restarted"])
+@pytest.mark.parametrize("text", [TEXT, HOSTS_OWN], ids=["a copy", "another command"])
+@pytest.mark.parametrize("how", ["destroyed", "parked", "handed over"])
+async def test_1_what_we_started_is_stopped_though_the_host_has_put_a_file_of_its_own_over_it(
+    tmp_path: Path, how: str, text: str, *, restarted: bool
+) -> None:
+    async with machine(tmp_path) as first:
+        first.want()
+        await first.launched()
+        await first.rest()
+        (first.host / NAME).write_text(text)
+        first.systemd.daemon_reload()
+        if not restarted:
+            await give_up(first, how)
+    if restarted:
+        async with machine(tmp_path, first) as on:
+            on.reconciler.lease_held(3, [NAME])
+            on.want()
+            await give_up(on, how)
+
+
+async def give_up(on: FakeMachine, how: str) -> None:
+    on.reconciler.resync()
+    await on.rest()
+    assert on.systemd.runs(NAME), "nobody has asked for a stop"
+    if how == "parked":
+        on.reconciler.park(parked=True)
+        await on.until(lambda: not on.systemd.runs(NAME))
+        return
+    if how == "destroyed":
+        on.withdraw()
+    else:
+        on.reconciler.leave()
+    await on.gone()
+    assert acts(on.log) == ["claim", "start", "stop", "forget"] or acts(on.log)[-1] == "forget"
+    assert not on.systemd.runs(NAME)
+    assert (on.host / NAME).exists()
+
+
+async def test_an_order_that_needs_a_name_the_host_has_taken_since_is_refused_and_what_runs_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        (on.host / NAME).write_text(HOSTS_OWN)
+        on.systemd.daemon_reload()
+        on.want(generation=2)
+        await on.until(lambda: on.unit().blocked)
+        state = on.reconciler.table.state(NAME)
+        assert state
+        assert f"name belongs to this host ({on.host / NAME})" in state.error
+        assert state.active == "active", "it is ours that runs, and shown"
+        await on.rest()
+        assert acts(on.log) == ["claim", "start"]
+        (on.host / NAME).unlink()
+        on.systemd.daemon_reload()
+        on.reconciler.resync()
+        await on.until(lambda: on.entry().generation == 2 and on.entry().phase is Phase.STARTED)
+
+
+@pytest.mark.parametrize("how", ["destroyed", "parked", "restarted agent"])
+async def test_invariant_11_what_the_host_has_started_from_its_own_file_since_is_left_alone(
+    tmp_path: Path, how: str
+) -> None:
+    async with machine(tmp_path) as first:
+        first.want()
+        await first.launched()
+        await first.rest()
+        (first.host / NAME).write_text(HOSTS_OWN)
+        first.systemd.daemon_reload()
+        first.systemd.become(NAME, active="inactive", sub="dead", pids=())
+        first.systemd.run(NAME)
+        before = first.systemd.units[NAME].left_inactive_us
+        await first.rest()
+        await first.until(lambda: first.unit().foreign)
+        if how == "parked":
+            first.reconciler.park(parked=True)
+            await first.rest()
+        elif how == "destroyed":
+            first.withdraw()
+            await first.gone()
+    if how == "restarted agent":
+        async with machine(tmp_path, first) as on:
+            on.withdraw()
+            await on.gone()
+    assert first.systemd.runs(NAME)
+    assert first.systemd.units[NAME].left_inactive_us == before
+    assert "stop" not in acts(first.log)
+
+
 async def test_invariant_15_while_the_history_is_held_nothing_is_begun(tmp_path: Path) -> None:
     async with machine(tmp_path) as on:
         on.want()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agentd import registration
+from agentd import earlier_key, machine_lease, registration
 from agentd.ledger import Ledger
-from agentd.registration import Hooks, Registration
+from agentd.registration import Registration
 from registry.errors import LeaseLost, RegistryUnavailable
 from registry.etcd import Etcd, KeyValue, RangeResult
 from registry.keys import Address, Keys, Table
@@ -45,17 +45,27 @@ class Agent:
         self.told: list[str] = []
         self.ledger = Ledger(directory, MACHINE, boot)
         machine = Machine(MACHINE, "core-1", address, boot, ttl_s=ttl_s, bus=bus)
-        numbers = iter(range(1000))
+        self._numbers = iter(range(1000))
+        self.registration = Registration(etcd, keys, self.ledger, machine, self)
 
-        async def joining(_: int) -> None:
-            self.told.append("joining")
+    async def joining(self, _lease: int) -> None:
+        self.told.append("joining")
 
-        def event(verb: str, *, unit: str = "", reason: str = "") -> Event:
-            return Event(f"{next(numbers):013d}-{boot}", 0.0, "agent", verb, unit, MACHINE, reason)
+    def joined(self) -> None:
+        self.told.append("joined")
 
-        hooks = Hooks(joining, lambda: self.told.append("joined"), lambda: self.told.append("lost"),
-                      lambda: self.told.append("returned"), event)  # fmt: skip
-        self.registration = Registration(etcd, keys, self.ledger, machine, hooks)
+    def lost(self) -> None:
+        self.told.append("lost")
+
+    def returned(self) -> None:
+        self.told.append("returned")
+
+    def status_changed(self) -> None:
+        """Not looked at here."""
+
+    def event(self, verb: str, *, unit: str = "", reason: str = "") -> Event:
+        boot = self.registration.machine.boot_id
+        return Event(f"{next(self._numbers):013d}-{boot}", 0.0, "agent", verb, unit, MACHINE, reason)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Agent]:
@@ -78,8 +88,9 @@ def keys(prefix: str) -> Keys:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "MARGIN_S", 0.5)
-    monkeypatch.setattr(registration, "POLL_S", 0.05)
+    monkeypatch.setattr(machine_lease, "MARGIN_S", 0.5)
+    monkeypatch.setattr(earlier_key, "MARGIN_S", 0.5)
+    monkeypatch.setattr(earlier_key, "POLL_S", 0.05)
     monkeypatch.setattr(registration, "PAUSE_S", 0.1)
 
 
@@ -140,7 +151,7 @@ async def test_a_restarted_agent_knows_its_own_key_though_somebody_has_garbled_i
             return found is not None and found.lease == before.lease and found.value != b"\xff"
 
         await eventually(mended)
-        assert agent.registration.lease == before.lease
+        assert agent.registration.lease.id == before.lease
 
 
 async def test_it_takes_its_own_key_over_even_when_it_has_forgotten_the_lease(
@@ -283,7 +294,7 @@ async def test_a_lease_given_up_at_any_await_leaves_no_key_without_one(
     """Registering, looking at its key and leaving, with the lease gone between any two steps."""
 
     async def give_up() -> None:
-        lease, agent.registration.lease = agent.registration.lease, 0
+        lease, agent.registration.lease.id = agent.registration.lease.id, 0
         await etcd_client.lease_revoke(lease or 1)
         await etcd_client.delete(keys.machine(MACHINE))
 
@@ -306,10 +317,10 @@ async def test_a_lease_lost_while_the_key_is_looked_at_puts_no_key_without_one(
     await agent.registration.revoke()
 
     async def lost() -> None:
-        agent.registration.lease = 0
+        agent.registration.lease.id = 0
 
     agent.registration = Agent(door(etcd_client, 1, lost), keys, tmp_path).registration
-    agent.registration.lease = 4711
+    agent.registration.lease.id = 4711
     with suppress(LeaseLost):
         await agent.registration.verify()
     assert await machine_key(etcd_client, keys) is None
@@ -355,7 +366,7 @@ async def test_a_machine_key_whose_lease_is_no_lease_is_taken_over(
 async def test_an_earlier_boot_s_key_without_a_lease_is_removed_after_a_grace(
     etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registration, "grace_s", lambda _: 1.0)
+    monkeypatch.setattr(earlier_key, "grace_s", lambda _: 1.0)
     machine = Machine(MACHINE, "core-1", "10.0.0.1", "boot-0", ttl_s=2.0)
     await etcd_client.put(keys.machine(MACHINE), encode(machine))
     async with Agent(etcd_client, keys, tmp_path).running() as agent:
@@ -374,7 +385,7 @@ async def test_another_ttl_moves_the_machine_to_another_lease_without_its_key_va
         assert (after.create_revision, after.lease != before.lease) == (before.create_revision, True)
         assert await etcd_client.lease_time_to_live(after.lease) > 20
         assert await _ended(etcd_client, before.lease)
-        assert again.registration.ttl_s == 30.0
+        assert again.registration.lease.ttl_s == 30.0
     async with Agent(etcd_client, keys, tmp_path, ttl_s=30.0).running() as third:
         await eventually(lambda: _told(third, "joined"))
         assert (await registered(etcd_client, keys)).lease == after.lease
@@ -472,3 +483,19 @@ async def test_a_history_that_goes_back_again_while_it_is_held_is_told_again_wha
         await etcd_client.put(keys.machine(MACHINE), old.value, old.lease)  # as a second restore leaves it
         await eventually(says_so)
         assert agent.told == ["joining", "joined", "joining", "joining"]
+
+
+async def test_a_garbled_key_of_an_earlier_boot_is_said_to_be_corrupt_once(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = await etcd_client.lease_grant(60)
+    await etcd_client.put(keys.machine(MACHINE), b"\xff", lease)
+    agent = Agent(etcd_client, keys, tmp_path)
+
+    async def waits() -> bool:
+        return agent.registration.status.startswith("machine id") or "in use" in agent.registration.status
+
+    async with agent.running():
+        await eventually(waits)
+    said = [record for record in caplog.records if keys.machine(MACHINE) in record.getMessage()]
+    assert len(said) == 1

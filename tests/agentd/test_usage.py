@@ -6,6 +6,7 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -127,15 +128,16 @@ async def test_reports_lie_under_the_lease_and_come_again_under_a_new_one(
     monkeypatch.setattr("agentd.usage.differs", lambda *_: False)
     keys = Keys.under(prefix)
     leases = [await etcd_client.lease_grant(60), await etcd_client.lease_grant(60)]
-    holding = leases[:1]
-    reporter = Reporter(etcd_client, keys, "m", lambda: {"a.service": os.getpid()}, lambda: holding[-1])
+    units = SimpleNamespace(machine="m", main_pids=lambda: {"a.service": os.getpid()})
+    held = SimpleNamespace(id=leases[0])
+    reporter = Reporter(etcd_client, keys, units, held)
     task = asyncio.create_task(reporter.run())
     try:
         found = await written(etcd_client, keys.usage("m"), leases[0])
         record = decode(Address(Table.USAGE, "m"), found.value)
         assert isinstance(record, Usage)
         assert record.units[0][0] == "a.service"
-        holding.append(leases[1])
+        held.id = leases[1]
         again = await written(etcd_client, keys.usage("m"), leases[1])
         assert again.version == 2, "nothing was written in between, since nothing differed"
     finally:

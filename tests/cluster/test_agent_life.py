@@ -214,6 +214,7 @@ def test_a_shutdown_hands_over(loaded: Hand) -> None:
 def test_invariant_11_a_name_that_the_host_takes_later_is_its_own(loaded: Hand) -> None:
     host = f"/etc/systemd/system/{NAMES[0]}"
     loaded.shell(f"printf '[Service]\\nExecStart=/bin/sleep 1000\\n' >{host}; systemctl daemon-reload")
+    loaded.shell(f"systemctl restart {NAMES[0]}")  # until then it is the fleet's that runs
     try:
         before = loaded.show(NAMES[0], "InvocationID")
         loaded.withdraw(NAMES[0])

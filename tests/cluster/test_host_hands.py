@@ -95,6 +95,8 @@ HANDS = {
     "masked": "systemctl mask one.service",
     "masked at run time": "ln -sf /dev/null /run/systemd/system/one.service",
     "edited as a whole": "cp /run/fleet/units/one.service /etc/systemd/system/one.service",
+    "laid over by a file of the host's": "printf '[Service]\\nExecStart=/bin/sleep 1000\\n'"
+    " > /etc/systemd/system/one.service",
     "edited by a drop-in": "mkdir -p /etc/systemd/system/one.service.d;"
     " printf '[Service]\\nRestart=always\\n' > /etc/systemd/system/one.service.d/a.conf",
     "reverted": "systemctl revert one.service",
@@ -190,7 +192,7 @@ def test_an_order_for_a_name_that_the_host_has_taken_since_is_refused_and_not_be
     state = hand.until("one.service", lambda state: state.get("error"))
     assert "name belongs to this host (/etc/systemd/system/one.service)" in state["error"]
     assert hand.said().count("one.service: stop") - before < 5
-    assert hand.show("one.service", "MainPID") == str(pid), "what runs is the host's by now"
+    assert hand.show("one.service", "MainPID") == str(pid), "what runs goes on: only giving it up stops it"
     hand.shell("rm /etc/systemd/system/one.service; systemctl daemon-reload")
     hand.until("one.service", lambda state: not state.get("error"), within_s=60)
     hand.withdraw("one.service")

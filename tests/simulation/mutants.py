@@ -32,12 +32,12 @@ def verify_race() -> None:
     """Registration.verify writes under the lease that it finds after its question, which may be none by then."""
 
     async def verify(self: Registration) -> None:
-        if not self.lease or self.machine.leaving:
+        if not self.lease.id or self.machine.leaving:
             return
         found = await self._etcd.get(self._key)
         guard = Compare.absent(self._key) if found is None else Compare.mod(self._key, found.mod_revision)
-        if found is None or (found.lease != self.lease and self._is_ours(found)):
-            await self._etcd.txn([guard], [self._put_machine(self.lease)])
+        if found is None or (found.lease != self.lease.id and self._is_ours(found)):
+            await self._etcd.txn([guard], [self._put_machine(self.lease.id)])
 
     _replaced(Registration, "verify", verify)
     _replaced(Etcd, "_check_leases", lambda _self, _ops: None)
@@ -83,7 +83,7 @@ def forged_stop() -> None:
 
 def lost_ledger() -> None:
     """The ledger's entries are not found again by a restarted agent."""
-    _replaced(Ledger, "_read_entries", lambda _self: None)
+    _replaced(Ledger, "_read_entries", lambda _self, _found: None)
 
 
 def missing_fence() -> None:

@@ -1,0 +1,100 @@
+"""This machine's lease: granted, renewed, and remembered, so that a restarted agent goes on under the same one.
+
+Owns when it was renewed last, by the clock of this boot, and what becomes of a lease of another length than is
+configured now: what hangs on it is moved first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+
+from agentd.ledger import Ledger
+from registry.errors import LeaseLost
+from registry.etcd import Etcd
+from registry.sync.history import History
+
+log = logging.getLogger("fleet.agent")
+
+MARGIN_S = 2.0  # etcd ends a lease up to this much late
+
+
+class MachineLease:
+    """The lease that is held: `id` 0 for none. `renewed_at` is when the last successful renewal was sent."""
+
+    def __init__(self, etcd: Etcd, ledger: Ledger, history: History, wanted_s: float) -> None:
+        self._etcd, self._ledger, self._history, self._wanted_s = etcd, ledger, history, wanted_s
+        self.id = 0
+        self.renewed_at = 0.0  # monotonic; 0: not by us yet
+        self.renewed = asyncio.Event()  # set at each renewal
+        self.ttl_s = min(ledger.facts.lease_ttl_s or wanted_s, wanted_s)
+        self._outgrown: set[int] = set()  # leases of another length, to be ended once nothing hangs on them
+
+    def may_be_saved(self) -> bool:
+        """Whether etcd may still hold it, or that of the agent before us, so that every moment counts."""
+        renewed_at = self.renewed_at or self._ledger.facts.renewed_at
+        return 0 < time.monotonic() - renewed_at < self.ttl_s + MARGIN_S
+
+    async def acquire(self, found: int) -> int:
+        """Hold the lease of our key (0: none) or the remembered one, if it lives and lasts as long as configured.
+
+        Else a new one. What the others carry is to be moved to it before they end: they are renewed here once.
+        """
+        sent = time.monotonic()
+        for lease in dict.fromkeys((found, self.id, self._ledger.facts.lease_id)):
+            if lease and await self._fits(lease):
+                break
+        else:
+            lease = await self._etcd.lease_grant(math.ceil(self._wanted_s))
+        self.id = lease
+        self.ttl_s = min(self.ttl_s, self._wanted_s)
+        self._ledger.remember(lease_id=lease, lease_ttl_s=self._wanted_s)
+        self._renewed(sent)
+        return lease
+
+    async def _fits(self, lease: int) -> bool:
+        """Renew a lease; whether it lives and is as long as ours should be."""
+        try:
+            granted_s = await self._etcd.lease_keepalive(lease)
+        except LeaseLost:
+            return False
+        facts, wanted_s = self._ledger.facts, self._wanted_s
+        if granted_s == math.ceil(wanted_s) or (facts.lease_id, facts.lease_ttl_s) == (lease, wanted_s):
+            return True
+        self._outgrown.add(lease)
+        return False
+
+    async def settle(self) -> None:
+        """Everything hangs on this lease by now: end those that it has replaced."""
+        self.ttl_s = self._wanted_s
+        outgrown, self._outgrown = self._outgrown - {self.id}, set()
+        for each in outgrown:
+            await self._etcd.lease_revoke(each)
+
+    async def renew(self, lease: int) -> None:
+        """Renew it. Raises LeaseLost, or what the registry raises."""
+        sent = time.monotonic()
+        await self._etcd.lease_keepalive(lease)
+        self._renewed(sent)
+
+    def _renewed(self, sent: float) -> None:
+        """Also for the agent after us, should we be killed: our lease goes on meanwhile."""
+        self.renewed_at = sent
+        self.renewed.set()
+        self._ledger.remember(renewed_at=sent, seen=self._history.seen)
+
+    def forget(self) -> None:
+        """It is gone."""
+        if self.id:
+            log.warning("lease %x is gone; registering again", self.id)
+        self.id = 0
+        self._ledger.remember(lease_id=0)
+
+    async def revoke(self) -> None:
+        """Give it up: everything vanishes that hangs on it."""
+        lease, self.id = self.id, 0
+        self._ledger.remember(lease_id=0)
+        if lease:
+            await self._etcd.lease_revoke(lease)
