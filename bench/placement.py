@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.report import Figure, table
 from placement.cluster_state import ClusterState
 from placement.decide import decide
-from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
+from placement.decisions import Assign, Decision, records_after
 from placement.eligibility import Site, conflict_pattern, fits, preference, site_of
 from placement.explain import explain
 from placement.preview import latest, preview_drain
@@ -67,21 +67,10 @@ def _machine(number: int) -> Machine:
 
 
 def carry_out(state: ClusterState, decisions: tuple[Decision, ...]) -> None:
-    """Fold into the state what the registry would tell after the decisions were written."""
+    """Apply to the state what the registry would tell after the decisions were written."""
     for each in decisions:
-        match each:
-            case Assign(line, sources):
-                for source in sources:
-                    state.apply(Address(Table.SCHEDULE, source.machine, line.unit), None, exists=False)
-                state.apply(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
-            case UpdateLine(line):
-                state.apply(Address(Table.SCHEDULE, line.machine, line.unit), line, exists=True)
-            case Withdraw(unit, machine):
-                state.apply(Address(Table.SCHEDULE, machine, unit), None, exists=False)
-            case Wait(pending):
-                state.apply(Address(Table.PENDING, pending.unit), pending, exists=True)
-            case Clear(unit):
-                state.apply(Address(Table.PENDING, unit), None, exists=False)
+        for address, record in records_after(each):
+            state.apply(address, record, exists=record is not None)
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -99,7 +99,12 @@ class CandidatePools:
 
     def first(self, pool: CandidatePool, blocked: Collection[str]) -> str | None:
         """Return the preferred open machine of the pool outside `blocked`."""
-        heap = self._heap(pool)
+        if pool.heap is None:
+            open_ones = (machine for machine in pool.fits if self.sites[machine].open)
+            pool.heap = [preference(self.counts[machine], machine) for machine in open_ones]
+            heapq.heapify(pool.heap)
+            self._heaped.append(pool)
+        heap = pool.heap
         aside: list[tuple[int, str]] = []
         found = None
         while heap and found is None:
@@ -116,11 +121,3 @@ class CandidatePools:
         for entry in aside:
             heapq.heappush(heap, entry)
         return found
-
-    def _heap(self, pool: CandidatePool) -> list[tuple[int, str]]:
-        if pool.heap is None:
-            open_ones = (machine for machine in pool.fits if self.sites[machine].open)
-            pool.heap = [preference(self.counts[machine], machine) for machine in open_ones]
-            heapq.heapify(pool.heap)
-            self._heaped.append(pool)
-        return pool.heap

@@ -1,4 +1,4 @@
-"""What the scheduler can decide about one unit, as frozen values with their reasons.
+"""What can be decided about one unit, as frozen values with their reasons, and what each means for the registry.
 
 Owns the vocabulary between deciding and committing. Each value is one intent: it is carried out whole, in one
 transaction, or not at all.
@@ -6,8 +6,10 @@ transaction, or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from registry.keys import Address, Table
 from registry.model import Assignment, Pending
 
 
@@ -93,3 +95,32 @@ class Clear:
 
 
 Decision = Assign | UpdateLine | Withdraw | Wait | Clear
+
+
+def records_after(decision: Decision) -> Iterator[tuple[Address, Assignment | Pending | None]]:
+    """Yield the records that a decision changes, as they are once it is carried out; None: deleted."""
+    match decision:
+        case Assign(line, sources):
+            for source in sources:
+                yield Address(Table.SCHEDULE, source.machine, line.unit), None
+            yield Address(Table.SCHEDULE, line.machine, line.unit), line
+        case UpdateLine(line):
+            yield Address(Table.SCHEDULE, line.machine, line.unit), line
+        case Withdraw(unit, machine):
+            yield Address(Table.SCHEDULE, machine, unit), None
+        case Wait(pending):
+            yield Address(Table.PENDING, pending.unit), pending
+        case Clear(unit):
+            yield Address(Table.PENDING, unit), None
+
+
+def summary_of(decisions: Sequence[Decision]) -> str:
+    """Return decisions as one line for a log."""
+    if len(decisions) > 5:
+        kinds = sorted({type(each).__name__.lower() for each in decisions})
+        return f"{len(decisions)} decisions ({', '.join(kinds)})"
+    places = [getattr(each, "machine", "") for each in decisions]
+    return "; ".join(
+        f"{type(each).__name__.lower()} {each.unit}" + (f" on {place}" if place else "")
+        for each, place in zip(decisions, places, strict=True)
+    )

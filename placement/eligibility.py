@@ -185,20 +185,16 @@ def cycle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
     for name in ahead:
         for leader in leaders_of(name):
             if leader == start:
-                ring = [start, *_way(came_from, name, start), start]
-                return f"MachineOf goes in a circle: {' -> '.join(ring)}; remove one of them"
+                ring = [start]
+                while name != start:
+                    ring.append(name)
+                    name = came_from[name]  # noqa: PLW2901 - the search is over
+                ring.append(start)
+                return f"MachineOf goes in a circle: {' -> '.join(reversed(ring))}; remove one of them"
             if leader not in came_from:
                 came_from[leader] = name
                 ahead.append(leader)
     return ""
-
-
-def _way(came_from: Mapping[str, str], name: str, start: str) -> list[str]:
-    way: list[str] = []
-    while name != start:
-        way.append(name)
-        name = came_from[name]
-    return way[::-1]
 
 
 def replace_each_other(one: str, other: str) -> str:

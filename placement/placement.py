@@ -133,15 +133,19 @@ class Placement:
 
     def _drain(self, machine: str) -> None:
         state, site = self._state, self._state.sites.get(machine)
-        if site is None or site.leaving or site.trouble or self._one_is_leaving(machine):
+        if site is None or site.leaving or site.trouble:
             return
+        there = sorted(state.occupants[machine].items())
+        stopping = (state.entries[name] for name, bits in there if bits == REPORTED)
+        if any(entry.wanted and not entry.options.is_global for entry in stopping):
+            return  # one at a time
         moving = [  # off their machines by a drain, and not stopped there yet
             state.entries[name]
             for each in state.draining
             for name, bits in state.occupants[each].items()
             if bits == REPORTED
         ]
-        for name, bits in sorted(state.occupants[machine].items()):
+        for name, bits in there:
             entry = state.entries[name]
             if not bits & ASSIGNED or entry.options.is_global or not entry.placeable or entry.assigned != {machine}:
                 continue
@@ -151,11 +155,6 @@ class Placement:
             state.mark(name)
             if bits & REPORTED:
                 return
-
-    def _one_is_leaving(self, machine: str) -> bool:
-        occupants = self._state.occupants[machine].items()
-        moving = (self._state.entries[name] for name, bits in occupants if bits == REPORTED)
-        return any(entry.wanted and not entry.options.is_global for entry in moving)
 
     def _may_lose_to(self, entry: UnitEntry, moving: list[UnitEntry]) -> bool:
         """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
@@ -229,7 +228,11 @@ class Placement:
             return None
         blocked = state.conflicts.machines_blocked(entry.name, options)
         if options.replaces:
-            blocked = {machine for machine in blocked if self._is_resisted(entry, machine)}
+            blocked = {  # by others than those that it replaces
+                machine
+                for machine in blocked
+                if any(not state.wins(entry, state.entries[each]) for each in state.opponents_at(entry, machine))
+            }
         back = [machine for machine in entry.reported if self._takes(entry, machine, blocked)]
         if back:
             return min(back)
@@ -243,10 +246,6 @@ class Placement:
         if options.replaces:
             return self._preferred(entry, [each for each in pool.fits if self._takes(entry, each, blocked)])
         return state.candidates.first(pool, blocked)
-
-    def _is_resisted(self, entry: UnitEntry, machine: str) -> bool:
-        entries = self._state.entries
-        return any(not self._state.wins(entry, entries[name]) for name in self._state.opponents_at(entry, machine))
 
     def _preferred(self, entry: UnitEntry, machines: list[str]) -> str | None:
         """Return the preferred machine, counted as if the units that this one replaces were not there."""

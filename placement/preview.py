@@ -16,7 +16,7 @@ from typing import Any
 from placement.cluster_state import REPORTED, ClusterState
 from placement.conflicts import following_cycle
 from placement.decide import decide
-from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
+from placement.decisions import records_after
 from placement.eligibility import group, summarise
 from placement.objections import first_to_going
 from placement.unit_entry import UnitEntry
@@ -130,25 +130,12 @@ class Trial:
         """Decide and carry out, as the scheduler and the agents do, until nothing is left to do."""
         for _ in range(ROUNDS):
             decisions = decide(self.state)
-            for each in decisions:
-                self._carry_out(each)
+            for decision in decisions:
+                for address, record in records_after(decision):
+                    self.changed.add(address)
+                    self.state.apply(address, record, exists=record is not None)
             if not self._agents_follow() and not decisions:
                 return
-
-    def _carry_out(self, decision: Decision) -> None:
-        match decision:
-            case Assign(line, sources):
-                for source in sources:
-                    self.delete(Address(Table.SCHEDULE, source.machine, line.unit))
-                self.put(Address(Table.SCHEDULE, line.machine, line.unit), line)
-            case UpdateLine(line):
-                self.put(Address(Table.SCHEDULE, line.machine, line.unit), line)
-            case Withdraw(unit, machine):
-                self.delete(Address(Table.SCHEDULE, machine, unit))
-            case Wait(pending):
-                self.put(Address(Table.PENDING, pending.unit), pending)
-            case Clear(unit):
-                self.delete(Address(Table.PENDING, unit))
 
     def _agents_follow(self) -> bool:
         """Have every live machine report what it is scheduled, and nothing else; False when it does so already."""

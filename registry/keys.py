@@ -169,6 +169,10 @@ class Keys:
         """One line of the audit trail."""
         return f"{self.prefix}{Table.EVENTS}/{event_id}"
 
+    def at(self, address: Address) -> str:
+        """The key of an address: what `parse` takes apart."""
+        return self.prefix + "/".join(part for part in address if part)
+
     def parse(self, key: str) -> Address | None:
         """Take a key apart; None for a key that is not of this layout."""
         if not key.startswith(self.prefix):

@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from registry.etcd import KeyValue
+from registry.etcd import MAX_OPS, Compare, Etcd, KeyValue, Op
 from registry.keys import Keys, Table
-from registry.mirror import Snapshot, Stamp
+from registry.mirror import Mirror, Snapshot, Stamp
+from scheduler.absence import Absence
+from scheduler.commit import Intent
 
+COLLECT_EVERY_S = 600.0
+COLLECT_FIRST_S = 30.0
 EVENTS_KEPT = 10_000
 EVENTS_AGE_S = 7 * 24 * 3600.0
 
@@ -89,3 +93,27 @@ def _lines(snapshot: Snapshot, keys: Keys, long_gone: set[str]) -> list[str]:
     gone = [pair for pair in snapshot.schedule if pair[0] in long_gone and pair[0] not in snapshot.machines]
     live = {unit for machine, unit in snapshot.schedule if machine in snapshot.machines}
     return [keys.schedule(*pair) for pair in gone if pair[1] in live]
+
+
+class GarbageCollector:
+    """Finds what may go, now and then. `at` is when the next look is due, on the leader's monotonic clock."""
+
+    def __init__(self, etcd: Etcd, keys: Keys) -> None:
+        self.at = 0.0
+        self._etcd, self._keys = etcd, keys
+        self._absence = Absence()
+
+    async def look(self, mirror: Mirror, now: float, today: float) -> list[Intent]:
+        """Return what deletes the garbage there is. `today` is the time of day, in seconds since the epoch."""
+        self.at = now + COLLECT_EVERY_S
+        snapshot, keys = mirror.snapshot(), self._keys
+        found = garbage(snapshot, keys, mirror.stamp, self._absence.long_gone(snapshot, now))
+        usage = await self._etcd.range(keys.table(Table.USAGE), keys_only=True, page=MAX_OPS * 64)
+        found += ghost_usage(usage.kvs, snapshot, keys)
+        prefix = keys.table(Table.EVENTS)
+        events = await self._etcd.range(prefix, keys_only=True, page=MAX_OPS * 64)
+        old = old_events((each.key.removeprefix(prefix) for each in events.kvs), today)
+        return [
+            *(Intent([Compare.mod(each.key, each.mod_revision)], [Op.delete(each.key)]) for each in found),
+            *(Intent([], [Op.delete(keys.event(each))]) for each in old),
+        ]

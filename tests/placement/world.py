@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from placement.cluster_state import ClusterState
 from placement.decide import decide, decide_snapshot
-from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw
+from placement.decisions import Decision, records_after
 from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import (
@@ -127,19 +127,13 @@ class World:
 
     def carry_out(self, decisions: Iterable[Decision]) -> None:
         for each in decisions:
-            match each:
-                case Assign(line, sources):
-                    for source in sources:
-                        self.delete(KEYS.schedule(source.machine, line.unit))
-                    self.put(KEYS.schedule(line.machine, line.unit), line)
-                case UpdateLine(line):
-                    self.put(KEYS.schedule(line.machine, line.unit), line)
-                case Withdraw(unit, where):
-                    self.delete(KEYS.schedule(where, unit))
-                case Wait(pending):
-                    self.put(KEYS.pending(pending.unit), pending)
-                case Clear(unit):
-                    self.delete(KEYS.pending(unit))
+            for address, record in records_after(each):
+                place = KEYS.pending if address.table is Table.PENDING else KEYS.schedule
+                key = place(*(part for part in address[1:] if part))
+                if record is None:
+                    self.delete(key)
+                else:
+                    self.put(key, record)
 
     def step(self) -> tuple[Decision, ...]:
         """Decide and carry out."""
