@@ -36,9 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
     failures = StartFailures(os.environ, (options.config or config.SYSTEM_FILE,))
-    return daemonlog.run(
-        "fleet-scheduler", lambda: asyncio.run(_run(_settings(options))), Notifier(os.environ).status, failures
-    )
+
+    def work() -> None:
+        settings = config.load(options.config, os.environ, (config.SYSTEM_FILE,))
+        if options.endpoints is not None:
+            settings = config.put_text(settings, "etcd", "endpoints", options.endpoints, "--endpoints")
+        asyncio.run(_run(settings))
+
+    return daemonlog.run("fleet-scheduler", work, Notifier(os.environ).status, failures)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,13 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="log in detail")
     parser.add_argument("--version", action="version", version=f"fleet-scheduler {installed_version()}")
     return parser
-
-
-def _settings(options: argparse.Namespace) -> config.Settings:
-    settings = config.load(options.config, os.environ, (config.SYSTEM_FILE,))
-    if options.endpoints is not None:
-        settings = config.put_text(settings, "etcd", "endpoints", options.endpoints, "--endpoints")
-    return settings
 
 
 def _history(settings: config.Settings) -> History:

@@ -50,20 +50,14 @@ def old_events(ids: Iterable[str], now: float) -> list[str]:
 
 
 def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
-    if _names_unreadable(snapshot, keys):
-        return []
+    naming = (Table.UNITS, Table.SCHEDULE, Table.STATES)
+    if any(_unreadable(snapshot, keys, table) for table in naming):
+        return []  # some record that may name a file does not parse: then no file is known to be unused
     used = {unit.hash for unit in snapshot.units.values()}
     used.update(sha256 for unit in snapshot.units.values() for sha256 in unit.history)
     used.update(line.hash for line in snapshot.schedule.values())
     used.update(state.hash for state in snapshot.states.values())
     return [keys.file(sha256) for sha256 in snapshot.files if sha256 not in used]
-
-
-def _names_unreadable(snapshot: Snapshot, keys: Keys) -> bool:
-    """Whether some record that may name a file does not parse: then no file is known to be unused."""
-    naming = (Table.UNITS, Table.SCHEDULE, Table.STATES)
-    addresses = (keys.parse(key) for key in snapshot.corrupt)
-    return any(address is not None and address.table in naming for address in addresses)
 
 
 def _ghosts(snapshot: Snapshot, keys: Keys, stamp_of: StampOf) -> list[str]:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from placement.decisions import Assign, Clear, Decision, MoveSource, UpdateLine, Wait, Withdraw
+from placement.decisions import Assign, Clear, Decision, Wait, Withdraw, records_after
 from registry.errors import Conflict, InvalidRecord, LeadershipLost
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
@@ -75,6 +75,36 @@ class Audit:
         at, event_id = self._stamp()
         return Event(event_id, at, self._actor, verb, unit, machine, reason)
 
+    def of(self, decision: Decision) -> Event | None:
+        """Make the event of a decision; None for one that is not reported."""
+        match decision:
+            case Assign(line, sources, reason):
+                return self.event("move" if sources else "place", line.unit, line.machine, reason)
+            case Withdraw(unit, machine, reason):
+                return self.event("withdraw", unit, machine, reason)
+            case Wait(pending, True):
+                return self.event("refuse", pending.unit, "", pending.summary)
+            case _:
+                return None
+
+    def summary(self, decisions: Sequence[Decision]) -> Event:
+        """Make one event of many decisions, with the counts."""
+        moved = [each for each in decisions if isinstance(each, Assign) and each.sources]
+        placed = [each for each in decisions if isinstance(each, Assign) and not each.sources]
+        machines = len({each.machine for each in (*moved, *placed)})
+        counts = Counter(type(each) for each in decisions if _is_reported(each))
+        words = {
+            f"placed {len(placed)}": len(placed),
+            f"moved {len(moved)}": len(moved),
+            f"withdrew {counts[Withdraw]}": counts[Withdraw],
+            f"refused {counts[Wait]}": counts[Wait],
+        }
+        text = ", ".join(each for each, count in words.items() if count)
+        return self.event(
+            "place" if placed else "move" if moved else "withdraw" if counts[Withdraw] else "refuse",
+            reason=f"{text} units" + (f" on {machines} machines" if machines else ""),
+        )
+
 
 def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, audit: Audit) -> list[Intent]:
     """The decisions as intents, one for each unit, those that change the schedule first.
@@ -82,17 +112,24 @@ def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, aud
     What concerns one machine comes together, so that its agent is woken once for all of it. A decision whose
     records cannot be written is left out, with an error in the log; all others go on.
     """
+    withdrawals = (each for each in decisions if isinstance(each, Withdraw))
+    displaced = {each.unit: each.displaced_by for each in withdrawals if each.displaced_by}
+    groups: dict[str, list[Decision]] = defaultdict(list)  # those on a unit, with those on what it displaces
+    for each in decisions:
+        groups[displaced.get(each.unit, each.unit)].append(each)
     lost: dict[str, Compare] = {}
-    detailed = sum(_told(each) for each in decisions) <= EVENTS_PER_DECISION
+    detailed = sum(_is_reported(each) for each in decisions) <= EVENTS_PER_DECISION
     found: list[Intent] = []
-    for group in _by_unit(decisions):
-        for part in _parts(group):
-            try:
-                found.append(_intent(part, keys, revision_of, audit if detailed else None, lost))
-            except InvalidRecord as error:
-                log.error("cannot carry out a decision on %s: %s", part[0].unit, error)  # noqa: TRY400 - no trace
+    step = MAX_OPS // 4  # a global unit on very many machines does not fit into one transaction: parts stand alone
+    for part in (group[start : start + step] for group in groups.values() for start in range(0, len(group), step)):
+        try:
+            found.append(_intent(part, keys, revision_of, audit if detailed else None, lost))
+        except InvalidRecord as error:
+            log.error("cannot carry out a decision on %s: %s", part[0].unit, error)  # noqa: TRY400 - no trace
     if not detailed:
-        found.append(_summary_intent(decisions, keys, audit))
+        event = audit.summary(decisions)
+        found.append(Intent())
+        found[-1].put(keys.event(event.id), encode(event))
     return sorted(found, key=lambda intent: (not intent.lines, intent.machine))
 
 
@@ -124,98 +161,32 @@ async def write(etcd: Etcd, keys: Keys, term: int, batch: Intent) -> int:
     raise Conflict("the registry changed while the scheduler was deciding; it decides again")
 
 
-def _by_unit(decisions: Sequence[Decision]) -> list[list[Decision]]:
-    """Decisions that belong together: those on one unit, with those on the units that it displaces."""
-    displaced = {
-        each.unit: each.displaced_by for each in decisions if isinstance(each, Withdraw) and each.displaced_by
-    }
-    groups: dict[str, list[Decision]] = defaultdict(list)
-    for each in decisions:
-        groups[displaced.get(each.unit, each.unit)].append(each)
-    return list(groups.values())
-
-
-def _parts(group: list[Decision]) -> Iterator[list[Decision]]:
-    """A global unit on very many machines does not fit into one transaction; each machine stands for itself."""
-    step = MAX_OPS // 4
-    for start in range(0, len(group), step):
-        yield group[start : start + step]
-
-
 def _intent(
     group: list[Decision], keys: Keys, revision_of: StampOf, audit: Audit | None, lost: dict[str, Compare]
 ) -> Intent:
-    """`lost` keeps the guards on machines that are gone: many units leave one machine."""
+    """Make one intent of decisions. `lost` keeps the guards on machines that are gone: many units leave one."""
     intent = Intent()
     for unit in dict.fromkeys(each.unit for each in group):
         key = keys.unit(unit)
         intent.guards.append(Compare.mod(key, revision_of(key)))
     for each in group:
-        _carry_out(each, intent, keys, lost)
-        event = _event(each, audit) if audit else None
-        if event:
+        for source in each.sources if isinstance(each, Assign) else ():
+            guard = Compare.absent(keys.state(source.machine, each.unit))
+            if source.lost:
+                guard = lost.setdefault(source.machine, Compare.absent(keys.machine(source.machine)))
+            intent.guards.append(guard)
+        for address, record in records_after(each):
+            if record is None:
+                intent.ops.append(Op.delete(keys.at(address)))
+            else:
+                intent.put(keys.at(address), encode(record))
+        if not isinstance(each, Wait | Clear):
+            intent.machine = each.machine if not intent.lines or each.machine == intent.machine else ""
+            intent.lines = True
+        if audit and (event := audit.of(each)):
             intent.put(keys.event(event.id), encode(event))
     return intent
 
 
-def _carry_out(decision: Decision, intent: Intent, keys: Keys, lost: dict[str, Compare]) -> None:
-    match decision:
-        case Assign(line, sources):
-            for source in sources:
-                intent.guards.append(_has_left(source, line.unit, keys, lost))
-                intent.ops.append(Op.delete(keys.schedule(source.machine, line.unit)))
-            intent.put(keys.schedule(line.machine, line.unit), encode(line))
-        case UpdateLine(line):
-            intent.put(keys.schedule(line.machine, line.unit), encode(line))
-        case Withdraw(unit, machine):
-            intent.ops.append(Op.delete(keys.schedule(machine, unit)))
-        case Wait(pending):
-            intent.put(keys.pending(pending.unit), encode(pending))
-        case Clear(unit):
-            intent.ops.append(Op.delete(keys.pending(unit)))
-    if not isinstance(decision, Wait | Clear):
-        intent.machine = decision.machine if not intent.lines or decision.machine == intent.machine else ""
-        intent.lines = True
-
-
-def _has_left(source: MoveSource, unit: str, keys: Keys, lost: dict[str, Compare]) -> Compare:
-    if not source.lost:
-        return Compare.absent(keys.state(source.machine, unit))
-    return lost.setdefault(source.machine, Compare.absent(keys.machine(source.machine)))
-
-
-def _told(decision: Decision) -> bool:
+def _is_reported(decision: Decision) -> bool:
     return isinstance(decision, Assign | Withdraw) or (isinstance(decision, Wait) and decision.news)
-
-
-def _event(decision: Decision, audit: Audit) -> Event | None:
-    match decision:
-        case Assign(line, sources, reason):
-            return audit.event("move" if sources else "place", line.unit, line.machine, reason)
-        case Withdraw(unit, machine, reason):
-            return audit.event("withdraw", unit, machine, reason)
-        case Wait(pending, True):
-            return audit.event("refuse", pending.unit, "", pending.summary)
-        case _:
-            return None
-
-
-def _summary_intent(decisions: Sequence[Decision], keys: Keys, audit: Audit) -> Intent:
-    moved = [each for each in decisions if isinstance(each, Assign) and each.sources]
-    placed = [each for each in decisions if isinstance(each, Assign) and not each.sources]
-    machines = len({each.machine for each in (*moved, *placed)})
-    counts = Counter(type(each) for each in decisions if _told(each))
-    told = {
-        f"placed {len(placed)}": len(placed),
-        f"moved {len(moved)}": len(moved),
-        f"withdrew {counts[Withdraw]}": counts[Withdraw],
-        f"refused {counts[Wait]}": counts[Wait],
-    }
-    text = ", ".join(words for words, count in told.items() if count)
-    event = audit.event(
-        "place" if placed else "move" if moved else "withdraw" if counts[Withdraw] else "refuse",
-        reason=f"{text} units" + (f" on {machines} machines" if machines else ""),
-    )
-    intent = Intent()
-    intent.put(keys.event(event.id), encode(event))
-    return intent

@@ -99,7 +99,14 @@ class Scheduler:
         """Wait for a registry that is a fleet's, creating the sentinel in one that is empty."""
         while True:
             try:
-                await self._ensure_cluster()
+                if await read_cluster(self._etcd, self._keys) is None:
+                    tables = [self._keys.table(table) for table in (Table.UNITS, Table.SCHEDULE)]
+                    if any([(await self._etcd.range(each, keys_only=True)).count for each in tables]):
+                        raise ForeignRegistry(
+                            f"{self._keys.cluster} is missing, yet the registry holds units: it is damaged; "
+                            "restore a backup"
+                        )
+                    await ensure_cluster(self._etcd, self._keys, uuid.uuid4().hex)
             except RegistryError as error:
                 self._trouble = str(error)
                 self._tell()
@@ -136,17 +143,6 @@ class Scheduler:
             endpoints="" if health.away else endpoints_told(health.bases, self._down),
         )
         self._say(status_line(standing))
-
-    async def _ensure_cluster(self) -> None:
-        if await read_cluster(self._etcd, self._keys) is not None:
-            return
-        found = await self._etcd.range(self._keys.table(Table.UNITS), keys_only=True)
-        found_lines = await self._etcd.range(self._keys.table(Table.SCHEDULE), keys_only=True)
-        if found.count or found_lines.count:
-            raise ForeignRegistry(
-                f"{self._keys.cluster} is missing, yet the registry holds units: it is damaged; restore a backup"
-            )
-        await ensure_cluster(self._etcd, self._keys, uuid.uuid4().hex)
 
     async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         while True:

@@ -26,13 +26,27 @@ class SchedulerStatus:
 
 
 def status_line(standing: SchedulerStatus) -> str:
-    """What the scheduler does, in one line."""
-    doing = _outage(standing) or (_leading(standing) if standing.term else _standing_by(standing.leader))
+    """Return what the scheduler does, in one line."""
+    lead = f"leading, term {standing.term}, "
+    if outage := _outage(standing):
+        doing = outage
+    elif standing.term and standing.held:
+        doing = f"{lead}deciding nothing: {standing.held}"
+    elif standing.term and standing.awaited:
+        doing = f"{lead}giving machines time to come back before anything is decided"
+    elif standing.term:
+        doing = f"{lead}deciding for {standing.machines} {'machine' if standing.machines == 1 else 'machines'}"
+    elif standing.leader is None:
+        doing = "standing by, nobody leads yet"
+    else:
+        doing = f"standing by, {standing.leader} leads"
+        if not standing.leader:
+            doing = "standing by; the leader's record cannot be read"
     return "; ".join(part for part in (doing, standing.endpoints) if part)
 
 
 def _outage(standing: SchedulerStatus) -> str:
-    """Why it can do nothing, "" when it can."""
+    """Return why it can do nothing, "" when it can."""
     if standing.away:
         return f"registry does not answer since {moment(standing.away.since)} ({standing.away.reason})"
     if standing.denied:
@@ -48,18 +62,3 @@ def _outage(standing: SchedulerStatus) -> str:
         ConnectionState.LIVE: "",
     }
     return words[standing.link]
-
-
-def _leading(standing: SchedulerStatus) -> str:
-    lead = f"leading, term {standing.term}, "
-    if standing.held:
-        return f"{lead}deciding nothing: {standing.held}"
-    if standing.awaited:
-        return f"{lead}giving machines time to come back before anything is decided"
-    return f"{lead}deciding for {standing.machines} {'machine' if standing.machines == 1 else 'machines'}"
-
-
-def _standing_by(leader: str | None) -> str:
-    if leader is None:
-        return "standing by, nobody leads yet"
-    return f"standing by, {leader} leads" if leader else "standing by; the leader's record cannot be read"

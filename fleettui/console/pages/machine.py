@@ -154,7 +154,7 @@ def drain_page(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> R
     if staying:
         page += [*title("belongs to the machine (Global)"), *(_unit_line(each) for each in staying)]
     if moving:
-        page += [((), None), plain("each by itself, as things are now; many at once spread", Tone.QUIET)]
+        page += [((), None), plain("where each ends up, as things are now", Tone.QUIET)]
     return page
 
 
