@@ -27,7 +27,7 @@ class MoveSource:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Schedule a unit on a machine; in the same breath it leaves `sources`, if there are any: then it moves."""
+    """Schedule a unit on a machine; at the same time it leaves `sources`, if there are any: then it moves."""
 
     line: Assignment
     sources: tuple[MoveSource, ...] = ()

@@ -18,13 +18,13 @@ from registry.units.options import FleetOptions
 from registry.wording import listed
 
 NO_MACHINE = "no machine is registered; start fleet-agentd"
-DISTINCT_LIMIT = 16  # more distinct reasons than this are told in their brief form, so that records stay small
+DISTINCT_LIMIT = 16  # more distinct reasons than this are given in their brief form, so that records stay small
 SHOWN_VALUES = 8  # of metadata, named as those that would do
 SHOWN_REASONS = 3  # reasons named in a one-line summary
 
 
 class Requirement(Enum):
-    """What a refusal is about. A machine's refusals are told in this order."""
+    """What a refusal is about. A machine's refusals are given in this order."""
 
     MACHINE_ID = 1
     METADATA = 2
@@ -67,13 +67,13 @@ class Site:
 
 
 def site_of(machine: Machine, override: Override | None) -> Site:
-    """A live machine with what the operator set on it."""
+    """Return a live machine with what the operator set on it."""
     availability = override.availability if override else Availability.READY
     return Site(machine.id, effective_metadata(machine, override), availability, machine.leaving)
 
 
 def preference(units: int, machine: str) -> tuple[int, str]:
-    """Sorts eligible machines: the one with the fewest of our units first, then the lowest id."""
+    """Return the sort key of eligible machines: the one with the fewest of our units first, then the lowest id."""
     return (units, machine)
 
 
@@ -85,7 +85,7 @@ def fits(options: FleetOptions, site: Site) -> bool:
 
 
 def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...]:
-    """What MachineID and MachineMetadata have against a machine: for units that run there, too."""
+    """Return what MachineID and MachineMetadata have against a machine: for units that run there, too."""
     found = []
     if options.machine_id is not None and not site.id.startswith(options.machine_id):
         reason = f"MachineID={options.machine_id} is not this machine"
@@ -106,7 +106,7 @@ def _metadata_objection(key: str, values: frozenset[str], actual: str | None) ->
 
 
 def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | None:
-    """What stands against placing by a MachineID that several machines' ids begin with."""
+    """Return what stands against placing by a MachineID that several machines' ids begin with."""
     wanted = options.machine_id
     if wanted is None or wanted in machines:
         return None
@@ -118,7 +118,7 @@ def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | N
 
 
 def availability_objection(site: Site) -> Objection | None:
-    """Why the machine takes nothing new, whoever asks."""
+    """Return why the machine takes nothing new; None when it does."""
     if site.trouble:
         return Objection(Requirement.AVAILABILITY, site.trouble, site.trouble)
     if site.leaving:
@@ -130,13 +130,13 @@ def availability_objection(site: Site) -> Objection | None:
 
 
 def leader_objection(leader: str) -> Objection:
-    """MachineOf names a unit that is not scheduled on the machine."""
+    """Return the objection that a unit named by MachineOf is not scheduled on the machine."""
     reason = f"{leader} is not scheduled here (MachineOf)"
     return Objection(Requirement.MACHINE_OF, reason, reason)
 
 
 def conflict_pattern(name: str, options: FleetOptions, other: str, others: FleetOptions) -> str:
-    """The pattern by which two units may not share a machine, as written in either file; "" when they may.
+    """Return the pattern by which two units may not share a machine, as written in either file; "" when they may.
 
     Conflicts counts both ways. Replaces counts for the unit that is named: to the one that replaces, the named
     units are not there.
@@ -158,7 +158,7 @@ def conflict_pattern(name: str, options: FleetOptions, other: str, others: Fleet
 def conflict_objection(
     name: str, options: FleetOptions, other: str, others: FleetOptions, *, stopping: bool = False
 ) -> Objection | None:
-    """What a unit that is on a machine has against `name` there; None when they get along.
+    """Return what a unit that is on a machine has against `name` there; None when they get along.
 
     `stopping`: the other one is scheduled there no longer, and has not stopped yet.
     """
@@ -179,7 +179,7 @@ def conflict_objection(
 
 
 def cycle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
-    """The ring of MachineOf that a unit is part of, told in one line; "" when there is none."""
+    """Return the cycle of MachineOf that a unit is part of, in one line; "" when there is none."""
     came_from: dict[str, str] = {}
     ahead = [start]
     for name in ahead:
@@ -198,12 +198,12 @@ def cycle(start: str, leaders_of: Callable[[str], Iterable[str]]) -> str:
 
 
 def replace_each_other(one: str, other: str) -> str:
-    """Two units that each name the other in Replaces."""
+    """Return what is said of two units that each name the other in Replaces."""
     return f"{one} and {other} replace each other; remove Replaces from one of them"
 
 
 def group(objections: Mapping[str, Objection]) -> tuple[Reason, ...]:
-    """Refusals by reason, the most frequent first; machines sorted. Bounded: see DISTINCT_LIMIT."""
+    """Return the refusals by reason, the most frequent first; machines sorted. Bounded: see DISTINCT_LIMIT."""
     full = _by_reason((each.reason, machine) for machine, each in objections.items())
     if len(full) > DISTINCT_LIMIT:
         full = _by_reason((each.brief, machine) for machine, each in objections.items())
@@ -219,7 +219,7 @@ def _by_reason(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def summarise(objections: Mapping[str, Objection], refusals: tuple[Reason, ...]) -> str:
-    """One line for tables: why no machine takes the unit."""
+    """Return one line for tables: why no machine takes the unit."""
     total = len(objections)
     if not total:
         return NO_MACHINE

@@ -102,8 +102,8 @@ def _summary(snapshot: Snapshot, unit: Unit, state: ClusterState, entry: UnitEnt
     now = standing(snapshot, unit.name, strict=True)
     if unit.target is Target.INACTIVE:
         return now.reason or "its target is inactive, so it needs no machine"
-    if told := state.replacement_cycle(entry) or following_cycle(state.entries, entry) or now.reason:
-        return told
+    if reason := state.replacement_cycle(entry) or following_cycle(state.entries, entry) or now.reason:
+        return reason
     scheduled = [machine for machine in now.machines if (machine, unit.name) in snapshot.schedule]
     if now.progress is Progress.REACHED and scheduled:
         rule = "one on every machine that takes it" if entry.options.is_global else "it stays where it runs"
@@ -119,7 +119,7 @@ def _resting(snapshot: Snapshot, unit: Unit, machines: list[str]) -> str:
         return ""
     up = [machine for machine in machines if machine not in down]
     over = [machine for machine, state in down.items() if not state.skipped]
-    told = [f"{unit.target} on {', '.join(up)}"] if up else []
-    told += [f"it has ended on {', '.join(over)}, where a start runs it again"] if over else []
-    told += [f"not started on {machine}: {state.skipped}" for machine, state in down.items() if state.skipped]
-    return "; ".join(told)
+    parts = [f"{unit.target} on {', '.join(up)}"] if up else []
+    parts += [f"it has ended on {', '.join(over)}, where a start runs it again"] if over else []
+    parts += [f"not started on {machine}: {state.skipped}" for machine, state in down.items() if state.skipped]
+    return "; ".join(parts)

@@ -1,7 +1,7 @@
 """What stands between one unit and one machine, in a cluster state: the rules of eligibility among many units.
 
 Deciding, pending reasons and explanations all ask here, so that no two of them can disagree. Each function yields
-objections in the order in which they are told, the first being the one that decides. It must not change the state.
+objections in the order in which they are shown, the first being the one that decides. It must not change the state.
 """
 
 from __future__ import annotations

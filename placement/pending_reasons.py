@@ -20,7 +20,7 @@ from registry.model import Pending, Reason, Unit
 from registry.units.options import FleetOptions
 
 MAX_REASON = 1000  # characters of one reason
-MAX_REFUSALS = 200  # reasons told of one unit
+MAX_REFUSALS = 200  # reasons given for one unit
 
 
 class _Refused(NamedTuple):
@@ -123,7 +123,7 @@ class PendingReasons:
 
 
 def absent_leader(state: ClusterState, options: FleetOptions) -> str:
-    """Return the unit to follow that is assigned nowhere, told in one line; "" when there is none."""
+    """Return the unit to follow that is assigned nowhere, in one line; "" when there is none."""
     for name in options.machine_of if state.sites else ():
         leader = state.entries.get(name)
         if leader is None or not leader.assigned:

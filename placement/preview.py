@@ -138,7 +138,7 @@ class Trial:
                 return
 
     def _agents_follow(self) -> bool:
-        """Have every live machine report what it is scheduled, and nothing else; False when it does so already."""
+        """Have live machines report what is scheduled there, and nothing else; False when they do so already."""
         sites, occupants = self.state.sites, self.state.occupants
         pairs = {pair for pair in self.state.unconfirmed if pair[0] in sites}
         pairs |= {(each.id, name) for each in sites.values() if each.leaving for name in occupants[each.id]}

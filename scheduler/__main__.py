@@ -66,7 +66,7 @@ def _history(settings: config.Settings) -> History:
     directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     path = Path(directory, HISTORY_FILE) if directory else None
 
-    def told(held: str) -> None:
+    def log_change(held: str) -> None:
         if held:
             log.error("the registry's history went back: %s; deciding nothing; %s", held, REMEDY)
         else:
@@ -76,11 +76,11 @@ def _history(settings: config.Settings) -> History:
         Keys.under(settings.etcd.prefix),
         read_seen(path) if path else None,
         (lambda seen: write_seen(path, seen)) if path else None,
-        told=told,
+        told=log_change,
         pinned=False,
     )
     if history.held:
-        told(history.held)
+        log_change(history.held)
     return history
 
 

@@ -2,7 +2,7 @@
 
 Owns the rules of what may go: files that no unit, history, schedule or state names; states and usage that no lease
 carries of machines that are gone; lines of global units on machines that are gone for long; old events. The leader
-does it seldom, fenced and guarded by mod revision: whoever writes a unit writes its file again in the same
+does it seldom, fenced and guarded by mod revision: a writer of a unit writes its file again in the same
 transaction, so a collection that races with it loses. Overrides outlive machines on purpose and stay.
 """
 
@@ -35,14 +35,14 @@ class Garbage:
 
 
 def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterable[str]) -> list[Garbage]:
-    """What may be deleted of a snapshot. `long_gone`: machines that have been away for long."""
+    """Return what may be deleted of a snapshot. `long_gone`: machines that have been away for long."""
     found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *_lines(snapshot, keys, set(long_gone))]
     stamps = ((key, stamp_of(key)) for key in sorted(found))
     return [Garbage(key, stamp.mod_revision) for key, stamp in stamps if stamp is not None]
 
 
 def old_events(ids: Iterable[str], now: float) -> list[str]:
-    """Event ids beyond the retention. `now` in seconds since the epoch; an id begins with its milliseconds."""
+    """Return the event ids beyond the retention. `now`: seconds since the epoch; an id begins with milliseconds."""
     ordered = sorted(ids)
     surplus = set(ordered[:-EVENTS_KEPT])
     limit = f"{int((now - EVENTS_AGE_S) * 1000):013d}"
@@ -76,7 +76,7 @@ def _unreadable(snapshot: Snapshot, keys: Keys, table: Table) -> set[Any]:
 
 
 def ghost_usage(listed: Iterable[KeyValue], snapshot: Snapshot, keys: Keys) -> list[Garbage]:
-    """What is listed of the usage of machines that are gone, and no lease will ever end."""
+    """Return what is listed of the usage of machines that are gone, and no lease will ever end."""
     present = {keys.usage(each) for each in (*snapshot.machines, *_unreadable(snapshot, keys, Table.MACHINES))}
     gone = (each for each in listed if not each.lease and each.key not in present and keys.parse(each.key))
     return [Garbage(each.key, each.mod_revision) for each in gone]

@@ -52,7 +52,7 @@ class Intent:
         )
 
     def add(self, other: Intent) -> None:
-        """Put the other into the same transaction."""
+        """Add the other to the same transaction."""
         new = self._new(other)
         self.guards += new
         self._guarded.update(map(id, new))
@@ -64,14 +64,14 @@ class Intent:
 
 
 class Audit:
-    """Makes events of one scheduler; `stamp` gives the time and an id that nobody else makes."""
+    """Makes events of one scheduler; `stamp` gives the time and a unique id."""
 
     def __init__(self, hostname: str, stamp: Callable[[], tuple[float, str]]) -> None:
         self._actor = f"scheduler {hostname}"
         self._stamp = stamp
 
     def event(self, verb: str, unit: str = "", machine: str = "", reason: str = "") -> Event:
-        """One line of the audit trail."""
+        """Make one line of the audit trail."""
         at, event_id = self._stamp()
         return Event(event_id, at, self._actor, verb, unit, machine, reason)
 
@@ -107,7 +107,7 @@ class Audit:
 
 
 def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, audit: Audit) -> list[Intent]:
-    """The decisions as intents, one for each unit, those that change the schedule first.
+    """Return the decisions as intents, one for each unit, those that change the schedule first.
 
     What concerns one machine comes together, so that its agent is woken once for all of it. A decision whose
     records cannot be written is left out, with an error in the log; all others go on.
@@ -134,7 +134,7 @@ def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, aud
 
 
 def transactions(found: Iterable[Intent]) -> Iterator[Intent]:
-    """Intents put together up to etcd's limits."""
+    """Yield the intents put together up to etcd's limits."""
     batch = Intent()
     for intent in found:
         if not batch.takes(intent):
@@ -149,7 +149,7 @@ async def write(etcd: Etcd, keys: Keys, term: int, batch: Intent) -> int:
     """Write one transaction under the term and return its revision.
 
     Raises LeadershipLost when another term has begun, Conflict when a record changed since it was read, and
-    RegistryUnavailable when nobody knows whether it was written.
+    RegistryUnavailable when it may or may not have been written.
     """
     guards = [Compare.created(keys.leader, term), *batch.guards]
     result = await etcd.txn(guards, batch.ops, [Op.get(keys.leader)])

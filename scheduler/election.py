@@ -41,7 +41,7 @@ class Lead:
         return not self.lost and now < self.until
 
     def renew(self, sent_at: float, ttl_s: float) -> None:
-        """A renewal sent at `sent_at` succeeded."""
+        """Note that a renewal sent at `sent_at` succeeded."""
         self.until = sent_at + ttl_s * (1 - MARGIN)
 
 
@@ -73,7 +73,7 @@ class Election:
 
     async def keep(self, lead: Lead) -> None:
         """Renew until it is lost. Ends by itself then, and never raises."""
-        told = ""
+        logged = ""
         while lead.holds(time.monotonic()):
             await asyncio.sleep(self._ttl_s / RENEWALS)
             sent_at = time.monotonic()
@@ -83,9 +83,9 @@ class Election:
             except LeaseLost:
                 break
             except (RegistryError, TimeoutError) as error:
-                if (reason := str(error) or "etcd did not answer in time") != told:
+                if (reason := str(error) or "etcd did not answer in time") != logged:
                     log.warning("cannot renew the leadership: %s", reason)
-                    told = reason
+                    logged = reason
         lead.lost = True
 
     async def resign(self, lead: Lead) -> None:

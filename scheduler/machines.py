@@ -64,7 +64,7 @@ class MachineWatch:
             self._vanished[machine] = now
 
     def take_lost(self, now: float) -> Iterator[str]:
-        """Yield each machine that vanished lately, once. What is older was the business of the leader of then.
+        """Yield each machine that vanished lately, once. An older loss was reported by the leader of that time.
 
         The leader may have died with the machine: then its successor, who saw it too, reports it.
         """

@@ -2,7 +2,7 @@
 
 Owns the one loop and when a decision may be made: the registry is live and a fleet's, our term has begun before
 what the mirror shows, and all that we wrote ourselves is in it. Events wake the loop, a slow tick backs them up. A
-write of which nobody knows whether it happened ends the term: the next one fences it off.
+write that may or may not have happened ends the term: the next one fences it off.
 
 The mirror stands still from the first look at a change until the decision is made, so that what guards a write is
 what was decided on. A large decision is made beside the event loop, which renews the leadership meanwhile. The
@@ -41,7 +41,7 @@ log = logging.getLogger("fleet.scheduler")
 
 START_RETRY_S = 1.0
 LARGE = 500  # cases to look at from which on deciding would hold up the loop: about 20 ms
-PIECE = 1000  # changes folded at a stretch
+PIECE = 1000  # changes applied at a stretch
 MANY = 64  # changes in one turn that make it bulk work
 WRITERS = 4  # transactions under way at once
 PAUSE_S = (0.05, 0.25)  # bulk work waits until no order has come for so long; the longer one while it is large,
@@ -50,7 +50,7 @@ ORDERS = frozenset({Table.UNITS, Table.MACHINES})
 
 
 class Scheduler:
-    """One scheduler process. `run` until cancelled; it resigns on the way out. `say` is told what it does."""
+    """One scheduler process. `run` until cancelled; it resigns on the way out. `say` takes a line of status."""
 
     def __init__(
         self,
@@ -109,22 +109,22 @@ class Scheduler:
                     await ensure_cluster(self._etcd, self._keys, uuid.uuid4().hex)
             except RegistryError as error:
                 self._trouble = str(error)
-                self._tell()
+                self._show_status()
                 if self._backoff.is_news(error):
                     log.warning("%s", error)
                 await self._backoff.wait(error)
             else:
                 self._backoff.reset()
                 self._trouble = ""
-                self._tell()
+                self._show_status()
                 return
 
     def _endpoints_changed(self, down: Mapping[str, EtcdTrouble]) -> None:
         self._down = down
-        self._tell()
+        self._show_status()
 
-    def _tell(self) -> None:
-        """Say what we do. Called whenever one of the facts may have changed; the same again costs little."""
+    def _show_status(self) -> None:
+        """Show what we do. Called whenever one of the facts may have changed; the same again costs little."""
         follower, health = self._follower, self._etcd.health
         leader: Leader | None = follower.mirror.row(Table.LEADER, Address(Table.LEADER))
         led = follower.mirror.stamp(self._keys.leader) is not None
@@ -146,9 +146,9 @@ class Scheduler:
 
     async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         while True:
-            self._tell()
+            self._show_status()
             update = await self._gather(follower)
-            self._tell()
+            self._show_status()
             try:
                 async with follower.still:
                     await self._apply(follower, update)
@@ -181,7 +181,7 @@ class Scheduler:
         return self._decide(follower)
 
     async def _gather(self, follower: Follower) -> FollowUpdate:
-        """The next change; of bulk work all orders that come without a pause, and what comes along with them.
+        """Return the next change; of bulk work all orders that come without a pause, and what else comes.
 
         One command of an operator is many transactions. Decided on together, the lines for one machine are written
         together, and its agent is woken once. The first of them is decided on at once. What agents answer to
@@ -205,7 +205,7 @@ class Scheduler:
         return update
 
     async def _next(self, follower: Follower) -> FollowUpdate:
-        """The next change, or an empty one when the tick or the lease ends first."""
+        """Return the next change, or an empty one when the tick or the lease ends first."""
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
@@ -223,7 +223,7 @@ class Scheduler:
             return FollowUpdate(link=follower.link)
 
     async def _apply(self, follower: Follower, update: FollowUpdate) -> None:
-        """Keep the state in step; it is built anew when the whole registry was listed again."""
+        """Apply an update to the state; it is built again when the whole registry was listed again."""
         if update.reset or self._lead is None:
             self._state = None
         if self._state is None:
@@ -234,7 +234,7 @@ class Scheduler:
             try:
                 self._state.apply(address, record, exists=exists)
             except Exception as error:  # noqa: BLE001 - no record ends a scheduler: it begins from scratch
-                self._tell_error(self._keys.at(address), error)
+                self._log_error(self._keys.at(address), error)
                 self._state = None
                 return
             if number % PIECE == 0:
@@ -291,9 +291,9 @@ class Scheduler:
         return bool(self._history.held or self._machines.holding or (sentinel and sentinel.held))
 
     def _decide(self, follower: Follower) -> list[Intent]:
-        """What is to be written; the follower must be still. May run beside the event loop.
+        """Return what is to be written; the follower must be still. May run beside the event loop.
 
-        An error that nobody foresaw outside of one unit's decision decides nothing, and says so: it ends no
+        An unforeseen error outside of one unit's decision decides nothing, and says so: it ends no
         scheduler, for the next one would end over the same records.
         """
         try:
@@ -304,18 +304,20 @@ class Scheduler:
             decisions = decide_around(self._state, lambda faults: self._new_state(follower, faults))
             faults = self._state.faults
             for name, fault in faults.items():
-                self._tell_error(f"unit {name}" if name else "drains", fault)
+                self._log_error(f"unit {name}" if name else "drains", fault)
             if faults:  # the next decision begins from scratch
                 self._state = None
             if not decisions:
                 return []
             log.info("%s", summary_of(decisions))
             stamp = follower.mirror.stamp
-            return intents(decisions, self._keys, lambda key: found[1] if (found := stamp(key)) else 0, self._audit)
+            return intents(
+                decisions, self._keys, lambda key: found.mod_revision if (found := stamp(key)) else 0, self._audit
+            )
         except RegistryError:
             raise
         except Exception as error:  # noqa: BLE001 - see above
-            self._tell_error("the whole decision", error)
+            self._log_error("the whole decision", error)
             self._state = None
             return []
 
@@ -323,7 +325,7 @@ class Scheduler:
         self._state = ClusterState.from_snapshot(follower.mirror.snapshot(), self._keys, faults)
         return self._state
 
-    def _tell_error(self, what: str, error: Exception) -> None:
+    def _log_error(self, what: str, error: Exception) -> None:
         """Log an error in a decision on something; the same one once."""
         if self._faults.get(what) != str(error):
             log.error("internal error in a decision on %s: %s: %s", what, type(error).__name__, error)
@@ -392,7 +394,7 @@ class Scheduler:
 
 
 def _orders(update: FollowUpdate) -> int:
-    """How many of the changes are orders: wishes of an operator, machines that come and go."""
+    """Count the changes that are orders: desired states of an operator, machines that come and go."""
     return sum(each.table in ORDERS for each in update.changed)
 
 
