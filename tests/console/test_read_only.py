@@ -103,12 +103,12 @@ async def test_what_slips_through_is_held_back_at_the_last_door() -> None:
         assert done(play) == ([], [])
 
 
-async def test_a_conductor_that_is_barred_says_why() -> None:
+async def test_a_runner_that_is_barred_says_why() -> None:
     port = ScriptedPort()
-    conductor = OperationRunner(port, lambda: 0.0, lambda: None, None, "this console is read-only")
-    await conductor.submit({"a.service": PLAIN}, Target.LAUNCHED)
+    runner = OperationRunner(port, lambda: 0.0, lambda: None, None, "this console is read-only")
+    await runner.submit({"a.service": PLAIN}, Target.LAUNCHED)
     assert port.calls == []
-    assert conductor.operations[-1].complaints == ("nothing is changed: this console is read-only",)
+    assert runner.operations[-1].complaints == ("nothing is changed: this console is read-only",)
 
 
 def test_no_shell_is_opened_on_any_machine() -> None:
