@@ -29,13 +29,18 @@ def dependencies_page(snapshot: Snapshot, unit: str) -> RichText:
     for machine, name in sorted({*snapshot.schedule, *snapshot.states}):
         homes.setdefault(name, []).append(machine)
     ahead, behind = edges_from(snapshot, unit), edges_to(snapshot, unit)
+    stopping = [
+        _stopping("stops too", Tone.BAD, name, why) for name, why in sorted(stops_with(snapshot, unit).items())
+    ]
+    followers = sorted({edge.unit for edge in behind if edge.kind == "MachineOf"})
+    stopping += [_stopping("must follow", Tone.WAIT, name, "MachineOf") for name in followers]
     return [
         plain("what it names", Tone.HEAD),
         *(_side(snapshot, homes, unit, ahead, forward=True) or [_none("its file names no other unit")]),
         *title("what names it"),
         *(_side(snapshot, homes, unit, behind, forward=False) or [_none("no unit of the fleet names it")]),
         *title("when it stops"),
-        *_stops(snapshot, unit, behind),
+        *(stopping or [_none("no other unit stops with it")]),
     ]
 
 
@@ -111,14 +116,6 @@ def _apart(kinds: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> 
     if not mine or not theirs or not NEEDED_HERE.intersection(kinds) or set(mine) & set(theirs):
         return ""
     return "on another machine, where systemd cannot see it; add MachineOf= to keep them together"
-
-
-def _stops(snapshot: Snapshot, unit: str, behind: Sequence[Edge]) -> RichText:
-    stopping = stops_with(snapshot, unit)
-    page = [_stopping("stops too", Tone.BAD, name, why) for name, why in sorted(stopping.items())]
-    followers = sorted({edge.unit for edge in behind if edge.kind == "MachineOf"})
-    page += [_stopping("must follow", Tone.WAIT, name, "MachineOf") for name in followers]
-    return page or [_none("no other unit stops with it")]
 
 
 def _stopping(word: str, tone: Tone, name: str, why: str) -> RichLine:

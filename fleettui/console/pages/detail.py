@@ -168,16 +168,13 @@ def is_heavy(order: Order, snapshot: Snapshot) -> bool:
 
 
 def write(order: Order, snapshot: Snapshot, now: float) -> RichText:
-    """The page."""
-    return [*gone_lines(snapshot, order.subject, now), *_body(order, snapshot, now)]
-
-
-def _body(order: Order, snapshot: Snapshot, now: float) -> RichText:
-    subject = order.subject
-    if subject.kind is SubjectKind.UNIT and order.tab in ABOUT_RECORD and subject.name not in snapshot.units:
-        return []
-    writer = WRITERS.get(order.tab)
-    return writer(order, snapshot, now) if writer else []
+    """The page of a tab, below what is said of a subject that is gone."""
+    subject, writer = order.subject, WRITERS.get(order.tab)
+    head = gone_lines(snapshot, subject, now)
+    gone = subject.kind is SubjectKind.UNIT and subject.name not in snapshot.units
+    if writer is None or (gone and order.tab in ABOUT_RECORD):
+        return head
+    return [*head, *writer(order, snapshot, now)]
 
 
 def _status(order: Order, snapshot: Snapshot, now: float) -> RichText:

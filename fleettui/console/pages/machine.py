@@ -145,14 +145,21 @@ def drain_page(snapshot: Snapshot, machine: str, keys: Keys = DEFAULT_KEYS) -> R
     found = preview_drain(snapshot, (machine,), keys)[machine]
     moving = [each for each in found if each.machines]
     blocking = [each for each in found if not each.machines]
-    staying = _staying(snapshot, machine)
+    staying = sorted(unit for each, unit in snapshot.schedule if each == machine and is_global(snapshot, unit))
     page = [_headline(snapshot, machine, moving, blocking)]
     if blocking:
-        page += [*title("no other machine takes"), *(_blocker(snapshot, each) for each in blocking)]
+        page += title("no other machine takes")
+    for each in blocking:
+        shown = Cell(f"  ✖ {escape(each.unit):<{UNIT_WIDTH}} ", Tone.BAD)
+        page.append(rich_line(shown, Cell(in_words(snapshot, each.summary)), to=unit_subject(each.unit)))
     if moving:
-        page += [*title("goes elsewhere"), *(_mover(snapshot, each) for each in moving)]
+        page += title("goes elsewhere")
+    for each in moving:
+        shown, to = Cell(f"  {escape(each.unit):<{UNIT_WIDTH + 2}} ", Tone.STRONG), host(snapshot, each.machines[0])
+        page.append(rich_line(shown, Cell(f"→ {to}", Tone.GOOD), to=unit_subject(each.unit)))
     if staying:
-        page += [*title("belongs to the machine (Global)"), *(_unit_line(each) for each in staying)]
+        page += title("belongs to the machine (Global)")
+    page += [rich_line(Cell(f"  {escape(unit)}", Tone.PLAIN), to=unit_subject(unit)) for unit in staying]
     if moving:
         page += [((), None), plain("where each ends up, as things are now", Tone.QUIET)]
     return page
@@ -175,21 +182,3 @@ def _headline(snapshot: Snapshot, machine: str, moving: list[Prediction], blocki
     if blocking:
         return plain(f"{told}; {len(blocking)} would stay and block it", Tone.BAD)
     return plain(f"{told}, and nothing blocks it", Tone.GOOD)
-
-
-def _staying(snapshot: Snapshot, machine: str) -> list[str]:
-    return sorted(unit for each, unit in snapshot.schedule if each == machine and is_global(snapshot, unit))
-
-
-def _blocker(snapshot: Snapshot, each: Prediction) -> RichLine:
-    name = Cell(f"  ✖ {escape(each.unit):<{UNIT_WIDTH}} ", Tone.BAD)
-    return rich_line(name, Cell(in_words(snapshot, each.summary)), to=unit_subject(each.unit))
-
-
-def _mover(snapshot: Snapshot, each: Prediction) -> RichLine:
-    name = Cell(f"  {escape(each.unit):<{UNIT_WIDTH + 2}} ", Tone.STRONG)
-    return rich_line(name, Cell(f"→ {host(snapshot, each.machines[0])}", Tone.GOOD), to=unit_subject(each.unit))
-
-
-def _unit_line(unit: str) -> RichLine:
-    return rich_line(Cell(f"  {escape(unit)}", Tone.PLAIN), to=unit_subject(unit))
