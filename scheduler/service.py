@@ -77,6 +77,7 @@ class Scheduler:
         self._backoff = etcd.backoff(START_RETRY_S)
         self._state: ClusterState | None = None
         self._written = 0  # revision of our last write
+        self._wrote_in = self._history.epoch  # the history that it was made in
         self._garbage = GarbageCollector(etcd, self._keys)
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
         self._awaits = False
@@ -280,7 +281,8 @@ class Scheduler:
         """
         if self._held(follower):
             return False
-        own = max(lead.term, self._written)
+        written = self._written if self._wrote_in == self._history.epoch else 0  # lower again once restored
+        own = max(lead.term, written)
         if follower.revision < own:
             follower.want(own)
         return follower.link is ConnectionState.LIVE and follower.revision >= own
@@ -367,8 +369,10 @@ class Scheduler:
     async def _write(self, lead: Lead, batch: Intent) -> None:
         if not lead.holds(time.monotonic()):
             raise LeadershipLost("the lease of the leadership could not be renewed in time; nothing was written")
+        epoch = self._history.epoch
         revision = await write(self._etcd, self._keys, lead.term, batch)
-        self._written = max(self._written, revision)
+        self._written = max(self._written, revision) if epoch == self._wrote_in else revision
+        self._wrote_in = epoch
         newest = batch.ops[-1]
         self._history.act(revision, newest.key, exists=newest.kind == "request_put")
 
