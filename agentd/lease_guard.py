@@ -20,6 +20,7 @@ from registry.errors import SystemdError
 log = logging.getLogger("fleet.agent")
 
 STOP_AT, KILL_AT = 0.5, 0.8  # of the lease
+LOOK_EACH = 0.05  # of the lease: how often systemd is asked what lives once nothing does
 HANG_AT = 0.3  # of the lease: an agent that stands still so long is restarted, so that the next one can stop
 
 
@@ -53,6 +54,7 @@ class LeaseGuard:
         self._lease, self._reconciler, self._systemd, self._switch = lease, reconciler, systemd, switch
         self._began, self._on_change = began, on_change
         self._complained = False
+        self._look_at = 0.0  # when systemd is asked next (monotonic)
 
     async def run(self) -> None:
         """Watch the lease for ever."""
@@ -89,9 +91,12 @@ class LeaseGuard:
             log.error("the registry is lost: stopping every unit before this machine's lease can end")
         self._reconciler.park(parked=True)
         self._on_change()
-        if time.monotonic() < kill_at:
+        if time.monotonic() < max(kill_at, self._look_at):
             return
-        for name in await self._reconciler.living():
+        living = await self._reconciler.living()
+        self._look_at = 0.0 if living else time.monotonic() + LOOK_EACH * self._lease.ttl_s
+        for name in living:
+            self._reconciler.note_stopping(name)
             try:
                 await self._systemd.kill(name)
             except SystemdError as error:

@@ -17,7 +17,7 @@ from agentd.dependencies import Dependencies
 from agentd.hand_over import HandOver
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import LedgerEntry, Phase, cleared
-from agentd.pure.plan import DesiredState
+from agentd.pure.plan import LIVELY, DesiredState
 from agentd.pure.unit_status import failure, start_failed
 from agentd.starter import monotonic_us
 from agentd.task_runner import TaskRunner
@@ -209,6 +209,12 @@ class Reconciler:
             if unit := self.table.units.get(name):
                 unit.status = unit.status.merged({"LoadState": load, "ActiveState": active, "SubState": sub})
         return self.table.alive
+
+    def note_stopping(self, name: str) -> None:
+        """Note that we are about to kill a unit, so that its end is not taken for one of its own."""
+        unit = self.table.units.get(name)
+        if unit and unit.entry and unit.entry.phase in LIVELY:
+            self._records.note(unit, replace(unit.entry, phase=Phase.STOPPING))
 
     def _failed(self, unit: ManagedUnit) -> None:
         entry = unit.entry

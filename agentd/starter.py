@@ -81,6 +81,7 @@ class Starter:
             entry = replace(entry, phase=Phase.STARTED, error=f"start failed: {error.reason}")
             self._records.note(unit, await self._never_begun(unit, entry, named_as_absent(error.reason)))
             return
+        _refuse_stopped(unit)
         # Noted apart: systemd forgets a unit that has ended, and with it every trace of its start.
         self._records.note(unit, entry := replace(entry, phase=Phase.STARTING))
         result = await self._table.unless_outdated(unit, asyncio.shield(job))
@@ -126,6 +127,7 @@ class Starter:
             entry = replace(entry, skipped=await self._skipped(unit, entry.at_us))
         if not entry.waits:
             unit.refusals = 0
+        _refuse_stopped(unit)
         self._records.note(unit, entry)
 
     async def _refused_by_others(self, unit: ManagedUnit, entry: LedgerEntry, result: str) -> LedgerEntry:
@@ -192,6 +194,12 @@ class Starter:
     def program(self, unit: ManagedUnit) -> str:
         """The path of the unit's first command, for messages."""
         return self._files.read_now(unit.name, self._directory.text(unit.name)).program
+
+
+def _refuse_stopped(unit: ManagedUnit) -> None:
+    """Raise Replan when the unit is being stopped since its start was asked for."""
+    if unit.entry and unit.entry.phase is Phase.STOPPING:
+        raise Replan("it is being stopped")
 
 
 def monotonic_us() -> int:

@@ -112,9 +112,14 @@ def _launch(desired: DesiredState, reason: str) -> tuple[Task, ...]:
 
 
 def _park(view: PlanInput, entry: LedgerEntry) -> tuple[Task, ...]:
-    """Stop what may be running; what has ended by itself is at rest, and was not stopped by us: it stays ended."""
-    under_way = entry.phase in (Phase.ASKING, Phase.STARTING, Phase.STOPPING)
-    alive = under_way or (view.status.running and entry.phase is not Phase.CLAIMED)
+    """Stop what may be running; what has ended by itself is at rest, and was not stopped by us: it stays ended.
+
+    So does what was started by an agent before us that did not see the end of it.
+    """
+    status = view.status
+    over = status.attempted_since(entry.at_us) and status.settled and not status.running
+    starting = entry.phase in (Phase.ASKING, Phase.STARTING) and not over
+    alive = starting or entry.phase is Phase.STOPPING or (view.status.running and entry.phase is not Phase.CLAIMED)
     return (Task(TaskKind.STOP, "the registry is lost"),) if alive and not view.foreign else ()
 
 

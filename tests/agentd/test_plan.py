@@ -165,6 +165,11 @@ LAUNCH, LOADED = desired(), desired(Target.LOADED)
         pytest.param(
             PlanInput(LAUNCH, entry(Phase.STARTED), DOWN, parked=True), "", id="registry lost, ended by itself"
         ),
+        pytest.param(
+            PlanInput(LAUNCH, replace(entry(Phase.STARTING), at_us=400), FAILED, parked=True),
+            "",
+            id="registry lost, a start under an agent before us has failed",
+        ),
         pytest.param(PlanInput(LAUNCH, parked=True), "", id="registry lost, not here"),
     ],
 )

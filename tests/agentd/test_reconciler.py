@@ -172,6 +172,19 @@ async def test_invariant_10_stop_what_runs_is_parked_and_started_again_and_what_
         assert not on.systemd.runs(OTHER)
 
 
+async def test_invariant_10_stop_what_is_killed_before_it_could_be_stopped_is_started_again(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        on.reconciler.note_stopping(NAME)
+        await on.systemd.kill(NAME)
+        on.reconciler.park(parked=True)
+        await on.rest()
+        assert not on.systemd.runs(NAME)
+        on.reconciler.park(parked=False)
+        await on.until(lambda: on.systemd.runs(NAME))
+
+
 async def test_invariant_10_stop_a_lost_signal_leaves_no_unit_running_when_all_are_parked(tmp_path: Path) -> None:
     async with machine(tmp_path) as on:
         on.want()
