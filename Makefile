@@ -11,7 +11,7 @@ SOURCES := registry placement scheduler agentd fleettui tests bench scripts/stru
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo down test check lint types structure docs format bench bench-console bench-scale chaos fuzz screenshots clean
+.PHONY: help setup packages demo down test check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: setup ## Measure on a local cluster (ARGS="--help" for the choices)
 
 chaos: setup ## Ten minutes of seeded faults on real machines (ARGS="--seed N --seconds N --replay FILE")
 	@$(AS_ROOT) $(BIN)/python -m tests.chaos $(ARGS)
+
+simulate: setup ## The fleet in a simulated world (ARGS="--seed N" tells one seed's story, "--seeds A..B" walks many)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 fuzz: setup ## An hour of new inputs for everything that reads untrusted text (ARGS="--seconds N --seed N")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -238,9 +238,10 @@ class Fleet:
 
     def __init__(
         self, loop: SimulatedLoop, seed: int, root: Path, say: Callable[[str, str], None], *,
-        machines: int = 5, schedulers: int = 3, policy: str = "keep",
+        machines: int = 5, schedulers: int = 3, policy: str = "keep", ttl: float = 10.0,
     ) -> None:  # fmt: skip
         self.loop, self.seed, self.root, self.say, self.policy = loop, seed, root, say, policy
+        self.ttl = ttl
         self.random = Random(f"fleet {seed}")
         self.judge = Judge(lambda: loop.now, say)
         self.judge.fleet = self
@@ -263,7 +264,11 @@ class Fleet:
 
     def settings(self, host: Host) -> Settings:
         agent = AgentTable(
-            machine_id=host.id, bus="user", on_lost_registry=self.policy, metadata={"node": str(host.number)}
+            machine_id=host.id,
+            bus="user",
+            on_lost_registry=self.policy,
+            ttl=self.ttl,
+            metadata={"node": str(host.number)},
         )
         return Settings(etcd=EtcdTable(endpoints=self.etcd.endpoints), agent=agent)
 
@@ -342,7 +347,7 @@ class Fleet:
                 await machine_acts.set_availability(operator, self.host(name).id, availability)
         elif verb == "accept":
             found = await restore_acts.read_restoration(operator)
-            if found.held:
+            if found.held and not found.silent:  # of a silent machine it is not known what runs there
                 await restore_acts.accept(operator, found)
         else:
             await getattr(unit_acts, verb)(operator, names)

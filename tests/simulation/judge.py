@@ -9,7 +9,7 @@ import json
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ONE_PLACE = "invariant 1: a unit runs on one machine"
 FENCE = "invariant 2: a deposed leader writes nothing"
-SILENCE = "invariant 3: silence is not an order"
 ORDERED = "invariant 5: the old stops before the new starts"
 UNMOVED = "invariant 6: nothing moves unasked"
 ONE_BAD = "invariant 8: everything wanted runs"
@@ -38,7 +37,8 @@ REST = "after healing all comes to rest"
 
 LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
-PROMPT_S = 3.5
+PROMPT_S = 1.5
+UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
 JUST_S = 0.05  # a start that was asked for since, and is over when the agent is back, has left no trace
 PATIENCE_S = 37.0  # of a scheduler after an outage: architecture, ADR 7
@@ -75,13 +75,14 @@ class Standing:
     excused_until: float = 0.0
     soft: int = 0  # faults that excuse it only once its key has vanished
     away_since: float = 0.0  # when its key vanished; 0: it is there
+    vanished_at: float = -100.0  # when that happened last
 
 
 @dataclass
 class Orders:
-    """What was ordered of one unit on one machine in this boot, and how often it was started."""
+    """How often one unit was ordered on one machine in this boot, and how often it was started."""
 
-    seen: set[tuple[Any, ...]] = field(default_factory=set)
+    count: int = 0
     starts: int = 0
     at: float = 0.0  # of the last start
     pardons: int = 0
@@ -106,7 +107,9 @@ class Judge:
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
         self.removed: dict[str, float] = {}  # lines that are gone, and since when
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
-        self.restoring = False
+        self.silence = ""  # the invariant by which nothing may be begun or stopped now
+        self.silent_from = 0.0
+        self.leaders: dict[str, str] = {}  # programs by what they wrote into the leader's key
         self.counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(LIMITS, 0.0))
         self.checks = 0
 
@@ -133,17 +136,31 @@ class Judge:
         found = self.fleet.host(machine).systemd.units.get(unit)
         self.versions[machine, unit] = sha256(found.text.encode()).hexdigest() if found else ""
         if asked:
+            self._in_silence(machine, unit, "started")
             order = self.orders[machine, unit]
             order.starts, order.at = order.starts + 1, now
-            if order.starts > len(order.seen) + order.pardons:
-                self.wrong(
-                    ONCE, f"{unit} on {machine} was started {order.starts} times for {len(order.seen)} orders"
-                )
+            if order.starts > order.count + order.pardons:
+                self.wrong(ONCE, f"{unit} on {machine} was started {order.starts} times for {order.count} orders")
 
     def overtaken(self, machine: str, unit: str) -> None:
         self.wrong(ORDERED, f"{unit} was started on {machine} while its old copy still stops")
 
+    def _in_silence(self, machine: str, unit: str, what: str) -> None:
+        leaving = self.fleet.host(machine).systemd.agent_job == "stop"
+        if self.silence and self.now() > self.silent_from and not leaving and self.fleet.policy == "keep":
+            self.wrong(self.silence, f"{unit} was {what} on {machine}")
+
+    def hold(self, invariant: str) -> None:
+        """Nothing may be begun from now on, but what is under way may come to its end."""
+        self.silence, self.silent_from = invariant, self.now() + UNDER_WAY_S
+
+    def is_held(self) -> bool:
+        """Whether the sentinel says that the history went back."""
+        found = self.fleet.etcd.store.live.get(b"/fleet/cluster")
+        return found is not None and bool(parsed(found.value or "").get("held"))
+
     def stopping(self, machine: str, unit: str) -> None:
+        self._in_silence(machine, unit, "stopped")
         key = f"{self.fleet.host(machine).id}/{unit}"
         line, removed_at = self.lines.get(key), self.removed.get(key, 0.0)
         wanted = line.get("target") == "launched" if line else self.now() - removed_at < UNHEARD_S
@@ -198,7 +215,7 @@ class Judge:
             if host == machine:
                 line = self.lines.get(f"{self.fleet.host(machine).id}/{unit}")
                 order.starts, order.pardons = 0, 0
-                order.seen = {line["order"]} if line else set()
+                order.count = 1 if line else 0
 
     def pardon(self, machine: str) -> None:
         """What is started now may have been started before: the machine has stopped all its units."""
@@ -250,8 +267,10 @@ class Judge:
             return
         record = parsed(each.now.value)
         order = (each.now.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
+        old = self.lines.get(rest)
         self.lines[rest] = {**record, "order": order}
-        self.orders[name, unit].seen.add(order)
+        if old is None or old["order"] != order:
+            self.orders[name, unit].count += 1
         if each.before is None:
             self.say(program or "etcd", f"schedules {unit} on {name}")
             if program.startswith("scheduler"):
@@ -277,7 +296,7 @@ class Judge:
             return
         standing = self.standing[host.name]
         if each.now.value is None:
-            standing.away_since = self.now()
+            standing.away_since = standing.vanished_at = self.now()
             self.say("etcd", f"the key of {host.name} is gone")
         elif standing.away_since or each.before is None:
             if standing.soft or self.now() < standing.excused_until:
@@ -287,6 +306,7 @@ class Judge:
 
     def _leads(self, program: str, each: Happened) -> None:
         leader = program if each.now.value is not None else ""
+        self.leaders[each.now.value or ""] = leader
         if each.now.value is not None and not program.startswith("scheduler"):
             return  # somebody has garbled it
         if leader != self.leader:
@@ -297,12 +317,20 @@ class Judge:
         """Another history is there at once."""
         self.lines.clear()
         self.states.clear()
+        leader = store.live.get(b"/fleet/leader")
+        self.leader = self.leaders.get(leader.value or "", "") if leader else ""
+        for each in self.fleet.hosts:
+            there = f"/fleet/machines/{each.id}".encode() in store.live
+            self.standing[each.name].away_since = 0.0 if there else self.now()
         for key, version in store.live.items():
             table, _, rest = key.decode().removeprefix("/fleet/").partition("/")
             if table == "schedule" and version.value is not None:
                 record = parsed(version.value)
                 order = (version.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
                 self.lines[rest] = {**record, "order": order}
+                machine, _, unit = rest.partition("/")
+                if (host := self.fleet.by_id.get(machine)) is not None:
+                    self.orders[host.name, unit].count += 1  # once it is accepted, each line is a new placement
             elif table == "states":
                 machine, _, unit = rest.partition("/")
                 self.states[unit][machine] = None
@@ -318,10 +346,13 @@ class Judge:
                 if len(clear) > 1:
                     self.wrong(ONE_PLACE, f"{unit} runs on {' and on '.join(clear)}")
         leaders_host = f"core-{self.leader.rpartition('-')[2]}"
+        leader = self.fleet.host(leaders_host).scheduler if self.leader else None
+        if leader is None or leader.dead or leader.paused:
+            return
         since = max(self.leader_since, self.quiet_since, self.unsettled.get(leaders_host, 0.0))
-        if sum(each.away_since > 0 for each in self.standing.values()) > 1:
-            since += PATIENCE_S
-        if self.leader and now - since > PROMPT_S:
+        if sum(now - each.vanished_at < PATIENCE_S for each in self.standing.values()) > 1:
+            return  # several at once: the scheduler gives them time
+        if now - since > PROMPT_S:
             for name, standing in self.standing.items():
                 away = standing.away_since
                 if away and now - max(away, since) > PROMPT_S and (left := self._left_on(name)):

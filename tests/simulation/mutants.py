@@ -21,7 +21,10 @@ from agentd.registration import Registration
 from agentd.stopper import Stopper
 from agentd.systemd_connection import SystemdConnection
 from registry.etcd import Compare, Etcd, Op
-from registry.sync.follow import Follower
+from registry.records import encode
+from registry.sync.follow import ConnectionState, Follower
+from scheduler.election import Lead
+from scheduler.service import Scheduler
 
 
 def _replaced(owner: Any, name: str, value: Any) -> None:
@@ -36,7 +39,8 @@ def verify_race() -> None:
             return
         found = await self._etcd.get(self._key)
         guard = Compare.absent(self._key) if found is None else Compare.mod(self._key, found.mod_revision)
-        if found is None or (found.lease != self.lease.id and self._is_ours(found)):
+        right = found is not None and (found.lease, found.value) == (self.lease.id, encode(self.machine))
+        if found is None or (not right and self._is_ours(found)):
             await self._etcd.txn([guard], [self._put_machine(self.lease.id)])
 
     _replaced(Registration, "verify", verify)
@@ -102,6 +106,19 @@ def early_placement() -> None:
     _replaced(scheduler.commit, "_has_left", lambda *_: Compare({**Op.get("/nothing").body, **NEVER}))
 
 
+def writes_of_another_history() -> None:
+    """A leader whose lease outlives a restore waits for the revisions that it once wrote at."""
+
+    def may_decide(self: Scheduler, follower: Follower, lead: Lead) -> bool:
+        own = max(lead.term, self._written)
+        if follower.revision < own:
+            follower.want(own)
+        live = follower.link is ConnectionState.LIVE and follower.revision >= own
+        return live and not self._held(follower)
+
+    _replaced(Scheduler, "_may_decide", may_decide)
+
+
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
 MUTANTS: dict[str, Callable[[], None]] = {
     "verify-race": verify_race,
@@ -111,6 +128,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "lost-ledger": lost_ledger,
     "missing-fence": missing_fence,
     "early-placement": early_placement,
+    "writes-of-another-history": writes_of_another_history,
 }
 
 

@@ -17,10 +17,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from random import Random
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
 
+OURS = ("registry", "placement", "scheduler", "agentd", "fleettui")
 RANDOM_FUNCTIONS = (
     "random", "uniform", "choice", "getrandbits", "randint", "randrange", "shuffle", "sample", "expovariate",
     "gauss", "randbytes", "choices", "triangular", "betavariate",
@@ -56,22 +58,41 @@ def wall(program: Program, now: float) -> float:
     return EPOCH + program.monotonic(now) - START_AT + program.wall_offset
 
 
+def now(loop: SimulatedLoop) -> float:
+    """The wall clock of the program whose step this is."""
+    return wall(current(loop), loop.now)
+
+
 def _clocks(loop: SimulatedLoop) -> None:
     def monotonic() -> float:
         return current(loop).monotonic(loop.now)
 
-    def now() -> float:
-        return wall(current(loop), loop.now)
-
     clocks: dict[str, Callable[[], float]] = {
         "monotonic": monotonic,
         "perf_counter": monotonic,
-        "time": now,
+        "time": lambda: now(loop),
         "monotonic_ns": lambda: int(monotonic() * 1e9),
         "perf_counter_ns": lambda: int(monotonic() * 1e9),
-        "time_ns": lambda: int(now() * 1e9),
+        "time_ns": lambda: int(now(loop) * 1e9),
     }
+    replaced = {getattr(time, name): clock for name, clock in clocks.items()}
     vars(time).update(clocks)
+    _defaults(replaced)
+
+
+def _defaults(replaced: dict[Any, Any]) -> None:
+    """A clock may be the default of an argument: it was taken when the function was made."""
+    for each in gc.get_objects():
+        if isinstance(each, FunctionType) and (each.__module__ or "").startswith(OURS):
+            kept = each.__kwdefaults__ or {}
+            kept.update({name: replaced[value] for name, value in kept.items() if _is_in(replaced, value)})
+            values = each.__defaults__ or ()
+            if any(_is_in(replaced, value) for value in values):
+                each.__defaults__ = tuple(replaced[each] if _is_in(replaced, each) else each for each in values)
+
+
+def _is_in(replaced: dict[Any, Any], value: object) -> bool:
+    return isinstance(value, BuiltinFunctionType) and value in replaced
 
 
 def _chance(loop: SimulatedLoop) -> None:

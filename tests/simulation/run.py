@@ -9,18 +9,29 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 from tests.simulation import crowd, outside
 from tests.simulation.etcd import Member
 from tests.simulation.fleet import Fleet, Host, Story
-from tests.simulation.judge import AT_REST, BUSY, LIMITS, PATIENCE_S, REST, WINDOW_S, Violation
+from tests.simulation.judge import (
+    AT_REST,
+    BUSY,
+    HISTORY,
+    LIMITS,
+    PATIENCE_S,
+    REST,
+    WINDOW_S,
+    Violation,
+)
 from tests.simulation.loop import START_AT, Deadlock, SimulatedLoop, Spinning
 from tests.simulation.script import ACTS, BUSY_S, IDLE_S, MACHINES, QUIET_S, REST_S, SCHEDULERS, Script, Step
+from tests.simulation.store import Store
 from tests.simulation.systemd import MANAGER_PATH, SYSTEMD, THE_BUS, UNIT, unit_path
 
 LOOK_S = 0.5
-stopwatch = perf_counter  # the real one: the programs' is replaced
+BACKUP_S = 6.0
+stopwatch = process_time  # of one core, whoever else works; taken before the clocks are replaced
 
 
 @dataclass
@@ -47,6 +58,7 @@ class Play:
     def __init__(self, script: Script, fleet: Fleet) -> None:
         self.script, self.fleet, self.loop, self.judge = script, fleet, fleet.loop, fleet.judge
         self.settled_s: list[float] = []
+        self.backups: list[Store] = []
         self._healing: dict[int, Callable[[], None]] = {}
         self._numbers = 0
 
@@ -55,6 +67,7 @@ class Play:
         fleet.start()
         self.loop.after(LOOK_S, self._look)
         self.loop.after(WINDOW_S, self._window, LIMITS)
+        self.loop.after(BACKUP_S, self._save)
         await asyncio.sleep(3.0)
         fleet.act("submit", crowd.NAMES)
         await asyncio.sleep(QUIET_S)
@@ -157,6 +170,7 @@ class Play:
 
         def blow() -> None:
             self.fleet.say("fault", f"{program.name} is killed")
+            self.judge.unsettled[host.name] = self.loop.now + PATIENCE_S
             host.kill(kind)
 
         self.loop.light(program, int(step.value), blow)
@@ -302,6 +316,44 @@ class Play:
         self.judge.quiet_since = self.loop.now + 1000.0
         return heal
 
+    def _save(self) -> None:
+        """A backup is made every few seconds."""
+        if self.judge.silence == "":
+            self.backups = [*self.backups[-2:], self.fleet.etcd.store.copy()]
+        self.loop.after(BACKUP_S, self._save)
+
+    def restore(self, _step: Step) -> Heal:
+        etcd, judge = self.fleet.etcd, self.judge
+        backup = self.backups[0] if self.backups else None
+        if backup is None or judge.silence or backup.revision >= etcd.store.revision:
+            return None
+        for member in etcd.members:
+            member.kill()
+        etcd.restore(backup)
+        judge.restored(etcd.store)
+        judge.hold(HISTORY)
+        self.fleet.say("world", f"the registry is as it was at revision {backup.revision}")
+        self.loop.after(0.5, self._spawn_members)
+        judge.quiet_since = self.loop.now + 1000.0
+
+        def heal() -> None:
+            judge.quiet_since = self.loop.now + PATIENCE_S
+            self._accept(8)
+
+        return heal
+
+    def _spawn_members(self) -> None:
+        for member in self.fleet.etcd.members:
+            member.spawn()
+
+    def _accept(self, tries: int) -> None:
+        """The operator accepts what is there, again until all have seen that it is older and that is written."""
+        self.judge.silence = ""
+        if self.judge.is_held():
+            self.fleet.act("accept", ())
+        if tries > 0 or self.judge.is_held():
+            self.loop.after(4.0, self._accept, tries - 1)
+
     def clock(self, step: Step) -> Heal:
         self.host(step).step_clock(step.value)
         return NOTHING
@@ -430,6 +482,7 @@ VERBS: dict[str, Callable[[Play, Step], Heal]] = {
     "kill member": Play.member,
     "hang member": Play.member,
     "isolate member": Play.member,
+    "restore the registry": Play.restore,
     "step the clock of": Play.clock,
     "let drift the clocks of": Play.drift,
     "compact": Play.compact,
@@ -453,8 +506,9 @@ def play(script: Script, root: Path) -> Outcome:
     root.mkdir(parents=True)
     story = Story(loop, root)
     fleet = Fleet(
-        loop, script.seed, root, story.say, machines=MACHINES, schedulers=SCHEDULERS, policy=script.policy
-    )
+        loop, script.seed, root, story.say, machines=MACHINES, schedulers=SCHEDULERS, policy=script.policy,
+        ttl=script.ttl,
+    )  # fmt: skip
     story.count = fleet.judge.count
     log = logging.getLogger("fleet")
     log.setLevel(logging.INFO)

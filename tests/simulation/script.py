@@ -44,6 +44,7 @@ class Script:
     policy: str
     shuffle: float
     rounds: tuple[tuple[Step, ...], ...]
+    ttl: float = 10.0  # of the agents' leases
 
     def dumped(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -52,7 +53,7 @@ class Script:
     def loaded(cls, text: str) -> Script:
         data = json.loads(text)
         rounds = tuple(tuple(Step(**step) for step in each) for each in data["rounds"])
-        return cls(data["seed"], data["policy"], data["shuffle"], rounds)
+        return cls(data["seed"], data["policy"], data["shuffle"], rounds, data.get("ttl", 10.0))
 
 
 class Dice:
@@ -78,7 +79,8 @@ def compose(seed: int, rounds: int = 3) -> Script:
     dice = Dice(f"script {seed}")
     policy = "stop" if dice.draw() < 0.35 else "keep"
     shuffle = 0.2 if dice.draw() < 0.3 else 0.0
-    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)))
+    ttl = 5.0 if dice.draw() < 0.5 else 10.0  # the schedulers' is 5 s
+    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)), ttl)
 
 
 def _round(dice: Dice, number: int) -> tuple[Step, ...]:
@@ -171,6 +173,18 @@ def _unlease(dice: Dice, at_s: float) -> list[Step]:
     return [Step(at_s, "take the lease off", dice.one(("machines", "leader")), 0.0, dice.draw())]
 
 
+def _flap(dice: Dice, at_s: float) -> list[Step]:
+    """A machine comes back over a bad link after its lease has ended."""
+    host, away_s = _host(dice), 10.0 + dice.between(1, 10)
+    back = [Step(round(at_s + away_s, 3), "worsen the link of", host, dice.between(4, 20), 0.4)]
+    return [Step(at_s, "cut", host, away_s), *(back if at_s + away_s < BUSY_S else ())]
+
+
+def _back(dice: Dice, at_s: float) -> list[Step]:
+    """An older state of the registry is restored, and accepted some time later."""
+    return [Step(at_s, "restore the registry", "", dice.between(14, 30))]
+
+
 Drawer = Callable[[Dice, float], list[Step]]
 FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_program("kill", 0, 0), 4),
@@ -183,6 +197,7 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("freeze", 1, 18), 3),
     (_on_host("cut", 0.5, 25), 5),
     (_worse, 4),
+    (_flap, 4),
     (_leader_and_machine, 2),
     (_on_member("kill member", 1, 15), 2),
     (_on_member("hang member", 1, 20), 3),
@@ -199,6 +214,7 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("reload systemd of", 0, 0), 1),
     (_on_host("execute again systemd of", 0, 0), 1),
     (_on_host("fill the disk of", 2, 12), 2),
+    (_back, 1),
 )
 
 

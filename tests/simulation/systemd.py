@@ -351,8 +351,9 @@ class SimulatedSystemd:
         self.loop.after(self.random.random() * 0.01, self._if, unit, unit.turn, self._unload, unit)
 
     def _unload(self, unit: LoadedUnit) -> None:
-        if unit.active == "inactive" and unit.job is None and not unit.references:
-            self.units.pop(unit.name, None)
+        known = self.units.get(unit.name) is unit
+        if known and unit.active == "inactive" and unit.job is None and not unit.references:
+            del self.units[unit.name]
 
     def _become(self, unit: LoadedUnit, active: str, sub: str) -> None:
         unit.active, unit.sub = active, sub
@@ -375,6 +376,8 @@ class SimulatedSystemd:
         job, unit.job = unit.job, None
         if job is not None:
             self.emit("JobRemoved", "uoss", job.id, job.path, unit.name, result)
+            if not unit.running:
+                self._forget(unit)
             self._changed(unit)
 
     # ---- answers

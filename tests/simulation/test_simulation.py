@@ -1,0 +1,57 @@
+"""The simulated fleet: what was found once stays mended, known faults are found, and new seeds each time.
+
+Each runs `make simulate` in a process of its own, since that takes over clocks and chance.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import SystemRandom
+
+import pytest
+
+REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
+NEW_TESTS, NEW_SEEDS = 8, 8  # some two minutes of one core in all
+ROUNDS = "2"
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1000, check=False)
+
+
+def test_a_seed_is_one_story() -> None:
+    told = {re.sub(r"(?m)^.*/s; settled.*$", "", simulate("--seed", "3", "--rounds", "1").stdout) for _ in range(2)}
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+def test_what_was_found_stays_mended(path: Path) -> None:
+    done = simulate("--replay", str(path), "--no-shrink")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("mutant", "invariant"), [("lost-ledger", "invariant 12"), ("early-placement", "invariant 1")]
+)
+def test_a_known_fault_is_found(mutant: str, invariant: str) -> None:
+    done = simulate("--seeds", "1000..1200", "--jobs", "1", "--mutant", mutant)
+    assert f": {invariant}: " in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(1100)
+@pytest.mark.parametrize("part", range(NEW_TESTS))
+def test_new_seeds_come_to_rest_and_are_right(part: int, record_property: Callable[[str, object], None]) -> None:
+    del part
+    first = SystemRandom().randrange(1_000_000, 1_000_000_000)
+    seeds = f"{first}..{first + NEW_SEEDS - 1}"
+    record_property("seeds", seeds)
+    done = simulate("--seeds", seeds, "--rounds", ROUNDS, "--jobs", "1", "--keep-going")
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
