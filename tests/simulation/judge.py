@@ -234,12 +234,8 @@ class Judge:
             key = each.now.key.decode().removeprefix("/fleet/")
             if ours and each.now.value is not None and not each.now.lease and key.startswith(LEASED_TABLES):
                 self.wrong(LEASED, f"{program} wrote {key} without a lease")
-            if (
-                program.startswith("scheduler")
-                and key.startswith(("schedule/", "pending/"))
-                and program != self.leader
-            ):
-                self.wrong(FENCE, f"{program} wrote {key} while {self.leader or 'nobody'} leads")
+            if program.startswith("scheduler") and key.startswith(("schedule/", "pending/")):
+                self._fenced(program, key, exchange)
             table, _, rest = key.partition("/")
             if table == "schedule":
                 self._line(program, rest, each, placed)
@@ -255,6 +251,12 @@ class Judge:
                 self._leads(program, each)
         for machine, unit in placed:
             self._placed(machine, unit)
+
+    def _fenced(self, program: str, key: str, exchange: Exchange | None) -> None:
+        if program != self.leader:
+            self.wrong(FENCE, f"{program} wrote {key} while {self.leader or 'nobody'} leads")
+        elif exchange is not None and exchange.sent_at < self.leader_since:
+            self.wrong(FENCE, f"{program} wrote {key} under a term that is over")
 
     def _line(self, program: str, rest: str, each: Happened, placed: list[tuple[str, str]]) -> None:
         machine, _, unit = rest.partition("/")
@@ -309,6 +311,8 @@ class Judge:
         self.leaders[each.now.value or ""] = leader
         if each.now.value is not None and not program.startswith("scheduler"):
             return  # somebody has garbled it
+        if leader and each.before is None:
+            self.leader_since = self.now()
         if leader != self.leader:
             self.say(program or "etcd", "leads" if leader else "the leader's key is gone")
             self.leader, self.leader_since = leader, self.now()

@@ -355,8 +355,9 @@ class Play:
             self.loop.after(4.0, self._accept, tries - 1)
 
     def clock(self, step: Step) -> Heal:
-        self.host(step).step_clock(step.value)
-        return NOTHING
+        host = self.host(step)
+        host.step_clock(step.value)
+        return lambda: host.step_clock(-step.value)
 
     def drift(self, step: Step) -> Heal:
         host = self.host(step)

@@ -147,7 +147,7 @@ def _worse(dice: Dice, at_s: float) -> list[Step]:
 
 def _clock(dice: Dice, at_s: float) -> list[Step]:
     jump = (3600.0, -3600.0, 3_456_000.0, -604_800.0)[dice.below(4)]
-    return [Step(at_s, "step the clock of", _host(dice), 0.0, jump)]
+    return [Step(at_s, "step the clock of", _host(dice), dice.between(3, 40), jump)]
 
 
 def _drift(dice: Dice, at_s: float) -> list[Step]:
