@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +148,7 @@ class SimulatedSystemd:
         self.doubled = 0.0  # part of the signals that come twice
         self.busy_until = 0.0  # reloading: no answers until then
         self.off = False
+        self.switch = 0  # which time of the lease's timer it is
         self._jobs = itertools.count(1)
         self._pids = itertools.count(4000)
         self.places = [root / "host", root / "systemd/user", root / "vendor"]
@@ -204,7 +206,35 @@ class SimulatedSystemd:
             self._begin(unit, asked=True)
         return job
 
+    def start_over(self, name: str) -> Job:
+        """The timer of the agent's own switch: what it runs is known, and done here."""
+        seconds = re.search(r"OnActiveSec=([\d.]+)s", self.find(name)[1])
+        if seconds is None:
+            raise KeyError(f"Unit {name} not found.")
+        self.switch += 1
+        self.loop.after(float(seconds[1]), self._switch_off, self.switch)
+        job = Job(next(self._jobs), "restart")
+        self.loop.after(0.002, self.emit, "JobRemoved", "uoss", job.id, job.path, name, "done")
+        return job
+
+    def _switch_off(self, switch: int) -> None:
+        listed, stopped = (self.root / "fleet" / name for name in ("lease-units", "lease-units.stopped"))
+        if self.off or switch != self.switch or not listed.exists():
+            return
+        listed.rename(stopped)
+        names = [name for name in stopped.read_text().splitlines() if name in self.units]
+        for name in names:
+            self.stop(name)
+        grace = re.search(r"sleep ([\d.]+)", (self.root / "fleet" / "lease-over.sh").read_text())
+        self.loop.after(float(grace[1]) if grace else 1.0, self._switch_kill, switch, names)
+
+    def _switch_kill(self, switch: int, names: list[str]) -> None:
+        for name in names if not self.off and switch == self.switch else ():
+            self.kill(name)
+
     def stop(self, name: str) -> Job:
+        if name.startswith("fleet-lease."):
+            self.switch += 1
         unit = self.units.get(name)
         if unit is None:
             raise KeyError(f"Unit {name} not loaded.")
@@ -547,6 +577,9 @@ class SimulatedBus:
     def start(self, call: Any) -> tuple[str, tuple[Any, ...]]:
         return "o", (self.systemd.start(call.body[0]).path,)
 
+    def start_over(self, call: Any) -> tuple[str, tuple[Any, ...]]:
+        return "o", (self.systemd.start_over(call.body[0]).path,)
+
     def stop(self, call: Any) -> tuple[str, tuple[Any, ...]]:
         return "o", (self.systemd.stop(call.body[0]).path,)
 
@@ -619,6 +652,7 @@ ANSWERS: dict[str, Answer] = {
     "GetNameOwner": SimulatedBus.owner,
     "Subscribe": SimulatedBus.subscribe,
     "StartUnit": SimulatedBus.start,
+    "RestartUnit": SimulatedBus.start_over,
     "StopUnit": SimulatedBus.stop,
     "KillUnit": SimulatedBus.kill,
     "ResetFailedUnit": SimulatedBus.reset,
