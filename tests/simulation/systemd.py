@@ -222,7 +222,10 @@ class SimulatedSystemd:
         if self.off or switch != self.switch or not listed.exists():
             return
         listed.rename(stopped)
-        names = [name for name in stopped.read_text().splitlines() if name in self.units]
+        listed_names = stopped.read_text().splitlines()
+        for name in listed_names:  # what has ended by itself since counts as stopped, too: docs/simulation.md
+            self.truth.stopping(self.machine, name)
+        names = [name for name in listed_names if name in self.units]
         for name in names:
             self.stop(name)
         grace = re.search(r"sleep ([\d.]+)", (self.root / "fleet" / "lease-over.sh").read_text())
