@@ -172,7 +172,9 @@ class Campaign:
             node, since_s = self._open.pop(step)
             now_s = time.monotonic()
             self._spells.append(Spell(node, since_s, now_s))
-            if self._policy == "keep":  # it hears that its lease has ended no sooner than etcd is back, too
+            if (
+                self._policy == "keep" and node in self.cluster.nodes
+            ):  # it hears that its lease has ended no sooner than etcd is back, too
                 self._moments.append(Spell(node, since_s, now_s + MOMENT_S))
 
     def _note_absence(self, step: Step) -> None:
