@@ -105,7 +105,7 @@ class Judge:
         self.quiet_since = 0.0  # when the last fault of etcd ended, and the scheduler's patience after it
         self.unsettled: dict[str, float] = {}  # hosts, and until when a scheduler there may be patient
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
-        self.removed: dict[str, float] = {}  # lines that are gone, and since when
+        self.removed: dict[str, float] = {}  # lines that are gone or ask for less, and since when
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
         self.silence = ""  # the invariant by which nothing may be begun or stopped now
         self.silent_from = 0.0
@@ -163,8 +163,9 @@ class Judge:
         self._in_silence(machine, unit, "stopped")
         key = f"{self.fleet.host(machine).id}/{unit}"
         line, removed_at = self.lines.get(key), self.removed.get(key, 0.0)
-        wanted = line.get("target") == "launched" if line else self.now() - removed_at < UNHEARD_S
-        if self.fleet.policy == "stop" and wanted:
+        launched = line is not None and line.get("target", "launched") == "launched"
+        wanted = launched or self.now() - removed_at < UNHEARD_S
+        if self.fleet.policy == "stop" and (wanted or self.silence or self.is_held()):
             self.orders[machine, unit].pardons += 1  # stopped for want of the registry, to be started afterwards
 
     def ended(self, machine: str, unit: str) -> None:
@@ -270,6 +271,8 @@ class Judge:
         record = parsed(each.now.value)
         order = (each.now.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
         old = self.lines.get(rest)
+        if record.get("target", "launched") != "launched":
+            self.removed[rest] = self.now()
         self.lines[rest] = {**record, "order": order}
         if old is None or old["order"] != order:
             self.orders[name, unit].count += 1
@@ -341,9 +344,16 @@ class Judge:
 
     # ---- as time goes on
 
+    def _extend(self, now: float) -> None:
+        """Who was out of touch may not stop anything before an older history is accepted."""
+        for standing in self.standing.values() if self.silence or self.is_held() else ():
+            if standing.broken or now < standing.excused_until:
+                standing.excused_until = now + GRACE_S
+
     def look(self) -> None:
         """Once in half a second: what lasts too long."""
         now = self.now()
+        self._extend(now)
         for unit, places in self.running.items():
             if len(places) > 1 and not KINDS.get(unit, SLEEPER).everywhere and unit != HOST_UNIT:
                 clear = [machine for machine in places if not self.excused(machine)]

@@ -81,7 +81,7 @@ class Play:
                 heal()
             fleet.act("uncordon", tuple(host.name for host in fleet.hosts))
             fleet.act("submit", crowd.NAMES)
-            self.judge.quiet_since = self.loop.now
+            self.judge.quiet_since = max(self.judge.quiet_since, self.loop.now)
             await self._rest()
 
     async def _rest(self) -> None:
