@@ -53,8 +53,11 @@ class Starter:
 
     async def start(self, unit: ManagedUnit, installer: Installer) -> None:
         """Start the unit and wait until that is over, whatever came of it; what did is in its entry."""
-        if not self._names.is_untouched(unit.name) or not self._directory.holds(unit.name):
-            await installer.load(unit)  # somebody has taken its file away, or the name
+        right = self._directory.hash(unit.name) == unit.wanted().hash
+        if not right or not self._names.is_untouched(unit.name):
+            await installer.load(
+                unit
+            )  # an interrupted load wrote another file, or somebody has taken it, or the name
         desired, at_us = unit.wanted(), monotonic_us()
         entry = replace(desired.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
         self._before_start(unit.name)
