@@ -64,8 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which new seeds were simulated: who wants to see one again needs its number."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            for name, value in getattr(report, "user_properties", ()):
-                if name == "seeds":
-                    terminalreporter.write_line(f"simulated: --seeds {value}")
+    reports = [report for each in terminalreporter.stats.values() for report in each]
+    found = {value for each in reports for name, value in getattr(each, "user_properties", ()) if name == "seeds"}
+    for seeds in sorted(found):
+        terminalreporter.write_line(f"simulated: --seeds {seeds}")
