@@ -25,6 +25,7 @@ TIMER_TEXT = """\
 # Made by fleet-agentd, for on_lost_registry = "stop". It is started over at each renewal of this machine's lease.
 [Unit]
 Description=Stop the fleet's units when the lease is not renewed
+StartLimitIntervalSec=0
 [Timer]
 OnActiveSec={after_s:.3f}s
 AccuracySec=1ms
@@ -33,6 +34,7 @@ SERVICE_TEXT = """\
 # Made by fleet-agentd: see fleet-lease.timer.
 [Unit]
 Description=Stop the fleet's units before the lease of this machine ends
+StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 ExecStart=/bin/sh "{script}"

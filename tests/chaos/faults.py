@@ -40,7 +40,7 @@ AFTER_MOUNT = "[Unit]\nRequires=run-fleet.mount\nAfter=run-fleet.mount\n"
 
 
 class Faults:
-    """Every fault on one cluster. `crashed` is told of a machine's end before it comes."""
+    """Every fault on one cluster. `crashed` is told of a machine's end once nothing of it runs."""
 
     def __init__(self, cluster: Cluster, crashed: Callable[[str], None], registry: RegistryFaults) -> None:
         if not isinstance(cluster.etcd, EtcdMembers):
@@ -171,8 +171,8 @@ class Faults:
         match step.verb:
             case "crash":
                 self._end_relay(node)
-                self._crashed(node.name)
                 node.crash()
+                self._crashed(node.name)
             case "freeze":
                 node.freeze()
             case "cut":

@@ -334,6 +334,25 @@ def test_invariant_10_stop_even_when_the_agent_dies_or_hangs_meanwhile(strict: F
         strict.settled("inv-*.service", 6)
 
 
+def test_invariant_10_stop_without_an_agent_the_timer_stops_everything(strict: Fleet) -> None:
+    """Also after more renewals than systemd lets a unit be started in a row."""
+    strict.start(*units(6))
+    strict.settled("inv-*.service", 6)
+    time.sleep(12)
+    program = "/usr/local/bin/fleet-agentd"
+    with never_twice(strict, "inv-*.service"):
+        strict.shell("core-2", f"mv {program} {program}.away")
+        try:
+            strict.cluster.node("core-2").signal_unit(AGENT, "KILL")
+            eventually("core-2 empty", partial(_empty, strict, "core-2"), timeout_s=8)
+            strict.settled("inv-*.service", 6)
+        finally:
+            strict.shell("core-2", f"mv {program}.away {program}; systemctl reset-failed {AGENT}")
+            strict.shell("core-2", f"systemctl restart {AGENT}")
+        eventually("it is back", lambda: len(registry(strict.cluster, "machines/")) == 3)
+    assert "start-limit-hit" not in strict.cluster.node("core-2").journal("-u", "fleet-lease.timer", "-o", "cat")
+
+
 def _empty(fleet: Fleet, node: str) -> bool:
     return not [home for home, _ in fleet.running("inv-*.service") if home == node]
 
