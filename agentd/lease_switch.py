@@ -40,12 +40,20 @@ Type=oneshot
 ExecStart=/bin/sh "{script}"
 """
 SCRIPT = """\
-# Made by fleet-agentd: see fleet-lease.timer. Stops the units that are listed, and kills what is left later.
+# Made by fleet-agentd: see fleet-lease.timer. Stops what runs of the units that are listed, and kills what is left.
 cd "{directory}" || exit 1
-mv lease-units lease-units.stopped || exit 0
+mv lease-units lease-units.due || exit 0
 set --
-while IFS= read -r unit; do set -- "$@" "$unit"; done <lease-units.stopped
+while IFS= read -r unit; do set -- "$@" "$unit"; done <lease-units.due
 [ $# -gt 0 ] || exit 0
+for state in $(systemctl {manager} is-active -- "$@"); do  # a line for each, in their order
+    unit=$1
+    shift
+    case $state in inactive | failed | unknown) ;; *) set -- "$@" "$unit" ;; esac
+done
+[ $# -gt 0 ] || exit 0
+printf '%s\\n' "$@" >lease-units.new
+mv lease-units.new lease-units.stopped
 systemctl {manager} stop --no-block -- "$@"
 sleep {grace_s:.3f}
 systemctl {manager} kill --signal=KILL -- "$@" 2>/dev/null
@@ -89,12 +97,13 @@ class LeaseSwitch:
 
     async def fired(self) -> tuple[str, ...]:
         """The units that the switch has stopped since it was last asked; what it still had to do is called off."""
-        stopped = self._state / "lease-units.stopped"
-        if not stopped.exists():
+        due, stopped = self._state / "lease-units.due", self._state / "lease-units.stopped"
+        if not (due.exists() or stopped.exists()):
             return ()
         await self._systemd.stop(SERVICE)
         names = tuple(read_text(stopped).splitlines())
-        stopped.unlink(missing_ok=True)
+        for path in (due, stopped):
+            path.unlink(missing_ok=True)
         return names
 
     async def remove(self) -> None:

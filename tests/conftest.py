@@ -60,11 +60,3 @@ def prefix(request: pytest.FixtureRequest) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Machines first: their tests take longest, and what is left fills the time until the last one is done."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which new seeds were simulated: who wants to see one again needs its number."""
-    reports = [report for each in terminalreporter.stats.values() for report in each]
-    found = {value for each in reports for name, value in getattr(each, "user_properties", ()) if name == "seeds"}
-    for seeds in sorted(found):
-        terminalreporter.write_line(f"simulated: --seeds {seeds}")

@@ -112,10 +112,24 @@ async def test_the_script_stops_what_is_listed_and_kills_what_is_left(switch: Le
     assert time.monotonic() - began >= 0.2 * TTL_S
     names = f"{ODD} {NAME}"
     assert log.read_text().splitlines() == [
+        f"--system is-active -- {names}",
         f"--system stop --no-block -- {names}", f"--system kill --signal=KILL -- {names}",
     ]  # fmt: skip
     assert await switch.fired() == (ODD, NAME)
     assert await switch.fired() == ()
+
+
+async def test_the_script_leaves_alone_what_has_ended_by_itself(switch: LeaseSwitch, tmp_path: Path) -> None:
+    tools, log = tmp_path / "tools", tmp_path / "log"
+    tools.mkdir()
+    states = 'case $2 in is-active) printf "active\\ninactive\\nactivating\\nfailed\\n";; esac'
+    (tools / "systemctl").write_text(f'#!/bin/sh\n{states}\necho "$@" >>{log}\n')
+    (tools / "systemctl").chmod(0o755)
+    await switch.hold_back(0.05, [f"{each}.service" for each in "abcd"])
+    script, environment = (tmp_path / "lease-over.sh").as_posix(), {"PATH": f"{tools}:/usr/bin:/bin"}
+    await asyncio.to_thread(subprocess.run, ["/bin/sh", script], check=True, env=environment)
+    assert "--system stop --no-block -- a.service c.service" in log.read_text().splitlines()
+    assert await switch.fired() == ("a.service", "c.service")
 
 
 @dataclass

@@ -221,15 +221,18 @@ class SimulatedSystemd:
         listed, stopped = (self.root / "fleet" / name for name in ("lease-units", "lease-units.stopped"))
         if self.off or switch != self.switch or not listed.exists():
             return
-        listed.rename(stopped)
-        listed_names = stopped.read_text().splitlines()
-        for name in listed_names:  # what has ended by itself since counts as stopped, too: docs/simulation.md
-            self.truth.stopping(self.machine, name)
-        names = [name for name in listed_names if name in self.units]
+        names = [name for name in listed.read_text().splitlines() if self._runs(name)]
+        listed.unlink()
+        stopped.write_text("".join(f"{name}\n" for name in names))
         for name in names:
+            self.truth.stopping(self.machine, name)
             self.stop(name)
         grace = re.search(r"sleep ([\d.]+)", (self.root / "fleet" / "lease-over.sh").read_text())
         self.loop.after(float(grace[1]) if grace else 1.0, self._switch_kill, switch, names)
+
+    def _runs(self, name: str) -> bool:
+        unit = self.units.get(name)
+        return unit is not None and unit.active not in ("inactive", "failed")
 
     def _switch_kill(self, switch: int, names: list[str]) -> None:
         for name in names if not self.off and switch == self.switch else ():
