@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import signal
 import socket
 import time
@@ -37,6 +36,7 @@ from agentd.unit_table import UnitTable
 from agentd.usage import Reporter
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd
+from registry.etcd.backoff import jittered
 from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
 from registry.keys import Keys
 from registry.model import Event
@@ -285,7 +285,7 @@ class Agent:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S * random.uniform(0.9, 1.1))
+            await asyncio.sleep(jittered(TICK_S, 0.9, 1.1))
             self._reconciler.resync()
             self._table.retry_blocked()
             self._ledger.flush()

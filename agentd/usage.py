@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Protocol
 from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from registry.errors import RegistryError
 from registry.etcd import Etcd
+from registry.etcd.backoff import jittered
 from registry.keys import Keys
 from registry.model import UnitUsage, Usage
 from registry.records import encode
@@ -61,7 +61,7 @@ class Reporter:
         pause_s, before_at = FIRST_S, 0.0
         before: Mapping[str, UnitStats] = {}
         while True:
-            await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))
+            await asyncio.sleep(jittered(pause_s, 0.9, 1.1))
             mains = self._units.main_pids()
             machine = await asyncio.to_thread(self._accounts.machine)
             units = await asyncio.to_thread(self._accounts.units, mains)

@@ -87,12 +87,6 @@ def exists(interface: str) -> bool:
     return run(["ip", "link", "show", "dev", interface], check=False).returncode == 0
 
 
-def name_of(interface: str) -> str:
-    """The name that the kernel uses for an interface: long ones of systemd-nspawn are alternative names."""
-    shown = run(["ip", "-json", "link", "show", "dev", interface]).stdout
-    return str(json.loads(shown)[0]["ifname"])
-
-
 def _refuse_taken_subnet(layout: ClusterLayout) -> None:
     shown = run(["ip", "-oneline", "-4", "address", "show", "to", f"{layout.host_address}/24"]).stdout.split()
     if shown:

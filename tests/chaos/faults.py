@@ -5,6 +5,7 @@ Every fault is a pair, `begin` and `heal`. Nothing here judges; what a fault exc
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
@@ -18,7 +19,7 @@ from fleettui.demo.cluster import PROGRAMS, Cluster
 from fleettui.demo.etcdmembers import EtcdMembers
 from fleettui.demo.etcdserver import EtcdServer
 from fleettui.demo.node import Node
-from fleettui.demo.process import ToolFailed, spawn, wait_until
+from fleettui.demo.process import ToolFailed, run, spawn, wait_until
 from tests.chaos import crowd
 from tests.chaos.registry_faults import RegistryFaults
 from tests.chaos.script import Step
@@ -221,7 +222,7 @@ class Faults:
         loss, delay_ms, seed = (int(each) for each in found.groups())
         group, layout = self._relay(node), self.cluster.layout
         group.create()
-        link = network.name_of(node.spec.link)
+        link = _own_name(node.spec.link)
         words = [link, layout.bridge, str(loss / 100), str(delay_ms), str(seed)]
         program = [sys.executable, str(Path(__file__).with_name("wire.py")), *words]
         spawn(group.launcher(program), layout.state / f"wire-{node.name}.log")
@@ -229,6 +230,11 @@ class Faults:
 
     def _end_relay(self, node: Node) -> None:
         self._relay(node).end()
+
+
+def _own_name(interface: str) -> str:
+    """The kernel's name of an interface: long ones of systemd-nspawn are alternative names."""
+    return str(json.loads(run(["ip", "-json", "link", "show", "dev", interface]).stdout)[0]["ifname"])
 
 
 def _fake_clock(node: Node, program: str, step: str) -> None:

@@ -45,6 +45,14 @@ async def restored(server: EtcdServer, backup: Path) -> None:
     await server.restart()
 
 
+async def accept(etcd: Etcd) -> int:
+    """Accept the history as an operator does; returns the new epoch."""
+    found = await read_cluster(etcd, KEYS)
+    assert found
+    await etcd.put(KEYS.cluster, encode(replace(found, held="", epoch=found.epoch + 1)))
+    return found.epoch + 1
+
+
 async def acted(etcd: Etcd, history: History, *, exists: bool = True) -> None:
     """Write (or delete) a line as the newest thing that was acted on."""
     await etcd.txn([], [Op.put(LINE, b"{}") if exists else Op.delete(LINE)])
@@ -103,11 +111,9 @@ async def test_a_restored_backup_is_held_over_restarts_until_its_epoch_is_raised
             await History(KEYS, ActedOn.of(asdict(history.seen))).check(etcd)
         with pytest.raises(HistoryWentBack):  # one that remembers nothing: the sentinel is marked
             await History(KEYS).check(etcd)
-        found = await read_cluster(etcd, KEYS)
-        assert found
-        await etcd.put(KEYS.cluster, encode(replace(found, held="", epoch=found.epoch + 1)))
+        epoch = await accept(etcd)
         await history.check(etcd)
-        assert (history.held, told[1:], history.seen.epoch) == ("", [""], found.epoch + 1)
+        assert (history.held, told[1:], history.seen.epoch) == ("", [""], epoch)
 
 
 @pytest.mark.etcd
@@ -124,9 +130,7 @@ async def test_who_was_away_while_another_history_was_accepted_is_told_of_it(
         await history.check(etcd)
         assert not told
         await restored(server, tmp_path / "backup")
-        found = await read_cluster(etcd, KEYS)
-        assert found
-        await etcd.put(KEYS.cluster, encode(replace(found, epoch=found.epoch + 1)))
+        await accept(etcd)
         await history.check(etcd)
         assert told == [""]
         await history.check(etcd)

@@ -36,10 +36,13 @@ def options_of(snapshot: Snapshot, unit: str) -> FleetOptions | None:
     """The unit's options; None when its file is missing or does not parse."""
     record = snapshot.units.get(unit)
     file = snapshot.files.get(record.hash) if record else None
-    if file is None:
-        return None
+    return options_from(file.text, unit) if file else None
+
+
+def options_from(text: str, name: str) -> FleetOptions | None:
+    """The fleet options of a text; None when they do not parse."""
     try:
-        return parse_options(parse(file.text), unit)
+        return parse_options(parse(text), name)
     except UserError:
         return None
 

@@ -12,7 +12,7 @@ from fleettui.console.operations.impact import impact_of_texts
 from fleettui.console.operations.impact_text import pairs_line
 from fleettui.console.operations.operation import replace_command
 from fleettui.console.pages.file import change_counts, diff_lines, sharing
-from fleettui.console.pages.placement import verdict_lines
+from fleettui.console.pages.placement import options_from, verdict_lines
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, lines_of, plain, rich_line, title
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
@@ -21,13 +21,11 @@ from fleettui.escape import escape
 from fleettui.verbs import REPLACING
 from placement.explain import verdicts_on_text
 from placement.preview import preview_starts
-from registry.errors import UserError
 from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.check import verify
-from registry.units.file import Problem, parse
-from registry.units.options import FleetOptions, parse_options
+from registry.units.file import Problem
 from registry.wording import and_more, listed
 
 FATES_SHOWN = 8
@@ -129,14 +127,6 @@ def machines_say(snapshot: Snapshot, draft: Draft, keys: Keys = DEFAULT_KEYS) ->
         return []
     verdicts = verdicts_on_text(snapshot, draft.name, draft.text, keys)
     return verdict_lines(snapshot, verdicts, title("machine by machine, with the new text"))
-
-
-def options_from(text: str, name: str) -> FleetOptions | None:
-    """The fleet options of a text; None when they do not parse."""
-    try:
-        return parse_options(parse(text), name)
-    except UserError:
-        return None
 
 
 def _fate(snapshot: Snapshot, name: str, draft: Draft, names: Sequence[str], keys: Keys) -> RichLine:
