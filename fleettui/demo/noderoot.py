@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from importlib import resources
 from pathlib import Path
 
 import fleettui
 from fleettui.demo import nodefiles
 from fleettui.demo.layout import ClusterLayout, NodeSpec
 from fleettui.demo.process import run
+from fleettui.services import unit_files
 
 SYSTEM_UNITS = Path("/lib/systemd/system")
 GENERATORS = Path("/lib/systemd/system-generators")
@@ -36,7 +36,8 @@ class NodeRoot:
             path.mkdir(parents=True)
         upper.chmod(0o755)
         _hide(upper)
-        for name, file in nodefiles.files(self.spec, self.layout, self._keys(), units(), ttl).items():
+        units = unit_files(Path("/usr/local/bin"))
+        for name, file in nodefiles.files(self.spec, self.layout, self._keys(), units, ttl).items():
             _write(upper / name, file)
         offered = {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
         generators = sorted(each.name for each in GENERATORS.iterdir())
@@ -63,12 +64,6 @@ def generate_key(path: Path, comment: str) -> None:
     """Make an SSH key pair, readable by its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
-
-
-def units() -> dict[str, str]:
-    """The texts of the services that a machine of the fleet runs; the same that a real installation uses."""
-    folder = resources.files("fleettui.demo") / "units"
-    return {each.name: each.read_text() for each in folder.iterdir() if each.name.endswith(".service")}
 
 
 def program_directories() -> list[Path]:
