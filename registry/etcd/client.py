@@ -81,6 +81,11 @@ class Etcd:
         return self._link.current
 
     @property
+    def link(self) -> EtcdCluster:
+        """The way to the cluster, for what is not about keys: `admin`."""
+        return self._link
+
+    @property
     def health(self) -> EtcdHealth:
         """What the calls so far have shown of the endpoints."""
         return self._link.health
