@@ -156,7 +156,9 @@ class Agent:
 
     def _wire(self, etcd: Etcd) -> None:
         machine = self._table.machine
-        self._publisher = Publisher(etcd, self._keys, machine, self._table.state, self._history)
+        self._publisher = Publisher(
+            etcd, self._keys, machine, self._table.state, self._history, self._settings.etcd.username
+        )
         needs = Dependencies(
             systemd=self._systemd,
             directory=self._directory,

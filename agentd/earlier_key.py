@@ -105,5 +105,8 @@ class EarlierKey:
         record = Duplicate(machine.id, machine.boot_id, machine.hostname, machine.address, time.time())
         event = self._event("duplicate", reason=f"{machine.hostname} at {machine.address} has the same id")
         key = self._keys.duplicate(machine.id, machine.boot_id)
-        puts = [Op.put(key, encode(record), self._lease), Op.put(self._keys.event(event.id), encode(event))]
+        puts = [
+            Op.put(key, encode(record), self._lease),
+            Op.put(self._keys.event(event.writer, event.id), encode(event)),
+        ]
         await self._etcd.txn([], puts)

@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from agentd.pure.plan import DesiredState
 from registry.errors import InvalidRecord, LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, Op
+from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.model import Event, UnitState
 from registry.records import encode
+from registry.roles import agent_of
 from registry.sync.history import History
 
 log = logging.getLogger("fleet.agent")
@@ -55,8 +57,15 @@ class Publisher:
     """Keeps `states/` as `compose` says. Nothing is written while there is no lease."""
 
     def __init__(
-        self, etcd: Etcd, keys: Keys, machine: str, compose: Compose, history: History | None = None
+        self,
+        etcd: Etcd,
+        keys: Keys,
+        machine: str,
+        compose: Compose,
+        history: History | None = None,
+        user: str = "",
     ) -> None:
+        self._writer = writer_of(user, agent_of(machine).name)
         self._history = history or History(keys)
         self._etcd, self._keys, self._machine, self._compose = etcd, keys, machine, compose
         self._lease = 0
@@ -87,7 +96,7 @@ class Publisher:
         """An event of this agent, now."""
         now = time.time()
         number = f"{int(now * 1000):013d}-{random.getrandbits(32):08x}"
-        return Event(number, now, f"agent {self._machine[:8]}", verb, unit, self._machine, reason)
+        return Event(number, now, self._writer, verb, unit, self._machine, reason)
 
     async def claim(self, desired: DesiredState, state: UnitState, on_granted: OnGranted) -> bool:
         """Put the state if the schedule line is still as it was read; False when it is not. Waits for the registry.
@@ -247,7 +256,8 @@ class Publisher:
     async def _commit(self, lease: int, changed: dict[str, bytes | None], events: list[Event]) -> None:
         ops = [self._put(lease, unit, value) for unit, value in changed.items()]
         told = {each.id: _encoded(each) for each in events}
-        ops += [Op.put(self._keys.event(each), value) for each, value in told.items() if value is not None]
+        puts = ((self._keys.event(self._writer, each), value) for each, value in told.items())
+        ops += [Op.put(key, value) for key, value in puts if value is not None]
         if not ops:
             self._events = [each for each in self._events if told.get(each.id, b"") is not None]
             return

@@ -134,7 +134,7 @@ class Registration:
         if not lease:
             return
         event = self._member.event("leave", reason="agent stopped")
-        puts = [self._put_machine(lease), Op.put(self._keys.event(event.id), encode(event))]
+        puts = [self._put_machine(lease), Op.put(self._keys.event(event.writer, event.id), encode(event))]
         await self._etcd.txn([Compare.lease(self._key, lease)], puts)
 
     async def revoke(self) -> None:
@@ -258,7 +258,7 @@ class Registration:
         event = self._member.event("join", reason=f"{self.machine.hostname} at {self.machine.address}")
         puts = [
             self._put_machine(lease),
-            Op.put(self._keys.event(event.id), encode(event)),
+            Op.put(self._keys.event(event.writer, event.id), encode(event)),
             Op.delete(self._keys.duplicate(self.machine.id, self.machine.boot_id)),
         ]
         result = await self._etcd.txn([Compare.absent(self._key)], puts)

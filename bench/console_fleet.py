@@ -77,7 +77,7 @@ def records(size: Size, keys: Keys, *, ssh_port: int = 9, host_key: str = "") ->
     for number in range(2000):
         at = now - number
         event = Event(f"{int(at * 1000):013d}-{number:08x}", at, "root@bench", "start", f"a{number:05}.service")
-        yield Op.put(keys.event(event.id), encode(event))
+        yield Op.put(keys.event(event.writer, event.id), encode(event))
 
 
 def _machine(number: int, keys: Keys, now: float, ssh_port: int, host_key: str) -> Op:

@@ -40,6 +40,7 @@ _LONE = re.compile("[\ud800-\udfff]")
 _TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]{0,251}[0-9A-Za-z_.])?")
+_WRITER = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._@-]{0,127}")
 _ZONE = re.compile(r"[0-9A-Za-z_.-]{1,32}")
 _HOST_KEY = re.compile(r"[a-z0-9][a-z0-9@.-]{0,63} [0-9A-Za-z+/]{16,16384}={0,2}")
 
@@ -79,6 +80,18 @@ def token(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise ValueError(f"{shown(text)} is no id")
     return text
+
+
+def writer(text: str) -> str:
+    """Who writes: a user of the registry, or user@host."""
+    if not _WRITER.fullmatch(text):
+        raise ValueError(f"{shown(text)} is no user and no user@host")
+    return text
+
+
+def writer_of(user: str, otherwise: str) -> str:
+    """As whom a program writes: its user in the registry, or where there are no users what it calls itself."""
+    return re.sub(r"[^0-9A-Za-z._@-]+", "-", (user or otherwise)[:128]).lstrip("-.@") or "nobody"
 
 
 def sha256_hex(text: str) -> str:
@@ -158,6 +171,7 @@ def json_value(value: object, depth: int = 0) -> None:
 
 UnitName = Annotated[str, Words(unit_name)]
 Id = Annotated[str, Words(token)]
+Writer = Annotated[str, Words(writer)]
 Sha256 = Annotated[str, Words(sha256_hex)]
 Host = Annotated[str, Words(host)]
 HostKey = Annotated[str, Words(host_key)]

@@ -10,12 +10,13 @@
     <prefix>/states/<machine>/<unit>        leased
     <prefix>/duplicates/<machine>/<boot id> leased
     <prefix>/leader                         leased
-    <prefix>/events/<time-ordered id>
+    <prefix>/events/<writer>/<time-ordered id>
     <prefix>/usage/<machine>                leased
 
 Unit names hold no slash, so a key splits without ambiguity. A key whose parts are not what the layout says there (a
 unit that is no unit name, a hash that is none) is no key of the layout, whatever it holds: `stray` tells such keys
-from those that are not ours. Tables that are not known here are those of another version.
+from those that are not ours. In the address of an event the id comes first, so that they sort by time. Tables that
+are not known here are those of another version.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from enum import StrEnum
 from sys import intern
 from typing import NamedTuple
 
-from registry.grammar import sha256_hex, token, unit_name
+from registry.grammar import sha256_hex, token, unit_name, writer
 
 DEFAULT_PREFIX = "/fleet/"
 
@@ -54,6 +55,7 @@ PARTS = {  # how many parts follow the table's name
     Table.SCHEDULE: 2,
     Table.STATES: 2,
     Table.DUPLICATES: 2,
+    Table.EVENTS: 2,
 }
 
 
@@ -77,7 +79,7 @@ class Part:
         return self.known.setdefault(text, intern(text))
 
 
-_UNIT, _ID, _HASH = Part(unit_name), Part(token), Part(sha256_hex)
+_UNIT, _ID, _HASH, _WRITER = Part(unit_name), Part(token), Part(sha256_hex), Part(writer)
 _SINGLES = {table.value: table for table in Table if PARTS.get(table) == 0}
 _SIMPLE = {
     Table.FILES.value: (Table.FILES, _HASH),
@@ -85,13 +87,13 @@ _SIMPLE = {
     Table.PENDING.value: (Table.PENDING, _UNIT),
     Table.MACHINES.value: (Table.MACHINES, _ID),
     Table.OVERRIDES.value: (Table.OVERRIDES, _ID),
-    Table.EVENTS.value: (Table.EVENTS, _ID),
     Table.USAGE.value: (Table.USAGE, _ID),
 }
 _DOUBLE = {
     Table.SCHEDULE.value: (Table.SCHEDULE, _ID, _UNIT),
     Table.STATES.value: (Table.STATES, _ID, _UNIT),
     Table.DUPLICATES.value: (Table.DUPLICATES, _ID, _ID),
+    Table.EVENTS.value: (Table.EVENTS, _WRITER, _ID),
 }
 
 
@@ -178,13 +180,15 @@ class Keys:
         """The prefix of all events by one writer."""
         return f"{self.prefix}{Table.EVENTS}/{writer}/"
 
-    def event(self, event_id: str) -> str:
+    def event(self, writer: str, event_id: str) -> str:
         """One line of the audit trail."""
-        return f"{self.prefix}{Table.EVENTS}/{event_id}"
+        return f"{self.prefix}{Table.EVENTS}/{writer}/{event_id}"
 
     def at(self, address: Address) -> str:
         """The key of an address: what `parse` takes apart."""
-        return self.prefix + "/".join(part for part in address if part)
+        table, first, second = address
+        parts = (table, second, first) if table is Table.EVENTS else address
+        return self.prefix + "/".join(part for part in parts if part)
 
     def parse(self, key: str) -> Address | None:
         """Take a key apart; None for a key that is not of this layout."""
@@ -195,7 +199,9 @@ class Keys:
             table, one, two = double
             first = one.known.get(parts[1]) or one.read(parts[1])
             second = two.known.get(parts[2]) or two.read(parts[2])
-            return Address(table, first, second) if first and second else None
+            if not first or not second:
+                return None
+            return Address(table, second, first) if table is Table.EVENTS else Address(table, first, second)
         if len(parts) == 2 and (simple := _SIMPLE.get(parts[0])):
             table, one = simple
             first = one.known.get(parts[1]) or one.read(parts[1])
@@ -205,14 +211,14 @@ class Keys:
     def stray(self, key: str) -> Table | None:
         """The table that a key lies in though no record of it can be called so; None for all other keys.
 
-        A deeper key among the events is another version's, which has a place for who wrote them.
+        An event whose key does not say who wrote it is an older version's.
         """
         if not key.startswith(self.prefix):
             return None
         name, slash, rest = key[len(self.prefix) :].partition("/")
         if not slash or (name not in _SIMPLE and name not in _DOUBLE):
             return None
-        if (name == Table.EVENTS and "/" in rest) or self.parse(key) is not None:
+        if (name == Table.EVENTS and "/" not in rest) or self.parse(key) is not None:
             return None
         return Table(name)
 

@@ -121,7 +121,7 @@ class RecordListing:
     def stamp(self, key: str) -> Stamp | None:
         """What etcd knows of `key`; None when it does not exist."""
         address = self._keys.parse(key)
-        return self._stamps[address.table].get(_row_key(address)) if address else None
+        return self._stamps[address.table].get(row_key(address)) if address else None
 
     def newer_than(self, other: RecordListing) -> str:
         """A key that is in both, and was written later here; "" if there is none."""
@@ -138,17 +138,17 @@ class RecordListing:
 
     def _fold(self, address: Address, change: RawChange) -> None:
         key, value, created, changed, lease = change
-        rows, stamps, row_key = self.rows[address.table], self._stamps[address.table], _row_key(address)
+        rows, stamps, row = self.rows[address.table], self._stamps[address.table], row_key(address)
         self._heal(key)
         if value is None:
-            rows.pop(row_key, None)
-            stamps.pop(row_key, None)
+            rows.pop(row, None)
+            stamps.pop(row, None)
             return
-        stamps[row_key] = Stamp(created, changed, lease)
+        stamps[row] = Stamp(created, changed, lease)
         try:
-            rows[row_key] = decode(address, value, key)
+            rows[row] = decode(address, value, key)
         except CorruptRecord as error:
-            rows.pop(row_key, None)
+            rows.pop(row, None)
             self._blame(key, error.reason)
 
 
@@ -206,7 +206,7 @@ class Mirror:
     def addresses(self, *tables: Table) -> list[Address]:
         """Where records of these tables lie, those that do not parse included."""
         pairs = ((table, key) for table in tables for key in self._held.keys_of(table))
-        return [Address(table, *key) if isinstance(key, tuple) else Address(table, key) for table, key in pairs]
+        return [Address(table, *(key if isinstance(key, tuple) else key.split("/"))) for table, key in pairs]
 
     @property
     def corrupt(self) -> Mapping[str, Corrupt]:
@@ -220,7 +220,7 @@ class Mirror:
 
     def row(self, table: Table, address: Address) -> Any:  # noqa: ANN401 - any record
         """The record at `address` now, or None."""
-        return self._held.rows[table].get(_row_key(address))
+        return self._held.rows[table].get(row_key(address))
 
     def count(self, table: Table) -> int:
         """How many records a table has."""
@@ -236,5 +236,13 @@ TABLES = tuple(table.value for table in Table)
 CORRUPT = "corrupt"
 
 
-def _row_key(address: Address) -> str | Pair:
+def row_key(address: Address) -> str | Pair:
+    """What a snapshot's table has the record at `address` under; of an event its id and its writer, as one text."""
+    if address.table is Table.EVENTS:
+        return event_key(address)
     return (address.first, address.second) if address.second else address.first
+
+
+def event_key(address: Address) -> str:
+    """What `Snapshot.events` has an event under: they sort by time."""
+    return f"{address.first}/{address.second}" if address.second else address.first

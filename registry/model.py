@@ -32,10 +32,12 @@ from registry.grammar import (
     Sha256,
     Time,
     UnitName,
+    Writer,
 )
 
 SCHEMA_VERSION = 1
 MAX_TTL_S = 31_536_000.0  # a year: a longer lease is a mistake
+ID_LENGTH = 32  # of a machine's id as systemd has it; its first 8 are shown
 HISTORY_LIMIT = 10  # earlier hashes kept with a unit, newest first
 
 
@@ -255,15 +257,28 @@ class Duplicate(Versioned):
 
 @dataclass(frozen=True, slots=True)
 class Event(Versioned):
-    """Who did what to which unit or machine, and why: the audit trail."""
+    """Who did what to which unit or machine, and why: the audit trail.
+
+    The key says who wrote it: where the registry has users, it lets each write below its own name alone.
+    """
 
     id: Id
     at: Time
-    actor: Line  # "root@laptop", "scheduler core-1", "agent 7aea1bb4"
+    writer: (
+        Writer  # "ann", "agent-7aea1bb4…"; without users what it calls itself: "root@laptop", "scheduler-core-1"
+    )
     verb: Line  # "start", "place", "move", "drain", "join", "fail", …
     unit: Line = ""  # which unit, if any
     machine: Line = ""  # which machine, if any
     reason: Prose = ""  # why, in words
+
+    @property
+    def actor(self) -> str:
+        """The writer as people read it: "ann", "agent 7aea1bb4", "scheduler core-1"."""
+        kind, dash, name = self.writer.partition("-")
+        if not dash or kind not in ("agent", "scheduler"):
+            return self.writer
+        return f"{kind} {name[:8] if len(name) == ID_LENGTH else name}"
 
 
 @dataclass(frozen=True, slots=True)

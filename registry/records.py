@@ -54,7 +54,7 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.STATES: (UnitState, ("machine", "unit")),
     Table.DUPLICATES: (Duplicate, ("machine", "boot_id")),
     Table.LEADER: (Leader, ()),
-    Table.EVENTS: (Event, ("id",)),
+    Table.EVENTS: (Event, ("id", "writer")),
     Table.USAGE: (Usage, ("machine",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())

@@ -163,10 +163,18 @@ def may(held: Iterable[Right], key: str, *, write: bool) -> bool:
     return any(each.covers(key, write=write) for each in held)
 
 
-def roles_with(key: str, keys: Keys, *, write: bool) -> tuple[Role, ...]:
-    """The roles whose users may read (or write) a key, whoever they are: to say what would help."""
-    found = (role for role in (Role.VIEWER, Role.OPERATOR, Role.SCHEDULER))
-    return tuple(role for role in found if may(rights(User("*", role), keys), key, write=write))
+def remedy(keys: Keys, name: str, key: str, write: bool) -> str:  # noqa: FBT001 - a callback's
+    """What would let the user of this name read (or write) a key, and who can do it. As part of an error."""
+    try:
+        roles: list[User] = [user_named(name, Role.AGENT)]  # an agent never becomes anything else
+    except ValueError:
+        roles = [User(name, role) for role in (Role.VIEWER, Role.OPERATOR, Role.SCHEDULER)]
+    if not key.startswith(keys.prefix):
+        return f"it is none of the fleet's keys, which begin with {keys.prefix}: check etcd.prefix"
+    found = next((each.role for each in roles if may(rights(each, keys), key, write=write)), None)
+    if found is None:
+        return "no role of the fleet allows it to this user"
+    return f"who has the password of etcd's root can allow it: fleetctl access grant {name} {found}"
 
 
 def _table(access: Access, keys: Keys, table: Table) -> Right:

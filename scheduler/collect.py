@@ -8,6 +8,7 @@ transaction, so a collection that races with it loses. Overrides outlive machine
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ COLLECT_EVERY_S = 600.0
 COLLECT_FIRST_S = 30.0
 EVENTS_KEPT = 10_000
 EVENTS_AGE_S = 7 * 24 * 3600.0
+AHEAD_S = 24 * 3600.0  # how far the clocks of a fleet may be apart
 
 StampOf = Callable[[str], Stamp | None]
 
@@ -41,12 +43,26 @@ def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterab
     return [Garbage(key, stamp.mod_revision) for key, stamp in stamps if stamp is not None]
 
 
-def old_events(ids: Iterable[str], now: float) -> list[str]:
-    """Return the event ids beyond the retention. `now`: seconds since the epoch; an id begins with milliseconds."""
-    ordered = sorted(ids)
-    surplus = set(ordered[:-EVENTS_KEPT])
-    limit = f"{int((now - EVENTS_AGE_S) * 1000):013d}"
-    return [each for each in ordered if each in surplus or each < limit]
+def old_events(keys: Iterable[str], now: float) -> list[str]:
+    """Return the keys of events beyond the retention. `now`: seconds since the epoch; ids begin with milliseconds.
+
+    Where they are too many, those who wrote most lose their oldest ones, so that nobody writes another's away. What
+    says that it is of the future is kept no better than what is old.
+    """
+    oldest, newest = (f"{int((now + age_s) * 1000):013d}" for age_s in (-EVENTS_AGE_S, AHEAD_S))
+    old: list[str] = []
+    written: dict[str, list[str]] = defaultdict(list)  # by writer; an older version's keys name none
+    for key in sorted(keys):
+        writer, _, event_id = key.rpartition("/")
+        if oldest <= event_id <= newest:
+            written[writer].append(key)
+        else:
+            old.append(key)
+    share, room, writers = 0, EVENTS_KEPT, len(written)
+    for count in sorted(map(len, written.values())):
+        share = max(share, min(count, room // writers))
+        room, writers = room - min(count, share), writers - 1
+    return old + [key for each in written.values() for key in each[: max(len(each) - share, 0)]]
 
 
 def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
@@ -104,10 +120,9 @@ class GarbageCollector:
         found = garbage(snapshot, keys, mirror.stamp, self._absence.long_gone(snapshot, now))
         usage = await self._etcd.range(keys.table(Table.USAGE), keys_only=True, page=MAX_OPS * 64)
         found += ghost_usage(usage.kvs, snapshot, keys)
-        prefix = keys.table(Table.EVENTS)
-        events = await self._etcd.range(prefix, keys_only=True, page=MAX_OPS * 64)
-        old = old_events((each.key.removeprefix(prefix) for each in events.kvs), today)
+        events = await self._etcd.range(keys.table(Table.EVENTS), keys_only=True, page=MAX_OPS * 64)
+        old = old_events((each.key for each in events.kvs), today)
         return [
             *(Intent([Compare.mod(each.key, each.mod_revision)], [Op.delete(each.key)]) for each in found),
-            *(Intent([], [Op.delete(keys.event(each))]) for each in old),
+            *(Intent([], [Op.delete(each)]) for each in old),
         ]

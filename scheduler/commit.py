@@ -66,14 +66,14 @@ class Intent:
 class Audit:
     """Makes events of one scheduler; `stamp` gives the time and a unique id."""
 
-    def __init__(self, hostname: str, stamp: Callable[[], tuple[float, str]]) -> None:
-        self._actor = f"scheduler {hostname}"
+    def __init__(self, writer: str, stamp: Callable[[], tuple[float, str]]) -> None:
+        self._writer = writer
         self._stamp = stamp
 
     def event(self, verb: str, unit: str = "", machine: str = "", reason: str = "") -> Event:
         """Make one line of the audit trail."""
         at, event_id = self._stamp()
-        return Event(event_id, at, self._actor, verb, unit, machine, reason)
+        return Event(event_id, at, self._writer, verb, unit, machine, reason)
 
     def of(self, decision: Decision) -> Event | None:
         """Make the event of a decision; None for one that is not reported."""
@@ -129,7 +129,7 @@ def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, aud
     if not detailed:
         event = audit.summary(decisions)
         found.append(Intent())
-        found[-1].put(keys.event(event.id), encode(event))
+        found[-1].put(keys.event(event.writer, event.id), encode(event))
     return sorted(found, key=lambda intent: (not intent.lines, intent.machine))
 
 
@@ -184,7 +184,7 @@ def _intent(
             intent.machine = each.machine if not intent.lines or each.machine == intent.machine else ""
             intent.lines = True
         if audit and (event := audit.of(each)):
-            intent.put(keys.event(event.id), encode(event))
+            intent.put(keys.event(event.writer, event.id), encode(event))
     return intent
 
 

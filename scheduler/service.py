@@ -23,7 +23,7 @@ from placement.decisions import summary_of
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import Compare, Etcd, Op
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
-from registry.grammar import host_of
+from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
 from registry.model import Leader
 from registry.program.config import Settings
@@ -72,7 +72,7 @@ class Scheduler:
         self._machines = MachineWatch(self._keys, settings.scheduler.lease_ttl, time.monotonic())
         leader = Leader(uuid.uuid4().hex, host_of(hostname), time.time())
         self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
-        self._audit = Audit(hostname, _event_stamp)
+        self._audit = Audit(writer_of(self._user, f"scheduler-{hostname}"), _event_stamp)
         self._lead: Lead | None = None
         self._backoff = etcd.backoff(START_RETRY_S)
         self._state: ClusterState | None = None
@@ -381,7 +381,7 @@ class Scheduler:
         for machine in self._machines.take_lost(time.monotonic()):
             event = self._audit.event("lost", machine=machine, reason="its lease ended")
             intent = Intent([Compare.absent(self._keys.machine(machine))])  # it may be back by now
-            intent.put(self._keys.event(event.id), encode(event))
+            intent.put(self._keys.event(event.writer, event.id), encode(event))
             await self._write(lead, intent)
         unleased = self._machines.unleased
         for key, revision in unleased.overdue(time.monotonic()) if unleased else ():

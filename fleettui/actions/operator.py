@@ -19,6 +19,7 @@ from typing import TypeVar
 from registry.errors import Conflict, RegistryUnavailable
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd.backoff import jittered
+from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import encode
@@ -33,12 +34,12 @@ T = TypeVar("T")
 
 
 def actor() -> str:
-    """Who runs this program, as `user@host`, for the audit trail."""
+    """Who runs this program, as `user@host`, for the audit trail of a registry without users."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return writer_of("", f"{user}@{socket.gethostname()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Operator:
 
     etcd: Etcd
     keys: Keys
-    actor: str = field(default_factory=actor)
+    actor: str = field(default_factory=actor)  # the registry's user where there is one; see `grammar.writer_of`
     now: Callable[[], float] = time.time
 
     def event(self, verb: str, *, unit: str = "", machine: str = "", reason: str = "") -> Event:
@@ -62,8 +63,8 @@ async def commit(operator: Operator, guards: Sequence[Compare], ops: Sequence[Op
     Raises Conflict when a guard fails. An answer that got lost is asked for again: the event's key, which is nobody
     else's, tells whether the first try was carried out. Raises RegistryUnavailable when that cannot be found out.
     """
-    records = [Op.put(operator.keys.event(event.id), encode(event)) for event in events]
-    mark = Op.get(operator.keys.event(events[0].id))
+    records = [Op.put(operator.keys.event(event.writer, event.id), encode(event)) for event in events]
+    mark = Op.get(operator.keys.event(events[0].writer, events[0].id))
     for attempt in range(3):
         try:
             result = await operator.etcd.txn(guards, [*ops, *records], [mark])

@@ -195,7 +195,7 @@ async def accept(operator: Operator, found: Restoration) -> int:
     event = operator.event("accept", reason=found.held[:500])
     ops = [
         Op.put(keys.cluster, encode(replace(sentinel, epoch=epoch, held=""))),
-        Op.put(keys.event(event.id), encode(event)),
+        Op.put(keys.event(event.writer, event.id), encode(event)),
     ]
     await _write(operator, [guard], ops)
     return epoch

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from fleettui.actions.operator import Operator
+from fleettui.actions.operator import Operator, actor
 from fleettui.cli.output import complain
 from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import endpoints_told
+from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.program.config import (
     Settings,
@@ -52,7 +53,7 @@ async def open_operator(settings: Settings, *, warn: bool = True) -> AsyncIterat
     went back, and in the end which endpoint was found not to answer.
     """
     async with _reached(settings) as reached, Etcd(reached) as etcd:
-        operator = Operator(etcd, Keys.under(settings.etcd.prefix))
+        operator = Operator(etcd, Keys.under(settings.etcd.prefix), writer_of(settings.etcd.username, actor()))
         if warn:
             await _tell_held(operator)
         yield operator

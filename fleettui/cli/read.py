@@ -175,7 +175,8 @@ async def events(flags: Namespace) -> int:
     async with open_operator(read_settings(flags, os.environ)) as operator:
         wanted = await _wanted(operator, flags)
         listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
-        old = [event for kv in listing.kvs if (event := _event(operator, kv.key, kv.value)) and wanted(event)]
+        found = [event for kv in listing.kvs if (event := _event(operator, kv.key, kv.value)) and wanted(event)]
+        old = sorted(found, key=lambda event: event.id)
         _print_events(old[-flags.lines :] if flags.lines else [], flags)
         if flags.follow:
             await _follow(operator, flags, wanted, listing.revision + 1)
@@ -253,6 +254,7 @@ def event_record(event: Event) -> dict[str, object]:
         "id": event.id,
         "at": event.at,
         "actor": event.actor,
+        "writer": event.writer,
         "verb": event.verb,
         "unit": event.unit,
         "machine": event.machine,

@@ -23,7 +23,7 @@ from registry.etcd.backoff import jittered
 from registry.etcd.endpoint import EtcdSettings, base_urls, check
 from registry.etcd.health import EtcdHealth
 from registry.etcd.login import EtcdLogin
-from registry.etcd.wire import EtcdError, EtcdUnreachable, Json, TooLarge, decode_revision
+from registry.etcd.wire import EtcdError, EtcdUnreachable, Json, TooLarge, decode_revision, shown, touched
 
 if TYPE_CHECKING:
     from registry.etcd.transport import Transport, WatchStream
@@ -41,6 +41,8 @@ PAUSE_S = 0.15
 
 CHECKED = ("/kv/", "/lease/grant", "/lease/revoke")
 """Calls for which etcd looks at the token: an answer proves it good."""
+
+WRITES = ("/kv/put", "/kv/deleterange")
 
 PROBE_S = 1.0
 """How long an endpoint may take to show that it is alive, where it has held a request back."""
@@ -159,8 +161,11 @@ class EtcdCluster:
             return await transport.call(base, path, request, token=token, leader=leader, bulk=bulk)
 
         with self.health.attempt(base, path):
-            async with self._slots:
-                answer = await self._login.run(base, exchange, proves=path.startswith(CHECKED))
+            try:
+                async with self._slots:
+                    answer = await self._login.run(base, exchange, proves=path.startswith(CHECKED))
+            except EtcdError as refusal:
+                raise self.worded(refusal, path, request) from None
         if leader:
             self._heard[base] = Heard(_now(), decode_revision(answer.get("result", answer)))
         return dict(answer)
@@ -178,6 +183,24 @@ class EtcdCluster:
 
         with self.health.attempt(base, path):
             return await self._login.run(base, exchange)
+
+    def worded(self, refusal: EtcdError, path: str, request: Json) -> EtcdError:
+        """The refusal; a missing right with the user, what was to be done, and who may allow it."""
+        if not refusal.forbidden or refusal.complete:
+            return refusal
+        user = self._settings.username or "nobody"
+        if path.startswith("/auth/"):
+            what, remedy = "manage users", "only root may"
+        else:
+            key, write = touched({"value": ""} | dict(request) if path in WRITES else request)
+            what = f"{'write' if write else 'read'} {shown(key)}" if key else "do this"
+            ask = self._settings.remedy
+            remedy = ask(user, key, write) if ask else "a role of this user must allow it"
+        told = EtcdError(
+            refusal.code, f"etcd does not let {user} {what} (permission denied): {remedy}", complete=True
+        )
+        told.remembered = refusal.remembered
+        return told
 
     async def ask_quiet(self, quiet_s: float) -> None:
         """Ask each endpoint that is down, or has not answered for so long, whether it serves. Never raises."""
@@ -285,7 +308,7 @@ def _denial(refusal: EtcdError) -> str:
         return "etcd wants a user and password: set etcd.username and etcd.password_file"
     if "authentication failed" in refusal.message:
         return "etcd refused the user name or password: check etcd.username and etcd.password_file"
-    return f"etcd refused: {refusal}; the user's role must allow reading and writing the prefix"
+    return f"etcd refused: {refusal}"
 
 
 def unavailable(failures: dict[str, str], *, ambiguous: bool = False) -> RegistryUnavailable:

@@ -38,6 +38,7 @@ class EtcdSettings:
     dial: Dial | None = None  # None: by this host's own network
     why_closed: Callable[[], str] | None = None  # what `dial` knows of a connection that ended; "" for nothing
     leased: tuple[str, ...] = ()
+    remedy: Callable[[str, str, bool], str] | None = None  # who may let this user (read or) write that key
 
     @property
     def wants_tls(self) -> bool:

@@ -188,7 +188,7 @@ class Watch:
         if answer.cancelled:
             if revision := answer.compact_revision:
                 raise Compacted(f"the registry's history before revision {revision} is gone", revision)
-            raise EtcdError(14, answer.reason)
+            raise self._link.worded(EtcdError(14, answer.reason), "/watch", span(self._prefix))
         if not answer.created:
             return self._advance(answer)
         self._created = answer.revision

@@ -205,12 +205,12 @@ class EtcdError(Exception):
     @property
     def permanent(self) -> bool:
         """Trying again cannot help: wrong credentials or missing rights."""
-        return (
-            self.code == 7
-            or self.token_refused
-            or "permission denied" in self.message
-            or "authentication failed" in self.message
-        )
+        return self.code == 7 or self.token_refused or self.forbidden or "authentication failed" in self.message
+
+    @property
+    def forbidden(self) -> bool:
+        """The user is known, and lacks the right."""
+        return "permission denied" in self.message
 
     @property
     def no_leader(self) -> bool:
@@ -266,6 +266,15 @@ class OddAnswer(EtcdUnreachable):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"sent an answer that is none of etcd's ({what})")
+
+
+def touched(request: Json) -> tuple[str, bool]:
+    """The first key that a call writes (True), or else reads; "" for one that is not about keys."""
+    parts = [each for name in ("success", "failure") for op in request.get(name, ()) for each in op.items()]
+    written = [body for kind, body in parts if kind != "request_range"]
+    written += [request] if "value" in request else []
+    found = written or [request, *request.get("compare", ()), *(body for _, body in parts)]
+    return next((decode_key(each) for each in found if "key" in each), ""), bool(written)
 
 
 def shown(text: str, most: int = 300) -> str:

@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from registry.keys import DEFAULT_PREFIX, Keys
 from registry.leases import leased_prefixes
 from registry.program import configrules as rules
 from registry.program.configrules import Rule, parse_duration, quoted
+from registry.roles import remedy
 
 __all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put", "put_text"]
 
@@ -107,6 +108,7 @@ class EtcdTable:
 
     def client_settings(self) -> EtcdSettings:
         """Return what the client of etcd needs to know."""
+        keys = Keys.under(self.prefix)
         return EtcdSettings(
             endpoints=self.endpoints,
             ca_file=self.ca_file or None,
@@ -115,7 +117,8 @@ class EtcdTable:
             username=self.username or None,
             password_file=self.password_file or None,
             request_timeout_s=self.request_timeout,
-            leased=leased_prefixes(Keys.under(self.prefix)),
+            leased=leased_prefixes(keys),
+            remedy=partial(remedy, keys),
         )
 
 

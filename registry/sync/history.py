@@ -118,8 +118,8 @@ class History:
         without a sentinel, or with another cluster's, is left to the caller's own judgement.
         """
         before = self.seen  # what is acted on while the question is under way may be newer than its answer
-        listing = await etcd.range(self._keys.cluster)
-        kv = next((each for each in listing.kvs if each.key == self._keys.cluster), None)
+        listing = await etcd.txn([], [Op.get(self._keys.cluster)])  # an agent may read this very key, no more
+        kv = next(iter(listing.gets[0]), None) if listing.gets else None
         found = cluster_of(kv) if kv else None
         if kv is None or found is None or (self._pinned and self.seen.cluster_id not in ("", found.id)):
             return

@@ -34,7 +34,7 @@ TABLES: dict[str, tuple[str, ...]] = {  # table: its values, without the first b
         '"active":"\\ud800"',
     ),
     "duplicates": ('"hostname":"\\u202e","address":"x"', '"hostname":1'),
-    "events": ('"at":1e308,"actor":"x","verb":"y"', '"at":0,"actor":"\\u0007","verb":"\\ud800"', '"at":null'),
+    "events": ('"at":1e308,"verb":"y"', '"at":0,"verb":"\\ud800"', '"at":null'),
     "usage": ('"load":[1]', '"memory_bytes":-1,"at":1e300'),
     "schedule": ('"target":"launched"', f'"hash":"{HASH}","target":"launched","generation":{HUGE}'),
     "files": ("",),
@@ -47,7 +47,7 @@ PARTS = {
     "states": f"{GHOST}/{UNIT}",
     "schedule": f"{GHOST}/{UNIT}",
     "duplicates": f"{GHOST}/odd-boot",
-    "events": "9999999999999-0dd",
+    "events": "odd/9999999999999-0dd",
     "files": HASH,
 }
 GARBAGE = (b"", b"{", b"null", b"[]", b'{"\\ud800":1}', b"\xff\xfe", b"[" * 5000, HUGE.encode(), b'{"hash":1e999}')

@@ -94,8 +94,8 @@ def test_a_journal_names_the_machines_that_are_away_or_silent(
     fleet.put(fleet.keys.machine(TWO), record(silent, TWO, "core-2"))
     fleet.put(fleet.keys.schedule(ONE, unit.name), Assignment(unit.name, ONE, unit.hash, Target.LAUNCHED, 1))
     for number, machine in enumerate((gone, TWO, ONE)):
-        event = Event(f"{number:013d}-x", 1.0, "scheduler core-1", "place", unit.name, machine)
-        fleet.put(fleet.keys.event(event.id), event)
+        event = Event(f"{number:013d}-x", 1.0, "scheduler-core-1", "place", unit.name, machine)
+        fleet.put(fleet.keys.event(event.writer, event.id), event)
     done = fleetctl("journal", "web")
     assert done.returncode == 1
     away, refused = done.stderr.splitlines()

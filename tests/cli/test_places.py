@@ -32,7 +32,7 @@ def snapshot(
 
 
 def event(number: int, machine: str = "", unit: str = UNIT, verb: str = "place") -> Event:
-    return Event(f"{number:013d}-0", float(number), "scheduler core-a", verb, unit, machine)
+    return Event(f"{number:013d}-0", float(number), "scheduler-core-a", verb, unit, machine)
 
 
 def asked(now: Snapshot, *events: Event) -> list[str]:

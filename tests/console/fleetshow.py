@@ -133,11 +133,11 @@ def scene() -> Snapshot:
 def events() -> dict[str, Event]:
     """What happened of late."""
     told = [
-        (200.0, "agent core-3", "join", "", 3, "registered"),
+        (200.0, "agent-core-3", "join", "", 3, "registered"),
         (120.0, "root@laptop", "start", "web@3.service", 0, ""),
-        (119.8, "scheduler core-2", "place", "web@3.service", 3, "fewest units among 3 machines"),
+        (119.8, "scheduler-core-2", "place", "web@3.service", 3, "fewest units among 3 machines"),
         (60.0, "root@laptop", "start", "mars.service", 0, ""),
-        (12.0, "agent core-2", "fail", "sync.service", 2, "/usr/bin/syncd: no such file or directory"),
+        (12.0, "agent-core-2", "fail", "sync.service", 2, "/usr/bin/syncd: no such file or directory"),
     ]
     found = [
         Event(f"{int((NOW - ago) * 1000):013d}-{number:08x}", NOW - ago, actor, verb, unit,

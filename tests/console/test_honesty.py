@@ -123,13 +123,13 @@ async def test_the_feed_tells_of_an_endpoint_that_is_down(etcd: EtcdServer, pref
 
 
 def test_a_clock_that_is_far_off_is_named() -> None:
-    assert told_of(("agent a", 0.2), ("agent b", -40.0)) == "the clock of agent b is 40 s behind this one"
-    assert told_of(("agent a", 0.2), ("agent b", LARGE_S - 1)) == ""
+    assert told_of(("agent-a", 0.2), ("agent-b", -40.0)) == "the clock of agent b is 40 s behind this one"
+    assert told_of(("agent-a", 0.2), ("agent-b", LARGE_S - 1)) == ""
 
 
 def test_a_clock_of_someone_who_writes_nothing_more_is_forgotten() -> None:
     seen = Clocks()
-    events = {"1": Event("1", NOW - 40, "root@laptop", "start"), "2": Event("2", NOW + FOR_S, "agent a", "join")}
+    events = {"1": Event("1", NOW - 40, "root@laptop", "start"), "2": Event("2", NOW + FOR_S, "agent-a", "join")}
     seen.update(Snapshot(events=events), frozenset({Address(Table.EVENTS, "1")}), NOW)
     seen.update(Snapshot(events=events), frozenset({Address(Table.EVENTS, "2")}), NOW + FOR_S)
     assert "root@laptop" in seen.status_text()
@@ -138,12 +138,12 @@ def test_a_clock_of_someone_who_writes_nothing_more_is_forgotten() -> None:
 
 
 def test_when_all_others_are_off_it_is_our_own_clock() -> None:
-    assert "this clock is 40 s ahead of the fleet's" in told_of(("agent a", -40.0), ("agent b", -41.0))
+    assert "this clock is 40 s ahead of the fleet's" in told_of(("agent-a", -40.0), ("agent-b", -41.0))
 
 
 def test_a_first_listing_tells_nothing_of_clocks() -> None:
     seen = Clocks()
-    seen.update(Snapshot(events={"1": Event("1", NOW - 9000, "agent a", "start")}), None, NOW)
+    seen.update(Snapshot(events={"1": Event("1", NOW - 9000, "agent-a", "start")}), None, NOW)
     assert seen.status_text() == ""
 
 

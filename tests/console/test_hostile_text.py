@@ -31,7 +31,7 @@ def hostile() -> Snapshot:
     units = {key: replace(each, by=BAD) for key, each in world.units.items()}
     pending = {key: replace(each, summary=BAD, refusals=(Reason(BAD, tuple(CORES.values())),))
                for key, each in world.pending.items()}  # fmt: skip
-    events = {key: replace(each, actor=BAD, reason=BAD) for key, each in world.events.items()}
+    events = {key: replace(each, writer=BAD, reason=BAD) for key, each in world.events.items()}
     events["9" * 13 + "-1"] = Event("9" * 13 + "-1", NOW, BAD, "start", "db.service", CORES[1], BAD)
     pending["db.service"] = Pending("db.service", "h", 1, BAD, ())
     overrides = {key: replace(each, by=BAD, metadata=((BAD, BAD),)) for key, each in world.overrides.items()}

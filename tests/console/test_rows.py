@@ -97,7 +97,7 @@ def happenings(draw: st.DrawFn) -> RawChange:
     number = draw(st.integers(0, 9))
     record: tuple[str, object] = draw(
         st.sampled_from([
-            (KEYS.event(f"{number:04}"), Event(f"{number:04}", NOW, "root", "start")),  # an event never changes
+            (KEYS.event("a", f"{number:04}"), Event(f"{number:04}", NOW, "a", "start")),  # an event never changes
             (KEYS.pending(unit), Pending(unit, file_hash(PLAIN), 1, "it waits", passing=draw(st.booleans()))),
             (KEYS.unit(unit), Unit(unit, file_hash(PLAIN), draw(st.sampled_from(list(Target))))),
         ])

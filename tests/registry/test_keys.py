@@ -29,7 +29,7 @@ def test_a_built_key_parses_to_what_it_was_built_from(unit: str, name: str, sha:
         keys.override(name): Address(Table.OVERRIDES, name),
         keys.state(name, unit): Address(Table.STATES, name, unit),
         keys.duplicate(name, name): Address(Table.DUPLICATES, name, name),
-        keys.event(name): Address(Table.EVENTS, name),
+        keys.event("root@laptop", name): Address(Table.EVENTS, name, "root@laptop"),
         keys.usage(name): Address(Table.USAGE, name),
     }
     assert {key: keys.parse(key) for key in built} == built
@@ -42,7 +42,7 @@ def test_a_built_key_parses_to_what_it_was_built_from(unit: str, name: str, sha:
      "/fleet/units/a.service\n", "/fleet/units/\udcff.service", "/fleet/schedule/../a.service",
      "/fleet/machines/-m", "/fleet/machines/m\x1b", f"/fleet/files/{'A' * 64}", f"/fleet/files/{'0' * 63}",
      "/fleet/states/m/a.service/x",
-     "/fleet/duplicates/m/é", f"/fleet/units/{'a' * 300}.service", "/fleet/events/\u202e"],
+     "/fleet/duplicates/m/é", f"/fleet/units/{'a' * 300}.service", "/fleet/events/a/\u202e"],
 )  # fmt: skip
 def test_a_foreign_key_is_none(key: str) -> None:
     assert Keys().parse(key) is None
@@ -57,8 +57,9 @@ def test_a_foreign_key_is_none(key: str) -> None:
         ("/fleet/schedule/m", Table.SCHEDULE),
         ("/fleet/states/m/a.service/x", Table.STATES),
         ("/fleet/files/no-hash", Table.FILES),
-        ("/fleet/events/ ", Table.EVENTS),
-        ("/fleet/events/root/0000000000000-1", None),  # as another version has it
+        ("/fleet/events/a/ ", Table.EVENTS),
+        ("/fleet/events/a/b/c", Table.EVENTS),
+        ("/fleet/events/0000000000000-1", None),  # as an older version has it
         ("/fleet/rollouts/r", None),
         ("/fleet/units", None),
         ("/fleet/units/a.service", None),

@@ -103,7 +103,7 @@ GOOD: dict[Table, dict[str, object]] = {
     Table.STATES: {"hash": HASH, "generation": 1},
     Table.DUPLICATES: {"hostname": "h", "address": "::1"},
     Table.LEADER: {"id": "l", "hostname": "h"},
-    Table.EVENTS: {"at": 1, "actor": "a", "verb": "v"},
+    Table.EVENTS: {"at": 1, "verb": "v"},
     Table.USAGE: {},
 }
 ADDRESSES = {
@@ -116,7 +116,7 @@ ADDRESSES = {
     Table.STATES: Address(Table.STATES, "m", "a.service"),
     Table.DUPLICATES: Address(Table.DUPLICATES, "m", "b"),
     Table.LEADER: Address(Table.LEADER),
-    Table.EVENTS: Address(Table.EVENTS, "e"),
+    Table.EVENTS: Address(Table.EVENTS, "e", "ann"),
     Table.USAGE: Address(Table.USAGE, "m"),
 }
 
@@ -222,7 +222,7 @@ def test_text_that_says_something_is_mended_and_bounded_instead() -> None:
     assert (state.error, state.sub) == ("a\ufffdb\x1b[31m\n", "run\ufffdning\ufffd")
     assert len(read(Table.STATES, error="x" * 10**6).error) == 65536
     assert len(read(Table.UNITS, by="x" * 10**6).by) == 256
-    assert read(Table.EVENTS, actor="a\nb").actor == "a\ufffdb"
+    assert read(Table.EVENTS, verb="a\nb").verb == "a\ufffdb"
     assert read(Table.PENDING, refusals=[{"reason": "\udfff"}]).refusals[0].reason == "\ufffd"
 
 
@@ -270,6 +270,22 @@ def test_what_no_reader_would_take_is_not_written(record: Any) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("writer", "shown"),
+    [
+        ("ann", "ann"),
+        ("root@laptop", "root@laptop"),
+        ("agent-7aea1bb43c8d4b0e9d2f6f1a5a0c9e11", "agent 7aea1bb4"),
+        ("scheduler-core-1", "scheduler core-1"),
+        ("agents-r-us", "agents-r-us"),
+    ],
+)
+def test_the_writer_of_an_event_is_its_actor(writer: str, shown: str) -> None:
+    event = decode(Address(Table.EVENTS, "e", writer), b'{"at":1.0,"verb":"start","actor":"somebody else"}')
+    assert isinstance(event, Event)
+    assert event.actor == shown
+
+
 def test_what_can_be_mended_is_written_mended() -> None:
-    event = Event("e", 1.0, "a\n", "place", reason="no \ud800")
-    assert decode(ADDRESSES[Table.EVENTS], encode(event)) == replace(event, actor="a\ufffd", reason="no \ufffd")
+    event = Event("e", 1.0, "ann", "a\n", reason="no \ud800")
+    assert decode(ADDRESSES[Table.EVENTS], encode(event)) == replace(event, verb="a\ufffd", reason="no \ufffd")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from registry import grammar
 from registry.grammar import PLAIN, AtMost, Range, Words
-from registry.keys import Keys, Table
+from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import UnitText
 from registry.records import KEY_FIELDS, LAYOUT, encode
@@ -46,6 +46,7 @@ printable = words.map(lambda text: grammar.UNPRINTABLE.sub("", text))
 WORDS: dict[Any, st.SearchStrategy[str]] = {
     grammar.unit_name: st.sampled_from(NAMES),
     grammar.token: st.sampled_from(IDS),
+    grammar.writer: st.sampled_from(["ann", "root@laptop", "agent-m1", "scheduler-core-1", "_"]),
     grammar.sha256_hex: st.sampled_from(HASHES),
     grammar.host: st.sampled_from(["a", "core-1", "10.0.0.1", "::1", "fe80::1%eth0", "x" * 253]),
     grammar.host_key: st.just("ssh-ed25519 " + "A" * 68),
@@ -118,7 +119,7 @@ def key_of(table: Table, record: Any) -> str:
     if table in (Table.CLUSTER, Table.LEADER):
         return f"{KEYS.prefix}{table}"
     parts = [record.hash] if table is Table.FILES else [getattr(record, name) for name in KEY_FIELDS[type(record)]]
-    return KEYS.table(table) + "/".join(parts)
+    return KEYS.at(Address(table, *parts))
 
 
 def changes(tables: tuple[Table, ...] = tuple(Table)) -> st.SearchStrategy[RawChange]:
@@ -137,7 +138,7 @@ def _change(table: Table) -> st.SearchStrategy[RawChange]:
 
 def strays(table: Table) -> list[str]:
     """Keys below a table that no record of it can have."""
-    below = KEYS.table(table)
+    below = KEYS.events_of("m") if table is Table.EVENTS else KEYS.table(table)
     return [below + rest for rest in ("\udcff", "a b", "../x", "m/\udcff", "m/", "\x1b[31m/a.service", "")]
 
 
@@ -224,10 +225,10 @@ def odd(keys: Keys, machine: str, unit: str, sha256_hex: str) -> list[tuple[byte
         keys.duplicate(machine, "odd"): '{"hostname":"odd","address":"10.0.0.9","since":1e308}',
         keys.usage(machine): '{"load":[1e308,NaN,0],"units":[["../x",1,2]]}',
         keys.usage("odd-nowhere"): f'{{"at":0,"memory_bytes":{big},"available_bytes":{big},"units":[["{unit}",{big},1e15]]}}',
-        keys.event("0000000000001-odd"): '{"at":1e308,"actor":"a","verb":"v"}',
-        keys.event("9999999999999-odd"): '{"at":253370764800,"actor":"\\u001b[31m","verb":"\\n","unit":"*[","machine":"/"}',
-        keys.event("9999999999998-odd"): f'{{"at":{10**400},"actor":"a","verb":"v"}}',
-        keys.event("9999999999997-odd"): '{"at":1,"actor":"\\ud800","verb":"","reason":"' + "y" * 200_000 + '"}',
+        keys.event("odd", "0000000000001-odd"): '{"at":1e308,"verb":"v"}',
+        keys.event("odd", "9999999999999-odd"): '{"at":253370764800,"verb":"\\n","unit":"*[","machine":"/"}',
+        keys.event("odd", "9999999999998-odd"): f'{{"at":{10**400},"verb":"v"}}',
+        keys.event("odd", "9999999999997-odd"): '{"at":1,"verb":"","reason":"' + "y" * 200_000 + '"}',
         f"{keys.prefix}rollouts/r": '{"later":true}',
         f"{keys.prefix}odd": "\\ud800",
     }  # fmt: skip

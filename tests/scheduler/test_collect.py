@@ -111,7 +111,23 @@ def test_a_machine_is_long_gone_when_it_was_away_at_every_look() -> None:
 
 def test_old_events_and_too_many_go() -> None:
     now = 2_000_000_000.0
-    fresh = [f"{int(now * 1000) - number:013d}-aaaaaaaa" for number in range(EVENTS_KEPT + 5)]
+    fresh = [KEYS.event("a", f"{int(now * 1000) - number:013d}-aaaaaaaa") for number in range(EVENTS_KEPT + 5)]
     assert old_events(fresh, now) == sorted(fresh)[:5]
-    aged = f"{int((now - EVENTS_AGE_S - 1) * 1000):013d}-bbbbbbbb"
-    assert old_events([aged, fresh[0]], now) == [aged]
+    aged = KEYS.event("b", f"{int((now - EVENTS_AGE_S - 1) * 1000):013d}-bbbbbbbb")
+    future = KEYS.event("b", "9999999999999-bbbbbbbb")
+    older_version = KEYS.event("b", f"{int((now - EVENTS_AGE_S - 1) * 1000):013d}-cccccccc").replace("/b/", "/")
+    assert set(old_events([aged, fresh[0], future, older_version], now)) == {aged, future, older_version}
+
+
+def test_who_writes_many_events_writes_none_of_the_others_away() -> None:
+    now = 2_000_000_000.0
+
+    def by(writer: str, count: int, ago_s: float) -> list[str]:
+        first = int((now - ago_s) * 1000)
+        return [KEYS.event(writer, f"{first + number:013d}-aaaaaaaa") for number in range(count)]
+
+    loud, quiet, busy = by("loud", EVENTS_KEPT * 2, 1000.0), by("quiet", 10, 5000.0), by("busy", 2000, 4000.0)
+    gone = old_events([*loud, *quiet, *busy], now)
+    assert set(gone) <= set(loud)
+    assert len(loud) + len(quiet) + len(busy) - len(gone) == EVENTS_KEPT
+    assert gone == loud[: len(gone)], "its oldest"

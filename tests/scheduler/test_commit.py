@@ -6,6 +6,7 @@ from base64 import b64decode
 
 from placement.decisions import Assign, Clear, Decision, MoveSource, Wait, Withdraw
 from registry.etcd import MAX_OPS
+from registry.keys import Table
 from registry.model import Assignment, Pending, Reason, Target
 from scheduler.commit import EVENTS_PER_DECISION, MAX_BYTES, Audit, Intent, intents, transactions
 from tests.placement.world import KEYS
@@ -36,7 +37,7 @@ def test_a_move_is_one_transaction_guarded_by_what_it_relies_on() -> None:
     assert written([intent])[0] == [
         KEYS.schedule("a1", "u.service"),
         KEYS.schedule("b2", "u.service"),
-        KEYS.event("0000000000000-0"),
+        KEYS.event("host", "0000000000000-0"),
         KEYS.pending("u.service"),
     ]
     unclaimed = Assign(line("u.service", "b2"), (MoveSource("a1", lost=False),))
@@ -79,7 +80,7 @@ def test_the_schedule_is_written_before_the_words() -> None:
 def test_few_acts_are_told_one_by_one_and_many_by_their_counts() -> None:
     few: list[Decision] = [Assign(line(f"u{number}.service")) for number in range(EVENTS_PER_DECISION)]
     many = [*few, Withdraw("x.service", "a1", "destroyed")]
-    events = KEYS.event("")
+    events = KEYS.table(Table.EVENTS)
     told = [
         sum(key.startswith(events) for batch in written(intents(each, KEYS, lambda _: 1, audit())) for key in batch)
         for each in (few, many)

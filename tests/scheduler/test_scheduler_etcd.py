@@ -15,7 +15,7 @@ import pytest
 
 from registry.errors import Conflict, LeadershipLost
 from registry.etcd import Compare, Etcd, EtcdSettings, Op
-from registry.keys import Keys
+from registry.keys import Keys, Table
 from registry.model import Leader, Machine, Target, Unit
 from registry.records import encode
 from registry.sync.sentinel import ensure_cluster
@@ -105,7 +105,7 @@ async def test_a_unit_is_placed_and_moves_when_its_machine_is_lost(cluster: Clus
         await until(moved)
 
         async def told() -> bool:
-            events = await cluster.client.range(cluster.keys.event(""))
+            events = await cluster.client.range(cluster.keys.table(Table.EVENTS))
             return {json.loads(kv.value)["verb"] for kv in events.kvs} == {"place", "move", "lost"}
 
         await until(told)
@@ -303,7 +303,7 @@ async def test_300_units_are_placed_with_one_event(cluster: Cluster) -> None:
         await until(all_placed)
 
         async def told() -> bool:
-            return (await cluster.client.range(cluster.keys.event(""))).count == 1
+            return (await cluster.client.range(cluster.keys.table(Table.EVENTS))).count == 1
 
         await until(told)
 

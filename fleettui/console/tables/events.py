@@ -12,7 +12,7 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import clock, since
 from fleettui.escape import escape
 from registry.keys import Address, Table
-from registry.mirror import Snapshot
+from registry.mirror import Snapshot, event_key
 from registry.model import Event
 
 SHOWN = 2000  # the newest; the registry keeps more
@@ -56,14 +56,14 @@ class EventRows:
             keys = set(sorted(snapshot.events)[-SHOWN:])
         else:
             oldest = min(self.rows) if len(self.rows) >= SHOWN else ""
-            touched = {each.first for each in changed if each.table is Table.EVENTS and each.first >= oldest}
+            touched = {key for each in changed if each.table is Table.EVENTS and (key := event_key(each)) >= oldest}
             if not touched:
                 return Delta({})
             keys = (self.rows.keys() | touched) & snapshot.events.keys()
             if len(keys) < min(SHOWN, len(snapshot.events)):  # older ones are among the newest now
                 keys = set(sorted(snapshot.events)[-SHOWN:])
             keys -= set(nsmallest(len(keys) - SHOWN, keys))
-        fresh = {key: _row(snapshot, snapshot.events[key]) for key in keys - self.rows.keys()}
+        fresh = {key: _row(snapshot, key, snapshot.events[key]) for key in keys - self.rows.keys()}
         gone = frozenset(self.rows.keys() - keys)
         self.rows.update(fresh)
         for key in gone:
@@ -71,9 +71,9 @@ class EventRows:
         return Delta(fresh, gone)
 
 
-def _row(snapshot: Snapshot, event: Event) -> EventRow:
+def _row(snapshot: Snapshot, key: str, event: Event) -> EventRow:
     return EventRow(
-        key=event.id,
+        key=key,
         at=event.at,
         actor=escape(event.actor),
         verb=escape(event.verb),

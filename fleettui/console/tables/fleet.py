@@ -24,7 +24,7 @@ from fleettui.console.text.cells import Cell
 from fleettui.console.text.formatting import age
 from fleettui.escape import escape
 from registry.keys import Address, Keys, Table
-from registry.mirror import Snapshot
+from registry.mirror import Snapshot, event_key
 from registry.sync.follow import ConnectionState
 
 BLANK = Snapshot()
@@ -131,7 +131,7 @@ class Clocks:
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None, now: float) -> None:
         """Compare the times of events that came live; a first listing says nothing of clocks."""
         for address in changed or ():
-            if address.table is Table.EVENTS and (event := snapshot.events.get(address.first)):
+            if address.table is Table.EVENTS and (event := snapshot.events.get(event_key(address))):
                 self._ahead.pop(event.actor, None)
                 self._ahead[event.actor], self._heard[event.actor] = event.at - now, now
         silent = [actor for actor, heard in self._heard.items() if now - heard > FOR_S]

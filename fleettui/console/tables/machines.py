@@ -20,7 +20,7 @@ from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import age, counted, since, size
 from fleettui.escape import escape
 from registry.keys import Address, Keys, Table
-from registry.mirror import Snapshot
+from registry.mirror import Snapshot, event_key
 from registry.model import Availability, Corrupt, Event, Machine, Override, effective_metadata
 from registry.wording import listed
 
@@ -346,7 +346,7 @@ class MachineRows:
         if changed is None or snapshot.corrupt != self._corrupt:
             self._corrupt = snapshot.corrupt
             return known
-        events = (snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS)
+        events = (snapshot.events.get(event_key(each)) for each in changed if each.table is Table.EVENTS)
         stale = {event.machine for event in events if event is not None}
         stale |= {each.first for each in changed if each.table in OF_MACHINES}
         return stale | self._draining.keys() | (known - self.rows.keys())
@@ -378,7 +378,7 @@ class MachineRows:
     def _read_events(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
         """Learn from the events of machines that left before this console was started."""
         if changed is not None:
-            fresh = [snapshot.events.get(each.first) for each in changed if each.table is Table.EVENTS]
+            fresh = [snapshot.events.get(event_key(each)) for each in changed if each.table is Table.EVENTS]
             events = [event for event in fresh if event is not None]
         else:
             events = [event for _, event in sorted(snapshot.events.items())]
