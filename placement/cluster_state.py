@@ -1,8 +1,8 @@
 """The cluster as decisions see it: an entry for every unit, the machines, and indexes over both.
 
-Owns the applying of registry records, and the bookkeeping of which units a change may concern: deciding looks at
-those alone. Invariant: a unit that is not marked would be decided exactly as it stands in the registry. The state
-is changed by its own methods alone. It must not choose machines (`placement` does) or write anything.
+Owns the applying of registry records: each keeps entries and indexes true, and marks the units that it concerns
+(`marks`). The state is changed by its own methods alone. It must not choose machines (`placement` does) or write
+anything.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 from placement.candidate_pools import CandidatePools
 from placement.conflicts import ConflictIndex, find_replacement_cycle
 from placement.eligibility import Site, conflict_pattern, site_of
+from placement.marks import Marks, put
 from placement.options_cache import OptionsError, UnitOptionsCache
-from placement.unit_entry import UnitEntry
+from placement.unit_entry import UnitEntry, entries_of
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override, Pending, Unit
@@ -37,16 +38,10 @@ class ClusterState:
         self.unconfirmed: set[tuple[str, str]] = set()  # (machine, unit): assigned or reported, but not both
         self.draining: set[str] = set()
         self.faults: Faults = {}
-        self.marked: set[str] = set()  # units that are to be decided on
         self._followers: dict[str, set[str]] = defaultdict(set)
+        self.marks = Marks(self.entries, self.occupants, self.conflicts, self._followers)
         self._globals: set[str] = set()
-        self._waiting: set[str] = set()
-        self._waiting_chained: set[str] = set()  # waiting units with MachineOf or Replaces
-        self._waiting_contested: set[str] = set()  # waiting units that some pattern concerns
-        self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to units that waited and hold it
         self._issued: set[str] = set()  # units with decisions that the registry may not hold yet
-        self._drains_due = True
-        self._loading = False  # from a snapshot: every unit is marked in the end
         self._cycles: dict[str, str] = {}  # replacing unit to the reason why it may not; kept while true
         self._options_cache = UnitOptionsCache()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
@@ -58,26 +53,25 @@ class ClusterState:
         """Index a snapshot, with every unit marked; units with `faults` are left as they are."""
         state = cls()
         state.faults = dict(faults or {})
-        state._loading = True
         for sha256, file in snapshot.files.items():
-            state._apply_file(sha256, file.text, exists=True)
+            state._options_cache.put(sha256, file.text)
         state._machines.update(snapshot.machines)
         state._overrides.update(snapshot.overrides)
         for machine in snapshot.machines:
             state._refresh_site(machine)
-        for name, unit in snapshot.units.items():
-            state._apply_unit(name, unit, exists=True)
-        for (machine, name), line in snapshot.schedule.items():
-            state._apply_schedule(machine, name, line, exists=True)
+        state.entries.update(entries_of(snapshot))
+        for entry in state.entries.values():  # all patterns before what they match
+            state._set_options(entry, state._read_options(entry, entry.hash))
+        for entry in state.entries.values():
+            for machine in entry.assigned:
+                state.candidates.count(machine, 1)
+                state._set_occupant(entry, machine, ASSIGNED | (REPORTED if machine in entry.reported else 0))
+            for machine in entry.reported.keys() - entry.assigned:
+                state._set_occupant(entry, machine, REPORTED)
         for key in snapshot.corrupt:
             if (address := keys.parse(key)) is not None:
                 state.apply(address, None, exists=True)
-        for (machine, name), reported in snapshot.states.items():
-            state._apply_report(machine, name, reported.hash, exists=True)
-        for name, pending in snapshot.pending.items():
-            state.apply(Address(Table.PENDING, name), pending, exists=True)
-        state._loading = False
-        state.marked.update(state.entries)
+        state.marks.units.update(state.entries)
         return state
 
     @property
@@ -104,8 +98,8 @@ class ClusterState:
             case Table.PENDING:
                 entry = self._entry(first)
                 entry.pending, entry.pending_exists = record, exists
-                if entry.pending != entry.due or exists != (entry.due is not None):
-                    self.marked.add(first)
+                if not entry.recorded:
+                    self.marks.add(first)
                 self._forget_if_empty(entry)
             case Table.FILES:
                 self._apply_file(first, record.text if record else None, exists=exists)
@@ -125,17 +119,17 @@ class ClusterState:
         self._reread(entry)
         if entry.wanted != was_wanted:
             self._relations_changed(entry)
-        self._mark_with_drains(name)
+        self.marks.add_with_drains(name)
 
     def _apply_schedule(self, machine: str, name: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401
         entry = self._entry(name)
         _put_record(entry.scheduled, machine, record, exists=exists)
         if exists != (machine in entry.assigned):
             self.assign(entry, machine, present=exists)
-            self._mark_related(entry)
-            self._mark_with_drains(name)
+            self.marks.add_related(entry)
+            self.marks.add_with_drains(name)
         elif exists and entry.stale(machine):
-            self._mark_with_drains(name)
+            self.marks.add_with_drains(name)
         self._reread(entry)
         self._forget_if_empty(entry)
 
@@ -145,8 +139,8 @@ class ClusterState:
         _put_record(entry.reported, machine, sha256, exists=exists)
         if exists != known:
             self._occupy(entry, machine, REPORTED, present=exists)
-            self._mark_with_drains(name)
-            self._mark_followers(name)
+            self.marks.add_with_drains(name)
+            self.marks.add_followers(name)
         if entry.unit is None:
             self._reread(entry)
         self._forget_if_empty(entry)
@@ -158,7 +152,7 @@ class ClusterState:
             self._options_cache.drop(sha256)
         for name in sorted(self._by_hash.get(sha256, ())):
             self._reread(self.entries[name], again=True)
-            self._mark_with_drains(name)
+            self.marks.add_with_drains(name)
 
     def _refresh_site(self, machine: str) -> None:
         old, new = self.sites.get(machine), self._read_site(machine)
@@ -168,9 +162,8 @@ class ClusterState:
             self.candidates.remove(machine)
         else:
             self.candidates.put(new)
-        _put(self.draining, machine, present=new is not None and new.availability is Availability.DRAINING)
-        self._drains_due = True
-        self.marked |= self.occupants[machine].keys() | self._waiting | self._globals
+        put(self.draining, machine, present=new is not None and new.availability is Availability.DRAINING)
+        self.marks.add_for_machine(machine, self._globals)
 
     def _read_site(self, machine: str) -> Site | None:
         if machine not in self._machines:
@@ -193,34 +186,31 @@ class ClusterState:
 
     def _forget_if_empty(self, entry: UnitEntry) -> None:
         if entry.empty:
-            self._set_options(entry, "", ANYWHERE, None)
+            self._change_options(entry, self._read_options(entry, ""))
             self.entries.pop(entry.name, None)
             self.conflicts.forget(entry.name)
-            self.set_waiting(entry, waiting=False)
-            self._mark_followers(entry.name)
+            self.marks.set_waiting(entry, waiting=False)
+            self.marks.add_followers(entry.name)
 
     def _reread(self, entry: UnitEntry, *, again: bool = False) -> None:
         """Find out which options speak for the unit now, and keep the indexes true."""
-        sha256 = entry.hash
-        if not again and sha256 == entry.read_hash:
-            return
-        found = self._options_cache.options(entry.name, sha256) if sha256 else ANYWHERE
-        if isinstance(found, OptionsError):
-            self._set_options(entry, sha256, ANYWHERE, found)
-        else:
-            self._set_options(entry, sha256, found, None)
+        if again or entry.hash != entry.read_hash:
+            self._change_options(entry, self._read_options(entry, entry.hash))
 
-    def _set_options(
-        self, entry: UnitEntry, sha256: str, options: FleetOptions, error: OptionsError | None
-    ) -> None:
+    def _read_options(self, entry: UnitEntry, sha256: str) -> FleetOptions:
+        """Return the options of a unit with this file, which speaks for it from now on; "": none does."""
         if entry.read_hash:
             self._by_hash[entry.read_hash].discard(entry.name)
         if sha256:
             self._by_hash[sha256].add(entry.name)
-        entry.read_hash, entry.options_error = sha256, error
+        found = self._options_cache.options(entry.name, sha256) if sha256 else ANYWHERE
+        entry.read_hash, entry.options_error = sha256, found if isinstance(found, OptionsError) else None
+        return ANYWHERE if isinstance(found, OptionsError) else found
+
+    def _change_options(self, entry: UnitEntry, options: FleetOptions) -> None:
         if options == entry.options:
             return
-        self._mark_related(entry)
+        self.marks.add_related(entry)
         machines = entry.assigned | entry.reported.keys()
         for machine in machines:
             self.conflicts.hold(machine, entry.against, -1)
@@ -229,15 +219,25 @@ class ClusterState:
             self._followers[leader].discard(entry.name)
             if not self._followers[leader]:
                 del self._followers[leader]
-        entry.options = options
-        self.conflicts.register(entry.against)
+        self._set_options(entry, options)
         for machine in machines:
             self.conflicts.hold(machine, entry.against, 1)
+        self.marks.add_related(entry)
+        self._relations_changed(entry)
+
+    def _set_options(self, entry: UnitEntry, options: FleetOptions) -> None:
+        """Give a unit options where the indexes know none of it."""
+        entry.options = options
+        self.conflicts.register(entry.against)
         for leader in options.machine_of:
             self._followers[leader].add(entry.name)
-        _put(self._globals, entry.name, present=options.is_global)
-        self._mark_related(entry)
-        self._relations_changed(entry)
+        put(self._globals, entry.name, present=options.is_global)
+
+    def _relations_changed(self, entry: UnitEntry) -> None:
+        """Mark the units that a change of what follows or replaces what concerns."""
+        self.marks.add_followers(entry.name)
+        self.marks.add_chained()
+        self._cycles.clear()
 
     # -- deciding
 
@@ -251,22 +251,8 @@ class ClusterState:
                 self.assign(entry, machine, present=False)
             for machine in entry.scheduled.keys() - entry.assigned:
                 self.assign(entry, machine, present=True)
-            self.marked.add(name)
+            self.marks.add(name)
         self._issued.clear()
-
-    def take_marked(self) -> set[str]:
-        """Return the units to look at; none is marked then."""
-        taken, self.marked = self.marked, set()
-        return taken
-
-    def take_drains(self) -> list[str]:
-        """Return the draining machines to look at, sorted; none when nothing has changed since the last time."""
-        due, self._drains_due = self._drains_due, False
-        return sorted(self.draining) if due else []
-
-    def mark(self, name: str) -> None:
-        """Have a unit decided on."""
-        self.marked.add(name)
 
     def note_fault(self, name: str, error: Exception) -> None:
         """Note an unforeseen error in the decision on a unit; "" is that on a drain."""
@@ -280,7 +266,7 @@ class ClusterState:
         """End a decision that looked at these units and issued decisions on some of them."""
         self.candidates.end_decision()
         self._issued.update(issued)
-        self._drains_due = bool(issued)
+        self.marks.drains = bool(issued)
         for name in looked_at:
             if name in self.entries:
                 self._forget_if_empty(self.entries[name])
@@ -289,40 +275,27 @@ class ClusterState:
         """Assign a unit to a machine, or take it away; the units that it may concern are marked."""
         if present == (machine in entry.assigned):
             return
-        _put(entry.assigned, machine, present=present)
+        put(entry.assigned, machine, present=present)
         self.candidates.count(machine, 1 if present else -1)
         self._occupy(entry, machine, ASSIGNED, present=present)
-        self._mark_followers(entry.name)
-
-    def set_waiting(self, entry: UnitEntry, *, waiting: bool) -> None:
-        """Remember whether a unit waits for the fleet to change."""
-        if not waiting and entry.name not in self._waiting:
-            return
-        chained = bool(entry.options.machine_of or entry.options.replaces)
-        _put(self._waiting, entry.name, present=waiting)
-        _put(self._waiting_chained, entry.name, present=waiting and chained)
-        _put(self._waiting_contested, entry.name, present=waiting and self.may_conflict(entry))
-        if waiting:
-            for pattern in entry.against:
-                self._seekers[pattern].add(entry.name)
+        self.marks.add_followers(entry.name)
 
     def _occupy(self, entry: UnitEntry, machine: str, bit: int, *, present: bool) -> None:
-        occupants = self.occupants[machine]
-        old = occupants.get(entry.name, 0)
-        new = old | bit if present else old & ~bit
-        if new:
-            occupants[entry.name] = new
-        else:
-            occupants.pop(entry.name, None)
-        if new in (ASSIGNED, REPORTED):
-            self.unconfirmed.add((machine, entry.name))
-        else:
-            self.unconfirmed.discard((machine, entry.name))
-        if new and not old:
-            self.conflicts.occupy(entry.name, machine, entry.against)
-        elif old and not new:
-            self.conflicts.vacate(entry.name, machine, entry.against)
-        self._mark_waiting_on(entry)
+        old = self.occupants[machine].get(entry.name, 0)
+        self._set_occupant(entry, machine, old | bit if present else old & ~bit)
+        self.marks.add_waiting_for(entry)
+
+    def _set_occupant(self, entry: UnitEntry, machine: str, why: int) -> None:
+        occupants, name = self.occupants[machine], entry.name
+        known = name in occupants
+        if why:
+            occupants[name] = why
+            if not known:
+                self.conflicts.occupy(name, machine, entry.against)
+        elif known:
+            del occupants[name]
+            self.conflicts.vacate(name, machine, entry.against)
+        put(self.unconfirmed, (machine, name), present=why in (ASSIGNED, REPORTED))
 
     # -- relations
 
@@ -339,10 +312,6 @@ class ClusterState:
         """Whether the unit of that name is assigned to the machine."""
         entry = self.entries.get(name)
         return entry is not None and machine in entry.assigned
-
-    def may_conflict(self, entry: UnitEntry) -> bool:
-        """Whether any pattern, the unit's own or another's, could keep the unit from a machine."""
-        return bool(entry.against) or bool(self.conflicts.matching(entry.name))
 
     def opponents_at(self, entry: UnitEntry, machine: str) -> list[str]:
         """The units on a machine that keep this one from it, sorted."""
@@ -364,65 +333,6 @@ class ClusterState:
         if entry.name not in self._cycles:
             self._cycles[entry.name] = find_replacement_cycle(self.entries, self._followers, entry)
         return self._cycles[entry.name]
-
-    # -- which units a change concerns
-
-    def _mark_with_drains(self, name: str) -> None:
-        self.marked.add(name)
-        self._drains_due = True
-
-    def _mark_followers(self, name: str) -> None:
-        if self._loading or name not in self._followers:
-            return
-        reached, ahead = {name}, [name]
-        while ahead:
-            new = self._followers.get(ahead.pop(), set()) - reached
-            reached |= new
-            ahead += new
-            self.marked |= new
-
-    def _mark_waiting_on(self, entry: UnitEntry, *, new_patterns: bool = False) -> None:
-        """Mark the waiting units that the presence of this one on a machine matters to."""
-        if not self._waiting or self._loading:
-            return
-        for pattern in self.conflicts.matching(entry.name):
-            self.marked |= self._seekers.get(pattern, set()) & self._waiting
-        if entry.against:
-            self.marked.update(
-                name
-                for name in (self._waiting if new_patterns else self._waiting_contested)
-                if conflict_pattern(name, self.entries[name].options, entry.name, entry.options)
-            )
-
-    def _mark_related(self, entry: UnitEntry) -> None:
-        """Mark as `_mark_waiting_on` does, and the units that share a machine with this one."""
-        if self._loading or not (self._waiting or entry.assigned or entry.reported):
-            return
-        self._mark_waiting_on(entry, new_patterns=True)
-        if not self.may_conflict(entry):
-            return
-        for machine in entry.assigned | entry.reported.keys():
-            if not self.conflicts.may_oppose(entry.name, entry.options, machine):
-                continue
-            self.marked.update(self.opponents_at(entry, machine))
-            self.marked.update(
-                name
-                for name in self.occupants[machine]
-                if conflict_pattern(name, self.entries[name].options, entry.name, entry.options)
-            )
-
-    def _relations_changed(self, entry: UnitEntry) -> None:
-        """Mark the units that a change of what follows or replaces what concerns."""
-        self._mark_followers(entry.name)
-        self.marked |= self._waiting_chained & self._waiting
-        self._cycles.clear()
-
-
-def _put(names: set[str], name: str, *, present: bool) -> None:
-    if present:
-        names.add(name)
-    else:
-        names.discard(name)
 
 
 def _put_record(records: dict[str, Any], key: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - any record

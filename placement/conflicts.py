@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
-from placement.eligibility import cycle, replace_each_other
+from placement.eligibility import conflict_pattern, cycle, replace_each_other
 from placement.unit_entry import UnitEntry
 from registry.units.name import is_literal, matches
 from registry.units.options import FleetOptions
@@ -115,7 +115,8 @@ class ConflictIndex:
         else:
             self._places[name].add(machine)
         for pattern in self._patterns.matching(name):
-            self._matched[pattern][machine] += 1
+            matched = self._matched[pattern]
+            matched[machine] = matched.get(machine, 0) + 1
         self.hold(machine, against, 1)
 
     def vacate(self, name: str, machine: str, against: Iterable[str]) -> None:
@@ -131,10 +132,11 @@ class ConflictIndex:
     def hold(self, machine: str, against: Iterable[str], change: int) -> None:
         """Note that so many more units on the machine hold these patterns."""
         for pattern in against:
+            holders = self._holders[pattern]
             if change > 0:
-                self._holders[pattern][machine] += change
+                holders[machine] = holders.get(machine, 0) + change
             else:
-                _count_down(self._holders[pattern], machine)
+                _count_down(holders, machine)
 
     def forget(self, name: str) -> None:
         """Drop what is remembered of a name that no unit has any more."""
@@ -143,6 +145,10 @@ class ConflictIndex:
     def matching(self, name: str) -> tuple[str, ...]:
         """Return every registered pattern that matches the name."""
         return self._patterns.matching(name)
+
+    def may_concern(self, entry: UnitEntry) -> bool:
+        """Whether any pattern, the unit's own or another's, could keep the unit from a machine."""
+        return bool(entry.against) or bool(self.matching(entry.name))
 
     def machines_blocked(self, name: str, options: FleetOptions) -> set[str]:
         """Return the machines where some other unit and this one exclude each other."""
@@ -165,13 +171,13 @@ class ConflictIndex:
 
     def may_oppose(self, name: str, options: FleetOptions, machine: str) -> bool:
         """Whether a unit on the machine may exclude this one, or this one it; False is certain."""
-        here = machine in self._places.get(name, ())
+        here, matching = machine in self._places.get(name, ()), self._patterns.matching(name)
         own = options.conflicts + options.replaces
         for pattern in own:
             count = self._matched[pattern].get(machine)
-            if count and count > (here and matches(pattern, name)):
+            if count and count > (here and pattern in matching):
                 return True
-        for pattern in self._patterns.matching(name):
+        for pattern in matching:
             holders = self._holders.get(pattern)
             count = holders.get(machine) if holders else None
             if count and count > (here and pattern in own):
@@ -197,6 +203,14 @@ class ConflictIndex:
             elif stem.startswith(family):
                 found += [name for name in names if name.startswith(stem)]
         return found
+
+
+def exclude_each_other(one: UnitEntry, other: UnitEntry) -> bool:
+    """Whether two units may not share a machine, whichever of their files says so."""
+    return bool(
+        conflict_pattern(one.name, one.options, other.name, other.options)
+        or conflict_pattern(other.name, other.options, one.name, one.options)
+    )
 
 
 def family_of(name: str) -> str:

@@ -14,18 +14,9 @@ from placement.decisions import Assign, Clear, Decision, MoveSource, UpdateLine,
 from placement.pending_reasons import PendingReasons
 from placement.placement import Placement
 from placement.unit_entry import UnitEntry
-from registry.keys import Keys
-from registry.mirror import Snapshot
 from registry.model import Assignment
 
 ATTEMPTS = 5  # each finds units whose decision fails that did not fail before
-
-
-def decide_snapshot(snapshot: Snapshot, keys: Keys | None = None) -> tuple[Decision, ...]:
-    """Decide on a snapshot from scratch. Without a sentinel: nothing, whatever it says."""
-    if snapshot.cluster is None:
-        return ()
-    return decide(ClusterState.from_snapshot(snapshot, keys or Keys()))
 
 
 def decide(state: ClusterState) -> tuple[Decision, ...]:
@@ -81,7 +72,7 @@ def _decide_unit(
     else:
         state.set_due(entry, pending_reasons.of(entry))
         waits = entry.placeable and (not entry.assigned or entry.due is not None or state.stranded(entry))
-        state.set_waiting(entry, waiting=waits)
+        state.marks.set_waiting(entry, waiting=waits)
         if entry.assigned != entry.scheduled.keys():
             yield from _moves(state, entry, placement)
         for machine in sorted(entry.assigned & entry.scheduled.keys()):

@@ -51,30 +51,33 @@ class Explanation:
 
 def explain(snapshot: Snapshot, name: str, keys: Keys = DEFAULT_KEYS) -> Explanation:
     """Explain why the unit is where it is, or what it waits for."""
-    state = latest.state_of(snapshot, keys)
-    entry = state.entries.get(name, UnitEntry(name))
-    unit = snapshot.units.get(name)
-    if unit is None:
-        trouble = f"{name} is not in the registry"
-        if entry.held:
-            trouble = f"{name} has a corrupt record, so it is left as it is; submit it again"
-    else:
-        trouble = entry.options_error.reason if entry.options_error else ""
-    sites, counts = state.sites, state.candidates.counts
-    if trouble or unit is None:  # what another machine would say is not known
-        here = sorted(entry.scheduled.keys() & sites.keys())
-        return Explanation(name, trouble, tuple(MachineVerdict(each, Verdict.HERE, counts[each]) for each in here))
-    found = []
-    for machine in sorted(sites):
-        verdict, reasons = Verdict.ELIGIBLE, ()  # type: Verdict, tuple[str, ...]
-        if machine in entry.scheduled:
-            verdict = Verdict.HERE
-        elif machine in entry.reported:
-            verdict = Verdict.STOPPING
-        elif reasons := tuple(each.reason for each in all_to_going(state, entry, machine)):
-            verdict = Verdict.REFUSED
-        found.append(MachineVerdict(machine, verdict, counts[machine], reasons))
-    return Explanation(name, _summary(snapshot, unit, state, entry), tuple(found))
+    with latest.lock:
+        state = latest.state_of(snapshot, keys)
+        entry = state.entries.get(name, UnitEntry(name))
+        unit = snapshot.units.get(name)
+        if unit is None:
+            trouble = f"{name} is not in the registry"
+            if entry.held:
+                trouble = f"{name} has a corrupt record, so it is left as it is; submit it again"
+        else:
+            trouble = entry.options_error.reason if entry.options_error else ""
+        sites, counts = state.sites, state.candidates.counts
+        if trouble or unit is None:  # what another machine would say is not known
+            here = sorted(entry.scheduled.keys() & sites.keys())
+            return Explanation(
+                name, trouble, tuple(MachineVerdict(each, Verdict.HERE, counts[each]) for each in here)
+            )
+        found = []
+        for machine in sorted(sites):
+            verdict, reasons = Verdict.ELIGIBLE, ()  # type: Verdict, tuple[str, ...]
+            if machine in entry.scheduled:
+                verdict = Verdict.HERE
+            elif machine in entry.reported:
+                verdict = Verdict.STOPPING
+            elif reasons := tuple(each.reason for each in all_to_going(state, entry, machine)):
+                verdict = Verdict.REFUSED
+            found.append(MachineVerdict(machine, verdict, counts[machine], reasons))
+        return Explanation(name, _summary(snapshot, unit, state, entry), tuple(found))
 
 
 def verdicts_on_text(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from placement.cluster_state import ASSIGNED, ClusterState
+from placement.conflicts import exclude_each_other
 from placement.eligibility import (
     Objection,
     Requirement,
     ambiguity,
     availability_objection,
     conflict_objection,
-    conflict_pattern,
     leader_objection,
     static_objections,
 )
@@ -83,14 +83,6 @@ def to_staying(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[
             yield conflict_objection(entry.name, entry.options, name, other.options) or Objection(
                 Requirement.CONFLICT, beside, beside
             )
-
-
-def exclude_each_other(one: UnitEntry, other: UnitEntry) -> bool:
-    """Whether two units may not share a machine, whichever of their files says so."""
-    return bool(
-        conflict_pattern(one.name, one.options, other.name, other.options)
-        or conflict_pattern(other.name, other.options, one.name, one.options)
-    )
 
 
 def _of_leaders(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:

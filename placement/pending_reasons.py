@@ -80,7 +80,7 @@ class PendingReasons:
         state = self._state
         if not entry.assigned & state.sites.keys():
             return self._refused(entry)
-        if not state.may_conflict(entry):
+        if not state.conflicts.may_concern(entry):
             return None
         fits = state.candidates.pool(entry.options).fits - entry.assigned
         found = {each: next(of_conflicts(state, entry, each), None) for each in fits if state.sites[each].open}
@@ -94,7 +94,9 @@ class PendingReasons:
         state = self._state
         if cycle := state.replacement_cycle(entry) or following_cycle(state.entries, entry):
             return _Refused(cycle)
-        shared = not state.may_conflict(entry)  # units that no pattern concerns share what is said to their options
+        shared = not state.conflicts.may_concern(
+            entry
+        )  # units that no pattern concerns share what is said to their options
         if shared and entry.options in self._known:
             return self._known[entry.options]
         objections = first_to_going(state, entry)

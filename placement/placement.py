@@ -20,8 +20,9 @@ from collections import Counter, deque
 from enum import IntEnum
 
 from placement.cluster_state import ASSIGNED, REPORTED, ClusterState
+from placement.conflicts import exclude_each_other
 from placement.eligibility import ambiguity, preference
-from placement.objections import exclude_each_other, to_staying
+from placement.objections import to_staying
 from placement.unit_entry import UnitEntry
 
 TRIES = 3  # placements of one unit within one decision; a ring of displacements must not spin
@@ -67,25 +68,42 @@ class Placement:
         self.reasons: dict[tuple[str, str], str] = {}  # (unit, machine) to why it left
         self.displaced: dict[tuple[str, str], str] = {}  # (unit, machine) to the unit that replaces it there
         self.awaited: dict[str, tuple[str, ...]] = {}  # unit to the machines that must stop it first
-        self._state = state
+        self._state, self._marks = state, state.marks
         self._tries: Counter[str] = Counter()
         self._work = Queue()
 
     def run(self) -> None:
         """Settle, place and drain until nothing is left to look at."""
         self._queue_marked()
-        for machine in self._state.take_drains():
+        for machine in sorted(self._state.draining) if self._marks.take_drains() else ():
             self._work.push((DecisionPhase.DRAIN, 0, machine))
         while work := self._work.pop():
             self._step(work[0], work[2])
-            if self._state.marked:
+            if self._marks.units:
                 self._queue_marked()
 
     def _queue_marked(self) -> None:
-        marked = self._state.take_marked()
-        self.looked_at |= marked
-        for name in sorted(marked):
-            self._work.push((DecisionPhase.SETTLE, 0, name))
+        for name in sorted(self._marks.take()):
+            if name in self.looked_at or not self._rests(name):
+                self.looked_at.add(name)
+                self._work.push((DecisionPhase.SETTLE, 0, name))
+
+    def _rests(self, name: str) -> bool:
+        """Whether nothing is to be decided on a unit, as can be seen at a glance: most are marked for nothing."""
+        state, entry = self._state, self._state.entries.get(name)
+        if entry is None or len(entry.assigned) != 1 or entry.assigned != entry.scheduled.keys() or state.faults:
+            return False
+        if entry.due is not None or entry.pending_exists or not entry.placeable or self._marks.waits(name):
+            return False
+        options, (machine,) = entry.options, entry.assigned
+        site = state.sites.get(machine)
+        return (
+            site is not None
+            and not (site.leaving or site.trouble or options.is_global or options.machine_of)
+            and machine in state.candidates.pool(options).fits
+            and not entry.stale(machine)
+            and not state.conflicts.may_oppose(name, options, machine)
+        )
 
     def _step(self, phase: DecisionPhase, name: str) -> None:
         """Do one piece of work; an unforeseen error is noted, and the rest goes on."""
@@ -152,13 +170,13 @@ class Placement:
             if self._elsewhere(entry, machine) or self._may_lose_to(entry, moving) or self._pick(entry) is None:
                 continue
             self._leave(entry, machine, "draining")
-            state.mark(name)
+            self._marks.add(name)
             if bits & REPORTED:
                 return
 
     def _may_lose_to(self, entry: UnitEntry, moving: list[UnitEntry]) -> bool:
         """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
-        if not self._state.may_conflict(entry):
+        if not self._state.conflicts.may_concern(entry):
             return False
         return any(each.wanted and each is not entry and exclude_each_other(entry, each) for each in moving)
 
@@ -175,12 +193,12 @@ class Placement:
         if not entry.placeable:
             return
         if entry.options.is_global:
-            self._state.set_waiting(entry, waiting=True)  # what is placed after it may matter to it
+            self._marks.set_waiting(entry, waiting=True)  # what is placed after it may matter to it
             self._place_everywhere(entry)
             return
         machine = self._destination(entry)
         if machine is None:
-            self._state.set_waiting(entry, waiting=True)  # for the same reason
+            self._marks.set_waiting(entry, waiting=True)  # for the same reason
             return
         self._tries[entry.name] += 1
         for old in sorted(entry.assigned):
@@ -188,8 +206,8 @@ class Placement:
         for name in self._replaced_on(entry, machine):
             self._leave(self._state.entries[name], machine, f"replaced by {entry.name}")
             self.displaced[name, machine] = entry.name
-            self._state.mark(name)
-        self._state.set_waiting(entry, waiting=False)
+            self._marks.add(name)
+        self._marks.set_waiting(entry, waiting=False)
         self._state.assign(entry, machine, present=True)
 
     def _destination(self, entry: UnitEntry) -> str | None:

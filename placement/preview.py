@@ -8,6 +8,7 @@ it leaves a unit alone whose decision fails. It must not change a record anywher
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -210,23 +211,26 @@ class Trial:
 @contextmanager
 def trial(snapshot: Snapshot, keys: Keys) -> Iterator[Trial]:
     """Try changes on the state of a snapshot; they are taken back in the end."""
-    tried = Trial(latest.state_of(snapshot, keys))
-    try:
-        yield tried
-    except BaseException:
-        latest.forget()
-        raise
-    latest.take_back(tried.changed)
+    with latest.lock:
+        tried = Trial(latest.state_of(snapshot, keys))
+        try:
+            yield tried
+        except BaseException:
+            latest.forget()
+            raise
+        latest.take_back(tried.changed)
 
 
 class StateCache:
     """The cluster state of the snapshot that was asked about last.
 
     A question about a later snapshot applies what differs: that costs a look at the tables that changed, and work
-    for each record that did. Tables and records of two snapshots of one mirror are the same objects.
+    for each record that did. Tables and records of two snapshots of one mirror are the same objects. The `lock` is
+    held while the state is used: questions come from several threads.
     """
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self._snapshot = Snapshot()
         self._keys = DEFAULT_KEYS
         self._corrupt: set[Address] = set()
@@ -240,11 +244,13 @@ class StateCache:
             before, self._snapshot, self._keys = self._snapshot, snapshot, keys
             corrupt = {found for key in snapshot.corrupt if (found := keys.parse(key)) is not None}
             changed, self._corrupt = corrupt ^ self._corrupt, corrupt
-            changed.update(address for table in TABLES for address in _differing(before, snapshot, table))
-            if len(changed) > len(self._state.entries):
-                self._state = ClusterState.from_snapshot(snapshot, keys)
-            else:
+            known = len(self._state.entries)
+            if known:
+                changed.update(address for table in TABLES for address in _differing(before, snapshot, table))
+            if known and len(changed) <= known:
                 self.take_back(changed)
+            else:
+                self._state = ClusterState.from_snapshot(snapshot, keys)
         return self._state
 
     def forget(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from placement.options_cache import OptionsError
+from registry.mirror import Snapshot
 from registry.model import Assignment, Pending, Target, Unit
 from registry.units.options import ANYWHERE, FleetOptions
 
@@ -97,3 +98,20 @@ class UnitEntry:
     def recorded(self) -> bool:
         """Whether the pending record says what it shall."""
         return self.pending == self.due and self.pending_exists == (self.due is not None)
+
+
+def entries_of(snapshot: Snapshot) -> dict[str, UnitEntry]:
+    """Return an entry for every unit that some record of a snapshot speaks of, by name, with no options yet."""
+    found = {name: UnitEntry(name, unit) for name, unit in snapshot.units.items()}
+
+    def entry(name: str) -> UnitEntry:
+        return found.get(name) or found.setdefault(name, UnitEntry(name))
+
+    for (machine, name), line in snapshot.schedule.items():
+        entry(name).scheduled[machine] = line
+        entry(name).assigned.add(machine)
+    for (machine, name), reported in snapshot.states.items():
+        entry(name).reported[machine] = reported.hash
+    for name, pending in snapshot.pending.items():
+        entry(name).pending, entry(name).pending_exists = pending, True
+    return found

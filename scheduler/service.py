@@ -177,7 +177,7 @@ class Scheduler:
             await self._stand(follower, group)
         if self._lead is None or not self._may_decide(follower, self._lead):
             return []
-        if self._state is None or len(self._state.marked) > LARGE:
+        if self._state is None or len(self._state.marks.units) > LARGE:
             return await asyncio.to_thread(self._decide, follower)
         return self._decide(follower)
 

@@ -18,7 +18,7 @@ MAXIMA = {
     "loose": 2,
     "modules": 77,
     "classes": 0,
-    "methods": 39,
+    "methods": 30,
     "pure": 0,
     "private": 17.5,
     "restart": 4,

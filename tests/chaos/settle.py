@@ -16,7 +16,6 @@ from pathlib import Path
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from fleettui.demo.process import ToolFailed
-from placement.decide import decide_snapshot
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
@@ -26,6 +25,7 @@ from registry.model import Target
 from registry.sync.follow import FOLLOWED
 from registry.sync.listing import read_snapshot
 from tests.chaos import crowd
+from tests.placement.world import decide_snapshot
 
 PROPERTIES = "Id,LoadState,ActiveState,SubState,FragmentPath,Result"
 UP = ("active", "activating", "reloading", "deactivating")

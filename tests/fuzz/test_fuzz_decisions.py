@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from placement.cluster_state import ClusterState
-from placement.decide import decide, decide_snapshot
+from placement.decide import decide
 from placement.decisions import Assign, UpdateLine, Wait
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
@@ -15,6 +15,7 @@ from scheduler.absence import Absence
 from scheduler.collect import garbage
 from scheduler.commit import Audit, intents, transactions
 from tests.conftest import EXAMPLES
+from tests.placement.world import decide_snapshot
 from tests.registry import wild
 
 KEYS = Keys()

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from placement.decide import decide_snapshot
 from placement.decisions import Assign, MoveSource, UpdateLine, Wait, Withdraw
 from registry.keys import Keys
 from registry.lifecycle import standing
 from registry.model import Availability, Target
-from tests.placement.world import CORRUPT, KEYS, World, machine
+from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine
 
 
 def two() -> World:

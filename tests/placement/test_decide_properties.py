@@ -7,7 +7,6 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from placement.decide import decide_snapshot
 from placement.decisions import Assign, Decision
 from placement.eligibility import conflict_pattern, fits, site_of
 from registry.errors import UserError
@@ -16,7 +15,7 @@ from registry.mirror import Mirror, RawChange
 from registry.model import Availability, Target
 from registry.units.file import parse
 from registry.units.options import ANYWHERE, FleetOptions, parse_options
-from tests.placement.world import CORRUPT, KEYS, World, machine
+from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine
 
 MACHINES = ("aa01", "aa02", "bb01")
 UNITS = ("a.service", "b.service", "c.service", "w@1.service", "w@2.service", "w@3.service", "g.service")

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from placement import preview
-from placement.decide import decide, decide_snapshot
+from placement.decide import decide
 from placement.explain import Verdict, explain, verdicts_on_text
 from placement.preview import Prediction, StateCache, preview_drain, preview_loss, preview_overrides, preview_starts
 from registry.keys import Table
@@ -29,7 +29,7 @@ from tests.placement.test_decide_properties import (
     overrides,
     submits,
 )
-from tests.placement.world import KEYS, World, machine, unit_text
+from tests.placement.world import KEYS, World, decide_snapshot, machine, unit_text
 
 MANY = settings(
     max_examples=max(EXAMPLES // 2, 1),
