@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from textual.widgets import Button, Input
@@ -21,7 +24,9 @@ from fleettui.console.operations.impact import (
     needs_answer,
     words_to_type,
 )
+from fleettui.console.pages import detail
 from fleettui.console.pages.bands import FleetIdentity
+from fleettui.console.screens import unit_operations
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.widgets.drawing import Band
 from fleettui.verbs import Verb
@@ -47,6 +52,13 @@ def question(play: Play) -> str:
     screen = play.stage.app.screen
     texts = screen.query_one("#confirm-text", Band).texts if isinstance(screen, ConfirmScreen) else ()
     return " ".join(" ".join(texts).split())
+
+
+async def until(play: Play, holds: Callable[[], bool]) -> None:
+    """Wait for what is done in a thread."""
+    async with asyncio.timeout(20):
+        while not holds():
+            await play.pilot.pause(0.02)
 
 
 async def test_one_running_unit_stays_one_key() -> None:
@@ -323,9 +335,36 @@ async def test_a_text_for_many_instances_is_typed_for_after_it_was_reviewed() ->
                   [state(name, 1, WEB) for name in names])  # fmt: skip
     async with playing(world) as play:
         texts = dict.fromkeys(names, WEB + "# new\n")
-        survey = play.main.units.survey_texts(texts, Target.INACTIVE, replacing=True, shown=True)
+        survey = play.main.units.survey_texts(
+            play.main.fleet.reading, texts, Target.INACTIVE, replacing=True, shown=True
+        )
         assert needs_answer(survey, play.main.confirmer.care)
         few = play.main.units.survey_texts(
-            dict(list(texts.items())[:3]), Target.INACTIVE, replacing=True, shown=True
+            play.main.fleet.reading, dict(list(texts.items())[:3]), Target.INACTIVE, replacing=True, shown=True
         )
         assert not needs_answer(few, play.main.confirmer.care)
+
+
+async def test_on_a_large_fleet_the_question_is_prepared_beside_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time: a key that is pressed again meanwhile does nothing a second time."""
+    monkeypatch.setattr(detail, "LARGE", 0)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Impact:
+        begun.set()
+        assert go_on.wait(20)
+        return impact_of(*arguments)
+
+    monkeypatch.setattr(unit_operations, "impact_of", slow)
+    async with playing(many(6)) as play:
+        await play.press("asterisk", "X")
+        await asyncio.to_thread(begun.wait, 20)
+        assert "looking at what that would stop" in play.text("hint")
+        await play.press("X")
+        assert "one thing at a time" in play.text("hint")
+        assert question(play) == ""
+        go_on.set()
+        await until(play, lambda: "6 running units stop" in question(play))
+        await play.press("right", "enter")
+        await until(play, lambda: bool(play.stage.port.calls))
+        assert [len(names) for _, names in play.stage.port.calls] == [6]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button, Input, TextArea
 
+from fleettui.console.pages import detail
 from fleettui.console.pages.review import Draft, forecast, review, taken
 from fleettui.console.screens.edit import EditScreen
 from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
@@ -98,14 +99,21 @@ async def test_an_edit_shows_what_changes_and_happens_and_is_not_done_by_enter(
         assert str(draft) in play.text("hint") or size[0] == 80
 
 
+@pytest.mark.parametrize("large", [detail.LARGE, 0])
 async def test_a_confirmed_edit_replaces_what_it_was_made_from_and_forgets_the_draft(
-    edit_with: EditWith,
+    edit_with: EditWith, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On a large fleet, too, whose review is written in a thread."""
+    monkeypatch.setattr(detail, "LARGE", large)
     drafts = edit_with(ADD)
     async with playing() as play:
         play.main.views.open.table.select("db.service")
         await play.press("e")
-        await reviewed(play)
+        screen = await reviewed(play)
+        for _ in range(300):
+            if not screen.query_one("#replace", Button).disabled:
+                break
+            await play.pilot.pause(0.02)
         await play.press("left", "enter")
         await hinted(play, "fleetctl submit --replace db.service", "operations")
         assert play.stage.port.replaced == ({"db.service": PLAIN + "Restart=no\n"}, file_hash(PLAIN))
@@ -312,10 +320,11 @@ async def band(play: Play, screen: SubmitScreen, name: str, text: str) -> None:
     raise AssertionError(f"{text!r} not in {screen.query_one(f'#{name}', Band).texts}")
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "large"), zip(SIZES, (detail.LARGE, 0), strict=True))
 async def test_a_new_unit_says_where_it_would_go_before_it_is_submitted(
-    tmp_path: Path, size: tuple[int, int]
+    tmp_path: Path, size: tuple[int, int], large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(detail, "LARGE", large)
     (tmp_path / "new.service").write_text(PLAIN)
     async with playing(size=size) as play:
         screen = await open_submit(play)

@@ -164,7 +164,12 @@ class Order:
 
 def is_heavy(order: Order, snapshot: Snapshot) -> bool:
     """Whether writing it would hold up the keys."""
-    return order.tab in HEAVY and len(snapshot.schedule) + len(snapshot.machines) > LARGE
+    return order.tab in HEAVY and is_large(snapshot)
+
+
+def is_large(snapshot: Snapshot) -> bool:
+    """Whether a look at the whole fleet would hold up the keys."""
+    return len(snapshot.schedule) + len(snapshot.machines) > LARGE
 
 
 def write(order: Order, snapshot: Snapshot, now: float) -> RichText:

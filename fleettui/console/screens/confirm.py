@@ -20,6 +20,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input
 
 from fleettui.console.operations.impact import Care, Survey, needs_answer, words_to_type
+from fleettui.console.pages.detail import is_large
+from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.escape import escape
@@ -140,27 +142,66 @@ def _rows(text: str, width: int, mark: str, tone: Tone, most: int) -> list[Line]
 class Confirmer:
     """Asks first where more than one running unit stops. `care` says how sure the operator must be here."""
 
-    def __init__(self, screen: Screen[None], care: Care, show_status: Callable[[str], None]) -> None:
+    def __init__(
+        self, screen: Screen[None], fleet: FleetModel, care: Care, show_status: Callable[[str], None]
+    ) -> None:
         self.care = care
-        self._screen, self._show_status = screen, show_status
+        self._screen, self._fleet, self._show_status = screen, fleet, show_status
+        self._surveying = False
 
     def ask_first(
         self,
-        survey: Callable[[], Survey],
+        survey: Callable[[Reading], Survey],
         perform: Callable[[Survey], object],
         otherwise: Callable[[], object] = lambda: None,
     ) -> None:
-        """Perform it, at once or after the operator said yes; `otherwise` when it is refused or given up."""
-        found = survey()
-        if found.refusal:
-            self._show_status(found.refusal)
-            otherwise()
-        elif needs_answer(found, self.care):
-            self._ask(found, survey, perform, otherwise)
-        else:
-            perform(found)
+        """Perform it, at once or after the operator said yes; `otherwise` when it is refused or given up.
 
-    async def confirmed(self, survey: Callable[[], Survey]) -> bool:
+        `survey` says what it would do by a reading. On a large fleet it is called in a thread.
+        """
+
+        def surveyed(found: Survey) -> None:
+            if found.refusal:
+                self._show_status(found.refusal)
+                otherwise()
+            elif needs_answer(found, self.care):
+                self._ask(found, survey, perform, otherwise)
+            else:
+                perform(found)
+
+        self._survey(survey, surveyed, otherwise)
+
+    def _survey(
+        self,
+        survey: Callable[[Reading], Survey],
+        then: Callable[[Survey], None],
+        otherwise: Callable[[], object],
+    ) -> None:
+        """Survey the fleet as it is now, one operation at a time."""
+        reading = self._fleet.reading
+
+        async def survey_beside() -> None:
+            try:
+                found = await asyncio.to_thread(survey, reading)
+            except BaseException:
+                otherwise()
+                raise
+            finally:
+                self._surveying = False
+            self._show_status("")
+            then(found)
+
+        if not is_large(reading.snapshot):
+            then(survey(reading))
+        elif self._surveying:
+            self._show_status("one thing at a time: still looking at what the last one would stop")
+            otherwise()
+        else:
+            self._surveying = True
+            self._show_status("looking at what that would stop …")
+            self._screen.run_worker(survey_beside(), name="survey", exit_on_error=False)
+
+    async def confirmed(self, survey: Callable[[Reading], Survey]) -> bool:
         """Do the same for a task that waits for the answer; return whether it may go on."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
@@ -174,21 +215,25 @@ class Confirmer:
     def _ask(
         self,
         asked: Survey,
-        survey: Callable[[], Survey],
+        survey: Callable[[Reading], Survey],
         perform: Callable[[Survey], object],
         otherwise: Callable[[], object],
         *,
         again: bool = False,
     ) -> None:
-        def answered(yes: bool | None) -> None:  # noqa: FBT001 - the screen's answer
-            now = survey() if yes else asked
-            if yes and not now.refusal and now.exceeds(asked):
+        def surveyed(now: Survey) -> None:
+            if now.refusal:
+                self._show_status(now.refusal)
+                otherwise()
+            elif now.exceeds(asked):
                 self._ask(now, survey, perform, otherwise, again=True)
-            elif yes and not now.refusal:
-                perform(now)
             else:
-                if now.refusal:
-                    self._show_status(now.refusal)
+                perform(now)
+
+        def answered(yes: bool | None) -> None:  # noqa: FBT001 - the screen's answer
+            if yes:
+                self._survey(survey, surveyed, otherwise)
+            else:
                 otherwise()
 
         typed = words_to_type(asked, self.care)

@@ -6,8 +6,6 @@ rows of a view acts on the subject of a detail in just the same way.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +16,8 @@ from textual.worker import Worker
 from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.pages.detail import Order, is_heavy, places, write
 from fleettui.console.pages.machine import machine_state
+from fleettui.console.pages.rich_text import RichText
+from fleettui.console.screens.text_screens import Background
 from fleettui.console.screens.views import View
 from fleettui.console.sources.hosts import Hosts, StatusReader
 from fleettui.console.tables.fleet import Changes, FleetModel
@@ -34,9 +34,6 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Machine, Target
 from registry.sync.follow import ConnectionState
-
-REST = 10.0  # a page that took a second to write is written again after ten at the earliest
-LEAST_REST_S = 0.5
 
 
 class DetailView(View[UnitRow]):
@@ -56,7 +53,7 @@ class DetailView(View[UnitRow]):
         self.tab = Tab.STATUS
         self.older = 0
         self._reader = StatusReader(hosts, clock, self._spawn, self.renew)
-        self._dirty = self._writing = False
+        self._background = Background(self)
         self._fresh = False  # just opened: the cursor may go to the first row
 
     def compose(self) -> ComposeResult:
@@ -178,32 +175,20 @@ class DetailView(View[UnitRow]):
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
         self.page.put_stale(self._fleet.reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
-        order = self._order()
-        if not is_heavy(order, self._snapshot):
-            self.page.put(write(order, self._snapshot, self._clock()))
-            return
-        self._dirty = True
-        if not self._writing:
-            self._writing = True
-            self.run_worker(self._write_heavy(), name="write a page", exit_on_error=False)
+        order, snapshot, now = self._order(), self._snapshot, self._clock()
+        heavy = is_heavy(order, snapshot)
+        if heavy and not self.page.text:
+            self.page.put([((Cell("◐ asking every machine …", Tone.BUSY),), None)])
+
+        def show(page: RichText) -> None:
+            if (order.subject, order.tab) == (self.subject, self.tab):
+                self.page.put(page)
+
+        self._background.write((order.subject, order.tab), lambda: write(order, snapshot, now), show, heavy=heavy)
 
     def _order(self) -> Order:
         older, newer = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer"))
         return Order(self.subject, self.tab, self.older, self._reader.asked, self._keys, (older, newer))
-
-    async def _write_heavy(self) -> None:
-        """Write in a thread what looks at a whole large fleet, with pauses."""
-        try:
-            while self._dirty and self.display:
-                self._dirty, order, began = False, self._order(), time.monotonic()
-                if not self.page.text:
-                    self.page.put([((Cell("◐ asking every machine …", Tone.BUSY),), None)])
-                page = await asyncio.to_thread(write, order, self._snapshot, self._clock())
-                if (order.subject, order.tab) == (self.subject, self.tab):
-                    self.page.put(page)
-                    await asyncio.sleep(max(LEAST_REST_S, REST * (time.monotonic() - began)))
-        finally:
-            self._writing = False
 
     def _want_status(self, *, force: bool) -> None:
         machine = self.machine()
@@ -230,7 +215,8 @@ class DetailView(View[UnitRow]):
         if self.subject.kind is SubjectKind.MACHINE:
             here = self._snapshot.machines.get(self.subject.name)
             address = f"  {escape(here.address)}" if here else ""
-            name = Cell(host(self._snapshot, self.subject.name), Tone.STRONG)
+            shown = self._fleet.machines.rows.get(self.subject.name)
+            name = Cell(shown.hostname if shown else host(self._snapshot, self.subject.name), Tone.STRONG)
             state = machine_state(here, self._snapshot.overrides.get(self.subject.name))
             return (*lead, name, Cell("  "), state, Cell(address, Tone.QUIET))
         row = self.table.listing.rows.get(self.subject.name)

@@ -11,11 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button
 
+from fleettui.console.pages.detail import is_large
 from fleettui.console.pages.review import Review
-from fleettui.console.screens.text_screens import Renewing
+from fleettui.console.screens.text_screens import Background, Renewing
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
+from registry.mirror import Snapshot
 
 
 class Choice(StrEnum):
@@ -54,9 +56,13 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
         Binding("pagedown,ctrl+f", "read('page', 1)", "page down", priority=True),
     ]
 
-    def __init__(self, name: str, others: Sequence[str], judge: Callable[[Sequence[str]], Review]) -> None:
+    def __init__(
+        self, name: str, others: Sequence[str], judge: Callable[[Sequence[str], Snapshot], Review],
+        snapshot: Callable[[], Snapshot],
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._unit, self._others, self._judge = name, tuple(others), judge
+        self._unit, self._others, self._judge, self._snapshot = name, tuple(others), judge, snapshot
+        self._background = Background(self)
         self._together = False
 
     @property
@@ -73,7 +79,7 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
                 yield Button("Edit again", id="again", compact=True)
                 if self._others:
                     yield Button(f"All {len(self._others) + 1}", id="scope", compact=True)
-                yield Button("Replace", id="replace", compact=True)
+                yield Button("Replace", id="replace", compact=True, disabled=True)
 
     def on_mount(self) -> None:
         """Cancel has the focus."""
@@ -83,15 +89,18 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
 
     def renew(self) -> None:
         """Review it again: the fleet changed, or other units are meant."""
-        found = self._judge(self._names)
+        names, snapshot = self._names, self._snapshot()
         what = f"{len(self._others) + 1} units of the same text" if self._together else self._unit
         hint = "Esc keeps the text for later"
         self.query_one("#edit-title", Band).put(((Cell(f"replace {what}?", Tone.HEAD),), (Cell(hint, Tone.QUIET),)))
-        self.query_one("#edit-page", Page).put(found.page)
-        self.query_one("#replace", Button).disabled = not found.fine
+        self._background.write(names, lambda: self._judge(names, snapshot), self._show, heavy=is_large(snapshot))
         if self._others:
             label = "This one" if self._together else f"All {len(self._others) + 1}"
             self.query_one("#scope", Button).label = label
+
+    def _show(self, found: Review) -> None:
+        self.query_one("#edit-page", Page).put(found.page)
+        self.query_one("#replace", Button).disabled = not found.fine
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """The answer."""
@@ -103,6 +112,7 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
     def action_scope(self) -> None:
         """For this unit alone, or for all of its template that have the same text."""
         self._together = bool(self._others) and not self._together
+        self.query_one("#replace", Button).disabled = True  # until it is reviewed for these
         self.renew()
 
     def action_choose(self, choice: str) -> None:

@@ -12,7 +12,6 @@ from fleettui.console.operations.impact_text import impact_lines, machine_lines,
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import (
     MachineVerb,
-    Permit,
     command,
     cordon_or_uncordon,
     machine_name,
@@ -23,7 +22,7 @@ from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection, Views
 from fleettui.console.screens.status_line import StatusLine
-from fleettui.console.tables.fleet import FleetModel
+from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.machines import MachineRow
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, took
@@ -59,19 +58,19 @@ class MachineOperations:
         """Cordon, drain or uncordon machines, given by their full ids, after saying what would happen."""
         wanted = MachineVerb(verb)
         self._confirmer.ask_first(
-            lambda: self._survey(wanted, ids),
+            lambda reading: self._survey(reading, wanted, ids),
             lambda found: self._screen.run_worker(
                 self._runner.on_machines(wanted, self._names(found.names)), name=f"{wanted}", exit_on_error=False
             ),
         )
 
-    def _survey(self, verb: MachineVerb, ids: Sequence[str]) -> Survey:
-        """Say what the verb would do to these machines now."""
-        snapshot, keys = self._fleet.reading.snapshot, self._context.keys
-        allowed = self._permit(verb, ids, read_only=self._context.read_only)
+    def _survey(self, reading: Reading, verb: MachineVerb, ids: Sequence[str]) -> Survey:
+        """Say what the verb would do to these machines."""
+        snapshot, keys = reading.snapshot, self._context.keys
+        allowed = machine_permit(verb, ids, snapshot, link=reading.link, read_only=self._context.read_only)
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
-        shown = [*self._names(allowed.names).values()]
+        shown = [machine_name(snapshot, machine) for machine in allowed.names]
         impact = impact_of_drain(allowed.names, snapshot, keys) if verb is MachineVerb.DRAIN else Impact()
         question, lines = (
             f"{verb.capitalize()} {_named(shown)}?",
@@ -83,7 +82,7 @@ class MachineOperations:
     def set_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> None:
         """Set metadata of machines at run time; None ends what was set for that key. Asks if units have to move."""
         self._confirmer.ask_first(
-            lambda: self._survey_metadata(ids, changes),
+            lambda reading: self._survey_metadata(reading, ids, changes),
             lambda found: self._screen.run_worker(
                 self._runner.set_metadata(self._names(found.names), changes),
                 name="set-metadata",
@@ -91,20 +90,16 @@ class MachineOperations:
             ),
         )
 
-    def _survey_metadata(self, ids: Sequence[str], changes: Mapping[str, str | None]) -> Survey:
-        snapshot, verb = self._fleet.reading.snapshot, MachineVerb.SET_METADATA
-        allowed = self._permit(verb, ids, read_only=self._context.read_only)
+    def _survey_metadata(self, reading: Reading, ids: Sequence[str], changes: Mapping[str, str | None]) -> Survey:
+        snapshot, verb = reading.snapshot, MachineVerb.SET_METADATA
+        allowed = machine_permit(verb, ids, snapshot, link=reading.link, read_only=self._context.read_only)
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
-        shown = [*self._names(allowed.names).values()]
+        shown = [machine_name(snapshot, machine) for machine in allowed.names]
         impact = impact_of_metadata(allowed.names, changes, snapshot, self._context.keys)
         lines = ("What asks for other metadata may not stay there.", *impact_lines(impact, snapshot))
         same = command(verb, shown, metadata_words(changes), shown=3)
         return Survey(f"Set metadata of {_named(shown)}?", "set", lines, same, impact, allowed.names)
-
-    def _permit(self, verb: MachineVerb, ids: Sequence[str], *, read_only: bool) -> Permit:
-        reading = self._fleet.reading
-        return machine_permit(verb, ids, reading.snapshot, link=reading.link, read_only=read_only)
 
     def _names(self, ids: Sequence[str]) -> dict[str, str]:
         """Return what people call these machines, by id."""
@@ -130,7 +125,10 @@ class MachineOperations:
         label = self.label_of(key)
         if label == "forget":
             return True
-        return not self._permit(MachineVerb(label), self._selection.machines(), read_only=False).refusal
+        reading, chosen = self._fleet.reading, self._selection.machines()
+        return not machine_permit(
+            MachineVerb(label), chosen, reading.snapshot, link=reading.link, read_only=False
+        ).refusal
 
 
 class LeaseWatch:

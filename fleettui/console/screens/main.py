@@ -85,7 +85,7 @@ class MainScreen(Screen[None]):
         )
         identity = context.identity
         care = Care(identity.cluster, identity.protected, context.confirm_from)
-        self.confirmer = confirmer = Confirmer(self, care, status.show)
+        self.confirmer = confirmer = Confirmer(self, fleet, care, status.show)
         self.units = units = UnitOperations(self, context, fleet, selection, runner, confirmer, status)
         self.machines = machines = MachineOperations(
             self, context, fleet, views, selection, runner, confirmer, status

@@ -202,14 +202,18 @@ class EditSession:
         draft = Draft(name, text, base.hash, str(path))
         fleet, clock, keys = self._fleet, self._context.clock, self._context.keys
         others = sharing(fleet.reading.snapshot, name, base.hash)
-        screen = EditScreen(name, others, lambda names: review(fleet.reading.snapshot, draft, names, clock(), keys))
+        screen = EditScreen(
+            name, others, lambda names, snapshot: review(snapshot, draft, names, clock(), keys),
+            lambda: fleet.reading.snapshot,
+        )  # fmt: skip
         return await self._screen.app.push_screen_wait(screen)
 
     async def _replace(self, texts: dict[str, str], base: Unit) -> None:
         """Submit the texts. UserError when it is given up, refused, or somebody was faster."""
         target = Target.INACTIVE
-        survey = lambda: self._units.survey_texts(texts, target, replacing=True, shown=True)  # noqa: E731
-        if not await self._confirmer.confirmed(survey):
+        if not await self._confirmer.confirmed(
+            lambda reading: self._units.survey_texts(reading, texts, target, replacing=True, shown=True)
+        ):
             raise UserError("nothing was replaced; e edits it again")
         done = await self._runner.submit(texts, target, replace=True, based_on=base.hash)
         if not done.written and done.phase is OperationPhase.FAILED:
@@ -238,7 +242,9 @@ class EditSession:
             self._unsubmitted = (what.name, "", what.text)
             texts, replaces = {what.name: what.text}, what.replace
             if await self._confirmer.confirmed(
-                lambda: self._units.survey_texts(texts, what.target, replacing=replaces, shown=replaces)
+                lambda reading: self._units.survey_texts(
+                    reading, texts, what.target, replacing=replaces, shown=replaces
+                )
             ):
                 self._unsubmitted = ("", "", "")
                 await self._runner.submit(texts, what.target, replace=replaces)

@@ -19,9 +19,10 @@ from textual.suggester import Suggester
 from textual.widgets import Button, Input, TextArea
 
 from fleettui.actions.disk import read_bytes
+from fleettui.console.pages.detail import is_large
 from fleettui.console.pages.review import Submission, Unsubmitted, comparison, forecast, taken, verdict
 from fleettui.console.pages.rich_text import RichText
-from fleettui.console.screens.text_screens import Renewing
+from fleettui.console.screens.text_screens import Background, Renewing
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
@@ -102,6 +103,7 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
         super().__init__()
         self._snapshot, self._clock, self._keys, self._edit = snapshot, clock, keys, edit
         self._left = left or Unsubmitted()
+        self._background = Background(self)
         self._compared = ""  # the text that was compared with what is in the registry
         self._complaint = ""
 
@@ -209,14 +211,23 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
 
     def renew(self) -> None:
         """Where it would go, as the fleet is now."""
-        fine = verdict(self._unit, self._text)[1]
-        lines: list[Line] = forecast(self._snapshot(), self._unit, self._text, self._keys) if fine else []
-        self.query_one("#forecast", Band).put(*((line, ()) for line in lines))
-        if self._comparing and fine:
-            self.query_one("#compared", Page).put(self._comparison())
+        snapshot, unit, text, compares = self._snapshot(), self._unit, self._text, self._comparing
+        fine = verdict(unit, text)[1]
 
-    def _comparison(self) -> RichText:
-        return comparison(self._snapshot(), self._unit, self._text, self._clock(), self._keys)
+        def look() -> tuple[list[Line], RichText | None]:
+            compared = comparison(snapshot, unit, text, self._clock(), self._keys) if compares else None
+            return forecast(snapshot, unit, text, self._keys), compared
+
+        if fine:
+            self._background.write((unit, text, compares), look, self._show_found, heavy=is_large(snapshot))
+        else:
+            self._background.write((unit, text), lambda: ([], None), self._show_found, heavy=False)
+
+    def _show_found(self, found: tuple[list[Line], RichText | None]) -> None:
+        lines, compared = found
+        self.query_one("#forecast", Band).put(*((line, ()) for line in lines))
+        if compared is not None:
+            self.query_one("#compared", Page).put(compared)
 
     @property
     def _comparing(self) -> bool:
@@ -233,10 +244,11 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
 
     def _show_compared(self, *, shown: bool) -> None:
         page = self.query_one("#compared", Page)
+        page.display, self.query_one("#text").display = shown, not shown
         if shown:
             self._compared = self._text
-            page.put(self._comparison())
-        page.display, self.query_one("#text").display = shown, not shown
+            page.put([], reset=True)
+            self.renew()
         (self.query_one("#cancel") if shown else self.query_one("#text")).focus()
 
     # Ending it

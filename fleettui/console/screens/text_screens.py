@@ -1,15 +1,22 @@
-"""Screens of text over the main one: a page of lines, the help with its search, the fields of a journal line."""
+"""Screens of text over the main one: a page of lines, the help with its search, the fields of a journal line.
+
+Owns how a text is written that takes long (`Background`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Input
 
 from fleettui.console.journal.formatter import field_lines, field_text
@@ -18,6 +25,8 @@ from fleettui.console.widgets.drawing import Band, wrapped
 from fleettui.console.widgets.page import Lines
 
 Result = TypeVar("Result")
+REST = 10.0  # a page that took a second to write is written again after ten at the earliest
+LEAST_REST_S = 0.5
 
 
 class Renewing(ModalScreen[Result]):
@@ -26,6 +35,52 @@ class Renewing(ModalScreen[Result]):
     def renew(self) -> None:
         """The cluster changed."""
         raise NotImplementedError
+
+
+class Background:
+    """What looks at the whole fleet: written at once, or in a thread where it would hold up the keys.
+
+    One piece of work at a time. Of what is asked for meanwhile only the newest is done, after a rest that grows
+    with the work, unless it is about something else; what is not asked for any more is dropped.
+    """
+
+    def __init__(self, widget: Widget) -> None:
+        self._widget = widget
+        self._next: tuple[Callable[[], Any], Callable[[Any], None]] | None = None
+        self._busy = False
+        self._about: Hashable = None
+        self._turned = asyncio.Event()  # to something else
+
+    def write(
+        self, about: Hashable, work: Callable[[], Result], show: Callable[[Result], None], *, heavy: bool
+    ) -> None:
+        """Do the work and show what it returns. Heavy work runs in a thread: it may read values alone."""
+        if about != self._about:
+            self._about = about
+            self._turned.set()
+        if not heavy:
+            self._next = None
+            show(work())
+            return
+        self._next = (work, show)
+        if not self._busy:
+            self._busy = True
+            self._widget.run_worker(self._run(), name="write a page", exit_on_error=False)
+
+    async def _run(self) -> None:
+        try:
+            while self._next is not None:
+                (work, show), self._next = self._next, None
+                about, began = self._about, time.monotonic()
+                self._turned.clear()
+                found = await asyncio.to_thread(work)
+                if about == self._about:
+                    show(found)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(LEAST_REST_S, REST * (time.monotonic() - began))):
+                        await self._turned.wait()
+        finally:
+            self._busy = False
 
 
 class PageScreen(Renewing[None]):

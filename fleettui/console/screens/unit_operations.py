@@ -21,7 +21,7 @@ from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
 from fleettui.console.screens.status_line import StatusLine
-from fleettui.console.tables.fleet import FleetModel
+from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.formatting import counted
 from fleettui.verbs import REPLACING, Verb
 from registry.errors import UserError
@@ -48,20 +48,20 @@ class UnitOperations:
     def perform(self, verb: Verb, names: Sequence[str]) -> None:
         """Carry a verb out on units, after asking where that stops something: the one way for keys and commands."""
         self._confirmer.ask_first(
-            lambda: self._survey(verb, names),
+            lambda reading: self._survey(reading, verb, names),
             lambda found: self._screen.run_worker(
                 self._runner.on_units(verb, found.names), name=f"{verb}", exit_on_error=False
             ),
         )
 
-    def permit(self, verb: Verb, names: Sequence[str]) -> Permit:
-        """Return which of these units the verb can be carried out on now, or why on none."""
-        reading = self._fleet.reading
+    def permit(self, verb: Verb, names: Sequence[str], reading: Reading | None = None) -> Permit:
+        """Return which of these units the verb can be carried out on, now or by a reading, or why on none."""
+        reading = reading or self._fleet.reading
         return permit(verb, names, reading.snapshot, link=reading.link, read_only=self._context.read_only)
 
-    def _survey(self, verb: Verb, names: Sequence[str]) -> Survey:
-        """Say what the verb would do to these units now."""
-        allowed, snapshot = self.permit(verb, names), self._fleet.reading.snapshot
+    def _survey(self, reading: Reading, verb: Verb, names: Sequence[str]) -> Survey:
+        """Say what the verb would do to these units."""
+        allowed, snapshot = self.permit(verb, names, reading), reading.snapshot
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
         impact = impact_of(verb, allowed.names, snapshot, self._context.keys)
@@ -79,22 +79,28 @@ class UnitOperations:
 
     def submit(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> None:
         """Submit units and raise their target, as one operation, after asking where that stops what runs."""
-        if why := self._why_no_change():
+        if why := self._why_no_change(self._fleet.reading):
             raise UserError(f"cannot submit: {why}")
         self._confirmer.ask_first(
-            lambda: self.survey_texts(texts, target, replacing=replace),
+            lambda reading: self.survey_texts(reading, texts, target, replacing=replace),
             lambda _: self._screen.run_worker(
                 self._runner.submit(texts, target, replace=replace), name="submit", exit_on_error=False
             ),
         )
 
     def survey_texts(
-        self, texts: Mapping[str, str], target: Target, *, replacing: bool, shown: bool = False
+        self,
+        reading: Reading,
+        texts: Mapping[str, str],
+        target: Target,
+        *,
+        replacing: bool,
+        shown: bool = False,
     ) -> Survey:
-        """Say what submitting these texts would do now; `shown`: the operator has read that already."""
-        if why := self._why_no_change():
+        """Say what submitting these texts would do; `shown`: the operator has read that already."""
+        if why := self._why_no_change(reading):
             return Survey(refusal=f"cannot submit: {why}")
-        snapshot, names = self._fleet.reading.snapshot, tuple(texts)
+        snapshot, names = reading.snapshot, tuple(texts)
         impact = impact_of_texts(texts, target, snapshot, self._context.keys, replacing=replacing)
         verb = "replace" if replacing else "submit"
         lines = tuple(impact_lines(impact, snapshot, verb=REPLACING))
@@ -102,11 +108,11 @@ class UnitOperations:
         question = f"{verb.capitalize()} {_named(names)}?"
         return Survey(question, verb, lines, same, impact, names, shown=shown)
 
-    def _why_no_change(self) -> str:
-        """Say why nothing can be changed now; "" when it can be."""
+    def _why_no_change(self, reading: Reading) -> str:
+        """Say why nothing can be changed; "" when it can be."""
         if self._context.read_only:
             return READ_ONLY
-        return "" if self._fleet.reading.link is ConnectionState.LIVE else NO_LINK
+        return "" if reading.link is ConnectionState.LIVE else NO_LINK
 
     # Undo
 
@@ -117,14 +123,14 @@ class UnitOperations:
             self._status.show(READ_ONLY if self._context.read_only else "nothing to undo")
             return
         self._confirmer.ask_first(
-            lambda: self._survey_undo(last),
+            lambda reading: self._survey_undo(reading, last),
             lambda _: self._screen.run_worker(self._runner.undo(last), name="undo", exit_on_error=False),
         )
 
-    def _survey_undo(self, last: Operation) -> Survey:
-        """Say what taking this operation back would do now."""
-        snapshot, keys = self._fleet.reading.snapshot, self._context.keys
-        if why := self._why_no_change():
+    def _survey_undo(self, reading: Reading, last: Operation) -> Survey:
+        """Say what taking this operation back would do."""
+        snapshot, keys = reading.snapshot, self._context.keys
+        if why := self._why_no_change(reading):
             return Survey(refusal=f"cannot undo: {why}")
         if last.changes:
             impact = impact_of_restoring(last.changes, snapshot, keys)
