@@ -145,8 +145,8 @@ class Agent:
                 loops["lease guard"] = LeaseGuard(
                     lease, self._reconciler, systemd, self._switch, began, self._update_status
                 ).run()
-            else:
-                await self._switch.remove()
+            else:  # where it was "stop" before, units may be down for want of a lease
+                self._reconciler.stopped_by_switch(await self._switch.remove())
             for name, loop in loops.items():
                 group.create_task(loop, name=name)
             self._notifier.send("READY=1")

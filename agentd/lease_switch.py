@@ -106,18 +106,20 @@ class LeaseSwitch:
             path.unlink(missing_ok=True)
         return names
 
-    async def remove(self) -> None:
-        """Have no switch, also none from an agent before us."""
+    async def remove(self) -> tuple[str, ...]:
+        """Have no switch, also none from an agent before us; return what it has stopped, as `fired` does."""
         self._ready_for_s = 0.0
         if not (self._links / TIMER).exists():
-            return
+            return ()
         try:
             await self._systemd.stop(TIMER)
+            stopped = await self.fired()
         except SystemdError as error:
             log.warning("cannot stop the timer that guards the lease: %s", error)
-            return
+            return ()
         for path in (self._links / TIMER, self._links / SERVICE, self._list):
             path.unlink(missing_ok=True)
+        return stopped
 
     async def _prepare(self, ttl_s: float) -> None:
         script = self._state / "lease-over.sh"

@@ -99,6 +99,16 @@ async def test_keep_costs_nothing_and_removes_what_stop_has_left(
     assert list((tmp_path / "links").iterdir()) == []
 
 
+async def test_keep_after_stop_is_told_what_the_switch_has_stopped(
+    switch: LeaseSwitch, manager: FakeManager, tmp_path: Path
+) -> None:
+    await switch.hold_back(TTL_S, [NAME])
+    (tmp_path / "lease-units").rename(tmp_path / "lease-units.stopped")  # as the script does
+    assert await made(manager, tmp_path).remove() == (NAME,)
+    assert manager.asked[-2:] == [f"stop {TIMER}", f"stop {SERVICE}"], "the timer first, or it fires in between"
+    assert await switch.remove() == ()
+
+
 async def test_the_script_stops_what_is_listed_and_kills_what_is_left(switch: LeaseSwitch, tmp_path: Path) -> None:
     tools, log = tmp_path / "tools", tmp_path / "log"
     tools.mkdir()
