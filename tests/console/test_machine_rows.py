@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.machines import COLUMNS, LEFT_S, MachineRow, MachineRows, machine_rows
-from registry.keys import Address, Table
+from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Corrupt, Duplicate, Event, Override, Usage
+from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, NOW, machine, scene
 
 
@@ -45,6 +47,14 @@ def test_a_machine_that_vanished_stays_as_lost_with_its_age_and_what_it_held() -
     assert (row.hostname, cells(row, NOW + 65)["state"]) == ("core-1", "✖ lost 60 s")
     assert "it held cache.service, exporter.service, report.timer and 1 more" in row.note
     assert rows.known() == 3
+
+
+def test_units_on_a_machine_that_vanished_name_it_as_the_table_of_machines_does() -> None:
+    """A global unit keeps its line there, for when the machine is back."""
+    fleet = FleetModel(Keys())
+    fleet.apply(Reading(scene(), None, ConnectionState.LIVE), NOW)
+    units = fleet.apply(Reading(without(scene(), 1, lines=True), None, ConnectionState.LIVE), NOW + 5).units.changed
+    assert units[f"exporter.service {CORES[1]}"].host == fleet.machines.rows[CORES[1]].hostname == "core-1"
 
 
 def test_the_machine_is_ready_again_once_it_is_back() -> None:

@@ -60,7 +60,8 @@ class FleetModel:
 
     def __init__(self, keys: Keys) -> None:
         self.reading = Reading()
-        self.units, self.machines = UnitRows(), MachineRows(keys)
+        self.machines = MachineRows(keys)
+        self.units = UnitRows(self.machines.name_of_absent)
         self.pending, self.events = PendingRows(), EventRows()
         self.clocks = Clocks()
         self._lost_at: float | None = None

@@ -332,6 +332,10 @@ class MachineRows:
         """How many machines there should be: those here and those lost."""
         return sum(row.state != "left" for row in self.rows.values())
 
+    def name_of_absent(self, machine: str) -> str:
+        """The host name of a machine that is gone, as far as it is known, else its short id."""
+        return self._gone.get(machine, AbsentMachine(None)).names(machine)[0]
+
     def forget(self, machine: str) -> None:
         """Do not show an absent machine any more until it is back."""
         self._gone.pop(machine, None)

@@ -11,7 +11,7 @@ for its state first.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -270,9 +270,10 @@ IRRELEVANT = {Table.EVENTS, Table.FILES, Table.OVERRIDES, Table.DUPLICATES}
 
 
 class UnitRows:
-    """The units as rows."""
+    """The units as rows. `name_of_absent` names a machine that is gone, as the table of machines does."""
 
-    def __init__(self) -> None:
+    def __init__(self, name_of_absent: Callable[[str], str] | None = None) -> None:
+        self._name_of_absent = name_of_absent
         self._corrupt = CorruptNames(Table.UNITS)
         self._forget()
 
@@ -335,7 +336,7 @@ class UnitRows:
             own = standing_here(snapshot, unit, line, state)
             here = own if is_global else standing(snapshot, unit, self.where(snapshot, unit))
             row = _row(snapshot, unit, "", here, machine, state)
-            rows[unit] = self._metered(snapshot, replace(row, is_global=is_global))
+            rows[unit] = self._completed(snapshot, replace(row, is_global=is_global))
         return rows
 
     def places(self, units: Iterable[str]) -> Iterator[Pair]:
@@ -413,14 +414,16 @@ class UnitRows:
             return {}
         where = self.where(snapshot, unit)
         if self._is_global(snapshot, unit):
-            rows = {key: self._metered(snapshot, row) for key, row in _global_rows(snapshot, unit, where).items()}
+            rows = {key: self._completed(snapshot, row) for key, row in _global_rows(snapshot, unit, where).items()}
             head = RowSummary(row for key, row in rows.items() if key != unit).group(rows[unit])
             return {**rows, unit: head}
         row = _single_row(snapshot, unit, where, self._corrupt.of(snapshot).get(unit, ""))
-        return {row.key: self._metered(snapshot, row)} if row else {}
+        return {row.key: self._completed(snapshot, row)} if row else {}
 
-    def _metered(self, snapshot: Snapshot, row: UnitRow) -> UnitRow:
-        """The row with what the unit uses, as long as its process lives."""
+    def _completed(self, snapshot: Snapshot, row: UnitRow) -> UnitRow:
+        """The row with what the unit uses, as long as its process lives, and with the name of a lost machine."""
+        if self._name_of_absent and row.machine and row.machine not in snapshot.machines:
+            row = replace(row, host=self._name_of_absent(row.machine))
         state = snapshot.states.get((row.machine, row.unit))
         if state is None or not state.main_pid:
             return row
