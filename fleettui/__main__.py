@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from fleettui.demo.commands import main as demo  # noqa: PLC0415 - the console does without
 
             return demo(arguments[1:])
+        if arguments[:1] in (["join"], ["leave"], ["token"]):
+            from fleettui.install import commands  # noqa: PLC0415 - the console does without
+
+            return getattr(commands, arguments[0])(arguments[1:])  # type: ignore[no-any-return]
         if arguments[:1] == ["serve"]:
             from fleettui.serve import main as serve  # noqa: PLC0415 - the console does without
 

@@ -177,6 +177,17 @@ def runs_out(certificate: bytes) -> datetime.datetime:
     return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
 
 
+def names_of(certificate: bytes) -> frozenset[str]:
+    """The host names and addresses that a certificate (PEM) is for. ValueError for what is none."""
+    extensions = x509.load_pem_x509_certificate(certificate).extensions
+    try:
+        return frozenset(
+            str(each.value) for each in extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        )
+    except x509.ExtensionNotFound:
+        return frozenset()
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600 so that nobody ever sees half of it."""
     new = path.with_name(f".{path.name}.new")

@@ -151,8 +151,12 @@ class Node:
             return "(nothing)"
         return " | ".join(self.console.read_text(errors="replace").split("\n")[-lines:])
 
+    def programs(self) -> list[Path]:
+        """The directories of this host that the machine sees, read only."""
+        return program_directories()
+
     def _nspawn(self) -> list[str]:
-        escaped = (str(path).replace("\\", "\\\\").replace(":", "\\:") for path in program_directories())
+        escaped = (str(path).replace("\\", "\\\\").replace(":", "\\:") for path in self.programs())
         binds = [f"--bind-ro={path}" for path in escaped]
         return [
             "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root.directory}",

@@ -23,6 +23,7 @@ def run(
     check: bool = True,
     text: str | None = None,
     environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
 ) -> Completed:
     """Run a tool to its end, its output captured. `text` is its standard input. Raises ToolFailed."""
     words = [str(word) for word in argv]
@@ -36,6 +37,7 @@ def run(
             timeout=timeout_s,
             check=False,
             env=environment,
+            cwd=directory,
         )
     except FileNotFoundError as error:
         raise ToolFailed(f"{words[0]} is not installed; run `make setup`") from error

@@ -1,0 +1,180 @@
+"""What a host is, read by one script of its own sh in one go; `parse` makes values of its answer. Pure.
+
+The script needs what Debian calls essential, and no Python: a host that lacks it is to be told so. What it says
+is untrusted: whatever does not fit the grammar is left out or empty, and nothing of it reaches a shell.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ETC, OPT, UNITS = "/etc/fleet", "/opt/fleet", "/etc/systemd/system"
+CURRENT = f"{OPT}/current"
+SERVICES = ("fleet-etcd.service", "fleet-scheduler.service", "fleet-agentd.service")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+
+SCRIPT = r"""
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+echo "connection=$1"
+echo "uid=$(id -u)"
+echo "now=$(date +%s)"
+echo "hostname=$(uname -n)"
+echo "architecture=$(uname -m)"
+echo "machine=$(cat /etc/machine-id 2>/dev/null)"
+(. /etc/os-release 2>/dev/null; echo "os=$PRETTY_NAME")
+echo "init=$(cat /proc/1/comm)"
+echo "systemd=$(systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p')"
+for each in 3.11 3.12 3.13 3.14; do
+    command -v "python$each" >/dev/null &&
+        "python$each" -c 'import ssl, asyncio, ctypes, importlib.metadata' 2>/dev/null && echo "python=$each"
+done
+echo "python3=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+for each in /opt /var/lib /etc; do echo "room=$each $(df -Pk $each | awk 'NR==2 {print $4}')"; done
+[ -e /lib/ld-musl-x86_64.so.1 ] && echo "libc=musl"
+awk '$4 == "0A" {print "listens=" $2}' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+for each in fleet-etcd fleet-scheduler fleet-agentd etcd; do
+    printf 'unit='
+    systemctl show "$each.service" --property=Id,ActiveState,UnitFileState,LoadState 2>/dev/null | tr '\n' ' '
+    echo
+done
+echo "current=$(readlink /opt/fleet/current 2>/dev/null)"
+for each in /opt/fleet/versions/*/complete /opt/fleet/etcd/[0-9]*/complete; do
+    [ -e "$each" ] && echo "complete=$each"
+done
+[ -x /usr/bin/etcd ] && echo "etcd=$(/usr/bin/etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')"
+[ -d /var/lib/private/fleet-etcd/data/member ] && echo "data=yes"
+for each in /etc/fleet/* /etc/fleet/etcd/* /etc/systemd/system/fleet-*.service \
+    /etc/systemd/system/fleet-*.service.d/*; do
+    [ -f "$each" ] && sha256sum "$each" | sed 's/^/file=/'
+done
+for each in /etc/fleet/*.pem /etc/fleet/etcd/*.pem; do
+    [ -f "$each" ] && grep -q 'BEGIN CERTIFICATE' "$each" && ! grep -q 'PRIVATE' "$each" &&
+        echo "pem=$each $(base64 -w0 "$each")"
+done
+true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """A unit as systemd has it."""
+
+    load: str = ""
+    active: str = ""
+    enabled: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """One host. `name` is what the user called it, `address` where it was reached, as it knows itself."""
+
+    name: str
+    address: str = ""
+    root: bool = False
+    now: int = 0
+    hostname: str = ""
+    architecture: str = ""
+    machine: str = ""
+    os: str = ""
+    init: str = ""
+    systemd: int = 0
+    libc: str = ""
+    pythons: tuple[str, ...] = ()
+    python3: str = ""  # whatever /usr/bin/python3 is, also one that is too old
+    room_kb: Mapping[str, int] = field(default_factory=dict)
+    listens: frozenset[int] = frozenset()
+    units: Mapping[str, UnitFacts] = field(default_factory=dict)
+    current: str = ""  # the version that runs
+    complete: frozenset[str] = frozenset()  # directories that were unpacked to their end
+    own_etcd: str = ""  # the version of the distribution's etcd, if it is installed
+    etcd_data: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)  # path to SHA-256
+    pems: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def python(self) -> str:
+        """The version of Python to use: the system's own where it will do."""
+        return self.python3 if self.python3 in self.pythons else next(iter(self.pythons), "")
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether some step of a join was done here."""
+        return bool(self.files or self.complete)
+
+    def unit(self, name: str) -> UnitFacts:
+        """A unit's state; nothing for one that systemd does not know."""
+        return self.units.get(name, UnitFacts())
+
+
+def parse(name: str, text: str) -> HostFacts:
+    """The facts that the script has printed."""
+    said: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, mark, value = line.partition("=")
+        if mark:
+            said.setdefault(key, []).append(value.strip())
+
+    def one(key: str, grammar: str = r"[ -~]{0,200}") -> str:
+        value = said.get(key, [""])[0]
+        return value if re.fullmatch(grammar, value) else ""
+
+    return HostFacts(
+        name=name,
+        address=_address(one("connection")),
+        root=one("uid") == "0",
+        now=int(one("now", r"\d{1,12}") or 0),
+        hostname=one("hostname", r"[A-Za-z0-9_.-]{1,253}"),
+        architecture=one("architecture", r"[a-z0-9_]{1,20}"),
+        machine=one("machine", r"[0-9a-f]{32}"),
+        os=one("os"),
+        init=one("init"),
+        systemd=int(one("systemd", r"\d{1,4}") or 0),
+        libc=one("libc"),
+        pythons=tuple(each for each in PYTHONS if each in said.get("python", [])),
+        python3=one("python3", r"\d\.\d{1,2}"),
+        room_kb=dict(_room(said.get("room", []))),
+        listens=frozenset(int(each.rpartition(":")[2], 16) for each in said.get("listens", []) if _is_socket(each)),
+        units=dict(_unit(each) for each in said.get("unit", [])),
+        current=one("current", r"versions/[A-Za-z0-9._+-]{1,100}").removeprefix("versions/"),
+        complete=frozenset(each.removesuffix("/complete") for each in said.get("complete", [])),
+        own_etcd=one("etcd", r"\d+\.\d+\.\d+"),
+        etcd_data=one("data") == "yes",
+        files={path: digest for digest, path in (_pair(each) for each in said.get("file", []))},
+        pems={path: _bytes(content) for path, content in (_pair(each) for each in said.get("pem", []))},
+    )
+
+
+def _address(connection: str) -> str:
+    """The third word of SSH_CONNECTION: the address of the server's end."""
+    words = connection.split()
+    return words[2] if len(words) == 4 and re.fullmatch(r"[0-9A-Fa-f.:]{2,45}", words[2]) else ""
+
+
+def _room(rows: list[str]) -> list[tuple[str, int]]:
+    pairs = (row.split() for row in rows)
+    return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[1].isdigit()]
+
+
+def _is_socket(text: str) -> bool:
+    return re.fullmatch(r"[0-9A-F]+:[0-9A-F]{4}", text) is not None
+
+
+def _unit(row: str) -> tuple[str, UnitFacts]:
+    found = dict(pair.split("=", 1) for pair in row.split() if "=" in pair)
+    unit = UnitFacts(found.get("LoadState", ""), found.get("ActiveState", ""), found.get("UnitFileState", ""))
+    return found.get("Id", ""), unit
+
+
+def _pair(row: str) -> tuple[str, str]:
+    first, _, second = row.partition(" ")
+    return first, second.strip()
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""

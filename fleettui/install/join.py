@@ -1,0 +1,276 @@
+"""A join from beginning to end: reach the hosts, read what is, object or plan, and carry the plan out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fleettui.access.authority import Authority, names_of, runs_out
+from fleettui.access.grants import Grants
+from fleettui.install import etcd_member, etcd_program, facts
+from fleettui.install.archive import cache_directory, version
+from fleettui.install.carry_out import Report, Worksite
+from fleettui.install.etcd_program import EtcdProgram
+from fleettui.install.facts import OPT, HostFacts
+from fleettui.install.fleet_files import FleetFiles, chosen
+from fleettui.install.objections import objections
+from fleettui.install.plan import RENEW, FleetFacts, JoinGoal, client_url, leaves_of, peer_url, plan
+from fleettui.install.steps import Stage
+from fleettui.remote.bare_host import BareHost, of_target, reached
+from fleettui.remote.errors import LoginRefused
+from fleettui.services import unit_files
+from registry.errors import FleetError, RegistryError, UserError
+from registry.etcd import Etcd, KeyValue
+from registry.etcd.admin import ROOT, Admin
+from registry.keys import Keys, Table
+from registry.model import Machine
+from registry.program.config import Settings, load
+from registry.records import decode
+
+FACTS_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user has asked for. `members`: how many hold the registry, 0 for what fits."""
+
+    targets: tuple[str, ...]
+    fleet: str | None = None
+    metadata: Mapping[str, str] | None = None
+    members: int = 0
+    etcd: Path | None = None
+    accept: Callable[[Sequence[tuple[str, str]]], bool] = field(default=lambda _: False)
+
+
+@dataclass(slots=True)
+class Joining:
+    """A join that is ready to be carried out: its stages, and what they are carried out on."""
+
+    site: Worksite
+    stages: tuple[Stage, ...]
+    notes: tuple[str, ...] = ()
+
+    async def carry_out(self, report: Report) -> None:
+        """Do it. Raises StepFailed."""
+        await self.site.carry_out(self.stages, report)
+
+
+@contextlib.asynccontextmanager
+async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[Joining]:
+    """Reach the hosts, read everything and plan. Changes nothing. Raises FleetError."""
+    files = await asyncio.to_thread(chosen, environ, wishes.fleet)
+    settings = await asyncio.to_thread(settings_of, files, environ)
+    keys = Keys.under(settings.etcd.prefix)
+    program = await asyncio.to_thread(etcd_program.read, wishes.etcd) if wishes.etcd else None
+    async with opened(wishes.targets, settings) as hosts:
+        fresh = [(each.endpoint.shown, each.key.fingerprint) for each in hosts.values() if not each.key.known]
+        if fresh and not wishes.accept(fresh):
+            told = "; ".join(f"{host} {key}" for host, key in fresh)
+            raise UserError(
+                f"no known_hosts has these host keys: {told}; compare them on the hosts, then log in once with ssh,"
+                " or run this with --accept-host-keys"
+            )
+        found = await all_facts(hosts)
+        authority = await asyncio.to_thread(files.authority)
+        endpoints = _endpoints(files, settings, found)
+        fleet = await fleet_facts(files, endpoints, keys, found)
+        members = members_of(found, fleet, wishes.members)
+        program, etcd = await _etcd(found, members, program)
+        against = objections(
+            found,
+            members=members,
+            authority=authority.certificate_pem if authority else b"",
+            machines=fleet.machines,
+            etcd_architecture=program.architecture if program else "",
+            now=time.time(),
+        )
+        if against:
+            raise UserError("\n".join(f"{each.host}: {each.what}; {each.remedy}" for each in against))
+        wanted = JoinGoal(
+            fleet=files.name,
+            version=await asyncio.to_thread(version),
+            etcd=etcd,
+            members=members,
+            operator=files.operator,
+            units=unit_files(Path(f"{OPT}/current/bin")),
+            etcd_unit=(Path(etcd_member.__file__).parent / "fleet-etcd.service").read_text(),
+            leaves=frozenset(good_leaves(found, authority, members)),
+            metadata=wishes.metadata,
+            keys=tuple(_known_hosts_line(hosts[each.name], each) for each in found),
+            login=next(iter(hosts.values())).endpoint.user or settings.ssh.user or "root",
+        )
+        site = Worksite(
+            files, hosts, {each.name: each for each in found}, endpoints if fleet.members else (), keys,
+            cache_directory(environ), program, fleet.users_on,
+        )  # fmt: skip
+        older = [each.name for each in found if each.current and each.current != wanted.version]
+        notes = (f"other version of fleettui on {', '.join(older)}: left as it is",) if older else ()
+        yield Joining(site, plan(found, fleet, wanted), notes)
+
+
+@contextlib.asynccontextmanager
+async def opened(targets: Sequence[str], settings: Settings) -> AsyncIterator[dict[str, BareHost]]:
+    """Connections to all hosts, by name. Raises the first error, after all were tried."""
+    names = [of_target(each).name for each in targets]
+    if len(set(names)) < len(names):
+        raise UserError("a host is named twice")
+    async with contextlib.AsyncExitStack() as stack:
+        opening = (stack.enter_async_context(reached(each, settings.ssh)) for each in targets)
+        found = await asyncio.gather(*opening, return_exceptions=True)
+        failed = [each for each in found if isinstance(each, BaseException)]
+        if failed:
+            texts = [str(each) for each in failed if isinstance(each, FleetError)]
+            raise UserError("\n".join(texts)) if len(texts) == len(failed) else failed[0]
+        yield {each.name: each for each in found if isinstance(each, BareHost)}
+
+
+async def all_facts(hosts: Mapping[str, BareHost]) -> tuple[HostFacts, ...]:
+    """What the hosts are, in the order in which they were named. Raises RemoteError."""
+
+    async def read(host: BareHost) -> HostFacts:
+        done = await host.run(facts.SCRIPT, timeout_s=FACTS_S)
+        if done.status:
+            why = done.stderr.decode("utf-8", "replace")[-300:]
+            raise LoginRefused(
+                host.name,
+                f"its commands do not run as root: {why}",
+                "log in as root, or let sudo ask for no password",
+            )
+        return facts.parse(host.name, done.stdout.decode("utf-8", "replace"))
+
+    return tuple(await asyncio.gather(*(read(host) for host in hosts.values())))
+
+
+async def fleet_facts(
+    files: FleetFiles, endpoints: tuple[str, ...], keys: Keys, hosts: Sequence[HostFacts]
+) -> FleetFacts:
+    """What this laptop holds and what the registry says. UserError when there is one that does not answer."""
+    here = FleetFacts(
+        authority=await asyncio.to_thread(files.authority) is not None,
+        operator_leaf=files.certificate.exists() and files.key.exists(),
+        root_password=files.password(ROOT).exists(),
+        operator_password=files.password(files.operator).exists(),
+        known_hosts=frozenset(files.host_keys()),
+        config=files.config.exists(),
+    )
+    if not endpoints:
+        return here
+    if not files.complete():
+        raise UserError(f"the fleet's authority and passwords are not in {files.directory}; copy them there")
+    try:
+        async with Etcd(files.settings(endpoints)) as etcd:
+            users_on = await Admin(etcd).users_are_on()
+        async with Etcd(files.settings(endpoints, ROOT if users_on else "")) as etcd:
+            granted = await Grants(etcd, keys).users() if users_on else ()
+            kvs = (await etcd.range(keys.table(Table.MACHINES))).kvs
+            members = await etcd.member_list()
+    except RegistryError as error:
+        down = [each.name for each in hosts if each.etcd_data]
+        raise UserError(
+            f"the fleet's registry does not answer: {error};"
+            f" see journalctl -u fleet-etcd{' on ' + ', '.join(down) if down else ''}, then run the same again"
+        ) from error
+    good = frozenset(each.name for each in granted if each.user is not None and not each.faults)
+    return replace(
+        here,
+        members=members,
+        users_on=users_on,
+        users=good,
+        machines=dict(_machines(keys, kvs)),
+        schedulers=sum(each.startswith("scheduler-") for each in good),
+    )
+
+
+def good_leaves(
+    hosts: Sequence[HostFacts], authority: Authority | None, members: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The certificates on the hosts that are good: of our authority, for the right names, not about to run out."""
+    soon, found = datetime.datetime.now(datetime.UTC) + RENEW, []
+    for host in hosts if authority else ():
+        for stem, (_, names) in leaves_of(host, member=host.name in members).items():
+            pem = host.pems.get(f"{stem}.pem", b"")
+            if authority and authority.signed(pem) and runs_out(pem) > soon and names_of(pem) >= set(names):
+                found.append((host.name, f"{stem}.pem"))
+    return found
+
+
+def settings_of(files: FleetFiles, environ: Mapping[str, str]) -> Settings:
+    """The configuration of the fleet, or the usual one while it has none. Blocks."""
+    return load(files.config if files.config.exists() else None, _without_config(environ))
+
+
+def _without_config(environ: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environ.items() if key != "FLEET_CONFIG"}
+
+
+def _endpoints(files: FleetFiles, settings: Settings, hosts: Sequence[HostFacts]) -> tuple[str, ...]:
+    """Where a registry of this fleet may answer: at the hosts that run one, and where the configuration says."""
+    running = [client_url(each.address) for each in hosts if each.unit("fleet-etcd.service").active == "active"]
+    configured = settings.etcd.endpoints if files.config.exists() and files.complete() else ()
+    return tuple(dict.fromkeys([*running, *(configured if _was_made(files, hosts) else ())]))
+
+
+def _was_made(files: FleetFiles, hosts: Sequence[HostFacts]) -> bool:
+    return files.config.exists() or any(each.etcd_data for each in hosts)
+
+
+def members_of(hosts: Sequence[HostFacts], fleet: FleetFacts, asked: int) -> tuple[str, ...]:
+    """The hosts that hold the registry: those that do, and as many more as the registry should have."""
+    at = {url for each in fleet.members for url in each.peer_urls}
+    there = [host for host in hosts if peer_url(host.address) in at or (not at and host.etcd_data)]
+    have = max(len(fleet.members), len(there))
+    usual = 3 if len(hosts) >= 3 else 1
+    lacking = max(0, (asked or max(usual, have)) - have)
+    return tuple(host.name for host in [*there, *[each for each in hosts if each not in there][:lacking]])
+
+
+async def _etcd(
+    hosts: Sequence[HostFacts], members: Sequence[str], given: EtcdProgram | None
+) -> tuple[EtcdProgram | None, str]:
+    """The program for the hosts that lack one (None: their own), and its version. UserError when there is none."""
+    needy = [
+        host
+        for host in hosts
+        if host.name in members and not any(each.startswith(f"{OPT}/etcd/") for each in host.complete)
+    ]
+    there = {each.rpartition("/")[2] for host in hosts for each in host.complete if each.startswith(f"{OPT}/etcd/")}
+    if not needy:
+        return None, next(iter(sorted(there)), "")
+    if given is None:
+        own = {host.own_etcd for host in needy}
+        if len(own) == 1 and etcd_program.fits(next(iter(own))) and there <= own:
+            return None, own.pop()
+        mine = shutil.which("etcd")
+        if mine is None:
+            lacking = ", ".join(host.name for host in needy)
+            raise UserError(f"{lacking} needs etcd: {etcd_program.wanted()}; {etcd_program.ADVICE}")
+        given = await asyncio.to_thread(etcd_program.read, Path(mine))
+    differing = {each for each in there if each.split(".")[:2] != given.version.split(".")[:2]}
+    if differing:
+        raise UserError(
+            f"the registry has members of etcd {', '.join(sorted(differing))}, and etcd {given.version} beside them"
+            " would take passwords for good that are not; give the version that they have with --etcd"
+        )
+    return given, given.version
+
+
+def _known_hosts_line(host: BareHost, found: HostFacts) -> str:
+    names = dict.fromkeys(each for each in (found.hostname, host.endpoint.address, found.address) if each)
+    spelled = names if host.port == 22 else [f"[{each}]:{host.port}" for each in names]
+    return f"{','.join(spelled)} {host.key.text} {found.machine}"
+
+
+def _machines(keys: Keys, kvs: Sequence[KeyValue]) -> Iterator[tuple[str, str]]:
+    for kv in kvs:
+        address = keys.parse(kv.key)
+        if address is not None:
+            with contextlib.suppress(FleetError):
+                record = decode(address, kv.value, kv.key)
+                if isinstance(record, Machine):
+                    yield record.id, record.hostname

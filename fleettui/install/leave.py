@@ -1,0 +1,264 @@
+"""The way back: a machine's units move away, its programs stop, what let it in is taken back, and it is forgotten.
+
+The same in every run: what is done already is seen in the host and in the registry, and left out. A machine that is
+gone for good cannot be stopped, so its leave is what the registry and this laptop can do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+
+from fleettui.access.grants import Grants
+from fleettui.actions.drain import left_on
+from fleettui.actions.machines import drain
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import find_machine, read_machines
+from fleettui.install import steps
+from fleettui.install.archive import cache_directory
+from fleettui.install.carry_out import SETTLED, Worksite
+from fleettui.install.etcd_member import Members
+from fleettui.install.facts import ETC, OPT, UNITS, HostFacts
+from fleettui.install.fleet_files import FleetFiles, chosen
+from fleettui.install.join import all_facts, opened, settings_of
+from fleettui.install.plan import AGAIN, client_url, peer_url
+from fleettui.install.steps import Stage, Step
+from registry.errors import FleetError, RegistryUnavailable, UserError
+from registry.etcd import Etcd, Op
+from registry.etcd.admin import ROOT
+from registry.keys import Keys, Table
+from registry.roles import agent_of, scheduler_of
+from registry.sync.follow import Follower
+
+DRAIN_S = 300.0
+SERVICES = ("fleet-agentd.service", "fleet-scheduler.service")
+MEMBER = "fleet-etcd.service"
+STOP = f"""{SETTLED}
+systemctl disable --quiet "$2" 2>/dev/null || true
+systemctl stop "$2"
+systemctl reset-failed "$2" 2>/dev/null || true
+"""
+# All that a join has put there.
+PURGE = f"""{SETTLED}
+for each in {UNITS}/fleet-agentd.service {UNITS}/fleet-scheduler.service {UNITS}/fleet-etcd.service; do
+    systemctl stop "${{each##*/}}" 2>/dev/null || true
+    systemctl disable --quiet "${{each##*/}}" 2>/dev/null || true
+    rm -rf "$each" "$each.d"
+done
+systemctl daemon-reload
+rm -rf {ETC} {OPT} /run/fleet /run/fleet-etcd
+for each in fleet-etcd fleet-scheduler; do rm -rf /var/lib/private/$each /var/lib/$each; done
+rm -f /run/fleet-join.lock
+"""
+
+
+@dataclass(slots=True)
+class Leaving:
+    """A leave that is ready to be carried out."""
+
+    machine: Leaver
+    stages: tuple[Stage, ...]
+    site: LeaveSite
+
+
+@dataclass(frozen=True, slots=True)
+class Leaver:
+    """The machine that leaves. `id` is "" while only its host key is known."""
+
+    id: str
+    hostname: str
+    address: str
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How it leaves. `gone`: it cannot be reached; `last`: the fleet ends with it."""
+
+    purge: bool = False
+    gone: bool = False
+    force: bool = False
+    last: bool = False
+
+
+class LeaveSite(Worksite):
+    """A worksite that knows the acts of a leave as well."""
+
+    async def do(self, step: Step) -> None:
+        """Do one step. Raises FleetError."""
+        match step.act:
+            case steps.DrainMachine(machine, force):
+                await self._drain(machine, force=force)
+            case steps.StopService(unit):
+                await self.script(step.host, STOP, unit, timeout_s=DRAIN_S)
+            case steps.RemoveMember(address):
+                async with self.registry() as etcd:
+                    await Members(etcd, self.at).remove(peer_url(address))
+                self.endpoints = tuple(each for each in self.endpoints if each != client_url(address))
+            case steps.Revoke(machine):
+                await self._revoke(machine)
+            case steps.Purge():
+                await self.script(step.host, PURGE)
+            case steps.Forget(names, address):
+                await asyncio.to_thread(self.files.forget, names, client_url(address))
+            case steps.ForgetFleet():
+                await asyncio.to_thread(self.files.remove)
+            case _:
+                await super().do(step)
+
+    async def _drain(self, machine: str, *, force: bool) -> None:
+        """Let the scheduler move everything that another machine takes, and wait. UserError for what none takes."""
+        async with Etcd(self.files.settings(self.endpoints, self.files.operator)) as etcd:
+            operator = Operator(etcd, self.keys, self.files.operator)
+            change = await drain(operator, machine)
+            follower = Follower(etcd, self.keys, pinned=False)
+            async with _running(follower), asyncio.timeout(DRAIN_S):
+                while True:
+                    await follower.next()
+                    snapshot = follower.mirror.snapshot()
+                    if snapshot.revision < change.revision:
+                        continue
+                    left = left_on(snapshot, [machine], self.keys)[machine]
+                    if left.done and (force or not left.stuck):
+                        return
+                    if left.done:
+                        told = "; ".join(f"{unit}: {why}" for unit, why in left.stuck[:5])
+                        raise UserError(f"no other machine takes {told}; destroy them, or --force stops them")
+
+    async def _revoke(self, machine: str) -> None:
+        async with self.registry() as etcd:
+            for user in (agent_of(machine), scheduler_of(machine)):
+                await Grants(etcd, self.keys).revoke(user.name)
+            left = [self.keys.machine(machine), self.keys.override(machine), self.keys.usage(machine)]
+            prefixes = [self.keys.extent(table, machine)[0] for table in (Table.SCHEDULE, Table.STATES)]
+            await etcd.txn([], [*map(Op.delete, left), *map(Op.delete_prefix, prefixes)])
+
+
+@contextlib.asynccontextmanager
+async def prepared_leave(
+    name: str, environ: Mapping[str, str], fleet: str | None, manner: Manner
+) -> AsyncIterator[Leaving]:
+    """Find the machine, reach it unless it is gone, and plan. Changes nothing. Raises FleetError."""
+    files = await asyncio.to_thread(chosen, environ, fleet)
+    if not files.complete() or not files.config.exists():
+        raise UserError(f"this laptop knows no fleet: {files.directory} is missing")
+    settings = await asyncio.to_thread(settings_of, files, environ)
+    keys = Keys.under(settings.etcd.prefix)
+    machine, others = await _find(name, files, settings.etcd.endpoints, keys, last=manner.last)
+    user = f"{settings.ssh.user}@" if settings.ssh.user else ""
+    target = f"{user}{_bracketed(machine.address)}" + (f":{machine.port}" if machine.port else "")
+    async with contextlib.AsyncExitStack() as stack:
+        hosts = {} if manner.gone else await stack.enter_async_context(opened([target], settings))
+        facts = (await all_facts(hosts))[0] if hosts else HostFacts(machine.address, machine.address)
+        if hosts and machine.id and facts.machine != machine.id:
+            raise UserError(f"{machine.address} is machine {facts.machine}, not {machine.id}; nothing was done")
+        machine = replace(machine, id=machine.id or facts.machine, hostname=machine.hostname or facts.hostname)
+        if manner.last and others:
+            raise UserError(
+                f"{', '.join(sorted(others))} are in the fleet, too; --last is for the last machine alone"
+            )
+        if manner.last and not (manner.purge or manner.gone):
+            raise UserError("the last machine takes the fleet with it: say --purge, too")
+        site = LeaveSite(
+            files,
+            hosts,
+            {facts.name: facts},
+            settings.etcd.endpoints,
+            keys,
+            cache_directory(environ),
+            users_on=True,
+        )
+        member = False
+        if not manner.last:
+            async with site.registry() as etcd:
+                member = await Members(etcd, site.at).check_removal(peer_url(machine.address)) is not None
+        yield Leaving(machine, plan_leave(machine, facts, manner, member=member), site)
+
+
+def plan_leave(machine: Leaver, facts: HostFacts, manner: Manner, *, member: bool) -> tuple[Stage, ...]:
+    """The stages of a leave that have something to do. Pure."""
+    gone, last = manner.gone, manner.last
+    host, logs = facts.name, "see journalctl there, then run the same again"
+    away, stop, revoke, end = [], [], [], []
+    if not (gone or last) and facts.unit(SERVICES[0]).active == "active":
+        away.append(Step("", f"drain {machine.hostname}", steps.DrainMachine(machine.id, manner.force), AGAIN))
+    if not gone:
+        needy = [unit for unit in SERVICES if _needs_stop(facts, unit)]
+        stop += [Step(host, f"stop and disable {unit}", steps.StopService(unit), logs) for unit in needy]
+    if member:
+        revoke.append(Step("", "take its member out of the registry", steps.RemoveMember(machine.address), AGAIN))
+    if not last:
+        revoke.append(Step("", "revoke its users, forget what was set on it", steps.Revoke(machine.id), AGAIN))
+    if not gone and _needs_stop(facts, MEMBER):
+        end.append(Step(host, f"stop and disable {MEMBER}", steps.StopService(MEMBER), logs))
+    if not gone and manner.purge:
+        end.append(Step(host, "delete everything of the fleet's", steps.Purge(), AGAIN))
+    names = tuple(filter(None, (machine.hostname, machine.address)))
+    forget = (
+        Step("", "forget the fleet", steps.ForgetFleet(), AGAIN)
+        if last
+        else Step("", "forget its host key", steps.Forget(names, machine.address), AGAIN)
+    )
+    found = [
+        Stage("move its units away", tuple(away)),
+        Stage("stop", tuple(stop)),
+        Stage("revoke", tuple(revoke), together=False),
+        Stage("host", tuple(end)),
+        Stage("this laptop", (forget,)),
+    ]
+    return tuple(stage for stage in found if stage.steps)
+
+
+def _needs_stop(facts: HostFacts, unit: str) -> bool:
+    found = facts.unit(unit)
+    return found.active not in ("", "inactive") or found.enabled == "enabled"
+
+
+async def _find(
+    name: str, files: FleetFiles, endpoints: tuple[str, ...], keys: Keys, *, last: bool
+) -> tuple[Leaver, list[str]]:
+    """The machine meant, and the host names of all others. One that is away is known by its host key."""
+    try:
+        async with Etcd(files.settings(endpoints, ROOT)) as etcd:
+            machines, overrides, unread = await read_machines(Operator(etcd, keys))
+    except RegistryUnavailable:
+        if not last:
+            raise
+        machines, overrides, unread = {}, {}, set()
+    others = {each.id: each.hostname for each in machines.values()}
+    pinned = [_pinned(line) for line in files.host_keys()]
+    away = [each for each in pinned if each.id and each.id not in machines]
+    fitting = [each for each in away if name in (each.hostname, each.address) or each.id.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0], list(others.values())
+    found = machines.get(find_machine(name, machines, {*overrides}, unread))
+    if found is None:
+        raise UserError(f"{name} is away and this laptop has no host key of it; give its host name or address")
+    del others[found.id]
+    return Leaver(found.id, found.hostname, found.address, found.ssh_port), list(others.values())
+
+
+def _pinned(line: str) -> Leaver:
+    """The machine that a line of known_hosts is of: its host name, its address, and its id as the comment."""
+    words = [*line.split(" "), "", "", "", ""]
+    names = [re.fullmatch(r"\[(.+)\]:(\d+)|(.*)", each) for each in words[0].split(",")]
+    spelled = [(found[1] or found[3], int(found[2] or 0)) for found in names if found]
+    return Leaver(words[3], spelled[0][0], *spelled[-1])
+
+
+@contextlib.asynccontextmanager
+async def _running(follower: Follower) -> AsyncIterator[None]:
+    task = asyncio.create_task(follower.run(), name="follow")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, FleetError):
+            await task
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

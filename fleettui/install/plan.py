@@ -1,0 +1,255 @@
+"""What is left to be done so that hosts are machines of a fleet: `plan(hosts, fleet, wanted) -> stages`. Pure.
+
+What is done already is no step: it is seen in the facts, never remembered. So a run that was interrupted anywhere
+is gone on with by planning again, and a second run plans nothing. A step that another one needs stands in an
+earlier stage, or earlier on the same host. Nothing that runs is restarted, but for an agent whose configuration
+changes, which no unit notices.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from fleettui.install import steps
+from fleettui.install.facts import ETC, OPT, UNITS, HostFacts
+from fleettui.install.steps import HostFile, LeafKind, Stage, Step
+from registry.etcd import Member
+
+SCHEDULERS = 3
+RENEW = datetime.timedelta(days=14)
+CLIENT_PORT, PEER_PORT = 2379, 2380
+AGAIN = "mend what it says and run the same again: it goes on from here"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetFacts:
+    """What this laptop and the registry hold. `users` are etcd's that are as they should be."""
+
+    authority: bool = False
+    operator_leaf: bool = False
+    root_password: bool = False
+    operator_password: bool = False
+    known_hosts: frozenset[str] = frozenset()
+    config: bool = False
+    members: tuple[Member, ...] = ()  # none: no registry answers, or there is none yet
+    users_on: bool = False
+    users: frozenset[str] = frozenset()
+    machines: Mapping[str, str] = field(default_factory=dict)  # host names by id
+    schedulers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JoinGoal:
+    """What the hosts are to be. `leaves` are the certificates on the hosts that are good: (host, path).
+
+    `members` are the hosts that hold the registry, the first of a new one in front; `keys` the known_hosts lines.
+    """
+
+    fleet: str
+    version: str
+    etcd: str
+    members: tuple[str, ...]
+    operator: str
+    units: Mapping[str, str]
+    etcd_unit: str
+    leaves: frozenset[tuple[str, str]] = frozenset()
+    metadata: Mapping[str, str] | None = None
+    keys: tuple[str, ...] = ()
+    login: str = "root"
+
+
+def plan(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> tuple[Stage, ...]:
+    """The stages of a join that have something to do."""
+    members = tuple(host for name in wanted.members for host in hosts if host.name == name)
+    endpoints = endpoints_of(fleet.members, members)
+    schedulers = _schedulers(hosts, fleet)
+    stages = (
+        Stage("this laptop", tuple(_laptop(fleet, wanted)), together=False),
+        Stage("programs and certificates", tuple(each for host in hosts for each in _programs(host, wanted))),
+        Stage("registry", tuple(_registry(members, fleet, wanted)), together=False),
+        Stage("configuration of this laptop", tuple(_config(fleet, wanted, endpoints)), together=False),
+        Stage(
+            "machines",
+            tuple(
+                each
+                for host in hosts
+                for each in _machine(host, fleet, wanted, endpoints, scheduler=host.name in schedulers)
+            ),
+        ),
+    )
+    return tuple(stage for stage in stages if stage.steps)
+
+
+def endpoints_of(existing: tuple[Member, ...], new: tuple[HostFacts, ...]) -> tuple[str, ...]:
+    """Where the registry will answer: at its members of now, and at those to come."""
+    found = [url for member in existing for url in member.client_urls]
+    return tuple(dict.fromkeys([*found, *(client_url(host.address) for host in new)]))
+
+
+def client_url(address: str) -> str:
+    """Where a member serves clients."""
+    return f"https://{_bracketed(address)}:{CLIENT_PORT}"
+
+
+def peer_url(address: str) -> str:
+    """Where a member serves the others."""
+    return f"https://{_bracketed(address)}:{PEER_PORT}"
+
+
+def member_names(host: HostFacts) -> tuple[str, ...]:
+    """What clients and other members may call a member."""
+    return tuple(dict.fromkeys(filter(None, (host.address, host.hostname, host.name, "localhost", "127.0.0.1"))))
+
+
+def leaves_of(host: HostFacts, *, member: bool) -> dict[str, tuple[LeafKind, tuple[str, ...]]]:
+    """The certificates that a host has to have, by the path without ending."""
+    found: dict[str, tuple[LeafKind, tuple[str, ...]]] = {f"{ETC}/client": (LeafKind.CLIENT, ())}
+    if member:
+        found |= {
+            f"{ETC}/etcd/server": (LeafKind.SERVER, member_names(host)),
+            f"{ETC}/etcd/peer": (LeafKind.PEER, member_names(host)),
+        }
+    return found
+
+
+def config_of_host(host: HostFacts, endpoints: tuple[str, ...], metadata: Mapping[str, str]) -> str:
+    """The fleet.toml of a host."""
+    pairs = "".join(f"{json.dumps(key)} = {json.dumps(value)}\n" for key, value in sorted(metadata.items()))
+    return (
+        f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n"
+        f'ca_file = "{ETC}/ca.pem"\ncert_file = "{ETC}/client.pem"\nkey_file = "{ETC}/client.key"\n'
+        f'username = "agent-{host.machine}"\npassword_file = "{ETC}/agent.password"\n\n'
+        f'[agent]\npublic_ip = "{host.address}"\n\n[agent.metadata]\n{pairs}'
+    )
+
+
+def scheduler_drop_in(host: HostFacts) -> str:
+    """What the scheduler's unit has on a joined host: a user of its own, and secrets that systemd hands it."""
+    return (
+        "# Written by fleettui join: the scheduler is a user of its own, and systemd hands it the secrets.\n"
+        "[Service]\nDynamicUser=yes\n"
+        f"LoadCredential=fleet.toml:{ETC}/scheduler.toml\n"
+        f"LoadCredential=password:{ETC}/scheduler.password\n"
+        f"LoadCredential=client.key:{ETC}/client.key\n"
+        f"LoadCredential=client.pem:{ETC}/client.pem\n"
+        f"LoadCredential=ca.pem:{ETC}/ca.pem\n"
+        "Environment=FLEET_CONFIG=%d/fleet.toml FLEET_ETCD_PASSWORD_FILE=%d/password\n"
+        "Environment=FLEET_ETCD_CA_FILE=%d/ca.pem FLEET_ETCD_CERT_FILE=%d/client.pem\n"
+        f"Environment=FLEET_ETCD_KEY_FILE=%d/client.key FLEET_ETCD_USERNAME=scheduler-{host.machine}\n"
+    )
+
+
+def _laptop(fleet: FleetFacts, wanted: JoinGoal) -> Iterator[Step]:
+    if not (fleet.authority and fleet.operator_leaf and fleet.root_password and fleet.operator_password):
+        yield Step("", "make the fleet's authority and this laptop's certificate", steps.OwnAuthority(), AGAIN)
+    lines = tuple(line for line in wanted.keys if line not in fleet.known_hosts)
+    if lines:
+        yield Step("", f"pin {len(lines)} host keys", steps.OwnHostKeys(lines), AGAIN)
+
+
+def _programs(host: HostFacts, wanted: JoinGoal) -> Iterator[Step]:
+    member = host.name in wanted.members
+    if not host.current or f"{OPT}/versions/{host.current}" not in host.complete:
+        act = steps.Unpack(wanted.version, host.python, host.architecture)
+        yield Step(host.name, f"unpack fleettui {wanted.version} into {OPT}/versions", act, AGAIN)
+    if member and not any(each.startswith(f"{OPT}/etcd/") for each in host.complete):
+        own = host.own_etcd == wanted.etcd
+        yield Step(host.name, f"put etcd {wanted.etcd} into {OPT}/etcd", steps.PutEtcd(wanted.etcd, own), AGAIN)
+    for stem, (kind, names) in leaves_of(host, member=member).items():
+        good = (host.name, f"{stem}.pem") in wanted.leaves and f"{stem}.key" in host.files
+        if not good or f"{stem.rpartition('/')[0]}/ca.pem" not in host.files:
+            yield Step(host.name, f"issue {stem}.pem", steps.PutLeaf(kind, stem, names), AGAIN)
+
+
+def _registry(members: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> Iterator[Step]:
+    logs = "see journalctl -u fleet-etcd there, then run the same again"
+    for host in members:
+        unit = HostFile(f"{UNITS}/fleet-etcd.service", wanted.etcd_unit.encode())
+        if not _same(host, unit):
+            yield Step(host.name, "put the registry's unit", steps.PutFiles((unit,)), AGAIN)
+    started = fleet.members
+    for number, host in enumerate(members):
+        known = next((each for each in fleet.members if peer_url(host.address) in each.peer_urls), None)
+        if known is None and not started and not number:
+            yield Step(host.name, "start the registry", steps.StartMember(host.hostname, host.address), logs)
+        elif known is None or not known.name or known.learner or _asleep(host):
+            discard = known is None and host.etcd_data
+            act = steps.AddMember(host.hostname, host.address, discard)
+            yield Step(host.name, "add a member to the registry", act, logs)
+        if not number and not (fleet.users_on and wanted.operator in fleet.users):
+            yield Step("", "let nobody in without a user", steps.TurnUsersOn(wanted.operator), AGAIN)
+
+
+def _asleep(host: HostFacts) -> bool:
+    unit = host.unit("fleet-etcd.service")
+    return unit.active != "active" or unit.enabled != "enabled"
+
+
+def _config(fleet: FleetFacts, wanted: JoinGoal, endpoints: tuple[str, ...]) -> Iterator[Step]:
+    if not fleet.config:
+        act = steps.OwnConfig(endpoints, wanted.login)
+        yield Step("", "write this laptop's fleet.toml", act, AGAIN)
+
+
+def _schedulers(hosts: tuple[HostFacts, ...], fleet: FleetFacts) -> frozenset[str]:
+    """The hosts that run a scheduler: those that do, and as many more as the fleet lacks."""
+    there = [host for host in hosts if f"{UNITS}/fleet-scheduler.service" in host.files]
+    others = max(0, fleet.schedulers - sum(f"scheduler-{host.machine}" in fleet.users for host in hosts))
+    fresh = [host for host in hosts if host not in there][: max(0, SCHEDULERS - others - len(there))]
+    return frozenset(host.name for host in (*there, *fresh))
+
+
+def _machine(
+    host: HostFacts, fleet: FleetFacts, wanted: JoinGoal, endpoints: tuple[str, ...], *, scheduler: bool
+) -> Iterator[Step]:
+    roles = ("scheduler", "agent") if scheduler else ("agent",)
+    for role in roles:
+        path, user = f"{ETC}/{role}.password", f"{role}-{host.machine}"
+        if path not in host.files or user not in fleet.users:
+            act = steps.PutPassword(role, host.machine, path)
+            yield Step(host.name, f"make the user {user}", act, AGAIN)
+    files = [each for each in _files(host, wanted, endpoints, scheduler=scheduler) if not _same(host, each)]
+    if files:
+        names = ", ".join(each.path.rpartition("/")[2] for each in files)
+        yield Step(host.name, f"write {names}", steps.PutFiles(tuple(files)), AGAIN)
+    changed = any(each.path == f"{ETC}/fleet.toml" for each in files)
+    for role, service in (("scheduler", "fleet-scheduler.service"), ("agent", "fleet-agentd.service")):
+        if role not in roles:
+            continue
+        unit = host.unit(service)
+        again = changed and role == "agent" and unit.active == "active"
+        if unit.active != "active" or unit.enabled != "enabled" or again:
+            logs = f"see journalctl -u {service} there, then run the same again"
+            yield Step(host.name, f"start the {role}", steps.StartService(service, again), logs)
+    if fleet.machines.get(host.machine) != host.hostname:
+        logs = "see systemctl status fleet-agentd there, then run the same again"
+        yield Step(host.name, "wait until it has registered", steps.AwaitMachine(host.machine), logs)
+
+
+def _files(host: HostFacts, wanted: JoinGoal, endpoints: tuple[str, ...], *, scheduler: bool) -> Iterator[HostFile]:
+    """The files that the host should have. A configuration that is there stays, unless metadata is given."""
+    path = f"{ETC}/fleet.toml"
+    if wanted.metadata is not None or path not in host.files:
+        yield HostFile(path, config_of_host(host, endpoints, wanted.metadata or {}).encode(), 0o600)
+    older = host.current not in ("", wanted.version)
+    kept = ("fleet-agentd.service", "fleet-scheduler.service") if scheduler else ("fleet-agentd.service",)
+    for name in kept:
+        if not older or f"{UNITS}/{name}" not in host.files:  # the units of another version are its own
+            yield HostFile(f"{UNITS}/{name}", wanted.units[name].encode())
+    if scheduler:
+        yield HostFile(f"{UNITS}/fleet-scheduler.service.d/50-join.conf", scheduler_drop_in(host).encode())
+        path = f"{ETC}/scheduler.toml"
+        if path not in host.files:
+            yield HostFile(path, f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n".encode(), 0o600)
+
+
+def _same(host: HostFacts, file: HostFile) -> bool:
+    return host.files.get(file.path) == hashlib.sha256(file.content).hexdigest()
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

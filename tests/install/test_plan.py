@@ -1,0 +1,172 @@
+"""What a join plans, from facts alone: nothing that is done already, and nothing before what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fleettui.install import facts, steps
+from fleettui.install.facts import HostFacts, UnitFacts
+from fleettui.install.join import members_of
+from fleettui.install.objections import objections
+from fleettui.install.plan import FleetFacts, JoinGoal, client_url, peer_url, plan
+from registry.etcd import Member
+
+UNITS = {"fleet-agentd.service": "[Service]\n", "fleet-scheduler.service": "[Service]\n"}
+ROOM = {"/opt": 10**7, "/var/lib": 10**7, "/etc": 10**7}
+
+
+def host(number: int) -> HostFacts:
+    return HostFacts(
+        name=f"h{number}", address=f"10.0.0.{number}", root=True, now=1000, hostname=f"core-{number}",
+        architecture="x86_64", machine=f"{number:032x}", init="systemd", systemd=252, pythons=("3.11",),
+        python3="3.11", room_kb=ROOM,
+    )  # fmt: skip
+
+
+def goal(*members: str) -> JoinGoal:
+    return JoinGoal("fleet", "1-a", "3.5.16", members, "operator", UNITS, "[Service]\n")
+
+
+def acts(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> list[tuple[str, str]]:
+    return [(step.host, type(step.act).__name__) for stage in plan(hosts, fleet, wanted) for step in stage.steps]
+
+
+def member(number: int, *, name: str = "x", learner: bool = False) -> Member:
+    address = f"10.0.0.{number}"
+    return Member(number, name, (peer_url(address),), (client_url(address),), learner)
+
+
+def test_one_member_starts_the_registry_and_users_are_on_before_another_is_added() -> None:
+    hosts = (host(1), host(2), host(3))
+    found = acts(hosts, FleetFacts(), goal("h1", "h2", "h3"))
+    order = [each for each in found if each[1] in ("StartMember", "TurnUsersOn", "AddMember")]
+    assert order == [("h1", "StartMember"), ("", "TurnUsersOn"), ("h2", "AddMember"), ("h3", "AddMember")]
+
+
+def test_a_machine_has_its_password_and_its_files_before_its_agent_starts() -> None:
+    found = [act for where, act in acts((host(1),), FleetFacts(), goal("h1")) if where == "h1"]
+    begun = found.index("StartService")
+    assert {"Unpack", "PutLeaf", "PutPassword", "PutFiles"} <= set(found[:begun])
+    assert found[-1] == "AwaitMachine"
+
+
+def test_a_registry_that_answers_is_never_started_anew() -> None:
+    """A join that finds members adds to them, whatever is on the hosts that it was given."""
+    found = acts((host(4),), FleetFacts(members=(member(1),), users_on=True), goal("h4"))
+    assert ("h4", "AddMember") in found
+    assert ("h4", "StartMember") not in found
+
+
+@pytest.mark.parametrize("state", [{"name": ""}, {"learner": True}])
+def test_a_member_that_was_only_announced_is_finished(state: dict[str, object]) -> None:
+    known = replace(member(2), **state)  # type: ignore[arg-type]
+    fleet = FleetFacts(members=(member(1), known), users_on=True, users=frozenset({"operator"}))
+    assert ("h2", "AddMember") in acts((host(2),), fleet, goal("h2"))
+
+
+def test_the_data_of_a_membership_that_ended_is_discarded() -> None:
+    fleet = FleetFacts(members=(member(1),), users_on=True)
+    stages = plan((replace(host(2), etcd_data=True),), fleet, goal("h2"))
+    added = [step.act for stage in stages for step in stage.steps if isinstance(step.act, steps.AddMember)]
+    assert [act.discard for act in added] == [True]
+
+
+def test_a_user_without_its_file_and_a_file_without_its_user_are_made_again() -> None:
+    name, path = f"agent-{1:032x}", "/etc/fleet/agent.password"
+    for there, users in (({path: "x"}, frozenset[str]()), ({}, frozenset({name}))):
+        found = plan((replace(host(1), files=there),), FleetFacts(users=users), goal())
+        made = [each.act for stage in found for each in stage.steps if isinstance(each.act, steps.PutPassword)]
+        assert "agent" in [act.role for act in made]
+
+
+def test_metadata_that_is_not_given_again_stays() -> None:
+    settled = replace(host(1), files={"/etc/fleet/fleet.toml": "x"})
+    written = [
+        file.path
+        for stage in plan((settled,), FleetFacts(), goal())
+        for step in stage.steps
+        if isinstance(step.act, steps.PutFiles)
+        for file in step.act.files
+    ]
+    assert "/etc/fleet/fleet.toml" not in written
+
+
+def test_schedulers_are_on_three_machines_and_no_more() -> None:
+    hosts = tuple(host(number) for number in range(1, 6))
+    made = [where for where, act in acts(hosts, FleetFacts(), goal("h1")) if act == "StartService"]
+    assert sorted(where for where in set(made) if made.count(where) == 2) == ["h1", "h2", "h3"]
+    full = FleetFacts(schedulers=3)
+    assert acts((host(6),), full, goal()).count(("h6", "StartService")) == 1
+
+
+COUNTS = [(1, 0, 0, 1), (2, 0, 0, 1), (3, 0, 0, 3), (5, 0, 5, 5), (1, 3, 0, 0), (1, 1, 0, 0), (3, 1, 0, 2)]
+
+
+@pytest.mark.parametrize(("hosts", "have", "asked", "want"), COUNTS)
+def test_three_hosts_hold_the_registry_and_a_fourth_does_not(hosts: int, have: int, asked: int, want: int) -> None:
+    fleet = FleetFacts(members=tuple(member(90 + number) for number in range(have)))
+    assert len(members_of(tuple(host(number) for number in range(1, hosts + 1)), fleet, asked)) == want
+
+
+OURS, OTHERS = (f"-----BEGIN CERTIFICATE-----{each}-----END CERTIFICATE-----".encode() for each in ("ours", "no"))
+RUNS = UnitFacts(active="active")
+REFUSED = {
+    "its process 1 is": {"init": "runit"},
+    "its systemd is 247": {"systemd": 247},
+    "its architecture is armv7l": {"architecture": "armv7l"},
+    "its C library": {"libc": "musl"},
+    "its python3 is 3.9": {"pythons": (), "python3": "3.9"},
+    "it has no Python": {"pythons": (), "python3": ""},
+    "its clock is off by 60 s": {"now": 1060},
+    "/opt has 0 MiB left": {"room_kb": ROOM | {"/opt": 100}},
+    "port 2379": {"listens": frozenset({2379})},
+    "is taken (etcd.service)": {
+        "listens": frozenset({2380}),
+        "units": {"etcd.service": RUNS},
+    },
+    "belongs to another fleet": {"pems": {"/etc/fleet/ca.pem": OTHERS}},
+    "installed by hand": {"units": {"fleet-agentd.service": RUNS}},
+    "machine id is that of machine core-9": {"machine": "f" * 32},
+    "host name core-9 is": {"hostname": "core-9"},
+    "do not run as root": {"root": False},
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_host_that_cannot_be_a_machine_is_told_why_and_what_to_do(what: str) -> None:
+    odd = replace(host(1), **REFUSED[what])  # type: ignore[arg-type]
+    against = objections(
+        (odd, host(2)),
+        members=("h1",),
+        authority=OURS,
+        machines={"f" * 32: "core-9"},
+        etcd_architecture="",
+        now=1000,
+    )
+    assert any(what in each.what and each.remedy for each in against), against
+    assert {each.host for each in against} == {"h1"}
+
+
+def test_a_sound_host_is_not_refused_joined_or_not() -> None:
+    """While an authority is replaced, hosts and laptop share one of two."""
+    joined = replace(host(1), pems={"/etc/fleet/ca.pem": OURS + OTHERS}, units={"fleet-agentd.service": RUNS})
+    for sound in (host(1), joined):
+        assert not objections(
+            (sound,), members=("h1",), authority=OURS, machines={}, etcd_architecture="x86_64", now=1003
+        )
+
+
+def test_clones_among_the_hosts_are_found() -> None:
+    twins = (host(1), replace(host(2), machine=host(1).machine))
+    against = objections(twins, members=(), authority=b"", machines={}, etcd_architecture="", now=1000)
+    assert {each.host for each in against} == {"h1", "h2"}
+
+
+def test_what_a_host_says_is_read_by_a_grammar() -> None:
+    text = "hostname=a b\x1b[31m\nmachine=zz\nconnection=1.2.3.4 5 10.0.0.9 22\nroom=/opt x\nlistens=0100:094B"
+    read = facts.parse("h", text)
+    assert (read.hostname, read.machine, read.address, read.now) == ("", "", "10.0.0.9", 0)
+    assert read.listens == {2379}
+    assert facts.parse("h", "").python == ""
