@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agentd import facts
+from agentd.crashes import CrashRecorder
 from agentd.dependencies import Dependencies
 from agentd.file_cache import FileCache
 from agentd.lease_guard import HANG_AT, LeaseGuard
@@ -137,6 +138,7 @@ class Agent:
                 "tick": self._tick(),
                 "watchdog": self._notifier.keep_alive(),
                 "usage": Reporter(etcd, self._keys, self._table, self._registration.lease).run(),
+                "crashes": self._crashes.run(etcd, self._keys, self._registration.lease),
                 "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._endpoints_changed),
             }
             if self._stops:
@@ -156,6 +158,7 @@ class Agent:
 
     def _wire(self, etcd: Etcd) -> None:
         machine = self._table.machine
+        self._crashes = CrashRecorder(machine, socket.gethostname(), self._settings.agent.bus)
         self._publisher = Publisher(
             etcd, self._keys, machine, self._table.state, self._history, self._settings.etcd.username
         )
@@ -169,6 +172,7 @@ class Agent:
             reloader=Reloader(self._systemd.reload),
             host=socket.gethostname(),
             before_start=self._switch.cover,
+            crashed=self._crashes.note,
         )
         self._reconciler = Reconciler(needs, self._table)
         self._schedule = Schedule(etcd, self._keys, machine, self._ledger, self._reconciler, self._history)

@@ -145,6 +145,12 @@ class StatePublisher(Protocol):
         """Wait until the unit's state is not in the registry."""
 
 
+class HeldLease(Protocol):
+    """The lease of the machine; 0 for none."""
+
+    id: int
+
+
 class FileSource(Protocol):
     """Where unit files come from."""
 
@@ -165,3 +171,4 @@ class Dependencies:
     reloader: Reloader
     host: str  # what people call the machine
     before_start: Callable[[str], None] = lambda _: None  # told each unit whose start is about to be asked for
+    crashed: Callable[[str, bytes, str, str], None] = lambda *_: None  # unit, run, why it failed, hash of its file

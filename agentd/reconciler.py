@@ -18,7 +18,7 @@ from agentd.hand_over import HandOver
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import LedgerEntry, Phase, cleared
 from agentd.pure.plan import LIVELY, DesiredState
-from agentd.pure.unit_status import failure, start_failed
+from agentd.pure.unit_status import UnitStatus, failure, start_failed
 from agentd.starter import monotonic_us
 from agentd.task_runner import TaskRunner
 from agentd.unit_names import OURS
@@ -186,6 +186,8 @@ class Reconciler:
             self._records.note(managed, cleared(entry))
         if active == "failed" and before.active != "failed":
             self._failed(managed)
+        if _has_crashed(managed.status) and not _has_crashed(before):
+            self._crashed(managed)
         if managed.taken and managed.blocked and not managed.status.running:
             asyncio.get_running_loop().call_later(FREED_S, self.resync)
         if active == "active" and before.active != "active":
@@ -225,6 +227,14 @@ class Reconciler:
             self._records.note_error(unit, start_failed(reason))
         if self._group is not None:
             self._group.create_task(self._record_cause(unit, entry), name=f"cause {unit.name}")
+
+    def _crashed(self, unit: ManagedUnit) -> None:
+        """Have the last lines of a run kept that failed by itself, whether or not systemd starts it again."""
+        entry = unit.entry
+        if entry is None or unit.foreign or entry.phase not in (Phase.STARTED, Phase.STARTING, Phase.ASKING):
+            return
+        reason = failure(unit.status, self._starter.program(unit))
+        self._needs.crashed(unit.name, unit.status.invocation, reason, entry.hash)
 
     async def _record_cause(self, unit: ManagedUnit, then: LedgerEntry) -> None:
         """Note and tell why a unit failed, unless it has been started again meanwhile."""
@@ -272,3 +282,9 @@ class Reconciler:
             self.table.wake(unit)
 
         await asyncio.gather(*(read(self.table.units[name]) for name in names if name in self.table.units))
+
+
+def _has_crashed(status: UnitStatus) -> bool:
+    """Whether a unit has failed, or waits to be started again because it did (systemd may add "-queued")."""
+    again = status.sub.startswith("auto-restart") and status.result not in ("", "success")
+    return again or status.active == "failed"

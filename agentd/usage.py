@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
+from agentd.dependencies import HeldLease
 from registry.errors import RegistryError
 from registry.etcd import Etcd
 from registry.etcd.backoff import jittered
@@ -38,12 +39,6 @@ class RunningUnits(Protocol):
 
     def main_pids(self) -> dict[str, int]:
         """The main process of each unit of ours that has one."""
-
-
-class HeldLease(Protocol):
-    """The lease of the machine; 0 for none."""
-
-    id: int
 
 
 class Reporter:

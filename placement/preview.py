@@ -23,7 +23,17 @@ from placement.objections import first_to_going
 from placement.unit_entry import UnitEntry
 from registry.keys import DEFAULT_KEYS, Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Availability, Override, Reason, Target, Unit, UnitState, UnitText
+from registry.model import (
+    Assignment,
+    Availability,
+    Override,
+    Pending,
+    Reason,
+    Target,
+    Unit,
+    UnitState,
+    UnitText,
+)
 from registry.units.file import file_hash
 
 TABLES = (Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING)
@@ -100,6 +110,25 @@ def preview_overrides(
             for machine, name in snapshot.schedule
             if (entry := entries.get(name)) is None or machine not in entry.assigned
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a cluster comes to: every schedule line by (machine, unit), and why units wait."""
+
+    lines: Mapping[tuple[str, str], Assignment | None]  # None: one that does not parse
+    waits: Mapping[str, Pending]
+
+
+def preview_all(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> Settled:
+    """Predict what is scheduled where, and what waits, once scheduler and agents have nothing left to do."""
+    with trial(snapshot, keys) as tried:
+        tried.settle()
+        entries = tried.state.entries
+        lines = {
+            (machine, name): line for name, entry in entries.items() for machine, line in entry.scheduled.items()
+        }
+        return Settled(lines, {name: entry.due for name, entry in entries.items() if entry.due is not None})
 
 
 class Trial:

@@ -39,6 +39,7 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u20
 _LONE = re.compile("[\ud800-\udfff]")
 _TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_CRASH = re.compile(r"([0-9]{13})-(.+)", re.DOTALL)
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]{0,251}[0-9A-Za-z_.])?")
 _WRITER = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._@-]{0,127}")
 _ZONE = re.compile(r"[0-9A-Za-z_.-]{1,32}")
@@ -98,6 +99,15 @@ def sha256_hex(text: str) -> str:
     """A SHA-256 as 64 hex digits."""
     if not _HASH.fullmatch(text):
         raise ValueError(f"{shown(text)} is no SHA-256 of 64 hex digits")
+    return text
+
+
+def crash_id(text: str) -> str:
+    """When a unit failed, in milliseconds since 1970 as 13 digits, and its name: "1790000000000-web@1.service"."""
+    found = _CRASH.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{shown(text)} is no time with a unit")
+    unit_name(found[2])
     return text
 
 
@@ -173,6 +183,7 @@ UnitName = Annotated[str, Words(unit_name)]
 Id = Annotated[str, Words(token)]
 Writer = Annotated[str, Words(writer)]
 Sha256 = Annotated[str, Words(sha256_hex)]
+CrashId = Annotated[str, Words(crash_id, shared=False)]
 Host = Annotated[str, Words(host)]
 HostKey = Annotated[str, Words(host_key)]
 Label = Annotated[str, Words(label, shared=False)]

@@ -12,6 +12,7 @@
     <prefix>/leader                         leased
     <prefix>/events/<writer>/<time-ordered id>
     <prefix>/usage/<machine>                leased
+    <prefix>/crashes/<machine>/<time and unit>
 
 Unit names hold no slash, so a key splits without ambiguity. A key whose parts are not what the layout says there (a
 unit that is no unit name, a hash that is none) is no key of the layout, whatever it holds: `stray` tells such keys
@@ -27,7 +28,7 @@ from enum import StrEnum
 from sys import intern
 from typing import NamedTuple
 
-from registry.grammar import sha256_hex, token, unit_name, writer
+from registry.grammar import crash_id, sha256_hex, token, unit_name, writer
 
 DEFAULT_PREFIX = "/fleet/"
 
@@ -47,6 +48,7 @@ class Table(StrEnum):
     LEADER = "leader"
     EVENTS = "events"
     USAGE = "usage"
+    CRASHES = "crashes"
 
 
 PARTS = {  # how many parts follow the table's name
@@ -56,6 +58,7 @@ PARTS = {  # how many parts follow the table's name
     Table.STATES: 2,
     Table.DUPLICATES: 2,
     Table.EVENTS: 2,
+    Table.CRASHES: 2,
 }
 
 
@@ -79,7 +82,8 @@ class Part:
         return self.known.setdefault(text, intern(text))
 
 
-_UNIT, _ID, _HASH, _WRITER = Part(unit_name), Part(token), Part(sha256_hex), Part(writer)
+_UNIT, _ID, _HASH = Part(unit_name), Part(token), Part(sha256_hex)
+_WRITER, _CRASH = Part(writer), Part(crash_id)
 _SINGLES = {table.value: table for table in Table if PARTS.get(table) == 0}
 _SIMPLE = {
     Table.FILES.value: (Table.FILES, _HASH),
@@ -94,6 +98,7 @@ _DOUBLE = {
     Table.STATES.value: (Table.STATES, _ID, _UNIT),
     Table.DUPLICATES.value: (Table.DUPLICATES, _ID, _ID),
     Table.EVENTS.value: (Table.EVENTS, _WRITER, _ID),
+    Table.CRASHES.value: (Table.CRASHES, _ID, _CRASH),
 }
 
 
@@ -166,6 +171,10 @@ class Keys:
     def usage(self, machine: str) -> str:
         """What a machine and its units use."""
         return f"{self.prefix}{Table.USAGE}/{machine}"
+
+    def crash(self, machine: str, crash_id: str = "") -> str:
+        """The last lines of a unit that failed on a machine, or the prefix of all that the machine has kept."""
+        return f"{self.prefix}{Table.CRASHES}/{machine}/{crash_id}"
 
     def extent(self, table: Table, first: str = "") -> tuple[str, bool]:
         """Where a table's records lie, or those of `first` in it: a key, or (True) what their keys begin with."""

@@ -18,6 +18,7 @@ from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,
     Corrupt,
+    Crash,
     Duplicate,
     Event,
     Leader,
@@ -69,6 +70,7 @@ class Snapshot:
     duplicates: Mapping[Pair, Duplicate] = field(default_factory=_empty)
     events: Mapping[str, Event] = field(default_factory=_empty)
     usage: Mapping[str, Usage] = field(default_factory=_empty)
+    crashes: Mapping[Pair, Crash] = field(default_factory=_empty)
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
 
 

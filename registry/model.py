@@ -21,6 +21,7 @@ from registry.grammar import (
     AtMost,
     Code,
     Count,
+    CrashId,
     Host,
     HostKey,
     Id,
@@ -74,13 +75,14 @@ class Sentinel(Versioned):
     """The sentinel: proof that this registry is a fleet's, and which one's.
 
     An operator who accepts a history that went back (a restored backup) raises `epoch`. Until then `held` says why
-    nobody acts on what the registry holds.
+    nobody acts on what the registry holds. While a backup is written into the registry, `restoring` says which.
     """
 
     id: Id  # random, made with the cluster
     schema: Count = SCHEMA_VERSION  # of the layout of keys and records
     epoch: Count = 0  # milliseconds since 1970 when a history was accepted last
     held: Line = ""  # why nobody acts on the registry, or nothing
+    restoring: Line = ""  # the checksum of the backup that is not yet wholly there, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +283,39 @@ class Event(Versioned):
         return f"{kind} {name[:8] if len(name) == ID_LENGTH else name}"
 
 
+CrashLine = tuple[Time, Count, Count, Line, Prose]
+"""A line of a journal: when, its priority (syslog's 0 to 7), process, who said it, and the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash(Versioned):
+    """The last lines that a unit wrote before it failed, kept by its agent for when the machine cannot be asked.
+
+    They are of that one run of the unit, oldest first. All of it is bounded (`agentd/pure/crash.py`), and it is
+    kept for as long as events are (`scheduler/collect.py`).
+    """
+
+    machine: Id
+    id: CrashId  # when it failed, in milliseconds since 1970, and the unit: "1790000000000-web@1.service"
+    hostname: Host  # of the machine, which may be gone
+    reason: Prose = ""  # how it ended, in words
+    hash: Line = ""  # of the file it ran from
+    invocation: Line = ""  # systemd's id of the run
+    lines: Annotated[tuple[CrashLine, ...], AtMost(1000)] = ()  # time, priority, process, who, text
+    cut: bool = False  # there was more: earlier lines, or longer ones
+    missing: Prose = ""  # why there are no lines, if there are none
+
+    @property
+    def unit(self) -> str:
+        """The unit that failed."""
+        return self.id.partition("-")[2]
+
+    @property
+    def failed_at(self) -> float:
+        """When, in seconds since 1970, by the machine's clock."""
+        return int(self.id.partition("-")[0]) / 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Corrupt:
     """A value that does not parse: shown to the user by key, never acted on."""
@@ -301,7 +336,18 @@ def effective_metadata(machine: Machine, override: Override | None) -> dict[str,
 
 
 Record = (
-    Sentinel | Unit | Assignment | Pending | Machine | Override | UnitState | Leader | Duplicate | Event | Usage
+    Sentinel
+    | Unit
+    | Assignment
+    | Pending
+    | Machine
+    | Override
+    | UnitState
+    | Leader
+    | Duplicate
+    | Event
+    | Usage
+    | Crash
 )
 
 

@@ -28,6 +28,7 @@ from registry.grammar import MAX_ENTRIES, MAX_TEXT, PLAIN, AtMost, Range, Words,
 from registry.keys import Address, Table
 from registry.model import (
     Assignment,
+    Crash,
     Duplicate,
     Event,
     Leader,
@@ -56,6 +57,7 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.LEADER: (Leader, ()),
     Table.EVENTS: (Event, ("id", "writer")),
     Table.USAGE: (Usage, ("machine",)),
+    Table.CRASHES: (Crash, ("machine", "id")),
 }
 KEY_FIELDS = dict(LAYOUT.values())
 UNKNOWN = "unknown"  # the dataclasses' field for the fields that they do not have

@@ -81,6 +81,7 @@ WRITTEN: dict[Role, tuple[Table, ...]] = {  # by roles that read everything; of 
         Table.MACHINES,
         Table.DUPLICATES,
         Table.USAGE,
+        Table.CRASHES,
     ),
 }
 OF_A_MACHINE: dict[Table, Access] = {  # its agent's: `<table>/<machine>`, and what lies below it
@@ -89,6 +90,7 @@ OF_A_MACHINE: dict[Table, Access] = {  # its agent's: `<table>/<machine>`, and w
     Table.DUPLICATES: BOTH,
     Table.MACHINES: BOTH,
     Table.USAGE: WRITES,
+    Table.CRASHES: WRITES,
 }
 SHARED: dict[Table, Access] = {Table.CLUSTER: READS, Table.FILES: READS}  # every agent's
 

@@ -1,14 +1,15 @@
 """Garbage collection: what no record refers to any more.
 
 Owns the rules of what may go: files that no unit, history, schedule or state names; states and usage that no lease
-carries of machines that are gone; lines of global units on machines that are gone for long; old events. The leader
-does it seldom, fenced and guarded by mod revision: a writer of a unit writes its file again in the same
-transaction, so a collection that races with it loses. Overrides outlive machines on purpose and stay.
+carries of machines that are gone; lines of global units on machines that are gone for long; old events, and what
+was kept of units that failed long ago or often. The leader does it seldom, fenced and guarded by mod revision: a
+writer of a unit writes its file again in the same transaction, so a collection that races with it loses. Overrides
+outlive machines on purpose and stay.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ COLLECT_FIRST_S = 30.0
 EVENTS_KEPT = 10_000
 EVENTS_AGE_S = 7 * 24 * 3600.0
 AHEAD_S = 24 * 3600.0  # how far the clocks of a fleet may be apart
+CRASHES_KEPT, CRASHES_OF_MACHINE, CRASHES_OF_UNIT = 500, 50, 5  # the newest; of a unit on each machine
 
 StampOf = Callable[[str], Stamp | None]
 
@@ -63,6 +65,24 @@ def old_events(keys: Iterable[str], now: float) -> list[str]:
         share = max(share, min(count, room // writers))
         room, writers = room - min(count, share), writers - 1
     return old + [key for each in written.values() for key in each[: max(len(each) - share, 0)]]
+
+
+def old_crashes(listed: Iterable[str], keys: Keys, now: float) -> list[str]:
+    """Return the keys of kept lines beyond the retention, by the rules of events: the newest stay."""
+    oldest, newest = (f"{int((now + age_s) * 1000):013d}" for age_s in (-EVENTS_AGE_S, AHEAD_S))
+    machines: Counter[str] = Counter()
+    units: Counter[tuple[str, str]] = Counter()
+    old = []
+    found = [(address.second, address.first, key) for key in listed if (address := keys.parse(key)) is not None]
+    for crash, machine, key in sorted(found, reverse=True):
+        unit = machine, crash.partition("-")[2]
+        room = machines.total() < CRASHES_KEPT and machines[machine] < CRASHES_OF_MACHINE
+        if oldest <= crash <= newest and room and units[unit] < CRASHES_OF_UNIT:
+            machines[machine] += 1
+            units[unit] += 1
+        else:
+            old.append(key)
+    return old
 
 
 def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
@@ -122,6 +142,8 @@ class GarbageCollector:
         found += ghost_usage(usage.kvs, snapshot, keys)
         events = await self._etcd.range(keys.table(Table.EVENTS), keys_only=True, page=MAX_OPS * 64)
         old = old_events((each.key for each in events.kvs), today)
+        crashes = await self._etcd.range(keys.table(Table.CRASHES), keys_only=True, page=MAX_OPS * 64)
+        old += old_crashes((each.key for each in crashes.kvs), keys, today)
         return [
             *(Intent([Compare.mod(each.key, each.mod_revision)], [Op.delete(each.key)]) for each in found),
             *(Intent([], [Op.delete(each)]) for each in old),

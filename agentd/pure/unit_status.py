@@ -24,6 +24,7 @@ UNIT_FIELDS = {
     "FragmentPath": "fragment",
     "NeedDaemonReload": "stale",
     "Job": "job",
+    "InvocationID": "invocation",
 }
 SERVICE_FIELDS = {
     "Result": "result",
@@ -36,7 +37,7 @@ FIELDS = UNIT_FIELDS | SERVICE_FIELDS
 SIGNATURES = {  # D-Bus's types of these properties
     "StateChangeTimestamp": "t", "InactiveExitTimestampMonotonic": "t", "ConditionTimestampMonotonic": "t",
     "ConditionResult": "b", "NeedDaemonReload": "b", "Job": "(uo)", "ExecMainStatus": "i", "ExecMainCode": "i",
-    "MainPID": "u", "NRestarts": "u",
+    "MainPID": "u", "NRestarts": "u", "InvocationID": "ay",
 } | dict.fromkeys(("LoadState", "ActiveState", "SubState", "FragmentPath", "Result"), "s")  # fmt: skip
 _RANGES = {"u": range(1 << 32), "t": range(1 << 64), "i": range(-(1 << 31), 1 << 31)}
 DETAILS = tuple(name for name in UNIT_FIELDS if name not in ("NeedDaemonReload", "ConditionResult", "Job"))
@@ -78,6 +79,7 @@ class UnitStatus:
     fragment: str = ""
     stale: bool = False  # NeedDaemonReload
     job: int = 0  # id of the job under way, 0: none
+    invocation: bytes = b""  # of the run that is, or was last
     result: str = ""
     exec_status: int = 0
     exec_code: int = 0
@@ -122,6 +124,8 @@ def _fits(name: str, value: object) -> bool:
     signature = SIGNATURES[name].strip("(o)")
     if signature in _RANGES:
         return type(value) is int and value in _RANGES[signature]
+    if signature == "ay":
+        return type(value) is bytes and len(value) in (0, 16)
     return type(value) is (bool if signature == "b" else str)
 
 

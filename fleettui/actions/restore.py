@@ -8,44 +8,52 @@ wait for. All of it is guarded by the sentinel as it was read, and by each line 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleettui.actions.drain import is_global
 from fleettui.actions.operator import Operator
 from fleettui.verbs import Verb, verb_between, verb_towards
+from placement.preview import Settled, preview_all
 from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
-from registry.keys import Table
-from registry.mirror import Mirror, Pair, Snapshot, Stamp
+from registry.keys import Keys, Table
+from registry.mirror import Mirror, Pair, RawChange, Snapshot
 from registry.model import Assignment, Target, UnitState
 from registry.records import encode
 from registry.sync.listing import read_tables
 from registry.sync.sentinel import ahead as epoch_ahead
 
-TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
+TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE, Table.CRASHES))
 DOWN = ("", "inactive", "failed")
 LINES_AT_ONCE = MAX_OPS // 2 - 2
+OVERWRITING = "a backup is being written over what is here"
+"""Why a fleet is held whose machines say what is true: schedulers have to wait, agents have nothing to say."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitChange:
-    """What accepting does to one unit; `machine` "" where the scheduler chooses one."""
+    """What accepting does to one unit on a machine; `source` is where it moves away from."""
 
     machine: str
     unit: str
-    verb: str  # of `verbs.Verb`, or "place"
+    verb: str  # of `verbs.Verb`, or "move"
     reason: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """What was found, what accepting it changes, and the lines to write before (None: to delete)."""
+    """What was found, what accepting it changes, and the lines to write before (None: to delete).
+
+    `revisions` are those of all keys as they were read; `waiting` are units that no machine takes, and why.
+    """
 
     snapshot: Snapshot
     changes: tuple[UnitChange, ...]
+    waiting: Mapping[str, str]
     lines: dict[Pair, Assignment | None]
-    stamp_of: Callable[[str], Stamp | None]
+    revisions: Mapping[str, int]
     ahead: str = ""  # what is wrong with the sentinel's epoch
 
     @property
@@ -61,12 +69,17 @@ class Restoration:
         return "; ".join(each for each in (back, broken) if each)
 
     @property
+    def unfinished(self) -> str:
+        """The checksum of a backup that is not yet wholly in the registry; "" where there is none."""
+        return self.snapshot.cluster.restoring if self.snapshot.cluster else ""
+
+    @property
     def silent(self) -> tuple[str, ...]:
         """The live machines that have not said (yet) that they hold: what is known of them may be old.
 
-        None where only the epoch is wrong: what the machines say is of the history that they know.
+        None where only the epoch is wrong, or the history is the one that they know.
         """
-        if not self.went_back:
+        if self.went_back in ("", OVERWRITING):
             return ()
         return tuple(sorted(each.id for each in self.snapshot.machines.values() if not each.held))
 
@@ -80,15 +93,30 @@ def held(snapshot: Snapshot) -> str:
 
 async def read_restoration(operator: Operator) -> Restoration:
     """What the registry holds, and what accepting it would change. ForeignRegistry without a sentinel."""
-    mirror = Mirror(operator.keys, TABLES)
-    listing = mirror.listing()
-    mirror.adopt(listing, await read_tables(operator.etcd, operator.keys, TABLES, listing.add))
+    found: list[RawChange] = []
+    revision = await read_tables(operator.etcd, operator.keys, TABLES, found.extend)
+    return restoration_of(operator.keys, found, revision, operator.now())
+
+
+def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: float) -> Restoration:
+    """What accepting a registry that holds these keys would change. Pure; ForeignRegistry without a sentinel."""
+    mirror = Mirror(keys, TABLES)
+    mirror.reset(found, revision)
     snapshot = mirror.snapshot()
     if snapshot.cluster is None:
-        raise ForeignRegistry(f"{operator.keys.cluster} is missing or broken: this registry is no fleet's")
+        raise ForeignRegistry(f"{keys.cluster} is missing or broken: this registry is no fleet's")
     lines = settled_lines(snapshot)
-    ahead = epoch_ahead(snapshot.cluster, operator.now())
-    return Restoration(snapshot, tuple(changes(snapshot, lines)), lines, mirror.stamp, ahead)
+    written = ((keys.schedule(*pair), line) for pair, line in lines.items())
+    mirror.apply((RawChange(key, encode(line) if line else None, 1, 1) for key, line in written), revision)
+    comes_to = preview_all(mirror.snapshot(), keys)
+    return Restoration(
+        snapshot,
+        tuple(changes(mirror.snapshot(), comes_to)),
+        waiting(snapshot, comes_to),
+        lines,
+        {each.key: each.mod_revision for each in found},
+        epoch_ahead(snapshot.cluster, now),
+    )
 
 
 def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
@@ -113,44 +141,46 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
     return found
 
 
-def changes(snapshot: Snapshot, lines: dict[Pair, Assignment | None]) -> Iterator[UnitChange]:
-    """What agents and scheduler do once these lines are written and the history is accepted. Pure."""
-    schedule = dict(snapshot.schedule)
-    for pair, line in lines.items():
-        if line is None:
-            schedule.pop(pair, None)
-        else:
-            schedule[pair] = line
-    schedule = dict(_followed(schedule, snapshot))
-    for machine, name in sorted(schedule.keys() | snapshot.states.keys()):
-        if machine in snapshot.machines:
-            found = _change(schedule.get((machine, name)), snapshot.states.get((machine, name)))
-            if found:
-                yield UnitChange(machine, name, *found)
-    live = {name for machine, name in schedule if machine in snapshot.machines}
-    for name, unit in sorted(snapshot.units.items()):
-        if unit.target.scheduled and name not in live:
-            yield UnitChange("", name, "place", "no live machine has it")
+def changes(snapshot: Snapshot, comes_to: Settled) -> Iterator[UnitChange]:
+    """What agents do until everything is as the scheduler will have it, by unit. Pure."""
+    found: dict[str, list[UnitChange]] = defaultdict(list)
+    for machine, name in sorted(comes_to.lines.keys() | snapshot.states.keys()):
+        if machine not in snapshot.machines:
+            continue
+        line, state = comes_to.lines.get((machine, name)), snapshot.states.get((machine, name))
+        if line is None and (machine, name) in comes_to.lines:
+            continue  # it does not parse, so the unit stays as it is
+        change = _change(line, state, placed=(machine, name) not in snapshot.schedule)
+        found[name] += [UnitChange(machine, name, *change)] if change else []
+    for name in sorted(found):
+        yield from _as_moves(found[name])
 
 
-def _followed(schedule: dict[Pair, Assignment], snapshot: Snapshot) -> Iterator[tuple[Pair, Assignment]]:
-    """The lines once the scheduler has brought them after their units: after orders of this very hour as well."""
-    unreadable = {key.rpartition("/")[2] for key in snapshot.corrupt}
-    for pair, line in schedule.items():
-        unit = snapshot.units.get(pair[1])
-        if unit is None and pair[1] in unreadable:
-            yield pair, line
-        elif unit is not None and unit.target.scheduled:
-            yield pair, Assignment(line.unit, line.machine, unit.hash, unit.target, unit.generation, unit.attempt)
+def _as_moves(found: list[UnitChange]) -> list[UnitChange]:
+    """A unit that stops in one place and starts in another one moves."""
+    match sorted(found, key=lambda each: each.verb):
+        case [UnitChange(verb=Verb.START) as start, UnitChange(verb=Verb.STOP) as stop]:
+            return [replace(start, verb="move", source=stop.machine)]
+        case _:
+            return found
 
 
-def _change(line: Assignment | None, state: UnitState | None) -> tuple[Verb, str] | None:
+def waiting(snapshot: Snapshot, comes_to: Settled) -> dict[str, str]:
+    """Why units that should be somewhere will be nowhere. Pure."""
+    live = {name for machine, name in comes_to.lines if machine in snapshot.machines}
+    nowhere = (name for name, unit in sorted(snapshot.units.items()) if unit.target.scheduled and name not in live)
+    return {
+        name: comes_to.waits[name].summary if name in comes_to.waits else "no machine takes it" for name in nowhere
+    }
+
+
+def _change(line: Assignment | None, state: UnitState | None, *, placed: bool) -> tuple[Verb, str] | None:
     up = state is not None and _is_up(state)
     if line is None:
         return (verb_towards(None, up=up), "the registry does not have it there") if state else None
     verb = verb_towards(line.target, up=up)
     if state is None:
-        return verb, "the registry has it there"
+        return verb, "the scheduler places it there" if placed else "the registry has it there"
     if state.hash != line.hash:
         return verb, "another text"
     if state.generation != line.generation:
@@ -177,24 +207,22 @@ async def accept(operator: Operator, found: Restoration) -> int:
     sentinel = found.snapshot.cluster
     if sentinel is None:
         raise ForeignRegistry("no sentinel was read")
-    keys = operator.keys
-    stamp = found.stamp_of(keys.cluster)
-    guard = Compare.mod(keys.cluster, stamp.mod_revision if stamp else 0)
+    keys, revisions = operator.keys, found.revisions
+    guard = Compare.mod(keys.cluster, revisions.get(keys.cluster, 0))
     pairs = list(found.lines.items())
     for start in range(0, len(pairs), LINES_AT_ONCE):
         part = pairs[start : start + LINES_AT_ONCE]
         guards, ops = [guard], []
         for pair, line in part:
             key = keys.schedule(*pair)
-            known = found.stamp_of(key)
-            guards.append(Compare.mod(key, known.mod_revision if known else 0))
+            guards.append(Compare.mod(key, revisions.get(key, 0)))
             ops.append(Op.delete(key) if line is None else Op.put(key, encode(line)))
         await _write(operator, guards, ops)
     now = operator.now()
     epoch = max(int(now * 1000), 0 if epoch_ahead(sentinel, now) else sentinel.epoch + 1)
     event = operator.event("accept", reason=found.held[:500])
     ops = [
-        Op.put(keys.cluster, encode(replace(sentinel, epoch=epoch, held=""))),
+        Op.put(keys.cluster, encode(replace(sentinel, epoch=epoch, held="", restoring=""))),
         Op.put(keys.event(event.writer, event.id), encode(event)),
     ]
     await _write(operator, [guard], ops)

@@ -112,8 +112,13 @@ def _events(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _backup(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="where to; - is standard output")
+
+
 def _restore(parser: ArgumentParser) -> None:
-    parser.add_argument("--accept", action="store_true", help="go by what the registry holds now")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="a backup, from fleetctl backup")
+    parser.add_argument("--accept", action="store_true", help="do it, once that is confirmed")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--force", action="store_true", help="even if machines have not said what runs there")
 
@@ -150,6 +155,18 @@ GLOBALS = (  # flag, what it takes ("": nothing), meaning
     ("--config", "FILE", "the configuration file (FLEET_CONFIG)"),
     ("--debug", "", "tell more about what goes on and wrong, on stderr (FLEETCTL_DEBUG)"),
 )
+
+RESTORING = """
+With FILE: shows what would start, stop, restart and move if the registry were
+as the backup says, asks, writes the backup and goes by it. Without a terminal
+it only shows; --accept --yes does it unasked. Interrupted, it goes on when it
+is run again, and everything is held until then.
+
+Without FILE: the registry itself was put back (a snapshot of etcd, say), and
+every machine holds what it runs. Shows what going by it would change; with
+--accept asks, and does it.
+
+Until then nothing is started, stopped or moved."""
 
 COMMANDS = (
     Command("submit", "units:introduce", "store unit files in the registry, on no machine yet",
@@ -200,9 +217,11 @@ COMMANDS = (
             (Names("MACHINE|KEY=VALUE"),), "an empty value hides the machine's own"),
     Command("unset-metadata", "machines:unset_metadata", "leave metadata to a machine's own configuration again",
             ("unset-metadata core-1 region",), (Names("MACHINE|KEY"),)),
-    Command("restore", "restore:restore", "accept a registry that was restored from a backup, or show what changes",
-            ("restore", "restore --accept", "restore --accept --yes"), (_restore,),
-            "Until then nothing is started, stopped or moved."),
+    Command("backup", "backup:backup", "write what the registry holds to a file, readable by its owner alone",
+            ("backup fleet.backup", "backup - | gpg -e -r ops > fleet.backup.gpg"), (_backup,),
+            "What belongs to programs that live (machines, states) is in no backup."),
+    Command("restore", "restore:restore", "go by a backup, or by a registry that was itself restored",
+            ("restore fleet.backup", "restore", "restore --accept --yes"), (_restore,), RESTORING),
     Command("events", "read:events", "who did what to which unit or machine, when and why",
             ("events -f", "events --unit 'web@*' --lines 200"), (_events,)),
     Command("completion", "completion:script", "print a completion script for a shell",

@@ -28,7 +28,7 @@ from registry.records import decode
 from registry.sync.listing import read_snapshot
 from registry.units.name import is_glob, matches, normalise_pattern
 
-JUDGING = tuple(table for table in Table if table is not Table.EVENTS)
+JUDGING = tuple(table for table in Table if table not in (Table.EVENTS, Table.CRASHES))
 EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")
 
 

@@ -1,4 +1,8 @@
-"""`fleetctl restore`: what a registry whose history went back would change, and accepting it."""
+"""`fleetctl restore`: what going by a restored registry, or by a backup, would change; and going by it.
+
+Owns the order of what an operator sees: what changes, the question, and only then the change. Both forms end in the
+same acceptance; a backup is written into the registry before it.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,33 @@ import asyncio
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from fleettui.actions.backup import read_file
 from fleettui.actions.operator import Operator
 from fleettui.actions.restore import Restoration, accept, held, read_restoration
+from fleettui.actions.restore_file import FileRestoration, add_history, begin, read_file_restoration
+from fleettui.actions.restore_file import restore as write_backup
+from fleettui.cli.backup import kinds_of, tell_odd
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import following
-from fleettui.cli.words import counted, place
-from registry.errors import UserError
+from fleettui.cli.words import counted, local_time, place, short_id
+from registry.errors import RegistryDenied, UserError
 from registry.keys import Table
 from registry.mirror import Snapshot
+from registry.model import Machine
 
 PATIENCE_S = 20.0  # for machines to say that they hold, and after that for them to go on
+RETURN_S = 45.0  # for machines to come back to a registry that was empty: they look every half a minute
 
 
 async def restore(flags: Namespace) -> int:
-    """Show what accepting the registry's history changes; with --accept do it."""
+    """Show what accepting the registry's history, or going by a backup, changes; and do it."""
+    if flags.file is not None:
+        return await _restore_file(flags)
     if flags.yes and not flags.accept:
         raise UsageError("--yes says yes to --accept", "see: fleetctl restore --help")
     async with open_operator(read_settings(flags, os.environ), warn=False) as operator:
@@ -33,19 +46,21 @@ async def restore(flags: Namespace) -> int:
             return OK
         if found.silent:
             complain(f"Waiting for {_places(found.silent, found.snapshot)} to say what runs there")
-            found = await _all_hold(operator)
+            await _all_hold(operator, (), PATIENCE_S)
+            found = await read_restoration(operator)
         for line in story(found):
             say(line)
+        if found.unfinished and not flags.force:
+            raise UserError(
+                f"a backup (sha256 {found.unfinished[:12]}) is only partly there: run fleetctl restore FILE with it"
+                " again, and it goes on; or go by what is there with --accept --force"
+            )
         if not flags.accept:
             force = " --force" if found.silent else ""
             say(f"Everything is held until somebody accepts this: fleetctl restore --accept{force}")
             return OK
-        if found.silent and not flags.force:
-            raise UserError(
-                f"{_places(found.silent, found.snapshot)} did not say what runs there, so it could run twice: start"
-                " or upgrade the agent there, or accept all the same with --force"
-            )
-        if not flags.yes and not _agreed():
+        _refuse_silent(found.silent, {}, found, force=flags.force)
+        if not flags.yes and not _agreed("Accept?"):
             complain("Nothing was accepted")
             return FAILED
         epoch = await accept(operator, found)
@@ -53,40 +68,122 @@ async def restore(flags: Namespace) -> int:
         return await _goes_on(operator)
 
 
+async def _restore_file(flags: Namespace) -> int:
+    backup = read_file(Path(flags.file))
+    writes = flags.accept or flags.yes or sys.stdin.isatty()
+    async with open_operator(read_settings(flags, os.environ), warn=False) as operator:
+        found = await read_file_restoration(operator, backup, force=flags.force)
+        say(
+            f"Backup of cluster {backup.cluster} from {local_time(backup.at)}, revision {backup.revision}:"
+            f" {kinds_of(backup.counts)}"
+        )
+        tell_odd(backup)
+        if found.begins:
+            if found.replaces:
+                complain(f"In its place another cluster was begun since, {found.replaces}, which has no unit")
+            if not writes:
+                say("The registry is empty, and no machine has said what runs; see what changes, and be asked:")
+                say(f"  fleetctl restore --accept {flags.file}")
+                return OK
+            complain("The registry is empty: it is told which cluster it is, and that everything is held")
+            await begin(operator, found)
+            found = await read_file_restoration(operator, backup, force=flags.force)
+        if found.awaited or found.after.silent:
+            complain(f"Waiting for {_who((*found.awaited, *found.after.silent), found)} to say what runs there")
+            await _all_hold(operator, found.awaited, RETURN_S)
+            found = await read_file_restoration(operator, backup, force=flags.force)
+        for line in file_story(found):
+            say(line)
+        if not writes:
+            say(f"Nothing was written. To restore it: fleetctl restore --accept {flags.file}")
+            return OK
+        _refuse_silent((*found.awaited, *found.after.silent), backup.machines, found.after, force=flags.force)
+        if not flags.yes and not _agreed("Restore this?"):
+            complain(
+                "Nothing was restored; everything is held as it is" if found.after.held else "Nothing was restored"
+            )
+            return FAILED
+        epoch = await write_backup(operator, found)
+        say(f"Restored and accepted, epoch {epoch}")
+        try:
+            await add_history(operator, found)
+        except RegistryDenied as error:
+            complain(f"Without the events and the lines of crashes that it has: {error}")
+        return await _goes_on(operator)
+
+
 def story(found: Restoration) -> Iterable[str]:
     """Why everything is held, and what accepting changes, a line for each unit."""
     yield f"{found.held[:1].upper()}{found.held[1:]}"
-    if not found.changes:
-        yield "Accepting it changes nothing that runs"
-        return
-    yield f"Accepting it changes {counted(len(found.changes), 'unit')}; everything else stays as it is:"
+    yield from _effects(found, "Accepting it")
+
+
+def file_story(found: FileRestoration) -> Iterable[str]:
+    """What restoring a backup writes, and what that changes, a line for each unit."""
+    gone = sum(value is None for value in found.writes.values())
+    removed = f", and removes {gone}" if gone else ""
+    yield f"Restoring it writes {counted(len(found.writes) - gone, 'record')}{removed}"
+    if found.kept:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in found.kept.items())
+        yield f"Left alone, as the backup does not have them and this version does not know them: {kinds}"
+    yield from _effects(found.after, "Restoring it")
+
+
+def _effects(found: Restoration, doing: str) -> Iterable[str]:
+    machines = found.snapshot.machines
+    if found.changes:
+        yield f"{doing} changes {counted(len(found.changes), 'unit')}; everything else stays as it is:"
+    else:
+        yield f"{doing} changes nothing that runs"
     for each in found.changes:
-        where = (
-            place(each.machine, found.snapshot.machines) if each.machine else "a machine of the scheduler's choice"
+        from_ = f" from {place(each.source, machines)} to" if each.source else " on"
+        yield f"  {each.verb} {each.unit}{from_} {place(each.machine, machines)} ({each.reason})"
+    if found.waiting:
+        yield f"{counted(len(found.waiting), 'unit')} will be on no machine:"
+    for name, reason in found.waiting.items():
+        yield f"  {name} ({reason})"
+
+
+def _refuse_silent(silent: Iterable[str], names: Mapping[str, str], found: Restoration, *, force: bool) -> None:
+    told = _named(silent, names, found.snapshot.machines)
+    if told and not force:
+        raise UserError(
+            f"{told} did not say what runs there, so it could run twice: start or upgrade the agent there, or"
+            " accept all the same with --force"
         )
-        yield f"  {each.verb} {each.unit} on {where} ({each.reason})"
 
 
-def _agreed() -> bool:
+def _who(machines: Iterable[str], found: FileRestoration) -> str:
+    return _named(machines, found.backup.machines, found.after.snapshot.machines)
+
+
+def _named(machines: Iterable[str], names: Mapping[str, str], live: Mapping[str, Machine]) -> str:
+    return ", ".join(
+        place(each, live) if each in live or each not in names else f"{names[each]} ({short_id(each)})"
+        for each in machines
+    )
+
+
+def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UserError("accepting wants a yes, and there is no terminal to ask at: add --yes")
-    sys.stderr.write("Accept? Type yes: ")
+    sys.stderr.write(f"{question} Type yes: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() == "yes"
 
 
-async def _all_hold(operator: Operator) -> Restoration:
-    """What the registry holds once every live machine says that it holds, or after some time."""
+async def _all_hold(operator: Operator, awaited: Iterable[str], within_s: float) -> None:
+    """Wait until every live machine says that it holds, those that are awaited too; or for some time."""
     try:
-        async with asyncio.timeout(PATIENCE_S), following(operator, (Table.CLUSTER, Table.MACHINES)) as follower:
+        async with asyncio.timeout(within_s), following(operator, (Table.CLUSTER, Table.MACHINES)) as follower:
             while True:
                 snapshot = follower.mirror.snapshot()
-                if snapshot.revision and all(each.held for each in snapshot.machines.values()):
-                    break
+                there = {*awaited} <= snapshot.machines.keys()
+                if snapshot.revision and there and all(each.held for each in snapshot.machines.values()):
+                    return
                 await follower.next()
     except TimeoutError:
-        pass
-    return await read_restoration(operator)
+        return
 
 
 async def _goes_on(operator: Operator) -> int:

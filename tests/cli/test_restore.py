@@ -10,10 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.actions.restore import changes, settled_lines
+from fleettui.actions.restore import Restoration, restoration_of
 from registry.keys import Keys
-from registry.mirror import Mirror, RawChange, Snapshot
-from registry.model import Assignment, Machine, Record, Sentinel, Target, Unit, UnitState, UnitText
+from registry.mirror import RawChange
+from registry.model import (
+    Assignment,
+    Availability,
+    Machine,
+    Override,
+    Record,
+    Sentinel,
+    Target,
+    Unit,
+    UnitState,
+    UnitText,
+)
 from registry.records import encode
 from registry.units.file import file_hash
 from tests.cli.conftest import Fleetctl
@@ -21,15 +32,16 @@ from tests.cli.fleet import HELLO, ONE, TWO, Fleet
 
 KEYS = Keys()
 SHA = file_hash(HELLO)
+OTHER = file_hash("")
 MACHINES, NAMES = ("m1", "m2", "m3"), ("a.service", "b.service")
 HELD = Sentinel("c1", held="it is at revision 3, and 9 was acted on")
 
 
-def snapshot_of(records: dict[str, Record | UnitText]) -> Snapshot:
-    mirror = Mirror(KEYS)
-    changed = (RawChange(key, encode(record), 1, 1) for key, record in records.items())
-    mirror.reset(changed, 1)
-    return mirror.snapshot()
+def restoration(records: dict[str, Record | UnitText]) -> Restoration:
+    """What accepting a registry with these records comes to."""
+    texts = {KEYS.file(file_hash(text)): UnitText(file_hash(text), text) for text in (HELLO, "")}
+    every = {KEYS.cluster: HELD, **texts, **records}
+    return restoration_of(KEYS, [RawChange(key, encode(record), 1, 1) for key, record in every.items()], 1, 0.0)
 
 
 def running(name: str, machine: str, generation: int = 1) -> UnitState:
@@ -49,7 +61,7 @@ def test_1_what_runs_somewhere_is_scheduled_nowhere_else_when_it_is_accepted(
     live: set[str], targets: dict[str, Target], lines: set[tuple[str, str]], states: set[tuple[str, str]]
 ) -> None:
     """So no agent starts a unit that another is only about to stop."""
-    records: dict[str, Record | UnitText] = {KEYS.cluster: HELD, KEYS.file(SHA): UnitText(SHA, HELLO)}
+    records: dict[str, Record | UnitText] = {}
     records |= {KEYS.machine(each): Machine(each, each, "10.0.0.1", "boot", held="so") for each in live}
     records |= {KEYS.unit(name): Unit(name, SHA, target) for name, target in targets.items()}
     homes: dict[str, str] = {name: machine for machine, name in sorted(lines)}  # a unit has one line
@@ -58,16 +70,16 @@ def test_1_what_runs_somewhere_is_scheduled_nowhere_else_when_it_is_accepted(
         for name, machine in homes.items()
     }
     records |= {KEYS.state(machine, name): running(name, machine) for machine, name in states if machine in live}
-    snapshot = snapshot_of(records)
-    changed = settled_lines(snapshot)
-    schedule = {pair: line for pair, line in {**snapshot.schedule, **changed}.items() if line is not None}
+    found = restoration(records)
+    settled = {**found.snapshot.schedule, **found.lines}
+    schedule = {pair: line for pair, line in settled.items() if line is not None}
     for name, target in targets.items():
         runs = {machine for machine, unit in states if unit == name and machine in live}
         has = {machine for machine, unit in schedule if unit == name}
         if target.scheduled and runs:
             assert len(has) == 1
             assert has <= runs
-    starts = {each.unit for each in changes(snapshot, changed) if each.verb == "start"}
+    starts = {each.unit for each in found.changes if each.verb in ("start", "move")}
     assert not any(
         target.scheduled and name in starts and any(unit == name and machine in live for machine, unit in states)
         for name, target in targets.items()
@@ -84,13 +96,12 @@ def test_each_machine_s_changes_are_told_and_nothing_else() -> None:
     records[KEYS.state("m1", "made.service")] = running("made.service", "m1")
     records[KEYS.unit("lost.service")] = Unit("lost.service", SHA, Target.LAUNCHED)
     records[KEYS.schedule("m9", "lost.service")] = Assignment("lost.service", "m9", SHA, Target.LAUNCHED, 1)
-    snapshot = snapshot_of(records)
-    told = {(each.verb, each.unit, each.machine) for each in changes(snapshot, settled_lines(snapshot))}
+    told = {(each.verb, each.unit, each.machine) for each in restoration(records).changes}
     assert told == {
         ("restart", "back.service", "m1"),
         ("start", "gone.service", "m1"),
         ("stop", "made.service", "m1"),
-        ("place", "lost.service", ""),
+        ("start", "lost.service", "m1"),
     }
 
 
@@ -102,7 +113,7 @@ def test_each_machine_s_changes_are_told_and_nothing_else() -> None:
         (Unit("a.service", SHA, Target.INACTIVE), "active", {"stop"}),
         (None, "active", {"stop"}),
         (Unit("a.service", SHA, Target.LAUNCHED, 2), "active", {"restart"}),
-        (Unit("a.service", "e" * 64, Target.LAUNCHED), "active", {"restart"}),
+        (Unit("a.service", OTHER, Target.LAUNCHED), "active", {"restart"}),
         (Unit("a.service", SHA, Target.LAUNCHED, attempt=1), "failed", {"start"}),
         (Unit("a.service", SHA, Target.LAUNCHED, attempt=1), "active", set()),
     ],
@@ -117,8 +128,7 @@ def test_what_was_ordered_while_everything_is_held_is_told_too(
     }
     if unit is not None:
         records[KEYS.unit("a.service")] = unit
-    snapshot = snapshot_of(records)
-    assert {each.verb for each in changes(snapshot, settled_lines(snapshot))} == told
+    assert {each.verb for each in restoration(records).changes} == told
 
 
 @pytest.fixture
@@ -251,3 +261,23 @@ def test_what_is_asked_while_everything_is_held_is_answered_at_once(
     assert done.returncode == 1
     assert told in done.stderr
     assert "fleetctl restore" in done.stderr
+
+
+def test_a_unit_that_cannot_stay_moves_and_one_that_nobody_takes_is_named() -> None:
+    """By the rules that place units."""
+    records: dict[str, Record | UnitText] = {
+        KEYS.machine(each): Machine(each, each, "10.0.0.1", "boot", held="so") for each in ("m1", "m2")
+    }
+    records[KEYS.override("m1")] = Override("m1", Availability.DRAINING)
+    picky = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineMetadata=disk=ssd\n"
+    records[KEYS.file(file_hash(picky))] = UnitText(file_hash(picky), picky)
+    records[KEYS.unit("picky.service")] = Unit("picky.service", file_hash(picky), Target.LAUNCHED)
+    records[KEYS.unit("a.service")] = Unit("a.service", SHA, Target.LAUNCHED)
+    records[KEYS.schedule("m1", "a.service")] = Assignment("a.service", "m1", SHA, Target.LAUNCHED, 1)
+    records[KEYS.state("m1", "a.service")] = running("a.service", "m1")
+    found = restoration(records)
+    assert [(each.verb, each.unit, each.source, each.machine) for each in found.changes] == [
+        ("move", "a.service", "m1", "m2")
+    ]
+    assert list(found.waiting) == ["picky.service"]
+    assert "disk" in found.waiting["picky.service"]

@@ -25,7 +25,7 @@ from tests.console.test_screen import Play, playing
 
 ARGUMENTS = {
     "drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "set-metadata": "core-1 a=b",
-    "unset-metadata": "core-1 a", "restore": "--accept", "submit": "x.service", "undo": "",
+    "unset-metadata": "core-1 a", "restore": "--accept", "backup": "x.backup", "submit": "x.service", "undo": "",
 }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def test_a_built_key_parses_to_what_it_was_built_from(unit: str, name: str, sha:
         keys.duplicate(name, name): Address(Table.DUPLICATES, name, name),
         keys.event("root@laptop", name): Address(Table.EVENTS, name, "root@laptop"),
         keys.usage(name): Address(Table.USAGE, name),
+        keys.crash(name, f"1790000000000-{unit}"): Address(Table.CRASHES, name, f"1790000000000-{unit}"),
     }
     assert {key: keys.parse(key) for key in built} == built
 
@@ -42,7 +43,8 @@ def test_a_built_key_parses_to_what_it_was_built_from(unit: str, name: str, sha:
      "/fleet/units/a.service\n", "/fleet/units/\udcff.service", "/fleet/schedule/../a.service",
      "/fleet/machines/-m", "/fleet/machines/m\x1b", f"/fleet/files/{'A' * 64}", f"/fleet/files/{'0' * 63}",
      "/fleet/states/m/a.service/x",
-     "/fleet/duplicates/m/é", f"/fleet/units/{'a' * 300}.service", "/fleet/events/a/\u202e"],
+     "/fleet/duplicates/m/é", f"/fleet/units/{'a' * 300}.service", "/fleet/events/a/\u202e",
+     "/fleet/crashes/m/a.service", "/fleet/crashes/m/1-a.service", "/fleet/crashes/m/1790000000000-a"],
 )  # fmt: skip
 def test_a_foreign_key_is_none(key: str) -> None:
     assert Keys().parse(key) is None

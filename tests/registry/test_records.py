@@ -105,6 +105,7 @@ GOOD: dict[Table, dict[str, object]] = {
     Table.LEADER: {"id": "l", "hostname": "h"},
     Table.EVENTS: {"at": 1, "verb": "v"},
     Table.USAGE: {},
+    Table.CRASHES: {"hostname": "h", "lines": [[1.5, 6, 42, "web", "gone"]]},
 }
 ADDRESSES = {
     Table.CLUSTER: Address(Table.CLUSTER),
@@ -118,6 +119,7 @@ ADDRESSES = {
     Table.LEADER: Address(Table.LEADER),
     Table.EVENTS: Address(Table.EVENTS, "e", "ann"),
     Table.USAGE: Address(Table.USAGE, "m"),
+    Table.CRASHES: Address(Table.CRASHES, "m", "1790000000000-a.service"),
 }
 
 

@@ -23,7 +23,7 @@ from registry.model import UnitText
 from registry.records import KEY_FIELDS, LAYOUT, encode
 
 KEYS = Keys()
-DOUBLE = (Table.SCHEDULE, Table.STATES, Table.DUPLICATES)  # tables whose keys have two parts
+DOUBLE = (Table.SCHEDULE, Table.STATES, Table.DUPLICATES, Table.CRASHES)  # tables whose keys have two parts
 NAMES = ("a.service", "b@1.service", "b@2.service", "b@.service", "c.timer", "\\x2d.service", "z-1.service")
 IDS = ("m1", "m2", "0" * 32, "a..")
 TEXTS = (
@@ -48,6 +48,7 @@ WORDS: dict[Any, st.SearchStrategy[str]] = {
     grammar.token: st.sampled_from(IDS),
     grammar.writer: st.sampled_from(["ann", "root@laptop", "agent-m1", "scheduler-core-1", "_"]),
     grammar.sha256_hex: st.sampled_from(HASHES),
+    grammar.crash_id: st.sampled_from(NAMES).map(lambda name: f"1790000000000-{name}"),
     grammar.host: st.sampled_from(["a", "core-1", "10.0.0.1", "::1", "fe80::1%eth0", "x" * 253]),
     grammar.host_key: st.just("ssh-ed25519 " + "A" * 68),
     grammar.label: printable,
@@ -229,6 +230,8 @@ def odd(keys: Keys, machine: str, unit: str, sha256_hex: str) -> list[tuple[byte
         keys.event("odd", "9999999999999-odd"): '{"at":253370764800,"verb":"\\n","unit":"*[","machine":"/"}',
         keys.event("odd", "9999999999998-odd"): f'{{"at":{10**400},"verb":"v"}}',
         keys.event("odd", "9999999999997-odd"): '{"at":1,"verb":"","reason":"' + "y" * 200_000 + '"}',
+        keys.crash(machine, f"9999999999999-{unit}"): '{"hostname":"h","lines":[[1e308,0,0,"",""]]}',
+        keys.crash(machine, f"1790000000000-{unit}"): '{"hostname":"h","reason":"\\u001b[2J","lines":[[1,9,0,"\\u202e","\\u001b]0;x\\u0007"]]}',
         f"{keys.prefix}rollouts/r": '{"later":true}',
         f"{keys.prefix}odd": "\\ud800",
     }  # fmt: skip

@@ -8,11 +8,15 @@ from registry.records import encode
 from registry.units.file import file_hash
 from scheduler.absence import ABSENCE_S, Absence
 from scheduler.collect import (
+    CRASHES_KEPT,
+    CRASHES_OF_MACHINE,
+    CRASHES_OF_UNIT,
     EVENTS_AGE_S,
     EVENTS_KEPT,
     Garbage,
     garbage,
     ghost_usage,
+    old_crashes,
     old_events,
 )
 from tests.placement.world import CORRUPT, KEYS, World, machine
@@ -131,3 +135,24 @@ def test_who_writes_many_events_writes_none_of_the_others_away() -> None:
     assert set(gone) <= set(loud)
     assert len(loud) + len(quiet) + len(busy) - len(gone) == EVENTS_KEPT
     assert gone == loud[: len(gone)], "its oldest"
+
+
+def test_of_the_lines_of_units_that_failed_the_newest_stay_a_few_of_each_unit_and_machine() -> None:
+    now = 2_000_000_000.0
+
+    def crashes(machine: str, unit: str, count: int, ago_s: float = 0.0) -> list[str]:
+        first = int((now - ago_s) * 1000)
+        return [KEYS.crash(machine, f"{first - number:013d}-{unit}") for number in range(count)]
+
+    def old(*groups: list[str]) -> list[str]:
+        return sorted(old_crashes([key for group in groups for key in group], KEYS, now))
+
+    loop = crashes("m1", "loop.service", CRASHES_OF_UNIT + 3)
+    assert old(loop, crashes("m2", "loop.service", 1), crashes("m1", "other.service", 1)) == sorted(
+        loop[CRASHES_OF_UNIT:]
+    )
+    units = [crashes("m1", f"u{number}.service", 1)[0] for number in range(CRASHES_OF_MACHINE + 7)]
+    assert len(old(units, crashes("m2", "a.service", 1, ago_s=60))) == 7, "it takes nobody else's away"
+    assert len(old([crashes(f"m{number}", "a.service", 1)[0] for number in range(CRASHES_KEPT + 7)])) == 7
+    aged, ahead = (crashes("m1", "a.service", 1, ago_s)[0] for ago_s in (EVENTS_AGE_S + 1, -EVENTS_AGE_S))
+    assert old([aged, ahead], loop[:1]) == sorted([aged, ahead])

@@ -435,6 +435,7 @@ class SimulatedSystemd:
             "ExecMainStatus": lambda: unit.status,
             "ExecMainCode": lambda: unit.code,
             "MainPID": lambda: unit.pid,
+            "InvocationID": lambda: b"",  # there is no journal that could be asked for a run
             "NRestarts": lambda: unit.restarts,
             "KillMode": lambda: "control-group",
             **dict.fromkeys(("Requires", "Requisite", "BindsTo", "Triggers", "Conditions", "Asserts"), list),

@@ -145,7 +145,7 @@ class ConsoleWord:
 
 
 VIEWS = ("units", "machines", "pending", "events", "map")
-CHANGING = frozenset({*Verb, *MachineVerb, "restore"})
+CHANGING = frozenset({*Verb, *MachineVerb, "backup", "restore"})  # a backup is a file that is written
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
@@ -154,6 +154,7 @@ LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "
 ELSEWHERE = {
     "completion": "prints a script for a shell; run it there",
     "__complete": "is for shells",
+    "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
 }
 
