@@ -54,6 +54,7 @@ OWN = {  # tables whose keys belong to the machine of this agent, or to this use
     Table.DUPLICATES: Allowed("r", "r", "rw", "rw"),
     Table.MACHINES: Allowed("r", "r", "rw", "rw"),
     Table.USAGE: Allowed("r", "r", "rw", "w"),
+    Table.CRASHES: Allowed("r", "r", "rw", "w"),
 }
 NOT_OWN = {  # the same of another machine
     Table.SCHEDULE: Allowed("rw", "r", "rw", ""),
@@ -61,6 +62,7 @@ NOT_OWN = {  # the same of another machine
     Table.DUPLICATES: Allowed("r", "r", "rw", ""),
     Table.MACHINES: Allowed("r", "r", "rw", ""),
     Table.USAGE: Allowed("r", "r", "rw", ""),
+    Table.CRASHES: Allowed("r", "r", "rw", ""),
 }
 EVENTS_BY = {  # by writer
     "ann": Allowed("rw", "r", "rw", ""),
