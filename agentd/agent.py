@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from agentd.lease_guard import HANG_AT, LeaseGuard
 from agentd.lease_switch import LeaseSwitch
 from agentd.ledger import Ledger
 from agentd.publisher import Publisher
-from agentd.pure.agent_status import AgentStatus, status_line
+from agentd.pure.agent_status import AgentStatus, is_well, status_line
 from agentd.reconciler import Reconciler
 from agentd.registration import Registration
 from agentd.reloader import Reloader
@@ -42,6 +43,18 @@ from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_w
 from registry.keys import Keys
 from registry.model import Event
 from registry.program.config import Settings
+from registry.program.measures import (
+    HELD_UNITS,
+    LEASE_REMAINING,
+    REGISTERED,
+    REGISTRY_HELD,
+    RENEWAL_AGE,
+    TASKS,
+    RequestTimes,
+    Sample,
+    active_label,
+)
+from registry.program.metrics import certificate_samples, common_samples, serve
 from registry.program.notify import Notifier
 from registry.sync.follow import ConnectionState
 from registry.sync.history import REMEDY, History
@@ -89,6 +102,7 @@ class Agent:
         self._wired = asyncio.Event()
         self._down: Mapping[str, EtcdTrouble] = {}  # endpoints of etcd
         self._since: dict[str, float] = {}
+        self._requests = RequestTimes()
         self._registered = False
         self._health: EtcdHealth | None = None  # once everything is wired
         self._table = UnitTable(facts.machine_id(settings))
@@ -126,6 +140,9 @@ class Agent:
 
     async def _work(self, etcd: Etcd) -> None:
         self._wire(etcd)
+        listen = self._settings.metrics.listen
+        if listen:
+            etcd.health.timed = self._requests.note
         async with asyncio.TaskGroup() as group:
             group.create_task(self._systemd.run(self._reconciler), name="systemd")
             await self._register_with(etcd)
@@ -139,6 +156,7 @@ class Agent:
                 "watchdog": self._notifier.keep_alive(),
                 "usage": Reporter(etcd, self._keys, self._table, self._registration.lease).run(),
                 "crashes": self._crashes.run(etcd, self._keys, self._registration.lease),
+                "metrics": serve("agent", listen, lambda: self._samples(etcd.health), self._healthz),
                 "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._endpoints_changed),
             }
             if self._stops:
@@ -257,6 +275,9 @@ class Agent:
 
     def _update_status(self) -> None:
         """Say how we are, if that has changed. Called whenever one of the facts may have."""
+        self._notifier.status(status_line(self._status()))
+
+    def _status(self) -> AgentStatus:
         status = AgentStatus(
             machine=self._table.machine,
             hostname=socket.gethostname(),
@@ -267,18 +288,18 @@ class Agent:
             parked=self._first("parked", holds=self._table.parked),
             held=f"the registry's history went back; {REMEDY}" if self._history.held else "",
         )
-        if self._health is not None:
-            status = replace(
-                status,
-                registered=self._registration.machine.since if self._registered else 0.0,
-                place=self._registration.status,
-                away=self._health.away,
-                denied=self._health.denied,
-                schedule=self._schedule.link,
-                schedule_reason=self._schedule.reason,
-                endpoints="" if self._health.away else endpoints_told(self._health.bases, self._down),
-            )
-        self._notifier.status(status_line(status))
+        if self._health is None:
+            return status
+        return replace(
+            status,
+            registered=self._registration.machine.since if self._registered else 0.0,
+            place=self._registration.status,
+            away=self._health.away,
+            denied=self._health.denied,
+            schedule=self._schedule.link,
+            schedule_reason=self._schedule.reason,
+            endpoints="" if self._health.away else endpoints_told(self._health.bases, self._down),
+        )
 
     def _first(self, what: str, *, holds: bool) -> float:
         """Since when it holds; 0 when it does not."""
@@ -286,6 +307,29 @@ class Agent:
             self._since.pop(what, None)
             return 0.0
         return self._since.setdefault(what, time.time())
+
+    # ---- what is measured
+
+    def _healthz(self) -> tuple[bool, str]:
+        status = self._status()
+        return is_well(status), status_line(status)
+
+    async def _samples(self, health: EtcdHealth) -> list[Sample]:
+        lease = self._registration.lease
+        age_s = time.monotonic() - lease.renewed_at
+        units = Counter(active_label(unit.status.active) for unit in self._table.units.values() if unit.entry)
+        renewal = [Sample(RENEWAL_AGE, age_s)] if lease.renewed_at else []
+        return [
+            *common_samples("agent", health),
+            *self._requests.samples(),
+            *await certificate_samples(self._settings.etcd.client_settings()),
+            Sample(REGISTRY_HELD, bool(self._history.held)),
+            Sample(REGISTERED, self._registered),
+            Sample(LEASE_REMAINING, max(lease.ttl_s - age_s, 0.0) if lease.id else 0.0),
+            *renewal,
+            *(Sample(HELD_UNITS, count, (active,)) for active, count in units.items()),
+            *(Sample(TASKS, count, ended) for ended, count in self._reconciler.ended.items()),
+        ]
 
     # ---- the tick
 

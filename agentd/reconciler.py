@@ -44,6 +44,7 @@ class Reconciler:
         self.table = table
         self._needs = needs
         self._tasks = TaskRunner(needs, table)
+        self.ended = self._tasks.ended
         self._records, self._names, self._starter = self._tasks.records, self._tasks.names, self._tasks.starter
         self._waiting = WaitingStarts(self._tasks.inquiry, table)
         self._worker = UnitWorker(needs, table, self._tasks, self._records, self._waiting)

@@ -8,6 +8,7 @@ task), SystemdError and the registry's errors.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -37,6 +38,7 @@ class TaskRunner:
 
     def __init__(self, needs: Dependencies, table: UnitTable) -> None:
         self._needs, self._table = needs, table
+        self.ended: Counter[tuple[TaskKind, str]] = Counter()  # tasks, by kind and by how they ended
         systemd, directory, publisher = needs.systemd, needs.directory, needs.publisher
         files = FileReader()
         self.inquiry = Inquiry(systemd, needs.host)
@@ -65,7 +67,21 @@ class TaskRunner:
         """Do one task."""
         level = logging.INFO if task.kind in LOGGED else logging.DEBUG
         log.log(level, "%s: %s (%s)", unit.name, task.kind, task.reason)
-        await self._by_kind[task.kind](unit)
+        result = "interrupted"
+        try:
+            await self._by_kind[task.kind](unit)
+            result = "done"
+        except Replan:
+            result = "replanned"
+            raise
+        except Refused:
+            result = "refused"
+            raise
+        except Exception:
+            result = "failed"
+            raise
+        finally:
+            self.ended[task.kind, result] += 1
 
     async def claim(self, unit: ManagedUnit) -> None:
         """Put the unit's state, guarded by its schedule line."""

@@ -6,13 +6,15 @@ decision. It must not decide; it tells what `placement` found.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import StrEnum
 from typing import NamedTuple
 
 from placement.cluster_state import ClusterState
 from placement.conflicts import following_cycle
-from placement.eligibility import group, summarise
+from placement.eligibility import Objection, Requirement, group, summarise
 from placement.objections import first_to_going, of_conflicts
 from placement.unit_entry import UnitEntry
 from registry.grammar import prose
@@ -23,8 +25,22 @@ MAX_REASON = 1000  # characters of one reason
 MAX_REFUSALS = 200  # reasons given for one unit
 
 
+class PendingRule(StrEnum):
+    """What a unit that waits waits for, in a word, beside the requirements of `eligibility`."""
+
+    NO_MACHINE = "no_machine"  # none is registered
+    STOPPING = "stopping"  # it is being stopped where it was
+    CYCLE = "cycle"  # MachineOf or Replaces goes in a circle
+    FILE = "file"  # its file cannot be read, or is a template
+    FAULT = "fault"  # deciding failed
+
+
+RULES = (*(each.name.lower() for each in Requirement), *PendingRule)
+
+
 class _Refused(NamedTuple):
     summary: str
+    rule: str
     refusals: tuple[Reason, ...] = ()
     passing: bool = False
 
@@ -54,21 +70,23 @@ class PendingReasons:
         if entry.held or entry.unit is None or not entry.wanted:
             return entry.pending
         said = f"internal error of the scheduler, {type(fault).__name__}: {fault}; the unit stays as it is"
-        return _pending(entry, entry.unit, _Refused(_cut(said)))
+        return _pending(entry, entry.unit, _Refused(_cut(said), PendingRule.FAULT))
 
     def _find(self, entry: UnitEntry) -> _Refused | None:
         if entry.template:
             example = entry.name.replace("@.", "@1.", 1)
-            return _Refused(f"a template runs nowhere itself; start an instance such as {example}")
+            return _Refused(
+                f"a template runs nowhere itself; start an instance such as {example}", PendingRule.FILE
+            )
         if entry.options_error:
-            return _Refused(entry.options_error.reason)
+            return _Refused(entry.options_error.reason, PendingRule.FILE)
         if entry.options.is_global:
             return self._find_global(entry)
         stranded = self._state.stranded(entry)
         if entry.assigned and not stranded:
             return None
         if awaited := self._awaited.get(entry.name):
-            return _Refused(f"waits for {_short(awaited)} to stop it", passing=True)
+            return _Refused(f"waits for {_short(awaited)} to stop it", PendingRule.STOPPING, passing=True)
         refused = self._refused(entry)
         if stranded:
             machine = min(entry.assigned)
@@ -88,12 +106,13 @@ class PendingReasons:
         if not objections:
             return None
         passing = all(each.passing for each in objections.values())
-        return _Refused(f"{len(objections)} of {len(state.sites)} machines refuse", group(objections), passing)
+        summary = f"{len(objections)} of {len(state.sites)} machines refuse"
+        return _Refused(summary, _main_rule(objections), group(objections), passing)
 
     def _refused(self, entry: UnitEntry) -> _Refused:
         state = self._state
         if cycle := state.replacement_cycle(entry) or following_cycle(state.entries, entry):
-            return _Refused(cycle)
+            return _Refused(cycle, PendingRule.CYCLE)
         shared = not state.conflicts.may_concern(
             entry
         )  # units that no pattern concerns share what is said to their options
@@ -102,8 +121,10 @@ class PendingReasons:
         objections = first_to_going(state, entry)
         refusals = group(objections)
         passing = any(each.passing for each in objections.values()) or self._leader_is_moving(entry)
-        summary = absent_leader(state, entry.options) or summarise(objections, refusals)
-        refused = _Refused(summary, refusals, passing)
+        rule, summary = _main_rule(objections), absent_leader(state, entry.options)
+        if summary:
+            rule = Requirement.MACHINE_OF.name.lower()
+        refused = _Refused(summary or summarise(objections, refusals), rule, refusals, passing)
         if shared:
             self._known[entry.options] = refused
         return refused
@@ -134,7 +155,16 @@ def absent_leader(state: ClusterState, options: FleetOptions) -> str:
 
 
 def _pending(entry: UnitEntry, unit: Unit, found: _Refused) -> Pending:
-    return Pending(entry.name, unit.hash, unit.generation, *found, attempt=unit.attempt)
+    record = Pending(entry.name, unit.hash, unit.generation, found.summary, found.refusals, found.passing)
+    return replace(record, attempt=unit.attempt, rule=str(found.rule))
+
+
+def _main_rule(objections: Mapping[str, Objection]) -> str:
+    """Return the requirement that most machines refuse for, the first of equals."""
+    counts = Counter(each.rule for each in objections.values())
+    if not counts:
+        return PendingRule.NO_MACHINE
+    return min(counts, key=lambda rule: (-counts[rule], rule.value)).name.lower()
 
 
 def _bounded(found: _Refused) -> _Refused:
@@ -144,7 +174,7 @@ def _bounded(found: _Refused) -> _Refused:
     kept = tuple(replace(each, reason=_cut(each.reason)) for each in found.refusals[:MAX_REFUSALS])
     rest = sorted({machine for each in found.refusals[MAX_REFUSALS:] for machine in each.machines})
     kept += (Reason(f"{len(found.refusals) - MAX_REFUSALS} other reasons", tuple(rest)),) if rest else ()
-    return _Refused(_cut(found.summary), kept, found.passing)
+    return found._replace(summary=_cut(found.summary), refusals=kept)
 
 
 def _cut(text: str) -> str:

@@ -136,6 +136,7 @@ class Pending(Versioned):
     refusals: tuple[Reason, ...] = ()  # why not, machine by machine, grouped by reason
     passing: bool = False  # the wait ends by itself
     attempt: Count = 0
+    rule: Line = ""  # what most machines refuse for, or what it waits for, in a word: to be counted by
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from placement.decisions import Assign, Clear, Decision, Wait, Withdraw, records_after
+from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withdraw, records_after
 from registry.errors import Conflict, InvalidRecord, LeadershipLost
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
@@ -36,6 +36,7 @@ class Intent:
     size_bytes: int = 0
     lines: bool = False  # whether it changes the schedule
     machine: str = ""  # whose schedule it changes, "" when it is several machines'
+    kinds: list[str] = field(default_factory=list)  # of the decisions that it carries out
     _guarded: set[int] = field(default_factory=set)  # guards shared by several intents, which count once
 
     def put(self, key: str, value: bytes) -> None:
@@ -58,6 +59,7 @@ class Intent:
         self._guarded.update(map(id, new))
         self.ops += other.ops
         self.size_bytes += other.size_bytes
+        self.kinds += other.kinds
 
     def _new(self, other: Intent) -> list[Compare]:
         return [guard for guard in other.guards if id(guard) not in self._guarded]
@@ -170,6 +172,7 @@ def _intent(
         key = keys.unit(unit)
         intent.guards.append(Compare.mod(key, revision_of(key)))
     for each in group:
+        intent.kinds.append(kind_of(each))
         for source in each.sources if isinstance(each, Assign) else ():
             guard = Compare.absent(keys.state(source.machine, each.unit))
             if source.lost:
@@ -186,6 +189,13 @@ def _intent(
         if audit and (event := audit.of(each)):
             intent.put(keys.event(event.writer, event.id), encode(event))
     return intent
+
+
+def kind_of(decision: Decision) -> str:
+    """Return what a decision does, in a word."""
+    if isinstance(decision, Assign):
+        return "move" if decision.sources else "place"
+    return {UpdateLine: "update", Withdraw: "withdraw", Wait: "wait", Clear: "clear"}[type(decision)]
 
 
 def _is_reported(decision: Decision) -> bool:

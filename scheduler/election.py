@@ -35,6 +35,7 @@ class Lead:
     ttl_s: float
     until: float
     lost: bool = field(default=False)
+    renewed_at: float = 0.0  # when the last renewal that succeeded was sent
 
     def holds(self, now: float) -> bool:
         """Whether we lead for certain at `now` (monotonic seconds)."""
@@ -42,7 +43,7 @@ class Lead:
 
     def renew(self, sent_at: float, ttl_s: float) -> None:
         """Note that a renewal sent at `sent_at` succeeded."""
-        self.until = sent_at + ttl_s * (1 - MARGIN)
+        self.renewed_at, self.until = sent_at, sent_at + ttl_s * (1 - MARGIN)
 
 
 class Election:

@@ -27,6 +27,8 @@ from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
 from registry.model import Leader
 from registry.program.config import Settings
+from registry.program.measures import REGISTRY_HELD, Sample
+from registry.program.metrics import certificate_samples, common_samples, serve
 from registry.records import encode
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 from registry.sync.history import REMEDY, History
@@ -35,7 +37,8 @@ from scheduler.collect import COLLECT_FIRST_S, GarbageCollector
 from scheduler.commit import Audit, Intent, intents, transactions, write
 from scheduler.election import Election, Lead
 from scheduler.machines import MachineWatch
-from scheduler.standing import SchedulerStatus, status_line
+from scheduler.metrics import Measures
+from scheduler.standing import SchedulerStatus, is_well, status_line
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -82,6 +85,9 @@ class Scheduler:
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
         self._awaits = False
         self._bulk = 0  # turns of bulk work in a row
+        self._listen = settings.metrics.listen
+        self._measures = Measures() if self._listen else None
+        self._etcd_settings = settings.etcd.client_settings()
 
     async def run(self) -> None:
         """Work for ever. Outages and denials are waited out."""
@@ -89,6 +95,9 @@ class Scheduler:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watching, name="watch the endpoints")
+                if self._measures is not None:
+                    self._etcd.health.timed = self._measures.requests.note
+                    group.create_task(self._serve(self._measures), name="metrics")
                 await self._await_cluster()
                 group.create_task(self._follower.run(), name="follow the registry")
                 group.create_task(self._work(self._follower, group), name="elect and decide")
@@ -126,11 +135,14 @@ class Scheduler:
 
     def _show_status(self) -> None:
         """Show what we do. Called whenever one of the facts may have changed; the same again costs little."""
+        self._say(status_line(self._standing()))
+
+    def _standing(self) -> SchedulerStatus:
         follower, health = self._follower, self._etcd.health
         leader: Leader | None = follower.mirror.row(Table.LEADER, Address(Table.LEADER))
         led = follower.mirror.stamp(self._keys.leader) is not None
         lead = self._lead
-        standing = SchedulerStatus(
+        return SchedulerStatus(
             link=ConnectionState.FOREIGN if self._trouble else follower.link,
             reason=self._trouble or follower.reason,
             user=self._user,
@@ -143,7 +155,23 @@ class Scheduler:
             denied=health.denied,
             endpoints="" if health.away else endpoints_told(health.bases, self._down),
         )
-        self._say(status_line(standing))
+
+    async def _serve(self, measures: Measures) -> None:
+        """Serve what is measured."""
+
+        async def samples() -> list[Sample]:
+            lead = self._lead if self._lead and self._lead.holds(time.monotonic()) else None
+            fleet = await measures.fleet(self._follower, lambda: self._state) if lead is not None else []
+            certificates = await certificate_samples(self._etcd_settings)
+            held = Sample(REGISTRY_HELD, self._held(self._follower))
+            common = common_samples("scheduler", self._etcd.health)
+            return [*common, *certificates, held, *measures.own(lead), *fleet]
+
+        def healthz() -> tuple[bool, str]:
+            standing = self._standing()
+            return is_well(standing), status_line(standing)
+
+        await serve("scheduler", self._listen, samples, healthz)
 
     async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         while True:
@@ -229,6 +257,8 @@ class Scheduler:
             self._state = None
         if self._state is None:
             return
+        if self._measures is not None:
+            self._measures.changed(update.changed)
         for number, address in enumerate(update.changed, 1):
             record = follower.mirror.row(address.table, address)
             exists = follower.mirror.stamp(self._keys.at(address)) is not None
@@ -298,6 +328,7 @@ class Scheduler:
         An unforeseen error outside of one unit's decision decides nothing, and says so: it ends no
         scheduler, for the next one would end over the same records.
         """
+        began = time.monotonic()
         try:
             if self._state is None:
                 self._state = self._new_state(follower)
@@ -322,6 +353,9 @@ class Scheduler:
             self._log_error("the whole decision", error)
             self._state = None
             return []
+        finally:
+            if self._measures is not None:
+                self._measures.decisions.observe(time.monotonic() - began)
 
     def _new_state(self, follower: Follower, faults: Faults | None = None) -> ClusterState:
         self._state = ClusterState.from_snapshot(follower.mirror.snapshot(), self._keys, faults)
@@ -373,6 +407,8 @@ class Scheduler:
         revision = await write(self._etcd, self._keys, lead.term, batch)
         self._written = max(self._written, revision) if epoch == self._wrote_in else revision
         self._wrote_in = epoch
+        if self._measures is not None:
+            self._measures.written.update(batch.kinds)
         newest = batch.ops[-1]
         self._history.act(revision, newest.key, exists=newest.kind == "request_put")
 

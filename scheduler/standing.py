@@ -45,6 +45,11 @@ def status_line(standing: SchedulerStatus) -> str:
     return "; ".join(part for part in (doing, standing.endpoints) if part)
 
 
+def is_well(standing: SchedulerStatus) -> bool:
+    """Whether the scheduler does its work: it decides, or stands by for another one that leads."""
+    return not _outage(standing) and not standing.held and (bool(standing.term) or standing.leader is not None)
+
+
 def _outage(standing: SchedulerStatus) -> str:
     """Return why it can do nothing, "" when it can."""
     if standing.away:

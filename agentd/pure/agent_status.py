@@ -41,6 +41,13 @@ def status_line(standing: AgentStatus) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def is_well(standing: AgentStatus) -> bool:
+    """Whether the agent does all of its work: it is registered, and does as its schedule says."""
+    hindered = standing.systemd_away or standing.leaving or standing.parked or standing.held
+    registry = standing.registered and not standing.away and not standing.denied
+    return bool(registry) and not hindered and standing.schedule is ConnectionState.LIVE
+
+
 def _work(standing: AgentStatus) -> str:
     if standing.leaving:
         units = "1 unit" if standing.units == 1 else f"{standing.units} units"

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from registry.etcd.backoff import jittered
 from registry.etcd.wire import EtcdError, EtcdUnreachable
@@ -34,6 +35,13 @@ class EtcdTrouble:
     reason: str
 
 
+class Timed(Protocol):
+    """Who is told how long an attempt took."""
+
+    def __call__(self, path: str, seconds: float, *, failed: bool) -> None:
+        """Take in one attempt at a path of etcd's gateway."""
+
+
 class EtcdHealth:
     """The endpoints of one etcd cluster as their last answers show them."""
 
@@ -44,6 +52,7 @@ class EtcdHealth:
         self._denials: dict[str, EtcdTrouble] = {}  # by path, or LOGIN
         self._last_answer = 0.0
         self._changed = asyncio.Event()
+        self.timed: Timed | None = None  # told of each attempt
 
     @property
     def away(self) -> EtcdTrouble | None:
@@ -65,10 +74,12 @@ class EtcdHealth:
         try:
             yield
         except EtcdUnreachable as outage:
+            self._time(path, began, failed=True)
             if self.answered_at.get(base, 0.0) <= began:
                 self.unreachable(base, str(outage))
             raise
         except EtcdError as refusal:
+            self._time(path, began, failed=True)
             if refusal.remembered:
                 raise
             if refusal.transient and refusal.code not in BUSY:
@@ -78,9 +89,14 @@ class EtcdHealth:
                 if refusal.permanent:
                     self._deny(path, refusal)
             raise
+        self._time(path, began, failed=False)
         self.answered(base)
         if not path.startswith(OPEN_PATHS):
             self._grant(path)
+
+    def _time(self, path: str, began: float, *, failed: bool) -> None:
+        if self.timed is not None:
+            self.timed(path, asyncio.get_running_loop().time() - began, failed=failed)
 
     def answered(self, base: str) -> None:
         """An endpoint has answered."""

@@ -174,6 +174,21 @@ class SchedulerTable:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsTable:
+    """What agent and scheduler measure, for Prometheus. fleet-agentd and fleet-scheduler read it.
+
+    Whoever reaches the port may read it: there is no login. docs/metrics.md lists what is told.
+    """
+
+    listen: str = key(
+        rules.listen,
+        "where fleet-agentd serves `/metrics` and `/healthz`; fleet-scheduler takes the next port",
+        default="",
+        unset="nothing is served",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class SshTable:
     """How an operator reaches machines. fleetctl and fleettui read it."""
 
@@ -243,12 +258,13 @@ class Settings:
     etcd: EtcdTable = EtcdTable()
     agent: AgentTable = AgentTable()
     scheduler: SchedulerTable = SchedulerTable()
+    metrics: MetricsTable = MetricsTable()
     ssh: SshTable = SshTable()
     console: ConsoleTable = ConsoleTable()
     source: str = ""
 
 
-TABLES = ("etcd", "agent", "scheduler", "ssh", "console")
+TABLES = ("etcd", "agent", "scheduler", "metrics", "ssh", "console")
 
 
 def chosen_file(flag: str | None) -> Path | None:

@@ -199,7 +199,32 @@ def _matching(pattern: str, complaint: str) -> Callable[[object], str]:
     return check
 
 
+def listen_address(text: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT, [IPv6]:PORT or :PORT (every address). ValueError for anything else."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError("write an IPv6 address in brackets: [::1]:9465")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or (host and not re.fullmatch(_HOST, host)):
+        raise ValueError("expected HOST:PORT such as 127.0.0.1:9465")
+    if not 1 <= int(port) <= 65534:  # the scheduler takes the next one
+        raise ValueError("the port must be from 1 to 65534")
+    return host, int(port)
+
+
+def _listen(value: object) -> str:
+    found = _line(value)
+    if found:
+        try:
+            listen_address(found)
+        except ValueError as error:
+            raise ValueError(f"{error}, not {quoted(value)}") from None
+    return found
+
+
 text = Rule("text", _line)
+listen = Rule("HOST:PORT", _listen)
 file = Rule("path of a file", _line)
 switch = Rule("true or false", _switch, _switch_of)
 texts = Rule("list of texts", _lines, _lines_of)

@@ -1,0 +1,84 @@
+"""Serving what a daemon measures: GET /metrics for Prometheus, GET /healthz for whoever asks whether it works.
+
+Off unless `[metrics] listen` is set; the libraries are loaded only then. Both pages are made when they are asked
+for. A port that is taken costs the metrics, not the daemon: it is told once, and tried again now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.etcd import EtcdSettings
+from registry.etcd.certificate import MOST_BYTES, expiries
+from registry.etcd.health import EtcdHealth
+from registry.program.configrules import listen_address
+from registry.program.measures import BUILD, CERTIFICATE, ENDPOINTS, REGISTRY_UP, Sample
+from registry.program.version import installed_version
+
+if TYPE_CHECKING:
+    from registry.program import exposition
+
+log = logging.getLogger("fleet.metrics")
+
+AGAIN_S = 30.0  # between attempts at a port that is taken
+OFFSETS = {"agent": 0, "scheduler": 1}  # one configuration serves both programs of a host
+
+Samples = Callable[[], Awaitable[Iterable[Sample]]]
+Health = Callable[[], tuple[bool, str]]  # whether the daemon does its work, and its status in one line
+
+
+async def serve(program: str, listen: str, samples: Samples, health: Health) -> None:
+    """Serve for ever where `listen` says; returns at once where it says nothing."""
+    if not listen:
+        return
+    host, port = listen_address(listen)
+    port += OFFSETS[program]
+    door: type[exposition.Door] = (
+        await asyncio.to_thread(importlib.import_module, "registry.program.exposition")
+    ).Door
+    told = ""
+    while True:
+        try:
+            async with door(host, port, samples, health):
+                log.info("serving metrics on %s port %d", host or "every address", port)
+                await asyncio.Event().wait()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if reason != told:
+                remedy = "set another [metrics] listen; trying again now and then"
+                log.error("cannot serve metrics on %s port %d: %s; %s", host, port, reason, remedy)  # noqa: TRY400
+            told = reason
+        await asyncio.sleep(AGAIN_S)
+
+
+def common_samples(program: str, health: EtcdHealth) -> Iterator[Sample]:
+    """Yield what both programs tell of themselves and of etcd."""
+    yield Sample(BUILD, 1, (program, installed_version()))
+    yield Sample(REGISTRY_UP, not health.away and not health.denied)
+    yield Sample(ENDPOINTS, len(health.bases) - len(health.down), ("up",))
+    yield Sample(ENDPOINTS, len(health.down), ("down",))
+
+
+async def certificate_samples(settings: EtcdSettings) -> list[Sample]:
+    """Return when the certificates run out that are used towards etcd, as far as they can be read."""
+    found = await asyncio.to_thread(certificate_ends, settings)
+    return [Sample(CERTIFICATE, at, (name,)) for name, at in found.items()]
+
+
+def certificate_ends(settings: EtcdSettings) -> dict[str, float]:
+    """Return when our certificate for etcd (client) and the authority that lasts longest (authority) run out."""
+    ends = {"client": _ends(settings.cert_file)[:1], "authority": _ends(settings.ca_file)}
+    return {name: max(found) for name, found in ends.items() if found}
+
+
+def _ends(path: str | None) -> list[float]:
+    try:
+        with Path(path or "").open("rb") as file:
+            return expiries(file.read(MOST_BYTES))
+    except (OSError, ValueError):
+        return []
