@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"fleet-agentd {installed_version()}")
     options = parser.parse_args(argv)
-    daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
+    daemonlog.set_up("fleet-agentd", debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     files = operator_files(os.environ) if options.user else (SYSTEM_FILE,)
     failures = StartFailures(os.environ, (options.config,) if options.config else files)
     return daemonlog.run("fleet-agentd", lambda: _work(options, files), Notifier(os.environ).status, failures)

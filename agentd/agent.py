@@ -41,6 +41,7 @@ from registry.etcd import Etcd
 from registry.etcd.backoff import jittered
 from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
 from registry.keys import Keys
+from registry.messages import HANDED_OVER, HANDING_OVER, HISTORY_ACCEPTED, HISTORY_WENT_BACK
 from registry.model import Event
 from registry.program.config import Settings
 from registry.program.measures import (
@@ -259,10 +260,11 @@ class Agent:
         """The registry's history went back, or ("") an operator has accepted it: nothing is done on one's own."""
         self._registration.hold(reason)
         if reason:
-            log.error("the registry's history went back: %s; holding every unit as it is; %s", reason, REMEDY)
+            held = "the registry's history went back: %s; holding every unit as it is; %s"
+            log.error(held, reason, REMEDY, extra=HISTORY_WENT_BACK.of())
             self._reconciler.freeze()
         else:
-            log.warning("the registry's history was accepted; going by it")
+            log.warning("the registry's history was accepted; going by it", extra=HISTORY_ACCEPTED.of())
             self._reconciler.thaw()
             self._schedule.list_again()
         self._update_status()
@@ -374,7 +376,7 @@ class Agent:
             if self._stops and self._wired.is_set():
                 await self._renew_once_more()
             return
-        log.info("handing %d units over", len(self._table.held))
+        log.info("handing %d units over", len(self._table.held), extra=HANDING_OVER.of())
         registered = bool(self._registration.lease.id)
         try:
             await self._registration.leave()
@@ -391,7 +393,7 @@ class Agent:
             except (TimeoutError, RegistryError):
                 log.warning("the registry does not answer; what it shows of this machine ends with its lease")
         await self._switch.remove()
-        log.info("handed over")
+        log.info("handed over", extra=HANDED_OVER.of())
 
     async def _renew_once_more(self) -> None:
         """Give the agent after us as long as there is before units have to be stopped."""

@@ -16,6 +16,7 @@ from typing import Protocol
 from agentd.lease_switch import LATE_AT, LeaseSwitch
 from agentd.reconciler import Reconciler
 from registry.errors import SystemdError
+from registry.messages import UNITS_STOPPED
 
 log = logging.getLogger("fleet.agent")
 
@@ -75,7 +76,11 @@ class LeaseGuard:
         """Keep the switch from firing, unless the renewal is too old to count from now."""
         try:
             if stopped := await self._switch.fired():
-                log.error("%d units were stopped since this machine's lease was not renewed in time", len(stopped))
+                log.error(
+                    "%d units were stopped since this machine's lease was not renewed in time",
+                    len(stopped),
+                    extra=UNITS_STOPPED.of(),
+                )
                 self._reconciler.stopped_by_switch(stopped)
             if time.monotonic() - self._lease.renewed_at < LATE_AT * self._lease.ttl_s:
                 await self._switch.hold_back(self._lease.ttl_s, self._reconciler.table.exposed)
@@ -88,7 +93,10 @@ class LeaseGuard:
     async def _park(self, kill_at: float) -> None:
         """Stop everything in order, and what remains at `kill_at` without."""
         if not self._reconciler.table.parked:
-            log.error("the registry is lost: stopping every unit before this machine's lease can end")
+            log.error(
+                "the registry is lost: stopping every unit before this machine's lease can end",
+                extra=UNITS_STOPPED.of(),
+            )
         self._reconciler.park(parked=True)
         self._on_change()
         if time.monotonic() < max(kill_at, self._look_at):

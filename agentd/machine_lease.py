@@ -14,6 +14,7 @@ import time
 from agentd.ledger import Ledger
 from registry.errors import LeaseLost
 from registry.etcd import Etcd
+from registry.messages import LEASE_LOST
 from registry.sync.history import History
 
 log = logging.getLogger("fleet.agent")
@@ -88,7 +89,7 @@ class MachineLease:
     def forget(self) -> None:
         """It is gone."""
         if self.id:
-            log.warning("lease %x is gone; registering again", self.id)
+            log.warning("lease %x is gone; registering again", self.id, extra=LEASE_LOST.of())
         self.id = 0
         self._ledger.remember(lease_id=0)
 

@@ -32,6 +32,7 @@ from registry.errors import (
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
+from registry.messages import JOINED, REGISTRY_BACK, REGISTRY_LOST
 from registry.model import Event, Machine
 from registry.records import decode, encode
 from registry.sync.history import History
@@ -124,7 +125,7 @@ class Registration:
         else:
             self._set_status(f"cannot register: {error}")
         if self._backoff.is_news(error):
-            log.warning("%s", self.status)
+            log.warning("%s", self.status, extra=REGISTRY_LOST.of())
         await self._backoff.wait(error, at_most_s=PAUSE_S if self.lease.may_be_saved() else None)
 
     async def leave(self) -> None:
@@ -263,7 +264,7 @@ class Registration:
         ]
         result = await self._etcd.txn([Compare.absent(self._key)], puts)
         if result.succeeded:
-            log.info("joined as machine %s with lease %x", self.machine.id, lease)
+            log.info("joined as machine %s with lease %x", self.machine.id, lease, extra=JOINED.of())
             await self._joined()
         else:  # somebody was faster: leave nothing of ours below that id
             await self._etcd.lease_revoke(lease)
@@ -282,7 +283,7 @@ class Registration:
         guard = Compare.mod(self._key, found.mod_revision)
         if not (await self._etcd.txn([guard], [self._put_machine(lease)])).succeeded:
             raise Conflict("the machine's key changed while this agent came back")
-        log.info("back as machine %s under lease %x", self.machine.id, lease)
+        log.info("back as machine %s under lease %x", self.machine.id, lease, extra=JOINED.of())
         await self._joined()
 
     async def _joined(self) -> None:
@@ -310,12 +311,13 @@ class Registration:
             except RegistryError as error:
                 if self._backoff.is_news(error):
                     denied = isinstance(error, RegistryDenied)
-                    log.warning("the registry %s: %s", "refuses us" if denied else "does not answer", error)
+                    how = "refuses us" if denied else "does not answer"
+                    log.warning("the registry %s: %s", how, error, extra=REGISTRY_LOST.of())
                 away = True
                 await self._backoff.wait(error, at_most_s=PAUSE_S if self.lease.may_be_saved() else None)
                 continue
             if away:
-                log.info("the registry answers again")
+                log.info("the registry answers again", extra=REGISTRY_BACK.of())
                 self._member.returned()
             self._backoff.reset()
             away = False

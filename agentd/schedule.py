@@ -15,6 +15,7 @@ from agentd.ledger import Ledger
 from agentd.pure.plan import DesiredState
 from registry.etcd import Etcd
 from registry.keys import Address, Keys, Table
+from registry.messages import RECORD_CORRUPT
 from registry.model import Assignment
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 from registry.sync.history import History
@@ -143,5 +144,9 @@ class Schedule:
             self._desired_states.set_desired(name, desired)
         else:
             self._known.add(name)
-            log.error("the schedule line of %s is corrupt; the unit stays exactly as it is", name)
+            log.error(
+                "the schedule line of %s is corrupt; the unit stays exactly as it is",
+                name,
+                extra=RECORD_CORRUPT.of(name),
+            )
             self._desired_states.set_desired(name, None, corrupt=True)

@@ -26,10 +26,16 @@ from agentd.unit_names import UnitNames
 from agentd.unit_records import UnitRecords
 from agentd.unit_table import UnitTable
 from registry.errors import CorruptRecord
+from registry.messages import UNIT_LOAD, UNIT_START, UNIT_STOP, UNIT_UNLOAD, about
 
 log = logging.getLogger("fleet.agent")
 
-LOGGED = (TaskKind.LOAD, TaskKind.START, TaskKind.STOP, TaskKind.UNLOAD)  # the others follow from them
+LOGGED = {  # the others follow from them
+    TaskKind.LOAD: UNIT_LOAD,
+    TaskKind.START: UNIT_START,
+    TaskKind.STOP: UNIT_STOP,
+    TaskKind.UNLOAD: UNIT_UNLOAD,
+}
 STALE_S = 1.0  # how long the news of a changed schedule line may take; then the claim is tried again
 
 
@@ -65,8 +71,9 @@ class TaskRunner:
 
     async def carry_out(self, unit: ManagedUnit, task: Task) -> None:
         """Do one task."""
-        level = logging.INFO if task.kind in LOGGED else logging.DEBUG
-        log.log(level, "%s: %s (%s)", unit.name, task.kind, task.reason)
+        kind = LOGGED.get(task.kind)
+        level, extra = (logging.INFO, kind.of(unit.name)) if kind else (logging.DEBUG, about(unit.name))
+        log.log(level, "%s: %s (%s)", unit.name, task.kind, task.reason, extra=extra)
         result = "interrupted"
         try:
             await self._by_kind[task.kind](unit)

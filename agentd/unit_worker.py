@@ -17,6 +17,7 @@ from agentd.unit_records import UnitRecords
 from agentd.unit_table import STARTS, UnitTable
 from agentd.waiting_starts import WaitingStarts
 from registry.errors import FleetError, RegistryError, SystemdError
+from registry.messages import UNIT_FAILED, UNIT_REFUSED, about
 
 log = logging.getLogger("fleet.agent")
 
@@ -72,7 +73,7 @@ class UnitWorker:
         try:
             await self._carry_out(unit, tasks)
         except Replan as error:
-            log.debug("%s: planning again: %s", unit.name, error)
+            log.debug("%s: planning again: %s", unit.name, error, extra=about(unit.name))
         except Refused as error:
             self._block(unit, str(error), taken=isinstance(error, Taken))
         except BusLost as error:
@@ -80,7 +81,7 @@ class UnitWorker:
             await asyncio.sleep(RETRY_S[0])
             await self._needs.systemd.ready.wait()
         except RegistryError as error:
-            log.debug("%s: %s", unit.name, error)
+            log.debug("%s: %s", unit.name, error, extra=about(unit.name))
             return False
         except SystemdError as error:
             return self._failed_in_systemd(unit, error)
@@ -114,7 +115,7 @@ class UnitWorker:
 
     def _fail(self, unit: ManagedUnit, reason: str) -> None:
         reason = " ".join(reason.split())
-        log.warning("%s: %s", unit.name, reason)
+        log.warning("%s: %s", unit.name, reason, extra=UNIT_FAILED.of(unit.name))
         if unit.entry and unit.entry.error != reason:
             self._records.note_error(unit, reason)
             self._needs.publisher.record_event("fail", unit=unit.name, reason=reason)
@@ -122,6 +123,6 @@ class UnitWorker:
     def _block(self, unit: ManagedUnit, reason: str, *, taken: bool) -> None:
         """The present desired state cannot be reached: say why, and let it be until something changes."""
         if (unit.block_reason, unit.blocked_at) != (reason, unit.desired):
-            log.warning("%s: %s", unit.name, reason)
+            log.warning("%s: %s", unit.name, reason, extra=UNIT_REFUSED.of(unit.name))
         unit.block_reason, unit.blocked_at, unit.taken = reason, unit.desired, taken
         self._needs.publisher.mark_dirty([unit.name])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from registry.etcd import Etcd
 from registry.keys import Keys
+from registry.messages import HISTORY_ACCEPTED, HISTORY_WENT_BACK
 from registry.program import collector, config, daemonlog
 from registry.program.notify import Notifier
 from registry.program.start_failures import StartFailures
@@ -33,7 +34,7 @@ HISTORY_FILE = "history.json"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scheduler until SIGTERM or SIGINT; returns the exit code."""
     options = _parser().parse_args(arguments)
-    daemonlog.set_up(debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
+    daemonlog.set_up("fleet-scheduler", debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
     failures = StartFailures(os.environ, (options.config or config.SYSTEM_FILE,))
 
@@ -68,9 +69,10 @@ def _history(settings: config.Settings) -> History:
 
     def log_change(held: str) -> None:
         if held:
-            log.error("the registry's history went back: %s; deciding nothing; %s", held, REMEDY)
+            text = "the registry's history went back: %s; deciding nothing; %s"
+            log.error(text, held, REMEDY, extra=HISTORY_WENT_BACK.of())
         else:
-            log.warning("the registry's history was accepted; deciding again")
+            log.warning("the registry's history was accepted; deciding again", extra=HISTORY_ACCEPTED.of())
 
     history = History(
         Keys.under(settings.etcd.prefix),

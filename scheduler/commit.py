@@ -16,6 +16,7 @@ from placement.decisions import Assign, Clear, Decision, UpdateLine, Wait, Withd
 from registry.errors import Conflict, InvalidRecord, LeadershipLost
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
+from registry.messages import about
 from registry.model import Event
 from registry.records import encode
 
@@ -127,7 +128,8 @@ def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, aud
         try:
             found.append(_intent(part, keys, revision_of, audit if detailed else None, lost))
         except InvalidRecord as error:
-            log.error("cannot carry out a decision on %s: %s", part[0].unit, error)  # noqa: TRY400 - no trace
+            name = part[0].unit
+            log.error("cannot carry out a decision on %s: %s", name, error, extra=about(name))  # noqa: TRY400
     if not detailed:
         event = audit.summary(decisions)
         found.append(Intent())

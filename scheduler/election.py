@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from registry.errors import LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, Op
 from registry.keys import Keys
+from registry.messages import LEADING, NOT_LEADING
 from registry.model import Leader
 from registry.records import encode
 
@@ -69,7 +70,7 @@ class Election:
         self._left_behind.discard(lease)
         lead = Lead(result.revision, lease, self._ttl_s, 0.0)
         lead.renew(sent_at, self._ttl_s)
-        log.info("leading, term %d", lead.term)
+        log.info("leading, term %d", lead.term, extra=LEADING.of())
         return lead
 
     async def keep(self, lead: Lead) -> None:
@@ -93,7 +94,7 @@ class Election:
         """Give the leadership up, so that another scheduler need not wait for the lease to end."""
         lead.lost = True
         self._left_behind.add(lead.lease)
-        log.info("no longer leading, term %d", lead.term)
+        log.info("no longer leading, term %d", lead.term, extra=NOT_LEADING.of())
         key = self._keys.leader
         try:
             async with asyncio.timeout(RESIGN_TIMEOUT_S):

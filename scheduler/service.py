@@ -25,6 +25,7 @@ from registry.etcd import Compare, Etcd, Op
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
+from registry.messages import DECIDED, MACHINES_AWAITED, about
 from registry.model import Leader
 from registry.program.config import Settings
 from registry.program.measures import REGISTRY_HELD, Sample
@@ -342,7 +343,8 @@ class Scheduler:
                 self._state = None
             if not decisions:
                 return []
-            log.info("%s", summary_of(decisions))
+            units = {each.unit for each in decisions}
+            log.info("%s", summary_of(decisions), extra=DECIDED.of(*units if len(units) == 1 else ()))
             stamp = follower.mirror.stamp
             return intents(
                 decisions, self._keys, lambda key: found.mod_revision if (found := stamp(key)) else 0, self._audit
@@ -364,7 +366,9 @@ class Scheduler:
     def _log_error(self, what: str, error: Exception) -> None:
         """Log an error in a decision on something; the same one once."""
         if self._faults.get(what) != str(error):
-            log.error("internal error in a decision on %s: %s: %s", what, type(error).__name__, error)
+            about_it = about(what.removeprefix("unit ")) if what.startswith("unit ") else None
+            text = "internal error in a decision on %s: %s: %s"
+            log.error(text, what, type(error).__name__, error, extra=about_it)
             log.debug("where", exc_info=error)
         self._faults[what] = str(error)
 
@@ -396,7 +400,8 @@ class Scheduler:
         absent = state.absent() if now < self._machines.grace.until else []
         waits = self._machines.grace.waits(absent, now)
         if waits and not self._awaits:
-            log.warning("the registry was away or hung; giving %d machines time to come back", len(absent))
+            away = "the registry was away or hung; giving %d machines time to come back"
+            log.warning(away, len(absent), extra=MACHINES_AWAITED.of())
         self._awaits = waits
         return waits
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from registry.etcd.backoff import jittered
 from registry.etcd.wire import EtcdError, EtcdUnreachable
+from registry.messages import ENDPOINT_BACK, ENDPOINT_DOWN
 
 log = logging.getLogger("fleet.etcd")
 
@@ -160,9 +161,10 @@ async def keep_watch(
         if not health.away:  # else the registry does not answer, which is told elsewhere
             for base, trouble in health.down.items():
                 if base not in told:
-                    log.warning("etcd endpoint %s does not answer: %s", base, trouble.reason)
+                    silent = "etcd endpoint %s does not answer: %s"
+                    log.warning(silent, base, trouble.reason, extra=ENDPOINT_DOWN.of())
             for base in told.keys() - health.down.keys():
-                log.info("etcd endpoint %s answers again", base)
+                log.info("etcd endpoint %s answers again", base, extra=ENDPOINT_BACK.of())
             told = dict(health.down)
         on_change(told)
         try:

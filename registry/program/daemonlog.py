@@ -1,5 +1,7 @@
 """The log of our daemons, and how they end: one line for everything, with the priority that journald understands.
 
+Under systemd records go to journald's own socket, with fields (`journal`); everything here also works without it.
+
 Text in a record may come from the registry, a unit file or a peer. A line break in it would begin another line,
 whose first characters journald reads as a priority (sd-daemon(3)); so would whatever exceeds the longest line that
 journald takes (48 KiB). So control characters are shown as escapes and long lines are cut. Tracebacks are for
@@ -14,21 +16,29 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TextIO
 
 from registry.errors import FleetError, UserError, first_cause
+from registry.messages import ENDED
+from registry.program.journal import PRIORITIES, JournalHandler
 from registry.program.start_failures import StartFailures
 
 log = logging.getLogger("fleet")
 
-PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 LINE_CHARACTERS = 8000  # of at most four bytes each, and an escape only adds ASCII: below 48 KiB
 
 
-def set_up(*, debug: bool) -> None:
-    """Log to stderr: with priorities and without time where journald reads it, for people elsewhere."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(DaemonFormatter(journald=is_journal(sys.stderr, os.environ), traces=debug))
+def set_up(program: str, *, debug: bool) -> None:
+    """Log to journald, with fields, where it reads our stderr; for people on stderr elsewhere."""
+    journald = is_journal(sys.stderr, os.environ)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(DaemonFormatter(journald=journald, traces=debug))
+    if journald:
+        with suppress(OSError):  # a unit that may not see journald's socket: then with priorities alone
+            native = JournalHandler(program, handler)
+            native.setFormatter(DaemonFormatter(journald=None, traces=debug))
+            handler = native
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     log.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
@@ -66,8 +76,10 @@ def run(
             say(f"cannot start: {text}; trying again when the configuration has changed")
             failures.wait(text)
             return 1
-        priority = "<3>" if is_journal(sys.stderr, os.environ) else ""
-        sys.stderr.write(f"{priority}{program}: {one_line(text)}\n")
+        if is_journal(sys.stderr, os.environ):
+            log.error("%s: %s", program, text, extra=ENDED.of())  # noqa: TRY400 - no trace
+        else:
+            sys.stderr.write(f"{program}: {one_line(text)}\n")
         say(f"ended: {text}")
         return 1
     return 0
@@ -99,9 +111,12 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 class DaemonFormatter(logging.Formatter):
-    """Formats each record as one line; it begins with its priority for journald, with time and level for people."""
+    """Formats each record as one line; it begins with its priority for journald, with time and level for people.
 
-    def __init__(self, *, journald: bool, traces: bool) -> None:
+    `journald` None: with neither, for who tells the priority otherwise.
+    """
+
+    def __init__(self, *, journald: bool | None, traces: bool) -> None:
         super().__init__()
         self._journald, self._traces = journald, traces
 
@@ -111,7 +126,9 @@ class DaemonFormatter(logging.Formatter):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not self._traces:
             message = f"{message.rstrip()}: {describe_error(first_cause(error))}"
-        if self._journald:
+        if self._journald is None:
+            begin = ""
+        elif self._journald:
             begin = f"<{PRIORITIES.get(record.levelno, 6)}>"
         else:
             begin = f"{self.formatTime(record)} {record.levelname} "

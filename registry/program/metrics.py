@@ -23,6 +23,8 @@ from registry.program.version import installed_version
 if TYPE_CHECKING:
     from registry.program import exposition
 
+from registry.messages import METRICS_UNSERVED
+
 log = logging.getLogger("fleet.metrics")
 
 AGAIN_S = 30.0  # between attempts at a port that is taken
@@ -51,7 +53,8 @@ async def serve(program: str, listen: str, samples: Samples, health: Health) -> 
             reason = error.strerror or str(error)
             if reason != told:
                 remedy = "set another [metrics] listen; trying again now and then"
-                log.error("cannot serve metrics on %s port %d: %s; %s", host, port, reason, remedy)  # noqa: TRY400
+                text = "cannot serve metrics on %s port %d: %s; %s"
+                log.error(text, host, port, reason, remedy, extra=METRICS_UNSERVED.of())  # noqa: TRY400
             told = reason
         await asyncio.sleep(AGAIN_S)
 

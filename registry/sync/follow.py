@@ -19,6 +19,7 @@ from registry.errors import CorruptRecord, ForeignRegistry, HistoryWentBack, Reg
 from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.etcd.backoff import LONGEST_S
 from registry.keys import Address, Keys, Table
+from registry.messages import RECORD_CORRUPT
 from registry.mirror import Mirror, RawChange
 from registry.sync.history import History
 from registry.sync.listing import raw, read_prefix, read_tables
@@ -166,7 +167,7 @@ class Follower:
         fresh = [each for key, each in corrupt.items() if self._told.get(key) != each.reason]
         self._told = {key: each.reason for key, each in corrupt.items()}
         for each in fresh[:CORRUPT_TOLD]:
-            log.error("%s; it is left as it is", CorruptRecord(each.key, each.reason))
+            log.error("%s; it is left as it is", CorruptRecord(each.key, each.reason), extra=RECORD_CORRUPT.of())
         if len(fresh) > CORRUPT_TOLD:
             log.error("%d more registry records are corrupt", len(fresh) - CORRUPT_TOLD)
 

@@ -93,8 +93,9 @@ def test_the_ends_of_a_daemon_are_its_exit_status_and_one_line(capsys: pytest.Ca
 
 SPEAKER = """
 import logging, sys, threading, warnings
-from registry.program import daemonlog
-daemonlog.set_up(debug=False)
+from registry.program import daemonlog, journal
+journal.SOCKET = "/nowhere"
+daemonlog.set_up("fleet-test", debug=False)
 logging.getLogger("fleet.agent").warning("a name: %s", "x\\n<0>y")
 logging.getLogger("fleet.agent").debug("not told")
 logging.getLogger("fleet.agent").info("%d", "no number")
@@ -117,12 +118,22 @@ def test_what_ends_a_daemon_is_its_last_status(daemon: str, tmp_path: Path) -> N
     assert "x://y" in said[-1]
 
 
+STARTED = """
+import sys
+from registry.program import journal
+journal.SOCKET = "/nowhere"
+from {}.__main__ import main
+sys.exit(main([]))
+"""
+
+
 @pytest.mark.parametrize("daemon", ["agentd", "scheduler"])
 def test_both_daemons_write_priorities_where_the_journal_reads(daemon: str) -> None:
     with tempfile.TemporaryFile() as stream:
         found = os.fstat(stream.fileno())
         environ = {**os.environ, "JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}", "FLEET_ETCD_SERVERS": "x://y"}
-        subprocess.run([sys.executable, "-m", daemon], check=False, stderr=stream, env=environ, timeout=120)
+        command = [sys.executable, "-c", STARTED.format(daemon)]
+        subprocess.run(command, check=False, stderr=stream, env=environ, timeout=120)
         stream.seek(0)
         text = stream.read().decode()
     assert text.startswith("<3>fleet-")
