@@ -22,7 +22,7 @@ from placement.cluster_state import ClusterState
 from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, RawChange
 from registry.program import collector
-from registry.program.exposition import Door
+from registry.program.exposition import MetricsPages
 from registry.program.measures import Sample
 from registry.records import encode
 from registry.sync.follow import Follower
@@ -86,7 +86,7 @@ async def measure(units: int, machines: int) -> list[Figure]:
         return [*measures.own(None), *told]
 
     size = f"{units:,} units on {machines:,} machines"
-    async with Door("127.0.0.1", PORT, samples, lambda: (True, "")):
+    async with MetricsPages("127.0.0.1", PORT, samples, lambda: (True, "")):
         url = f"http://127.0.0.1:{PORT}/metrics"
         await asyncio.to_thread(lambda: urllib.request.urlopen(url.replace("metrics", "healthz")))  # noqa: S310
         first_s, held_s, length = await scrape(url)

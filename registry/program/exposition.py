@@ -35,7 +35,7 @@ log = logging.getLogger("fleet.metrics")
 PROCESS = ProcessCollector(registry=None)
 
 
-class Door:
+class MetricsPages:
     """The two pages, while the context lasts. OSError where the address cannot be used."""
 
     def __init__(self, host: str, port: int, samples: Samples, health: Health) -> None:

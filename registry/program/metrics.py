@@ -40,9 +40,13 @@ async def serve(program: str, listen: str, samples: Samples, health: Health) -> 
         return
     host, port = listen_address(listen)
     port += OFFSETS[program]
-    door: type[exposition.Door] = (
-        await asyncio.to_thread(importlib.import_module, "registry.program.exposition")
-    ).Door
+    try:
+        module = await asyncio.to_thread(importlib.import_module, "registry.program.exposition")
+    except ImportError as error:
+        text = "cannot serve metrics: %s; install prometheus-client"
+        log.error(text, error, extra=METRICS_UNSERVED.of())  # noqa: TRY400
+        return
+    door: type[exposition.MetricsPages] = module.MetricsPages
     told = ""
     while True:
         try:
