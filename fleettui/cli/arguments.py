@@ -123,6 +123,11 @@ def _restore(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="even if machines have not said what runs there")
 
 
+def _doctor(parser: ArgumentParser) -> None:
+    parser.add_argument("--ssh", action="store_true", help="look at every machine as well, over SSH")
+    _json(parser)
+
+
 def _shell(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -224,6 +229,9 @@ COMMANDS = (
             ("restore fleet.backup", "restore", "restore --accept --yes"), (_restore,), RESTORING),
     Command("events", "read:events", "who did what to which unit or machine, when and why",
             ("events -f", "events --unit 'web@*' --lines 200"), (_events,)),
+    Command("doctor", "doctor:doctor", "say what is wrong with the fleet, and what to do about each",
+            ("doctor", "doctor --ssh", "doctor --json"), (_doctor,),
+            "The exit status is 0 when all is well, 1 with warnings, 2 when something is broken."),
     Command("completion", "completion:script", "print a completion script for a shell",
             ("completion bash > /etc/bash_completion.d/fleetctl",), (_shell,)),
     Command("version", "about:version", "print the version", ("version",)),

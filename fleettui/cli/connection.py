@@ -52,7 +52,7 @@ async def open_operator(settings: Settings, *, warn: bool = True) -> AsyncIterat
     Unless `warn` is False, stderr is told at once that the fleet holds everything because the registry's history
     went back, and in the end which endpoint was found not to answer.
     """
-    async with _reached(settings) as reached, Etcd(reached) as etcd:
+    async with reached(settings) as way, Etcd(way) as etcd:
         operator = Operator(etcd, Keys.under(settings.etcd.prefix), writer_of(settings.etcd.username, actor()))
         if warn:
             await _tell_held(operator)
@@ -74,7 +74,7 @@ async def _tell_held(operator: Operator) -> None:
 
 
 @asynccontextmanager
-async def _reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
+async def reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
     """How to reach etcd: directly, or by connections of the tunnel. The endpoints keep their names for TLS."""
     if not settings.ssh.tunnel:
         yield settings.etcd.client_settings()

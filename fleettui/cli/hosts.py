@@ -60,7 +60,7 @@ async def status(flags: Namespace) -> int:
     settings = read_settings(flags, os.environ)
     found = await _find(settings, flags.names)
     code = _complain(found)
-    async with _remote(settings, found.snapshot) as remote:
+    async with remote_of(settings, found.snapshot) as remote:
         for number, source in enumerate(found.sources):
             if number:
                 print()
@@ -87,7 +87,7 @@ async def journal(flags: Namespace) -> int:
     code = _complain(found)
     if not found.sources and not (flags.follow and not found.complaints):
         return code
-    async with _remote(settings, found.snapshot) as remote:
+    async with remote_of(settings, found.snapshot) as remote:
         if flags.output not in MERGED:
             return await _as_is(remote, found, flags) or code
         found, silent = await _answering(remote, found)
@@ -239,7 +239,7 @@ async def ssh(flags: Namespace) -> int:
     unread = unread_machines(map(Keys.under(settings.etcd.prefix).parse, snapshot.corrupt))
     machine = _chosen(snapshot, flags, wanted[0] if wanted else "", unread)
     command = command[1:] if command[:1] == ["--"] else command
-    async with _remote(settings, snapshot, tell=True) as remote:
+    async with remote_of(settings, snapshot, tell=True) as remote:
         return await remote.interactive(machine, command, forward_agent=flags.forward_agent)
 
 
@@ -252,7 +252,7 @@ def _forget_key(wanted: str) -> int:
     return OK
 
 
-def _remote(settings: Settings, snapshot: Snapshot, *, tell: bool = False) -> Remote:
+def remote_of(settings: Settings, snapshot: Snapshot, *, tell: bool = False) -> Remote:
     """The machines, as this operator reaches them. `tell`: also of host keys that are pinned as they should be."""
 
     def on_first(line: str, warning: bool) -> None:  # noqa: FBT001 - a callback's

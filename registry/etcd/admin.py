@@ -147,13 +147,14 @@ class Admin:
 
     async def alarms(self) -> tuple[Alarm, ...]:
         """The alarms that are raised."""
-        answer = await self._ask("/maintenance/alarm", {"action": "GET"})
+        path, request = "/maintenance/alarm", {"action": "GET"}
+        answer = await self._link.call(path, request, dict, repeatable=True)  # 3.4's has no header
         return self._read(answer, lambda found: tuple(_alarms(found)))
 
     async def disarm(self, alarm: Alarm) -> None:
         """Take an alarm back, once its cause is gone."""
         request = {"action": "DEACTIVATE", "memberID": str(alarm.member), "alarm": alarm.kind}
-        await self._ask("/maintenance/alarm", request)
+        await self._link.call("/maintenance/alarm", request, dict, repeatable=True)
 
     def _check_way(self) -> None:
         """Refuse to send a password over a network in clear: nobody need be logged in for that."""

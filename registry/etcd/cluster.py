@@ -23,7 +23,7 @@ from registry.etcd.backoff import jittered
 from registry.etcd.endpoint import EtcdSettings, base_urls, check
 from registry.etcd.health import EtcdHealth
 from registry.etcd.login import EtcdLogin
-from registry.etcd.wire import EtcdError, EtcdUnreachable, Json, TooLarge, decode_revision, shown, touched
+from registry.etcd.wire import EtcdError, EtcdUnreachable, Glimpse, Json, TooLarge, decode_revision, shown, touched
 
 if TYPE_CHECKING:
     from registry.etcd.transport import Transport, WatchStream
@@ -219,6 +219,17 @@ class EtcdCluster:
         before = _now() - quiet_s
         quiet = [base for base in self.bases if self.health.answered_at.get(base, -math.inf) <= before]
         await asyncio.gather(*(ask(base) for base in {*quiet, *self.health.down}))
+
+    async def glimpse(self, base: str) -> tuple[Json, Glimpse]:
+        """What a member says of itself to anybody, be it one of ours or not, and what that shows of its host.
+
+        Raises EtcdError or EtcdUnreachable, and CredentialsUnusable.
+        """
+        transport = await self._ready()
+        try:
+            return await transport.glimpse(base, "/maintenance/status")
+        except EtcdUnreachable as error:
+            raise EtcdUnreachable(self._tell(base, error), sent=error.sent) from None
 
     async def new_login(self, base: str) -> bool:
         """Drop the token for a new one. False without a user: nothing to renew."""

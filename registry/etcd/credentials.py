@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable
 
 from registry.errors import CredentialsUnusable
+from registry.etcd.certificate import expiries
 
 MOST_BYTES = 64 * 1024
 OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
@@ -94,3 +95,22 @@ def _is_credential(path: str) -> bool:
 
 def _why(error: Exception) -> str:
     return (getattr(error, "strerror", None) or "not a path").replace("\n", " ")
+
+
+def certificate_ends(cert_file: str | None, ca_file: str | None) -> dict[str, float]:
+    """When our own certificate (client) and the authority that lasts longest (authority) run out.
+
+    In seconds since 1970; one whose file cannot be read is left out: whoever uses it says why.
+    """
+    ends = {"client": _ends(cert_file)[:1], "authority": _ends(ca_file)}
+    return {name: max(found) for name, found in ends.items() if found}
+
+
+def _ends(path: str | None) -> list[float]:
+    if not path:
+        return []
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return expiries(file.read(MOST_BYTES))
+    except (OSError, ValueError):
+        return []

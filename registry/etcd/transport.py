@@ -9,12 +9,16 @@ probe are left aside, because they block or cost fifty times the exchange itself
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
 import socket
+import ssl
+import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import registry.etcd.library  # noqa: F401 - first: it imports the next ones without what they bring along
@@ -28,7 +32,7 @@ from etcd3.baseclient import BaseClient
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.failures import judge
 from registry.etcd.tls import TlsFiles, alert, not_trusted, plain
-from registry.etcd.wire import EtcdUnreachable, Json, TooLarge, parse_json
+from registry.etcd.wire import EtcdUnreachable, Glimpse, Json, TooLarge, parse_json
 
 CONNECT_TIMEOUT_S = 1.5
 LARGE_BYTES = 512 * 1024
@@ -48,6 +52,7 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         self._timeout_s = settings.request_timeout_s
         self._tls = TlsFiles(settings)
         self._cert_file = settings.cert_file
+        self._dial = settings.dial
         self._tls.context()  # an unusable file is told at the first call, whatever that call is
         connector = _connector(settings)
         self.session = aiohttp.ClientSession(connector=connector)
@@ -93,6 +98,29 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
             sending = self._send(base, path, request, token=token, timeout=timeout, leader=leader)
             async with sending as response:
                 return _understand(response, await _read(response))
+
+    async def glimpse(self, base: str, path: str) -> tuple[Json, Glimpse]:
+        """One exchange as nobody, without a leader, and what else it shows. Raises EtcdError or EtcdUnreachable."""
+        with foreign_errors(self._cert_file):
+            timeout, sent_at = self._timeout(total_s=self._timeout_s), time.time()
+            async with self._send(base, path, {}, token="", timeout=timeout, leader=False) as response:
+                answer = _understand(response, await _read(response))
+            asked_at = (sent_at + time.time()) / 2
+            return answer, Glimpse(response.headers.get("Date", ""), asked_at, await self._certificate_end(base))
+
+    async def _certificate_end(self, base: str) -> float:
+        """When the certificate that an endpoint shows runs out, in seconds since 1970; 0 without TLS."""
+        url, context = urlsplit(base), self._tls.context()
+        if url.scheme != "https" or not isinstance(context, ssl.SSLContext):
+            return 0.0
+        host, port = url.hostname or "", url.port or 443
+        sock = self._dial(host, port) if self._dial else None
+        way = {"sock": sock} if sock else {"host": host, "port": port}
+        async with asyncio.timeout(self._timeout_s):
+            _, writer = await asyncio.open_connection(**way, ssl=context, server_hostname=host)
+        found = writer.get_extra_info("peercert")
+        writer.close()
+        return float(ssl.cert_time_to_seconds(found["notAfter"])) if found else 0.0
 
     def _timeout(self, total_s: float | None) -> aiohttp.ClientTimeout:
         connect_s = min(CONNECT_TIMEOUT_S, self._timeout_s)

@@ -91,6 +91,18 @@ class MemberStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What an exchange shows of a member's host: its clock, as HTTP's Date and ours then, and its certificate.
+
+    `certificate_ends` is in seconds since 1970, 0 without TLS.
+    """
+
+    date: str
+    asked_at: float
+    certificate_ends: float
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One member of the etcd cluster; `name` is empty until it has started."""
 

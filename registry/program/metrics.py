@@ -10,11 +10,10 @@ import asyncio
 import importlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.etcd import EtcdSettings
-from registry.etcd.certificate import MOST_BYTES, expiries
+from registry.etcd.credentials import certificate_ends
 from registry.etcd.health import EtcdHealth
 from registry.program.configrules import listen_address
 from registry.program.measures import BUILD, CERTIFICATE, ENDPOINTS, REGISTRY_UP, Sample
@@ -73,19 +72,5 @@ def common_samples(program: str, health: EtcdHealth) -> Iterator[Sample]:
 
 async def certificate_samples(settings: EtcdSettings) -> list[Sample]:
     """Return when the certificates run out that are used towards etcd, as far as they can be read."""
-    found = await asyncio.to_thread(certificate_ends, settings)
+    found = await asyncio.to_thread(certificate_ends, settings.cert_file, settings.ca_file)
     return [Sample(CERTIFICATE, at, (name,)) for name, at in found.items()]
-
-
-def certificate_ends(settings: EtcdSettings) -> dict[str, float]:
-    """Return when our certificate for etcd (client) and the authority that lasts longest (authority) run out."""
-    ends = {"client": _ends(settings.cert_file)[:1], "authority": _ends(settings.ca_file)}
-    return {name: max(found) for name, found in ends.items() if found}
-
-
-def _ends(path: str | None) -> list[float]:
-    try:
-        with Path(path or "").open("rb") as file:
-            return expiries(file.read(MOST_BYTES))
-    except (OSError, ValueError):
-        return []

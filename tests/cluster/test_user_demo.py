@@ -77,6 +77,15 @@ def test_an_ordinary_user_gets_one_machine_and_can_remove_it(visitor: Visitor) -
     assert "booting machines needs root" in up.stdout
     eventually("all three programs", lambda: visitor.demo("status").stdout.count(" active") == 3, interval_s=0.5)
     eventually("the web server", lambda: visitor.active("hello-web.service"), interval_s=0.5)
+    told = eventually(
+        "the agent in the unit's journal",
+        lambda: (
+            visitor.run(
+                "journalctl", "--user", "-u", "hello-web", "-o", "cat", "SYSLOG_IDENTIFIER=fleet-agentd"
+            ).stdout
+        ),
+    )
+    assert "hello-web.service: start (" in told
     assert visitor.demo("up", "--no-examples").returncode == 0  # once more changes nothing
     assert visitor.active("hello-web.service")
     down = visitor.demo("down")

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 
-from registry.etcd import Etcd, EtcdSettings
+from registry.etcd import Etcd
 from registry.etcd.certificate import expiries, expiry
+from registry.etcd.credentials import certificate_ends
 from registry.program import metrics
 from registry.program.exposition import families
 from registry.program.measures import METRICS, REQUEST_SECONDS, TASKS, Histogram, Kind, RequestTimes, Sample
-from registry.program.metrics import certificate_ends, serve
+from registry.program.metrics import serve
 from tests.certificates import Authority
 from tests.etcd_server import free_ports
 
@@ -220,11 +221,11 @@ def test_the_certificates_that_are_used_towards_etcd_are_read(tmp_path: Path) ->
     ca, cert = tmp_path / "ca.pem", tmp_path / "cert.pem"
     ca.write_bytes(authority.certificate_pem)
     cert.write_bytes(pem + key)
-    ends = certificate_ends(EtcdSettings(ca_file=str(ca), cert_file=str(cert)))
+    ends = certificate_ends(str(cert), str(ca))
     now = datetime.datetime.now(datetime.UTC).timestamp()
     assert {name: round((at - now) / 86400) for name, at in ends.items()} == {"client": 10, "authority": 1}
-    assert certificate_ends(EtcdSettings()) == {}
-    assert certificate_ends(EtcdSettings(ca_file=str(tmp_path), cert_file=str(tmp_path / "gone"))) == {}
+    assert certificate_ends(None, None) == {}
+    assert certificate_ends(str(tmp_path / "gone"), str(tmp_path)) == {}
 
 
 def test_samples_of_one_metric_are_one_family() -> None:

@@ -1,0 +1,212 @@
+"""Reading what is judged: files here, each endpoint by itself, then the registry, and machines over SSH if asked.
+
+Nothing here raises for what is wrong: it becomes a fact. Whatever hangs costs no more than a bounded wait: each
+endpoint is asked once, all side by side, and what is read afterwards is asked of one that has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TypeVar
+
+from fleettui.doctor.facts import CertificateFacts, EndpointFacts, Facts, HostFacts, RightsFacts, SecretFile
+from fleettui.remote import Remote
+from registry.errors import CredentialsUnusable, FleetError, RegistryError
+from registry.etcd import Etcd, EtcdSettings
+from registry.etcd.admin import Admin, KeyRange
+from registry.etcd.credentials import certificate_ends, check_private
+from registry.etcd.wire import EtcdError, EtcdUnreachable, Glimpse, Json, Member, decode_status
+from registry.keys import Keys, Table
+from registry.mirror import Snapshot
+from registry.model import Machine
+from registry.program.version import installed_version
+from registry.sync.listing import read_snapshot
+
+PROBE_S = 2.5  # longest wait for one endpoint
+READ_S = 4.0  # for what the registry holds
+HOST_S = 8.0  # for one machine
+HOSTS_AT_ONCE = 16
+TABLES = (
+    Table.CLUSTER, Table.LEADER, Table.UNITS, Table.SCHEDULE, Table.PENDING, Table.MACHINES, Table.OVERRIDES,
+    Table.STATES, Table.DUPLICATES,
+)  # fmt: skip
+LOOK = "date +%s.%N; systemctl is-active fleet-agentd.service; df -Pk / /run /var | tail -n +2"
+
+T = TypeVar("T")
+
+
+async def read_facts(
+    settings: EtcdSettings,
+    keys: Keys,
+    source: str,
+    machines: Callable[[Snapshot], Remote] | None = None,
+) -> Facts:
+    """Return all there is to judge. `source` is the configuration's file; `machines` reaches hosts by SSH."""
+    facts = Facts(time.time(), installed_version(), keys, settings.username or "")
+    facts = replace(facts, files=tuple(_files(settings, source)), certificates=tuple(_certificates(settings)))
+    quick = replace(settings, request_timeout_s=min(settings.request_timeout_s, PROBE_S))
+    async with Etcd(quick) as etcd:
+        bases = etcd.link.bases
+        facts = replace(facts, endpoints=tuple(await asyncio.gather(*(_endpoint(etcd, each) for each in bases))))
+        led = [each.base for each in facts.answering if each.leader]
+        if not led:
+            return replace(facts, registry_problem="etcd has no leader" if facts.answering else "")
+        etcd.link.current = led[0]
+        facts = await _registry(etcd, keys, facts)
+    if machines is not None and facts.snapshot is not None:
+        facts = replace(facts, hosts=await _hosts(machines(facts.snapshot), facts.snapshot))
+    return facts
+
+
+def _files(settings: EtcdSettings, source: str) -> Iterator[SecretFile]:
+    if source:
+        try:
+            mode = stat.S_IMODE(Path(source).stat().st_mode)
+        except OSError:
+            mode = 0
+        loose = mode & (stat.S_IWGRP | stat.S_IWOTH)
+        problem = f"{source} says where the registry is, and others may write it: its mode is {mode:04o}"
+        yield SecretFile(source, problem if loose else "", f"chmod go-w {source}")
+    for option, path in (("etcd.password_file", settings.password_file), ("etcd.key_file", settings.key_file)):
+        if path:
+            try:
+                check_private(path, option)
+            except CredentialsUnusable as error:
+                problem, _, remedy = str(error).partition("; run: ")
+                yield SecretFile(path, problem, remedy or "mend the file, or the option")
+            else:
+                yield SecretFile(path)
+
+
+def _certificates(settings: EtcdSettings) -> Iterator[CertificateFacts]:
+    paths = {"client": settings.cert_file, "authority": settings.ca_file}
+    for name, ends in certificate_ends(settings.cert_file, settings.ca_file).items():
+        yield CertificateFacts(name, paths[name] or "", ends)
+
+
+async def _endpoint(etcd: Etcd, base: str, *, configured: bool = True) -> EndpointFacts:
+    try:
+        async with asyncio.timeout(PROBE_S + 0.5):  # the client's own time-out says more
+            answer, glimpse = await etcd.link.glimpse(base)
+        return _answered(base, answer, glimpse, configured=configured)
+    except TimeoutError:
+        problem = f"no answer within {PROBE_S:g} s"
+    except (EtcdUnreachable, EtcdError, FleetError) as error:
+        problem = str(error)
+    return EndpointFacts(base, problem, configured)
+
+
+def _answered(base: str, answer: Json, glimpse: Glimpse, *, configured: bool) -> EndpointFacts:
+    status = decode_status(answer, base)
+    used = str(answer.get("dbSizeInUse", ""))
+    return EndpointFacts(
+        base, "", configured, status.version, status.member, status.leader, status.db_size_bytes,
+        int(used) if used.isdecimal() else 0, _ahead_s(glimpse), glimpse.certificate_ends,
+    )  # fmt: skip
+
+
+def _ahead_s(glimpse: Glimpse) -> float | None:
+    """How far the other clock is ahead of ours; HTTP's date is in whole seconds, cut off."""
+    try:
+        told = parsedate_to_datetime(glimpse.date).timestamp()
+    except (ValueError, TypeError):
+        return None
+    return told + 0.5 - glimpse.asked_at
+
+
+async def _registry(etcd: Etcd, keys: Keys, facts: Facts) -> Facts:
+    admin = Admin(etcd)
+    found = await asyncio.gather(
+        _within(etcd.member_list(), ()),
+        _within(admin.alarms(), ()),
+        _rights(admin, facts.user),
+        _within(read_snapshot(etcd, keys, TABLES), None),
+        _within(_count(etcd, keys.table(Table.EVENTS)), 0),
+    )
+    (members, members_problem), (alarms, alarms_problem), rights, (snapshot, problem), (events, _) = found
+    unread = members_problem or alarms_problem
+    others = await asyncio.gather(
+        *(_endpoint(etcd, base, configured=False) for base in _unknown(members, facts, etcd.link.bases))
+    )
+    return replace(
+        facts, endpoints=(*facts.endpoints, *others), members=members, members_problem=unread,
+        alarms=alarms, rights=rights, snapshot=snapshot, registry_problem=problem, events=events,
+    )  # fmt: skip
+
+
+def _unknown(members: tuple[Member, ...], facts: Facts, bases: tuple[str, ...]) -> Iterator[str]:
+    """Where members listen that are none of our endpoints; never in clear where ours speak TLS."""
+    known = {each.member for each in facts.endpoints}
+    scheme = bases[0].partition(":")[0]
+    for each in members:
+        urls = [url for url in each.client_urls if url.startswith(f"{scheme}://")]
+        if each.id not in known and urls and not set(each.client_urls) & set(bases):
+            yield urls[0]
+
+
+async def _count(etcd: Etcd, prefix: str) -> int:
+    return (await etcd.range(prefix, keys_only=True)).count
+
+
+async def _rights(admin: Admin, user: str) -> RightsFacts:
+    on, problem = await _within(admin.users_are_on(), None)
+    if not on or not user:
+        return RightsFacts(on, user, problem=problem)
+
+    async def ours() -> tuple[tuple[str, ...], tuple[KeyRange, ...]]:
+        roles = await admin.roles_of(user)
+        return roles, tuple([each for role in roles for each in await admin.ranges_of(role)])
+
+    (roles, ranges), problem = await _within(ours(), ((), ()))
+    return RightsFacts(on, user, roles, ranges, problem)
+
+
+async def _within(work: Awaitable[T], nothing: T) -> tuple[T, str]:
+    """What the work brings, and why it brought `nothing`."""
+    try:
+        async with asyncio.timeout(READ_S):
+            return await work, ""
+    except TimeoutError:
+        return nothing, f"etcd did not answer within {READ_S:g} s"
+    except RegistryError as error:
+        return nothing, str(error)
+
+
+async def _hosts(remote: Remote, snapshot: Snapshot) -> tuple[HostFacts, ...]:
+    turns = asyncio.Semaphore(HOSTS_AT_ONCE)
+
+    async def look(machine: Machine) -> HostFacts:
+        async with turns:
+            return await _host(remote, machine)
+
+    async with remote:
+        machines = sorted(snapshot.machines.values(), key=lambda each: each.hostname)
+        return tuple(await asyncio.gather(*map(look, machines)))
+
+
+async def _host(remote: Remote, machine: Machine) -> HostFacts:
+    began = time.time()
+    try:
+        async with asyncio.timeout(HOST_S + 1):
+            done = await remote.run(machine, ["sh", "-c", LOOK], timeout_s=HOST_S)
+    except (FleetError, TimeoutError) as error:
+        return HostFacts(machine.id, machine.hostname, str(error) or f"no answer within {HOST_S:g} s")
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    try:
+        ahead_s = float(lines[0]) - (began + time.time()) / 2
+        agent = "active" if machine.bus == "user" else lines[1]
+        return HostFacts(machine.id, machine.hostname, "", ahead_s, agent, _disks(lines[2:]))
+    except (IndexError, ValueError):
+        return HostFacts(machine.id, machine.hostname, "its answer cannot be understood")
+
+
+def _disks(lines: list[str]) -> Mapping[str, tuple[int, int]]:
+    """Free and all bytes by where a file system is mounted, from the lines of df(1)."""
+    rows = [line.split(maxsplit=5) for line in lines]
+    return {row[5]: (int(row[3]) << 10, int(row[1]) << 10) for row in rows if len(row) == 6}
