@@ -72,7 +72,7 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FleetFacts:
     """Everything, at `now` (seconds since 1970, by our clock)."""
 
     now: float

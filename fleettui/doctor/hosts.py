@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleettui.doctor.facts import Facts, HostFacts
+from fleettui.doctor.facts import FleetFacts, HostFacts
 from fleettui.doctor.finding import Finding, broken, ok, warning
 
 SKEW_S = 2.0
 FREE = (0.05, 100 << 20)  # less than this part and less than so many bytes
 
 
-def hosts(facts: Facts) -> Iterator[Finding]:
+def hosts(facts: FleetFacts) -> Iterator[Finding]:
     """Whether each machine can be reached, and its clock, disks and agent are as they should be."""
     for host in facts.hosts:
         yield from _host(host)

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
-from fleettui.doctor.facts import CertificateFacts, EndpointFacts, Facts, HostFacts, RightsFacts, SecretFile
+from fleettui.doctor.facts import CertificateFacts, EndpointFacts, FleetFacts, HostFacts, RightsFacts, SecretFile
 from fleettui.remote import Remote
 from registry.errors import CredentialsUnusable, FleetError, RegistryError
 from registry.etcd import Etcd, EtcdSettings
@@ -46,9 +46,9 @@ async def read_facts(
     keys: Keys,
     source: str,
     machines: Callable[[Snapshot], Remote] | None = None,
-) -> Facts:
+) -> FleetFacts:
     """Return all there is to judge. `source` is the configuration's file; `machines` reaches hosts by SSH."""
-    facts = Facts(time.time(), installed_version(), keys, settings.username or "")
+    facts = FleetFacts(time.time(), installed_version(), keys, settings.username or "")
     facts = replace(facts, files=tuple(_files(settings, source)), certificates=tuple(_certificates(settings)))
     quick = replace(settings, request_timeout_s=min(settings.request_timeout_s, PROBE_S))
     async with Etcd(quick) as etcd:
@@ -120,7 +120,7 @@ def _ahead_s(glimpse: Glimpse) -> float | None:
     return told + 0.5 - glimpse.asked_at
 
 
-async def _registry(etcd: Etcd, keys: Keys, facts: Facts) -> Facts:
+async def _registry(etcd: Etcd, keys: Keys, facts: FleetFacts) -> FleetFacts:
     admin = Admin(etcd)
     found = await asyncio.gather(
         _within(etcd.member_list(), ()),
@@ -140,7 +140,7 @@ async def _registry(etcd: Etcd, keys: Keys, facts: Facts) -> Facts:
     )  # fmt: skip
 
 
-def _unknown(members: tuple[Member, ...], facts: Facts, bases: tuple[str, ...]) -> Iterator[str]:
+def _unknown(members: tuple[Member, ...], facts: FleetFacts, bases: tuple[str, ...]) -> Iterator[str]:
     """Where members listen that are none of our endpoints; never in clear where ours speak TLS."""
     known = {each.member for each in facts.endpoints}
     scheme = bases[0].partition(":")[0]

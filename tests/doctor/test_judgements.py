@@ -14,7 +14,7 @@ from fleettui.doctor.examine import JUDGEMENTS, examine
 from fleettui.doctor.facts import (
     CertificateFacts,
     EndpointFacts,
-    Facts,
+    FleetFacts,
     HostFacts,
     RightsFacts,
     SecretFile,
@@ -39,7 +39,7 @@ from registry.model import (
 from registry.roles import Role, User, rights
 
 KEYS, NOW, DAY = Keys(), 1_800_000_000.0, 86_400.0
-Judge = Callable[[Facts], Iterator[Finding]]
+Judge = Callable[[FleetFacts], Iterator[Finding]]
 
 
 def endpoint(number: int = 1, **changes: Any) -> EndpointFacts:
@@ -71,8 +71,8 @@ def snapshot(**changes: Any) -> Snapshot:
     return replace(known, **changes)
 
 
-def facts(**changes: Any) -> Facts:
-    known = Facts(
+def facts(**changes: Any) -> FleetFacts:
+    known = FleetFacts(
         NOW, "1.0", KEYS, "ann", endpoints=tuple(map(endpoint, (1, 2, 3))), members=tuple(map(member, (1, 2, 3))),
         rights=held_by(User("ann", Role.OPERATOR)), snapshot=snapshot(),
     )  # fmt: skip
@@ -85,7 +85,7 @@ def held_by(user: User, without: str = "\0") -> RightsFacts:
     return RightsFacts(True, user.name, (user.etcd_role(KEYS),), kept)
 
 
-def said(judge: Judge, found: Facts) -> list[str]:
+def said(judge: Judge, found: FleetFacts) -> list[str]:
     return [f"{each.level.word}: {each.text}" for each in judge(found)]
 
 
@@ -104,7 +104,7 @@ def test_whatever_is_wrong_has_a_remedy() -> None:
 
 
 def test_nothing_known_is_judged_without_an_error() -> None:
-    assert examine(Facts(NOW, "1.0")) == []
+    assert examine(FleetFacts(NOW, "1.0")) == []
 
 
 GONE = endpoint(2, problem="connection refused", version="", member=0, leader=0, size_bytes=0, clock_ahead_s=None)
