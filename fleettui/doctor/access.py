@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from fleettui.doctor.facts import FleetFacts, RightsFacts
+from fleettui.doctor.facts import Examination, RightsFacts
 from fleettui.doctor.finding import Finding, broken, ok, warning
 from registry.etcd.admin import ROOT, KeyRange
 from registry.keys import Keys
@@ -16,7 +16,7 @@ SOON_S = 14 * DAY_S
 SHOWN = 4
 
 
-def files(facts: FleetFacts) -> Iterator[Finding]:
+def files(facts: Examination) -> Iterator[Finding]:
     """Whether what lets us in can be used, and is nobody else's."""
     bad = [each for each in facts.files if each.problem]
     for each in bad:
@@ -25,7 +25,7 @@ def files(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("file", f"{listed((each.path for each in facts.files), SHOWN)}: nobody else's")
 
 
-def certificates(facts: FleetFacts) -> Iterator[Finding]:
+def certificates(facts: Examination) -> Iterator[Finding]:
     """How long the certificates last that we use, and those that etcd shows."""
     for each in facts.certificates:
         how = (
@@ -62,7 +62,7 @@ def running_out(ends: Iterable[tuple[str, float]], now: float) -> str:
     return f"the {name} certificate {f'runs out in {_days(days)}' if days > 0 else 'has run out'}: fleetctl doctor"
 
 
-def user(facts: FleetFacts) -> Iterator[Finding]:
+def user(facts: Examination) -> Iterator[Finding]:
     """Whether etcd asks for users, who we are to it, and what we lack of our role."""
     found = facts.rights
     if found.users_on is None:

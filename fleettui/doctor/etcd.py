@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fleettui.doctor.facts import EndpointFacts, FleetFacts
+from fleettui.doctor.facts import EndpointFacts, Examination
 from fleettui.doctor.finding import Finding, broken, ok, warning
 from registry.etcd import Member
 from registry.wording import listed
@@ -19,7 +19,7 @@ LEAST = (3, 5, 16)  # what `join` installs at least
 SHOWN = 4
 
 
-def endpoints(facts: FleetFacts) -> Iterator[Finding]:
+def endpoints(facts: Examination) -> Iterator[Finding]:
     """Whether each endpoint answers, and knows a leader."""
     ours = [each for each in facts.endpoints if each.configured]
     silent = [each for each in ours if each.problem]
@@ -38,7 +38,7 @@ def endpoints(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("endpoint", f"{len(ours)} of {len(ours)} endpoints answer")
 
 
-def members(facts: FleetFacts) -> Iterator[Finding]:
+def members(facts: Examination) -> Iterator[Finding]:
     """Whether every member of etcd is there, and whether losing one can be borne."""
     if facts.members_problem:
         yield warning("member", f"the members are not known: {facts.members_problem}", "mend the rest first")
@@ -60,7 +60,7 @@ def members(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("member", f"{count} member{'s' if count > 1 else ''}, {bears}")
 
 
-def _missing(facts: FleetFacts, missing: list[Member]) -> Iterator[Finding]:
+def _missing(facts: Examination, missing: list[Member]) -> Iterator[Finding]:
     """Say what is known of members that none of the answers came from."""
     silent = sum(bool(each.problem) for each in facts.endpoints if each.configured)
     for each in missing:
@@ -77,7 +77,7 @@ def _missing(facts: FleetFacts, missing: list[Member]) -> Iterator[Finding]:
             yield warning("member", text, "add it to [etcd] endpoints")
 
 
-def versions(facts: FleetFacts) -> Iterator[Finding]:
+def versions(facts: Examination) -> Iterator[Finding]:
     """Whether etcd's version is one that is kept up and tried, and the same everywhere."""
     found = {each.base: each.version for each in facts.endpoints if not each.problem}
     minors = sorted({numbers[:2] for each in found.values() if (numbers := _numbers(each))})
@@ -106,7 +106,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(each) for each in re.findall(r"\d+", version)[:3])
 
 
-def alarms(facts: FleetFacts) -> Iterator[Finding]:
+def alarms(facts: Examination) -> Iterator[Finding]:
     """Alarms that etcd has raised."""
     names = {each.id: each.name for each in facts.members}
     for each in facts.alarms:
@@ -124,7 +124,7 @@ def alarms(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("alarm", "no alarm is raised")
 
 
-def room(facts: FleetFacts) -> Iterator[Finding]:
+def room(facts: Examination) -> Iterator[Finding]:
     """How full each member's database is."""
     answering = [each for each in facts.endpoints if not each.problem and each.size_bytes]
     for each in answering:
@@ -147,7 +147,7 @@ def _mib(size_bytes: int) -> str:
     return f"{size_bytes / (1 << 20):.1f} MiB" if size_bytes < 100 << 20 else f"{size_bytes >> 20} MiB"
 
 
-def clocks(facts: FleetFacts) -> Iterator[Finding]:
+def clocks(facts: Examination) -> Iterator[Finding]:
     """Whether the clocks of etcd's hosts and ours agree, as far as HTTP tells."""
     told = [each for each in facts.endpoints if each.clock_ahead_s is not None]
     off = [each for each in told if abs(each.clock_ahead_s or 0.0) > SKEW_S]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleettui.doctor import access, etcd, fleet, hosts
-from fleettui.doctor.facts import FleetFacts
+from fleettui.doctor.facts import Examination
 from fleettui.doctor.finding import Finding
 
 JUDGEMENTS = (
@@ -26,6 +26,6 @@ JUDGEMENTS = (
 )
 
 
-def examine(facts: FleetFacts) -> list[Finding]:
+def examine(facts: Examination) -> list[Finding]:
     """Everything that there is to say of these facts."""
     return [finding for judge in JUDGEMENTS for finding in judge(facts)]

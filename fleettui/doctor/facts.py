@@ -60,7 +60,7 @@ class RightsFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostExamination:
     """A machine, as it was found over SSH."""
 
     machine: str
@@ -72,7 +72,7 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class FleetFacts:
+class Examination:
     """Everything, at `now` (seconds since 1970, by our clock)."""
 
     now: float
@@ -89,7 +89,7 @@ class FleetFacts:
     snapshot: Snapshot | None = None
     events: int = 0
     registry_problem: str = ""  # why there is no snapshot
-    hosts: tuple[HostFacts, ...] = ()
+    hosts: tuple[HostExamination, ...] = ()
 
     @property
     def answering(self) -> tuple[EndpointFacts, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from fleettui.doctor.facts import FleetFacts
+from fleettui.doctor.facts import Examination
 from fleettui.doctor.finding import Finding, broken, ok, warning
 from registry.lifecycle import applied
 from registry.mirror import Snapshot
@@ -17,7 +17,7 @@ EVENTS_MOST = 12_000  # the leader keeps 10,000, and looks now and then
 SHOWN = 4
 
 
-def registry(facts: FleetFacts) -> Iterator[Finding]:
+def registry(facts: Examination) -> Iterator[Finding]:
     """Whether what is in etcd is a fleet's, and is gone by."""
     snapshot = facts.snapshot
     if snapshot is None:
@@ -44,7 +44,7 @@ def registry(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("registry", f"fleet {sentinel.id}")
 
 
-def leader(facts: FleetFacts) -> Iterator[Finding]:
+def leader(facts: Examination) -> Iterator[Finding]:
     """Whether a scheduler leads."""
     snapshot = facts.snapshot
     if snapshot is None or snapshot.cluster is None:
@@ -56,7 +56,7 @@ def leader(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("scheduler", f"the one on {snapshot.leader.hostname} leads")
 
 
-def machines(facts: FleetFacts) -> Iterator[Finding]:
+def machines(facts: Examination) -> Iterator[Finding]:
     """Whether all machines that the schedule names are there, and each is one."""
     snapshot = facts.snapshot
     if snapshot is None or snapshot.cluster is None:
@@ -86,7 +86,7 @@ def machines(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("machine", f"{count} machine{'' if count == 1 else 's'}, none lost")
 
 
-def agents(facts: FleetFacts) -> Iterator[Finding]:
+def agents(facts: Examination) -> Iterator[Finding]:
     """Which versions the agents are of."""
     found: dict[str, list[str]] = {}
     for each in facts.snapshot.machines.values() if facts.snapshot else ():
@@ -103,7 +103,7 @@ def agents(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("agent", f"version {facts.version} everywhere")
 
 
-def records(facts: FleetFacts) -> Iterator[Finding]:
+def records(facts: Examination) -> Iterator[Finding]:
     """Records that do not parse, and an audit trail that nobody shortens."""
     snapshot = facts.snapshot
     if snapshot is None:
@@ -123,7 +123,7 @@ def records(facts: FleetFacts) -> Iterator[Finding]:
         yield ok("record", f"every record parses; {facts.events:,} events")
 
 
-def backlog(facts: FleetFacts) -> Iterator[Finding]:
+def backlog(facts: Examination) -> Iterator[Finding]:
     """Units that wait or have failed, and what machines have not carried out yet."""
     snapshot = facts.snapshot
     if snapshot is None or not snapshot.units:

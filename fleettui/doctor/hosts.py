@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fleettui.doctor.facts import FleetFacts, HostFacts
+from fleettui.doctor.facts import Examination, HostExamination
 from fleettui.doctor.finding import Finding, broken, ok, warning
 
 SKEW_S = 2.0
 FREE = (0.05, 100 << 20)  # less than this part and less than so many bytes
 
 
-def hosts(facts: FleetFacts) -> Iterator[Finding]:
+def hosts(facts: Examination) -> Iterator[Finding]:
     """Whether each machine can be reached, and its clock, disks and agent are as they should be."""
     for host in facts.hosts:
         yield from _host(host)
 
 
-def _host(host: HostFacts) -> Iterator[Finding]:
+def _host(host: HostExamination) -> Iterator[Finding]:
     if host.problem:
         text = f"{host.hostname} cannot be reached by SSH: {host.problem}"
         yield warning("host", text, f"fleetctl ssh {host.hostname}")

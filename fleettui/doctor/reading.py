@@ -15,7 +15,14 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
-from fleettui.doctor.facts import CertificateFacts, EndpointFacts, FleetFacts, HostFacts, RightsFacts, SecretFile
+from fleettui.doctor.facts import (
+    CertificateFacts,
+    EndpointFacts,
+    Examination,
+    HostExamination,
+    RightsFacts,
+    SecretFile,
+)
 from fleettui.remote import Remote
 from registry.errors import CredentialsUnusable, FleetError, RegistryError
 from registry.etcd import Etcd, EtcdSettings
@@ -46,9 +53,9 @@ async def read_facts(
     keys: Keys,
     source: str,
     machines: Callable[[Snapshot], Remote] | None = None,
-) -> FleetFacts:
+) -> Examination:
     """Return all there is to judge. `source` is the configuration's file; `machines` reaches hosts by SSH."""
-    facts = FleetFacts(time.time(), installed_version(), keys, settings.username or "")
+    facts = Examination(time.time(), installed_version(), keys, settings.username or "")
     facts = replace(facts, files=tuple(_files(settings, source)), certificates=tuple(_certificates(settings)))
     quick = replace(settings, request_timeout_s=min(settings.request_timeout_s, PROBE_S))
     async with Etcd(quick) as etcd:
@@ -120,7 +127,7 @@ def _ahead_s(glimpse: Glimpse) -> float | None:
     return told + 0.5 - glimpse.asked_at
 
 
-async def _registry(etcd: Etcd, keys: Keys, facts: FleetFacts) -> FleetFacts:
+async def _registry(etcd: Etcd, keys: Keys, facts: Examination) -> Examination:
     admin = Admin(etcd)
     found = await asyncio.gather(
         _within(etcd.member_list(), ()),
@@ -140,7 +147,7 @@ async def _registry(etcd: Etcd, keys: Keys, facts: FleetFacts) -> FleetFacts:
     )  # fmt: skip
 
 
-def _unknown(members: tuple[Member, ...], facts: FleetFacts, bases: tuple[str, ...]) -> Iterator[str]:
+def _unknown(members: tuple[Member, ...], facts: Examination, bases: tuple[str, ...]) -> Iterator[str]:
     """Where members listen that are none of our endpoints; never in clear where ours speak TLS."""
     known = {each.member for each in facts.endpoints}
     scheme = bases[0].partition(":")[0]
@@ -178,10 +185,10 @@ async def _within(work: Awaitable[T], nothing: T) -> tuple[T, str]:
         return nothing, str(error)
 
 
-async def _hosts(remote: Remote, snapshot: Snapshot) -> tuple[HostFacts, ...]:
+async def _hosts(remote: Remote, snapshot: Snapshot) -> tuple[HostExamination, ...]:
     turns = asyncio.Semaphore(HOSTS_AT_ONCE)
 
-    async def look(machine: Machine) -> HostFacts:
+    async def look(machine: Machine) -> HostExamination:
         async with turns:
             return await _host(remote, machine)
 
@@ -190,20 +197,20 @@ async def _hosts(remote: Remote, snapshot: Snapshot) -> tuple[HostFacts, ...]:
         return tuple(await asyncio.gather(*map(look, machines)))
 
 
-async def _host(remote: Remote, machine: Machine) -> HostFacts:
+async def _host(remote: Remote, machine: Machine) -> HostExamination:
     began = time.time()
     try:
         async with asyncio.timeout(HOST_S + 1):
             done = await remote.run(machine, ["sh", "-c", LOOK], timeout_s=HOST_S)
     except (FleetError, TimeoutError) as error:
-        return HostFacts(machine.id, machine.hostname, str(error) or f"no answer within {HOST_S:g} s")
+        return HostExamination(machine.id, machine.hostname, str(error) or f"no answer within {HOST_S:g} s")
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     try:
         ahead_s = float(lines[0]) - (began + time.time()) / 2
         agent = "active" if machine.bus == "user" else lines[1]
-        return HostFacts(machine.id, machine.hostname, "", ahead_s, agent, _disks(lines[2:]))
+        return HostExamination(machine.id, machine.hostname, "", ahead_s, agent, _disks(lines[2:]))
     except (IndexError, ValueError):
-        return HostFacts(machine.id, machine.hostname, "its answer cannot be understood")
+        return HostExamination(machine.id, machine.hostname, "its answer cannot be understood")
 
 
 def _disks(lines: list[str]) -> Mapping[str, tuple[int, int]]:

@@ -14,8 +14,8 @@ from fleettui.doctor.examine import JUDGEMENTS, examine
 from fleettui.doctor.facts import (
     CertificateFacts,
     EndpointFacts,
-    FleetFacts,
-    HostFacts,
+    Examination,
+    HostExamination,
     RightsFacts,
     SecretFile,
 )
@@ -39,7 +39,7 @@ from registry.model import (
 from registry.roles import Role, User, rights
 
 KEYS, NOW, DAY = Keys(), 1_800_000_000.0, 86_400.0
-Judge = Callable[[FleetFacts], Iterator[Finding]]
+Judge = Callable[[Examination], Iterator[Finding]]
 
 
 def endpoint(number: int = 1, **changes: Any) -> EndpointFacts:
@@ -71,8 +71,8 @@ def snapshot(**changes: Any) -> Snapshot:
     return replace(known, **changes)
 
 
-def facts(**changes: Any) -> FleetFacts:
-    known = FleetFacts(
+def facts(**changes: Any) -> Examination:
+    known = Examination(
         NOW, "1.0", KEYS, "ann", endpoints=tuple(map(endpoint, (1, 2, 3))), members=tuple(map(member, (1, 2, 3))),
         rights=held_by(User("ann", Role.OPERATOR)), snapshot=snapshot(),
     )  # fmt: skip
@@ -85,12 +85,12 @@ def held_by(user: User, without: str = "\0") -> RightsFacts:
     return RightsFacts(True, user.name, (user.etcd_role(KEYS),), kept)
 
 
-def said(judge: Judge, found: FleetFacts) -> list[str]:
+def said(judge: Judge, found: Examination) -> list[str]:
     return [f"{each.level.word}: {each.text}" for each in judge(found)]
 
 
 def test_a_fleet_that_is_well_is_fine_in_every_respect() -> None:
-    host = HostFacts("aa", "core-1", agent="active", disks={"/": (9 << 30, 10 << 30)})
+    host = HostExamination("aa", "core-1", agent="active", disks={"/": (9 << 30, 10 << 30)})
     client = CertificateFacts("client", "/c", NOW + 80 * DAY)
     found = examine(facts(files=(SecretFile("/p"),), certificates=(client,), hosts=(host,)))
     assert worst(found) is Level.OK
@@ -104,7 +104,7 @@ def test_whatever_is_wrong_has_a_remedy() -> None:
 
 
 def test_nothing_known_is_judged_without_an_error() -> None:
-    assert examine(FleetFacts(NOW, "1.0")) == []
+    assert examine(Examination(NOW, "1.0")) == []
 
 
 GONE = endpoint(2, problem="connection refused", version="", member=0, leader=0, size_bytes=0, clock_ahead_s=None)
@@ -245,10 +245,10 @@ CASES: list[tuple[str, Judge, dict[str, Any], list[str]]] = [
      ["warning: 1 failed: a.service"]),
     ("under way", fleet.backlog, {"snapshot": snapshot(states=table({}))},
      ["ok: 1 known, none waits, none failed; 1 lines of the schedule are being carried out"]),
-    ("away", hosts.hosts, {"hosts": (HostFacts("aa", "core-1", "timed out"),)},
+    ("away", hosts.hosts, {"hosts": (HostExamination("aa", "core-1", "timed out"),)},
      ["warning: core-1 cannot be reached by SSH: timed out"]),
     ("ill", hosts.hosts,
-     {"hosts": (HostFacts("aa", "core-1", "", 30.0, "inactive", {"/run": (1 << 20, 100 << 20)}),)},
+     {"hosts": (HostExamination("aa", "core-1", "", 30.0, "inactive", {"/run": (1 << 20, 100 << 20)}),)},
      ["warning: the clock of core-1 is 30 s ahead of this host's", "broken: fleet-agentd on core-1 is inactive",
       "warning: /run on core-1 has 1 MiB free of 100 MiB"]),
 ]  # fmt: skip
