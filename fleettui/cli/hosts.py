@@ -12,10 +12,12 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
+from fleettui.actions.crashes import entries, failure_of, newest_crashes, read_crashes, what_is_kept
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, unread_machines
 from fleettui.cli.connection import open_operator, read_settings
@@ -24,7 +26,7 @@ from fleettui.cli.output import complain, say
 from fleettui.cli.places import PLACES, MoveTracker, UnitPlaces, host_names, places, present, with_past
 from fleettui.cli.read import unit_names
 from fleettui.cli.units import unit_name
-from fleettui.cli.words import place
+from fleettui.cli.words import local_time, place
 from fleettui.escape import clause, escape, escape_keeping_colours
 from fleettui.remote import (
     CommandTimeout,
@@ -40,14 +42,15 @@ from fleettui.remote import (
     pins,
 )
 from registry.errors import CorruptRecord, FleetError, UserError, first_cause
-from registry.keys import Keys, Table
-from registry.mirror import Snapshot
+from registry.keys import Address, Keys, Table
+from registry.mirror import Pair, Snapshot
 from registry.model import Event, Machine
 from registry.program.config import Settings
 from registry.records import decode
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.listing import read_snapshot
 
+KEPT = "(kept)"
 PAST_S = 3.0  # how long a machine where units were before may take to answer
 MOST_LINES = 2**31 - 1  # that journalctl takes
 FEW = 20  # names that events are searched for before they are parsed
@@ -58,8 +61,12 @@ _LINK = re.compile(r"\x1b\]8;[^\x07\x1b]*(?:\x07|\x1b\\)")
 async def status(flags: Namespace) -> int:
     """Print `systemctl status` of each unit from each of its machines; the highest exit status of them."""
     settings = read_settings(flags, os.environ)
-    found = await _find(settings, flags.names)
+    async with open_operator(settings) as operator:
+        found = await _find(operator, flags.names)
+        kept = await read_crashes(operator, (await newest_crashes(operator, found.complaints)).values())
     code = _complain(found)
+    for each in kept:
+        complain(f"{each.unit} {failure_of(each)}; {what_is_kept(each)}: fleetctl journal {each.unit}")
     async with remote_of(settings, found.snapshot) as remote:
         for number, source in enumerate(found.sources):
             if number:
@@ -83,15 +90,52 @@ async def journal(flags: Namespace) -> int:
     if flags.lines > MOST_LINES:
         raise UsageError(f"--lines: expected {MOST_LINES} at most; use --since for all from a time on")
     settings = read_settings(flags, os.environ)
-    found = await _find(settings, flags.names, past=True)
+    async with open_operator(settings) as operator:
+        found, crashes = await _find_past(operator, flags.names)
     code = _complain(found)
-    if not found.sources and not (flags.follow and not found.complaints):
-        return code
     async with remote_of(settings, found.snapshot) as remote:
         if flags.output not in MERGED:
-            return await _as_is(remote, found, flags) or code
+            return (await _as_is(remote, found, flags) if found.sources else OK) or code
         found, silent = await _answering(remote, found)
-        return await _merged(remote, found, flags, settings) or silent or code
+        kept = await _kept(settings, found, crashes, flags.lines)
+        if not found.sources and not (flags.follow and not found.complaints):
+            _print_entries(kept, flags.output, {})
+            return silent or code
+        return await _merged(remote, found, flags, settings, kept) or silent or code
+
+
+async def _kept(
+    settings: Settings, found: UnitPlaces, crashes: Mapping[Pair, Address], lines: int
+) -> list[JournalEntry]:
+    """What was kept of failures on machines that do not answer, marked, by time."""
+    asked = {(source.machine.id, source.unit) for source in found.sources}
+    lost = [address for pair, address in crashes.items() if pair not in asked]
+    if not lost:
+        return []
+    async with open_operator(settings, warn=False) as operator:
+        records = await read_crashes(operator, lost)
+    for each in records:
+        mark = f"; they are marked {KEPT}" if each.lines else ""
+        complain(f"{each.unit} {failure_of(each)} at {local_time(each.failed_at)}; {what_is_kept(each)}{mark}")
+    marked = [
+        replace(entry, hostname=f"{entry.hostname}{KEPT}", fields=_fields(entry))
+        for each in records
+        for entry in entries(each)[max(0, len(each.lines) - lines) :]
+    ]
+    return sorted(marked, key=lambda entry: entry.at)
+
+
+def _fields(entry: JournalEntry) -> dict[str, str]:
+    """What journalctl would print, as far as it is kept; for programs."""
+    known = {"MESSAGE": entry.message, "PRIORITY": str(entry.priority), "SYSLOG_IDENTIFIER": entry.identifier}
+    known |= {"_HOSTNAME": entry.hostname, "UNIT": entry.unit, "__REALTIME_TIMESTAMP": str(entry.at)}
+    return {**known, "FLEET_KEPT": "1"} | ({"_PID": str(entry.pid)} if entry.pid else {})
+
+
+def _print_entries(batch: Iterable[JournalEntry], output: str, hosts: Mapping[str, str]) -> None:
+    for entry in batch:
+        kept = not entry.cursor
+        print(_FORMS[output](entry if kept else replace(entry, hostname=hosts.get(entry.machine, entry.hostname))))
 
 
 async def _answering(remote: Remote, found: UnitPlaces) -> tuple[UnitPlaces, int]:
@@ -131,8 +175,12 @@ def _query(flags: Namespace) -> JournalQuery:
     )
 
 
-async def _merged(remote: Remote, found: UnitPlaces, flags: Namespace, settings: Settings) -> int:
+async def _merged(
+    remote: Remote, found: UnitPlaces, flags: Namespace, settings: Settings, kept: list[JournalEntry]
+) -> int:
+    """Print the journals as they come; what was `kept` stands where its time is."""
     lost: set[str] = set()
+    old = deque(kept)
 
     def tell(machine: Machine, state: LinkState, reason: str) -> None:
         if state is LinkState.LOST:
@@ -144,14 +192,19 @@ async def _merged(remote: Remote, found: UnitPlaces, flags: Namespace, settings:
         elif state is LinkState.LEFT:
             lost.discard(machine.id)
 
-    form, hosts = _FORMS[flags.output], host_names(found.sources)
+    hosts = host_names(found.sources)
     stream = remote.journal_stream(found.sources, _query(flags), tell)
     async with _moving(settings, found, stream, follow=flags.follow), aclosing(stream.batches()) as batches:
         async for batch in batches:
             for entry in batch:
-                print(form(replace(entry, hostname=hosts.get(entry.machine, entry.hostname))))
+                while old and old[0].at <= entry.at:
+                    _print_entries([old.popleft()], flags.output, hosts)
+                _print_entries([entry], flags.output, hosts)
             if flags.follow:
+                _print_entries(old, flags.output, hosts)  # what comes now is newer
+                old.clear()
                 sys.stdout.flush()
+    _print_entries(old, flags.output, hosts)
     return FAILED if lost else OK
 
 
@@ -296,13 +349,16 @@ def _machine_of(snapshot: Snapshot, name: str) -> Machine:
     return found.sources[0].machine
 
 
-async def _find(settings: Settings, arguments: Iterable[str], *, past: bool = False) -> UnitPlaces:
-    async with open_operator(settings) as operator:
-        names = await unit_names(operator, arguments)
-        snapshot = await read_snapshot(operator.etcd, operator.keys, PLACES)
-        events = await _events(operator, names) if past else []
-    found = places(snapshot, names)
-    return with_past(found, events) if past else found
+async def _find(operator: Operator, arguments: Iterable[str]) -> UnitPlaces:
+    names = await unit_names(operator, arguments)
+    return places(await read_snapshot(operator.etcd, operator.keys, PLACES), names)
+
+
+async def _find_past(operator: Operator, arguments: Iterable[str]) -> tuple[UnitPlaces, dict[Pair, Address]]:
+    """Where units are and were, and where the newest that is kept of their failures lies."""
+    found = await _find(operator, arguments)
+    crashes = await newest_crashes(operator, found.names)
+    return with_past(found, await _events(operator, found.names), reversed(crashes)), crashes
 
 
 async def _events(operator: Operator, names: Collection[str]) -> list[Event]:

@@ -1,8 +1,8 @@
 """Where units run and ran: a snapshot and events in; sources on live machines, and what is to be said, out. Pure.
 
-A unit's journal lies on every machine where it ran. The schedule and the states tell where it is; events tell where
-it was, as far back as they are kept, and a bulk change is told there as one event that names neither unit nor
-machine: after one, a unit may have been anywhere.
+A unit's journal lies on every machine where it ran. The schedule and the states tell where it is. Events, and what
+is kept of its failures, tell where it was, as far back as they go; a bulk change is told there as one event that
+names neither unit nor machine: after one, a unit may have been anywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fleettui.cli.words import short_id
 from fleettui.remote import JournalSource
 from registry.keys import Table
 from registry.lifecycle import whereabouts
-from registry.mirror import Snapshot
+from registry.mirror import Pair, Snapshot
 from registry.model import Event
 from registry.wording import listed
 
@@ -66,9 +66,11 @@ def places(snapshot: Snapshot, names: Iterable[str]) -> UnitPlaces:
     return UnitPlaces(names, tuple(sources), complaints, snapshot)
 
 
-def with_past(found: UnitPlaces, events: Iterable[Event]) -> UnitPlaces:
-    """The same with the machines where the units ran before, the newest first."""
+def with_past(found: UnitPlaces, events: Iterable[Event], failed: Iterable[Pair] = ()) -> UnitPlaces:
+    """The same with the machines where the units ran before, the newest first; `failed`: where they did."""
     past = _past(events, found.names)
+    for id_, name in failed:
+        past.of[name].setdefault(id_)
     machines = found.snapshot.machines
     asked = {(source.machine.id, source.unit) for source in found.sources}
     known = [(id_, name) for name, ids in past.of.items() for id_ in ids]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from fleettui.actions.crashes import failure_of, newest_crashes, read_crashes, what_is_kept
 from fleettui.actions.operator import Operator
 from fleettui.actions.progress import judged
 from fleettui.actions.reading import expand, find_machine, read_machines, read_texts, read_units
@@ -61,6 +62,9 @@ async def why(flags: Namespace) -> int:
     async with open_operator(read_settings(flags, os.environ)) as operator:
         names = await unit_names(operator, flags.names)
         snapshot = await read_snapshot(operator.etcd, operator.keys, JUDGING)
+        where = await newest_crashes(operator, names)
+        lost = (address for (machine, _), address in where.items() if machine not in snapshot.machines)
+        crashes = {each.unit: each for each in await read_crashes(operator, lost)}
     tell_corrupt(snapshot)
     unknown = [name for name in names if name not in snapshot.units]
     for name in unknown:
@@ -69,8 +73,12 @@ async def why(flags: Namespace) -> int:
     if flags.json:
         print_json([explanation.record() for explanation in explanations])
     else:
-        for line in (line for explanation in explanations for line in explanation.lines(snapshot)):
-            say(line)
+        for explanation in explanations:
+            for line in explanation.lines(snapshot):
+                say(line)
+            if crash := crashes.get(explanation.unit.name):
+                told = f"{failure_of(crash)} at {local_time(crash.failed_at)}, which is not in the fleet now"
+                say(f"  It {told}; {what_is_kept(crash)}: fleetctl journal {crash.unit}")
     return FAILED if unknown else OK
 
 

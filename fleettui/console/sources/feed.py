@@ -19,6 +19,7 @@ from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.keys import Table
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
+FOLLOWED = tuple(table for table in Table if table is not Table.CRASHES)  # what was kept is read when it is shown
 INTERVAL_S = 0.1
 AWAY_S = 5.0  # an operator is watching: a registry that is back is shown soon
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]
@@ -83,7 +84,7 @@ class Live:
         async with self._connect() as operator:
             self.operator.set_result(operator)
             self._follower = Follower(
-                operator.etcd, operator.keys, tables=Table, pinned=False, longest_away_s=AWAY_S
+                operator.etcd, operator.keys, tables=FOLLOWED, pinned=False, longest_away_s=AWAY_S
             )
             running = asyncio.create_task(self._follower.run(), name="follow the registry")
             watching = asyncio.create_task(self._watch_endpoints(operator.etcd), name="watch the endpoints")
