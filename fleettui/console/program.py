@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from typing import TypeVar
 
 from fleettui.actions import machines
+from fleettui.actions.crashes import newest_crashes, read_crashes
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
 from fleettui.actions.units import ACTS, restore, submit
@@ -32,7 +33,7 @@ from fleettui.remote.pins import directory as host_keys
 from fleettui.verbs import Verb
 from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
-from registry.model import Target
+from registry.model import Crash, Target
 from registry.program import collector
 from registry.program.config import Settings
 
@@ -75,6 +76,11 @@ class LivePort:
         """Take an operation on machines back."""
         operator = await self._operator()
         return await _each(changes, lambda change: machines.restore_machine(operator, change))
+
+    async def crashes(self, units: Collection[str]) -> Sequence[Crash]:
+        """What agents kept of these units' newest failures."""
+        operator = await self._operator()
+        return await read_crashes(operator, (await newest_crashes(operator, units)).values())
 
     async def _operator(self) -> Operator:
         try:
@@ -125,8 +131,9 @@ async def _run(
             show(line)
 
     async with Remote(settings.ssh, here=here, pins=pins, on_first=on_first) as remote:
+        port = LivePort(feed)
         context = Context(
-            feed, LivePort(feed), LiveJournals(remote), shown, time.time, keymap, read_only,
+            feed, port, LiveJournals(remote, port.crashes), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=store.history(), saved=saved, store=store,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             confirm_from=settings.console.confirm_from,

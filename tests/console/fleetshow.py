@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fleettui.actions.machines import MachineChange
@@ -21,6 +21,7 @@ from fleettui.verbs import Verb
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,
+    Crash,
     Event,
     Leader,
     Machine,
@@ -241,6 +242,12 @@ class ScriptedJournals:
         self.first = 8  # lines a source
         self.more: asyncio.Queue[Sequence[News]] = asyncio.Queue()
         self.error: Exception | None = None
+        self.crashes: list[Crash] = []
+
+    async def kept(self, units: Collection[str]) -> list[Crash]:
+        if self.error:
+            raise self.error
+        return [each for each in self.crashes if each.unit in units]
 
     def open(self, wanted: Sequence[Wanted], ask: Ask) -> ScriptedStream:
         self.asked.append(tuple(each.unit for each in wanted))

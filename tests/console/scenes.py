@@ -20,7 +20,7 @@ from fleettui.console.journal.sources import LinkNews
 from fleettui.console.pages.bands import FleetIdentity
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
-from registry.model import Availability, Override, UnitText, Usage
+from registry.model import Availability, Crash, Override, UnitText, Usage
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, NOW, Stage, build, scene
@@ -110,6 +110,20 @@ def broken_link(stage: Stage) -> None:
     ])  # fmt: skip
 
 
+def crashed(stage: Stage) -> None:
+    """db.service failed on a machine that has gone since; its agent had kept the last lines."""
+    lines = (
+        (NOW - 91, 6, 401, "db", "checkpoint complete: 312 buffers"),
+        (NOW - 75, 4, 401, "db", "no space left for the log; trying again"),
+        (NOW - 72.5, 2, 401, "db", "cannot write to the log: No space left on device"),
+        (NOW - 72, 6, 1, "systemd", "db.service: Main process exited, code=exited, status=74/IOERR"),
+        (NOW - 72, 4, 1, "systemd", "db.service: Failed with result 'exit-code'."),
+    )
+    when = f"{int((NOW - 72) * 1000):013d}-db.service"
+    stage.journals.crashes = [Crash(CORES[3], when, "core-3", "exit code 74", lines=lines)]
+    stage.main.dock.reader.again()
+
+
 def many_lines(stage: Stage) -> None:
     """The journal goes on while the reader is above its end."""
     stage.journals.more.put_nowait([Remark(f"line {number}") for number in range(60)])
@@ -177,6 +191,8 @@ SCENES: dict[str, Scene] = {
     "journal-paused": Scene("tab g", "new", "web@1.service", then=many_lines),
     "journal-link-lost": Scene("", "trying again", "web@2.service", then=broken_link),
     "journal-of-nothing": Scene("", "is on no machine", "mars.service"),
+    "journal-kept": Scene("", "No space left", "db.service", bereft, then=crashed),
+    "detail-journal-kept": Scene("d l", "No space left", "db.service", bereft, then=crashed),
     "act-pending": Scene("S", "pending", "backup.service"),
     "act-failed": Scene("S", "no endpoint answered", "backup.service", then=refused),
     "connecting": Scene("", "connecting", world=None),

@@ -20,7 +20,9 @@ from fleettui.console.text.cells import Tone
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_pane import JournalPane, JournalPrompt
 from fleettui.remote import RemoteError
+from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
+from registry.model import Crash
 from tests.console.fleetshow import CORES, PLAIN, entry, machine, scene, state
 from tests.console.test_screen import Play, playing
 
@@ -581,3 +583,43 @@ async def test_many_lines_at_once_are_taken_and_the_newest_is_seen() -> None:
             pane.stage.journals.more.put_nowait(news)  # type: ignore[arg-type]
         await pane.wait(lambda: pane.lines.buffer.end == 10_008)
         assert pane.shown()[-1].endswith("9.999")
+
+
+async def test_what_was_kept_of_a_failure_on_a_machine_that_is_gone_comes_first() -> None:
+    kept = Crash(
+        CORES[3], "1789999000000-cache.service", "core-3", "exit code 3", lines=((1.0, 3, 7, "c", "last"),)
+    )
+    here = replace(kept, machine=CORES[1], hostname="core-1")
+    async with reading() as play:
+        play.stage.journals.crashes = [here, kept]
+        play.main.dock.reader.again()
+        await play.wait(lambda: "last" in play.messages())
+        told = play.messages()
+        assert "cache.service failed on core-3 (exit code 3) at" in told[0]
+        assert "its last line is kept" in told[0]
+        assert told[1:3] == ["last", "what follows is written now"]
+        assert not any("core-1" in each for each in told[:3]), "a machine that is asked needs no record"
+        play.pane.narrow("boot", "0")
+        await play.wait(lambda: play.messages() and "last" not in play.messages())
+
+
+async def test_a_unit_that_is_nowhere_shows_what_was_kept_and_then_its_journal_when_it_is_placed() -> None:
+    kept = Crash(CORES[3], "1789999000000-mars.service", "core-9", lines=((1.0, 3, 7, "m", "no air"),), cut=True)
+    async with reading() as play:
+        play.stage.journals.crashes = [kept]
+        play.main.views.open.table.select("mars.service")
+        await play.wait(lambda: "no air" in play.messages())
+        assert "kept by its agent" in play.title
+        placed = scene()
+        line = replace(placed.schedule[CORES[1], "cache.service"], unit="mars.service")
+        play.stage.feed.put(replace(placed, schedule={**placed.schedule, (CORES[1], "mars.service"): line}))
+        await play.wait(lambda: "GET / 200 4 ms" in play.messages())
+        assert play.messages()[1] == "no air"
+
+
+async def test_a_registry_that_cannot_be_read_costs_what_was_kept_alone() -> None:
+    async with reading() as play:
+        play.stage.journals.error = RegistryUnavailable("no endpoint answers")
+        play.main.dock.reader.again()
+        await play.wait(lambda: len(play.messages()) > 5)
+        assert "cannot be read: no endpoint answers" in play.messages()[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeAlias
@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry
 from registry.mirror import Pair, Snapshot
-from registry.model import Machine
+from registry.model import Crash, Machine
 from registry.units.name import TYPES
 from registry.wording import listed
 
@@ -79,6 +79,9 @@ class Journals(Protocol):
 
     def open(self, wanted: Sequence[Wanted], ask: Ask) -> FollowedJournal:
         """Begin to read."""
+
+    async def kept(self, units: Collection[str]) -> Sequence[Crash]:
+        """What agents kept of these units' newest failures, oldest first. Raises FleetError."""
 
     async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:
         """Every field of one entry. Raises FleetError."""

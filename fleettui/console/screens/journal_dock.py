@@ -14,9 +14,12 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker
 
+from fleettui.actions.crashes import entries, failure_of, what_is_kept
 from fleettui.console.journal import FollowedJournal, Item, Journals, LinkNews, News, Remark, Wanted
+from fleettui.console.journal.sources import MAX_SOURCES
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.text_screens import FieldsScreen
+from fleettui.console.text.formatting import when
 from fleettui.console.widgets.journal_pane import JournalPane, connecting
 from registry.errors import FleetError, UserError
 from registry.model import Machine
@@ -36,17 +39,24 @@ class JournalReader:
         self._wanted: tuple[Wanted, ...] = ()
         self._machines: dict[str, Machine] = {}  # of this selection, also those that its units left
         self._subject: Hashable = None
+        self._units: tuple[str, ...] = ()  # of the selection: what was kept of their failures is shown first
         self._why = ""
         pane.reads = self
 
-    def want(self, wanted: Sequence[Wanted], why_none: str, subject: Hashable = None) -> None:
-        """Show these journals; with none of them, say why. `subject` is what stays the same while units move."""
+    def want(
+        self, wanted: Sequence[Wanted], why_none: str, subject: Hashable = None, units: Sequence[str] = ()
+    ) -> None:
+        """Show these journals; with none of them, say why. `subject` is what stays the same while units move.
+
+        What was kept of failures of these `units` elsewhere, where nobody may be there to ask, comes before them.
+        """
         subject = subject if subject is not None else tuple(each.unit for each in wanted) or why_none
         wanted = tuple(wanted)
         if subject == self._subject and (wanted, why_none) == (self._wanted, self._why):
             return
         same = subject == self._subject and self._worker is not None
         self._subject, self._wanted, self._why = subject, wanted, why_none
+        self._units = tuple(units[:MAX_SOURCES])
         if not same:
             self.again()
             return
@@ -63,7 +73,7 @@ class JournalReader:
             return
         self._machines = {each.machine.id: each.machine for each in self._wanted}
         self._pane.begin(self._wanted, connecting(self._wanted) if self._wanted else "no journal", self._why)
-        if self._wanted:
+        if self._wanted or self._units:
             # A worker of the pane: it ends with the screen, however that ends.
             self._worker = self._pane.run_worker(self._read(), name="read the journal", exit_on_error=False)
 
@@ -89,6 +99,10 @@ class JournalReader:
 
     async def _read(self) -> None:
         await asyncio.sleep(SETTLE_S)
+        await self._show_kept()
+        if not self._wanted:
+            self._worker = None
+            return
         self._stream = self._journals.open(self._wanted, self._pane.ask)
         try:
             async with aclosing(self._stream.batches()) as batches:
@@ -97,6 +111,29 @@ class JournalReader:
         except FleetError as error:
             self._pane.note("no journal")
             self._pane.add([Remark(str(error))])
+
+    async def _show_kept(self) -> None:
+        """Show the last lines of failures on machines where the units are not any more."""
+        ask, here = self._pane.ask, {each.key for each in self._wanted}
+        try:
+            found = await self._journals.kept(self._units) if self._units and not ask.boot else ()
+        except FleetError as error:
+            self._pane.add([Remark(f"what was kept of failures cannot be read: {error}")])
+            return
+        items: list[Item] = []
+        for crash in found:
+            if (crash.machine, crash.unit) in here or (ask.since and crash.failed_at < ask.since):
+                continue
+            at = when(crash.failed_at, self._pane.clock()).strip()
+            items.append(Remark(f"{crash.unit} {failure_of(crash)} at {at}; {what_is_kept(crash)}"))
+            items += entries(crash)
+        if not items:
+            return
+        if self._wanted:
+            items.append(Remark("what follows is written now", good=True))
+        else:
+            self._pane.note("kept by its agent")
+        self._pane.add(items)
 
     def _show(self, batch: Sequence[News]) -> None:
         items: list[Item] = []

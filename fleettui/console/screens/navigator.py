@@ -416,7 +416,7 @@ class Navigator:
             why_none = f"{stem(names[0])} is on no machine: there is no journal to read"
         else:
             why_none = "no unit is selected"
-        self._dock.reader.want(wanted, why_none, view.about(rows))
+        self._dock.reader.want(wanted, why_none, view.about(rows), view.units(rows))
 
     def _arrange_journal(self) -> None:
         whole = self._views.in_detail and self._views.detail.tab is Tab.JOURNAL

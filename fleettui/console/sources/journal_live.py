@@ -7,13 +7,13 @@ arrives, and said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 
 from fleettui.console.journal import Ask, LinkNews, News, Remark, Wanted
 from fleettui.escape import clause, escape
 from fleettui.remote import JournalQuery, JournalSource, LinkState, Remote
-from registry.model import Machine
+from registry.model import Crash, Machine
 
 RATE = 10_000  # lines a second that are shown, for long
 BURST = 20_000  # and more for a moment: a link that is back, a unit that started
@@ -22,15 +22,22 @@ HELD = 8  # batches between the stream and the screen
 STEADY_S = 1.0  # what has held for this long is told
 
 
-class LiveJournals:
-    """Journals over SSH."""
+ReadKept = Callable[[Collection[str]], Awaitable[Sequence[Crash]]]
 
-    def __init__(self, remote: Remote) -> None:
-        self._remote = remote
+
+class LiveJournals:
+    """Journals over SSH. `read_kept` reads what agents kept of units that failed."""
+
+    def __init__(self, remote: Remote, read_kept: ReadKept | None = None) -> None:
+        self._remote, self._read_kept = remote, read_kept
 
     def open(self, wanted: Sequence[Wanted], ask: Ask) -> LiveStream:
         """Begin to read."""
         return LiveStream(self._remote, wanted, ask)
+
+    async def kept(self, units: Collection[str]) -> Sequence[Crash]:
+        """What agents kept of these units' newest failures. Raises FleetError."""
+        return await self._read_kept(units) if self._read_kept else ()
 
     async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:
         """Every field of one entry. Raises FleetError."""
