@@ -68,7 +68,10 @@ class CgroupStats:
                 return UnitStats(memory, next((_number(v) for name, _, v in lines if name == "usage_usec"), None))
         place = systemd or unified
         pids = [int(word) for word in _read(place / "cgroup.procs").split()] if place else []
-        return self._summed(pids or [pid])
+        found = [each for each in map(self._process, pids or [pid]) if each is not None]
+        if not found:
+            return None
+        return UnitStats(sum(memory for memory, _ in found), sum(cpu for _, cpu in found), estimated=True)
 
     def _places(self, unit: str, pid: int) -> tuple[Path | None, Path | None]:
         """The unit's cgroup in the unified hierarchy, and in systemd's own where that is another."""
@@ -79,12 +82,6 @@ class CgroupStats:
             systemd = _place(self._cgroups / "systemd", "name=systemd:", lines, unit)
             known = self._known[unit] = (pid, unified, systemd)
         return known[1:]
-
-    def _summed(self, pids: Iterable[int]) -> UnitStats | None:
-        found = [each for each in map(self._process, pids) if each is not None]
-        if not found:
-            return None
-        return UnitStats(sum(memory for memory, _ in found), sum(cpu for _, cpu in found), estimated=True)
 
     def _process(self, pid: int) -> tuple[int, int] | None:
         """A process's resident memory in bytes and its cpu time in microseconds: proc(5), statm and stat."""

@@ -185,23 +185,15 @@ class ConflictIndex:
         return False
 
     def _count(self, pattern: str) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for name in self._candidates(pattern):
-            if matches(pattern, name):
-                found.update(self._places[name])
-        return found
-
-    def _candidates(self, pattern: str) -> list[str]:
-        """Return the names that the pattern may match: of families whose beginning agrees with its own."""
+        """Count, by machine, the units that a pattern matches: of families whose beginning agrees with its own."""
         if is_literal(pattern):
-            return [pattern] if pattern in self._places else []
-        stem = stem_of(pattern)
-        found: list[str] = []
+            return Counter(self._places.get(pattern, ()))
+        stem, found = stem_of(pattern), Counter[str]()
         for family, names in self._families.items():
-            if family.startswith(stem):
-                found += names
-            elif stem.startswith(family):
-                found += [name for name in names if name.startswith(stem)]
+            if family.startswith(stem) or stem.startswith(family):
+                for name in names:
+                    if name.startswith(stem) and matches(pattern, name):
+                        found.update(self._places[name])
         return found
 
 

@@ -48,18 +48,15 @@ class UnitOptionsCache:
         shared = self._shared.get(sha256)
         if shared is not None:
             return shared
-        file = self._file(sha256)
+        if sha256 not in self._files:
+            self._files[sha256] = self._parse(sha256)
+        file = self._files[sha256]
         if isinstance(file, OptionsError):
             return file
         options = _read(file, name)
         if isinstance(options, FleetOptions) and not uses_specifiers(file):
             self._shared[sha256] = options
         return options
-
-    def _file(self, sha256: str) -> UnitFile | OptionsError:
-        if sha256 not in self._files:
-            self._files[sha256] = self._parse(sha256)
-        return self._files[sha256]
 
     def _parse(self, sha256: str) -> UnitFile | OptionsError:
         text = self._texts.get(sha256)

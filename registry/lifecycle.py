@@ -7,7 +7,7 @@ what a unit waits for. The console, the commands and the tests all ask here, so 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,6 +55,17 @@ class Whereabouts:
 
     schedule: Mapping[str, tuple[Assignment, ...]]
     states: Mapping[str, tuple[UnitState, ...]]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, name: str, machines: Iterable[str] | None = None) -> Whereabouts:
+        """Look up one unit, on all machines or on these."""
+        if machines is None:
+            machines = {machine for machine, _ in (*snapshot.schedule, *snapshot.states)}
+        pairs = [(machine, name) for machine in sorted(machines)]
+        return cls(
+            {name: tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)},
+            {name: tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)},
+        )
 
 
 def whereabouts(snapshot: Snapshot) -> Whereabouts:
@@ -122,7 +133,7 @@ def standing(
     With `strict`, a launched unit that systemd calls failed has failed, also when it was well started once.
     """
     if where is None:
-        where = _whereabouts_of(snapshot, name)
+        where = Whereabouts.of(snapshot, name)
     found = _standing(snapshot, name, where, strict=strict)
     if found.progress is Progress.UNDER_WAY and snapshot.cluster is not None and snapshot.cluster.held:
         return UnitProgress(Progress.WAITING, HELD, found.machines, until="that is accepted")
@@ -194,7 +205,11 @@ def _arriving(
     awaited = [line for line in lines if line.machine in snapshot.machines] or lines
     late = tuple(line.machine for line in awaited if not applied(line, states.get(line.machine)))
     waiting = {each: state for each, state in states.items() if each not in late and state.waits}
-    coming = {each: state.error for each, state in waiting.items() if _is_coming(snapshot, each, state)}
+    coming = {  # whose units waited for are being brought to the machine, or have just come there
+        each: state.error
+        for each, state in waiting.items()
+        if all(_comes(snapshot, each, name, running=name in state.waits_running) for name in state.waits)
+    }
     late += tuple(coming)
     alone = f" on {_short(machines)}" if len(machines) == 1 else ""
     found = {
@@ -217,11 +232,6 @@ def _arriving(
     skipped = {line.machine: found[line.machine].reason for line in awaited}
     held = all(skipped.values())  # by a condition, everywhere
     return UnitProgress(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
-
-
-def _is_coming(snapshot: Snapshot, machine: str, state: UnitState) -> bool:
-    """Whether every unit that this one waits for is being brought to the machine, or has just come there."""
-    return all(_comes(snapshot, machine, name, running=name in state.waits_running) for name in state.waits)
 
 
 def _comes(snapshot: Snapshot, machine: str, name: str, *, running: bool) -> bool:
@@ -279,15 +289,6 @@ def _undecided(snapshot: Snapshot) -> str:
     if snapshot.leader is None:
         return "no scheduler leads; start fleet-scheduler on at least one machine"
     return "waiting for the scheduler"
-
-
-def _whereabouts_of(snapshot: Snapshot, name: str) -> Whereabouts:
-    machines = {machine for machine, _ in snapshot.schedule} | {machine for machine, _ in snapshot.states}
-    pairs = [(machine, name) for machine in sorted(machines)]
-    return Whereabouts(
-        {name: tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)},
-        {name: tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)},
-    )
 
 
 def _short(machines: tuple[str, ...]) -> str:

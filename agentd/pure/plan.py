@@ -136,19 +136,15 @@ def _converge(view: PlanInput, entry: LedgerEntry, desired: DesiredState) -> tup
     if entry.phase is Phase.CLAIMED:
         return _install(desired, "not loaded yet")
     if entry.hash != desired.hash:
-        return _replace(view, entry, desired)
+        reason = "its file has changed"
+        stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY or view.status.running else ()
+        load = Task(TaskKind.LOAD, reason)
+        return (Task(TaskKind.FETCH, reason), *stop, load, *_launch(desired, reason))
     if (entry.generation, entry.placement, entry.epoch) != (desired.generation, desired.placement, desired.epoch):
         return _renew(entry, desired)
     if entry.attempt != desired.attempt:
         return _try_again(view, entry, desired)
     return _relaunch(view, entry) if desired.target is Target.LAUNCHED else _unlaunch(entry)
-
-
-def _replace(view: PlanInput, entry: LedgerEntry, desired: DesiredState) -> tuple[Task, ...]:
-    reason = "its file has changed"
-    fetch, load = Task(TaskKind.FETCH, reason), Task(TaskKind.LOAD, reason)
-    stop = (Task(TaskKind.STOP, reason),) if entry.phase in LIVELY or view.status.running else ()
-    return (fetch, *stop, load, *_launch(desired, reason))
 
 
 def _renew(entry: LedgerEntry, desired: DesiredState) -> tuple[Task, ...]:

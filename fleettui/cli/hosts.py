@@ -279,7 +279,13 @@ async def _as_is(remote: Remote, found: UnitPlaces, flags: Namespace) -> int:
 async def ssh(flags: Namespace) -> int:
     """A shell or a command on a machine; its exit status."""
     if flags.forget_key is not None:
-        return _forget_key(flags.forget_key)
+        forgotten = pins.forget(pins.directory(os.environ), flags.forget_key.removesuffix("..."))
+        if not forgotten:
+            name = repr(flags.forget_key)
+            raise UserError(f"no host key is pinned for {name}; give the machine's id, or the name it had")
+        for pin in forgotten:
+            say(f"Forgot the host key of {pin.names[0] if pin.names else 'machine'} ({pin.machine}): {pin.key}")
+        return OK
     settings = read_settings(flags, os.environ)
     if flags.machine and flags.unit:
         raise UsageError("--machine and --unit exclude each other; give one of them")
@@ -294,15 +300,6 @@ async def ssh(flags: Namespace) -> int:
     command = command[1:] if command[:1] == ["--"] else command
     async with remote_of(settings, snapshot, tell=True) as remote:
         return await remote.interactive(machine, command, forward_agent=flags.forward_agent)
-
-
-def _forget_key(wanted: str) -> int:
-    forgotten = pins.forget(pins.directory(os.environ), wanted.removesuffix("..."))
-    if not forgotten:
-        raise UserError(f"no host key is pinned for {wanted!r}; give the machine's id, or the name it had")
-    for pin in forgotten:
-        say(f"Forgot the host key of {pin.names[0] if pin.names else 'machine'} ({pin.machine}): {pin.key}")
-    return OK
 
 
 def remote_of(settings: Settings, snapshot: Snapshot, *, tell: bool = False) -> Remote:

@@ -181,7 +181,11 @@ def _verdict(found: UnitProgress) -> str:
 async def events(flags: Namespace) -> int:
     """Print the newest events, and those to come with --follow."""
     async with open_operator(read_settings(flags, os.environ)) as operator:
-        wanted = await _wanted(operator, flags)
+        machine = flags.machine or ""
+        if machine and len(machine) < 32:
+            machines, overrides, unread = await read_machines(operator)
+            machine = find_machine(machine, machines, {*overrides, *unread}, unread)
+        wanted = _Wanted(normalise_pattern(flags.unit) if flags.unit else "", machine)
         listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
         found = [event for kv in listing.kvs if (event := _event(operator, kv.key, kv.value)) and wanted(event)]
         old = sorted(found, key=lambda event: event.id)
@@ -205,14 +209,6 @@ class _Wanted:
         # An act on many units is one event that lists them: "100 units: web@1.service, web@2.service".
         listed = [] if event.unit else event.reason.partition(": ")[2].split(", ")
         return any(matches(self._unit, name) for name in (event.unit, *listed) if name)
-
-
-async def _wanted(operator: Operator, flags: Namespace) -> _Wanted:
-    machine = flags.machine or ""
-    if machine and len(machine) < 32:
-        machines, overrides, unread = await read_machines(operator)
-        machine = find_machine(machine, machines, {*overrides, *unread}, unread)
-    return _Wanted(normalise_pattern(flags.unit) if flags.unit else "", machine)
 
 
 async def _follow(operator: Operator, flags: Namespace, wanted: _Wanted, revision: int) -> None:

@@ -138,7 +138,7 @@ async def _run(
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             confirm_from=settings.console.confirm_from,
         )  # fmt: skip
-        console = Console(context, theme=_theme(theme, saved, settings))
+        console = Console(context, theme=choose_theme(theme, saved, settings))
         warned.append(lambda line: console.warn("fleetctl ssh", line))
         await show(console)
 
@@ -150,7 +150,7 @@ async def show(console: Console) -> None:
     await console.run_async()
 
 
-def _theme(asked: str, saved: SavedState | None, settings: Settings) -> str:
+def choose_theme(asked: str, saved: SavedState | None, settings: Settings) -> str:
     """Asked for now, chosen in the console before, configured, dark: in this order."""
     chosen = saved.theme if saved and saved.theme in THEMES else ""
     return asked or chosen or settings.console.theme or "dark"

@@ -89,7 +89,9 @@ class Cluster:
                 sweep(self.layout)
                 self._prepare(say)
             self._start(say)
-            self._finish()
+            known = (f"{each.spec.name},{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
+            (self.layout.state / "known_hosts").write_text("".join(known))
+            self.config.write_text(nodefiles.operator_config(self.layout))
 
     def down(self, say: Say = _silent) -> list[str]:
         """Take everything away, whatever state it is in. Returns what could not be removed, in words."""
@@ -160,11 +162,6 @@ class Cluster:
             node.root.prepare(self.ttl)
         node.boot()
         node.wait_ready()
-
-    def _finish(self) -> None:
-        known = (f"{each.spec.name},{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
-        (self.layout.state / "known_hosts").write_text("".join(known))
-        self.config.write_text(nodefiles.operator_config(self.layout))
 
 
 def _give_to_caller(key: Path) -> None:

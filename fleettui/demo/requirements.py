@@ -57,7 +57,9 @@ def _etcd_missing() -> list[str]:
 
 def _kernel_missing() -> list[str]:
     reasons = []
-    if not _may_mount():
+    status = Path("/proc/self/status").read_text().splitlines()
+    capabilities = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    if not capabilities >> 21 & 1:  # CAP_SYS_ADMIN, capabilities(7), which a container's root does not hold
         reasons.append("root may not mount file systems here (inside a container?)")
     if not hierarchies() or not os.access(hierarchies()[-1], os.W_OK):
         reasons.append("the cgroup file system is not writable (inside a container?)")
@@ -66,13 +68,6 @@ def _kernel_missing() -> list[str]:
     if Path("/").stat().st_dev != Path("/usr").stat().st_dev:
         reasons.append("/usr is a file system of its own, which a copy-on-write root cannot show")
     return reasons
-
-
-def _may_mount() -> bool:
-    """Whether we hold CAP_SYS_ADMIN (number 21, capabilities(7)), which a container's root does not."""
-    status = Path("/proc/self/status").read_text()
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) >> 21 & 1)
 
 
 def refuse_too_many(size: int) -> None:

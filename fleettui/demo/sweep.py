@@ -21,7 +21,8 @@ def sweep(layout: ClusterLayout) -> None:
     """Remove every trace of the cluster; when there is none, do nothing."""
     for name in groups(layout.cgroup_prefix):
         Cgroup(name).end()
-    for machine in _machines(layout):
+    prepared = {f"{layout.name}-{path.name}" for path in (layout.state / "nodes").glob("core-*")}
+    for machine in prepared.union(_propagated(layout)):  # whatever size the cluster had
         remove_traces(machine, layout.state / "nodes" / machine.removeprefix(f"{layout.name}-") / "root")
     for point in reversed(_mounts(layout)):
         if run(["umount", point], check=False).returncode:  # somebody still looks inside: it goes when they leave
@@ -74,12 +75,6 @@ def _interfaces(layout: ClusterLayout) -> list[str]:
 
 def _namespaces(layout: ClusterLayout) -> list[str]:
     return [name for name in network.namespaces() if name.startswith(f"fl-{layout.name}-etcd-")]
-
-
-def _machines(layout: ClusterLayout) -> set[str]:
-    """Every machine of the cluster's name that left a trace, whatever size the cluster had."""
-    prepared = {f"{layout.name}-{path.name}" for path in (layout.state / "nodes").glob("core-*")}
-    return prepared | set(_propagated(layout))
 
 
 def _propagated(layout: ClusterLayout) -> list[str]:

@@ -43,7 +43,13 @@ class StartFailures:
     def wait(self, text: str) -> None:
         """Wait until a file has changed; an end that somebody asks for counts as a new beginning."""
         before, deadline = self._seen(), time.monotonic() + PAUSE_S
-        signal.signal(signal.SIGTERM, self._ended)
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            if self._note is not None:
+                self._note.unlink(missing_ok=True)
+            os._exit(1)
+
+        signal.signal(signal.SIGTERM, end)
         while self._seen() == before and time.monotonic() < deadline:
             time.sleep(LOOK_S)
         if self._seen() == before:
@@ -58,11 +64,6 @@ class StartFailures:
 
     def _seen(self) -> list[tuple[int, int, int] | None]:
         return [_identity(path) for path in self._files]
-
-    def _ended(self, _number: int, _frame: FrameType | None) -> None:
-        if self._note is not None:
-            self._note.unlink(missing_ok=True)
-        os._exit(1)
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:

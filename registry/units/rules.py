@@ -88,7 +88,8 @@ def broken_rules(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
 def _service(_: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
     """`service_verify`, and systemd.service(5) under Type= and ExecStart=."""
     starts = unit_file.effective("Service", "ExecStart")
-    kind = _service_type(unit_file)
+    implied = "dbus" if unit_file.value("Service", "BusName") else "simple" if starts else "oneshot"
+    kind = unit_file.value("Service", "Type") or implied
     if not starts and unit_file.value("Unit", "SuccessAction") in ("", "none"):
         yield from _startless_service(unit_file, kind)
     if len(starts) > 1 and kind != "oneshot":
@@ -100,14 +101,6 @@ def _service(_: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
     if kind == "oneshot" and (restart := unit_file.value("Service", "Restart")) in ("always", "on-success"):
         line = _line_to_mend(unit_file, "Service", "Restart")
         yield Fault(line, f"Restart={restart} is not for Type=oneshot", "use Restart=on-failure, or another Type")
-
-
-def _service_type(unit_file: UnitFile) -> str:
-    if explicit := unit_file.value("Service", "Type"):
-        return explicit
-    if unit_file.value("Service", "BusName"):
-        return "dbus"
-    return "simple" if unit_file.effective("Service", "ExecStart") else "oneshot"
 
 
 def _startless_service(unit_file: UnitFile, kind: str) -> Iterator[Fault]:

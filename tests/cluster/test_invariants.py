@@ -353,6 +353,22 @@ def test_invariant_10_stop_without_an_agent_the_timer_stops_everything(strict: F
     assert "start-limit-hit" not in strict.cluster.node("core-2").journal("-u", "fleet-lease.timer", "-o", "cat")
 
 
+def test_invariant_10_what_the_timer_stopped_starts_again_also_when_stop_has_become_keep(strict: Fleet) -> None:
+    everywhere = SLEEPER + "[X-Fleet]\nGlobal=true\n"
+    strict.start("inv-global.service", text=everywhere)
+    eventually("it runs on all", lambda: len(strict.running("inv-*.service")) == 3)
+    program = "/usr/local/bin/fleet-agentd"
+    strict.shell("core-2", f"mv {program} {program}.away")
+    try:
+        strict.cluster.node("core-2").signal_unit(AGENT, "KILL")
+        eventually("core-2 empty", partial(_empty, strict, "core-2"), timeout_s=8)
+        strict.shell("core-2", "sed -i '/^on_lost_registry/d' /etc/fleet/fleet.toml")
+    finally:
+        strict.shell("core-2", f"mv {program}.away {program}; systemctl reset-failed {AGENT}")
+        strict.shell("core-2", f"systemctl restart {AGENT}")
+    eventually("it runs on all again", lambda: len(strict.running("inv-*.service")) == 3)
+
+
 def _empty(fleet: Fleet, node: str) -> bool:
     return not [home for home, _ in fleet.running("inv-*.service") if home == node]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from textual.widgets import Input
 
 from fleettui.__main__ import _parser
-from fleettui.console.program import _theme, in_browser
+from fleettui.console.program import choose_theme, in_browser
 from fleettui.console.screens.choosers import ColumnsScreen, column_lines
 from fleettui.console.sources.saved_state import (
     SavedState,
@@ -103,10 +103,10 @@ def test_a_broken_file_is_ignored_with_a_sentence(tmp_path: Path) -> None:
 
 def test_a_theme_asked_for_goes_before_one_remembered_before_one_configured() -> None:
     settings = Settings(console=ConsoleTable(theme="contrast"))
-    assert _theme("light", SavedState(theme="terminal"), settings) == "light"
-    assert _theme("", SavedState(theme="terminal"), settings) == "terminal"
-    assert _theme("", SavedState(theme="gone"), settings) == "contrast"
-    assert _theme("", None, Settings()) == "dark"
+    assert choose_theme("light", SavedState(theme="terminal"), settings) == "light"
+    assert choose_theme("", SavedState(theme="terminal"), settings) == "terminal"
+    assert choose_theme("", SavedState(theme="gone"), settings) == "contrast"
+    assert choose_theme("", None, Settings()) == "dark"
 
 
 def test_flags_and_the_browser_are_understood() -> None:

@@ -35,7 +35,8 @@ def help_lines(
     width = min(WIDTH, max(len(_keys(key, keymap)) for key in keys) + 2)
     groups: dict[str, list[tuple[str, Line]]] = {}  # what a search looks into, and the line
     for key in sorted(keys, key=lambda key: _distance(key, view, where)):  # stable: otherwise as in the table
-        groups.setdefault(_title(key, view), []).append(
+        elsewhere = ", ".join(each.capitalize() for each in key.views[:2]) if view not in key.views else ""
+        groups.setdefault(f"{key.group} (in {elsewhere})" if elsewhere else key.group, []).append(
             (f"{key.id} {key.label}", _line(_keys(key, keymap), key.does, width))
         )
     groups["States"] = [
@@ -58,13 +59,6 @@ def _distance(key: Key, view: str, where: str) -> int:
     if key.where not in PLANE or where not in PLANE:
         return 0 if key.where == where else 2 if key.where not in PLANE else 1
     return 0 if view in key.views else 2 if key.views else 1
-
-
-def _title(key: Key, view: str) -> str:
-    """The group's name; keys that belong to other views say to which."""
-    if key.views and view not in key.views:
-        return f"{key.group} (in {', '.join(each.capitalize() for each in key.views[:2])})"
-    return key.group
 
 
 def _keys(key: Key, keymap: Mapping[str, str]) -> str:

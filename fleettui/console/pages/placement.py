@@ -130,19 +130,16 @@ def _places(snapshot: Snapshot, unit: str, now: float) -> RichText:
     page: RichText = []
     for machine in machines[:ONE_BY_ONE]:
         page += title(f"on {host(snapshot, machine)}")
-        if placed := _placed(snapshot, unit, machine):
+        brought = (
+            e for e in snapshot.events.values() if (e.unit, e.machine) == (unit, machine) and e.verb in PLACING
+        )
+        if placed := max(brought, key=lambda event: event.at, default=None):
             told = f"{since(placed.at, now)} ago by {escape(placed.actor)}: {why_there(snapshot, placed)}"
             page.append(fact("placed", told))
         page += place_facts(schedule.get(machine), states.get(machine), now)
     if len(machines) > ONE_BY_ONE:
         page.append(plain(f"and on {len(machines) - ONE_BY_ONE} more machines", Tone.QUIET))
     return page
-
-
-def _placed(snapshot: Snapshot, unit: str, machine: str) -> Event | None:
-    """The event that brought it there, while the registry remembers it."""
-    found = (e for e in snapshot.events.values() if e.unit == unit and e.machine == machine and e.verb in PLACING)
-    return max(found, key=lambda event: event.at, default=None)
 
 
 def why_there(snapshot: Snapshot, event: Event) -> str:

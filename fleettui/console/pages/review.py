@@ -61,7 +61,10 @@ def review(snapshot: Snapshot, draft: Draft, names: Sequence[str], now: float, k
     if not problems:
         page += [*what_happens(snapshot, draft, names, keys), BLANK]
     if old is not None:
-        page += _difference(old.text, draft.text)
+        came, went = change_counts(old.text, draft.text)
+        lines = (Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD))
+        page.append(rich_line(Cell("changes  ", Tone.HEAD), *lines))
+        page += ((line, None) for line in diff_lines(old.text, draft.text))
     if not problems:
         page += machines_say(snapshot, draft, keys)
         page += [BLANK, rich_line(Cell("the same as  ", Tone.QUIET), Cell(replace_command(names)))]
@@ -95,12 +98,6 @@ def problem_lines(problems: Sequence[Problem]) -> RichText:
     ]
     more = len(problems) - PROBLEMS_SHOWN
     return [*lines, *([plain(and_more(more), Tone.QUIET)] if more > 0 else []), BLANK]
-
-
-def _difference(old: str, new: str) -> RichText:
-    came, went = change_counts(old, new)
-    head = rich_line(Cell("changes  ", Tone.HEAD), Cell(f"+{came}", Tone.GOOD), Cell(f" -{went} lines", Tone.BAD))
-    return [head, *((line, None) for line in diff_lines(old, new))]
 
 
 def what_happens(snapshot: Snapshot, draft: Draft, names: Sequence[str], keys: Keys = DEFAULT_KEYS) -> RichText:

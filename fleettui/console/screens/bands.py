@@ -130,11 +130,11 @@ class FooterBands:
                 width, keymap, hide_changes=self._context.read_only, view=self._views.key_scope
             )
             names = self._selection.units()
-            line = footer_line(self._keys, keymap, lambda key: self.can_use(key, names), self._label_of)
+            line = footer_line(
+                self._keys, keymap, lambda key: self.can_use(key, names),
+                lambda key: self._machines.label_of(key) if key.id in OF_MACHINES else key.label,
+            )  # fmt: skip
         self.footer.put((line, ()))
-
-    def _label_of(self, key: Key) -> str:
-        return self._machines.label_of(key) if key.id in OF_MACHINES else key.label
 
     def can_use(self, key: Key, names: Sequence[str]) -> bool:
         """Whether a key would do something now, these units being chosen."""

@@ -175,7 +175,9 @@ class DetailView(View[UnitRow]):
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
         self.page.put_stale(self._fleet.reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
-        order, snapshot, now = self._order(), self._snapshot, self._clock()
+        older, newer = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer"))
+        order = Order(self.subject, self.tab, self.older, self._reader.asked, self._keys, (older, newer))
+        snapshot, now = self._snapshot, self._clock()
         heavy = is_heavy(order, snapshot)
         if heavy and not self.page.text:
             self.page.put([((Cell("◐ asking every machine …", Tone.BUSY),), None)])
@@ -185,10 +187,6 @@ class DetailView(View[UnitRow]):
                 self.page.put(page)
 
         self._background.write((order.subject, order.tab), lambda: write(order, snapshot, now), show, heavy=heavy)
-
-    def _order(self) -> Order:
-        older, newer = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer"))
-        return Order(self.subject, self.tab, self.older, self._reader.asked, self._keys, (older, newer))
 
     def _want_status(self, *, force: bool) -> None:
         machine = self.machine()

@@ -93,14 +93,15 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
         what = f"{len(self._others) + 1} units of the same text" if self._together else self._unit
         hint = "Esc keeps the text for later"
         self.query_one("#edit-title", Band).put(((Cell(f"replace {what}?", Tone.HEAD),), (Cell(hint, Tone.QUIET),)))
-        self._background.write(names, lambda: self._judge(names, snapshot), self._show, heavy=is_large(snapshot))
         if self._others:
             label = "This one" if self._together else f"All {len(self._others) + 1}"
             self.query_one("#scope", Button).label = label
 
-    def _show(self, found: Review) -> None:
-        self.query_one("#edit-page", Page).put(found.page)
-        self.query_one("#replace", Button).disabled = not found.fine
+        def show(found: Review) -> None:
+            self.query_one("#edit-page", Page).put(found.page)
+            self.query_one("#replace", Button).disabled = not found.fine
+
+        self._background.write(names, lambda: self._judge(names, snapshot), show, heavy=is_large(snapshot))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """The answer."""

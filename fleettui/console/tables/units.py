@@ -432,10 +432,7 @@ class UnitRows:
 
     def where(self, snapshot: Snapshot, unit: str) -> Whereabouts:
         """The unit's schedule lines and states."""
-        pairs = [(machine, unit) for machine in sorted(self._places.get(unit, ()))]
-        lines = tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)
-        states = tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)
-        return Whereabouts({unit: lines}, {unit: states})
+        return Whereabouts.of(snapshot, unit, self._places.get(unit, ()))
 
     def _is_global(self, snapshot: Snapshot, unit: str) -> bool:
         record = snapshot.units.get(unit)
