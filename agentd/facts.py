@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,19 +42,20 @@ def boot_id() -> str:
 def describe(settings: Settings, systemd_version: str) -> Machine:
     """The machine's record. Raises UserError when the configuration makes it one that nobody could read."""
     agent = settings.agent
+    port = int(_found(SSHD_CONFIG, r"(?i)^[ \t]*Port[ \t]+(\d{1,5})\b") or 22)
     machine = Machine(
         id=machine_id(settings),
         hostname=host_of(socket.gethostname()),
         address=agent.public_ip or facing_address(settings.etcd.endpoints),
         boot_id=boot_id(),
         metadata=tuple(sorted(agent.metadata.items())),
-        ssh_port=_ssh_port(),
+        ssh_port=port if 0 < port <= 65535 else 22,
         host_keys=_host_keys(),
         cpus=os.cpu_count() or 0,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=1024 * int(_found(Path("/proc/meminfo"), r"^MemTotal:\s+(\d+) kB") or 0),
         agent_version=installed_version(),
         systemd_version=systemd_version,
-        operating_system=_os_release().get("PRETTY_NAME", ""),
+        operating_system=_found(Path("/etc/os-release"), r"^PRETTY_NAME=[\"']*(.*?)[\"']*$"),
         bus=agent.bus,
         ttl_s=agent.ttl,
     )
@@ -89,19 +89,10 @@ def _host_keys() -> tuple[str, ...]:
     return tuple(found)
 
 
-def _ssh_port() -> int:
-    match = re.search(r"^[ \t]*Port[ \t]+(\d{1,5})\b", _read(SSHD_CONFIG), re.MULTILINE | re.IGNORECASE)
-    return int(match[1]) if match and 0 < int(match[1]) <= 65535 else 22
-
-
-def _memory_bytes() -> int:
-    match = re.search(r"^MemTotal:\s+(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
-    return int(match[1]) * 1024 if match else 0
-
-
-def _os_release() -> Mapping[str, str]:
-    pairs = (line.partition("=") for line in _read(Path("/etc/os-release")).splitlines())
-    return {name: value.strip("\"'") for name, _, value in pairs}
+def _found(path: Path, pattern: str) -> str:
+    """What the group of a pattern holds in the first line of a file that matches; "" when none does."""
+    match = re.search(pattern, _read(path), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _read(path: Path) -> str:

@@ -60,30 +60,27 @@ class WaitingStarts:
         self._call(list(self._waiting))
 
     async def run(self) -> None:
-        """Look whenever there is something to look for, for ever."""
+        """Ask again, whenever called, for the starts for which nothing is missing any more; for ever."""
         while True:
             await self._called.wait()
             self._called.clear()
             names, self._due = list(self._due), {}
-            await self._look(names)
+            entries = {name: unit.entry for name in names if (unit := self._table.units.get(name))}
+            awaited = {name: entry.waits for name, entry in entries.items() if entry}
+            try:
+                there = await self._needs.loaded({name for waits in awaited.values() for name in waits})
+                for name in (each for each, waits in awaited.items() if there.issuperset(waits)):
+                    if await self._needs.lacking(name):
+                        continue
+                    unit = self._table.units.get(name)
+                    if unit is not None and not unit.due and unit.entry and unit.entry.waits:
+                        unit.due = True
+                        self._waiting.pop(name, None)
+                        self._table.mark_dirty(unit)
+            except (SystemdError, ValueError, TypeError) as error:
+                log.debug("%s; looking again with the next tick", error)
 
     def _call(self, names: list[str]) -> None:
         if names:
             self._due.update(dict.fromkeys(names))
             self._called.set()
-
-    async def _look(self, names: list[str]) -> None:
-        """Ask again for the starts for which nothing is missing any more."""
-        awaited = {name: unit.entry.waits for name in names if (unit := self._table.units.get(name)) and unit.entry}
-        try:
-            there = await self._needs.loaded({name for waits in awaited.values() for name in waits})
-            for name in (each for each, waits in awaited.items() if there.issuperset(waits)):
-                if await self._needs.lacking(name):
-                    continue
-                unit = self._table.units.get(name)
-                if unit is not None and not unit.due and unit.entry and unit.entry.waits:
-                    unit.due = True
-                    self._waiting.pop(name, None)
-                    self._table.mark_dirty(unit)
-        except (SystemdError, ValueError, TypeError) as error:
-            log.debug("%s; looking again with the next tick", error)

@@ -49,19 +49,16 @@ class MachineWatch:
                 key = self._keys.at(each)
                 self.unleased.update(key, mirror.stamp(key), now, within_s)
         for machine in machines:
-            self._see(mirror, machine, now)
-
-    def _see(self, mirror: Mirror, machine: str, now: float) -> None:
-        stamp = mirror.stamp(self._keys.machine(machine))
-        record = mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
-        created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
-        self.grace.machine(machine, created, leaving=leaving, now=now)
-        self._vanished.pop(machine, None)
-        self.holding.discard(machine)
-        if isinstance(record, Machine) and record.held:
-            self.holding.add(machine)
-        if self._membership.update(machine, present=stamp is not None, leaving=leaving):
-            self._vanished[machine] = now
+            stamp = mirror.stamp(self._keys.machine(machine))
+            record = mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
+            created, leaving = stamp.create_revision if stamp else None, bool(record and record.leaving)
+            self.grace.machine(machine, created, leaving=leaving, now=now)
+            self._vanished.pop(machine, None)
+            self.holding.discard(machine)
+            if isinstance(record, Machine) and record.held:
+                self.holding.add(machine)
+            if self._membership.update(machine, present=stamp is not None, leaving=leaving):
+                self._vanished[machine] = now
 
     def take_lost(self, now: float) -> Iterator[str]:
         """Yield each machine that vanished lately, once. An older loss was reported by the leader of that time.

@@ -150,18 +150,19 @@ class Cluster:
         _give_to_caller(state / "id_ed25519")
 
     def _start(self, say: Say) -> None:
+
+        def boot(node: Node) -> None:
+            if not is_mounted(node.root.directory):
+                node.root.prepare(self.ttl)
+            node.boot()
+            node.wait_ready()
+
         say("starting etcd and booting the machines")
         with ThreadPoolExecutor(max_workers=8, thread_name_prefix="node") as pool:
             etcd = pool.submit(self.etcd.start)
-            booted = [pool.submit(self._boot, node) for node in self.nodes.values()]
+            booted = [pool.submit(boot, node) for node in self.nodes.values()]
             for each in (etcd, *booted):
                 each.result()
-
-    def _boot(self, node: Node) -> None:
-        if not is_mounted(node.root.directory):
-            node.root.prepare(self.ttl)
-        node.boot()
-        node.wait_ready()
 
 
 def _give_to_caller(key: Path) -> None:

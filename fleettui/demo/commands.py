@@ -59,7 +59,9 @@ def up(arguments: argparse.Namespace) -> int:
     _say(f"{len(cluster.nodes)} machines up after {time.monotonic() - started:.1f} s")
     _await_agents(cluster)
     if arguments.examples:
-        _show_on_nodes(cluster)
+        if lacking := podman_missing():
+            _say(f"no container example: {'; '.join(lacking)}")
+        _start_examples(cluster.fleetctl, containers=not lacking and _make_images(cluster))
     rows = hints(cluster.layout.name, cluster.config, [*cluster.nodes], examples=arguments.examples)
     print("\nTry:\n" + _table([(f"  {command}", meaning) for command, meaning in rows]) + "\n")
     return 0
@@ -187,15 +189,6 @@ def _running(name: str) -> Cluster | UserMachine:
     if name == DEFAULT and UserMachine().config.exists():
         return UserMachine()
     raise UserError(f"the cluster {name} is not up; use `{demo('up', name)}`")
-
-
-def _show_on_nodes(cluster: Cluster) -> None:
-    containers = not podman_missing()
-    if containers:
-        containers = _make_images(cluster)
-    else:
-        _say(f"no container example: {'; '.join(podman_missing())}")
-    _start_examples(cluster.fleetctl, containers=containers)
 
 
 def _start_examples(fleetctl: showcase.Fleetctl, *, containers: bool) -> None:

@@ -16,7 +16,12 @@ from registry.errors import UserError
 def create_bridge(layout: ClusterLayout) -> None:
     """Make the bridge with the host's address on it; a bridge that exists is kept."""
     if not exists(layout.bridge):
-        _refuse_taken_subnet(layout)
+        shown = run(["ip", "-oneline", "-4", "address", "show", "to", f"{layout.host_address}/24"]).stdout.split()
+        if shown:
+            raise UserError(
+                f"the subnet {layout.host_address}/24 is already used by {shown[1]}; "
+                "remove that interface or give the cluster another name"
+            )
         # An address of its own: else the bridge takes its lowest port's, and when that machine goes, all others
         # talk to nobody until their neighbour caches notice.
         address = f"02:91:{layout.subnet:02x}:00:00:01"
@@ -85,12 +90,3 @@ def exists(interface: str) -> bool:
     if Path("/sys/class/net", interface).exists():
         return True
     return run(["ip", "link", "show", "dev", interface], check=False).returncode == 0
-
-
-def _refuse_taken_subnet(layout: ClusterLayout) -> None:
-    shown = run(["ip", "-oneline", "-4", "address", "show", "to", f"{layout.host_address}/24"]).stdout.split()
-    if shown:
-        raise UserError(
-            f"the subnet {layout.host_address}/24 is already used by {shown[1]}; "
-            f"remove that interface or give the cluster another name"
-        )

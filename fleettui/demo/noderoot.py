@@ -35,7 +35,10 @@ class NodeRoot:
         for path in (upper, work, self.directory):
             path.mkdir(parents=True)
         upper.chmod(0o755)
-        _hide(upper)
+        for name in nodefiles.HIDDEN:
+            (upper / name).mkdir(parents=True, exist_ok=True)
+            os.setxattr(upper / name, OPAQUE, b"y")
+        (upper / "root").chmod(0o700)
         units = unit_files(Path("/usr/local/bin"))
         for name, file in nodefiles.files(self.spec, self.layout, self._keys(), units, ttl).items():
             _write(upper / name, file)
@@ -73,14 +76,6 @@ def program_directories() -> list[Path]:
     wanted = {project, Path(sys.prefix), Path(sys.base_prefix), interpreter}
     outside = {path for path in wanted if path not in {Path("/usr"), Path("/")}}
     return sorted(path for path in outside if not outside & set(path.parents))
-
-
-def _hide(upper: Path) -> None:
-    for name in nodefiles.HIDDEN:
-        path = upper / name
-        path.mkdir(parents=True, exist_ok=True)
-        os.setxattr(path, OPAQUE, b"y")
-    (upper / "root").chmod(0o700)
 
 
 def _write(path: Path, file: nodefiles.File) -> None:

@@ -40,7 +40,11 @@ class UserMachine:
     def up(self) -> None:
         """Start what is not running. Raises ToolFailed with what the journal says."""
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.config.write_text(self._settings())
+        self.config.write_text(
+            f'[etcd]\nendpoints = ["http://127.0.0.1:{self.port}"]\n\n'
+            '[agent]\nbus = "user"\npublic_ip = "127.0.0.1"\nttl = "5s"\n\n'
+            '[agent.metadata]\nnode = "n1"\nregion = "r1"\n'
+        )
         self._start(ETCD, self._etcd())
         wait_until("etcd answering", self._etcd_listens, timeout_s=20)
         for service, name in ((AGENT, "fleet-agentd"), (SCHEDULER, "fleet-scheduler")):
@@ -94,10 +98,3 @@ class UserMachine:
             f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=demo={peer}", "--log-level=warn",
         ]  # fmt: skip
-
-    def _settings(self) -> str:
-        return (
-            f'[etcd]\nendpoints = ["http://127.0.0.1:{self.port}"]\n\n'
-            '[agent]\nbus = "user"\npublic_ip = "127.0.0.1"\nttl = "5s"\n\n'
-            '[agent.metadata]\nnode = "n1"\nregion = "r1"\n'
-        )
