@@ -26,6 +26,7 @@ from agentd.unit_table import UnitTable
 from agentd.unit_worker import UnitWorker
 from agentd.waiting_starts import WaitingStarts
 from registry.errors import SystemdError
+from registry.messages import UNIT_FAILED
 from registry.units.file import file_hash
 
 log = logging.getLogger("fleet.agent")
@@ -249,6 +250,7 @@ class Reconciler:
         if now.error and not then.error and not now.waits:
             self._records.note_error(unit, start_failed(cause))
         elif not now.error:
+            log.warning("%s: it failed: %s", unit.name, cause, extra=UNIT_FAILED.of(unit.name))
             self._records.note(unit, replace(now, cause=cause))
 
     def _is_touched(self, unit: ManagedUnit) -> bool:

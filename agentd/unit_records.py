@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from agentd.dependencies import SERVICE, StatePublisher, UnitQueries
@@ -12,6 +13,9 @@ from agentd.pure.unit_status import DETAILS, SERVICE_FIELDS
 from agentd.unit_directory import UnitDirectory
 from agentd.unit_names import OURS, UnitNames
 from agentd.unit_table import UnitTable
+from registry.messages import UNIT_FAILED, UNIT_REFUSED
+
+log = logging.getLogger("fleet.agent")
 
 READS_AGAIN = 3  # of a unit that changes while it is read; its next signal comes in any case
 
@@ -46,7 +50,10 @@ class UnitRecords:
         self._publisher.mark_dirty([unit.name])
 
     def note(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
-        """Write the unit's entry, with the claim and the run that it has now."""
+        """Write the unit's entry, with the claim and the run that it has now; a new error goes to the log."""
+        if entry.error and (unit.entry is None or unit.entry.error != entry.error):
+            kind = UNIT_REFUSED if entry.waits else UNIT_FAILED
+            log.warning("%s: %s", unit.name, entry.error, extra=kind.of(unit.name))
         if unit.desired:
             entry = entry.seen(unit.desired.epoch, unit.desired.revision)
         entry = replace(entry, lease=unit.lease, run_us=self._run_us(unit))

@@ -115,8 +115,9 @@ class UnitWorker:
 
     def _fail(self, unit: ManagedUnit, reason: str) -> None:
         reason = " ".join(reason.split())
-        log.warning("%s: %s", unit.name, reason, extra=UNIT_FAILED.of(unit.name))
-        if unit.entry and unit.entry.error != reason:
+        if unit.entry is None:
+            log.warning("%s: %s", unit.name, reason, extra=UNIT_FAILED.of(unit.name))
+        elif unit.entry.error != reason:
             self._records.note_error(unit, reason)
             self._needs.publisher.record_event("fail", unit=unit.name, reason=reason)
 

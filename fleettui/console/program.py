@@ -28,6 +28,7 @@ from fleettui.console.terminal.driver import give_up
 from fleettui.console.terminal.handover import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
+from fleettui.doctor.expiry import Expiry
 from fleettui.remote import Pins, Remote, own_machine
 from fleettui.remote.pins import directory as host_keys
 from fleettui.verbs import Verb
@@ -136,6 +137,7 @@ async def _run(
             feed, port, LiveJournals(remote, port.crashes), shown, time.time, keymap, read_only,
             Keys.under(settings.etcd.prefix), history=store.history(), saved=saved, store=store,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
+            expiring=Expiry(settings.etcd.cert_file, settings.etcd.ca_file),
             confirm_from=settings.console.confirm_from,
         )  # fmt: skip
         console = Console(context, theme=choose_theme(theme, saved, settings))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -17,6 +18,7 @@ from fleettui.console.operations.verbs import MachineVerb
 from fleettui.console.sources.feed import Live
 from fleettui.console.tables.fleet import FOR_S, LARGE_S, Clocks, Reading
 from fleettui.console.text.cells import line_text
+from fleettui.doctor.expiry import Expiry
 from fleettui.verbs import Verb
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Address, Keys, Table
@@ -25,6 +27,7 @@ from registry.model import Corrupt, Event, Sentinel, Target
 from registry.program.config import EtcdTable, Settings
 from registry.sync.follow import ConnectionState
 from registry.sync.sentinel import ensure_cluster
+from tests.certificates import Authority
 from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
 from tests.console.test_screen import playing
 from tests.etcd_server import EtcdServer, free_ports
@@ -201,3 +204,22 @@ def test_the_question_says_dependents_timers_and_globals() -> None:
     assert "all.service runs on every machine: it stops everywhere." in stopping_lines(
         Verb.UNLOAD, ["all.service"], snapshot
     )
+
+
+async def test_a_certificate_that_runs_out_soon_is_told() -> None:
+    soon = ["the client certificate runs out in 3 days: fleetctl doctor"]
+    async with playing(expiring=lambda: soon[0]) as play:
+        assert soon[0] in play.text("banner")
+        soon[0] = ""
+        await play.show(scene())
+        assert play.text("banner") == ""
+
+
+def test_the_files_are_what_is_told(tmp_path: Path) -> None:
+    authority = Authority()
+    certificate, _ = authority.issue("x", ends_h=24 * 3 + 1)
+    path = tmp_path / "client.pem"
+    path.write_bytes(certificate)
+    assert Expiry(str(path), "")() == "the client certificate runs out in 3 days: fleetctl doctor"
+    assert Expiry("", "")() == ""
+    assert Expiry(str(tmp_path / "gone"), "")() == ""

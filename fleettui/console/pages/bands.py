@@ -41,6 +41,7 @@ class Totals:
     machines_known: int
     leaderless_s: float | None = None  # how long no scheduler has led, as far as this console knows
     skew: str = ""  # what is wrong with the clocks
+    expiring: str = ""  # which certificate runs out soon
     retry_s: float | None = None  # until a lost registry is tried again
 
 
@@ -110,7 +111,8 @@ def banner(reading: Reading, place: FleetIdentity, lost_s: float, totals: Totals
     if reading.link in (ConnectionState.LIVE, ConnectionState.CONNECTING):
         endpoints = (Cell(f"◐ {escape(reading.endpoints)}", Tone.BUSY),) if reading.endpoints else ()
         clocks = (Cell(f"◐ {totals.skew}", Tone.BUSY),) if totals.skew else ()
-        return _held(reading) or _corrupt(reading) or endpoints or clocks
+        expiring = (Cell(f"◐ {totals.expiring}", Tone.BUSY),) if totals.expiring else ()
+        return _held(reading) or _corrupt(reading) or endpoints or expiring or clocks
     again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
         ConnectionState.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",

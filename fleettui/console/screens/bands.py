@@ -55,7 +55,8 @@ class HeaderBands:
         context, reading, now = self._context, self._fleet.reading, self._context.clock()
         totals = Totals(
             self._fleet.units.counts(), len(reading.snapshot.machines), self._fleet.machines.known(),
-            self._fleet.leaderless_s(now), self._fleet.clocks.status_text(), context.feed.retry_s(),
+            self._fleet.leaderless_s(now), self._fleet.clocks.status_text(), context.expiring(),
+            context.feed.retry_s(),
         )  # fmt: skip
         identity = replace(context.identity, read_only=context.read_only)
         width = self._screen.app.size.width - 2

@@ -33,4 +33,5 @@ class Context:
     remark: str = ""  # what is to be said first
     has_terminal: bool = True  # False in a browser: no shell and no editor there
     hosts: Hosts = NO_HOSTS
+    expiring: Callable[[], str] = str  # the warning of a certificate that runs out soon
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
