@@ -48,7 +48,9 @@ class UserMachine:
         self._start(ETCD, self._etcd())
         wait_until("etcd answering", self._etcd_listens, timeout_s=20)
         for service, name in ((AGENT, "fleet-agentd"), (SCHEDULER, "fleet-scheduler")):
-            self._start(service, [str(nodefiles.program(name))])
+            self._start(
+                service, [str(nodefiles.program(name))], "--property=Type=notify", "--property=WatchdogSec=30s"
+            )
 
     def down(self) -> list[str]:
         """Stop the programs, the agent first: it stops its units. Returns what could not be removed."""
@@ -69,7 +71,7 @@ class UserMachine:
         command: list[str | Path] = [nodefiles.program("fleetctl"), *arguments]
         return run(command, timeout_s=timeout_s, check=False, environment=self.environment)
 
-    def _start(self, service: str, command: list[str]) -> None:
+    def _start(self, service: str, command: list[str], *more: str) -> None:
         if self.states().get(service) == "active":
             return
         options = [
@@ -77,6 +79,7 @@ class UserMachine:
             "--property=Restart=always",
             "--property=RestartSec=1s",
             "--property=TimeoutStopSec=120",
+            *more,
         ]
         words = ["systemd-run", "--user", "--quiet", "--collect", f"--unit={service}", *options, *command]
         try:

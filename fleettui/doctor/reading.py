@@ -1,7 +1,7 @@
 """Reading what is judged: files here, each endpoint by itself, then the registry, and machines over SSH if asked.
 
-Nothing here raises for what is wrong: it becomes a fact. Whatever hangs costs no more than a bounded wait: each
-endpoint is asked once, all side by side, and what is read afterwards is asked of one that has answered.
+Nothing here raises for what is wrong: it becomes a fact. Whatever hangs costs no more than a few time-outs of a
+request: each endpoint is asked once, all side by side, and what is read afterwards is asked of one that has answered.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from registry.model import Machine
 from registry.program.version import installed_version
 from registry.sync.listing import read_snapshot
 
-PROBE_S = 2.5  # longest wait for one endpoint
-READ_S = 4.0  # for what the registry holds
+READS = 2  # time-outs of one request that all of the registry may take
 HOST_S = 8.0  # for one machine
 HOSTS_AT_ONCE = 16
 TABLES = (
@@ -57,8 +56,7 @@ async def read_facts(
     """Return all there is to judge. `source` is the configuration's file; `machines` reaches hosts by SSH."""
     facts = Examination(time.time(), installed_version(), keys, settings.username or "")
     facts = replace(facts, files=tuple(_files(settings, source)), certificates=tuple(_certificates(settings)))
-    quick = replace(settings, request_timeout_s=min(settings.request_timeout_s, PROBE_S))
-    async with Etcd(quick) as etcd:
+    async with Etcd(settings) as etcd:
         bases = etcd.link.bases
         facts = replace(facts, endpoints=tuple(await asyncio.gather(*(_endpoint(etcd, each) for each in bases))))
         led = [each.base for each in facts.answering if each.leader]
@@ -99,14 +97,10 @@ def _certificates(settings: EtcdSettings) -> Iterator[CertificateFacts]:
 
 async def _endpoint(etcd: Etcd, base: str, *, configured: bool = True) -> EndpointFacts:
     try:
-        async with asyncio.timeout(PROBE_S + 0.5):  # the client's own time-out says more
-            answer, glimpse = await etcd.link.glimpse(base)
+        answer, glimpse = await etcd.link.glimpse(base)
         return _answered(base, answer, glimpse, configured=configured)
-    except TimeoutError:
-        problem = f"no answer within {PROBE_S:g} s"
     except (EtcdUnreachable, EtcdError, FleetError) as error:
-        problem = str(error)
-    return EndpointFacts(base, problem, configured)
+        return EndpointFacts(base, str(error), configured)
 
 
 def _answered(base: str, answer: Json, glimpse: Glimpse, *, configured: bool) -> EndpointFacts:
@@ -128,13 +122,13 @@ def _ahead_s(glimpse: Glimpse) -> float | None:
 
 
 async def _registry(etcd: Etcd, keys: Keys, facts: Examination) -> Examination:
-    admin = Admin(etcd)
+    admin, limit_s = Admin(etcd), READS * etcd.link.timeout_s
     found = await asyncio.gather(
-        _within(etcd.member_list(), ()),
-        _within(admin.alarms(), ()),
-        _rights(admin, facts.user),
-        _within(read_snapshot(etcd, keys, TABLES), None),
-        _within(_count(etcd, keys.table(Table.EVENTS)), 0),
+        _within(limit_s, etcd.member_list(), ()),
+        _within(limit_s, admin.alarms(), ()),
+        _rights(admin, facts.user, limit_s),
+        _within(limit_s, read_snapshot(etcd, keys, TABLES), None),
+        _within(limit_s, _count(etcd, keys.table(Table.EVENTS)), 0),
     )
     (members, members_problem), (alarms, alarms_problem), rights, (snapshot, problem), (events, _) = found
     unread = members_problem or alarms_problem
@@ -161,8 +155,8 @@ async def _count(etcd: Etcd, prefix: str) -> int:
     return (await etcd.range(prefix, keys_only=True)).count
 
 
-async def _rights(admin: Admin, user: str) -> RightsFacts:
-    on, problem = await _within(admin.users_are_on(), None)
+async def _rights(admin: Admin, user: str, limit_s: float) -> RightsFacts:
+    on, problem = await _within(limit_s, admin.users_are_on(), None)
     if not on or not user:
         return RightsFacts(on, user, problem=problem)
 
@@ -170,17 +164,17 @@ async def _rights(admin: Admin, user: str) -> RightsFacts:
         roles = await admin.roles_of(user)
         return roles, tuple([each for role in roles for each in await admin.ranges_of(role)])
 
-    (roles, ranges), problem = await _within(ours(), ((), ()))
+    (roles, ranges), problem = await _within(limit_s, ours(), ((), ()))
     return RightsFacts(on, user, roles, ranges, problem)
 
 
-async def _within(work: Awaitable[T], nothing: T) -> tuple[T, str]:
+async def _within(seconds: float, work: Awaitable[T], nothing: T) -> tuple[T, str]:
     """What the work brings, and why it brought `nothing`."""
     try:
-        async with asyncio.timeout(READ_S):
+        async with asyncio.timeout(seconds):
             return await work, ""
     except TimeoutError:
-        return nothing, f"etcd did not answer within {READ_S:g} s"
+        return nothing, f"etcd did not answer within {seconds:g} s"
     except RegistryError as error:
         return nothing, str(error)
 

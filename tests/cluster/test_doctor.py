@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 def examined(cluster: Cluster, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    done = cluster.fleetctl("doctor", "--json", *arguments)
+    patience = "--request-timeout=10s"  # the host may be busy with other tests
+    done = cluster.fleetctl("doctor", "--json", patience, *arguments)
     assert done.stderr == ""
     answer = json.loads(done.stdout)
     assert answer["level"] == {0: "ok", 1: "warning", 2: "broken"}[done.returncode]
