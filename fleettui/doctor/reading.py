@@ -1,7 +1,7 @@
 """Reading what is judged: files here, each endpoint by itself, then the registry, and machines over SSH if asked.
 
-Nothing here raises for what is wrong: it becomes a fact. Whatever hangs costs no more than a few time-outs of a
-request: each endpoint is asked once, all side by side, and what is read afterwards is asked of one that has answered.
+Nothing here raises for what is wrong: it becomes a fact. Whatever hangs costs no more than a few time-outs of one
+request: each endpoint is asked once, all side by side; what is read afterwards is asked of one that has answered.
 """
 
 from __future__ import annotations

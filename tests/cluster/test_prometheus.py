@@ -151,6 +151,8 @@ def test_one_prometheus_sees_the_whole_fleet(told: Cluster, prometheus: Promethe
         if not each.name.startswith("fleet_certificate")  # this fleet is not secured
     }
     assert wanted <= names, wanted - names
+    known = {each.queried + suffix for each in METRICS for suffix in ("", "_bucket", "_sum", "_count")}
+    assert {each for each in names if each.startswith("fleet_")} <= known  # docs/metrics.md has all of them
     whole = [each.queried for each in METRICS if each.teller is Teller.LEADER]
     for name in whole:
         becomes(f"count(count by (instance) ({name}))", 1)  # one scrape shows the fleet
