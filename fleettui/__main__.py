@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleettui.escape import escape
+from fleettui.extras import missing_extra
 from registry.errors import FleetError, UserError
 from registry.etcd.endpoint import host_and_port
 from registry.program.config import THEMES, Settings, chosen_file, load, operator_files, put, put_text, says_where
@@ -37,9 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from fleettui.serve import main as serve  # noqa: PLC0415 - the console does without
 
             return serve(arguments[1:])
-        return _console(_parser().parse_args(arguments))
-    except FleetError as error:
-        print(f"error: {escape(str(error))}", file=sys.stderr)
+        return _console(parser().parse_args(arguments))
+    except (FleetError, ModuleNotFoundError) as error:
+        remedy = missing_extra(error)
+        if not remedy and not isinstance(error, FleetError):
+            raise
+        print(f"error: {remedy or escape(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -97,27 +101,32 @@ def _local_cluster(settings: Settings) -> str:
     return "demo" if source == _demo_file() else ""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, with its help."""
+    made = argparse.ArgumentParser(
         prog="fleettui",
         description="The whole fleet, live, in your terminal.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    made.add_argument(
         "command", nargs="?", choices=["demo", "serve"],
         help="demo: the local cluster; serve: in a browser; each has a --help of its own",
     )  # fmt: skip
-    parser.add_argument(
-        "--config", metavar="FILE", help="instead of ~/.config/fleet/fleet.toml or /etc/fleet/fleet.toml"
+    made.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the configuration file (~/.config/fleet/fleet.toml, else /etc/fleet/fleet.toml)",
     )
-    parser.add_argument("--endpoint", metavar="URL,…", help="the registry's etcd endpoints")
-    parser.add_argument("--prefix", metavar="KEY", help="where in etcd the fleet's keys lie (/fleet/)")
-    parser.add_argument("--read-only", action="store_true", help="show everything, change nothing")
-    parser.add_argument("--fresh", action="store_true", help="do not open it as it was left")
-    parser.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
-    parser.add_argument("--version", action="version", version=f"fleettui {installed_version()}")
-    return parser
+    made.add_argument("--endpoint", metavar="URL,…", help="etcd's endpoints")
+    made.add_argument("--prefix", metavar="KEY", help="the registry's keys lie below it (/fleet/)")
+    made.add_argument("--read-only", action="store_true", help="show everything, change nothing")
+    made.add_argument("--fresh", action="store_true", help="do not open it as it was left")
+    made.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
+    made.add_argument(
+        "--version", action="version", version=f"fleettui {installed_version()}", help="print the version"
+    )
+    return made
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 from fleettui.cli.arguments import parse
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError
+from fleettui.extras import missing_extra
 from registry.errors import FleetError, RegistryUnavailable, first_cause
 
 BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
@@ -100,6 +101,8 @@ def _text(error: BaseException) -> str:
         return f"cannot reach the registry: {clause(str(error))}; {remedy}"
     if isinstance(error, FleetError):
         return str(error)
+    if remedy := missing_extra(error):
+        return remedy
     if isinstance(error, OSError) and error.strerror:
         name = f" {error.filename}" if error.filename else ""
         return f"{error.strerror}{name}"
