@@ -26,20 +26,29 @@ from registry.program.version import installed_version
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; the exit status is 0 after an end in order, 1 after an error, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="fleet-agentd", description="Make this machine's systemd match its schedule, and report what it sees."
-    )
-    parser.add_argument("--config", type=Path, help="configuration file (default: /etc/fleet/fleet.toml)")
-    parser.add_argument("--endpoints", help="etcd endpoints, comma separated")
-    parser.add_argument("--user", action="store_true", help="run units on the user's own systemd")
-    parser.add_argument("--hand-over", action="store_true", help="stop and hand back every unit at any SIGTERM")
-    parser.add_argument("--debug", action="store_true", help="log more")
-    parser.add_argument("--version", action="version", version=f"fleet-agentd {installed_version()}")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     daemonlog.set_up("fleet-agentd", debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     files = operator_files(os.environ) if options.user else (SYSTEM_FILE,)
     failures = StartFailures(os.environ, (options.config,) if options.config else files)
     return daemonlog.run("fleet-agentd", lambda: _work(options, files), Notifier(os.environ).status, failures)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, with its help."""
+    made = argparse.ArgumentParser(
+        prog="fleet-agentd",
+        description="Make this machine's systemd match its schedule, and report what it sees.",
+        allow_abbrev=False,
+    )
+    made.add_argument("--config", type=Path, metavar="FILE", help=f"the configuration file ({SYSTEM_FILE})")
+    made.add_argument("--endpoints", metavar="URL,…", help="etcd's endpoints, over the configuration")
+    made.add_argument("--user", action="store_true", help="run units on the user's own systemd")
+    made.add_argument("--hand-over", action="store_true", help="stop and hand back every unit at any SIGTERM")
+    made.add_argument("--debug", action="store_true", help="log in detail")
+    made.add_argument(
+        "--version", action="version", version=f"fleet-agentd {installed_version()}", help="print the version"
+    )
+    return made
 
 
 def _work(options: argparse.Namespace, files: tuple[Path, ...]) -> None:

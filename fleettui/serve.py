@@ -37,7 +37,7 @@ From another machine reach it through SSH: ssh -L 8000:127.0.0.1:8000 HOST. See 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until interrupted; the exit code. UserError for an address that it should not or cannot listen on."""
-    flags = _parser().parse_args(argv)
+    flags = parser().parse_args(argv)
     if not flags.allow_remote and not is_loopback(flags.host):
         raise UserError(
             f"refusing to listen on {flags.host}: what is typed and shown would cross the network in clear text; "
@@ -136,19 +136,20 @@ def _same(shown: str, token: str) -> bool:
     return hmac.compare_digest(shown.encode(), token.encode())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, with its help."""
+    made = argparse.ArgumentParser(
         prog="fleettui serve", description="The console in a browser on this machine.", epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="the port (8000)")
-    parser.add_argument("--allow-remote", action="store_true", help="listen on an address that others can reach")
-    parser.add_argument("--public-url", metavar="URL", help="what browsers call it, behind a proxy")
-    parser.add_argument("--config", metavar="FILE", help="as for fleettui")
-    parser.add_argument("--endpoint", metavar="URL,…", help="as for fleettui")
-    parser.add_argument("--prefix", metavar="KEY", help="as for fleettui")
-    parser.add_argument("--read-only", action="store_true", help="show everything, change nothing")
-    parser.add_argument("--fresh", action="store_true", help="do not open it as it was left")
-    parser.add_argument("--theme", choices=THEMES, help="as for fleettui")
-    return parser
+    made.add_argument("--host", default="127.0.0.1", metavar="HOST", help="the address to listen on (127.0.0.1)")
+    made.add_argument("--port", type=int, default=8000, metavar="PORT", help="the port (8000)")
+    made.add_argument("--allow-remote", action="store_true", help="listen on an address that others can reach")
+    made.add_argument("--public-url", metavar="URL", help="what browsers call it, behind a proxy")
+    made.add_argument("--config", metavar="FILE", help="as for fleettui")
+    made.add_argument("--endpoint", metavar="URL,…", help="as for fleettui")
+    made.add_argument("--prefix", metavar="KEY", help="as for fleettui")
+    made.add_argument("--read-only", action="store_true", help="show everything, change nothing")
+    made.add_argument("--fresh", action="store_true", help="do not open it as it was left")
+    made.add_argument("--theme", choices=THEMES, help="as for fleettui")
+    return made

@@ -33,7 +33,7 @@ HISTORY_FILE = "history.json"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scheduler until SIGTERM or SIGINT; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     daemonlog.set_up("fleet-scheduler", debug=options.debug or bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
     failures = StartFailures(os.environ, (options.config or config.SYSTEM_FILE,))
@@ -47,19 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return daemonlog.run("fleet-scheduler", work, Notifier(os.environ).status, failures)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, with its help."""
+    made = argparse.ArgumentParser(
         prog="fleet-scheduler",
-        description="Decides which machine runs each unit. Run it on one machine or on several; one of them leads.",
+        description="Decide which machine runs each unit, on one machine or on several; one of them leads.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"configuration (default: {config.SYSTEM_FILE})"
+    made.add_argument("--config", type=Path, metavar="FILE", help=f"the configuration file ({config.SYSTEM_FILE})")
+    made.add_argument("--endpoints", metavar="URL,…", help="etcd's endpoints, over the configuration")
+    made.add_argument("--debug", action="store_true", help="log in detail")
+    made.add_argument(
+        "--version", action="version", version=f"fleet-scheduler {installed_version()}", help="print the version"
     )
-    parser.add_argument("--endpoints", metavar="URL[,URL...]", help="etcd's endpoints, over the configuration")
-    parser.add_argument("--debug", action="store_true", help="log in detail")
-    parser.add_argument("--version", action="version", version=f"fleet-scheduler {installed_version()}")
-    return parser
+    return made
 
 
 def _history(settings: config.Settings) -> History:

@@ -26,7 +26,7 @@ REGISTERED_S = 15.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors are one line on stderr."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except FleetError as error:
@@ -113,16 +113,17 @@ def reboot(arguments: argparse.Namespace) -> int:
     return _fault(arguments, Node.reboot, "has booted")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command line, with its help."""
+    made = argparse.ArgumentParser(
         prog="fleettui demo",
         description="A local cluster: machines with a full systemd of their own, as containers on this host. "
         "Without a command: bring it up and open the console.",
     )
-    _add_name(parser, "demo")
-    _add_up_options(parser)
-    parser.set_defaults(run=open_console, nodes=3, examples=True)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_name(made, "demo")
+    _add_up_options(made)
+    made.set_defaults(run=open_console, nodes=3, examples=True)
+    commands = made.add_subparsers(title="commands", metavar="COMMAND")
     for run in (up, down, status, kill, cut, heal, reboot):
         summary = (run.__doc__ or "").rstrip(".")
         command = commands.add_parser(run.__name__, help=summary, description=summary)
@@ -132,11 +133,11 @@ def _parser() -> argparse.ArgumentParser:
             _add_up_options(command)
         if run in (kill, cut, heal, reboot):
             command.add_argument("node", help="core-1, core-2, …")
-    return parser
+    return made
 
 
 def _add_name(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--name", default=default, help="the cluster's name (demo)")
+    parser.add_argument("--name", default=default, metavar="NAME", help="the cluster's name (demo)")
 
 
 def _add_up_options(parser: argparse.ArgumentParser) -> None:

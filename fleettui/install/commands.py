@@ -30,8 +30,8 @@ twice it changes nothing; interrupted anywhere, run the same again.
 """
 
 
-def join(argv: Sequence[str]) -> int:
-    """Make machines of hosts; the exit code."""
+def join_parser() -> argparse.ArgumentParser:
+    """Return the command line of `fleettui join`, with its help."""
     parser = argparse.ArgumentParser(
         prog="fleettui join",
         description="Make machines of a fleet of hosts, and a fleet where there is none yet.",
@@ -43,7 +43,12 @@ def join(argv: Sequence[str]) -> int:
     parser.add_argument("--metadata", action="append", metavar="KEY=VALUE,…", help="what MachineMetadata= asks for")
     parser.add_argument("--members", type=int, choices=(1, 3, 5), help="how many hosts hold the registry (3, or 1)")
     parser.add_argument("--etcd", type=Path, metavar="FILE", help="etcd for the registry: binary, .deb or .tar.gz")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def join(argv: Sequence[str]) -> int:
+    """Make machines of hosts; the exit code."""
+    options = join_parser().parse_args(argv)
     wishes = Wishes(
         tuple(options.hosts),
         fleet=options.fleet,
@@ -65,8 +70,8 @@ anywhere, run the same again.
 """
 
 
-def leave(argv: Sequence[str]) -> int:
-    """Make a host of a machine again; the exit code."""
+def leave_parser() -> argparse.ArgumentParser:
+    """Return the command line of `fleettui leave`, with its help."""
     parser = argparse.ArgumentParser(
         prog="fleettui leave",
         description="Let a machine leave its fleet.",
@@ -79,7 +84,12 @@ def leave(argv: Sequence[str]) -> int:
     parser.add_argument("--force", action="store_true", help="even if units run there that no other machine takes")
     parser.add_argument("--last", action="store_true", help="it is the last one, and the fleet ends with it")
     _add_common(parser)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def leave(argv: Sequence[str]) -> int:
+    """Make a host of a machine again; the exit code."""
+    options = leave_parser().parse_args(argv)
     manner = Manner(options.purge, options.gone, options.force, options.last)
     return _guarded(_leave(options.machine, options.fleet, manner, dry_run=options.dry_run, timing=options.timing))
 

@@ -31,8 +31,15 @@ MAX_METADATA = 256
 MAX_HEADERS = 1000
 """Section headers that are looked at for misspelling."""
 
-OPTIONS = ("MachineID", "MachineOf", "MachineMetadata", "Conflicts", "Replaces", "Global")
-"""Every option, by the name to use today."""
+OPTIONS: Mapping[str, str] = {
+    "MachineID": "only this machine; its full id or a unique prefix",
+    "MachineOf": "only where these units are; it moves with them",
+    "MachineMetadata": "`key=value`: OR within a key, AND across keys",
+    "Conflicts": "never on a machine with these units (globs; either of two may say so)",
+    "Replaces": "as `Conflicts`, and these units make room for it",
+    "Global": "one on every machine that metadata and conflicts allow",
+}
+"""Every option, by the name to use today, and what it means for people."""
 
 LEGACY: Mapping[str, str] = {
     "X-ConditionMachineID": "MachineID",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.widgets import Input
 
-from fleettui.__main__ import _parser
+from fleettui.__main__ import parser
 from fleettui.console.program import choose_theme, in_browser
 from fleettui.console.screens.choosers import ColumnsScreen, column_lines
 from fleettui.console.sources.saved_state import (
@@ -110,7 +110,7 @@ def test_a_theme_asked_for_goes_before_one_remembered_before_one_configured() ->
 
 
 def test_flags_and_the_browser_are_understood() -> None:
-    flags = _parser().parse_args(["--fresh", "--theme", "contrast", "--read-only"])
+    flags = parser().parse_args(["--fresh", "--theme", "contrast", "--read-only"])
     assert (flags.fresh, flags.theme, flags.read_only) == (True, "contrast", True)
     assert in_browser({"TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver"})
     assert not in_browser({})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.__main__ import _parser, read_settings
+from fleettui.__main__ import parser, read_settings
 from fleettui.demo import advice, commands
 from fleettui.demo.advice import demo, opening
 from fleettui.demo.commands import hints
@@ -28,7 +28,7 @@ def opened(words: str, environ: dict[str, str]) -> tuple[str, ...]:
         while argv[0] == "-u":
             left.pop(argv[1], None)
             argv = argv[2:]
-    return read_settings(_parser().parse_args(argv[1:]), left).etcd.endpoints
+    return read_settings(parser().parse_args(argv[1:]), left).etcd.endpoints
 
 
 @pytest.mark.parametrize("own_file", [False, True])
@@ -91,4 +91,4 @@ def test_what_is_advised_names_only_machines_and_units_that_are_there(size: int,
 
 def test_an_empty_name_of_a_configuration_is_refused() -> None:
     with pytest.raises(UserError, match="--config names no file"):
-        read_settings(_parser().parse_args(["--config", ""]), {})
+        read_settings(parser().parse_args(["--config", ""]), {})
