@@ -6,22 +6,22 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
-SOURCES := registry placement scheduler agentd fleettui tests bench scripts/structure scripts/reference
+SOURCES := registry placement scheduler agentd fleettui tests bench scripts/structure scripts/reference scripts/manuals.py packaging packaging/build packaging/lock
 # Nodes need root: run as root when we are, or when sudo lets us; otherwise say so and go on without.
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo down test check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
+.PHONY: help setup system packages demo down test check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: packages $(STAMP) ## Install what is missing: system packages and the virtual environment
+setup: system $(STAMP) ## Install what is missing: system packages and the virtual environment
 
-packages:
+system:
 	@scripts/install-packages
 
-$(STAMP): pyproject.toml | packages
+$(STAMP): pyproject.toml | system
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the Python packages into $(VENV)"
@@ -52,8 +52,11 @@ types: $(STAMP) ## mypy, strict
 structure: $(STAMP) ## Count cycles, largest classes, purity and the like (ARGS="--list" names what was counted)
 	@$(BIN)/python scripts/structure $(ARGS)
 
-docs: $(STAMP) ## Write what docs/ takes from the code: the configuration, the records
+docs: $(STAMP) ## Write what docs/ takes from the code: the configuration, the records, the man pages
 	@$(BIN)/python scripts/reference
+
+packages: setup ## Build the wheel, the sdist and the .deb packages into dist/ (ARGS="--help" for the choices)
+	@$(BIN)/python packaging/build $(ARGS)
 
 format: $(STAMP) ## Rewrite the sources in the one format
 	@$(BIN)/ruff check --fix-only --quiet $(SOURCES)

@@ -50,7 +50,7 @@ _fleetctl() {
     (( ${#found[1]} )) && compadd -- "${found[@]}"
     [[ " @FILES@ " == *" ${words[2]} "* ]] && _files
 }
-compdef _fleetctl fleetctl
+if [[ "${funcstack[1]}" = _fleetctl ]]; then _fleetctl "$@"; else compdef _fleetctl fleetctl; fi
 """.replace("@FILES@", FILES)
 FISH = """\
 function __fleetctl_complete
