@@ -61,6 +61,9 @@ DECIDED = LogMessage("20e6232c7c4c454c90906bcd3e466420", SCHEDULER, "it has deci
 MACHINES_AWAITED = LogMessage(
     "9c8cfafd7d164bf3840f44ce6ea0232f", SCHEDULER, "the registry was away: machines get time to come back"
 )
+MACHINE_LOST = LogMessage(
+    "9987d1027f584609a2cd7a6d551ccaf4", SCHEDULER, "a machine's lease has ended: it is lost, and its units move"
+)
 HISTORY_WENT_BACK = LogMessage(
     "05a6d5e779d5435f99f510d24d77c872",
     BOTH,

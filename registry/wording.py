@@ -1,4 +1,4 @@
-"""Lists as people read them: the first few, and how many more. Pure."""
+"""Lists and numbers as people read them: the first few, how many more, one of something or several. Pure."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def and_more(left: int, what: str = "") -> str:
     if left <= 0:
         return ""
     return f"and {left} more {what}".rstrip()
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 unit`, `2 units`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -25,7 +25,7 @@ from registry.etcd import Compare, Etcd, Op
 from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
-from registry.messages import DECIDED, MACHINES_AWAITED, about
+from registry.messages import DECIDED, MACHINE_LOST, MACHINES_AWAITED, about
 from registry.model import Leader
 from registry.program.config import Settings
 from registry.program.measures import REGISTRY_HELD, Sample
@@ -420,6 +420,7 @@ class Scheduler:
     async def _attend(self, follower: Follower, lead: Lead) -> None:
         """Do what else a leader does: report lost machines, remove keys that belong to nobody, collect garbage."""
         for machine in self._machines.take_lost(time.monotonic()):
+            log.warning("machine %s is lost: its lease ended", machine, extra=MACHINE_LOST.of())
             event = self._audit.event("lost", machine=machine, reason="its lease ended")
             intent = Intent([Compare.absent(self._keys.machine(machine))])  # it may be back by now
             intent.put(self._keys.event(event.writer, event.id), encode(event))

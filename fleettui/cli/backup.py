@@ -12,9 +12,8 @@ from fleettui.actions.backup import Backup, lines_of, read_registry, write_file
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import OK
 from fleettui.cli.output import complain
-from fleettui.cli.words import counted
 from registry.errors import UserError
-from registry.wording import listed
+from registry.wording import counted, listed
 
 STDOUT = "-"
 SHOWN = 5

@@ -14,6 +14,7 @@ from fleettui.doctor.reading import read_facts
 from fleettui.remote import RemoteError
 from registry.errors import RegistryError, UserError
 from registry.keys import Keys
+from registry.wording import counted
 
 
 async def doctor(flags: Namespace) -> int:
@@ -32,7 +33,8 @@ async def doctor(flags: Namespace) -> int:
         if each.remedy:
             say(f"{'':<21} -> {each.remedy}")
     counts = {each: sum(finding.level is each for finding in findings) for each in Level}
-    say(f"{counts[Level.OK]} fine, {counts[Level.WARNING]} warnings, {counts[Level.BROKEN]} broken")
+    warnings = counted(counts[Level.WARNING], "warning")
+    say(f"{counts[Level.OK]} fine, {warnings}, {counts[Level.BROKEN]} broken")
     return level
 
 

@@ -16,12 +16,13 @@ from fleettui.cli.connection import duration, open_operator, read_settings
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import WATCHED, following
-from fleettui.cli.words import counted, place
+from fleettui.cli.words import place
 from placement.preview import preview_drain
 from registry.errors import UserError
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Machine, effective_metadata
+from registry.wording import counted
 
 
 async def cordon(flags: Namespace) -> int:

@@ -23,11 +23,12 @@ from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import following
-from fleettui.cli.words import counted, local_time, place, short_id
+from fleettui.cli.words import local_time, place, short_id
 from registry.errors import RegistryDenied, UserError
 from registry.keys import Table
 from registry.mirror import Snapshot
 from registry.model import Machine
+from registry.wording import counted
 
 PATIENCE_S = 20.0  # for machines to say that they hold, and after that for them to go on
 RETURN_S = 45.0  # for machines to come back to a registry that was empty: they look every half a minute

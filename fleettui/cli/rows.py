@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fleettui.cli.words import counted, place, short_hash, short_id
+from fleettui.cli.words import place, short_hash, short_id
 from registry.errors import UserError
 from registry.lifecycle import current, mishap, refused, standing, standing_here, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Availability, Duplicate, Machine, Target, Unit, UnitState, effective_metadata
+from registry.wording import counted
 
 MACHINE_FIELDS = ("machine", "ip", "metadata", "hostname", "units", "state", "version")
 MACHINE_USUAL = ("machine", "ip", "metadata")

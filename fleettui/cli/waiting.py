@@ -19,7 +19,7 @@ from fleettui.actions.progress import Arrival, StillWaiting, watch_progress
 from fleettui.cli.connection import duration
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
-from fleettui.cli.words import counted, place, short_id
+from fleettui.cli.words import place, short_id
 from fleettui.escape import clause
 from fleettui.verbs import Verb, gerund
 from registry.errors import ForeignRegistry, RegistryDenied
@@ -28,6 +28,7 @@ from registry.lifecycle import Progress, UnitProgress, ended, standing, standing
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.sync.follow import ConnectionState, Follower
+from registry.wording import counted
 
 WATCHED = (
     Table.CLUSTER,

@@ -33,8 +33,3 @@ def local_time(at: float) -> str:
         return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")[:19] if at else ""
     except (ValueError, OverflowError, OSError):
         return ""  # a record may hold any number
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 unit`, `2 units`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fleettui.doctor.facts import EndpointFacts, Examination
 from fleettui.doctor.finding import Finding, broken, ok, warning
 from registry.etcd import Member
-from registry.wording import listed
+from registry.wording import counted, listed
 
 QUOTA_BYTES = 2 << 30  # etcd's own, unless --quota-backend-bytes says otherwise
 FULL = 0.75  # of the quota, from which on it is told
@@ -57,7 +57,7 @@ def members(facts: Examination) -> Iterator[Finding]:
         yield warning("member", text, "add one, or take one out")
     elif not missing:
         bears = "none of them may be lost: back it up" if count == 1 else f"{count // 2} may be lost"
-        yield ok("member", f"{count} member{'s' if count > 1 else ''}, {bears}")
+        yield ok("member", f"{counted(count, 'member')}, {bears}")
 
 
 def _missing(facts: Examination, missing: list[Member]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from registry.lifecycle import applied
 from registry.mirror import Snapshot
 from registry.model import SCHEMA_VERSION
 from registry.sync.sentinel import ahead
-from registry.wording import listed
+from registry.wording import counted, listed
 
 EVENTS_MOST = 12_000  # the leader keeps 10,000, and looks now and then
 SHOWN = 4
@@ -67,10 +67,11 @@ def machines(facts: Examination) -> Iterator[Finding]:
         )
     named = Counter(machine for machine, _ in snapshot.schedule if machine not in snapshot.machines)
     for machine, units in named.most_common(SHOWN):
-        text = f"machine {machine} is lost, with {units} units scheduled there"
+        text = f"machine {machine} is lost, with {counted(units, 'unit')} scheduled there"
         yield warning("machine", text, f"fleetctl events --machine {machine}, and see whether that host runs")
     if len(named) > SHOWN:
-        yield warning("machine", f"{len(named) - SHOWN} more machines are lost", "fleetctl list-machines")
+        more = len(named) - SHOWN
+        yield warning("machine", f"{counted(more, 'more machine')} lost", "fleetctl list-machines")
     for machine, boot in list(snapshot.duplicates)[:SHOWN]:
         other = snapshot.duplicates[machine, boot]
         text = f"{other.hostname} ({other.address}) has the machine id {machine}, which is another machine's"
@@ -82,8 +83,7 @@ def machines(facts: Examination) -> Iterator[Finding]:
         text = f"the agents of {listed(sorted(held), SHOWN)} hold everything as it is"
         yield broken("machine", text, "fleetctl restore shows what would change, and accepts it")
     if snapshot.machines and not named and not snapshot.duplicates:
-        count = len(snapshot.machines)
-        yield ok("machine", f"{count} machine{'' if count == 1 else 's'}, none lost")
+        yield ok("machine", f"{counted(len(snapshot.machines), 'machine')}, none lost")
 
 
 def agents(facts: Examination) -> Iterator[Finding]:
@@ -115,7 +115,9 @@ def records(facts: Examination) -> Iterator[Finding]:
         )
     if len(snapshot.corrupt) > SHOWN:
         rest = len(snapshot.corrupt) - SHOWN
-        yield warning("record", f"{rest} more records do not parse", "fleetctl list-units names them")
+        yield warning(
+            "record", f"{counted(rest, 'more record')} that cannot be parsed", "fleetctl list-units names them"
+        )
     if facts.events > EVENTS_MOST:
         text = f"there are {facts.events:,} events, and a leader keeps 10,000: nobody collects them"
         yield warning("record", text, "see whether a scheduler leads, and what its log says")
@@ -131,17 +133,21 @@ def backlog(facts: Examination) -> Iterator[Finding]:
     waiting = sorted(name for name, each in snapshot.pending.items() if not each.passing)
     if waiting:
         few = listed(waiting, SHOWN)
-        yield warning("unit", f"{len(waiting)} wait for a machine: {few}", f"fleetctl why {waiting[0]}")
+        yield warning(
+            "unit", f"{counted(len(waiting), 'unit')} without a machine: {few}", f"fleetctl why {waiting[0]}"
+        )
     failed = sorted({each.unit for each in snapshot.states.values() if each.error or each.active == "failed"})
     if failed:
         few = listed(failed, SHOWN)
         yield warning(
-            "unit", f"{len(failed)} failed: {few}", f"fleetctl status {failed[0]}; fleetctl journal {failed[0]}"
+            "unit",
+            f"{counted(len(failed), 'unit')} failed: {few}",
+            f"fleetctl status {failed[0]}; fleetctl journal {failed[0]}",
         )
     if not waiting and not failed:
         late = _late(snapshot)
-        under_way = f"; {late} lines of the schedule are being carried out" if late else ""
-        yield ok("unit", f"{len(snapshot.units)} known, none waits, none failed{under_way}")
+        under_way = f"; {counted(late, 'line')} of the schedule to be carried out yet" if late else ""
+        yield ok("unit", f"{counted(len(snapshot.units), 'unit')}, none waits, none failed{under_way}")
 
 
 def _late(snapshot: Snapshot) -> int:

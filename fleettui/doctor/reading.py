@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
+from fleettui.access.authority import SIGNING
 from fleettui.doctor.facts import (
     CertificateFacts,
     EndpointFacts,
@@ -27,7 +28,7 @@ from fleettui.remote import Remote
 from registry.errors import CredentialsUnusable, FleetError, RegistryError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.admin import Admin, KeyRange
-from registry.etcd.credentials import certificate_ends, check_private
+from registry.etcd.credentials import OTHERS, certificate_ends, check_private
 from registry.etcd.wire import EtcdError, EtcdUnreachable, Glimpse, Json, Member, decode_status
 from registry.keys import Keys, Table
 from registry.mirror import Snapshot
@@ -87,6 +88,18 @@ def _files(settings: EtcdSettings, source: str) -> Iterator[SecretFile]:
                 yield SecretFile(path, problem, remedy or "mend the file, or the option")
             else:
                 yield SecretFile(path)
+    if settings.ca_file:
+        yield from _authority(Path(settings.ca_file).parent / SIGNING)
+
+
+def _authority(path: Path) -> Iterator[SecretFile]:
+    """The fleet's authority, where it lies beside the certificate that we trust."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:  # it is elsewhere, as it should be on a machine
+        return
+    problem = f"{path} is the key of the fleet's authority, and others may read it: its mode is {mode:04o}"
+    yield SecretFile(str(path), problem if mode & OTHERS else "", f"chmod 600 {path}")
 
 
 def _certificates(settings: EtcdSettings) -> Iterator[CertificateFacts]:

@@ -128,6 +128,8 @@ async def test_certificates_that_run_out_are_told_before_and_after(tmp_path: Pat
         os.chmod(past.client_key, 0o644)  # noqa: PTH101 - ASYNC240 forbids the other
         findings = await found(secured(server, past))
         assert has(findings, Level.BROKEN, "client.key", "its mode is 0644")
+        (tmp_path / "past" / "authority.pem").touch(0o644)
+        assert has(await found(secured(server, past)), Level.BROKEN, "authority.pem", "others may read it")
 
 
 async def test_a_server_s_certificate_that_ran_out_is_what_its_endpoint_says(tmp_path: Path) -> None:
