@@ -307,8 +307,8 @@ class SimulatedEtcd:
         self._leases = Random(f"leases {seed}")
         port = 10_000 + next(_ports) * 10 if clock is None else 2379  # no port that a real server is given
         self.members = [Member(self, i, f"http://127.0.0.1:{port + i}") for i in range(members)]
-        for member in self.members:
-            CLUSTERS[member.url] = self
+        self._by_url = {member.url: member for member in self.members}
+        CLUSTERS.update(dict.fromkeys(self._by_url, self))
 
     # ---- as tests know it
 
@@ -374,10 +374,13 @@ class SimulatedEtcd:
     # ---- the network
 
     def member(self, url: str) -> Member:
-        return next(each for each in self.members if each.url == url)
+        return self._by_url[url]
 
     def wire(self, host: str) -> Wire:
-        return self.wires.setdefault(host, Wire())
+        wire = self.wires.get(host)
+        if wire is None:
+            wire = self.wires[host] = Wire()
+        return wire
 
     def cut(self, host: str) -> None:
         """Take a host off the network."""
@@ -517,41 +520,17 @@ class SimulatedEtcd:
     ) -> tuple[dict[str, Any], list[Happened]]:
         if path in ("/kv/put", "/kv/txn") and _size(request) > MAX_BYTES:
             raise Refused(INVALID, "request is too large")
-        store = self.store
-        writes: dict[str, Callable[[Json], tuple[dict[str, Any], list[Happened]]]] = {
-            "/kv/put": store.put,
-            "/kv/txn": store.txn,
-            "/kv/deleterange": store.delete,
-            "/lease/revoke": lambda request: store.revoke(int(request["ID"])),
-        }
-        if path in writes:
-            return writes[path](request)
-        reads: dict[str, Callable[[Json], dict[str, Any]]] = {
-            "/kv/range": store.range,
-            "/kv/compaction": self._compact,
-            "/lease/grant": self._grant,
-            "/lease/keepalive": lambda request: store.renew(int(request["ID"]), self.clock.now()),
-            "/lease/timetolive": lambda request: store.time_to_live(int(request["ID"]), self.clock.now()),
-            "/auth/authenticate": self._authenticate,
-            "/maintenance/status": lambda _: self._status(member or self.members[0]),
-            "/cluster/member/list": lambda _: self._list_members(),
-        }
-        return reads[path](request), []
+        if (write := WRITES.get(path)) is not None:
+            return write(self.store, request)
+        return READS[path](self, request, member or self.members[0]), []
 
-    def _compact(self, request: Json) -> dict[str, Any]:
-        self.store.compact(int(request["revision"]))
-        return {"header": self.store.header()}
-
-    def _grant(self, request: Json) -> dict[str, Any]:
+    def grant(self, request: Json) -> dict[str, Any]:
         number = int(request.get("ID", 0)) or self._leases.getrandbits(62) + 1
         answer = self.store.grant(int(request["TTL"]), number, self.clock.now())
         self._expect_end()
         return answer
 
-    def _list_members(self) -> dict[str, Any]:
-        return {"header": self.store.header(), "members": [_member(each) for each in self.members]}
-
-    def _authenticate(self, request: Json) -> dict[str, Any]:
+    def authenticate(self, request: Json) -> dict[str, Any]:
         users = self.store.users
         if not users.on:
             raise Refused(PRECONDITION, "authentication is not enabled")
@@ -564,7 +543,7 @@ class SimulatedEtcd:
         users.tokens[token] = request["name"]
         return {"header": self.store.header(), "token": token}
 
-    def _status(self, member: Member) -> dict[str, Any]:
+    def status(self, member: Member) -> dict[str, Any]:
         header = {**self.store.header(), "member_id": str(member.id)}
         leader = str(self.leader_now.id) if self.leader_now and member.well else "0"
         return {"header": header, "version": self.version, "dbSize": "20480", "leader": leader}
@@ -575,9 +554,7 @@ class SimulatedEtcd:
         self.on_change(exchange, changes)
         new = changes[0].now.revision
         for member in self.members:
-            if not member.well:
-                continue
-            for stream in member.streams:
+            for stream in member.streams if member.well else ():
                 if stream.next < new:
                     self.catch_up([stream])
                 elif found := [each for each in changes if within(each.now.key, stream.key, stream.end)]:
@@ -677,9 +654,10 @@ class SimulatedEtcd:
             stream.next = self.store.revision + 1
 
     def _push(self, stream: Stream, changes: list[Happened]) -> None:
-        events = [{"kv": each.now.raw} if each.now.value is not None else _deletion(each) for each in changes]
         stream.next = changes[-1].now.revision + 1
-        self._line(stream, _line({"header": self.store.header(), "events": events}))
+        events = ",".join([each.now.event for each in changes])  # written once, however many watch it
+        line = f'{{"result":{{"header":{{"revision":"{self.store.revision}"}},"events":[{events}]}}}}\n'
+        self._line(stream, line.encode())
 
     def _line(self, stream: Stream, line: bytes) -> None:
         stream.arrives = max(stream.arrives, self.clock.now() + self._delay(self.wire(stream.host)))
@@ -774,10 +752,6 @@ def _error(code: int, message: str) -> bytes:
     return json.dumps({"error": {"grpc_code": code, "message": message}}).encode() + b"\n"
 
 
-def _deletion(each: Happened) -> dict[str, Any]:
-    return {"type": "DELETE", "kv": each.now.raw}
-
-
 def _member(member: Member) -> dict[str, Any]:
     return {"ID": str(member.id), "name": member.name, "clientURLs": [member.url], "peerURLs": [member.url]}
 
@@ -790,6 +764,27 @@ def _touched(path: str, request: Json) -> list[Json]:
         ops = (*request.get("success", ()), *request.get("failure", ()))
         return [*request.get("compare", ()), *(body for op in ops for body in op.values())]
     return [request] if path.startswith("/kv/") and "key" in request else []
+
+
+WRITES: dict[str, Callable[[Store, Json], tuple[dict[str, Any], list[Happened]]]] = {
+    "/kv/put": Store.put,
+    "/kv/txn": Store.txn,
+    "/kv/deleterange": Store.delete,
+    "/lease/revoke": lambda store, request: store.revoke(int(request["ID"])),
+}
+READS: dict[str, Callable[[SimulatedEtcd, Json, Member], dict[str, Any]]] = {
+    "/kv/range": lambda etcd, request, _: etcd.store.range(request),
+    "/kv/compaction": lambda etcd, request, _: etcd.store.compact(int(request["revision"])),
+    "/lease/grant": lambda etcd, request, _: etcd.grant(request),
+    "/lease/keepalive": lambda etcd, request, _: etcd.store.renew(int(request["ID"]), etcd.clock.now()),
+    "/lease/timetolive": lambda etcd, request, _: etcd.store.time_to_live(int(request["ID"]), etcd.clock.now()),
+    "/auth/authenticate": lambda etcd, request, _: etcd.authenticate(request),
+    "/maintenance/status": lambda etcd, _, member: etcd.status(member),
+    "/cluster/member/list": lambda etcd, _request, _: {
+        "header": etcd.store.header(),
+        "members": [_member(each) for each in etcd.members],
+    },
+}
 
 
 def _size(request: Json) -> int:

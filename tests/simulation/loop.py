@@ -48,7 +48,7 @@ class Program:
     fuse: int = NEVER  # steps until `blow`
     blow: Callable[[], None] = lambda: None
     steps: int = 0
-    queue: deque[asyncio.Handle] = field(default_factory=deque)
+    queue: deque[Turn] = field(default_factory=deque)
     queued: bool = False
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
     signals: dict[int, Callable[[], object]] = field(default_factory=dict)
@@ -93,6 +93,29 @@ class Step(asyncio.Task[Any]):
         return self.number
 
 
+class Turn(asyncio.Handle):
+    """A callback that is due, or will be `when`: asyncio's handle, made and run with less ado."""
+
+    __slots__ = ("_when",)
+    _when: float
+
+    def __init__(
+        self, callback: Any, args: tuple[Any, ...], context: contextvars.Context, when: float = 0.0
+    ) -> None:
+        self._callback, self._args, self._context, self._when = callback, args, context, when
+        self._cancelled = False
+
+    def __repr__(self) -> str:
+        return f"<Turn {self._callback!r}>"
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # as asyncio does: nothing is kept alive by what never happens
+
+    def when(self) -> float:
+        return self._when
+
+
 class SimulatedLoop(asyncio.BaseEventLoop):
     """The loop. `now` is the world's time; `time()` the monotonic clock of the program that asks."""
 
@@ -134,18 +157,18 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_soon(  # type: ignore[override]  # any callback and arguments
         self, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready_handle(handle)
-        return handle
+        turn = Turn(callback, args, contextvars.copy_context() if context is None else context)
+        self._enqueue(turn)
+        return turn
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def _ready_handle(self, handle: asyncio.Handle) -> None:
-        program: Program = handle._context.get(PROGRAM, self.world)  # type: ignore[attr-defined]
+    def _enqueue(self, turn: Turn) -> None:
+        program: Program = turn._context.get(PROGRAM, self.world)
         if program.dead:
-            self.graveyard.append(handle)
+            self.graveyard.append(turn)
             return
-        program.queue.append(handle)
+        program.queue.append(turn)
         if not program.queued and not program.paused:
             program.queued = True
             self._queue.append(program)
@@ -158,13 +181,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        program: Program = handle._context.get(PROGRAM, self.world)  # type: ignore[attr-defined]
-        heapq.heappush(self._heap, (program.world_time(when) + TIMER_S, next(self._order), program, handle, ()))
-        return handle
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is passed over when its time comes."""
+        turn = Turn(callback, args, contextvars.copy_context() if context is None else context, when)
+        program: Program = turn._context.get(PROGRAM, self.world)
+        heapq.heappush(self._heap, (program.world_time(when) + TIMER_S, next(self._order), program, turn, ()))
+        return turn  # type: ignore[return-value]  # all of a TimerHandle that is used
 
     def run_in_executor(self, _executor: object, function: Any, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Work beside the loop is done at one moment, some milliseconds later."""
@@ -258,16 +278,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 waiting = program.queue
                 if self.shuffle and len(waiting) > 1 and draw() < self.shuffle:
                     waiting.rotate(-int(draw() * min(len(waiting), 4)))
-                handle = waiting.popleft()
+                turn = waiting.popleft()
                 if not waiting:
                     program.queued = False
                     queue[at] = queue[-1]
                     queue.pop()
-                if handle._cancelled:
+                if turn._cancelled:
                     continue
                 self.steps += 1
                 program.steps += 1
-                handle._run()
+                turn._context.run(turn._callback, *turn._args)
                 program.fuse -= 1
                 if program.fuse <= 0:
                     program.fuse = NEVER
@@ -285,13 +305,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             elif not what._cancelled:
                 if when > self.now:
                     self.now, since = when, self.steps
-                what._scheduled = False
-                self._ready_handle(what)
+                self._enqueue(what)
 
     @staticmethod
     def _busy(program: Program) -> str:
         """The tasks that have steps to take."""
-        owners = (getattr(each._callback, "__self__", None) for each in program.queue)  # type: ignore[attr-defined]
+        owners = (getattr(each._callback, "__self__", None) for each in program.queue)
         return ", ".join(sorted({each.get_name() for each in owners if isinstance(each, asyncio.Task)}))
 
     def _process_events(self, _events: object) -> None:

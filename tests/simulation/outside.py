@@ -64,8 +64,10 @@ def now(loop: SimulatedLoop) -> float:
 
 
 def _clocks(loop: SimulatedLoop) -> None:
+    world, program = loop.world, PROGRAM.get
+
     def monotonic() -> float:
-        return current(loop).monotonic(loop.now)
+        return program(world).monotonic(loop.now)
 
     clocks: dict[str, Callable[[], float]] = {
         "monotonic": monotonic,

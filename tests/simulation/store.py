@@ -7,6 +7,7 @@ strings, defaults are left out. A refusal is raised as `Refused`, with etcd's ow
 from __future__ import annotations
 
 import copy
+import json
 from binascii import a2b_base64, b2a_base64
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,10 @@ class Refused(Exception):
 
 
 class Version(NamedTuple):
-    """A key as it was written once; `value` is None where it was deleted. `raw` is the gateway's form."""
+    """A key as it was written once; `value` is None where it was deleted.
+
+    `raw` is the gateway's form, and `event` what a watch says of it.
+    """
 
     key: bytes
     value: str | None
@@ -37,6 +41,7 @@ class Version(NamedTuple):
     version: int
     lease: int
     raw: dict[str, str]
+    event: str
 
 
 class Happened(NamedTuple):
@@ -219,7 +224,7 @@ class Store:
             self.leases[before.lease].keys.pop(key, None)
         raw = {"key": encoded(key), "mod_revision": str(new)}
         if value is None:
-            now = Version(key, None, 0, new, 0, 0, raw)
+            now = Version(key, None, 0, new, 0, 0, raw, f'{{"type":"DELETE","kv":{json.dumps(raw)}}}')
             del self.live[key]
             self.order.pop(bisect_left(self.order, key))
         else:
@@ -228,14 +233,14 @@ class Store:
             if lease:
                 raw["lease"] = str(lease)
                 self.leases[lease].keys[key] = None
-            now = Version(key, value, created, new, version, lease, raw)
+            now = Version(key, value, created, new, version, lease, raw, f'{{"kv":{json.dumps(raw)}}}')
             if before is None:
                 insort(self.order, key)
             self.live[key] = now
         self._past.setdefault(key, []).append(now)
         return Happened(now, before)
 
-    def compact(self, revision: int) -> None:
+    def compact(self, revision: int) -> dict[str, Any]:
         """Forget what was before a revision."""
         if revision <= self.compacted:
             raise Refused(RANGE, "mvcc: required revision has been compacted")
@@ -250,6 +255,7 @@ class Store:
                 del self._past[key]
             else:
                 self._past[key] = kept
+        return {"header": self.header()}
 
     # ---- leases
 
@@ -288,7 +294,7 @@ class Store:
 
     def overdue(self, now: float) -> list[int]:
         """Leases that have ended."""
-        return sorted(number for number, each in self.leases.items() if each.ends <= now)
+        return sorted([number for number, each in self.leases.items() if each.ends <= now])
 
     def promote(self, now: float) -> None:
         """A new leader gives each lease its whole time again: it does not know when it was renewed last."""

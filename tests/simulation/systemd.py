@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -397,11 +398,10 @@ class SimulatedSystemd:
         self._changed(unit)
 
     def _changed(self, unit: LoadedUnit) -> None:
-        common = {name: self.property(unit, name) for name in SIGNALLED}
-        special = {
-            name: self.property(unit, name)
-            for name in ("Result", "ExecMainStatus", "ExecMainCode", "MainPID", "NRestarts")
-        }
+        if not any(bus.subscribed for bus in self.buses):
+            return
+        common = {name: PROPERTIES[name](unit) for name in SIGNALLED}
+        special = {name: PROPERTIES[name](unit) for name in SIGNALLED_OF_SERVICES}
         path = unit_path(unit.name)
         for interface, values in ((SERVICE, special), (UNIT, common)):
             self.emit(
@@ -419,28 +419,9 @@ class SimulatedSystemd:
     # ---- answers
 
     def property(self, unit: LoadedUnit, name: str) -> Any:
-        values: dict[str, Callable[[], Any]] = {
-            "LoadState": lambda: unit.load,
-            "ActiveState": lambda: unit.active,
-            "SubState": lambda: unit.sub,
-            "StateChangeTimestamp": lambda: unit.changed_us,
-            "InactiveExitTimestampMonotonic": lambda: unit.left_inactive_us,
-            "ConditionTimestampMonotonic": lambda: unit.left_inactive_us,
-            "ConditionResult": lambda: True,
-            "FragmentPath": lambda: unit.fragment,
-            "NeedDaemonReload": lambda: self.find(unit.name) != (unit.fragment, unit.text),
-            "Job": lambda: (unit.job.id, unit.job.path) if unit.job else (0, "/"),
-            "LoadError": lambda: ("", ""),
-            "Result": lambda: unit.result,
-            "ExecMainStatus": lambda: unit.status,
-            "ExecMainCode": lambda: unit.code,
-            "MainPID": lambda: unit.pid,
-            "InvocationID": lambda: b"",  # there is no journal that could be asked for a run
-            "NRestarts": lambda: unit.restarts,
-            "KillMode": lambda: "control-group",
-            **dict.fromkeys(("Requires", "Requisite", "BindsTo", "Triggers", "Conditions", "Asserts"), list),
-        }
-        return values[name]()
+        if name == "NeedDaemonReload":
+            return self.find(unit.name) != (unit.fragment, unit.text)
+        return PROPERTIES[name](unit)
 
     def row(self, name: str) -> tuple[Any, ...]:
         unit = self.unit(name)
@@ -471,10 +452,31 @@ class SimulatedSystemd:
             bus.signal(":1.666", member, signature, values, path, interface)
 
 
+PROPERTIES: dict[str, Callable[[LoadedUnit], Any]] = {
+    "LoadState": lambda unit: unit.load,
+    "ActiveState": lambda unit: unit.active,
+    "SubState": lambda unit: unit.sub,
+    "StateChangeTimestamp": lambda unit: unit.changed_us,
+    "InactiveExitTimestampMonotonic": lambda unit: unit.left_inactive_us,
+    "ConditionTimestampMonotonic": lambda unit: unit.left_inactive_us,
+    "ConditionResult": lambda _: True,
+    "FragmentPath": lambda unit: unit.fragment,
+    "Job": lambda unit: (unit.job.id, unit.job.path) if unit.job else (0, "/"),
+    "LoadError": lambda _: ("", ""),
+    "Result": lambda unit: unit.result,
+    "ExecMainStatus": lambda unit: unit.status,
+    "ExecMainCode": lambda unit: unit.code,
+    "MainPID": lambda unit: unit.pid,
+    "InvocationID": lambda _: b"",  # there is no journal that could be asked for a run
+    "NRestarts": lambda unit: unit.restarts,
+    "KillMode": lambda _: "control-group",
+    **dict.fromkeys(("Requires", "Requisite", "BindsTo", "Triggers", "Conditions", "Asserts"), lambda _: []),
+}
 SIGNALLED = (
     "LoadState", "ActiveState", "SubState", "StateChangeTimestamp", "InactiveExitTimestampMonotonic",
     "ConditionTimestampMonotonic", "ConditionResult", "FragmentPath", "Job",
 )  # fmt: skip
+SIGNALLED_OF_SERVICES = ("Result", "ExecMainStatus", "ExecMainCode", "MainPID", "NRestarts")
 
 
 class SimulatedBus:
@@ -678,6 +680,7 @@ def _failure(sender: str, name: str, text: str) -> SimulatedMessage:
     return SimulatedMessage(ERROR, sender, "s", (text,), error_name=name)
 
 
+@cache
 def unit_path(unit: str) -> str:
     """A unit's object path, as systemd writes it; remembered, to be read backwards."""
     label = "".join(
