@@ -21,6 +21,7 @@ from registry.messages import UNITS_STOPPED
 log = logging.getLogger("fleet.agent")
 
 STOP_AT, KILL_AT = 0.5, 0.8  # of the lease
+AGAIN_S = 0.05  # from one kill to the next, of what still lives
 LOOK_EACH = 0.05  # of the lease: how often systemd is asked what lives once nothing does
 HANG_AT = 0.3  # of the lease: an agent that stands still so long is restarted, so that the next one can stop
 
@@ -61,16 +62,18 @@ class LeaseGuard:
         """Watch the lease for ever."""
         while True:
             renewed, ttl_s = self._lease.renewed_at or self._began, self._lease.ttl_s
+            stop_at, kill_at = renewed + STOP_AT * ttl_s, renewed + KILL_AT * ttl_s
+            due = max(kill_at, self._look_at) if self._reconciler.table.parked else stop_at
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(renewed + STOP_AT * ttl_s - time.monotonic(), 0.05)):
+                async with asyncio.timeout(max(due - time.monotonic(), AGAIN_S)):
                     await self._lease.renewed.wait()
             self._lease.renewed.clear()
             if self._lease.renewed_at > renewed:
                 await self._hold_back()
                 self._reconciler.park(parked=False)
                 self._on_change()
-            elif time.monotonic() >= renewed + STOP_AT * ttl_s:
-                await self._park(renewed + KILL_AT * ttl_s)
+            elif time.monotonic() >= stop_at:
+                await self._park(kill_at)
 
     async def _hold_back(self) -> None:
         """Keep the switch from firing, unless the renewal is too old to count from now."""

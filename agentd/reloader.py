@@ -47,7 +47,8 @@ class Reloader:
             async with asyncio.timeout(WINDOW_S):
                 while self._expected:
                     self._arrived.clear()
-                    await asyncio.wait_for(self._arrived.wait(), QUIET_S)
+                    async with asyncio.timeout(QUIET_S):
+                        await self._arrived.wait()
         except TimeoutError:
             pass
         async with self._running:

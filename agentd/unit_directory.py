@@ -89,6 +89,7 @@ class UnitDirectory:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         make_directory(directory)
+        self._resolved = os.path.realpath(directory)
 
     def path(self, unit: str) -> Path:
         """Where a unit's file lies."""
@@ -138,5 +139,5 @@ class UnitDirectory:
 
         With `unit`, it must be that unit's file: another's under this name is an alias.
         """
-        path = Path(fragment).resolve()
-        return bool(fragment) and path.parent == self.directory.resolve() and path.name == (unit or path.name)
+        directory, _, name = os.path.realpath(fragment).rpartition("/")  # asked at each change of a unit
+        return bool(fragment) and directory == self._resolved and name == (unit or name)

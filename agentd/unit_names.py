@@ -36,8 +36,10 @@ class UnitNames:
 
     def is_linked(self, name: str) -> bool:
         """Whether the link is there by which systemd finds our file."""
-        link = self._links / name
-        return link.is_symlink() and link.readlink() == self._directory.path(name)
+        try:
+            return (self._links / name).readlink() == self._directory.path(name)
+        except OSError:
+            return False
 
     def is_untouched(self, name: str) -> bool:
         """Whether nothing on disk says that systemd may have this name from elsewhere than our link by now."""

@@ -56,7 +56,8 @@ class UnitRecords:
             log.warning("%s: %s", unit.name, entry.error, extra=kind.of(unit.name))
         if unit.desired:
             entry = entry.seen(unit.desired.epoch, unit.desired.revision)
-        entry = replace(entry, lease=unit.lease, run_us=self._run_us(unit))
+        if (now := (unit.lease, self._run_us(unit))) != (entry.lease, entry.run_us):
+            entry = replace(entry, lease=now[0], run_us=now[1])
         self._take(unit, self._ledger.put(entry))
 
     def note_first(self, unit: ManagedUnit, entry: LedgerEntry) -> None:

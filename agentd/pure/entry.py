@@ -65,7 +65,7 @@ class LedgerEntry:
             return self
         if epoch > self.epoch:
             return replace(self, epoch=epoch, revision=revision, placement=self.placement and ANY_PLACEMENT)
-        return replace(self, revision=max(self.revision, revision))
+        return replace(self, revision=revision) if revision > self.revision else self
 
 
 def cleared(entry: LedgerEntry) -> LedgerEntry:

@@ -218,7 +218,7 @@ class EtcdCluster:
 
         before = _now() - quiet_s
         quiet = [base for base in self.bases if self.health.answered_at.get(base, -math.inf) <= before]
-        await asyncio.gather(*(ask(base) for base in {*quiet, *self.health.down}))
+        await asyncio.gather(*(ask(base) for base in dict.fromkeys((*quiet, *self.health.down))))
 
     async def glimpse(self, base: str) -> tuple[Json, Glimpse]:
         """What a member says of itself to anybody, be it one of ours or not, and what that shows of its host.

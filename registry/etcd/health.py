@@ -163,7 +163,7 @@ async def keep_watch(
                 if base not in told:
                     silent = "etcd endpoint %s does not answer: %s"
                     log.warning(silent, base, trouble.reason, extra=ENDPOINT_DOWN.of())
-            for base in told.keys() - health.down.keys():
+            for base in [each for each in told if each not in health.down]:
                 log.info("etcd endpoint %s answers again", base, extra=ENDPOINT_BACK.of())
             told = dict(health.down)
         on_change(told)

@@ -20,7 +20,9 @@ from typing import Any
 
 import agentd.facts
 import agentd.systemd_connection
+import agentd.usage
 from agentd.agent import Agent
+from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from fleettui.actions import machines as machine_acts
 from fleettui.actions import restore as restore_acts
 from fleettui.actions import units as unit_acts
@@ -280,6 +282,7 @@ class Fleet:
         take_over_transport()
         vars(agentd.systemd_connection)["Bus"] = SimulatedBus
         vars(agentd.facts).update(boot_id=lambda: _here().boot_id, describe=_describe)
+        vars(agentd.usage).update(CgroupStats=Books)
         setattr(Notifier, "send", _notified)  # noqa: B010 - the socket is not simulated, the watchdog is
         _fill_disks()
 
@@ -371,6 +374,17 @@ def _describe(settings: Settings, systemd_version: str) -> Machine:
         metadata=tuple(sorted(settings.agent.metadata.items())), cpus=2, memory_bytes=1 << 30, agent_version="0",
         systemd_version=systemd_version, bus=settings.agent.bus, ttl_s=settings.agent.ttl,
     )  # fmt: skip
+
+
+class Books(CgroupStats):
+    """The kernel's books of a simulated machine: each unit holds 4 MiB and a hundredth of a processor."""
+
+    def machine(self) -> MachineStats:
+        load = 0.01 * sum(unit.pid > 0 for unit in _here().systemd.units.values())
+        return MachineStats((load, load, load), 1 << 30, 1 << 29)
+
+    def units(self, mains: dict[str, int]) -> dict[str, UnitStats]:
+        return {unit: UnitStats(1 << 22, int(_here().monotonic() * 1e4)) for unit in mains}
 
 
 def _notified(_self: Notifier, *states: str) -> None:

@@ -110,7 +110,7 @@ class Turn(asyncio.Handle):
 
     def cancel(self) -> None:
         self._cancelled = True
-        self._callback = self._args = None  # as asyncio does: nothing is kept alive by what never happens
+        self._callback, self._args = None, ()  # as asyncio does: nothing is kept alive by what never happens
 
     def when(self) -> float:
         return self._when

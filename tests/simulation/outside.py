@@ -6,6 +6,7 @@ clocks and its own random numbers, which follow from the seed and its name.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import pathlib
@@ -21,6 +22,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
+from tests.simulation.primitives import gather
 
 OURS = ("registry", "placement", "scheduler", "agentd", "fleettui")
 RANDOM_FUNCTIONS = (
@@ -44,6 +46,7 @@ def take_over(loop: SimulatedLoop) -> None:
     _clocks(loop)
     _chance(loop)
     _files()
+    vars(asyncio)["gather"] = gather
     vars(socket)["gethostname"] = lambda: current(loop).host or "world"
     vars(os)["getpid"] = lambda: current(loop).pid
 
