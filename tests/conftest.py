@@ -57,6 +57,14 @@ def prefix(request: pytest.FixtureRequest) -> str:
     return f"/{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}-{next(_numbers)}/"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the new seeds that were simulated, whether they were right or not."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "simulated":
+                terminalreporter.write_line(f"simulated: {value}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Machines first: their tests take longest, and what is left fills the time until the last one is done."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)

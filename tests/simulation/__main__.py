@@ -70,38 +70,46 @@ def _seeds(options: argparse.Namespace) -> Iterator[int]:
 
 def _walk(options: argparse.Namespace) -> int:
     """Seeds side by side, each in a process of its own."""
-    began, seeds = real_monotonic(), _seeds(options)
+    began, numbers = real_monotonic(), _seeds(options)
     until = began + options.seconds if options.seconds else float("inf")
     running: dict[int, tuple[int, int]] = {}  # child: seed and pipe
-    failed = done = 0
+    walked: list[int] = []
+    failed = 0
     virtual_s = real_s = 0.0
     exhausted = not (options.seeds or options.seconds)
     while running or not exhausted:
         while len(running) < options.jobs and not exhausted:
-            seed = next(seeds, None)
+            seed = next(numbers, None)
             exhausted = seed is None or real_monotonic() > until or (failed > 0 and not options.keep_going)
             if seed is not None and not exhausted:
                 child, pipe = _fork(compose(seed, options.rounds), options.mutant)
                 running[child] = (seed, pipe)
+                walked.append(seed)
         if not running:
             break
         child = next(iter(running))
         seed, pipe = running.pop(child)
         outcome = _collect(child, pipe)
-        done += 1
         virtual_s += outcome.virtual_s
         real_s += outcome.real_s
         if outcome.violation:
             failed += 1
             print(
-                f"seed {seed}: {outcome.violation} (at {outcome.violation.at_s - START_AT:.1f} s)",
+                f"seed {seed}: {outcome.violation} (at {outcome.violation.at_s - START_AT:.1f} s)\n"
+                f'  replay and shrink it: make simulate ARGS="{_command(seed, options)}"',
                 flush=True,
             )
     took_s = real_monotonic() - began
     rate = virtual_s / max(real_s, 1e-9)  # of one core
-    told = f"{done} seeds, {virtual_s:.0f} virtual seconds in {took_s:.0f} s, {rate:.0f} a second of one core"
+    seeds = f"seeds {walked[0]}..{walked[-1]}" if walked else "no seeds"
+    told = f"{seeds}: {virtual_s:.0f} virtual seconds in {took_s:.0f} s, {rate:.0f} a second of one core"
     print(f"{told}; {failed} failed")
     return bool(failed)
+
+
+def _command(seed: int, options: argparse.Namespace) -> str:
+    mutant = f" --mutant {options.mutant}" if options.mutant else ""
+    return f"--seed {seed} --rounds {options.rounds}{mutant}"
 
 
 def apart(script: Script, mutant: str | None = None) -> Outcome:

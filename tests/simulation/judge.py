@@ -37,6 +37,7 @@ REST = "after healing all comes to rest"
 
 LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
+NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and can go by it
 PROMPT_S = 1.5
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
@@ -76,6 +77,7 @@ class Standing:
     soft: int = 0  # faults that excuse it only once its key has vanished
     away_since: float = 0.0  # when its key vanished; 0: it is there
     vanished_at: float = -100.0  # when that happened last
+    back_at: float = -100.0  # when it was put last
 
 
 @dataclass
@@ -251,7 +253,7 @@ class Judge:
             elif key == "leader":
                 self._leads(program, each)
         for machine, unit in placed:
-            self._placed(machine, unit)
+            self._placed(machine, unit, exchange.sent_at if exchange else self.now())
 
     def _fenced(self, program: str, key: str, exchange: Exchange | None) -> None:
         if program != self.leader:
@@ -281,7 +283,7 @@ class Judge:
             if program.startswith("scheduler"):
                 placed.append((machine, unit))
 
-    def _placed(self, machine: str, unit: str) -> None:
+    def _placed(self, machine: str, unit: str, decided_at: float) -> None:
         kind = KINDS.get(unit)
         if kind is None or kind.everywhere:
             return
@@ -290,6 +292,8 @@ class Judge:
             if other == machine or f"/fleet/machines/{other}".encode() not in live:
                 continue
             name = self.fleet.by_id[other].name
+            if decided_at < self.standing[name].back_at + NEWS_S:
+                continue  # it has come back meanwhile, with what it shows of itself: no scheduler had heard of it
             if f"{other}/{unit}" in self.lines:
                 self.wrong(PLACED, f"{unit} was placed while {name} has a line of it")
             elif other in self.states[unit]:
@@ -306,7 +310,7 @@ class Judge:
         elif standing.away_since or each.before is None:
             if standing.soft or self.now() < standing.excused_until:
                 standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
-            standing.away_since = 0.0
+            standing.away_since, standing.back_at = 0.0, self.now()
             self.say("etcd", f"the key of {host.name} is there")
 
     def _leads(self, program: str, each: Happened) -> None:

@@ -23,7 +23,8 @@ SYSTEMD, THE_BUS = "org.freedesktop.systemd1", "org.freedesktop.DBus"
 MANAGER_PATH = "/org/freedesktop/systemd1"
 UNIT, SERVICE = f"{SYSTEMD}.Unit", f"{SYSTEMD}.Service"
 RETURN, ERROR, SIGNAL = 2, 3, 4
-EXITED = 1
+EXITED, KILLED = 1, 2
+SIGKILL, SIGTERM = 9, 15
 RESTART_S = 1.0
 START_LIMIT = 5
 
@@ -200,9 +201,9 @@ class SimulatedSystemd:
         if unit.active == "deactivating":
             unit.then_start = True
             self.truth.overtaken(self.machine, name)
-        elif unit.active in ("active", "activating") and unit.sub != "auto-restart":
+        elif unit.active == "active":
             self.loop.after(0.001, self._if, unit, unit.turn, self._finish_job, unit, "done")
-        else:
+        elif unit.active != "activating":  # else the job waits for the end of the start that is under way, or due
             unit.restarts = 0
             self._begin(unit, asked=True)
         return job
@@ -242,8 +243,8 @@ class SimulatedSystemd:
     def stop(self, name: str) -> Job:
         if name.startswith("fleet-lease."):
             self.switch += 1
-        unit = self.units.get(name)
-        if unit is None:
+        unit = self.unit(name)
+        if unit.load != "loaded" and not unit.running:
             raise KeyError(f"Unit {name} not loaded.")
         if unit.job is not None and unit.job.kind == "stop":
             return unit.job
@@ -270,7 +271,7 @@ class SimulatedSystemd:
         if unit is not None and unit.pid:
             self.truth.stopping(self.machine, name)
             unit.turn += 1
-            self._exit(unit, 9)
+            self._exit(unit, SIGKILL, KILLED)
 
     def reset_failed(self, name: str) -> None:
         unit = self.units.get(name)
@@ -323,7 +324,7 @@ class SimulatedSystemd:
             self.loop.after(0.02, self._if, unit, unit.turn, self._exit, unit, 203)
         elif how.kind == "hangs" or how.start or how.kind == "oneshot":
             self._become(unit, "activating", "start")
-            length_s = 5.0 if how.kind == "hangs" else how.life if how.kind == "oneshot" else how.start
+            length_s = how.start or 5.0 if how.kind == "hangs" else how.life if how.kind == "oneshot" else how.start
             call = self._timed_out if how.kind == "hangs" else self._through if how.kind == "oneshot" else self._up
             self.loop.after(length_s, self._if, unit, unit.turn, call, unit)
         else:
@@ -344,10 +345,10 @@ class SimulatedSystemd:
         self._dead(unit)
         self._rest(unit, "failed", "failed", "failed")
 
-    def _exit(self, unit: LoadedUnit, status: int) -> None:
+    def _exit(self, unit: LoadedUnit, status: int, code: int = EXITED) -> None:
         """Its process ends by itself, or by a signal from somebody."""
-        unit.status, unit.code = status, EXITED
-        unit.result = "exit-code" if status else "success"
+        unit.status, unit.code = status, code
+        unit.result = "signal" if code == KILLED else "exit-code" if status else "success"
         self._dead(unit)
         if status and unit.behaviour.restart and unit.restarts < START_LIMIT and unit.active != "deactivating":
             unit.turn += 1
@@ -361,7 +362,7 @@ class SimulatedSystemd:
         self._begin(unit, asked=False)
 
     def _stopped(self, unit: LoadedUnit) -> None:
-        unit.code, unit.status = EXITED, 0
+        unit.code, unit.status = KILLED, SIGTERM
         self._dead(unit)
         self._rest(unit, "inactive", "dead")
 
