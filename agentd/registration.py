@@ -120,8 +120,12 @@ class Registration:
         """Say what is wrong, once, and wait: shortly while our lease, or that of the agent before us, may live."""
         if isinstance(error, ForeignRegistry):
             leave = f"rm {self._ledger.facts_path} && systemctl restart fleet-agentd"
-            remedy = f"To leave the old cluster and join this one on purpose: {leave}"
-            self._set_status(f"{error}; every unit is kept as it is. {remedy}")
+            known = f" (of cluster {self._ledger.facts.cluster_id})" if self._ledger.facts.cluster_id else ""
+            self._set_status(
+                f"{error}; every unit is kept as it is{known}. If the registry was lost: fleetctl restore FILE,"
+                " with a backup, or with one of what machines run: fleetctl backup --rebuild CLUSTER FILE. To leave"
+                f" the old cluster on purpose, which stops its units here, and join this one: {leave}"
+            )
         else:
             self._set_status(f"cannot register: {error}")
         if self._backoff.is_news(error):

@@ -114,6 +114,11 @@ def _events(parser: ArgumentParser) -> None:
 
 def _backup(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="where to; - is standard output")
+    parser.add_argument(
+        "--rebuild", metavar="CLUSTER", help="of what machines run, for an empty registry; see below"
+    )
+    parser.add_argument("--machines", type=_count, default=0, metavar="N", help="with --rebuild: wait for so many")
+    parser.add_argument("--sudo", action="store_true", help="with --rebuild: read unit files as root, by sudo")
 
 
 def _restore(parser: ArgumentParser) -> None:
@@ -160,6 +165,14 @@ GLOBALS = (  # flag, what it takes ("": nothing), meaning
     ("--config", "FILE", "the configuration file (FLEET_CONFIG)"),
     ("--debug", "", "tell more about what goes on and wrong, on stderr (FLEETCTL_DEBUG)"),
 )
+
+BACKING_UP = """
+What belongs to programs that live (machines, states) is in no backup.
+
+--rebuild is for a registry that is lost with every backup of it: the empty
+registry is told that it is CLUSTER (every machine names it in: systemctl status
+fleet-agentd) and that everything is held, machines come back and say what they
+run, and the unit files are read from them over SSH. Then: fleetctl restore FILE"""
 
 RESTORING = """
 With FILE: shows what would start, stop, restart and move if the registry were
@@ -224,7 +237,7 @@ COMMANDS = (
             ("unset-metadata core-1 region",), (Names("MACHINE|KEY"),)),
     Command("backup", "backup:backup", "write what the registry holds to a file, readable by its owner alone",
             ("backup fleet.backup", "backup - | gpg -e -r ops > fleet.backup.gpg"), (_backup,),
-            "What belongs to programs that live (machines, states) is in no backup."),
+            BACKING_UP),
     Command("restore", "restore:restore", "go by a backup, or by a registry that was itself restored",
             ("restore fleet.backup", "restore", "restore --accept --yes"), (_restore,), RESTORING),
     Command("events", "read:events", "who did what to which unit or machine, when and why",

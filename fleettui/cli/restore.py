@@ -18,7 +18,7 @@ from fleettui.actions.operator import Operator
 from fleettui.actions.restore import Restoration, accept, held, read_restoration
 from fleettui.actions.restore_file import FileRestoration, add_history, begin, read_file_restoration
 from fleettui.actions.restore_file import restore as write_backup
-from fleettui.cli.backup import kinds_of, tell_odd
+from fleettui.cli.backup import RETURN_S, kinds_of, tell_odd
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
@@ -31,7 +31,6 @@ from registry.model import Machine
 from registry.wording import counted
 
 PATIENCE_S = 20.0  # for machines to say that they hold, and after that for them to go on
-RETURN_S = 45.0  # for machines to come back to a registry that was empty: they look every half a minute
 
 
 async def restore(flags: Namespace) -> int:

@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from fleettui.actions import restore_file
 from fleettui.actions.backup import FORMAT, Backup, BadLine, lines_of, parse, read_registry
 from fleettui.actions.operator import Operator
+from fleettui.actions.rebuild import backup_of as backup_of_running
+from fleettui.actions.rebuild import lost_units, sources_of
 from fleettui.actions.restore import OVERWRITING
 from fleettui.actions.restore_file import BEGINNING, plan, read_file_restoration
 from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings, KeyValue, Op, TxnResult
 from registry.keys import Keys
+from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override, Record, Sentinel, Target, Unit, UnitState, UnitText
 from registry.records import encode
 from registry.units.file import file_hash
@@ -31,6 +34,8 @@ from tests.etcd_server import EtcdServer
 
 KEYS = Keys()
 SHA = file_hash(HELLO)
+GLOBAL_TEXT = f"{HELLO}[X-Fleet]\nGlobal=true\n"
+GLOBAL = file_hash(GLOBAL_TEXT)
 NEWER = {"rollouts/r": b'{"later":1}', "units/odd.service": b'{"hash":"' + SHA.encode() + b'","target":"paused"}'}
 
 
@@ -139,6 +144,36 @@ def test_another_cluster_s_registry_is_refused_unless_it_is_wanted() -> None:
         plan(KEYS, FULL, used, 1, 0.0)
     forced = plan(KEYS, FULL, used, 1, 0.0, force=True)
     assert (forced.sentinel.id, forced.writes[KEYS.unit("z.service")]) == ("c2", None)
+
+
+def test_a_backup_of_what_machines_run_changes_nothing_of_it() -> None:
+    """Global units, units that were restarted, stopped ones; one whose text nobody has is left out."""
+    rows = {
+        ("m1", "a.service"): UnitState("a.service", "m1", SHA, 4, Target.LAUNCHED, "loaded", "active", "running"),
+        ("m1", "g.service"): UnitState(
+            "g.service", "m1", GLOBAL, 1, Target.LAUNCHED, "loaded", "active", "running"
+        ),
+        ("m2", "g.service"): UnitState(
+            "g.service", "m2", GLOBAL, 1, Target.LAUNCHED, "loaded", "active", "running"
+        ),
+        ("m2", "s.service"): UnitState("s.service", "m2", SHA, 1, Target.LOADED, "loaded", "inactive", attempt=3),
+        ("m2", "x.service"): UnitState("x.service", "m2", "e" * 64, 1, Target.LAUNCHED, "loaded", "active"),
+        ("m9", "z.service"): UnitState("z.service", "m9", SHA, 1, Target.LAUNCHED, "loaded", "active"),
+    }
+    machines = {each: Machine(each, each, "10.0.0.1", "boot", held="so") for each in ("m1", "m2")}
+    mark = Sentinel("c1", held=BEGINNING, restoring="of what runs")
+    snapshot = Snapshot(9, mark, states=rows, machines=machines)
+    assert sources_of(snapshot)[SHA] == [("m1", "a.service"), ("m2", "s.service")]
+    texts = {file_hash(text): text.encode() for text in (HELLO, GLOBAL_TEXT)}
+    found = read(backup_of_running(snapshot, texts, 1_790_000_000.0))
+    assert found.counts == {"cluster": 1, "files": 2, "schedule": 4, "units": 3}
+    there = kvs({KEYS.cluster: mark}) + kvs({KEYS.machine(name): each for name, each in machines.items()}, 7)
+    there += kvs(
+        {KEYS.state(*pair): state for pair, state in rows.items() if pair[1] not in ("x.service", "z.service")}, 7
+    )
+    planned = plan(KEYS, found, there, 9, 0.0)
+    assert (planned.after.changes, planned.after.silent, planned.awaited) == ((), (), ())
+    assert lost_units(snapshot, ["e" * 64]) == ["x.service"]
 
 
 # -- the registry
@@ -274,6 +309,15 @@ def test_a_damaged_file_is_refused_by_its_line_and_nothing_is_changed(fleetctl: 
     assert done.returncode == 1
     assert f"fleet.backup:{number}: 'units/a.service' is not what its checksum says" in done.stderr
     assert fleetctl("restore", "nowhere.backup").returncode == 1
+
+
+@pytest.mark.etcd
+def test_only_an_empty_registry_is_rebuilt(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    refused = fleetctl("backup", "--rebuild", "0" * 32, "x.backup")
+    assert (refused.returncode, "is not empty: it is of cluster c1" in refused.stderr) == (1, True)
+    assert fleet.get(fleet.keys.cluster) == encode(Sentinel("c1"))
+    assert "systemctl status fleet-agentd" in fleetctl("backup", "--rebuild", "a/b", "x.backup").stderr
+    assert not (fleetctl.home / "x.backup").exists()
 
 
 @pytest.mark.etcd

@@ -42,7 +42,10 @@ def test_the_last_lines_of_a_unit_that_fails_are_kept_and_only_of_that_run(
     fleet = Fleet(cluster, tmp_path)
     fleet.fails("start", fleet.write("c-dies.service", DIES))
     record = kept(cluster, "c-dies.service")
-    assert texts(record)[:2] == ["good morning", "my last words"]
+    assert [each for each in texts(record) if each in ("good morning", "my last words")] == [
+        "good morning",
+        "my last words",
+    ]
     assert any("status=3" in text for text in texts(record)), "what systemd said of it"
     assert (record["reason"], record["hostname"][:5], record.get("cut")) == ("exit code 3", "core-", None)
     fleet.fails("start", "c-dies.service")
@@ -83,3 +86,22 @@ def test_a_journal_that_hangs_or_is_missing_harms_nothing(cluster: Cluster, tmp_
     finally:
         fleet.shell("core-1", journald.format("CONT"))
     fleet.settled("c-well.service", 1)
+
+
+def test_why_a_unit_crashed_on_a_machine_that_is_dead_now_is_answered_by_one_command(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    fleet = Fleet(cluster, tmp_path)
+    text = "[Service]\nExecStart=/bin/sh -c 'echo my last words; exit 7'\n"
+    fleet.fails("start", fleet.write("c-dead.service", pinned(fleet, "core-3", text)))
+    kept(cluster, "c-dead.service")
+    cluster.node("core-3").crash()
+    gone = fleet.machine_id("core-3")
+    eventually("core-3 being lost", lambda: f"machines/{gone}" not in registry(cluster, "machines/"))
+    shown = fleet.ctl("journal", "--lines", "200", "c-dead.service")
+    assert "core-3(kept) sh[" in shown.stdout
+    assert "]: my last words" in shown.stdout
+    assert "c-dead.service failed on core-3 (exit code 7) at" in shown.stderr
+    why = fleet.ctl("why", "c-dead.service").stdout
+    assert "It failed on core-3 (exit code 7)" in why
+    assert "fleetctl journal c-dead.service" in why

@@ -9,6 +9,7 @@ from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from tests.cluster.fleet import SLEEPER, Fleet, never_twice
 from tests.cluster.nodes import eventually, registry
+from tests.documents import block
 
 SLOW = SLEEPER + "ExecStop=/bin/sleep 4\n"
 AGENT, SCHEDULER = "fleet-agentd.service", "fleet-scheduler.service"
@@ -80,15 +81,16 @@ def test_15_a_restored_backup_changes_nothing_until_it_is_accepted_and_then_exac
     status = cluster.node("core-1").exec(["systemctl", "status", AGENT]).stdout
     assert "holding every unit as it is: the registry's history went back" in status
 
-    told = fleet.ctl("restore").stdout
+    look, accept = (line.split()[1:] for line in block("docs/backup.md", "snapshot").commands)
+    told = fleet.ctl(*look).stdout
     assert "stop r-made.service" in told
     assert "start r-destroyed.service" in told
     assert "restart r-again.service" in told
     assert "r-stays.service" not in told
-    assert "--yes" in fleet.fails("restore", "--accept")
+    assert "--yes" in fleet.fails(*accept)
     assert fleet.running("r-*.service") == before
 
-    fleet.ctl("restore", "--accept", "--yes")
+    fleet.ctl(*accept, "--yes")
 
     def as_told() -> bool:
         now = {unit: (node, truth) for (node, unit), truth in fleet.running("r-*.service").items()}
