@@ -13,6 +13,7 @@
     <prefix>/events/<writer>/<time-ordered id>
     <prefix>/usage/<machine>                leased
     <prefix>/crashes/<machine>/<time and unit>
+    <prefix>/rollouts/<name>
 
 Unit names hold no slash, so a key splits without ambiguity. A key whose parts are not what the layout says there (a
 unit that is no unit name, a hash that is none) is no key of the layout, whatever it holds: `stray` tells such keys
@@ -49,6 +50,7 @@ class Table(StrEnum):
     EVENTS = "events"
     USAGE = "usage"
     CRASHES = "crashes"
+    ROLLOUTS = "rollouts"
 
 
 PARTS = {  # how many parts follow the table's name
@@ -92,6 +94,7 @@ _SIMPLE = {
     Table.MACHINES.value: (Table.MACHINES, _ID),
     Table.OVERRIDES.value: (Table.OVERRIDES, _ID),
     Table.USAGE.value: (Table.USAGE, _ID),
+    Table.ROLLOUTS.value: (Table.ROLLOUTS, _ID),
 }
 _DOUBLE = {
     Table.SCHEDULE.value: (Table.SCHEDULE, _ID, _UNIT),
@@ -188,6 +191,10 @@ class Keys:
     def events_of(self, writer: str) -> str:
         """The prefix of all events by one writer."""
         return f"{self.prefix}{Table.EVENTS}/{writer}/"
+
+    def rollout(self, name: str) -> str:
+        """A rollout."""
+        return f"{self.prefix}{Table.ROLLOUTS}/{name}"
 
     def event(self, writer: str, event_id: str) -> str:
         """One line of the audit trail."""

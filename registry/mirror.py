@@ -25,6 +25,7 @@ from registry.model import (
     Machine,
     Override,
     Pending,
+    Rollout,
     Sentinel,
     Unit,
     UnitState,
@@ -71,6 +72,7 @@ class Snapshot:
     events: Mapping[str, Event] = field(default_factory=_empty)
     usage: Mapping[str, Usage] = field(default_factory=_empty)
     crashes: Mapping[Pair, Crash] = field(default_factory=_empty)
+    rollouts: Mapping[str, Rollout] = field(default_factory=_empty)
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
 
 

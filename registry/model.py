@@ -317,6 +317,72 @@ class Crash(Versioned):
         return int(self.id.partition("-")[0]) / 1000
 
 
+class RolloutState(StrEnum):
+    """Whether the leading scheduler works on a rollout."""
+
+    RUNNING = "running"
+    PAUSED = "paused"  # by an operator, or because too much failed; it can go on
+    ABORTED = "aborted"  # by an operator; what has had its turn keeps it
+    FINISHED = "finished"
+
+    @property
+    def over(self) -> bool:
+        """Whether it is done with its units."""
+        return self in (RolloutState.ABORTED, RolloutState.FINISHED)
+
+
+class OnFailure(StrEnum):
+    """What a rollout does when more has failed than it may."""
+
+    PAUSE = "pause"
+    ROLLBACK = "rollback"  # give every unit the file again that it had
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStep(Versioned):
+    """One unit of a rollout: from which file to which. Steps of one `group` have their turn together."""
+
+    unit: UnitName
+    old: Sha256  # the file it has before its turn
+    new: Sha256  # the file it has from its turn on; the same for a restart
+    generation: Count  # the unit's before its turn; the turn adds one, and going back another one
+    group: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure(Versioned):
+    """A unit that failed in a rollout before it had settled."""
+
+    unit: UnitName
+    reason: Prose = ""  # in words
+    machine: Line = ""  # where, if anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout(Versioned):
+    """Units on their way from one file to another, a few at a time.
+
+    An operator writes it, and the leading scheduler works it off. The steps never change: how far one has come is
+    told by the unit's own record, which is changed when it is its turn, and by `settled` and `failed`. `back` is
+    set once the units are given their old files again; `settled` and `failed` are about that way then.
+    """
+
+    name: Id
+    steps: Annotated[tuple[RolloutStep, ...], AtMost(4000)]  # in the order of their turns
+    state: RolloutState = RolloutState.RUNNING
+    back: bool = False  # it gives the units their old files again
+    at_a_time: Count = 1  # groups that may be down at once
+    canary: Count = 0  # groups that settle before all others
+    healthy_for_s: Annotated[float, Range(0.0, 86_400.0)] = 10.0  # for how long a unit must be well to have settled
+    max_failures: Count = 0  # groups that may fail
+    on_failure: OnFailure = OnFailure.PAUSE  # what happens when more do
+    settled: Annotated[tuple[UnitName, ...], AtMost(4000)] = ()
+    failed: Annotated[tuple[StepFailure, ...], AtMost(4000)] = ()
+    note: Prose = ""  # why it is paused or going back
+    by: Line = ""  # user@host that wrote it
+    at: Time = 0.0  # when
+
+
 @dataclass(frozen=True, slots=True)
 class Corrupt:
     """A value that does not parse: shown to the user by key, never acted on."""
@@ -349,6 +415,7 @@ Record = (
     | Event
     | Usage
     | Crash
+    | Rollout
 )
 
 

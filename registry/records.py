@@ -36,6 +36,7 @@ from registry.model import (
     Override,
     Pending,
     Record,
+    Rollout,
     Sentinel,
     Unit,
     UnitState,
@@ -58,6 +59,7 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.EVENTS: (Event, ("id", "writer")),
     Table.USAGE: (Usage, ("machine",)),
     Table.CRASHES: (Crash, ("machine", "id")),
+    Table.ROLLOUTS: (Rollout, ("name",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())
 UNKNOWN = "unknown"  # the dataclasses' field for the fields that they do not have

@@ -68,6 +68,7 @@ WRITTEN: dict[Role, tuple[Table, ...]] = {  # by roles that read everything; of 
         Table.OVERRIDES,
         Table.CLUSTER,  # accepting a history that went back
         Table.SCHEDULE,  # the same: first it is brought in line with what runs
+        Table.ROLLOUTS,
     ),
     Role.SCHEDULER: (
         Table.CLUSTER,
@@ -76,6 +77,7 @@ WRITTEN: dict[Role, tuple[Table, ...]] = {  # by roles that read everything; of 
         Table.PENDING,
         Table.EVENTS,
         Table.UNITS,
+        Table.ROLLOUTS,
         Table.FILES,  # the rest: removing what nobody refers to, and what should have a lease and has none
         Table.STATES,
         Table.MACHINES,

@@ -86,13 +86,15 @@ def old_crashes(listed: Iterable[str], keys: Keys, now: float) -> list[str]:
 
 
 def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
-    naming = (Table.UNITS, Table.SCHEDULE, Table.STATES)
+    naming = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.ROLLOUTS)
     if any(_unreadable(snapshot, keys, table) for table in naming):
         return []  # some record that may name a file does not parse: then no file is known to be unused
     used = {unit.hash for unit in snapshot.units.values()}
     used.update(sha256 for unit in snapshot.units.values() for sha256 in unit.history)
     used.update(line.hash for line in snapshot.schedule.values())
     used.update(state.hash for state in snapshot.states.values())
+    steps = [step for rollout in snapshot.rollouts.values() for step in rollout.steps]
+    used.update(sha256 for step in steps for sha256 in (step.old, step.new))
     return [keys.file(sha256) for sha256 in snapshot.files if sha256 not in used]
 
 

@@ -39,6 +39,7 @@ from scheduler.commit import Audit, Intent, intents, transactions, write
 from scheduler.election import Election, Lead
 from scheduler.machines import MachineWatch
 from scheduler.metrics import Measures
+from scheduler.rollouts import RolloutWatch
 from scheduler.standing import SchedulerStatus, is_well, status_line
 
 log = logging.getLogger("fleet.scheduler")
@@ -83,6 +84,7 @@ class Scheduler:
         self._written = 0  # revision of our last write
         self._wrote_in = self._history.epoch  # the history that it was made in
         self._garbage = GarbageCollector(etcd, self._keys)
+        self._rollouts = RolloutWatch(self._keys, self._audit)
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
         self._awaits = False
         self._bulk = 0  # turns of bulk work in a row
@@ -183,6 +185,7 @@ class Scheduler:
                 async with follower.still:
                     await self._apply(follower, update)
                     self._machines.update(follower.mirror, update, time.monotonic())
+                    self._rollouts.update(update)
                     found = await self._think(follower, group)
                 if self._lead is not None and not self._held(follower):
                     await self._carry_out(found, self._lead)
@@ -239,6 +242,7 @@ class Scheduler:
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
+            wait_s = min(wait_s, max(self._rollouts.due - time.monotonic(), 0.05))
             if self._awaits:
                 wait_s = min(wait_s, max(self._machines.grace.until - time.monotonic(), 0.05))
         elif follower.link is ConnectionState.LIVE and follower.mirror.stamp(self._keys.leader) is None:
@@ -298,6 +302,7 @@ class Scheduler:
                 0  # in another registry revisions may be lower; our term's own fences off what was before
             )
             self._garbage.at = time.monotonic() + COLLECT_FIRST_S
+            self._rollouts.begin_term()
             group.create_task(self._election.keep(self._lead), name=f"keep term {self._lead.term}")
 
     async def _step_down(self) -> None:
@@ -418,7 +423,11 @@ class Scheduler:
         self._history.act(revision, newest.key, exists=newest.kind == "request_put")
 
     async def _attend(self, follower: Follower, lead: Lead) -> None:
-        """Do what else a leader does: report lost machines, remove keys that belong to nobody, collect garbage."""
+        """Do what else a leader does: rollouts, lost machines, keys that belong to nobody, garbage."""
+        now = time.monotonic()
+        if self._state is not None and self._rollouts.wants_look(now) and self._may_decide(follower, lead):
+            for each in self._rollouts.look(follower.mirror, self._state, now, time.time()):
+                await self._write(lead, each)
         for machine in self._machines.take_lost(time.monotonic()):
             log.warning("machine %s is lost: its lease ended", machine, extra=MACHINE_LOST.of())
             event = self._audit.event("lost", machine=machine, reason="its lease ended")

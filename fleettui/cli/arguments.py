@@ -133,6 +133,35 @@ def _doctor(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _rollout(parser: ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="UNIT|list|status|pause|resume|abort|undo")
+    parser.add_argument("--file", metavar="FILE", help="the file that the units are to have; without, they restart")
+    parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
+    parser.add_argument("--at-a-time", default="1", metavar="N|N%", help="how many may be down at once (1)")
+    parser.add_argument(
+        "--canary",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="how many settle before all others have their turn (0)",
+    )
+    parser.add_argument(
+        "--healthy-for",
+        default="10s",
+        metavar="DURATION",
+        help="how long a unit must be well to have settled (10s)",
+    )
+    parser.add_argument(
+        "--max-failures", type=_count, default=0, metavar="N", help="how many may fail before it stops (0)"
+    )
+    parser.add_argument(
+        "--on-failure", choices=("pause", "rollback"), default="pause", help="what it does when more fail (pause)"
+    )
+    parser.add_argument("--no-block", action="store_true", help="return once the rollout has begun")
+    parser.add_argument("-f", "--follow", action="store_true", help="status: show what happens until it is over")
+    _json(parser)
+
+
 def _shell(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -202,6 +231,12 @@ COMMANDS = (
             ("destroy hello.service", "destroy 'web@*'"), (UNITS, _blocking)),
     Command("restart", "units:change", "stop and start units on their machines",
             ("restart hello.service",), (UNITS, _blocking)),
+    Command("rollout", "rollouts:rollout", "give running units another file, or restart them, a few at a time",
+            ("rollout 'web@*' --file web@.service --at-a-time 25% --canary 1", "rollout 'web@*' --healthy-for 30s",
+             "rollout list", "rollout status web-20261126-211500", "rollout pause web-20261126-211500",
+             "rollout undo web-20261126-211500"),
+            (_rollout,),
+            "A rollout goes on without this command, which only shows it; pause, abort and undo stop it."),
     Command("cat", "read:cat", "print unit files exactly as they were submitted",
             ("cat hello.service",), (UNITS,)),
     Command("status", "hosts:status", "systemctl status from the machines that run the units",

@@ -26,6 +26,7 @@ from tests.console.test_screen import Play, playing
 ARGUMENTS = {
     "drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "set-metadata": "core-1 a=b",
     "unset-metadata": "core-1 a", "restore": "--accept", "backup": "x.backup", "submit": "x.service", "undo": "",
+    "rollout": "pause r1",
 }  # fmt: skip
 
 

@@ -62,7 +62,6 @@ def test_a_foreign_key_is_none(key: str) -> None:
         ("/fleet/events/a/ ", Table.EVENTS),
         ("/fleet/events/a/b/c", Table.EVENTS),
         ("/fleet/events/0000000000000-1", None),  # as an older version has it
-        ("/fleet/rollouts/r", None),
         ("/fleet/units", None),
         ("/fleet/units/a.service", None),
         ("/other/units/a", None),

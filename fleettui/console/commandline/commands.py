@@ -145,7 +145,7 @@ class ConsoleWord:
 
 
 VIEWS = ("units", "machines", "pending", "events", "map")
-CHANGING = frozenset({*Verb, *MachineVerb, "backup", "restore"})  # a backup is a file that is written
+CHANGING = frozenset({*Verb, *MachineVerb, "backup", "restore", "rollout"})  # a backup is a file
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
@@ -155,6 +155,7 @@ ELSEWHERE = {
     "completion": "prints a script for a shell; run it there",
     "__complete": "is for shells",
     "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
+    "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
 }
 

@@ -1,0 +1,235 @@
+"""An operator's acts on rollouts: begin, pause, resume, abort, undo. The leading scheduler carries them out.
+
+Owns what each act makes of a rollout's record, and which units may be in one. An act is one guarded transaction; it
+never touches a unit's record, which is the leader's to change when it is the unit's turn.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fleettui.actions.operator import Operator, commit, persist
+from fleettui.actions.reading import read_texts, read_units
+from placement.rollout import TURNS_AT_ONCE, going_back
+from registry.errors import CorruptRecord, UserError
+from registry.etcd import Compare, Op
+from registry.keys import Address, Table
+from registry.model import OnFailure, Rollout, RolloutState, RolloutStep, Unit, UnitText
+from registry.records import decode, encode
+from registry.sync.sentinel import ensure_cluster
+from registry.units.check import verify
+from registry.units.file import file_hash, parse
+from registry.units.options import parse_options
+
+MAX_STEPS = 4000  # units of one rollout: its record has some 200 bytes for each, and etcd takes 1.5 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a rollout goes about it. `at_a_time`: a number, or a share of the groups such as "25%"."""
+
+    at_a_time: str = "1"
+    canary: int = 0
+    healthy_for_s: float = 10.0
+    max_failures: int = 0
+    on_failure: OnFailure = OnFailure.PAUSE
+
+
+async def begin(
+    operator: Operator, names: Sequence[str], texts: Mapping[str, str], policy: Policy, name: str = ""
+) -> Rollout:
+    """Begin to give units of the registry these texts, a few at a time; those without a text are restarted.
+
+    Units that have their text already are left out. UserError when nothing is left, or when one cannot be rolled.
+    """
+    await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
+    units = await _units(operator, names)
+    taken = {
+        step.unit: each.name for each in await read_rollouts(operator) if not each.state.over for step in each.steps
+    }
+    for unit in units:
+        if unit.name in taken:
+            raise UserError(
+                f"{unit.name} is in rollout {taken[unit.name]}, which is not over; see: fleetctl rollout status "
+                f"{taken[unit.name]}"
+            )
+    for each, text in texts.items():
+        if problems := verify(each, text, each):
+            raise UserError("\n".join(map(str, problems)))
+    old = await read_texts(operator, {unit.hash for unit in units})
+    steps = _steps(units, texts, old)
+    if not steps:
+        raise UserError("every unit has that file already; nothing is to be rolled out")
+    if policy.on_failure is OnFailure.ROLLBACK and all(step.old == step.new for step in steps):
+        raise UserError("a restart cannot be taken back; leave --on-failure rollback out")
+    at_a_time = _count(policy.at_a_time, len({step.group for step in steps}))
+    rollout = Rollout(
+        name or _name(steps[0].unit, operator.now()), steps, at_a_time=at_a_time, canary=policy.canary,
+        healthy_for_s=policy.healthy_for_s, max_failures=policy.max_failures, on_failure=policy.on_failure,
+        by=operator.actor, at=operator.now(),
+    )  # fmt: skip
+    key = operator.keys.rollout(rollout.name)
+    if (await operator.etcd.get(key)) is not None:
+        raise UserError(f"there is a rollout {rollout.name} already; give another --name")
+    files = {file_hash(text): text for text in texts.values()}
+    ops = [Op.put(operator.keys.file(sha), encode(UnitText(sha, text))) for sha, text in files.items()]
+    ops.append(Op.put(key, encode(rollout)))
+    event = operator.event("rollout", reason=f"rollout {rollout.name} of {len(steps)} units begins")
+    await commit(operator, [Compare.absent(key)], ops, [event])
+    return rollout
+
+
+async def _units(operator: Operator, names: Sequence[str]) -> list[Unit]:
+    found = await read_units(operator, names)
+    units: list[Unit] = []
+    for name in names:
+        if found[name].corrupt:
+            raise UserError(f"the registry's record of {name} is corrupt ({found[name].corrupt}); destroy it first")
+        unit = found[name].unit
+        if unit is None:
+            raise UserError(f"unit {name} is not in the registry; see: fleetctl list-unit-files")
+        units.append(unit)
+    if len(units) > MAX_STEPS:
+        raise UserError(f"{len(units)} units are more than the {MAX_STEPS} of one rollout; begin several")
+    return units
+
+
+def _steps(units: Sequence[Unit], texts: Mapping[str, str], old: Mapping[str, str]) -> tuple[RolloutStep, ...]:
+    """The steps in natural order; those of units that have to have another file, if files are given."""
+    leaders = _leaders(units, texts, old)
+    numbers: dict[str, int] = {}
+    steps = []
+    for unit in sorted(units, key=lambda unit: _natural(unit.name)):
+        new = file_hash(texts[unit.name]) if unit.name in texts else unit.hash
+        if unit.name not in texts or new != unit.hash:
+            group = numbers.setdefault(leaders[unit.name], len(numbers))
+            steps.append(RolloutStep(unit.name, unit.hash, new, unit.generation, group))
+    largest = max(Counter(step.group for step in steps).values(), default=0)
+    if largest > TURNS_AT_ONCE:
+        raise UserError(f"{largest} units follow one another (MachineOf); at most {TURNS_AT_ONCE} can be rolled")
+    return tuple(steps)
+
+
+def _leaders(units: Sequence[Unit], texts: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:
+    """For each unit the one of them that it follows in the end (MachineOf), or itself."""
+    leaders = {unit.name: unit.name for unit in units}
+
+    def first(name: str) -> str:
+        while leaders[name] != name:
+            name = leaders[name]
+        return name
+
+    for unit in units:
+        options = parse_options(parse(texts.get(unit.name, old.get(unit.hash, ""))), unit.name)
+        if options.is_global:
+            raise UserError(f"{unit.name} is global: this version cannot roll it machine by machine")
+        for leader in options.machine_of:
+            if leader in leaders:
+                leaders[first(unit.name)] = first(leader)
+    return {name: first(name) for name in leaders}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts web@2 before web@10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
+
+
+def _count(text: str, groups: int) -> int:
+    """How many groups "3" or "25%" are; at least one. UserError for anything else."""
+    number, percent = (text[:-1], True) if text.endswith("%") else (text, False)
+    if not re.fullmatch(r"[0-9]{1,9}", number) or int(number) == 0 or (percent and int(number) > 100):
+        raise UserError(f"--at-a-time {text!r} is no number from 1 and no share such as 25%")
+    return max(1, groups * int(number) // 100) if percent else int(number)
+
+
+def _name(unit: str, now: float) -> str:
+    """A name for a rollout that was given none: web-20261126-211500."""
+    stem = re.sub(r"[^0-9A-Za-z._-]+", "-", unit.partition(".")[0].partition("@")[0]).strip("-._") or "rollout"
+    return f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
+
+
+async def read_rollouts(operator: Operator) -> list[Rollout]:
+    """Every rollout that parses, oldest first."""
+    found = []
+    for kv in (await operator.etcd.range(operator.keys.table(Table.ROLLOUTS))).kvs:
+        address = operator.keys.parse(kv.key)
+        try:
+            record = decode(address, kv.value, kv.key) if address else None
+        except CorruptRecord:
+            continue
+        if isinstance(record, Rollout):
+            found.append(record)
+    return sorted(found, key=lambda each: (each.at, each.name))
+
+
+async def act(operator: Operator, verb: str, name: str) -> Rollout:
+    """Pause, resume, abort or undo a rollout. UserError when there is none, or when that makes no sense now."""
+    key = operator.keys.rollout(name)
+
+    async def attempt() -> Rollout:
+        kv = await operator.etcd.get(key)
+        if kv is None:
+            raise UserError(f"there is no rollout {name}; see: fleetctl rollout list")
+        before = decode(Address(Table.ROLLOUTS, name), kv.value, key)
+        if not isinstance(before, Rollout):
+            raise TypeError(key)
+        after = ACTS[verb](before, operator.actor)
+        if after != before:
+            event = operator.event("rollout", reason=f"rollout {name}: {verb}")
+            await commit(operator, [Compare.mod(key, kv.mod_revision)], [Op.put(key, encode(after))], [event])
+        return after
+
+    return await persist(attempt)
+
+
+def paused(rollout: Rollout, by: str) -> Rollout:
+    """The record of a rollout that gives no further unit its turn; those under way go on by themselves."""
+    if rollout.state is not RolloutState.RUNNING:
+        raise UserError(f"rollout {rollout.name} is {rollout.state}; there is nothing to pause")
+    return replace(rollout, state=RolloutState.PAUSED, note=f"paused by {by}")
+
+
+def resumed(rollout: Rollout, by: str) -> Rollout:
+    """The record of a paused rollout that goes on; what has failed is passed by."""
+    if rollout.state is not RolloutState.PAUSED:
+        raise UserError(f"rollout {rollout.name} is {rollout.state}, not paused")
+    failed = {each.unit for each in rollout.failed}
+    groups = {step.group for step in rollout.steps if step.unit in failed}
+    return replace(
+        rollout,
+        state=RolloutState.RUNNING,
+        max_failures=max(rollout.max_failures, len(groups)),
+        canary=0 if groups else rollout.canary,
+        note=f"resumed by {by}" + (f"; {len(groups)} that failed are passed by" if groups else ""),
+    )
+
+
+def aborted(rollout: Rollout, by: str) -> Rollout:
+    """The record of a rollout that ends where it is: what has had its turn keeps it."""
+    if rollout.state.over:
+        raise UserError(f"rollout {rollout.name} is {rollout.state} already")
+    return replace(rollout, state=RolloutState.ABORTED, note=f"aborted by {by}")
+
+
+def undone(rollout: Rollout, by: str) -> Rollout:
+    """The record of a rollout that gives its units their old files again, as many at a time."""
+    if rollout.back:
+        raise UserError(
+            f"rollout {rollout.name} has gone back, or is going back; roll the new file out again instead"
+        )
+    if all(step.old == step.new for step in rollout.steps):
+        raise UserError(f"rollout {rollout.name} was a restart, which cannot be taken back")
+    return going_back(rollout, f"undone by {by}")
+
+
+ACTS: Mapping[str, Callable[[Rollout, str], Rollout]] = {
+    "pause": paused,
+    "resume": resumed,
+    "abort": aborted,
+    "undo": undone,
+}

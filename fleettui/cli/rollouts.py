@@ -1,0 +1,198 @@
+"""`fleetctl rollout`: begin one and watch it, list them, show one, pause, resume, abort and undo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fleettui.actions import rollouts
+from fleettui.actions.disk import read_unit_file
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import expand
+from fleettui.cli.connection import duration, open_operator, read_settings
+from fleettui.cli.failures import FAILED, INTERRUPTED, OK, UsageError
+from fleettui.cli.output import ListFormat, complain, print_json, print_rows, say
+from fleettui.cli.waiting import WATCHED, following
+from fleettui.cli.words import place
+from placement.rollout import StepState, StepView, WellSince, advance, survey
+from registry.errors import UserError
+from registry.keys import Table
+from registry.lifecycle import whereabouts
+from registry.mirror import Snapshot
+from registry.model import OnFailure, Rollout, RolloutState
+from registry.sync.listing import read_snapshot
+from registry.units.name import normalise, parse
+from registry.wording import counted
+
+TABLES = (*WATCHED, Table.FILES, Table.ROLLOUTS)
+FIELDS = ("name", "state", "units", "settled", "failed", "by", "note")
+
+
+async def rollout(flags: Namespace) -> int:
+    """Carry out what the first word says: an act on a rollout, or the beginning of one."""
+    if not flags.names:
+        raise UsageError("no unit is named, and no act", "see: fleetctl rollout --help")
+    act, names = flags.names[0], flags.names[1:]
+    async with open_operator(read_settings(flags, os.environ)) as operator:
+        if act == "list":
+            return await _list(operator, flags)
+        if act == "status":
+            return await _status(operator, _one(act, names), flags)
+        if act in rollouts.ACTS:
+            return await _act(operator, act, _one(act, names), flags)
+        return await _begin(operator, flags)
+
+
+def _one(act: str, names: Sequence[str]) -> str:
+    if len(names) != 1:
+        raise UsageError(f"rollout {act} takes the name of one rollout", "see: fleetctl rollout list")
+    return names[0]
+
+
+async def _begin(operator: Operator, flags: Namespace) -> int:
+    policy = rollouts.Policy(
+        flags.at_a_time,
+        flags.canary,
+        duration(flags.healthy_for, "--healthy-for") or 0.0,
+        flags.max_failures,
+        OnFailure(flags.on_failure),
+    )
+    names = await expand(operator, flags.names)
+    begun = await rollouts.begin(operator, names, _texts(flags.file, names), policy, flags.name or "")
+    say(f"Rollout {begun.name} begins: {counted(len(begun.steps), 'unit')}, {begun.at_a_time} at a time")
+    return OK if flags.no_block else await _watch(operator, begun.name)
+
+
+def _texts(path: str | None, names: Iterable[str]) -> dict[str, str]:
+    """The text of the file for each unit. UserError for a file that is none of theirs."""
+    if path is None:
+        return {}
+    name = normalise(Path(path).name)
+    file = read_unit_file(Path(path), name)
+    if file is None:
+        raise UserError(f"there is no file {path}")
+    for each in names:
+        if name not in (each, parse(each).template):
+            raise UserError(f"{path} is a file of {name}, not of {each}; a template serves its instances alone")
+    return dict.fromkeys(names, file.text)
+
+
+async def _list(operator: Operator, flags: Namespace) -> int:
+    found = await rollouts.read_rollouts(operator)
+    rows = [
+        {
+            "name": each.name,
+            "state": _state(each),
+            "units": str(len(each.steps)),
+            "settled": str(len(each.settled)),
+            "failed": str(len(each.failed)),
+            "by": each.by,
+            "note": each.note.partition("\n")[0],
+        }
+        for each in reversed(found)
+    ]
+    print_rows(rows, ListFormat(FIELDS, json=flags.json), rows)
+    return OK
+
+
+def _state(found: Rollout) -> str:
+    """A rollout's state in the words of `list` and `status`."""
+    if not found.back:
+        return found.state
+    return {RolloutState.RUNNING: "going back", RolloutState.FINISHED: "went back"}.get(found.state, found.state)
+
+
+async def _act(operator: Operator, act: str, name: str, flags: Namespace) -> int:
+    changed = await rollouts.act(operator, act, name)
+    say(f"Rollout {name} is {_state(changed)}")
+    return await _watch(operator, name) if changed.state is RolloutState.RUNNING and not flags.no_block else OK
+
+
+async def _status(operator: Operator, name: str, flags: Namespace) -> int:
+    if flags.follow:
+        return await _watch(operator, name)
+    snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+    found, views = _read(snapshot, name)
+    if flags.json:
+        print_json(
+            {
+                "name": name,
+                "state": _state(found),
+                "note": found.note,
+                "units": [
+                    {"unit": each.step.unit, "state": each.state, "machine": each.machine, "reason": each.reason}
+                    for each in views
+                ],
+            }
+        )
+        return OK
+    note = f": {found.note}" if found.note else ""
+    say(f"Rollout {name} is {_state(found)}{note}")
+    if waits := advance(found, views).waits:
+        say(f"It waits: {waits}")
+    for each in views:
+        where = f" on {place(each.machine, snapshot.machines)}" if each.machine else ""
+        reason = f" ({each.reason})" if each.reason else ""
+        say(f"  {each.state:9}  {each.step.unit}{where}{reason}")
+    for failure in found.failed[:3]:
+        say(f"See: fleetctl journal {failure.unit}")
+    return OK
+
+
+def _read(snapshot: Snapshot, name: str) -> tuple[Rollout, tuple[StepView, ...]]:
+    found = snapshot.rollouts.get(name)
+    if found is None:
+        raise UserError(f"there is no rollout {name}; see: fleetctl rollout list")
+    return found, survey(found, snapshot, whereabouts(snapshot), WellSince(), 0.0)
+
+
+async def _watch(operator: Operator, name: str) -> int:
+    """Show what happens until the rollout stops, and return the exit code."""
+    try:
+        async with following(operator, TABLES) as follower:
+            shown: dict[str, StepState] = {}
+            told = ""
+            while True:
+                snapshot = follower.mirror.snapshot()
+                if snapshot.revision:
+                    found, views = _read(snapshot, name)
+                    _show(views, shown, snapshot)
+                    if found.state is not RolloutState.RUNNING:
+                        return _end(found)
+                    if (waits := advance(found, views).waits or found.note) not in ("", told):
+                        complain(f"Rollout {name}: {waits}")
+                        told = waits
+                await follower.next()
+    except asyncio.CancelledError:
+        complain(f"Interrupted; the rollout goes on. See: fleetctl rollout status {name}, or pause, abort, undo")
+        return INTERRUPTED
+
+
+def _show(views: Sequence[StepView], shown: dict[str, StepState], snapshot: Snapshot) -> None:
+    """Print each unit whose step has come further since."""
+    over = sum(each.state not in (StepState.WAITING, StepState.UNDER_WAY) for each in views)
+    for each in views:
+        before = shown.get(each.step.unit, StepState.WAITING)
+        shown[each.step.unit] = each.state
+        if each.state in (before, StepState.WAITING):
+            continue
+        where = f" on {place(each.machine, snapshot.machines)}" if each.machine else ""
+        reason = f": {each.reason}" if each.reason and each.state is not StepState.UNDER_WAY else ""
+        say(f"Unit {each.step.unit} {each.state}{where}{reason}  [{over} of {len(views)}]")
+
+
+def _end(found: Rollout) -> int:
+    note = f": {found.note}" if found.note else ""
+    line = f"Rollout {found.name} {'is ' if found.state is not RolloutState.FINISHED else ''}{_state(found)}{note}"
+    if found.state is RolloutState.FINISHED and not found.back:
+        say(line)
+        return OK
+    complain(line)
+    for failure in found.failed[:3]:
+        complain(f"See: fleetctl journal {failure.unit}")
+    if found.state is RolloutState.PAUSED:
+        complain(f"Then: fleetctl rollout resume, undo or abort {found.name}")
+    return FAILED

@@ -1,0 +1,137 @@
+"""Rollouts under a leader's term: when to look at them, and what `placement.rollout` decides, as transactions.
+
+Owns for how long units have been well, as this leader saw it, and when the next look is due. Nothing is looked at
+while nothing has changed that a running rollout is about. Each transaction compares the rollout's record and those
+of the units whose turn it is, so that whoever pauses or changes something first, wins. It must not write.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from placement.cluster_state import ClusterState
+from placement.rollout import Advance, StepView, WellSince, advance, survey
+from registry.etcd import Compare
+from registry.keys import Address, Keys, Table
+from registry.lifecycle import Whereabouts
+from registry.mirror import Mirror, Snapshot
+from registry.model import Rollout, RolloutState
+from registry.records import encode
+from registry.sync.follow import FollowUpdate
+from scheduler.commit import Audit, Intent
+
+log = logging.getLogger("fleet.scheduler")
+
+ABOUT = frozenset({Table.UNITS, Table.PENDING})  # by unit
+ON_MACHINES = frozenset({Table.SCHEDULE, Table.STATES})  # by machine and unit
+
+
+class RolloutWatch:
+    """The running rollouts. `due` is when to look though nothing changes, on the leader's monotonic clock."""
+
+    def __init__(self, keys: Keys, audit: Audit) -> None:
+        self.due = math.inf
+        self._changed = True
+        self._keys, self._audit = keys, audit
+        self._well = WellSince()
+        self._units: frozenset[str] = frozenset()  # of running rollouts
+        self._told: dict[str, str] = {}  # why a rollout does not go on, as it was logged last
+
+    def begin_term(self) -> None:
+        """Begin anew: what an earlier term has seen may have changed unseen."""
+        self._well, self._units, self._changed = WellSince(), frozenset(), True
+
+    def update(self, update: FollowUpdate) -> None:
+        """Note a change of the mirror."""
+        self._changed = self._changed or update.reset or any(map(self._concerns, update.changed))
+
+    def wants_look(self, now: float) -> bool:
+        """Whether something has changed, or a unit may have settled."""
+        return self._changed or now >= self.due
+
+    def _concerns(self, address: Address) -> bool:
+        table = address.table
+        if table is Table.ROLLOUTS or (table is Table.MACHINES and self._units):
+            return True
+        name = address.second if table in ON_MACHINES else address.first if table in ABOUT else ""
+        return name in self._units
+
+    def look(self, mirror: Mirror, state: ClusterState, now: float, today: float) -> list[Intent]:
+        """Return what is to be written. `now` is monotonic, `today` in seconds since the epoch."""
+        self._changed, self.due = False, math.inf
+        snapshot = mirror.snapshot()
+        unfinished = sorted(
+            (each for each in snapshot.rollouts.values() if not each.state.over),
+            key=lambda each: (each.at, each.name),
+        )
+        running = [each for each in unfinished if each.state is RolloutState.RUNNING]
+        self._units = frozenset(step.unit for each in running for step in each.steps)
+        self._well.keep(self._units)
+        where = _whereabouts(snapshot, state, self._units)
+        found: list[Intent] = []
+        for rollout in running:
+            views = survey(rollout, snapshot, where, self._well, now)
+            times = [each.settles_in_s for each in views if each.settles_in_s]
+            self.due = min(self.due, now + min(times, default=math.inf))
+            result = advance(rollout, views, _earlier(rollout, unfinished))
+            if result.waits and self._told.get(rollout.name) != result.waits:
+                log.info("rollout %s waits: %s", rollout.name, result.waits)
+            self._told[rollout.name] = result.waits
+            if result.rollout != rollout or result.turns:
+                found.append(self._intent(mirror, rollout, result, views, today))
+        return found
+
+    def _intent(
+        self, mirror: Mirror, rollout: Rollout, result: Advance, views: Iterable[StepView], today: float
+    ) -> Intent:
+        """Make one transaction of what a rollout does next."""
+        key, after, intent = self._keys.rollout(rollout.name), result.rollout, Intent()
+        intent.guards.append(Compare.mod(key, _revision(mirror, key)))
+        if after != rollout:
+            intent.put(key, encode(after))
+        machines = {each.step.unit: each.machine for each in views}
+        events = []
+        for unit in result.turns:
+            unit_key = self._keys.unit(unit.name)
+            intent.guards.append(Compare.mod(unit_key, _revision(mirror, unit_key)))
+            intent.put(unit_key, encode(replace(unit, by=f"rollout {rollout.name}", at=today)))
+            reason = f"rollout {rollout.name}: {'back to' if after.back else 'now'} {unit.hash[:7]}"
+            events.append(self._audit.event("replace", unit.name, machines[unit.name], reason))
+        if (after.state, after.back) != (rollout.state, rollout.back):
+            how = "is going back" if after.back and not rollout.back else f"is {after.state}"
+            reason = f"rollout {rollout.name} {how}" + (f": {after.note}" if after.note else "")
+            events.append(self._audit.event("rollout", reason=reason))
+        for event in events:
+            intent.put(self._keys.event(event.actor, event.id), encode(event))
+        return intent
+
+
+def _revision(mirror: Mirror, key: str) -> int:
+    stamp = mirror.stamp(key)
+    return stamp.mod_revision if stamp else 0
+
+
+def _earlier(rollout: Rollout, unfinished: Iterable[Rollout]) -> str:
+    """The name of an earlier rollout that has a unit of this one and is not over; "" if there is none."""
+    units = {step.unit for step in rollout.steps}
+    for other in unfinished:
+        if other.name == rollout.name:
+            return ""
+        if any(step.unit in units for step in other.steps):
+            return other.name
+    return ""
+
+
+def _whereabouts(snapshot: Snapshot, state: ClusterState, names: Iterable[str]) -> Whereabouts:
+    """The lines and states of these units, found by the index of all units."""
+    lines, states = {}, {}
+    for name in names:
+        entry = state.entries.get(name)
+        machines = sorted({*entry.scheduled, *entry.reported}) if entry else []
+        pairs = [(machine, name) for machine in machines]
+        lines[name] = tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)
+        states[name] = tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)
+    return Whereabouts(lines, states)

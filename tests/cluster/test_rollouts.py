@@ -1,0 +1,131 @@
+"""Rollouts on real machines: what is up meanwhile, and who may die on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fleettui.demo.cluster import Cluster
+from tests.cluster.fleet import SLEEPER, Fleet
+from tests.cluster.nodes import eventually, registry
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+UNITS = ("web@1.service", "web@2.service", "web@3.service")
+GOOD = f"# the second version\n{SLEEPER}"
+BAD = "# a bad version\n[Service]\nExecStart=/bin/sh -c 'echo cannot go on; exit 3'\n"
+
+
+@pytest.fixture
+def fleet(cluster: Cluster, tmp_path: Path) -> Fleet:
+    found = Fleet(cluster, tmp_path)
+    found.write("web@.service", SLEEPER)
+    found.ctl("start", *(str(tmp_path / name) for name in UNITS))
+    return found
+
+
+@contextmanager
+def at_least(fleet: Fleet, count: int) -> Iterator[list[int]]:
+    """Look at every node all the time; fail if fewer of the units were ever up."""
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.append(len({unit for _, unit in fleet.running("web@*.service")}))
+
+    watcher = threading.Thread(target=watch, name="at-least")
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()
+    assert min(seen) >= count, seen
+
+
+def written(fleet: Fleet, text: str) -> str:
+    """The path of a version of the template."""
+    folder = fleet.directory / f"{time.monotonic_ns()}"
+    folder.mkdir()
+    (folder / "web@.service").write_text(text)
+    return str(folder / "web@.service")
+
+
+def versions(fleet: Fleet) -> set[str]:
+    """The texts that the units have."""
+    return {fleet.ctl("cat", unit).stdout for unit in UNITS}
+
+
+def test_invariant_13_of_three_one_is_down_at_a_time_for_a_new_file_a_restart_and_the_way_back(
+    fleet: Fleet,
+) -> None:
+    before = {truth.invocation for truth in fleet.running("web@*.service").values()}
+    with at_least(fleet, 2) as seen:
+        said = fleet.ctl(
+            "rollout", *UNITS, "--file", written(fleet, GOOD), "--healthy-for", "1s", "--name", "r1"
+        ).stdout
+        assert said.count(" settled on ") == 3
+        assert versions(fleet) == {GOOD}
+        fleet.ctl("rollout", *UNITS, "--healthy-for", "1s", "--name", "r2")
+        fleet.fails("rollout", "undo", "r2")
+        assert "went back" in fleet.fails("rollout", "undo", "r1")
+    assert versions(fleet) == {GOOD}  # the restart changed them since: they are left alone
+    after = {truth.invocation for truth in fleet.running("web@*.service").values()}
+    assert len(after - before) == 3
+    assert len(seen) > 5
+
+
+def test_a_bad_version_stops_at_one_unit_and_can_be_taken_back(fleet: Fleet) -> None:
+    with at_least(fleet, 2):
+        said = fleet.fails("rollout", *UNITS, "--file", written(fleet, BAD), "--healthy-for", "2s", "--name", "bad")
+        assert "web@1.service failed" in said
+        status = fleet.ctl("rollout", "status", "bad").stdout
+        assert status.startswith("Rollout bad is paused: web@1.service failed")
+        assert status.count("waiting    web@") == 2
+        fleet.fails("rollout", "undo", "bad")
+    assert versions(fleet) == {SLEEPER}
+    fleet.settled("web@*.service", 3)
+
+
+def test_a_rollout_goes_back_by_itself_though_its_leader_dies_and_etcd_is_away(fleet: Fleet) -> None:
+    bad = written(fleet, "[Service]\nExecStart=/bin/sh -c 'test %i = 1 && exec sleep infinity; sleep 1; exit 3'\n")
+    policy = ("--healthy-for", "3s", "--on-failure", "rollback", "--name", "auto", "--no-block")
+    fleet.ctl("rollout", *UNITS, "--file", bad, *policy)
+    eventually("the first has its turn", lambda: "under way" in fleet.ctl("rollout", "status", "auto").stdout)
+    leader = fleet.leader()
+    fleet.shell(leader, "systemctl kill -s KILL fleet-scheduler.service")
+    fleet.cluster.etcd.kill()
+    time.sleep(3)  # the outage
+    fleet.cluster.etcd.start()
+    eventually("it is over", lambda: "went back" in fleet.ctl("rollout", "list").stdout, timeout_s=90)
+    assert versions(fleet) == {SLEEPER}
+    fleet.settled("web@*.service", 3)
+    assert "web@2.service failed" in fleet.ctl("rollout", "list").stdout
+
+
+def test_invariant_14_a_paused_or_aborted_rollout_writes_nothing(fleet: Fleet) -> None:
+    fleet.ctl(
+        "rollout", *UNITS, "--file", written(fleet, GOOD), "--healthy-for", "1h", "--name", "slow", "--no-block"
+    )
+    eventually(
+        "the first has its turn", lambda: fleet.ctl("rollout", "status", "slow").stdout.count("under way") == 1
+    )
+    fleet.ctl("rollout", "pause", "slow")
+    before = (registry(fleet.cluster, "units/"), registry(fleet.cluster, "rollouts/"))
+    fleet.shell(fleet.leader(), "systemctl restart fleet-scheduler.service")
+    fleet.settled("web@*.service", 3)
+    assert "is in rollout slow" in fleet.fails("rollout", *UNITS)
+    fleet.ctl("restart", "web@3")
+    fleet.ctl("rollout", "abort", "slow")
+    after = registry(fleet.cluster, "units/")
+    assert {key: each for key, each in after.items() if "@3" not in key} == {
+        key: each for key, each in before[0].items() if "@3" not in key
+    }
+    assert versions(fleet) == {GOOD, SLEEPER}
+    assert "nothing to pause" in fleet.fails("rollout", "pause", "slow")
