@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fleettui.actions.backup import Backup, table_of
 from fleettui.actions.operator import MAX_BYTES, Operator
 from fleettui.actions.restore import OVERWRITING, Restoration, accept, restoration_of
-from registry.errors import Conflict, CorruptRecord, UserError
+from registry.errors import Conflict, CorruptRecord, RegistryDenied, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
 from registry.keys import Keys, Table
 from registry.mirror import RawChange
@@ -26,7 +26,7 @@ from registry.sync.listing import raw
 from registry.sync.sentinel import cluster_of
 
 BEGINNING = "a backup is being restored into an empty registry"
-HISTORY = (Table.EVENTS, Table.CRASHES)  # what happened has happened: it is added to, and is no part of what counts
+HISTORY = (Table.EVENTS, Table.CRASHES)  # what happened has happened: it is added to, and never overwritten
 REPLACED = (Table.UNITS, Table.OVERRIDES)  # what the backup does not have goes
 BATCH = MAX_OPS // 2 - 1
 
@@ -35,15 +35,16 @@ BATCH = MAX_OPS // 2 - 1
 class FileRestoration:
     """What restoring a backup writes, and what that comes to.
 
-    `writes` are values by key, None for what goes; `history` is added once all that is accepted. `begins`: the
-    registry gets the sentinel first. `awaited` are machines that units were on and that have not said yet what runs
-    there. `kept` counts, by kind, the records that this version does not know and the backup does not have.
+    `writes` are values by key, None for what goes; `rest` follows once that is accepted: the history, and kinds of
+    records that this version does not know. `begins`: the registry gets the sentinel first. `awaited` are machines
+    that units were on and that have not said yet what runs there. `kept` counts, by kind, the records that this
+    version does not know and the backup does not have.
     """
 
     backup: Backup
     after: Restoration
     writes: Mapping[str, bytes | None]
-    history: Mapping[str, bytes]
+    rest: Mapping[str, bytes]
     sentinel: Sentinel
     begins: bool
     replaces: str  # the id of the cluster that was begun there by accident
@@ -100,7 +101,7 @@ def plan(
         backup,
         replace(after, revisions={kv.key: kv.mod_revision for kv in kvs}),
         writes,
-        _missed(keys, backup, found),
+        _rest(keys, backup, found),
         mark,
         begins,
         present.id if begins and present else "",
@@ -119,8 +120,10 @@ def _merged(keys: Keys, backup: Backup, found: Mapping[str, KeyValue], *, bare: 
     for name in sorted(backup.records, key=lambda each: (table_of(each) == Table.UNITS, each)):
         key, value, table = f"{keys.prefix}{name}", backup.records[name], table_of(name)
         there = found[key].value if key in found else None
-        if table in (Table.CLUSTER, Table.PENDING, *HISTORY) or (table == Table.SCHEDULE and not bare):
-            continue  # pending is the scheduler's own, and so is the schedule of what is here
+        if table not in [*Table] or table in (Table.CLUSTER, Table.PENDING, *HISTORY):
+            continue
+        if table == Table.SCHEDULE and not bare:
+            continue  # as with what is pending: the scheduler decides on what is here
         if table == Table.UNITS and isinstance(unit := _read(keys, key, value), Unit):
             present = _read(keys, key, there) if there is not None else None
             value = _grown(unit, value, present if isinstance(present, Unit) else None, states.get(unit.name, ()))
@@ -133,11 +136,15 @@ def _merged(keys: Keys, backup: Backup, found: Mapping[str, KeyValue], *, bare: 
     return writes
 
 
-def _missed(keys: Keys, backup: Backup, found: Mapping[str, KeyValue]) -> dict[str, bytes]:
-    records = (
-        (f"{keys.prefix}{name}", value) for name, value in backup.records.items() if table_of(name) in HISTORY
-    )
-    return {key: value for key, value in records if key not in found}
+def _rest(keys: Keys, backup: Backup, found: Mapping[str, KeyValue]) -> dict[str, bytes]:
+    """What follows: none of it is an order that this version knows of."""
+    there = {key.removeprefix(keys.prefix): kv.value for key, kv in found.items()}
+    return {
+        f"{keys.prefix}{name}": value
+        for name, value in backup.records.items()
+        if (name not in there if table_of(name) in HISTORY else table_of(name) not in [*Table])
+        and there.get(name) != value
+    }
 
 
 def _grown(unit: Unit, value: bytes, present: Unit | None, states: Sequence[UnitState]) -> bytes:
@@ -187,10 +194,21 @@ async def restore(operator: Operator, found: FileRestoration) -> int:
     return await accept(operator, replace(found.after, revisions=revisions))
 
 
-async def add_history(operator: Operator, found: FileRestoration) -> None:
-    """Add the events and kept lines that the registry does not have. RegistryDenied for who may not."""
-    for batch in batches_of(found.history):
-        await operator.etcd.txn([], [Op.put(key, value) for key, value in batch.items() if value is not None])
+async def add_rest(operator: Operator, found: FileRestoration) -> dict[str, str]:
+    """Write what follows, kind by kind; why that was refused, by kind: a user may not write each of them."""
+    kinds: dict[str, dict[str, bytes]] = {}
+    for key, value in found.rest.items():
+        kinds.setdefault(table_of(key.removeprefix(operator.keys.prefix)), {})[key] = value
+    refused = {}
+    for kind, records in kinds.items():
+        try:
+            for batch in batches_of(records):
+                await operator.etcd.txn(
+                    [], [Op.put(key, value) for key, value in batch.items() if value is not None]
+                )
+        except RegistryDenied as error:
+            refused[kind] = str(error)
+    return refused
 
 
 async def _mark(operator: Operator, found: FileRestoration) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from fleettui.actions.backup import read_file
 from fleettui.actions.operator import Operator
 from fleettui.actions.restore import Restoration, accept, held, read_restoration
-from fleettui.actions.restore_file import FileRestoration, add_history, begin, read_file_restoration
+from fleettui.actions.restore_file import FileRestoration, add_rest, begin, read_file_restoration
 from fleettui.actions.restore_file import restore as write_backup
 from fleettui.cli.backup import RETURN_S, kinds_of, tell_odd
 from fleettui.cli.connection import open_operator, read_settings
@@ -24,7 +24,7 @@ from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
 from fleettui.cli.waiting import following
 from fleettui.cli.words import local_time, place, short_id
-from registry.errors import RegistryDenied, UserError
+from registry.errors import UserError
 from registry.keys import Table
 from registry.mirror import Snapshot
 from registry.model import Machine
@@ -105,10 +105,8 @@ async def _restore_file(flags: Namespace) -> int:
             return FAILED
         epoch = await write_backup(operator, found)
         say(f"Restored and accepted, epoch {epoch}")
-        try:
-            await add_history(operator, found)
-        except RegistryDenied as error:
-            complain(f"Without the events and the lines of crashes that it has: {error}")
+        for kind, reason in (await add_rest(operator, found)).items():
+            complain(f"Without its {kind}: {reason}")
         return await _goes_on(operator)
 
 
@@ -122,7 +120,7 @@ def file_story(found: FileRestoration) -> Iterable[str]:
     """What restoring a backup writes, and what that changes, a line for each unit."""
     gone = sum(value is None for value in found.writes.values())
     removed = f", and removes {gone}" if gone else ""
-    yield f"Restoring it writes {counted(len(found.writes) - gone, 'record')}{removed}"
+    yield f"Restoring it writes {counted(len(found.writes) + len(found.rest) - gone, 'record')}{removed}"
     if found.kept:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in found.kept.items())
         yield f"Left alone, as the backup does not have them and this version does not know them: {kinds}"

@@ -1,0 +1,71 @@
+"""Who may back up and who may restore: a viewer reads all of it, an operator brings back what counts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from fleettui.access.authority import Authority
+from fleettui.access.grants import Grants
+from fleettui.actions.backup import lines_of, parse, read_registry
+from fleettui.actions.operator import Operator
+from fleettui.actions.restore_file import add_rest, read_file_restoration, restore
+from registry.errors import RegistryDenied
+from registry.etcd import Etcd
+from registry.keys import Keys
+from registry.model import Sentinel, Target, Unit
+from registry.records import encode
+from registry.roles import Role, User
+from registry.units.file import file_hash
+from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, tls_of
+from tests.etcd_server import EtcdServer, available_versions
+
+KEYS = Keys()
+TEXT = "[Service]\nExecStart=/bin/true\n"
+EVENT, CRASH = KEYS.event("agent-m", "1790000000000-x"), KEYS.crash("m", "1790000000000-a.service")
+
+
+@pytest.mark.etcd
+async def test_a_viewer_backs_up_and_an_operator_restores_what_is_his_to_write(tmp_path: Path) -> None:
+    tls = tls_of(Authority.create(tmp_path / "authority", "test"), tmp_path / "tls")
+    server = EtcdServer(tmp_path / "etcd", available_versions()[-1], tls=tls, flags=QUICK)
+    server._spawn()
+    await asyncio.to_thread(server.members[0].wait_ready)
+    async with AsyncExitStack() as stack:
+        stack.callback(server.close)
+
+        async def client(name: str, password: str) -> Operator:
+            settings = settings_of(server, name, password_file(tmp_path / name, password))
+            return Operator(await stack.enter_async_context(Etcd(settings)), KEYS, name)
+
+        root = await client("root", ROOT_PASSWORD)
+        grants = Grants(root.etcd, KEYS)
+        await grants.turn_on(ROOT_PASSWORD)
+        for user in (User("ann", Role.OPERATOR), User("vic", Role.VIEWER)):
+            await grants.grant(user, f"of {user.name}")
+        unit = KEYS.unit("a.service")
+        records = {
+            KEYS.cluster: encode(Sentinel("c1")),
+            KEYS.file(file_hash(TEXT)): TEXT.encode(),
+            unit: encode(Unit("a.service", file_hash(TEXT), Target.LAUNCHED)),
+            EVENT: b'{"at":1,"verb":"fail"}',
+            CRASH: b'{"hostname":"core-1"}',
+        }
+        for key, value in records.items():
+            await root.etcd.put(key, value)
+        viewer, operator = await client("vic", "of vic"), await client("ann", "of ann")
+        backup = parse(b"".join(lines_of(await read_registry(viewer))))
+        for key in (unit, EVENT, CRASH):
+            await root.etcd.delete(key)
+
+        with pytest.raises(RegistryDenied, match="vic"):
+            await restore(viewer, await read_file_restoration(viewer, backup))
+        assert (await root.etcd.get(KEYS.cluster)).value == records[KEYS.cluster]  # type: ignore[union-attr]
+        await restore(operator, found := await read_file_restoration(operator, backup))
+        assert (await root.etcd.get(unit)).value == records[unit]  # type: ignore[union-attr]
+        assert (await add_rest(operator, found)).keys() == {"events", "crashes"}
+        assert await add_rest(root, await read_file_restoration(root, backup)) == {}
+        assert (await root.etcd.get(EVENT)).value == records[EVENT]  # type: ignore[union-attr]
