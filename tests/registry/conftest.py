@@ -19,8 +19,13 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
 
 
 @pytest.fixture(params=["real", SIMULATED])
-async def etcd_client(request: pytest.FixtureRequest) -> AsyncIterator[Etcd]:
-    """A client of a shared etcd."""
-    server = cast("EtcdServer", request.getfixturevalue("etcd" if request.param == "real" else "simulated"))
-    async with Etcd(EtcdSettings(server.endpoints)) as client:
+def either(request: pytest.FixtureRequest) -> EtcdServer:
+    """A shared etcd of one member, one of each kind: use `prefix`, and do not stop it."""
+    return cast("EtcdServer", request.getfixturevalue("etcd" if request.param == "real" else "simulated"))
+
+
+@pytest.fixture
+async def etcd_client(either: EtcdServer) -> AsyncIterator[Etcd]:
+    """A client of such an etcd."""
+    async with Etcd(EtcdSettings(either.endpoints)) as client:
         yield client

@@ -27,7 +27,7 @@ from registry.program.config import EtcdTable, Settings
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.sentinel import ensure_cluster
 from scheduler.service import Scheduler
-from tests.etcd_server import EtcdServer, available_versions
+from tests.etcd_server import SIMULATED, EtcdServer, available_versions, etcd_server
 from tests.registry.test_etcd_auth import PASSWORD, logins, secret
 
 FAILURES = [RegistryUnavailable, RegistryDenied, ForeignRegistry, CredentialsUnusable, RegistryError]
@@ -95,10 +95,10 @@ async def test_a_wait_ends_when_a_file_changes_or_another_way_got_through(monkey
     await asyncio.wait_for(waiting, 10)
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+@pytest.fixture(scope="module", params=[*available_versions()[-1:], SIMULATED])
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     directory = tmp_path_factory.mktemp("guarded")
-    with EtcdServer(directory, available_versions()[-1], flags=["--bcrypt-cost=4"]) as server:
+    with etcd_server(directory, request.param, flags=["--bcrypt-cost=4"]) as server:
         server.enable_auth(password="root", user="fleet", user_password=PASSWORD, prefix="/fleet/")
         yield server
 

@@ -117,8 +117,8 @@ async def test_a_password_file_that_is_not_there_is_named(guarded: EtcdServer, p
 
 
 async def test_a_user_does_no_harm_where_etcd_asks_for_none(
-    etcd: EtcdServer, password_file: str, prefix: str
+    either: EtcdServer, password_file: str, prefix: str
 ) -> None:
-    async with Etcd(as_fleet(etcd, password_file)) as client:
+    async with Etcd(as_fleet(either, password_file)) as client:
         await asyncio.gather(*(client.put(f"{prefix}{i}", b"") for i in range(20)))
-    assert await asyncio.to_thread(logins, etcd) == 1
+    assert await asyncio.to_thread(logins, either) == 1

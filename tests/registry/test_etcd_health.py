@@ -132,10 +132,13 @@ async def test_one_that_never_answered_is_away_since_it_was_tried() -> None:
         assert away.since > 0
 
 
-async def test_a_wrong_password_is_a_denial_and_no_absence_and_lease_calls_do_not_hide_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [*available_versions()[:1], SIMULATED])
+async def test_a_wrong_password_is_a_denial_and_no_absence_and_lease_calls_do_not_hide_it(
+    tmp_path: Path, kind: str
+) -> None:
     (tmp_path / "password").write_text("right")
     (tmp_path / "password").chmod(0o600)
-    with EtcdServer(tmp_path / "etcd") as server:
+    with etcd_server(tmp_path / "etcd", kind) as server:
         server.enable_auth(password="secret", user="agent", user_password="right", prefix="/fleet/")
         settings = EtcdSettings(
             server.endpoints, username="agent", password_file=str(tmp_path / "password"), request_timeout_s=5.0

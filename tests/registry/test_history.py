@@ -221,8 +221,9 @@ async def test_compaction_a_restart_and_another_cluster_s_registry_hold_nothing(
 
 
 @pytest.mark.etcd
-async def test_a_member_that_lags_behind_is_no_older_history(tmp_path: Path) -> None:
-    with EtcdServer(tmp_path / "etcd", members=3) as three:
+@pytest.mark.parametrize("kind", kinds())
+async def test_a_member_that_lags_behind_is_no_older_history(tmp_path: Path, kind: str) -> None:
+    with etcd_server(tmp_path / "etcd", kind, members=3) as three:
         leader = three.members.index(three.leader())
         late = (leader + 1) % 3
         async with client(three, leader) as etcd, client(three, late) as behind:

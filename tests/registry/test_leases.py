@@ -29,9 +29,11 @@ FREE = (
 
 @pytest.mark.etcd
 @pytest.mark.parametrize("name", LEASED)
-async def test_no_program_writes_a_leased_record_without_a_lease(etcd: EtcdServer, prefix: str, name: str) -> None:
+async def test_no_program_writes_a_leased_record_without_a_lease(
+    either: EtcdServer, prefix: str, name: str
+) -> None:
     key = Keys.under(prefix).prefix + name
-    async with Etcd(EtcdTable(endpoints=etcd.endpoints, prefix=prefix).client_settings()) as client:
+    async with Etcd(EtcdTable(endpoints=either.endpoints, prefix=prefix).client_settings()) as client:
         with pytest.raises(LeaseLost, match=name):
             await client.put(key, b"{}")
         for then, orelse in (([Op.put(key, b"{}")], [Op.get(key)]), ([Op.get(key)], [Op.put(key, b"{}", 0)])):
@@ -46,8 +48,8 @@ async def test_no_program_writes_a_leased_record_without_a_lease(etcd: EtcdServe
 
 @pytest.mark.etcd
 @pytest.mark.parametrize("name", FREE)
-async def test_a_record_that_outlives_its_writer_needs_no_lease(etcd: EtcdServer, prefix: str, name: str) -> None:
-    async with Etcd(EtcdTable(endpoints=etcd.endpoints, prefix=prefix).client_settings()) as client:
+async def test_a_record_that_outlives_its_writer_needs_no_lease(either: EtcdServer, prefix: str, name: str) -> None:
+    async with Etcd(EtcdTable(endpoints=either.endpoints, prefix=prefix).client_settings()) as client:
         assert await client.put(Keys.under(prefix).prefix + name, b"{}")
 
 

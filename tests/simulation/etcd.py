@@ -532,9 +532,9 @@ class SimulatedEtcd:
 
     def authenticate(self, request: Json) -> dict[str, Any]:
         users = self.store.users
+        self._logins += 1
         if not users.on:
             raise Refused(PRECONDITION, "authentication is not enabled")
-        self._logins += 1
         if users.passwords.get(request["name"]) != request["password"]:
             raise Refused(INVALID, "authentication failed, invalid user ID or password")
         self.store.index += 1
