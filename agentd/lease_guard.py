@@ -14,13 +14,14 @@ from contextlib import suppress
 from typing import Protocol
 
 from agentd.lease_switch import LATE_AT, LeaseSwitch
+from agentd.machine_lease import STOP_AT
 from agentd.reconciler import Reconciler
 from registry.errors import SystemdError
 from registry.messages import UNITS_STOPPED
 
 log = logging.getLogger("fleet.agent")
 
-STOP_AT, KILL_AT = 0.5, 0.8  # of the lease
+KILL_AT = 0.8  # of the lease
 AGAIN_S = 0.05  # from one kill to the next, of what still lives
 LOOK_EACH = 0.05  # of the lease: how often systemd is asked what lives once nothing does
 HANG_AT = 0.3  # of the lease: an agent that stands still so long is restarted, so that the next one can stop

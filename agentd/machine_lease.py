@@ -20,6 +20,7 @@ from registry.sync.history import History
 log = logging.getLogger("fleet.agent")
 
 MARGIN_S = 2.0  # etcd ends a lease up to this much late
+STOP_AT = 0.5  # of the lease: with "stop" units are stopped once it was not renewed for so long
 
 
 class MachineLease:
@@ -52,6 +53,7 @@ class MachineLease:
         self.id = lease
         self.ttl_s = min(self.ttl_s, self._wanted_s)
         self._ledger.remember(lease_id=lease, lease_ttl_s=self._wanted_s)
+        await self._history.look(self._etcd)
         self._renewed(sent)
         return lease
 
@@ -75,9 +77,15 @@ class MachineLease:
             await self._etcd.lease_revoke(each)
 
     async def renew(self, lease: int) -> None:
-        """Renew it. Raises LeaseLost, or what the registry raises."""
+        """Renew it. Raises LeaseLost, or what the registry raises.
+
+        One that comes late may have ended, and be there again with a restored backup: it counts, and units start
+        by it, once it is known whether the history went back.
+        """
         sent = time.monotonic()
         await self._etcd.lease_keepalive(lease)
+        if time.monotonic() - self.renewed_at >= STOP_AT * self.ttl_s:
+            await self._history.look(self._etcd)
         self._renewed(sent)
 
     def _renewed(self, sent: float) -> None:

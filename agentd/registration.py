@@ -24,7 +24,6 @@ from registry.errors import (
     Conflict,
     CorruptRecord,
     ForeignRegistry,
-    HistoryWentBack,
     InvalidRecord,
     LeaseLost,
     RegistryDenied,
@@ -219,14 +218,7 @@ class Registration:
         if remembered and found.id != remembered:
             raise ForeignRegistry(f"this registry belongs to cluster {found.id}, not to {remembered}")
         self._ledger.remember(cluster_id=found.id)
-        await self._look_back()
-
-    async def _look_back(self) -> None:
-        """Whether the history went back, or was accepted since; those who hold units are told by the history."""
-        try:
-            await self._history.check(self._etcd)
-        except HistoryWentBack as error:
-            log.debug("%s", error)
+        await self._history.look(self._etcd)
 
     def _is_ours(self, found: KeyValue) -> bool:
         """Whether this boot wrote the key: by its record, or by its lease where somebody has garbled the record."""
@@ -296,7 +288,7 @@ class Registration:
         await self.lease.settle()
 
     async def _keep(self) -> None:
-        """Renew until the lease is lost; look once in each ttl whether our key is as it should be."""
+        """Renew until the lease is lost; in each ttl look once at our key, and at the history."""
         away, looked_at = False, time.monotonic()
         while lease := self.lease.id:
             if not away and await self._nudged(self.lease.ttl_s / 3):
@@ -306,8 +298,10 @@ class Registration:
             try:
                 await self.lease.renew(lease)
                 if away or self._history.held:
-                    await self._look_back()
+                    await self._history.look(self._etcd)
                 if time.monotonic() >= looked_at + self.lease.ttl_s:
+                    with suppress(ForeignRegistry):  # of a broken sentinel the schedule tells
+                        await self._history.look(self._etcd)  # others may have seen what we cannot
                     await self._show(lease)
                     looked_at = time.monotonic()
             except (LeaseLost, Conflict):

@@ -136,6 +136,19 @@ class RecordListing:
                     return "/".join((table, *(key if isinstance(key, tuple) else (key,))))
         return ""
 
+    def newest(self) -> tuple[str, int]:
+        """The key that was written last, and its revision; ("", 0) when there is none."""
+        latest = {
+            table: max(stamps.items(), key=lambda item: item[1].mod_revision)
+            for table, stamps in self._stamps.items()
+            if stamps
+        }
+        if not latest:
+            return "", 0
+        table, (key, stamp) = max(latest.items(), key=lambda item: item[1][1].mod_revision)
+        address = Address(Table(table), *key) if isinstance(key, tuple) else Address(Table(table), key)
+        return self._keys.at(address), stamp.mod_revision
+
     def keys_of(self, table: Table) -> Iterable[str | Pair]:
         """What the keys of a table hold after its name."""
         return self._stamps[table].keys()

@@ -181,10 +181,13 @@ def _intent(
                 guard = lost.setdefault(source.machine, Compare.absent(keys.machine(source.machine)))
             intent.guards.append(guard)
         for address, record in records_after(each):
+            key = keys.at(address)
+            if revision := revision_of(key):  # only leaders write it: another one is of another history
+                intent.guards.append(Compare.mod(key, revision))
             if record is None:
-                intent.ops.append(Op.delete(keys.at(address)))
+                intent.ops.append(Op.delete(key))
             else:
-                intent.put(keys.at(address), encode(record))
+                intent.put(key, encode(record))
         if not isinstance(each, Wait | Clear):
             intent.machine = each.machine if not intent.lines or each.machine == intent.machine else ""
             intent.lines = True

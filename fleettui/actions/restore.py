@@ -120,7 +120,7 @@ def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: f
 
 
 def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
-    """The lines to change so that what runs is scheduled where it runs. Pure."""
+    """The lines to change so that what runs is scheduled where it runs, and nothing is started unwanted. Pure."""
     homes: dict[str, list[str]] = defaultdict(list)
     for machine, name in sorted(snapshot.schedule):
         homes[name].append(machine)
@@ -128,17 +128,28 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
     for (machine, name), state in sorted(snapshot.states.items()):
         if machine in snapshot.machines and _is_up(state):
             running[name].append(state)
+    unreadable = _unreadable(snapshot)
     found: dict[Pair, Assignment | None] = {}
-    for name, states in running.items():
-        unit = snapshot.units.get(name)
-        if unit is None or not unit.target.scheduled or is_global(snapshot, name):
+    for name in sorted({*homes, *running}):
+        unit, states = snapshot.units.get(name), running.get(name, [])
+        if unit is None and name in unreadable:
             continue
-        if {state.machine for state in states} & set(homes[name]):
-            continue
-        best = max(states, key=lambda state: (state.hash == unit.hash, state.generation == unit.generation))
-        found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)
-        found[best.machine, name] = Assignment(name, best.machine, unit.hash, unit.target, unit.generation)
+        if unit is None or not unit.target.scheduled:  # ordered since: an old line would start it once more
+            found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)
+        elif not states or is_global(snapshot, name) or {state.machine for state in states} & set(homes[name]):
+            for machine in homes[name] if unit.target is not Target.LAUNCHED else ():
+                if snapshot.schedule[machine, name].target is Target.LAUNCHED:
+                    found[machine, name] = Assignment(name, machine, unit.hash, unit.target, unit.generation)
+        else:
+            best = max(states, key=lambda state: (state.hash == unit.hash, state.generation == unit.generation))
+            found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)
+            found[best.machine, name] = Assignment(name, best.machine, unit.hash, unit.target, unit.generation)
     return found
+
+
+def _unreadable(snapshot: Snapshot) -> set[str]:
+    """Names of which a record does not parse: nobody knows what is wanted of those units."""
+    return {key.rpartition("/")[2] for key in snapshot.corrupt}
 
 
 def changes(snapshot: Snapshot, comes_to: Settled) -> Iterator[UnitChange]:

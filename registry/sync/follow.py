@@ -105,7 +105,7 @@ class Follower:
             self._proven = False
             try:
                 await self._list()
-                await self._watch()
+                await self._watch()  # until another history is accepted
             except Compacted as error:
                 if not self._proven:  # history goes faster than we list it
                     await self._backoff.wait(error)
@@ -153,6 +153,8 @@ class Follower:
         async with self.still:
             self.revision = revision
             if self._history is not None:
+                key, written_at = listing.newest()
+                self._history.act(written_at, key)
                 self._history.act(revision)
                 self._epoch = self._history.epoch
             self.mirror.adopt(listing, revision)
@@ -180,6 +182,8 @@ class Follower:
                 self._backoff.reset()
                 if self._unproven:
                     await self._check_history()
+                if self._history is not None and self._epoch != self._history.epoch:
+                    return  # another one was accepted while we were away: what the mirror shows is of the old one
                 if any(change.kv is None for change in batch.changes):
                     await self._check_sentinel(batch.revision)
                 async with self.still:
@@ -188,6 +192,9 @@ class Follower:
     def _fold(self, batch: WatchBatch) -> None:
         self.revision = batch.revision
         if self._history is not None:
+            if batch.changes:
+                newest = batch.changes[-1]
+                self._history.act(newest.mod_revision, newest.key, exists=newest.kv is not None)
             self._history.act(batch.revision)
         self._reached()
         if not batch.changes:

@@ -79,6 +79,10 @@ def test_1_what_runs_somewhere_is_scheduled_nowhere_else_when_it_is_accepted(
         if target.scheduled and runs:
             assert len(has) == 1
             assert has <= runs
+        if not target.scheduled:  # ordered while all was held: a line would start it for a moment
+            assert not has
+        if target is not Target.LAUNCHED:
+            assert not any(line.target is Target.LAUNCHED for (_, unit), line in schedule.items() if unit == name)
     starts = {each.unit for each in found.changes if each.verb in ("start", "move")}
     assert not any(
         target.scheduled and name in starts and any(unit == name and machine in live for machine, unit in states)

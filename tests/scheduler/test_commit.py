@@ -32,8 +32,14 @@ def guards(intent: Intent) -> list[str]:
 
 def test_a_move_is_one_transaction_guarded_by_what_it_relies_on() -> None:
     lost = Assign(line("u.service", "b2"), (MoveSource("a1", lost=True),), "machine lost")
-    (intent,) = intents([lost, Clear("u.service")], KEYS, lambda _: 7, audit())
-    assert guards(intent) == [KEYS.unit("u.service"), KEYS.machine("a1")]
+    known = {KEYS.unit("u.service"), KEYS.schedule("a1", "u.service"), KEYS.pending("u.service")}
+
+    def revision_of(key: str) -> int:
+        return 7 if key in known else 0
+
+    (intent,) = intents([lost, Clear("u.service")], KEYS, revision_of, audit())
+    old, words = KEYS.schedule("a1", "u.service"), KEYS.pending("u.service")
+    assert guards(intent) == [KEYS.unit("u.service"), KEYS.machine("a1"), old, words]
     assert written([intent])[0] == [
         KEYS.schedule("a1", "u.service"),
         KEYS.schedule("b2", "u.service"),
@@ -41,8 +47,8 @@ def test_a_move_is_one_transaction_guarded_by_what_it_relies_on() -> None:
         KEYS.pending("u.service"),
     ]
     unclaimed = Assign(line("u.service", "b2"), (MoveSource("a1", lost=False),))
-    (intent,) = intents([unclaimed], KEYS, lambda _: 7, audit())
-    assert guards(intent) == [KEYS.unit("u.service"), KEYS.state("a1", "u.service")]
+    (intent,) = intents([unclaimed], KEYS, revision_of, audit())
+    assert guards(intent) == [KEYS.unit("u.service"), KEYS.state("a1", "u.service"), old]
 
 
 def test_what_is_displaced_goes_with_what_displaces_it() -> None:
@@ -57,7 +63,7 @@ def test_what_is_displaced_goes_with_what_displaces_it() -> None:
 def test_no_transaction_exceeds_etcds_limits_and_no_key_comes_twice() -> None:
     decisions: list[Decision] = [Assign(line(f"u{number}.service")) for number in range(1000)]
     decisions += [Assign(line("g.service", f"m{number}")) for number in range(300)]
-    batches = list(transactions(intents(decisions, KEYS, lambda _: 1, audit())))
+    batches = list(transactions(intents(decisions, KEYS, lambda _: 0, audit())))
     keys = [b64decode(op.body["key"]) for batch in batches for op in batch.ops]
     assert len(keys) == len(set(keys)) == 1301, "and one event tells of them all"
     assert all(len(batch.ops) <= MAX_OPS and len(batch.guards) < MAX_OPS for batch in batches)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ONE_PLACE = "invariant 1: a unit runs on one machine"
 FENCE = "invariant 2: a deposed leader writes nothing"
+SILENCE = "invariant 3: silence is no order"
 ORDERED = "invariant 5: the old stops before the new starts"
 UNMOVED = "invariant 6: nothing moves unasked"
 ONE_BAD = "invariant 8: everything wanted runs"
@@ -38,6 +39,7 @@ REST = "after healing all comes to rest"
 LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
 NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and can go by it
+FOREIGN_S = 30.0  # at most, until an agent looks again at a registry that was not its own
 PROMPT_S = 1.5
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
@@ -326,13 +328,17 @@ class Judge:
 
     def restored(self, store: Store) -> None:
         """Another history is there at once."""
+        self.fleet.etcd.on_change = self.changed
         self.lines.clear()
         self.states.clear()
         leader = store.live.get(b"/fleet/leader")
         self.leader = self.leaders.get(leader.value or "", "") if leader else ""
         for each in self.fleet.hosts:
             there = f"/fleet/machines/{each.id}".encode() in store.live
-            self.standing[each.name].away_since = 0.0 if there else self.now()
+            standing = self.standing[each.name]
+            if there and standing.away_since:  # cut off before the backup was made, it cannot know of any later one
+                standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
+            standing.away_since = 0.0 if there else self.now()
         for key, version in store.live.items():
             table, _, rest = key.decode().removeprefix("/fleet/").partition("/")
             if table == "schedule" and version.value is not None:
@@ -345,6 +351,26 @@ class Judge:
             elif table == "states":
                 machine, _, unit = rest.partition("/")
                 self.states[unit][machine] = None
+
+    def elsewhere(self, invariant: str) -> None:
+        """Another registry is there, of which nothing may be taken for an order: the judge looks away."""
+        self.hold(invariant)
+        self.fleet.etcd.on_change = lambda _exchange, _changes: None
+
+    def back(self, store: Store) -> None:
+        """The right one is there again, as it was, with what it knew."""
+        self.fleet.etcd.on_change = self.changed
+        for each in self.fleet.hosts:
+            standing = self.standing[each.name]
+            there = f"/fleet/machines/{each.id}".encode() in store.live
+            if there:
+                standing.away_since = 0.0
+            if (
+                standing.broken or self.now() < standing.excused_until
+            ):
+                standing.excused_until = self.now() + FOREIGN_S + GRACE_S
+        leader = store.live.get(b"/fleet/leader")
+        self.leader = self.leaders.get(leader.value or "", "") if leader else ""
 
     # ---- as time goes on
 

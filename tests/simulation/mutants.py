@@ -6,6 +6,7 @@ behind it since, where there is one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ import placement.placement
 import scheduler.commit
 import scheduler.service
 from agentd.ledger import Ledger
+from agentd.machine_lease import MachineLease
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import Phase
 from agentd.reconciler import Reconciler
@@ -126,6 +128,17 @@ def writes_of_another_history() -> None:
     _replaced(Scheduler, "_may_decide", may_decide)
 
 
+def start_before_the_look() -> None:
+    """A renewal counts before anybody has looked whether the history went back."""
+
+    async def renew(self: MachineLease, lease: int) -> None:
+        sent = time.monotonic()
+        await self._etcd.lease_keepalive(lease)
+        self._renewed(sent)
+
+    _replaced(MachineLease, "renew", renew)
+
+
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
 MUTANTS: dict[str, Callable[[], None]] = {
     "verify-race": verify_race,
@@ -136,6 +149,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "missing-fence": missing_fence,
     "early-placement": early_placement,
     "writes-of-another-history": writes_of_another_history,
+    "start-before-the-look": start_before_the_look,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shutil
 from base64 import b64encode
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import process_time
 
+from registry.model import SCHEMA_VERSION
 from tests.simulation import crowd, outside
 from tests.simulation.etcd import Member
 from tests.simulation.fleet import Fleet, Host, Story
@@ -21,12 +23,14 @@ from tests.simulation.judge import (
     LIMITS,
     PATIENCE_S,
     REST,
+    SILENCE,
     WINDOW_S,
     Violation,
+    parsed,
 )
-from tests.simulation.loop import START_AT, Deadlock, SimulatedLoop, Spinning
+from tests.simulation.loop import NEVER, START_AT, Deadlock, SimulatedLoop, Spinning
 from tests.simulation.script import ACTS, BUSY_S, IDLE_S, MACHINES, QUIET_S, REST_S, SCHEDULERS, Script, Step
-from tests.simulation.store import Store
+from tests.simulation.store import Store, encoded
 from tests.simulation.systemd import MANAGER_PATH, SYSTEMD, THE_BUS, UNIT, unit_path
 
 LOOK_S = 0.5
@@ -79,6 +83,9 @@ class Play:
             fleet.say("world", "---- everything is healed")
             for heal in list(self._healing.values()):
                 heal()
+            for host in fleet.hosts:
+                for program in filter(None, (host.agent, host.scheduler)):
+                    program.fuse = NEVER
             fleet.act("uncordon", tuple(host.name for host in fleet.hosts))
             fleet.act("submit", crowd.NAMES)
             self.judge.quiet_since = max(self.judge.quiet_since, self.loop.now)
@@ -123,6 +130,8 @@ class Play:
 
     def _begin(self, step: Step) -> None:
         if step.verb in ACTS:
+            if self.judge.silence == SILENCE:
+                return  # who sees that the registry is not his orders nothing there
             self.fleet.act(step.verb, (step.target,), int(step.value))
             return
         heal = VERBS[step.verb](self, step)
@@ -190,7 +199,7 @@ class Play:
             self.loop.pause(program)
 
         def heal() -> None:
-            program.fuse = 1 << 60
+            program.fuse = NEVER
             if begun:
                 self._excuse(kind, host, begins=False)
                 if not host.frozen:
@@ -327,13 +336,7 @@ class Play:
         backup = self.backups[0] if self.backups else None
         if backup is None or judge.silence or backup.revision >= etcd.store.revision:
             return None
-        for member in etcd.members:
-            member.kill()
-        etcd.restore(backup)
-        judge.restored(etcd.store)
-        judge.hold(HISTORY)
-        self.fleet.say("world", f"the registry is as it was at revision {backup.revision}")
-        self.loop.after(0.5, self._spawn_members)
+        self._bring_back(backup)
         judge.quiet_since = self.loop.now + 1000.0
 
         def heal() -> None:
@@ -341,6 +344,62 @@ class Play:
             self._accept(8)
 
         return heal
+
+    def _bring_back(self, backup: Store) -> None:
+        self._swap(backup.copy())
+        self.judge.restored(backup)
+        self.judge.hold(HISTORY)
+        self.fleet.say("world", f"the registry is as it was at revision {backup.revision}")
+
+    def _swap(self, store: Store) -> None:
+        """Have etcd come up with other data."""
+        for member in self.fleet.etcd.members:
+            member.kill()
+        self.fleet.etcd.store = store
+        self.loop.after(0.5, self._spawn_members)
+
+    def wipe(self, step: Step) -> Heal:
+        """All data is gone and an empty etcd comes up; later there is what was there, or (value 1) a backup."""
+        return self._replace_registry(Store(), "the registry is empty", self.backups[-1:] if step.value else [])
+
+    def mistake(self, _step: Step) -> Heal:
+        """Another fleet's registry answers, which wants nothing here; later the right one again."""
+        return self._replace_registry(another_fleets(), "the registry is another fleet's", [])
+
+    def _replace_registry(self, store: Store, what: str, backups: list[Store]) -> Heal:
+        etcd, judge, own = self.fleet.etcd, self.judge, self.fleet.etcd.store
+        cluster = own.live.get(b"/fleet/cluster")
+        if judge.silence or judge.is_held() or cluster is None or not parsed(cluster.value or "").get("id"):
+            return None
+        self._swap(store)
+        self.fleet.say("world", what)
+        judge.elsewhere(SILENCE)
+        judge.quiet_since = self.loop.now + 1000.0
+
+        def heal() -> None:
+            judge.quiet_since = self.loop.now + PATIENCE_S
+            judge.silence = ""
+            if backups and backups[0].revision < own.revision:
+                self._bring_back(backups[0])
+                self.loop.after(8.0, self._accept, 8)
+            else:
+                self._swap(own)
+                judge.back(own)
+            self._reclaim(parsed(cluster.value or "")["id"], 5)
+
+        assert etcd.store is not own
+        return heal
+
+    def _reclaim(self, cluster: str, tries: int) -> None:
+        """The operator takes machines back that have joined the registry which was there for a while."""
+        for host in self.fleet.hosts:
+            facts = host.root / "run" / "fleet" / "agent.json"
+            if facts.exists() and json.loads(facts.read_text()).get("cluster_id", "") not in ("", cluster):
+                self.fleet.say("operator", f"has {host.name} leave the other cluster")
+                host.kill("agent")
+                facts.unlink()
+        if tries:
+            self.loop.after(4.0, self._reclaim, cluster, tries - 1)
 
     def _spawn_members(self) -> None:
         for member in self.fleet.etcd.members:
@@ -379,9 +438,16 @@ class Play:
         key = self._picked(step)
         if key is None:
             return None
-        found = self.fleet.etcd.store.live[key]
-        self._put(key, b64encode(b"{garbled").decode(), found.lease)
-        return NOTHING
+        live, bad = self.fleet.etcd.store.live, b64encode(b"{garbled").decode()
+        found = live[key]
+        self._put(key, bad, found.lease)
+
+        def heal() -> None:
+            now = self.fleet.etcd.store.live.get(key)
+            if now is not None and now.value == bad and now.lease == found.lease:
+                self._put(key, found.value or "", now.lease)
+
+        return heal if step.for_s else NOTHING
 
     def unlease(self, step: Step) -> Heal:
         key = self._picked(step)
@@ -460,6 +526,14 @@ class Play:
         return lambda: vars(host).update(disk_full=False)
 
 
+def another_fleets() -> Store:
+    """A registry with a sentinel of its own, and nothing else."""
+    store = Store()
+    record = json.dumps({"id": "f" * 32, "schema": SCHEMA_VERSION})
+    store.put({"key": encoded(b"/fleet/cluster"), "value": b64encode(record.encode()).decode()})
+    return store
+
+
 Heal = Callable[[], None] | None
 """What ends a fault; NOTHING where nothing has to, None where it could not begin."""
 
@@ -484,6 +558,8 @@ VERBS: dict[str, Callable[[Play, Step], Heal]] = {
     "hang member": Play.member,
     "isolate member": Play.member,
     "restore the registry": Play.restore,
+    "wipe the registry": Play.wipe,
+    "show another registry": Play.mistake,
     "step the clock of": Play.clock,
     "let drift the clocks of": Play.drift,
     "compact": Play.compact,

@@ -94,8 +94,10 @@ def _round(dice: Dice, number: int) -> tuple[Step, ...]:
     while at_s < BUSY_S:
         steps += kinds[dice.below(len(kinds))][0](dice, round(at_s, 3))
         at_s += dice.between(0.2, 2 * pace_s)
-    if RESTORES and dice.draw() < RESTORES:
+    if dice.draw() < RESTORES:
         steps += _back(dice, dice.between(5, 30))
+    elif dice.draw() < ELSEWHERE:
+        steps += _elsewhere(dice, dice.between(5, 30))
     at_s = 1.0
     while at_s < BUSY_S:
         steps.append(_act(dice, round(at_s, 3), number))
@@ -166,9 +168,11 @@ def _plain(verb: str) -> Drawer:
 
 
 def _garble(dice: Dice, at_s: float) -> list[Step]:
-    return [
-        Step(at_s, "garble", dice.one(("schedule", "states", "machines", "pending", "leader")), 0.0, dice.draw())
-    ]
+    """What a program writes it puts right by itself; what an operator wrote he has to."""
+    by_programs = ("schedule", "states", "machines", "pending", "leader")
+    by_hand = ("units", "files", "overrides", "cluster")
+    table = dice.one(by_programs + by_hand)
+    return [Step(at_s, "garble", table, dice.between(1, 25) if table in by_hand else 0.0, dice.draw())]
 
 
 def _unlease(dice: Dice, at_s: float) -> list[Step]:
@@ -185,6 +189,12 @@ def _flap(dice: Dice, at_s: float) -> list[Step]:
 def _back(dice: Dice, at_s: float) -> list[Step]:
     """An older state of the registry is restored, and accepted some time later."""
     return [Step(at_s, "restore the registry", "", dice.between(14, 30))]
+
+
+def _elsewhere(dice: Dice, at_s: float) -> list[Step]:
+    """All data is gone, or another fleet's registry is there, for some time."""
+    verb, for_s = dice.one(("wipe the registry", "show another registry")), dice.between(3, 30)
+    return [Step(at_s, verb, "", for_s, float(dice.below(2)) if verb == "wipe the registry" else 0.0)]
 
 
 Drawer = Callable[[Dice, float], list[Step]]
@@ -217,7 +227,8 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("execute again systemd of", 0, 0), 1),
     (_on_host("fill the disk of", 2, 12), 2),
 )
-RESTORES = 0.0  # part of the rounds in which the registry is restored: see docs/simulation.md
+RESTORES = 0.15  # part of the rounds in which the registry is restored
+ELSEWHERE = 0.15  # and of the others in which it is empty or another one for a while
 
 
 def _act(dice: Dice, at_s: float, number: int) -> Step:
