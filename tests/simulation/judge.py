@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.checks import Checks, Problem
 from tests.simulation.crowd import HOST_UNIT, KINDS, SLEEPER
 from tests.simulation.etcd import Exchange
 from tests.simulation.store import Happened, Store
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
 ONE_PLACE = "invariant 1: a unit runs on one machine"
 FENCE = "invariant 2: a deposed leader writes nothing"
-SILENCE = "invariant 3: silence is no order"
 ORDERED = "invariant 5: the old stops before the new starts"
-UNMOVED = "invariant 6: nothing moves unasked"
-ONE_BAD = "invariant 8: everything wanted runs"
 HOSTS_OWN = "invariant 11: the host's own units are safe"
 ONCE = "invariant 12: a start happens once"
 HISTORY = "invariant 15: history that goes back is no order"
@@ -113,9 +111,12 @@ class Judge:
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
         self.silence = ""  # the invariant by which nothing may be begun or stopped now
         self.silent_from = 0.0
+        self.resumed: dict[str, float] = {}  # machines, and when their agent was last seen to go on after a pause
         self.leaders: dict[str, str] = {}  # programs by what they wrote into the leader's key
         self.counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(LIMITS, 0.0))
         self.checks = 0
+        self.changed_at = -1000.0  # when another history, or another registry, came or went
+        self.more = Checks(self, parsed)
 
     def wrong(self, invariant: str, text: str) -> None:
         """Note the first violation; the world stops at its next look."""
@@ -151,7 +152,8 @@ class Judge:
 
     def _in_silence(self, machine: str, unit: str, what: str) -> None:
         leaving = self.fleet.host(machine).systemd.agent_job == "stop"
-        if self.silence and self.now() > self.silent_from and not leaving and self.fleet.policy == "keep":
+        began = max(self.silent_from, self.resumed.get(machine, 0.0) + UNDER_WAY_S)
+        if self.silence and self.now() > began and not leaving and self.fleet.policy == "keep":
             self.wrong(self.silence, f"{unit} was {what} on {machine}")
 
     def hold(self, invariant: str) -> None:
@@ -165,6 +167,7 @@ class Judge:
 
     def stopping(self, machine: str, unit: str) -> None:
         self._in_silence(machine, unit, "stopped")
+        self.more.stopping(machine, unit, leaving=self.fleet.host(machine).systemd.agent_job == "stop")
         key = f"{self.fleet.host(machine).id}/{unit}"
         line, removed_at = self.lines.get(key), self.removed.get(key, 0.0)
         launched = line is not None and line.get("target", "launched") == "launched"
@@ -224,6 +227,7 @@ class Judge:
 
     def pardon(self, machine: str) -> None:
         """What is started now may have been started before: the machine has stopped all its units."""
+        self.more.may_stop_all(machine)
         for (host, _), order in self.orders.items():
             if host == machine:
                 order.pardons += 1
@@ -254,8 +258,15 @@ class Judge:
                 self._machine(rest, each)
             elif key == "leader":
                 self._leads(program, each)
+            self._is_asked(table, rest)
         for machine, unit in placed:
             self._placed(machine, unit, exchange.sent_at if exchange else self.now())
+
+    def _is_asked(self, table: str, rest: str) -> None:
+        if table == "units":
+            self.more.asked(rest)
+        elif table == "overrides" and rest in self.fleet.by_id:
+            self.more.asked(self.fleet.by_id[rest].name)
 
     def _fenced(self, program: str, key: str, exchange: Exchange | None) -> None:
         if program != self.leader:
@@ -268,15 +279,22 @@ class Judge:
         host = self.fleet.by_id.get(machine)
         name = host.name if host else machine
         if each.now.value is None:
+            if program.startswith("scheduler") and host is not None and not self._has_others(unit, rest):
+                self.more.taken_off(name, unit)
+            self.more.may_stop(name, unit)
             self.lines.pop(rest, None)
             self.removed[rest] = self.now()
             self.say(program or "etcd", f"takes {unit} off {name}")
             return
         record = parsed(each.now.value)
+        if not record and rest in self.lines:
+            return  # garbled, which is no order
         order = (each.now.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
         old = self.lines.get(rest)
         if record.get("target", "launched") != "launched":
             self.removed[rest] = self.now()
+        if old is not None and (old["order"], old.get("target")) != (order, record.get("target")):
+            self.more.may_stop(name, unit)
         self.lines[rest] = {**record, "order": order}
         if old is None or old["order"] != order:
             self.orders[name, unit].count += 1
@@ -284,6 +302,9 @@ class Judge:
             self.say(program or "etcd", f"schedules {unit} on {name}")
             if program.startswith("scheduler"):
                 placed.append((machine, unit))
+
+    def _has_others(self, unit: str, line: str) -> bool:
+        return any(each != line and each.endswith(f"/{unit}") for each in self.lines)
 
     def _placed(self, machine: str, unit: str, decided_at: float) -> None:
         kind = KINDS.get(unit)
@@ -306,6 +327,8 @@ class Judge:
         if host is None:
             return
         standing = self.standing[host.name]
+        if each.now.value is None or parsed(each.now.value).get("leaving"):
+            self.more.asked(host.name)
         if each.now.value is None:
             standing.away_since = standing.vanished_at = self.now()
             self.say("etcd", f"the key of {host.name} is gone")
@@ -328,7 +351,9 @@ class Judge:
 
     def restored(self, store: Store) -> None:
         """Another history is there at once."""
+        self.changed_at = self.now()
         self.fleet.etcd.on_change = self.changed
+        self.more.may_stop_all()
         self.lines.clear()
         self.states.clear()
         leader = store.live.get(b"/fleet/leader")
@@ -355,19 +380,19 @@ class Judge:
     def elsewhere(self, invariant: str) -> None:
         """Another registry is there, of which nothing may be taken for an order: the judge looks away."""
         self.hold(invariant)
+        self.changed_at = self.now()
         self.fleet.etcd.on_change = lambda _exchange, _changes: None
 
     def back(self, store: Store) -> None:
         """The right one is there again, as it was, with what it knew."""
+        self.changed_at = self.now()
         self.fleet.etcd.on_change = self.changed
         for each in self.fleet.hosts:
             standing = self.standing[each.name]
             there = f"/fleet/machines/{each.id}".encode() in store.live
             if there:
                 standing.away_since = 0.0
-            if (
-                standing.broken or self.now() < standing.excused_until
-            ):
+            if standing.broken or self.now() < standing.excused_until:
                 standing.excused_until = self.now() + FOREIGN_S + GRACE_S
         leader = store.live.get(b"/fleet/leader")
         self.leader = self.leaders.get(leader.value or "", "") if leader else ""
@@ -384,6 +409,7 @@ class Judge:
         """Once in half a second: what lasts too long."""
         now = self.now()
         self._extend(now)
+        self.more.look()
         for unit, places in self.running.items():
             if len(places) > 1 and not KINDS.get(unit, SLEEPER).everywhere and unit != HOST_UNIT:
                 clear = [machine for machine in places if not self.excused(machine)]
@@ -424,9 +450,14 @@ class Judge:
 
     # ---- at rest
 
-    def problems(self) -> list[str]:
+    def problems(self) -> list[Problem]:
         """What is not as it should be once nothing is broken any more."""
+        wrong, unexplained = self._problems()
+        return [*unexplained, *(Problem(REST, each) for each in wrong)]
+
+    def _problems(self) -> tuple[list[str], list[Problem]]:
         found: list[str] = []
+        unexplained: list[Problem] = []
         live = self.fleet.etcd.store.live
         if not self.leader:
             found.append("nobody leads")
@@ -437,9 +468,10 @@ class Judge:
         start = "/fleet/units/"
         known = ((key.decode(), each) for key, each in live.items())
         units = {key.removeprefix(start): parsed(each.value or "") for key, each in known if key.startswith(start)}
-        ready = [host.name for host in self.fleet.hosts if not self._drained(host.id)]
+        ready = [host.name for host in self.fleet.hosts if not self.drained(host.id)]
         for name, kind in KINDS.items():
             found += self._unit(name, units.get(name), ready, stays=kind.stays)
+            unexplained += self.more.unexplained(name, units.get(name, {}))
         for line in self.lines:
             machine, _, name = line.partition("/")
             if name not in units and machine in self.fleet.by_id:
@@ -450,9 +482,9 @@ class Judge:
                 for each in machines
                 if each in self.fleet.by_id and f"{each}/{name}" not in self.lines
             ]
-        return found
+        return found, unexplained
 
-    def _drained(self, machine: str) -> bool:
+    def drained(self, machine: str) -> bool:
         override = self.fleet.etcd.store.live.get(f"/fleet/overrides/{machine}".encode())
         return override is not None and parsed(override.value or "").get("availability", "ready") != "ready"
 

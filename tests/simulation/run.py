@@ -14,6 +14,7 @@ from time import process_time
 
 from registry.model import SCHEMA_VERSION
 from tests.simulation import crowd, outside
+from tests.simulation.checks import SILENCE, Problem
 from tests.simulation.etcd import Member
 from tests.simulation.fleet import Fleet, Host, Story
 from tests.simulation.judge import (
@@ -22,8 +23,6 @@ from tests.simulation.judge import (
     HISTORY,
     LIMITS,
     PATIENCE_S,
-    REST,
-    SILENCE,
     WINDOW_S,
     Violation,
     parsed,
@@ -35,6 +34,7 @@ from tests.simulation.systemd import MANAGER_PATH, SYSTEMD, THE_BUS, UNIT, unit_
 
 LOOK_S = 0.5
 BACKUP_S = 6.0
+DECIDE_S = 9.0  # from one look whether deciding is deterministic to the next
 stopwatch = process_time  # of one core, whoever else works; taken before the clocks are replaced
 
 
@@ -65,6 +65,7 @@ class Play:
         self.backups: list[Store] = []
         self._healing: dict[int, Callable[[], None]] = {}
         self._numbers = 0
+        self._garbled = 0  # records that an operator has to put right
 
     async def run(self) -> None:
         fleet = self.fleet
@@ -72,6 +73,7 @@ class Play:
         self.loop.after(LOOK_S, self._look)
         self.loop.after(WINDOW_S, self._window, LIMITS)
         self.loop.after(BACKUP_S, self._save)
+        self.loop.after(DECIDE_S, self._decide)
         await asyncio.sleep(3.0)
         fleet.act("submit", crowd.NAMES)
         await asyncio.sleep(QUIET_S)
@@ -93,20 +95,22 @@ class Play:
 
     async def _rest(self) -> None:
         began, calm = self.loop.now, 0
-        problems: list[str] = []
+        problems: list[Problem] = []
         while calm < 4:
             await asyncio.sleep(LOOK_S)
             problems = self.judge.problems()
             calm = 0 if problems else calm + 1
             if self.loop.now - began > REST_S:
-                self.judge.wrong(REST, f"after {REST_S:g} s {'; '.join(problems[:4])}")
+                told = "; ".join(each.text for each in problems[:4])
+                self.judge.wrong(problems[0].invariant, f"after {REST_S:g} s {told}")
                 return
         self.settled_s.append(self.loop.now - began)
         await asyncio.sleep(12.0)
         self.judge.counts.clear()
-        self._resting = True
+        self._resting = self.judge.more.resting = True
         await asyncio.sleep(IDLE_S)
-        self._resting = False
+        self._resting = self.judge.more.resting = False
+        self.judge.more.settle()
         if self.judge.violation is None:
             self.judge.window(AT_REST, IDLE_S)
 
@@ -117,6 +121,11 @@ class Play:
         if self.judge.violation is not None:
             raise Done
         self.loop.after(LOOK_S, self._look)
+
+    def _decide(self) -> None:
+        if not (self.judge.silence or self.judge.is_held()):
+            self.judge.more.decide_twice(self.fleet.etcd.store)
+        self.loop.after(DECIDE_S, self._decide)
 
     def _window(self, limits: dict[str, float]) -> None:
         for program in [each for host in self.fleet.hosts for each in (host.agent, host.scheduler) if each]:
@@ -139,6 +148,7 @@ class Play:
             return
         self.fleet.say("fault", str(step))
         host = step.target.rpartition("@")[2]
+        self.judge.more.trouble(self._leaders_name() if host == "the leader" else host, step.for_s)
         self.judge.unsettled[host] = max(
             self.judge.unsettled.get(host, 0.0), self.loop.now + step.for_s + PATIENCE_S
         )
@@ -179,6 +189,7 @@ class Play:
 
         def blow() -> None:
             self.fleet.say("fault", f"{program.name} is killed")
+            self.judge.more.trouble(host.name)
             self.judge.unsettled[host.name] = self.loop.now + PATIENCE_S
             host.kill(kind)
 
@@ -194,6 +205,7 @@ class Play:
 
         def blow() -> None:
             self.fleet.say("fault", f"{program.name} is paused")
+            self.judge.more.trouble(host.name, step.for_s)
             begun.append(1)
             self._excuse(kind, host, begins=True)
             self.loop.pause(program)
@@ -201,6 +213,7 @@ class Play:
         def heal() -> None:
             program.fuse = NEVER
             if begun:
+                self.judge.resumed[host.name] = self.loop.now
                 self._excuse(kind, host, begins=False)
                 if not host.frozen:
                     self.loop.resume(program)
@@ -217,6 +230,7 @@ class Play:
         self.loop.pause(program)
 
         def heal() -> None:
+            self.judge.resumed[host.name] = self.loop.now
             self._excuse(kind, host, begins=False)
             if not host.frozen:
                 self.loop.resume(program)
@@ -257,6 +271,10 @@ class Play:
         host.crash()
         return host.boot
 
+    def _leaders_name(self) -> str:
+        host = self._leaders_host()
+        return host.name if host else ""
+
     def _leaders_host(self) -> Host | None:
         number = self.judge.leader.rpartition("-")[2]
         return self.fleet.host(f"core-{number}") if number else None
@@ -269,6 +287,7 @@ class Play:
         self.judge.breaks(host.name)
 
         def heal() -> None:
+            self.judge.resumed[host.name] = self.loop.now
             self.judge.heals(host.name)
             host.thaw()
 
@@ -327,7 +346,7 @@ class Play:
 
     def _save(self) -> None:
         """A backup is made every few seconds."""
-        if self.judge.silence == "":
+        if self.judge.silence == "" and not self._garbled:
             self.backups = [*self.backups[-2:], self.fleet.etcd.store.copy()]
         self.loop.after(BACKUP_S, self._save)
 
@@ -442,7 +461,12 @@ class Play:
         found = live[key]
         self._put(key, bad, found.lease)
 
+        self._garbled += step.for_s > 0
+        for host in self.fleet.hosts:
+            self.judge.more.trouble(host.name, step.for_s)
+
         def heal() -> None:
+            self._garbled -= 1
             now = self.fleet.etcd.store.live.get(key)
             if now is not None and now.value == bad and now.lease == found.lease:
                 self._put(key, found.value or "", now.lease)

@@ -269,7 +269,8 @@ class SimulatedSystemd:
     def kill(self, name: str) -> None:
         unit = self.units.get(name)
         if unit is not None and unit.pid:
-            self.truth.stopping(self.machine, name)
+            if unit.active != "deactivating":
+                self.truth.stopping(self.machine, name)
             unit.turn += 1
             self._exit(unit, SIGKILL, KILLED)
 
