@@ -9,6 +9,7 @@ import pytest
 
 from registry.errors import UserError
 from registry.program.config import TABLES, Settings, load, operator_files, parse_duration, put
+from registry.program.configrules import listen_address
 
 
 def read(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Settings:
@@ -33,6 +34,20 @@ def test_a_file_then_the_environment_then_a_flag(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("127.0.0.1:9465", ("127.0.0.1", 9465)),
+        ("[::1]:9465", ("::1", 9465)),
+        (":1", ("", 1)),
+        ("core-1:80", ("core-1", 80)),
+    ],
+)
+def test_an_address_to_listen_on_is_a_host_and_a_port(text: str, found: tuple[str, int]) -> None:
+    settings = put(Settings(), "metrics", "listen", text, "a test")
+    assert listen_address(settings.metrics.listen) == found
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("[etcd\n", "not valid TOML.*line 1"),
@@ -45,6 +60,13 @@ def test_a_file_then_the_environment_then_a_flag(tmp_path: Path) -> None:
         ('[agent]\nttl = "1s"\n', r"\[agent\] ttl: must be at least 2s"),
         ('[agent]\non_lost_registry = "panic"\n', "expected one of keep, stop"),
         ("[agent]\nmetadata = [1]\n", "expected a table of texts"),
+        (
+            "[metrics]\nlisten = '127.0.0.1'\n",
+            r"\[metrics\] listen: expected HOST:PORT such as 127.0.0.1:9465, not",
+        ),
+        ("[metrics]\nlisten = 'a b:9465'\n", r"\[metrics\] listen: expected HOST:PORT"),
+        ("[metrics]\nlisten = '::1:9465'\n", r"\[metrics\] listen: write an IPv6 address in brackets"),
+        ("[metrics]\nlisten = ':65535'\n", r"\[metrics\] listen: the port must be from 1 to 65534"),
         ("[ssh]\nport = 70000\n", r"\[ssh\] port: must be a whole number from 0 to 65535, not 70000"),
         ("[ssh]\nport = -1\n", r"\[ssh\] port: must be a whole number from 0 to 65535"),
         ("[agent]\nttl = inf\n", r'\[agent\] ttl: expected a duration such as "10s", not inf'),
