@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from registry.errors import ForeignRegistry, HistoryWentBack, RegistryError
@@ -47,7 +48,7 @@ class ActedOn:
 
     @classmethod
     def of(cls, data: object) -> ActedOn:
-        """From what `asdict` made of it; what does not fit is as good as nothing."""
+        """From its fields by name; what does not fit is as good as nothing."""
         if not isinstance(data, dict):
             return cls()
         kinds = {each.name: type(each.default) for each in fields(cls)}
@@ -186,9 +187,10 @@ def read_seen(path: Path) -> ActedOn:
 
 def write_seen(path: Path, seen: ActedOn) -> None:
     """Store it in a file, whole or not at all; a disk that takes nothing is told of."""
-    partial = path.with_name(f".{path.name}.new")
+    partial = f"{path.parent}/.{path.name}.new"
     try:
-        partial.write_text(json.dumps(asdict(seen)))
-        partial.replace(path)
+        with open(partial, "w") as file:  # noqa: PTH123 - at each write of the leader: paths as objects cost more
+            file.write(json.dumps({each.name: getattr(seen, each.name) for each in fields(seen)}))
+        os.replace(partial, path)  # noqa: PTH105 - as above
     except OSError as error:
         log.warning("cannot write %s (%s); a restart will not know how far this program has acted", path, error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -156,6 +157,7 @@ class SimulatedSystemd:
         self.places = [root / "host", root / "systemd/user", root / "vendor"]
         for place in self.places:
             place.mkdir(parents=True, exist_ok=True)
+        self._places = tuple(map(str, self.places))
 
     # ---- files
 
@@ -164,12 +166,14 @@ class SimulatedSystemd:
         stem, at, rest = name.partition("@")
         template = f"{stem}@.{rest.rpartition('.')[2]}" if at else ""
         for wanted in filter(None, (name, template)):
-            for place in self.places:
-                path = place / wanted
+            for place in self._places:
+                path = f"{place}/{wanted}"
                 try:
-                    return str(path), path.read_text()
+                    descriptor = os.open(path, os.O_RDONLY)
                 except OSError:
                     continue
+                with open(descriptor) as file:  # noqa: PTH123 - paths as objects cost more than the files
+                    return path, file.read()
         return "", ""
 
     def unit(self, name: str) -> LoadedUnit:
