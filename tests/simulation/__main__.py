@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import select
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -87,9 +88,10 @@ def _walk(options: argparse.Namespace) -> int:
                 walked.append(seed)
         if not running:
             break
-        child = next(iter(running))
+        ready, _, _ = select.select([pipe for _, pipe in running.values()], [], [])
+        child = next(child for child, (_, pipe) in running.items() if pipe in ready)
         seed, pipe = running.pop(child)
-        outcome = _collect(child, pipe)
+        outcome = _collect(child, pipe, seed)
         virtual_s += outcome.virtual_s
         real_s += outcome.real_s
         if outcome.violation:
@@ -114,7 +116,7 @@ def _command(seed: int, options: argparse.Namespace) -> str:
 
 def apart(script: Script, mutant: str | None = None) -> Outcome:
     """Play a script in a process of its own."""
-    return _collect(*_fork(script, mutant))
+    return _collect(*_fork(script, mutant), script.seed)
 
 
 def _fork(script: Script, mutant: str | None) -> tuple[int, int]:
@@ -140,12 +142,12 @@ def _fork(script: Script, mutant: str | None) -> tuple[int, int]:
         os._exit(status)
 
 
-def _collect(child: int, pipe: int) -> Outcome:
+def _collect(child: int, pipe: int, seed: int) -> Outcome:
     with open(pipe, "rb") as reader:
         data = reader.read()
     os.waitpid(child, 0)
     if not data:
-        raise SystemExit("the simulation itself has failed")
+        raise SystemExit(f"seed {seed}: the simulation itself has failed")
     outcome: Outcome = pickle.loads(data)  # noqa: S301 - from our own child
     return outcome
 
@@ -174,6 +176,8 @@ def _shrink(outcome: Outcome, mutant: str | None) -> None:
     path.write_text(script.dumped())
     path.with_suffix(".log").write_text("\n".join(found.lines) + "\n")
     print(f"shrunk to {sum(map(len, script.rounds))} steps ({path}, and its story in {path.with_suffix('.log')}):")
+    put_back = f" --mutant {mutant}" if mutant else ""
+    print(f'  again: make simulate ARGS="--replay {path}{put_back}"')
     for steps in script.rounds:
         for step in steps:
             print(f"  {step.at_s:8.3f}  {step}")
