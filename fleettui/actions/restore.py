@@ -7,6 +7,7 @@ wait for. All of it is guarded by the sentinel as it was read, and by each line 
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,7 +96,7 @@ async def read_restoration(operator: Operator) -> Restoration:
     """What the registry holds, and what accepting it would change. ForeignRegistry without a sentinel."""
     found: list[RawChange] = []
     revision = await read_tables(operator.etcd, operator.keys, TABLES, found.extend)
-    return restoration_of(operator.keys, found, revision, operator.now())
+    return await asyncio.to_thread(restoration_of, operator.keys, found, revision, operator.now())
 
 
 def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: float) -> Restoration:

@@ -9,6 +9,7 @@ accepted like any history that went back.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,7 +56,8 @@ class FileRestoration:
 async def read_file_restoration(operator: Operator, backup: Backup, *, force: bool = False) -> FileRestoration:
     """What restoring the backup would change. UserError for another cluster's registry, unless `force`."""
     listing = await operator.etcd.range(operator.keys.prefix)
-    return plan(operator.keys, backup, listing.kvs, listing.revision, operator.now(), force=force)
+    now = operator.now()
+    return await asyncio.to_thread(plan, operator.keys, backup, listing.kvs, listing.revision, now, force=force)
 
 
 def plan(

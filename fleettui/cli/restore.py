@@ -52,7 +52,7 @@ async def restore(flags: Namespace) -> int:
             say(line)
         if found.unfinished and not flags.force:
             raise UserError(
-                f"a backup (sha256 {found.unfinished[:12]}) is only partly there: run fleetctl restore FILE with it"
+                f"a backup ({found.unfinished[:12]}) is only partly there: run fleetctl restore FILE with it"
                 " again, and it goes on; or go by what is there with --accept --force"
             )
         if not flags.accept:

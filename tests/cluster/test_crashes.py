@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from agentd.pure.crash import ALL_BYTES, LINE_BYTES, LINES, UNIT_BURST
 from fleettui.demo.cluster import Cluster
 from tests.cluster.fleet import Fleet
 from tests.cluster.nodes import eventually, registry
+from tests.cluster.terminal import Terminal
 
 DIES = "[Service]\nExecStart=/bin/sh -c 'echo good morning; echo my last words >&2; exit 3'\n"
 LOOPS = (
@@ -102,6 +104,18 @@ def test_why_a_unit_crashed_on_a_machine_that_is_dead_now_is_answered_by_one_com
     assert "core-3(kept) sh[" in shown.stdout
     assert "]: my last words" in shown.stdout
     assert "c-dead.service failed on core-3 (exit code 7) at" in shown.stderr
+    for columns, lines in ((80, 24), (140, 40)):
+        console = Terminal.console(cluster, columns=columns, lines=lines)
+        try:
+            console.shows("c-dead.service", "2/3 machines")
+            console.keys("j")  # one key: to the unit
+            console.shows("my last words", "failed on core-3 (exit code 7)", "kept by its agent")
+            console.keys("d", "l")
+            console.shows("Journal", "Placement", "my last words")
+            if os.path.isdir("/tmp/bk_shots"):
+                Path("/tmp/bk_shots", f"{columns}x{lines}.txt").write_text(console.picture)
+        finally:
+            console.close()
     why = fleet.ctl("why", "c-dead.service").stdout
     assert "It failed on core-3 (exit code 7)" in why
     assert "fleetctl journal c-dead.service" in why
