@@ -86,7 +86,8 @@ def plan(
         mark = replace(backup.sentinel, held=BEGINNING, restoring=backup.digest)
     else:
         mark = replace(present, held=present.held or OVERWRITING, restoring=backup.digest)
-    writes = _merged(keys, backup, found, bare=bare)
+    all_hold = mark.held == BEGINNING  # whoever came to this registry did so while it was held
+    writes = _merged(keys, backup, found, with_lines=all_hold)
     changed = {keys.cluster: encode(mark), **writes}
     then = [raw(kv) for kv in kvs if kv.key not in changed]
     then += [
@@ -96,7 +97,6 @@ def plan(
     ]
     after = restoration_of(keys, then, revision, now)
     lines = {machine for machine, _ in after.snapshot.schedule}
-    returning = mark.held == BEGINNING
     unknown = Counter(table_of(key.removeprefix(keys.prefix)) for key, kv in found.items() if not kv.lease)
     in_file = backup.unknown
     return FileRestoration(
@@ -107,13 +107,18 @@ def plan(
         mark,
         begins,
         present.id if begins and present else "",
-        tuple(sorted(lines - after.snapshot.machines.keys())) if returning else (),
+        tuple(sorted(lines - after.snapshot.machines.keys())) if all_hold else (),
         {kind: count for kind, count in unknown.items() if kind not in [*Table, *in_file]},
     )
 
 
-def _merged(keys: Keys, backup: Backup, found: Mapping[str, KeyValue], *, bare: bool) -> dict[str, bytes | None]:
-    """What to write: units last, so that a registry with units has all that belongs to them."""
+def _merged(
+    keys: Keys, backup: Backup, found: Mapping[str, KeyValue], *, with_lines: bool
+) -> dict[str, bytes | None]:
+    """What to write: units last, so that a registry with units has all that belongs to them.
+
+    A schedule line is an order to an agent that does not hold: where some may not, the scheduler writes them.
+    """
     states: dict[str, list[UnitState]] = {}
     for key, kv in found.items():
         if key.startswith(keys.table(Table.STATES)) and isinstance(state := _read(keys, key, kv.value), UnitState):
@@ -124,8 +129,8 @@ def _merged(keys: Keys, backup: Backup, found: Mapping[str, KeyValue], *, bare: 
         there = found[key].value if key in found else None
         if table not in [*Table] or table in (Table.CLUSTER, Table.PENDING, *HISTORY):
             continue
-        if table == Table.SCHEDULE and not bare:
-            continue  # as with what is pending: the scheduler decides on what is here
+        if table == Table.SCHEDULE and not with_lines:
+            continue
         if table == Table.UNITS and isinstance(unit := _read(keys, key, value), Unit):
             present = _read(keys, key, there) if there is not None else None
             value = _grown(unit, value, present if isinstance(present, Unit) else None, states.get(unit.name, ()))

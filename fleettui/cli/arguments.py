@@ -241,7 +241,7 @@ COMMANDS = (
             ("cat hello.service",), (UNITS,)),
     Command("status", "hosts:status", "systemctl status from the machines that run the units",
             ("status hello.service", "status 'web@*'"), (UNITS,)),
-    Command("journal", "hosts:journal", "the journal of units, from all their machines, merged by time",
+    Command("journal", "journal:journal", "the journal of units, from all their machines, merged by time",
             ("journal hello.service", "journal -f --lines 100 'web@*'"), (UNITS, _journal)),
     Command("ssh", "hosts:ssh", "a shell or a command on a machine, or where a unit runs",
             ("ssh 7aea1bb4", "ssh hello.service", "ssh --unit hello.service uptime", "ssh -A core-1",

@@ -25,7 +25,18 @@ from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings, KeyValue, Op, TxnResult
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Availability, Machine, Override, Record, Sentinel, Target, Unit, UnitState, UnitText
+from registry.model import (
+    Assignment,
+    Availability,
+    Machine,
+    Override,
+    Record,
+    Sentinel,
+    Target,
+    Unit,
+    UnitState,
+    UnitText,
+)
 from registry.records import encode
 from registry.units.file import file_hash
 from tests.cli.conftest import Fleetctl
@@ -131,6 +142,14 @@ def test_an_empty_registry_is_held_before_anything_else_is_there() -> None:
     over = plan(KEYS, FULL, kvs({KEYS.cluster: Sentinel("c1")}), 1, 0.0)
     assert not over.begins
     assert over.sentinel.held == OVERWRITING
+
+
+def test_no_schedule_line_is_written_where_an_agent_may_not_hold() -> None:
+    line = encode(Assignment("u0.service", "m1", SHA, Target.LAUNCHED, 1))
+    backup = backup_of({**FULL.records, "schedule/m1/u0.service": line})
+    assert KEYS.schedule("m1", "u0.service") in plan(KEYS, backup, (), 1, 0.0).writes
+    live = kvs({KEYS.cluster: Sentinel("c1")}) + kvs({KEYS.machine("m1"): Machine("m1", "h", "10.0.0.1", "b")}, 7)
+    assert KEYS.schedule("m1", "u0.service") not in plan(KEYS, backup, live, 1, 0.0).writes
 
 
 def test_another_cluster_s_registry_is_refused_unless_it_is_wanted() -> None:
