@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +111,7 @@ def test_why_a_unit_crashed_on_a_machine_that_is_dead_now_is_answered_by_one_com
             console.shows("my last words", "failed on core-3 (exit code 7)", "kept by its agent")
             console.keys("d", "l")
             console.shows("Journal", "Placement", "my last words")
-            if os.path.isdir("/tmp/bk_shots"):
-                Path("/tmp/bk_shots", f"{columns}x{lines}.txt").write_text(console.picture)
+            (tmp_path / f"{columns}x{lines}.txt").write_text(console.picture)
         finally:
             console.close()
     why = fleet.ctl("why", "c-dead.service").stdout
