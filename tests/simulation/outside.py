@@ -22,7 +22,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
-from tests.simulation.primitives import gather
+from tests.simulation.primitives import gather, shield
 
 OURS = ("registry", "placement", "scheduler", "agentd", "fleettui")
 RANDOM_FUNCTIONS = (
@@ -46,7 +46,7 @@ def take_over(loop: SimulatedLoop) -> None:
     _clocks(loop)
     _chance(loop)
     _files()
-    vars(asyncio)["gather"] = gather
+    vars(asyncio).update(gather=gather, shield=shield)
     vars(socket)["gethostname"] = lambda: current(loop).host or "world"
     vars(os)["getpid"] = lambda: current(loop).pid
 

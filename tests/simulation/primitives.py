@@ -1,4 +1,4 @@
-"""asyncio's `gather`, with the same steps in each version of Python: later ones make fewer for what is done."""
+"""asyncio's `gather` and `shield`, with the same steps in each version of Python."""
 
 from __future__ import annotations
 
@@ -44,6 +44,29 @@ def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -> asyn
     if not futures:
         gathered.set_result([])
     return gathered
+
+
+def shield(awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+    """As asyncio's."""
+    inner = asyncio.ensure_future(awaitable)
+    if inner.done():
+        return inner
+    outer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def bring(_: asyncio.Future[Any]) -> None:
+        error = None if inner.cancelled() else inner.exception()
+        if outer.done():
+            return
+        if inner.cancelled():
+            outer.cancel()
+        elif error is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(inner.result())
+
+    inner.add_done_callback(bring)
+    outer.add_done_callback(lambda _: inner.remove_done_callback(bring) if not inner.done() else None)
+    return outer
 
 
 def _outcome(future: asyncio.Future[Any]) -> Any:
