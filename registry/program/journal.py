@@ -1,7 +1,7 @@
 """journald's own protocol, for log records that carry fields: which kind of message it is, and about which unit.
 
 A record about a unit is sent so that `journalctl -u UNIT` shows it beside what systemd and the unit itself say: it
-takes OBJECT_SYSTEMD_UNIT= from processes of root, and with `--user` OBJECT_SYSTEMD_USER_UNIT= from the same user's
+takes OBJECT_SYSTEMD_UNIT= from processes of root, and `--user-unit` OBJECT_SYSTEMD_USER_UNIT= from the same user's
 (add_matches_for_unit in systemd's logs-show.c). Values are one line each, so that no text forges a field.
 
 Logging must not hold up the loop. A journald that takes nothing is waited for a moment, then lines are dropped and

@@ -80,9 +80,7 @@ def test_an_ordinary_user_gets_one_machine_and_can_remove_it(visitor: Visitor) -
     told = eventually(
         "the agent in the unit's journal",
         lambda: (
-            visitor.run(
-                "journalctl", "--user", "-u", "hello-web", "-o", "cat", "SYSLOG_IDENTIFIER=fleet-agentd"
-            ).stdout
+            visitor.run("journalctl", "--user-unit=hello-web", "-o", "cat", "SYSLOG_IDENTIFIER=fleet-agentd").stdout
         ),
     )
     assert "hello-web.service: start (" in told
