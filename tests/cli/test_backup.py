@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import stat
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from registry.model import (
 from registry.records import encode
 from registry.units.file import file_hash
 from tests.cli.conftest import Fleetctl
-from tests.cli.fleet import HELLO, ONE, TWO, Fleet
+from tests.cli.fleet import HELLO, ONE, TWO, Fleet, eventually
 from tests.etcd_server import EtcdServer
 
 KEYS = Keys()
@@ -108,6 +109,10 @@ def test_what_this_version_does_not_know_or_cannot_read_is_told() -> None:
     found = read(FULL)
     assert found.unknown == ({"rollouts": 1} if "rollouts" in found.unknown else {})
     assert "units/odd.service" in found.corrupt
+
+
+def encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
 
 
 # -- the plan
@@ -328,6 +333,38 @@ def test_a_damaged_file_is_refused_by_its_line_and_nothing_is_changed(fleetctl: 
     assert done.returncode == 1
     assert f"fleet.backup:{number}: 'units/a.service' is not what its checksum says" in done.stderr
     assert fleetctl("restore", "nowhere.backup").returncode == 1
+
+
+@pytest.mark.etcd
+def test_an_empty_registry_is_held_until_its_machines_have_said_what_runs_and_all_is_accepted(
+    fleetctl: Fleetctl, fleet: Fleet, etcd: EtcdServer
+) -> None:
+    """The machines are played here; tests/cluster/test_backup.py has real ones."""
+    units = [fleet.run(name) for name in ("a.service", "b.service")]
+    assert fleetctl("backup", "fleet.backup").returncode == 0
+    prefix = fleet.keys.prefix
+    etcd.post("/kv/deleterange", {"key": encoded(prefix), "range_end": encoded(prefix[:-1] + "0")})
+    look = fleetctl("restore", "fleet.backup")
+    assert (look.returncode, fleet.get(fleet.keys.cluster)) == (0, None)
+    assert "The registry is empty" in look.stdout
+
+    process = fleetctl.start("restore", "fleet.backup", "--accept", "--yes")
+    eventually(lambda: fleet.get(fleet.keys.cluster))
+    mark = json.loads(fleet.get(fleet.keys.cluster) or b"")
+    assert (mark["id"], mark["held"]) == ("c1", BEGINNING)
+    assert [fleet.unit(each.name) for each in units] == [None, None]
+    machine = Machine(ONE, "core-1", "10.199.0.11", "boot1", held=BEGINNING)
+    fleet.report(units[0], ONE)
+    fleet.put(fleet.keys.machine(ONE), machine)
+    eventually(lambda: "held" not in json.loads(fleet.get(fleet.keys.cluster) or b""))
+    assert fleet.unit("b.service") == units[1]
+    fleet.put(fleet.keys.machine(ONE), replace(machine, held=""))
+    told, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    assert "Waiting for core-1 (7aea1bb4...) to say what runs there" in complaints
+    assert "start b.service on 7aea1bb4.../10.199.0.11 (the registry has it there)" in told
+    assert "Restoring it changes 1 unit" in told
+    assert "Restored and accepted" in told
 
 
 @pytest.mark.etcd
