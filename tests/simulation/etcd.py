@@ -14,7 +14,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +44,7 @@ WATCH_ENDS_S = 4.0  # and ends its watches from then on
 PROPOSAL_S = 7.0  # how long a member keeps what waits for a leader
 DEAD_PEER_S = 5.0  # until the kernel finds the peer of a quiet connection dead
 CONNECT_S = 1.5
+AGAIN_S = 6.0  # at most so long after the first a request comes that is sent twice
 LATE_S = 0.5  # at most so long a lease outlives its end
 TOKEN_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 OPEN = ("/lease/keepalive", "/lease/timetolive", "/maintenance/", "/cluster/")
@@ -175,8 +176,10 @@ class Wire:
     cut: bool = False
     cut_at: float = 0.0
     lost: float = 0.0  # part of the exchanges that go silent, half of them before they are carried out
+    doubled: float = 0.0  # part of the requests that somebody between sends once more, perhaps seconds later
     slow_s: float = 0.0  # what each way takes more, at most
     held: list[tuple[float, Callable[[], None]]] = field(default_factory=list)  # on the way when it was cut
+    lines: list[tuple[Stream, bytes]] = field(default_factory=list)  # of watches, the same
 
 
 class Member:
@@ -190,6 +193,7 @@ class Member:
         self.streams: dict[Stream, None] = {}
         self.active: dict[Exchange, None] = {}
         self.backlog: list[Callable[[], None]] = []
+        self.lines: list[tuple[Stream, bytes]] = []  # of watches, on the way when it was cut off
         self.client_port = int(url.rpartition(":")[2])
 
     @property
@@ -237,6 +241,8 @@ class Member:
         for each in backlog if self.well else ():
             if self.cluster.random.random() < 0.7:
                 self.cluster.clock.after(self.cluster.random.random() * 0.05, each)
+        lines, self.lines = self.lines, []
+        self.cluster.bring_late(lines if self.well else [])
         self.cluster.catch_up(self.streams)
 
     def kill(self) -> None:
@@ -250,6 +256,7 @@ class Member:
             return
         self.process, self.frozen = None, False
         self.backlog.clear()
+        self.lines.clear()
         self.cluster.store.users.tokens = {}
         self.cluster.forget_logins()
         if not self.cut:
@@ -397,8 +404,19 @@ class SimulatedEtcd:
         for sent_at, each in held:
             if self.clock.now() - sent_at < 15 and self.random.random() < 0.7:
                 self.clock.after(self.random.random() * 0.3, each)
+        lines, wire.lines = wire.lines, []
+        self.bring_late(lines)
         for member in self.members:
             self.catch_up(each for each in member.streams if each.host == host)
+
+    def bring_late(self, lines: list[tuple[Stream, bytes]]) -> None:
+        """What a connection has held back arrives in order, or the connection ends: no part of it is lost alone."""
+        ended = {stream for stream in dict.fromkeys(each for each, _ in lines) if self.random.random() < 0.3}
+        for stream, line in lines:
+            if stream in ended:
+                stream.fail(EtcdUnreachable("connection reset by peer"))
+            else:
+                self._bring(stream, line)
 
     def find_dead(self, streams: list[Stream], cut_at: float, member: Member | None) -> None:
         """Connections over a cut that has lasted end at both sides."""
@@ -429,6 +447,11 @@ class SimulatedEtcd:
             self.clock.after(self._delay(wire), exchange.fail, EtcdUnreachable("connection refused", sent=False))
         elif not (wire.lost and self.random.random() < wire.lost / 2):
             self.clock.after(self._delay(wire), self._arrive, exchange)
+            if wire.doubled and exchange.stream is None and self.random.random() < wire.doubled:
+                again = replace(exchange, answer=asyncio.get_running_loop().create_future())
+                again.answer.cancel()  # nobody waits for it
+                late_s = self.random.random() ** 3 * AGAIN_S
+                self.clock.after(self._delay(wire) + late_s, self._arrive, again)
 
     def _arrive(self, exchange: Exchange) -> None:
         wire, member = self.wire(exchange.host), exchange.member
@@ -668,11 +691,7 @@ class SimulatedEtcd:
         if stream.closed:
             return
         if wire.cut or stream.member.cut:
-            held = (self.clock.now(), lambda: self._bring(stream, line))
-            if wire.cut:
-                stream.fail(EtcdUnreachable("connection reset by peer")) if wire.held else wire.held.append(held)
-            else:
-                stream.member.backlog.append(held[1])
+            (wire if wire.cut else stream.member).lines.append((stream, line))
         else:
             stream.take(line)
 

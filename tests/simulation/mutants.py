@@ -6,25 +6,36 @@ behind it since, where there is one.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import placement.placement
 import scheduler.commit
 import scheduler.service
 from agentd.ledger import Ledger
 from agentd.machine_lease import MachineLease
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import Phase
+from agentd.pure.plan import Task
 from agentd.reconciler import Reconciler
 from agentd.registration import Registration
+from agentd.schedule import Schedule
 from agentd.stopper import Stopper
 from agentd.systemd_connection import SystemdConnection
+from agentd.task_runner import TaskRunner
+from placement.candidate_pools import CandidatePools
+from placement.cluster_state import ClusterState
+from placement.decide import decide_around
+from placement.decisions import Decision, Withdraw
+from placement.placement import Placement
 from registry.etcd import Compare, Etcd, Op
+from registry.keys import Address, Table
+from registry.model import UnitState
 from registry.records import encode
 from registry.sync.follow import ConnectionState, Follower
+from registry.sync.sentinel import ensure_cluster
 from scheduler.election import Lead
 from scheduler.service import Scheduler
 
@@ -105,7 +116,7 @@ def missing_fence() -> None:
 
 def early_placement() -> None:
     """A unit is placed while another machine still has a state of it."""
-    _replaced(placement.placement.Placement, "_elsewhere", lambda _self, _entry, _machine: ())
+    _replaced(Placement, "_elsewhere", lambda _self, _entry, _machine: ())
 
     class Blind(Compare):
         @classmethod
@@ -139,6 +150,88 @@ def start_before_the_look() -> None:
     _replaced(MachineLease, "renew", renew)
 
 
+def empty_is_an_order() -> None:
+    """An agent takes whatever registry it finds for its own: one that is empty orders nothing."""
+
+    of_others = Follower._check_sentinel
+
+    async def check_cluster(self: Registration) -> None:
+        await ensure_cluster(self._etcd, self._keys, "0" * 32)
+
+    async def check_sentinel(self: Follower, revision: int) -> None:
+        if not self._pinned:
+            await of_others(self, revision)
+
+    _replaced(Registration, "_check_cluster", check_cluster)
+    _replaced(Follower, "_check_sentinel", check_sentinel)
+
+
+def corrupt_is_gone() -> None:
+    """A schedule line that does not parse counts as one that is not there."""
+    hand_on = Schedule._hand_on
+
+    def gone(self: Schedule, follower: Follower, address: Address) -> None:
+        if follower.mirror.row(Table.SCHEDULE, address) is None:
+            self._desired_states.set_desired(address.second, None)
+        else:
+            hand_on(self, follower, address)
+
+    _replaced(Schedule, "_hand_on", gone)
+
+
+def balance() -> None:
+    """The leader takes a unit off the machine that has most when another one has far fewer."""
+    decide = decide_around
+
+    def decide_and_balance(state: ClusterState, again: Any) -> tuple[Decision, ...]:
+        found = decide(state, again)
+        entries = [each for each in state.entries.values() if each.placeable and not each.options.is_global]
+        there = {site: [each.name for each in entries if each.assigned == {site}] for site in sorted(state.sites)}
+        most = max(there, key=lambda site: len(there[site]), default="")
+        if not found or len(there[most]) < 4 + min(map(len, there.values())):
+            return found
+        taken = {each.unit for each in found}
+        return (
+            *found,
+            *(Withdraw(each, most, "another has fewer") for each in there[most][:1] if each not in taken),
+        )
+
+    _replaced(scheduler.service, "decide_around", decide_and_balance)
+
+
+def unexplained_failure() -> None:
+    """States do not say why a unit failed."""
+    state = ManagedUnit.state
+
+    def silent(self: ManagedUnit, machine: str) -> UnitState | None:
+        found = state(self, machine)
+        return replace(found, error="", cause="", skipped="", waits=()) if found else None
+
+    _replaced(ManagedUnit, "state", silent)
+
+
+def one_at_a_time() -> None:
+    """An agent carries out one task at a time: a unit that hangs holds up all others."""
+    carry_out = TaskRunner.carry_out
+
+    async def in_turn(self: TaskRunner, unit: ManagedUnit, task: Task) -> None:
+        lock = vars(self).setdefault("turn", asyncio.Lock())
+        async with lock:
+            await carry_out(self, unit, task)
+
+    _replaced(TaskRunner, "carry_out", in_turn)
+
+
+def first_come() -> None:
+    """A unit goes to the first machine that takes it, in the order in which their records were read."""
+
+    def first(self: CandidatePools, pool: Any, blocked: Any) -> str | None:
+        fits = (each for each in self.sites if each in pool.fits and each not in blocked)
+        return next((each for each in fits if self.sites[each].open), None)
+
+    _replaced(CandidatePools, "first", first)
+
+
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
 MUTANTS: dict[str, Callable[[], None]] = {
     "verify-race": verify_race,
@@ -150,6 +243,12 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "early-placement": early_placement,
     "writes-of-another-history": writes_of_another_history,
     "start-before-the-look": start_before_the_look,
+    "empty-is-an-order": empty_is_an_order,
+    "corrupt-is-gone": corrupt_is_gone,
+    "balance": balance,
+    "unexplained-failure": unexplained_failure,
+    "one-at-a-time": one_at_a_time,
+    "first-come": first_come,
 }
 
 

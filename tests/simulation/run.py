@@ -23,6 +23,7 @@ from tests.simulation.judge import (
     HISTORY,
     LIMITS,
     PATIENCE_S,
+    REST,
     WINDOW_S,
     Violation,
     parsed,
@@ -101,6 +102,9 @@ class Play:
             problems = self.judge.problems()
             calm = 0 if problems else calm + 1
             if self.loop.now - began > REST_S:
+                problems.sort(
+                    key=lambda each: each.invariant != REST
+                )  # where something is missing anyway, that first
                 told = "; ".join(each.text for each in problems[:4])
                 self.judge.wrong(problems[0].invariant, f"after {REST_S:g} s {told}")
                 return
@@ -319,6 +323,11 @@ class Play:
             wire.lost, wire.slow_s = 0.0, 0.0
 
         return heal
+
+    def repeat(self, step: Step) -> Heal:
+        wire = self.fleet.etcd.wire(self.host(step).name)
+        wire.doubled = step.value
+        return lambda: vars(wire).update(doubled=0.0)
 
     def _member(self, step: Step) -> Member | None:
         etcd = self.fleet.etcd
@@ -578,6 +587,7 @@ VERBS: dict[str, Callable[[Play, Step], Heal]] = {
     "freeze": Play.freeze,
     "cut": Play.cut,
     "worsen the link of": Play.worsen,
+    "double the requests of": Play.repeat,
     "kill member": Play.member,
     "hang member": Play.member,
     "isolate member": Play.member,

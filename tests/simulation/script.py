@@ -169,7 +169,7 @@ def _plain(verb: str) -> Drawer:
 
 def _garble(dice: Dice, at_s: float) -> list[Step]:
     """What a program writes it puts right by itself; what an operator wrote he has to."""
-    by_programs = ("schedule", "states", "machines", "pending", "leader")
+    by_programs = ("schedule", "schedule", "schedule", "states", "machines", "pending", "leader")
     by_hand = ("units", "files", "overrides", "cluster")
     table = dice.one(by_programs + by_hand)
     return [Step(at_s, "garble", table, dice.between(1, 25) if table in by_hand else 0.0, dice.draw())]
@@ -209,6 +209,7 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("freeze", 1, 18), 3),
     (_on_host("cut", 0.5, 25), 5),
     (_worse, 4),
+    (_on_host("double the requests of", 2, 20, 0.3), 2),
     (_flap, 4),
     (_leader_and_machine, 2),
     (_on_member("kill member", 1, 15), 2),
@@ -218,7 +219,7 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_clock, 2),
     (_drift, 1),
     (_plain("compact"), 2),
-    (_garble, 2),
+    (_garble, 4),
     (_unlease, 1),
     (_on_host("slow down systemd of", 2, 15, 1.0), 2),
     (_on_host("double the signals of", 5, 20, 0.3), 1),
