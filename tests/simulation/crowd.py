@@ -12,6 +12,7 @@ class Kind:
     simulate: str = "kind=sleeper stop=0.2"
     fleet: str = ""
     stays: bool = True  # once started it is up until it is stopped
+    vanishes: bool = False  # it ends well by itself, and systemd forgets that it ever ran
     everywhere: bool = False  # runs on all machines
     nowhere: bool = False  # no machine fits
     rival: bool = False  # waits while its rival runs
@@ -31,8 +32,8 @@ KINDS: dict[str, Kind] = {
     "stubborn.service": STUBBORN,
     "late1.service": LATE,
     "late2.service": LATE,
-    "once.service": Kind("kind=oneshot life=1", stays=False),
-    "brief.service": Kind("kind=sleeper life=3 stop=0.1", stays=False),
+    "once.service": Kind("kind=oneshot life=1", stays=False, vanishes=True),
+    "brief.service": Kind("kind=sleeper life=3 stop=0.1", stays=False, vanishes=True),
     "fail.service": Kind("kind=fails life=0.5", stays=False),
     "missing.service": Kind("kind=missing", stays=False),
     "hang.service": Kind("kind=hangs", stays=False),

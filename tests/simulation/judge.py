@@ -111,6 +111,7 @@ class Judge:
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
         self.silence = ""  # the invariant by which nothing may be begun or stopped now
         self.silent_from = 0.0
+        self.handed: dict[str, set[str]] = defaultdict(set)  # machines, and the units that they hand over, or did
         self.resumed: dict[str, float] = {}  # machines, and when their agent was last seen to go on after a pause
         self.leaders: dict[str, str] = {}  # programs by what they wrote into the leader's key
         self.counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(LIMITS, 0.0))
@@ -167,7 +168,11 @@ class Judge:
 
     def stopping(self, machine: str, unit: str) -> None:
         self._in_silence(machine, unit, "stopped")
-        self.more.stopping(machine, unit, leaving=self.fleet.host(machine).systemd.agent_job == "stop")
+        leaving = self.fleet.host(machine).systemd.agent_job == "stop"
+        self.more.stopping(machine, unit, leaving=leaving)
+        if leaving and unit not in self.handed[machine]:  # placed there since, by who had not heard of that yet
+            self.handed[machine].add(unit)
+            self.orders[machine, unit].pardons += 1
         key = f"{self.fleet.host(machine).id}/{unit}"
         line, removed_at = self.lines.get(key), self.removed.get(key, 0.0)
         launched = line is not None and line.get("target", "launched") == "launched"
@@ -214,7 +219,7 @@ class Judge:
     def killed(self, machine: str) -> None:
         """An agent is killed: systemd forgets a unit that ends meanwhile, whose start could not be noted."""
         for (host, unit), order in self.orders.items():
-            if host == machine and not KINDS.get(unit, SLEEPER).stays and self.now() - order.at < JUST_S:
+            if host == machine and KINDS.get(unit, SLEEPER).vanishes and self.now() - order.at < JUST_S:
                 order.pardons += 1
 
     def booted(self, machine: str) -> None:
@@ -226,11 +231,11 @@ class Judge:
                 order.count = 1 if line else 0
 
     def pardon(self, machine: str) -> None:
-        """What is started now may have been started before: the machine has stopped all its units."""
+        """The machine hands all its units over: what it is back for before they have moved is started again."""
         self.more.may_stop_all(machine)
-        for (host, _), order in self.orders.items():
-            if host == machine:
-                order.pardons += 1
+        self.handed[machine] = {unit for host, unit in self.orders if host == machine}
+        for unit in self.handed[machine]:
+            self.orders[machine, unit].pardons += 1
 
     # ---- what etcd holds
 
