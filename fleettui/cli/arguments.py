@@ -133,33 +133,47 @@ def _doctor(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _policy(parser: ArgumentParser) -> None:
+    parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
+    parser.add_argument("--at-a-time", default="1", metavar="N|N%", help="how many may be down at once (1)")
+    canary = "how many settle before all others have their turn (0)"
+    parser.add_argument("--canary", type=_count, default=0, metavar="N", help=canary)
+    healthy = "how long a unit must be well to have settled (10s)"
+    parser.add_argument("--healthy-for", default="10s", metavar="DURATION", help=healthy)
+    failures = "how many may fail before it stops (0)"
+    parser.add_argument("--max-failures", type=_count, default=0, metavar="N", help=failures)
+    more = "what it does when more fail (pause)"
+    parser.add_argument("--on-failure", choices=("pause", "rollback"), default="pause", help=more)
+    parser.add_argument("--no-block", action="store_true", help="return once the rollout has begun")
+
+
 def _rollout(parser: ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="UNIT|list|status|pause|resume|abort|undo")
     parser.add_argument("--file", metavar="FILE", help="the file that the units are to have; without, they restart")
-    parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
-    parser.add_argument("--at-a-time", default="1", metavar="N|N%", help="how many may be down at once (1)")
-    parser.add_argument(
-        "--canary",
-        type=_count,
-        default=0,
-        metavar="N",
-        help="how many settle before all others have their turn (0)",
-    )
-    parser.add_argument(
-        "--healthy-for",
-        default="10s",
-        metavar="DURATION",
-        help="how long a unit must be well to have settled (10s)",
-    )
-    parser.add_argument(
-        "--max-failures", type=_count, default=0, metavar="N", help="how many may fail before it stops (0)"
-    )
-    parser.add_argument(
-        "--on-failure", choices=("pause", "rollback"), default="pause", help="what it does when more fail (pause)"
-    )
-    parser.add_argument("--no-block", action="store_true", help="return once the rollout has begun")
+    _policy(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="status: show what happens until it is over")
     _json(parser)
+
+
+def _unit(parser: ArgumentParser) -> None:
+    parser.add_argument("unit", metavar="UNIT")
+
+
+def _version(parser: ArgumentParser) -> None:
+    _unit(parser)
+    parser.add_argument(
+        "version_hash", nargs="?", metavar="VERSION", help="the beginning of its hash (the one before)"
+    )
+
+
+def _scale(parser: ArgumentParser) -> None:
+    parser.add_argument("unit", metavar="TEMPLATE")
+    parser.add_argument("count", type=_count, metavar="N")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show it; exit with 2 if something would change"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    _no_block(parser)
 
 
 def _shell(parser: ArgumentParser) -> None:
@@ -237,6 +251,16 @@ COMMANDS = (
              "rollout undo web-20261126-211500"),
             (_rollout,),
             "A rollout goes on without this command, which only shows it; pause, abort and undo stop it."),
+    Command("history", "versions:history", "the versions of a unit that the registry keeps, newest first",
+            ("history web@1",), (_unit, _json)),
+    Command("diff", "versions:diff", "what the present file of a unit has changed since another version",
+            ("diff web@1", "diff web@1 3fa9c12"), (_version,), "Exits with 2 when they differ."),
+    Command("rollback", "versions:rollback", "give a unit, or the instances of a template, an earlier file again",
+            ("rollback web@1", "rollback web@.service 3fa9c12 --at-a-time 2"), (_version, _policy),
+            "It is a rollout; see: fleetctl help rollout"),
+    Command("scale", "scale:scale", "have the instances 1 to N of a template run, and no other numbered one",
+            ("scale web@.service 5", "scale web@.service 2 --dry-run"), (_scale,),
+            "Instances above N are destroyed, after a question. Others, such as web@blue, are left alone."),
     Command("cat", "read:cat", "print unit files exactly as they were submitted",
             ("cat hello.service",), (UNITS,)),
     Command("status", "hosts:status", "systemctl status from the machines that run the units",

@@ -6,6 +6,7 @@ from registry.errors import UserError
 
 OK = 0
 FAILED = 1
+CHANGES = 2  # there are differences, or something would change
 USAGE = 2
 INTERRUPTED = 130
 

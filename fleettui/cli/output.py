@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from fleettui.cli.failures import UsageError
 from fleettui.escape import escape
+from registry.errors import UserError
 
 GAP = "  "
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -28,6 +29,15 @@ def complain(text: str) -> None:
     """Print lines on standard error."""
     for line in text.splitlines() or [""]:
         print(escape(line), file=sys.stderr, flush=True)
+
+
+def agreed(question: str) -> bool:
+    """Ask for a yes on the terminal. UserError where there is none to ask at."""
+    if not sys.stdin.isatty():
+        raise UserError("this wants a yes, and there is no terminal to ask at: add --yes")
+    sys.stderr.write(f"{question} Type yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() == "yes"
 
 
 def print_json(value: object) -> None:

@@ -21,7 +21,7 @@ from fleettui.actions.restore_file import restore as write_backup
 from fleettui.cli.backup import RETURN_S, kinds_of, tell_odd
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
-from fleettui.cli.output import complain, say
+from fleettui.cli.output import agreed, complain, say
 from fleettui.cli.waiting import following
 from fleettui.cli.words import local_time, place, short_id
 from registry.errors import UserError
@@ -60,7 +60,7 @@ async def restore(flags: Namespace) -> int:
             say(f"Everything is held until somebody accepts this: fleetctl restore --accept{force}")
             return OK
         _refuse_silent(found.silent, {}, found, force=flags.force)
-        if not flags.yes and not _agreed("Accept?"):
+        if not flags.yes and not agreed("Accept?"):
             complain("Nothing was accepted")
             return FAILED
         epoch = await accept(operator, found)
@@ -98,7 +98,7 @@ async def _restore_file(flags: Namespace) -> int:
             say(f"Nothing was written. To restore it: fleetctl restore --accept {flags.file}")
             return OK
         _refuse_silent((*found.awaited, *found.after.silent), backup.machines, found.after, force=flags.force)
-        if not flags.yes and not _agreed("Restore this?"):
+        if not flags.yes and not agreed("Restore this?"):
             complain(
                 "Nothing was restored; everything is held as it is" if found.after.held else "Nothing was restored"
             )
@@ -160,14 +160,6 @@ def _named(machines: Iterable[str], names: Mapping[str, str], live: Mapping[str,
         place(each, live) if each in live or each not in names else f"{names[each]} ({short_id(each)})"
         for each in machines
     )
-
-
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UserError("accepting wants a yes, and there is no terminal to ask at: add --yes")
-    sys.stderr.write(f"{question} Type yes: ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() == "yes"
 
 
 async def _all_hold(operator: Operator, awaited: Iterable[str], within_s: float) -> None:

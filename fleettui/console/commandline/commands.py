@@ -145,7 +145,9 @@ class ConsoleWord:
 
 
 VIEWS = ("units", "machines", "pending", "events", "map")
-CHANGING = frozenset({*Verb, *MachineVerb, "backup", "restore", "rollout"})  # a backup is a file
+CHANGING = frozenset(
+    {*Verb, *MachineVerb, "backup", "restore", "rollout", "rollback", "scale"}
+)  # a backup is a file
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
@@ -155,6 +157,10 @@ ELSEWHERE = {
     "completion": "prints a script for a shell; run it there",
     "__complete": "is for shells",
     "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
+    "history": "is shown in a terminal: fleetctl history UNIT",
+    "diff": "is shown in a terminal: fleetctl diff UNIT",
+    "rollback": "is begun and watched in a terminal: fleetctl rollback UNIT",
+    "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
     "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
 }

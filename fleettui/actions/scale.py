@@ -1,0 +1,42 @@
+"""How a template comes to have N instances. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fleettui.actions.reading import FoundUnit
+from registry.errors import UserError
+from registry.model import Target
+from registry.units.name import parse
+
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSteps:
+    """The instances to start, those of them that have to be created first, and those to destroy; in order."""
+
+    start: tuple[str, ...] = ()
+    create: tuple[str, ...] = ()
+    destroy: tuple[str, ...] = ()
+
+
+def plan_scale(template: str, count: int, found: Mapping[str, FoundUnit], known: Iterable[str]) -> ScaleSteps:
+    """What makes the instances 1 to `count` run, and no other numbered one. UserError for too many."""
+    if count > MOST:
+        raise UserError(f"{count} instances are more than {MOST}")
+    name = parse(template)
+    wanted = [name.with_instance(str(number)).full for number in range(1, count + 1)]
+    launched = {each for each, record in found.items() if record.unit and record.unit.target is Target.LAUNCHED}
+    numbered = {each: parse(each).instance or "" for each in known if parse(each).template == template}
+    surplus = [
+        each for each, number in numbered.items() if re.fullmatch("[1-9][0-9]{0,8}", number) and int(number) > count
+    ]
+    start = tuple(each for each in wanted if each not in launched)
+    return ScaleSteps(
+        start,
+        tuple(each for each in start if each not in numbered),
+        tuple(sorted(surplus, key=lambda each: int(numbered[each]))),
+    )

@@ -1,0 +1,73 @@
+"""How a template is scaled, and which version of a unit is meant: the rules, without a registry."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from fleettui.actions.reading import FoundUnit
+from fleettui.actions.scale import plan_scale
+from fleettui.actions.versions import Version, choose, difference, text_of
+from registry.errors import UserError
+from registry.model import Target, Unit
+
+
+def found(*names: str, target: Target = Target.LAUNCHED) -> dict[str, FoundUnit]:
+    return {name: FoundUnit(Unit(name, "0" * 64, target), 7) for name in names}
+
+
+def test_scaling_up_creates_what_is_missing_and_starts_what_does_not_run() -> None:
+    known = found("web@.service", "web@2.service") | found("web@1.service", target=Target.LOADED)
+    steps = plan_scale("web@.service", 3, known, known)
+    assert steps.start == ("web@1.service", "web@3.service")
+    assert steps.create == ("web@3.service",)
+    assert steps.destroy == ()
+
+
+def test_scaling_down_destroys_the_highest_numbers_and_nothing_else() -> None:
+    known = found(*(f"web@{each}.service" for each in ("1", "2", "10", "9", "blue", "007")), "db@5.service")
+    assert plan_scale("web@.service", 1, known, known).destroy == (
+        "web@2.service",
+        "web@9.service",
+        "web@10.service",
+    )
+    assert len(plan_scale("web@.service", 0, known, known).destroy) == 4
+
+
+def test_scaling_twice_changes_nothing() -> None:
+    known = found("web@1.service", "web@2.service")
+    steps = plan_scale("web@.service", 2, known, known)
+    assert (steps.start, steps.create, steps.destroy) == ((), (), ())
+    with pytest.raises(UserError, match="more than"):
+        plan_scale("web@.service", 10**9, known, known)
+
+
+VERSIONS = (Version("abcd" + "0" * 60, 0, "a\nb\n"), Version("abce" + "0" * 60, 1, "a\n"), Version("1" * 64, 2))
+
+
+def test_the_version_meant_is_the_one_before_or_the_one_named() -> None:
+    assert choose(VERSIONS, None, "web@1.service") is VERSIONS[1]
+    assert choose(VERSIONS, "1111", "web@1.service") is VERSIONS[2]
+    assert choose(VERSIONS, "ABCD", "web@1.service") is VERSIONS[0]
+
+
+@pytest.mark.parametrize("asked", ["abc", "", "ffff", "abcdf"])
+def test_a_version_that_is_none_or_several_is_refused_with_those_there_are(asked: str) -> None:
+    with pytest.raises(UserError, match=r"abcd000, abce000, 1111111"):
+        choose(VERSIONS, asked, "web@1.service")
+
+
+def test_a_unit_without_a_past_and_a_text_that_is_gone_are_told() -> None:
+    with pytest.raises(UserError, match="no other file"):
+        choose(VERSIONS[:1], None, "web@1.service")
+    with pytest.raises(UserError, match="not in the registry any more"):
+        text_of(VERSIONS[2], "web@1.service")
+
+
+def test_a_difference_is_a_unified_diff() -> None:
+    lines = difference("a\n", "a\nb\n", "old", "new")
+    assert lines[:2] == ["--- old", "+++ new"]
+    assert lines[-1] == "+b"
+    assert difference("a\n", "a\n", "old", "new") == []
+    assert all(first != second for first, second in pairwise(lines))
