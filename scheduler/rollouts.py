@@ -105,7 +105,7 @@ class RolloutWatch:
             reason = f"rollout {rollout.name} {how}" + (f": {after.note}" if after.note else "")
             events.append(self._audit.event("rollout", reason=reason))
         for event in events:
-            intent.put(self._keys.event(event.actor, event.id), encode(event))
+            intent.put(self._keys.event(event.writer, event.id), encode(event))
         return intent
 
 

@@ -48,7 +48,7 @@ async def begin(
     Units that have their text already are left out. UserError when nothing is left, or when one cannot be rolled.
     """
     await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
-    units = await _units(operator, names)
+    units = await _units(operator, list(dict.fromkeys(names)))
     taken = {
         step.unit: each.name for each in await read_rollouts(operator) if not each.state.over for step in each.steps
     }

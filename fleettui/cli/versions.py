@@ -61,7 +61,9 @@ async def rollback(flags: Namespace) -> int:
         text = text_of(choose(known, flags.version_hash, name), name)
         names = [name]
         if parse_name(name).is_template:
-            instances = [each for each in await unit_names(operator) if parse_name(each).template == name]
+            instances = [
+                each for each in await unit_names(operator) if each != name and parse_name(each).template == name
+            ]
             found = await read_units(operator, instances)
             names += [each for each, record in found.items() if record.unit and record.unit.hash == unit.hash]
         begun = await rollouts.begin(

@@ -79,6 +79,10 @@ def test_invariant_13_of_three_one_is_down_at_a_time_for_a_new_file_a_restart_an
     after = {truth.invocation for truth in fleet.running("web@*.service").values()}
     assert len(after - before) == 3
     assert len(seen) > 5
+    events = fleet.ctl("events")
+    assert events.stderr == ""  # every record parses
+    assert events.stdout.count("rollout r1: now ") == 3
+    assert "rollout r1 is finished" in events.stdout
 
 
 def test_a_bad_version_stops_at_one_unit_and_can_be_taken_back(fleet: Fleet) -> None:
