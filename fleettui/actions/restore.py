@@ -20,7 +20,7 @@ from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, Pair, RawChange, Snapshot
-from registry.model import Assignment, Target, UnitState
+from registry.model import Assignment, Rollout, RolloutState, Target, UnitState
 from registry.records import encode
 from registry.sync.listing import read_tables
 from registry.sync.sentinel import ahead as epoch_ahead
@@ -28,6 +28,7 @@ from registry.sync.sentinel import ahead as epoch_ahead
 TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE, Table.CRASHES))
 DOWN = ("", "inactive", "failed")
 LINES_AT_ONCE = MAX_OPS // 2 - 2
+PAUSED = "a restored registry was accepted; see what it would do, then resume or abort it"
 OVERWRITING = "a backup is being written over what is here"
 """Why a fleet is held whose machines say what is true: schedulers have to wait, agents have nothing to say."""
 
@@ -54,6 +55,7 @@ class Restoration:
     changes: tuple[UnitChange, ...]
     waiting: Mapping[str, str]
     lines: dict[Pair, Assignment | None]
+    rollouts: tuple[Rollout, ...]  # those under way: they are paused, since nobody has seen what they would do now
     revisions: Mapping[str, int]
     ahead: str = ""  # what is wrong with the sentinel's epoch
 
@@ -115,6 +117,7 @@ def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: f
         tuple(changes(mirror.snapshot(), comes_to)),
         waiting(snapshot, comes_to),
         lines,
+        tuple(each for _, each in sorted(snapshot.rollouts.items()) if each.state is RolloutState.RUNNING),
         {each.key: each.mod_revision for each in found},
         epoch_ahead(snapshot.cluster, now),
     )
@@ -215,7 +218,7 @@ def _is_up(state: UnitState) -> bool:
 
 
 async def accept(operator: Operator, found: Restoration) -> int:
-    """Write the lines and the new epoch; returns the epoch. Conflict when something changed since it was read."""
+    """Write the lines, pause rollouts, raise the epoch and return it. Conflict when something has changed since."""
     sentinel = found.snapshot.cluster
     if sentinel is None:
         raise ForeignRegistry("no sentinel was read")
@@ -230,6 +233,10 @@ async def accept(operator: Operator, found: Restoration) -> int:
             guards.append(Compare.mod(key, revisions.get(key, 0)))
             ops.append(Op.delete(key) if line is None else Op.put(key, encode(line)))
         await _write(operator, guards, ops)
+    for rollout in found.rollouts:
+        key = keys.rollout(rollout.name)
+        paused = replace(rollout, state=RolloutState.PAUSED, note=PAUSED)
+        await _write(operator, [guard, Compare.mod(key, revisions.get(key, 0))], [Op.put(key, encode(paused))])
     now = operator.now()
     epoch = max(int(now * 1000), 0 if epoch_ahead(sentinel, now) else sentinel.epoch + 1)
     event = operator.event("accept", reason=found.held[:500])

@@ -136,6 +136,8 @@ def _effects(found: Restoration, doing: str) -> Iterable[str]:
     for each in found.changes:
         from_ = f" from {place(each.source, machines)} to" if each.source else " on"
         yield f"  {each.verb} {each.unit}{from_} {place(each.machine, machines)} ({each.reason})"
+    for rollout in found.rollouts:
+        yield f"Rollout {rollout.name} is paused"
     if found.waiting:
         yield f"{counted(len(found.waiting), 'unit')} will be on no machine:"
     for name, reason in found.waiting.items():

@@ -32,6 +32,8 @@ from registry.model import (
     Machine,
     Override,
     Record,
+    Rollout,
+    RolloutStep,
     Sentinel,
     Target,
     Unit,
@@ -48,7 +50,7 @@ KEYS = Keys()
 SHA = file_hash(HELLO)
 GLOBAL_TEXT = f"{HELLO}[X-Fleet]\nGlobal=true\n"
 GLOBAL = file_hash(GLOBAL_TEXT)
-NEWER = {"rollouts/r": b'{"later":1}', "units/odd.service": b'{"hash":"' + SHA.encode() + b'","target":"paused"}'}
+NEWER = {"colours/r": b'{"later":1}', "units/odd.service": b'{"hash":"' + SHA.encode() + b'","target":"paused"}'}
 
 
 def backup_of(records: dict[str, bytes]) -> Backup:
@@ -107,7 +109,7 @@ def test_damage_is_named_by_its_line_and_reason() -> None:
 
 def test_what_this_version_does_not_know_or_cannot_read_is_told() -> None:
     found = read(FULL)
-    assert found.unknown == ({"rollouts": 1} if "rollouts" in found.unknown else {})
+    assert found.unknown == {"colours": 1}
     assert "units/odd.service" in found.corrupt
 
 
@@ -318,6 +320,23 @@ def test_restoring_over_a_live_registry_shows_asks_and_changes_only_what_was_tol
     again = fleetctl("restore", "fleet.backup")
     assert "Restoring it writes 0 records" in again.stdout
     assert fleet.get(fleet.keys.schedule(ONE, "a.service")), "the scheduler's own lines are left to it"
+
+
+@pytest.mark.etcd
+async def test_a_rollout_that_was_under_way_is_paused(operator: Operator, fleet: Fleet) -> None:
+    """What it would do next was not among the changes that were shown."""
+    unit = fleet.run("a.service")
+    rollout = Rollout("r1", (RolloutStep("a.service", unit.hash, unit.hash, 1),))
+    fleet.put(operator.keys.rollout("r1"), rollout)
+    backup = read(await read_registry(operator))
+    fleet.delete(operator.keys.rollout("r1"))
+    fleet.put(operator.keys.rollout("r2"), replace(rollout, name="r2"))
+    found = await read_file_restoration(operator, backup)
+    assert [each.name for each in found.after.rollouts] == ["r1", "r2"]
+    await restore_file.restore(operator, found)
+    for name in ("r1", "r2"):
+        record = json.loads(fleet.get(operator.keys.rollout(name)) or b"{}")
+        assert (record["state"], "restored" in record["note"]) == ("paused", True)
 
 
 @pytest.mark.etcd
