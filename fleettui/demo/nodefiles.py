@@ -74,6 +74,16 @@ AcceptEnv LANG LC_*
 Subsystem sftp internal-sftp
 """
 JOURNALD = "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nRateLimitBurst=0\nAudit=no\n"
+# The scheduler is no user that could enter a home, and the source tree or Python may lie in one. What is granted
+# holds from the first program on, so that this is a shell, not Python.
+SCHEDULER = """\
+[Service]
+ExecStart=
+ExecStart=/bin/sh -c "exec /usr/local/bin/fleet-scheduler"
+AmbientCapabilities=CAP_DAC_READ_SEARCH
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH
+PrivateUsers=no
+"""
 # The kernel's keyrings are closed to containers, and a copy-on-write root cannot carry another overlay.
 CONTAINERS = "[containers]\nkeyring = false\n"
 STORAGE = (
@@ -111,12 +121,13 @@ def files(
         "etc/fstab": File(""),
         "etc/default/ssh": File(""),
         "etc/default/locale": File("LANG=C.UTF-8\n"),
-        "etc/fleet/fleet.toml": File(node_config(spec, layout, ttl), 0o600),
+        "etc/fleet/fleet.toml": File(node_config(spec, layout, ttl)),
         "etc/ssh/sshd_config": File(SSHD),
         "etc/ssh/ssh_host_ed25519_key": File(keys.host_private, 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": File(keys.host_public),
         "etc/ssh/authorized_keys": File(keys.authorized, 0o600),
         "etc/systemd/journald.conf.d/90-fleet-demo.conf": File(JOURNALD),
+        "etc/systemd/system/fleet-scheduler.service.d/demo.conf": File(SCHEDULER),
         "etc/systemd/system/fleet-demo-network.service": File(NETWORK_UNIT.format(address=spec.address)),
         "etc/containers/containers.conf": File(CONTAINERS),
         "etc/containers/storage.conf": File(STORAGE),

@@ -17,7 +17,7 @@ from fleettui.demo.cluster import Cluster
 from tests.cluster.nodes import active_on, eventually
 from tests.documents import PAGES, ROOT, Block, blocks
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 RUNNING = ("hello-web.service", "web@1.service", "web@2.service")
 RUN = [page for page in PAGES if any(each.place not in ("no", "text", "by") for each in blocks(page))]
 
@@ -27,7 +27,7 @@ def desk(cluster: Cluster, tmp_path: Path) -> Path:
     """An operator's directory: the source tree's files are there, and nothing written there is in it."""
     assert showcase.start(cluster.fleetctl, containers=False) == []
     assert cluster.fleetctl("destroy", "web@3.service").returncode == 0  # or no machine could be drained
-    eventually("units that run", lambda: all(active_on(cluster, unit) for unit in RUNNING))
+    eventually("units that run", lambda: all(active_on(cluster, unit) for unit in RUNNING), timeout_s=60)
     for path in ROOT.iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / ".venv").unlink(missing_ok=True)
@@ -45,7 +45,7 @@ def test_commands_of_a_page_succeed(page: Path, cluster: Cluster, desk: Path) ->
             _succeeds(each, _bash(_named(each.script, cluster), cluster, desk))
         elif each.place.startswith("core-"):
             _succeeds(
-                each, cluster.exec(each.place, ["bash", "-euxo", "pipefail", "-c", each.script], timeout_s=100)
+                each, cluster.exec(each.place, ["bash", "-euxo", "pipefail", "-c", each.script], timeout_s=300)
             )
 
 
@@ -57,7 +57,7 @@ def _bash(script: str, cluster: Cluster, desk: Path) -> subprocess.CompletedProc
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
 
