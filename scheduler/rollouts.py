@@ -93,13 +93,16 @@ class RolloutWatch:
         if after != rollout:
             intent.put(key, encode(after))
         machines = {each.step.unit: each.machine for each in views}
+        olds = {each.step.unit: each.unit.hash for each in views if each.unit}
         events = []
         for unit in result.turns:
             unit_key = self._keys.unit(unit.name)
             intent.guards.append(Compare.mod(unit_key, _revision(mirror, unit_key)))
             intent.put(unit_key, encode(replace(unit, by=f"rollout {rollout.name}", at=today)))
-            reason = f"rollout {rollout.name}: {'back to' if after.back else 'now'} {unit.hash[:7]}"
-            events.append(self._audit.event("replace", unit.name, machines[unit.name], reason))
+            old = olds[unit.name]
+            verb, was = ("rollout", "") if unit.hash == old else ("replace", f"was {old[:7]}; ")
+            reason = f"{was}rollout {rollout.name}"
+            events.append(self._audit.event(verb, unit.name, machines[unit.name], reason))
         if (after.state, after.back) != (rollout.state, rollout.back):
             how = "is going back" if after.back and not rollout.back else f"is {after.state}"
             reason = f"rollout {rollout.name} {how}" + (f": {after.note}" if after.note else "")

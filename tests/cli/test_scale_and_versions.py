@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from fleettui.actions.reading import FoundUnit
 from fleettui.actions.scale import plan_scale
-from fleettui.actions.versions import Version, choose, difference, text_of
+from fleettui.actions.versions import Version, choose, unified
 from registry.errors import UserError
 from registry.model import Target, Unit
 
@@ -43,12 +44,11 @@ def test_scaling_twice_changes_nothing() -> None:
         plan_scale("web@.service", 10**9, known, known)
 
 
-VERSIONS = (Version("abcd" + "0" * 60, 0, "a\nb\n"), Version("abce" + "0" * 60, 1, "a\n"), Version("1" * 64, 2))
+VERSIONS = (Version("abcd" + "0" * 60, "a\nb\n"), Version("abce" + "0" * 60, "a\n"), Version("1" * 64, None))
 
 
 def test_the_version_meant_is_the_one_before_or_the_one_named() -> None:
     assert choose(VERSIONS, None, "web@1.service") is VERSIONS[1]
-    assert choose(VERSIONS, "1111", "web@1.service") is VERSIONS[2]
     assert choose(VERSIONS, "ABCD", "web@1.service") is VERSIONS[0]
 
 
@@ -62,12 +62,14 @@ def test_a_unit_without_a_past_and_a_text_that_is_gone_are_told() -> None:
     with pytest.raises(UserError, match="no other file"):
         choose(VERSIONS[:1], None, "web@1.service")
     with pytest.raises(UserError, match="not in the registry any more"):
-        text_of(VERSIONS[2], "web@1.service")
+        choose(VERSIONS, "1111", "web@1.service")
 
 
-def test_a_difference_is_a_unified_diff() -> None:
-    lines = difference("a\n", "a\nb\n", "old", "new")
-    assert lines[:2] == ["--- old", "+++ new"]
-    assert lines[-1] == "+b"
-    assert difference("a\n", "a\n", "old", "new") == []
-    assert all(first != second for first, second in pairwise(lines))
+def test_a_difference_is_a_unified_diff_that_patch_takes(tmp_path: Path) -> None:
+    numbers = [f"{line}\n" for line in range(33)]
+    old, new = "".join(numbers[:30]), "".join(numbers[1:20] + numbers[21:])
+    (tmp_path / "file").write_text(old)
+    lines = unified(old, new, "file", "file")
+    subprocess.run(["patch", "-p0"], input="\n".join(lines) + "\n", text=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "file").read_text() == new
+    assert unified("a\n", "a\n", "old", "new") == []

@@ -81,7 +81,7 @@ def test_invariant_13_of_three_one_is_down_at_a_time_for_a_new_file_a_restart_an
     assert len(seen) > 5
     events = fleet.ctl("events")
     assert events.stderr == ""  # every record parses
-    assert events.stdout.count("rollout r1: now ") == 3
+    assert events.stdout.count("; rollout r1\n") == 3
     assert "rollout r1 is finished" in events.stdout
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from fleettui.actions.versions import versions
 from fleettui.console.operations.relations import Edge, edges_from, edges_to, stops_with
 from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.detail import Order, event_page, is_heavy, places, status_page, write
-from fleettui.console.pages.file import change_counts, diff_lines, file_page, sharing, versions
+from fleettui.console.pages.file import change_counts, diff_lines, file_page, sharing
 from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import ONE_BY_ONE, if_drained, if_lost, placement_page
 from fleettui.console.pages.rich_text import RichText, lines_of

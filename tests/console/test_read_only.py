@@ -60,7 +60,19 @@ async def test_no_command_changes_anything_and_each_says_why(name: str) -> None:
 
 def test_every_command_is_either_barred_or_known_to_change_nothing() -> None:
     lists = {"list-units", "list-unit-files", "list-machines", "events"}
-    looks = lists | {"cat", "status", "journal", "why", "doctor", "verify", "version", "completion", "help"}
+    looks = lists | {
+        "cat",
+        "status",
+        "journal",
+        "why",
+        "doctor",
+        "history",
+        "diff",
+        "verify",
+        "version",
+        "completion",
+        "help",
+    }
     own = {name for name, each in OWN.items() if not each.changes}
     assert {each.name for each in SHOWN} - CHANGING - {"ssh"} <= looks
     assert {*names_of_commands(read_only=True)} <= looks | own

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
+from fleettui.actions.versions import Version, changes, hunks, versions
 from fleettui.console.pages.rich_text import BLANK, RichText, plain, rich_line
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
-from fleettui.verbs import INTRODUCING, Verb
 from registry.mirror import Snapshot
-from registry.model import Event
 from registry.wording import listed
 
-CONTEXT = 3
 MAX_LINES = 20_000  # beyond this it is not read
-MAX_WORK = 1_000_000
-Kind = Literal["replace", "delete", "insert", "equal"]
+SHORT = 7
 SIGNS = {"-": Tone.BAD, "+": Tone.GOOD}
 
 
@@ -37,9 +30,7 @@ def diff_lines(old: str, new: str) -> list[Line]:
 
 
 def _written(before: Sequence[str], after: Sequence[str]) -> Iterator[Line]:
-    matcher = difflib.SequenceMatcher(None, "", "")
-    matcher.opcodes = list(_changes(before, after))  # type: ignore[attr-defined] # what follows groups them
-    for number, group in enumerate(matcher.get_grouped_opcodes(CONTEXT)):
+    for number, group in enumerate(hunks(before, after)):
         if number:
             yield ()
         start, end = group[0][3], group[-1][4]
@@ -54,68 +45,8 @@ def _written(before: Sequence[str], after: Sequence[str]) -> Iterator[Line]:
 
 def change_counts(old: str, new: str) -> tuple[int, int]:
     """How many lines were added and how many removed."""
-    changes = [each for each in _changes(old.splitlines(), new.splitlines()) if each[0] != "equal"]
-    return sum(to - from_ for *_, from_, to in changes), sum(to - from_ for _, from_, to, *_ in changes)
-
-
-def _changes(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[Kind, int, int, int, int]]:
-    """What difflib calls opcodes. Where the same lines come back so often that it would take very long, all between
-    the common beginning and the common end counts as changed.
-    """
-    least = min(len(before), len(after))
-    first = next((at for at in range(least) if before[at] != after[at]), least)
-    rest = least - first
-    last = next((at for at in range(rest) if before[-1 - at] != after[-1 - at]), rest)
-    old, new = before[first : len(before) - last], after[first : len(after) - last]
-    if first:
-        yield "equal", 0, first, 0, first
-    known = Counter(old)  # comparing takes as long as lines of one stand in the other, for each of the shorter one
-    if sum(known[line] for line in new) * min(len(old), len(new)) > MAX_WORK:
-        yield "replace", first, first + len(old), first, first + len(new)
-    else:
-        for kind, *places in difflib.SequenceMatcher(None, old, new).get_opcodes():
-            one, two, three, four = (first + place for place in places)
-            yield kind, one, two, three, four
-    if last:
-        yield "equal", len(before) - last, len(before), len(after) - last, len(after)
-
-
-WRITES = frozenset({*INTRODUCING, Verb.UNDO, "replace"})
-SHORT = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One text that the unit has or had. `by` and `at` tell who submitted it; "" and 0 when that is not known."""
-
-    hash: str
-    text: str | None
-    by: str = ""
-    at: float = 0.0
-
-
-def versions(snapshot: Snapshot, unit: str) -> list[Version]:
-    """The present text and the earlier ones, newest first; none for a unit that is not in the registry."""
-    record = snapshot.units.get(unit)
-    if record is None:
-        return []
-    events = sorted((event for event in snapshot.events.values() if event.unit == unit), key=lambda event: event.at)
-    hashes = [record.hash, *record.history]
-    found = []
-    for sha, before in zip(hashes, [*hashes[1:], ""], strict=True):
-        file, event = snapshot.files.get(sha), _submitted_by(events, before)
-        found.append(
-            Version(sha, file.text if file else None, event.actor if event else "", event.at if event else 0)
-        )
-    return found
-
-
-def _submitted_by(events: Iterable[Event], before: str) -> Event | None:
-    """The event that replaced the text `before`; without one before, the first submission."""
-    if not before:
-        return next((event for event in events if event.verb in WRITES - {"replace", "undo"}), None)
-    told = f"was {before[:SHORT]}"
-    return next((event for event in reversed(list(events)) if event.reason == told), None)
+    found = [each for each in changes(old.splitlines(), new.splitlines()) if each[0] != "equal"]
+    return sum(to - from_ for *_, from_, to in found), sum(to - from_ for _, from_, to, *_ in found)
 
 
 def file_page(

@@ -12,8 +12,8 @@ from typing import Any
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher
 
+from fleettui.actions.versions import versions
 from fleettui.console.journal import stem
-from fleettui.console.pages.file import versions
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.journal_dock import JournalDock
