@@ -136,3 +136,16 @@ def test_each_script_is_sound_to_its_shell(fleetctl: Fleetctl, shell: str) -> No
         [program, "-n"], input=script.stdout, capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_zsh_asks_from_the_first_word_on_where_a_vendor_installed_the_script(fleetctl: Fleetctl) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("zsh is not installed")
+    fleetctl.write("_fleetctl", fleetctl("completion", "zsh").stdout)
+    script = (
+        "fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; compadd() { :; }; "
+        "fleetctl() { print $* >asked; }; words=(fleetctl st); CURRENT=2; $_comps[fleetctl]"
+    )
+    subprocess.run([zsh, "-fc", script], cwd=fleetctl.home, env=fleetctl.environment, timeout=60, check=False)
+    assert (fleetctl.home / "asked").read_text() == "__complete -- st\n"
