@@ -91,18 +91,19 @@ class Placement:
     def _rests(self, name: str) -> bool:
         """Whether nothing is to be decided on a unit, as can be seen at a glance: most are marked for nothing."""
         state, entry = self._state, self._state.entries.get(name)
-        if entry is None or len(entry.assigned) != 1 or entry.assigned != entry.scheduled.keys() or state.faults:
-            return False
-        if entry.due is not None or entry.pending_exists or not entry.placeable or self._marks.waits(name):
+        if entry is None or len(entry.assigned) != 1 or entry.pending_exists or entry.due is not None:
             return False
         options, (machine,) = entry.options, entry.assigned
         site = state.sites.get(machine)
         return (
             site is not None
             and not (site.leaving or site.trouble or options.is_global or options.machine_of)
-            and machine in state.candidates.pool(options).fits
+            and entry.placeable
+            and entry.assigned == entry.scheduled.keys()
             and not entry.stale(machine)
+            and machine in state.candidates.pool(options).fits
             and not state.conflicts.may_oppose(name, options, machine)
+            and not (self._marks.waits(name) or state.faults)
         )
 
     def _step(self, phase: DecisionPhase, name: str) -> None:
