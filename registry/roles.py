@@ -10,7 +10,7 @@ guards against mistakes. What the agent of a machine may write concerns that mac
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -167,18 +167,23 @@ def may(held: Iterable[Right], key: str, *, write: bool) -> bool:
     return any(each.covers(key, write=write) for each in held)
 
 
-def remedy(keys: Keys, name: str, key: str, write: bool) -> str:  # noqa: FBT001 - a callback's
-    """What would let the user of this name read (or write) a key, and who can do it. As part of an error."""
+def remedy(keys: Keys, name: str, touched: Sequence[str], write: bool) -> tuple[str, str]:  # noqa: FBT001
+    """Which of these keys the user of this name may not read (or write), and what would help. As part of an error.
+
+    etcd does not say which; it is known of an agent, whose name tells its role, and is the first one of others.
+    """
     try:
-        roles: list[User] = [user_named(name, Role.AGENT)]  # an agent never becomes anything else
+        roles = [user_named(name, Role.AGENT)]  # an agent never becomes anything else
     except ValueError:
         roles = [User(name, role) for role in (Role.VIEWER, Role.OPERATOR, Role.SCHEDULER)]
+    barred = (key for key in touched if not any(may(rights(each, keys), key, write=write) for each in roles))
+    key = next(barred, touched[0])
     if not key.startswith(keys.prefix):
-        return f"it is none of the fleet's keys, which begin with {keys.prefix}: check etcd.prefix"
+        return key, f"it is none of the fleet's keys, which begin with {keys.prefix}: check etcd.prefix"
     found = next((each.role for each in roles if may(rights(each, keys), key, write=write)), None)
     if found is None:
-        return "no role of the fleet allows it to this user"
-    return f"who has the password of etcd's root can allow it: fleetctl access grant {name} {found}"
+        return key, "no role of the fleet allows it to this user"
+    return key, f"who has the password of etcd's root can allow it: fleetctl access grant {name} {found}"
 
 
 def _table(access: Access, keys: Keys, table: Table) -> Right:

@@ -16,6 +16,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from placement.cluster_state import ClusterState, Faults
 from placement.decide import decide_around
@@ -26,7 +27,7 @@ from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
 from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
 from registry.messages import DECIDED, MACHINE_LOST, MACHINES_AWAITED, about
-from registry.model import Leader
+from registry.model import Leader, Machine, Sentinel
 from registry.program.config import Settings
 from registry.program.measures import REGISTRY_HELD, Sample
 from registry.program.metrics import certificate_samples, common_samples, serve
@@ -187,6 +188,8 @@ class Scheduler:
                     self._machines.update(follower.mirror, update, time.monotonic())
                     self._rollouts.update(update)
                     found = await self._think(follower, group)
+                if self._lead is not None and self._machines.holding:
+                    await self._mark_held(follower)
                 if self._lead is not None and not self._held(follower):
                     await self._carry_out(found, self._lead)
                     await self._attend(follower, self._lead)
@@ -202,8 +205,11 @@ class Scheduler:
                 await self._step_down()
 
     async def _think(self, follower: Follower, group: asyncio.TaskGroup) -> list[Intent]:
-        """Stand for the leadership if there is none; decide if we lead."""
-        if self._lead is not None and self._is_deposed(follower, self._lead):
+        """Stand for the leadership if there is none; decide if we lead.
+
+        Who is let in no longer may still renew a lease, and would lead on without being able to write.
+        """
+        if self._lead is not None and (self._etcd.health.locked_out or self._is_deposed(follower, self._lead)):
             await self._step_down()
         if self._lead is None:
             await self._stand(follower, group)
@@ -327,6 +333,24 @@ class Scheduler:
         """Whether the history went back, by what we know, by the sentinel's mark or by what a machine says."""
         sentinel = follower.mirror.row(Table.CLUSTER, Address(Table.CLUSTER))
         return bool(self._history.held or self._machines.holding or (sentinel and sentinel.held))
+
+    async def _mark_held(self, follower: Follower) -> None:
+        """Mark the sentinel for a machine whose agent says that the history went back, and may not mark it itself.
+
+        So that those hold as well who cannot notice. What was said before the sentinel was last written is void:
+        an operator may have accepted the history since. In vain, somebody else has written it, or we come again.
+        """
+        mirror, key = follower.mirror, self._keys.cluster
+        sentinel, known = mirror.row(Table.CLUSTER, Address(Table.CLUSTER)), mirror.stamp(key)
+        if not isinstance(sentinel, Sentinel) or sentinel.held or known is None:
+            return
+        for machine in sorted(self._machines.holding):
+            record = mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
+            said = mirror.stamp(self._keys.machine(machine))
+            if isinstance(record, Machine) and record.held and said and said.mod_revision > known.mod_revision:
+                marked = encode(replace(sentinel, held=record.held))
+                await self._etcd.txn([Compare.mod(key, known.mod_revision)], [Op.put(key, marked)])
+                return
 
     def _decide(self, follower: Follower) -> list[Intent]:
         """Return what is to be written; the follower must be still. May run beside the event loop.

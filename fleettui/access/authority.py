@@ -27,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from registry.errors import UserError
 
 LEAF_DAYS, AUTHORITY_DAYS = 90, 3650
+LOOPBACK = ("127.0.0.1", "::1")
 EARLIER = datetime.timedelta(hours=1)  # clocks of hosts differ
 TRUSTED, SIGNING = "ca.pem", "authority.pem"
 BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -118,17 +119,25 @@ class Authority:
         """A certificate of an etcd member for the other members."""
         return self._issue(hosts)
 
+    def renew_server(self, old: bytes, address: str) -> Leaf:
+        """Another certificate for the names of a member's old one. ValueError unless that is ours and its own.
+
+        What lies on a host is its root's to choose: copied from another member, it would make this host that one.
+        """
+        names = names_of(old)
+        if not any(_issued(old, each) for each in self._trusted):
+            raise ValueError("it is not of the fleet's authority")
+        if others := sorted(each for each in names if _is_address(each) and each not in (address, *LOOPBACK)):
+            raise ValueError(f"it is for {others[0]}, not for {address}")
+        return self._issue(sorted(names))
+
     def issue_client(self) -> Leaf:
         """A certificate for a program or an operator: it opens etcd's port, and tells nobody who is there."""
         return self._issue(())
 
     def signed(self, certificate: bytes) -> bool:
         """Whether a certificate (PEM) is of this very authority, not of an earlier one or of another fleet."""
-        try:
-            x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(self._trusted[0])
-        except (ValueError, TypeError, InvalidSignature):
-            return False
-        return True
+        return _issued(certificate, self._trusted[0])
 
     def replace(self) -> Authority:
         """Begin a new authority, which signs from now on; this one stays trusted until `forget_earlier`.
@@ -170,6 +179,18 @@ class Authority:
         pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         private = key.private_bytes(pem, form, serialization.NoEncryption())
         return Leaf(certificate.public_bytes(pem), private, certificate.not_valid_after_utc)
+
+
+def _issued(certificate: bytes, by: x509.Certificate) -> bool:
+    try:
+        x509.load_pem_x509_certificate(certificate).verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _is_address(name: str) -> bool:
+    return isinstance(_general_name(name), x509.IPAddress)
 
 
 def runs_out(certificate: bytes) -> datetime.datetime:

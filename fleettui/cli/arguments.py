@@ -176,6 +176,15 @@ def _scale(parser: ArgumentParser) -> None:
     _no_block(parser)
 
 
+def _access(parser: ArgumentParser) -> None:
+    parser.add_argument("words", nargs="*", metavar="list | grant USER ROLE | revoke USER | rotate [USER] | check")
+    parser.add_argument("--renew", action="store_true", help="grant: give a user who exists another password, too")
+    parser.add_argument("--authority", action="store_true", help="rotate: also the authority itself")
+    parser.add_argument("--yes", action="store_true", help="revoke: do not ask")
+    parser.add_argument("--root-password-file", metavar="FILE", help="holds the password of etcd's root")
+    _json(parser)
+
+
 def _shell(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -304,6 +313,11 @@ COMMANDS = (
     Command("doctor", "doctor:doctor", "say what is wrong with the fleet, and what to do about each",
             ("doctor", "doctor --ssh", "doctor --json"), (_doctor,),
             "The exit status is 0 when all is well, 1 with warnings, 2 when something is broken."),
+    Command("access", "access:access", "who may do what in the registry; renew or take back what lets them in",
+            ("access list", "access grant ann operator", "access revoke ann", "access rotate",
+             "access rotate --authority", "access check"), (_access,),
+            "roles: operator, viewer, scheduler, agent. A machine can be revoked by its name.\n"
+            "Without a user, rotate renews all certificates and the passwords of all machines and of this host."),
     Command("completion", "completion:script", "print a completion script for a shell",
             ("completion bash > /etc/bash_completion.d/fleetctl",), (_shell,)),
     Command("version", "about:version", "print the version", ("version",)),

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fleettui.demo import network, nodefiles
+from fleettui.demo.credentials import OPERATOR
 from fleettui.demo.etcdmembers import EtcdMembers
 from fleettui.demo.etcdserver import EtcdServer
 from fleettui.demo.layout import layout
@@ -24,6 +25,7 @@ from fleettui.demo.process import Completed, run
 from fleettui.demo.requirements import refuse_too_many
 from fleettui.demo.sweep import is_mounted, leftovers, sweep
 from registry.errors import UserError
+from registry.etcd import EtcdSettings
 
 PROGRAMS = ("fleet-agentd.service", "fleet-scheduler.service")
 Say = Callable[[str], None]
@@ -46,6 +48,7 @@ class Cluster:
         self.layout = layout(name, size, members)
         self.ttl = ttl
         self.etcd = EtcdMembers(self.layout, etcd) if members > 1 else EtcdServer(self.layout, etcd)
+        self.credentials = self.etcd.credentials
         self.nodes = {spec.name: Node(spec, self.layout) for spec in self.layout.nodes}
 
     @classmethod
@@ -61,6 +64,11 @@ class Cluster:
     def config(self) -> Path:
         """The operator's fleet.toml; use it as FLEET_CONFIG."""
         return self.layout.state / "fleet.toml"
+
+    @property
+    def as_root(self) -> EtcdSettings:
+        """How root reaches etcd from this host, past every role of the fleet's."""
+        return self.credentials.settings(self.layout.operator_endpoints)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -91,7 +99,7 @@ class Cluster:
             self._start(say)
             known = (f"{each.spec.name},{each.spec.address} {each.root.host_key()}" for each in self.nodes.values())
             (self.layout.state / "known_hosts").write_text("".join(known))
-            self.config.write_text(nodefiles.operator_config(self.layout))
+            self.config.write_text(nodefiles.operator_config(self.layout, OPERATOR.name))
 
     def down(self, say: Say = _silent) -> list[str]:
         """Take everything away, whatever state it is in. Returns what could not be removed, in words."""
@@ -148,18 +156,25 @@ class Cluster:
         network.create_bridge(self.layout)
         generate_key(state / "id_ed25519", f"operator of {self.layout.name}")
         _give_to_caller(state / "id_ed25519")
+        self.credentials.make(self.layout.etcd_hosts, self.layout.machine_ids)
+        for path in (self.layout.access, *self.layout.access.iterdir()):
+            _give_to_caller(path)
 
     def _start(self, say: Say) -> None:
 
+        def start_etcd() -> None:
+            self.etcd.start()
+            self.credentials.turn_users_on(self.layout.operator_endpoints, self.layout.machine_ids)
+
         def boot(node: Node) -> None:
             if not is_mounted(node.root.directory):
-                node.root.prepare(self.ttl)
+                node.root.prepare(self.ttl, self.credentials.of_node(node.spec.machine_id))
             node.boot()
             node.wait_ready()
 
         say("starting etcd and booting the machines")
         with ThreadPoolExecutor(max_workers=8, thread_name_prefix="node") as pool:
-            etcd = pool.submit(self.etcd.start)
+            etcd = pool.submit(start_etcd)
             booted = [pool.submit(boot, node) for node in self.nodes.values()]
             for each in (etcd, *booted):
                 each.result()

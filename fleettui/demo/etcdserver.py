@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
+from fleettui.demo.credentials import Credentials, RootDoor
 from fleettui.demo.layout import ClusterLayout, EtcdSpec
 from fleettui.demo.process import run, spawn, wait_until
 from registry.errors import UserError
@@ -60,6 +61,8 @@ class EtcdServer:
         self.data = layout.state / "etcd" / spec.name if spec else layout.state / "etcd"
         self.log = layout.state / f"{self.name}.log"
         self.cgroup = Cgroup(layout.cgroup_prefix + self.name)
+        self.credentials = Credentials(layout.access, layout.name)
+        self._door = RootDoor(self.credentials, self.endpoint)
 
     @property
     def logs(self) -> dict[str, str]:
@@ -77,6 +80,7 @@ class EtcdServer:
             return
         if self.spec:
             network.create_namespace(self.spec, self.layout.bridge)
+        self._door.forget()
         self.cgroup.create()
         spawn(self.cgroup.launcher(self._command()), self.log)
 
@@ -98,7 +102,9 @@ class EtcdServer:
 
     def save(self, file: Path) -> None:
         """Save a snapshot of everything the server holds, as a backup would. Raises ToolFailed."""
-        run([find_tool("etcdctl"), f"--endpoints={self.endpoint}", "snapshot", "save", file], timeout_s=20)
+        options = [f"--endpoints={self.endpoint}", *self.credentials.etcdctl_options()]
+        environment = os.environ | self._door.login()
+        run([find_tool("etcdctl"), *options, "snapshot", "save", file], timeout_s=20, environment=environment)
 
     def restore(self, file: Path) -> None:
         """Kill the server, put a snapshot in the place of what it holds, and start it again."""
@@ -163,13 +169,8 @@ class EtcdServer:
         self.ask("POST", "/v3/kv/compaction", json.dumps({"revision": revision, "physical": True}).encode())
 
     def ask(self, method: str, path: str, body: bytes) -> bytes:
-        """One request to the server's gateway, past our own client. Raises OSError, HTTPException."""
-        connection = http.client.HTTPConnection(self.endpoint.removeprefix("http://"), timeout=3)
-        try:
-            connection.request(method, path, body)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
+        """One request to the server's gateway, as root, past our own client. Raises OSError, HTTPException."""
+        return self._door.ask(method, path, body)
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.cgroup.processes():
@@ -182,6 +183,7 @@ class EtcdServer:
         return [
             *entering, "env", *unsupported, str(find_binary(self.binary)), f"--data-dir={self.data}",
             *(_membership(self.spec, self.layout) if self.spec else _alone(self.layout)),
+            *self.credentials.etcd_options(),
             "--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--log-level=warn", "--logger=zap",
         ]  # fmt: skip
 

@@ -89,12 +89,12 @@ class EtcdSpec:
     @property
     def endpoint(self) -> str:
         """Where it serves nodes and operator."""
-        return f"http://{self.address}:2379"
+        return f"https://{self.address}:2379"
 
     @property
     def peer_endpoint(self) -> str:
         """Where it serves the other members."""
-        return f"http://{self.address}:2380"
+        return f"https://{self.address}:2380"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class ClusterLayout:
     @property
     def node_endpoint(self) -> str:
         """A single etcd as the nodes reach it."""
-        return f"http://{self.host_address}:2379"
+        return f"https://{self.host_address}:2379"
 
     @property
     def etcd_members(self) -> tuple[EtcdSpec, ...]:
@@ -143,17 +143,32 @@ class ClusterLayout:
     @property
     def operator_endpoint(self) -> str:
         """A single etcd as the operator on this host reaches it."""
-        return f"http://127.0.0.1:{23000 + self.subnet}"
+        return f"https://127.0.0.1:{23000 + self.subnet}"
 
     @property
     def peer_endpoint(self) -> str:
         """A single etcd's peer address; nobody else uses it."""
-        return f"http://127.0.0.1:{24000 + self.subnet}"
+        return f"https://127.0.0.1:{24000 + self.subnet}"
 
     @property
     def state(self) -> Path:
         """The directory that holds everything the cluster writes on this host."""
         return state_directory(self.name)
+
+    @property
+    def access(self) -> Path:
+        """What lets everybody into the registry: the operator's, who made the cluster."""
+        return self.state / "access"
+
+    @property
+    def etcd_hosts(self) -> tuple[str, ...]:
+        """Everything that etcd is called, by programs or by its own members."""
+        return ("127.0.0.1", "localhost", "etcd", self.host_address, *(each.address for each in self.etcd_members))
+
+    @property
+    def machine_ids(self) -> tuple[str, ...]:
+        """The ids of the machines."""
+        return tuple(each.machine_id for each in self.nodes)
 
     @property
     def cgroup_prefix(self) -> str:

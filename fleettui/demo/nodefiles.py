@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleettui.demo.layout import ClusterLayout, NodeSpec
+from registry.roles import agent_of, scheduler_of
 
 # Directories of which a node sees nothing of the host's.
 HIDDEN = (
@@ -45,6 +46,18 @@ KEPT = {
 }
 WANTED = ("fleet-demo-network.service", "ssh.service", "fleet-agentd.service", "fleet-scheduler.service")
 PROGRAMS = ("fleet-agentd", "fleet-scheduler", "fleetctl")
+# The scheduler is a user of its own in the registry.
+SCHEDULER_USER = """\
+[Service]
+LoadCredential=fleet.toml:/etc/fleet/fleet.toml
+LoadCredential=ca.pem:/etc/fleet/ca.pem
+LoadCredential=client.pem:/etc/fleet/client.pem
+LoadCredential=client.key:/etc/fleet/client.key
+LoadCredential=password:/etc/fleet/scheduler.password
+Environment=FLEET_CONFIG=%d/fleet.toml FLEET_ETCD_CA_FILE=%d/ca.pem
+Environment=FLEET_ETCD_CERT_FILE=%d/client.pem FLEET_ETCD_KEY_FILE=%d/client.key
+Environment=FLEET_ETCD_USERNAME={user} FLEET_ETCD_PASSWORD_FILE=%d/password
+"""
 
 NETWORK_UNIT = """\
 [Unit]
@@ -109,11 +122,22 @@ class File:
 
 
 def files(
-    spec: NodeSpec, layout: ClusterLayout, keys: NodeKeys, units: dict[str, str], ttl: str
+    spec: NodeSpec,
+    layout: ClusterLayout,
+    keys: NodeKeys,
+    units: dict[str, str],
+    ttl: str,
+    credentials: Mapping[str, str],
 ) -> dict[str, File]:
-    """The files of a node by their path below its root. `units` are our services' texts by name."""
+    """The files of a node by their path below its root.
+
+    `units` are our services' texts by name, `credentials` the texts of what lets its programs into the registry.
+    """
     system = {f"etc/systemd/system/{name}": File(text) for name, text in units.items()}
+    secrets = {f"etc/fleet/{name}": File(text, 0o600) for name, text in credentials.items()}
+    user = SCHEDULER_USER.format(user=scheduler_of(spec.machine_id).name)
     return system | {
+        **secrets,
         "etc/hostname": File(f"{spec.name}\n"),
         "etc/hosts": File(_hosts(layout)),
         "etc/machine-id": File(f"{spec.machine_id}\n", 0o444),
@@ -128,6 +152,7 @@ def files(
         "etc/ssh/authorized_keys": File(keys.authorized, 0o600),
         "etc/systemd/journald.conf.d/90-fleet-demo.conf": File(JOURNALD),
         "etc/systemd/system/fleet-scheduler.service.d/demo.conf": File(SCHEDULER),
+        "etc/systemd/system/fleet-scheduler.service.d/user.conf": File(user),
         "etc/systemd/system/fleet-demo-network.service": File(NETWORK_UNIT.format(address=spec.address)),
         "etc/containers/containers.conf": File(CONTAINERS),
         "etc/containers/storage.conf": File(STORAGE),
@@ -155,23 +180,27 @@ def program(name: str) -> Path:
 def node_config(spec: NodeSpec, layout: ClusterLayout, ttl: str) -> str:
     """The node's fleet.toml."""
     pairs = "".join(f'{key} = "{value}"\n' for key, value in spec.metadata.items())
-    return (
-        f"[etcd]\nendpoints = {_listed(layout.node_endpoints)}\n\n"
-        f'[agent]\npublic_ip = "{spec.address}"\nttl = "{ttl}"\n\n[agent.metadata]\n{pairs}'
-    )
+    etcd = etcd_table(layout.node_endpoints, "/etc/fleet", agent_of(spec.machine_id).name, "agent.password")
+    return f'{etcd}\n[agent]\npublic_ip = "{spec.address}"\nttl = "{ttl}"\n\n[agent.metadata]\n{pairs}'
 
 
-def operator_config(layout: ClusterLayout) -> str:
+def operator_config(layout: ClusterLayout, user: str) -> str:
     """The operator's fleet.toml on this host."""
+    etcd = etcd_table(layout.operator_endpoints, str(layout.access), user, f"{user}.password")
     return (
-        f"[etcd]\nendpoints = {_listed(layout.operator_endpoints)}\n\n"
+        f"{etcd}\n"
         f'[ssh]\nuser = "root"\nidentity_files = ["{layout.state}/id_ed25519"]\n'
         f'known_hosts = "{layout.state}/known_hosts"\n'
     )
 
 
-def _listed(words: Iterable[str]) -> str:
-    return json.dumps(list(words))  # a list of plain strings is the same in TOML
+def etcd_table(endpoints: Iterable[str], directory: str, user: str, password: str) -> str:
+    """The table [etcd] of a configuration whose files lie in `directory`; `password` is the name of one of them."""
+    files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key", "password_file": password}
+    rows = {"endpoints": list(endpoints), "username": user}
+    rows |= {key: f"{directory}/{name}" for key, name in files.items()}
+    # Plain strings and lists of them are the same in JSON and in TOML.
+    return "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
 
 
 def _hosts(layout: ClusterLayout) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import fleettui
@@ -29,8 +30,8 @@ class NodeRoot:
         self.home = layout.state / "nodes" / spec.name
         self.directory = self.home / "root"
 
-    def prepare(self, ttl: str) -> None:
-        """Write the node's own files and mount its root."""
+    def prepare(self, ttl: str, credentials: Mapping[str, str]) -> None:
+        """Write the node's own files and mount its root. `credentials` let its programs into the registry."""
         upper, work = self.home / "upper", self.home / "work"
         for path in (upper, work, self.directory):
             path.mkdir(parents=True)
@@ -40,7 +41,8 @@ class NodeRoot:
             os.setxattr(upper / name, OPAQUE, b"y")
         (upper / "root").chmod(0o700)
         units = unit_files(Path("/usr/local/bin"))
-        for name, file in nodefiles.files(self.spec, self.layout, self._keys(), units, ttl).items():
+        found = nodefiles.files(self.spec, self.layout, self._keys(), units, ttl, credentials)
+        for name, file in found.items():
             _write(upper / name, file)
         offered = {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
         generators = sorted(each.name for each in GENERATORS.iterdir())

@@ -12,9 +12,11 @@ import socket
 from pathlib import Path
 
 from fleettui.demo import nodefiles
+from fleettui.demo.credentials import Credentials
 from fleettui.demo.etcdserver import find_binary
 from fleettui.demo.paths import user_directory
 from fleettui.demo.process import Completed, ToolFailed, run, wait_until
+from registry.roles import agent_of, scheduler_of
 
 ETCD, AGENT, SCHEDULER = SERVICES = ("fleet-demo-etcd", "fleet-demo-agentd", "fleet-demo-scheduler")
 
@@ -26,6 +28,9 @@ class UserMachine:
         self.state = user_directory()
         self.config = self.state / "fleet.toml"
         self.port = 23300 + 2 * (os.getuid() % 300)
+        self.endpoint = f"https://127.0.0.1:{self.port}"
+        self.machine = Path("/etc/machine-id").read_text().strip()  # as the agent will say
+        self.credentials = Credentials(self.state / "access", "demo")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -40,16 +45,26 @@ class UserMachine:
     def up(self) -> None:
         """Start what is not running. Raises ToolFailed with what the journal says."""
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.credentials.make(["127.0.0.1", "localhost"], [self.machine])
         self.config.write_text(
-            f'[etcd]\nendpoints = ["http://127.0.0.1:{self.port}"]\n\n'
+            f"{self.credentials.table([self.endpoint])}\n"
             '[agent]\nbus = "user"\npublic_ip = "127.0.0.1"\nttl = "5s"\n\n'
             '[agent.metadata]\nnode = "n1"\nregion = "r1"\n'
         )
         self._start(ETCD, self._etcd())
         wait_until("etcd answering", self._etcd_listens, timeout_s=20)
-        for service, name in ((AGENT, "fleet-agentd"), (SCHEDULER, "fleet-scheduler")):
+        self.credentials.turn_users_on([self.endpoint], [self.machine])
+        for service, name, user in (
+            (AGENT, "fleet-agentd", agent_of(self.machine)),
+            (SCHEDULER, "fleet-scheduler", scheduler_of(self.machine)),
+        ):
             self._start(
-                service, [str(nodefiles.program(name))], "--property=Type=notify", "--property=WatchdogSec=30s"
+                service,
+                [str(nodefiles.program(name))],
+                "--property=Type=notify",
+                "--property=WatchdogSec=30s",
+                f"--setenv=FLEET_ETCD_USERNAME={user.name}",
+                f"--setenv=FLEET_ETCD_PASSWORD_FILE={self.credentials.password(user.name)}",
             )
 
     def down(self) -> list[str]:
@@ -95,9 +110,10 @@ class UserMachine:
         return True
 
     def _etcd(self) -> list[str]:
-        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.port + 1}"
+        client, peer = self.endpoint, f"https://127.0.0.1:{self.port + 1}"
         return [
             str(find_binary()), "--name=demo", f"--data-dir={self.state}/etcd", f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=demo={peer}", "--log-level=warn",
+            *self.credentials.etcd_options(),
         ]  # fmt: skip

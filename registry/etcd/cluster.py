@@ -192,10 +192,11 @@ class EtcdCluster:
         if path.startswith("/auth/"):
             what, remedy = "manage users", "only root may"
         else:
-            key, write = touched({"value": ""} | dict(request) if path in WRITES else request)
+            keys, write = touched({"value": ""} | dict(request) if path in WRITES else request)
+            key, remedy = keys[0] if keys else "", "a role of this user must allow it"
+            if keys and self._settings.remedy:
+                key, remedy = self._settings.remedy(user, keys, write)
             what = f"{'write' if write else 'read'} {shown(key)}" if key else "do this"
-            ask = self._settings.remedy
-            remedy = ask(user, key, write) if ask else "a role of this user must allow it"
         told = EtcdError(
             refusal.code, f"etcd does not let {user} {what} (permission denied): {remedy}", complete=True
         )

@@ -6,7 +6,7 @@ Pure: turns text into base URLs or into a UserError that says how to mend it; op
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 2379
 Dial = Callable[[str, int], "socket"]
 """Connects to a host and port: how a tunnel is put in the way."""
+Remedy = Callable[[str, Sequence[str], bool], tuple[str, str]]
+"""Which of these keys a user may not read (or write) as far as can be told, and what would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class EtcdSettings:
     dial: Dial | None = None  # None: by this host's own network
     why_closed: Callable[[], str] | None = None  # what `dial` knows of a connection that ended; "" for nothing
     leased: tuple[str, ...] = ()
-    remedy: Callable[[str, str, bool], str] | None = None  # who may let this user (read or) write that key
+    remedy: Remedy | None = None
 
     @property
     def wants_tls(self) -> bool:

@@ -68,6 +68,11 @@ class EtcdHealth:
         """Since when etcd refuses our user, and how; None when it does not."""
         return min(self._denials.values(), key=lambda each: each.since, default=None)
 
+    @property
+    def locked_out(self) -> bool:
+        """Whether etcd does not take our user and password at all, as when the user was revoked."""
+        return LOGIN in self._denials
+
     @contextmanager
     def attempt(self, base: str, path: str) -> Iterator[None]:
         """Take in how the attempt in this block ends; what fails while others are answered says nothing."""

@@ -211,7 +211,10 @@ class EtcdError(Exception):
     def token_refused(self) -> bool:
         """The token is missing, expired, or older than the last change of the users."""
         return (
-            self.code == 16 or "user name is empty" in self.message or "revision in header is old" in self.message
+            self.code == 16
+            or "user name is empty" in self.message
+            or "revision in header is old" in self.message
+            or "revision of auth store is old" in self.message  # what etcd 3.4 calls the same
         )
 
     @property
@@ -280,13 +283,17 @@ class OddAnswer(EtcdUnreachable):
         super().__init__(f"sent an answer that is none of etcd's ({what})")
 
 
-def touched(request: Json) -> tuple[str, bool]:
-    """The first key that a call writes (True), or else reads; "" for one that is not about keys."""
+def touched(request: Json) -> tuple[list[str], bool]:
+    """The keys that a call writes (True), or else reads; none for one that is not about keys.
+
+    Where it is about all keys that begin so, an asterisk follows.
+    """
     parts = [each for name in ("success", "failure") for op in request.get(name, ()) for each in op.items()]
     written = [body for kind, body in parts if kind != "request_range"]
     written += [request] if "value" in request else []
     found = written or [request, *request.get("compare", ()), *(body for _, body in parts)]
-    return next((decode_key(each) for each in found if "key" in each), ""), bool(written)
+    many = (f"{decode_key(each)}{'*' if each.get('range_end') else ''}" for each in found if "key" in each)
+    return list(many), bool(written)
 
 
 def shown(text: str, most: int = 300) -> str:

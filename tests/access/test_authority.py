@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fleettui.access.authority import Authority, directory_of, runs_out
+from fleettui.access.authority import Authority, directory_of, names_of, runs_out
 from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from tests.access.fleet import settings_of, tls_of, write_leaf
@@ -116,6 +116,19 @@ def test_a_new_authority_is_trusted_beside_the_old_one_until_that_is_forgotten(t
     assert not Authority.load(tmp_path).replaced
     assert Authority.load(tmp_path).certificate_pem.count(b"BEGIN CERTIFICATE") == 1
     assert runs_out(new.certificate_pem) == new.not_after
+
+
+def test_a_host_gets_another_certificate_for_its_own_names_alone(tmp_path: Path) -> None:
+    authority = Authority.create(tmp_path / "ours", "prod")
+    own = authority.issue_server(["10.0.0.1", "etcd-1", "localhost", "127.0.0.1"]).certificate
+    assert names_of(authority.renew_server(own, "10.0.0.1").certificate) == names_of(own)
+    assert names_of(authority.replace().renew_server(own, "10.0.0.1").certificate) == names_of(own)
+    with pytest.raises(ValueError, match=r"it is for 10\.0\.0\.1, not for 10\.0\.0\.2"):
+        authority.renew_server(own, "10.0.0.2")
+    foreign = Authority.create(tmp_path / "foreign", "prod").issue_server(["10.0.0.2", "etcd-1"]).certificate
+    for other in (foreign, b"hello"):
+        with pytest.raises(ValueError, match=r"not of the fleet's authority|PEM"):
+            authority.renew_server(other, "10.0.0.2")
 
 
 @pytest.mark.etcd

@@ -37,7 +37,13 @@ ROOT = "who has the password of etcd's root can allow it: fleetctl access grant"
     ],
 )
 def test_the_remedy_is_a_command_where_there_is_one(name: str, key: str, write: bool, said: str) -> None:
-    assert said in remedy(KEYS, name, key, write)
+    assert said in remedy(KEYS, name, [key], write)[1]
+
+
+def test_of_several_keys_that_is_named_which_an_agent_may_not_touch() -> None:
+    keys = [KEYS.cluster, KEYS.state(M, "a.service"), f"{KEYS.unit('a')}*", KEYS.leader]
+    assert remedy(KEYS, f"agent-{M}", keys, False)[0] == f"{KEYS.unit('a')}*"
+    assert remedy(KEYS, "vic", keys, False)[0] == KEYS.cluster
 
 
 @pytest.fixture(params=available_versions())
@@ -75,16 +81,16 @@ async def test_every_kind_of_call_tells_it(viewer: Etcd) -> None:
         (viewer.put(unit, b""), may_write),
         (viewer.delete(unit), may_write),
         (viewer.txn([Compare.absent(schedule)], [Op.get(schedule), Op.put(unit, b"")]), may_write),
-        (viewer.txn([], [], [Op.delete_prefix(unit)]), may_write),
+        (viewer.txn([], [], [Op.delete_prefix(unit)]), may_write.replace(unit, f"{unit}*")),
         (viewer.get("/other"), "does not let vic read /other (permission denied): it is none of the fleet's keys"),
-        (viewer.range("/other/"), "does not let vic read /other/ (permission denied): it is none"),
+        (viewer.range("/other/"), "does not let vic read /other/* (permission denied): it is none"),
         (Grants(viewer, KEYS).grant(User("x", Role.VIEWER), "x"), "does not let vic manage users"),
     ):
         with pytest.raises(RegistryDenied) as caught:
             await call
         assert said in str(caught.value)
     async with aclosing(viewer.watch("/other/", 1)) as watch:
-        with pytest.raises(RegistryDenied, match=r"does not let vic read /other/ \(permission denied\)"):
+        with pytest.raises(RegistryDenied, match=r"does not let vic read /other/\* \(permission denied\)"):
             await asyncio.wait_for(anext(watch), 20)
     assert viewer.health.denied
     assert "vic" in viewer.health.denied.reason

@@ -56,7 +56,7 @@ class Campaign:
         self.cluster, self.script, self.diary = cluster, script, diary
         self.tally = Tally()
         self._directory = directory
-        self._follow = history.Follow(cluster.layout.operator_endpoints)
+        self._follow = history.Follow(cluster.as_root)
         watched = Watched(
             lambda: self._follow.revision,
             self._follow.pause,

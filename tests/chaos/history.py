@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -48,13 +48,13 @@ class Follow:
     is noted as changes of revision 0, which nobody made and nobody is judged by.
     """
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
+    def __init__(self, settings: EtcdSettings) -> None:
         self.changes: list[Change] = []
         self.revision = 0
         self._watching: asyncio.Task[None] | None = None
         self._replaced = asyncio.Event()
         self._listed = threading.Event()
-        self._settings = EtcdSettings(tuple(endpoints))
+        self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._task: asyncio.Task[None] | None = None

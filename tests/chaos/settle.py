@@ -17,7 +17,7 @@ from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
 from fleettui.demo.process import ToolFailed
 from registry.errors import FleetError
-from registry.etcd import Etcd, EtcdSettings
+from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.lifecycle import Progress, standing, whereabouts
 from registry.mirror import Snapshot
@@ -63,7 +63,7 @@ def read(cluster: Cluster) -> Snapshot:
     """The registry now."""
 
     async def listed() -> Snapshot:
-        async with Etcd(EtcdSettings(cluster.layout.operator_endpoints)) as etcd:
+        async with Etcd(cluster.as_root) as etcd:
             return await read_snapshot(etcd, Keys(), FOLLOWED)
 
     return asyncio.run(listed())

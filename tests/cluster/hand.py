@@ -13,7 +13,7 @@ from typing import Any
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
-from registry.etcd import Etcd, EtcdSettings, Op
+from registry.etcd import Etcd, Op
 from registry.keys import Keys
 from registry.model import Assignment, Target, UnitText
 from registry.records import encode
@@ -53,7 +53,7 @@ class Hand:
 
     def _transact(self, ops: list[Op]) -> None:
         async def transact() -> None:
-            async with Etcd(EtcdSettings((self.cluster.layout.operator_endpoint,))) as etcd:
+            async with Etcd(self.cluster.as_root) as etcd:
                 await etcd.txn([], ops)
 
         asyncio.run(transact())

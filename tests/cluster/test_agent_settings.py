@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from registry.errors import LeaseLost
-from registry.etcd import Etcd, EtcdSettings, KeyValue
+from registry.etcd import Etcd, KeyValue
 from registry.keys import Keys
 from tests.cluster.hand import AGENT, Hand
 from tests.cluster.nodes import eventually, registry
@@ -23,7 +23,7 @@ def read(hand: Hand) -> dict[str, KeyValue]:
     """The machine's key and those of its states."""
 
     async def ranged() -> dict[str, KeyValue]:
-        async with Etcd(EtcdSettings((hand.cluster.layout.operator_endpoint,))) as etcd:
+        async with Etcd(hand.cluster.as_root) as etcd:
             found = [*(await etcd.range(KEYS.state(hand.machine))).kvs, await etcd.get(KEYS.machine(hand.machine))]
         return {kv.key: kv for kv in found if kv is not None}
 
@@ -34,7 +34,7 @@ def left_s(hand: Hand, lease: int) -> float:
     """Seconds that a lease has left; 0 when it has ended."""
 
     async def asked() -> float:
-        async with Etcd(EtcdSettings((hand.cluster.layout.operator_endpoint,))) as etcd:
+        async with Etcd(hand.cluster.as_root) as etcd:
             try:
                 return await etcd.lease_time_to_live(lease)
             except LeaseLost:

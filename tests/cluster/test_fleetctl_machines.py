@@ -146,7 +146,7 @@ def test_a_changed_host_key_a_closed_port_and_no_login_are_told_in_a_line(cluste
         (f"{_ssh(cluster)}port = 1", ("cannot reach", "port 1")),
     ):
         config = tmp_path / "fleet.toml"
-        config.write_text(f'[etcd]\nendpoints = ["{_endpoint(cluster)}"]\n[ssh]\nuser = "root"\n{text}\n')
+        config.write_text(f'{_etcd(cluster)}\n[ssh]\nuser = "root"\n{text}\n')
         done = cluster.fleetctl("--config", str(config), "ssh", home, "true")
         assert done.returncode in (1, 255)
         assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -165,8 +165,8 @@ def test_a_changed_host_key_a_closed_port_and_no_login_are_told_in_a_line(cluste
         node.exec(["sh", "-c", f"mv /tmp/k {key}; mv /tmp/k.pub {key}.pub"])
 
 
-def _endpoint(cluster: Cluster) -> str:
-    return cluster.config.read_text().split('endpoints = ["')[1].split('"')[0]
+def _etcd(cluster: Cluster) -> str:
+    return cluster.config.read_text().partition("\n\n")[0]
 
 
 def _ssh(cluster: Cluster) -> str:

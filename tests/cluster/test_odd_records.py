@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleettui.demo.cluster import Cluster
-from registry.etcd import Etcd, EtcdSettings, Op
+from registry.etcd import Etcd, Op
 from registry.keys import Keys
 from registry.units.file import file_hash
 from tests.cluster.fleet import SLEEPER, Fleet
@@ -25,7 +25,7 @@ PROGRAMS = ("fleet-agentd.service", "fleet-scheduler.service")
 
 def write(cluster: Cluster, ops: list[Op]) -> None:
     async def transact() -> None:
-        async with Etcd(EtcdSettings((cluster.layout.operator_endpoint,))) as etcd:
+        async with Etcd(cluster.as_root) as etcd:
             for start in range(0, len(ops), 20):
                 await etcd.txn([], ops[start : start + 20])
 

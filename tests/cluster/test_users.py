@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 PASSWORD = "geheim-und-lang"
 CONFIG = "/etc/fleet/fleet.toml"
+DROP_IN = "/etc/systemd/system/fleet-scheduler.service.d/zz-guarded.conf"
+AS_THE_FILE_SAYS = "[Service]\nLoadCredential=\nEnvironment=\n"  # instead of as a user of the cluster's own etcd
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 
@@ -157,6 +159,8 @@ def guarded(nodes: Cluster, tmp_path: Path) -> Iterator[Guarded]:
             node.exec(["sh", "-c", "rm -f /run/fleet/agent.json; systemctl reset-failed"])
             give(node, "/etc/fleet/ca.pem", (tmp_path / "ca.pem").read_text())
             give(node, "/etc/fleet/password", PASSWORD)
+            give(node, DROP_IN, AS_THE_FILE_SAYS)
+            node.exec(["systemctl", "daemon-reload"])
             give(node, CONFIG, etcd.table() + config.partition("\n\n")[2])
             node.exec(["systemctl", "start", *PROGRAMS], timeout_s=60)
         eventually("all machines here", lambda: len(etcd.records("machines/")) == len(before), timeout_s=90)
@@ -167,6 +171,8 @@ def guarded(nodes: Cluster, tmp_path: Path) -> Iterator[Guarded]:
             node.exec(["systemctl", "stop", *PROGRAMS], timeout_s=150)
             node.exec(["sh", "-c", "rm -f /run/fleet/agent.json"])
             give(node, CONFIG, config)
+            give(node, "/etc/fleet/ca.pem", nodes.credentials.ca.read_text())
+            node.exec(["sh", "-c", f"rm -f {DROP_IN}; systemctl daemon-reload"])
             node.exec(["systemctl", "start", "--no-block", *PROGRAMS], timeout_s=60)
         etcd.stop()
 

@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import commands
-from fleettui.console.commandline.commands import CommandContext, expand_braces, parse_command, split
+from fleettui.console.commandline.commands import ELSEWHERE, CommandContext, expand_braces, parse_command, split
 from fleettui.console.commandline.completion import complete
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.detail import DetailView
@@ -142,12 +142,13 @@ def test_what_makes_no_sense_is_told_in_one_line_with_a_remedy(line: str, told: 
 def test_every_fleetctl_verb_is_understood() -> None:
     arguments = {"drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "completion": "bash",
                  "set-metadata": "core-1 region=eu", "unset-metadata": "core-1 region"}  # fmt: skip
-    plain = {"restore", "list-machines", "list-units", "list-unit-files", "version", "help", "events", "ssh"}
+    plain = {"access", "doctor", "events", "help", "list-machines", "list-unit-files", "list-units", "restore",
+             "ssh", "version"}  # fmt: skip
     for command in SHOWN:
         line = (
             command.name if command.name in plain else f"{command.name} {arguments.get(command.name, 'db.service')}"
         )
-        if command.name in ("completion", "backup", "restore"):
+        if command.name in {*ELSEWHERE, "doctor"}:
             with pytest.raises(UserError):
                 parse_command(line, WORLD)
         else:

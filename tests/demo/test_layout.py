@@ -52,9 +52,11 @@ def test_the_configurations_written_are_the_ones_the_programs_read(tmp_path: Pat
     plan = layout("demo", 3)
     node, operator = tmp_path / "node.toml", tmp_path / "operator.toml"
     node.write_text(nodefiles.node_config(plan.nodes[2], plan, "5s"))
-    operator.write_text(nodefiles.operator_config(plan))
+    operator.write_text(nodefiles.operator_config(plan, "operator"))
     agent = load(node, {})
-    assert agent.etcd.endpoints == ("http://10.91.0.1:2379",)
+    assert agent.etcd.endpoints == ("https://10.91.0.1:2379",)
+    assert (agent.etcd.username, agent.etcd.ca_file) == (f"agent-{plan.nodes[2].machine_id}", "/etc/fleet/ca.pem")
+    assert load(operator, {}).etcd.password_file == "/var/lib/fleet/clusters/demo/access/operator.password"
     assert (agent.agent.ttl, dict(agent.agent.metadata)) == (5.0, {"node": "n3", "region": "r2"})
     assert load(operator, {}).ssh.identity_files == ("/var/lib/fleet/clusters/demo/id_ed25519",)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class BareRoot(NodeRoot):
         super().__init__(spec, layout)
         self.below = below
 
-    def prepare(self, ttl: str) -> None:  # noqa: ARG002 - nobody asks for it here
+    def prepare(self, ttl: str, credentials: Mapping[str, str]) -> None:  # noqa: ARG002 - nobody asks for it here
         """Write what an installer of the system would have written, and mount the root."""
         upper, work = self.home / "upper", self.home / "work"
         for path in (upper, work, self.directory):
@@ -149,7 +149,7 @@ def bare_hosts(name: str, roots: Sequence[Path]) -> Iterator[BareHosts]:
         generate_key(where.state / "id_ed25519", "operator")
         for node in hosts.nodes:
             assert not is_mounted(node.root.directory)
-            node.root.prepare("")
+            node.root.prepare("", {})
             node.boot()
         for node in hosts.nodes:
             node.wait_ready()

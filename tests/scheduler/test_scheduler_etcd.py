@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,33 @@ async def until(condition: Callable[[], Awaitable[object]], *, within_s: float =
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110 - polls another process
             await asyncio.sleep(0.05)
+
+
+async def test_what_a_machine_says_of_the_history_is_passed_on_until_somebody_accepts_it(cluster: Cluster) -> None:
+    client, key = cluster.client, cluster.keys.cluster
+
+    async def sentinel() -> dict[str, object]:
+        kv = await client.get(key)
+        found: dict[str, object] = json.loads(kv.value) if kv else {}
+        return found
+
+    async with cluster.scheduler():
+        await until(cluster.term)
+        await cluster.machine("a1")
+        lease = await client.lease_grant(120)
+        record = Machine("b2", "b2", "10.0.0.2", "boot-b2", held="it is at revision 5, and 9 was acted on")
+        await client.put(cluster.keys.machine("b2"), encode(record), lease)
+
+        async def marked() -> bool:
+            return (await sentinel()).get("held") == record.held
+
+        await until(marked)
+        accepted = await sentinel() | {"held": "", "epoch": 1}
+        await client.put(key, json.dumps(accepted).encode())
+        await cluster.start("u.service")
+        await client.put(cluster.keys.machine("b2"), encode(replace(record, held="")), lease)
+        await until(lambda: cluster.placed("u.service"))
+        assert not (await sentinel()).get("held")
 
 
 async def test_a_unit_is_placed_and_moves_when_its_machine_is_lost(cluster: Cluster) -> None:

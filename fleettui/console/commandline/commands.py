@@ -146,7 +146,7 @@ class ConsoleWord:
 
 VIEWS = ("units", "machines", "pending", "events", "map")
 CHANGING = frozenset(
-    {*Verb, *MachineVerb, "backup", "restore", "rollout", "rollback", "scale"}
+    {*Verb, *MachineVerb, "access", "backup", "restore", "rollout", "rollback", "scale"}
 )  # a backup is a file
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
@@ -163,6 +163,7 @@ ELSEWHERE = {
     "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
     "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
+    "access": "is managed in a terminal, as etcd's root: fleetctl access",
 }
 
 

@@ -1,0 +1,284 @@
+"""`fleetctl access`: who may do what in the registry, and renewing or taking back what lets them in.
+
+Users are managed by etcd's root, whose password lies beside the fleet's authority on the host where the fleet was
+made. What cannot be taken back is asked; everything else is shown as it is done, and may be run again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fleettui.access.authority import Authority, runs_out, write_private
+from fleettui.access.grants import Grants, new_password
+from fleettui.access.rotation import Rotation, own_files
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import find_machine, read_machines
+from fleettui.cli.connection import open_operator, read_settings
+from fleettui.cli.failures import FAILED, OK, UsageError
+from fleettui.cli.output import ListFormat, complain, print_json, say, table
+from fleettui.escape import escape
+from registry.errors import UserError
+from registry.etcd.admin import ROOT
+from registry.model import Machine
+from registry.program.config import Settings
+from registry.roles import Role, User, agent_of, scheduler_of, user_named
+from registry.wording import counted
+
+FIELDS = ("user", "role", "machine", "trouble")
+WARN_DAYS = 14
+TAKES = {  # what follows each word, and how many words that may be
+    "list": ("nothing more", (0,)),
+    "grant": ("USER ROLE", (2,)),
+    "revoke": ("USER or MACHINE", (1,)),
+    "rotate": ("USER, or nothing", (0, 1)),
+    "check": ("nothing more", (0,)),
+}
+
+
+async def access(flags: Namespace) -> int:
+    """Do what the first word says."""
+    verb, *words = flags.words or ["list"]
+    if verb not in TAKES:
+        raise UsageError(f"unknown word {verb!r}; known: {', '.join(TAKES)}", "see: fleetctl access --help")
+    if len(words) not in TAKES[verb][1]:
+        raise UsageError(f"access {verb} takes {TAKES[verb][0]}", "see: fleetctl access --help")
+    settings = read_settings(flags, os.environ)
+    async with _as_root(settings, flags.root_password_file) as fleet:
+        match verb:
+            case "grant":
+                return await _grant(fleet, words[0], words[1], renew=flags.renew)
+            case "revoke":
+                return await _revoke(fleet, words[0], agreed=flags.yes)
+            case "rotate":
+                return await _rotate(fleet, *words, authority=flags.authority)
+            case "check":
+                return await _check(fleet)
+            case _:
+                return await _list(fleet, as_json=flags.json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fleet:
+    """The registry as root, this host's settings, and the directory where the fleet's authority lies."""
+
+    operator: Operator
+    settings: Settings
+    directory: Path
+
+    @property
+    def grants(self) -> Grants:
+        return Grants(self.operator.etcd, self.operator.keys)
+
+
+@asynccontextmanager
+async def _as_root(settings: Settings, password_file: str | None) -> AsyncIterator[_Fleet]:
+    table = settings.etcd
+    directory = Path(table.ca_file or table.password_file or ".").parent
+    password = Path(password_file or directory / f"{ROOT}.password")
+    if not os.path.isfile(password):  # noqa: PTH113, ASYNC240 - a local file, looked at once
+        raise UserError(
+            f"only etcd's root manages users, and {password} is not there: run this where the fleet was made, or"
+            " name the file with its password: --root-password-file FILE"
+        )
+    as_root = replace(settings, etcd=replace(table, username=ROOT, password_file=str(password)))
+    async with open_operator(as_root, warn=False) as operator:
+        yield _Fleet(operator, settings, directory)
+
+
+async def _list(fleet: _Fleet, *, as_json: bool) -> int:
+    machines, _, _ = await read_machines(fleet.operator)
+    rows = []
+    for each in await fleet.grants.users():
+        role = "root" if each.name == ROOT else each.user.role.value if each.user else "none of the fleet's"
+        machine = each.name.partition("-")[2] if each.user and each.user in _users_of(each.name) else ""
+        host = machines[machine].hostname if machine in machines else machine and "not there"
+        rows.append([each.name, role, host, "; ".join(each.faults)])
+    if as_json:
+        print_json([dict(zip(FIELDS, row, strict=True)) for row in rows])
+        return OK
+    for line in table([[escape(cell) or "-" for cell in row] for row in rows], ListFormat(FIELDS)):
+        print(line)
+    return OK
+
+
+def _users_of(name: str) -> tuple[User, User]:
+    """The agent and the scheduler of the machine that a user is named for."""
+    machine = name.partition("-")[2]
+    return agent_of(machine), scheduler_of(machine)
+
+
+async def _grant(fleet: _Fleet, name: str, role: str, *, renew: bool) -> int:
+    user = _user(name, role)
+    known = {each.name: each for each in await fleet.grants.users()}
+    password = new_password() if renew or name not in known else ""
+    before = known[name].user if name in known else None
+    await fleet.grants.grant(user, password)
+    if password:
+        say(
+            f"{name} is {_a(user.role)} now; what lets it in lies in {_bundle(fleet, user, password)}: hand it over"
+        )
+    elif before != user or known[name].faults:
+        say(f"{name} is {_a(user.role)} now{f', no longer {_a(before.role)}' if before and before != user else ''}")
+    else:
+        say(f"{name} is {_a(user.role)} already; nothing was changed")
+    return OK
+
+
+def _a(role: Role) -> str:
+    return f"{'an' if role.value[0] in 'ao' else 'a'} {role}"
+
+
+def _user(name: str, role: str) -> User:
+    try:
+        return user_named(name, Role(role))
+    except ValueError as error:
+        if role in list(Role):
+            raise UserError(f"user {name!r}: {error}; use letters, digits and . _ -") from None
+        raise UserError(f"unknown role {role!r}; known: {', '.join(Role)}") from None
+
+
+def _bundle(fleet: _Fleet, user: User, password: str) -> Path:
+    """A directory with all that a user needs to get in, its configuration with the paths as they are here."""
+    directory = fleet.directory / "users" / user.name
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = {"password": f"{password}\n".encode()}
+    if (fleet.directory / "authority.pem").is_file():
+        authority = Authority.load(fleet.directory)
+        leaf = authority.issue_client()
+        files |= {"ca.pem": authority.certificate_pem, "client.pem": leaf.certificate, "client.key": leaf.key}
+    for name, content in files.items():
+        write_private(directory / name, content)
+    names = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key", "password_file": "password"}
+    rows: dict[str, object] = {"endpoints": list(fleet.settings.etcd.endpoints), "username": user.name}
+    rows |= {key: str(directory / name) for key, name in names.items() if name in files}
+    text = "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
+    write_private(directory / "fleet.toml", text.encode())
+    return directory
+
+
+async def _revoke(fleet: _Fleet, name: str, *, agreed: bool) -> int:
+    machines, overrides, unread = await read_machines(fleet.operator)
+    users = {each.name for each in await fleet.grants.users()}
+    names, machine = [name], None
+    if name not in users:
+        machine = find_machine(name, machines, {*overrides, *unread}, unread)
+        names = [each.name for each in (agent_of(machine), scheduler_of(machine)) if each.name in users]
+    elif name in {each.name for each in _users_of(name)}:
+        machine = name.partition("-")[2]
+    if not names:
+        raise UserError(f"{name} has no user in the registry; see: fleetctl access list")
+    for line in _told(names, machines.get(machine or "")):
+        complain(line)
+    if not agreed and not _agreed(f"Revoke {' and '.join(names)}?"):
+        complain("Nothing was revoked")
+        return FAILED
+    for each in names:
+        await fleet.grants.revoke(each)
+        say(f"Revoked {each}")
+    if machine is not None:
+        await _end_leases(fleet.operator, names, machine, machines.get(machine))
+    say("Its certificate still opens etcd's port, to nothing that needs a user. To close it: fleetctl access rotate"
+        " --authority")  # fmt: skip
+    return OK
+
+
+async def _end_leases(operator: Operator, names: list[str], machine: str, record: Machine | None) -> None:
+    """End what the machine's programs could go on renewing without any right: its place, or a leadership."""
+    etcd, keys = operator.etcd, operator.keys
+    place, lead = await etcd.get(keys.machine(machine)), await etcd.get(keys.leader)
+    if place and place.lease and agent_of(machine).name in names:
+        await etcd.lease_revoke(place.lease)
+    leads = lead is not None and record is not None and f'"{record.hostname}"'.encode() in lead.value
+    if lead and lead.lease and leads and scheduler_of(machine).name in names:
+        await etcd.lease_revoke(lead.lease)
+
+
+def _told(names: list[str], machine: Machine | None) -> Iterator[str]:
+    yield f"{' and '.join(names)} will be out at once, and cannot be let in again but with another password"
+    if machine is not None and agent_of(machine.id).name in names:
+        yield (
+            f"{machine.hostname} then counts as lost: its units are placed elsewhere, though it may go on with"
+            f" them. Drain it before, unless it is out of your hands: fleetctl drain {machine.hostname}"
+        )
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("this wants a yes, and there is no terminal to ask at: add --yes")
+    sys.stderr.write(f"{question} Type yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+async def _rotate(fleet: _Fleet, user: str = "", *, authority: bool) -> int:
+    if user and authority:
+        raise UsageError("--authority renews everybody's certificates, and takes no user", "leave one of them out")
+    machines, _, _ = await read_machines(fleet.operator)
+    etcd = fleet.settings.etcd
+    own = own_files(fleet.directory, etcd.username, etcd.password_file)
+    users = {each.name for each in await fleet.grants.users()}
+    let_in = [each for each in machines.values() if agent_of(each.id).name in users]
+    rotation = Rotation(fleet.grants, fleet.settings.ssh, let_in, own, say)
+    if user:
+        await rotation.password(user)
+        return OK
+    signing = Authority.load(fleet.directory)
+    if authority:
+        await rotation.check_members()
+        signing = signing if signing.replaced else signing.replace()
+        await rotation.trust(signing)
+    await rotation.leaves(signing, fleet.directory)
+    if authority:
+        signing.forget_earlier()
+        await rotation.trust(signing)
+    else:
+        await _passwords(fleet, rotation)
+    return OK
+
+
+async def _passwords(fleet: _Fleet, rotation: Rotation) -> None:
+    for each in await fleet.grants.users():
+        if rotation.knows(each.name) and each.name != ROOT:
+            await rotation.password(each.name)
+        elif each.name != ROOT:
+            say(f"{each.name}: left as it is; its password lies elsewhere")
+
+
+async def _check(fleet: _Fleet) -> int:
+    """Say what is not as it should be; 1 when something is not."""
+    users = await fleet.grants.users()
+    found = [each for each in users if each.faults]
+    for each in found:
+        for fault in each.faults:
+            say(escape(f"{each.name}: {fault}"))
+        if each.user:
+            say(f"To mend it: fleetctl access grant {each.name} {each.user.role}")
+    expiring = list(_expiring(fleet))
+    for line in expiring:
+        say(line)
+    if not found and not expiring:
+        say(f"All is as it should be with {counted(len(users), 'user')}")
+    return FAILED if found or expiring else OK
+
+
+def _expiring(fleet: _Fleet) -> Iterator[str]:
+    now = datetime.datetime.now(datetime.UTC)
+    for name, remedy in (
+        ("client.pem", "fleetctl access rotate"),
+        ("ca.pem", "fleetctl access rotate --authority"),
+    ):
+        path = fleet.directory / name
+        try:
+            days = (runs_out(path.read_bytes()) - now).days
+        except (OSError, ValueError):
+            continue
+        if days < WARN_DAYS:
+            yield f"{path} runs out in {counted(max(days, 0), 'day')}; renew it: {remedy}"

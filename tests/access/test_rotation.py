@@ -1,0 +1,218 @@
+"""Everything is renewed on a host with a member of etcd, while a program there goes on writing.
+
+The etcd is a real one and so are the scripts; instead of over SSH they run here, below a directory of the test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fleettui.cli.access
+from fleettui.access import rotation
+from fleettui.access.authority import Authority, names_of
+from fleettui.access.grants import Grants
+from fleettui.cli.access import access
+from fleettui.cli.arguments import parse
+from fleettui.remote.command import Completed
+from registry.errors import RegistryError, RegistryUnavailable, UserError
+from registry.etcd import Etcd, EtcdSettings
+from registry.keys import Keys
+from registry.model import Machine
+from registry.records import encode
+from registry.roles import Role, User, agent_of, scheduler_of
+from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, write_leaf
+from tests.etcd_server import EtcdServer, Tls, available_versions
+
+pytestmark = pytest.mark.etcd
+
+KEYS = Keys()
+M = "7aea1bb43c8d4b0e9d2f6f1a5a0c9e11"
+
+
+class Host:
+    """A host with a member of etcd. What its systemd is told is in `told`."""
+
+    name = "core-1"
+
+    def __init__(self, directory: Path, home: Path, version: str, etcd: Path) -> None:
+        self.etc = directory
+        self.told: list[str] = []
+        authority = Authority.create(home, "test")
+        (directory / "etcd").mkdir(parents=True)
+        for name in ("server", "peer"):
+            write_leaf(directory / "etcd", name, authority.issue_server(["127.0.0.1", "localhost"]))
+        client = write_leaf(directory, "client", authority.issue_client())
+        write_leaf(home, "client", authority.issue_client())
+        for ca in (directory / "ca.pem", directory / "etcd" / "ca.pem"):
+            ca.write_bytes(authority.certificate_pem)
+        self.copies = etcd / "run"
+        self.reload()
+        server = self.copies / "server.pem", self.copies / "server.key"
+        tls = Tls(self.copies / "ca.pem", *server, *client, require_client=True)
+        self.server = EtcdServer(etcd, version, tls=tls, flags=QUICK)
+
+    def reload(self) -> None:
+        """As the unit fleet-etcd.service does: etcd reads copies of its own."""
+        shutil.copytree(self.etc / "etcd", self.copies, dirs_exist_ok=True)
+
+    async def run(self, script: str, *arguments: str, data: bytes = b"", timeout_s: float = 60) -> Completed:
+        del timeout_s
+        if script.startswith("systemctl"):
+            self.told.append(script)
+            if "fleet-etcd" in script:
+                self.reload()
+            if script == rotation.RESTART:
+                await asyncio.to_thread(self.server.stop)
+                await self.server.restart()
+            return Completed(b"", b"", 0)
+        words = [each.replace(rotation.ETC, str(self.etc)) for each in (script, *arguments)]
+        process = await asyncio.create_subprocess_exec(
+            "sh", "-c", words[0], "sh", "- - - -", *words[1:],
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate(data)
+        return Completed(out, err, process.returncode or 0)
+
+
+@pytest.fixture(params=available_versions())
+async def host(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Host]:
+    home = tmp_path / "home"
+    host = Host(tmp_path / "etc", home, request.param, tmp_path / "etcd")
+
+    class Here(rotation.Rotation):
+        @asynccontextmanager
+        async def _host(self, found: Machine) -> AsyncIterator[Any]:
+            assert found.id == M
+            yield host
+
+    monkeypatch.setattr(fleettui.cli.access, "Rotation", Here)
+    host.server._spawn()
+    await asyncio.to_thread(host.server.members[0].wait_ready)
+    try:
+        root = password_file(home / "root.password", ROOT_PASSWORD)
+        async with Etcd(settings_of(host.server, "root", root)) as etcd:
+            grants = Grants(etcd, KEYS)
+            for user, path in (
+                (User("ann", Role.OPERATOR), home / "ann.password"),
+                (agent_of(M), host.etc / "agent.password"),
+                (scheduler_of(M), host.etc / "scheduler.password"),
+            ):
+                password_file(path, f"of {user.name}")
+                await grants.grant(user, f"of {user.name}")
+            await grants.turn_on(ROOT_PASSWORD)
+            await etcd.put(KEYS.machine(M), encode(Machine(M, "core-1", "127.0.0.1", "boot")))
+        files = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key"}
+        rows = {"endpoints": host.server.endpoints, "username": "ann", "password_file": str(home / "ann.password")}
+        rows |= {key: str(home / name) for key, name in files.items()}
+        text = "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
+        (home / "fleet.toml").write_text(text)
+        monkeypatch.setenv("FLEET_CONFIG", str(home / "fleet.toml"))
+        yield host
+    finally:
+        host.server.close()
+
+
+@asynccontextmanager
+async def an_agent_that_writes(host: Host) -> AsyncIterator[list[str]]:
+    """An agent that writes all the time; why it could not is in the list, but for etcd being restarted."""
+    ca, cert, key, password = (
+        str(host.etc / each) for each in ("ca.pem", "client.pem", "client.key", "agent.password")
+    )
+    settings = EtcdSettings(host.server.endpoints, ca, cert, key, f"agent-{M}", password)
+    refused: list[str] = []
+    written = 0
+
+    async def write() -> None:
+        nonlocal written
+        async with Etcd(settings) as etcd:
+            while True:
+                try:
+                    await etcd.put(KEYS.state(M, "a.service"), str(written).encode())
+                    written += 1
+                except RegistryError as error:
+                    if not isinstance(error, RegistryUnavailable) or "certificate" in str(error):
+                        refused.append(str(error))
+                await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(write())
+    await asyncio.sleep(0.1)
+    try:
+        yield refused
+        before = written
+        async with asyncio.timeout(20):
+            while written < before + 3:  # noqa: ASYNC110 - it writes after all of it, too
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+
+
+async def run(*words: str) -> int:
+    _, flags = parse(["access", *words])
+    return await access(flags)
+
+
+def held(host: Host, home: Path) -> dict[str, bytes]:
+    return {str(each): each.read_bytes() for root in (host.etc, home) for each in root.rglob("*") if each.is_file()}
+
+
+async def test_passwords_and_certificates_are_others_and_nobody_was_locked_out(host: Host, tmp_path: Path) -> None:
+    before = held(host, tmp_path / "home")
+    async with an_agent_that_writes(host) as refused:
+        assert await run("rotate") == 0
+    after = held(host, tmp_path / "home")
+    kept = {Path(each).name for each in before if before[each] == after[each]}
+    assert kept == {"ca.pem", "authority.pem", "root.password", "fleet.toml"}
+    assert names_of((host.etc / "etcd" / "server.pem").read_bytes()) == {"127.0.0.1", "localhost"}
+    assert rotation.RESTART not in host.told
+    assert rotation.RELOAD in host.told
+    assert not refused
+
+
+async def test_the_authority_is_another_one_and_nobody_was_locked_out(host: Host, tmp_path: Path) -> None:
+    old = (tmp_path / "home" / "ca.pem").read_bytes()
+    stolen = write_leaf(tmp_path, "stolen", Authority.load(tmp_path / "home").issue_client())
+    async with an_agent_that_writes(host) as refused:
+        assert await run("rotate", "--authority") == 0
+    assert not refused
+    authority = Authority.load(tmp_path / "home")
+    assert not authority.replaced
+    assert authority.certificate_pem != old
+    for each in (host.etc / "ca.pem", host.etc / "etcd" / "ca.pem", tmp_path / "home" / "ca.pem"):
+        assert each.read_bytes() == authority.certificate_pem
+    for name in ("client.pem", "etcd/server.pem", "etcd/peer.pem"):
+        assert authority.signed((host.etc / name).read_bytes())
+    assert host.told.count(rotation.RESTART) == 2
+    settings = EtcdSettings(host.server.endpoints, str(host.etc / "ca.pem"), str(stolen[0]), str(stolen[1]))
+    async with Etcd(settings) as etcd:
+        with pytest.raises(RegistryError, match="client certificate"):
+            await etcd.member_list()
+    assert await run("check") == 0
+
+
+async def test_an_interrupted_renewal_of_the_authority_is_finished_by_the_next(host: Host, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (host.etc / "client.key.new").mkdir()  # nothing can be written there
+    with pytest.raises(UserError, match="mend it, then run the same again"):
+        await run("rotate", "--authority")
+    assert Authority.load(home).replaced
+    (host.etc / "client.key.new").rmdir()
+    begun = Authority.load(home).certificate_pem
+    assert await run("rotate", "--authority") == 0
+    assert begun.startswith(Authority.load(home).certificate_pem), "the one that was begun, not a third"
+
+
+async def test_a_certificate_that_was_copied_from_another_host_is_not_renewed(host: Host, tmp_path: Path) -> None:
+    other = Authority.load(tmp_path / "home").issue_server(["10.0.0.9"])
+    (host.etc / "etcd" / "server.pem").write_bytes(other.certificate)
+    with pytest.raises(UserError, match=r"core-1: cannot renew .*server\.pem: it is for 10\.0\.0\.9, not for 127"):
+        await run("rotate")
