@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -23,7 +22,7 @@ from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
-from fleettui.cli.output import ListFormat, complain, print_json, say, table
+from fleettui.cli.output import ListFormat, agreed, complain, print_json, say, table
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.etcd.admin import ROOT
@@ -56,7 +55,7 @@ async def access(flags: Namespace) -> int:
             case "grant":
                 return await _grant(fleet, words[0], words[1], renew=flags.renew)
             case "revoke":
-                return await _revoke(fleet, words[0], agreed=flags.yes)
+                return await _revoke(fleet, words[0], yes=flags.yes)
             case "rotate":
                 return await _rotate(fleet, *words, authority=flags.authority)
             case "check":
@@ -164,7 +163,7 @@ def _bundle(fleet: _Fleet, user: User, password: str) -> Path:
     return directory
 
 
-async def _revoke(fleet: _Fleet, name: str, *, agreed: bool) -> int:
+async def _revoke(fleet: _Fleet, name: str, *, yes: bool) -> int:
     machines, overrides, unread = await read_machines(fleet.operator)
     users = {each.name for each in await fleet.grants.users()}
     names, machine = [name], None
@@ -177,7 +176,7 @@ async def _revoke(fleet: _Fleet, name: str, *, agreed: bool) -> int:
         raise UserError(f"{name} has no user in the registry; see: fleetctl access list")
     for line in _told(names, machines.get(machine or "")):
         complain(line)
-    if not agreed and not _agreed(f"Revoke {' and '.join(names)}?"):
+    if not yes and not agreed(f"Revoke {' and '.join(names)}?"):
         complain("Nothing was revoked")
         return FAILED
     for each in names:
@@ -208,14 +207,6 @@ def _told(names: list[str], machine: Machine | None) -> Iterator[str]:
             f"{machine.hostname} then counts as lost: its units are placed elsewhere, though it may go on with"
             f" them. Drain it before, unless it is out of your hands: fleetctl drain {machine.hostname}"
         )
-
-
-def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UserError("this wants a yes, and there is no terminal to ask at: add --yes")
-    sys.stderr.write(f"{question} Type yes: ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() == "yes"
 
 
 async def _rotate(fleet: _Fleet, user: str = "", *, authority: bool) -> int:
