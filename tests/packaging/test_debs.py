@@ -129,6 +129,7 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 def repacked(deb: Path, directory: Path) -> Path:
     """The same package as a newer version."""
+    directory.mkdir(exist_ok=True)
     tree = directory / deb.stem
     subprocess.run(["dpkg-deb", "--raw-extract", str(deb), str(tree)], check=True)
     control = tree / "DEBIAN/control"
