@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from registry.etcd import Etcd, EtcdSettings
 from tests.cluster_required import pytest_runtest_makereport  # noqa: F401 - a hook that pytest finds here
-from tests.etcd_server import EtcdServer, available_versions
+from tests.etcd_server import EtcdServer, available_versions, binary
 
 _numbers = itertools.count(1)
 
@@ -33,6 +34,14 @@ settings.load_profile("fleet")
 # would inherit that, and could be neither interrupted nor told that their terminal is gone.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_report_header() -> str:
+    """Which etcds are tested with."""
+    programs = {version: binary(version) for version in available_versions()}
+    said = {version: subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+            for version, program in programs.items() if program}  # fmt: skip
+    return f"etcd: {', '.join(text.splitlines()[0].rpartition(' ')[2] for text in said.values() if text)}"
 
 
 @pytest.fixture(scope="session")
