@@ -200,6 +200,7 @@ class Agent:
     async def _register_with(self, etcd: Etcd) -> None:
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
         self._registration = Registration(etcd, self._keys, self._ledger, machine, self, self._history)
+        self._publisher.on_lost = self._registration.doubt
         self._health = etcd.health
         if self._history.held:  # by an agent before this one
             self._held(self._history.held)

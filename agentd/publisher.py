@@ -66,6 +66,7 @@ class Publisher:
         user: str = "",
     ) -> None:
         self._writer = writer_of(user, agent_of(machine).name)
+        self.on_lost: Callable[[], None] = lambda: None  # the registry says that the lease is gone
         self._history = history or History(keys)
         self._etcd, self._keys, self._machine, self._compose = etcd, keys, machine, compose
         self._lease = 0
@@ -188,6 +189,7 @@ class Publisher:
         except LeaseLost:
             if lease == self._lease:
                 self.suspend()
+                self.on_lost()
         self._wrote_at = time.monotonic()
         if self._lease and self._dirty:
             self._wake.set()

@@ -83,6 +83,7 @@ class Registration:
         self._etcd, self._keys, self._ledger, self._member = etcd, keys, ledger, member
         self._backoff = etcd.backoff(PAUSE_S)
         self._shown = False  # that we hold everything, and what runs here
+        self._doubtful = False  # somebody was told that our lease is gone, and writes nothing until it is known
         self._nudge = asyncio.Event()  # our key has to be looked at before the next renewal is due
         self._reported = 0  # revision of our key whose record was said to be corrupt
 
@@ -188,12 +189,18 @@ class Registration:
         """The registry answers again, as another part of the agent found: try now."""
         self._backoff.reset()
 
+    def doubt(self) -> None:
+        """The registry said to another part of the agent that our lease is gone: see whether it is."""
+        self._doubtful = True
+        self._nudge.set()
+
     def hold(self, reason: str) -> None:
         """Say in our machine's record why everything is held, or that it no longer is ("")."""
         self.machine = replace(self.machine, held=reason)
         self._nudge.set()
 
     async def _register(self) -> None:
+        self._doubtful = False
         await self._check_cluster()
         found = await self._etcd.get(self._key)
         if found is None:
@@ -300,8 +307,6 @@ class Registration:
                 if away or self._history.held:
                     await self._history.look(self._etcd)
                 if time.monotonic() >= looked_at + self.lease.ttl_s:
-                    with suppress(ForeignRegistry):  # of a broken sentinel the schedule tells
-                        await self._history.look(self._etcd)  # others may have seen what we cannot
                     await self._show(lease)
                     looked_at = time.monotonic()
             except (LeaseLost, Conflict):
@@ -322,6 +327,11 @@ class Registration:
 
     async def _show(self, lease: int) -> None:
         """Have our key as it should be; before it says that we hold everything, it can be seen what runs here."""
+        with suppress(ForeignRegistry):  # of a broken sentinel the schedule tells
+            await self._history.look(self._etcd)  # others may have seen what we cannot
+        if self._doubtful:  # the lease lives, so another registry was there for a moment
+            self._doubtful = False
+            await self._member.joining(lease)
         if self.machine.held:
             found = await self._etcd.get(self._key) if self._shown else None
             if found is None or found.value != encode(self.machine):  # what runs here may be told as it once was
