@@ -108,10 +108,13 @@ def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: f
     snapshot = mirror.snapshot()
     if snapshot.cluster is None:
         raise ForeignRegistry(f"{keys.cluster} is missing or broken: this registry is no fleet's")
-    lines = settled_lines(snapshot)
+    all_hold = snapshot.cluster.held != OVERWRITING  # else a line is an order as soon as it is written
+    lines = settled_lines(snapshot) if all_hold else {}
     written = ((keys.schedule(*pair), line) for pair, line in lines.items())
     mirror.apply((RawChange(key, encode(line) if line else None, 1, 1) for key, line in written), revision)
     comes_to = preview_all(mirror.snapshot(), keys)
+    if all_hold:
+        lines |= followed_lines(mirror.snapshot(), comes_to)
     return Restoration(
         snapshot,
         tuple(changes(mirror.snapshot(), comes_to)),
@@ -154,6 +157,22 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
 def _unreadable(snapshot: Snapshot) -> set[str]:
     """Names of which a record does not parse: nobody knows what is wanted of those units."""
     return {key.rpartition("/")[2] for key in snapshot.corrupt}
+
+
+def followed_lines(snapshot: Snapshot, comes_to: Settled) -> dict[Pair, Assignment | None]:
+    """The lines that lag behind their units, as the scheduler will have them where they are. Pure.
+
+    An agent that is let go before the scheduler has written them would do what they say first.
+    """
+    return {
+        pair: line
+        for pair, line in comes_to.lines.items()
+        if line is not None and pair in snapshot.schedule and _asked(line) != _asked(snapshot.schedule[pair])
+    }
+
+
+def _asked(line: Assignment) -> tuple[str, Target, int, int]:
+    return line.hash, line.target, line.generation, line.attempt
 
 
 def changes(snapshot: Snapshot, comes_to: Settled) -> Iterator[UnitChange]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.actions.restore import Restoration, restoration_of
+from fleettui.actions.restore import OVERWRITING, Restoration, restoration_of
 from registry.keys import Keys
 from registry.mirror import RawChange
 from registry.model import (
@@ -285,3 +285,18 @@ def test_a_unit_that_cannot_stay_moves_and_one_that_nobody_takes_is_named() -> N
     ]
     assert list(found.waiting) == ["picky.service"]
     assert "disk" in found.waiting["picky.service"]
+
+
+def test_a_line_that_lags_behind_its_unit_is_brought_after_it_before_an_agent_goes_by_it() -> None:
+    """It would restart what runs as the unit says, and the scheduler's line after it once more."""
+    records: dict[str, Record | UnitText] = {
+        KEYS.machine("m1"): Machine("m1", "m1", "10.0.0.1", "boot", held="so"),
+        KEYS.unit("a.service"): Unit("a.service", SHA, Target.LAUNCHED, 2, attempt=1),
+        KEYS.schedule("m1", "a.service"): Assignment("a.service", "m1", SHA, Target.LAUNCHED, 1),
+        KEYS.state("m1", "a.service"): replace(running("a.service", "m1", 2), attempt=1),
+    }
+    found = restoration(records)
+    assert found.changes == ()
+    assert found.lines == {("m1", "a.service"): Assignment("a.service", "m1", SHA, Target.LAUNCHED, 2, 1)}
+    records[KEYS.cluster] = replace(HELD, held=OVERWRITING)
+    assert restoration(records).lines == {}, "agents do not hold"

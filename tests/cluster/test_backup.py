@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from fleettui.demo.cluster import Cluster
 from tests.cluster.fleet import SLEEPER, Fleet, never_twice
 from tests.cluster.nodes import eventually, registry
 from tests.cluster.test_restore import holding
 from tests.documents import block
+
+pytestmark = pytest.mark.timeout(300)  # machines look every half a minute at a registry that is not theirs
 
 
 def shown(name: str, saved: str) -> list[list[str]]:
