@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,12 +40,6 @@ class Leaf:
     certificate: bytes
     key: bytes = field(repr=False)
     not_after: datetime.datetime
-
-
-def directory_of(environ: Mapping[str, str], name: str) -> Path:
-    """Where the authority, the certificates and the passwords of the fleet `name` lie on an operator's disk."""
-    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
-    return Path(home) / "fleet" / "clusters" / name
 
 
 class Authority:

@@ -30,7 +30,6 @@ class Credentials:
 
     def __init__(self, directory: Path, name: str) -> None:
         self.directory, self._name = directory, name
-        self.authority = directory / "authority.pem"
         self.ca, self.certificate, self.key = (directory / each for each in ("ca.pem", "client.pem", "client.key"))
 
     def make(self, hosts: Iterable[str], machines: Iterable[str]) -> None:

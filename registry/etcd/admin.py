@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from registry.errors import RegistryDenied, RegistryError, UserError
 from registry.etcd.client import Etcd
 from registry.etcd.endpoint import is_loopback
-from registry.etcd.wire import ODD, Json, Member, OddAnswer, blob, decode_done, decode_member, shown, span
+from registry.etcd.wire import ODD, Json, OddAnswer, blob, decode_done, shown, span
 
 T = TypeVar("T")
 
@@ -68,10 +68,6 @@ class Admin:
             return False
         return await self._change("/auth/enable", {}, "already enabled")
 
-    async def turn_users_off(self) -> None:
-        """Let everybody in who reaches the port."""
-        await self._change("/auth/disable", {}, "not enabled")
-
     async def users(self) -> tuple[str, ...]:
         """The names of all users."""
         return _names(await self._ask("/auth/user/list", {}, "user name not found"), "users")
@@ -97,10 +93,6 @@ class Admin:
     async def give_role(self, user: str, role: str) -> None:
         """Make a user one of a role."""
         await self._ask("/auth/user/grant", {"user": user, "role": role})
-
-    async def take_role(self, user: str, role: str) -> bool:
-        """Take a role from a user."""
-        return await self._change("/auth/user/revoke", {"name": user, "role": role}, "not granted", "not found")
 
     async def roles(self) -> tuple[str, ...]:
         """The names of all roles."""
@@ -136,11 +128,6 @@ class Admin:
             await self._ask("/auth/role/revoke", {"role": role, "key": blob(each.key), "range_end": blob(each.end)})
         return bool(fresh or surplus)
 
-    async def add_member(self, peer_urls: Iterable[str]) -> Member:
-        """Announce a member, before it is started."""
-        answer = await self._ask("/cluster/member/add", {"peerURLs": list(peer_urls)})
-        return self._read(answer, lambda found: decode_member(found["member"]))
-
     async def remove_member(self, member: int) -> bool:
         """Take a member out of the cluster, whether or not it runs."""
         return await self._change("/cluster/member/remove", {"ID": str(member)}, "member not found")
@@ -150,11 +137,6 @@ class Admin:
         path, request = "/maintenance/alarm", {"action": "GET"}
         answer = await self._link.call(path, request, dict, repeatable=True)  # 3.4's has no header
         return self._read(answer, lambda found: tuple(_alarms(found)))
-
-    async def disarm(self, alarm: Alarm) -> None:
-        """Take an alarm back, once its cause is gone."""
-        request = {"action": "DEACTIVATE", "memberID": str(alarm.member), "alarm": alarm.kind}
-        await self._link.call("/maintenance/alarm", request, dict, repeatable=True)
 
     def _check_way(self) -> None:
         """Refuse to send a password over a network in clear: nobody need be logged in for that."""

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fleettui.access.authority import Authority, directory_of, names_of, runs_out
+from fleettui.access.authority import Authority, names_of, runs_out
 from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from tests.access.fleet import settings_of, tls_of, write_leaf
@@ -21,8 +21,7 @@ from tests.etcd_server import EtcdServer, available_versions
 
 
 def test_everything_is_for_its_owner_alone(tmp_path: Path) -> None:
-    directory = directory_of({"HOME": str(tmp_path)}, "prod")
-    assert directory == tmp_path / ".config" / "fleet" / "clusters" / "prod"
+    directory = tmp_path / "clusters" / "prod"
     Authority.create(directory, "prod")
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in directory.iterdir()} == {0o600}
