@@ -17,6 +17,8 @@ from registry.program.version import installed_version
 
 EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
 
+fleettui join      make machines of hosts, and a fleet where there is none (fleettui join --help)
+fleettui leave     make a host of a machine again (fleettui leave --help)
 fleettui demo      a local cluster of three real machines to try it on (fleettui demo --help)
 fleettui serve     the console in a browser on this machine (fleettui serve --help)
 fleetctl           the same for scripts"""
@@ -110,8 +112,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "command", nargs="?", choices=["demo", "serve"],
-        help="demo: the local cluster; serve: in a browser; each has a --help of its own",
+        "command", nargs="?", choices=["join", "leave", "demo", "serve"],
+        help="join, leave: hosts and machines; demo: the local cluster; serve: in a browser; each has a --help",
     )  # fmt: skip
     made.add_argument(
         "--config",

@@ -185,6 +185,12 @@ def _access(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _upgrade(parser: ArgumentParser) -> None:
+    parser.add_argument("--to", metavar="FILE", help="a wheel of fleettui, instead of the version that runs here")
+    parser.add_argument("--rollback", action="store_true", help="back to the version before")
+    parser.add_argument("--dry-run", action="store_true", help="show every step, do none")
+
+
 def _shell(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -318,6 +324,9 @@ COMMANDS = (
              "access rotate --authority", "access check"), (_access,),
             "roles: operator, viewer, scheduler, agent. A machine can be revoked by its name.\n"
             "Without a user, rotate renews all certificates and the passwords of all machines and of this host."),
+    Command("upgrade", "upgrade:upgrade", "another version of the agents and schedulers that a join has installed",
+            ("upgrade", "upgrade --to dist/fleettui-0.2.0-py3-none-any.whl", "upgrade --rollback"), (_upgrade,),
+            "Machine by machine, schedulers last; no unit is touched. Interrupted anywhere, run the same again."),
     Command("completion", "completion:script", "print a completion script for a shell",
             ("completion bash > /etc/bash_completion.d/fleetctl",), (_shell,)),
     Command("version", "about:version", "print the version", ("version",)),

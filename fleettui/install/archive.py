@@ -4,7 +4,7 @@ Made on this laptop, kept below ~/.cache/fleet, and unpacked on the host, which 
 tool of Python's. The libraries are what the agent and the scheduler require, as wheels that pip has chosen for the
 host's Python; our own packages are those that run here. The same input makes the same bytes.
 
-    bin/fleet-agentd, bin/fleet-scheduler    lib/    (and once it is whole, on the host: complete)
+    bin/fleet-agentd, bin/fleet-scheduler    lib/    units/    (and once it is whole, on the host: complete)
 
 Blocks: call it in a thread.
 """
@@ -22,13 +22,16 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from functools import cache
+from dataclasses import dataclass, field
+from email import message_from_bytes
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path, PurePosixPath
 
+from fleettui.services import moved, unit_files
 from registry.errors import UserError
 from registry.program.version import installed_version
 
+BIN = Path("/opt/fleet/current/bin")  # where a host has the programs
 PACKAGES = ("registry", "placement", "scheduler", "agentd")
 PROGRAMS = {"fleet-agentd": "agentd", "fleet-scheduler": "scheduler"}
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -62,49 +65,77 @@ def cache_directory(environ: Mapping[str, str]) -> Path:
     return Path(home) / "fleet"
 
 
-@cache
-def version() -> str:
-    """The version of the programs that run here; other code or other requirements make another one."""
-    digest = hashlib.sha256("\n".join(_requirements()).encode())
-    for name, content in _own_files():
-        digest.update(f"{name} {len(content)}\n".encode() + content)
-    return f"{installed_version()}-{digest.hexdigest()[:8]}"
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """One version of agent and scheduler: our own packages' files by name, and what they require of others."""
+
+    release: str  # "0.1.0"
+    requirements: tuple[str, ...]
+    files: Mapping[str, bytes] = field(repr=False)
+    units: Mapping[str, str] = field(repr=False)
+
+    @property
+    def version(self) -> str:
+        """What tells it from others: other code or other requirements make another one."""
+        digest = hashlib.sha256("\n".join(self.requirements).encode())
+        for name, content in sorted(self.files.items()):
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+        return f"{self.release}-{digest.hexdigest()[:8]}"
 
 
-def archive(python: str, architecture: str, directory: Path) -> Path:
-    """The archive for hosts with this Python ("3.11") and architecture, made if it is not kept yet. UserError."""
-    made = directory / f"fleettui-{version()}-py{python}-{architecture}.tar.gz"
-    if not made.exists():
-        wheels = _wheels(python, architecture, directory)
-        files = dict(sorted((*_library_files(wheels), *_programs(python))))
-        scratch = made.with_name(f".{made.name}.{os.getpid()}")
-        scratch.write_bytes(_packed(files))
-        scratch.replace(made)
-    return made
-
-
-def _requirements() -> list[str]:
-    """What our distribution requires without any extra."""
+def running() -> Programs:
+    """The version that runs here. UserError where it was never installed."""
     try:
         found = requires("fleettui") or []
     except PackageNotFoundError:
         raise UserError(
             "fleettui is not installed here, only lies here; run `make setup`, or pip install ."
         ) from None
-    return sorted(each for each in found if "extra ==" not in each)
+    needed = sorted(each for each in found if "extra ==" not in each)
+    return Programs(installed_version(), tuple(needed), dict(_own_files()), unit_files(BIN))
 
 
-def _wheels(python: str, architecture: str, directory: Path) -> list[Path]:
+def of_wheel(path: Path) -> Programs:
+    """The version in a wheel of ours. UserError for what is none."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            names = opened.namelist()
+            about = next(each for each in names if re.fullmatch(r"fleettui-[^/]+\.dist-info/METADATA", each))
+            metadata = message_from_bytes(opened.read(about))
+            ours = [each for each in names if each.partition("/")[0] in PACKAGES and not each.endswith("/")]
+            files = {each: opened.read(each) for each in ours}
+            services = [each for each in names if re.fullmatch(r"fleettui/services/[^/]+\.service", each)]
+            units = {each.rpartition("/")[2]: opened.read(each).decode() for each in services}
+    except (OSError, zipfile.BadZipFile, StopIteration, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no wheel of fleettui"
+        raise UserError(f"cannot use {path}: {why}") from None
+    needed = sorted(each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each)
+    placed = {name: moved(text, BIN) for name, text in units.items()}
+    return Programs(str(metadata["Version"]), tuple(needed), files, placed)
+
+
+def archive(programs: Programs, python: str, architecture: str, directory: Path) -> Path:
+    """The archive for hosts with this Python ("3.11") and architecture, made if it is not kept yet. UserError."""
+    made = directory / f"fleettui-{programs.version}-py{python}-{architecture}.tar.gz"
+    if not made.exists():
+        wheels = _wheels(programs.requirements, python, architecture, directory)
+        files = dict(sorted((*_library_files(wheels), *_programs(programs, python))))
+        scratch = made.with_name(f".{made.name}.{os.getpid()}")
+        scratch.write_bytes(_packed(files))
+        scratch.replace(made)
+    return made
+
+
+def _wheels(requirements: tuple[str, ...], python: str, architecture: str, directory: Path) -> list[Path]:
     """The libraries as wheels, from the package index that pip knows, or from those kept of an earlier time."""
-    named = hashlib.sha256("\n".join(_requirements()).encode()).hexdigest()[:12]
-    place = directory / "wheels" / f"py{python}-{architecture}-{named}"
+    place = wheels_directory(requirements, python, architecture, directory)
     if not (place / "complete").exists():
         place.mkdir(parents=True, exist_ok=True)
         platforms = [f"--platform=manylinux_{each}_{architecture}" for each in GLIBC]
         command = [
             sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
             "--only-binary=:all:", "--implementation=cp", f"--python-version={python}",
-            f"--platform=manylinux2014_{architecture}", *platforms, f"--dest={place}", *_requirements(),
+            f"--platform=manylinux2014_{architecture}", *platforms, f"--dest={place}", *requirements,
         ]  # fmt: skip
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)
@@ -120,6 +151,12 @@ def _wheels(python: str, architecture: str, directory: Path) -> list[Path]:
     return sorted(each for each in place.glob("*.whl") if each.name.partition("-")[0].lower() not in LEFT_OUT)
 
 
+def wheels_directory(requirements: tuple[str, ...], python: str, architecture: str, directory: Path) -> Path:
+    """Where the wheels for these requirements are kept."""
+    named = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
+    return directory / "wheels" / f"py{python}-{architecture}-{named}"
+
+
 def _library_files(wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as opened:
@@ -133,10 +170,11 @@ def _library_files(wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
                 yield f"lib/{name}", opened.read(each)
 
 
-def _programs(python: str) -> Iterator[tuple[str, bytes]]:
-    yield from ((f"lib/{name}", content) for name, content in _own_files())
-    metadata = f"Metadata-Version: 2.1\nName: fleettui\nVersion: {installed_version()}\n"
-    yield f"lib/fleettui-{installed_version()}.dist-info/METADATA", metadata.encode()
+def _programs(programs: Programs, python: str) -> Iterator[tuple[str, bytes]]:
+    yield from ((f"lib/{name}", content) for name, content in programs.files.items())
+    yield from ((f"units/{name}", text.encode()) for name, text in programs.units.items())
+    metadata = f"Metadata-Version: 2.1\nName: fleettui\nVersion: {programs.release}\n"
+    yield f"lib/fleettui-{programs.release}.dist-info/METADATA", metadata.encode()
     for name, package in PROGRAMS.items():
         yield f"bin/{name}", LAUNCHER.format(python=python, package=package).encode()
 

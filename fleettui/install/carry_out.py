@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
@@ -75,10 +76,23 @@ find . -type f | while read -r each; do
     mv -f "/$each.fleet-new" "/$each"
 done
 """
+SET_ENDPOINTS = f"""{SETTLED}
+shift; endpoints=$1; shift
+for each in "$@"; do
+    sed "s|^endpoints = .*|endpoints = $endpoints|" "$each" >"$each.fleet-new"
+    chmod 600 "$each.fleet-new"
+    mv -f "$each.fleet-new" "$each"
+done
+"""
 START = f"""{SETTLED}
 systemctl daemon-reload
 systemctl enable --quiet "$2"
 systemctl "$3" "$2"
+"""
+# The registry copies its certificates, the scheduler is handed them when it starts; the agent reads them itself.
+TAKE_UP = f"""{SETTLED}
+systemctl --quiet is-active fleet-etcd.service && systemctl reload fleet-etcd.service
+systemctl try-restart fleet-scheduler.service 2>/dev/null || true
 """
 Report = Callable[[Step, float], None]  # a step, and the seconds that it took; before it begins, -1
 
@@ -108,6 +122,7 @@ class Worksite:
     cache: Path
     etcd: EtcdProgram | None = None
     users_on: bool = False
+    programs: archive.Programs | None = None
     _archives: asyncio.Lock = field(default_factory=asyncio.Lock)
     _granting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -156,10 +171,12 @@ class Worksite:
                 await self._unpack(host, act)
             case steps.PutEtcd() as act:
                 await self._put_etcd(host, act)
-            case steps.PutLeaf() as act:
-                await self._put_leaf(host, act)
+            case steps.PutCertificates(certificates):
+                await self._put_certificates(host, certificates)
             case steps.PutFiles(files):
                 await self.put(host, files)
+            case steps.SetEndpoints(paths, endpoints):
+                await self.script(host, SET_ENDPOINTS, json.dumps(list(endpoints)), *paths)
             case steps.StartMember(name, address):
                 own = {name: peer_url(address)}
                 await self._start_etcd(host, environment(name, address, own, self.files.name, new=True))
@@ -198,8 +215,9 @@ class Worksite:
         await self.script(host, PUT_FILES, data=buffer.getvalue())
 
     async def _unpack(self, host: str, act: steps.Unpack) -> None:
+        programs = self.programs if self.programs is not None else await asyncio.to_thread(archive.running)
         async with self._archives:  # hosts of one kind share it
-            made = await asyncio.to_thread(archive.archive, act.python, act.architecture, self.cache)
+            made = await asyncio.to_thread(archive.archive, programs, act.python, act.architecture, self.cache)
         data = await asyncio.to_thread(made.read_bytes)
         await self.script(host, UNPACK, act.version, act.python, data=data, timeout_s=UNPACK_S)
 
@@ -213,18 +231,18 @@ class Worksite:
             host, PUT_ETCD, act.version, "own" if act.own else "sent", data=packed, timeout_s=UNPACK_S
         )
 
-    async def _put_leaf(self, host: str, act: steps.PutLeaf) -> None:
+    async def _put_certificates(self, host: str, wanted: Iterable[steps.Certificate]) -> None:
+        """Issue them on this laptop; the host's services take them up without a unit noticing."""
         authority = await asyncio.to_thread(Authority.load, self.files.directory)
-        leaf = await asyncio.to_thread(_issue, authority, act)
-        place = act.stem.rpartition("/")[0]
-        await self.put(
-            host,
-            [
-                HostFile(f"{place}/ca.pem", authority.certificate_pem),
-                HostFile(f"{act.stem}.key", leaf.key, 0o600),
-                HostFile(f"{act.stem}.pem", leaf.certificate),
-            ],
-        )
+        files = {}
+        for each in wanted:
+            leaf = await asyncio.to_thread(_issue, authority, each)
+            place = f"{each.stem.rpartition('/')[0]}/ca.pem"
+            files[place] = HostFile(place, authority.certificate_pem)
+            files[f"{each.stem}.key"] = HostFile(f"{each.stem}.key", leaf.key, 0o600)
+            files[f"{each.stem}.pem"] = HostFile(f"{each.stem}.pem", leaf.certificate)
+        await self.put(host, files.values())
+        await self.script(host, TAKE_UP)
 
     async def _start_etcd(self, host: str, text: str) -> None:
         await self.put(host, [HostFile(f"{ETC}/etcd.env", text.encode(), 0o600)])
@@ -287,7 +305,7 @@ async def _all_to_their_end(work: Iterable[Coroutine[None, None, None]]) -> list
     return [task.result() for task in tasks]
 
 
-def _issue(authority: Authority, act: steps.PutLeaf) -> Leaf:
+def _issue(authority: Authority, act: steps.Certificate) -> Leaf:
     match act.kind:
         case LeafKind.SERVER:
             return authority.issue_server(act.names)

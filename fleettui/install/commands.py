@@ -116,6 +116,8 @@ async def _leave(name: str, fleet: str | None, manner: Manner, *, dry_run: bool,
         await leaving.site.carry_out(leaving.stages, progress.report)
         if timing:
             print("\n".join(progress.timing()))
+        if leaving.was_member:
+            print("note: the others still ask its registry, too; tell them with: fleettui join HOST …")
         print(escape(f"{leaving.machine.hostname or name} has left the fleet {leaving.site.files.name}."))
     return 0
 

@@ -39,7 +39,7 @@ def read(path: Path) -> EtcdProgram:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read --etcd {path}: {error.strerror}") from None
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
     try:
         if data.startswith(b"!<arch>\n"):
             content, version = _from_package(data)
@@ -48,12 +48,12 @@ def read(path: Path) -> EtcdProgram:
         else:
             content, version = _from_release(data)
     except (tarfile.TarError, ValueError, EOFError, OSError) as error:
-        raise UserError(f"--etcd {path}: {error}; {ADVICE}") from None
+        raise UserError(f"{path}: {error}; {ADVICE}") from None
     architecture = MACHINES.get(int.from_bytes(content[18:20], "little"), "") if content[:4] == b"\x7fELF" else ""
     if not architecture:
-        raise UserError(f"--etcd {path}: no program for x86_64 or aarch64; {ADVICE}")
+        raise UserError(f"{path}: no program for x86_64 or aarch64; {ADVICE}")
     if not fits(version):
-        raise UserError(f"--etcd {path}: it is etcd {version or 'of an unknown version'}, and {wanted()}; {ADVICE}")
+        raise UserError(f"{path}: it is etcd {version or 'of an unknown version'}, and {wanted()}; {ADVICE}")
     return EtcdProgram(content, version, architecture)
 
 

@@ -7,6 +7,7 @@ is untrusted: whatever does not fit the grammar is left out or empty, and nothin
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from dataclasses import dataclass, field
 ETC, OPT, UNITS = "/etc/fleet", "/opt/fleet", "/etc/systemd/system"
 CURRENT = f"{OPT}/current"
 SERVICES = ("fleet-etcd.service", "fleet-scheduler.service", "fleet-agentd.service")
+VERSION_LINK = r"versions/[A-Za-z0-9._+-]{1,100}"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 SCRIPT = r"""
-export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL=C TZ=UTC PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 echo "connection=$1"
 echo "uid=$(id -u)"
 echo "now=$(date +%s)"
@@ -50,6 +52,17 @@ for each in /etc/fleet/* /etc/fleet/etcd/* /etc/systemd/system/fleet-*.service \
     /etc/systemd/system/fleet-*.service.d/*; do
     [ -f "$each" ] && sha256sum "$each" | sed 's/^/file=/'
 done
+for each in fleet-agentd:/etc/fleet/fleet.toml fleet-scheduler:/etc/fleet/scheduler.toml; do
+    service=${each%%:*} file=${each#*:}
+    [ -f "$file" ] || continue
+    echo "endpoints=$file $(sed -n 's/^endpoints = //p' "$file")"
+    began=$(systemctl show "$service" --property=ActiveEnterTimestamp --value 2>/dev/null)
+    [ -n "$began" ] || continue
+    began=$(date -d "$began" +%s)
+    [ "$(stat -c %Y "$file")" -gt "$began" ] && echo "stale=$service.service"
+    [ "$(stat -c %Y /opt/fleet/current)" -gt "$began" ] && echo "older=$service.service"
+done
+echo "previous=$(readlink /opt/fleet/previous 2>/dev/null)"
 for each in /etc/fleet/*.pem /etc/fleet/etcd/*.pem; do
     [ -f "$each" ] && grep -q 'BEGIN CERTIFICATE' "$each" && ! grep -q 'PRIVATE' "$each" &&
         echo "pem=$each $(base64 -w0 "$each")"
@@ -74,7 +87,7 @@ class HostFacts:
     name: str
     address: str = ""
     root: bool = False
-    now: int = 0
+    clock_off_s: float = 0.0  # how far its clock is ahead of or behind this laptop's
     hostname: str = ""
     architecture: str = ""
     machine: str = ""
@@ -88,11 +101,15 @@ class HostFacts:
     listens: frozenset[int] = frozenset()
     units: Mapping[str, UnitFacts] = field(default_factory=dict)
     current: str = ""  # the version that runs
+    previous: str = ""  # the version before it
     complete: frozenset[str] = frozenset()  # directories that were unpacked to their end
     own_etcd: str = ""  # the version of the distribution's etcd, if it is installed
     etcd_data: bool = False
     files: Mapping[str, str] = field(default_factory=dict)  # path to SHA-256
     pems: Mapping[str, bytes] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()  # services that are older than their configuration
+    older: frozenset[str] = frozenset()  # services that are older than the version that `current` leads to
+    endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of the registry, by configuration file
 
     @property
     def python(self) -> str:
@@ -109,8 +126,8 @@ class HostFacts:
         return self.units.get(name, UnitFacts())
 
 
-def parse(name: str, text: str) -> HostFacts:
-    """The facts that the script has printed."""
+def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
+    """The facts that the script has printed between two times of this laptop's clock."""
     said: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, mark, value = line.partition("=")
@@ -125,7 +142,7 @@ def parse(name: str, text: str) -> HostFacts:
         name=name,
         address=_address(one("connection")),
         root=one("uid") == "0",
-        now=int(one("now", r"\d{1,12}") or 0),
+        clock_off_s=_outside(int(one("now", r"\d{1,12}") or 0), began, ended),
         hostname=one("hostname", r"[A-Za-z0-9_.-]{1,253}"),
         architecture=one("architecture", r"[a-z0-9_]{1,20}"),
         machine=one("machine", r"[0-9a-f]{32}"),
@@ -138,13 +155,22 @@ def parse(name: str, text: str) -> HostFacts:
         room_kb=dict(_room(said.get("room", []))),
         listens=frozenset(int(each.rpartition(":")[2], 16) for each in said.get("listens", []) if _is_socket(each)),
         units=dict(_unit(each) for each in said.get("unit", [])),
-        current=one("current", r"versions/[A-Za-z0-9._+-]{1,100}").removeprefix("versions/"),
+        current=one("current", VERSION_LINK).removeprefix("versions/"),
+        previous=one("previous", VERSION_LINK).removeprefix("versions/"),
         complete=frozenset(each.removesuffix("/complete") for each in said.get("complete", [])),
         own_etcd=one("etcd", r"\d+\.\d+\.\d+"),
         etcd_data=one("data") == "yes",
         files={path: digest for digest, path in (_pair(each) for each in said.get("file", []))},
+        stale=frozenset(said.get("stale", [])),
+        older=frozenset(said.get("older", [])),
+        endpoints={path: _words(told) for path, told in (_pair(each) for each in said.get("endpoints", []))},
         pems={path: _bytes(content) for path, content in (_pair(each) for each in said.get("pem", []))},
     )
+
+
+def _outside(now: int, began: float, ended: float) -> float:
+    """How far a time in whole seconds is from between two others."""
+    return max(0.0, began - 1 - now, now - ended)
 
 
 def _address(connection: str) -> str:
@@ -171,6 +197,15 @@ def _unit(row: str) -> tuple[str, UnitFacts]:
 def _pair(row: str) -> tuple[str, str]:
     first, _, second = row.partition(" ")
     return first, second.strip()
+
+
+def _words(text: str) -> frozenset[str]:
+    """A list of JSON, which such a list of TOML is."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return frozenset()
+    return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
 
 
 def _bytes(text: str) -> bytes:

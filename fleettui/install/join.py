@@ -14,17 +14,16 @@ from pathlib import Path
 from fleettui.access.authority import Authority, names_of, runs_out
 from fleettui.access.grants import Grants
 from fleettui.install import etcd_member, etcd_program, facts
-from fleettui.install.archive import cache_directory, version
+from fleettui.install.archive import cache_directory, running
 from fleettui.install.carry_out import Report, Worksite
 from fleettui.install.etcd_program import EtcdProgram
 from fleettui.install.facts import OPT, HostFacts
 from fleettui.install.fleet_files import FleetFiles, chosen
-from fleettui.install.objections import objections
-from fleettui.install.plan import RENEW, FleetFacts, JoinGoal, client_url, leaves_of, peer_url, plan
+from fleettui.install.objections import objections, of_fleet
+from fleettui.install.plan import RENEW, FleetFacts, JoinGoal, certificates_of, client_url, peer_url, plan
 from fleettui.install.steps import Stage
 from fleettui.remote.bare_host import BareHost, of_target, reached
 from fleettui.remote.errors import LoginRefused
-from fleettui.services import unit_files
 from registry.errors import FleetError, RegistryError, UserError
 from registry.etcd import Etcd, KeyValue
 from registry.etcd.admin import ROOT, Admin
@@ -67,7 +66,6 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
     files = await asyncio.to_thread(chosen, environ, wishes.fleet)
     settings = await asyncio.to_thread(settings_of, files, environ)
     keys = Keys.under(settings.etcd.prefix)
-    program = await asyncio.to_thread(etcd_program.read, wishes.etcd) if wishes.etcd else None
     async with opened(wishes.targets, settings) as hosts:
         fresh = [(each.endpoint.shown, each.key.fingerprint) for each in hosts.values() if not each.key.known]
         if fresh and not wishes.accept(fresh):
@@ -78,27 +76,34 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
             )
         found = await all_facts(hosts)
         authority = await asyncio.to_thread(files.authority)
-        endpoints = _endpoints(files, settings, found)
+        trusted = authority.certificate_pem if authority else b""
+        endpoints = _endpoints(files, settings, found, trusted)
+        asleep = [each.name for each in found if each.etcd_data and of_fleet(each, trusted)]
+        if len(asleep) > 1 and not endpoints:
+            raise UserError(
+                f"the registry on {', '.join(asleep)} does not run: on each of them run"
+                " systemctl start --no-block fleet-etcd, then the same again"
+            )
         fleet = await fleet_facts(files, endpoints, keys, found)
         members = members_of(found, fleet, wishes.members)
-        program, etcd = await _etcd(found, members, program)
+        program, etcd = await _etcd(found, fleet, members, wishes.etcd)
         against = objections(
             found,
             members=members,
-            authority=authority.certificate_pem if authority else b"",
+            authority=trusted,
             machines=fleet.machines,
             etcd_architecture=program.architecture if program else "",
-            now=time.time(),
         )
         if against:
             raise UserError("\n".join(f"{each.host}: {each.what}; {each.remedy}" for each in against))
+        programs = await asyncio.to_thread(running)
         wanted = JoinGoal(
             fleet=files.name,
-            version=await asyncio.to_thread(version),
+            version=programs.version,
             etcd=etcd,
             members=members,
             operator=files.operator,
-            units=unit_files(Path(f"{OPT}/current/bin")),
+            units=programs.units,
             etcd_unit=(Path(etcd_member.__file__).parent / "fleet-etcd.service").read_text(),
             leaves=frozenset(good_leaves(found, authority, members)),
             metadata=wishes.metadata,
@@ -107,7 +112,7 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
         )
         site = Worksite(
             files, hosts, {each.name: each for each in found}, endpoints if fleet.members else (), keys,
-            cache_directory(environ), program, fleet.users_on,
+            cache_directory(environ), program, fleet.users_on, programs,
         )  # fmt: skip
         older = [each.name for each in found if each.current and each.current != wanted.version]
         notes = (f"other version of fleettui on {', '.join(older)}: left as it is",) if older else ()
@@ -134,6 +139,7 @@ async def all_facts(hosts: Mapping[str, BareHost]) -> tuple[HostFacts, ...]:
     """What the hosts are, in the order in which they were named. Raises RemoteError."""
 
     async def read(host: BareHost) -> HostFacts:
+        began = time.time()
         done = await host.run(facts.SCRIPT, timeout_s=FACTS_S)
         if done.status:
             why = done.stderr.decode("utf-8", "replace")[-300:]
@@ -142,7 +148,7 @@ async def all_facts(hosts: Mapping[str, BareHost]) -> tuple[HostFacts, ...]:
                 f"its commands do not run as root: {why}",
                 "log in as root, or let sudo ask for no password",
             )
-        return facts.parse(host.name, done.stdout.decode("utf-8", "replace"))
+        return facts.parse(host.name, done.stdout.decode("utf-8", "replace"), began, time.time())
 
     return tuple(await asyncio.gather(*(read(host) for host in hosts.values())))
 
@@ -170,6 +176,7 @@ async def fleet_facts(
             granted = await Grants(etcd, keys).users() if users_on else ()
             kvs = (await etcd.range(keys.table(Table.MACHINES))).kvs
             members = await etcd.member_list()
+            version = (await etcd.status()).version
     except RegistryError as error:
         down = [each.name for each in hosts if each.etcd_data]
         raise UserError(
@@ -180,6 +187,7 @@ async def fleet_facts(
     return replace(
         here,
         members=members,
+        etcd=version,
         users_on=users_on,
         users=good,
         machines=dict(_machines(keys, kvs)),
@@ -193,10 +201,10 @@ def good_leaves(
     """The certificates on the hosts that are good: of our authority, for the right names, not about to run out."""
     soon, found = datetime.datetime.now(datetime.UTC) + RENEW, []
     for host in hosts if authority else ():
-        for stem, (_, names) in leaves_of(host, member=host.name in members).items():
-            pem = host.pems.get(f"{stem}.pem", b"")
-            if authority and authority.signed(pem) and runs_out(pem) > soon and names_of(pem) >= set(names):
-                found.append((host.name, f"{stem}.pem"))
+        for each in certificates_of(host, member=host.name in members):
+            pem = host.pems.get(f"{each.stem}.pem", b"")
+            if authority and authority.signed(pem) and runs_out(pem) > soon and names_of(pem) >= set(each.names):
+                found.append((host.name, f"{each.stem}.pem"))
     return found
 
 
@@ -209,15 +217,14 @@ def _without_config(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environ.items() if key != "FLEET_CONFIG"}
 
 
-def _endpoints(files: FleetFiles, settings: Settings, hosts: Sequence[HostFacts]) -> tuple[str, ...]:
+def _endpoints(
+    files: FleetFiles, settings: Settings, hosts: Sequence[HostFacts], authority: bytes
+) -> tuple[str, ...]:
     """Where a registry of this fleet may answer: at the hosts that run one, and where the configuration says."""
-    running = [client_url(each.address) for each in hosts if each.unit("fleet-etcd.service").active == "active"]
+    runs = [each for each in hosts if each.unit("fleet-etcd.service").active == "active"]
+    ours = [client_url(each.address) for each in runs if of_fleet(each, authority)]
     configured = settings.etcd.endpoints if files.config.exists() and files.complete() else ()
-    return tuple(dict.fromkeys([*running, *(configured if _was_made(files, hosts) else ())]))
-
-
-def _was_made(files: FleetFiles, hosts: Sequence[HostFacts]) -> bool:
-    return files.config.exists() or any(each.etcd_data for each in hosts)
+    return tuple(dict.fromkeys([*ours, *configured]))
 
 
 def members_of(hosts: Sequence[HostFacts], fleet: FleetFacts, asked: int) -> tuple[str, ...]:
@@ -231,7 +238,7 @@ def members_of(hosts: Sequence[HostFacts], fleet: FleetFacts, asked: int) -> tup
 
 
 async def _etcd(
-    hosts: Sequence[HostFacts], members: Sequence[str], given: EtcdProgram | None
+    hosts: Sequence[HostFacts], fleet: FleetFacts, members: Sequence[str], given: Path | None
 ) -> tuple[EtcdProgram | None, str]:
     """The program for the hosts that lack one (None: their own), and its version. UserError when there is none."""
     needy = [
@@ -240,24 +247,26 @@ async def _etcd(
         if host.name in members and not any(each.startswith(f"{OPT}/etcd/") for each in host.complete)
     ]
     there = {each.rpartition("/")[2] for host in hosts for each in host.complete if each.startswith(f"{OPT}/etcd/")}
+    there |= {fleet.etcd} - {""}
     if not needy:
         return None, next(iter(sorted(there)), "")
-    if given is None:
-        own = {host.own_etcd for host in needy}
-        if len(own) == 1 and etcd_program.fits(next(iter(own))) and there <= own:
-            return None, own.pop()
-        mine = shutil.which("etcd")
-        if mine is None:
-            lacking = ", ".join(host.name for host in needy)
-            raise UserError(f"{lacking} needs etcd: {etcd_program.wanted()}; {etcd_program.ADVICE}")
-        given = await asyncio.to_thread(etcd_program.read, Path(mine))
-    differing = {each for each in there if each.split(".")[:2] != given.version.split(".")[:2]}
+    own = {host.own_etcd for host in needy}
+    mine = given or Path(shutil.which("etcd") or "")
+    if given is None and len(own) == 1 and etcd_program.fits(next(iter(own))):
+        program, version = None, own.pop()
+    elif mine.name:
+        program = await asyncio.to_thread(etcd_program.read, mine)
+        version = program.version
+    else:
+        lacking = ", ".join(host.name for host in needy)
+        raise UserError(f"{lacking} needs etcd: {etcd_program.wanted()}; {etcd_program.ADVICE}")
+    differing = {each for each in there if each.split(".")[:2] != version.split(".")[:2]}
     if differing:
         raise UserError(
-            f"the registry has members of etcd {', '.join(sorted(differing))}, and etcd {given.version} beside them"
-            " would take passwords for good that are not; give the version that they have with --etcd"
+            f"the registry has members of etcd {', '.join(sorted(differing))}, and etcd {version} beside them would"
+            " take passwords for good that are not; give the version that they have with --etcd"
         )
-    return given, given.version
+    return program, version
 
 
 def _known_hosts_line(host: BareHost, found: HostFacts) -> str:

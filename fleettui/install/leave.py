@@ -62,6 +62,7 @@ class Leaving:
     machine: Leaver
     stages: tuple[Stage, ...]
     site: LeaveSite
+    was_member: bool = False  # of the registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ async def prepared_leave(
             raise UserError(
                 f"{', '.join(sorted(others))} are in the fleet, too; --last is for the last machine alone"
             )
+        if not (manner.last or others):
+            raise UserError(f"{machine.hostname} is the last machine: --last --purge ends the fleet with it")
         if manner.last and not (manner.purge or manner.gone):
             raise UserError("the last machine takes the fleet with it: say --purge, too")
         site = LeaveSite(
@@ -175,7 +178,7 @@ async def prepared_leave(
         if not manner.last:
             async with site.registry() as etcd:
                 member = await Members(etcd, site.at).check_removal(peer_url(machine.address)) is not None
-        yield Leaving(machine, plan_leave(machine, facts, manner, member=member), site)
+        yield Leaving(machine, plan_leave(machine, facts, manner, member=member), site, member)
 
 
 def plan_leave(machine: Leaver, facts: HostFacts, manner: Manner, *, member: bool) -> tuple[Stage, ...]:

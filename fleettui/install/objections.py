@@ -37,18 +37,17 @@ def objections(
     authority: bytes,
     machines: Mapping[str, str],
     etcd_architecture: str,
-    now: float,
 ) -> list[HostObjection]:
     """All reasons against these hosts.
 
     `members` are the hosts that hold the registry, `authority` is what the fleet trusts (b"" for a new fleet),
-    `machines` the host name of each registered machine by its id, `now` this laptop's time.
+    `machines` the host name of each registered machine by its id.
     """
     ids, names = Counter(each.machine for each in hosts), Counter(each.hostname for each in hosts)
     found = []
     for host in hosts:
         reasons = [
-            *_system(host, now),
+            *_system(host),
             *_room(host, member=host.name in members),
             *_taken(host, authority, member=host.name in members),
             *_doubled(host, ids, names, machines),
@@ -61,7 +60,7 @@ def objections(
     return found
 
 
-def _system(host: HostFacts, now: float) -> Iterator[tuple[str, str]]:
+def _system(host: HostFacts) -> Iterator[tuple[str, str]]:
     if not host.root:
         yield "its commands do not run as root", "log in as root, or let sudo work without a password (NOPASSWD)"
     if host.init != "systemd" or not host.systemd:
@@ -75,8 +74,8 @@ def _system(host: HostFacts, now: float) -> Iterator[tuple[str, str]]:
     if not host.python:
         has = f"its python3 is {host.python3}" if host.python3 else "it has no Python"
         yield f"{has}, and 3.11 or newer is needed", "apt-get install python3 there, on Debian 12 or Ubuntu 24.04"
-    if abs(host.now - now) > CLOCK_S:
-        yield f"its clock is off by {abs(host.now - now):.0f} s", "let systemd-timesyncd or chrony set it"
+    if host.clock_off_s > CLOCK_S:
+        yield f"its clock is off by {host.clock_off_s:.0f} s", "let systemd-timesyncd or chrony set it"
     if not host.machine:
         yield "it has no machine id", "run systemd-machine-id-setup there"
 
@@ -91,18 +90,23 @@ def _room(host: HostFacts, *, member: bool) -> Iterator[tuple[str, str]]:
 
 def _taken(host: HostFacts, authority: bytes, *, member: bool) -> Iterator[tuple[str, str]]:
     held = host.pems.get(f"{ETC}/ca.pem", b"")
-    if held and not _certificates(held) & _certificates(authority):  # while one is replaced there are two
+    if held and not of_fleet(host, authority):
         yield "it belongs to another fleet", "let it leave that one (fleettui leave --purge), or use that authority"
     elif not held and host.unit("fleet-agentd.service").active == "active":
         yield (
             "an agent that was installed by hand runs there",
             "stop it and move /etc/fleet away: systemctl disable --now fleet-agentd",
         )
-    if member and host.unit("fleet-etcd.service").active != "active":
+    if member and host.unit("fleet-etcd.service").active in ("", "inactive", "failed"):
         by = " (etcd.service)" if host.unit("etcd.service").active == "active" else ""
         for port in sorted(PORTS.keys() & host.listens):
             remedy = "stop it: systemctl disable --now etcd" if by else "see who it is with ss -ltnp, and stop it"
             yield f"port {port}, for {PORTS[port]} of the registry, is taken{by}", remedy
+
+
+def of_fleet(host: HostFacts, authority: bytes) -> bool:
+    """Whether a host trusts an authority of this fleet: while one is replaced there are two."""
+    return bool(_certificates(host.pems.get(f"{ETC}/ca.pem", b"")) & _certificates(authority))
 
 
 def _certificates(pem: bytes) -> set[bytes]:

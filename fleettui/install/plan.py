@@ -16,12 +16,17 @@ from dataclasses import dataclass, field
 
 from fleettui.install import steps
 from fleettui.install.facts import ETC, OPT, UNITS, HostFacts
-from fleettui.install.steps import HostFile, LeafKind, Stage, Step
+from fleettui.install.steps import Certificate, HostFile, LeafKind, Stage, Step
 from registry.etcd import Member
 
 SCHEDULERS = 3
 RENEW = datetime.timedelta(days=14)
 CLIENT_PORT, PEER_PORT = 2379, 2380
+SERVICES = (
+    ("scheduler", "fleet-scheduler.service", f"{ETC}/scheduler.toml"),
+    ("agent", "fleet-agentd.service", f"{ETC}/fleet.toml"),
+)
+METRICS = '[metrics]\nlisten = "127.0.0.1:9465"\n'
 AGAIN = "mend what it says and run the same again: it goes on from here"
 
 
@@ -36,6 +41,7 @@ class FleetFacts:
     known_hosts: frozenset[str] = frozenset()
     config: bool = False
     members: tuple[Member, ...] = ()  # none: no registry answers, or there is none yet
+    etcd: str = ""  # the version of a member
     users_on: bool = False
     users: frozenset[str] = frozenset()
     machines: Mapping[str, str] = field(default_factory=dict)  # host names by id
@@ -105,15 +111,14 @@ def member_names(host: HostFacts) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (host.address, host.hostname, host.name, "localhost", "127.0.0.1"))))
 
 
-def leaves_of(host: HostFacts, *, member: bool) -> dict[str, tuple[LeafKind, tuple[str, ...]]]:
-    """The certificates that a host has to have, by the path without ending."""
-    found: dict[str, tuple[LeafKind, tuple[str, ...]]] = {f"{ETC}/client": (LeafKind.CLIENT, ())}
+def certificates_of(host: HostFacts, *, member: bool) -> tuple[Certificate, ...]:
+    """The certificates that a host has to have."""
+    found = [Certificate(LeafKind.CLIENT, f"{ETC}/client")]
     if member:
-        found |= {
-            f"{ETC}/etcd/server": (LeafKind.SERVER, member_names(host)),
-            f"{ETC}/etcd/peer": (LeafKind.PEER, member_names(host)),
-        }
-    return found
+        names = member_names(host)
+        found.append(Certificate(LeafKind.SERVER, f"{ETC}/etcd/server", names))
+        found.append(Certificate(LeafKind.PEER, f"{ETC}/etcd/peer", names))
+    return tuple(found)
 
 
 def config_of_host(host: HostFacts, endpoints: tuple[str, ...], metadata: Mapping[str, str]) -> str:
@@ -123,7 +128,7 @@ def config_of_host(host: HostFacts, endpoints: tuple[str, ...], metadata: Mappin
         f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n"
         f'ca_file = "{ETC}/ca.pem"\ncert_file = "{ETC}/client.pem"\nkey_file = "{ETC}/client.key"\n'
         f'username = "agent-{host.machine}"\npassword_file = "{ETC}/agent.password"\n\n'
-        f'[agent]\npublic_ip = "{host.address}"\n\n[agent.metadata]\n{pairs}'
+        f'{METRICS}\n[agent]\npublic_ip = "{host.address}"\n\n[agent.metadata]\n{pairs}'
     )
 
 
@@ -159,18 +164,22 @@ def _programs(host: HostFacts, wanted: JoinGoal) -> Iterator[Step]:
     if member and not any(each.startswith(f"{OPT}/etcd/") for each in host.complete):
         own = host.own_etcd == wanted.etcd
         yield Step(host.name, f"put etcd {wanted.etcd} into {OPT}/etcd", steps.PutEtcd(wanted.etcd, own), AGAIN)
-    for stem, (kind, names) in leaves_of(host, member=member).items():
-        good = (host.name, f"{stem}.pem") in wanted.leaves and f"{stem}.key" in host.files
-        if not good or f"{stem.rpartition('/')[0]}/ca.pem" not in host.files:
-            yield Step(host.name, f"issue {stem}.pem", steps.PutLeaf(kind, stem, names), AGAIN)
+    unit = HostFile(f"{UNITS}/fleet-etcd.service", wanted.etcd_unit.encode())
+    if member and not _same(host, unit):
+        yield Step(host.name, "put the registry's unit", steps.PutFiles((unit,)), AGAIN)
+    certificates = tuple(
+        each
+        for each in certificates_of(host, member=member)
+        if (host.name, f"{each.stem}.pem") not in wanted.leaves
+        or not {f"{each.stem}.key", f"{each.stem.rpartition('/')[0]}/ca.pem"} <= host.files.keys()
+    )
+    if certificates:
+        names = ", ".join(f"{each.stem.rpartition('/')[2]}.pem" for each in certificates)
+        yield Step(host.name, f"issue {names}", steps.PutCertificates(certificates), AGAIN)
 
 
 def _registry(members: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> Iterator[Step]:
     logs = "see journalctl -u fleet-etcd there, then run the same again"
-    for host in members:
-        unit = HostFile(f"{UNITS}/fleet-etcd.service", wanted.etcd_unit.encode())
-        if not _same(host, unit):
-            yield Step(host.name, "put the registry's unit", steps.PutFiles((unit,)), AGAIN)
     started = fleet.members
     for number, host in enumerate(members):
         known = next((each for each in fleet.members if peer_url(host.address) in each.peer_urls), None)
@@ -216,15 +225,21 @@ def _machine(
     if files:
         names = ", ".join(each.path.rpartition("/")[2] for each in files)
         yield Step(host.name, f"write {names}", steps.PutFiles(tuple(files)), AGAIN)
-    changed = any(each.path == f"{ETC}/fleet.toml" for each in files)
-    for role, service in (("scheduler", "fleet-scheduler.service"), ("agent", "fleet-agentd.service")):
+    kept = {path for path in host.endpoints if path not in {each.path for each in files}}
+    moved = tuple(sorted(path for path in kept if host.endpoints[path] != frozenset(endpoints)))
+    if moved and fleet.members:
+        does = f"write where the registry is into {', '.join(moved)}"
+        yield Step(host.name, does, steps.SetEndpoints(moved, endpoints), AGAIN)
+    changed = {each.path for each in files} | ({*moved} if fleet.members else set())
+    for role, service, path in SERVICES:
         if role not in roles:
             continue
         unit = host.unit(service)
-        again = changed and role == "agent" and unit.active == "active"
+        again = unit.active == "active" and (path in changed or service in host.stale)
         if unit.active != "active" or unit.enabled != "enabled" or again:
             logs = f"see journalctl -u {service} there, then run the same again"
-            yield Step(host.name, f"start the {role}", steps.StartService(service, again), logs)
+            does = f"start the {role}{' again' if again else ''}"
+            yield Step(host.name, does, steps.StartService(service, again), logs)
     if fleet.machines.get(host.machine) != host.hostname:
         logs = "see systemctl status fleet-agentd there, then run the same again"
         yield Step(host.name, "wait until it has registered", steps.AwaitMachine(host.machine), logs)
@@ -244,7 +259,7 @@ def _files(host: HostFacts, wanted: JoinGoal, endpoints: tuple[str, ...], *, sch
         yield HostFile(f"{UNITS}/fleet-scheduler.service.d/50-join.conf", scheduler_drop_in(host).encode())
         path = f"{ETC}/scheduler.toml"
         if path not in host.files:
-            yield HostFile(path, f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n".encode(), 0o600)
+            yield HostFile(path, f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n\n{METRICS}".encode(), 0o600)
 
 
 def _same(host: HostFacts, file: HostFile) -> bool:

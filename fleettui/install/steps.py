@@ -46,8 +46,8 @@ class LeafKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PutLeaf:
-    """A new certificate with its key, and the authority's beside it. `stem` is the path without .pem and .key."""
+class Certificate:
+    """One to be issued. `stem` is its path without .pem and its key's without .key, `names` what it is for."""
 
     kind: LeafKind
     stem: str
@@ -55,10 +55,25 @@ class PutLeaf:
 
 
 @dataclass(frozen=True, slots=True)
+class PutCertificates:
+    """New certificates with their keys, and the authority's beside them."""
+
+    certificates: tuple[Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PutFiles:
     """Files with known content."""
 
     files: tuple[HostFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetEndpoints:
+    """Other endpoints of the registry into configuration files, of which nothing else changes."""
+
+    paths: tuple[str, ...]
+    endpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,19 @@ class StartService:
 
     unit: str
     again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchVersion:
+    """Let `current` lead to a version that is unpacked, start a service over, and see that no unit noticed.
+
+    `back` is a return to the version before, after which there is none to return to.
+    """
+
+    version: str
+    unit: str
+    machine: str
+    back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +205,9 @@ class Purge:
 
 
 Act = (
-    Unpack | PutEtcd | PutLeaf | PutFiles | PutPassword | StartMember | AddMember | TurnUsersOn | StartService
-    | AwaitMachine | OwnAuthority | OwnHostKeys | OwnConfig | DrainMachine | StopService | RemoveMember | Revoke
-    | Forget | ForgetFleet | Purge
+    Unpack | PutEtcd | PutCertificates | PutFiles | SetEndpoints | PutPassword | StartMember | AddMember
+    | TurnUsersOn | StartService | SwitchVersion | AwaitMachine | OwnAuthority | OwnHostKeys | OwnConfig
+    | DrainMachine | StopService | RemoveMember | Revoke | Forget | ForgetFleet | Purge
 )  # fmt: skip
 
 

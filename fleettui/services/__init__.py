@@ -14,4 +14,9 @@ PACKAGED = "/usr/bin/"  # where packages put the programs
 def unit_files(programs: Path) -> dict[str, str]:
     """The text of each unit file by its name, for programs that lie in the directory `programs`."""
     found = [each for each in resources.files(__name__).iterdir() if each.name.endswith(".service")]
-    return {each.name: each.read_text().replace(f"={PACKAGED}fleet-", f"={programs}/fleet-") for each in found}
+    return {each.name: moved(each.read_text(), programs) for each in found}
+
+
+def moved(text: str, programs: Path) -> str:
+    """A unit file as packages install it, for programs that lie in the directory `programs`."""
+    return text.replace(f"={PACKAGED}fleet-", f"={programs}/fleet-")

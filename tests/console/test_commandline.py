@@ -143,7 +143,7 @@ def test_every_fleetctl_verb_is_understood() -> None:
     arguments = {"drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "completion": "bash",
                  "set-metadata": "core-1 region=eu", "unset-metadata": "core-1 region"}  # fmt: skip
     plain = {"access", "doctor", "events", "help", "list-machines", "list-unit-files", "list-units", "restore",
-             "ssh", "version"}  # fmt: skip
+             "ssh", "upgrade", "version"}  # fmt: skip
     for command in SHOWN:
         line = (
             command.name if command.name in plain else f"{command.name} {arguments.get(command.name, 'db.service')}"

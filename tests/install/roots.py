@@ -43,7 +43,7 @@ def _uncommented(text: str) -> list[str]:
     return [word for line in text.splitlines() if not line.lstrip().startswith("#") for word in line.split()]
 
 
-def debian(suite: str, packages: Sequence[str] = PACKAGES, *, fetch: str = "") -> Path:
+def debian(suite: str, fetch: str = "", packages: Sequence[str] = PACKAGES) -> Path:
     """The root of a fresh Debian, built once; of the package `fetch` the .deb lies beside it, not installed."""
     recipe = hashlib.sha256(repr((suite, packages, fetch, LEFT_OUT)).encode()).hexdigest()[:8]
     built = ROOTS / f"{suite}-{recipe}"
@@ -115,6 +115,8 @@ class BareRoot(NodeRoot):
 
 class BareNode(Node):
     """A host that sees nothing of ours."""
+
+    root: BareRoot
 
     def __init__(self, spec: NodeSpec, layout: ClusterLayout, below: Path) -> None:
         super().__init__(spec, layout)

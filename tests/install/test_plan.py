@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ ROOM = {"/opt": 10**7, "/var/lib": 10**7, "/etc": 10**7}
 
 def host(number: int) -> HostFacts:
     return HostFacts(
-        name=f"h{number}", address=f"10.0.0.{number}", root=True, now=1000, hostname=f"core-{number}",
+        name=f"h{number}", address=f"10.0.0.{number}", root=True, hostname=f"core-{number}",
         architecture="x86_64", machine=f"{number:032x}", init="systemd", systemd=252, pythons=("3.11",),
         python3="3.11", room_kb=ROOM,
     )  # fmt: skip
@@ -48,7 +49,7 @@ def test_one_member_starts_the_registry_and_users_are_on_before_another_is_added
 def test_a_machine_has_its_password_and_its_files_before_its_agent_starts() -> None:
     found = [act for where, act in acts((host(1),), FleetFacts(), goal("h1")) if where == "h1"]
     begun = found.index("StartService")
-    assert {"Unpack", "PutLeaf", "PutPassword", "PutFiles"} <= set(found[:begun])
+    assert {"Unpack", "PutCertificates", "PutPassword", "PutFiles"} <= set(found[:begun])
     assert found[-1] == "AwaitMachine"
 
 
@@ -93,6 +94,56 @@ def test_metadata_that_is_not_given_again_stays() -> None:
     assert "/etc/fleet/fleet.toml" not in written
 
 
+def settled(number: int, **more: object) -> HostFacts:
+    """A host on which everything is done."""
+    names = ("ca.pem", "client.key", "fleet.toml", "scheduler.toml", "agent.password", "scheduler.password")
+    files = {f"/etc/fleet/{name}": "x" for name in names}
+    unit = UnitFacts("loaded", "active", "enabled")
+    found = replace(
+        host(number), current="1-a", complete=frozenset({"/opt/fleet/versions/1-a"}), files=files,
+        units={"fleet-agentd.service": unit, "fleet-scheduler.service": unit},
+        endpoints={f"/etc/fleet/{name}": frozenset({client_url("10.0.0.9")}) for name in names[2:4]},
+    )  # fmt: skip
+    stages = plan((found,), whole(number), replace(goal(), leaves=LEAVES))
+    acts = [step.act for stage in stages for step in stage.steps]
+    units = {file.path: file for act in acts if isinstance(act, steps.PutFiles) for file in act.files}
+    digests = {path: hashlib.sha256(file.content).hexdigest() for path, file in units.items()}
+    return replace(found, files=files | digests, **more)  # type: ignore[arg-type]
+
+
+def whole(number: int) -> FleetFacts:
+    users = frozenset({"operator", *(f"{role}-{number:032x}" for role in ("agent", "scheduler"))})
+    return FleetFacts(
+        authority=True, operator_leaf=True, root_password=True, operator_password=True, config=True,
+        members=(member(9),), users_on=True, users=users, schedulers=3,
+        machines={f"{number:032x}": f"core-{number}"},
+    )  # fmt: skip
+
+
+LEAVES = frozenset({("h1", "/etc/fleet/client.pem")})
+
+
+def test_a_machine_on_which_everything_is_done_has_nothing_left() -> None:
+    assert plan((settled(1),), whole(1), replace(goal(), leaves=LEAVES)) == ()
+
+
+def test_a_registry_that_has_moved_is_told_to_a_machine_and_nothing_else_of_it_changes() -> None:
+    told = {"/etc/fleet/fleet.toml": frozenset({"https://elsewhere:2379"})}
+    stages = plan((settled(1, endpoints=told),), whole(1), replace(goal(), leaves=LEAVES))
+    (stage,) = stages
+    assert [type(step.act).__name__ for step in stage.steps] == ["SetEndpoints", "StartService"]
+    assert stage.steps[1].act == steps.StartService("fleet-agentd.service", again=True)
+
+
+def test_an_agent_that_is_older_than_its_configuration_is_started_again() -> None:
+    """An interruption fell between the two."""
+    stages = plan(
+        (settled(1, stale=frozenset({"fleet-agentd.service"})),), whole(1), replace(goal(), leaves=LEAVES)
+    )
+    acts = [step.act for stage in stages for step in stage.steps]
+    assert acts == [steps.StartService("fleet-agentd.service", again=True)]
+
+
 def test_schedulers_are_on_three_machines_and_no_more() -> None:
     hosts = tuple(host(number) for number in range(1, 6))
     made = [where for where, act in acts(hosts, FleetFacts(), goal("h1")) if act == "StartService"]
@@ -119,7 +170,7 @@ REFUSED = {
     "its C library": {"libc": "musl"},
     "its python3 is 3.9": {"pythons": (), "python3": "3.9"},
     "it has no Python": {"pythons": (), "python3": ""},
-    "its clock is off by 60 s": {"now": 1060},
+    "its clock is off by 60 s": {"clock_off_s": 60.0},
     "/opt has 0 MiB left": {"room_kb": ROOM | {"/opt": 100}},
     "port 2379": {"listens": frozenset({2379})},
     "is taken (etcd.service)": {
@@ -143,7 +194,6 @@ def test_a_host_that_cannot_be_a_machine_is_told_why_and_what_to_do(what: str) -
         authority=OURS,
         machines={"f" * 32: "core-9"},
         etcd_architecture="",
-        now=1000,
     )
     assert any(what in each.what and each.remedy for each in against), against
     assert {each.host for each in against} == {"h1"}
@@ -153,20 +203,23 @@ def test_a_sound_host_is_not_refused_joined_or_not() -> None:
     """While an authority is replaced, hosts and laptop share one of two."""
     joined = replace(host(1), pems={"/etc/fleet/ca.pem": OURS + OTHERS}, units={"fleet-agentd.service": RUNS})
     for sound in (host(1), joined):
-        assert not objections(
-            (sound,), members=("h1",), authority=OURS, machines={}, etcd_architecture="x86_64", now=1003
-        )
+        assert not objections((sound,), members=("h1",), authority=OURS, machines={}, etcd_architecture="x86_64")
 
 
 def test_clones_among_the_hosts_are_found() -> None:
     twins = (host(1), replace(host(2), machine=host(1).machine))
-    against = objections(twins, members=(), authority=b"", machines={}, etcd_architecture="", now=1000)
+    against = objections(twins, members=(), authority=b"", machines={}, etcd_architecture="")
     assert {each.host for each in against} == {"h1", "h2"}
 
 
 def test_what_a_host_says_is_read_by_a_grammar() -> None:
     text = "hostname=a b\x1b[31m\nmachine=zz\nconnection=1.2.3.4 5 10.0.0.9 22\nroom=/opt x\nlistens=0100:094B"
-    read = facts.parse("h", text)
-    assert (read.hostname, read.machine, read.address, read.now) == ("", "", "10.0.0.9", 0)
+    read = facts.parse("h", text, 0, 0)
+    assert (read.hostname, read.machine, read.address, read.room_kb) == ("", "", "10.0.0.9", {})
     assert read.listens == {2379}
-    assert facts.parse("h", "").python == ""
+    assert facts.parse("h", "", 0, 0).python == ""
+
+
+@pytest.mark.parametrize(("now", "off"), [(1000, 0), (1060, 0), (999, 0), (1065, 5), (950, 49)])
+def test_a_clock_is_judged_by_when_it_was_read_however_long_that_took(now: int, off: int) -> None:
+    assert facts.parse("h", f"now={now}", 1000.5, 1060.0).clock_off_s == pytest.approx(off, abs=1)

@@ -146,7 +146,7 @@ class ConsoleWord:
 
 VIEWS = ("units", "machines", "pending", "events", "map")
 CHANGING = frozenset(
-    {*Verb, *MachineVerb, "access", "backup", "restore", "rollout", "rollback", "scale"}
+    {*Verb, *MachineVerb, "access", "backup", "restore", "rollout", "rollback", "scale", "upgrade"}
 )  # a backup is a file
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
@@ -164,6 +164,7 @@ ELSEWHERE = {
     "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
+    "upgrade": "goes from machine to machine; follow it in a terminal: fleetctl upgrade",
 }
 
 

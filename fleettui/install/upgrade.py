@@ -1,0 +1,179 @@
+"""Another version of agent and scheduler on every machine, one machine after the other, and back: no unit notices.
+
+It is unpacked beside the version that runs, on all machines at once. Then, machine by machine, `current` is made to
+lead to it and the agent is started over; the next machine comes when this one is registered again and every unit of
+it runs as it ran, by systemd's invocation ids. Schedulers are last. What one run has done the next one leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import read_machines
+from fleettui.install import steps
+from fleettui.install.archive import Programs, cache_directory, of_wheel, running
+from fleettui.install.carry_out import REGISTER_S, SETTLED, Worksite
+from fleettui.install.facts import OPT, UNITS, HostFacts
+from fleettui.install.fleet_files import chosen
+from fleettui.install.join import all_facts, opened, settings_of
+from fleettui.install.steps import Stage, Step
+from registry.errors import RegistryUnavailable, UserError
+from registry.etcd import Etcd
+from registry.keys import Keys
+from registry.model import Machine
+from registry.records import decode
+
+AGENT, SCHEDULER = "fleet-agentd.service", "fleet-scheduler.service"
+BACK = "mend it and run the same again, or go back: fleetctl upgrade --rollback"
+# Unit files of the version come with it; what runs is listed before and after, to be compared. Of other versions
+# than these two nothing is kept.
+SWITCH = f"""{SETTLED}
+to={OPT}/versions/$2; unit=$3
+[ -e "$to/complete" ] || {{ echo "$to is not there" >&2; exit 1; }}
+running() {{
+    for each in /run/fleet/units/*; do
+        [ -e "$each" ] || continue
+        systemctl show --property=Id,InvocationID,ActiveState "${{each##*/}}" | tr '\\n' ' '
+    done
+    true
+}}
+before=$(running)
+if [ "$(readlink {OPT}/current)" != "versions/$2" ]; then
+    if [ "$4" = back ]; then rm -f {OPT}/previous; else ln -sfn "$(readlink {OPT}/current)" {OPT}/previous; fi
+    ln -sfn "versions/$2" {OPT}/current.new
+    mv -T {OPT}/current.new {OPT}/current
+fi
+for each in "$to"/units/*.service; do
+    own={UNITS}/${{each##*/}}
+    if [ -e "$own" ] && ! cmp -s "$each" "$own"; then cp "$each" "$own.fleet-new"; mv "$own.fleet-new" "$own"; fi
+done
+systemctl daemon-reload
+systemctl restart "$unit"
+after=$(running)
+for each in {OPT}/versions/*; do
+    case "versions/${{each##*/}}" in
+        "$(readlink {OPT}/current)" | "$(readlink {OPT}/previous)") ;;
+        *) rm -rf "$each" ;;
+    esac
+done
+if [ "$before" != "$after" ]; then
+    printf 'units changed: %s\\nbefore: %s\\n' "$after" "$before" >&2
+    exit 1
+fi
+"""
+
+
+@dataclass(slots=True)
+class Upgrading:
+    """An upgrade that is ready to be carried out. `away` are machines that cannot be reached."""
+
+    version: str
+    stages: tuple[Stage, ...]
+    site: UpgradeSite
+
+
+class UpgradeSite(Worksite):
+    """A worksite that can switch versions."""
+
+    async def do(self, step: Step) -> None:
+        """Do one step. Raises FleetError."""
+        match step.act:
+            case steps.SwitchVersion(version, unit, machine, back):
+                before = await self._registered(machine) if unit == AGENT else None
+                await self.script(step.host, SWITCH, version, unit, "back" if back else "on")
+                if before is not None:
+                    await self._back(machine, before)
+            case _:
+                await super().do(step)
+
+    async def _back(self, machine: str, before: Machine) -> None:
+        """Wait until the machine has registered anew."""
+        deadline = time.monotonic() + REGISTER_S
+        while True:
+            found = await self._registered(machine)
+            if found is not None and found.since != before.since:
+                return
+            if time.monotonic() > deadline:
+                raise RegistryUnavailable(f"its agent did not register within {REGISTER_S:g} s")
+            await asyncio.sleep(0.1)
+
+    async def _registered(self, machine: str) -> Machine | None:
+        key = self.keys.machine(machine)
+        async with Etcd(self.files.settings(self.endpoints, self.files.operator)) as etcd:
+            kv = await etcd.get(key)
+        address = self.keys.parse(key)
+        record = decode(address, kv.value, kv.key) if kv and address else None
+        return record if isinstance(record, Machine) else None
+
+
+@contextlib.asynccontextmanager
+async def prepared_upgrade(
+    environ: Mapping[str, str], *, fleet: str | None = None, wheel: Path | None = None, rollback: bool = False
+) -> AsyncIterator[Upgrading]:
+    """Reach every registered machine and plan. Changes nothing. Raises FleetError."""
+    files = await asyncio.to_thread(chosen, environ, fleet)
+    settings = await asyncio.to_thread(settings_of, files, environ)
+    keys = Keys.under(settings.etcd.prefix)
+    if not files.config.exists():
+        raise UserError("this laptop knows no fleet that a join has made; upgrade its packages on each machine")
+    async with Etcd(files.settings(settings.etcd.endpoints, files.operator)) as etcd:
+        machines, _, _ = await read_machines(Operator(etcd, keys, files.operator))
+    targets = [_target(each, settings.ssh.user) for each in machines.values()]
+    async with opened(targets, settings) as hosts:
+        found = await all_facts(hosts)
+        programs = None if rollback else await asyncio.to_thread(of_wheel, wheel) if wheel else await _own()
+        version = programs.version if programs else common_previous(found)
+        strange = [each.hostname for each in found if not each.current]
+        if strange:
+            raise UserError(f"{', '.join(strange)} was not made by a join: upgrade its package there")
+        site = UpgradeSite(
+            files, hosts, {each.name: each for each in found}, settings.etcd.endpoints, keys,
+            cache_directory(environ), users_on=True, programs=programs,
+        )  # fmt: skip
+        yield Upgrading(version, plan_upgrade(found, version, back=rollback), site)
+
+
+def plan_upgrade(hosts: Sequence[HostFacts], version: str, *, back: bool = False) -> tuple[Stage, ...]:
+    """The stages of an upgrade that have something to do. Pure."""
+    unpack: list[Step] = []
+    agents: list[Step] = []
+    schedulers: list[Step] = []
+    for host in hosts:
+        behind = host.current != version
+        if f"{OPT}/versions/{version}" not in host.complete:
+            act = steps.Unpack(version, host.python, host.architecture)
+            unpack.append(Step(host.name, f"unpack {version}", act, BACK))
+        for unit, lane in ((AGENT, agents), (SCHEDULER, schedulers)):
+            if f"{UNITS}/{unit}" in host.files and (behind or unit in host.older):
+                switch = steps.SwitchVersion(version, unit, host.machine, back)
+                lane.append(Step(host.name, f"{unit.removesuffix('.service')} to {version}", switch, BACK))
+    stages = (
+        Stage("beside what runs", tuple(unpack)),
+        Stage("agents, one after the other", tuple(agents), together=False),
+        Stage("schedulers, one after the other", tuple(schedulers), together=False),
+    )
+    return tuple(stage for stage in stages if stage.steps)
+
+
+def common_previous(hosts: Sequence[HostFacts]) -> str:
+    """The version that all machines had before, or have again. UserError when there is none."""
+    found = {each.previous for each in hosts if each.previous}
+    if len(found) != 1 or any(each.current not in found for each in hosts if not each.previous):
+        told = ", ".join(f"{each.hostname}: {each.previous or 'none'}" for each in hosts)
+        raise UserError(f"there is no version that all machines had before ({told}); give one with --to FILE")
+    return found.pop()
+
+
+async def _own() -> Programs:
+    return await asyncio.to_thread(running)
+
+
+def _target(machine: Machine, user: str) -> str:
+    address = f"[{machine.address}]" if ":" in machine.address else machine.address
+    return (f"{user}@" if user else "") + address + (f":{machine.ssh_port}" if machine.ssh_port else "")
