@@ -38,19 +38,18 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         self._incoming = wire.MessageStream()
         self._asked: dict[int, tuple[str, asyncio.Future[wire.Message]]] = {}
 
-    async def ask(self, call: Message) -> wire.Message:
-        """Send a call and wait for its reply, an error perhaps. ConnectionError when the connection ends.
+    def send(self, call: Message) -> asyncio.Future[wire.Message]:
+        """Send a call; the future brings its reply, an error perhaps, or ConnectionError when the connection ends.
 
-        The destination is a unique name, or the bus: a reply from anybody else is no reply.
+        The destination is a unique name, or the bus: a reply from anybody else is no reply. Who does not wait any
+        more cancels the future.
         """
         call.serial = self.next_serial()
         future: asyncio.Future[wire.Message] = asyncio.get_running_loop().create_future()
         self._asked[call.serial] = (call.destination, future)
-        try:
-            self._writer.schedule_write(call)
-            return await future
-        finally:
-            self._asked.pop(call.serial, None)
+        future.add_done_callback(lambda _: self._asked.pop(call.serial, None))
+        self._writer.schedule_write(call)
+        return future
 
     def _message_reader(self) -> None:
         """Overrides dbus-next's: as much as there is at once, instead of a field at a time."""
@@ -101,7 +100,7 @@ class Bus(MessageBus):  # type: ignore[misc]  # dbus-next has no types
         super()._finalize(err)
         self._stream.close()
         self._sock.close()
-        for _, future in self._asked.values():
+        for _, future in [*self._asked.values()]:
             if not future.done():
                 future.set_exception(ConnectionError("the connection ended"))
 

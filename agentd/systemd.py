@@ -145,22 +145,23 @@ class Systemd:
     async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all."""
         wanted, path = list(names), unit_path(unit)
-        values = await asyncio.gather(*(self._connection.get(path, interface, each, unit=unit) for each in wanted))
+        values = await self._connection.get_each(path, interface, wanted, unit=unit)
+        for value in values:
+            if isinstance(value, SystemdError):
+                raise value
         return dict(zip(wanted, values, strict=True))
 
     async def known_properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         """The same, without those that this systemd or this type of unit does not have."""
         wanted, path = list(names), unit_path(unit)
-        asking = (self._connection.get(path, interface, each, unit=unit) for each in wanted)
-        found = await asyncio.gather(*asking, return_exceptions=True)
         known: dict[str, Any] = {}
-        for name, value in zip(wanted, found, strict=True):
-            if not isinstance(value, BaseException):
-                known[name] = value
-            elif isinstance(value, BusLost) or not isinstance(value, SystemdError):
-                raise value
-            else:
+        for name, value in zip(
+            wanted, await self._connection.get_each(path, interface, wanted, unit=unit), strict=True
+        ):
+            if isinstance(value, SystemdError):
                 log.debug("%s", value)
+            else:
+                known[name] = value
         return known
 
     # ---- how systemd is

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from dbus_next import Message
@@ -136,19 +136,44 @@ class SystemdConnection:
         returns: str = "",
     ) -> list[Any]:
         """Ask systemd, or `destination`. `returns` is the signature of what counts as an answer; "": any."""
-        async with self._limit:
-            destination = destination or self._owner or ""
-            if not destination:
-                raise BusLost(unit, operation, "systemd is not on the bus")
-            message = Message(
-                destination=destination,
-                path=path,
-                interface=interface,
-                member=member,
-                signature=signature,
-                body=body or [],
-            )
-            reply = await self._exchange(operation, unit, message, timeout_s)
+        message = Message(
+            destination=destination or None, path=path, interface=interface, member=member, signature=signature,
+            body=body or [],
+        )  # fmt: skip
+        (reply,) = await self._exchange(operation, unit, [message], timeout_s)
+        return self._values(operation, unit, reply, returns)
+
+    async def get(self, path: str, interface: str, name: str, *, unit: str = "", timeout_s: float = CALL_S) -> Any:  # noqa: ANN401 - any D-Bus value
+        """One property of an object."""
+        (value,) = await self.get_each(path, interface, [name], unit=unit, timeout_s=timeout_s)
+        if isinstance(value, SystemdError):
+            raise value
+        return value
+
+    async def get_each(
+        self, path: str, interface: str, names: Iterable[str], *, unit: str = "", timeout_s: float = CALL_S
+    ) -> list[Any]:
+        """Properties of an object, asked for one by one and side by side.
+
+        Raises BusLost; in place of a value that systemd does not give is the SystemdError that says so.
+        """
+        messages = [
+            Message(path=path, interface=PROPERTIES, member="Get", signature="ss", body=[interface, each])
+            for each in names
+        ]
+        values: list[Any] = []
+        for reply in await self._exchange("ask", unit, messages, timeout_s):
+            try:
+                values += self._values("ask", unit, reply, "v")
+            except BusLost:
+                raise
+            except SystemdError as error:
+                values.append(error)
+        return values
+
+    @staticmethod
+    def _values(operation: str, unit: str, reply: wire.Message, returns: str) -> list[Any]:
+        """What a reply brings."""
         try:
             values = reply.arguments()
         except wire.Malformed as error:
@@ -160,14 +185,6 @@ class SystemdConnection:
         if returns and reply.signature != returns:
             raise SystemdError(unit, operation, f"the answer is of type {reply.signature!r} instead of {returns!r}")
         return values
-
-    async def get(self, path: str, interface: str, name: str, *, unit: str = "", timeout_s: float = CALL_S) -> Any:  # noqa: ANN401 - any D-Bus value
-        """One property of an object."""
-        (value,) = await self.call(
-            "ask", unit, "Get", "ss", [interface, name], path=path, interface=PROPERTIES, timeout_s=timeout_s,
-            returns="v",
-        )  # fmt: skip
-        return value
 
     async def job(self, operation: str, member: str, unit: str) -> asyncio.Future[str]:
         """Ask for a job on a unit; the future brings its result, "unknown" where that was lost."""
@@ -195,17 +212,41 @@ class SystemdConnection:
                 if path in self._waiting:
                     self._finish(path, "unknown")
 
-    async def _exchange(self, operation: str, unit: str, message: Message, timeout_s: float) -> wire.Message:
-        bus = self._bus
-        if bus is None or not bus.connected:  # a call would hang for ever
-            raise BusLost(unit, operation, "no connection to systemd")
+    async def _exchange(
+        self, operation: str, unit: str, messages: Iterable[Message], timeout_s: float
+    ) -> list[wire.Message]:
+        """Send calls, to systemd where they name nobody, and wait for all replies."""
+        asked: list[asyncio.Future[wire.Message]] = []
         try:
+            for message in messages:
+                asked.append(await self._send(operation, unit, message))  # noqa: PERF401 - some may be under way
             async with asyncio.timeout(timeout_s):
-                return await bus.ask(message)
+                return [await each for each in asked]
         except TimeoutError:
             raise BusLost(unit, operation, f"systemd did not answer within {timeout_s:g} s") from None
         except (OSError, EOFError) as error:
             raise BusLost(unit, operation, f"lost the connection to systemd ({error})") from error
+        finally:
+            for each in asked:
+                if not each.cancel() and not each.cancelled():
+                    each.exception()  # where one fails the others are not looked at
+
+    async def _send(self, operation: str, unit: str, message: Message) -> asyncio.Future[wire.Message]:
+        """Send one call once there is room for it; the room is free again when its future is done."""
+        await self._limit.acquire()
+        try:
+            message.destination = message.destination or self._owner or None
+            if not message.destination:
+                raise BusLost(unit, operation, "systemd is not on the bus")
+            bus = self._bus
+            if bus is None or not bus.connected:  # a call would hang for ever
+                raise BusLost(unit, operation, "no connection to systemd")
+            future = bus.send(message)
+        except BaseException:
+            self._limit.release()
+            raise
+        future.add_done_callback(lambda _: self._limit.release())
+        return future
 
     async def _connect(self) -> None:
         async with asyncio.timeout(CONNECT_S):

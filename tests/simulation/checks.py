@@ -36,6 +36,7 @@ LATE_S = 8.0  # from a line to its unit, on a machine that nothing is wrong with
 CALM_S = 45.0  # since anything was wrong with it
 KEYS = Keys()
 DECIDED_BY = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
+NOT_DECIDED_BY = tuple(KEYS.table(table).encode() for table in Table if table not in DECIDED_BY)
 SHOWS = ("error", "cause", "skipped", "waits")  # fields of a state that say why
 
 
@@ -60,6 +61,7 @@ class Checks:
         self.troubled: dict[str, float] = {}  # machines, and until when something is wrong with them
         self.resting = False
         self._random = Random("checks")
+        self._decided_on = (0, 0, False)  # what was decided on twice last: the newest of so many records
 
     # ---- invariant 3
 
@@ -152,9 +154,14 @@ class Checks:
 
     def decide_twice(self, store: Store) -> None:
         """The same from whatever order of records; nothing once it is carried out; and not when all is at rest."""
+        live = [each for each in store.live.values() if not each.key.startswith(NOT_DECIDED_BY)]
+        state = max((each.revision for each in live), default=0), len(live), self.resting
+        if state == self._decided_on:
+            return
+        self._decided_on = state
         found = [
-            RawChange(key.decode(), b64decode(each.value or ""), each.created, each.revision, each.lease)
-            for key, each in store.live.items()
+            RawChange(each.key.decode(), b64decode(each.value or ""), each.created, each.revision, each.lease)
+            for each in live
         ]
         one = self._judge.fleet.hosts[int(self._random.random() * len(self._judge.fleet.hosts))].id
         without = [

@@ -518,15 +518,13 @@ class SimulatedBus:
             if not future.done():
                 future.set_exception(ConnectionError("the connection ended"))
 
-    async def ask(self, call: Any) -> SimulatedMessage:
+    def send(self, call: Any) -> asyncio.Future[SimulatedMessage]:
         systemd = self.systemd
         future: asyncio.Future[SimulatedMessage] = asyncio.get_running_loop().create_future()
         self._asked[future] = None
+        future.add_done_callback(lambda _: self._asked.pop(future, None))
         systemd.loop.after(systemd.random.random() * 0.001, self._receive, call, future)
-        try:
-            return await future
-        finally:
-            self._asked.pop(future, None)
+        return future
 
     def _receive(self, call: Any, future: asyncio.Future[SimulatedMessage]) -> None:
         systemd = self.systemd
