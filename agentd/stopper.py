@@ -51,7 +51,11 @@ class Stopper:
         entry = unit.entry
         if entry is None or not self.may_live(unit):
             return
-        await self.look_closely(unit)
+        down = await self.look_closely(unit)
+        if down and self._table.parked and entry.phase is Phase.STARTING:
+            # systemd had taken the start on, and has nothing of it any more: it ended by itself, and stays ended.
+            self._records.note(unit, replace(entry, phase=Phase.STARTED))
+            return
         if unit.desired is not None:  # for an order that needs the name; to give ours up, it is stopped
             self._names.refuse_foreign(unit, also_ours=not (self._table.parked or self._table.leaving))
         if unit.foreign:

@@ -246,6 +246,25 @@ async def test_a_start_under_way_is_awaited_by_the_agent_that_finds_it(tmp_path:
         assert acts(on.log).count("start") == 1
 
 
+async def test_invariant_12_what_has_ended_while_no_agent_looked_stays_ended_when_the_registry_is_back(
+    tmp_path: Path,
+) -> None:
+    async with machine(tmp_path) as first:
+        first.systemd.hanging.add(f"start {NAME}")
+        first.want()
+        await first.until(lambda: first.entry().phase is Phase.STARTING)
+    del first.systemd.units[NAME]  # it has ended, and systemd has forgotten it
+    async with machine(tmp_path, first) as on:
+        on.want()
+        on.reconciler.park(parked=True)
+        await on.rest()
+        on.reconciler.lease_held(3, [NAME])
+        on.reconciler.park(parked=False)
+        await on.rest()
+        assert on.entry().phase is Phase.STARTED
+        assert acts(on.log).count("start") == 1
+
+
 async def test_an_agent_without_its_ledger_adopts_what_it_finds(tmp_path: Path) -> None:
     async with machine(tmp_path) as first:
         first.want()
