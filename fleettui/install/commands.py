@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from fleettui.install.join import Joining, Wishes, prepared
 from fleettui.install.leave import Manner, prepared_leave
 from fleettui.install.progress import HERE, JoinProgress
 from fleettui.install.steps import Stage
-from registry.errors import FleetError, first_cause
+from registry.errors import FleetError, UserError, first_cause
 from registry.units.options import metadata_pair
 
 JOIN_EPILOG = """\
@@ -82,6 +83,7 @@ def leave_parser() -> argparse.ArgumentParser:
     parser.add_argument("--purge", action="store_true", help="delete everything of the fleet's there, too")
     parser.add_argument("--gone", action="store_true", help="it cannot be reached and never comes back")
     parser.add_argument("--force", action="store_true", help="even if units run there that no other machine takes")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--last", action="store_true", help="it is the last one, and the fleet ends with it")
     _add_common(parser)
     return parser
@@ -91,7 +93,11 @@ def leave(argv: Sequence[str]) -> int:
     """Make a host of a machine again; the exit code."""
     options = leave_parser().parse_args(argv)
     manner = Manner(options.purge, options.gone, options.force, options.last)
-    return _guarded(_leave(options.machine, options.fleet, manner, dry_run=options.dry_run, timing=options.timing))
+    return _guarded(
+        _leave(
+            options.machine, options.fleet, manner, yes=options.yes, dry_run=options.dry_run, timing=options.timing
+        )
+    )
 
 
 def token(argv: Sequence[str]) -> int:
@@ -107,11 +113,16 @@ def token(argv: Sequence[str]) -> int:
     parser.error("tokens are not there yet; join by a user with sudo: fleettui join admin@host")
 
 
-async def _leave(name: str, fleet: str | None, manner: Manner, *, dry_run: bool, timing: bool) -> int:
+async def _leave(name: str, fleet: str | None, manner: Manner, *, yes: bool, dry_run: bool, timing: bool) -> int:
     async with prepared_leave(name, os.environ, fleet, manner) as leaving:
         if dry_run:
             show(leaving.stages)
             return 0
+        if not yes:
+            show(leaving.stages)
+            print("\n".join(escape(f"  {line}") for line in leaving.units or ("no unit runs there",)))
+            if not _agreed(f"{leaving.machine.hostname or name} leaves the fleet {leaving.site.files.name}."):
+                return 1
         progress = JoinProgress(sys.stdout, [*leaving.site.hosts], planned=leaving.stages)
         await leaving.site.carry_out(leaving.stages, progress.report)
         if timing:
@@ -187,8 +198,16 @@ def _ask_about(keys: Sequence[tuple[str, str]]) -> bool:
     return input("Are these their keys? [yes/no] ").strip().lower() in ("y", "yes")
 
 
+def _agreed(question: str) -> bool:
+    """Ask for a yes on the terminal. UserError where there is none to ask at."""
+    if not sys.stdin.isatty():
+        raise UserError("this wants a yes, and there is no terminal to ask at: add --yes")
+    return input(f"{escape(question)} Type yes: ").strip().lower() == "yes"
+
+
 def _guarded(work: Coroutine[None, None, int]) -> int:
     """Run to an exit code; several faults are a line each."""
+    logging.disable(logging.CRITICAL)  # what the client of etcd logs is told by our errors, or nobody's business
     try:
         return asyncio.run(work)
     except (FleetError, BaseExceptionGroup) as error:

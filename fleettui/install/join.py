@@ -69,10 +69,9 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
     async with opened(wishes.targets, settings) as hosts:
         fresh = [(each.endpoint.shown, each.key.fingerprint) for each in hosts.values() if not each.key.known]
         if fresh and not wishes.accept(fresh):
-            told = "; ".join(f"{host} {key}" for host, key in fresh)
+            told = "\n".join(f"{host}: no known_hosts has its key {key}" for host, key in fresh)
             raise UserError(
-                f"no known_hosts has these host keys: {told}; compare them on the hosts, then log in once with ssh,"
-                " or run this with --accept-host-keys"
+                f"{told}\ncompare them on the hosts, then log in once with ssh, or run this with --accept-host-keys"
             )
         found = await all_facts(hosts)
         authority = await asyncio.to_thread(files.authority)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from fleettui.access.grants import Grants
 from fleettui.actions.drain import left_on
+from fleettui.actions.drain import plan as drain_plans
 from fleettui.actions.machines import drain
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
@@ -33,7 +34,7 @@ from registry.keys import Keys, Table
 from registry.roles import agent_of, scheduler_of
 from registry.sync.follow import Follower
 
-DRAIN_S = 300.0
+DRAIN_S, READ_S = 300.0, 30.0
 SERVICES = ("fleet-agentd.service", "fleet-scheduler.service")
 MEMBER = "fleet-etcd.service"
 STOP = f"""{SETTLED}
@@ -63,6 +64,7 @@ class Leaving:
     stages: tuple[Stage, ...]
     site: LeaveSite
     was_member: bool = False  # of the registry
+    units: tuple[str, ...] = ()  # what becomes of each unit there, a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,22 @@ class LeaveSite(Worksite):
                 await asyncio.to_thread(self.files.remove)
             case _:
                 await super().do(step)
+
+    async def foretold(self, machine: str) -> list[str]:
+        """What would become of each unit of a machine that leaves, in words."""
+        async with Etcd(self.files.settings(self.endpoints, self.files.operator)) as etcd:
+            follower = Follower(etcd, self.keys, pinned=False)
+            async with _running(follower), asyncio.timeout(READ_S):
+                await follower.next()
+                snapshot = follower.mirror.snapshot()
+        lines = []
+        for found in drain_plans(snapshot, [machine], self.keys):
+            for each in found.moves:
+                names = [snapshot.machines[there].hostname for there in each.machines if there in snapshot.machines]
+                lines.append(f"{each.unit} moves to {' or '.join(names) or 'another machine'}")
+            lines += [f"{each.unit} can run nowhere else: {each.summary}" for each in found.stuck]
+            lines += [f"{unit} ends here: it is one on every machine" for unit in found.stays]
+        return lines
 
     async def _drain(self, machine: str, *, force: bool) -> None:
         """Let the scheduler move everything that another machine takes, and wait. UserError for what none takes."""
@@ -178,7 +196,8 @@ async def prepared_leave(
         if not manner.last:
             async with site.registry() as etcd:
                 member = await Members(etcd, site.at).check_removal(peer_url(machine.address)) is not None
-        yield Leaving(machine, plan_leave(machine, facts, manner, member=member), site, member)
+        units = tuple(await site.foretold(machine.id)) if machine.id and not (manner.last or manner.gone) else ()
+        yield Leaving(machine, plan_leave(machine, facts, manner, member=member), site, member, units)
 
 
 def plan_leave(machine: Leaver, facts: HostFacts, manner: Manner, *, member: bool) -> tuple[Stage, ...]:

@@ -220,7 +220,7 @@ def _machine(
         path, user = f"{ETC}/{role}.password", f"{role}-{host.machine}"
         if path not in host.files or user not in fleet.users:
             act = steps.PutPassword(role, host.machine, path)
-            yield Step(host.name, f"make the user {user}", act, AGAIN)
+            yield Step(host.name, f"make the {role}'s user", act, AGAIN)
     files = [each for each in _files(host, wanted, endpoints, scheduler=scheduler) if not _same(host, each)]
     if files:
         names = ", ".join(each.path.rpartition("/")[2] for each in files)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from fleettui.demo import network
 from fleettui.demo.layout import ClusterLayout, NodeSpec, layout
 from fleettui.demo.node import Node
@@ -20,7 +22,6 @@ from fleettui.demo.sweep import is_mounted, leftovers, sweep
 ROOTS = Path(__file__).parent.parent / "artifacts/roots"
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
-USUAL_MIRROR = "http://deb.debian.org/debian"
 MASKED = (
     "systemd-timesyncd",
     "getty@",
@@ -36,7 +37,10 @@ def mirror() -> str:
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     words = [word for file in files if file.is_file() for word in _uncommented(file.read_text())]
     found = (word for word in words if word.startswith("http") and word.rstrip("/").endswith("/debian"))
-    return next(found, USUAL_MIRROR).rstrip("/")
+    mirror = next(found, "")
+    if not mirror:
+        pytest.fail("apt's sources name no mirror of Debian to build roots from: no URL there ends in /debian")
+    return mirror.rstrip("/")
 
 
 def _uncommented(text: str) -> list[str]:

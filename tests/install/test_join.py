@@ -63,7 +63,7 @@ class Laptop:
         words = block("README.md", name).commands[number].split()
         real = {f"root@{letter}": target(node) for letter, node in zip("abcd", self.hosts.nodes, strict=False)}
         real |= {"d": self.hosts.nodes[3].name, "etcd-server_3.5.16-4_amd64.deb": str(self.etcd)}
-        more = ["--accept-host-keys"] if "join" in words else []
+        more = ["--accept-host-keys" if "join" in words else "--yes" if "leave" in words else "--no-legend"]
         return self(*(real.get(word, word) for word in words), *more)
 
     def join(self, *nodes: BareNode, **more: str) -> Completed:
@@ -167,7 +167,7 @@ def test_a_dry_run_shows_the_steps_and_does_none(laptop: Laptop, before: dict[st
 def test_a_host_key_that_nobody_knows_is_not_trusted_unasked(laptop: Laptop) -> None:
     done = laptop("fleettui", "join", "--etcd", str(laptop.etcd), target(laptop.hosts.nodes[3]))
     assert done.returncode == 1
-    assert "no known_hosts has these host keys" in done.stderr
+    assert "no known_hosts has its key" in done.stderr
     assert "SHA256:" in done.stderr
 
 
@@ -275,7 +275,11 @@ def test_a_machine_leaves_when_its_units_have_found_another_and_is_as_it_was(
     (tmp_path / "there.service").write_text(UNIT)
     assert joined("fleetctl", "start", str(tmp_path / "there.service")).returncode == 0
     assert node.exec(["systemctl", "is-active", "there.service"]).stdout == "active\n"
-    refused = joined("fleettui", "leave", node.name, "--purge")
+    unasked = joined("fleettui", "leave", node.name, "--purge")
+    assert unasked.returncode == 1
+    assert "add --yes" in unasked.stderr
+    assert "there.service can run nowhere else" in unasked.stdout
+    refused = joined("fleettui", "leave", node.name, "--purge", "--yes")
     assert refused.returncode == 1
     assert "no other machine takes there.service" in refused.stderr
     assert node.exec(["systemctl", "is-active", "there.service"]).stdout == "active\n"
@@ -291,17 +295,17 @@ def test_members_leave_as_long_as_there_is_a_quorum_and_the_last_ends_the_fleet(
 ) -> None:
     first, second, third = joined.hosts.nodes[:3]
     second.exec(["systemctl", "stop", "fleet-etcd"], timeout_s=60)
-    refused = joined("fleettui", "leave", third.name, "--purge")
+    refused = joined("fleettui", "leave", third.name, "--purge", "--yes")
     assert refused.returncode == 1
     assert "1 of 2 members of the registry answer, and 2 are needed" in refused.stderr
     second.exec(["systemctl", "start", "fleet-etcd"], timeout_s=60)
     for node in (third, second):
         eventually("it may leave", partial(left, joined, node), timeout_s=60, interval_s=1)
         assert traces(node, before) == {}
-    refused = joined("fleettui", "leave", first.name, "--purge")
+    refused = joined("fleettui", "leave", first.name, "--purge", "--yes")
     assert refused.returncode == 1
     assert "--last" in refused.stderr
-    done = joined("fleettui", "leave", first.name, "--purge", "--last")
+    done = joined("fleettui", "leave", first.name, "--purge", "--last", "--yes")
     assert done.returncode == 0, done.stderr
     assert traces(first, before) == {}
     assert not joined.files.directory.exists()
@@ -309,7 +313,7 @@ def test_members_leave_as_long_as_there_is_a_quorum_and_the_last_ends_the_fleet(
 
 
 def left(laptop: Laptop, node: BareNode) -> bool:
-    return laptop("fleettui", "leave", node.name, "--purge").returncode == 0
+    return laptop("fleettui", "leave", node.name, "--purge", "--yes").returncode == 0
 
 
 def traces(node: BareNode, before: dict[str, dict[str, str]]) -> dict[str, tuple[str | None, str | None]]:
