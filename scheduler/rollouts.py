@@ -105,6 +105,8 @@ class RolloutWatch:
             events.append(self._audit.event(verb, unit.name, machines[unit.name], reason))
         if (after.state, after.back) != (rollout.state, rollout.back):
             how = "is going back" if after.back and not rollout.back else f"is {after.state}"
+            if after.back and after.state is RolloutState.FINISHED:
+                how = "went back"
             reason = f"rollout {rollout.name} {how}" + (f": {after.note}" if after.note else "")
             events.append(self._audit.event("rollout", reason=reason))
         for event in events:

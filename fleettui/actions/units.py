@@ -78,22 +78,22 @@ async def submit(
         return _submitted(wanted[name], found, replace=replace, target=target)
 
     texts = {name: each.text or "" for name, each in wanted.items()}
-    return await _act(operator, list(wanted), decide, texts, starting=target is Target.LAUNCHED)
+    return await act(operator, list(wanted), decide, texts, starting=target is Target.LAUNCHED)
 
 
 async def set_target(operator: Operator, names: Iterable[str], target: Target) -> Done:
     """Give units of the registry this target, whatever they had."""
-    return await _act(operator, names, lambda name, found: _targeted(name, found, lambda _: target))
+    return await act(operator, names, lambda name, found: _targeted(name, found, lambda _: target))
 
 
 async def load(operator: Operator, names: Iterable[str]) -> Done:
     """Place and load units of the registry; a launched one stays so."""
-    return await _act(operator, names, lambda name, found: _targeted(name, found, _at_least(Target.LOADED)))
+    return await act(operator, names, lambda name, found: _targeted(name, found, _at_least(Target.LOADED)))
 
 
 async def start(operator: Operator, names: Iterable[str]) -> Done:
     """Launch units of the registry. One that is launched already is tried again where nothing of it runs."""
-    return await _act(
+    return await act(
         operator, names, lambda name, found: _targeted(name, found, _at_least(Target.LAUNCHED)), starting=True
     )
 
@@ -104,7 +104,7 @@ async def stop(operator: Operator, names: Iterable[str]) -> Done:
     def lower(now: Target) -> Target:
         return min(now, Target.LOADED, key=RANK.__getitem__)
 
-    return await _act(operator, names, lambda name, found: _targeted(name, found, lower))
+    return await act(operator, names, lambda name, found: _targeted(name, found, lower))
 
 
 async def unload(operator: Operator, names: Iterable[str]) -> Done:
@@ -124,7 +124,7 @@ async def restart(operator: Operator, names: Iterable[str]) -> Done:
         after = replace(unit, generation=unit.generation + 1)
         return UnitStep(Outcome(name, Did.CHANGED, unit, after), Verb.RESTART)
 
-    return await _act(operator, names, decide)
+    return await act(operator, names, decide)
 
 
 async def destroy(operator: Operator, names: Iterable[str]) -> Done:
@@ -135,7 +135,7 @@ async def destroy(operator: Operator, names: Iterable[str]) -> Done:
             return _absent(name, found)
         return UnitStep(Outcome(name, Did.DESTROYED, found.unit), Verb.DESTROY)
 
-    return await _act(operator, names, decide)
+    return await act(operator, names, decide)
 
 
 async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
@@ -145,7 +145,7 @@ async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
     """
     wanted = {outcome.name: outcome for outcome in previous if outcome.wrote}
     texts = {name: outcome.text or "" for name, outcome in wanted.items()}
-    return await _act(operator, list(wanted), lambda name, found: _restored(wanted[name], found), texts)
+    return await act(operator, list(wanted), lambda name, found: _restored(wanted[name], found), texts)
 
 
 ACTS: Mapping[Verb, Act] = {
@@ -158,7 +158,7 @@ ACTS: Mapping[Verb, Act] = {
 }
 
 
-async def _act(
+async def act(
     operator: Operator,
     names: Iterable[str],
     decide: Decide,

@@ -163,6 +163,10 @@ async def watch(operator: Operator, name: str) -> int:
                 snapshot = follower.mirror.snapshot()
                 if snapshot.revision:
                     found, views = _read(snapshot, name)
+                    if found.back:  # of those that never had their turn there is nothing to tell
+                        views = tuple(
+                            each for each in views if each.unit and each.unit.generation > each.step.generation
+                        )
                     _show(views, shown, snapshot)
                     if found.state is not RolloutState.RUNNING:
                         return _end(found)
