@@ -97,6 +97,8 @@ class Unit(Versioned):
     by: Line = ""  # user@host that wrote this record
     at: Time = 0.0  # when
     attempt: Count = 0  # an operator's start adds one: where nothing of the unit runs it is started again
+    owner: Line = ""  # the folder that it is applied from, if it is
+    applied: Line = ""  # the hash and the target that were applied last: "3fa9…:launched"
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,31 @@ def _doctor(parser: ArgumentParser) -> None:
 
 
 def _policy(parser: ArgumentParser) -> None:
-    parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
     parser.add_argument("--at-a-time", default="1", metavar="N|N%", help="how many may be down at once (1)")
+    _health(parser)
+    parser.add_argument("--no-block", action="store_true", help="return once the rollout has begun")
+
+
+def _apply(parser: ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR")
+    _dry_run(parser)
+    parser.add_argument("--prune", action="store_true", help="destroy units of this owner that the folder lacks")
+    parser.add_argument("--adopt", action="store_true", help="take over what others own or changed by hand")
+    parser.add_argument("--at-a-time", metavar="N|N%", help="give running units their new file by a rollout")
+    _health(parser)
+    _no_block(parser)
+    _json(parser)
+
+
+def _dry_run(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show it; exit with 2 if something would change"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _health(parser: ArgumentParser) -> None:
+    parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
     canary = "how many settle before all others have their turn (0)"
     parser.add_argument("--canary", type=_count, default=0, metavar="N", help=canary)
     healthy = "how long a unit must be well to have settled (10s)"
@@ -144,7 +167,6 @@ def _policy(parser: ArgumentParser) -> None:
     parser.add_argument("--max-failures", type=_count, default=0, metavar="N", help=failures)
     more = "what it does when more fail (pause)"
     parser.add_argument("--on-failure", choices=("pause", "rollback"), default="pause", help=more)
-    parser.add_argument("--no-block", action="store_true", help="return once the rollout has begun")
 
 
 def _rollout(parser: ArgumentParser) -> None:
@@ -169,10 +191,7 @@ def _version(parser: ArgumentParser) -> None:
 def _scale(parser: ArgumentParser) -> None:
     parser.add_argument("unit", metavar="TEMPLATE")
     parser.add_argument("count", type=_count, metavar="N")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only show it; exit with 2 if something would change"
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    _dry_run(parser)
     _no_block(parser)
 
 
@@ -244,6 +263,13 @@ every machine holds what it runs. Shows what going by it would change; with
 
 Until then nothing is started, stopped or moved."""
 
+APPLYING = """A file fleet-apply.toml in the folder may say whose it is, and more of its units:
+  owner = "web-team"                 (else the folder's name)
+  [units."web@.service"]
+  instances = 3                      (or a list of names)
+  target = "launched"                (or loaded, inactive)
+Units of others, and what somebody changed by hand, are shown and kept; then it exits with 1."""
+
 COMMANDS = (
     Command("submit", "units:introduce", "store unit files in the registry, on no machine yet",
             ("submit hello.service", "submit --replace ./units/*.service"), (FILES, _replace, _blocking)),
@@ -266,6 +292,9 @@ COMMANDS = (
              "rollout undo web-20261126-211500"),
             (_rollout,),
             "A rollout goes on without this command, which only shows it; pause, abort and undo stop it."),
+    Command("apply", "apply:apply", "make a part of the registry equal to a folder of unit files",
+            ("apply --dry-run ./units", "apply ./units --at-a-time 25%", "apply ./units --prune --yes"), (_apply,),
+            APPLYING),
     Command("history", "versions:history", "the versions of a unit that the registry keeps, newest first",
             ("history web@1",), (_unit, _json)),
     Command("diff", "versions:diff", "what the present file of a unit has changed since another version",

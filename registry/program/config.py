@@ -338,7 +338,7 @@ def put_text(settings: Settings, table: str, key: str, text: str, where: str) ->
 def _read(path: Path) -> Settings:
     settings = Settings(source=str(path))
     where = rules.text_for_people(str(path))
-    for table, values in _parsed(path, where).items():
+    for table, values in read_toml(path, where).items():
         _known(table, TABLES, f"{where}: unknown table [{_name(table)}]")
         if not isinstance(values, dict):
             raise UserError(f"{where}: {table} must be a table: write [{table}]")
@@ -347,8 +347,11 @@ def _read(path: Path) -> Settings:
     return settings
 
 
-def _parsed(path: Path, where: str) -> dict[str, Any]:
-    """The file as TOML. Some of what tomli meets in a hostile file it raises as it comes."""
+def read_toml(path: Path, where: str) -> dict[str, Any]:
+    """The file as TOML; `where` names it in errors. UserError when it cannot be read or is none.
+
+    Some of what tomli meets in a hostile file it raises as it comes.
+    """
     import tomli  # noqa: PLC0415 - only when there is a file to read
 
     try:

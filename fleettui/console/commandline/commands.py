@@ -146,7 +146,7 @@ class ConsoleWord:
 
 VIEWS = ("units", "machines", "pending", "events", "map")
 CHANGING = frozenset(
-    {*Verb, *MachineVerb, "access", "backup", "restore", "rollout", "rollback", "scale", "upgrade"}
+    {*Verb, *MachineVerb, "access", "apply", "backup", "restore", "rollout", "rollback", "scale", "upgrade"}
 )  # a backup is a file
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
@@ -161,6 +161,7 @@ ELSEWHERE = {
     "diff": "is shown in a terminal: fleetctl diff UNIT",
     "rollback": "is begun and watched in a terminal: fleetctl rollback UNIT",
     "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
+    "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
     "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
