@@ -74,7 +74,7 @@ async def _operator(nodes: Nodes) -> AsyncIterator[Operator]:
     settings = load(nodes.cluster.config, {}).etcd
     async with Etcd(settings.client_settings()) as etcd:
         await etcd.status()  # the connection and the imports are the command's, not the registry's
-        yield Operator(etcd, Keys.under(settings.prefix))
+        yield Operator(etcd, Keys.under(settings.prefix), settings.username)
 
 
 def whole_command(nodes: Nodes, size: Size) -> Iterator[Figure]:

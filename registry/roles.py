@@ -170,12 +170,13 @@ def may(held: Iterable[Right], key: str, *, write: bool) -> bool:
 def remedy(keys: Keys, name: str, touched: Sequence[str], write: bool) -> tuple[str, str]:  # noqa: FBT001
     """Which of these keys the user of this name may not read (or write), and what would help. As part of an error.
 
-    etcd does not say which; it is known of an agent, whose name tells its role, and is the first one of others.
+    etcd does not say which: it is one that users of this name never may, as far as names go, or else the first.
     """
     try:
         roles = [user_named(name, Role.AGENT)]  # an agent never becomes anything else
     except ValueError:
-        roles = [User(name, role) for role in (Role.VIEWER, Role.OPERATOR, Role.SCHEDULER)]
+        people = (Role.VIEWER, Role.OPERATOR)
+        roles = [User(name, each) for each in ((Role.SCHEDULER,) if name.startswith("scheduler-") else people)]
     barred = (key for key in touched if not any(may(rights(each, keys), key, write=write) for each in roles))
     key = next(barred, touched[0])
     if not key.startswith(keys.prefix):

@@ -44,6 +44,8 @@ def test_of_several_keys_that_is_named_which_an_agent_may_not_touch() -> None:
     keys = [KEYS.cluster, KEYS.state(M, "a.service"), f"{KEYS.unit('a')}*", KEYS.leader]
     assert remedy(KEYS, f"agent-{M}", keys, False)[0] == f"{KEYS.unit('a')}*"
     assert remedy(KEYS, "vic", keys, False)[0] == KEYS.cluster
+    keys = [KEYS.unit("a.service"), KEYS.event("somebody", "0")]
+    assert remedy(KEYS, "vic", keys, True) == (keys[1], "no role of the fleet allows it to this user")
 
 
 @pytest.fixture(params=available_versions())
