@@ -6,12 +6,10 @@ rows of a view acts on the subject of a detail in just the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
 
 from textual.app import ComposeResult
-from textual.worker import Worker
 
 from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.pages.detail import Order, is_heavy, places, write
@@ -52,7 +50,10 @@ class DetailView(View[UnitRow]):
         self.subject = Subject(SubjectKind.UNIT, "")
         self.tab = Tab.STATUS
         self.older = 0
-        self._reader = StatusReader(hosts, clock, self._spawn, self.renew)
+        self._reader = StatusReader(
+            hosts, clock, lambda work: self.run_worker(work, name="ask for the status", exit_on_error=False),
+            self.renew,
+        )  # fmt: skip
         self._background = Background(self)
         self._fresh = False  # just opened: the cursor may go to the first row
 
@@ -195,9 +196,6 @@ class DetailView(View[UnitRow]):
             return
         state = self._snapshot.states.get((machine.id, self.subject.name))
         self._reader.want(machine, self.subject.name, state, force=force)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
-        return self.run_worker(work, name="ask for the status", exit_on_error=False)
 
     def choose_version(self, step: int) -> None:
         """Compare with an older (1) or a newer (-1) text."""

@@ -117,7 +117,7 @@ def plan(fleet: Sequence[Block], width: int, height: int) -> MapLayout:
         for pitch in PITCHES
         for shape in (_listed(width, lead, pitch), _side_by_side(fleet, width, lead, pitch))
     ]
-    shape = next((shape for shape in shapes if _height(fleet, shape) <= height), shapes[-1])
+    shape = next((shape for shape in shapes if shape.height(fleet) <= height), shapes[-1])
     lines = _lay_out(fleet, lead, shape)
     places = {
         key: (number, piece.x + lead + position * shape.pitch)
@@ -136,6 +136,11 @@ class _Shape:
     across: int
     columns: int
 
+    def height(self, fleet: Sequence[Block]) -> int:
+        """How many lines these blocks take."""
+        heights = [max(1, -(-len(block.keys) // self.across)) for block in fleet]
+        return sum(max(heights[first : first + self.columns]) for first in range(0, len(fleet), self.columns))
+
 
 def _listed(width: int, lead: int, pitch: int) -> _Shape:
     """A machine a line, or several lines."""
@@ -150,11 +155,6 @@ def _side_by_side(fleet: Sequence[Block], width: int, lead: int, pitch: int) -> 
     if columns < 2:
         return _listed(width, lead, pitch)
     return _Shape(pitch, (width - (columns - 1) * BLOCK_GAP - columns * lead) // columns // pitch, columns)
-
-
-def _height(fleet: Sequence[Block], shape: _Shape) -> int:
-    heights = [max(1, -(-len(block.keys) // shape.across)) for block in fleet]
-    return sum(max(heights[first : first + shape.columns]) for first in range(0, len(fleet), shape.columns))
 
 
 def _lay_out(fleet: Sequence[Block], lead: int, shape: _Shape) -> list[tuple[Piece, ...]]:
