@@ -38,6 +38,7 @@ LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
 NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and can go by it
 FOREIGN_S = 30.0  # at most, until an agent looks again at a registry that was not its own
+A_DAY_S = 86_400.0  # as far as an accepted history may be ahead of a machine's clock
 PROMPT_S = 1.5
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
@@ -194,8 +195,21 @@ class Judge:
     def excused(self, machine: str) -> bool:
         """Whether a machine is out of touch with the registry, or only just back."""
         standing = self.standing[machine]
-        gone = standing.soft > 0 and standing.away_since > 0
+        gone = (standing.soft > 0 and standing.away_since > 0) or self._is_in_the_past(machine)
         return gone or standing.broken > 0 or self.now() < standing.excused_until
+
+    def _is_in_the_past(self, machine: str) -> bool:
+        """Whether its clock is so far behind that it takes a history which was accepted for a broken one."""
+        behind = self.fleet.host(machine).wall_offset < -A_DAY_S
+        return behind and self.changed_at > 0 and self.fleet.policy == "keep"
+
+    def set_clock(self, machine: str, by_s: float) -> None:
+        """A machine's clock is stepped; one that is right again looks again at what it took for broken."""
+        before = self._is_in_the_past(machine)
+        self.fleet.host(machine).step_clock(by_s)
+        if before and not self._is_in_the_past(machine):
+            standing = self.standing[machine]
+            standing.excused_until = max(standing.excused_until, self.now() + FOREIGN_S + GRACE_S)
 
     def breaks(self, machine: str, *, soft: bool = False) -> None:
         """A fault begins that keeps a machine from the registry."""

@@ -442,9 +442,9 @@ class Play:
             self.loop.after(4.0, self._accept, tries - 1)
 
     def clock(self, step: Step) -> Heal:
-        host = self.host(step)
-        host.step_clock(step.value)
-        return lambda: host.step_clock(-step.value)
+        name = self.host(step).name
+        self.judge.set_clock(name, step.value)
+        return lambda: self.judge.set_clock(name, -step.value)
 
     def drift(self, step: Step) -> Heal:
         host = self.host(step)
