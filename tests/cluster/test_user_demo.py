@@ -85,7 +85,7 @@ def test_an_ordinary_user_gets_one_machine_and_can_remove_it(visitor: Visitor) -
     )
     assert "hello-web.service: start (" in told
     status = ("systemctl", "--user", "show", "-P", "StatusText", "fleet-demo-agentd")
-    assert "registered as " in visitor.run(*status).stdout
+    eventually("its status", lambda: "registered as " in visitor.run(*status).stdout)
     assert visitor.demo("up", "--no-examples").returncode == 0  # once more changes nothing
     assert visitor.active("hello-web.service")
     down = visitor.demo("down")
