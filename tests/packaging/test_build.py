@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from tests.documents import block
 from tests.packaging.conftest import ROOT, Built
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 PROGRAMS = {"fleet-agentd": "fleet-agentd", "fleet-scheduler": "fleet-scheduler", "fleettui": "fleetctl"}
 
 

@@ -22,7 +22,7 @@ from tests.documents import block
 from tests.install.roots import BareNode, BareRoot, bare_hosts, debian
 from tests.packaging.conftest import Built
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 DAEMONS = ("fleet-agentd.service", "fleet-scheduler.service")
 PROGRAMS = ("fleet-agentd", "fleet-scheduler", "fleetctl", "fleettui")
