@@ -41,6 +41,7 @@ def join_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("hosts", nargs="+", metavar="[USER@]HOST[:PORT]")
     _add_common(parser)
+    parser.add_argument("--accept-host-keys", action="store_true", help="trust the keys of hosts not known yet")
     parser.add_argument("--metadata", action="append", metavar="KEY=VALUE,…", help="what MachineMetadata= asks for")
     parser.add_argument("--members", type=int, choices=(1, 3, 5), help="how many hosts hold the registry (3, or 1)")
     parser.add_argument("--etcd", type=Path, metavar="FILE", help="etcd for the registry: binary, .deb or .tar.gz")
@@ -177,9 +178,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fleet", metavar="NAME", help="which fleet, or what a new one is called (fleet)")
     parser.add_argument("--dry-run", action="store_true", help="show every step, do none")
     parser.add_argument("--timing", action="store_true", help="say how long each step took")
-    parser.add_argument(
-        "--accept-host-keys", action="store_true", help="trust the host keys of hosts not known yet"
-    )
 
 
 def _metadata(texts: Sequence[str] | None) -> dict[str, str] | None:

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ETC, OPT, UNITS = "/etc/fleet", "/opt/fleet", "/etc/systemd/system"
-CURRENT = f"{OPT}/current"
-SERVICES = ("fleet-etcd.service", "fleet-scheduler.service", "fleet-agentd.service")
 VERSION_LINK = r"versions/[A-Za-z0-9._+-]{1,100}"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
@@ -115,11 +113,6 @@ class HostFacts:
     def python(self) -> str:
         """The version of Python to use: the system's own where it will do."""
         return self.python3 if self.python3 in self.pythons else next(iter(self.pythons), "")
-
-    @property
-    def is_machine(self) -> bool:
-        """Whether some step of a join was done here."""
-        return bool(self.files or self.complete)
 
     def unit(self, name: str) -> UnitFacts:
         """A unit's state; nothing for one that systemd does not know."""

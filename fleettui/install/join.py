@@ -33,6 +33,7 @@ from registry.program.config import Settings, load
 from registry.records import decode
 
 FACTS_S = 30.0
+Accept = Callable[[Sequence[tuple[str, str]]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Wishes:
     metadata: Mapping[str, str] | None = None
     members: int = 0
     etcd: Path | None = None
-    accept: Callable[[Sequence[tuple[str, str]]], bool] = field(default=lambda _: False)
+    accept: Accept = field(default=lambda _: False)
 
 
 @dataclass(slots=True)
@@ -66,13 +67,7 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
     files = await asyncio.to_thread(chosen, environ, wishes.fleet)
     settings = await asyncio.to_thread(settings_of, files, environ)
     keys = Keys.under(settings.etcd.prefix)
-    async with opened(wishes.targets, settings) as hosts:
-        fresh = [(each.endpoint.shown, each.key.fingerprint) for each in hosts.values() if not each.key.known]
-        if fresh and not wishes.accept(fresh):
-            told = "\n".join(f"{host}: no known_hosts has its key {key}" for host, key in fresh)
-            raise UserError(
-                f"{told}\ncompare them on the hosts, then log in once with ssh, or run this with --accept-host-keys"
-            )
+    async with opened(wishes.targets, settings, wishes.accept) as hosts:
         found = await all_facts(hosts)
         authority = await asyncio.to_thread(files.authority)
         trusted = authority.certificate_pem if authority else b""
@@ -119,8 +114,13 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def opened(targets: Sequence[str], settings: Settings) -> AsyncIterator[dict[str, BareHost]]:
-    """Connections to all hosts, by name. Raises the first error, after all were tried."""
+async def opened(
+    targets: Sequence[str], settings: Settings, accept: Accept = lambda _: False
+) -> AsyncIterator[dict[str, BareHost]]:
+    """Connections to all hosts, by name. Raises UserError with all errors, after all were tried.
+
+    Host keys that no known_hosts has are `accept`'s to take, as (host, key); the usual is to refuse them.
+    """
     names = [of_target(each).name for each in targets]
     if len(set(names)) < len(names):
         raise UserError("a host is named twice")
@@ -131,7 +131,13 @@ async def opened(targets: Sequence[str], settings: Settings) -> AsyncIterator[di
         if failed:
             texts = [str(each) for each in failed if isinstance(each, FleetError)]
             raise UserError("\n".join(texts)) if len(texts) == len(failed) else failed[0]
-        yield {each.name: each for each in found if isinstance(each, BareHost)}
+        hosts = [each for each in found if isinstance(each, BareHost)]
+        fresh = [(each.endpoint.shown, each.key.fingerprint) for each in hosts if not each.key.known]
+        if fresh and not accept(fresh):
+            told = "\n".join(f"{host}: no known_hosts has its key {key}" for host, key in fresh)
+            way = "compare them on the hosts, then log in once with ssh; a join takes --accept-host-keys, too"
+            raise UserError(f"{told}\n{way}")
+        yield {each.name: each for each in hosts}
 
 
 async def all_facts(hosts: Mapping[str, BareHost]) -> tuple[HostFacts, ...]:
