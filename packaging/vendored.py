@@ -6,6 +6,7 @@ version in their names; so they lie side by side, and the Python that is there t
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import re
 import shutil
@@ -54,9 +55,16 @@ def carry(architecture: str, cache: Path) -> Path:
     """The directory that holds the packages of all versions of Python, fetched once below `cache`."""
     recipe = hashlib.sha256(Path(__file__).read_bytes() + REQUIREMENTS.read_bytes()).hexdigest()[:12]
     made = cache / f"{architecture}-{recipe}"
-    if made.exists():
-        return made
-    fresh = cache / f"{made.name}.new"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another build may fetch the same
+        if not made.exists():
+            _fetch(architecture, made)
+    return made
+
+
+def _fetch(architecture: str, made: Path) -> None:
+    fresh = made.with_name(f"{made.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     wanted = fresh / "requirements"
@@ -73,7 +81,6 @@ def carry(architecture: str, cache: Path) -> Path:
             _merge(place, fresh / "all")
     (fresh / "all").rename(made)
     shutil.rmtree(fresh)
-    return made
 
 
 def needed(directory: Path, requirements: Iterable[str], *, without: set[str]) -> set[str]:
