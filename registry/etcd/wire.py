@@ -215,6 +215,7 @@ class EtcdError(Exception):
             or "user name is empty" in self.message
             or "revision in header is old" in self.message
             or "revision of auth store is old" in self.message  # what etcd 3.4 calls the same
+            or "invalid auth token" in self.message  # why a watch is cancelled, which carries no code
         )
 
     @property

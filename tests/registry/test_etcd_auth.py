@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from registry.errors import RegistryDenied, UserError
-from registry.etcd import Etcd, EtcdSettings, Op
+from registry.etcd import Etcd, EtcdSettings, Op, WatchBatch
 from tests.etcd_server import EtcdServer, etcd_server, kinds
 
 pytestmark = pytest.mark.etcd
@@ -71,6 +71,27 @@ async def test_a_token_that_died_with_its_server_is_renewed(guarded: EtcdServer,
             assert (batch.revision, batch.changes[0].kv and batch.changes[0].kv.value) == (done.revision, b"2")
             await client.lease_revoke(lease)
     assert await asyncio.to_thread(logins, guarded) <= 2
+
+
+async def test_a_watch_alone_outlives_the_token_that_died_with_its_server(
+    guarded: EtcdServer, password_file: str
+) -> None:
+    async with Etcd(as_fleet(guarded, password_file)) as client, Etcd(as_fleet(guarded, password_file)) as other:
+        start = await client.put("/fleet/w", b"1")
+        async with aclosing(client.watch("/fleet/w", start)) as watch:
+            assert (await anext(watch)).revision == start
+            await asyncio.to_thread(guarded.kill)
+            await guarded.restart()
+            waiting = asyncio.create_task(_change(watch))  # no other call of this client fetches a token for it
+            await asyncio.sleep(1)
+            revision = await other.put("/fleet/w", b"2")
+            assert await asyncio.wait_for(waiting, 30) == revision
+
+
+async def _change(watch: AsyncGenerator[WatchBatch, None]) -> int:
+    while not (batch := await anext(watch)).changes:
+        pass
+    return batch.revision
 
 
 async def test_what_the_role_does_not_allow_is_denied(guarded: EtcdServer, password_file: str) -> None:
