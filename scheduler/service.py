@@ -466,6 +466,8 @@ class Scheduler:
             self._garbage.at = 0.0  # what lies below it
         if time.monotonic() >= self._garbage.at and self._may_decide(follower, lead):
             batch = await self._garbage.look(follower.mirror, time.monotonic(), time.time())
+            if batch:  # a restored backup may need what nothing needed
+                await self._history.check(self._etcd)
             for transaction in transactions(batch):
                 await self._write(lead, transaction)
             if batch:
