@@ -37,7 +37,7 @@ CALM_S = 45.0  # since anything was wrong with it
 KEYS = Keys()
 DECIDED_BY = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE))
 NOT_DECIDED_BY = tuple(KEYS.table(table).encode() for table in Table if table not in DECIDED_BY)
-SHOWS = ("error", "cause", "skipped", "waits")  # fields of a state that say why
+SHOWS = ("error", "cause", "skipped", "waits", "exit_code")  # fields of a state that say why
 
 
 @dataclass(frozen=True, slots=True)

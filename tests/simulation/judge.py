@@ -411,18 +411,25 @@ class Judge:
             there = f"/fleet/machines/{each.id}".encode() in store.live
             if there:
                 standing.away_since = 0.0
-            if standing.broken or self.now() < standing.excused_until:
-                standing.excused_until = self.now() + FOREIGN_S + GRACE_S
         leader = store.live.get(b"/fleet/leader")
         self.leader = self.leaders.get(leader.value or "", "") if leader else ""
+        self.come_back()
+
+    def come_back(self) -> None:
+        """The fleet's registry is there again: agents are out of touch until they look, and leases may end."""
+        for standing in self.standing.values() if self.fleet.policy == "keep" else ():
+            standing.excused_until = max(standing.excused_until, self.now() + FOREIGN_S + GRACE_S)
 
     # ---- as time goes on
 
     def _extend(self, now: float) -> None:
-        """Who was out of touch may not stop anything before an older history is accepted."""
-        for standing in self.standing.values() if self.silence or self.is_held() else ():
+        """Who was out of touch stops nothing before an older history is accepted, or while there is no quorum."""
+        sentinel = self.fleet.etcd.store.live.get(b"/fleet/cluster")
+        broken = sentinel is not None and not parsed(sentinel.value or "")
+        mute = self.silence or self.is_held() or broken or self.fleet.etcd.leader_now is None
+        for standing in self.standing.values() if mute else ():
             if standing.broken or now < standing.excused_until:
-                standing.excused_until = now + GRACE_S
+                standing.excused_until = max(standing.excused_until, now + GRACE_S)
 
     def look(self) -> None:
         """Once in half a second: what lasts too long."""

@@ -205,7 +205,7 @@ def unexplained_failure() -> None:
 
     def silent(self: ManagedUnit, machine: str) -> UnitState | None:
         found = state(self, machine)
-        return replace(found, error="", cause="", skipped="", waits=()) if found else None
+        return replace(found, error="", cause="", skipped="", waits=(), exit_code=0) if found else None
 
     _replaced(ManagedUnit, "state", silent)
 

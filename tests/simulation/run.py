@@ -471,11 +471,16 @@ class Play:
         self._put(key, bad, found.lease)
 
         self._garbled += step.for_s > 0
+        if step.target == "cluster":  # nobody does anything while it is broken
+            self.judge.quiet_since = self.loop.now + 1000.0
         for host in self.fleet.hosts:
             self.judge.more.trouble(host.name, step.for_s)
 
         def heal() -> None:
             self._garbled -= 1
+            if step.target == "cluster":
+                self.judge.quiet_since = self.loop.now + PATIENCE_S
+                self.judge.come_back()
             now = self.fleet.etcd.store.live.get(key)
             if now is not None and now.value == bad and now.lease == found.lease:
                 self._put(key, found.value or "", now.lease)

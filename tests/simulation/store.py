@@ -247,7 +247,7 @@ class Store:
         if revision > self.revision:
             raise Refused(RANGE, "mvcc: required revision is a future revision")
         self.compacted = revision
-        self.log = [each for each in self.log if each.now.revision > revision]
+        self.log = [each for each in self.log if each.now.revision >= revision]
         for key, versions in list(self._past.items()):
             then = self._at(key, revision)
             kept = [each for each in versions if each is then or each.revision > revision]
