@@ -124,6 +124,7 @@ class Worksite:
     users_on: bool = False
     programs: archive.Programs | None = None
     _archives: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _etcd_packed: bytes = field(default=b"", repr=False)
     _granting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @contextlib.asynccontextmanager
@@ -226,7 +227,9 @@ class Worksite:
         if not act.own:
             if self.etcd is None:
                 raise UserError("there is no etcd to put there; give one with --etcd FILE")
-            packed = await asyncio.to_thread(self.etcd.packed)
+            async with self._archives:  # once for all members
+                self._etcd_packed = self._etcd_packed or await asyncio.to_thread(self.etcd.packed)
+            packed = self._etcd_packed
         await self.script(
             host, PUT_ETCD, act.version, "own" if act.own else "sent", data=packed, timeout_s=UNPACK_S
         )

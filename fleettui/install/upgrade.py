@@ -27,7 +27,6 @@ from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Machine
-from registry.records import decode
 
 AGENT, SCHEDULER = "fleet-agentd.service", "fleet-scheduler.service"
 BACK = "mend it and run the same again, or go back: fleetctl upgrade --rollback"
@@ -85,31 +84,26 @@ class UpgradeSite(Worksite):
         """Do one step. Raises FleetError."""
         match step.act:
             case steps.SwitchVersion(version, unit, machine, back):
-                before = await self._registered(machine) if unit == AGENT else None
+                before = await self._registered(machine)
                 await self.script(step.host, SWITCH, version, unit, "back" if back else "on")
-                if before is not None:
+                if unit == AGENT:
                     await self._back(machine, before)
             case _:
                 await super().do(step)
 
-    async def _back(self, machine: str, before: Machine) -> None:
+    async def _back(self, machine: str, before: int) -> None:
         """Wait until the machine has registered anew."""
         deadline = time.monotonic() + REGISTER_S
-        while True:
-            found = await self._registered(machine)
-            if found is not None and found.since != before.since:
-                return
+        while await self._registered(machine) in (0, before):
             if time.monotonic() > deadline:
                 raise RegistryUnavailable(f"its agent did not register within {REGISTER_S:g} s")
             await asyncio.sleep(0.1)
 
-    async def _registered(self, machine: str) -> Machine | None:
-        key = self.keys.machine(machine)
+    async def _registered(self, machine: str) -> int:
+        """The revision at which the machine has registered; 0 when it has not."""
         async with Etcd(self.files.settings(self.endpoints, self.files.operator)) as etcd:
-            kv = await etcd.get(key)
-        address = self.keys.parse(key)
-        record = decode(address, kv.value, kv.key) if kv and address else None
-        return record if isinstance(record, Machine) else None
+            kv = await etcd.get(self.keys.machine(machine))
+        return kv.mod_revision if kv else 0
 
 
 @contextlib.asynccontextmanager
