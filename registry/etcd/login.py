@@ -29,6 +29,9 @@ DENIED_S = (2.0, 30.0)
 DOUBT_S = (5.0, 60.0)
 """From one doubt in a token to the next: the shortest time, and the longest while no login helps."""
 
+OUTDATED = 5
+"""How often a request is sent while users are changed at the same time, one after the other."""
+
 DEADLINE_CODES = (1, 4)  # cancelled, deadline exceeded: something between etcd and us gave up waiting first
 
 
@@ -89,14 +92,18 @@ class EtcdLogin:
     async def _first(self, exchange: Callable[[str], Awaitable[T]], *, proves: bool) -> T:
         """Do the exchange with a token just fetched: if that one is refused as well, etcd denies our user."""
         login = self._logins
-        try:
-            answer = await exchange(self._token)
-        except EtcdError as refusal:
-            if refusal.token_refused and login == self._logins:
-                self._note_denial(refusal)
-            raise
-        self._worked(proves=proves)
-        return answer
+        for attempts_left in reversed(range(OUTDATED)):
+            try:
+                answer = await exchange(self._token)
+            except EtcdError as refusal:
+                if refusal.outdated and attempts_left:
+                    continue
+                if refusal.token_refused and not refusal.outdated and login == self._logins:
+                    self._note_denial(refusal)
+                raise
+            self._worked(proves=proves)
+            return answer
+        raise AssertionError("unreachable")
 
     async def renew(self, base: str) -> bool:
         """Fetch a new token now. False without a user."""

@@ -213,10 +213,14 @@ class EtcdError(Exception):
         return (
             self.code == 16
             or "user name is empty" in self.message
-            or "revision in header is old" in self.message
-            or "revision of auth store is old" in self.message  # what etcd 3.4 calls the same
+            or self.outdated
             or "invalid auth token" in self.message  # why a watch is cancelled, which carries no code
         )
+
+    @property
+    def outdated(self) -> bool:
+        """Users or rights were changed while etcd looked at the request: nothing is wrong with it or its token."""
+        return "revision in header is old" in self.message or "revision of auth store is old" in self.message
 
     @property
     def permanent(self) -> bool:
