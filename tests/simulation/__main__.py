@@ -34,9 +34,7 @@ MEMORY = "/dev/shm"  # noqa: S108 - a directory of our own is made in it
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.seed is not None or options.replay:
-        script = (
-            Script.loaded(options.replay.read_text()) if options.replay else compose(options.seed, options.rounds)
-        )
+        script = Script.loaded(options.replay.read_text()) if options.replay else _composed(options.seed, options)
         outcome = apart(script, options.mutant)
         print("\n".join(outcome.lines))
         _report(outcome)
@@ -54,12 +52,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", metavar="A..B")
     parser.add_argument("--seconds", type=float, default=0.0, help="walk new seeds for so long")
     parser.add_argument("--replay", type=Path)
+    parser.add_argument("--rollouts", action="store_true", help="operators roll units as well, all the time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS))
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--keep-going", action="store_true", help="do not end at the first seed that fails")
     return parser
+
+
+def _composed(seed: int, options: argparse.Namespace) -> Script:
+    return compose(seed, options.rounds, rollouts=options.rollouts)
 
 
 def _seeds(options: argparse.Namespace) -> Iterator[int]:
@@ -83,7 +86,7 @@ def _walk(options: argparse.Namespace) -> int:
             seed = next(numbers, None)
             exhausted = seed is None or real_monotonic() > until or (failed > 0 and not options.keep_going)
             if seed is not None and not exhausted:
-                child, pipe = _fork(compose(seed, options.rounds), options.mutant)
+                child, pipe = _fork(_composed(seed, options), options.mutant)
                 running[child] = (seed, pipe)
                 walked.append(seed)
         if not running:

@@ -14,6 +14,7 @@ import shutil
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,12 +26,14 @@ from agentd.agent import Agent
 from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
 from fleettui.actions import machines as machine_acts
 from fleettui.actions import restore as restore_acts
+from fleettui.actions import rollouts as rollout_acts
 from fleettui.actions import units as unit_acts
 from fleettui.actions.operator import Operator
+from fleettui.actions.reading import unit_names
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
-from registry.model import Availability, Machine, Target
+from registry.model import Availability, Machine, OnFailure, Target
 from registry.program.config import AgentTable, EtcdTable, Settings
 from registry.program.notify import Notifier
 from registry.sync.follow import Follower
@@ -40,6 +43,7 @@ from tests.simulation import crowd
 from tests.simulation.etcd import Exchange, SimulatedEtcd, VirtualClock, take_over_transport
 from tests.simulation.judge import ALIVE, Judge
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
+from tests.simulation.script import ROLLING
 from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, known_names
 
 AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
@@ -348,12 +352,31 @@ class Fleet:
             availability = Availability.DRAINING if verb == "drain" else Availability.READY
             for name in names:
                 await machine_acts.set_availability(operator, self.host(name).id, availability)
+        elif verb in ROLLING:
+            await self._roll(operator, verb, names[0], version)
         elif verb == "accept":
             found = await restore_acts.read_restoration(operator)
             if found.held and not found.silent:  # of a silent machine it is not known what runs there
                 await restore_acts.accept(operator, found)
         else:
             await getattr(unit_acts, verb)(operator, names)
+
+    async def _roll(self, operator: Operator, verb: str, stem: str, version: int) -> None:
+        """Roll the units whose names begin so, or do something with the newest rollout."""
+        if verb != "roll":
+            if found := await rollout_acts.read_rollouts(operator):
+                await rollout_acts.act(operator, verb, found[-1].name)
+            return
+        names = [name for name in await unit_names(operator) if name.startswith(stem)]
+        policy = rollout_acts.Policy(
+            str(1 + version % 3), version % 2, 1.0, version % 2, tuple(OnFailure)[version % 2]
+        )
+        texts = {} if version % 4 == 0 else {name: crowd.text(name, version) for name in names}
+        if not texts:
+            policy = replace(policy, on_failure=OnFailure.PAUSE)
+        await rollout_acts.begin(
+            operator, names, texts, policy, f"r{len(await rollout_acts.read_rollouts(operator))}"
+        )
 
 
 def first_cause(error: BaseException) -> BaseException:

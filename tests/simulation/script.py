@@ -74,13 +74,31 @@ class Dice:
         return things[self.below(len(things))]
 
 
-def compose(seed: int, rounds: int = 3) -> Script:
-    """The script of a seed."""
+def compose(seed: int, rounds: int = 3, *, rollouts: bool = False) -> Script:
+    """The script of a seed; with `rollouts` an operator rolls units as well, all the time."""
     dice = Dice(f"script {seed}")
     policy = "stop" if dice.draw() < 0.35 else "keep"
     shuffle = 0.2 if dice.draw() < 0.3 else 0.0
     ttl = 5.0 if dice.draw() < 0.5 else 10.0  # the schedulers' is 5 s
-    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)), ttl)
+    found = tuple(_round(dice, number) for number in range(rounds))
+    if rollouts:
+        rolling = Dice(f"rollouts {seed}")
+        found = tuple((*steps, *_rollouts(rolling, number)) for number, steps in enumerate(found))
+    return Script(
+        seed, policy, shuffle, tuple(tuple(sorted(each, key=lambda step: step.at_s)) for each in found), ttl
+    )
+
+
+def _rollouts(dice: Dice, number: int) -> list[Step]:
+    """Rollouts of units that stand beside one another, and what else operators do with them."""
+    steps = []
+    at_s = 0.7
+    while at_s < BUSY_S:
+        verb = dice.one(("roll", "roll", "roll", "pause", "resume", "undo", "abort"))
+        target = dice.one(("web@", "sleep", "slow", "late"))
+        steps.append(Step(round(at_s, 3), verb, target, 0.0, float(2 + number * 100 + dice.below(100))))
+        at_s += dice.between(0.5, 10.0)
+    return steps
 
 
 def _round(dice: Dice, number: int) -> tuple[Step, ...]:
@@ -242,4 +260,5 @@ def _act(dice: Dice, at_s: float, number: int) -> Step:
     return Step(at_s, verb, target, 0.0, float(2 + number * 100 + dice.below(100)))
 
 
-ACTS = ("start", "stop", "restart", "replace", "unload", "destroy", "submit", "drain", "uncordon")
+ROLLING = ("roll", "pause", "resume", "undo", "abort")  # the newest rollout
+ACTS = (*ROLLING, "start", "stop", "restart", "replace", "unload", "destroy", "submit", "drain", "uncordon")
