@@ -44,6 +44,8 @@ class NodeRoot:
         found = nodefiles.files(self.spec, self.layout, self._keys(), units, ttl, credentials)
         for name, file in found.items():
             _write(upper / name, file)
+        for name in units:
+            _write(upper / f"etc/systemd/system/{name}.d/programs.conf", nodefiles.File(seen_by_services()))
         offered = {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
         generators = sorted(each.name for each in GENERATORS.iterdir())
         for name, target in nodefiles.links(offered, generators).items():
@@ -78,6 +80,12 @@ def program_directories() -> list[Path]:
     wanted = {project, Path(sys.prefix), Path(sys.base_prefix), interpreter}
     outside = {path for path in wanted if path not in {Path("/usr"), Path("/")}}
     return sorted(path for path in outside if not outside & set(path.parents))
+
+
+def seen_by_services() -> str:
+    """A drop-in: what our services have to see though they have a /tmp of their own."""
+    hidden = [path for path in program_directories() if {Path("/tmp"), Path("/var/tmp")} & set(path.parents)]  # noqa: S108
+    return "".join(["[Service]\n", *(f'BindReadOnlyPaths="{path}"\n' for path in hidden)])
 
 
 def _write(path: Path, file: nodefiles.File) -> None:
