@@ -102,6 +102,7 @@ class Judge:
         self.versions: dict[tuple[str, str], str] = {}  # (machine, unit): hash of what was started
         self.standing: dict[str, Standing] = defaultdict(Standing)
         self.orders: dict[tuple[str, str], Orders] = defaultdict(Orders)
+        self.booted_at: dict[str, float] = {}
         self.violation: Violation | None = None
         self.leader: str = ""  # the program that holds the key
         self.leader_since = 0.0
@@ -146,8 +147,13 @@ class Judge:
             self._in_silence(machine, unit, "started")
             order = self.orders[machine, unit]
             order.starts, order.at = order.starts + 1, now
+            order.pardons += self._is_fresh(machine)
             if order.starts > order.count + order.pardons:
                 self.wrong(ONCE, f"{unit} on {machine} was started {order.starts} times for {order.count} orders")
+
+    def _is_fresh(self, machine: str) -> bool:
+        """Whether it has booted under the registry that nobody should go by, and knows of no other one."""
+        return bool(self.silence) and self.booted_at.get(machine, 0.0) > self.silent_from - UNDER_WAY_S
 
     def overtaken(self, machine: str, unit: str) -> None:
         self.wrong(ORDERED, f"{unit} was started on {machine} while its old copy still stops")
@@ -155,6 +161,8 @@ class Judge:
     def _in_silence(self, machine: str, unit: str, what: str) -> None:
         leaving = self.fleet.host(machine).systemd.agent_job == "stop"
         began = max(self.silent_from, self.resumed.get(machine, 0.0) + UNDER_WAY_S)
+        if self._is_fresh(machine):
+            return
         if self.silence and self.now() > began and not leaving and self.fleet.policy == "keep":
             self.wrong(self.silence, f"{unit} was {what} on {machine}")
 
@@ -238,6 +246,7 @@ class Judge:
 
     def booted(self, machine: str) -> None:
         """Orders count anew."""
+        self.booted_at[machine] = self.now()
         for (host, unit), order in self.orders.items():
             if host == machine:
                 line = self.lines.get(f"{self.fleet.host(machine).id}/{unit}")
@@ -315,7 +324,11 @@ class Judge:
         if old is not None and (old["order"], old.get("target")) != (order, record.get("target")):
             self.more.may_stop(name, unit)
         self.lines[rest] = {**record, "order": order}
-        if old is None or old["order"] != order:
+        started = record.get("target", "launched") == "launched"
+        was = old is not None and old.get("target", "launched") == "launched"
+        if (
+            old is None or old["order"] != order or (started and not was)
+        ):  # destroyed, and submitted again as it was
             self.orders[name, unit].count += 1
         if each.before is None:
             self.say(program or "etcd", f"schedules {unit} on {name}")
