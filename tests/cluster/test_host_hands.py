@@ -145,14 +145,18 @@ def test_a_unit_that_hands_were_laid_on_is_given_up_only_when_it_is_down(
 def test_a_directory_that_cannot_be_written_keeps_the_claim_and_says_why(hand: Hand) -> None:
     hand.put({"one.service": SLEEPER})
     hand.launched("one.service")
-    hand.shell("mount --bind -o ro /run/fleet/units /run/fleet/units; mount -o remount,ro,bind /run/fleet/units")
+    within = (
+        f"nsenter --mount --target $(systemctl show --value --property MainPID {AGENT})"  # it has mounts of its own
+    )
+    units = "/run/fleet/units"
+    hand.shell(f"{within} mount --bind {units} {units} && {within} mount -o remount,ro,bind {units}")
     try:
         hand.withdraw("one.service")
         state = hand.until("one.service", lambda state: state.get("error"))
         assert "Read-only file system" in state["error"]
         assert hand.show("one.service", "ActiveState") == "inactive"
     finally:
-        hand.shell("umount /run/fleet/units")
+        hand.shell(f"{within} umount {units}")
     hand.gone("one.service", within_s=60)
 
 
