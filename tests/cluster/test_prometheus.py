@@ -165,6 +165,7 @@ def test_one_prometheus_sees_the_whole_fleet(told: Cluster, prometheus: Promethe
         lambda: prometheus.query('ALERTS{alertname="FleetUnitsPending", alertstate="pending"}'),
         timeout_s=60,
     )
+    fleet.start("late.service")  # after the first scrape: a rate is made of two
     eventually("rates", lambda: prometheus.query("rate(fleet_scheduler_placements_total[5m]) > 0"), timeout_s=60)
     for query in QUERIES:
         found = prometheus.query(query)
