@@ -93,8 +93,13 @@ class CrashRecorder:
                 await backoff.wait(error)
 
     async def _record(self, failed: FailedRun) -> Crash:
-        output, trouble = await read_journal(journal_argv(failed.invocation, self._bus, os.getuid()))
-        lines, cut = kept_lines(output)
+        run = (failed.invocation, self._bus, os.getuid())
+        output, trouble = await read_journal(journal_argv(*run))
+        lines, cut = kept_lines(output, failed.invocation)
+        if lines and not cut:
+            output, _ = await read_journal(journal_argv(*run, failed.unit, lines[0][0]))
+            more, _ = kept_lines(output, failed.invocation)
+            lines = max(lines, more, key=len)
         if trouble:
             log.warning("cannot read the journal of %s: %s", failed.unit, trouble)
         return Crash(

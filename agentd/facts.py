@@ -7,6 +7,7 @@ import re
 import socket
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 from registry.errors import InvalidRecord, UserError
 from registry.etcd.endpoint import host_and_port
@@ -35,7 +36,12 @@ def machine_id(settings: Settings, root: Path = Path("/")) -> str:
 
 
 def boot_id() -> str:
-    """What changes with each boot."""
+    """What changes with each boot.
+
+    systemd tells it by the unit (%b): in a container, a service with mounts of its own is shown the host's.
+    """
+    with suppress(ValueError):
+        return str(UUID(os.environ.get("FLEET_BOOT_ID", "")))
     return _read(Path("/proc/sys/kernel/random/boot_id")).strip()
 
 

@@ -20,30 +20,49 @@ ALL_BYTES = 32 * 1024
 UNIT_BURST, UNIT_EVERY_S = 3, 600.0  # records of one unit: so many at once, then one in each of these times
 MACHINE_BURST, MACHINE_EVERY_S = 10, 60.0
 UNITS_KNOWN = 10_000
-FIELDS = ("MESSAGE", "PRIORITY", "_PID", "SYSLOG_PID", "SYSLOG_IDENTIFIER", "_COMM")
+RUN, NAMED = "_SYSTEMD_INVOCATION_ID", ("INVOCATION_ID", "USER_INVOCATION_ID")  # whose a line is; which it is about
+FIELDS = ("MESSAGE", "PRIORITY", "_PID", "SYSLOG_PID", "SYSLOG_IDENTIFIER", "_COMM", RUN, *NAMED)
 INFO = 6  # the priority of a line that names none
 OVERHEAD_BYTES = 48  # of a line's other fields, as they are written
 
 
-def journal_argv(invocation: str, bus: str, uid: int) -> list[str]:
-    """The journalctl command for the newest lines of one run of a unit, and of what systemd said of it.
+def journal_argv(invocation: str, bus: str, uid: int, unit: str = "", since: float = 0.0) -> list[str]:
+    """The journalctl command for the newest lines of one run, and of what systemd said of it.
 
-    Only systemd itself is believed when a line names a run that it is not of. Fields above 4096 bytes come as null.
+    With `unit`, those that say only of which unit they are as well, from about the time `since` on: of a process
+    that ended right after its last line journald finds nobody to look at. Only systemd itself is believed when a
+    line names a run that it is not of. Fields above 4096 bytes come as null.
     """
-    by_systemd = ["_PID=1", f"INVOCATION_ID={invocation}"]
+    by_systemd, of_unit = ["_PID=1", f"INVOCATION_ID={invocation}"], f"_SYSTEMD_UNIT={unit}"
     if bus == "user":
         by_systemd = [f"_UID={uid}", "_COMM=systemd", f"USER_INVOCATION_ID={invocation}"]
-    matches = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", *by_systemd]
-    fields = f"--output-fields={','.join(FIELDS)}"
-    return ["journalctl", "--no-pager", "--quiet", "--output=json", fields, f"--lines={LINES + 1}", *matches]
+        of_unit = f"_SYSTEMD_USER_UNIT={unit}"
+    matches = [f"{RUN}={invocation}", "+", *by_systemd]
+    limits = [f"--output-fields={','.join(FIELDS)}", f"--lines={LINES + 1}"]
+    if unit:
+        matches += ["+", of_unit]
+        limits.append(f"--since=@{int(since)}")
+    return ["journalctl", "--no-pager", "--quiet", "--output=json", *limits, *matches]
 
 
-def kept_lines(output: bytes) -> tuple[tuple[CrashLine, ...], bool]:
-    """The lines in journalctl's JSON that are kept, oldest first, and whether any was left out or shortened.
+def kept_lines(output: bytes, invocation: str) -> tuple[tuple[CrashLine, ...], bool]:
+    """The lines of a run in journalctl's JSON that are kept, oldest first, and whether any was left out or cut.
 
-    Where there is too much it is the newest that stay.
+    A line that does not say of which run it is is of the run that the line before it is of. Where there is too much
+    it is the newest that stay.
     """
-    read = [each for each in map(_line, output.splitlines()) if each is not None]
+    read: list[CrashLine] = []
+    ours = False
+    for entry in output.splitlines():
+        try:
+            data = json.loads(entry)
+            by_systemd = data.get("_PID") == "1" or data.get("_COMM") == "systemd"
+            named = next((data[each] for each in NAMED if by_systemd and data.get(each)), None) or data.get(RUN)
+        except (ValueError, AttributeError, RecursionError):
+            continue
+        ours = ours if named is None else named == invocation
+        if ours and (each := _line(data)) is not None:
+            read.append(each)
     found: list[CrashLine] = []
     room, cut = ALL_BYTES, len(read) > LINES
     for at, priority, pid, who, text in reversed(read[-LINES:]):
@@ -57,10 +76,9 @@ def kept_lines(output: bytes) -> tuple[tuple[CrashLine, ...], bool]:
     return tuple(reversed(found)), cut
 
 
-def _line(text: bytes) -> CrashLine | None:
+def _line(data: dict[str, Any]) -> CrashLine | None:
     """One entry; None for a line that is none."""
     try:
-        data = json.loads(text)
         at = int(data["__REALTIME_TIMESTAMP"]) / 1e6
         priority, pid = _number(data.get("PRIORITY"), INFO), _number(data.get("SYSLOG_PID") or data.get("_PID"), 0)
         who = line(_text(data.get("SYSLOG_IDENTIFIER") or data.get("_COMM")))

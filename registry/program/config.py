@@ -31,7 +31,7 @@ __all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration"
 SYSTEM_FILE = Path("/etc/fleet/fleet.toml")
 MOST_BYTES = 256 * 1024  # of a file; a large one takes some 10 kB
 LEAST_LEASE_S = 2.0  # etcd's shortest
-NOT_SETTINGS = {"FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG", "FLEETCTL_DEBUG"}
+NOT_SETTINGS = {"FLEET_BOOT_ID", "FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG", "FLEETCTL_DEBUG"}
 THEMES = ("dark", "light", "contrast", "terminal")
 LIKE = 0.85  # how alike a slip is to what was meant, as difflib measures it
 

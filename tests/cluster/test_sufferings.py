@@ -194,10 +194,12 @@ def test_11_no_ssh_agent_is_needed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 
 
 def test_12_a_second_machine_with_the_same_id_says_so_and_does_nothing(fleet: Fleet) -> None:
-    stolen = fleet.machine_id("core-2")
-    fleet.shell("core-3", f"systemctl stop {AGENT}")
-    edit = f"sed -i 's/^\\[agent\\]/[agent]\\nmachine_id = \"{stolen}\"/' /etc/fleet/fleet.toml"
-    fleet.shell("core-3", f"cp /etc/fleet/fleet.toml /var/fleet.toml; {edit}; systemctl start {AGENT}")
+    stolen, own = fleet.machine_id("core-2"), fleet.machine_id("core-3")
+    fleet.shell("core-3", f"systemctl stop {AGENT}; cp -a /etc/fleet /var/fleet")
+    password = fleet.shell("core-2", "cat /etc/fleet/agent.password").strip()
+    edit = f's/agent-{own}/agent-{stolen}/; s/^\\[agent\\]/[agent]\\nmachine_id = "{stolen}"/'
+    fleet.shell("core-3", f"sed -i '{edit}' /etc/fleet/fleet.toml; echo {password} > /etc/fleet/agent.password")
+    fleet.shell("core-3", f"systemctl start {AGENT}")
     try:
         eventually("the duplicate in the registry", lambda: registry(fleet.cluster, f"duplicates/{stolen}"))
         said = fleet.cluster.node("core-3").journal("-u", AGENT, "-o", "cat")
@@ -206,7 +208,7 @@ def test_12_a_second_machine_with_the_same_id_says_so_and_does_nothing(fleet: Fl
         homes = fleet.settled("suf-*.service", 4)
         assert set(homes.values()) == {"core-1", "core-2"}
     finally:
-        fleet.shell("core-3", f"cp /var/fleet.toml /etc/fleet/fleet.toml; systemctl restart {AGENT}")
+        fleet.shell("core-3", f"rm -r /etc/fleet; mv /var/fleet /etc/fleet; systemctl restart {AGENT}")
 
 
 def test_13_no_file_is_missing_when_units_come_and_go_quickly(fleet: Fleet) -> None:
