@@ -127,7 +127,7 @@ def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, aud
     for part in (group[start : start + step] for group in groups.values() for start in range(0, len(group), step)):
         try:
             found.append(_intent(part, keys, revision_of, audit if detailed else None, lost))
-        except InvalidRecord as error:
+        except (InvalidRecord, UnicodeError) as error:
             name = part[0].unit
             log.error("cannot carry out a decision on %s: %s", name, error, extra=about(name))  # noqa: TRY400
     if not detailed:

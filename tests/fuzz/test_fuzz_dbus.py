@@ -131,5 +131,5 @@ anything = st.recursive(
 def test_any_properties_leave_a_status_of_the_right_types(properties: dict[str, Any]) -> None:
     status = UNKNOWN.merged(properties)
     for name, field in FIELDS.items():
-        kind = {"s": str, "b": bool}.get(SIGNATURES[name], int)
+        kind = {"s": str, "b": bool, "ay": bytes}.get(SIGNATURES[name], int)
         assert type(getattr(status, field)) is kind

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -77,7 +78,7 @@ class RealClock:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def now(self) -> float:
-        return (self.loop or asyncio.get_running_loop()).time()
+        return time.monotonic()
 
     def after(self, delay: float, call: Callable[..., object], *args: Any) -> None:
         try:
