@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleettui.demo.layout import ClusterLayout, NodeSpec
+from fleettui.services import scheduler_access
 from registry.roles import agent_of, scheduler_of
 
 # Directories of which a node sees nothing of the host's.
@@ -46,19 +47,6 @@ KEPT = {
 }
 WANTED = ("fleet-demo-network.service", "ssh.service", "fleet-agentd.service", "fleet-scheduler.service")
 PROGRAMS = ("fleet-agentd", "fleet-scheduler", "fleetctl")
-# The scheduler is a user of its own in the registry.
-SCHEDULER_USER = """\
-[Service]
-LoadCredential=fleet.toml:/etc/fleet/fleet.toml
-LoadCredential=ca.pem:/etc/fleet/ca.pem
-LoadCredential=client.pem:/etc/fleet/client.pem
-LoadCredential=client.key:/etc/fleet/client.key
-LoadCredential=password:/etc/fleet/scheduler.password
-Environment=FLEET_CONFIG=%d/fleet.toml FLEET_ETCD_CA_FILE=%d/ca.pem
-Environment=FLEET_ETCD_CERT_FILE=%d/client.pem FLEET_ETCD_KEY_FILE=%d/client.key
-Environment=FLEET_ETCD_USERNAME={user} FLEET_ETCD_PASSWORD_FILE=%d/password
-"""
-
 NETWORK_UNIT = """\
 [Unit]
 Description=Address of this node on the cluster's bridge
@@ -135,7 +123,7 @@ def files(
     """
     system = {f"etc/systemd/system/{name}": File(text) for name, text in units.items()}
     secrets = {f"etc/fleet/{name}": File(text, 0o600) for name, text in credentials.items()}
-    user = SCHEDULER_USER.format(user=scheduler_of(spec.machine_id).name)
+    user = scheduler_access("/etc/fleet", "fleet.toml", scheduler_of(spec.machine_id).name)
     return system | {
         **secrets,
         "etc/hostname": File(f"{spec.name}\n"),

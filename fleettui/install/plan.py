@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from fleettui.install import steps
 from fleettui.install.facts import ETC, OPT, UNITS, HostFacts
 from fleettui.install.steps import Certificate, HostFile, LeafKind, Stage, Step
+from fleettui.services import scheduler_access
 from registry.etcd import Member
+from registry.roles import scheduler_of
 
 SCHEDULERS = 3
 RENEW = datetime.timedelta(days=14)
@@ -132,22 +134,6 @@ def config_of_host(host: HostFacts, endpoints: tuple[str, ...], metadata: Mappin
     )
 
 
-def scheduler_drop_in(host: HostFacts) -> str:
-    """What the scheduler's unit has on a joined host: a user of its own, and secrets that systemd hands it."""
-    return (
-        "# Written by fleettui join: the scheduler is a user of its own, and systemd hands it the secrets.\n"
-        "[Service]\nDynamicUser=yes\n"
-        f"LoadCredential=fleet.toml:{ETC}/scheduler.toml\n"
-        f"LoadCredential=password:{ETC}/scheduler.password\n"
-        f"LoadCredential=client.key:{ETC}/client.key\n"
-        f"LoadCredential=client.pem:{ETC}/client.pem\n"
-        f"LoadCredential=ca.pem:{ETC}/ca.pem\n"
-        "Environment=FLEET_CONFIG=%d/fleet.toml FLEET_ETCD_PASSWORD_FILE=%d/password\n"
-        "Environment=FLEET_ETCD_CA_FILE=%d/ca.pem FLEET_ETCD_CERT_FILE=%d/client.pem\n"
-        f"Environment=FLEET_ETCD_KEY_FILE=%d/client.key FLEET_ETCD_USERNAME=scheduler-{host.machine}\n"
-    )
-
-
 def _laptop(fleet: FleetFacts, wanted: JoinGoal) -> Iterator[Step]:
     if not (fleet.authority and fleet.operator_leaf and fleet.root_password and fleet.operator_password):
         yield Step("", "make the fleet's authority and this laptop's certificate", steps.OwnAuthority(), AGAIN)
@@ -256,7 +242,10 @@ def _files(host: HostFacts, wanted: JoinGoal, endpoints: tuple[str, ...], *, sch
         if not older or f"{UNITS}/{name}" not in host.files:  # the units of another version are its own
             yield HostFile(f"{UNITS}/{name}", wanted.units[name].encode())
     if scheduler:
-        yield HostFile(f"{UNITS}/fleet-scheduler.service.d/50-join.conf", scheduler_drop_in(host).encode())
+        drop_in = "# Written by fleettui join.\n" + scheduler_access(
+            ETC, "scheduler.toml", scheduler_of(host.machine).name
+        )
+        yield HostFile(f"{UNITS}/fleet-scheduler.service.d/50-join.conf", drop_in.encode())
         path = f"{ETC}/scheduler.toml"
         if path not in host.files:
             yield HostFile(path, f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n\n{METRICS}".encode(), 0o600)
