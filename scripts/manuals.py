@@ -117,6 +117,20 @@ def console() -> Iterator[str]:
     yield from files(OPERATOR_FILES)
 
 
+def flags_of_a_daemon(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The options and the exit status of agent or scheduler."""
+    yield section("OPTIONS")
+    yield from options(parser)
+    yield section("EXIT STATUS")
+    yield from terms(
+        [
+            ("0", "Ended in order."),
+            ("1", "An error, which stderr tells in one line."),
+            ("2", "The command line is wrong."),
+        ]
+    )
+
+
 def agent() -> Iterator[str]:
     """The agent's options and signals."""
     parser = agentd.__main__.parser()
@@ -132,16 +146,7 @@ def agent() -> Iterator[str]:
     )
     yield ".PP"
     yield text("systemctl status fleet-agentd says at every moment how it stands with the registry.")
-    yield section("OPTIONS")
-    yield from options(parser)
-    yield section("EXIT STATUS")
-    yield from terms(
-        [
-            ("0", "Ended in order."),
-            ("1", "An error, which stderr tells in one line."),
-            ("2", "The command line is wrong."),
-        ]
-    )
+    yield from flags_of_a_daemon(parser)
     yield from files(
         FILES + "/run/fleet\nUnit files, and what it has done with them. It outlives a restart of the agent.\n"
     )
@@ -159,16 +164,7 @@ def scheduler_page() -> Iterator[str]:
         "it runs. systemctl status "
         "fleet-scheduler says whether it leads."
     )
-    yield section("OPTIONS")
-    yield from options(parser)
-    yield section("EXIT STATUS")
-    yield from terms(
-        [
-            ("0", "Ended in order."),
-            ("1", "An error, which stderr tells in one line."),
-            ("2", "The command line is wrong."),
-        ]
-    )
+    yield from flags_of_a_daemon(parser)
     yield from files(
         FILES + "/var/lib/fleet-scheduler\nHow far it has acted, so that a restored backup is noticed.\n"
     )
