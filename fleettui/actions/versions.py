@@ -61,8 +61,6 @@ def choose(known: Sequence[Version], asked: str | None, name: str) -> Version:
 
     UserError unless it is one, and when its text is gone.
     """
-    if not known:
-        raise UserError(f"unit {name} is not in the registry; see: fleetctl list-unit-files")
     if asked is None and len(known) == 1:
         raise UserError(f"{name} has had no other file; see: fleetctl history {name}")
     fitting = (

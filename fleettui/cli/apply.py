@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleettui.actions import rollouts
 from fleettui.actions.apply import ChangeKind, UnitDifference, compare, rolls, write
 from fleettui.actions.folder import read_folder
 from fleettui.actions.operator import Operator
@@ -15,7 +14,7 @@ from fleettui.actions.outcome import Did
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, FAILED, OK
 from fleettui.cli.output import agreed, complain, print_json, say
-from fleettui.cli.rollouts import policy_of, watch
+from fleettui.cli.rollouts import roll
 from fleettui.cli.waiting import patience, wait
 from fleettui.verbs import Verb
 from registry.keys import Table
@@ -66,8 +65,5 @@ async def _carry_out(operator: Operator, owner: str, changes: Sequence[UnitDiffe
                 code = max(code, await wait(operator, verb, waited, done.revision, patience(flags)))
     rolling = {outcome.name: texts[outcome.name] for outcome in done.written if outcome.name in texts}
     if rolling:
-        begun = await rollouts.begin(operator, list(rolling), rolling, policy_of(flags), flags.name or "")
-        say(f"Rollout {begun.name} begins: {counted(len(begun.steps), 'unit')}, {begun.at_a_time} at a time")
-        if not flags.no_block:
-            code = max(code, await watch(operator, begun.name))
+        code = max(code, await roll(operator, list(rolling), rolling, flags))
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleettui.actions import rollouts
@@ -54,20 +54,21 @@ def _one(act: str, names: Sequence[str]) -> str:
 
 async def _begin(operator: Operator, flags: Namespace) -> int:
     names = await expand(operator, flags.names)
-    begun = await rollouts.begin(operator, names, _texts(flags.file, names), policy_of(flags), flags.name or "")
-    say(f"Rollout {begun.name} begins: {counted(len(begun.steps), 'unit')}, {begun.at_a_time} at a time")
-    return OK if flags.no_block else await watch(operator, begun.name)
+    return await roll(operator, names, _texts(flags.file, names), flags)
 
 
-def policy_of(flags: Namespace) -> rollouts.Policy:
-    """The policy that the flags say. UserError for a time that is none."""
-    return rollouts.Policy(
+async def roll(operator: Operator, names: Sequence[str], texts: Mapping[str, str], flags: Namespace) -> int:
+    """Begin a rollout by the policy that the flags say, watch it unless they forbid it; the exit code."""
+    policy = rollouts.Policy(
         flags.at_a_time,
         flags.canary,
         duration(flags.healthy_for, "--healthy-for") or 0.0,
         flags.max_failures,
         OnFailure(flags.on_failure),
     )
+    begun = await rollouts.begin(operator, names, texts, policy, flags.name or "")
+    say(f"Rollout {begun.name} begins: {counted(len(begun.steps), 'unit')}, {begun.at_a_time} at a time")
+    return OK if flags.no_block else await _watch(operator, begun.name)
 
 
 def _texts(path: str | None, names: Iterable[str]) -> dict[str, str]:
@@ -112,12 +113,12 @@ def _state(found: Rollout) -> str:
 async def _act(operator: Operator, act: str, name: str, flags: Namespace) -> int:
     changed = await rollouts.act(operator, act, name)
     say(f"Rollout {name} is {_state(changed)}")
-    return await watch(operator, name) if changed.state is RolloutState.RUNNING and not flags.no_block else OK
+    return await _watch(operator, name) if changed.state is RolloutState.RUNNING and not flags.no_block else OK
 
 
 async def _status(operator: Operator, name: str, flags: Namespace) -> int:
     if flags.follow:
-        return await watch(operator, name)
+        return await _watch(operator, name)
     snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
     found, views = _read(snapshot, name)
     if flags.json:
@@ -150,10 +151,11 @@ def _read(snapshot: Snapshot, name: str) -> tuple[Rollout, tuple[StepView, ...]]
     found = snapshot.rollouts.get(name)
     if found is None:
         raise UserError(f"there is no rollout {name}; see: fleetctl rollout list")
-    return found, survey(found, snapshot, whereabouts(snapshot), WellSince(), 0.0)
+    where = whereabouts(snapshot)
+    return found, survey(found, snapshot, lambda _: where, WellSince(), 0.0)
 
 
-async def watch(operator: Operator, name: str) -> int:
+async def _watch(operator: Operator, name: str) -> int:
     """Show what happens until the rollout stops, and return the exit code."""
     try:
         async with following(operator, TABLES) as follower:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-from fleettui.actions import rollouts
-from fleettui.actions.versions import SHORT, choose, unified, versions
+from fleettui.actions.operator import Operator
+from fleettui.actions.versions import SHORT, Version, choose, unified, versions
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, OK
-from fleettui.cli.output import ListFormat, print_rows, print_verbatim, say
-from fleettui.cli.rollouts import policy_of, watch
+from fleettui.cli.output import ListFormat, print_rows, print_verbatim
+from fleettui.cli.rollouts import roll
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time
 from registry.errors import UserError
 from registry.keys import Table
+from registry.mirror import Snapshot
 from registry.sync.listing import read_snapshot
 from registry.units.file import description, parse
 from registry.units.name import parse as parse_name
-from registry.wording import counted
 
 TABLES = (Table.UNITS, Table.FILES, Table.EVENTS)
 FIELDS = ("version", "hash", "since", "by", "description")
@@ -28,9 +28,7 @@ async def history(flags: Namespace) -> int:
     """Print the versions of a unit, newest first."""
     name = unit_name(flags.unit)
     async with open_operator(read_settings(flags, os.environ)) as operator:
-        known = versions(await read_snapshot(operator.etcd, operator.keys, TABLES), name)
-    if not known:
-        raise UserError(f"unit {name} is not in the registry; see: fleetctl list-unit-files")
+        _, known = await _known(operator, name)
     rows = [
         {
             "version": f"{back} back" if back else "present",
@@ -49,7 +47,7 @@ async def diff(flags: Namespace) -> int:
     """Print what the present file of a unit has changed since another version; exit with 2 if they differ."""
     name = unit_name(flags.unit)
     async with open_operator(read_settings(flags, os.environ)) as operator:
-        known = versions(await read_snapshot(operator.etcd, operator.keys, TABLES), name)
+        _, known = await _known(operator, name)
     old = choose(known, flags.version_hash, name)
     present = choose(known, known[0].hash, name)
     names = (f"{name} {old.hash[:SHORT]}", f"{name} {present.hash[:SHORT]}")
@@ -63,15 +61,18 @@ async def rollback(flags: Namespace) -> int:
     """Give a unit an earlier file again, as a rollout; of a template all instances that have its present file."""
     name = unit_name(flags.unit)
     async with open_operator(read_settings(flags, os.environ)) as operator:
-        snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
-        known = versions(snapshot, name)
+        snapshot, known = await _known(operator, name)
         text = choose(known, flags.version_hash, name).text or ""
         names = [name]
         if parse_name(name).is_template:
             others = (each for each in snapshot.units.values() if each.hash == known[0].hash and each.name != name)
             names += [each.name for each in others if parse_name(each.name).template == name]
-        begun = await rollouts.begin(
-            operator, names, dict.fromkeys(names, text), policy_of(flags), flags.name or ""
-        )
-        say(f"Rollout {begun.name} begins: {counted(len(begun.steps), 'unit')}, {begun.at_a_time} at a time")
-        return OK if flags.no_block else await watch(operator, begun.name)
+        return await roll(operator, names, dict.fromkeys(names, text), flags)
+
+
+async def _known(operator: Operator, name: str) -> tuple[Snapshot, list[Version]]:
+    """The registry, and the versions of a unit in it. UserError when it has no such unit."""
+    snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+    if not (known := versions(snapshot, name)):
+        raise UserError(f"unit {name} is not in the registry; see: fleetctl list-unit-files")
+    return snapshot, known
