@@ -18,7 +18,7 @@ from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Keys
 from registry.leases import grace_s
 from registry.model import Duplicate, Event, Machine
-from registry.records import encode
+from registry.records import encode, event_entry
 
 log = logging.getLogger("fleet.agent")
 
@@ -107,6 +107,6 @@ class EarlierKey:
         key = self._keys.duplicate(machine.id, machine.boot_id)
         puts = [
             Op.put(key, encode(record), self._lease),
-            Op.put(self._keys.event(event.writer, event.id), encode(event)),
+            Op.put(*event_entry(self._keys, event)),
         ]
         await self._etcd.txn([], puts)

@@ -33,7 +33,7 @@ from registry.etcd import Compare, Etcd, KeyValue, Op
 from registry.keys import Address, Keys, Table
 from registry.messages import JOINED, REGISTRY_BACK, REGISTRY_LOST
 from registry.model import Event, Machine
-from registry.records import decode, encode
+from registry.records import decode, encode, event_entry
 from registry.sync.history import History
 from registry.sync.sentinel import ensure_cluster, read_cluster
 
@@ -139,7 +139,7 @@ class Registration:
         if not lease:
             return
         event = self._member.event("leave", reason="agent stopped")
-        puts = [self._put_machine(lease), Op.put(self._keys.event(event.writer, event.id), encode(event))]
+        puts = [self._put_machine(lease), Op.put(*event_entry(self._keys, event))]
         await self._etcd.txn([Compare.lease(self._key, lease)], puts)
 
     async def revoke(self) -> None:
@@ -262,7 +262,7 @@ class Registration:
         event = self._member.event("join", reason=f"{self.machine.hostname} at {self.machine.address}")
         puts = [
             self._put_machine(lease),
-            Op.put(self._keys.event(event.writer, event.id), encode(event)),
+            Op.put(*event_entry(self._keys, event)),
             Op.delete(self._keys.duplicate(self.machine.id, self.machine.boot_id)),
         ]
         result = await self._etcd.txn([Compare.absent(self._key)], puts)

@@ -7,14 +7,13 @@ that failed within `max_failures`, whatever they are down for (13); a rollout th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, ended, standing
 from registry.mirror import Snapshot
 from registry.model import (
-    HISTORY_LIMIT,
     OnFailure,
     Rollout,
     RolloutState,
@@ -85,12 +84,21 @@ class WellSince:
 
 
 def survey(
-    rollout: Rollout, snapshot: Snapshot, where: Whereabouts, well: WellSince, now: float
+    rollout: Rollout, snapshot: Snapshot, where: Callable[[str], Whereabouts], well: WellSince, now: float
 ) -> tuple[StepView, ...]:
-    """Return every step of the rollout as it stands. `where` has to know its units."""
+    """Return every step of the rollout as it stands. `where` finds the lines and states of a unit."""
     settled, failed = set(rollout.settled), {each.unit: each for each in rollout.failed}
     return tuple(
-        _view(rollout, step, snapshot, where, well, now, noted=step.unit in settled, failure=failed.get(step.unit))
+        _view(
+            rollout,
+            step,
+            snapshot,
+            where(step.unit),
+            well,
+            now,
+            noted=step.unit in settled,
+            failure=failed.get(step.unit),
+        )
         for step in rollout.steps
     )
 
@@ -209,7 +217,8 @@ def advance(rollout: Rollout, views: Sequence[StepView], blocked_by: str = "") -
         return Advance(noted, waits=f"rollout {blocked_by} has units of this one, and was begun earlier")
     chosen, waits = _choose(noted, groups)
     waiting = (view for group in chosen for view in group.views if view.state is StepState.WAITING)
-    return Advance(noted, tuple(_turn(noted, view.step, view.unit) for view in waiting if view.unit), waits)
+    units = ((view.unit, view.step.old if noted.back else view.step.new) for view in waiting)
+    return Advance(noted, tuple(unit.with_file(sha256) for unit, sha256 in units if unit), waits)
 
 
 def _fault(views: Sequence[StepView], groups: Sequence[Group]) -> str | None:
@@ -278,12 +287,3 @@ def _choose(rollout: Rollout, groups: Sequence[Group]) -> tuple[list[Group], str
         return chosen, ""
     view = next(view for group in down for view in group.views if not view.up)
     return [], f"{view.step.unit} is down already ({view.reason}), and no more than {most} may be"
-
-
-def _turn(rollout: Rollout, step: RolloutStep, unit: Unit) -> Unit:
-    """The unit's record from its turn on."""
-    sha256 = step.old if rollout.back else step.new
-    if sha256 == unit.hash:
-        return replace(unit, generation=unit.generation + 1)
-    history = (unit.hash, *(each for each in unit.history if each != unit.hash))[:HISTORY_LIMIT]
-    return replace(unit, hash=sha256, generation=unit.generation + 1, history=history)

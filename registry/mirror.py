@@ -247,6 +247,11 @@ class Mirror:
         """What etcd knows of `key`, for guards; None when it does not exist."""
         return self._held.stamp(key)
 
+    def mod_revision(self, key: str) -> int:
+        """The revision at which `key` was written last, for guards; 0 when it does not exist."""
+        found = self.stamp(key)
+        return found.mod_revision if found else 0
+
 
 SINGLES = (Table.CLUSTER.value, Table.LEADER.value)
 TABLES = tuple(table.value for table in Table)

@@ -12,7 +12,7 @@ record, so a changed record is made with `dataclasses.replace`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -99,6 +99,13 @@ class Unit(Versioned):
     attempt: Count = 0  # an operator's start adds one: where nothing of the unit runs it is started again
     owner: Line = ""  # the folder that it is applied from, if it is
     applied: Line = ""  # the hash and the target that were applied last: "3fa9…:launched"
+
+    def with_file(self, sha256: str) -> Unit:
+        """The unit with this file, started anew; the one that it had, if it is another, goes into its history."""
+        history = self.history
+        if sha256 != self.hash:
+            history = (self.hash, *(each for each in history if each != self.hash))[:HISTORY_LIMIT]
+        return replace(self, hash=sha256, generation=self.generation + 1, history=history)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, g
 
 from registry.errors import CorruptRecord, InvalidRecord
 from registry.grammar import MAX_ENTRIES, MAX_TEXT, PLAIN, AtMost, Range, Words, json_value, line
-from registry.keys import Address, Table
+from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,
     Crash,
@@ -79,6 +79,11 @@ def encode(record: Record | UnitText) -> bytes:
         parts = [str(getattr(record, name)) for name in KEY_FIELDS.get(type(record), ())]
         name = shown(" ".join(parts)) if parts else ""
         raise InvalidRecord(f"cannot write the {type(record).__name__} record {name}: {_reason(error)}") from error
+
+
+def event_entry(keys: Keys, event: Event) -> tuple[str, bytes]:
+    """The key and the value of an event."""
+    return keys.event(event.writer, event.id), encode(event)
 
 
 def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:

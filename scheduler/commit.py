@@ -18,7 +18,7 @@ from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.keys import Keys
 from registry.messages import about
 from registry.model import Event
-from registry.records import encode
+from registry.records import encode, event_entry
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -133,7 +133,7 @@ def intents(decisions: Sequence[Decision], keys: Keys, revision_of: StampOf, aud
     if not detailed:
         event = audit.summary(decisions)
         found.append(Intent())
-        found[-1].put(keys.event(event.writer, event.id), encode(event))
+        found[-1].put(*event_entry(keys, event))
     return sorted(found, key=lambda intent: (not intent.lines, intent.machine))
 
 
@@ -192,7 +192,7 @@ def _intent(
             intent.machine = each.machine if not intent.lines or each.machine == intent.machine else ""
             intent.lines = True
         if audit and (event := audit.of(each)):
-            intent.put(keys.event(event.writer, event.id), encode(event))
+            intent.put(*event_entry(keys, event))
     return intent
 
 

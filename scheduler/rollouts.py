@@ -17,9 +17,9 @@ from placement.rollout import Advance, StepView, WellSince, advance, survey
 from registry.etcd import Compare
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import Whereabouts
-from registry.mirror import Mirror, Snapshot
+from registry.mirror import Mirror
 from registry.model import Rollout, RolloutState
-from registry.records import encode
+from registry.records import encode, event_entry
 from registry.sync.follow import FollowUpdate
 from scheduler.commit import Audit, Intent
 
@@ -70,7 +70,11 @@ class RolloutWatch:
         running = [each for each in unfinished if each.state is RolloutState.RUNNING]
         self._units = frozenset(step.unit for each in running for step in each.steps)
         self._well.keep(self._units)
-        where = _whereabouts(snapshot, state, self._units)
+
+        def where(unit: str) -> Whereabouts:
+            entry = state.entries.get(unit)
+            return Whereabouts.of(snapshot, unit, {*entry.scheduled, *entry.reported} if entry else ())
+
         found: list[Intent] = []
         for rollout in running:
             views = survey(rollout, snapshot, where, self._well, now)
@@ -89,7 +93,7 @@ class RolloutWatch:
     ) -> Intent:
         """Make one transaction of what a rollout does next."""
         key, after, intent = self._keys.rollout(rollout.name), result.rollout, Intent()
-        intent.guards.append(Compare.mod(key, _revision(mirror, key)))
+        intent.guards.append(Compare.mod(key, mirror.mod_revision(key)))
         if after != rollout:
             intent.put(key, encode(after))
         machines = {each.step.unit: each.machine for each in views}
@@ -97,7 +101,7 @@ class RolloutWatch:
         events = []
         for unit in result.turns:
             unit_key = self._keys.unit(unit.name)
-            intent.guards.append(Compare.mod(unit_key, _revision(mirror, unit_key)))
+            intent.guards.append(Compare.mod(unit_key, mirror.mod_revision(unit_key)))
             intent.put(unit_key, encode(replace(unit, by=f"rollout {rollout.name}", at=today)))
             old = olds[unit.name]
             verb, was = ("rollout", "") if unit.hash == old else ("replace", f"was {old[:7]}; ")
@@ -110,13 +114,8 @@ class RolloutWatch:
             reason = f"rollout {rollout.name} {how}" + (f": {after.note}" if after.note else "")
             events.append(self._audit.event("rollout", reason=reason))
         for event in events:
-            intent.put(self._keys.event(event.writer, event.id), encode(event))
+            intent.put(*event_entry(self._keys, event))
         return intent
-
-
-def _revision(mirror: Mirror, key: str) -> int:
-    stamp = mirror.stamp(key)
-    return stamp.mod_revision if stamp else 0
 
 
 def _earlier(rollout: Rollout, unfinished: Iterable[Rollout]) -> str:
@@ -128,15 +127,3 @@ def _earlier(rollout: Rollout, unfinished: Iterable[Rollout]) -> str:
         if any(step.unit in units for step in other.steps):
             return other.name
     return ""
-
-
-def _whereabouts(snapshot: Snapshot, state: ClusterState, names: Iterable[str]) -> Whereabouts:
-    """The lines and states of these units, found by the index of all units."""
-    lines, states = {}, {}
-    for name in names:
-        entry = state.entries.get(name)
-        machines = sorted({*entry.scheduled, *entry.reported}) if entry else []
-        pairs = [(machine, name) for machine in machines]
-        lines[name] = tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)
-        states[name] = tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)
-    return Whereabouts(lines, states)

@@ -31,7 +31,7 @@ from registry.model import Leader, Machine, Sentinel
 from registry.program.config import Settings
 from registry.program.measures import REGISTRY_HELD, Sample
 from registry.program.metrics import certificate_samples, common_samples, serve
-from registry.records import encode
+from registry.records import encode, event_entry
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 from registry.sync.history import REMEDY, History
 from registry.sync.sentinel import ensure_cluster, read_cluster
@@ -374,10 +374,7 @@ class Scheduler:
                 return []
             units = {each.unit for each in decisions}
             log.info("%s", summary_of(decisions), extra=DECIDED.of(*units if len(units) == 1 else ()))
-            stamp = follower.mirror.stamp
-            return intents(
-                decisions, self._keys, lambda key: found.mod_revision if (found := stamp(key)) else 0, self._audit
-            )
+            return intents(decisions, self._keys, follower.mirror.mod_revision, self._audit)
         except RegistryError:
             raise
         except Exception as error:  # noqa: BLE001 - see above
@@ -456,7 +453,7 @@ class Scheduler:
             log.warning("machine %s is lost: its lease ended", machine, extra=MACHINE_LOST.of())
             event = self._audit.event("lost", machine=machine, reason="its lease ended")
             intent = Intent([Compare.absent(self._keys.machine(machine))])  # it may be back by now
-            intent.put(self._keys.event(event.writer, event.id), encode(event))
+            intent.put(*event_entry(self._keys, event))
             await self._write(lead, intent)
         unleased = self._machines.unleased
         for key, revision in unleased.overdue(time.monotonic()) if unleased else ():

@@ -18,7 +18,7 @@ from fleettui.actions.reading import FoundUnit
 from fleettui.actions.units import UnitStep, act
 from fleettui.verbs import verb_between
 from registry.mirror import Snapshot
-from registry.model import HISTORY_LIMIT, Target, Unit
+from registry.model import Target, Unit
 from registry.units.file import file_hash
 
 
@@ -128,10 +128,11 @@ def _step(change: UnitDifference, found: FoundUnit, owner: str, *, roll: bool) -
     if sha == unit.hash or (roll and rolls(change)):
         verb = verb_between(unit.target, wanted.target) if unit.target is not wanted.target else "apply"
         return UnitStep(Outcome(name, Did.CHANGED, unit, after), verb, f"of {owner}")
-    history = (unit.hash, *(each for each in unit.history if each != unit.hash))[:HISTORY_LIMIT]
-    after = replace(after, hash=sha, generation=unit.generation + 1, history=history)
     return UnitStep(
-        Outcome(name, Did.REPLACED, unit, after), "replace", f"was {unit.hash[:7]}; {owner}", wanted.text
+        Outcome(name, Did.REPLACED, unit, after.with_file(sha)),
+        "replace",
+        f"was {unit.hash[:7]}; {owner}",
+        wanted.text,
     )
 
 

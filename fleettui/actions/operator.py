@@ -22,7 +22,7 @@ from registry.etcd.backoff import jittered
 from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.model import Event
-from registry.records import encode
+from registry.records import event_entry
 
 EVENTS_EACH = 20  # up to so many units an act writes one event a unit, above it one a transaction
 MAX_BYTES = 1_200_000  # of values in a transaction: etcd refuses requests over 1.5 MB
@@ -63,7 +63,7 @@ async def commit(operator: Operator, guards: Sequence[Compare], ops: Sequence[Op
     Raises Conflict when a guard fails. An answer that got lost is asked for again: the event's key, which is nobody
     else's, tells whether the first try was carried out. Raises RegistryUnavailable when that cannot be found out.
     """
-    records = [Op.put(operator.keys.event(event.writer, event.id), encode(event)) for event in events]
+    records = [Op.put(*event_entry(operator.keys, event)) for event in events]
     mark = Op.get(operator.keys.event(events[0].writer, events[0].id))
     for attempt in range(3):
         try:

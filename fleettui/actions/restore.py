@@ -21,7 +21,7 @@ from registry.etcd import MAX_OPS, Compare, Op
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, Pair, RawChange, Snapshot
 from registry.model import Assignment, Rollout, RolloutState, Target, UnitState
-from registry.records import encode
+from registry.records import encode, event_entry
 from registry.sync.listing import read_tables
 from registry.sync.sentinel import ahead as epoch_ahead
 
@@ -261,7 +261,7 @@ async def accept(operator: Operator, found: Restoration) -> int:
     event = operator.event("accept", reason=found.held[:500])
     ops = [
         Op.put(keys.cluster, encode(replace(sentinel, epoch=epoch, held="", restoring=""))),
-        Op.put(keys.event(event.writer, event.id), encode(event)),
+        Op.put(*event_entry(keys, event)),
     ]
     await _write(operator, [guard], ops)
     return epoch

@@ -19,7 +19,7 @@ from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from fleettui.verbs import Verb, verb_between
 from registry.errors import InvalidRecord
 from registry.etcd import Op
-from registry.model import HISTORY_LIMIT, Target, Unit, UnitText
+from registry.model import Target, Unit, UnitText
 from registry.records import encode
 from registry.sync.sentinel import ensure_cluster
 from registry.units.check import verify
@@ -298,10 +298,7 @@ def _template_note(name: str, example: str) -> str:
 
 
 def _replaced(before: Unit, sha: str, text: str, choose: Callable[[Target], Target]) -> UnitStep:
-    history = (before.hash, *(each for each in before.history if each != before.hash))[:HISTORY_LIMIT]
-    after = replace(
-        before, hash=sha, target=choose(before.target), generation=before.generation + 1, history=history
-    )
+    after = replace(before.with_file(sha), target=choose(before.target))
     return UnitStep(Outcome(before.name, Did.REPLACED, before, after), "replace", f"was {before.hash[:7]}", text)
 
 

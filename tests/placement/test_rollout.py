@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from placement.rollout import Advance, StepState, StepView, WellSince, advance, going_back, survey
-from registry.lifecycle import whereabouts
+from registry.lifecycle import Whereabouts
 from registry.model import OnFailure, Rollout, RolloutState, RolloutStep, Target, UnitState, UnitText
 from registry.units.file import file_hash
 from tests.placement.world import KEYS, World, machine, unit_text
@@ -89,7 +89,7 @@ class Fleet:
 
     def views(self) -> tuple[StepView, ...]:
         snapshot = self.world.snapshot
-        return survey(self.rollout, snapshot, whereabouts(snapshot), self.well, self.now)
+        return survey(self.rollout, snapshot, lambda name: Whereabouts.of(snapshot, name), self.well, self.now)
 
     def group(self, name: str) -> int:
         return next(step.group for step in self.rollout.steps if step.unit == name)
@@ -261,7 +261,7 @@ def test_a_record_that_makes_no_sense_is_paused_with_the_reason(
     for each in steps:
         world.unit(each.unit)
     made = replace(rollout(), steps=steps)
-    views = survey(made, world.snapshot, whereabouts(world.snapshot), WellSince(), 0.0)
+    views = survey(made, world.snapshot, lambda name: Whereabouts.of(world.snapshot, name), WellSince(), 0.0)
     found = advance(made, views)
     assert (found.rollout.state, found.turns) == (RolloutState.PAUSED, ())
     assert reason in found.rollout.note
