@@ -102,8 +102,9 @@ def _moves(state: ClusterState, entry: UnitEntry, placement: Placement) -> Itera
 
 def _line(entry: UnitEntry, machine: str) -> Assignment:
     """What the machine's schedule shall say of the unit; what another version put into the line stays there."""
-    if entry.desired is None:
+    desired = entry.desired(machine)
+    if desired is None:
         raise AssertionError(f"{entry.name} is placed, and nothing says with which file")
-    sha256, generation, target, attempt = entry.desired
+    sha256, generation, target, attempt = desired
     line, old = Assignment(entry.name, machine, sha256, target, generation, attempt), entry.scheduled.get(machine)
     return replace(line, unknown=old.unknown) if old is not None and old.unknown else line

@@ -64,12 +64,14 @@ class UnitEntry:
         scheduled = (line.hash for _, line in sorted(self.scheduled.items()) if line is not None)
         return next(scheduled, "") or next((each for _, each in sorted(self.reported.items()) if each), "")
 
-    @property
-    def desired(self) -> tuple[str, int, Target, int] | None:
-        """What its schedule must say (hash, generation, target, attempt); None when it stays as it is."""
-        if self.unit is None or self.held or (self.wanted and self.options_error is not None and not self.template):
+    def desired(self, machine: str) -> tuple[str, int, Target, int] | None:
+        """What the machine's schedule must say (hash, generation, target, attempt); None when it stays as it is."""
+        unit = self.unit
+        if unit is None or self.held or (self.wanted and self.options_error is not None and not self.template):
             return None
-        return (self.unit.hash, self.unit.generation, self.unit.target, self.unit.attempt)
+        if unit.on:
+            return (*unit.version_on(machine), unit.target, unit.attempt)
+        return (unit.hash, unit.generation, unit.target, unit.attempt)
 
     @property
     def empty(self) -> bool:
@@ -80,7 +82,7 @@ class UnitEntry:
 
     def stale(self, machine: str) -> bool:
         """Whether the schedule of `machine` says something else than what is desired."""
-        line, desired = self.scheduled[machine], self.desired
+        line, desired = self.scheduled[machine], self.desired(machine)
         if desired is None:
             return False
         return line is None or (line.hash, line.generation, line.target, line.attempt) != desired

@@ -178,7 +178,7 @@ def _leaving(machines: tuple[str, ...]) -> UnitProgress:
 
 def _says(line: Assignment, unit: Unit) -> bool:
     """Whether a line of a schedule is the operator's present wish."""
-    wish = (unit.hash, unit.generation, unit.attempt, unit.target)
+    wish = (*unit.version_on(line.machine), unit.attempt, unit.target)
     return (line.hash, line.generation, line.attempt, line.target) == wish
 
 

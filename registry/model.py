@@ -12,6 +12,7 @@ record, so a changed record is made with `dataclasses.replace`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
@@ -86,6 +87,15 @@ class Sentinel(Versioned):
 
 
 @dataclass(frozen=True, slots=True)
+class UnitVersion(Versioned):
+    """The file and generation that a global unit has on some machines, other than what its record says."""
+
+    hash: Sha256
+    generation: Count
+    machines: Annotated[tuple[Id, ...], AtMost(10_000)]  # sorted
+
+
+@dataclass(frozen=True, slots=True)
 class Unit(Versioned):
     """What an operator asked for: which text, in which state."""
 
@@ -99,13 +109,37 @@ class Unit(Versioned):
     attempt: Count = 0  # an operator's start adds one: where nothing of the unit runs it is started again
     owner: Line = ""  # the folder that it is applied from, if it is
     applied: Line = ""  # the hash and the target that were applied last: "3fa9…:launched"
+    on: Annotated[tuple[UnitVersion, ...], AtMost(100)] = ()  # a global unit's machines where it is otherwise
+
+    def version_on(self, machine: str) -> tuple[str, int]:
+        """The hash and the generation that the unit has to have on a machine."""
+        for each in self.on:
+            if machine in each.machines:
+                return each.hash, each.generation
+        return self.hash, self.generation
+
+    def with_versions(self, versions: Mapping[str, tuple[str, int]]) -> Unit:
+        """The unit with these hashes and generations on these machines, and its record's own on all others."""
+        machines: dict[tuple[str, int], list[str]] = {}
+        for machine, version in sorted(versions.items()):
+            if version != (self.hash, self.generation):
+                machines.setdefault(version, []).append(machine)
+        return replace(self, on=tuple(UnitVersion(*version, tuple(found)) for version, found in machines.items()))
+
+    def started_anew(self) -> Unit:
+        """The unit with the file that its record names, to be stopped and started again wherever it is."""
+        newest = max((self.generation, *(each.generation for each in self.on)))
+        return replace(self, generation=newest + 1, on=())
 
     def with_file(self, sha256: str) -> Unit:
         """The unit with this file, started anew; the one that it had, if it is another, goes into its history."""
-        history = self.history
-        if sha256 != self.hash:
-            history = (self.hash, *(each for each in history if each != self.hash))[:HISTORY_LIMIT]
-        return replace(self, hash=sha256, generation=self.generation + 1, history=history)
+        return replace(self.started_anew(), hash=sha256, history=self.history_with(sha256))
+
+    def history_with(self, sha256: str) -> tuple[str, ...]:
+        """The unit's history once it has this file."""
+        if sha256 == self.hash:
+            return self.history
+        return (self.hash, *(each for each in self.history if each not in (self.hash, sha256)))[:HISTORY_LIMIT]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +222,18 @@ class Override(Versioned):
     metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()  # over the machine's own, key by key
     by: Line = ""  # user@host that wrote this record
     at: Time = 0.0  # when
+    paced: bool = False  # a drain in which only those units leave that `leaving` names
+    leaving: Annotated[tuple[UnitName, ...], AtMost(4000)] = ()  # units whose turn it is to leave the machine
+    reboot: Line = ""  # the boot that it is drained to end, by its id; nothing where no reboot was asked for
+
+
+class UnitHealth(StrEnum):
+    """What the check that a unit's file names has found; by the agent of its machine."""
+
+    UNCHECKED = ""  # it has no check, or does not run
+    STARTING = "starting"  # no check has passed since it was started, and not yet too many have failed
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"  # as many checks in a row failed as its file allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +266,8 @@ class UnitState(Versioned):
     waits: tuple[Line, ...] = ()  # units without which it cannot start; it is tried again once they are there
     waits_running: tuple[Line, ...] = ()  # those of them that are there, and have to run
     skipped: Prose = ""  # the condition that did not hold when it was started, so that it was not
+    health: UnitHealth = UnitHealth.UNCHECKED  # what its health check says
+    sickness: Prose = ""  # what the last check that failed said
     cause: Prose = ""  # why a unit that had started well failed later, as far as it is known beyond `result`
 
 
@@ -356,6 +404,8 @@ class RolloutStep(Versioned):
     new: Sha256  # the file it has from its turn on; the same for a restart
     generation: Count  # the unit's before its turn; the turn adds one, and going back another one
     group: Count = 0
+    machine: Line = ""  # of a global unit: the machine that this is about
+    leaves: Line = ""  # the machine that the unit leaves in its turn, where that is all
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +436,7 @@ class Rollout(Versioned):
     max_failures: Count = 0  # groups that may fail
     on_failure: OnFailure = OnFailure.PAUSE  # what happens when more do
     settled: Annotated[tuple[UnitName, ...], AtMost(4000)] = ()
+    settled_on: Annotated[tuple[tuple[UnitName, Id], ...], AtMost(4000)] = ()  # global units, by machine
     failed: Annotated[tuple[StepFailure, ...], AtMost(4000)] = ()
     note: Prose = ""  # why it is paused or going back
     by: Line = ""  # user@host that wrote it

@@ -91,6 +91,7 @@ def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
         return []  # some record that may name a file does not parse: then no file is known to be unused
     used = {unit.hash for unit in snapshot.units.values()}
     used.update(sha256 for unit in snapshot.units.values() for sha256 in unit.history)
+    used.update(version.hash for unit in snapshot.units.values() for version in unit.on)
     used.update(line.hash for line in snapshot.schedule.values())
     used.update(state.hash for state in snapshot.states.values())
     steps = [step for rollout in snapshot.rollouts.values() for step in rollout.steps]

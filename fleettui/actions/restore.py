@@ -146,7 +146,8 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
         elif not states or is_global(snapshot, name) or {state.machine for state in states} & set(homes[name]):
             for machine in homes[name] if unit.target is not Target.LAUNCHED else ():
                 if snapshot.schedule[machine, name].target is Target.LAUNCHED:
-                    found[machine, name] = Assignment(name, machine, unit.hash, unit.target, unit.generation)
+                    sha256, generation = unit.version_on(machine)
+                    found[machine, name] = Assignment(name, machine, sha256, unit.target, generation)
         else:
             best = max(states, key=lambda state: (state.hash == unit.hash, state.generation == unit.generation))
             found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)

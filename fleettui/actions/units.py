@@ -121,7 +121,7 @@ async def restart(operator: Operator, names: Iterable[str]) -> Done:
             return _absent(name, found)
         if unit.target is not Target.LAUNCHED:
             return _refused(name, f"unit {name} is {unit.target}, not launched; see: fleetctl start {name}")
-        after = replace(unit, generation=unit.generation + 1)
+        after = unit.started_anew()
         return UnitStep(Outcome(name, Did.CHANGED, unit, after), Verb.RESTART)
 
     return await act(operator, names, decide)
@@ -332,7 +332,7 @@ def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
     if after is None and outcome.text is None:
         return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
     generation = (after or before).generation + (after is None or after.hash != before.hash)
-    back = replace(before, generation=generation, attempt=(after or before).attempt)
+    back = replace(before, generation=generation, attempt=(after or before).attempt, on=())
     did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
     return UnitStep(Outcome(outcome.name, did, after, back), Verb.UNDO, f"{back.target} again", outcome.text)
 
