@@ -39,7 +39,7 @@ from agentd.usage import Reporter
 from registry.errors import RegistryError, SystemdError, UserError
 from registry.etcd import Etcd
 from registry.etcd.backoff import jittered
-from registry.etcd.health import EtcdHealth, EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.health import EtcdHealth, keep_watch
 from registry.keys import Keys
 from registry.messages import HANDED_OVER, HANDING_OVER, HISTORY_ACCEPTED, HISTORY_WENT_BACK
 from registry.model import Event
@@ -101,7 +101,6 @@ class Agent:
         self._notifier = Notifier(environ)
         self._ending = asyncio.Event()
         self._wired = asyncio.Event()
-        self._down: Mapping[str, EtcdTrouble] = {}  # endpoints of etcd
         self._since: dict[str, float] = {}
         self._requests = RequestTimes()
         self._registered = False
@@ -158,7 +157,7 @@ class Agent:
                 "usage": Reporter(etcd, self._keys, self._table, self._registration.lease).run(),
                 "crashes": self._crashes.run(etcd, self._keys, self._registration.lease),
                 "metrics": serve("agent", listen, lambda: self._samples(etcd.health), self._healthz),
-                "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._endpoints_changed),
+                "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._update_status),
             }
             if self._stops:
                 began = self._ledger.facts.renewed_at or time.monotonic()
@@ -272,10 +271,6 @@ class Agent:
 
     # ---- what the systemd that started us is told
 
-    def _endpoints_changed(self, down: Mapping[str, EtcdTrouble]) -> None:
-        self._down = down
-        self._update_status()
-
     def _update_status(self) -> None:
         """Say how we are, if that has changed. Called whenever one of the facts may have."""
         self._notifier.status(status_line(self._status()))
@@ -301,7 +296,7 @@ class Agent:
             denied=self._health.denied,
             schedule=self._schedule.link,
             schedule_reason=self._schedule.reason,
-            endpoints="" if self._health.away else endpoints_told(self._health.bases, self._down),
+            endpoints=self._health.endpoints,
         )
 
     def _first(self, what: str, *, holds: bool) -> float:

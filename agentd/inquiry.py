@@ -173,8 +173,11 @@ def _mounts(name: str, value: Any, root: str) -> Iterator[str]:  # noqa: ANN401 
 def _account(name: str, value: Any, _root: str) -> Iterator[str]:  # noqa: ANN401 - as above
     known: Callable[[str], object] = pwd.getpwnam if name == "User" else grp.getgrnam
     for account in [value] if isinstance(value, str) else value:
-        if account and not account.isdigit() and not _knows(known, account):
-            yield f"{name}={account} does not exist"
+        if account and not account.isdigit():
+            try:
+                known(account)
+            except (KeyError, OSError, ValueError):
+                yield f"{name}={account} does not exist"
 
 
 def _is(what: Callable[[Path], bool], path: str) -> bool:
@@ -183,14 +186,6 @@ def _is(what: Callable[[Path], bool], path: str) -> bool:
         return what(Path(path))
     except OSError:
         return False
-
-
-def _knows(known: Callable[[str], object], account: str) -> bool:
-    try:
-        known(account)
-    except (KeyError, OSError, ValueError):
-        return False
-    return True
 
 
 _CHECKS: dict[str, Callable[[str, Any, str], Iterable[str]]] = {

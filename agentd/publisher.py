@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agentd.pure.plan import DesiredState
@@ -143,7 +144,11 @@ class Publisher:
         """Publish for ever."""
         while True:
             await self._wake.wait()
-            await self._gather()
+            rested_s = time.monotonic() - self._wrote_at
+            with suppress(TimeoutError):  # more comes in, to share a transaction; what others wait for is not kept
+                async with asyncio.timeout(max(GATHER_S - rested_s, GATHER_SOON_S)):
+                    await self._urgent.wait()
+                    await asyncio.sleep(GATHER_SOON_S)
             self._wake.clear()
             try:
                 async with self._writing:
@@ -164,16 +169,6 @@ class Publisher:
         """Look at what the registry really holds, and mend it."""
         self._unsure = True
         self.mark_dirty(self._known)
-
-    async def _gather(self) -> None:
-        """Let more changes come in, so that they share a transaction; what others wait for is not kept waiting."""
-        rested_s = time.monotonic() - self._wrote_at
-        try:
-            async with asyncio.timeout(max(GATHER_S - rested_s, GATHER_SOON_S)):
-                await self._urgent.wait()
-                await asyncio.sleep(GATHER_SOON_S)
-        except TimeoutError:
-            return
 
     async def _flush(self) -> None:
         """Write what there is to write now, under one lease; what comes meanwhile is gathered for the next time."""

@@ -17,7 +17,7 @@ from registry.etcd import Etcd
 from registry.keys import Address, Keys, Table
 from registry.messages import RECORD_CORRUPT
 from registry.model import Assignment
-from registry.sync.follow import ConnectionState, Follower, FollowUpdate
+from registry.sync.follow import ConnectionState, Follower
 from registry.sync.history import History
 
 log = logging.getLogger("fleet.agent")
@@ -96,24 +96,22 @@ class Schedule:
 
     async def _read(self, follower: Follower) -> None:
         while True:
-            self._fold(follower, await follower.next())
-
-    def _fold(self, follower: Follower, update: FollowUpdate) -> None:
-        if (self.link, self.reason) != (update.link, update.reason):
-            self.link, self.reason = update.link, update.reason
-            self.on_link()
-        addresses = list(update.changed)
-        if update.reset:
-            lines = {pair[1] for pair in follower.mirror.snapshot().schedule}
-            corrupt = map(self._keys.parse, follower.mirror.snapshot().corrupt)
-            lines |= {each.second for each in corrupt if each}  # a key that is no line's names no unit
-            names = lines | self._known | set(self._desired_states.held)
-            addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
-        if self._history.held or self._is_older(follower, addresses):
-            return
-        for address in addresses:
-            self._hand_on(follower, address)
-        self._history.save()
+            update = await follower.next()
+            if (self.link, self.reason) != (update.link, update.reason):
+                self.link, self.reason = update.link, update.reason
+                self.on_link()
+            addresses = list(update.changed)
+            if update.reset:
+                lines = {pair[1] for pair in follower.mirror.snapshot().schedule}
+                corrupt = map(self._keys.parse, follower.mirror.snapshot().corrupt)
+                lines |= {each.second for each in corrupt if each}  # a key that is no line's names no unit
+                names = lines | self._known | set(self._desired_states.held)
+                addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
+            if self._history.held or self._is_older(follower, addresses):
+                continue
+            for address in addresses:
+                self._hand_on(follower, address)
+            self._history.save()
 
     def _is_older(self, follower: Follower, addresses: Iterable[Address]) -> bool:
         """Whether a line is as it was before we acted on it: then nothing is handed on."""

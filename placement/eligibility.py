@@ -90,19 +90,14 @@ def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...
     if options.machine_id is not None and not site.id.startswith(options.machine_id):
         reason = f"MachineID={options.machine_id} is not this machine"
         found.append(Objection(Requirement.MACHINE_ID, reason, reason))
-    found += (
-        _metadata_objection(key, values, site.metadata.get(key))
-        for key, values in options.metadata
-        if site.metadata.get(key) not in values
-    )
+    for key, values in options.metadata:
+        actual = site.metadata.get(key)
+        if actual not in values:
+            wanted = sorted(values)[:SHOWN_VALUES] + ["..."] * (len(values) > SHOWN_VALUES)
+            brief = f"metadata {key}={'|'.join(wanted)} required"
+            has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
+            found.append(Objection(Requirement.METADATA, f"{brief}; {has}", brief))
     return tuple(found)
-
-
-def _metadata_objection(key: str, values: frozenset[str], actual: str | None) -> Objection:
-    wanted = sorted(values)[:SHOWN_VALUES] + ["..."] * (len(values) > SHOWN_VALUES)
-    brief = f"metadata {key}={'|'.join(wanted)} required"
-    has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
-    return Objection(Requirement.METADATA, f"{brief}; {has}", brief)
 
 
 def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | None:

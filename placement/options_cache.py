@@ -53,8 +53,11 @@ class UnitOptionsCache:
         file = self._files[sha256]
         if isinstance(file, OptionsError):
             return file
-        options = _read(file, name)
-        if isinstance(options, FleetOptions) and not uses_specifiers(file):
+        try:
+            options = parse_options(file, name)
+        except Exception as error:  # noqa: BLE001 - see above
+            return OptionsError(_one_line(error))
+        if not uses_specifiers(file):
             self._shared[sha256] = options
         return options
 
@@ -67,13 +70,6 @@ class UnitOptionsCache:
             return parse(text)
         except Exception as error:  # noqa: BLE001 - see above
             return OptionsError(_one_line(error))
-
-
-def _read(file: UnitFile, name: str) -> FleetOptions | OptionsError:
-    try:
-        return parse_options(file, name)
-    except Exception as error:  # noqa: BLE001 - see above
-        return OptionsError(_one_line(error))
 
 
 def _one_line(error: Exception) -> str:

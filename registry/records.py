@@ -94,7 +94,9 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
     try:
         text = value.decode()
         if address.table is Table.FILES:
-            return _read_file(address.first, value, text)
+            if sha256(value).hexdigest() != address.first:
+                raise ValueError("the text is not what its hash says; submit it again with --replace")
+            return UnitText(address.first, text)
         cls, key_fields = LAYOUT[address.table]
         plain = text.isascii() and "\\" not in text and "\x7f" not in text and len(text) <= MAX_TEXT
         data = _read_fields(cls, _parse(text), plain=plain)
@@ -106,12 +108,6 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
     except (ValueError, TypeError, RecursionError) as error:
         raise CorruptRecord(key or f"{address.table}/{address.first}", _reason(error)) from error
     return record
-
-
-def _read_file(sha256_hex: str, value: bytes, text: str) -> UnitText:
-    if sha256(value).hexdigest() != sha256_hex:
-        raise ValueError("the text is not what its hash says; submit it again with --replace")
-    return UnitText(sha256_hex, text)
 
 
 def _reason(error: Exception) -> str:

@@ -152,7 +152,7 @@ def rights(user: User, keys: Keys) -> tuple[Right, ...]:
     own = Right(WRITES, keys.events_of(user.name), prefix=True)
     if user.role is Role.AGENT:
         shared = (_table(access, keys, table) for table, access in SHARED.items())
-        machine = (_of_machine(access, keys, table, user.machine) for table, access in OF_A_MACHINE.items())
+        machine = (Right(access, *keys.extent(table, user.machine)) for table, access in OF_A_MACHINE.items())
         found = [own, *shared, *machine]
     else:
         found = [Right(READS, keys.prefix, prefix=True)]
@@ -189,7 +189,3 @@ def remedy(keys: Keys, name: str, touched: Sequence[str], write: bool) -> tuple[
 
 def _table(access: Access, keys: Keys, table: Table) -> Right:
     return Right(access, *keys.extent(table))
-
-
-def _of_machine(access: Access, keys: Keys, table: Table, machine: str) -> Right:
-    return Right(access, *keys.extent(table, machine))

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from placement.cluster_state import ClusterState, Faults
@@ -23,7 +23,7 @@ from placement.decide import decide_around
 from placement.decisions import summary_of
 from registry.errors import Conflict, ForeignRegistry, LeadershipLost, RegistryError
 from registry.etcd import Compare, Etcd, Op
-from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.health import keep_watch
 from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
 from registry.messages import DECIDED, MACHINE_LOST, MACHINES_AWAITED, about
@@ -73,7 +73,6 @@ class Scheduler:
         self._history = history or History(self._keys, pinned=False)
         self._follower = Follower(etcd, self._keys, pinned=False, history=self._history)
         self._trouble = ""  # why the registry is not followed yet
-        self._down: Mapping[str, EtcdTrouble] = {}  # endpoints of etcd
         self._tick_s = settings.scheduler.tick
         self._machines = MachineWatch(self._keys, settings.scheduler.lease_ttl, time.monotonic())
         leader = Leader(uuid.uuid4().hex, host_of(hostname), time.time())
@@ -95,7 +94,7 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work for ever. Outages and denials are waited out."""
-        watching = keep_watch(self._etcd.health, self._etcd.ask_quiet, self._endpoints_changed)
+        watching = keep_watch(self._etcd.health, self._etcd.ask_quiet, self._show_status)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watching, name="watch the endpoints")
@@ -133,10 +132,6 @@ class Scheduler:
                 self._show_status()
                 return
 
-    def _endpoints_changed(self, down: Mapping[str, EtcdTrouble]) -> None:
-        self._down = down
-        self._show_status()
-
     def _show_status(self) -> None:
         """Show what we do. Called whenever one of the facts may have changed; the same again costs little."""
         self._say(status_line(self._standing()))
@@ -157,7 +152,7 @@ class Scheduler:
             held=f"the registry's history went back; {REMEDY}" if self._held(follower) else "",
             away=health.away,
             denied=health.denied,
-            endpoints="" if health.away else endpoints_told(health.bases, self._down),
+            endpoints=health.endpoints,
         )
 
     async def _serve(self, measures: Measures) -> None:

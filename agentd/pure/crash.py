@@ -66,7 +66,9 @@ def kept_lines(output: bytes, invocation: str) -> tuple[tuple[CrashLine, ...], b
     found: list[CrashLine] = []
     room, cut = ALL_BYTES, len(read) > LINES
     for at, priority, pid, who, text in reversed(read[-LINES:]):
-        short = _shortened(text)
+        encoded = text.encode("utf-8", "replace")
+        fits = len(encoded) <= LINE_BYTES
+        short = text if fits else encoded[: LINE_BYTES - 3].decode("utf-8", "ignore") + "…"
         cut = cut or short != text
         room -= len(json.dumps([who, short], ensure_ascii=False).encode("utf-8", "replace")) + OVERHEAD_BYTES
         if room < 0:
@@ -100,11 +102,6 @@ def _text(value: Any) -> str:  # noqa: ANN401 - whatever shape journalctl gave i
 def _number(value: Any, default: int) -> int:  # noqa: ANN401 - as above
     text = value if isinstance(value, str) else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else default
-
-
-def _shortened(text: str) -> str:
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= LINE_BYTES else data[: LINE_BYTES - 3].decode("utf-8", "ignore") + "…"
 
 
 @dataclass(slots=True)

@@ -121,7 +121,8 @@ class Authority:
         names = names_of(old)
         if not any(_issued(old, each) for each in self._trusted):
             raise ValueError("it is not of the fleet's authority")
-        if others := sorted(each for each in names if _is_address(each) and each not in (address, *LOOPBACK)):
+        addresses = {each for each in names if isinstance(_general_name(each), x509.IPAddress)}
+        if others := sorted(addresses - {address, *LOOPBACK}):
             raise ValueError(f"it is for {others[0]}, not for {address}")
         return self._issue(sorted(names))
 
@@ -181,10 +182,6 @@ def _issued(certificate: bytes, by: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def _is_address(name: str) -> bool:
-    return isinstance(_general_name(name), x509.IPAddress)
 
 
 def runs_out(certificate: bytes) -> datetime.datetime:

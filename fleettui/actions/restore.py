@@ -135,7 +135,7 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
     for (machine, name), state in sorted(snapshot.states.items()):
         if machine in snapshot.machines and _is_up(state):
             running[name].append(state)
-    unreadable = _unreadable(snapshot)
+    unreadable = {key.rpartition("/")[2] for key in snapshot.corrupt}  # nobody knows what is wanted of those
     found: dict[Pair, Assignment | None] = {}
     for name in sorted({*homes, *running}):
         unit, states = snapshot.units.get(name), running.get(name, [])
@@ -153,11 +153,6 @@ def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
             found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)
             found[best.machine, name] = Assignment(name, best.machine, unit.hash, unit.target, unit.generation)
     return found
-
-
-def _unreadable(snapshot: Snapshot) -> set[str]:
-    """Names of which a record does not parse: nobody knows what is wanted of those units."""
-    return {key.rpartition("/")[2] for key in snapshot.corrupt}
 
 
 def followed_lines(snapshot: Snapshot, comes_to: Settled) -> dict[Pair, Assignment | None]:

@@ -266,7 +266,9 @@ def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: T
         outcome = Outcome(source.name, Did.CREATED, None, Unit(source.name, sha, target))
         return UnitStep(outcome, verb_between(None, target), text=source.text)
     if found.unit.hash != sha and replace:
-        return _replaced(found.unit, sha, source.text, _at_least(target))
+        after = dataclasses.replace(found.unit.with_file(sha), target=_at_least(target)(found.unit.target))
+        outcome = Outcome(source.name, Did.REPLACED, found.unit, after)
+        return UnitStep(outcome, "replace", f"was {found.unit.hash[:7]}", source.text)
     step = _targeted(source.name, found, _at_least(target))
     if found.unit.hash != sha:
         note = f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
@@ -295,11 +297,6 @@ def _refusal(source: UnitSource, target: Target) -> str:
 
 def _template_note(name: str, example: str) -> str:
     return f"{name} is a template, which runs nowhere; name an instance such as {example}"
-
-
-def _replaced(before: Unit, sha: str, text: str, choose: Callable[[Target], Target]) -> UnitStep:
-    after = replace(before.with_file(sha), target=choose(before.target))
-    return UnitStep(Outcome(before.name, Did.REPLACED, before, after), "replace", f"was {before.hash[:7]}", text)
 
 
 def _at_least(target: Target) -> Callable[[Target], Target]:

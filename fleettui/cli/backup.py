@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleettui.actions.backup import Backup, lines_of, read_registry, write_file
@@ -122,8 +122,4 @@ def tell_odd(found: Backup) -> None:
         kinds = ", ".join(f"{kind} ({count})" for kind, count in found.unknown.items())
         complain(f"Kept as they are, as this version does not know them: {kinds}")
     if found.corrupt:
-        complain(f"Kept as they are, though they do not parse: {_named(found.corrupt)}")
-
-
-def _named(keys: Iterable[str]) -> str:
-    return listed(sorted(keys), SHOWN)
+        complain(f"Kept as they are, though they do not parse: {listed(sorted(found.corrupt), SHOWN)}")

@@ -26,7 +26,6 @@ from fleettui.cli.waiting import following
 from fleettui.cli.words import local_time, place, short_id
 from registry.errors import UserError
 from registry.keys import Table
-from registry.mirror import Snapshot
 from registry.model import Machine
 from registry.wording import counted
 
@@ -45,7 +44,8 @@ async def restore(flags: Namespace) -> int:
             say("The registry's history is not in doubt; there is nothing to accept")
             return OK
         if found.silent:
-            complain(f"Waiting for {_places(found.silent, found.snapshot)} to say what runs there")
+            silent = ", ".join(place(each, found.snapshot.machines) for each in found.silent)
+            complain(f"Waiting for {silent} to say what runs there")
             await _all_hold(operator, (), PATIENCE_S)
             found = await read_restoration(operator)
         for line in story(found):
@@ -89,7 +89,9 @@ async def _restore_file(flags: Namespace) -> int:
             await begin(operator, found)
             found = await read_file_restoration(operator, backup, force=flags.force)
         if found.awaited or found.after.silent:
-            complain(f"Waiting for {_who((*found.awaited, *found.after.silent), found)} to say what runs there")
+            silent = (*found.awaited, *found.after.silent)
+            names = _named(silent, backup.machines, found.after.snapshot.machines)
+            complain(f"Waiting for {names} to say what runs there")
             await _all_hold(operator, found.awaited, RETURN_S)
             found = await read_file_restoration(operator, backup, force=flags.force)
         for line in file_story(found):
@@ -153,10 +155,6 @@ def _refuse_silent(silent: Iterable[str], names: Mapping[str, str], found: Resto
         )
 
 
-def _who(machines: Iterable[str], found: FileRestoration) -> str:
-    return _named(machines, found.backup.machines, found.after.snapshot.machines)
-
-
 def _named(machines: Iterable[str], names: Mapping[str, str], live: Mapping[str, Machine]) -> str:
     return ", ".join(
         place(each, live) if each in live or each not in names else f"{names[each]} ({short_id(each)})"
@@ -189,7 +187,3 @@ async def _goes_on(operator: Operator) -> int:
         return FAILED
     say("Every machine goes by it")
     return OK
-
-
-def _places(machines: Iterable[str], snapshot: Snapshot) -> str:
-    return ", ".join(place(each, snapshot.machines) for each in machines)

@@ -40,7 +40,10 @@ class Cgroup:
         """Make the group, with the controllers that the host lets us hand down."""
         for directory in self.directories:
             directory.mkdir(exist_ok=True)
-        _offer_controllers(self.directories[-1].parent)
+        root = self.directories[-1].parent
+        for controller in {"cpu", "memory", "pids"}.intersection((root / "cgroup.controllers").read_text().split()):
+            with contextlib.suppress(OSError):  # not ours to give: the nodes then show no such figures
+                (root / "cgroup.subtree_control").write_text(f"+{controller}")
 
     def launcher(self, argv: list[str]) -> list[str]:
         """A command that moves itself into the group and then becomes `argv`: there is no moment outside."""
@@ -84,16 +87,6 @@ class Cgroup:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return not processes
-
-
-def _offer_controllers(root: Path) -> None:
-    """Let groups below the root account for memory, processor and tasks, where this host's v2 root has them."""
-    available = (root / "cgroup.controllers").read_text().split()
-    for controller in {"cpu", "memory", "pids"} & set(available):
-        try:
-            (root / "cgroup.subtree_control").write_text(f"+{controller}")
-        except OSError:  # not ours to give: the nodes then show no such figures
-            continue
 
 
 def _proportional_bytes(pid: int) -> int:

@@ -123,11 +123,13 @@ def files(
     """
     system = {f"etc/systemd/system/{name}": File(text) for name, text in units.items()}
     secrets = {f"etc/fleet/{name}": File(text, 0o600) for name, text in credentials.items()}
+    hosts = [("127.0.0.1", "localhost"), (layout.host_address, "etcd")]
+    hosts += [(each.address, each.name) for each in layout.nodes]
     user = scheduler_access("/etc/fleet", "fleet.toml", scheduler_of(spec.machine_id).name)
     return system | {
         **secrets,
         "etc/hostname": File(f"{spec.name}\n"),
-        "etc/hosts": File(_hosts(layout)),
+        "etc/hosts": File("".join(f"{address}\t{name}\n" for address, name in hosts)),
         "etc/machine-id": File(f"{spec.machine_id}\n", 0o444),
         "etc/resolv.conf": File("# no names from outside\n"),
         "etc/fstab": File(""),
@@ -189,12 +191,6 @@ def etcd_table(endpoints: Iterable[str], directory: str, user: str, password: st
     rows |= {key: f"{directory}/{name}" for key, name in files.items()}
     # Plain strings and lists of them are the same in JSON and in TOML.
     return "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
-
-
-def _hosts(layout: ClusterLayout) -> str:
-    rows = [("127.0.0.1", "localhost"), (layout.host_address, "etcd")]
-    rows += [(spec.address, spec.name) for spec in layout.nodes]
-    return "".join(f"{address}\t{name}\n" for address, name in rows)
 
 
 def _unit_path(name: str) -> str:

@@ -51,7 +51,9 @@ class NodeRoot:
         for name, target in nodefiles.links(offered, generators).items():
             (upper / name).parent.mkdir(parents=True, exist_ok=True)
             (upper / name).symlink_to(target)
-        _write(upper / "etc/shadow", nodefiles.File(_shadow(Path("/etc/shadow").read_text()), 0o600))
+        rows = [line.split(":") for line in Path("/etc/shadow").read_text().splitlines() if line]
+        disabled = "".join(":".join([name, "*", *rest]) + "\n" for name, _, *rest in rows)  # root is open to keys
+        _write(upper / "etc/shadow", nodefiles.File(disabled, 0o600))
         options = f"lowerdir=/,upperdir={upper},workdir={work}"
         run(["mount", "-t", "overlay", f"fleet-{self.spec.machine}", "-o", options, self.directory])
 
@@ -93,12 +95,6 @@ def _write(path: Path, file: nodefiles.File) -> None:
     path.touch(file.mode)
     path.write_text(file.text)
     path.chmod(file.mode)
-
-
-def _shadow(text: str) -> str:
-    """The host's accounts with every password disabled; root stays open to keys, which a lock would forbid."""
-    rows = [line.split(":") for line in text.splitlines() if line]
-    return "".join(":".join([name, "*", *rest]) + "\n" for name, _, *rest in rows)
 
 
 def remove_traces(machine: str, root: Path) -> None:

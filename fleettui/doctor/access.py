@@ -94,7 +94,9 @@ def _role(found: RightsFacts, keys: Keys) -> Finding:
         return ok("user", f"{who} is etcd's root, and may do everything")
     users = [each for role in found.roles if (each := user_of(role, keys))]
     if not users:
-        may = "may read everything" if _covers(found.ranges, keys, "READ") else "may not read the whole registry"
+        everything = KeyRange.of("READ", keys.prefix, prefix=True)
+        reads = any(_holds(held, everything) for held in found.ranges)
+        may = "may read everything" if reads else "may not read the whole registry"
         text = f"{who} has no role of this fleet, and {may}"
         return warning("user", text, f"fleetctl access grant {who} operator")
     role = users[0].role
@@ -113,11 +115,6 @@ def _lacking(found: User, ranges: tuple[KeyRange, ...], keys: Keys) -> list[str]
     wanted = [KeyRange.of(each.access.value, each.key, prefix=each.prefix) for each in rights(found, keys)]
     missing = [each for each in wanted if not any(_holds(held, each) for held in ranges)]
     return [f"{each.access.lower()} of {each.key.decode('utf-8', 'replace')}" for each in missing]
-
-
-def _covers(ranges: tuple[KeyRange, ...], keys: Keys, access: str) -> bool:
-    wanted = KeyRange.of(access, keys.prefix, prefix=True)
-    return any(_holds(held, wanted) for held in ranges)
 
 
 def _holds(held: KeyRange, wanted: KeyRange) -> bool:

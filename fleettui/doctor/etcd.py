@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fleettui.doctor.facts import EndpointFacts, Examination
+from fleettui.doctor.facts import Examination
 from fleettui.doctor.finding import Finding, broken, ok, warning
 from registry.etcd import Member
 from registry.wording import counted, listed
@@ -151,9 +151,9 @@ def clocks(facts: Examination) -> Iterator[Finding]:
     """Whether the clocks of etcd's hosts and ours agree, as far as HTTP tells."""
     told = [each for each in facts.endpoints if each.clock_ahead_s is not None]
     off = [each for each in told if abs(each.clock_ahead_s or 0.0) > SKEW_S]
-    if len(told) > 1 and len(off) == len(told) and _agree(told):
-        by_s = -(told[0].clock_ahead_s or 0.0)
-        text = f"this host's clock is {_apart(by_s)} those of etcd's hosts"
+    ahead = [each.clock_ahead_s or 0.0 for each in told]
+    if len(told) > 1 and len(off) == len(told) and max(ahead) - min(ahead) <= SKEW_S:  # they agree with one another
+        text = f"this host's clock is {_apart(-ahead[0])} those of etcd's hosts"
         yield warning("clock", text, "set it: timedatectl set-ntp true")
         return
     for each in off:
@@ -162,11 +162,6 @@ def clocks(facts: Examination) -> Iterator[Finding]:
         yield warning("clock", text, remedy)
     if told and not off:
         yield ok("clock", "the clocks of etcd's hosts and this one agree")
-
-
-def _agree(told: list[EndpointFacts]) -> bool:
-    ahead = [each.clock_ahead_s or 0.0 for each in told]
-    return max(ahead) - min(ahead) <= SKEW_S
 
 
 def _apart(ahead_s: float) -> str:

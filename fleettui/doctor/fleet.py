@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from fleettui.doctor.facts import Examination
 from fleettui.doctor.finding import Finding, broken, ok, warning
 from registry.lifecycle import applied
-from registry.mirror import Snapshot
 from registry.model import SCHEMA_VERSION
 from registry.sync.sentinel import ahead
 from registry.wording import counted, listed
@@ -145,11 +144,7 @@ def backlog(facts: Examination) -> Iterator[Finding]:
             f"fleetctl status {failed[0]}; fleetctl journal {failed[0]}",
         )
     if not waiting and not failed:
-        late = _late(snapshot)
+        lines = [(pair, line) for pair, line in snapshot.schedule.items() if pair[0] in snapshot.machines]
+        late = sum(not applied(line, snapshot.states.get(pair)) for pair, line in lines)
         under_way = f"; {counted(late, 'line')} of the schedule to be carried out yet" if late else ""
         yield ok("unit", f"{counted(len(snapshot.units), 'unit')}, none waits, none failed{under_way}")
-
-
-def _late(snapshot: Snapshot) -> int:
-    lines = snapshot.schedule.items()
-    return sum(not applied(line, snapshot.states.get(pair)) for pair, line in lines if pair[0] in snapshot.machines)

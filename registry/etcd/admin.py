@@ -8,16 +8,14 @@ is sent and never kept.
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from registry.errors import RegistryDenied, RegistryError, UserError
 from registry.etcd.client import Etcd
 from registry.etcd.endpoint import is_loopback
-from registry.etcd.wire import ODD, Json, OddAnswer, blob, decode_done, shown, span
-
-T = TypeVar("T")
+from registry.etcd.wire import ODD, Json, blob, decode_done, shown, span
 
 ROOT = "root"
 """The user, and the role, that may do everything in etcd: without them users cannot be turned on."""
@@ -110,7 +108,14 @@ class Admin:
         """What a role may do; nothing for one that does not exist."""
         answer = await self._ask("/auth/role/get", {"role": role}, "role name not found")
         try:
-            return tuple(_range(each) for each in answer.get("perm", ()))
+            return tuple(
+                KeyRange(
+                    shown(str(raw.get("permType", "READ"))),
+                    b64decode(raw["key"]),
+                    b64decode(raw.get("range_end", "")),
+                )
+                for raw in answer.get("perm", ())
+            )
         except ODD:
             raise RegistryError("etcd sent a role that is none of etcd's") from None
 
@@ -136,7 +141,13 @@ class Admin:
         """The alarms that are raised."""
         path, request = "/maintenance/alarm", {"action": "GET"}
         answer = await self._link.call(path, request, dict, repeatable=True)  # 3.4's has no header
-        return self._read(answer, lambda found: tuple(_alarms(found)))
+        try:
+            return tuple(
+                Alarm(int(each.get("memberID", 0)), shown(str(each.get("alarm", "NONE"))))
+                for each in answer.get("alarms", ())
+            )
+        except ODD:
+            raise RegistryError("etcd sent an answer that is none of etcd's") from None
 
     def _check_way(self) -> None:
         """Refuse to send a password over a network in clear: nobody need be logged in for that."""
@@ -163,13 +174,6 @@ class Admin:
                 return {}
             raise
 
-    @staticmethod
-    def _read(answer: Json, read: Callable[[Json], T]) -> T:
-        try:
-            return read(answer)
-        except (*ODD, OddAnswer):
-            raise RegistryError("etcd sent an answer that is none of etcd's") from None
-
 
 def _checked(answer: Json) -> dict[str, Any]:
     decode_done(answer)
@@ -179,14 +183,3 @@ def _checked(answer: Json) -> dict[str, Any]:
 def _names(answer: Json, field: str) -> tuple[str, ...]:
     found = answer.get(field, ())
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
-
-
-def _range(raw: Json) -> KeyRange:
-    return KeyRange(
-        shown(str(raw.get("permType", "READ"))), b64decode(raw["key"]), b64decode(raw.get("range_end", ""))
-    )
-
-
-def _alarms(answer: Json) -> Iterator[Alarm]:
-    for each in answer.get("alarms", ()):
-        yield Alarm(int(each.get("memberID", 0)), shown(str(each.get("alarm", "NONE"))))

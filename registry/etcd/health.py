@@ -49,6 +49,7 @@ class EtcdHealth:
     def __init__(self, bases: tuple[str, ...]) -> None:
         self.bases = bases
         self.down: dict[str, EtcdTrouble] = {}
+        self.told: Mapping[str, EtcdTrouble] = {}  # those of them that `keep_watch` has told
         self.answered_at: dict[str, float] = {}  # loop time
         self._denials: dict[str, EtcdTrouble] = {}  # by path, or LOGIN
         self._last_answer = 0.0
@@ -62,6 +63,11 @@ class EtcdHealth:
             return None
         since = self._last_answer or min(each.since for each in self.down.values())
         return EtcdTrouble(since, "; ".join(f"{base} {each.reason}" for base, each in self.down.items()))
+
+    @property
+    def endpoints(self) -> str:
+        """How many endpoints answer and which do not; "" when all do, or none does, or there is but one."""
+        return "" if self.away else endpoints_told(self.bases, self.told)
 
     @property
     def denied(self) -> EtcdTrouble | None:
@@ -152,30 +158,29 @@ def moment(at: float) -> str:
 async def keep_watch(
     health: EtcdHealth,
     ask: Callable[[float], Awaitable[None]],
-    on_change: Callable[[Mapping[str, EtcdTrouble]], None],
+    on_change: Callable[[], None],
     every_s: float = ASK_EVERY_S,
 ) -> None:
-    """Call `on_change` with the endpoints that are down whenever health changes, and log each that goes or comes.
+    """Keep `health.told`, call `on_change` whenever health changes, and log each endpoint that goes or comes.
 
     `ask(quiet_s)` asks those endpoints that are down or have not answered for so long. An endpoint counts as down
     when it failed, and failed again when it was asked.
     """
-    told: dict[str, EtcdTrouble] = {}
     while True:
         await ask(every_s)
         if not health.away:  # else the registry does not answer, which is told elsewhere
             for base, trouble in health.down.items():
-                if base not in told:
+                if base not in health.told:
                     silent = "etcd endpoint %s does not answer: %s"
                     log.warning(silent, base, trouble.reason, extra=ENDPOINT_DOWN.of())
-            for base in [each for each in told if each not in health.down]:
+            for base in [each for each in health.told if each not in health.down]:
                 log.info("etcd endpoint %s answers again", base, extra=ENDPOINT_BACK.of())
-            told = dict(health.down)
-        on_change(told)
+            health.told = dict(health.down)
+        on_change()
         try:
             async with asyncio.timeout(jittered(every_s, 0.8, 1.2)):
                 await health.change()
         except TimeoutError:
             continue
-        on_change(told)
+        on_change()
         await asyncio.sleep(SETTLE_S)

@@ -71,12 +71,12 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
         self, base: str, path: str, request: Json, *, token: str, timeout: aiohttp.ClientTimeout, leader: bool
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         self._base, self.token = base, token  # read by call_rpc before it returns: no other task comes between
-        headers = {"Content-Type": "application/json"}
+        headers, text = {"Content-Type": "application/json"}, json.dumps(request)
         if leader:
             headers["Grpc-Metadata-hasleader"] = "true"  # a member without quorum says so instead of hanging
         sending: AbstractAsyncContextManager[aiohttp.ClientResponse] = self.call_rpc(
             path,
-            data=_body(request),
+            data=io.BytesIO(text.encode()) if len(text) > LARGE_BYTES else text,  # read piecewise: the loop goes on
             raw=True,
             timeout=timeout,
             headers=headers,
@@ -206,12 +206,6 @@ class WatchStream:
     def close(self) -> None:
         """End the watch; may be called twice."""
         self._response.close()
-
-
-def _body(request: Json) -> str | io.BytesIO:
-    """The request as JSON; a large one is read piecewise, so that sending it does not hold up the loop."""
-    text = json.dumps(request)
-    return io.BytesIO(text.encode()) if len(text) > LARGE_BYTES else text
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

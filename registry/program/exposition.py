@@ -97,11 +97,17 @@ def families(told: Iterable[Sample]) -> Iterator[Metric]:
     """Yield the samples as the library has them, those of one metric together."""
     found: dict[str, Metric] = {}
     for sample in told:
-        metric = sample.metric
+        metric, labels, value = sample.metric, sample.labels, sample.value
         family = found.get(metric.name)
         if family is None:
             family = found[metric.name] = FAMILIES[metric.kind](metric.name, metric.meaning, labels=metric.labels)
-        _add(family, sample)
+        if isinstance(value, Histogram):
+            if isinstance(family, HistogramMetricFamily):
+                family.add_metric(labels, list(value.buckets()), value.sum)
+        elif isinstance(family, InfoMetricFamily):
+            family.add_metric((), dict(zip(metric.labels, labels, strict=True)))
+        elif isinstance(family, GaugeMetricFamily | CounterMetricFamily):
+            family.add_metric(labels, float(value))
     yield from found.values()
 
 
@@ -111,14 +117,3 @@ FAMILIES = {
     Kind.HISTOGRAM: HistogramMetricFamily,
     Kind.INFO: InfoMetricFamily,
 }
-
-
-def _add(family: Metric, sample: Sample) -> None:
-    labels, value = sample.labels, sample.value
-    if isinstance(value, Histogram):
-        if isinstance(family, HistogramMetricFamily):
-            family.add_metric(labels, list(value.buckets()), value.sum)
-    elif isinstance(family, InfoMetricFamily):
-        family.add_metric((), dict(zip(sample.metric.labels, labels, strict=True)))
-    elif isinstance(family, GaugeMetricFamily | CounterMetricFamily):
-        family.add_metric(labels, float(value))

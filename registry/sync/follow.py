@@ -113,7 +113,9 @@ class Follower:
                 self._set_link(ConnectionState.HELD, str(error))
                 await asyncio.sleep(HELD_S)
             except RegistryError as error:
-                self._set_link(_link_after(error), str(error), news=self._backoff.is_news(error))
+                link = ConnectionState.DENIED if isinstance(error, RegistryDenied) else ConnectionState.LOST
+                link = ConnectionState.FOREIGN if isinstance(error, ForeignRegistry) else link
+                self._set_link(link, str(error), news=self._backoff.is_news(error))
                 await self._backoff.wait(error)
 
     @property
@@ -244,10 +246,3 @@ class Follower:
             log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
         self.link, self.reason = link, reason
         self._wake.set()
-
-
-def _link_after(error: RegistryError) -> ConnectionState:
-    """What the link is worth after a failure."""
-    if isinstance(error, ForeignRegistry):
-        return ConnectionState.FOREIGN
-    return ConnectionState.DENIED if isinstance(error, RegistryDenied) else ConnectionState.LOST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -41,22 +41,11 @@ def is_denied(etcd: Etcd) -> bool:
     return etcd.health.denied is not None
 
 
-class Told:
-    """Stands for a daemon's status: what it was told last."""
-
-    def __init__(self) -> None:
-        self.down: Mapping[str, EtcdTrouble] = {}
-
-    def change(self, down: Mapping[str, EtcdTrouble]) -> None:
-        self.down = down
-
-
 @asynccontextmanager
-async def watched(etcd: Etcd, every_s: float = 0.5) -> AsyncIterator[Told]:
-    told = Told()
-    task = asyncio.create_task(keep_watch(etcd.health, etcd.ask_quiet, told.change, every_s))
+async def watched(etcd: Etcd, every_s: float = 0.5) -> AsyncIterator[None]:
+    task = asyncio.create_task(keep_watch(etcd.health, etcd.ask_quiet, lambda: None, every_s))
     try:
-        yield told
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -66,21 +55,19 @@ async def test_a_dead_member_of_three_is_told_once_and_so_is_its_return(
     three: EtcdServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "fleet.etcd")
-    async with Etcd(EtcdSettings(three.endpoints)) as etcd, watched(etcd) as told:
+    async with Etcd(EtcdSettings(three.endpoints)) as etcd, watched(etcd):
         await etcd.put("a", b"")
         leader = three.leader()
         dead = next(each for each in three.members if each is not leader and each.url != etcd.endpoint)
         dead.kill()
-        await until(lambda: dead.url in told.down)
+        await until(lambda: dead.url in etcd.health.told)
         assert not is_away(etcd)
-        assert endpoints_told(etcd.health.bases, told.down) == (
-            f"2 of 3 etcd endpoints answer: {dead.url} does not"
-        )
+        assert etcd.health.endpoints == (f"2 of 3 etcd endpoints answer: {dead.url} does not")
         for number in range(20):
             await etcd.put("a", str(number).encode())
             await etcd.ask_quiet(0.0)
         await three.restart()
-        await until(lambda: not told.down)
+        await until(lambda: not etcd.health.told)
     lines = [record.getMessage() for record in caplog.records if dead.url in record.getMessage()]
     assert lines[0].startswith(f"etcd endpoint {dead.url} does not answer: ")
     assert lines[-1] == f"etcd endpoint {dead.url} answers again"
@@ -88,22 +75,22 @@ async def test_a_dead_member_of_three_is_told_once_and_so_is_its_return(
 
 
 async def test_a_frozen_member_is_told_too(three: EtcdServer) -> None:
-    async with Etcd(EtcdSettings(three.endpoints, request_timeout_s=1.0)) as etcd, watched(etcd) as told:
+    async with Etcd(EtcdSettings(three.endpoints, request_timeout_s=1.0)) as etcd, watched(etcd):
         frozen = three.members[1]
         frozen.freeze()
-        await until(lambda: frozen.url in told.down)
+        await until(lambda: frozen.url in etcd.health.told)
         frozen.thaw()
-        await until(lambda: not told.down)
+        await until(lambda: not etcd.health.told)
 
 
 async def test_a_member_without_a_quorum_does_not_count_as_answering(three: EtcdServer) -> None:
-    async with Etcd(EtcdSettings(three.endpoints, request_timeout_s=1.0)) as etcd, watched(etcd) as told:
+    async with Etcd(EtcdSettings(three.endpoints, request_timeout_s=1.0)) as etcd, watched(etcd):
         await etcd.put("a", b"")
         for member in three.members[1:]:
             member.kill()
         await until(lambda: is_away(etcd))
         await three.restart()
-        await until(lambda: not is_away(etcd) and not told.down and not etcd.health.down)
+        await until(lambda: not is_away(etcd) and not etcd.health.told and not etcd.health.down)
 
 
 async def test_a_registry_that_is_away_is_so_since_its_last_answer(three: EtcdServer) -> None:

@@ -12,6 +12,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
@@ -275,7 +276,10 @@ def units_called(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:
         elif (name := normalise(word)) in snapshot.units or _leftover(name, snapshot):
             names[name] = None
         else:
-            raise UserError(f"no unit is called {name}{_near(name, snapshot.units)}")
+            alike = (each for each in snapshot.units if each[:1] == name[:1])
+            near = difflib.get_close_matches(name, islice(alike, 2000), n=1)  # all of a large fleet take seconds
+            hint = f"did you mean {near[0]}?" if near else "see :list-units"
+            raise UserError(f"no unit is called {name}; {hint}")
     return tuple(names)
 
 
@@ -301,13 +305,6 @@ def _leftover(name: str, snapshot: Snapshot) -> bool:
     return any(unit == name for _, unit in snapshot.states) or any(
         key.endswith(f"/units/{name}") for key in snapshot.corrupt
     )
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    """The nearest name, among those that begin alike: all of a large fleet would take seconds."""
-    alike = [each for each in known if each[:1] == name[:1]][:2000]
-    near = difflib.get_close_matches(name, alike, n=1)
-    return f"; did you mean {near[0]}?" if near else "; see :list-units"
 
 
 def _machines_called(words: Iterable[str], snapshot: Snapshot) -> tuple[str, ...]:

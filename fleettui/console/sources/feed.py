@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from fleettui.actions.operator import Operator
 from fleettui.console.tables.fleet import Reading
 from registry.etcd import Etcd
-from registry.etcd.health import EtcdTrouble, endpoints_told, keep_watch
+from registry.etcd.health import keep_watch
 from registry.keys import Table
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
@@ -101,10 +101,9 @@ class Live:
                 running.cancel()
 
     async def _watch_endpoints(self, etcd: Etcd) -> None:
-        def note(down: Mapping[str, EtcdTrouble]) -> None:
-            told = "" if etcd.health.away else endpoints_told(etcd.health.bases, down)
-            if told != self._endpoints:
-                self._endpoints = told
+        def note() -> None:
+            if etcd.health.endpoints != self._endpoints:
+                self._endpoints = etcd.health.endpoints
                 self._news.set()
 
         await keep_watch(etcd.health, etcd.ask_quiet, note)
