@@ -266,7 +266,8 @@ class Agent:
         else:
             log.warning("the registry's history was accepted; going by it", extra=HISTORY_ACCEPTED.of())
             self._reconciler.thaw()
-            self._schedule.list_again()
+            if self._registered:  # else it is followed once this machine has its place
+                self._schedule.list_again()
         self._update_status()
 
     # ---- what the systemd that started us is told

@@ -138,6 +138,7 @@ class Publisher:
                 if self._unsure:
                     kept &= await self._refresh(lease)
                 await self._write_states(lease, list(self._dirty)[:STATES], [])
+        self._wake.set()  # claims and events may have waited for a lease
         return kept
 
     async def run(self) -> None:

@@ -170,6 +170,22 @@ async def test_nothing_is_written_without_a_lease_and_all_of_it_with_the_next(be
         assert await bench.states() == {"a.service": 2}
 
 
+async def test_what_was_asked_for_without_a_lease_is_granted_and_told_with_the_next(bench: Bench) -> None:
+    bench.wanted["a.service"] = state("a.service")
+    async with publishing(bench) as lease:
+        await bench.etcd.lease_revoke(lease)
+        claim = asyncio.create_task(bench.claim(await bench.schedule("b.service")))
+        bench.publisher.record_event("fail", unit="a.service", reason="exit code 1")
+        await asyncio.sleep(0.2)
+        assert not claim.done()
+        await bench.publisher.resume(await bench.etcd.lease_grant(60), bench.wanted)
+        async with asyncio.timeout(5):
+            assert await claim
+        assert await bench.states() == {"a.service": 1, "b.service": 1}
+        events = (await bench.etcd.range(f"{bench.keys.prefix}events/")).kvs
+        assert [json.loads(each.value)["verb"] for each in events] == ["fail"]
+
+
 async def test_states_of_an_earlier_life_are_kept_or_cleared(bench: Bench) -> None:
     lease = await bench.etcd.lease_grant(60)
     for unit in ("mine.service", "stray.service"):
