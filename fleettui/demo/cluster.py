@@ -164,6 +164,9 @@ class Cluster:
 
         def start_etcd() -> None:
             self.etcd.start()
+            for node in self.nodes.values():
+                if is_mounted(node.root.directory):
+                    self.credentials.adopt(node.spec.machine_id, node.root.directory / "etc/fleet")
             self.credentials.turn_users_on(self.layout.operator_endpoints, self.layout.machine_ids)
 
         def boot(node: Node) -> None:

@@ -57,6 +57,11 @@ class Credentials:
             "scheduler.password": self.password(scheduler_of(machine).name).read_text(),
         }
 
+    def adopt(self, machine: str, directory: Path) -> None:
+        """Take up a machine's passwords as they are in its /etc/fleet: they may have been renewed."""
+        for user, name in ((agent_of(machine), "agent.password"), (scheduler_of(machine), "scheduler.password")):
+            write_private(self.password(user.name), (directory / name).read_bytes())
+
     def settings(self, endpoints: Iterable[str], user: str = ROOT) -> EtcdSettings:
         """How to reach etcd as a user; while users are off, as nobody."""
         ca, certificate, key = map(str, (self.ca, self.certificate, self.key))

@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
@@ -23,6 +24,7 @@ from tests.cluster.nodes import eventually, registry, start_over
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 FAILED = pytest.StashKey[bool]()
+SENTINELS: dict[str, str] = {}  # by the name of a cluster, the id that its agents know
 T = TypeVar("T")
 
 
@@ -60,18 +62,19 @@ def free_name() -> Iterator[str]:
 @pytest.fixture
 def nodes(booted: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The booted cluster with every fault mended; says nothing about agents and schedulers."""
-    sentinel = _or_replaced(booted, _mended)
+    _or_replaced(booted, _mended)
     yield booted
     if request.node.stash.get(FAILED, False):
         booted.save_journals(ARTIFACTS / re.sub(r"[^\w.-]+", "_", request.node.name))
     with suppress(OSError, HTTPException, ToolFailed):  # the next test replaces what is broken
-        _restore(booted, sentinel)
+        _restore(booted)
 
 
-def _mended(cluster: Cluster) -> dict[str, str]:
-    """Mend every fault; returns the sentinel."""
+def _mended(cluster: Cluster) -> None:
+    """Mend every fault, and remember whose registry it is."""
     cluster.repair()
-    return eventually("a fleet's registry", lambda: registry(cluster, "cluster"))
+    found = eventually("a fleet's registry", lambda: registry(cluster, "cluster"))
+    SENTINELS[cluster.layout.name] = json.loads(found["cluster"])["id"]
 
 
 def _or_replaced(cluster: Cluster, prepare: Callable[[Cluster], T]) -> T:
@@ -79,23 +82,23 @@ def _or_replaced(cluster: Cluster, prepare: Callable[[Cluster], T]) -> T:
     try:
         return prepare(cluster)
     except (AssertionError, OSError, HTTPException, ToolFailed) as error:
-        print(f"the cluster was left broken and is replaced: {error}")
+        warnings.warn(f"the cluster was left broken and is replaced: {error}", stacklevel=2)
     cluster.down()
-    cluster.up()
+    _mended(cluster)
     return prepare(cluster)
 
 
-def _restore(cluster: Cluster, sentinel: dict[str, str]) -> None:
+def _restore(cluster: Cluster) -> None:
     """Undo a wipe: agents rightly have nothing to do with a registry that is not theirs any more.
 
     The epoch says that somebody wants this: a test may have accepted a later one meanwhile.
     """
     cluster.etcd.thaw()
     cluster.etcd.start()
-    record = json.loads(sentinel["cluster"])
+    cluster_id = SENTINELS[cluster.layout.name]
     found = registry(cluster, "cluster").get("cluster", "")
-    if f'"{record["id"]}"' not in found or '"held"' in found:
-        cluster.etcd.put("/fleet/cluster", json.dumps({"id": record["id"], "epoch": int(time.time() * 1000)}))
+    if f'"{cluster_id}"' not in found or '"held"' in found:
+        cluster.etcd.put("/fleet/cluster", json.dumps({"id": cluster_id, "epoch": int(time.time() * 1000)}))
 
 
 @pytest.fixture
