@@ -8,15 +8,25 @@ counts may change freely. It must not know units by name.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping
 
-from placement.eligibility import Objection, Site, fits, preference, static_objections
+from placement.eligibility import (
+    Objection,
+    Site,
+    SiteGroup,
+    fits,
+    group_of,
+    preference,
+    rank,
+    static_objections,
+)
 from registry.units.options import FleetOptions
 
 KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made again when asked for
 
 PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...]]
+Heap = list[tuple[int, str]]
 
 
 class CandidatePool:
@@ -26,7 +36,8 @@ class CandidatePool:
         self.options = options
         self.fits: set[str] = set()
         self._objections: dict[str, Objection] = {}
-        self.heap: list[tuple[int, str]] | None = None
+        self.heap: Heap | None = None
+        self.grouped: list[tuple[FleetOptions, dict[SiteGroup, Heap]]] = []
         for site in sites.values():
             self.update(site)
 
@@ -86,25 +97,64 @@ class CandidatePools:
             return  # a heap finds out by itself that a machine has more units than it thought
         site = self.sites.get(machine)
         for pool in self._heaped if site and site.open else ():
-            if machine in pool.fits and pool.heap is not None:
-                heapq.heappush(pool.heap, preference(self.counts[machine], machine))
+            if machine in pool.fits:
+                now = preference(self.counts[machine], machine)
+                if pool.heap is not None:
+                    heapq.heappush(pool.heap, now)
+                for options, heaps in pool.grouped:
+                    heapq.heappush(heaps[group_of(options, self.sites[machine])], now)
 
     def end_decision(self) -> None:
         """Forget all heaps: from now on machines may come, go, and change. Pools not asked for lately go, too."""
         for pool in self._heaped:
             pool.heap = None
+            pool.grouped.clear()
         self._heaped.clear()
         for key in list(self._pools)[: max(0, len(self._pools) - KEPT)]:
             del self._pools[key]
 
-    def first(self, pool: CandidatePool, blocked: Collection[str]) -> str | None:
+    def first(self, pool: CandidatePool, blocked: Container[str]) -> str | None:
         """Return the preferred open machine of the pool outside `blocked`."""
         if pool.heap is None:
             open_ones = (machine for machine in pool.fits if self.sites[machine].open)
             pool.heap = [preference(self.counts[machine], machine) for machine in open_ones]
             heapq.heapify(pool.heap)
             self._heaped.append(pool)
-        heap = pool.heap
+        return self._first(pool.heap, blocked)
+
+    def first_by_groups(
+        self, options: FleetOptions, blocked: Container[str], load: Mapping[str, int]
+    ) -> str | None:
+        """Return the preferred open machine outside `blocked`, by SpreadOver and PreferMetadata.
+
+        `load`: the instances of the unit's template by the value that is spread over.
+        """
+        heaps = self._groups(options)
+        ranks: dict[tuple[bool, int, int], list[Heap]] = defaultdict(list)
+        for group, heap in heaps.items():
+            ranks[rank(group, load)].append(heap)
+        for each in sorted(ranks):
+            found = (self._first(heap, blocked) for heap in ranks[each])
+            if machines := [machine for machine in found if machine is not None]:
+                return min(machines, key=lambda machine: preference(self.counts[machine], machine))
+        return None
+
+    def _groups(self, options: FleetOptions) -> dict[SiteGroup, Heap]:
+        pool = self.pool(options)
+        for known, heaps in pool.grouped:
+            if (known.spread, known.prefer) == (options.spread, options.prefer):
+                return heaps
+        heaps = defaultdict(list)
+        for machine in pool.fits:
+            if (site := self.sites[machine]).open:
+                heaps[group_of(options, site)].append(preference(self.counts[machine], machine))
+        for heap in heaps.values():
+            heapq.heapify(heap)
+        pool.grouped.append((options, heaps))
+        self._heaped.append(pool)
+        return heaps
+
+    def _first(self, heap: Heap, blocked: Container[str]) -> str | None:
         aside: list[tuple[int, str]] = []
         found = None
         while heap and found is None:

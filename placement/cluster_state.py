@@ -16,12 +16,13 @@ from placement.conflicts import ConflictIndex, find_replacement_cycle
 from placement.eligibility import Site, conflict_pattern, site_of
 from placement.marks import Marks, put
 from placement.options_cache import OptionsError, UnitOptionsCache
+from placement.room import Room
 from placement.unit_entry import UnitEntry, entries_of
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override, Pending, Unit
 from registry.units.name import matches
-from registry.units.options import ANYWHERE, FleetOptions
+from registry.units.options import ANYWHERE, NOTHING, FleetOptions
 
 Faults = dict[str, Exception]  # unforeseen errors, by the unit whose decision they ended; "": a drain's
 ASSIGNED, REPORTED = 1, 2  # why a unit occupies a machine: it shall be scheduled there, it reports a state there
@@ -34,8 +35,10 @@ class ClusterState:
         self.entries: dict[str, UnitEntry] = {}
         self.candidates = CandidatePools()
         self.conflicts = ConflictIndex()
+        self.room = Room()
         self.occupants: dict[str, dict[str, int]] = defaultdict(dict)  # by machine, its units, and why
         self.unconfirmed: set[tuple[str, str]] = set()  # (machine, unit): assigned or reported, but not both
+        self.instances: dict[str, set[str]] = defaultdict(set)  # by template
         self.draining: set[str] = set()
         self.faults: Faults = {}
         self._followers: dict[str, set[str]] = defaultdict(set)
@@ -61,6 +64,8 @@ class ClusterState:
             state._refresh_site(machine)
         state.entries.update(entries_of(snapshot))
         for entry in state.entries.values():  # all patterns before what they match
+            if "@" in entry.name:
+                state.instances[entry.family].add(entry.name)
             state._set_options(entry, state._read_options(entry, entry.hash))
         for entry in state.entries.values():
             for machine in entry.assigned:
@@ -182,12 +187,18 @@ class ClusterState:
         entry = self.entries.get(name)
         if entry is None:
             entry = self.entries[name] = UnitEntry(name)
+            if family := entry.family:
+                self.instances[family].add(name)
         return entry
 
     def _forget_if_empty(self, entry: UnitEntry) -> None:
         if entry.empty:
             self._change_options(entry, self._read_options(entry, ""))
             self.entries.pop(entry.name, None)
+            if family := entry.family:
+                self.instances[family].discard(entry.name)
+                if not self.instances[family]:
+                    del self.instances[family]
             self.conflicts.forget(entry.name)
             self.marks.set_waiting(entry, waiting=False)
             self.marks.add_followers(entry.name)
@@ -219,6 +230,11 @@ class ClusterState:
             self._followers[leader].discard(entry.name)
             if not self._followers[leader]:
                 del self._followers[leader]
+        if options.reserve != entry.options.reserve:
+            for machine in machines:
+                self.room.count(machine, entry.options.reserve, -1)
+                self.room.count(machine, options.reserve, 1)
+            self.marks.add_for_room(freed=bool(machines))
         self._set_options(entry, options)
         for machine in machines:
             self.conflicts.hold(machine, entry.against, 1)
@@ -295,6 +311,10 @@ class ClusterState:
         elif known:
             del occupants[name]
             self.conflicts.vacate(name, machine, entry.against)
+        if entry.options.reserve is not NOTHING:
+            if known != bool(why):
+                self.room.count(machine, entry.options.reserve, 1 if why else -1)
+            self.marks.add_for_room(freed=not why)
         put(self.unconfirmed, (machine, name), present=why in (ASSIGNED, REPORTED))
 
     # -- relations

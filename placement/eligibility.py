@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from registry.model import Availability, Machine, Override, Reason, effective_metadata
 from registry.units.name import matches
@@ -31,6 +32,7 @@ class Requirement(Enum):
     MACHINE_OF = 3
     AVAILABILITY = 4
     CONFLICT = 5
+    ROOM = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Site:
     """A machine as placement sees it: effective metadata, what the operator allows, whether it hands over.
 
     `trouble` says why nothing may be concluded about it (its record does not parse): what runs there stays, and
-    nothing new comes.
+    nothing new comes. Memory or processors that it does not tell of are 0.
     """
 
     id: str
@@ -59,6 +61,8 @@ class Site:
     availability: Availability = Availability.READY
     leaving: bool = False
     trouble: str = ""
+    memory_bytes: int = 0
+    cpus: int = 0
 
     @property
     def open(self) -> bool:
@@ -69,12 +73,37 @@ class Site:
 def site_of(machine: Machine, override: Override | None) -> Site:
     """Return a live machine with what the operator set on it."""
     availability = override.availability if override else Availability.READY
-    return Site(machine.id, effective_metadata(machine, override), availability, machine.leaving)
+    return Site(
+        machine.id,
+        effective_metadata(machine, override),
+        availability,
+        machine.leaving,
+        memory_bytes=machine.memory_bytes,
+        cpus=machine.cpus,
+    )
 
 
 def preference(units: int, machine: str) -> tuple[int, str]:
     """Return the sort key of eligible machines: the one with the fewest of our units first, then the lowest id."""
     return (units, machine)
+
+
+class SiteGroup(NamedTuple):
+    """Machines that are alike to a unit but for their units: of one value of its key, with as many wishes unmet."""
+
+    value: str | None
+    unmet: int
+
+
+def group_of(options: FleetOptions, site: Site) -> SiteGroup:
+    """Return the group that a machine is in."""
+    value = site.metadata.get(options.spread) if options.spread else None
+    return SiteGroup(value, sum(site.metadata.get(key) not in values for key, values in options.prefer))
+
+
+def rank(group: SiteGroup, load: Mapping[str, int]) -> tuple[bool, int, int]:
+    """Return the sort key of a group: few instances there, then wishes met; machines without the key come last."""
+    return (group.value is None, load.get(group.value, 0) if group.value is not None else 0, group.unmet)
 
 
 def fits(options: FleetOptions, site: Site) -> bool:

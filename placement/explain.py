@@ -6,6 +6,7 @@ text is about to change. It looks at the state of a snapshot; it must not decide
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from placement.cluster_state import ClusterState
 from placement.conflicts import following_cycle
 from placement.eligibility import NO_MACHINE, availability_objection
 from placement.objections import all_to_going, to_staying
+from placement.preferences import notes
 from placement.preview import latest, trial
 from placement.unit_entry import UnitEntry
 from registry.keys import DEFAULT_KEYS, Keys
@@ -32,12 +34,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MachineVerdict:
-    """One machine's verdict. `units` is how many of our units are scheduled on it; `reasons` why it refuses."""
+    """One machine's verdict. `units` is how many of our units are scheduled on it; `reasons` why it refuses.
+
+    `notes` is what else of the machine matters to the unit: what is free there, what makes it preferred.
+    """
 
     machine: str
     verdict: Verdict
     units: int
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,8 @@ def explain(snapshot: Snapshot, name: str, keys: Keys = DEFAULT_KEYS) -> Explana
                 verdict = Verdict.STOPPING
             elif reasons := tuple(each.reason for each in all_to_going(state, entry, machine)):
                 verdict = Verdict.REFUSED
-            found.append(MachineVerdict(machine, verdict, counts[machine], reasons))
+            merits = () if verdict is Verdict.REFUSED else tuple(_notes(state, entry, machine))
+            found.append(MachineVerdict(machine, verdict, counts[machine], reasons, merits))
         return Explanation(name, _summary(snapshot, unit, state, entry), tuple(found))
 
 
@@ -97,8 +104,16 @@ def verdicts_on_text(
                 objections = [*all_to_going(state, entry, machine)]
             reasons = tuple(each.reason for each in objections)
             verdict = Verdict.REFUSED if reasons else Verdict.HERE if here else Verdict.ELIGIBLE
-            found.append(MachineVerdict(machine, verdict, state.candidates.counts[machine], reasons))
+            merits = () if reasons else tuple(_notes(state, entry, machine))
+            found.append(MachineVerdict(machine, verdict, state.candidates.counts[machine], reasons, merits))
     return tuple(found)
+
+
+def _notes(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[str]:
+    """What else of a machine matters to a unit that it takes or has."""
+    yield from notes(state, entry, state.sites[machine])
+    if free := state.room.free(entry.options.reserve, state.sites[machine]):
+        yield free
 
 
 def _summary(snapshot: Snapshot, unit: Unit, state: ClusterState, entry: UnitEntry) -> str:

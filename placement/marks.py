@@ -13,6 +13,7 @@ from typing import TypeVar
 from placement.conflicts import ConflictIndex, exclude_each_other
 from placement.eligibility import conflict_pattern
 from placement.unit_entry import UnitEntry
+from registry.units.options import NOTHING
 
 T = TypeVar("T")
 Occupants = Mapping[str, Mapping[str, int]]  # by machine, the units there, and why
@@ -29,11 +30,13 @@ class Marks:
         followers: Mapping[str, set[str]],
     ) -> None:
         self.units: set[str] = set()
+        self.reworded: set[str] = set()  # units that have less room now: nothing but what is said of them changes
         self.drains = True  # whether the machines that are drained are to be looked at
         self._entries, self._occupants, self._conflicts, self._followers = entries, occupants, conflicts, followers
         self._waiting: set[str] = set()
         self._chained: set[str] = set()  # waiting units with MachineOf or Replaces
         self._contested: set[str] = set()  # waiting units that some pattern concerns
+        self._hungry: set[str] = set()  # waiting units that need room on a machine
         self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to units that waited and hold it
 
     def take(self) -> set[str]:
@@ -79,6 +82,18 @@ class Marks:
                 if conflict_pattern(name, self._entries[name].options, entry.name, entry.options)
             )
 
+    def add_for_room(self, *, freed: bool) -> None:
+        """Mark the waiting units that need room on a machine, of which there is more now, or less."""
+        if freed:
+            self.units |= self._hungry
+        else:
+            self.reworded |= self._hungry
+
+    def take_reworded(self) -> set[str]:
+        """Return the units that have less room now; there are none then."""
+        taken, self.reworded = self.reworded, set()
+        return taken
+
     def add_related(self, entry: UnitEntry) -> None:
         """Mark the waiting units that this one matters to, and those that it may not share its machines with."""
         if not (self._waiting or entry.assigned or entry.reported):
@@ -114,6 +129,7 @@ class Marks:
         put(self._waiting, name, present=waiting)
         put(self._chained, name, present=waiting and bool(options.machine_of or options.replaces))
         put(self._contested, name, present=waiting and self._conflicts.may_concern(entry))
+        put(self._hungry, name, present=waiting and options.reserve != NOTHING)
         if waiting:
             for pattern in entry.against:
                 self._seekers[pattern].add(name)

@@ -6,7 +6,7 @@ objections in the order in which they are shown, the first being the one that de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from placement.cluster_state import ASSIGNED, ClusterState
 from placement.conflicts import exclude_each_other
@@ -19,7 +19,9 @@ from placement.eligibility import (
     leader_objection,
     static_objections,
 )
+from placement.room import plus
 from placement.unit_entry import UnitEntry
+from registry.units.options import NOTHING, Reserve
 
 
 def first_to_going(state: ClusterState, entry: UnitEntry) -> dict[str, Objection]:
@@ -46,11 +48,51 @@ def _where_fit(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[
     yield from _of_leaders(state, entry, machine)
     if closed := availability_objection(state.sites[machine]):
         yield closed
-    yield from of_conflicts(state, entry, machine)
+    yield from of_neighbours(state, entry, machine)
 
 
-def of_conflicts(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
-    """Yield what the units on a machine have against another; those that it replaces there have nothing."""
+def of_neighbours(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    """Yield what the units on a machine have against another: that they conflict, or leave no room."""
+    yield from _of_conflicts(state, entry, machine)
+    if entry.options.reserve is not NOTHING and lacks_room(state, entry, machine):
+        there = state.occupants.get(machine, {})
+        makes_room = _makes_room(state, entry, machine)
+        stopping = [name for name, bits in there.items() if not bits & ASSIGNED and name not in makes_room]
+        found = state.room.objection(
+            entry.options.reserve,
+            state.sites[machine],
+            _reserved(state, machine, makes_room),
+            _reserved(state, machine, stopping),
+        )
+        if found is not None:
+            yield found
+
+
+def lacks_room(state: ClusterState, entry: UnitEntry, machine: str) -> bool:
+    """Whether there is no room on a live machine for what a unit reserves."""
+    but = NOTHING
+    if entry.options.replaces or machine in entry.reported or machine in entry.assigned:
+        but = _reserved(state, machine, _makes_room(state, entry, machine))
+    return state.room.lacks(entry.options.reserve, state.sites[machine], but)
+
+
+def _reserved(state: ClusterState, machine: str, names: Iterable[str]) -> Reserve:
+    """What these units reserve on a machine, as far as they are on it."""
+    found, there = NOTHING, state.occupants.get(machine, {})
+    for name in names:
+        if name in there:
+            found = plus(found, state.entries[name].options.reserve)
+    return found
+
+
+def _makes_room(state: ClusterState, entry: UnitEntry, machine: str) -> list[str]:
+    """The unit itself, which needs no room beside itself, and the units on a machine that it replaces."""
+    there = state.occupants.get(machine, ()) if entry.options.replaces else ()
+    return [entry.name, *(name for name in there if state.wins(entry, state.entries[name]))]
+
+
+def _of_conflicts(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:
+    """Yield which units on a machine conflict with another; those that it replaces there have nothing."""
     opponents, occupants = state.opponents_at(entry, machine), state.occupants.get(machine, {})
     for name in sorted(opponents, key=lambda each: (not occupants[each] & ASSIGNED, each)):
         other = state.entries[name]

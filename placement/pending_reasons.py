@@ -15,11 +15,11 @@ from typing import NamedTuple
 from placement.cluster_state import ClusterState
 from placement.conflicts import following_cycle
 from placement.eligibility import Objection, Requirement, group, summarise
-from placement.objections import first_to_going, of_conflicts
+from placement.objections import first_to_going, of_neighbours
 from placement.unit_entry import UnitEntry
 from registry.grammar import prose
 from registry.model import Pending, Reason, Unit
-from registry.units.options import FleetOptions
+from registry.units.options import NOTHING, FleetOptions
 
 MAX_REASON = 1000  # characters of one reason
 MAX_REFUSALS = 200  # reasons given for one unit
@@ -98,10 +98,10 @@ class PendingReasons:
         state = self._state
         if not entry.assigned & state.sites.keys():
             return self._refused(entry)
-        if not state.conflicts.may_concern(entry):
+        if not state.conflicts.may_concern(entry) and entry.options.reserve == NOTHING:
             return None
         fits = state.candidates.pool(entry.options).fits - entry.assigned
-        found = {each: next(of_conflicts(state, entry, each), None) for each in fits if state.sites[each].open}
+        found = {each: next(of_neighbours(state, entry, each), None) for each in fits if state.sites[each].open}
         objections = {machine: each for machine, each in found.items() if each is not None}
         if not objections:
             return None
@@ -113,9 +113,10 @@ class PendingReasons:
         state = self._state
         if cycle := state.replacement_cycle(entry) or following_cycle(state.entries, entry):
             return _Refused(cycle, PendingRule.CYCLE)
-        shared = not state.conflicts.may_concern(
-            entry
-        )  # units that no pattern concerns share what is said to their options
+        # Units that no pattern concerns share what is said to their options, unless they have a part of the room.
+        shared = not state.conflicts.may_concern(entry) and not (
+            entry.options.reserve != NOTHING and (entry.reported or entry.assigned)
+        )
         if shared and entry.options in self._known:
             return self._known[entry.options]
         objections = first_to_going(state, entry)

@@ -17,13 +17,17 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
+from collections.abc import Container
 from enum import IntEnum
 
+from placement.candidate_pools import CandidatePool
 from placement.cluster_state import ASSIGNED, REPORTED, ClusterState
 from placement.conflicts import exclude_each_other
-from placement.eligibility import ambiguity, preference
-from placement.objections import to_staying
+from placement.eligibility import ambiguity, group_of, preference, rank
+from placement.objections import lacks_room, to_staying
+from placement.preferences import load_of
 from placement.unit_entry import UnitEntry
+from registry.units.options import NOTHING, Reserve
 
 TRIES = 3  # placements of one unit within one decision; a ring of displacements must not spin
 
@@ -37,6 +41,19 @@ class DecisionPhase(IntEnum):
 
 
 Work = tuple[DecisionPhase, int, str]
+
+
+class Closed:
+    """The machines that are closed to one unit: those where others stand against it, and those that are full."""
+
+    def __init__(self, state: ClusterState, entry: UnitEntry, blocked: Container[str]) -> None:
+        self._state, self._entry, self._blocked = state, entry, blocked
+
+    def __contains__(self, machine: object) -> bool:
+        """Whether the machine is closed; it must be live."""
+        if machine in self._blocked:
+            return True
+        return isinstance(machine, str) and lacks_room(self._state, self._entry, machine)
 
 
 class Queue:
@@ -70,6 +87,8 @@ class Placement:
         self.awaited: dict[str, tuple[str, ...]] = {}  # unit to the machines that must stop it first
         self._state, self._marks = state, state.marks
         self._tries: Counter[str] = Counter()
+        self._loads: dict[tuple[str, str], Counter[str]] = {}  # by template and metadata key
+        self._full: dict[tuple[CandidatePool, Reserve], int] = {}  # no machine has room, as of `room.freed`
         self._work = Queue()
 
     def run(self) -> None:
@@ -77,8 +96,13 @@ class Placement:
         self._queue_marked()
         for machine in sorted(self._state.draining) if self._marks.take_drains() else ():
             self._work.push((DecisionPhase.DRAIN, 0, machine))
-        while work := self._work.pop():
-            self._step(work[0], work[2])
+        while True:
+            if work := self._work.pop():
+                self._step(work[0], work[2])
+            elif reworded := self._marks.take_reworded():
+                self._marks.units |= reworded  # once, and not at each unit that takes room
+            else:
+                return
             if self._marks.units:
                 self._queue_marked()
 
@@ -124,7 +148,15 @@ class Placement:
 
     def _leave(self, entry: UnitEntry, machine: str, reason: str) -> None:
         self.reasons[entry.name, machine] = reason
-        self._state.assign(entry, machine, present=False)
+        self._assign(entry, machine, present=False)
+
+    def _assign(self, entry: UnitEntry, machine: str, *, present: bool) -> None:
+        self._state.assign(entry, machine, present=present)
+        site = self._state.sites.get(machine)
+        if self._loads and site is not None and not site.leaving and (family := entry.family):
+            for (template, key), load in self._loads.items():
+                if template == family and (value := site.metadata.get(key)) is not None:
+                    load[value] += 1 if present else -1
 
     # -- settle
 
@@ -177,9 +209,14 @@ class Placement:
 
     def _may_lose_to(self, entry: UnitEntry, moving: list[UnitEntry]) -> bool:
         """Whether a unit on its way may take the last place that this one could go to: then it goes first."""
-        if not self._state.conflicts.may_concern(entry):
+        needs_room = entry.options.reserve is not NOTHING
+        if not (needs_room or self._state.conflicts.may_concern(entry)):
             return False
-        return any(each.wanted and each is not entry and exclude_each_other(entry, each) for each in moving)
+        return any(
+            (needs_room and each.options.reserve is not NOTHING) or exclude_each_other(entry, each)
+            for each in moving
+            if each.wanted and each is not entry
+        )
 
     def _elsewhere(self, entry: UnitEntry, machine: str) -> tuple[str, ...]:
         """Return the live machines other than `machine` that have not stopped the unit yet."""
@@ -209,7 +246,7 @@ class Placement:
             self.displaced[name, machine] = entry.name
             self._marks.add(name)
         self._marks.set_waiting(entry, waiting=False)
-        self._state.assign(entry, machine, present=True)
+        self._assign(entry, machine, present=True)
 
     def _destination(self, entry: UnitEntry) -> str | None:
         """Return the machine that a unit goes to now; None when it stays, has to wait, or fits nowhere."""
@@ -227,10 +264,10 @@ class Placement:
         state = self._state
         fits = state.candidates.pool(entry.options).fits - entry.assigned
         if fits:
-            blocked = state.conflicts.machines_blocked(entry.name, entry.options)
-            for machine in sorted(fits - blocked):
-                if state.sites[machine].open:
-                    state.assign(entry, machine, present=True)
+            blocked = self._closed(entry, state.conflicts.machines_blocked(entry.name, entry.options))
+            for machine in sorted(fits):
+                if state.sites[machine].open and machine not in blocked:
+                    self._assign(entry, machine, present=True)
 
     def _replaced_on(self, entry: UnitEntry, machine: str) -> list[str]:
         """Return the units assigned to the machine that this one replaces."""
@@ -245,13 +282,14 @@ class Placement:
         state, options = self._state, entry.options
         if state.replacement_cycle(entry):
             return None
-        blocked = state.conflicts.machines_blocked(entry.name, options)
+        against = state.conflicts.machines_blocked(entry.name, options)
         if options.replaces:
-            blocked = {  # by others than those that it replaces
+            against = {  # by others than those that it replaces
                 machine
-                for machine in blocked
+                for machine in against
                 if any(not state.wins(entry, state.entries[each]) for each in state.opponents_at(entry, machine))
             }
+        blocked = self._closed(entry, against)
         back = [machine for machine in entry.reported if self._takes(entry, machine, blocked)]
         if back:
             return min(back)
@@ -264,18 +302,53 @@ class Placement:
             return None
         if options.replaces:
             return self._preferred(entry, [each for each in pool.fits if self._takes(entry, each, blocked)])
-        return state.candidates.first(pool, blocked)
+        return self._first(entry, pool, blocked, remember=options.reserve is not NOTHING and not against)
+
+    def _first(
+        self, entry: UnitEntry, pool: CandidatePool, blocked: Container[str], *, remember: bool
+    ) -> str | None:
+        """Return the preferred machine of a pool outside `blocked`. `remember` where it is room alone that blocks.
+
+        Where no machine has room, those that come after need not look at every full machine again.
+        """
+        candidates, options, freed = self._state.candidates, entry.options, self._state.room.freed
+        if remember and self._full.get((pool, options.reserve)) == freed:
+            return None
+        if options.spread or options.prefer:
+            machine = candidates.first_by_groups(options, blocked, self._load(entry))
+        else:
+            machine = candidates.first(pool, blocked)
+        if remember and machine is None:
+            self._full[pool, options.reserve] = freed
+        return machine
 
     def _preferred(self, entry: UnitEntry, machines: list[str]) -> str | None:
         """Return the preferred machine, counted as if the units that this one replaces were not there."""
-        counts = self._state.candidates.counts
+        counts, sites, load = self._state.candidates.counts, self._state.sites, self._load(entry)
         return min(
             machines,
-            key=lambda machine: preference(counts[machine] - len(self._replaced_on(entry, machine)), machine),
+            key=lambda machine: (
+                rank(group_of(entry.options, sites[machine]), load),
+                preference(counts[machine] - len(self._replaced_on(entry, machine)), machine),
+            ),
             default=None,
         )
 
-    def _takes(self, entry: UnitEntry, machine: str, blocked: set[str]) -> bool:
+    def _load(self, entry: UnitEntry) -> Counter[str]:
+        """Count the instances of the unit's template by the value that they are to be spread over."""
+        options = entry.options
+        if not options.spread:
+            return Counter()
+        key = entry.family, options.spread
+        if key not in self._loads:
+            self._loads[key] = load_of(self._state, entry)
+        return self._loads[key]
+
+    def _closed(self, entry: UnitEntry, blocked: set[str]) -> Container[str]:
+        """Return the machines that are closed to a unit, where these are blocked by other units."""
+        return blocked if entry.options.reserve is NOTHING else Closed(self._state, entry, blocked)
+
+    def _takes(self, entry: UnitEntry, machine: str, blocked: Container[str]) -> bool:
         site = self._state.sites.get(machine)
         return (
             site is not None

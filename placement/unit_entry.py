@@ -47,6 +47,12 @@ class UnitEntry:
         return "@." in self.name
 
     @property
+    def family(self) -> str:
+        """The template that it is an instance of, such as `web@.service`; "" for a unit of its own."""
+        prefix, at, rest = self.name.partition("@")
+        return f"{prefix}@.{rest.rpartition('.')[2]}" if at else ""
+
+    @property
     def placeable(self) -> bool:
         """Whether it may be given to a machine at all."""
         return self.wanted and not self.held and self.options_error is None and not self.template

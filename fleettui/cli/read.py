@@ -19,7 +19,7 @@ from fleettui.cli.output import ListFormat, complain, print_json, print_json_lin
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time, place, short_id
 from fleettui.escape import clause
-from placement.explain import MachineVerdict, explain
+from placement.explain import MachineVerdict, Verdict, explain
 from registry.errors import CorruptRecord
 from registry.keys import Keys, Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing_here, whereabouts
@@ -145,8 +145,14 @@ class UnitExplanation:
             told = {each.machine for each in self.places} if apart else set()
             for one in self.verdicts:
                 if one.machine not in told:
-                    words = "; ".join(one.reasons) or one.verdict
+                    words = "; ".join(one.reasons) or ": ".join(
+                        (one.verdict, *filter(None, ["; ".join(one.notes)]))
+                    )
                     yield f"  {place(one.machine, snapshot.machines)}  {words}"
+        else:
+            for one in self.verdicts:
+                if one.verdict is Verdict.HERE and one.notes:
+                    yield f"  {place(one.machine, snapshot.machines)}  {'; '.join(one.notes)}"
 
     @property
     def _has_ended(self) -> bool:
@@ -166,8 +172,8 @@ class UnitExplanation:
                 for each in self.places
             ],
             "verdicts": [
-                {"machine": each.machine, "verdict": each.verdict, "reasons": each.reasons}
-                for each in self.verdicts
+                {"machine": e.machine, "verdict": e.verdict, "reasons": e.reasons, "notes": e.notes}
+                for e in self.verdicts
             ],
         }
 

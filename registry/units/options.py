@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from registry.errors import UserError
+from registry.units.amounts import cpu_millis, share, size_bytes, span_s
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
 from registry.units.name import expand, glob_refusal, is_glob, normalise, parse, shown
 
@@ -38,6 +40,12 @@ OPTIONS: Mapping[str, str] = {
     "Conflicts": "never on a machine with these units (globs; either of two may say so)",
     "Replaces": "as `Conflicts`, and these units make room for it",
     "Global": "one on every machine that metadata and conflicts allow",
+    "MemoryReserve": "memory that it needs, such as `512M`; else `MemoryMax` of [Service] says so. `0`: none",
+    "CPUReserve": "processors that it needs, such as `50%` or `1.5`; else `CPUQuota` says so. `0`: none",
+    "SpreadOver": "instances of a template go evenly over the values of this metadata key",
+    "PreferMetadata": "`key=value` as in `MachineMetadata`: rather there, if such a machine takes it",
+    "Sticky": "started again, it goes to the machine it was on, if that one takes it",
+    "MoveAfterFailures": "`3/10min`: what fails so often in so long is tried on another machine",
 }
 """Every option, by the name to use today, and what it means for people."""
 
@@ -69,11 +77,39 @@ _APART = (
     ("Global", "MachineOf"),
     ("Global", "Replaces"),
     ("Replaces", "Conflicts"),
+    ("SpreadOver", "MachineOf"),
+    ("SpreadOver", "Global"),
+    ("PreferMetadata", "MachineOf"),
+    ("PreferMetadata", "Global"),
+    ("Sticky", "MachineOf"),
+    ("Sticky", "Global"),
+    ("MoveAfterFailures", "MachineID"),
+    ("MoveAfterFailures", "MachineOf"),
+    ("MoveAfterFailures", "Global"),
 )
 
 # Options of ours that mean nothing to systemd, so that they are surely misplaced in its sections.
-_OURS_ALONE = frozenset({"MachineID", "MachineOf", "MachineMetadata", "Replaces", "Global", *LEGACY})
+_OURS_ALONE = frozenset({*OPTIONS, *LEGACY} - {"Conflicts"})
+_AS_WRITTEN = frozenset({"CPUReserve"})  # a percent sign is one there, and begins no specifier
 _SYSTEMD_SECTIONS = ("Unit", "Install", "Service", "Socket", "Timer", "Path")
+
+
+class Reserve(NamedTuple):
+    """What a unit needs of a machine; 0: nothing that is counted. `memory_share` is a part of all its memory."""
+
+    memory_bytes: int = 0
+    memory_share: float = 0.0
+    cpu_millis: int = 0
+
+
+NOTHING = Reserve()
+
+
+class FailureLimit(NamedTuple):
+    """How many failures in how many seconds are too many for one machine."""
+
+    failures: int
+    within_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +118,8 @@ class FleetOptions:
 
     `machine_id` is a full id or a prefix, in lower case. `machine_of` are full unit names. `metadata` is
     sorted by key: a machine fits when, for each key, it has one of the values. `conflicts` and
-    `replaces` are patterns for `name.matches`.
+    `replaces` are patterns for `name.matches`. `reserve` has to be free on a machine. The rest is taken into
+    account among the machines that fit: `spread` is a metadata key, "" for none; `prefer` is as `metadata`.
     """
 
     machine_id: str | None = None
@@ -91,6 +128,11 @@ class FleetOptions:
     conflicts: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     is_global: bool = False
+    reserve: Reserve = NOTHING
+    spread: str = ""
+    prefer: tuple[tuple[str, frozenset[str]], ...] = ()
+    sticky: bool = False
+    move_after: FailureLimit | None = None
 
 
 ANYWHERE = FleetOptions()
@@ -98,7 +140,7 @@ ANYWHERE = FleetOptions()
 
 def uses_specifiers(unit_file: UnitFile) -> bool:
     """Whether the options differ from instance to instance; if not, one parse serves all of a template."""
-    return any("%" in entry.value for entry in unit_file.section(FLEET_SECTION))
+    return any("%" in entry.value for entry in unit_file.section(FLEET_SECTION) if entry.name not in _AS_WRITTEN)
 
 
 def parse_options(unit_file: UnitFile, name: str) -> FleetOptions:
@@ -108,7 +150,8 @@ def parse_options(unit_file: UnitFile, name: str) -> FleetOptions:
     `uses_specifiers` says so.
     """
     if not unit_file.section(FLEET_SECTION):
-        return ANYWHERE
+        reserve = _limits(unit_file)
+        return FleetOptions(reserve=reserve) if reserve is not NOTHING else ANYWHERE
     reading = _Reading(unit_file, name)
     if reading.faults:
         raise UserError("\n".join(str(Problem(name, *fault)) for fault in sorted(reading.faults)[:MAX_FAULTS]))
@@ -121,7 +164,7 @@ def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Proble
     if unit_file.section(FLEET_SECTION):
         try:
             reading = _Reading(unit_file, name)
-            faults += [*reading.faults, *reading.self_references()]
+            faults += [*reading.faults, *reading.faults_of_name()]
         except UserError as error:
             faults.append(_fault(1, error))
     return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_FAULTS])
@@ -197,6 +240,15 @@ class _Reading:
         self._conflicts = self._read("Conflicts", _pattern)
         self._replaces = self._read("Replaces", _pattern)
         self._global = self._read("Global", _truth)
+        self._memory = self._read("MemoryReserve", size_bytes)
+        self._cpus = self._read("CPUReserve", cpu_millis)
+        self._spread = self._read("SpreadOver", _key)
+        self._prefer = self._read("PreferMetadata", metadata_pair)
+        self._sticky = self._read("Sticky", _truth)
+        self._move_after = self._read("MoveAfterFailures", _failure_limit)
+        if len(_distinct(self._spread)) > 1:
+            line = self._spread[-1][0]
+            self.faults.append(Fault(line, "SpreadOver names two metadata keys", "keep one"))
         if len(_distinct(self._machine_ids)) > 1:
             line = self._machine_ids[-1][0]
             self.faults.append(
@@ -206,26 +258,39 @@ class _Reading:
 
     def options(self) -> FleetOptions:
         """What the section says; meaningful only when no fault was found."""
-        by_key: dict[str, set[str]] = {}
-        for _, (key, value) in self._metadata:
-            by_key.setdefault(key, set()).add(value)
+        reserve = _limits(self._unit_file)
+        if self._memory:
+            reserve = reserve._replace(memory_bytes=self._memory[-1][1], memory_share=0.0)
+        if self._cpus:
+            reserve = reserve._replace(cpu_millis=self._cpus[-1][1])
         return FleetOptions(
             machine_id=self._machine_ids[-1][1] if self._machine_ids else None,
             machine_of=_distinct(self._machine_of),
-            metadata=tuple((key, frozenset(by_key[key])) for key in sorted(by_key)),
+            metadata=_by_key(self._metadata),
             conflicts=_distinct(self._conflicts),
             replaces=_distinct(self._replaces),
             is_global=self._is_global(),
+            reserve=NOTHING if reserve == NOTHING else reserve,  # which is asked for by identity
+            spread=self._spread[-1][1] if self._spread else "",
+            prefer=_by_key(self._prefer),
+            sticky=self._is_sticky(),
+            move_after=self._move_after[-1][1] if self._move_after else None,
         )
 
-    def self_references(self) -> Iterator[Fault]:
-        """MachineOf naming the unit itself. Not in `faults`: it depends on the name even without specifiers."""
+    def faults_of_name(self) -> Iterator[Fault]:
+        """What is wrong for this name alone. Not in `faults`: it depends on the name even without specifiers."""
         for line, leader in self._machine_of:
             if leader == self._name:
                 yield Fault(line, f"MachineOf makes {self._name} follow itself", "name another unit")
+        if self._spread and "@" not in self._name:
+            line = self._spread[-1][0]
+            yield Fault(line, f"SpreadOver spreads instances, and {self._name} is none", "remove it")
 
     def _is_global(self) -> bool:
         return bool(self._global) and self._global[-1][1]
+
+    def _is_sticky(self) -> bool:
+        return bool(self._sticky) and self._sticky[-1][1]
 
     def _read(self, option: str, understand: Callable[[str], T]) -> list[tuple[int, T]]:
         """The option's words as values, each with its line; words that make no sense become faults."""
@@ -240,7 +305,9 @@ class _Reading:
                     raise UserError(f"more than {MAX_WORDS} entries; name fewer, with a pattern say")
                 if long := next((word for word in found if len(word) > MAX_WORD), ""):  # expanded, many times that
                     raise UserError(f"{shown(long)} has {len(long)} characters; use at most {MAX_WORD}")
-                values += [(entry.line, understand(expand(word, self._name))) for word in found]
+                if option not in _AS_WRITTEN:
+                    found = tuple(expand(word, self._name) for word in found)
+                values += [(entry.line, understand(word)) for word in found]
             except UserError as error:
                 fault = _fault(entry.line, error)
                 self.faults.append(fault._replace(reason=f"{entry.name}: {fault.reason}"))
@@ -253,6 +320,10 @@ class _Reading:
             "Conflicts": [line for line, _ in self._conflicts],
             "Replaces": [line for line, _ in self._replaces],
             "Global": [line for line, _ in self._global if self._is_global()],
+            "SpreadOver": [line for line, _ in self._spread],
+            "PreferMetadata": [line for line, _ in self._prefer],
+            "Sticky": [line for line, _ in self._sticky if self._is_sticky()],
+            "MoveAfterFailures": [line for line, _ in self._move_after],
         }
         lines = {option: found[0] for option, found in asking.items() if found}
         for one, other in _APART:
@@ -305,6 +376,41 @@ def _truth(word: str) -> bool:
     if word.lower() not in _TRUE | _FALSE:
         raise UserError(f"{shown(word)} is neither true nor false; write true or false")
     return word.lower() in _TRUE
+
+
+def _key(word: str) -> str:
+    if not _KEY.fullmatch(word):
+        raise UserError(f"metadata key {shown(word)} is not usable; use letters, digits and _ . : / @ + -")
+    return word
+
+
+def _failure_limit(word: str) -> FailureLimit:
+    count, slash, span = word.partition("/")
+    if not (slash and re.fullmatch(r"[0-9]{1,3}", count) and int(count)):
+        raise UserError(f"{shown(word)} is not NUMBER/SPAN with a number from 1 to 999; write for example 3/10min")
+    return FailureLimit(int(count), span_s(span))
+
+
+def _limits(unit_file: UnitFile) -> Reserve:
+    """What [Service] limits the unit to; what systemd alone may judge counts for nothing."""
+    memory, quota = unit_file.value("Service", "MemoryMax"), unit_file.value("Service", "CPUQuota")
+    found = NOTHING
+    with suppress(UserError):
+        if memory.endswith("%"):
+            found = found._replace(memory_share=min(share(memory), 1.0))
+        elif memory not in ("", "infinity"):
+            found = found._replace(memory_bytes=size_bytes(memory))
+    with suppress(UserError):
+        if quota.endswith("%"):
+            found = found._replace(cpu_millis=cpu_millis(quota))
+    return NOTHING if found == NOTHING else found
+
+
+def _by_key(pairs: list[tuple[int, tuple[str, str]]]) -> tuple[tuple[str, frozenset[str]], ...]:
+    by_key: dict[str, set[str]] = {}
+    for _, (key, value) in pairs:
+        by_key.setdefault(key, set()).add(value)
+    return tuple((key, frozenset(by_key[key])) for key in sorted(by_key))
 
 
 def _distinct(values: list[tuple[int, str]]) -> tuple[str, ...]:

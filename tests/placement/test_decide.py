@@ -10,7 +10,7 @@ from placement.decisions import Assign, MoveSource, UpdateLine, Wait, Withdraw
 from registry.keys import Keys
 from registry.lifecycle import standing
 from registry.model import Availability, Target
-from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine
+from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine, sized
 
 
 def two() -> World:
@@ -49,6 +49,71 @@ def test_where_options_put_a_unit(fleet: tuple[str, ...], places: tuple[str, ...
     world.settle()
     assert world.where("u.service") == places
     assert bool(world.waits("u.service")) is not bool(places)
+
+
+def test_a_full_machine_refuses_with_figures_and_what_leaves_makes_room() -> None:
+    world = World(sized(machine("a1"), 1 << 30, 1), sized(machine("b2"), 1 << 30, 2))
+    for name in ("u1.service", "u2.service", "u3.service"):
+        world.unit(name, "MemoryReserve=600M")
+    world.settle()
+    assert world.where("u1.service") + world.where("u2.service") == ("a1", "b2")
+    assert world.waits("u3.service") == "no machine fits: full: needs 600M of memory, 424M of 1G is free (2 of 2)"
+    assert world.pending("u3.service").rule == "room"  # type: ignore[union-attr]
+    world.unit("cpu.service", "CPUReserve=1.5", "MemoryReserve=1M")
+    world.settle()
+    assert world.where("cpu.service") == ("b2",)
+    assert "423M of 1G is free" in world.pending("u3.service").refusals[0].reason  # type: ignore[union-attr]
+    world.destroy("u1.service")
+    world.step()
+    assert world.pending("u3.service").passing  # type: ignore[union-attr]
+    world.settle()
+    assert world.where("u3.service") == ("a1",)
+
+
+def test_a_reserve_that_grows_moves_nothing_and_counts_from_then_on() -> None:
+    world = World(sized(machine("a1"), 1 << 30, 0))
+    world.unit("u.service", "MemoryReserve=600M")
+    world.settle()
+    world.unit("u.service", "MemoryReserve=2G")
+    world.unit("w.service", "MemoryReserve=100M")
+    world.settle()
+    assert world.where("u.service") == ("a1",)
+    assert world.waits("w.service") == "no machine fits: full: needs 100M of memory, 0B of 1G is free (1 of 1)"
+
+
+def test_instances_are_spread_over_regions_and_go_where_none_is_last() -> None:
+    world = World(machine("a1", region="r1"), machine("a2", region="r1"), machine("b1", region="r2"), machine("c1"))
+    world.unit("other.service", "MachineID=b1")
+    world.settle()
+    for number in range(1, 6):
+        world.unit(f"web@{number}.service", "SpreadOver=region")
+    world.settle()
+    places = [world.where(f"web@{number}.service")[0] for number in range(1, 6)]
+    assert places == ["a1", "b1", "a2", "b1", "a1"]
+    assert world.where("other.service") == ("b1",)
+    world.unit("web@6.service", "SpreadOver=region", "Conflicts=web@*")
+    world.settle()
+    assert world.where("web@6.service") == ("c1",)
+
+
+def test_preferred_metadata_is_taken_before_fewer_units_and_does_without() -> None:
+    world = World(machine("a1"), machine("b2", disk="ssd"), machine("c3", disk="ssd", region="r1"))
+    wishes = ("PreferMetadata=disk=ssd", "PreferMetadata=region=r1 region=r2", "Conflicts=u*")
+    for number in range(1, 5):
+        world.unit(f"u{number}.service", *wishes)
+    world.settle()
+    assert [world.where(f"u{number}.service") for number in (1, 2, 3)] == [("c3",), ("b2",), ("a1",)]
+    assert world.waits("u4.service").startswith("no machine fits: conflicts with")
+
+
+def test_a_machine_with_more_memory_takes_what_waited() -> None:
+    world = World(sized(machine("a1"), 1 << 30, 0))
+    world.unit("u.service", "MemoryReserve=2G")
+    world.settle()
+    assert world.where("u.service") == ()
+    world.put(KEYS.machine("a1"), sized(machine("a1"), 4 << 30, 0))
+    world.settle()
+    assert world.where("u.service") == ("a1",)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from registry.mirror import Mirror, RawChange
 from registry.model import Availability, Target
 from registry.units.file import parse
 from registry.units.options import ANYWHERE, FleetOptions, parse_options
-from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine
+from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine, sized
 
 MACHINES = ("aa01", "aa02", "bb01")
 UNITS = ("a.service", "b.service", "c.service", "w@1.service", "w@2.service", "w@3.service", "g.service")
@@ -39,7 +39,17 @@ FLEET = (
     ("Global=true", "MachineMetadata=region=r1"),
     ("Global=true", "Conflicts=w@*"),
     ("Nonsense=1",),
+    ("MemoryReserve=600M",),
+    ("MemoryReserve=1G", "Conflicts=a.service"),
+    ("CPUReserve=1",),
+    ("MachineOf=a.service", "MemoryReserve=600M"),
+    ("Replaces=w@*", "MemoryReserve=900M"),
+    ("Global=true", "MemoryReserve=300M"),
+    ("SpreadOver=region",),
+    ("SpreadOver=region", "Replaces=b.service"),
+    ("PreferMetadata=disk=ssd region=r1", "MemoryReserve=600M"),
 )
+SIZES = ((0, 0), (1 << 30, 1), (2 << 30, 2))
 METADATA: tuple[dict[str, str], ...] = ({}, {"region": "r1"}, {"region": "r2", "disk": "ssd"})
 Act = Callable[[World], None]
 
@@ -83,11 +93,12 @@ def void(_: object) -> None:
 
 submits = st.builds(_submit, names, st.sampled_from(FLEET), st.sampled_from((*Target, Target.LAUNCHED)))
 joins = st.builds(
-    lambda name, metadata, leaving: (
-        lambda world: world.put(KEYS.machine(name), machine(name, leaving=leaving, **metadata))
+    lambda name, metadata, size, leaving: (
+        lambda world: world.put(KEYS.machine(name), sized(machine(name, leaving=leaving, **metadata), *size))
     ),
     machines,
     st.sampled_from(METADATA),
+    st.sampled_from(SIZES),
     st.sampled_from((False, False, False, True)),
 )
 overrides = st.builds(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from unittest import mock
 
 from placement.cluster_state import ClusterState
@@ -38,9 +39,14 @@ def unit_text(*fleet: str, note: str = "") -> str:
 
 
 def machine(machine_id: str, *, leaving: bool = False, **metadata: str) -> Machine:
-    """A live machine."""
+    """A live machine, which does not tell what it has."""
     pairs = tuple(sorted(metadata.items()))
     return Machine(machine_id, f"host-{machine_id}", "10.0.0.1", f"boot-{machine_id}", pairs, leaving=leaving)
+
+
+def sized(found: Machine, memory_bytes: int, cpus: int) -> Machine:
+    """The machine with so much memory and so many processors."""
+    return replace(found, memory_bytes=memory_bytes, cpus=cpus)
 
 
 def decide_snapshot(snapshot: Snapshot, keys: Keys = KEYS) -> tuple[Decision, ...]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from registry.errors import UserError
 from registry.units import file as unitfile
 from registry.units import options as fleetoptions
-from registry.units.options import ANYWHERE, FleetOptions
+from registry.units.options import ANYWHERE, FailureLimit, FleetOptions, Reserve
 
 MACHINE = "7aea1bb4d1f94d0e8c3f6f7a1b2c3d4e"
 
@@ -56,6 +56,25 @@ def metadata(**values: str) -> FleetOptions:
         ("MachineOf=a.target b.socket a.target", FleetOptions(machine_of=("a.target", "b.socket"))),
         ("MachineOf=%p-db@%i.service", FleetOptions(machine_of=("web-db@1.service",))),
         ("Conflicts=web@*.service", FleetOptions(conflicts=("web@*.service",))),
+        ("MemoryReserve=1.5G", FleetOptions(reserve=Reserve(memory_bytes=3 << 29))),
+        ("MemoryReserve=1G\nMemoryReserve=512M", FleetOptions(reserve=Reserve(memory_bytes=1 << 29))),
+        ("CPUReserve=150%", FleetOptions(reserve=Reserve(cpu_millis=1500))),
+        ("CPUReserve=0.5", FleetOptions(reserve=Reserve(cpu_millis=500))),
+        ("[Service]\nMemoryMax=512M\nCPUQuota=20%", FleetOptions(reserve=Reserve(1 << 29, 0.0, 200))),
+        ("[Service]\nMemoryMax=25%", FleetOptions(reserve=Reserve(memory_share=0.25))),
+        ("MemoryReserve=1G\n[Service]\nMemoryMax=25%", FleetOptions(reserve=Reserve(memory_bytes=1 << 30))),
+        ("MemoryReserve=0\nCPUReserve=0\n[Service]\nMemoryMax=1G\nCPUQuota=20%", ANYWHERE),
+        ("[Service]\nMemoryMax=infinity\nCPUQuota=", ANYWHERE),
+        ("[Service]\nMemoryMax=lots\nCPUQuota=20", ANYWHERE),
+        ("SpreadOver=region", FleetOptions(spread="region")),
+        (
+            "PreferMetadata=disk=ssd disk=nvme\nPreferMetadata=a=1",
+            FleetOptions(prefer=(("a", frozenset({"1"})), ("disk", frozenset({"nvme", "ssd"})))),
+        ),
+        ("Sticky=yes", FleetOptions(sticky=True)),
+        ("Sticky=yes\nSticky=no", ANYWHERE),
+        ("MoveAfterFailures=3/10min", FleetOptions(move_after=FailureLimit(3, 600.0))),
+        ("MoveAfterFailures=1/90", FleetOptions(move_after=FailureLimit(1, 90.0))),
         (
             "Conflicts=%p@*.service db\nX-Conflicts=x?",
             FleetOptions(conflicts=("web@*.service", "db.service", "x?")),
@@ -108,6 +127,20 @@ def test_meanings(body: str, expected: FleetOptions) -> None:
         ('MachineMetadata="a=1""b=2"', 2, "do not pair up"),
         ("MachineMetadata=\n\nMachineMetadata=zone=%H", 4, "unknown specifier '%H'"),
         ("MachineMetadata=load=50%", 2, "%% for a percent sign"),
+        ("MemoryReserve=512X", 2, "is no size; write for example 512M"),
+        ("MemoryReserve=-1", 2, "is no size"),
+        ("MemoryReserve=9999999999E", 2, "is no size"),
+        ("MemoryReserve=25%", 2, "specifier"),
+        ("CPUReserve=half", 2, "is no number of processors; write for example 50%"),
+        ("CPUReserve=99999999", 2, "is no number of processors"),
+        ("SpreadOver=a=b", 2, "is not usable"),
+        ("SpreadOver=region rack", 2, "two metadata keys; keep one"),
+        ("PreferMetadata=ssd", 2, "not key=value"),
+        ("Sticky=perhaps", 2, "neither true nor false"),
+        ("MoveAfterFailures=3", 2, "write for example 3/10min"),
+        ("MoveAfterFailures=0/10min", 2, "a number from 1"),
+        ("MoveAfterFailures=3/10fortnights", 2, "is no span of time"),
+        ("MoveAfterFailures=3/0s", 2, "is no span of time"),
         ("Globl=true", 2, "did you mean Global?"),
         ("machineid=7aea", 2, "did you mean MachineID?"),
         ("X-ConditionMachineOff=a", 2, "did you mean X-ConditionMachineOf?"),
@@ -134,7 +167,15 @@ EXAMPLES = {
     "Conflicts": "x@*",
     "Replaces": "y@*",
     "Global": "yes",
+    "MemoryReserve": "512M",
+    "CPUReserve": "50%",
+    "SpreadOver": "region",
+    "PreferMetadata": "disk=ssd",
+    "Sticky": "yes",
+    "MoveAfterFailures": "3/10min",
 }
+RESERVES = ("MemoryReserve", "CPUReserve")
+PREFERENCES = ("SpreadOver", "PreferMetadata", "Sticky", "MoveAfterFailures")
 TOGETHER = [
     {"MachineMetadata", "MachineID"},
     {"MachineMetadata", "MachineOf"},
@@ -144,6 +185,10 @@ TOGETHER = [
     {"MachineOf", "Conflicts"},
     {"MachineOf", "Replaces"},
     {"Global", "Conflicts"},
+    *({reserve, each} for reserve in RESERVES for each in EXAMPLES if each != reserve),
+    *(set(pair) for pair in itertools.combinations(PREFERENCES, 2)),
+    *({each, other} for each in PREFERENCES for other in ("MachineMetadata", "Conflicts", "Replaces")),
+    *({each, "MachineID"} for each in PREFERENCES if each != "MoveAfterFailures"),
 ]
 
 
@@ -214,6 +259,7 @@ def test_uses_specifiers(body: str, uses: bool) -> None:
     assert fleetoptions.uses_specifiers(unitfile.parse(text)) is uses
 
 
+OF_NAMES = ("name another unit", "is none; remove it")  # faults of one name, which the scheduler passes over
 BODIES = st.lists(
     st.tuples(
         st.sampled_from([*fleetoptions.OPTIONS, *fleetoptions.LEGACY, "Other"]),
@@ -226,7 +272,7 @@ BODIES = st.lists(
 
 @given(BODIES, st.sampled_from(["web.service", "web@.service", "web@1.service"]))
 def test_a_section_is_read_exactly_when_nothing_is_wrong_with_it(body: str, name: str) -> None:
-    wrong = [complaint for complaint in complaints(body, name) if "follow itself" not in complaint]
+    wrong = [complaint for complaint in complaints(body, name) if not complaint.endswith(OF_NAMES)]
     if wrong:
         with pytest.raises(UserError):
             options(body, name)
@@ -256,3 +302,15 @@ def test_quoted_words_come_back(texts: list[str]) -> None:
 @given(text=st.text())
 def test_any_text_is_understood_or_refused(understand: Callable[[str], object], text: str) -> None:
     assert refusal_of(lambda: understand(text)).isprintable()
+
+
+def test_only_instances_are_spread() -> None:
+    assert complaints("SpreadOver=region", "web@.service") == []
+    assert complaints("SpreadOver=region", "web.service") == [
+        "2: SpreadOver spreads instances, and web.service is none; remove it"
+    ]
+
+
+def test_a_limit_without_a_section_of_the_fleet_is_a_reserve() -> None:
+    unit_file = unitfile.parse("[Service]\nMemoryMax=2G\n")
+    assert fleetoptions.parse_options(unit_file, "web.service") == FleetOptions(reserve=Reserve(2 << 30))

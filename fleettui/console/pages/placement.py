@@ -14,6 +14,7 @@ from fleettui.console.text.subject import machine_subject
 from fleettui.escape import escape
 from placement.explain import MachineVerdict, Verdict, explain
 from placement.preview import Prediction, preview_drain, preview_loss
+from placement.room import needs
 from registry.errors import UserError
 from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts
@@ -120,6 +121,8 @@ def wishes(options: FleetOptions) -> Iterator[str]:
         yield f"never beside {', '.join(options.conflicts)} (Conflicts)"
     if options.replaces:
         yield f"in the place of {', '.join(options.replaces)} (Replaces)"
+    if need := needs(options.reserve):
+        yield f"where {need} is free"
 
 
 def _places(snapshot: Snapshot, unit: str, now: float) -> RichText:
@@ -182,7 +185,7 @@ def verdict_lines(snapshot: Snapshot, machines: Sequence[MachineVerdict], headin
 
 def _one(snapshot: Snapshot, each: MachineVerdict) -> RichText:
     name = host(snapshot, each.machine)
-    first, *more = [in_words(snapshot, reason) for reason in each.reasons] or [""]
+    first, *more = [in_words(snapshot, reason) for reason in (*each.reasons, *each.notes)] or [""]
     head = f"  {name:<{NAME_WIDTH}} "
     load = Cell(f"{counted(each.units, 'unit'):<11} ", Tone.QUIET)
     line = rich_line(
