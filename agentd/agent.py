@@ -22,6 +22,7 @@ from agentd import facts
 from agentd.crashes import CrashRecorder
 from agentd.dependencies import Dependencies
 from agentd.file_cache import FileCache
+from agentd.health import HealthChecks
 from agentd.lease_guard import HANG_AT, LeaseGuard
 from agentd.lease_switch import LeaseSwitch
 from agentd.ledger import Ledger
@@ -155,6 +156,7 @@ class Agent:
                 "tick": self._tick(),
                 "watchdog": self._notifier.keep_alive(),
                 "usage": Reporter(etcd, self._keys, self._table, self._registration.lease).run(),
+                "health": self._checks.run(),
                 "crashes": self._crashes.run(etcd, self._keys, self._registration.lease),
                 "metrics": serve("agent", listen, lambda: self._samples(etcd.health), self._healthz),
                 "endpoints": keep_watch(etcd.health, etcd.ask_quiet, self._update_status),
@@ -180,6 +182,7 @@ class Agent:
         self._publisher = Publisher(
             etcd, self._keys, machine, self._table.state, self._history, self._settings.etcd.username
         )
+        self._checks = HealthChecks(self._table, self._directory, self._publisher)
         needs = Dependencies(
             systemd=self._systemd,
             directory=self._directory,
@@ -191,6 +194,7 @@ class Agent:
             host=socket.gethostname(),
             before_start=self._switch.cover,
             crashed=self._crashes.note,
+            looked=self._checks.look,
         )
         self._reconciler = Reconciler(needs, self._table)
         self._schedule = Schedule(etcd, self._keys, machine, self._ledger, self._reconciler, self._history)

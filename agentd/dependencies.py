@@ -171,4 +171,5 @@ class Dependencies:
     reloader: Reloader
     host: str  # what people call the machine
     before_start: Callable[[str], None] = lambda _: None  # told each unit whose start is about to be asked for
+    looked: Callable[[Iterable[str]], None] = lambda _: None  # told units whose status has changed
     crashed: Callable[[str, bytes, str, str], None] = lambda *_: None  # unit, run, why it failed, hash of its file

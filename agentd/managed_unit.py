@@ -15,7 +15,7 @@ from agentd.pure.plan import DesiredState, PlanInput, TaskKind
 from agentd.pure.unit_status import UNKNOWN, UnitStatus
 from registry.errors import FleetError
 from registry.grammar import MAX_TIME
-from registry.model import UnitState
+from registry.model import UnitHealth, UnitState
 
 
 class Refused(FleetError):
@@ -43,6 +43,8 @@ class ManagedUnit:
     status: UnitStatus = UNKNOWN
     lease: int = 0  # under which its claim was granted; 0: not claimed
     foreign: bool = False  # systemd has the name from the host
+    health: UnitHealth = UnitHealth.UNCHECKED  # what its health check has found
+    sickness: str = ""  # what the last check that failed said
     block_reason: str = ""  # why `blocked_at`, the desired state that was tried, cannot be reached
     blocked_at: DesiredState | None = None
     taken: bool = False  # it is blocked by something that this host has
@@ -119,4 +121,6 @@ class ManagedUnit:
             waits_running=entry.waits_running,
             skipped=entry.skipped,
             cause=entry.cause,
+            health=self.health,
+            sickness=self.sickness,
         )

@@ -195,6 +195,7 @@ class Reconciler:
         if active == "active" and before.active != "active":
             self._waiting.announce(unit)
         managed.changed.set()
+        self._needs.looked([unit])
         self._needs.publisher.mark_dirty([unit])
 
     def resync(self) -> None:

@@ -53,7 +53,8 @@ class Site:
     """A machine as placement sees it: effective metadata, what the operator allows, whether it hands over.
 
     `trouble` says why nothing may be concluded about it (its record does not parse): what runs there stays, and
-    nothing new comes. Memory or processors that it does not tell of are 0.
+    nothing new comes. Memory or processors that it does not tell of are 0. `drained_by`: the rollout that says
+    which units a drain moves away, if not all that can.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Site:
     trouble: str = ""
     memory_bytes: int = 0
     cpus: int = 0
+    drained_by: str = ""
 
     @property
     def open(self) -> bool:
@@ -80,6 +82,7 @@ def site_of(machine: Machine, override: Override | None) -> Site:
         machine.leaving,
         memory_bytes=machine.memory_bytes,
         cpus=machine.cpus,
+        drained_by=override.drained_by if override else "",
     )
 
 

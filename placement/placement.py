@@ -5,9 +5,9 @@ Owns the order in which units are looked at and the rules by which each is settl
 1. settle: what may not stay where it is gives that machine up (target, eligibility, a leader that moved, conflict).
 2. place: what has no machine, or one that is lost or leaving, gets the preferred one: units that replace others
    first, then by name. What runs and may stay is never looked at for a better machine.
-3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it. It
-   comes last and waits for conflicting units on their way, so that no unit stops for a place that another one then
-   takes.
+3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it; where
+   a rollout says which are to leave, all of those. It comes last and waits for conflicting units on their way, so
+   that no unit stops for a place that another one then takes.
 
 Whatever a step changes may concern other units; they are looked at again at once, so that chains settle in one
 decision. The outcome is in the state's assignments; it must not read or write the registry.
@@ -188,7 +188,7 @@ class Placement:
             return
         there = sorted(state.occupants[machine].items())
         stopping = (state.entries[name] for name, bits in there if bits == REPORTED)
-        if any(entry.wanted and not entry.options.is_global for entry in stopping):
+        if not site.drained_by and any(entry.wanted and not entry.options.is_global for entry in stopping):
             return  # one at a time
         moving = [  # off their machines by a drain, and not stopped there yet
             state.entries[name]
@@ -198,13 +198,15 @@ class Placement:
         ]
         for name, bits in there:
             entry = state.entries[name]
+            if site.drained_by and not (entry.unit and entry.unit.leaves == site.drained_by):
+                continue
             if not bits & ASSIGNED or entry.options.is_global or not entry.placeable or entry.assigned != {machine}:
                 continue
             if self._elsewhere(entry, machine) or self._may_lose_to(entry, moving) or self._pick(entry) is None:
                 continue
             self._leave(entry, machine, "draining")
             self._marks.add(name)
-            if bits & REPORTED:
+            if bits & REPORTED and not site.drained_by:
                 return
 
     def _may_lose_to(self, entry: UnitEntry, moving: list[UnitEntry]) -> bool:

@@ -78,7 +78,9 @@ def preview_drain(
         }
         for machine in machines:
             override = replace(
-                snapshot.overrides.get(machine, Override(machine)), availability=Availability.DRAINING
+                snapshot.overrides.get(machine, Override(machine)),
+                availability=Availability.DRAINING,
+                drained_by="",
             )
             tried.put(Address(Table.OVERRIDES, machine), override)
         tried.settle()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.mirror import Snapshot
-from registry.model import Assignment, Target, Unit, UnitState
+from registry.model import Assignment, Target, Unit, UnitHealth, UnitState
 from registry.wording import listed
 
 UNIT_IS_THERE = "that unit is there"
@@ -109,10 +109,12 @@ def ended(state: UnitState) -> bool:
 
 
 def mishap(state: UnitState | None, where: str = "") -> str:
-    """Why a unit came to nothing on a machine, in one line: its start's error, else how systemd says it failed.
+    """Why a unit came to nothing on a machine, in one line: its start, its check, or what systemd says.
 
     `where` goes into the words: " on core-1".
     """
+    if state is not None and not state.error and state.health is UnitHealth.UNHEALTHY:
+        return f"it is not healthy{where}: {state.sickness}"
     if state is None or state.error or state.active != "failed":
         return state.error if state else ""
     if state.cause:

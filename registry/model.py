@@ -110,6 +110,7 @@ class Unit(Versioned):
     owner: Line = ""  # the folder that it is applied from, if it is
     applied: Line = ""  # the hash and the target that were applied last: "3fa9…:launched"
     on: Annotated[tuple[UnitVersion, ...], AtMost(100)] = ()  # a global unit's machines where it is otherwise
+    leaves: Line = ""  # the rollout in which it had its turn to leave its machine
 
     def version_on(self, machine: str) -> tuple[str, int]:
         """The hash and the generation that the unit has to have on a machine."""
@@ -117,6 +118,11 @@ class Unit(Versioned):
             if machine in each.machines:
                 return each.hash, each.generation
         return self.hash, self.generation
+
+    @property
+    def versions(self) -> dict[str, tuple[str, int]]:
+        """The hash and the generation on those machines where they are not its record's own."""
+        return {machine: (each.hash, each.generation) for each in self.on for machine in each.machines}
 
     def with_versions(self, versions: Mapping[str, tuple[str, int]]) -> Unit:
         """The unit with these hashes and generations on these machines, and its record's own on all others."""
@@ -222,8 +228,7 @@ class Override(Versioned):
     metadata: Annotated[tuple[tuple[Label, Label], ...], AtMost(1000)] = ()  # over the machine's own, key by key
     by: Line = ""  # user@host that wrote this record
     at: Time = 0.0  # when
-    paced: bool = False  # a drain in which only those units leave that `leaving` names
-    leaving: Annotated[tuple[UnitName, ...], AtMost(4000)] = ()  # units whose turn it is to leave the machine
+    drained_by: Line = ""  # the rollout that tells which units leave; nothing where all leave that can
     reboot: Line = ""  # the boot that it is drained to end, by its id; nothing where no reboot was asked for
 
 
@@ -406,6 +411,11 @@ class RolloutStep(Versioned):
     group: Count = 0
     machine: Line = ""  # of a global unit: the machine that this is about
     leaves: Line = ""  # the machine that the unit leaves in its turn, where that is all
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the others: the unit, and of a global one the machine."""
+        return self.unit, self.machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from placement.cluster_state import ClusterState
-from placement.rollout import Advance, StepView, WellSince, advance, survey
+from placement.rollout import Advance, WellSince, advance, survey
 from registry.etcd import Compare
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import Whereabouts
 from registry.mirror import Mirror
-from registry.model import Rollout, RolloutState
+from registry.model import Event, Rollout, RolloutState
 from registry.records import encode, event_entry
 from registry.sync.follow import FollowUpdate
 from scheduler.commit import Audit, Intent
@@ -26,6 +26,7 @@ from scheduler.commit import Audit, Intent
 log = logging.getLogger("fleet.scheduler")
 
 ABOUT = frozenset({Table.UNITS, Table.PENDING})  # by unit
+WHOLE_MACHINES = frozenset({Table.MACHINES, Table.OVERRIDES})
 ON_MACHINES = frozenset({Table.SCHEDULE, Table.STATES})  # by machine and unit
 
 
@@ -54,7 +55,7 @@ class RolloutWatch:
 
     def _concerns(self, address: Address) -> bool:
         table = address.table
-        if table is Table.ROLLOUTS or (table is Table.MACHINES and self._units):
+        if table is Table.ROLLOUTS or (table in WHOLE_MACHINES and self._units):
             return True
         name = address.second if table in ON_MACHINES else address.first if table in ABOUT else ""
         return name in self._units
@@ -84,38 +85,40 @@ class RolloutWatch:
             if result.waits and self._told.get(rollout.name) != result.waits:
                 log.info("rollout %s waits: %s", rollout.name, result.waits)
             self._told[rollout.name] = result.waits
-            if result.rollout != rollout or result.turns:
-                found.append(self._intent(mirror, rollout, result, views, today))
+            if result.rollout != rollout or result.given:
+                found.append(self._intent(mirror, rollout, result, today))
         return found
 
-    def _intent(
-        self, mirror: Mirror, rollout: Rollout, result: Advance, views: Iterable[StepView], today: float
-    ) -> Intent:
+    def _intent(self, mirror: Mirror, rollout: Rollout, result: Advance, today: float) -> Intent:
         """Make one transaction of what a rollout does next."""
         key, after, intent = self._keys.rollout(rollout.name), result.rollout, Intent()
         intent.guards.append(Compare.mod(key, mirror.mod_revision(key)))
         if after != rollout:
             intent.put(key, encode(after))
-        machines = {each.step.unit: each.machine for each in views}
-        olds = {each.step.unit: each.unit.hash for each in views if each.unit}
-        events = []
-        for unit in result.turns:
-            unit_key = self._keys.unit(unit.name)
-            intent.guards.append(Compare.mod(unit_key, mirror.mod_revision(unit_key)))
-            intent.put(unit_key, encode(replace(unit, by=f"rollout {rollout.name}", at=today)))
-            old = olds[unit.name]
-            verb, was = ("rollout", "") if unit.hash == old else ("replace", f"was {old[:7]}; ")
-            reason = f"{was}rollout {rollout.name}"
-            events.append(self._audit.event(verb, unit.name, machines[unit.name], reason))
+        by = f"rollout {rollout.name}"
+        changed = [(self._keys.unit(each.name), encode(replace(each, by=by, at=today))) for each in result.units]
+        for each, value in changed:
+            intent.guards.append(Compare.mod(each, mirror.mod_revision(each)))
+            intent.put(each, value)
+        for event in self._events(rollout, result):
+            intent.put(*event_entry(self._keys, event))
+        return intent
+
+    def _events(self, rollout: Rollout, result: Advance) -> Iterator[Event]:
+        """Tell whose turn it is, and what becomes of the rollout."""
+        after = result.rollout
+        for view in result.given:
+            step, new = view.step, view.step.old if after.back else view.step.new
+            old, reason = view.step.new if after.back else view.step.old, f"rollout {rollout.name}"
+            verb = "rollout" if new == old else "replace"
+            told = f"leaves; {reason}" if step.leaves else reason if new == old else f"was {old[:7]}; {reason}"
+            yield self._audit.event(verb, step.unit, view.machine, told)
         if (after.state, after.back) != (rollout.state, rollout.back):
             how = "is going back" if after.back and not rollout.back else f"is {after.state}"
             if after.back and after.state is RolloutState.FINISHED:
                 how = "went back"
             reason = f"rollout {rollout.name} {how}" + (f": {after.note}" if after.note else "")
-            events.append(self._audit.event("rollout", reason=reason))
-        for event in events:
-            intent.put(*event_entry(self._keys, event))
-        return intent
+            yield self._audit.event("rollout", reason=reason)
 
 
 def _earlier(rollout: Rollout, unfinished: Iterable[Rollout]) -> str:

@@ -31,7 +31,7 @@ class MachineChange:
 
 async def set_availability(operator: Operator, machine: str, availability: Availability) -> MachineChange:
     """Open (`READY`), cordon or drain a machine, given by its full id."""
-    change = partial(replace, availability=availability)
+    change = partial(replace, availability=availability, drained_by="", reboot="")
     return await _change(operator, machine, change, VERBS[availability], "", overwrite=True)
 
 

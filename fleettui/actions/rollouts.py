@@ -10,23 +10,34 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleettui.actions.operator import Operator, commit, persist
 from fleettui.actions.reading import read_texts, read_units
-from placement.rollout import TURNS_AT_ONCE, going_back
+from placement.preview import TABLES, preview_drain
+from placement.rollout import MAX_STEPS, TURNS_AT_ONCE, failures, going_back
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
 from registry.keys import Address, Table
-from registry.model import OnFailure, Rollout, RolloutState, RolloutStep, Unit, UnitText
+from registry.model import (
+    Availability,
+    OnFailure,
+    Override,
+    Rollout,
+    RolloutState,
+    RolloutStep,
+    Target,
+    Unit,
+    UnitText,
+)
 from registry.records import decode, encode
+from registry.sync.listing import read_snapshot
 from registry.sync.sentinel import ensure_cluster
 from registry.units.check import verify
 from registry.units.file import file_hash, parse
-from registry.units.options import parse_options
-
-MAX_STEPS = 4000  # units of one rollout: its record has some 200 bytes for each, and etcd takes 1.5 MB
+from registry.units.options import FleetOptions, parse_options
+from registry.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +56,85 @@ async def begin(
 ) -> Rollout:
     """Begin to give units of the registry these texts, a few at a time; those without a text are restarted.
 
-    Units that have their text already are left out. UserError when nothing is left, or when one cannot be rolled.
+    Units that have their text already are left out, and what does not run where it is to be restarted. UserError
+    when nothing is left, or when one cannot be rolled.
     """
     await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
     units = await _units(operator, list(dict.fromkeys(names)))
-    taken = {
-        step.unit: each.name for each in await read_rollouts(operator) if not each.state.over for step in each.steps
-    }
-    for unit in units:
-        if unit.name in taken:
-            raise UserError(
-                f"{unit.name} is in rollout {taken[unit.name]}, which is not over; see: fleetctl rollout status "
-                f"{taken[unit.name]}"
-            )
     for each, text in texts.items():
         if problems := verify(each, text, each):
             raise UserError("\n".join(map(str, problems)))
     old = await read_texts(operator, {unit.hash for unit in units})
-    steps = _steps(units, texts, old)
+    options = {unit.name: _options(unit.name, old.get(unit.hash, "")) for unit in units}
+    for each in texts:
+        if options[each].is_global != _options(each, texts[each]).is_global:
+            raise UserError(f"{each} is global in one of its files alone; it cannot be rolled: start --replace it")
+    homes = await _homes(operator, {name for name, found in options.items() if found.is_global})
+    units = [unit for unit in units if unit.name in texts or unit.target is Target.LAUNCHED]
+    steps = _steps(units, texts, {name: found.machine_of for name, found in options.items()}, homes)
     if not steps:
-        raise UserError("every unit has that file already; nothing is to be rolled out")
+        raise UserError("every unit has that file already, or does not run; nothing is to be rolled out")
     if policy.on_failure is OnFailure.ROLLBACK and all(step.old == step.new for step in steps):
         raise UserError("a restart cannot be taken back; leave --on-failure rollback out")
+    files = {file_hash(text): text for text in texts.values()}
+    ops = [Op.put(operator.keys.file(sha), encode(UnitText(sha, text))) for sha, text in files.items()]
+    return await _begin(operator, steps, policy, name, [], ops)
+
+
+async def begin_drain(
+    operator: Operator, machines: Sequence[str], policy: Policy, name: str = ""
+) -> Rollout | None:
+    """Begin to drain machines, given by their full ids, a few units at a time. None when nothing has to move.
+
+    What no other machine takes stays where it is, and is in no rollout.
+    """
+    if policy.on_failure is OnFailure.ROLLBACK:
+        raise UserError("a drain cannot be rolled back; fleetctl uncordon ends it")
+    snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+    present = [each for each in machines if each in snapshot.machines]
+    moves = {
+        each.unit: machine
+        for machine, found in preview_drain(snapshot, present, operator.keys).items()
+        for each in found
+        if each.machines and each.unit in snapshot.units
+    }
+    units = [snapshot.units[each] for each in moves]
+    texts = {unit.name: snapshot.files[unit.hash].text for unit in units if unit.hash in snapshot.files}
+    follows = {name: _options(name, text).machine_of for name, text in texts.items()}
+    steps = tuple(replace(step, leaves=moves[step.unit]) for step in _steps(units, {}, follows, {}))
+    name = name or (_name(steps[0].unit, operator.now()) if steps else "")
+    guards, ops = [], []
+    for machine in machines:
+        key, before = operator.keys.override(machine), snapshot.overrides.get(machine, Override(machine))
+        kv = await operator.etcd.get(key)
+        guards.append(Compare.mod(key, kv.mod_revision if kv else 0))
+        after = replace(before, availability=Availability.DRAINING, drained_by=name if steps else "")
+        ops.append(Op.put(key, encode(replace(after, by=operator.actor, at=operator.now()))))
+    if steps:
+        return await _begin(operator, steps, policy, name, guards, ops)
+    events = [operator.event("drain", machine=machine) for machine in machines]
+    await commit(operator, guards, ops, events)
+    return None
+
+
+async def _begin(
+    operator: Operator,
+    steps: tuple[RolloutStep, ...],
+    policy: Policy,
+    name: str,
+    guards: Sequence[Compare],
+    ops: Sequence[Op],
+) -> Rollout:
+    """Write the record of a rollout, with what belongs to it."""
+    if len(steps) > MAX_STEPS:
+        raise UserError(f"{len(steps)} units are more than the {MAX_STEPS} of one rollout; begin several")
+    units = {step.unit for step in steps}
+    for other in await read_rollouts(operator):
+        taken = next((step.unit for step in other.steps if step.unit in units and not other.state.over), None)
+        if taken is not None:
+            raise UserError(
+                f"{taken} is in rollout {other.name}, which is not over; see: fleetctl rollout status {other.name}"
+            )
     at_a_time = _count(policy.at_a_time, len({step.group for step in steps}))
     rollout = Rollout(
         name or _name(steps[0].unit, operator.now()), steps, at_a_time=at_a_time, canary=policy.canary,
@@ -76,11 +144,8 @@ async def begin(
     key = operator.keys.rollout(rollout.name)
     if (await operator.etcd.get(key)) is not None:
         raise UserError(f"there is a rollout {rollout.name} already; give another --name")
-    files = {file_hash(text): text for text in texts.values()}
-    ops = [Op.put(operator.keys.file(sha), encode(UnitText(sha, text))) for sha, text in files.items()]
-    ops.append(Op.put(key, encode(rollout)))
-    event = operator.event("rollout", reason=f"rollout {rollout.name} of {len(steps)} units begins")
-    await commit(operator, [Compare.absent(key)], ops, [event])
+    event = operator.event("rollout", reason=f"rollout {rollout.name} of {counted(len(units), 'unit')} begins")
+    await commit(operator, [Compare.absent(key), *guards], [*ops, Op.put(key, encode(rollout))], [event])
     return rollout
 
 
@@ -94,43 +159,64 @@ async def _units(operator: Operator, names: Sequence[str]) -> list[Unit]:
         if unit is None:
             raise UserError(f"unit {name} is not in the registry; see: fleetctl list-unit-files")
         units.append(unit)
-    if len(units) > MAX_STEPS:
-        raise UserError(f"{len(units)} units are more than the {MAX_STEPS} of one rollout; begin several")
     return units
 
 
-def _steps(units: Sequence[Unit], texts: Mapping[str, str], old: Mapping[str, str]) -> tuple[RolloutStep, ...]:
-    """The steps in natural order; those of units that have to have another file, if files are given."""
-    leaders = _leaders(units, texts, old)
+def _options(name: str, text: str) -> FleetOptions:
+    return parse_options(parse(text), name)
+
+
+async def _homes(operator: Operator, names: Collection[str]) -> dict[str, list[str]]:
+    """The machines that schedule these global units."""
+    homes: dict[str, list[str]] = {name: [] for name in names}
+    if names:
+        for kv in (await operator.etcd.range(operator.keys.table(Table.SCHEDULE), keys_only=True)).kvs:
+            address = operator.keys.parse(kv.key)
+            if address is not None and address.second in homes:
+                homes[address.second].append(address.first)
+    return homes
+
+
+def _steps(
+    units: Sequence[Unit],
+    texts: Mapping[str, str],
+    follows: Mapping[str, Sequence[str]],
+    homes: Mapping[str, Sequence[str]],
+) -> tuple[RolloutStep, ...]:
+    """The steps in natural order; those of units that have to have another file, if files are given.
+
+    `follows`: what each unit follows (MachineOf). `homes`: the machines of those that are global.
+    """
+    leaders = _leaders([unit.name for unit in units if unit.name not in homes], follows)
     numbers: dict[str, int] = {}
     steps = []
     for unit in sorted(units, key=lambda unit: _natural(unit.name)):
-        new = file_hash(texts[unit.name]) if unit.name in texts else unit.hash
-        if unit.name not in texts or new != unit.hash:
-            group = numbers.setdefault(leaders[unit.name], len(numbers))
-            steps.append(RolloutStep(unit.name, unit.hash, new, unit.generation, group))
+        wanted = file_hash(texts[unit.name]) if unit.name in texts else None
+        for machine in sorted(homes[unit.name]) if unit.name in homes else ("",):
+            old, generation = unit.version_on(machine)
+            if wanted is None or wanted != old:
+                first = leaders.get(unit.name, f"{unit.name} {machine}")
+                group = numbers.setdefault(first, len(numbers))
+                steps.append(RolloutStep(unit.name, old, wanted or old, generation, group, machine))
     largest = max(Counter(step.group for step in steps).values(), default=0)
     if largest > TURNS_AT_ONCE:
         raise UserError(f"{largest} units follow one another (MachineOf); at most {TURNS_AT_ONCE} can be rolled")
     return tuple(steps)
 
 
-def _leaders(units: Sequence[Unit], texts: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:
+def _leaders(units: Iterable[str], follows: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """For each unit the one of them that it follows in the end (MachineOf), or itself."""
-    leaders = {unit.name: unit.name for unit in units}
+    leaders = {unit: unit for unit in units}
 
     def first(name: str) -> str:
         while leaders[name] != name:
             name = leaders[name]
         return name
 
-    for unit in units:
-        options = parse_options(parse(texts.get(unit.name, old.get(unit.hash, ""))), unit.name)
-        if options.is_global:
-            raise UserError(f"{unit.name} is global: this version cannot roll it machine by machine")
-        for leader in options.machine_of:
+    for unit in leaders:
+        for leader in follows.get(unit, ()):
             if leader in leaders:
-                leaders[first(unit.name)] = first(leader)
+                leaders[first(unit)] = first(leader)
     return {name: first(name) for name in leaders}
 
 
@@ -198,8 +284,8 @@ def resumed(rollout: Rollout, by: str) -> Rollout:
     """The record of a paused rollout that goes on; what has failed is passed by."""
     if rollout.state is not RolloutState.PAUSED:
         raise UserError(f"rollout {rollout.name} is {rollout.state}, not paused")
-    failed = {each.unit for each in rollout.failed}
-    groups = {step.group for step in rollout.steps if step.unit in failed}
+    failed = failures(rollout)
+    groups = {step.group for step in rollout.steps if step.key in failed}
     return replace(
         rollout,
         state=RolloutState.RUNNING,
@@ -223,7 +309,9 @@ def undone(rollout: Rollout, by: str) -> Rollout:
             f"rollout {rollout.name} has gone back, or is going back; roll the new file out again instead"
         )
     if all(step.old == step.new for step in rollout.steps):
-        raise UserError(f"rollout {rollout.name} was a restart, which cannot be taken back")
+        moved = any(step.leaves for step in rollout.steps)
+        what = "a drain; fleetctl uncordon ends it" if moved else "a restart, which cannot be taken back"
+        raise UserError(f"rollout {rollout.name} was {what}")
     return going_back(rollout, f"undone by {by}")
 
 

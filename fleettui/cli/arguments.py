@@ -139,6 +139,12 @@ def _policy(parser: ArgumentParser) -> None:
     parser.add_argument("--no-block", action="store_true", help="return once the rollout has begun")
 
 
+def _gently(parser: ArgumentParser) -> None:
+    told = "do it as a rollout: so many at a time, the next once those before are well"
+    parser.add_argument("--at-a-time", metavar="N|N%", help=told)
+    _health(parser)
+
+
 def _apply(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR")
     _dry_run(parser)
@@ -277,7 +283,7 @@ COMMANDS = (
             ("load hello.service", "load web@1 web@2"), (FILES, _replace, _blocking)),
     Command("start", "units:introduce", "start units, storing and placing them first where needed",
             ("start hello.service", "start --replace web@{1..100}", "start --no-block 'web@*'"),
-            (FILES, _replace, _blocking)),
+            (FILES, _replace, _blocking, _gently)),
     Command("stop", "units:change", "stop units; they stay loaded on their machines",
             ("stop hello.service", "stop 'web@*'"), (UNITS, _blocking)),
     Command("unload", "units:change", "stop units and take them off their machines",
@@ -285,7 +291,7 @@ COMMANDS = (
     Command("destroy", "units:change", "stop units and forget them; returns when their processes are gone",
             ("destroy hello.service", "destroy 'web@*'"), (UNITS, _blocking)),
     Command("restart", "units:change", "stop and start units on their machines",
-            ("restart hello.service",), (UNITS, _blocking)),
+            ("restart hello.service", "restart 'web@*' --at-a-time 25%"), (UNITS, _blocking, _gently)),
     Command("rollout", "rollouts:rollout", "give running units another file, or restart them, a few at a time",
             ("rollout 'web@*' --file web@.service --at-a-time 25% --canary 1", "rollout 'web@*' --healthy-for 30s",
              "rollout list", "rollout status web-20261126-211500", "rollout pause web-20261126-211500",
@@ -328,7 +334,8 @@ COMMANDS = (
     Command("why", "read:why", "why a unit is not where it should be",
             ("why mars.service",), (UNITS, _json)),
     Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
-            ("drain 7aea1bb4",), (MACHINES, _no_block)),
+            ("drain 7aea1bb4", "drain 7aea1bb4 --at-a-time 2 --healthy-for 30s"),
+            (MACHINES, _no_block, _gently)),
     Command("cordon", "machines:cordon", "place nothing new on machines; what runs stays",
             ("cordon 7aea1bb4",), (MACHINES,)),
     Command("uncordon", "machines:uncordon", "use machines again, after drain or cordon",

@@ -55,6 +55,9 @@ async def status(flags: Namespace) -> int:
                 print()
             if len(found.sources) > 1:
                 say(f"{source.unit} on {place(source.machine.id, found.snapshot.machines)}")
+            state = found.snapshot.states.get((source.machine.id, source.unit))
+            if state is not None and state.health:
+                say(f"Health check: {state.health}" + (f" ({state.sickness})" if state.sickness else ""))
             try:
                 done = await remote.unit_status(source.machine, source.unit, colour=sys.stdout.isatty())
             except RemoteError as error:

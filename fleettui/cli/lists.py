@@ -22,6 +22,7 @@ from fleettui.cli.rows import (
     machine_rows,
     machine_usual,
     unit_rows,
+    unit_usual,
 )
 from registry.errors import CorruptRecord
 from registry.keys import Table
@@ -49,6 +50,7 @@ async def list_units(flags: Namespace) -> int:
     """Print what runs, and what waits for a machine."""
     form = _form(flags, UNIT_FIELDS, UNIT_USUAL)
     snapshot = await read_tables(flags, (*RUNNING, Table.UNITS, Table.PENDING, Table.LEADER))
+    form = _form(flags, UNIT_FIELDS, unit_usual(snapshot))
     return _print(unit_rows(snapshot, full=form.full), form)
 
 

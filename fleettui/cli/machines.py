@@ -8,13 +8,14 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
 from fleettui.actions import machines as acts
-from fleettui.actions import metadata
+from fleettui.actions import metadata, rollouts
 from fleettui.actions.drain import is_global
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
 from fleettui.cli.connection import duration, open_operator, read_settings
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
+from fleettui.cli.rollouts import policy_of, show_begun
 from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import place
 from placement.preview import preview_drain
@@ -39,6 +40,8 @@ async def drain(flags: Namespace) -> int:
     """Move away what can move, and wait for it unless --no-block."""
     seconds = duration(flags.timeout, "--timeout")
     async with open_operator(read_settings(flags, os.environ)) as operator:
+        if flags.at_a_time:
+            return await drain_slowly(operator, flags)
         code, changed = await _set_all(operator, flags.names, Availability.DRAINING)
         if flags.no_block or not changed:
             return code
@@ -52,6 +55,17 @@ async def drain(flags: Namespace) -> int:
         except asyncio.CancelledError:
             complain("Interrupted; the drain goes on. fleetctl uncordon ends it")
             return INTERRUPTED
+
+
+async def drain_slowly(operator: Operator, flags: Namespace) -> int:
+    """Move units away a few at a time, each few once those before are well elsewhere: a rollout."""
+    machines, overrides, unread = await read_machines(operator)
+    chosen = [find_machine(each, machines, {*overrides, *unread}, unread) for each in dict.fromkeys(flags.names)]
+    begun = await rollouts.begin_drain(operator, chosen, policy_of(flags), flags.name or "")
+    for machine in chosen:
+        say(f"Machine {place(machine, machines)} {Availability.DRAINING}")
+    code = await show_begun(operator, begun, flags) if begun else OK
+    return code if code or flags.no_block else await _drained(operator, chosen, 1)
 
 
 async def set_metadata(flags: Namespace) -> int:

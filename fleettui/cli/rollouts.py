@@ -22,12 +22,12 @@ from registry.errors import UserError
 from registry.keys import Table
 from registry.lifecycle import whereabouts
 from registry.mirror import Snapshot
-from registry.model import OnFailure, Rollout, RolloutState
+from registry.model import OnFailure, Rollout, RolloutState, Unit
 from registry.sync.listing import read_snapshot
 from registry.units.name import normalise, parse
 from registry.wording import counted
 
-TABLES = (*WATCHED, Table.FILES, Table.ROLLOUTS)
+TABLES = (*WATCHED, Table.FILES, Table.OVERRIDES, Table.ROLLOUTS)
 FIELDS = ("name", "state", "units", "settled", "failed", "by", "note")
 
 
@@ -54,21 +54,51 @@ def _one(act: str, names: Sequence[str]) -> str:
 
 async def _begin(operator: Operator, flags: Namespace) -> int:
     names = await expand(operator, flags.names)
+    if any(parse(each).is_template for each in names):
+        units = (await read_snapshot(operator.etcd, operator.keys, [Table.UNITS])).units
+        names = tuple(dict.fromkeys(each for name in names for each in with_instances(units, name)))
     return await roll(operator, names, _texts(flags.file, names), flags)
+
+
+def with_instances(units: Mapping[str, Unit], name: str) -> list[str]:
+    """A unit; of a template also all instances that have its present file."""
+    record = units.get(name)
+    if record is None or not parse(name).is_template:
+        return [name]
+    others = (each.name for each in units.values() if each.hash == record.hash and each.name != name)
+    return [name, *sorted(each for each in others if parse(each).template == name)]
 
 
 async def roll(operator: Operator, names: Sequence[str], texts: Mapping[str, str], flags: Namespace) -> int:
     """Begin a rollout by the policy that the flags say, watch it unless they forbid it; the exit code."""
-    policy = rollouts.Policy(
+    begun = await rollouts.begin(operator, names, texts, policy_of(flags), flags.name or "")
+    return await show_begun(operator, begun, flags)
+
+
+async def show_begun(operator: Operator, begun: Rollout, flags: Namespace) -> int:
+    """Tell what has begun, and watch it unless the flags forbid it; the exit code."""
+    what = "step" if any(step.machine for step in begun.steps) else "unit"
+    say(f"Rollout {begun.name} begins: {counted(len(begun.steps), what)}, {begun.at_a_time} at a time")
+    if flags.no_block:
+        return OK
+    seconds = duration(getattr(flags, "timeout", None), "--timeout")
+    try:
+        async with asyncio.timeout(seconds):
+            return await _watch(operator, begun.name)
+    except TimeoutError:
+        complain(f"Error: rollout {begun.name} is not over after {seconds:g}s; it goes on by itself")
+        return FAILED
+
+
+def policy_of(flags: Namespace) -> rollouts.Policy:
+    """How the flags say that a rollout goes about it."""
+    return rollouts.Policy(
         flags.at_a_time,
         flags.canary,
         duration(flags.healthy_for, "--healthy-for") or 0.0,
         flags.max_failures,
         OnFailure(flags.on_failure),
     )
-    begun = await rollouts.begin(operator, names, texts, policy, flags.name or "")
-    say(f"Rollout {begun.name} begins: {counted(len(begun.steps), 'unit')}, {begun.at_a_time} at a time")
-    return OK if flags.no_block else await _watch(operator, begun.name)
 
 
 def _texts(path: str | None, names: Iterable[str]) -> dict[str, str]:
@@ -92,7 +122,7 @@ async def _list(operator: Operator, flags: Namespace) -> int:
             "name": each.name,
             "state": _state(each),
             "units": str(len(each.steps)),
-            "settled": str(len(each.settled)),
+            "settled": str(len(each.settled) + len(each.settled_on)),
             "failed": str(len(each.failed)),
             "by": each.by,
             "note": each.note.partition("\n")[0],
@@ -159,16 +189,14 @@ async def _watch(operator: Operator, name: str) -> int:
     """Show what happens until the rollout stops, and return the exit code."""
     try:
         async with following(operator, TABLES) as follower:
-            shown: dict[str, StepState] = {}
+            shown: dict[tuple[str, str], StepState] = {}
             told = ""
             while True:
                 snapshot = follower.mirror.snapshot()
                 if snapshot.revision:
                     found, views = _read(snapshot, name)
                     if found.back:  # of those that never had their turn there is nothing to tell
-                        views = tuple(
-                            each for each in views if each.unit and each.unit.generation > each.step.generation
-                        )
+                        views = tuple(each for each in views if _had_turn(each))
                     _show(views, shown, snapshot)
                     if found.state is not RolloutState.RUNNING:
                         return _end(found)
@@ -181,12 +209,16 @@ async def _watch(operator: Operator, name: str) -> int:
         return INTERRUPTED
 
 
-def _show(views: Sequence[StepView], shown: dict[str, StepState], snapshot: Snapshot) -> None:
+def _had_turn(view: StepView) -> bool:
+    return view.unit is not None and view.unit.version_on(view.step.machine)[1] > view.step.generation
+
+
+def _show(views: Sequence[StepView], shown: dict[tuple[str, str], StepState], snapshot: Snapshot) -> None:
     """Print each unit whose step has come further since."""
     over = sum(each.state not in (StepState.WAITING, StepState.UNDER_WAY) for each in views)
     for each in views:
-        before = shown.get(each.step.unit, StepState.WAITING)
-        shown[each.step.unit] = each.state
+        before = shown.get(each.step.key, StepState.WAITING)
+        shown[each.step.key] = each.state
         if each.state in (before, StepState.WAITING):
             continue
         where = f" on {place(each.machine, snapshot.machines)}" if each.machine else ""

@@ -13,12 +13,22 @@ from fleettui.cli.words import place, short_hash, short_id
 from registry.errors import UserError
 from registry.lifecycle import current, mishap, refused, standing, standing_here, whereabouts
 from registry.mirror import Snapshot
-from registry.model import Assignment, Availability, Duplicate, Machine, Target, Unit, UnitState, effective_metadata
+from registry.model import (
+    Assignment,
+    Availability,
+    Duplicate,
+    Machine,
+    Target,
+    Unit,
+    UnitHealth,
+    UnitState,
+    effective_metadata,
+)
 from registry.wording import counted
 
 MACHINE_FIELDS = ("machine", "ip", "metadata", "hostname", "units", "state", "version")
 MACHINE_USUAL = ("machine", "ip", "metadata")
-UNIT_FIELDS = ("unit", "load", "active", "sub", "machine", "hash", "reason")
+UNIT_FIELDS = ("unit", "load", "active", "sub", "health", "machine", "hash", "reason")
 UNIT_USUAL = ("unit", "machine", "active", "sub")
 FILE_FIELDS = ("unit", "hash", "dstate", "state", "target", "global", "desc")
 FILE_USUAL = ("unit", "hash", "dstate", "state", "target")
@@ -106,6 +116,12 @@ def unit_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
             yield _unit_row(snapshot, name, "", None, None, full=full)
 
 
+def unit_usual(snapshot: Snapshot) -> tuple[str, ...]:
+    """The fields that are shown when none is asked for: health, too, where a unit has a check."""
+    checked = any(state.health is not UnitHealth.UNCHECKED for state in snapshot.states.values())
+    return (*UNIT_USUAL, "health") if checked else UNIT_USUAL
+
+
 def _unit_row(
     snapshot: Snapshot, name: str, machine: str, line: Assignment | None, state: UnitState | None, *, full: bool
 ) -> ListRow:
@@ -117,6 +133,7 @@ def _unit_row(
         "load": state.load if state else "",
         "active": state.active if state else "",
         "sub": state.sub if state else "",
+        "health": str(state.health) if state else "",
         "machine": place(machine, snapshot.machines, full=full) if machine else "",
         "hash": short_hash(sha, full=full),
         "reason": (here or standing(snapshot, name)).reason or mishap(state),

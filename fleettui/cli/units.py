@@ -15,16 +15,18 @@ from fleettui.actions import units
 from fleettui.actions.disk import Candidate, Disk
 from fleettui.actions.operator import Operator
 from fleettui.actions.outcome import Did, Done, Outcome
-from fleettui.actions.reading import matching, read_texts, unit_names
+from fleettui.actions.reading import matching, read_texts, read_units, unit_names
 from fleettui.actions.resolve import resolve
 from fleettui.cli.connection import open_operator, read_settings
-from fleettui.cli.failures import FAILED, OK
+from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
+from fleettui.cli.rollouts import roll
 from fleettui.cli.waiting import WaitLimit, patience, wait
 from fleettui.escape import clause
 from fleettui.verbs import Verb, gerund
 from registry.errors import UserError
 from registry.model import Target
+from registry.units.file import file_hash
 from registry.units.hostreach import warnings
 from registry.units.name import check, is_glob, normalise
 
@@ -42,9 +44,26 @@ async def introduce(flags: Namespace) -> int:
         for name in found.missing:
             errors.add(f"Error creating units: unable to find Unit({name}) in Registry or on filesystem")
         target = verb.rules.target or Target.INACTIVE
-        done = await units.submit(operator, found.sources, replace=flags.replace, target=target)
+        rolled = await _rolled(operator, found.sources, flags) if getattr(flags, "at_a_time", None) else {}
+        at_once = [source for source in found.sources if source.name not in rolled]
+        done = await units.submit(operator, at_once, replace=flags.replace, target=target)
         await _warn(operator, found.sources, done)
-        return await _finish(operator, verb, done, errors, patient)
+        code = await _finish(operator, verb, done, errors, patient) if at_once or not rolled else errors.code
+        return await roll(operator, list(rolled), rolled, flags) or code if rolled else code
+
+
+async def _rolled(operator: Operator, sources: Iterable[units.UnitSource], flags: Namespace) -> dict[str, str]:
+    """The texts of the running units that a rollout is to give their new file."""
+    if not flags.replace:
+        raise UsageError("--at-a-time is about units that run already", "add --replace")
+    texts = {source.name: source.text for source in sources if source.text is not None}
+    found = await read_units(operator, list(texts))
+    running = {name: each.unit for name, each in found.items() if each.unit}
+    return {
+        name: texts[name]
+        for name, unit in running.items()
+        if unit.target is Target.LAUNCHED and (unit.on or unit.hash != file_hash(texts[name]))
+    }
 
 
 async def change(flags: Namespace) -> int:
@@ -54,6 +73,8 @@ async def change(flags: Namespace) -> int:
     named = errors.parse_each(unit_name, (each for each in flags.names if not is_glob(each)))
     async with open_operator(read_settings(flags, os.environ)) as operator:
         names = [*named, *await errors.expand(operator, flags.names)]
+        if names and getattr(flags, "at_a_time", None):
+            return await roll(operator, names, {}, flags) or errors.code
         done = await units.ACTS[verb](operator, names) if names else Done()
         return await _finish(operator, verb, done, errors, patient)
 

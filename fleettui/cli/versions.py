@@ -10,7 +10,7 @@ from fleettui.actions.versions import SHORT, Version, choose, unified, versions
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, OK
 from fleettui.cli.output import ListFormat, print_rows, print_verbatim
-from fleettui.cli.rollouts import roll
+from fleettui.cli.rollouts import roll, with_instances
 from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time
 from registry.errors import UserError
@@ -18,7 +18,6 @@ from registry.keys import Table
 from registry.mirror import Snapshot
 from registry.sync.listing import read_snapshot
 from registry.units.file import description, parse
-from registry.units.name import parse as parse_name
 
 TABLES = (Table.UNITS, Table.FILES, Table.EVENTS)
 FIELDS = ("version", "hash", "since", "by", "description")
@@ -63,10 +62,7 @@ async def rollback(flags: Namespace) -> int:
     async with open_operator(read_settings(flags, os.environ)) as operator:
         snapshot, known = await _known(operator, name)
         text = choose(known, flags.version_hash, name).text or ""
-        names = [name]
-        if parse_name(name).is_template:
-            others = (each for each in snapshot.units.values() if each.hash == known[0].hash and each.name != name)
-            names += [each.name for each in others if parse_name(each.name).template == name]
+        names = with_instances(snapshot.units, name)
         return await roll(operator, names, dict.fromkeys(names, text), flags)
 
 

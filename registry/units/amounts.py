@@ -19,8 +19,8 @@ _SUFFIXES = "KMGTPE"
 _SIZE = re.compile(rf"([0-9]{{1,19}}(?:\.[0-9]{{1,9}})?) ?([{_SUFFIXES}]?)B?")
 _PERCENT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,4})?)%")
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,4})?")
-_SPAN = re.compile(r"([0-9]{1,9}) ?(s|sec|m|min|h|hr|d|)")
-_SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "d": 86_400}
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?(ms|s|sec|m|min|h|hr|d|)")
+_SECONDS = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hr": 3600, "d": 86_400}
 
 
 def size_bytes(text: str) -> int:
@@ -48,9 +48,9 @@ def cpu_millis(text: str) -> int:
 
 
 def span_s(text: str) -> float:
-    """The seconds that `30s`, `10min` or `1h` are; without a unit they are seconds."""
+    """The seconds that `500ms`, `30s`, `10min` or `1h` are; without a unit they are seconds."""
     found = _SPAN.fullmatch(text)
-    seconds = float(int(found[1]) * _SECONDS[found[2]]) if found else 0.0
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
     if not 0 < seconds <= MAX_SPAN_S:
         raise UserError(f"{shown(text)} is no span of time up to {MAX_SPAN_S / 86_400:g}d; write for example 10min")
     return seconds

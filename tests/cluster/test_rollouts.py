@@ -30,14 +30,15 @@ def fleet(cluster: Cluster, tmp_path: Path) -> Fleet:
 
 
 @contextmanager
-def at_least(fleet: Fleet, count: int) -> Iterator[list[int]]:
-    """Look at every node all the time; fail if fewer of the units were ever up."""
+def at_least(fleet: Fleet, count: int, pattern: str = "web@*.service") -> Iterator[list[int]]:
+    """Look at every node all the time; fail if fewer of the units were ever up; of a global one, on fewer nodes."""
     seen: list[int] = []
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.is_set():
-            seen.append(len({unit for _, unit in fleet.running("web@*.service")}))
+            running = fleet.running(pattern)
+            seen.append(len(running if "@" not in pattern else {unit for _, unit in running}))
 
     watcher = threading.Thread(target=watch, name="at-least")
     watcher.start()
@@ -133,3 +134,37 @@ def test_invariant_14_a_paused_or_aborted_rollout_writes_nothing(fleet: Fleet) -
     }
     assert versions(fleet) == {GOOD, SLEEPER}
     assert "nothing to pause" in fleet.fails("rollout", "pause", "slow")
+
+
+def test_a_global_unit_is_rolled_machine_by_machine_and_taken_back(fleet: Fleet) -> None:
+    text = f"{SLEEPER}[X-Fleet]\nGlobal=true\n"
+    fleet.start("agent.service", text=text)
+    eventually("it runs everywhere", lambda: len(fleet.running("agent.service")) == 3)
+    folder = fleet.directory / "next"
+    folder.mkdir()
+    (folder / "agent.service").write_text(f"# the second version\n{text}")
+    with at_least(fleet, 2, "agent.service"):
+        said = fleet.ctl(
+            "rollout", "agent", "--file", str(folder / "agent.service"), "--healthy-for", "1s", "--name", "g1"
+        ).stdout
+        assert said.count("Unit agent.service settled on ") == 3
+        fleet.ctl("restart", "agent", "--at-a-time", "1", "--healthy-for", "1s")
+    assert fleet.ctl("cat", "agent.service").stdout.startswith("# the second version")
+    (folder / "agent.service").write_text("# a bad version\n" + text.replace("sleep infinity", "false"))
+    assert "went back" in fleet.fails(
+        "start", "--replace", str(folder / "agent.service"), "--at-a-time", "1", "--healthy-for", "1s",
+        "--on-failure", "rollback",
+    )  # fmt: skip
+    eventually("it runs everywhere", lambda: len(fleet.running("agent.service")) == 3)
+    assert fleet.ctl("cat", "agent.service").stdout.startswith("# the second version")
+    assert fleet.ctl("events").stderr == ""
+
+
+def test_a_drain_moves_one_at_a_time_and_each_is_well_before_the_next(fleet: Fleet) -> None:
+    with at_least(fleet, 2):
+        for node in fleet.cluster.nodes:
+            said = fleet.ctl("drain", node, "--at-a-time", "1", "--healthy-for", "1s").stdout
+            assert f"Machine {node}" in said or "drained" in said
+            assert node not in fleet.homes("web@*.service").values()
+            fleet.ctl("uncordon", node)
+    fleet.settled("web@*.service", 3)

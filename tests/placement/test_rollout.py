@@ -8,9 +8,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from placement.rollout import Advance, StepState, StepView, WellSince, advance, going_back, survey
+from placement.rollout import Advance, StepState, StepView, WellSince, advance, failures, going_back, survey
 from registry.lifecycle import Whereabouts
-from registry.model import OnFailure, Rollout, RolloutState, RolloutStep, Target, UnitState, UnitText
+from registry.model import (
+    Assignment,
+    Availability,
+    OnFailure,
+    Override,
+    Rollout,
+    RolloutState,
+    RolloutStep,
+    Target,
+    UnitHealth,
+    UnitState,
+    UnitText,
+)
 from registry.units.file import file_hash
 from tests.placement.world import KEYS, World, machine, unit_text
 
@@ -54,10 +66,14 @@ class Fleet:
             request = (line.hash, line.generation, line.target)
             if known is not None and known.active and (known.hash, known.generation, known.target) == request:
                 continue
-            fails = name in self.bad and line.hash == file_hash(NEW)
+            fails = self.fails(home if isinstance(self, GlobalFleet) else name, line)
             active = "inactive" if line.target is Target.LOADED else "failed" if fails else "active"
             done = UnitState(name, home, line.hash, line.generation, line.target, "loaded", active, since=self.now)
             self.world.put(KEYS.state(*pair), done)
+
+    def fails(self, what: str, line: Assignment) -> bool:
+        """Whether a unit fails with what its line says."""
+        return what in self.bad and line.hash == file_hash(NEW)
 
     def lead(self) -> Advance:
         """Let the leader do one round, and write what it says."""
@@ -65,13 +81,14 @@ class Fleet:
         found = advance(self.rollout, self.views())
         if before.state is not RolloutState.RUNNING:
             assert found == Advance(before)  # invariant 14
-        turns = {self.group(each.name) for each in found.turns}
-        failed = {self.group(each.unit) for each in found.rollout.failed}
+        turns = {each.step.group for each in found.given}
+        numbers = {step.key: step.group for step in found.rollout.steps}
+        failed = {numbers[key] for key in failures(found.rollout)}
         allowed = max(self.rollout.at_a_time, len(down - failed))
         assert len((down | turns) - failed) <= allowed  # invariant 13
         assert len(failed) <= self.rollout.max_failures or not turns
         self.rollout = found.rollout
-        for each in found.turns:
+        for each in found.units:
             self.world.put(KEYS.unit(each.name), each)
         return found
 
@@ -130,6 +147,67 @@ class Fleet:
         """Which file each unit has: o for the old one, n for the new one."""
         units = self.world.snapshot.units
         return "".join("n" if units[name].hash == file_hash(NEW) else "o" for name in self.names)
+
+
+class GlobalFleet(Fleet):
+    """A global unit on six machines; a bad machine's one fails with the new file."""
+
+    def __init__(self, rollout: Rollout, bad: frozenset[str] = frozenset()) -> None:
+        self.machines = tuple(f"m{number}" for number in range(1, 7))
+        self.world, self.now, self.well = World(*map(machine, self.machines)), 0.0, WellSince()
+        self.names = ["web.service"] * 6
+        self.old, self.new = file_hash(unit_text("Global=true", note="old")), file_hash(unit_text("Global=true"))
+        self.world.unit("web.service", "Global=true", note="old")
+        self.world.put(KEYS.file(self.new), UnitText(self.new, unit_text("Global=true")))
+        self.world.settle()
+        self.rollout = replace(rollout, steps=self.steps())
+        self.bad = bad
+        self.run_agents()
+
+    def steps(self) -> tuple[RolloutStep, ...]:
+        homes = self.world.where("web.service")
+        return tuple(
+            RolloutStep("web.service", self.old, self.new, 1, number, home) for number, home in enumerate(homes)
+        )
+
+    def fails(self, home: str, line: Assignment) -> bool:
+        return home in self.bad and line.hash == self.new
+
+    def down(self) -> set[int]:
+        snapshot = self.world.snapshot
+        unit = snapshot.units["web.service"]
+        return {
+            step.group
+            for step in self.rollout.steps
+            if unit.target is Target.LAUNCHED and (step.machine, unit.name) in snapshot.schedule
+            if (state := snapshot.states.get((step.machine, unit.name))) is None
+            or (state.active, state.hash, state.generation) != ("active", *unit.version_on(step.machine))
+        }
+
+    def versions(self) -> str:
+        unit = self.world.snapshot.units["web.service"]
+        return "".join("n" if unit.version_on(each)[0] == self.new else "o" for each in self.machines)
+
+
+class DrainedFleet(Fleet):
+    """Units that leave m1, which is drained a few at a time."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        super().__init__(
+            12, replace(rollout, steps=tuple(RolloutStep("x.service", NONE, NONE, 1, n) for n in range(12)))
+        )
+        self.rollout = replace(
+            self.rollout,
+            steps=tuple(
+                replace(step, new=step.old, leaves="m1", group=group)
+                for group, step in enumerate(s for s in self.rollout.steps if self.world.where(s.unit) == ("m1",))
+            ),
+        )
+        self.names = [step.unit for step in self.rollout.steps]
+        self.world.put(KEYS.override("m1"), Override("m1", Availability.DRAINING, drained_by="r1"))
+
+
+NONE = "0" * 64
 
 
 def rollout(**policy: object) -> Rollout:
@@ -191,7 +269,7 @@ def test_a_unit_that_is_down_already_holds_the_others_up_and_goes_first() -> Non
     state = fleet.world.snapshot.states[home, "web@2.service"]
     fleet.world.put(KEYS.state(home, "web@2.service"), replace(state, active="failed"))
     found = fleet.lead()
-    assert [each.name for each in found.turns] == ["web@2.service"]
+    assert [each.name for each in found.units] == ["web@2.service"]
 
 
 def test_units_that_nothing_can_run_hold_a_rollout_and_say_so() -> None:
@@ -201,14 +279,14 @@ def test_units_that_nothing_can_run_hold_a_rollout_and_say_so() -> None:
         fleet.world.step()
         fleet.run_agents()
     found = fleet.lead()
-    assert not found.turns
+    assert not found.units
     assert "web@0.service is down already" in found.waits
 
 
 def test_a_group_has_its_turn_together() -> None:
     steps = tuple(RolloutStep("x.service", "0" * 64, "1" * 64, 1, group) for group in (0, 0, 1))
     fleet = Fleet(3, replace(rollout(), steps=steps))
-    assert [each.name for each in fleet.lead().turns] == ["web@0.service", "web@1.service"]
+    assert [each.name for each in fleet.lead().units] == ["web@0.service", "web@1.service"]
 
 
 def test_what_somebody_else_changes_is_left_alone() -> None:
@@ -263,8 +341,102 @@ def test_a_record_that_makes_no_sense_is_paused_with_the_reason(
     made = replace(rollout(), steps=steps)
     views = survey(made, world.snapshot, lambda name: Whereabouts.of(world.snapshot, name), WellSince(), 0.0)
     found = advance(made, views)
-    assert (found.rollout.state, found.turns) == (RolloutState.PAUSED, ())
+    assert (found.rollout.state, found.given) == (RolloutState.PAUSED, ())
     assert reason in found.rollout.note
+
+
+def test_a_global_unit_has_its_turn_machine_by_machine_and_its_record_follows() -> None:
+    fleet = GlobalFleet(rollout())
+    seen = []
+    while fleet.rollout.state is RolloutState.RUNNING:
+        fleet.round()
+        seen.append(fleet.versions())
+    assert list(dict.fromkeys(seen)) == [("n" * number).ljust(6, "o") for number in range(1, 7)]
+    unit = fleet.world.snapshot.units["web.service"]
+    assert (unit.hash, unit.generation, unit.on, unit.history) == (fleet.new, 2, (), (fleet.old,))
+    assert fleet.rollout.settled_on == tuple(step.key for step in fleet.rollout.steps)
+    assert not fleet.down()
+
+
+def test_a_global_unit_goes_back_where_it_had_its_turn_alone() -> None:
+    fleet = GlobalFleet(rollout(on_failure=OnFailure.ROLLBACK), bad=frozenset({"m3"}))
+    fleet.finish()
+    assert (fleet.rollout.state, fleet.rollout.back, fleet.versions()) == (RolloutState.FINISHED, True, "oooooo")
+    unit = fleet.world.snapshot.units["web.service"]
+    assert [unit.version_on(each)[1] for each in fleet.machines] == [3, 3, 3, 1, 1, 1]
+    assert "web.service on m3" in fleet.rollout.note
+    fleet.rollout = replace(
+        rollout(), steps=tuple(replace(step, generation=unit.version_on(step.machine)[1]) for step in fleet.steps())
+    )  # and another one, over machines that differ
+    fleet.bad = frozenset()
+    fleet.finish()
+    assert fleet.versions() == "nnnnnn"
+    assert not fleet.down()
+
+
+def test_a_machine_that_comes_during_a_rollout_has_its_turn_and_one_that_is_away_follows_later() -> None:
+    fleet = GlobalFleet(rollout(at_a_time=2))
+    fleet.world.lose("m6")
+    fleet.round()
+    fleet.world.put(KEYS.machine("m7"), machine("m7"))
+    fleet.machines = (*fleet.machines, "m7")
+    fleet.finish()
+    assert len(fleet.rollout.steps) == 7
+    assert fleet.versions() == "nnnnnnn"
+    assert fleet.world.snapshot.units["web.service"].on == ()
+    fleet.world.put(KEYS.machine("m6"), machine("m6"))
+    fleet.world.step()
+    fleet.run_agents("m6")
+    assert not fleet.down()
+
+
+def test_a_machine_that_is_away_counts_as_down() -> None:
+    fleet = GlobalFleet(rollout())
+    fleet.world.lose("m6")
+    found = fleet.lead()
+    assert not found.given
+    assert "web.service on m6... is down already (its machine is not there)" in found.waits
+
+
+def test_a_drain_moves_a_few_at_a_time_and_the_next_when_they_are_well() -> None:
+    fleet = DrainedFleet(rollout(at_a_time=2))
+    assert len(fleet.rollout.steps) == 4
+    left = []
+    while fleet.rollout.state is RolloutState.RUNNING:
+        fleet.round()
+        left.append(sum(fleet.world.where(name) == ("m1",) for name in fleet.names))
+    assert list(dict.fromkeys(left)) == [2, 0]
+    assert left.count(2) >= 2  # until they were well for two seconds elsewhere
+    assert not fleet.down()
+
+
+def test_a_machine_that_is_used_again_ends_its_drain() -> None:
+    fleet = DrainedFleet(rollout())
+    fleet.round()
+    fleet.world.delete(KEYS.override("m1"))
+    fleet.finish()
+    assert sum(fleet.world.where(name) == ("m1",) for name in fleet.names) == 3
+
+
+@pytest.mark.parametrize(
+    ("health", "state"),
+    [
+        (UnitHealth.STARTING, StepState.UNDER_WAY),
+        (UnitHealth.HEALTHY, StepState.SETTLED),
+        (UnitHealth.UNHEALTHY, StepState.FAILED),
+    ],
+)
+def test_a_unit_whose_check_has_not_passed_does_not_settle(health: UnitHealth, state: StepState) -> None:
+    fleet = Fleet(2, rollout())
+    fleet.round()
+    home = fleet.world.where("web@0.service")[0]
+    known = fleet.world.snapshot.states[home, "web@0.service"]
+    fleet.world.put(KEYS.state(home, "web@0.service"), replace(known, health=health, sickness="status 500"))
+    fleet.views()
+    fleet.now += 5
+    view = fleet.views()[0]
+    assert view.state is state
+    assert ("status 500" in view.reason) == (health is UnitHealth.UNHEALTHY)
 
 
 HAPPENINGS = st.sampled_from(
@@ -288,7 +460,7 @@ HAPPENINGS = st.sampled_from(
 
 def happen(fleet: Fleet, what: str, number: int) -> None:  # noqa: C901, PLR0912 - a table of what may happen
     """Let one thing happen, to the unit and the machine of this number."""
-    world, name, home = fleet.world, fleet.names[number], MACHINES[number % 3]
+    world, name, home = fleet.world, fleet.names[number % len(fleet.names)], MACHINES[number % 3]
     unit = world.snapshot.units[name]
     match what:
         case "lead":
@@ -317,7 +489,7 @@ def happen(fleet: Fleet, what: str, number: int) -> None:  # noqa: C901, PLR0912
             for pair, state in world.snapshot.states.items():
                 if pair[1] == name and state.active == "active":
                     world.put(KEYS.state(*pair), replace(state, active="failed"))
-        case "undo" if not fleet.rollout.back:
+        case "undo" if not fleet.rollout.back and not isinstance(fleet, DrainedFleet):
             fleet.rollout = going_back(fleet.rollout, "undone")
 
 
@@ -329,7 +501,7 @@ def happen(fleet: Fleet, what: str, number: int) -> None:  # noqa: C901, PLR0912
     max_failures=st.integers(0, 2),
     on_failure=st.sampled_from(OnFailure),
     bad=st.sets(st.integers(0, 5), max_size=2),
-    grouped=st.booleans(),
+    kind=st.sampled_from(["single", "grouped", "global", "drained"]),
 )
 def test_invariants_13_and_14_whatever_happens_and_every_rollout_ends(
     happenings: list[tuple[str, int]],
@@ -338,14 +510,18 @@ def test_invariants_13_and_14_whatever_happens_and_every_rollout_ends(
     max_failures: int,
     on_failure: OnFailure,
     bad: set[int],
-    *,
-    grouped: bool,
+    kind: str,
 ) -> None:
-    groups = (0, 0, 1, 1, 2, 2) if grouped else range(6)
+    groups = (0, 0, 1, 1, 2, 2) if kind == "grouped" else range(6)
     steps = tuple(RolloutStep("x.service", "0" * 64, "1" * 64, 1, group) for group in groups)
     policy = {"at_a_time": at_a_time, "canary": canary, "max_failures": max_failures, "on_failure": on_failure}
     made = replace(rollout(**policy), steps=steps)
-    fleet = Fleet(6, made, frozenset(f"web@{number}.service" for number in bad))
+    if kind == "global":
+        fleet: Fleet = GlobalFleet(made, frozenset(f"m{number + 1}" for number in bad))
+    elif kind == "drained":
+        fleet = DrainedFleet(replace(made, on_failure=OnFailure.PAUSE))
+    else:
+        fleet = Fleet(6, made, frozenset(f"web@{number}.service" for number in bad))
     world = fleet.world
     for what, number in happenings:
         happen(fleet, what, number)
