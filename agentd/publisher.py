@@ -131,14 +131,14 @@ class Publisher:
         """
         self._backoff.reset()
         async with self._writing:
-            self._lease = lease
+            self._lease, self._unsure = lease, True
+            self._wake.set()  # whatever comes of this: claims and events may have waited for a lease
             kept = await self._refresh(lease)
             self._dirty.update(dict.fromkeys((*units, *self._known)))
             while self._dirty:
                 if self._unsure:
                     kept &= await self._refresh(lease)
                 await self._write_states(lease, list(self._dirty)[:STATES], [])
-        self._wake.set()  # claims and events may have waited for a lease
         return kept
 
     async def run(self) -> None:

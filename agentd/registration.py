@@ -330,8 +330,8 @@ class Registration:
         with suppress(ForeignRegistry):  # of a broken sentinel the schedule tells
             await self._history.look(self._etcd)  # others may have seen what we cannot
         if self._doubtful:  # the lease lives, so another registry was there for a moment
-            self._doubtful = False
             await self._member.joining(lease)
+            self._doubtful = False  # not before: where this fails it is done again
         if self.machine.held:
             found = await self._etcd.get(self._key) if self._shown else None
             if found is None or found.value != encode(self.machine):  # what runs here may be told as it once was

@@ -99,10 +99,15 @@ class TaskRunner:
             raise Replan("nothing to claim")
 
         def granted(lease: int) -> None:  # at once: nobody may see the claim without the entry
+            if (
+                self._table.units.setdefault(unit.name, unit) is not unit
+            ):  # scheduled here anew since: another claim
+                self._needs.publisher.mark_dirty([unit.name])
+                return
             unit.lease = lease
+            unit.departing |= self._table.leaving  # its turn may have passed
             self._needs.systemd.watch(unit.name)
             self.records.note(unit, unit.entry or entry)
-            self._table.units[unit.name] = unit
             self._table.wake(unit)
 
         claiming = self._needs.publisher.claim(desired, state, granted)

@@ -59,14 +59,14 @@ class UnitTable:
         try:
             while not waiting.done():
                 unit.changed.clear()
+                if self.is_outdated(unit):  # also by what came before anybody waited
+                    raise Replan("something else has to be done first")
                 waker: asyncio.Future[object] = asyncio.create_task(unit.changed.wait(), name="change of a unit")
                 try:
                     both = [cast("asyncio.Future[object]", waiting), waker]
                     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waker.cancel()
-                if not waiting.done() and self.is_outdated(unit):
-                    raise Replan("something else has to be done first")
             return waiting.result()
         finally:
             waiting.cancel()

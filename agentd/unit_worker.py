@@ -46,10 +46,13 @@ class UnitWorker:
         pause_s, rounds = RETRY_S[0], 0
         try:
             while tasks := self._table.plan(unit):
-                entry = unit.entry
+                entry, version = unit.entry, unit.version
                 done = await self._attempt(unit, tasks)
                 rounds = rounds + 1 if unit.entry is entry and self._table.plan(unit) == tasks else 0
-                pause_s = RETRY_S[0] if done and rounds < FRUITLESS else await self._rest(unit, pause_s)
+                if done and rounds < FRUITLESS:
+                    pause_s = RETRY_S[0]
+                else:
+                    pause_s = await self._rest(unit, version, pause_s)
         finally:
             unit.worker = None
             self._needs.reloader.dismiss(unit.name)
@@ -58,9 +61,9 @@ class UnitWorker:
                 self._table.units.pop(unit.name, None)
             self._table.noted.set()
 
-    async def _rest(self, unit: ManagedUnit, pause_s: float) -> float:
-        """Let a failed task rest, unless its plan may have changed; returns the next pause."""
-        version, loop = unit.version, asyncio.get_running_loop()
+    async def _rest(self, unit: ManagedUnit, version: int, pause_s: float) -> float:
+        """Let a failed task rest, unless the plan may be another one since `version`; returns the next pause."""
+        loop = asyncio.get_running_loop()
         deadline = loop.time() + pause_s
         while unit.version == version and (left_s := deadline - loop.time()) > 0:
             await unit.wait_for_change(left_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from agentd import stopper, unit_worker
 from agentd.dependencies import BusLost
 from agentd.pure.entry import LedgerEntry, Phase
+from agentd.pure.plan import DesiredState
 from agentd.starter import monotonic_us
 from registry.errors import SystemdError
-from registry.model import Target
+from registry.model import Target, UnitState
 from registry.units.file import file_hash
 from tests.agentd.machine import NAME, TEXT, FakeMachine, machine
 
@@ -101,6 +103,42 @@ async def test_a_start_that_hangs_is_given_up_for_a_stop_at_once(tmp_path: Path)
         on.withdraw()
         await on.gone()
         assert acts(on.log) == ["claim", "start", "stop", "forget"]
+
+
+async def test_a_stop_that_comes_while_a_start_is_asked_for_does_not_wait_for_its_end(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        on.systemd.hanging.add(f"start {NAME}")
+        ask = on.systemd.start
+
+        async def start(unit: str) -> asyncio.Future[str]:
+            job = await ask(unit)
+            await asyncio.sleep(0.01)  # until all that systemd has to say of it is said
+            on.withdraw()
+            return job
+
+        on.systemd.start = start  # type: ignore[method-assign]
+        on.want()
+        await on.gone()
+        assert acts(on.log) == ["claim", "start", "stop", "forget"]
+
+
+async def test_a_failed_task_does_not_rest_when_something_else_was_desired_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_worker, "RETRY_S", (1000.0, 1000.0))
+    async with machine(tmp_path) as on:
+        on.want()
+        await on.launched()
+        ask = on.systemd.stop
+
+        async def stop(unit: str) -> asyncio.Future[str] | None:
+            on.systemd.stop = ask  # type: ignore[method-assign]
+            on.want(generation=2)
+            raise SystemdError(unit, "stop", "no")
+
+        on.systemd.stop = stop  # type: ignore[method-assign]
+        on.withdraw()
+        await on.until(lambda: on.entry().generation == 2 and on.entry().phase is Phase.STARTED)
 
 
 async def test_a_start_that_failed_is_told_and_not_repeated_before_an_operator_says_so(tmp_path: Path) -> None:
@@ -462,6 +500,39 @@ async def test_a_claim_whose_schedule_line_has_changed_touches_nothing(tmp_path:
         await on.gone()
         assert set(acts(on.log)) == {"claim"}
         assert not on.needs.directory.holds(NAME)
+
+
+@pytest.mark.parametrize("then", ["scheduled again", "handed over"])
+async def test_a_claim_that_is_granted_after_its_line_has_gone_is_given_up(tmp_path: Path, then: str) -> None:
+    async with machine(tmp_path) as on:
+        claim, answers = on.publisher.claim, list[Callable[[int], None]]()
+
+        async def delayed(desired: DesiredState, state: UnitState, on_granted: Callable[[int], None]) -> bool:  # noqa: ARG001
+            on.publisher.claim = claim  # type: ignore[method-assign]
+            on.log.append(f"claim {desired.unit}")
+            answers.append(on_granted)
+            return await asyncio.Event().wait()
+
+        on.publisher.claim = delayed  # type: ignore[method-assign]
+        on.want()
+        await on.until(lambda: answers)
+        on.withdraw()
+        await on.gone()
+        if then == "scheduled again":
+            on.want(placement=8)
+            await on.launched()
+            answers[0](on.publisher.lease)
+            assert on.entry().placement == 8
+            on.withdraw()
+        else:
+            on.reconciler.leave()
+            await asyncio.sleep(0.02)
+            answers[0](on.publisher.lease)
+        await on.gone()
+        assert not on.systemd.runs(NAME)
+        async with asyncio.timeout(10):
+            await on.reconciler.table.emptied()
+            await on.reconciler.table.forgotten()
 
 
 async def test_a_file_is_replaced_after_the_old_copy_has_stopped(tmp_path: Path) -> None:

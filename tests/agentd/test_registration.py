@@ -43,6 +43,7 @@ class Agent:
         address: str = "10.0.0.1",
     ) -> None:
         self.told: list[str] = []
+        self.refusing: list[Exception] = []  # what becomes of the next attempts to show what runs here
         self.ledger = Ledger(directory, MACHINE, boot)
         machine = Machine(MACHINE, "core-1", address, boot, ttl_s=ttl_s, bus=bus)
         self._numbers = iter(range(1000))
@@ -50,6 +51,8 @@ class Agent:
 
     async def joining(self, _lease: int) -> None:
         self.told.append("joining")
+        if self.refusing:
+            raise self.refusing.pop()
 
     def joined(self) -> None:
         self.told.append("joined")
@@ -483,6 +486,21 @@ async def test_a_history_that_goes_back_again_while_it_is_held_is_told_again_wha
         await etcd_client.put(keys.machine(MACHINE), old.value, old.lease)  # as a second restore leaves it
         await eventually(says_so)
         assert agent.told == ["joining", "joined", "joining", "joining"]
+
+
+async def test_a_doubt_in_the_lease_lasts_until_what_runs_here_was_shown_again(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    async with Agent(etcd_client, keys, tmp_path).running() as agent:
+        await registered(etcd_client, keys)
+        agent.refusing.append(RegistryUnavailable("for a moment"))
+        agent.registration.doubt()
+
+        async def shown() -> bool:
+            return "returned" in agent.told
+
+        await eventually(shown)
+        assert agent.told == ["joining", "joined", "joining", "joining", "returned"]
 
 
 async def test_a_garbled_key_of_an_earlier_boot_is_said_to_be_corrupt_once(
