@@ -117,7 +117,7 @@ async def test_a_plan_that_leads_to_itself_rests_instead_of_going_round_for_ever
             begun += 1
             raise Replan("nothing has changed")
 
-    async def rest(_self: UnitWorker, resting: ManagedUnit, _pause_s: float) -> float:
+    async def rest(_self: UnitWorker, resting: ManagedUnit, _version: int, _pause_s: float) -> float:
         resting.desired = resting.entry = None  # nothing to plan any more: the end
         return 0.0
 
