@@ -106,6 +106,11 @@ class ClusterState:
                 if not entry.recorded:
                     self.marks.add(first)
                 self._forget_if_empty(entry)
+            case Table.PLACEMENTS:
+                entry = self._entry(first)
+                entry.past, entry.past_exists = record, exists
+                self.marks.add_with_drains(first)
+                self._forget_if_empty(entry)
             case Table.FILES:
                 self._apply_file(first, record.text if record else None, exists=exists)
             case Table.MACHINES:

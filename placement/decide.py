@@ -72,6 +72,7 @@ def _decide_unit(
     else:
         state.set_due(entry, pending_reasons.of(entry))
         waits = entry.placeable and (not entry.assigned or entry.due is not None or state.stranded(entry))
+        waits = waits or (entry.past is not None and not entry.failed_on.keys().isdisjoint(entry.assigned))
         state.marks.set_waiting(entry, waiting=waits)
         if entry.assigned != entry.scheduled.keys():
             yield from _moves(state, entry, placement)
@@ -95,7 +96,7 @@ def _moves(state: ClusterState, entry: UnitEntry, placement: Placement) -> Itera
         left = set()
     for machine in sorted(left):
         displaced_by = placement.displaced.get((entry.name, machine), "")
-        yield Withdraw(entry.name, machine, reasons[machine], displaced_by)
+        yield Withdraw(entry.name, machine, reasons[machine], displaced_by, entry.past_after(machine))
     for machine in sorted(new):
         yield Assign(_line(entry, machine), sources, next(iter(sorted(reasons.values())), "") if sources else "")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from registry.keys import Address, Table
-from registry.model import Assignment, Pending
+from registry.model import Assignment, PastPlacement, Pending
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,13 +65,14 @@ class UpdateLine:
 class Withdraw:
     """Take a unit off a machine; where it goes next is decided once it has stopped there.
 
-    `displaced_by`: the unit that takes its place, in the same transaction.
+    `displaced_by`: the unit that takes its place, in the same transaction. `past`: what is to be remembered of it.
     """
 
     unit: str
     machine: str
     reason: str
     displaced_by: str = ""
+    past: PastPlacement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Clear:
 Decision = Assign | UpdateLine | Withdraw | Wait | Clear
 
 
-def records_after(decision: Decision) -> Iterator[tuple[Address, Assignment | Pending | None]]:
+def records_after(decision: Decision) -> Iterator[tuple[Address, Assignment | Pending | PastPlacement | None]]:
     """Yield the records that a decision changes, as they are once it is carried out; None: deleted."""
     match decision:
         case Assign(line, sources):
@@ -106,8 +107,10 @@ def records_after(decision: Decision) -> Iterator[tuple[Address, Assignment | Pe
             yield Address(Table.SCHEDULE, line.machine, line.unit), line
         case UpdateLine(line):
             yield Address(Table.SCHEDULE, line.machine, line.unit), line
-        case Withdraw(unit, machine):
+        case Withdraw(unit, machine, past=past):
             yield Address(Table.SCHEDULE, machine, unit), None
+            if past is not None:
+                yield Address(Table.PLACEMENTS, unit), past
         case Wait(pending):
             yield Address(Table.PENDING, pending.unit), pending
         case Clear(unit):

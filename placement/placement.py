@@ -5,9 +5,10 @@ Owns the order in which units are looked at and the rules by which each is settl
 1. settle: what may not stay where it is gives that machine up (target, eligibility, a leader that moved, conflict).
 2. place: what has no machine, or one that is lost or leaving, gets the preferred one: units that replace others
    first, then by name. What runs and may stay is never looked at for a better machine.
-3. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it; where
-   a rollout says which are to leave, all of those. It comes last and waits for conflicting units on their way, so
-   that no unit stops for a place that another one then takes.
+3. move: a unit leaves a machine on which it has failed too often, if another takes it on which it has not.
+4. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it; where
+   a rollout says which are to leave, all of those. Both come last, and a drain waits for conflicting units on their
+   way, so that no unit stops for a place that another one then takes.
 
 Whatever a step changes may concern other units; they are looked at again at once, so that chains settle in one
 decision. The outcome is in the state's assignments; it must not read or write the registry.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from enum import IntEnum
 
 from placement.candidate_pools import CandidatePool
@@ -37,7 +38,8 @@ class DecisionPhase(IntEnum):
 
     SETTLE = 0
     PLACE = 1
-    DRAIN = 2
+    MOVE = 2
+    DRAIN = 3
 
 
 Work = tuple[DecisionPhase, int, str]
@@ -123,6 +125,7 @@ class Placement:
             site is not None
             and not (site.leaving or site.trouble or options.is_global or options.machine_of)
             and entry.placeable
+            and (entry.past is None or not entry.past.failed)
             and entry.assigned == entry.scheduled.keys()
             and not entry.stale(machine)
             and machine in state.candidates.pool(options).fits
@@ -141,6 +144,8 @@ class Placement:
                 self._drain(name)
             elif phase is DecisionPhase.SETTLE:
                 self._settle(entry)
+            elif phase is DecisionPhase.MOVE:
+                self._move(entry)
             else:
                 self._place(entry)
         except Exception as error:  # noqa: BLE001 - see above
@@ -179,6 +184,18 @@ class Placement:
         if entry.options.is_global or not entry.assigned or self._state.stranded(entry):
             rank = 0 if entry.options.replaces else 1
             self._work.push((DecisionPhase.PLACE, rank, entry.name))
+        elif entry.past is not None and not entry.failed_on.keys().isdisjoint(entry.assigned):
+            self._work.push((DecisionPhase.MOVE, 0, entry.name))
+
+    # -- move
+
+    def _move(self, entry: UnitEntry) -> None:
+        """Have a unit leave a machine on which it has failed too often, if another takes it on which it has not."""
+        failed = entry.failed_on
+        for machine in sorted(entry.assigned & failed.keys() & self._state.sites.keys()):
+            if entry.placeable and not self._elsewhere(entry, machine) and self._pick_outside(entry, failed):
+                self._leave(entry, machine, failed[machine].reason)
+                self._marks.add(entry.name)
 
     # -- drain
 
@@ -280,7 +297,15 @@ class Placement:
         return [name for name, bits in occupants if bits & ASSIGNED and state.wins(entry, state.entries[name])]
 
     def _pick(self, entry: UnitEntry) -> str | None:
-        """Return the machine where a unit goes by the usual rule; one that has not stopped it yet comes first."""
+        """Return the machine where a unit goes by the usual rule; those on which it failed too often come last."""
+        failed = entry.failed_on if entry.past is not None else {}
+        return (self._pick_outside(entry, failed) if failed else None) or self._pick_outside(entry, {})
+
+    def _pick_outside(self, entry: UnitEntry, avoided: Mapping[str, object]) -> str | None:
+        """Return the preferred machine that is not avoided.
+
+        One that has not stopped the unit yet comes first, then the one that it was on and is to come back to.
+        """
         state, options = self._state, entry.options
         if state.replacement_cycle(entry):
             return None
@@ -291,8 +316,10 @@ class Placement:
                 for machine in against
                 if any(not state.wins(entry, state.entries[each]) for each in state.opponents_at(entry, machine))
             }
-        blocked = self._closed(entry, against)
+        blocked = self._closed(entry, against | avoided.keys())
         back = [machine for machine in entry.reported if self._takes(entry, machine, blocked)]
+        if not back and entry.past is not None:
+            back = [home for home in (entry.home,) if self._takes(entry, home, blocked)]
         if back:
             return min(back)
         pool = state.candidates.pool(options)
@@ -304,7 +331,9 @@ class Placement:
             return None
         if options.replaces:
             return self._preferred(entry, [each for each in pool.fits if self._takes(entry, each, blocked)])
-        return self._first(entry, pool, blocked, remember=options.reserve is not NOTHING and not against)
+        return self._first(
+            entry, pool, blocked, remember=options.reserve is not NOTHING and not (against or avoided)
+        )
 
     def _first(
         self, entry: UnitEntry, pool: CandidatePool, blocked: Container[str], *, remember: bool

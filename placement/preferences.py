@@ -34,6 +34,10 @@ def notes(state: ClusterState, entry: UnitEntry, site: Site) -> Iterator[str]:
         yield f"{options.spread}={value} has {load_of(state, entry)[value]} of {entry.family} (SpreadOver)"
     elif options.spread:
         yield f"it has no {options.spread}, so that others come first (SpreadOver)"
+    if site.id == entry.home and site.id not in entry.assigned:
+        yield "it was here last, so that this one comes first (Sticky)"
+    if failed := entry.failed_on.get(site.id):
+        yield f"{failed.reason}, so that others come first (MoveAfterFailures)"
     for key, values in options.prefer:
         met = "has" if site.metadata.get(key) in values else "lacks"
         yield f"{met} {key}={'|'.join(sorted(values))} (PreferMetadata)"

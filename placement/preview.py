@@ -36,7 +36,16 @@ from registry.model import (
 )
 from registry.units.file import file_hash
 
-TABLES = (Table.FILES, Table.MACHINES, Table.OVERRIDES, Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING)
+TABLES = (
+    Table.FILES,
+    Table.MACHINES,
+    Table.OVERRIDES,
+    Table.UNITS,
+    Table.SCHEDULE,
+    Table.STATES,
+    Table.PENDING,
+    Table.PLACEMENTS,
+)
 ROUNDS = 10_000  # of deciding and carrying out; a drain takes two for each unit
 
 

@@ -5,11 +5,11 @@ An entry belongs to one cluster state, which alone changes it, so that its index
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from placement.options_cache import OptionsError
 from registry.mirror import Snapshot
-from registry.model import Assignment, Pending, Target, Unit
+from registry.model import Assignment, FailedPlacement, PastPlacement, Pending, Target, Unit
 from registry.units.options import ANYWHERE, FleetOptions
 
 
@@ -34,6 +34,8 @@ class UnitEntry:
     pending: Pending | None = None
     pending_exists: bool = False  # also when it does not parse
     due: Pending | None = None
+    past: PastPlacement | None = None  # what is remembered of where it was
+    past_exists: bool = False  # also when it does not parse
     read_hash: str = ""  # the file that `options` were read from
 
     @property
@@ -83,8 +85,32 @@ class UnitEntry:
     def empty(self) -> bool:
         """Whether nothing in the registry speaks of it."""
         return not (
-            self.unit or self.held or self.scheduled or self.assigned or self.reported or self.pending_exists
+            self.unit
+            or self.held
+            or self.scheduled
+            or self.assigned
+            or self.reported
+            or self.pending_exists
+            or self.past_exists
         )
+
+    @property
+    def home(self) -> str:
+        """The machine that it rather comes back to; "" for none."""
+        return self.past.machine if self.past is not None and self.options.sticky else ""
+
+    @property
+    def failed_on(self) -> dict[str, FailedPlacement]:
+        """The machines on which it has failed too often, and that it rather avoids; by id."""
+        if self.past is None or self.unit is None or self.options.move_after is None:
+            return {}
+        return {each.machine: each for each in self.past.failed if each.generation == self.unit.generation}
+
+    def past_after(self, machine: str) -> PastPlacement | None:
+        """What is to be remembered once it has left the machine; None where that is nothing new."""
+        if not self.options.sticky or self.unit is None or self.home == machine:
+            return None
+        return replace(self.past or PastPlacement(self.name), machine=machine)
 
     def stale(self, machine: str) -> bool:
         """Whether the schedule of `machine` says something else than what is desired."""
@@ -120,6 +146,8 @@ def entries_of(snapshot: Snapshot) -> dict[str, UnitEntry]:
         entry(name).assigned.add(machine)
     for (machine, name), reported in snapshot.states.items():
         entry(name).reported[machine] = reported.hash
+    for name, past in snapshot.placements.items():
+        entry(name).past, entry(name).past_exists = past, True
     for name, pending in snapshot.pending.items():
         entry(name).pending, entry(name).pending_exists = pending, True
     return found

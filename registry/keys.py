@@ -14,6 +14,7 @@
     <prefix>/usage/<machine>                leased
     <prefix>/crashes/<machine>/<time and unit>
     <prefix>/rollouts/<name>
+    <prefix>/placements/<unit>
 
 Unit names hold no slash, so a key splits without ambiguity. A key whose parts are not what the layout says there (a
 unit that is no unit name, a hash that is none) is no key of the layout, whatever it holds: `stray` tells such keys
@@ -51,6 +52,7 @@ class Table(StrEnum):
     USAGE = "usage"
     CRASHES = "crashes"
     ROLLOUTS = "rollouts"
+    PLACEMENTS = "placements"
 
 
 PARTS = {  # how many parts follow the table's name
@@ -95,6 +97,7 @@ _SIMPLE = {
     Table.OVERRIDES.value: (Table.OVERRIDES, _ID),
     Table.USAGE.value: (Table.USAGE, _ID),
     Table.ROLLOUTS.value: (Table.ROLLOUTS, _ID),
+    Table.PLACEMENTS.value: (Table.PLACEMENTS, _UNIT),
 }
 _DOUBLE = {
     Table.SCHEDULE.value: (Table.SCHEDULE, _ID, _UNIT),
@@ -191,6 +194,10 @@ class Keys:
     def events_of(self, writer: str) -> str:
         """The prefix of all events by one writer."""
         return f"{self.prefix}{Table.EVENTS}/{writer}/"
+
+    def placement(self, unit: str) -> str:
+        """What is remembered of where a unit was."""
+        return f"{self.prefix}{Table.PLACEMENTS}/{unit}"
 
     def rollout(self, name: str) -> str:
         """A rollout."""

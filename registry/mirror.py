@@ -24,6 +24,7 @@ from registry.model import (
     Leader,
     Machine,
     Override,
+    PastPlacement,
     Pending,
     Rollout,
     Sentinel,
@@ -73,6 +74,7 @@ class Snapshot:
     usage: Mapping[str, Usage] = field(default_factory=_empty)
     crashes: Mapping[Pair, Crash] = field(default_factory=_empty)
     rollouts: Mapping[str, Rollout] = field(default_factory=_empty)
+    placements: Mapping[str, PastPlacement] = field(default_factory=_empty)
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
 
 

@@ -454,6 +454,26 @@ class Rollout(Versioned):
 
 
 @dataclass(frozen=True, slots=True)
+class FailedPlacement(Versioned):
+    """A machine on which a unit has failed too often: while this is remembered, it rather goes elsewhere."""
+
+    machine: Id
+    generation: Count  # the unit's: a new file or a restart is a new chance
+    reason: Prose = ""  # in words
+    at: Time = 0.0  # when it was given up there
+    until: Time = 0.0  # when it is forgotten, about
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlacement(Versioned):
+    """What is remembered of where a unit was, for the options `Sticky` and `MoveAfterFailures` of its file."""
+
+    unit: UnitName
+    machine: Line = ""  # that it left last
+    failed: Annotated[tuple[FailedPlacement, ...], AtMost(1000)] = ()  # sorted by machine
+
+
+@dataclass(frozen=True, slots=True)
 class Corrupt:
     """A value that does not parse: shown to the user by key, never acted on."""
 
@@ -486,6 +506,7 @@ Record = (
     | Usage
     | Crash
     | Rollout
+    | PastPlacement
 )
 
 

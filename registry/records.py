@@ -34,6 +34,7 @@ from registry.model import (
     Leader,
     Machine,
     Override,
+    PastPlacement,
     Pending,
     Record,
     Rollout,
@@ -60,6 +61,7 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.USAGE: (Usage, ("machine",)),
     Table.CRASHES: (Crash, ("machine", "id")),
     Table.ROLLOUTS: (Rollout, ("name",)),
+    Table.PLACEMENTS: (PastPlacement, ("unit",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())
 UNKNOWN = "unknown"  # the dataclasses' field for the fields that they do not have

@@ -78,6 +78,7 @@ WRITTEN: dict[Role, tuple[Table, ...]] = {  # by roles that read everything; of 
         Table.EVENTS,
         Table.UNITS,
         Table.ROLLOUTS,
+        Table.PLACEMENTS,
         Table.FILES,  # the rest: removing what nobody refers to, and what should have a lease and has none
         Table.STATES,
         Table.MACHINES,

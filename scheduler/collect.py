@@ -41,6 +41,8 @@ class Garbage:
 def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterable[str]) -> list[Garbage]:
     """Return what may be deleted of a snapshot. `long_gone`: machines that have been away for long."""
     found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *_lines(snapshot, keys, set(long_gone))]
+    units = snapshot.units.keys() | _unreadable(snapshot, keys, Table.UNITS)
+    found += [keys.placement(name) for name in snapshot.placements if name not in units]
     stamps = ((key, stamp_of(key)) for key in sorted(found))
     return [Garbage(key, stamp.mod_revision) for key, stamp in stamps if stamp is not None]
 

@@ -38,6 +38,7 @@ from registry.sync.sentinel import ensure_cluster, read_cluster
 from scheduler.collect import COLLECT_FIRST_S, GarbageCollector
 from scheduler.commit import Audit, Intent, intents, transactions, write
 from scheduler.election import Election, Lead
+from scheduler.failures import FailureWatch
 from scheduler.machines import MachineWatch
 from scheduler.metrics import Measures
 from scheduler.rollouts import RolloutWatch
@@ -85,6 +86,7 @@ class Scheduler:
         self._wrote_in = self._history.epoch  # the history that it was made in
         self._garbage = GarbageCollector(etcd, self._keys)
         self._rollouts = RolloutWatch(self._keys, self._audit)
+        self._failures = FailureWatch(self._keys, self._audit)
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
         self._awaits = False
         self._bulk = 0  # turns of bulk work in a row
@@ -182,6 +184,7 @@ class Scheduler:
                     await self._apply(follower, update)
                     self._machines.update(follower.mirror, update, time.monotonic())
                     self._rollouts.update(update)
+                    self._failures.update(update)
                     found = await self._think(follower, group)
                 if self._lead is not None and self._machines.holding:
                     await self._mark_held(follower)
@@ -243,7 +246,7 @@ class Scheduler:
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
-            wait_s = min(wait_s, max(self._rollouts.due - time.monotonic(), 0.05))
+            wait_s = min(wait_s, max(min(self._rollouts.due, self._failures.due) - time.monotonic(), 0.05))
             if self._awaits:
                 wait_s = min(wait_s, max(self._machines.grace.until - time.monotonic(), 0.05))
         elif follower.link is ConnectionState.LIVE and follower.mirror.stamp(self._keys.leader) is None:
@@ -304,6 +307,7 @@ class Scheduler:
             )
             self._garbage.at = time.monotonic() + COLLECT_FIRST_S
             self._rollouts.begin_term()
+            self._failures.begin_term()
             group.create_task(self._election.keep(self._lead), name=f"keep term {self._lead.term}")
 
     async def _step_down(self) -> None:
@@ -441,9 +445,10 @@ class Scheduler:
     async def _attend(self, follower: Follower, lead: Lead) -> None:
         """Do what else a leader does: rollouts, lost machines, keys that belong to nobody, garbage."""
         now = time.monotonic()
-        if self._state is not None and self._rollouts.wants_look(now) and self._may_decide(follower, lead):
-            for each in self._rollouts.look(follower.mirror, self._state, now, time.time()):
-                await self._write(lead, each)
+        for watch in (self._rollouts, self._failures):
+            if self._state is not None and watch.wants_look(now) and self._may_decide(follower, lead):
+                for each in watch.look(follower.mirror, self._state, now, time.time()):
+                    await self._write(lead, each)
         for machine in self._machines.take_lost(time.monotonic()):
             log.warning("machine %s is lost: its lease ended", machine, extra=MACHINE_LOST.of())
             event = self._audit.event("lost", machine=machine, reason="its lease ended")

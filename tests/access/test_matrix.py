@@ -48,6 +48,7 @@ ANYBODYS = {  # tables whose keys belong to no machine and no user
     Table.PENDING: Allowed("r", "r", "rw", ""),
     Table.OVERRIDES: Allowed("rw", "r", "r", ""),
     Table.ROLLOUTS: Allowed("rw", "r", "rw", ""),
+    Table.PLACEMENTS: Allowed("r", "r", "rw", ""),
 }
 OWN = {  # tables whose keys belong to the machine of this agent, or to this user
     Table.SCHEDULE: Allowed("rw", "r", "rw", "r"),

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from placement.decisions import Assign, MoveSource, UpdateLine, Wait, Withdraw
+from placement.explain import explain
 from registry.keys import Keys
 from registry.lifecycle import standing
-from registry.model import Availability, Target
+from registry.model import Availability, FailedPlacement, PastPlacement, Target
 from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine, sized
 
 
@@ -104,6 +105,63 @@ def test_preferred_metadata_is_taken_before_fewer_units_and_does_without() -> No
     world.settle()
     assert [world.where(f"u{number}.service") for number in (1, 2, 3)] == [("c3",), ("b2",), ("a1",)]
     assert world.waits("u4.service").startswith("no machine fits: conflicts with")
+
+
+def test_a_sticky_unit_comes_back_to_the_machine_it_was_on() -> None:
+    world = three()
+    world.unit("u.service", "Sticky=true", "Conflicts=no*")
+    world.settle()
+    assert world.where("u.service") == ("a1",)
+    world.unit("u.service", "Sticky=true", "Conflicts=no*", target=Target.INACTIVE)
+    world.unit("v.service")
+    world.settle()
+    assert world.snapshot.placements["u.service"].machine == "a1"
+    world.unit("u.service", "Sticky=true", "Conflicts=no*")
+    world.settle()
+    assert world.where("u.service") == ("a1",), "though others have fewer units"
+    world.set("a1", Availability.DRAINING)
+    world.settle()
+    world.set("a1", Availability.READY)
+    world.settle()
+    assert world.where("u.service") == ("b2",), "nothing moves by itself"
+    world.unit("u.service", target=Target.INACTIVE)
+    world.settle()
+    world.lose("b2")
+    world.unit("u.service", "Sticky=true")
+    world.settle()
+    assert world.where("u.service") == ("a1",), "where its machine is gone, as any other"
+
+
+def test_a_unit_leaves_the_machine_it_keeps_failing_on_and_comes_back_for_a_new_file() -> None:
+    world = World(machine("a1"), machine("b2", disk="no"))
+    fleet = ("MoveAfterFailures=3/10min",)
+    unit = world.unit("u.service", *fleet)
+    world.settle()
+
+    def fail(*machines: str, generation: int = unit.generation) -> None:
+        failed = tuple(FailedPlacement(each, generation, "it failed here 3 times in 10min") for each in machines)
+        world.put(KEYS.placement("u.service"), PastPlacement("u.service", failed=failed))
+
+    world.set("b2", Availability.CORDONED)
+    fail("a1")
+    world.settle()
+    assert world.where("u.service") == ("a1",), "no other takes it"
+    world.set("b2", Availability.READY)
+    assert [(each.machine, each.reason) for each in world.step() if isinstance(each, Withdraw)] == [
+        ("a1", "it failed here 3 times in 10min")
+    ]
+    world.settle()
+    assert world.where("u.service") == ("b2",)
+    told = {each.machine: each.notes for each in explain(world.snapshot, "u.service").machines}
+    assert told["a1"] == ("it failed here 3 times in 10min, so that others come first (MoveAfterFailures)",)
+    fail("a1", "b2")
+    world.settle()
+    assert world.where("u.service") == ("b2",), "both are bad: it stays"
+    world.unit("u.service", *fleet, note="new")
+    world.settle()
+    world.set("b2", Availability.DRAINING)
+    world.settle()
+    assert world.where("u.service") == ("a1",), "a new file is a new chance"
 
 
 def test_a_machine_with_more_memory_takes_what_waited() -> None:

@@ -12,7 +12,7 @@ from placement.eligibility import conflict_pattern, fits, site_of
 from registry.errors import UserError
 from registry.keys import Address, Table
 from registry.mirror import Mirror, RawChange
-from registry.model import Availability, Target
+from registry.model import Availability, FailedPlacement, PastPlacement, Target
 from registry.units.file import parse
 from registry.units.options import ANYWHERE, FleetOptions, parse_options
 from tests.placement.world import CORRUPT, KEYS, World, decide_snapshot, machine, sized
@@ -47,8 +47,12 @@ FLEET = (
     ("Global=true", "MemoryReserve=300M"),
     ("SpreadOver=region",),
     ("SpreadOver=region", "Replaces=b.service"),
+    ("Sticky=true", "Conflicts=b.service"),
+    ("MoveAfterFailures=3/10min",),
+    ("MoveAfterFailures=1/1h", "Sticky=true", "MemoryReserve=600M"),
     ("PreferMetadata=disk=ssd region=r1", "MemoryReserve=600M"),
 )
+TABLES = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING, Table.MACHINES)
 SIZES = ((0, 0), (1 << 30, 1), (2 << 30, 2))
 METADATA: tuple[dict[str, str], ...] = ({}, {"region": "r1"}, {"region": "r2", "disk": "ssd"})
 Act = Callable[[World], None]
@@ -78,10 +82,11 @@ def _corrupt(table: Table, machine_id: str, name: str) -> Act:
         Table.PENDING: KEYS.pending(name),
         Table.MACHINES: KEYS.machine(machine_id),
         Table.OVERRIDES: KEYS.override(machine_id),
+        Table.PLACEMENTS: KEYS.placement(name),
     }
 
     def act(world: World) -> None:
-        if keys[table] in world.values or table in (Table.UNITS, Table.OVERRIDES):
+        if keys[table] in world.values or table in (Table.UNITS, Table.OVERRIDES, Table.PLACEMENTS):
             world.put(keys[table], CORRUPT)
 
     return act
@@ -107,6 +112,24 @@ overrides = st.builds(
     st.sampled_from(Availability),
     st.sampled_from(METADATA),
 )
+
+
+def _fail(name: str, machine_id: str) -> Act:
+    """The leader has written down that the unit fails there."""
+
+    def act(world: World) -> None:
+        unit, old = world.snapshot.units.get(name), world.snapshot.placements.get(name)
+        if unit is not None:
+            failed = {each.machine: each for each in old.failed} if old else {}
+            failed[machine_id] = FailedPlacement(machine_id, unit.generation, "it failed here")
+            past = PastPlacement(name, old.machine if old else "", tuple(failed[each] for each in sorted(failed)))
+            world.put(KEYS.placement(name), past)
+
+    return act
+
+
+failures = st.builds(_fail, names, machines)
+forgets = st.builds(lambda name: lambda world: world.delete(KEYS.placement(name)), names)
 destroys = st.builds(lambda name: lambda world: world.destroy(name), names)
 losses = st.builds(lambda name: lambda world: world.lose(name), machines)
 agents = st.builds(
@@ -119,12 +142,24 @@ everybody = st.just(lambda world: world.agents())
 files = st.builds(_touch_file, names)
 corruptions = st.builds(
     _corrupt,
-    st.sampled_from((Table.UNITS, Table.SCHEDULE, Table.STATES, Table.PENDING, Table.MACHINES, Table.OVERRIDES)),
+    st.sampled_from((*TABLES, Table.OVERRIDES, Table.PLACEMENTS)),
     machines,
     names,
 )
 acts = st.one_of(
-    submits, submits, submits, joins, overrides, destroys, losses, agents, everybody, files, corruptions
+    submits,
+    submits,
+    submits,
+    joins,
+    overrides,
+    destroys,
+    losses,
+    agents,
+    everybody,
+    files,
+    corruptions,
+    failures,
+    forgets,
 )
 crowds = st.dictionaries(names, st.sampled_from(FLEET), min_size=3).map(
     lambda wishes: [_submit(name, fleet, Target.LAUNCHED) for name, fleet in wishes.items()]

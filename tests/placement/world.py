@@ -142,8 +142,7 @@ class World:
     def carry_out(self, decisions: Iterable[Decision]) -> None:
         for each in decisions:
             for address, record in records_after(each):
-                place = KEYS.pending if address.table is Table.PENDING else KEYS.schedule
-                key = place(*(part for part in address[1:] if part))
+                key = KEYS.at(address)
                 if record is None:
                     self.delete(key)
                 else:
