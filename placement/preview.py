@@ -99,12 +99,46 @@ def preview_drain(
 def preview_loss(snapshot: Snapshot, machine: str, unit: str, keys: Keys = DEFAULT_KEYS) -> Prediction:
     """Predict where a unit goes if a machine is lost for good, with everything on it."""
     with trial(snapshot, keys) as tried:
-        for name, why in sorted(tried.state.occupants.get(machine, {}).items()):
-            if why & REPORTED:
-                tried.delete(Address(Table.STATES, machine, name))
-        tried.delete(Address(Table.MACHINES, machine))
+        tried.lose(machine)
         tried.settle()
         return tried.predict(unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What becomes of units if machines are lost together: those that go elsewhere, and those that would wait.
+
+    Global units are left out, since they belong to their machine; so is what waits already. Both are by name.
+    """
+
+    machines: tuple[str, ...]
+    moves: tuple[Prediction, ...]
+    waits: tuple[Prediction, ...]
+
+
+def preview_without(snapshot: Snapshot, machines: Iterable[str], keys: Keys = DEFAULT_KEYS) -> Loss:
+    """Predict what becomes of every unit if these machines are lost for good, with everything on them."""
+    machines = tuple(machines)
+    with trial(snapshot, keys) as tried:
+        entries = tried.state.entries
+        before = {machine: set(tried.state.occupants.get(machine, ())) for machine in machines}
+        for machine in machines:
+            tried.lose(machine)
+        tried.settle()
+        touched = {each.second for each in tried.changed if each.table is Table.SCHEDULE}
+        touched = touched.union(*before.values())
+        moves, waits = [], []
+        for name in sorted(touched):
+            entry = entries.get(name)
+            was = {machine for machine in snapshot.machines if (machine, name) in snapshot.schedule}
+            if entry is None or not was or entry.options.is_global or not entry.wanted:
+                continue
+            found = tried.predict(name)
+            if not found.machines:
+                waits.append(found)
+            elif not was.issuperset(found.machines):
+                moves.append(found)
+        return Loss(machines, tuple(moves), tuple(waits))
 
 
 def preview_overrides(
@@ -158,6 +192,13 @@ class Trial:
         """Suppose that a record is deleted."""
         self.changed.add(address)
         self.state.apply(address, None, exists=False)
+
+    def lose(self, machine: str) -> None:
+        """Suppose that a machine is lost, with all states on it."""
+        for name, why in sorted(self.state.occupants.get(machine, {}).items()):
+            if why & REPORTED:
+                self.delete(Address(Table.STATES, machine, name))
+        self.delete(Address(Table.MACHINES, machine))
 
     def start(self, name: str, text: str) -> None:
         """Suppose that a unit is submitted with this text, in the place of another, and started."""

@@ -201,6 +201,13 @@ def _scale(parser: ArgumentParser) -> None:
     _no_block(parser)
 
 
+def _plan(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="MACHINE", help="as if this one were lost; repeats add"
+    )
+    _json(parser)
+
+
 def _access(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="list | grant USER ROLE | revoke USER | rotate [USER] | check")
     parser.add_argument("--renew", action="store_true", help="grant: give a user who exists another password, too")
@@ -333,6 +340,9 @@ COMMANDS = (
             ("verify hello.service", "verify units/*"), (Names("FILE"),)),
     Command("why", "read:why", "why a unit is not where it should be",
             ("why mars.service",), (UNITS, _json)),
+    Command("plan", "plan:plan", "which units would wait if machines were lost",
+            ("plan", "plan --without core-2", "plan --without core-2 --without core-3 --json"), (_plan,),
+            "Exits with 2 when a unit would wait. Without a machine, each is tried in turn."),
     Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
             ("drain 7aea1bb4", "drain 7aea1bb4 --at-a-time 2 --healthy-for 30s"),
             (MACHINES, _no_block, _gently)),

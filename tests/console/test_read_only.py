@@ -69,6 +69,7 @@ def test_every_command_is_either_barred_or_known_to_change_nothing() -> None:
         "doctor",
         "history",
         "diff",
+        "plan",
         "verify",
         "version",
         "completion",

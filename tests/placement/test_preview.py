@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 from placement import preview
 from placement.decide import decide
 from placement.explain import Verdict, explain, verdicts_on_text
-from placement.preview import Prediction, StateCache, preview_drain, preview_loss, preview_overrides, preview_starts
+from placement.preview import (
+    Prediction,
+    StateCache,
+    preview_drain,
+    preview_loss,
+    preview_overrides,
+    preview_starts,
+    preview_without,
+)
 from registry.keys import Table
+from registry.mirror import Snapshot
 from registry.model import Availability, Override
 from tests.conftest import EXAMPLES
 from tests.placement.test_decide_properties import (
@@ -23,6 +32,7 @@ from tests.placement.test_decide_properties import (
     crowds,
     destroys,
     everybody,
+    failures,
     files,
     joins,
     losses,
@@ -38,7 +48,9 @@ MANY = settings(
 )
 steps = st.just(lambda world: void(world.step()))
 rest = st.just(lambda world: world.settle())
-acts = st.one_of(submits, submits, joins, overrides, destroys, losses, agents, everybody, files, steps, rest)
+acts = st.one_of(
+    submits, submits, joins, overrides, destroys, losses, agents, everybody, files, failures, steps, rest
+)
 histories = st.tuples(crowds, st.lists(acts, max_size=8)).map(lambda both: [*both[0], *both[1]])
 machines = st.sampled_from(MACHINES)
 names = st.sampled_from((*UNITS, "new.service"))
@@ -117,6 +129,35 @@ def test_losing_a_machine_does_what_was_predicted(history: list[Act], lost: str,
 
 
 @MANY
+@given(histories, st.sets(machines, min_size=1, max_size=2))
+def test_losing_machines_lets_those_units_wait_that_were_predicted(history: list[Act], lost: set[str]) -> None:
+    world = world_after(history)
+    before = world.snapshot
+    predicted = preview_without(before, sorted(lost), KEYS)
+    for each in sorted(lost):
+        world.lose(each)
+    world.settle()
+    for found in predicted.moves:
+        assert_came_true(world, found)
+    for found in predicted.waits:
+        assert world.waits(found.unit) == found.summary
+        assert not set(world.where(found.unit)) & world.snapshot.machines.keys()
+    told = {each.unit for each in (*predicted.moves, *predicted.waits)}
+    for machine_id, unit in before.schedule:
+        if machine_id in before.machines and unit not in told and "Global" not in text_of(before, unit):
+            wanted = before.units.get(unit)
+            here = (machine_id, unit) in world.snapshot.schedule
+            assert here or wanted is None or not wanted.target.scheduled, f"{unit} was not told of"
+
+
+def text_of(snapshot: Snapshot, name: str) -> str:
+    """The text of a unit's file, "" where it is not known."""
+    unit = snapshot.units.get(name)
+    file = snapshot.files.get(unit.hash) if unit else None
+    return file.text if file else ""
+
+
+@MANY
 @given(histories, st.dictionaries(machines, st.sampled_from(METADATA), min_size=1))
 def test_changing_metadata_moves_what_was_predicted(history: list[Act], changed: dict[str, dict[str, str]]) -> None:
     world = world_after(history)
@@ -144,7 +185,10 @@ def test_the_verdicts_on_a_text_are_those_of_the_decision(
     if world.snapshot.units[name].generation > 1 and "Nonsense=1" in fleet:
         return  # a file that cannot be used leaves everything as it is
     world.step()
-    after = set(world.where(name)) & said.keys()
+    leaving = {
+        each.id for each in world.snapshot.machines.values() if each.leaving
+    }  # it stays until another takes it
+    after = (set(world.where(name)) & said.keys()) - leaving
     assert {each for each in before & said.keys() if said[each].verdict is Verdict.HERE} >= after & before
     if "Global=true" in fleet:
         assert after <= {each for each, verdict in said.items() if verdict.verdict is not Verdict.REFUSED}

@@ -160,6 +160,7 @@ ELSEWHERE = {
     "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
     "history": "is shown in a terminal: fleetctl history UNIT",
     "diff": "is shown in a terminal: fleetctl diff UNIT",
+    "plan": "is shown in a terminal: fleetctl plan --without MACHINE",
     "rollback": "is begun and watched in a terminal: fleetctl rollback UNIT",
     "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
     "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
