@@ -79,7 +79,8 @@ class Cgroup:
             wait_until(f"the end of cgroup {self.name}", self._emptied, timeout_s=10)
         for directory in self.directories:
             for place, _, _ in os.walk(directory, topdown=False):
-                Path(place).rmdir()
+                with contextlib.suppress(FileNotFoundError):  # a systemd that ends tidies up, too
+                    Path(place).rmdir()
 
     def _emptied(self) -> bool:
         processes = self.processes()
