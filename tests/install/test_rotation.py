@@ -1,0 +1,174 @@
+"""A fleet of bare hosts gets other passwords, certificates and another authority, and puts users and machines out.
+
+Ten units run meanwhile and are looked at all the time: none is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fleettui.access.authority import Authority
+from fleettui.demo.requirements import nodes_missing
+from tests.cluster.nodes import eventually
+from tests.install.roots import BareNode, bare_hosts, debian
+from tests.install.test_join import Laptop, keys_of_the_laptop, of_units
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+UNIT = "[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nMachineMetadata=runs=units\n"
+NAMES = [f"w@{number}.service" for number in range(10)]
+LEAVES = ("client", "etcd/server", "etcd/peer")
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Iterator[Laptop]:
+    """A fleet of three hosts, each with a member of the registry and a scheduler; ten units run on two of them."""
+    if missing := nodes_missing():
+        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
+    with ThreadPoolExecutor() as pool:
+        older, newer = pool.map(
+            lambda each: each(), (lambda: debian("bookworm"), lambda: debian("trixie", "etcd-server"))
+        )
+    etcd = next(newer.parent.glob("etcd-server*.deb"))
+    with (
+        tempfile.TemporaryDirectory() as home,
+        pytest.MonkeyPatch.context() as patch,
+        bare_hosts("rotate", [older, newer, newer]) as hosts,
+    ):
+        keys_of_the_laptop(Path(home), hosts, patch)
+        made = Laptop(Path(home), hosts, etcd)
+        done = made.join(*hosts.nodes, etcd=str(etcd))
+        assert done.returncode == 0, done.stderr
+        for node in hosts.nodes[:2]:
+            assert made("fleetctl", "set-metadata", node.name, "runs=units").returncode == 0
+        (Path(home) / "w@.service").write_text(UNIT)
+        done = made("fleetctl", "start", *(str(Path(home) / name) for name in NAMES))
+        assert done.returncode == 0, done.stderr
+        yield made
+
+
+@contextmanager
+def watched(laptop: Laptop) -> Iterator[None]:
+    """Nothing happens to a unit while this lasts: neither seen by looking, nor told by its invocation."""
+    nodes = laptop.hosts.nodes[:2]
+    before = [of_units(node, NAMES) for node in nodes]
+    assert sum(each.count("ActiveState=active") for each in before) == len(NAMES)
+    seen: set[tuple[str, ...]] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            seen.add(tuple(of_units(node, NAMES) for node in nodes))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+        listed = laptop("fleetctl", "list-units", "--json")
+        assert listed.returncode == 0, listed.stderr
+        assert len(json.loads(listed.stdout)) == len(NAMES)
+        eventually("all machines are there", partial(there, laptop), timeout_s=60, interval_s=1)
+    finally:
+        over.set()
+        looking.join(60)
+    assert seen == {tuple(before)}
+    assert [of_units(node, NAMES) for node in nodes] == before
+
+
+def there(laptop: Laptop) -> bool:
+    listed = json.loads(laptop("fleetctl", "list-machines", "--json").stdout)
+    return len([each for each in listed if each["state"] != "lost"]) == len(laptop.hosts.nodes)
+
+
+def held(node: BareNode, *names: str) -> list[bytes]:
+    return [(node.root.directory / "etc/fleet" / name).read_bytes() for name in names]
+
+
+def complaints(node: BareNode) -> str:
+    """What agent, scheduler and etcd said about being refused."""
+    return node.journal("-u", "fleet-agentd", "-u", "fleet-scheduler", "-p", "warning", "--no-pager")
+
+
+def test_other_passwords_and_certificates(laptop: Laptop) -> None:
+    secrets = ("agent.password", "scheduler.password", *(f"{each}.pem" for each in LEAVES))
+    before = [held(node, *secrets) for node in laptop.hosts.nodes]
+    with watched(laptop):
+        done = laptop("fleetctl", "access", "rotate")
+        assert done.returncode == 0, done.stderr
+    for node, old in zip(laptop.hosts.nodes, before, strict=True):
+        assert not {*old} & {*held(node, *secrets)}, node.name
+    assert laptop("fleetctl", "access", "check").returncode == 0
+
+
+def test_another_authority(laptop: Laptop) -> None:
+    old = laptop.files.authority()
+    assert old
+    with watched(laptop):
+        done = laptop("fleetctl", "access", "rotate", "--authority")
+        assert done.returncode == 0, done.stderr
+    authority = Authority.load(laptop.files.directory)
+    assert not authority.replaced
+    for node in laptop.hosts.nodes:
+        assert held(node, "ca.pem", "etcd/ca.pem") == [authority.certificate_pem] * 2
+        assert all(authority.signed(each) for each in held(node, *(f"{each}.pem" for each in LEAVES)))
+        assert not any(old.signed(each) for each in held(node, *(f"{each}.pem" for each in LEAVES)))
+    stale = laptop("fleettui", "join", *(f"root@{node.spec.address}" for node in laptop.hosts.nodes))
+    assert stale.stdout == "Nothing to do: everything is as it should be.\n", stale.stdout + stale.stderr
+
+
+def test_another_password_of_one_user(laptop: Laptop) -> None:
+    node = laptop.hosts.nodes[0]
+    users = [
+        each["user"] for each in json.loads(laptop("fleetctl", "access", "list", "--json").stdout)
+        if each["machine"] == node.name
+    ]  # fmt: skip
+    assert sorted(each.partition("-")[0] for each in users) == ["agent", "scheduler"]
+    with watched(laptop):
+        for user in (*users, laptop.files.operator, "root"):
+            done = laptop("fleetctl", "access", "rotate", user)
+            assert done.returncode == 0, done.stderr
+
+
+def test_a_user_is_put_out(laptop: Laptop) -> None:
+    with watched(laptop):
+        assert laptop("fleetctl", "access", "grant", "ann", "operator").returncode == 0
+        config = laptop.files.directory / "users/ann/fleet.toml"
+        as_ann = partial(laptop, "fleetctl", "--config", str(config))
+        assert as_ann("list-units").returncode == 0
+        assert laptop("fleetctl", "access", "revoke", "ann", "--yes").returncode == 0
+        refused = as_ann("list-units")
+        assert refused.returncode == 1
+        assert "etcd refused the user name or password" in refused.stderr
+
+
+def test_a_machine_is_put_out(laptop: Laptop) -> None:
+    """One without units: those of another are placed elsewhere, and that is said before."""
+    node = laptop.hosts.nodes[2]
+    count = len(laptop.hosts.nodes)
+    nodes = laptop.hosts.nodes[:2]
+    before = [of_units(each, NAMES) for each in nodes]
+    done = laptop("fleetctl", "access", "revoke", node.name, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"Revoked agent-{node.spec.machine_id}" in done.stdout
+    assert f"Revoked scheduler-{node.spec.machine_id}" in done.stdout
+
+    def is_out() -> bool:
+        listed = json.loads(laptop("fleetctl", "list-machines", "--json").stdout)
+        return len([each for each in listed if each["state"] != "lost"]) == count - 1
+
+    eventually("it is lost", is_out, timeout_s=60, interval_s=1)
+    assert [of_units(each, NAMES) for each in nodes] == before
+    assert "denied" in complaints(node) or "refus" in complaints(node)
+    again = laptop.join(node)
+    assert again.returncode == 0, again.stderr
+    eventually("it is back", partial(there, laptop), timeout_s=60, interval_s=1)
+    assert [of_units(each, NAMES) for each in nodes] == before
