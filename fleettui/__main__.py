@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from fleettui.escape import escape
@@ -18,28 +19,28 @@ from registry.program.version import installed_version
 EPILOG = """keys: ? shows them all, ctrl+q leaves; the fleet goes on without the console
 
 fleettui join      make machines of hosts, and a fleet where there is none (fleettui join --help)
+fleettui token     let a host join that no SSH reaches from here (fleettui token --help)
 fleettui leave     make a host of a machine again (fleettui leave --help)
 fleettui demo      a local cluster of three real machines to try it on (fleettui demo --help)
 fleettui serve     the console in a browser on this machine (fleettui serve --help)
 fleetctl           the same for scripts"""
+
+COMMANDS = {
+    "join": "fleettui.install.commands:join",
+    "leave": "fleettui.install.commands:leave",
+    "token": "fleettui.tokens.commands:token",
+    "demo": "fleettui.demo.commands:main",
+    "serve": "fleettui.serve:main",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments[:1] == ["demo"]:
-            from fleettui.demo.commands import main as demo  # noqa: PLC0415 - the console does without
-
-            return demo(arguments[1:])
-        if arguments[:1] in (["join"], ["leave"], ["token"]):
-            from fleettui.install import commands  # noqa: PLC0415 - the console does without
-
-            return getattr(commands, arguments[0])(arguments[1:])  # type: ignore[no-any-return]
-        if arguments[:1] == ["serve"]:
-            from fleettui.serve import main as serve  # noqa: PLC0415 - the console does without
-
-            return serve(arguments[1:])
+        if place := COMMANDS.get(arguments[0] if arguments else ""):
+            module, _, name = place.partition(":")  # imported when asked for: the console does without
+            return getattr(import_module(module), name)(arguments[1:])  # type: ignore[no-any-return]
         return _console(parser().parse_args(arguments))
     except (FleetError, ModuleNotFoundError) as error:
         remedy = missing_extra(error)
@@ -112,8 +113,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "command", nargs="?", choices=["join", "leave", "demo", "serve"],
-        help="join, leave: hosts and machines; demo: the local cluster; serve: in a browser; each has a --help",
+        "command", nargs="?", choices=["join", "token", "leave", "demo", "serve"],
+        help="join, token, leave: machines; demo: the local cluster; serve: in a browser; each has a --help",
     )  # fmt: skip
     made.add_argument(
         "--config",

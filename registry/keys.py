@@ -16,6 +16,8 @@
     <prefix>/rollouts/<name>
     <prefix>/placements/<unit>
 
+    <prefix>-joins/<kind>/<token>/<request>  hosts that ask to join: no record of the fleet, and nobody follows it
+
 Unit names hold no slash, so a key splits without ambiguity. A key whose parts are not what the layout says there (a
 unit that is no unit name, a hash that is none) is no key of the layout, whatever it holds: `stray` tells such keys
 from those that are not ours. In the address of an event the id comes first, so that they sort by time. Tables that
@@ -202,6 +204,10 @@ class Keys:
     def rollout(self, name: str) -> str:
         """A rollout."""
         return f"{self.prefix}{Table.ROLLOUTS}/{name}"
+
+    def join(self, kind: str, token: str = "", *parts: str) -> str:
+        """What a token lets a host ask and read, or the prefix of all of a kind: beside the fleet's own keys."""
+        return "/".join([f"{self.prefix.rstrip('/')}-joins", kind, token, *parts])
 
     def event(self, writer: str, event_id: str) -> str:
         """One line of the audit trail."""

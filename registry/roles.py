@@ -1,4 +1,4 @@
-"""Roles: what an operator, a viewer, a scheduler and the agent of one machine may do with which keys. Pure.
+"""Roles: what operators, viewers, schedulers, agents and joining hosts may do with which keys. Pure.
 
 Owns the table that docs/security.md shows. Every table of the layout has to stand in it (a test walks `Table`), so
 that a new one is nobody's by oversight. etcd knows users, roles and ranges of keys: a user of the fleet has one
@@ -10,6 +10,7 @@ guards against mistakes. What the agent of a machine may write concerns that mac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,7 @@ class Role(StrEnum):
     VIEWER = "viewer"
     SCHEDULER = "scheduler"
     AGENT = "agent"
+    JOINER = "joiner"
 
 
 class Access(StrEnum):
@@ -95,6 +97,7 @@ OF_A_MACHINE: dict[Table, Access] = {  # its agent's: `<table>/<machine>`, and w
     Table.USAGE: WRITES,
     Table.CRASHES: WRITES,
 }
+OF_A_TOKEN = {"requests": WRITES, "results": WRITES, "answers": READS, "parts": READS}  # see `Keys.join`
 SHARED: dict[Table, Access] = {Table.CLUSTER: READS, Table.FILES: READS}  # every agent's
 
 
@@ -121,6 +124,11 @@ def scheduler_of(machine: str) -> User:
     return User(f"scheduler-{machine}", Role.SCHEDULER)
 
 
+def joiner_of(token: str) -> User:
+    """The user that hosts are until a token has let them in."""
+    return User(f"join-{token}", Role.JOINER)
+
+
 def user_named(name: str, role: Role) -> User:
     """A user by its name. ValueError for a name that cannot be part of a key, or that a role does not go with."""
     token(name)
@@ -129,6 +137,8 @@ def user_named(name: str, role: Role) -> User:
         if kind != Role.AGENT or not machine:
             raise ValueError(f"the user of an agent is agent-MACHINE, not {name}")
         return agent_of(token(machine))
+    if role is Role.JOINER and not re.fullmatch(r"join-[0-9a-f]+", name):
+        raise ValueError(f"the user of a token is join-TOKEN, not {name}")
     return User(name, role)
 
 
@@ -155,6 +165,9 @@ def rights(user: User, keys: Keys) -> tuple[Right, ...]:
         shared = (_table(access, keys, table) for table, access in SHARED.items())
         machine = (Right(access, *keys.extent(table, user.machine)) for table, access in OF_A_MACHINE.items())
         found = [own, *shared, *machine]
+    elif user.role is Role.JOINER:
+        name = user.name.removeprefix("join-")
+        found = [Right(access, keys.join(kind, name, ""), prefix=True) for kind, access in OF_A_TOKEN.items()]
     else:
         found = [Right(READS, keys.prefix, prefix=True)]
         found += [_table(WRITES, keys, table) for table in WRITTEN[user.role]]

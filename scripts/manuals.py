@@ -20,6 +20,7 @@ import scheduler.__main__
 from fleettui.cli.arguments import SHOWN, command_parser, global_parser
 from fleettui.demo import commands as demo
 from fleettui.install import commands as install
+from fleettui.tokens import commands as tokens
 from registry.program.config import TABLES, Settings, specs
 from registry.program.version import installed_version
 from registry.units.options import LEGACY, OPTIONS
@@ -97,6 +98,7 @@ def console() -> Iterator[str]:
         "fleettui",
         "[FLAGS]",
         "join [FLAGS] HOST ...",
+        "token [FLAGS] COMMAND [TOKEN]",
         "leave [FLAGS] MACHINE",
         "demo [FLAGS] [COMMAND]",
         "serve [FLAGS]",
@@ -110,7 +112,14 @@ def console() -> Iterator[str]:
     yield section("OPTIONS")
     yield from options(parser)
     yield section("COMMANDS")
-    for each in (install.join_parser(), install.leave_parser(), demo.parser(), fleettui.serve.parser()):
+    shown = (
+        install.join_parser(),
+        tokens.token_parser(),
+        install.leave_parser(),
+        demo.parser(),
+        fleettui.serve.parser(),
+    )
+    for each in shown:
         yield f".SS {escaped(each.prog.partition(' ')[2])}"
         yield text(each.description or "")
         yield from options(each)

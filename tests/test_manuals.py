@@ -17,6 +17,7 @@ import scheduler.__main__
 from fleettui.cli.arguments import SHOWN, command_parser, global_parser
 from fleettui.demo import commands
 from fleettui.install.commands import join_parser, leave_parser
+from fleettui.tokens.commands import token_parser
 from registry.units.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,7 @@ PARSERS = [
     commands.parser(),
     join_parser(),
     leave_parser(),
+    token_parser(),
     global_parser(),
     *(command_parser(each) for each in SHOWN),
 ]

@@ -26,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from registry.errors import UserError
 
-LEAF_DAYS, AUTHORITY_DAYS = 90, 3650
+LEAF_LIFE, AUTHORITY_LIFE = datetime.timedelta(days=90), datetime.timedelta(days=3650)
 LOOPBACK = ("127.0.0.1", "::1")
 EARLIER = datetime.timedelta(hours=1)  # clocks of hosts differ
 TRUSTED, SIGNING = "ca.pem", "authority.pem"
@@ -126,9 +126,23 @@ class Authority:
             raise ValueError(f"it is for {others[0]}, not for {address}")
         return self._issue(sorted(names))
 
-    def issue_client(self) -> Leaf:
+    def issue_client(self, life: datetime.timedelta = LEAF_LIFE) -> Leaf:
         """A certificate for a program or an operator: it opens etcd's port, and tells nobody who is there."""
-        return self._issue(())
+        return self._issue((), life)
+
+    def sign_client(self, request: bytes) -> bytes:
+        """The certificate (PEM) for a client whose key stays where it was made. ValueError for a request (DER) that
+        is none, or whose key is of another kind than ours.
+
+        Nothing that the request says is taken but its key.
+        """
+        asked = x509.load_der_x509_csr(request)
+        key = asked.public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("its key is not of the curve P-256")  # noqa: TRY004 - callers know one error
+        if not asked.is_signature_valid:
+            raise ValueError("it is not signed by its own key")
+        return self._sign(key, (), LEAF_LIFE).public_bytes(serialization.Encoding.PEM)
 
     def signed(self, certificate: bytes) -> bool:
         """Whether a certificate (PEM) is of this very authority, not of an earlier one or of another fleet."""
@@ -157,11 +171,20 @@ class Authority:
         write_private(self.directory / TRUSTED, self.certificate_pem)
         write_private(self.directory / SIGNING, self._trusted[0].public_bytes(pem) + private)
 
-    def _issue(self, hosts: Iterable[str]) -> Leaf:
-        issuer, key = self._trusted[0], ec.generate_private_key(ec.SECP256R1())
+    def _issue(self, hosts: Iterable[str], life: datetime.timedelta = LEAF_LIFE) -> Leaf:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._sign(key.public_key(), hosts, life)
+        pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        private = key.private_bytes(pem, form, serialization.NoEncryption())
+        return Leaf(certificate.public_bytes(pem), private, certificate.not_valid_after_utc)
+
+    def _sign(
+        self, key: ec.EllipticCurvePublicKey, hosts: Iterable[str], life: datetime.timedelta
+    ) -> x509.Certificate:
+        issuer = self._trusted[0]
         organization = issuer.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
         names = [_general_name(host) for host in hosts]
-        builder = _builder(x509.Name(organization), issuer.subject, key.public_key(), LEAF_DAYS)
+        builder = _builder(x509.Name(organization), issuer.subject, key, life)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(authority=False), critical=True)
         usages = BOTH if names else (ExtendedKeyUsageOID.CLIENT_AUTH,)
@@ -170,10 +193,7 @@ class Authority:
         builder = builder.add_extension(identifier, critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-        private = key.private_bytes(pem, form, serialization.NoEncryption())
-        return Leaf(certificate.public_bytes(pem), private, certificate.not_valid_after_utc)
+        return builder.sign(self._key, hashes.SHA256())
 
 
 def _issued(certificate: bytes, by: x509.Certificate) -> bool:
@@ -221,7 +241,7 @@ def _new(name: str) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]
             x509.NameAttribute(NameOID.SERIAL_NUMBER, os.urandom(8).hex()),  # the next one has a name of its own
         ]
     )
-    builder = _builder(subject, subject, key.public_key(), AUTHORITY_DAYS)
+    builder = _builder(subject, subject, key.public_key(), AUTHORITY_LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(authority=True), critical=True)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
@@ -230,7 +250,7 @@ def _new(name: str) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, life: datetime.timedelta
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -240,7 +260,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - EARLIER)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_after(now + life)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

@@ -136,12 +136,13 @@ def _a(role: Role) -> str:
 
 
 def _user(name: str, role: str) -> User:
+    known = [each.value for each in Role if each is not Role.JOINER]  # a token's: fleettui token create
+    if role not in known:
+        raise UserError(f"unknown role {role!r}; known: {', '.join(known)}")
     try:
         return user_named(name, Role(role))
     except ValueError as error:
-        if role in list(Role):
-            raise UserError(f"user {name!r}: {error}; use letters, digits and . _ -") from None
-        raise UserError(f"unknown role {role!r}; known: {', '.join(Role)}") from None
+        raise UserError(f"user {name!r}: {error}; use letters, digits and . _ -") from None
 
 
 def _bundle(fleet: _Fleet, user: User, password: str) -> Path:

@@ -1,4 +1,4 @@
-"""Making machines of hosts, and hosts of machines again: `fleettui join`, `leave` and `token`.
+"""Making machines of hosts, and hosts of machines again: `fleettui join` and `leave`.
 
     facts         what a host is, read in one go             plan          what is left to be done: pure
     objections    why a host cannot be a machine: pure       steps         what a step is: data

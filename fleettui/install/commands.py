@@ -1,4 +1,4 @@
-"""`fleettui join`, `fleettui leave` and `fleettui token`: flags, questions, progress, timing. Prints plain text."""
+"""`fleettui join` and `fleettui leave`: flags, questions, progress, timing. Prints plain text."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def join(argv: Sequence[str]) -> int:
     wishes = Wishes(
         tuple(options.hosts),
         fleet=options.fleet,
-        metadata=_metadata(options.metadata),
+        metadata=metadata_of(options.metadata),
         members=options.members or 0,
         etcd=options.etcd,
         accept=lambda keys: options.accept_host_keys or _ask_about(keys),
     )
-    return _guarded(_join(wishes, dry_run=options.dry_run, timing=options.timing))
+    return guarded(_join(wishes, dry_run=options.dry_run, timing=options.timing))
 
 
 LEAVE_EPILOG = """\
@@ -94,24 +94,11 @@ def leave(argv: Sequence[str]) -> int:
     """Make a host of a machine again; the exit code."""
     options = leave_parser().parse_args(argv)
     manner = Manner(options.purge, options.gone, options.force, options.last)
-    return _guarded(
+    return guarded(
         _leave(
             options.machine, options.fleet, manner, yes=options.yes, dry_run=options.dry_run, timing=options.timing
         )
     )
-
-
-def token(argv: Sequence[str]) -> int:
-    """Say that there are none yet; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="fleettui token",
-        description="Not there yet: one command for hosts that forbid a login as root. Until then let a user log in"
-        " who may use sudo without a password: fleettui join admin@host.",
-    )
-    parser.add_argument("command", choices=("create",))
-    parser.add_argument("--ttl", default="15m")
-    parser.parse_args(argv)
-    parser.error("tokens are not there yet; join by a user with sudo: fleettui join admin@host")
 
 
 async def _leave(name: str, fleet: str | None, manner: Manner, *, yes: bool, dry_run: bool, timing: bool) -> int:
@@ -180,7 +167,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timing", action="store_true", help="say how long each step took")
 
 
-def _metadata(texts: Sequence[str] | None) -> dict[str, str] | None:
+def metadata_of(texts: Sequence[str] | None) -> dict[str, str] | None:
+    """What --metadata says; None where it was not given. UserError for what is no pair."""
     if texts is None:
         return None
     return dict(metadata_pair(pair) for text in texts for pair in text.split(",") if pair)
@@ -203,7 +191,10 @@ def _agreed(question: str) -> bool:
     return input(f"{escape(question)} Type yes: ").strip().lower() == "yes"
 
 
-def _guarded(work: Coroutine[None, None, int]) -> int:
+def guarded(
+    work: Coroutine[None, None, int],
+    interrupted: str = "interrupted; run the same again: it goes on from here",
+) -> int:
     """Run to an exit code; several faults are a line each."""
     logging.disable(logging.CRITICAL)  # what the client of etcd logs is told by our errors, or nobody's business
     try:
@@ -218,5 +209,5 @@ def _guarded(work: Coroutine[None, None, int]) -> int:
             print(f"error: {escape(line)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same again: it goes on from here", file=sys.stderr)
+        print(f"\n{interrupted}", file=sys.stderr)
         return 130

@@ -101,7 +101,11 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
             etcd_unit=(Path(etcd_member.__file__).parent / "fleet-etcd.service").read_text(),
             leaves=frozenset(good_leaves(found, authority, members)),
             metadata=wishes.metadata,
-            keys=tuple(_known_hosts_line(hosts[each.name], each) for each in found),
+            keys=tuple(
+                known_hosts_line(each, host.key.text, host.endpoint.address, host.port)
+                for each in found
+                for host in [hosts[each.name]]
+            ),
             login=next(iter(hosts.values())).endpoint.user or settings.ssh.user or "root",
         )
         site = Worksite(
@@ -274,10 +278,11 @@ async def _etcd(
     return program, version
 
 
-def _known_hosts_line(host: BareHost, found: HostFacts) -> str:
-    names = dict.fromkeys(each for each in (found.hostname, host.endpoint.address, found.address) if each)
-    spelled = names if host.port == 22 else [f"[{each}]:{host.port}" for each in names]
-    return f"{','.join(spelled)} {host.key.text} {found.machine}"
+def known_hosts_line(found: HostFacts, key: str, address: str = "", port: int = 22) -> str:
+    """A host's key as a line of known_hosts, by its names and addresses; `address`: as the user wrote it."""
+    names = dict.fromkeys(each for each in (found.hostname, address, found.address) if each)
+    spelled = names if port == 22 else [f"[{each}]:{port}" for each in names]
+    return f"{','.join(spelled)} {key} {found.machine}"
 
 
 def _machines(keys: Keys, kvs: Sequence[KeyValue]) -> Iterator[tuple[str, str]]:

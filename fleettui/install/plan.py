@@ -68,13 +68,14 @@ class JoinGoal:
     metadata: Mapping[str, str] | None = None
     keys: tuple[str, ...] = ()
     login: str = "root"
+    schedulers: int = SCHEDULERS  # as many the fleet gets, as far as there are hosts
 
 
 def plan(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> tuple[Stage, ...]:
     """The stages of a join that have something to do."""
     members = tuple(host for name in wanted.members for host in hosts if host.name == name)
     endpoints = endpoints_of(fleet.members, members)
-    schedulers = _schedulers(hosts, fleet)
+    schedulers = _schedulers(hosts, fleet, wanted.schedulers)
     stages = (
         Stage("this laptop", tuple(_laptop(fleet, wanted)), together=False),
         Stage("programs and certificates", tuple(each for host in hosts for each in _programs(host, wanted))),
@@ -190,11 +191,11 @@ def _config(fleet: FleetFacts, wanted: JoinGoal, endpoints: tuple[str, ...]) -> 
         yield Step("", "write this laptop's fleet.toml", act, AGAIN)
 
 
-def _schedulers(hosts: tuple[HostFacts, ...], fleet: FleetFacts) -> frozenset[str]:
+def _schedulers(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: int) -> frozenset[str]:
     """The hosts that run a scheduler: those that do, and as many more as the fleet lacks."""
     there = [host for host in hosts if f"{UNITS}/fleet-scheduler.service" in host.files]
     others = max(0, fleet.schedulers - sum(f"scheduler-{host.machine}" in fleet.users for host in hosts))
-    fresh = [host for host in hosts if host not in there][: max(0, SCHEDULERS - others - len(there))]
+    fresh = [host for host in hosts if host not in there][: max(0, wanted - others - len(there))]
     return frozenset(host.name for host in (*there, *fresh))
 
 

@@ -20,7 +20,7 @@ from fleettui.access.grants import Grants
 from registry.errors import RegistryDenied
 from registry.etcd import Compare, Etcd, Op
 from registry.keys import PARTS, Address, Keys, Table
-from registry.roles import Role, User, agent_of, may, rights, scheduler_of
+from registry.roles import Role, User, agent_of, joiner_of, may, rights, scheduler_of
 from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, tls_of
 from tests.etcd_server import EtcdServer, available_versions
 
@@ -28,7 +28,8 @@ pytestmark = pytest.mark.etcd
 
 KEYS = Keys()
 M, N = "7aea1bb43c8d4b0e9d2f6f1a5a0c9e11", "0c9e117aea1bb43c8d4b0e9d2f6f1a5a"
-USERS = (User("ann", Role.OPERATOR), User("vic", Role.VIEWER), scheduler_of(M), agent_of(M))
+T, U = "1f2e3d4c", "4c3d2e1f"
+USERS = (User("ann", Role.OPERATOR), User("vic", Role.VIEWER), scheduler_of(M), agent_of(M), joiner_of(T))
 
 
 class Allowed(NamedTuple):
@@ -38,6 +39,7 @@ class Allowed(NamedTuple):
     viewer: str
     scheduler: str
     agent: str
+    joiner: str = ""
 
 
 ANYBODYS = {  # tables whose keys belong to no machine and no user
@@ -75,6 +77,16 @@ EVENTS_BY = {  # by writer
 }
 
 
+JOINS = {  # beside the fleet's keys: of the joiner's own token
+    "tokens": "",
+    "requests": "w",
+    "results": "w",
+    "answers": "r",
+    "parts": "r",
+    "other": "",
+}
+
+
 def samples() -> Iterator[tuple[str, Allowed]]:
     """A key of each kind, and what is allowed."""
     for table, allowed in ANYBODYS.items():
@@ -87,6 +99,11 @@ def samples() -> Iterator[tuple[str, Allowed]]:
     yield f"{KEYS.prefix}events/0000000000000-x", Allowed("r", "r", "rw", "")
     yield f"{KEYS.prefix}clusters", Allowed("r", "r", "r", "")
     yield f"{KEYS.prefix}other/x", Allowed("r", "r", "r", "")
+    for kind, letters in JOINS.items():
+        yield KEYS.join(kind, T, "x"), Allowed("", "", "", "", letters)
+        for other in (U, f"{T}0", T[:-1]):
+            yield KEYS.join(kind, other, "x"), Allowed("", "", "", "")
+        yield KEYS.join(kind, T), Allowed("", "", "", "")
     yield "/fleet", Allowed("", "", "", "")
     yield "/other/x", Allowed("", "", "", "")
 
@@ -173,6 +190,20 @@ async def test_nobody_reads_more_by_asking_for_more(fleet: Fleet) -> None:
     for name in ("ann", "vic", scheduler_of(M).name):
         assert await is_allowed(fleet.clients[name].range(KEYS.prefix)), name
         assert not await is_allowed(fleet.clients[name].range("/")), name
+
+
+async def test_hosts_with_one_token_see_nothing_of_one_another(fleet: Fleet) -> None:
+    joiner = fleet.clients[joiner_of(T).name]
+    for prefix in (
+        "",
+        "/",
+        KEYS.prefix,
+        KEYS.join("requests", T, ""),
+        KEYS.join("results", T, ""),
+        KEYS.join("answers"),
+    ):
+        assert not await is_allowed(joiner.range(prefix)), prefix
+    assert (await joiner.range(KEYS.join("answers", T, ""))).count == 1
 
 
 async def test_nobody_but_root_manages_users(fleet: Fleet) -> None:

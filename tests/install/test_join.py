@@ -80,6 +80,16 @@ def invocations(node: BareNode) -> str:
     return node.exec(["systemctl", "show", "--property=Id,InvocationID,NRestarts", *services]).stdout
 
 
+def keys_of_the_laptop(home: Path, hosts: BareHosts, patch: pytest.MonkeyPatch) -> None:
+    """Let this home log in to the hosts, and be the one of this process."""
+    ssh = home / ".ssh"
+    ssh.mkdir(mode=0o700)
+    for name in ("id_ed25519", "id_ed25519.pub"):
+        shutil.copy2(hosts.layout.state / name, ssh / name)
+    patch.setenv("HOME", str(home))
+    patch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
 @pytest.fixture(scope="module")
 def laptop() -> Iterator[Laptop]:
     """Two hosts of Debian 12 and three of 13, and a laptop that may log in to them. The last has no Python."""
@@ -95,12 +105,7 @@ def laptop() -> Iterator[Laptop]:
         pytest.MonkeyPatch.context() as patch,
         bare_hosts("bare", [older, newer, older, newer, older]) as hosts,
     ):
-        ssh = Path(home, ".ssh")
-        ssh.mkdir(mode=0o700)
-        for name in ("id_ed25519", "id_ed25519.pub"):
-            shutil.copy2(hosts.layout.state / name, ssh / name)
-        patch.setenv("HOME", home)
-        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        keys_of_the_laptop(Path(home), hosts, patch)
         for python in hosts.nodes[4].root.directory.glob("usr/bin/python3*"):
             python.unlink()
         yield Laptop(Path(home), hosts, etcd)
