@@ -46,6 +46,7 @@ from registry.messages import HANDED_OVER, HANDING_OVER, HISTORY_ACCEPTED, HISTO
 from registry.model import Event
 from registry.program.config import Settings
 from registry.program.measures import (
+    HEALTH,
     HELD_UNITS,
     LEASE_REMAINING,
     REGISTERED,
@@ -321,6 +322,7 @@ class Agent:
         lease = self._registration.lease
         age_s = time.monotonic() - lease.renewed_at
         units = Counter(active_label(unit.status.active) for unit in self._table.units.values() if unit.entry)
+        checked = Counter(unit.health for unit in self._table.units.values() if unit.health)
         renewal = [Sample(RENEWAL_AGE, age_s)] if lease.renewed_at else []
         return [
             *common_samples("agent", health),
@@ -331,6 +333,7 @@ class Agent:
             Sample(LEASE_REMAINING, max(lease.ttl_s - age_s, 0.0) if lease.id else 0.0),
             *renewal,
             *(Sample(HELD_UNITS, count, (active,)) for active, count in units.items()),
+            *(Sample(HEALTH, count, (str(health),)) for health, count in checked.items()),
             *(Sample(TASKS, count, ended) for ended, count in self._reconciler.ended.items()),
         ]
 

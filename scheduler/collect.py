@@ -1,10 +1,10 @@
 """Garbage collection: what no record refers to any more.
 
 Owns the rules of what may go: files that no unit, history, schedule or state names; states and usage that no lease
-carries of machines that are gone; lines of global units on machines that are gone for long; old events, and what
-was kept of units that failed long ago or often. The leader does it seldom, fenced and guarded by mod revision: a
-writer of a unit writes its file again in the same transaction, so a collection that races with it loses. Overrides
-outlive machines on purpose and stay.
+carries of machines that are gone; lines of global units on machines that are gone for long; rollouts that are over;
+old events, and what was kept of units that failed long ago or often. The leader does it seldom, fenced and
+guarded by mod revision: a writer of a unit writes its file again in the same transaction, so a collection that
+races with it loses. Overrides outlive machines on purpose and stay.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ EVENTS_KEPT = 10_000
 EVENTS_AGE_S = 7 * 24 * 3600.0
 AHEAD_S = 24 * 3600.0  # how far the clocks of a fleet may be apart
 CRASHES_KEPT, CRASHES_OF_MACHINE, CRASHES_OF_UNIT = 500, 50, 5  # the newest; of a unit on each machine
+
+ROLLOUTS_KEPT, ROLLOUT_STEPS_KEPT, ROLLOUTS_AGE_S = 100, 10_000, 30 * 24 * 3600.0  # of those that are over
+ROLLOUTS_STAY = 10  # however many steps they have, and however old they are
 
 StampOf = Callable[[str], Stamp | None]
 
@@ -87,6 +90,18 @@ def old_crashes(listed: Iterable[str], keys: Keys, now: float) -> list[str]:
     return old
 
 
+def old_rollouts(snapshot: Snapshot, now: float) -> list[str]:
+    """Return the names of rollouts that are over and beyond the retention. `now`: as for events."""
+    over = sorted((each for each in snapshot.rollouts.values() if each.state.over), key=lambda each: each.at)
+    old, steps = [], 0
+    for place, rollout in enumerate(reversed(over)):
+        steps += len(rollout.steps)
+        beyond = place >= ROLLOUTS_KEPT or steps > ROLLOUT_STEPS_KEPT or rollout.at < now - ROLLOUTS_AGE_S
+        if beyond and place >= ROLLOUTS_STAY:
+            old.append(rollout.name)
+    return old
+
+
 def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
     naming = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.ROLLOUTS)
     if any(_unreadable(snapshot, keys, table) for table in naming):
@@ -145,6 +160,8 @@ class GarbageCollector:
         found = garbage(snapshot, keys, mirror.stamp, self._absence.long_gone(snapshot, now))
         usage = await self._etcd.range(keys.table(Table.USAGE), keys_only=True, page=MAX_OPS * 64)
         found += ghost_usage(usage.kvs, snapshot, keys)
+        rollouts = map(keys.rollout, old_rollouts(snapshot, today))
+        found += [Garbage(key, mirror.mod_revision(key)) for key in rollouts]
         events = await self._etcd.range(keys.table(Table.EVENTS), keys_only=True, page=MAX_OPS * 64)
         old = old_events((each.key for each in events.kvs), today)
         crashes = await self._etcd.range(keys.table(Table.CRASHES), keys_only=True, page=MAX_OPS * 64)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from placement.cluster_state import ClusterState
 from registry.keys import Address
+from registry.model import Rollout, RolloutState
 from registry.program.measures import (
     CORRUPT,
     DECISION_SECONDS,
@@ -19,6 +20,7 @@ from registry.program.measures import (
     LEASE_REMAINING,
     PLACEMENTS,
     RENEWAL_AGE,
+    ROLLOUTS,
     TERM,
     Histogram,
     RequestTimes,
@@ -85,7 +87,15 @@ class Measures:
             for _ in self._census.count(state, follower.mirror):
                 await asyncio.sleep(0)
             corrupt = Sample(CORRUPT, len(follower.mirror.corrupt))
-            self._fleet = [*machine_samples(state), *self._census.samples(), corrupt]
+            rollouts = Counter(map(_state_of, follower.mirror.snapshot().rollouts.values()))
+            stages = [Sample(ROLLOUTS, count, (stage,)) for stage, count in rollouts.items()]
+            self._fleet = [*machine_samples(state), *self._census.samples(), *stages, corrupt]
         finally:
             follower.still.release()
         return self._fleet
+
+
+def _state_of(rollout: Rollout) -> str:
+    if rollout.state.over:
+        return "over"
+    return "back" if rollout.back and rollout.state is RolloutState.RUNNING else str(rollout.state)

@@ -97,6 +97,11 @@ TASKS = Metric(
     "tasks on units that have ended, by kind and by how: done, refused (it cannot be), failed (tried again), "
     "replanned (something changed under it), interrupted", ("kind", "result"),
 )  # fmt: skip
+HEALTH = Metric(
+    "fleet_agent_units_health", Kind.GAUGE, Teller.AGENT,
+    "units of this machine that run and have a health check, by what it found: starting, healthy, unhealthy",
+    ("health",),
+)  # fmt: skip
 LEADING = Metric("fleet_scheduler_leading", Kind.GAUGE, Teller.SCHEDULER, "1 while this scheduler leads")
 DECISION_SECONDS = Metric(
     "fleet_scheduler_decision_seconds", Kind.HISTOGRAM, Teller.SCHEDULER, "how long a decision took"
@@ -126,12 +131,16 @@ DRIFT = Metric(
     "machine that should not have the unit",
 )  # fmt: skip
 ERRORS = Metric("fleet_units_with_error", Kind.GAUGE, Teller.LEADER, "units whose last task failed on some machine")
+ROLLOUTS = Metric(
+    "fleet_rollouts", Kind.GAUGE, Teller.LEADER,
+    "rollouts by state: running, paused, back (units are given their old files again), over", ("state",),
+)  # fmt: skip
 CORRUPT = Metric("fleet_records_corrupt", Kind.GAUGE, Teller.LEADER, "records of the registry that do not parse")
 
 METRICS = (
     BUILD, REGISTRY_UP, REGISTRY_HELD, ENDPOINTS, REQUEST_SECONDS, REQUEST_FAILURES, LEASE_REMAINING, RENEWAL_AGE,
-    CERTIFICATE, REGISTERED, HELD_UNITS, TASKS, LEADING, DECISION_SECONDS, PLACEMENTS, TERM, MACHINES, UNITS,
-    PENDING, DRIFT, ERRORS, CORRUPT,
+    CERTIFICATE, REGISTERED, HELD_UNITS, HEALTH, TASKS, LEADING, DECISION_SECONDS, PLACEMENTS, TERM, MACHINES,
+    UNITS, PENDING, DRIFT, ERRORS, ROLLOUTS, CORRUPT,
 )  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from registry.etcd import KeyValue
-from registry.model import Availability, UnitState, UnitText
+from registry.model import Availability, Rollout, RolloutState, RolloutStep, UnitState, UnitText
 from registry.records import encode
 from registry.units.file import file_hash
 from scheduler.absence import ABSENCE_S, Absence
@@ -13,11 +15,13 @@ from scheduler.collect import (
     CRASHES_OF_UNIT,
     EVENTS_AGE_S,
     EVENTS_KEPT,
+    ROLLOUTS_KEPT,
     Garbage,
     garbage,
     ghost_usage,
     old_crashes,
     old_events,
+    old_rollouts,
 )
 from tests.placement.world import CORRUPT, KEYS, World, machine
 
@@ -41,6 +45,36 @@ def test_only_files_that_nothing_names_go() -> None:
     assert keys_of(world) == {stray}, "the old file is still scheduled and reported"
     world.settle()
     assert keys_of(world) == {stray, KEYS.file(old.hash)}
+
+
+def test_rollouts_that_are_over_go_when_they_are_old_or_many_and_the_newest_stay() -> None:
+    world, day = World(machine("a1")), 24 * 3600.0
+
+    def names(*rollouts: Rollout) -> list[str]:
+        for key in [key for key in world.values if "/rollouts/" in key]:
+            world.delete(key)
+        for each in rollouts:
+            world.put(KEYS.rollout(each.name), each)
+        return sorted(old_rollouts(world.snapshot, 100 * day))
+
+    def over(number: int, at: float, steps: int = 1) -> Rollout:
+        step = RolloutStep("a.service", "0" * 64, "1" * 64, 1)
+        return Rollout(f"r{number:03}", (step,) * steps, RolloutState.FINISHED, at=at)
+
+    old = [over(number, number * day) for number in range(15)]
+    assert names(*old) == [f"r{number:03}" for number in range(5)]
+    assert names(*(replace(each, state=RolloutState.PAUSED) for each in old)) == []
+    new = [over(number, 99 * day + number) for number in range(ROLLOUTS_KEPT + 3)]
+    assert names(*new) == ["r000", "r001", "r002"]
+    large = [over(number, 99 * day + number, steps=1000) for number in range(14)]
+    assert names(*large) == ["r000", "r001", "r002", "r003"]
+
+
+def test_the_file_that_a_global_unit_has_on_some_machine_stays() -> None:
+    world, stray = with_stray_file()
+    unit = world.unit("u.service", "Global=true")
+    world.put(KEYS.unit(unit.name), unit.with_versions({"a1": (file_hash("stray"), 2)}))
+    assert stray not in keys_of(world)
 
 
 def test_a_file_in_some_history_stays() -> None:
