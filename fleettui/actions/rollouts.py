@@ -82,11 +82,15 @@ async def begin(
 
 
 async def begin_drain(
-    operator: Operator, machines: Sequence[str], policy: Policy, name: str = ""
+    operator: Operator,
+    machines: Sequence[str],
+    policy: Policy,
+    name: str = "",
+    boots: Mapping[str, str] | None = None,
 ) -> Rollout | None:
     """Begin to drain machines, given by their full ids, a few units at a time. None when nothing has to move.
 
-    What no other machine takes stays where it is, and is in no rollout.
+    What no other machine takes stays where it is, and is in no rollout. `boots`: the boot that each is to end.
     """
     if policy.on_failure is OnFailure.ROLLBACK:
         raise UserError("a drain cannot be rolled back; fleetctl uncordon ends it")
@@ -108,7 +112,8 @@ async def begin_drain(
         key, before = operator.keys.override(machine), snapshot.overrides.get(machine, Override(machine))
         kv = await operator.etcd.get(key)
         guards.append(Compare.mod(key, kv.mod_revision if kv else 0))
-        after = replace(before, availability=Availability.DRAINING, drained_by=name if steps else "")
+        boot = (boots or {}).get(machine, before.reboot)
+        after = replace(before, availability=Availability.DRAINING, drained_by=name if steps else "", reboot=boot)
         ops.append(Op.put(key, encode(replace(after, by=operator.actor, at=operator.now()))))
     if steps:
         return await _begin(operator, steps, policy, name, guards, ops)

@@ -145,6 +145,13 @@ def _gently(parser: ArgumentParser) -> None:
     _health(parser)
 
 
+def _reboot(parser: ArgumentParser) -> None:
+    parser.add_argument("--at-a-time", type=_one_or_more, default=1, metavar="N", help="machines at once (1)")
+    parser.add_argument("--needed", action="store_true", help="only those that say that they need it")
+    _health(parser)
+    parser.add_argument("--timeout", metavar="DURATION", help="give a machine up that is not back so soon (10m)")
+
+
 def _apply(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR")
     _dry_run(parser)
@@ -276,6 +283,13 @@ every machine holds what it runs. Shows what going by it would change; with
 
 Until then nothing is started, stopped or moved."""
 
+REBOOTING = """
+Units leave a machine one at a time, each once the one before it is well
+elsewhere. What no other machine takes goes down with it; the next machine comes
+when that is up again. Interrupted, say the same again: it goes on where it was.
+A machine needs a reboot when /run/reboot-required is there, or when
+needs-restarting -r says so."""
+
 APPLYING = """A file fleet-apply.toml in the folder may say whose it is, and more of its units:
   owner = "web-team"                 (else the folder's name)
   [units."web@.service"]
@@ -346,6 +360,8 @@ COMMANDS = (
     Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
             ("drain 7aea1bb4", "drain 7aea1bb4 --at-a-time 2 --healthy-for 30s"),
             (MACHINES, _no_block, _gently)),
+    Command("reboot", "reboot:reboot", "boot machines again, one after the other: drained, booted, used again",
+            ("reboot core-1", "reboot core-1 core-2 core-3 --needed"), (MACHINES, _reboot), REBOOTING),
     Command("cordon", "machines:cordon", "place nothing new on machines; what runs stays",
             ("cordon 7aea1bb4",), (MACHINES,)),
     Command("uncordon", "machines:uncordon", "use machines again, after drain or cordon",
@@ -506,6 +522,13 @@ def _count(text: str) -> int:
         number = -1
     if number < 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
+    return number
+
+
+def _one_or_more(text: str) -> int:
+    number = _count(text)
+    if not number:
+        raise argparse.ArgumentTypeError("expected a whole number from 1, not '0'")
     return number
 
 

@@ -79,12 +79,12 @@ async def show_begun(operator: Operator, begun: Rollout, flags: Namespace) -> in
     """Tell what has begun, and watch it unless the flags forbid it; the exit code."""
     what = "step" if any(step.machine for step in begun.steps) else "unit"
     say(f"Rollout {begun.name} begins: {counted(len(begun.steps), what)}, {begun.at_a_time} at a time")
-    if flags.no_block:
+    if getattr(flags, "no_block", False):
         return OK
     seconds = duration(getattr(flags, "timeout", None), "--timeout")
     try:
         async with asyncio.timeout(seconds):
-            return await _watch(operator, begun.name)
+            return await watch(operator, begun.name)
     except TimeoutError:
         complain(f"Error: rollout {begun.name} is not over after {seconds:g}s; it goes on by itself")
         return FAILED
@@ -93,7 +93,7 @@ async def show_begun(operator: Operator, begun: Rollout, flags: Namespace) -> in
 def policy_of(flags: Namespace) -> rollouts.Policy:
     """How the flags say that a rollout goes about it."""
     return rollouts.Policy(
-        flags.at_a_time,
+        str(flags.at_a_time),
         flags.canary,
         duration(flags.healthy_for, "--healthy-for") or 0.0,
         flags.max_failures,
@@ -143,12 +143,12 @@ def _state(found: Rollout) -> str:
 async def _act(operator: Operator, act: str, name: str, flags: Namespace) -> int:
     changed = await rollouts.act(operator, act, name)
     say(f"Rollout {name} is {_state(changed)}")
-    return await _watch(operator, name) if changed.state is RolloutState.RUNNING and not flags.no_block else OK
+    return await watch(operator, name) if changed.state is RolloutState.RUNNING and not flags.no_block else OK
 
 
 async def _status(operator: Operator, name: str, flags: Namespace) -> int:
     if flags.follow:
-        return await _watch(operator, name)
+        return await watch(operator, name)
     snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
     found, views = _read(snapshot, name)
     if flags.json:
@@ -185,7 +185,7 @@ def _read(snapshot: Snapshot, name: str) -> tuple[Rollout, tuple[StepView, ...]]
     return found, survey(found, snapshot, lambda _: where, WellSince(), 0.0)
 
 
-async def _watch(operator: Operator, name: str) -> int:
+async def watch(operator: Operator, name: str) -> int:
     """Show what happens until the rollout stops, and return the exit code."""
     try:
         async with following(operator, TABLES) as follower:

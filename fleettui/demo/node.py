@@ -23,6 +23,8 @@ from registry.errors import UserError
 
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1), SIGNALS
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb")
+# A machine that reboots itself ends its container with this status; nobody but us would boot it again.
+BOOTS_AGAIN = 'while :; do "$@"; status=$?; [ $status = 133 ] || exit $status; done'
 
 
 class Node:
@@ -159,6 +161,7 @@ class Node:
         escaped = (str(path).replace("\\", "\\\\").replace(":", "\\:") for path in self.programs())
         binds = [f"--bind-ro={path}" for path in escaped]
         return [
+            "sh", "-c", BOOTS_AGAIN, "sh",
             "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root.directory}",
             f"--machine={self.spec.machine}", f"--hostname={self.spec.name}", f"--uuid={self.spec.machine_id}",
             "--register=no", "--keep-unit", "--settings=no", "--console=read-only", "--link-journal=no",

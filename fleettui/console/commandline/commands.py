@@ -147,7 +147,19 @@ class ConsoleWord:
 
 VIEWS = ("units", "machines", "pending", "events", "map")
 CHANGING = frozenset(
-    {*Verb, *MachineVerb, "access", "apply", "backup", "restore", "rollout", "rollback", "scale", "upgrade"}
+    {
+        *Verb,
+        *MachineVerb,
+        "access",
+        "apply",
+        "backup",
+        "restore",
+        "rollout",
+        "reboot",
+        "rollback",
+        "scale",
+        "upgrade",
+    }
 )  # a backup is a file
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
@@ -167,6 +179,7 @@ ELSEWHERE = {
     "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
+    "reboot": "goes from machine to machine; follow it in a terminal: fleetctl reboot",
     "upgrade": "goes from machine to machine; follow it in a terminal: fleetctl upgrade",
 }
 

@@ -1,0 +1,197 @@
+"""`fleetctl reboot`: machine by machine: drained, booted again, used again.
+
+How far it is stands in the registry: a machine's override says which boot it is drained to end. So what was
+interrupted goes on when the same is said again, and a machine that has booted meanwhile is only used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleettui.actions import machines as acts
+from fleettui.actions.drain import is_global
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import find_machine, read_machines
+from fleettui.actions.rollouts import begin_drain, read_rollouts
+from fleettui.cli.connection import duration, open_operator, read_settings
+from fleettui.cli.failures import FAILED, INTERRUPTED, OK
+from fleettui.cli.hosts import remote_of
+from fleettui.cli.output import complain, say
+from fleettui.cli.rollouts import policy_of, show_begun, watch
+from fleettui.cli.waiting import WATCHED, following
+from fleettui.cli.words import place
+from fleettui.remote.errors import RemoteError
+from registry.errors import UserError
+from registry.keys import Table
+from registry.lifecycle import Progress, standing_here
+from registry.mirror import Snapshot
+from registry.model import Availability, Machine, Override, Target
+from registry.program.config import Settings
+from registry.sync.listing import read_snapshot
+
+BOOT_S = 600.0  # until a machine is given up that does not come back
+TABLES = (Table.CLUSTER, Table.UNITS, Table.FILES, Table.SCHEDULE, Table.MACHINES)
+# Debian's mark, or what dnf's plugin says.
+NEEDED = """[ -e /run/reboot-required ] && exit 0
+command -v needs-restarting >/dev/null 2>&1 || exit 3
+needs-restarting -r >/dev/null 2>&1
+[ $? -eq 1 ] && exit 0
+exit 3
+"""
+NOT_NEEDED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BootingMachine:
+    """One machine to be booted again, as it was when its turn came. `boot` is the boot that is to end."""
+
+    machine: Machine
+    boot: str
+
+    @property
+    def booted(self) -> bool:
+        """Whether it has booted since."""
+        return self.machine.boot_id != self.boot
+
+
+async def reboot(flags: Namespace) -> int:
+    """Boot machines again, so many at a time; the exit code."""
+    settings = read_settings(flags, os.environ)
+    try:
+        async with open_operator(settings) as operator:
+            machines, overrides, unread = await read_machines(operator)
+            known = {*overrides, *unread}
+            chosen = [find_machine(each, machines, known, unread) for each in dict.fromkeys(flags.names)]
+            chosen.sort(key=lambda each: not (each in overrides and overrides[each].reboot))  # what was begun first
+            for start in range(0, len(chosen), flags.at_a_time):
+                if code := await _some(operator, settings, chosen[start : start + flags.at_a_time], flags):
+                    return code
+    except asyncio.CancelledError:
+        complain("Interrupted; say the same again to go on, or uncordon the machine that is being emptied")
+        return INTERRUPTED
+    return OK
+
+
+async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], flags: Namespace) -> int:
+    """Empty these machines, boot them again, and use them again; the exit code."""
+    sites = await _sites(operator, settings, chosen, flags)
+    waiting = [site for site in sites if not site.booted]
+    if waiting and (code := await _empty(operator, waiting, flags)):
+        complain("Nothing was booted. Mend it and say the same again, or fleetctl uncordon")
+        return code
+    snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+    async with remote_of(settings, snapshot) as remote:
+        for site in waiting:
+            for unit in _left_on(snapshot, site.machine.id):
+                say(f"Unit {unit} goes down with {site.machine.hostname}: no other machine takes it")
+            say(f"Machine {site.machine.hostname} reboots")
+            try:
+                done = await remote.run(site.machine, ["systemctl", "reboot"], sudo=True)
+            except RemoteError as error:  # it may have gone down under the answer
+                complain(f"{error}; waiting whether it boots all the same")
+            else:
+                if done.status:
+                    said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+                    raise UserError(f"{site.machine.hostname} does not reboot: {said or f'status {done.status}'}")
+    seconds = duration(flags.timeout, "--timeout") or BOOT_S
+    try:
+        async with asyncio.timeout(seconds):
+            await _booted(operator, waiting)
+            for site in sites:
+                await acts.uncordon(operator, site.machine.id)
+                say(f"Machine {site.machine.hostname} is used again")
+            await _well(operator, [site.machine.id for site in sites])
+    except TimeoutError:
+        names = ", ".join(site.machine.hostname for site in sites)
+        complain(f"Error: {names} not back and well after {seconds:g}s; see to it, and say the same again")
+        return FAILED
+    return OK
+
+
+async def _sites(
+    operator: Operator, settings: Settings, chosen: Sequence[str], flags: Namespace
+) -> list[BootingMachine]:
+    """The machines that are to be booted, or were and are not used again yet."""
+    machines, overrides, _ = await read_machines(operator)
+    snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+    found = []
+    async with remote_of(settings, snapshot) as remote:
+        for each in chosen:
+            override = overrides.get(each, Override(each))
+            if each not in machines:
+                raise UserError(f"machine {each[:8]}... is not there; boot it by hand, then uncordon it")
+            machine = machines[each]
+            if override.reboot:
+                found.append(BootingMachine(machine, override.reboot))
+                continue
+            if override.availability is not Availability.READY:
+                raise UserError(f"{machine.hostname} is {override.availability}; uncordon it first")
+            if flags.needed:
+                done = await remote.run(machine, ["sh", "-c", NEEDED])
+                if done.status == NOT_NEEDED:
+                    say(f"Machine {machine.hostname} needs no reboot")
+                    continue
+                if done.status:
+                    raise UserError(
+                        f"cannot find out whether {machine.hostname} needs a reboot; leave --needed out"
+                    )
+            found.append(BootingMachine(machine, machine.boot_id))
+    return found
+
+
+async def _empty(operator: Operator, sites: Sequence[BootingMachine], flags: Namespace) -> int:
+    """Move away what can move; the exit code. A drain that is under way is followed."""
+    _, overrides, _ = await read_machines(operator)
+    running = {each.name for each in await read_rollouts(operator) if not each.state.over}
+    drains = {overrides[site.machine.id].drained_by for site in sites if site.machine.id in overrides}
+    for name in sorted(drains & running):
+        if code := await watch(operator, name):
+            return code
+    boots = {site.machine.id: site.boot for site in sites}
+    begun = await begin_drain(operator, list(boots), policy_of(flags), boots=boots)
+    for site in sites:
+        say(f"Machine {place(site.machine.id, {site.machine.id: site.machine})} {Availability.DRAINING}")
+    return await show_begun(operator, begun, flags) if begun else OK
+
+
+def _left_on(snapshot: Snapshot, machine: str) -> list[str]:
+    """The units that are still scheduled on the machine, without global ones."""
+    return sorted(unit for each, unit in snapshot.schedule if each == machine and not is_global(snapshot, unit))
+
+
+async def _booted(operator: Operator, sites: Sequence[BootingMachine]) -> None:
+    """Wait until the machines have registered under another boot."""
+    async with following(operator, (Table.CLUSTER, Table.MACHINES)) as follower:
+        waiting = list(sites)
+        while waiting:
+            await follower.next()
+            machines = follower.mirror.snapshot().machines
+            for site in [each for each in waiting if each.machine.id in machines]:
+                if machines[site.machine.id].boot_id != site.boot:
+                    say(f"Machine {site.machine.hostname} has booted")
+                    waiting.remove(site)
+
+
+async def _well(operator: Operator, machines: Sequence[str]) -> None:
+    """Wait until what the machines have to run runs there."""
+    async with following(operator, WATCHED) as follower:
+        while True:
+            await follower.next()
+            snapshot = follower.mirror.snapshot()
+            if snapshot.revision and all(
+                _runs(snapshot, *pair) for pair in snapshot.schedule if pair[0] in machines
+            ):
+                return
+
+
+def _runs(snapshot: Snapshot, machine: str, name: str) -> bool:
+    """Whether a unit has come to its end on the machine, well or not: a reboot mends nothing that fails."""
+    unit, pair = snapshot.units.get(name), (machine, name)
+    if unit is None or unit.target is not Target.LAUNCHED:
+        return True
+    found = standing_here(snapshot, name, snapshot.schedule[pair], snapshot.states.get(pair), strict=True)
+    return found.progress is not Progress.UNDER_WAY
