@@ -107,8 +107,8 @@ class Schedule:
                 lines |= {each.second for each in corrupt if each}  # a key that is no line's names no unit
                 names = lines | self._known | set(self._desired_states.held)
                 addresses = [Address(Table.SCHEDULE, self._machine, name) for name in sorted(names)]
-            if self._history.held or self._is_older(follower, addresses):
-                continue
+            if self._again.is_set() or self._history.held or self._is_older(follower, addresses):
+                continue  # perhaps of a history before the one that was just accepted: all is listed again
             for address in addresses:
                 self._hand_on(follower, address)
             self._history.save()

@@ -88,3 +88,33 @@ async def test_invariant_15_an_entry_of_a_history_before_the_accepted_one_holds_
     assert not history.held
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_invariant_15_what_was_read_before_all_is_to_be_listed_again_is_handed_to_nobody(
+    etcd_client: Etcd, prefix: str, tmp_path: Path
+) -> None:
+    keys = Keys.under(prefix)
+    cluster = await ensure_cluster(etcd_client, keys, "one")
+    ledger, desired_states = Ledger(tmp_path, MACHINE, "boot"), FakeDesiredStates()
+    ledger.remember(cluster_id=cluster.id)
+    line = Assignment("a.service", MACHINE, "a" * 64, Target.LAUNCHED, 1)
+    await etcd_client.put(keys.schedule(MACHINE, "a.service"), encode(line))
+    schedule, read = Schedule(etcd_client, keys, MACHINE, ledger, desired_states, History(keys)), asyncio.Event()
+
+    def loses_its_place() -> None:  # with what was read in hand
+        schedule.pause()
+        read.set()
+
+    schedule.on_link = loses_its_place
+    task = asyncio.create_task(schedule.run())
+    schedule.list_again()
+    async with asyncio.timeout(10):
+        await read.wait()
+        await asyncio.sleep(0.1)
+        assert desired_states.told == []
+        schedule.on_link = lambda: None
+        schedule.list_again()
+        while not desired_states.told:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
