@@ -68,7 +68,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name the new seeds that were simulated, whether they were right or not."""
-    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+    for report in (each for how in ("passed", "failed", "xfailed") for each in terminalreporter.getreports(how)):
         for name, value in getattr(report, "user_properties", ()):
             if name == "simulated":
                 terminalreporter.write_line(f"simulated: {value}")

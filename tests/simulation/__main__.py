@@ -27,6 +27,7 @@ from tests.simulation.loop import START_AT
 from tests.simulation.run import Outcome, play, shrink
 from tests.simulation.script import Script, compose
 
+BROKEN = 2  # the exit status when a story could not be played; 1 is that of a violation
 FAILURES = Path("tests/artifacts/simulation")
 MEMORY = "/dev/shm"  # noqa: S108 - a directory of our own is made in it
 
@@ -34,7 +35,9 @@ MEMORY = "/dev/shm"  # noqa: S108 - a directory of our own is made in it
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.seed is not None or options.replay:
-        script = Script.loaded(options.replay.read_text()) if options.replay else _composed(options.seed, options)
+        script = (
+            Script.loaded(options.replay.read_text()) if options.replay else compose(options.seed, options.rounds)
+        )
         outcome = apart(script, options.mutant)
         print("\n".join(outcome.lines))
         _report(outcome)
@@ -52,17 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", metavar="A..B")
     parser.add_argument("--seconds", type=float, default=0.0, help="walk new seeds for so long")
     parser.add_argument("--replay", type=Path)
-    parser.add_argument("--rollouts", action="store_true", help="operators roll units as well, all the time")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS))
     parser.add_argument("--no-shrink", action="store_true")
     parser.add_argument("--keep-going", action="store_true", help="do not end at the first seed that fails")
     return parser
-
-
-def _composed(seed: int, options: argparse.Namespace) -> Script:
-    return compose(seed, options.rounds, rollouts=options.rollouts)
 
 
 def _seeds(options: argparse.Namespace) -> Iterator[int]:
@@ -86,7 +84,7 @@ def _walk(options: argparse.Namespace) -> int:
             seed = next(numbers, None)
             exhausted = seed is None or real_monotonic() > until or (failed > 0 and not options.keep_going)
             if seed is not None and not exhausted:
-                child, pipe = _fork(_composed(seed, options), options.mutant)
+                child, pipe = _fork(compose(seed, options.rounds), options.mutant)
                 running[child] = (seed, pipe)
                 walked.append(seed)
         if not running:
@@ -101,7 +99,8 @@ def _walk(options: argparse.Namespace) -> int:
             failed += 1
             print(
                 f"seed {seed}: {outcome.violation} (at {outcome.violation.at_s - START_AT:.1f} s)\n"
-                f'  replay and shrink it: make simulate ARGS="{_command(seed, options)}"',
+                f'  replay and shrink it: make simulate ARGS="{_command(seed, options)}"\n'
+                f"  or, once other things are drawn: --replay {_kept(outcome)}",
                 flush=True,
             )
     took_s = real_monotonic() - began
@@ -110,6 +109,14 @@ def _walk(options: argparse.Namespace) -> int:
     told = f"{seeds}: {virtual_s:.0f} virtual seconds in {took_s:.0f} s, {rate:.0f} a second of one core"
     print(f"{told}; {failed} failed")
     return bool(failed)
+
+
+def _kept(outcome: Outcome) -> Path:
+    """Write a script that failed to a file."""
+    FAILURES.mkdir(parents=True, exist_ok=True)
+    path = FAILURES / f"{outcome.script.seed}.json"
+    path.write_text(outcome.script.dumped())
+    return path
 
 
 def _command(seed: int, options: argparse.Namespace) -> str:
@@ -150,7 +157,8 @@ def _collect(child: int, pipe: int, seed: int) -> Outcome:
         data = reader.read()
     os.waitpid(child, 0)
     if not data:
-        raise SystemExit(f"seed {seed}: the simulation itself has failed")
+        print(f"seed {seed}: the simulation itself has failed", file=sys.stderr)
+        raise SystemExit(BROKEN)
     outcome: Outcome = pickle.loads(data)  # noqa: S301 - from our own child
     return outcome
 
@@ -174,9 +182,7 @@ def _shrink(outcome: Outcome, mutant: str | None) -> None:
 
     script = shrink(outcome.script, fails)
     found = apart(script, mutant)
-    FAILURES.mkdir(parents=True, exist_ok=True)
-    path = FAILURES / f"{script.seed}.json"
-    path.write_text(script.dumped())
+    path = _kept(found)
     path.with_suffix(".log").write_text("\n".join(found.lines) + "\n")
     print(f"shrunk to {sum(map(len, script.rounds))} steps ({path}, and its story in {path.with_suffix('.log')}):")
     put_back = f" --mutant {mutant}" if mutant else ""

@@ -25,6 +25,8 @@ SLOW = Kind("kind=sleeper stop=2", stop_s=2.0)
 STUBBORN = Kind("kind=sleeper stop=5", stop_s=5.0)
 LATE = Kind("kind=sleeper start=3 stop=0.5", stop_s=0.5)
 
+BAD = Kind("kind=fails life=0.4", stays=False)
+
 KINDS: dict[str, Kind] = {
     **{f"sleep{number}.service": SLEEPER for number in range(1, 17)},
     **{f"web@{number}.service": SLEEPER for number in range(1, 7)},
@@ -48,9 +50,14 @@ HOST_UNIT = "host.service"  # a name that belongs to the machines themselves
 NAMES = tuple(KINDS)
 
 
-def text(unit: str, version: int) -> str:
-    """A unit's file in one of its versions."""
-    kind = KINDS.get(unit, SLEEPER)
+def is_bad(version: int) -> bool:
+    """Whether a version of what is rolled out fails soon after its start."""
+    return version % 5 == 0
+
+
+def text(unit: str, version: int, *, bad: bool = False) -> str:
+    """A unit's file in one of its versions; a bad one ends soon after its start."""
+    kind = BAD if bad else KINDS.get(unit, SLEEPER)
     fleet = f"\n[X-Fleet]\n{kind.fleet}" if kind.fleet else ""
     start = "Type=oneshot\n" if "oneshot" in kind.simulate else ""
     return (

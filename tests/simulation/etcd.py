@@ -303,6 +303,7 @@ class SimulatedEtcd:
         self.clock: Clock = clock or RealClock()
         self.on_change: OnChange = lambda _exchange, _changes: None
         self.on_call: Callable[[Exchange], None] = lambda _exchange: None
+        self.on_answer: Callable[[Exchange], None] = lambda _exchange: None  # it is carried out
         self._logins = 0
         self.wires: dict[str, Wire] = {}
         self.latency_s = (0.0002, 0.002) if clock is None else (0.0003, 0.004)
@@ -489,6 +490,7 @@ class SimulatedEtcd:
         except Refused as refused:
             self._reply(exchange, None, refused)
             return
+        self.on_answer(exchange)
         self._reply(exchange, answer, None)
         self._tell(exchange, changes)
 
@@ -536,7 +538,7 @@ class SimulatedEtcd:
         user = users.tokens.get(exchange.token)
         if user is None:
             raise Refused(NO_TOKEN, "invalid auth token")
-        for body in _touched(path, exchange.request):
+        for body in touched(path, exchange.request):
             self.store.check(user, body["key"], body.get("range_end", ""))
 
     def _carry_out(
@@ -776,7 +778,7 @@ def _member(member: Member) -> dict[str, Any]:
     return {"ID": str(member.id), "name": member.name, "clientURLs": [member.url], "peerURLs": [member.url]}
 
 
-def _touched(path: str, request: Json) -> list[Json]:
+def touched(path: str, request: Json) -> list[Json]:
     """The keys that a request is about."""
     if path == "/watch":
         return [request["create_request"]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import os
 import shutil
@@ -38,12 +39,13 @@ from registry.program.config import AgentTable, EtcdTable, Settings
 from registry.program.notify import Notifier
 from registry.sync.follow import Follower
 from registry.sync.history import History, read_seen, write_seen
+from registry.units.file import file_hash
 from scheduler.service import Scheduler
 from tests.simulation import crowd
 from tests.simulation.etcd import Exchange, SimulatedEtcd, VirtualClock, take_over_transport
 from tests.simulation.judge import ALIVE, Judge
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
-from tests.simulation.script import ROLLING
+from tests.simulation.script import ACT_S, ROLLING
 from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, known_names
 
 AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
@@ -130,6 +132,14 @@ class Host:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
             with suppress(asyncio.CancelledError):
                 await work
+
+    def acted_at(self) -> int:
+        """The newest revision of a record that its ledger knows: a history without that has gone back."""
+        try:
+            seen = json.loads((self.root / "run" / "fleet" / "agent.json").read_text())["seen"]
+        except (OSError, KeyError, ValueError):
+            return 0
+        return int(seen["at"])
 
     def _over(self, kind: str, program: Program) -> None:
         """A program has ended in order."""
@@ -254,6 +264,7 @@ class Fleet:
         self.etcd = SimulatedEtcd(3, seed=seed, clock=VirtualClock(loop))
         self.etcd.on_change = self.judge.changed
         self.etcd.on_call = self._called
+        self.etcd.on_answer = self.judge.answered
         self.hosts: list[Host] = []
         self.hosts += [Host(self, number, schedules=number <= schedulers) for number in range(1, machines + 1)]
         self.by_id = {host.id: host for host in self.hosts}
@@ -279,7 +290,7 @@ class Fleet:
         return Settings(etcd=EtcdTable(endpoints=self.etcd.endpoints), agent=agent)
 
     def _called(self, exchange: Exchange) -> None:
-        if exchange.program is not None:
+        if exchange.program not in (None, self.desk):  # there each act is a program of its own
             self.judge.count(exchange.program.name, "calls")
 
     def _replace_the_outside(self) -> None:
@@ -339,7 +350,7 @@ class Fleet:
             self.operator_client = Etcd(EtcdSettings(self.etcd.endpoints, leased=()))
         operator = Operator(self.operator_client, KEYS, "operator@desk")
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(ACT_S):
                 await self._do(operator, verb, names, version)
         except (FleetError, TimeoutError) as error:
             self.say("operator", f"{verb} {' '.join(names)} failed: {error}")
@@ -352,6 +363,11 @@ class Fleet:
             availability = Availability.DRAINING if verb == "drain" else Availability.READY
             for name in names:
                 await machine_acts.set_availability(operator, self.host(name).id, availability)
+        elif verb == "tidy up":
+            for each in await rollout_acts.read_rollouts(operator):
+                if not each.state.over:
+                    await rollout_acts.act(operator, "abort", each.name)
+            await self._do(operator, "submit", names, version)
         elif verb in ROLLING:
             await self._roll(operator, verb, names[0], version)
         elif verb == "accept":
@@ -371,7 +387,9 @@ class Fleet:
         policy = rollout_acts.Policy(
             str(1 + version % 3), version % 2, 1.0, version % 2, tuple(OnFailure)[version % 2]
         )
-        texts = {} if version % 4 == 0 else {name: crowd.text(name, version) for name in names}
+        bad = crowd.is_bad(version)
+        texts = {name: crowd.text(name, version, bad=bad) for name in names} if bad or version % 4 else {}
+        self.judge.more.failing.update(file_hash(text) for text in texts.values() if bad)
         if not texts:
             policy = replace(policy, on_failure=OnFailure.PAUSE)
         await rollout_acts.begin(

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import Checks, Problem
 from tests.simulation.crowd import HOST_UNIT, KINDS, SLEEPER
-from tests.simulation.etcd import Exchange
-from tests.simulation.store import Happened, Store
+from tests.simulation.etcd import Exchange, touched
+from tests.simulation.rollouts import Rollouts
+from tests.simulation.store import Happened, Store, encoded
 
 if TYPE_CHECKING:
     from tests.simulation.fleet import Fleet
@@ -34,6 +36,7 @@ ALIVE = "no program ends by itself"
 BUSY = "nobody spins"
 REST = "after healing all comes to rest"
 
+SENTINEL = encoded(b"/fleet/cluster")
 LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
 NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and can go by it
@@ -43,10 +46,16 @@ PROMPT_S = 1.5
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
 JUST_S = 0.05  # a start that was asked for since, and is over when the agent is back, has left no trace
-PATIENCE_S = 37.0  # of a scheduler after an outage: architecture, ADR 7
+LONGEST_S = 30.0  # between two tries of an agent
+SEVERAL_S = 14.0  # so long after several machines were lost a scheduler may wait for them: ADR 7, and an election
 WINDOW_S = 5.0
 LIMITS = {"calls": 150.0, "lines": 40.0, "steps": 30_000.0}  # a second, of one program in one window
 AT_REST = {"calls": 3.0, "lines": 0.3, "steps": 300.0}
+
+
+def patience_s(outage_s: float) -> float:
+    """For how long a scheduler may wait for machines once an outage is over that took so long (ADR 7)."""
+    return SEVERAL_S + min(outage_s, LONGEST_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,7 @@ class Judge:
         self.leader: str = ""  # the program that holds the key
         self.leader_since = 0.0
         self.quiet_since = 0.0  # when the last fault of etcd ended, and the scheduler's patience after it
+        self.outage_at = 0.0  # when the first of the faults began that overlap with it
         self.unsettled: dict[str, float] = {}  # hosts, and until when a scheduler there may be patient
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
         self.removed: dict[str, float] = {}  # lines that are gone or ask for less, and since when
@@ -118,8 +128,10 @@ class Judge:
         self.leaders: dict[str, str] = {}  # programs by what they wrote into the leader's key
         self.counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(LIMITS, 0.0))
         self.checks = 0
+        self.unaware: set[str] = set()  # machines that cannot know that the history went back, unless it is marked
         self.changed_at = -1000.0  # when another history, or another registry, came or went
         self.more = Checks(self, parsed)
+        self.rollouts = Rollouts(self, parsed)
 
     def wrong(self, invariant: str, text: str) -> None:
         """Note the first violation; the world stops at its next look."""
@@ -143,6 +155,7 @@ class Judge:
             return
         found = self.fleet.host(machine).systemd.units.get(unit)
         self.versions[machine, unit] = sha256(found.text.encode()).hexdigest() if found else ""
+        self.rollouts.started(machine, unit)
         if asked:
             self._in_silence(machine, unit, "started")
             order = self.orders[machine, unit]
@@ -177,6 +190,7 @@ class Judge:
 
     def stopping(self, machine: str, unit: str) -> None:
         self._in_silence(machine, unit, "stopped")
+        self.rollouts.stopping(machine, unit)
         leaving = self.fleet.host(machine).systemd.agent_job == "stop"
         self.more.stopping(machine, unit, leaving=leaving)
         if leaving and unit not in self.handed[machine]:  # placed there since, by who had not heard of that yet
@@ -193,6 +207,7 @@ class Judge:
         self.checks += 1
         self.say(machine, f"{unit} has ended")
         self.running[unit].pop(machine, None)
+        self.rollouts.ended(machine, unit, off=self.fleet.host(machine).systemd.off)
         if unit == HOST_UNIT and not self.fleet.host(machine).systemd.off:
             self.wrong(HOSTS_OWN, f"{unit} of {machine} was ended")
 
@@ -271,7 +286,7 @@ class Judge:
             key = each.now.key.decode().removeprefix("/fleet/")
             if ours and each.now.value is not None and not each.now.lease and key.startswith(LEASED_TABLES):
                 self.wrong(LEASED, f"{program} wrote {key} without a lease")
-            if program.startswith("scheduler") and key.startswith(("schedule/", "pending/")):
+            if program.startswith("scheduler") and key not in ("leader", "cluster"):
                 self._fenced(program, key, exchange)
             table, _, rest = key.partition("/")
             if table == "schedule":
@@ -287,8 +302,10 @@ class Judge:
             elif key == "leader":
                 self._leads(program, each)
             self._is_asked(table, rest)
+        sent_at = exchange.sent_at if exchange else self.now()
+        self.rollouts.changed(program, changes, sent_at)
         for machine, unit in placed:
-            self._placed(machine, unit, exchange.sent_at if exchange else self.now())
+            self._placed(machine, unit, sent_at)
 
     def _is_asked(self, table: str, rest: str) -> None:
         if table == "units":
@@ -381,20 +398,37 @@ class Judge:
             self.say(program or "etcd", "leads" if leader else "the leader's key is gone")
             self.leader, self.leader_since = leader, self.now()
 
-    def restored(self, store: Store) -> None:
-        """Another history is there at once."""
+    def answered(self, exchange: Exchange) -> None:
+        """Who cannot know that the history went back looks at a sentinel that nobody has marked: it goes on."""
+        if not self.unaware or exchange.program is None or not exchange.program.name.startswith("agent"):
+            return
+        if self.is_held():
+            self.unaware.clear()
+        elif exchange.host in self.unaware and any(
+            each["key"] == SENTINEL for each in touched(exchange.path, exchange.request)
+        ):
+            self.unaware.discard(exchange.host)
+            standing = self.standing[exchange.host]
+            standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
+
+    def restored(self, store: Store, acted_at: Mapping[str, int]) -> None:
+        """Another history is there at once. `acted_at`: the newest revision that each machine remembers."""
         self.changed_at = self.now()
+        self.unaware.clear()
         self.fleet.etcd.on_change = self.changed
         self.more.may_stop_all()
         self.lines.clear()
         self.states.clear()
+        self.rollouts.read(store)
         leader = store.live.get(b"/fleet/leader")
         self.leader = self.leaders.get(leader.value or "", "") if leader else ""
         for each in self.fleet.hosts:
             there = f"/fleet/machines/{each.id}".encode() in store.live
             standing = self.standing[each.name]
-            if there and standing.away_since:  # cut off before the backup was made, it cannot know of any later one
+            if there and standing.away_since and self.fleet.policy == "keep":  # it runs what it ran
                 standing.excused_until = max(standing.excused_until, self.now() + GRACE_S)
+            elif there and standing.away_since and acted_at[each.name] <= store.revision:
+                self.unaware.add(each.name)  # cut off before the backup was made
             standing.away_since = 0.0 if there else self.now()
         for key, version in store.live.items():
             table, _, rest = key.decode().removeprefix("/fleet/").partition("/")
@@ -426,12 +460,22 @@ class Judge:
                 standing.away_since = 0.0
         leader = store.live.get(b"/fleet/leader")
         self.leader = self.leaders.get(leader.value or "", "") if leader else ""
+        self.rollouts.read(store)
         self.come_back()
 
     def come_back(self) -> None:
         """The fleet's registry is there again: agents are out of touch until they look, and leases may end."""
         for standing in self.standing.values() if self.fleet.policy == "keep" else ():
             standing.excused_until = max(standing.excused_until, self.now() + FOREIGN_S + GRACE_S)
+
+    def outage(self, *, begins: bool) -> None:
+        """A fault of etcd as a whole begins, or one of them ends."""
+        now = self.now()
+        if begins:
+            self.outage_at = now if now > self.quiet_since else self.outage_at
+            self.quiet_since = now + 1000.0
+        else:
+            self.quiet_since = now + patience_s(now - self.outage_at)
 
     # ---- as time goes on
 
@@ -459,7 +503,7 @@ class Judge:
         if leader is None or leader.dead or leader.paused:
             return
         since = max(self.leader_since, self.quiet_since, self.unsettled.get(leaders_host, 0.0))
-        if sum(now - each.vanished_at < PATIENCE_S for each in self.standing.values()) > 1:
+        if sum(now - each.vanished_at < SEVERAL_S for each in self.standing.values()) > 1:
             return  # several at once: the scheduler gives them time
         if now - since > PROMPT_S:
             for name, standing in self.standing.items():
@@ -549,8 +593,9 @@ class Judge:
         return []
 
 
+@lru_cache(maxsize=20_000)
 def parsed(value: str) -> dict[str, Any]:
-    """A record as plain JSON; nothing for what is none."""
+    """A record as plain JSON, to be read only; nothing for what is none."""
     try:
         found = json.loads(b64decode(value))
     except (ValueError, RecursionError):

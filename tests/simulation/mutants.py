@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import placement.rollout
 import scheduler.commit
+import scheduler.rollouts
 import scheduler.service
 from agentd.ledger import Ledger
 from agentd.machine_lease import MachineLease
@@ -30,13 +32,17 @@ from placement.cluster_state import ClusterState
 from placement.decide import decide_around
 from placement.decisions import Decision, Withdraw
 from placement.placement import Placement
+from placement.rollout import Advance, StepState, WellSince
+from registry.errors import Conflict
 from registry.etcd import Compare, Etcd, Op
 from registry.keys import Address, Table
-from registry.model import UnitState
+from registry.mirror import Mirror, Snapshot
+from registry.model import Rollout, RolloutState, UnitState
 from registry.records import encode
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.sentinel import ensure_cluster
 from scheduler.election import Lead
+from scheduler.rollouts import RolloutWatch
 from scheduler.service import Scheduler
 
 
@@ -108,7 +114,10 @@ def missing_fence() -> None:
     """The leader's transactions do not compare the leader's key."""
 
     async def write(etcd: Etcd, _keys: Any, _term: int, batch: scheduler.commit.Intent) -> int:
-        return (await etcd.txn(batch.guards, batch.ops)).revision
+        result = await etcd.txn(batch.guards, batch.ops)
+        if not result.succeeded:
+            raise Conflict("the registry changed while the scheduler was deciding; it decides again")
+        return result.revision
 
     _replaced(scheduler.commit, "write", write)
     _replaced(scheduler.service, "write", write)
@@ -232,6 +241,79 @@ def first_come() -> None:
     _replaced(CandidatePools, "first", first)
 
 
+def one_too_many() -> None:
+    """A rollout takes one more than it may at a time."""
+    choose = placement.rollout._choose
+
+    def more(rollout: Rollout, groups: Any) -> Any:
+        return choose(replace(rollout, at_a_time=rollout.at_a_time + 1), groups)
+
+    _replaced(placement.rollout, "_choose", more)
+
+
+def past_failures() -> None:
+    """A rollout goes on whatever has failed."""
+    _replaced(placement.rollout, "_stopped", lambda _rollout, _groups: None)
+
+
+def deaf_to_pauses() -> None:
+    """The leader works a rollout off that is paused."""
+    look = RolloutWatch.look
+
+    class Deaf:
+        def __init__(self, mirror: Mirror) -> None:
+            self.mirror = mirror
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.mirror, name)
+
+        def snapshot(self) -> Snapshot:
+            found = self.mirror.snapshot()
+            running, paused = RolloutState.RUNNING, RolloutState.PAUSED
+            heard = {
+                name: replace(each, state=running) if each.state is paused else each
+                for name, each in found.rollouts.items()
+            }
+            return replace(found, rollouts=heard)
+
+    def look_at_all(self: RolloutWatch, mirror: Any, *rest: Any) -> Any:
+        return look(self, Deaf(mirror), *rest)  # type: ignore[arg-type]  # it is asked the same
+
+    _replaced(RolloutWatch, "look", look_at_all)
+
+
+def unguarded_rollout() -> None:
+    """What the leader writes for a rollout does not compare its record: who pauses may lose."""
+    intent = RolloutWatch._intent
+
+    def unguarded(self: RolloutWatch, mirror: Mirror, rollout: Rollout, *rest: Any) -> Any:
+        found = intent(self, mirror, rollout, *rest)
+        del found.guards[0]
+        return found
+
+    _replaced(RolloutWatch, "_intent", unguarded)
+
+
+def forgetful_leader() -> None:
+    """A new leader takes for settled what another one has given its turn."""
+    intent, survey = RolloutWatch._intent, placement.rollout.survey
+
+    def noting(self: RolloutWatch, mirror: Mirror, rollout: Rollout, result: Advance, *rest: Any) -> Any:
+        vars(self._well).setdefault("own", set()).update(each.step.unit for each in result.given)
+        return intent(self, mirror, rollout, result, *rest)
+
+    def forgetting(rollout: Rollout, snapshot: Snapshot, where: Any, well: WellSince, now: float) -> Any:
+        under_way, settled = StepState.UNDER_WAY, StepState.SETTLED
+        own = vars(well).setdefault("own", set())
+        return tuple(
+            replace(each, state=settled) if each.state is under_way and each.step.unit not in own else each
+            for each in survey(rollout, snapshot, where, well, now)
+        )
+
+    _replaced(RolloutWatch, "_intent", noting)
+    _replaced(scheduler.rollouts, "survey", forgetting)
+
+
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
 MUTANTS: dict[str, Callable[[], None]] = {
     "verify-race": verify_race,
@@ -249,6 +331,11 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "unexplained-failure": unexplained_failure,
     "one-at-a-time": one_at_a_time,
     "first-come": first_come,
+    "one-too-many": one_too_many,
+    "past-failures": past_failures,
+    "deaf-to-pauses": deaf_to_pauses,
+    "unguarded-rollout": unguarded_rollout,
+    "forgetful-leader": forgetful_leader,
 }
 
 

@@ -21,9 +21,15 @@ from random import Random
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+import registry.etcd.wire
+import registry.keys
+import registry.records
+import registry.units.file
+import registry.units.options
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
 from tests.simulation.primitives import gather, shield
 
+KEPT = 20_000  # of each kind
 OURS = ("registry", "placement", "scheduler", "agentd", "fleettui")
 RANDOM_FUNCTIONS = (
     "random", "uniform", "choice", "getrandbits", "randint", "randrange", "shuffle", "sample", "expovariate",
@@ -46,9 +52,45 @@ def take_over(loop: SimulatedLoop) -> None:
     _clocks(loop)
     _chance(loop)
     _files()
+    _remember()
     vars(asyncio).update(gather=gather, shield=shield)
     vars(socket)["gethostname"] = lambda: current(loop).host or "world"
     vars(os)["getpid"] = lambda: current(loop).pid
+
+
+def _remember() -> None:
+    """Have what every program reads in turn be read once.
+
+    A key, a record, a unit file, its options and a watch's line are read by functions that are pure, and what they
+    return never changes: the programs of one process may share it. What does not parse is read each time.
+    """
+    remembered = (
+        registry.records.decode, registry.units.file.parse, registry.units.options.parse_options,
+        registry.etcd.wire.decode_watch,
+    )  # fmt: skip
+    for function in remembered:
+        shared = _shared(function)
+        for name, module in list(sys.modules.items()):
+            if name.startswith(OURS):
+                vars(module).update({each: shared for each, value in vars(module).items() if value is function})
+    setattr(registry.keys.Keys, "parse", _shared(registry.keys.Keys.parse))  # noqa: B010 - replaced on purpose
+
+
+def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with what it returned for the same first arguments; the last one (a key) only names it."""
+    known: dict[Any, Any] = {}
+
+    def read(first: Any, second: Any = None, *rest: Any) -> Any:
+        arguments = (first, second)
+        try:
+            return known[arguments]
+        except KeyError:
+            if len(known) > KEPT:
+                known.clear()
+        found = known[arguments] = function(*(arguments if second is not None else (first,)), *rest)
+        return found
+
+    return read
 
 
 def current(loop: SimulatedLoop) -> Program:

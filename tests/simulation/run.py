@@ -22,14 +22,24 @@ from tests.simulation.judge import (
     BUSY,
     HISTORY,
     LIMITS,
-    PATIENCE_S,
     REST,
     WINDOW_S,
     Violation,
     parsed,
+    patience_s,
 )
 from tests.simulation.loop import NEVER, START_AT, Deadlock, SimulatedLoop, Spinning
-from tests.simulation.script import ACTS, BUSY_S, IDLE_S, MACHINES, QUIET_S, REST_S, SCHEDULERS, Script, Step
+from tests.simulation.script import (
+    BUSY_S,
+    IDLE_S,
+    LEADER,
+    MACHINES,
+    QUIET_S,
+    REST_S,
+    SCHEDULERS,
+    Script,
+    Step,
+)
 from tests.simulation.store import Store, encoded
 from tests.simulation.systemd import MANAGER_PATH, SYSTEMD, THE_BUS, UNIT, unit_path
 
@@ -90,7 +100,7 @@ class Play:
                 for program in filter(None, (host.agent, host.scheduler)):
                     program.fuse = NEVER
             fleet.act("uncordon", tuple(host.name for host in fleet.hosts))
-            fleet.act("submit", crowd.NAMES)
+            fleet.act("tidy up", crowd.NAMES)
             self.judge.quiet_since = max(self.judge.quiet_since, self.loop.now)
             await self._rest()
 
@@ -142,19 +152,23 @@ class Play:
     # ---- steps
 
     def _begin(self, step: Step) -> None:
-        if step.verb in ACTS:
+        if step.is_act:
             if self.judge.silence == SILENCE:
                 return  # who sees that the registry is not his orders nothing there
             self.fleet.act(step.verb, (step.target,), int(step.value))
             return
+        if step.target.endswith(LEADER):
+            if (leads := self._leaders_host()) is None:
+                return
+            step = replace(step, target=step.target.replace(LEADER, leads.name))
         heal = VERBS[step.verb](self, step)
         if heal is None:
             return
         self.fleet.say("fault", str(step))
         host = step.target.rpartition("@")[2]
-        self.judge.more.trouble(self._leaders_name() if host == "the leader" else host, step.for_s)
+        self.judge.more.trouble(host, step.for_s)
         self.judge.unsettled[host] = max(
-            self.judge.unsettled.get(host, 0.0), self.loop.now + step.for_s + PATIENCE_S
+            self.judge.unsettled.get(host, 0.0), self.loop.now + step.for_s + patience_s(step.for_s)
         )
         if heal is not NOTHING:
             self._numbers += 1
@@ -194,7 +208,7 @@ class Play:
         def blow() -> None:
             self.fleet.say("fault", f"{program.name} is killed")
             self.judge.more.trouble(host.name)
-            self.judge.unsettled[host.name] = self.loop.now + PATIENCE_S
+            self.judge.unsettled[host.name] = self.loop.now + patience_s(0)
             host.kill(kind)
 
         self.loop.light(program, int(step.value), blow)
@@ -269,15 +283,11 @@ class Play:
         return heal
 
     def crash(self, step: Step) -> Heal:
-        host = self._leaders_host() if step.target == "the leader" else self.host(step)
-        if host is None or host.systemd.off or host.frozen:
+        host = self.host(step)
+        if host.systemd.off or host.frozen:
             return None
         host.crash()
         return host.boot
-
-    def _leaders_name(self) -> str:
-        host = self._leaders_host()
-        return host.name if host else ""
 
     def _leaders_host(self) -> Host | None:
         number = self.judge.leader.rpartition("-")[2]
@@ -348,9 +358,9 @@ class Play:
 
         def heal() -> None:
             end()
-            self.judge.quiet_since = self.loop.now + PATIENCE_S
+            self.judge.outage(begins=False)
 
-        self.judge.quiet_since = self.loop.now + 1000.0
+        self.judge.outage(begins=True)
         return heal
 
     def _save(self) -> None:
@@ -365,17 +375,17 @@ class Play:
         if backup is None or judge.silence or backup.revision >= etcd.store.revision:
             return None
         self._bring_back(backup)
-        judge.quiet_since = self.loop.now + 1000.0
+        judge.outage(begins=True)
 
         def heal() -> None:
-            judge.quiet_since = self.loop.now + PATIENCE_S
+            judge.outage(begins=False)
             self._accept(8)
 
         return heal
 
     def _bring_back(self, backup: Store) -> None:
         self._swap(backup.copy())
-        self.judge.restored(backup)
+        self.judge.restored(backup, {host.name: host.acted_at() for host in self.fleet.hosts})
         self.judge.hold(HISTORY)
         self.fleet.say("world", f"the registry is as it was at revision {backup.revision}")
 
@@ -402,10 +412,10 @@ class Play:
         self._swap(store)
         self.fleet.say("world", what)
         judge.elsewhere(SILENCE)
-        judge.quiet_since = self.loop.now + 1000.0
+        judge.outage(begins=True)
 
         def heal() -> None:
-            judge.quiet_since = self.loop.now + PATIENCE_S
+            judge.outage(begins=False)
             judge.silence = ""
             if backups and backups[0].revision < own.revision:
                 self._bring_back(backups[0])
@@ -472,14 +482,17 @@ class Play:
 
         self._garbled += step.for_s > 0
         if step.target == "cluster":  # nobody does anything while it is broken
-            self.judge.quiet_since = self.loop.now + 1000.0
+            self.judge.outage(begins=True)
         for host in self.fleet.hosts:
             self.judge.more.trouble(host.name, step.for_s)
 
         def heal() -> None:
+            if self.judge.silence == SILENCE:  # in a registry that is away
+                self.loop.after(4.0, heal)
+                return
             self._garbled -= 1
             if step.target == "cluster":
-                self.judge.quiet_since = self.loop.now + PATIENCE_S
+                self.judge.outage(begins=False)
                 self.judge.come_back()
             now = self.fleet.etcd.store.live.get(key)
             if now is not None and now.value == bad and now.lease == found.lease:

@@ -14,8 +14,10 @@ from random import Random
 from tests.simulation import crowd
 
 MACHINES, SCHEDULERS, MEMBERS = 5, 3, 3
+LEADER = "the leader"  # the machine of the scheduler that leads when a step begins
 QUIET_S = 12.0  # from the start to the first fault
 BUSY_S = 45.0  # of a round
+ACT_S = 20.0  # an operator gives up after so long
 REST_S = 90.0  # at most, for a round to settle
 IDLE_S = 12.0  # of watching the fleet do nothing
 
@@ -29,6 +31,11 @@ class Step:
     target: str = ""
     for_s: float = 0.0
     value: float = 0.0
+
+    @property
+    def is_act(self) -> bool:
+        """Whether an operator does it: to a unit, a machine or a rollout, not to a program ("agent@core-1")."""
+        return self.verb in ACTS and not self.target.startswith(("agent@", "scheduler@"))
 
     def __str__(self) -> str:
         lasting = f" for {self.for_s:g} s" if self.for_s else ""
@@ -61,6 +68,7 @@ class Dice:
 
     def __init__(self, seed: str) -> None:
         self.draw = Random(seed).random
+        self.focus = ""  # the machine that most faults of the round concern
 
     def below(self, most: int) -> int:
         return int(self.draw() * most)
@@ -73,20 +81,63 @@ class Dice:
     def one(self, things: tuple[str, ...]) -> str:
         return things[self.below(len(things))]
 
+    def host(self) -> str:
+        if self.focus and self.draw() < FOCUSED:
+            return self.focus
+        return f"core-{1 + self.below(MACHINES)}"
 
-def compose(seed: int, rounds: int = 3, *, rollouts: bool = False) -> Script:
-    """The script of a seed; with `rollouts` an operator rolls units as well, all the time."""
+    def program(self) -> str:
+        host = self.host()
+        schedules = host == LEADER or int(host.rpartition("-")[2]) <= SCHEDULERS
+        return f"scheduler@{host}" if schedules and self.draw() < 0.5 else f"agent@{host}"
+
+
+def compose(seed: int, rounds: int = 3) -> Script:
+    """The script of a seed."""
     dice = Dice(f"script {seed}")
     policy = "stop" if dice.draw() < 0.35 else "keep"
     shuffle = 0.2 if dice.draw() < 0.3 else 0.0
     ttl = 5.0 if dice.draw() < 0.5 else 10.0  # the schedulers' is 5 s
-    found = tuple(_round(dice, number) for number in range(rounds))
-    if rollouts:
-        rolling = Dice(f"rollouts {seed}")
-        found = tuple((*steps, *_rollouts(rolling, number)) for number, steps in enumerate(found))
-    return Script(
-        seed, policy, shuffle, tuple(tuple(sorted(each, key=lambda step: step.at_s)) for each in found), ttl
-    )
+    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)), ttl)
+
+
+def _round(dice: Dice, number: int) -> tuple[Step, ...]:
+    """A round has a theme: some kinds of fault, at one pace, perhaps around one machine, with more or fewer orders.
+
+    This is swarm testing. Where all kinds happen they delay, excuse and hide each other, and what takes two of one
+    kind in a row hardly ever comes about.
+    """
+    pace_s = (1.0, 3.0, 8.0)[dice.below(3)]  # storms and single faults find different things
+    dice.focus = LEADER if (chance := dice.draw()) < 0.25 else _any_host(dice) if chance < 0.45 else ""
+    kinds = [each for each, weight in FAULTS for _ in range(weight)]
+    if few := FEW[dice.below(len(FEW))]:
+        kinds = [kinds[dice.below(len(kinds))] for _ in range(few)]
+    steps: list[Step] = []
+    at_s = 0.5
+    while at_s < BUSY_S:
+        steps += kinds[dice.below(len(kinds))](dice, round(at_s, 3))
+        at_s += dice.between(0.2, 2 * pace_s)
+    if dice.draw() < RESTORES:
+        steps += _back(dice, dice.between(5, 30))
+    elif dice.draw() < ELSEWHERE:
+        steps += _elsewhere(dice, dice.between(5, 30))
+    if rest_s := ORDERS_S[dice.below(len(ORDERS_S))]:
+        steps += _orders(dice, number, rest_s)
+    if dice.draw() < ROLLOUTS:
+        steps += _rollouts(dice, number)
+    return tuple(sorted(steps, key=lambda each: each.at_s))
+
+
+def _orders(dice: Dice, number: int, rest_s: float) -> list[Step]:
+    """What an operator orders, of all units or, again and again, of a few."""
+    units = crowd.NAMES
+    if dice.draw() < 0.3:
+        units = tuple(dice.one(crowd.NAMES) for _ in range(4))
+    steps, at_s = [], 1.0
+    while at_s < BUSY_S:
+        steps.append(_act(dice, round(at_s, 3), number, units))
+        at_s += dice.between(0.05, rest_s)
+    return steps
 
 
 def _rollouts(dice: Dice, number: int) -> list[Step]:
@@ -94,62 +145,37 @@ def _rollouts(dice: Dice, number: int) -> list[Step]:
     steps = []
     at_s = 0.7
     while at_s < BUSY_S:
-        verb = dice.one(("roll", "roll", "roll", "pause", "resume", "undo", "abort"))
-        target = dice.one(("web@", "sleep", "slow", "late"))
-        steps.append(Step(round(at_s, 3), verb, target, 0.0, float(2 + number * 100 + dice.below(100))))
+        verb = dice.one(("roll", "roll", "roll", "roll", "pause", "resume", "undo", "abort"))
+        target, version = dice.one(("web@", "sleep", "slow", "late")), 2 + number * 100 + dice.below(100)
+        if at_s > BUSY_S - ACT_S:  # it might come about after all has been put right
+            version += crowd.is_bad(version)
+        steps.append(Step(round(at_s, 3), verb, target, 0.0, float(version)))
         at_s += dice.between(0.5, 10.0)
     return steps
 
 
-def _round(dice: Dice, number: int) -> tuple[Step, ...]:
-    pace_s = (1.0, 3.0, 8.0)[dice.below(3)]  # storms and single faults find different things
-    kinds = [each for each in FAULTS for _ in range(each[1])]
-    if dice.draw() < 0.5:  # few kinds at a time, so that they meet more often
-        chosen = [kinds[dice.below(len(kinds))] for _ in range(3)]
-        kinds = chosen
-    steps: list[Step] = []
-    at_s = 0.5
-    while at_s < BUSY_S:
-        steps += kinds[dice.below(len(kinds))][0](dice, round(at_s, 3))
-        at_s += dice.between(0.2, 2 * pace_s)
-    if dice.draw() < RESTORES:
-        steps += _back(dice, dice.between(5, 30))
-    elif dice.draw() < ELSEWHERE:
-        steps += _elsewhere(dice, dice.between(5, 30))
-    at_s = 1.0
-    while at_s < BUSY_S:
-        steps.append(_act(dice, round(at_s, 3), number))
-        at_s += dice.between(0.5, 8.0)
-    return tuple(sorted(steps, key=lambda each: each.at_s))
-
-
-def _host(dice: Dice) -> str:
+def _any_host(dice: Dice) -> str:
     return f"core-{1 + dice.below(MACHINES)}"
 
 
-def _program(dice: Dice) -> str:
-    number = 1 + dice.below(MACHINES)
-    return f"scheduler@core-{number}" if number <= SCHEDULERS and dice.draw() < 0.5 else f"agent@core-{number}"
-
-
 def _on_host(verb: str, low: float, high: float, value: float = 0.0) -> Drawer:
-    return lambda dice, at_s: [Step(at_s, verb, _host(dice), dice.between(low, high), value)]
+    return lambda dice, at_s: [Step(at_s, verb, dice.host(), dice.between(low, high), value)]
 
 
 def _on_program(verb: str, low: float, high: float) -> Drawer:
-    return lambda dice, at_s: [Step(at_s, verb, _program(dice), dice.between(low, high) if high else 0.0)]
+    return lambda dice, at_s: [Step(at_s, verb, dice.program(), dice.between(low, high) if high else 0.0)]
 
 
 def _fuse(dice: Dice, at_s: float) -> list[Step]:
-    return [Step(at_s, "kill in the middle", _program(dice), 0.0, float(1 + int(400 * dice.draw() ** 3)))]
+    return [Step(at_s, "kill in the middle", dice.program(), 0.0, float(1 + int(400 * dice.draw() ** 3)))]
 
 
 def _nap(dice: Dice, at_s: float) -> list[Step]:
-    return [Step(at_s, "pause in the middle", _program(dice), dice.between(0.1, 20), float(1 + dice.below(200)))]
+    return [Step(at_s, "pause in the middle", dice.program(), dice.between(0.1, 20), float(1 + dice.below(200)))]
 
 
 def _leave(dice: Dice, at_s: float) -> list[Step]:
-    return [Step(at_s, "stop in order", f"agent@{_host(dice)}", dice.between(2, 15))]
+    return [Step(at_s, "stop in order", f"agent@{dice.host()}", dice.between(2, 15))]
 
 
 def _on_member(verb: str, low: float, high: float) -> Drawer:
@@ -164,21 +190,21 @@ def _quorum(dice: Dice, at_s: float) -> list[Step]:
 
 def _worse(dice: Dice, at_s: float) -> list[Step]:
     lost = (0.0, 0.05, 0.3)[dice.below(3)]
-    return [Step(at_s, "worsen the link of", _host(dice), dice.between(2, 15), lost)]
+    return [Step(at_s, "worsen the link of", dice.host(), dice.between(2, 15), lost)]
 
 
 def _clock(dice: Dice, at_s: float) -> list[Step]:
     jump = (3600.0, -3600.0, 3_456_000.0, -604_800.0)[dice.below(4)]
-    return [Step(at_s, "step the clock of", _host(dice), dice.between(3, 40), jump)]
+    return [Step(at_s, "step the clock of", dice.host(), dice.between(3, 40), jump)]
 
 
 def _drift(dice: Dice, at_s: float) -> list[Step]:
-    return [Step(at_s, "let drift the clocks of", _host(dice), dice.between(5, 40), 1 + (dice.draw() - 0.5) * 0.04)]
+    return [Step(at_s, "let drift the clocks of", dice.host(), dice.between(5, 40), 1 + (dice.draw() - 0.5) * 0.04)]
 
 
 def _leader_and_machine(_dice: Dice, at_s: float) -> list[Step]:
     """The leading scheduler dies together with its machine."""
-    return [Step(at_s, "crash the machine of", "the leader", 12.0)]
+    return [Step(at_s, "crash the machine of", LEADER, 12.0)]
 
 
 def _plain(verb: str) -> Drawer:
@@ -199,7 +225,7 @@ def _unlease(dice: Dice, at_s: float) -> list[Step]:
 
 def _flap(dice: Dice, at_s: float) -> list[Step]:
     """A machine comes back over a bad link after its lease has ended."""
-    host, away_s = _host(dice), 10.0 + dice.between(1, 10)
+    host, away_s = _any_host(dice) if dice.focus == LEADER else dice.host(), 10.0 + dice.between(1, 10)
     back = [Step(round(at_s + away_s, 3), "worsen the link of", host, dice.between(4, 20), 0.4)]
     return [Step(at_s, "cut", host, away_s), *(back if at_s + away_s < BUSY_S else ())]
 
@@ -246,17 +272,21 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("execute again systemd of", 0, 0), 1),
     (_on_host("fill the disk of", 2, 12), 2),
 )
+FEW = (0, 0, 2, 3, 3, 5, 8)  # so many kinds in a round; 0: all
+FOCUSED = 0.7  # part of the faults of a round that concern its machine, where it has one
+ORDERS_S = (0.0, 2.0, 8.0, 8.0)  # from one order to the next, at most; 0: there are none
 RESTORES = 0.15  # part of the rounds in which the registry is restored
 ELSEWHERE = 0.15  # and of the others in which it is empty or another one for a while
+ROLLOUTS = 0.4  # part of the rounds in which units are rolled
 
 
-def _act(dice: Dice, at_s: float, number: int) -> Step:
+def _act(dice: Dice, at_s: float, number: int, units: tuple[str, ...]) -> Step:
     verbs = (
         "start", "start", "stop", "restart", "restart", "replace", "replace", "unload", "destroy", "submit",
         "drain", "uncordon",
     )  # fmt: skip
     verb = dice.one(verbs)
-    target = _host(dice) if verb in ("drain", "uncordon") else crowd.NAMES[dice.below(len(crowd.NAMES))]
+    target = dice.host() if verb in ("drain", "uncordon") else dice.one(units)
     return Step(at_s, verb, target, 0.0, float(2 + number * 100 + dice.below(100)))
 
 

@@ -18,6 +18,7 @@ REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 FIXED = "1..12"
 NEW_S = "75"
 ROUNDS = "2"
+MOST = 0.1  # of the new seeds may find something that is open
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +39,10 @@ def test_a_seed_is_one_story_whatever_the_order_of_sets() -> None:
     assert len(told) == 1
 
 
+def test_there_is_something_that_was_found() -> None:
+    assert REGRESSIONS
+
+
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_what_was_found_stays_mended(path: Path) -> None:
     done = simulate("--replay", str(path), "--no-shrink")
@@ -46,7 +51,13 @@ def test_what_was_found_stays_mended(path: Path) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("mutant", "invariant"), [("lost-ledger", "invariant 12"), ("early-placement", "invariant 1")]
+    ("mutant", "invariant"),
+    [
+        ("lost-ledger", "invariant 12"),
+        ("early-placement", "invariant 1"),
+        ("one-too-many", "invariant 13"),
+        ("deaf-to-pauses", "invariant 14"),
+    ],
 )
 def test_a_known_fault_is_found(mutant: str, invariant: str) -> None:
     done = simulate("--seeds", "1000..1200", "--jobs", "1", "--mutant", mutant)
@@ -60,14 +71,27 @@ def test_seeds_come_to_rest_and_are_right() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_new_seeds_come_to_rest_and_are_right(record_property: Callable[[str, object], None]) -> None:
-    """Other ones in each run, which the summary of the run names.
+def test_what_a_restore_revives_is_judged() -> None:
+    script = Path(__file__).parent / "regressions" / "lease-revived-by-a-restore.json"
+    done = simulate("--replay", str(script), "--no-shrink", "--mutant", "start-before-the-look")
+    assert "invariant 1: a unit runs on one machine" in done.stdout, done.stdout[-4000:] + done.stderr
 
-    One of a hundred or two still finds something (docs/simulation.md, What is open): that is told as an expected
-    failure, with the seed and how to replay it, and is to be mended like any other.
+
+@pytest.mark.timeout(600)
+def test_new_seeds_come_to_rest_and_are_right(record_property: Callable[[str, object], None]) -> None:
+    """Other ones in each run, which the summary of the run names, with those of them that found something.
+
+    A few still do (docs/simulation.md, What is open): that is an expected failure as long as it is a few, and is to
+    be mended like any other. A story that cannot be played, or that many seeds find something, is none.
     """
     done = simulate("--seconds", NEW_S, "--rounds", ROUNDS, "--jobs", "1", "--keep-going")
-    record_property("simulated", done.stdout.rstrip().rpartition("\n")[2])
-    assert "seed" in done.stdout, done.stdout + done.stderr
-    if done.returncode:
-        pytest.xfail(done.stdout[-4000:])
+    assert done.returncode in (0, 1), done.stdout[-4000:] + done.stderr
+    *told, summary = done.stdout.rstrip().splitlines()
+    found = [each for each in told if each.startswith("seed ")]
+    for each in (*found, summary):
+        record_property("simulated", each)
+    first, last = map(int, re.findall(r"\d+", summary)[:2])
+    assert len(found) <= max(MOST * (last - first + 1), 1), done.stdout
+    if found:
+        pytest.xfail("; ".join(found))
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
