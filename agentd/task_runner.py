@@ -112,7 +112,8 @@ class TaskRunner:
 
         claiming = self._needs.publisher.claim(desired, state, granted)
         if not await self._table.unless_outdated(unit, claiming):
-            await unit.wait_for_change(STALE_S)
+            if unit.desired == desired:  # else the news has come already
+                await unit.wait_for_change(STALE_S)
             raise Replan("its schedule line has changed")
 
     async def fetch(self, unit: ManagedUnit) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd import stopper, unit_worker
+from agentd import stopper, task_runner, unit_worker
 from agentd.dependencies import BusLost
 from agentd.pure.entry import LedgerEntry, Phase
 from agentd.pure.plan import DesiredState
@@ -500,6 +500,24 @@ async def test_a_claim_whose_schedule_line_has_changed_touches_nothing(tmp_path:
         await on.gone()
         assert set(acts(on.log)) == {"claim"}
         assert not on.needs.directory.holds(NAME)
+
+
+async def test_a_claim_refused_for_a_line_that_has_changed_waits_for_no_news_that_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_runner, "STALE_S", 1000.0)
+    async with machine(tmp_path) as on:
+        claim = on.publisher.claim
+
+        async def refused(desired: DesiredState, state: UnitState, on_granted: Callable[[int], None]) -> bool:  # noqa: ARG001
+            on.publisher.claim = claim  # type: ignore[method-assign]
+            on.want(placement=8)
+            return False
+
+        on.publisher.claim = refused  # type: ignore[method-assign]
+        on.want()
+        await on.launched()
+        assert on.entry().placement == 8
 
 
 @pytest.mark.parametrize("then", ["scheduled again", "handed over"])
