@@ -61,17 +61,23 @@ async def watch_progress(
     remaining = dict.fromkeys(names)
     settled = (Progress.REACHED, Progress.FAILED) if patient else SETTLED
     doubtful = set(remaining)  # those of which something has changed since they were judged
+    waits: dict[str, frozenset[str]] = {}  # and the units that their starts wait for: whether those come counts too
     while remaining:
         async with asyncio.timeout_at(deadline):
             update = await follower.next()
         touched = {OF_UNITS[each.table](each) if each.table in OF_UNITS else "" for each in update.changed}
         doubtful.update(remaining if update.reset or "" in touched else touched)
+        doubtful.update(name for name, others in waits.items() if others & touched)
         snapshot = follower.mirror.snapshot()
         if snapshot.revision < max(revision, 1):
             yield StillWaiting(tuple(remaining), follower.link, follower.reason, snapshot)
             continue
         where = whereabouts(snapshot)
         found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in remaining if name in doubtful]
+        waits |= {
+            each.name: frozenset(other for state in where.states.get(each.name, ()) for other in state.waits)
+            for each in found
+        }
         arrivals = [each for each in found if each.standing.progress in settled and not each.standing.awaited]
         doubtful.clear()
         for arrival in arrivals:
