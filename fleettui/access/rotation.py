@@ -155,7 +155,10 @@ class Rotation:
 
         failures = [each for each in await asyncio.gather(*map(one, self._machines.values())) if each]
         if failures:
-            raise UserError(f"{'; '.join(failures)}; mend it, then run the same again")
+            raise UserError(
+                f"{'; '.join(failures)}; mend it, then run the same again, or leave out what no SSH reaches:"
+                " --without MACHINE"
+            )
 
     @asynccontextmanager
     async def _host(self, found: Machine) -> AsyncIterator[BareHost]:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fleettui.access.authority import Authority, runs_out, write_private
 from fleettui.access.grants import Grants, new_password
@@ -57,7 +58,7 @@ async def access(flags: Namespace) -> int:
             case "revoke":
                 return await _revoke(fleet, words[0], yes=flags.yes)
             case "rotate":
-                return await _rotate(fleet, *words, authority=flags.authority)
+                return await _rotate(fleet, flags, *words)
             case "check":
                 return await _check(fleet)
             case _:
@@ -210,23 +211,42 @@ def _told(names: list[str], machine: Machine | None) -> Iterator[str]:
         )
 
 
-async def _rotate(fleet: _Fleet, user: str = "", *, authority: bool) -> int:
-    if user and authority:
-        raise UsageError("--authority renews everybody's certificates, and takes no user", "leave one of them out")
-    machines, _, _ = await read_machines(fleet.operator)
+async def _rotate(fleet: _Fleet, flags: Namespace, user: str = "") -> int:
+    authority = flags.authority
+    if user and (authority or flags.without):
+        what = "--authority" if authority else "--without"
+        raise UsageError(f"{what} is about everybody's certificates, and takes no user", "leave one of them out")
+    machines, overrides, unread = await read_machines(fleet.operator)
+    left_out = {find_machine(each, machines, {*overrides, *unread}, unread) for each in flags.without}
+    names = ", ".join(machines[each].hostname if each in machines else each for each in sorted(left_out))
     etcd = fleet.settings.etcd
     own = own_files(fleet.directory, etcd.username, etcd.password_file)
     users = {each.name for each in await fleet.grants.users()}
-    let_in = [each for each in machines.values() if agent_of(each.id).name in users]
+    let_in = [each for each in machines.values() if agent_of(each.id).name in users and each.id not in left_out]
     rotation = Rotation(fleet.grants, fleet.settings.ssh, let_in, own, say)
     if user:
         await rotation.password(user)
         return OK
     signing = Authority.load(fleet.directory)
     if authority:
+        urls = [url for each in await fleet.operator.etcd.member_list() for url in each.client_urls]
+        at = {urlsplit(each).hostname for each in urls}
+        if held := [each for each in left_out if each in machines and machines[each].address in at]:
+            raise UserError(
+                f"{machines[held[0]].hostname} holds a member of the registry, which has to be given another"
+                " certificate by SSH: it cannot be left out"
+            )
         await rotation.check_members()
-        signing = signing if signing.replaced else signing.replace()
+        begun = signing.replaced
+        signing = signing if begun else signing.replace()
         await rotation.trust(signing)
+        if left_out and not begun:
+            say(f"Both authorities are trusted. Give {names} another certificate: fleettui token create --machine"
+                " MACHINE; then run the same again")  # fmt: skip
+            return OK
+        if left_out and not flags.yes and not agreed(f"Has {escape(names)} got another certificate since?"):
+            complain("Both authorities are still trusted")
+            return FAILED
     await rotation.leaves(signing, fleet.directory)
     if authority:
         signing.forget_earlier()

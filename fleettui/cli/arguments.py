@@ -219,7 +219,10 @@ def _access(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="list | grant USER ROLE | revoke USER | rotate [USER] | check")
     parser.add_argument("--renew", action="store_true", help="grant: give a user who exists another password, too")
     parser.add_argument("--authority", action="store_true", help="rotate: also the authority itself")
-    parser.add_argument("--yes", action="store_true", help="revoke: do not ask")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="MACHINE", help="rotate: leave this one out; repeats add"
+    )
+    parser.add_argument("--yes", action="store_true", help="revoke, rotate: do not ask")
     parser.add_argument("--root-password-file", metavar="FILE", help="holds the password of etcd's root")
     _json(parser)
 
@@ -385,7 +388,9 @@ COMMANDS = (
             ("access list", "access grant ann operator", "access revoke ann", "access rotate",
              "access rotate --authority", "access check"), (_access,),
             "roles: operator, viewer, scheduler, agent. A machine can be revoked by its name.\n"
-            "Without a user, rotate renews all certificates and the passwords of all machines and of this host."),
+            "Without a user, rotate renews all certificates and the passwords of all machines and of this host.\n"
+            "A machine that no SSH reaches is left out, and gets another certificate by fleettui token create"
+            " --machine; --authority says when."),
     Command("upgrade", "upgrade:upgrade", "another version of the agents and schedulers that a join has installed",
             ("upgrade", "upgrade --to dist/fleettui-0.2.0-py3-none-any.whl", "upgrade --rollback"), (_upgrade,),
             "Machine by machine, schedulers last; no unit is touched. Interrupted anywhere, run the same again."),

@@ -45,7 +45,6 @@ class AnswerSite(Worksite):
         self._does = step.does
         match step.act:
             case steps.PutCertificates():
-                self.answer.ca = self.authority.certificate_pem
                 self.answer.certificate = self.authority.sign_client(self.request.certificate)
                 await self.script(step.host, TAKE_UP)
             case steps.PutPassword(role="agent", machine=machine):
@@ -101,6 +100,7 @@ class Admission:
         if not why:
             await site.carry_out(stages, lambda *_: None)
         answer = Answer(refused=why) if why else site.answer
+        answer.ca = site.authority.certificate_pem
         body, apart = answer.encode(PART_BYTES)
         seal = exchange.seal(request.exchange, request.raw, body.encode())
         sealed = json.dumps({"body": body, "seal": seal}).encode()

@@ -306,8 +306,8 @@ def obey(registry: Registry, answer: dict[str, Any], place: Path, password: str)
         for each in tasks
     ]
     ETC.mkdir(exist_ok=True)
+    write(ETC / "ca.pem", answer["ca"].encode(), 0o644)
     if answer["certificate"]:
-        write(ETC / "ca.pem", answer["ca"].encode(), 0o644)
         write(ETC / "client.key", (place / "client.key").read_bytes(), 0o600)
         write(ETC / "client.pem", answer["certificate"].encode(), 0o644)
     if answer["password"]:

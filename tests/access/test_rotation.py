@@ -92,7 +92,8 @@ async def host(
     class Here(rotation.Rotation):
         @asynccontextmanager
         async def _host(self, found: Machine) -> AsyncIterator[Any]:
-            assert found.id == M
+            if found.id != M:
+                raise UserError(f"cannot reach {found.hostname}")
             yield host
 
     monkeypatch.setattr(fleettui.cli.access, "Rotation", Here)
@@ -202,13 +203,37 @@ async def test_the_authority_is_another_one_and_nobody_was_locked_out(host: Host
 async def test_an_interrupted_renewal_of_the_authority_is_finished_by_the_next(host: Host, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (host.etc / "client.key.new").mkdir()  # nothing can be written there
-    with pytest.raises(UserError, match="mend it, then run the same again"):
+    with pytest.raises(UserError, match="mend it, then run the same again, or leave out"):
         await run("rotate", "--authority")
     assert Authority.load(home).replaced
     (host.etc / "client.key.new").rmdir()
     begun = Authority.load(home).certificate_pem
     assert await run("rotate", "--authority") == 0
     assert begun.startswith(Authority.load(home).certificate_pem), "the one that was begun, not a third"
+
+
+async def test_a_machine_that_no_ssh_reaches_is_left_out_and_is_asked_about(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, away = tmp_path / "home", "0c9e117aea1bb43c8d4b0e9d2f6f1a5a"
+    async with Etcd(settings_of(host.server, "root", home / "root.password")) as etcd:
+        await Grants(etcd, KEYS).grant(agent_of(away), "of the one that is away")
+        await etcd.put(KEYS.machine(away), encode(Machine(away, "core-2", "10.0.0.9", "boot")))
+    with pytest.raises(UserError, match="cannot reach core-2"):
+        await run("rotate")
+    assert await run("rotate", "--without", "core-2") == 0
+    assert f"agent-{away}: left as it is" in capsys.readouterr().out
+    with pytest.raises(UserError, match="core-1 holds a member of the registry"):
+        await run("rotate", "--authority", "--without", "core-1")
+    both = ("rotate", "--authority", "--without", "core-2")
+    assert await run(*both) == 0
+    assert "fleettui token create --machine" in capsys.readouterr().out
+    assert Authority.load(home).replaced
+    assert host.told.count(rotation.RESTART) == 1, "whoever has a certificate of either is let in"
+    with pytest.raises(UserError, match="add --yes"):
+        await run(*both)
+    assert await run(*both, "--yes") == 0
+    assert not Authority.load(home).replaced
 
 
 async def test_a_certificate_that_was_copied_from_another_host_is_not_renewed(host: Host, tmp_path: Path) -> None:

@@ -71,24 +71,24 @@ def documented(laptop: Laptop, name: str, number: int, token: str = "") -> Compl
 
 @contextmanager
 def running(node: BareNode, program: str) -> Iterator[subprocess.Popen[str]]:
-    """A program at work on a host, read from its standard input; what it says is in its output."""
+    """A program at work on a host, by a command or read from its input; what it says is in its output."""
     leader = node.leader()
-    inside = ["nsenter", "--target", str(leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w"]
-    words: list[str | Path] = (
-        ["sh", "-c", f"cd /root && exec {program}"] if program.startswith("python3 ") else ["python3", "-"]
-    )
+    inside = ["nsenter", "--target", str(leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "env", "-i"]
+    command, text = (program, "") if program.startswith("python3 ") else ("python3 -", program)
     with subprocess.Popen(
-        [*inside, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *words],
+        [*inside, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-c", f"cd /root; echo $$; exec {command}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         assert process.stdin
-        if words[0] == "python3":
-            process.stdin.write(program)
+        assert process.stdout
+        number = process.stdout.readline().strip()
+        process.stdin.write(text)
         process.stdin.close()
         try:
             yield process
         finally:
-            process.kill()
+            if process.poll() is None:
+                node.exec(["kill", "-KILL", number])
 
 
 def said(process: subprocess.Popen[str], words: str) -> str:
@@ -149,16 +149,19 @@ def test_a_host_that_is_killed_while_it_joins_goes_on_and_the_laptop_lets_it_in(
     command = [str(Path(sys.prefix, "bin/fleettui")), "token", "create", "--wait", "--out", str(path)]
     with subprocess.Popen(command, env=laptop.environ, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr
-        while "Waiting for it to ask" not in waiting.stderr.readline():
-            pass
-        program = path.read_text()
-        for words in ("waiting to be let in", "unpack fleettui"):
+        try:
+            while "Waiting for it to ask" not in waiting.stderr.readline():
+                assert waiting.poll() is None
+            program = path.read_text()
+            for words in ("waiting to be let in", "unpack fleettui"):
+                with running(node, program) as process:
+                    said(process, words)
             with running(node, program) as process:
-                said(process, words)
-        with running(node, program) as process:
-            told = ended(process)
-        assert told.endswith("exit 0"), told
-        assert waiting.wait(90) == 0
+                told = ended(process)
+            assert told.endswith("exit 0"), told
+            assert waiting.wait(90) == 0
+        finally:
+            waiting.kill()
     assert node.spec.address in machines(laptop)
     assert laptop("fleettui", "token", "list").stdout.count("\n") == 1, "used up: gone"
 
@@ -203,6 +206,31 @@ def test_a_machine_without_ssh_gets_another_certificate_and_its_units_do_not_not
     assert agent.read_bytes() != old
     assert of_units(node, ["there.service"]) == ran
     eventually("the agent has taken it up", partial(active, laptop, node), timeout_s=60, interval_s=1)
+
+
+def test_machines_without_ssh_get_another_authority_and_their_units_do_not_notice(laptop: Laptop) -> None:
+    nodes = laptop.hosts.nodes[1:3]
+    ran = of_units(nodes[0], ["there.service"])
+    rotate = ["access", "rotate", "--authority", *(word for node in nodes for word in ("--without", node.name))]
+    done = laptop("fleetctl", *rotate)
+    assert done.returncode == 0, done.stderr
+    assert "fleettui token create --machine" in done.stdout
+    for node in nodes:
+        token, program = made(laptop, "--machine", node.name)
+        with running(node, program) as process:
+            said(process, "waiting to be let in")
+            done = laptop("fleettui", "token", "approve", token, "--yes")
+            assert done.returncode == 0, done.stderr
+            assert ended(process).endswith("exit 0")
+    done = laptop("fleetctl", *rotate, "--yes")
+    assert done.returncode == 0, done.stderr
+    authority = laptop.files.authority()
+    assert authority
+    assert not authority.replaced
+    for node in nodes:
+        assert authority.signed((node.root.directory / "etc/fleet/client.pem").read_bytes())
+        eventually(f"{node.name} is there", partial(active, laptop, node), timeout_s=60, interval_s=1)
+    assert of_units(nodes[0], ["there.service"]) == ran
 
 
 def active(laptop: Laptop, node: BareNode) -> bool:
