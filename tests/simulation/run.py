@@ -436,6 +436,7 @@ class Play:
                 self.fleet.say("operator", f"has {host.name} leave the other cluster")
                 host.kill("agent")
                 facts.unlink()
+                self.judge.more.may_stop_all(host.name)  # as the agent says of leaving a cluster
         if tries:
             self.loop.after(4.0, self._reclaim, cluster, tries - 1)
 
