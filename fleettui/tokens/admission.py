@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleettui.access.authority import Authority
@@ -138,10 +139,25 @@ class Admission:
             etcd_unit="",
             leaves=frozenset(good_leaves([host], authority, ())),
             metadata=token.metadata or None,
-            keys=tuple(known_hosts_line(host, each) for each in request.host_keys),
+            keys=tuple(pins(request, fleet.known_hosts)),
             schedulers=0,  # a scheduler's password is worth every machine
         )
         return site, () if why else plan((host,), fleet, wanted), why
+
+
+def pins(request: Request, known_hosts: Iterable[str]) -> Iterator[str]:
+    """The host's keys as lines of known_hosts, without the name and the address that others have there.
+
+    The host itself says what they are: no token lets it be taken for another.
+    """
+    host, taken = request.facts, {name for line in known_hosts for name in line.split(" ")[0].split(",")}
+    free = replace(
+        host,
+        hostname="" if host.hostname in taken else host.hostname,
+        address="" if host.address in taken else host.address,
+    )
+    if free.hostname or free.address:
+        yield from (known_hosts_line(free, each) for each in request.host_keys)
 
 
 def secret_file(files: FleetFiles, token: str) -> Path:

@@ -83,6 +83,10 @@ def token(argv: Sequence[str]) -> int:
         parser.error(f"{options.command} takes {'the id of a token' if options.token is None else 'no token'}")
     if not 1 <= options.uses <= MOST_USES:
         parser.error(f"--uses {options.uses}: a token is good for 1 to {MOST_USES} hosts")
+    if options.token and not re.fullmatch(r"[0-9a-f]{8}", options.token):
+        parser.error(f"{options.token!r} is no token's id; see: fleettui token list")
+    if options.out == "-" and sys.stdout.isatty():
+        parser.error("--out -: standard output is a terminal, which shows the secret; name a file, or a pipe")
     return guarded(_token(options), "interrupted; what was begun is gone on with by: fleettui token approve TOKEN")
 
 
@@ -221,10 +225,6 @@ async def _list(desk: _Desk) -> int:
 
 
 async def _revoke(desk: _Desk, name: str) -> int:
-    with contextlib.suppress(UserError):
-        name = (await desk.store.get(name)).id
-    if not name.isalnum():
-        raise UserError(f"{name!r} is no token; see: fleettui token list")
     missing = await desk.store.revoke(name, machines=True)
     secret_file(desk.files, name).unlink(missing_ok=True)
     say(f"Token {name} is good for nothing any more")

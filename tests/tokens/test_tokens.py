@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import hashlib
 import itertools
 import json
 import logging
@@ -22,7 +23,9 @@ from fleettui.access.grants import Grants
 from fleettui.install import archive
 from fleettui.install.fleet_files import FleetFiles
 from fleettui.tokens import commands, on_host
+from fleettui.tokens.admission import pins
 from fleettui.tokens.commands import token
+from fleettui.tokens.record import Request
 from fleettui.tokens.store import PART_BYTES
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
@@ -366,6 +369,24 @@ def test_no_token_takes_the_place_of_a_machine_but_one_that_names_it(laptop: Lap
     until(asks(laptop, id_))
     assert laptop.token("approve", id_, "--yes") == 0
     assert host.end() == ""
+
+
+def test_a_host_is_not_pinned_as_another(laptop: Laptop) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA"
+    facts = BARE.replace("HOSTNAME", "evil").replace("MACHINE", M)
+    said = REAL_RUN(["sh", "-c", facts, "sh", "- - 10.0.0.1 -"], capture_output=True, text=True, check=True).stdout
+    row = {"facts": said, "now": 0, "request": "", "exchange": "", "host_keys": [key, "evil\nother ssh-rsa AAAA"]}
+    raw = json.dumps(row).encode()
+    request = Request.read(hashlib.sha256(raw).hexdigest(), raw)
+    assert list(pins(request, ())) == [f"evil,10.0.0.1 {key} {M}"]
+    assert list(pins(request, (f"core-1,10.0.0.1 {key} {N}",))) == [f"evil {key} {M}"]
+    assert list(pins(request, (f"evil,10.0.0.1 {key} {N}",))) == []
+    assert laptop.token("revoke", "00000000") == 1
+    for bad in (["revoke", "../x"], ["create", "--uses", "0"], ["approve"], ["list", "1f2e3d4c"]):
+        with pytest.raises(SystemExit):
+            token(bad)
+    assert laptop.token("create", "--ttl", "25h") == 1
+    assert laptop.token("create", "--machine", "nobody") == 1
 
 
 def test_requests_that_are_none_are_told_and_left_alone(laptop: Laptop, capsys: pytest.CaptureFixture[str]) -> None:
