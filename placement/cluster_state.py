@@ -39,10 +39,11 @@ class ClusterState:
         self.occupants: dict[str, dict[str, int]] = defaultdict(dict)  # by machine, its units, and why
         self.unconfirmed: set[tuple[str, str]] = set()  # (machine, unit): assigned or reported, but not both
         self.instances: dict[str, set[str]] = defaultdict(set)  # by template
+        self.picky: set[str] = set()  # units that rather have one machine than another
         self.draining: set[str] = set()
         self.faults: Faults = {}
-        self._followers: dict[str, set[str]] = defaultdict(set)
-        self.marks = Marks(self.entries, self.occupants, self.conflicts, self._followers)
+        self.followers: dict[str, set[str]] = defaultdict(set)
+        self.marks = Marks(self.entries, self.occupants, self.conflicts, self.followers)
         self._globals: set[str] = set()
         self._issued: set[str] = set()  # units with decisions that the registry may not hold yet
         self._cycles: dict[str, str] = {}  # replacing unit to the reason why it may not; kept while true
@@ -232,9 +233,9 @@ class ClusterState:
             self.conflicts.hold(machine, entry.against, -1)
         self.conflicts.unregister(entry.against)
         for leader in entry.options.machine_of:
-            self._followers[leader].discard(entry.name)
-            if not self._followers[leader]:
-                del self._followers[leader]
+            self.followers[leader].discard(entry.name)
+            if not self.followers[leader]:
+                del self.followers[leader]
         if options.reserve != entry.options.reserve:
             for machine in machines:
                 self.room.count(machine, entry.options.reserve, -1)
@@ -251,8 +252,9 @@ class ClusterState:
         entry.options = options
         self.conflicts.register(entry.against)
         for leader in options.machine_of:
-            self._followers[leader].add(entry.name)
+            self.followers[leader].add(entry.name)
         put(self._globals, entry.name, present=options.is_global)
+        put(self.picky, entry.name, present=bool(options.spread or options.prefer))
 
     def _relations_changed(self, entry: UnitEntry) -> None:
         """Mark the units that a change of what follows or replaces what concerns."""
@@ -356,7 +358,7 @@ class ClusterState:
         if not entry.options.replaces:
             return ""
         if entry.name not in self._cycles:
-            self._cycles[entry.name] = find_replacement_cycle(self.entries, self._followers, entry)
+            self._cycles[entry.name] = find_replacement_cycle(self.entries, self.followers, entry)
         return self._cycles[entry.name]
 
 

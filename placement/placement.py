@@ -5,7 +5,8 @@ Owns the order in which units are looked at and the rules by which each is settl
 1. settle: what may not stay where it is gives that machine up (target, eligibility, a leader that moved, conflict).
 2. place: what has no machine, or one that is lost or leaving, gets the preferred one: units that replace others
    first, then by name. What runs and may stay is never looked at for a better machine.
-3. move: a unit leaves a machine on which it has failed too often, if another takes it on which it has not.
+3. move: a unit leaves a machine on which it has failed too often, if another takes it on which it has not; one that
+   is to be started anew on a machine of the operator's choice leaves for that, if it takes it.
 4. drain: from each draining machine at most one running unit at a time leaves, if another machine takes it; where
    a rollout says which are to leave, all of those. Both come last, and a drain waits for conflicting units on their
    way, so that no unit stops for a place that another one then takes.
@@ -184,14 +185,20 @@ class Placement:
         if entry.options.is_global or not entry.assigned or self._state.stranded(entry):
             rank = 0 if entry.options.replaces else 1
             self._work.push((DecisionPhase.PLACE, rank, entry.name))
-        elif entry.past is not None and not entry.failed_on.keys().isdisjoint(entry.assigned):
+        elif entry.may_leave_for(entry.ordered) or (
+            entry.past is not None and not entry.failed_on.keys().isdisjoint(entry.assigned)
+        ):
             self._work.push((DecisionPhase.MOVE, 0, entry.name))
 
     # -- move
 
     def _move(self, entry: UnitEntry) -> None:
-        """Have a unit leave a machine on which it has failed too often, if another takes it on which it has not."""
-        failed = entry.failed_on
+        """Have a unit leave for the machine that it is to go to, or one on which it has failed too often."""
+        failed, ordered = entry.failed_on, entry.ordered
+        if entry.placeable and entry.may_leave_for(ordered) and self._pick_outside(entry, {}) == ordered:
+            for machine in sorted(entry.assigned):
+                self._leave(entry, machine, "moved by an operator")
+            self._marks.add(entry.name)
         for machine in sorted(entry.assigned & failed.keys() & self._state.sites.keys()):
             if entry.placeable and not self._elsewhere(entry, machine) and self._pick_outside(entry, failed):
                 self._leave(entry, machine, failed[machine].reason)
@@ -301,10 +308,15 @@ class Placement:
         failed = entry.failed_on if entry.past is not None else {}
         return (self._pick_outside(entry, failed) if failed else None) or self._pick_outside(entry, {})
 
+    def better_than(self, entry: UnitEntry, machine: str) -> str | None:
+        """Return the machine that is preferred, of all but this one; None when no other takes the unit."""
+        return self._pick_outside(entry, {machine: None, **entry.failed_on})
+
     def _pick_outside(self, entry: UnitEntry, avoided: Mapping[str, object]) -> str | None:
         """Return the preferred machine that is not avoided.
 
-        One that has not stopped the unit yet comes first, then the one that it was on and is to come back to.
+        The one that an operator has it go to comes first, then one that has not stopped it yet, then the one that
+        it was on and is to come back to.
         """
         state, options = self._state, entry.options
         if state.replacement_cycle(entry):
@@ -317,11 +329,10 @@ class Placement:
                 if any(not state.wins(entry, state.entries[each]) for each in state.opponents_at(entry, machine))
             }
         blocked = self._closed(entry, against | avoided.keys())
-        back = [machine for machine in entry.reported if self._takes(entry, machine, blocked)]
-        if not back and entry.past is not None:
-            back = [home for home in (entry.home,) if self._takes(entry, home, blocked)]
-        if back:
-            return min(back)
+        known = (entry.ordered, *sorted(entry.reported), entry.home)
+        for machine in known if any(known) else ():
+            if self._takes(entry, machine, blocked):
+                return machine
         pool = state.candidates.pool(options)
         if options.machine_of:
             leaders = [state.entries.get(name) for name in options.machine_of]

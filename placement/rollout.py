@@ -336,7 +336,8 @@ def _turned(rollout: Rollout, given: Iterable[StepView]) -> Iterator[Unit]:
             version = sha256, step.generation + (2 if rollout.back else 1)
             units[step.unit] = unit.with_versions({**unit.versions, step.machine: version})
         else:
-            units[step.unit] = unit.with_file(sha256)
+            turned = unit.with_file(sha256)
+            units[step.unit] = turned.going_to(step.goes_to) if step.goes_to and not rollout.back else turned
     yield from units.values()
 
 

@@ -95,6 +95,20 @@ class UnitEntry:
         )
 
     @property
+    def ordered(self) -> str:
+        """The machine that an operator has it go to with its present generation; "" for none."""
+        if self.unit is None or not self.unit.goes_to:
+            return ""
+        generation, _, machine = self.unit.goes_to.partition(":")
+        return machine if generation == str(self.unit.generation) else ""
+
+    def may_leave_for(self, machine: str) -> bool:
+        """Whether it is yet to be started anew where it is, and is to be so on another machine: this one."""
+        lines = [self.scheduled.get(each) for each in self.assigned]
+        anew = (line for line in lines if line and self.unit and line.generation != self.unit.generation)
+        return bool(machine) and machine not in self.assigned and any(anew)
+
+    @property
     def home(self) -> str:
         """The machine that it rather comes back to; "" for none."""
         return self.past.machine if self.past is not None and self.options.sticky else ""

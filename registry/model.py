@@ -111,6 +111,7 @@ class Unit(Versioned):
     applied: Line = ""  # the hash and the target that were applied last: "3fa9…:launched"
     on: Annotated[tuple[UnitVersion, ...], AtMost(100)] = ()  # a global unit's machines where it is otherwise
     leaves: Line = ""  # the rollout in which it had its turn to leave its machine
+    goes_to: Line = ""  # generation and machine, "7:7aea1bb4…": where it goes with that generation, if it may
 
     def version_on(self, machine: str) -> tuple[str, int]:
         """The hash and the generation that the unit has to have on a machine."""
@@ -136,6 +137,10 @@ class Unit(Versioned):
         """The unit with the file that its record names, to be stopped and started again wherever it is."""
         newest = max((self.generation, *(each.generation for each in self.on)))
         return replace(self, generation=newest + 1, on=())
+
+    def going_to(self, machine: str) -> Unit:
+        """The unit, which goes to this machine as it is started anew, if the machine takes it."""
+        return replace(self, goes_to=f"{self.generation}:{machine}")
 
     def with_file(self, sha256: str) -> Unit:
         """The unit with this file, started anew; the one that it had, if it is another, goes into its history."""
@@ -411,6 +416,7 @@ class RolloutStep(Versioned):
     group: Count = 0
     machine: Line = ""  # of a global unit: the machine that this is about
     leaves: Line = ""  # the machine that the unit leaves in its turn, where that is all
+    goes_to: Line = ""  # the machine that the unit goes to in its turn, if it takes it
 
     @property
     def key(self) -> tuple[str, str]:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 from fleettui.actions.operator import Operator, commit, persist
 from fleettui.actions.reading import read_texts, read_units
 from placement.preview import TABLES, preview_drain
+from placement.rebalance import Move
 from placement.rollout import MAX_STEPS, TURNS_AT_ONCE, failures, going_back
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
 from registry.keys import Address, Table
+from registry.mirror import Snapshot
 from registry.model import (
     Availability,
     OnFailure,
@@ -120,6 +122,23 @@ async def begin_drain(
     events = [operator.event("drain", machine=machine) for machine in machines]
     await commit(operator, guards, ops, events)
     return None
+
+
+async def begin_moves(
+    operator: Operator, snapshot: Snapshot, moves: Sequence[Move], policy: Policy, name: str = ""
+) -> Rollout:
+    """Begin to move units that a snapshot has, a few at a time: each is started anew where it is to go.
+
+    Each machine is asked again in its unit's turn; a unit that it takes no longer is restarted where it is.
+    """
+    if policy.on_failure is OnFailure.ROLLBACK:
+        raise UserError("moves cannot be taken back; leave --on-failure rollback out")
+    units = {each.unit: snapshot.units[each.unit] for each in moves}
+    steps = tuple(
+        RolloutStep(unit.name, unit.hash, unit.hash, unit.generation, group, goes_to=move.target)
+        for group, (move, unit) in enumerate(zip(moves, units.values(), strict=True))
+    )
+    return await _begin(operator, steps, policy, name or f"rebalance-{stamp(operator.now())}", [], [])
 
 
 async def _begin(
@@ -241,7 +260,12 @@ def _count(text: str, groups: int) -> int:
 def _name(unit: str, now: float) -> str:
     """A name for a rollout that was given none: web-20261126-211500."""
     stem = re.sub(r"[^0-9A-Za-z._-]+", "-", unit.partition(".")[0].partition("@")[0]).strip("-._") or "rollout"
-    return f"{stem[:60]}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
+    return f"{stem[:60]}-{stamp(now)}"
+
+
+def stamp(now: float) -> str:
+    """The local time as the end of a name: 20261126-211500."""
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
 
 
 async def read_rollouts(operator: Operator) -> list[Rollout]:
@@ -316,6 +340,8 @@ def undone(rollout: Rollout, by: str) -> Rollout:
     if all(step.old == step.new for step in rollout.steps):
         moved = any(step.leaves for step in rollout.steps)
         what = "a drain; fleetctl uncordon ends it" if moved else "a restart, which cannot be taken back"
+        if any(step.goes_to for step in rollout.steps):
+            what = "a rebalance, which cannot be taken back; abort ends one that is under way"
         raise UserError(f"rollout {rollout.name} was {what}")
     return going_back(rollout, f"undone by {by}")
 

@@ -215,6 +215,12 @@ def _plan(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _rebalance(parser: ArgumentParser) -> None:
+    _dry_run(parser)
+    _policy(parser)
+    _json(parser)
+
+
 def _access(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="list | grant USER ROLE | revoke USER | rotate [USER] | check")
     parser.add_argument("--renew", action="store_true", help="grant: give a user who exists another password, too")
@@ -293,6 +299,11 @@ when that is up again. Interrupted, say the same again: it goes on where it was.
 A machine needs a reboot when /run/reboot-required is there, or when
 needs-restarting -r says so."""
 
+REBALANCING = """Better is, in this order: instances spread more evenly (SpreadOver), preferred metadata, and
+machines with more equal numbers of units. Each unit is stopped and started once. It is a
+rollout: see fleetctl help rollout. What is global or Sticky, follows others (MachineOf) or
+is followed, and what replaces others is never moved. --dry-run exits with 2 if units would move."""
+
 APPLYING = """A file fleet-apply.toml in the folder may say whose it is, and more of its units:
   owner = "web-team"                 (else the folder's name)
   [units."web@.service"]
@@ -360,6 +371,8 @@ COMMANDS = (
     Command("plan", "plan:plan", "which units would wait if machines were lost",
             ("plan", "plan --without core-2", "plan --without core-2 --without core-3 --json"), (_plan,),
             "Exits with 2 when a unit would wait. Without a machine, each is tried in turn."),
+    Command("rebalance", "rebalance:rebalance", "move running units to where they would be placed today",
+            ("rebalance --dry-run", "rebalance --at-a-time 2 --yes"), (_rebalance,), REBALANCING),
     Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
             ("drain 7aea1bb4", "drain 7aea1bb4 --at-a-time 2 --healthy-for 30s"),
             (MACHINES, _no_block, _gently)),

@@ -1,0 +1,150 @@
+"""Moves that make a fleet even again: which running units would be placed better if they were placed today.
+
+Owns what is better, in this order: instances spread more evenly over the values of their key, preferred metadata,
+and machines with more equal numbers of units. Each move improves the first of these that it changes, so that plan
+after plan comes to an end. A plan moves a unit once, and takes the greatest gain first, from the fullest machine to
+the emptiest: no fewer moves would do as well. Units that follow others or are followed, replace others, are sticky
+or global stay where they are. It decides nothing: each move is tried as an order, by the rules that decide. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from placement.cluster_state import ClusterState
+from placement.eligibility import group_of
+from placement.placement import Placement
+from placement.preferences import load_of
+from placement.preview import Trial, trial
+from placement.unit_entry import UnitEntry
+from registry.keys import DEFAULT_KEYS, Address, Keys, Table
+from registry.mirror import Snapshot
+from registry.model import Target
+from registry.wording import counted
+
+MOST = 4000  # moves of one plan: the steps of one rollout
+
+Gain = tuple[int, int, int]  # spread, preferences met, units fewer; better if the first that is not 0 is above 0
+EVEN: Gain = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A unit that would be better placed on another machine, and why."""
+
+    unit: str
+    source: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Chance:
+    entry: UnitEntry
+    source: str
+    target: str
+    gain: Gain
+
+
+def plan_rebalance(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> tuple[Move, ...]:
+    """Return the moves that make the fleet even, in the order in which they are to be made; at most MOST."""
+    busy = {step.unit for rollout in snapshot.rollouts.values() if not rollout.state.over for step in rollout.steps}
+    moves: list[Move] = []
+    with trial(snapshot, keys) as tried:
+        tried.settle()
+        while len(moves) < MOST and (best := _best(tried.state, busy)) is not None:
+            busy.add(best.entry.name)
+            reason = _reason(tried.state, best)
+            if _carry_out(tried, best):
+                moves.append(Move(best.entry.name, best.source, best.target, reason))
+        tried.state.candidates.end_decision()
+    return tuple(moves)
+
+
+def _best(state: ClusterState, busy: Iterable[str]) -> _Chance | None:
+    """Return the move with the greatest gain, of those the first by name; None where none is left."""
+    placement, best = Placement(state), None  # type: Placement, _Chance | None
+    picky = sorted(name for name in state.picky if name not in busy)
+    for chance in _chances(state, placement, picky):
+        if chance.gain[:2] > EVEN[:2] and (best is None or chance.gain > best.gain):
+            best = chance
+    if best is not None:
+        return best
+    counts = state.candidates.counts
+    lowest = min((counts[each.id] for each in state.sites.values() if each.open), default=0)
+    for machine in sorted(state.sites, key=lambda each: (-counts[each], each)):
+        if counts[machine] - lowest < 2:
+            break
+        there = (name for name in sorted(state.occupants.get(machine, ())) if name not in busy)
+        for chance in _chances(state, placement, there):
+            if chance.gain > EVEN and (best is None or chance.gain > best.gain):
+                best = chance
+            if best is not None and counts[best.target] == lowest:
+                return best  # nothing is emptier
+        if best is not None:
+            return best
+    return None
+
+
+def _chances(state: ClusterState, placement: Placement, names: Iterable[str]) -> Iterator[_Chance]:
+    """Yield for each of these units that may move the machine that it would rather be on."""
+    for name in names:
+        entry = state.entries[name]
+        if not _may_move(state, entry):
+            continue
+        (source,) = entry.assigned
+        target = placement.better_than(entry, source)
+        if target is not None:
+            yield _Chance(entry, source, target, _gain(state, entry, source, target))
+
+
+def _may_move(state: ClusterState, entry: UnitEntry) -> bool:
+    options, unit = entry.options, entry.unit
+    if unit is None or unit.target is not Target.LAUNCHED or not entry.placeable or len(entry.assigned) != 1:
+        return False
+    (machine,) = entry.assigned
+    site = state.sites.get(machine)
+    settled = site is not None and not (site.leaving or site.trouble) and entry.reported.keys() == entry.assigned
+    tied = options.is_global or options.machine_of or options.replaces or options.sticky
+    followed = any(state.entries[each].placeable for each in state.followers.get(entry.name, ()))
+    return settled and not (tied or followed) and machine not in state.draining
+
+
+def _gain(state: ClusterState, entry: UnitEntry, source: str, target: str) -> Gain:
+    """Return what the move makes better. A unit more than another one is no gain: moved, it would be the same."""
+    old, new = (group_of(entry.options, state.sites[each]) for each in (source, target))
+    spread = 0
+    if entry.options.spread and old.value != new.value:
+        load = load_of(state, entry)
+        if old.value is None or new.value is None:
+            spread = 1 if old.value is None else -1
+        else:
+            spread = load[old.value] - load[new.value] - 1
+    counts = state.candidates.counts
+    return spread, old.unmet - new.unmet, counts[source] - counts[target] - 1
+
+
+def _reason(state: ClusterState, chance: _Chance) -> str:
+    entry, options = chance.entry, chance.entry.options
+    old, new = (state.sites[each] for each in (chance.source, chance.target))
+    if chance.gain[0] > 0:
+        load, key = load_of(state, entry), options.spread
+        values = [site.metadata.get(key) for site in (old, new)]
+        told = (f"{key}={value} has {load[value]}" if value is not None else f"no {key}" for value in values)
+        return f"{' and '.join(told)} of {entry.family} (SpreadOver)"
+    if chance.gain[1] > 0:
+        met = (f"{k}={new.metadata[k]}" for k, values in options.prefer if new.metadata.get(k) in values)
+        return f"it has {', '.join(met)} (PreferMetadata)"
+    counts = state.candidates.counts
+    return f"{counted(counts[old.id], 'unit')} here, {counts[new.id]} there"
+
+
+def _carry_out(tried: Trial, chance: _Chance) -> bool:
+    """Order the move; whether the unit went there."""
+    unit = chance.entry.unit
+    if unit is None:
+        return False
+    tried.put(Address(Table.UNITS, unit.name), unit.started_anew().going_to(chance.target))
+    tried.settle()
+    return chance.entry.assigned == {chance.target}
