@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from fleettui.actions.operator import Operator, commit, persist
 from fleettui.actions.reading import read_texts, read_units
 from placement.preview import TABLES, preview_drain
-from placement.rebalance import Move
+from placement.rebalance import Move, plan_rebalance
 from placement.rollout import MAX_STEPS, TURNS_AT_ONCE, failures, going_back
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
-from registry.keys import Address, Table
+from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import (
     Availability,
@@ -122,6 +122,14 @@ async def begin_drain(
     events = [operator.event("drain", machine=machine) for machine in machines]
     await commit(operator, guards, ops, events)
     return None
+
+
+def plan_moves(snapshot: Snapshot, keys: Keys) -> tuple[Move, ...]:
+    """The moves that make the fleet even, to be shown and begun. UserError while earlier ones are under way."""
+    for other in snapshot.rollouts.values():
+        if not other.state.over and any(step.goes_to for step in other.steps):
+            raise UserError(f"rebalance {other.name} is not over; see: fleetctl rollout status {other.name}")
+    return plan_rebalance(snapshot, keys)
 
 
 async def begin_moves(

@@ -11,7 +11,6 @@ from fleettui.cli.failures import CHANGES, FAILED, OK
 from fleettui.cli.output import agreed, complain, print_json, say
 from fleettui.cli.rollouts import TABLES, policy_of, show_begun
 from fleettui.cli.words import place
-from placement.rebalance import plan_rebalance
 from registry.keys import Table
 from registry.sync.listing import read_snapshot
 from registry.wording import counted
@@ -23,7 +22,7 @@ async def rebalance(flags: Namespace) -> int:
     """Show the moves that make the fleet even, ask, and carry them out as a rollout."""
     async with open_operator(read_settings(flags, os.environ)) as operator:
         snapshot = await read_snapshot(operator.etcd, operator.keys, READ)
-        moves = plan_rebalance(snapshot, operator.keys)
+        moves = rollouts.plan_moves(snapshot, operator.keys)
         if flags.json:
             fields = ("unit", "source", "target", "reason")
             print_json([{field: getattr(each, field) for field in fields} for each in moves])

@@ -9,7 +9,7 @@ from typing import TypeVar
 from fleettui.demo.cluster import Cluster
 
 T = TypeVar("T")
-OPERATOR_KEYS = ("units/", "files/", "overrides/", "events/", "crashes/", "rollouts/")
+OPERATOR_KEYS = ("units/", "files/", "overrides/", "events/", "crashes/", "rollouts/", "placements/")
 
 
 def eventually(what: str, fact: Callable[[], T], *, timeout_s: float = 20, interval_s: float = 0.05) -> T:
