@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from asyncio import to_thread
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +29,7 @@ log = logging.getLogger("fleet.agent")
 AT_ONCE = 64  # attempts under way
 FIRST_S = 0.2  # at most from the start of a unit to its first attempt
 STATUS_LINE_BYTES = 1024
+LARGE = 1 << 15  # characters of a file that is read beside the loop: it may take a second
 RUNS = ("active", "reloading")
 
 
@@ -47,6 +49,8 @@ async def attempt(check: HealthCheck) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"cannot reach {check.url}: {reason}"
+    except Exception as error:  # noqa: BLE001 - one bad unit harms no other
+        return f"internal error, {type(error).__name__}: {error}"
 
 
 async def _status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, check: HealthCheck) -> str:
@@ -59,6 +63,14 @@ async def _status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ch
     if not version.startswith("HTTP/") or not (len(code) == 3 and code.isascii() and code.isdigit()):
         return f"what answers at {check.url} does not speak HTTP"
     return "" if 200 <= int(code) < 400 else f"status {code} from {check.url}"
+
+
+def _check_of(name: str, text: str) -> HealthCheck | None:
+    try:
+        return read_check(parse(text), name)
+    except UserError as error:
+        log.warning("%s has no health check that could be made: %s", name, error)
+        return None
 
 
 class HealthTeller(Protocol):
@@ -119,24 +131,18 @@ class HealthChecks:
             return
         if not runs:
             unit.health, unit.sickness = UnitHealth.UNCHECKED, ""
-        elif course is None and (check := self._check_of(name)) is not None:
+        elif course is None and CHECK in (text := self._directory.text(name)):
             unit.health, unit.sickness = UnitHealth.STARTING, ""
             self._publisher.mark_dirty([name])
-            task = group.create_task(self._keep_asking(unit, check), name=f"health of {name}")
+            task = group.create_task(self._keep_asking(unit, text), name=f"health of {name}")
             self._courses[name] = _Course(unit.status.invocation, task)
 
-    def _check_of(self, name: str) -> HealthCheck | None:
-        text = self._directory.text(name)
-        if CHECK not in text:
-            return None
-        try:
-            return read_check(parse(text), name)
-        except UserError as error:
-            log.warning("%s has no health check that could be made: %s", name, error)
-            return None
-
-    async def _keep_asking(self, unit: ManagedUnit, check: HealthCheck) -> None:
-        """Ask again and again, for as long as this run lasts."""
+    async def _keep_asking(self, unit: ManagedUnit, text: str) -> None:
+        """Ask what the unit's file says, again and again, for as long as this run lasts."""
+        check = _check_of(unit.name, text) if len(text) <= LARGE else await to_thread(_check_of, unit.name, text)
+        if check is None:
+            self._tell(unit, UnitHealth.UNCHECKED, "")
+            return
         await asyncio.sleep(random.uniform(0.0, min(FIRST_S, check.pause_s)))
         failed, began = 0, asyncio.get_running_loop().time()
         while True:

@@ -19,6 +19,7 @@ from bench.nodes import Nodes, Size, Stuck
 from bench.nodes_faults import cut_off, handed_over, killed, without_etcd
 from bench.nodes_many import many
 from bench.nodes_rest import at_rest
+from bench.nodes_rollout import rolled
 from bench.nodes_start import listing, one_start, whole_command
 from bench.report import Figure, table, write_json
 from fleettui.demo.cluster import Cluster
@@ -31,6 +32,7 @@ ROWS: dict[str, Row] = {  # in an order in which each finds much of what it need
     "start": one_start,
     "command": whole_command,
     "many": many,
+    "roll": rolled,
     "list": listing,
     "rest": at_rest,
     "outage": without_etcd,

@@ -81,7 +81,8 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
     sites = await _sites(operator, settings, chosen, flags)
     waiting = [site for site in sites if not site.booted]
     if waiting and (code := await _empty(operator, waiting, flags)):
-        complain("Nothing was booted. Mend it and say the same again, or fleetctl uncordon")
+        how = "Say the same again" if code == INTERRUPTED else "Nothing was booted. Mend it and say the same again"
+        complain(f"{how}, or uncordon what is being emptied")
         return code
     snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
     async with remote_of(settings, snapshot) as remote:

@@ -138,6 +138,21 @@ async def test_a_unit_is_starting_healthy_unhealthy_and_healthy_again_and_each_i
         running.cancel()
 
 
+async def test_a_check_that_is_only_spoken_of_is_none_in_a_large_file_too(tmp_path: Path) -> None:
+    directory, table, told = UnitDirectory(tmp_path / "units"), UnitTable("0" * 32), Told()
+    checks = HealthChecks(table, directory, told)
+    for name, filling in (("a.service", ""), ("b.service", "#\n" * 20_000)):
+        directory.write(name, f"# HealthCheck is not set\n{filling}[Service]\nExecStart=/bin/true\n")
+        unit = ManagedUnit(name, entry=LedgerEntry(name, "0" * 64, 1, 1, Phase.STARTED))
+        unit.status = replace(unit.status, active="active", invocation=b"1")
+        table.units[name] = unit
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(checks.run())
+        await until(lambda: len(told.dirty) == 4)  # that it may have one, and that it has none
+        assert all(unit.health is UnitHealth.UNCHECKED for unit in table.units.values())
+        running.cancel()
+
+
 async def test_a_unit_that_never_answers_well_is_not_healthy_and_holds_no_other_up(tmp_path: Path) -> None:
     directory, table, told = UnitDirectory(tmp_path / "units"), UnitTable("0" * 32), Told()
     checks = HealthChecks(table, directory, told)

@@ -27,13 +27,13 @@ def bench(cluster: Cluster, tmp_path: Path, told: list[str]) -> Nodes:
 
 
 def test_every_row_of_a_quiet_cluster_has_a_figure(bench: Nodes, told: list[str], tmp_path: Path) -> None:
-    figures = measure(bench, SMALL, ["start", "command", "many", "list", "rest", "leave"])
+    figures = measure(bench, SMALL, ["start", "command", "many", "roll", "list", "rest", "leave"])
     assert not [line for line in told if "cannot" in line]
-    assert len(figures) == 17
+    assert len(figures) == 18
     assert all(figure.value >= 0 and figure.work in table(figures) for figure in figures)
     assert min(figure.value for figure in figures if figure.unit in ("s", "ms", "MiB")) > 0
     write_json(tmp_path / "figures.json", figures)
-    assert len(json.loads((tmp_path / "figures.json").read_text())["figures"]) == 17
+    assert len(json.loads((tmp_path / "figures.json").read_text())["figures"]) == 18
 
 
 def test_no_fault_that_is_measured_harms_a_unit(bench: Nodes, told: list[str]) -> None:
