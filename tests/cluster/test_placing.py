@@ -32,24 +32,25 @@ def summaries(fleet: Fleet) -> dict[str, str]:
 def test_what_a_plan_says_of_a_loss_happens(fleet: Fleet) -> None:
     memory = min(json.loads(text)["memory_bytes"] for text in registry(fleet.cluster, "machines/").values())
     large = f"{SLEEPER}[X-Fleet]\nMemoryReserve={memory * 2 // 3}\n"
-    names = [*(f"large@{number}.service" for number in range(1, len(fleet.cluster.nodes) + 1)), "free.service"]
+    names = [
+        *(f"place-large@{number}.service" for number in range(1, len(fleet.cluster.nodes) + 1)),
+        "place-free.service",
+    ]
     fleet.ctl("start", *(fleet.write(name, large if "@" in name else SLEEPER) for name in names))
-    homes = fleet.settled("[lf]*e*.service", len(names))
-    lost = homes["free.service"]
-    fleet.ctl("why", "large@1.service")
+    homes = fleet.settled("place-*.service", len(names))
+    lost = homes["place-free.service"]
+    fleet.ctl("why", "place-large@1.service")
     planned = fleet.cluster.fleetctl("plan", "--without", lost, "--json")
     assert planned.returncode == 2, planned.stderr
     (told,) = json.loads(planned.stdout)
-    assert [each["unit"] for each in told["moves"]] == ["free.service"]
+    assert [each["unit"] for each in told["moves"]] == ["place-free.service"]
     (waits,) = told["waits"]
     assert homes[waits["unit"]] == lost
     assert "full: needs" in waits["reason"]
     fleet.cluster.node(lost).crash()
     machine = told["moves"][0]["machines"][0]
-    eventually(
-        "the other one moves", lambda: f"schedule/{machine}/free.service" in registry(fleet.cluster, "schedule/"),
-        timeout_s=60,
-    )  # fmt: skip
+    line = f"schedule/{machine}/place-free.service"
+    eventually("the other one moves", lambda: line in registry(fleet.cluster, "schedule/"), timeout_s=60)
     eventually(
         "it waits for the reason", lambda: summaries(fleet).get(waits["unit"]) == waits["reason"], timeout_s=30
     )
