@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 
 from registry.errors import LeaseLost, RegistryError
 from registry.etcd import Compare, Etcd, Op
-from registry.keys import Keys
+from registry.keys import Address, Keys, Table
 from registry.messages import LEADING, NOT_LEADING
 from registry.model import Leader
 from registry.records import encode
+from registry.sync.follow import Follower
 
 log = logging.getLogger("fleet.election")
 
@@ -72,6 +73,17 @@ class Election:
         lead.renew(sent_at, self._ttl_s)
         log.info("leading, term %d", lead.term, extra=LEADING.of())
         return lead
+
+    def is_over(self, lead: Lead, follower: Follower) -> bool:
+        """Whether a term has ended: by our clock, or because the leader key says so. The follower must be still."""
+        if not lead.holds(time.monotonic()):
+            return True
+        if follower.revision < lead.term:
+            return False
+        stamp = follower.mirror.stamp(self._keys.leader)
+        if stamp is None or (stamp.create_revision, stamp.lease) != (lead.term, lead.lease):
+            return True
+        return follower.mirror.row(Table.LEADER, Address(Table.LEADER)) is None  # garbled: nobody sees who leads
 
     async def keep(self, lead: Lead) -> None:
         """Renew until it is lost. Ends by itself then, and never raises."""

@@ -6,14 +6,22 @@ history went back, and which keys no lease will ever end. The time is passed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
+from registry.etcd import Compare, Op
 from registry.keys import Address, Keys, Table
 from registry.leases import TTL_S, Unleased, grace_s, leader_grace_s
+from registry.messages import MACHINES_AWAITED
 from registry.mirror import Mirror
-from registry.model import Machine
+from registry.model import Machine, Sentinel
+from registry.records import encode
 from registry.sync.follow import ConnectionState, FollowUpdate
 from scheduler.absence import Membership, OutageGrace
+from scheduler.commit import Intent
+
+log = logging.getLogger("fleet.scheduler")
 
 TELL_S = 20.0  # longer than a leader's lease: how old a loss may be that a new leader still reports
 WATCHED_LEASES = (Table.MACHINES, Table.DUPLICATES, Table.LEADER)
@@ -26,6 +34,7 @@ class MachineWatch:
         self.grace = OutageGrace(now)
         self.unleased = Unleased()
         self.holding: set[str] = set()  # machines that say that the registry's history went back
+        self.awaited = False  # whether nothing is decided, since machines may be back any moment
         self._keys, self._lease_ttl_s = keys, lease_ttl_s
         self._membership = Membership()
         self._vanished: dict[str, float] = {}  # machines whose loss is not reported yet, and when they went
@@ -59,6 +68,34 @@ class MachineWatch:
                 self.holding.add(machine)
             if self._membership.update(machine, present=stamp is not None, leaving=leaving):
                 self._vanished[machine] = now
+
+    def awaits(self, absent: Callable[[], Sequence[str]], now: float) -> bool:
+        """Whether machines with units, which `absent` finds, are absent and may be back any moment."""
+        away = absent() if now < self.grace.until else ()
+        waits = self.grace.waits(away, now)
+        if waits and not self.awaited:
+            text = "the registry was away or hung; giving %d machines time to come back"
+            log.warning(text, len(away), extra=MACHINES_AWAITED.of())
+        self.awaited = waits
+        return waits
+
+    def held_mark(self, mirror: Mirror) -> Intent | None:
+        """Mark the sentinel for a machine whose agent says that the history went back, and may not mark it itself.
+
+        So that those hold as well who cannot notice. What was said before the sentinel was last written is void:
+        an operator may have accepted the history since. In vain, somebody else has written it, or we come again.
+        """
+        key = self._keys.cluster
+        sentinel, known = mirror.row(Table.CLUSTER, Address(Table.CLUSTER)), mirror.stamp(key)
+        if not isinstance(sentinel, Sentinel) or sentinel.held or known is None:
+            return None
+        for machine in sorted(self.holding):
+            record = mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
+            said = mirror.stamp(self._keys.machine(machine))
+            if isinstance(record, Machine) and record.held and said and said.mod_revision > known.mod_revision:
+                marked = encode(replace(sentinel, held=record.held))
+                return Intent([Compare.mod(key, known.mod_revision)], [Op.put(key, marked)])
+        return None
 
     def take_lost(self, now: float) -> Iterator[str]:
         """Yield each machine that vanished lately, once. An older loss was reported by the leader of that time.

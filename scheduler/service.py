@@ -16,7 +16,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 
 from placement.cluster_state import ClusterState, Faults
 from placement.decide import decide_around
@@ -26,12 +25,12 @@ from registry.etcd import Compare, Etcd, Op
 from registry.etcd.health import keep_watch
 from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
-from registry.messages import DECIDED, MACHINE_LOST, MACHINES_AWAITED, about
-from registry.model import Leader, Machine, Sentinel
+from registry.messages import DECIDED, MACHINE_LOST, about
+from registry.model import Leader
 from registry.program.config import Settings
 from registry.program.measures import REGISTRY_HELD, Sample
 from registry.program.metrics import certificate_samples, common_samples, serve
-from registry.records import encode, event_entry
+from registry.records import event_entry
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 from registry.sync.history import REMEDY, History
 from registry.sync.sentinel import ensure_cluster, read_cluster
@@ -39,6 +38,7 @@ from scheduler.collect import COLLECT_FIRST_S, GarbageCollector
 from scheduler.commit import Audit, Intent, intents, transactions, write
 from scheduler.election import Election, Lead
 from scheduler.failures import FailureWatch
+from scheduler.inbox import LARGE, Inbox
 from scheduler.machines import MachineWatch
 from scheduler.metrics import Measures
 from scheduler.rollouts import RolloutWatch
@@ -47,13 +47,8 @@ from scheduler.standing import SchedulerStatus, is_well, status_line
 log = logging.getLogger("fleet.scheduler")
 
 START_RETRY_S = 1.0
-LARGE = 500  # cases to look at from which on deciding would hold up the loop: about 20 ms
 PIECE = 1000  # changes applied at a stretch
-MANY = 64  # changes in one turn that make it bulk work
 WRITERS = 4  # transactions under way at once
-PAUSE_S = (0.05, 0.25)  # bulk work waits until no order has come for so long; the longer one while it is large,
-GATHER_S = 2.0  # and never longer than this
-ORDERS = frozenset({Table.UNITS, Table.MACHINES})
 
 
 class Scheduler:
@@ -73,6 +68,7 @@ class Scheduler:
         self._keys = Keys.under(settings.etcd.prefix)
         self._history = history or History(self._keys, pinned=False)
         self._follower = Follower(etcd, self._keys, pinned=False, history=self._history)
+        self._inbox = Inbox(self._follower)
         self._trouble = ""  # why the registry is not followed yet
         self._tick_s = settings.scheduler.tick
         self._machines = MachineWatch(self._keys, settings.scheduler.lease_ttl, time.monotonic())
@@ -88,8 +84,6 @@ class Scheduler:
         self._rollouts = RolloutWatch(self._keys, self._audit)
         self._failures = FailureWatch(self._keys, self._audit)
         self._faults: dict[str, str] = {}  # units whose decision failed, and how
-        self._awaits = False
-        self._bulk = 0  # turns of bulk work in a row
         self._listen = settings.metrics.listen
         self._measures = Measures() if self._listen else None
         self._etcd_settings = settings.etcd.client_settings()
@@ -150,7 +144,7 @@ class Scheduler:
             term=lead.term if lead is not None and lead.holds(time.monotonic()) else 0,
             leader=leader.hostname if leader else "" if led else None,
             machines=follower.mirror.count(Table.MACHINES),
-            awaited=self._awaits,
+            awaited=self._machines.awaited,
             held=f"the registry's history went back; {REMEDY}" if self._held(follower) else "",
             away=health.away,
             denied=health.denied,
@@ -177,7 +171,7 @@ class Scheduler:
     async def _work(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         while True:
             self._show_status()
-            update = await self._gather(follower)
+            update = await self._inbox.gather(self._wait_s(follower))
             self._show_status()
             try:
                 async with follower.still:
@@ -186,8 +180,8 @@ class Scheduler:
                     self._rollouts.update(update)
                     self._failures.update(update)
                     found = await self._think(follower, group)
-                if self._lead is not None and self._machines.holding:
-                    await self._mark_held(follower)
+                if self._lead is not None and (mark := self._machines.held_mark(follower.mirror)):
+                    await self._etcd.txn(mark.guards, mark.ops)
                 if self._lead is not None and not self._held(follower):
                     await self._carry_out(found, self._lead)
                     await self._attend(follower, self._lead)
@@ -207,7 +201,9 @@ class Scheduler:
 
         Who is let in no longer may still renew a lease, and would lead on without being able to write.
         """
-        if self._lead is not None and (self._etcd.health.locked_out or self._is_deposed(follower, self._lead)):
+        if self._lead is not None and (
+            self._etcd.health.locked_out or self._election.is_over(self._lead, follower)
+        ):
             await self._step_down()
         if self._lead is None:
             await self._stand(follower, group)
@@ -217,48 +213,20 @@ class Scheduler:
             return await asyncio.to_thread(self._decide, follower)
         return self._decide(follower)
 
-    async def _gather(self, follower: Follower) -> FollowUpdate:
-        """Return the next change; of bulk work all orders that come without a pause, and what else comes.
-
-        One command of an operator is many transactions. Decided on together, the lines for one machine are written
-        together, and its agent is woken once. The first of them is decided on at once. What agents answer to
-        our own lines is no order: nobody gains by waiting for more of it.
-        """
-        update = await self._next(follower)
-        self._bulk = self._bulk + 1 if len(update.changed) >= MANY else 0
-        began = newest = time.monotonic()
-        orders = _orders(update)
-        while self._bulk > 1:
-            pause_s = PAUSE_S[orders >= LARGE]
-            try:
-                async with asyncio.timeout(min(began + GATHER_S, newest + pause_s) - time.monotonic()):
-                    more = await follower.next()
-            except TimeoutError:
-                break
-            if fresh := _orders(more):
-                orders, newest = orders + fresh, time.monotonic()
-            changed = tuple(dict.fromkeys((*update.changed, *more.changed)))
-            update = FollowUpdate(changed, update.reset or more.reset, more.link, more.reason)
-        return update
-
-    async def _next(self, follower: Follower) -> FollowUpdate:
-        """Return the next change, or an empty one when the tick or the lease ends first."""
+    def _wait_s(self, follower: Follower) -> float:
+        """How long to wait for a change: until the tick, or the end of the lease or of what else is waited for."""
         wait_s = self._tick_s
         if self._lead is not None:
             wait_s = min(wait_s, max(self._lead.until - time.monotonic(), 0.0))
             wait_s = min(wait_s, max(min(self._rollouts.due, self._failures.due) - time.monotonic(), 0.05))
-            if self._awaits:
+            if self._machines.awaited:
                 wait_s = min(wait_s, max(self._machines.grace.until - time.monotonic(), 0.05))
         elif follower.link is ConnectionState.LIVE and follower.mirror.stamp(self._keys.leader) is None:
             again_s = self._backoff.until - time.monotonic()
             wait_s = min(wait_s, max(again_s, START_RETRY_S))  # a campaign failed: stand again
         if self._machines.unleased:  # somebody may have to remove a key soon
             wait_s = min(wait_s, START_RETRY_S)
-        try:
-            async with asyncio.timeout(wait_s):
-                return await follower.next()
-        except TimeoutError:
-            return FollowUpdate(link=follower.link)
+        return wait_s
 
     async def _apply(self, follower: Follower, update: FollowUpdate) -> None:
         """Apply an update to the state; it is built again when the whole registry was listed again."""
@@ -279,17 +247,6 @@ class Scheduler:
                 return
             if number % PIECE == 0:
                 await asyncio.sleep(0)
-
-    def _is_deposed(self, follower: Follower, lead: Lead) -> bool:
-        """Whether the term has ended: by our clock, or because the leader key says so."""
-        if not lead.holds(time.monotonic()):
-            return True
-        if follower.revision < lead.term:
-            return False
-        stamp = follower.mirror.stamp(self._keys.leader)
-        if stamp is None or (stamp.create_revision, stamp.lease) != (lead.term, lead.lease):
-            return True
-        return follower.mirror.row(Table.LEADER, Address(Table.LEADER)) is None  # garbled: nobody sees who leads
 
     async def _stand(self, follower: Follower, group: asyncio.TaskGroup) -> None:
         if follower.link is not ConnectionState.LIVE:
@@ -333,24 +290,6 @@ class Scheduler:
         sentinel = follower.mirror.row(Table.CLUSTER, Address(Table.CLUSTER))
         return bool(self._history.held or self._machines.holding or (sentinel and sentinel.held))
 
-    async def _mark_held(self, follower: Follower) -> None:
-        """Mark the sentinel for a machine whose agent says that the history went back, and may not mark it itself.
-
-        So that those hold as well who cannot notice. What was said before the sentinel was last written is void:
-        an operator may have accepted the history since. In vain, somebody else has written it, or we come again.
-        """
-        mirror, key = follower.mirror, self._keys.cluster
-        sentinel, known = mirror.row(Table.CLUSTER, Address(Table.CLUSTER)), mirror.stamp(key)
-        if not isinstance(sentinel, Sentinel) or sentinel.held or known is None:
-            return
-        for machine in sorted(self._machines.holding):
-            record = mirror.row(Table.MACHINES, Address(Table.MACHINES, machine))
-            said = mirror.stamp(self._keys.machine(machine))
-            if isinstance(record, Machine) and record.held and said and said.mod_revision > known.mod_revision:
-                marked = encode(replace(sentinel, held=record.held))
-                await self._etcd.txn([Compare.mod(key, known.mod_revision)], [Op.put(key, marked)])
-                return
-
     def _decide(self, follower: Follower) -> list[Intent]:
         """Return what is to be written; the follower must be still. May run beside the event loop.
 
@@ -361,7 +300,7 @@ class Scheduler:
         try:
             if self._state is None:
                 self._state = self._new_state(follower)
-            if self._awaits_machines(self._state):
+            if self._machines.awaits(self._state.absent, time.monotonic()):
                 return []
             decisions = decide_around(self._state, lambda faults: self._new_state(follower, faults))
             faults = self._state.faults
@@ -419,17 +358,6 @@ class Scheduler:
         for failure in sorted(failures, key=lambda each: isinstance(each, Conflict)):
             raise failure
 
-    def _awaits_machines(self, state: ClusterState) -> bool:
-        """Whether machines with units are absent and may be back any moment."""
-        now = time.monotonic()
-        absent = state.absent() if now < self._machines.grace.until else []
-        waits = self._machines.grace.waits(absent, now)
-        if waits and not self._awaits:
-            away = "the registry was away or hung; giving %d machines time to come back"
-            log.warning(away, len(absent), extra=MACHINES_AWAITED.of())
-        self._awaits = waits
-        return waits
-
     async def _write(self, lead: Lead, batch: Intent) -> None:
         if not lead.holds(time.monotonic()):
             raise LeadershipLost("the lease of the leadership could not be renewed in time; nothing was written")
@@ -469,11 +397,6 @@ class Scheduler:
                 await self._write(lead, transaction)
             if batch:
                 log.info("deleted %d records that nothing needs any more", len(batch))
-
-
-def _orders(update: FollowUpdate) -> int:
-    """Count the changes that are orders: desired states of an operator, machines that come and go."""
-    return sum(each.table in ORDERS for each in update.changed)
 
 
 def _event_stamp() -> tuple[float, str]:
