@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,12 +13,13 @@ from registry.errors import CorruptRecord, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
 from registry.keys import Address, Table
 from registry.lifecycle import ended
-from registry.model import Machine, Override, Unit, UnitState
+from registry.model import Event, Machine, Override, Unit, UnitState
 from registry.records import decode
 from registry.sync.sentinel import cluster_of
 from registry.units.name import glob_refusal, is_glob, matches, normalise
 
 PLACES_ASKED = 1000  # states that are read one by one, to learn where units have ended
+FEW = 20  # names that events are searched for before they are parsed
 TEXTS_AT_ONCE = 16  # unit texts in one answer: each may have a MiB
 
 
@@ -199,3 +201,18 @@ def find_machine(
         raise UserError(f"no machine is called {text!r}{hint}; see: fleetctl list-machines")
     shown = ", ".join(machine[:12] for machine in fitting[:4])
     raise UserError(f"{text!r} could be {len(fitting)} machines ({shown}); give more of the id")
+
+
+async def events_of(operator: Operator, names: Collection[str]) -> list[Event]:
+    """Events of these units, and those of no unit. Records that do not parse are left out."""
+    listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
+    words = [json.dumps(name, ensure_ascii=False).encode("utf-8", "replace") for name in names]
+    found = []
+    for kv in listing.kvs:
+        if len(words) < FEW and b'"unit"' in kv.value and not any(word in kv.value for word in words):
+            continue
+        address = operator.keys.parse(kv.key)
+        with suppress(CorruptRecord):
+            record = decode(address, kv.value, kv.key) if address else None
+            found += [record] if isinstance(record, Event) else []
+    return found

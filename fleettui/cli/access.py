@@ -51,35 +51,22 @@ async def access(flags: Namespace) -> int:
     if len(words) not in TAKES[verb][1]:
         raise UsageError(f"access {verb} takes {TAKES[verb][0]}", "see: fleetctl access --help")
     settings = read_settings(flags, os.environ)
-    async with _as_root(settings, flags.root_password_file) as fleet:
+    async with _as_root(settings, flags.root_password_file) as commands:
         match verb:
             case "grant":
-                return await _grant(fleet, words[0], words[1], renew=flags.renew)
+                return await commands.grant(words[0], words[1], renew=flags.renew)
             case "revoke":
-                return await _revoke(fleet, words[0], yes=flags.yes)
+                return await commands.revoke(words[0], yes=flags.yes)
             case "rotate":
-                return await _rotate(fleet, flags, *words)
+                return await commands.rotate(flags, *words)
             case "check":
-                return await _check(fleet)
+                return await commands.check()
             case _:
-                return await _list(fleet, as_json=flags.json)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fleet:
-    """The registry as root, this host's settings, and the directory where the fleet's authority lies."""
-
-    operator: Operator
-    settings: Settings
-    directory: Path
-
-    @property
-    def grants(self) -> Grants:
-        return Grants(self.operator.etcd, self.operator.keys)
+                return await commands.list_users(as_json=flags.json)
 
 
 @asynccontextmanager
-async def _as_root(settings: Settings, password_file: str | None) -> AsyncIterator[_Fleet]:
+async def _as_root(settings: Settings, password_file: str | None) -> AsyncIterator[AccessCommands]:
     table = settings.etcd
     directory = Path(table.ca_file or table.password_file or ".").parent
     password = Path(password_file or directory / f"{ROOT}.password")
@@ -90,46 +77,193 @@ async def _as_root(settings: Settings, password_file: str | None) -> AsyncIterat
         )
     as_root = replace(settings, etcd=replace(table, username=ROOT, password_file=str(password)))
     async with open_operator(as_root, warn=False) as operator:
-        yield _Fleet(operator, settings, directory)
+        yield AccessCommands(operator, settings, directory)
 
 
-async def _list(fleet: _Fleet, *, as_json: bool) -> int:
-    machines, _, _ = await read_machines(fleet.operator)
-    rows = []
-    for each in await fleet.grants.users():
-        role = "root" if each.name == ROOT else each.user.role.value if each.user else "none of the fleet's"
-        machine = each.name.partition("-")[2] if each.user and each.user in _users_of(each.name) else ""
-        host = machines[machine].hostname if machine in machines else machine and "not there"
-        rows.append([each.name, role, host, "; ".join(each.faults)])
-    if as_json:
-        print_json([dict(zip(FIELDS, row, strict=True)) for row in rows])
+@dataclass(frozen=True, slots=True)
+class AccessCommands:
+    """What the words of `fleetctl access` do, as etcd's root; each returns the exit status.
+
+    `directory` is where the fleet's authority lies on this host.
+    """
+
+    operator: Operator
+    settings: Settings
+    directory: Path
+
+    @property
+    def grants(self) -> Grants:
+        """The users of the registry."""
+        return Grants(self.operator.etcd, self.operator.keys)
+
+    async def list_users(self, *, as_json: bool) -> int:
+        """Print every user, and what is wrong with it."""
+        machines, _, _ = await read_machines(self.operator)
+        rows = []
+        for each in await self.grants.users():
+            role = "root" if each.name == ROOT else each.user.role.value if each.user else "none of the fleet's"
+            machine = each.name.partition("-")[2] if each.user and each.user in _users_of(each.name) else ""
+            host = machines[machine].hostname if machine in machines else machine and "not there"
+            rows.append([each.name, role, host, "; ".join(each.faults)])
+        if as_json:
+            print_json([dict(zip(FIELDS, row, strict=True)) for row in rows])
+            return OK
+        for line in table([[escape(cell) or "-" for cell in row] for row in rows], ListFormat(FIELDS)):
+            print(line)
         return OK
-    for line in table([[escape(cell) or "-" for cell in row] for row in rows], ListFormat(FIELDS)):
-        print(line)
-    return OK
+
+    async def grant(self, name: str, role: str, *, renew: bool) -> int:
+        """Let a user in, or give it another role; `renew` gives it another password."""
+        user = _user(name, role)
+        known = {each.name: each for each in await self.grants.users()}
+        password = new_password() if renew or name not in known else ""
+        before = known[name].user if name in known else None
+        await self.grants.grant(user, password)
+        if password:
+            bundle = self._bundle(user, password)
+            say(f"{name} is {_a(user.role)} now; what lets it in lies in {bundle}: hand it over")
+        elif before != user or known[name].faults:
+            no_longer = f", no longer {_a(before.role)}" if before and before != user else ""
+            say(f"{name} is {_a(user.role)} now{no_longer}")
+        else:
+            say(f"{name} is {_a(user.role)} already; nothing was changed")
+        return OK
+
+    def _bundle(self, user: User, password: str) -> Path:
+        """A directory with all that a user needs to get in, its configuration with the paths as they are here."""
+        directory = self.directory / "users" / user.name
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = {"password": f"{password}\n".encode()}
+        if (self.directory / "authority.pem").is_file():
+            authority = Authority.load(self.directory)
+            leaf = authority.issue_client()
+            files |= {"ca.pem": authority.certificate_pem, "client.pem": leaf.certificate, "client.key": leaf.key}
+        for name, content in files.items():
+            write_private(directory / name, content)
+        names = {
+            "ca_file": "ca.pem",
+            "cert_file": "client.pem",
+            "key_file": "client.key",
+            "password_file": "password",
+        }
+        rows: dict[str, object] = {"endpoints": list(self.settings.etcd.endpoints), "username": user.name}
+        rows |= {key: str(directory / name) for key, name in names.items() if name in files}
+        text = "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
+        write_private(directory / "fleet.toml", text.encode())
+        return directory
+
+    async def revoke(self, name: str, *, yes: bool) -> int:
+        """Take a user out at once, or both users of a machine. Asked, unless `yes`."""
+        machines, overrides, unread = await read_machines(self.operator)
+        users = {each.name for each in await self.grants.users()}
+        names, machine = [name], None
+        if name not in users:
+            machine = find_machine(name, machines, {*overrides, *unread}, unread)
+            names = [each.name for each in (agent_of(machine), scheduler_of(machine)) if each.name in users]
+        elif name in {each.name for each in _users_of(name)}:
+            machine = name.partition("-")[2]
+        if not names:
+            raise UserError(f"{name} has no user in the registry; see: fleetctl access list")
+        for line in _told(names, machines.get(machine or "")):
+            complain(line)
+        if not yes and not agreed(f"Revoke {' and '.join(names)}?"):
+            complain("Nothing was revoked")
+            return FAILED
+        for each in names:
+            await self.grants.revoke(each)
+            say(f"Revoked {each}")
+        if machine is not None:
+            await _end_leases(self.operator, names, machine, machines.get(machine))
+        say(
+            "Its certificate still opens etcd's port, to nothing that needs a user. To close it: fleetctl access"
+            " rotate --authority"
+        )
+        return OK
+
+    async def rotate(self, flags: Namespace, user: str = "") -> int:
+        """Renew certificates and passwords, one user's password, or the authority itself."""
+        authority = flags.authority
+        if user and (authority or flags.without):
+            what = "--authority" if authority else "--without"
+            raise UsageError(
+                f"{what} is about everybody's certificates, and takes no user", "leave one of them out"
+            )
+        machines, overrides, unread = await read_machines(self.operator)
+        left_out = {find_machine(each, machines, {*overrides, *unread}, unread) for each in flags.without}
+        names = ", ".join(machines[each].hostname if each in machines else each for each in sorted(left_out))
+        etcd = self.settings.etcd
+        own = own_files(self.directory, etcd.username, etcd.password_file)
+        users = {each.name for each in await self.grants.users()}
+        let_in = [each for each in machines.values() if agent_of(each.id).name in users and each.id not in left_out]
+        rotation = Rotation(self.grants, self.settings.ssh, let_in, own, say)
+        if user:
+            await rotation.password(user)
+            return OK
+        signing = Authority.load(self.directory)
+        if authority:
+            urls = [url for each in await self.operator.etcd.member_list() for url in each.client_urls]
+            at = {urlsplit(each).hostname for each in urls}
+            if held := [each for each in left_out if each in machines and machines[each].address in at]:
+                raise UserError(
+                    f"{machines[held[0]].hostname} holds a member of the registry, which has to be given another"
+                    " certificate by SSH: it cannot be left out"
+                )
+            await rotation.check_members()
+            begun = signing.replaced
+            signing = signing if begun else signing.replace()
+            await rotation.trust(signing)
+            if left_out and not begun:
+                say(
+                    f"Both authorities are trusted. Give {names} another certificate: fleettui token create"
+                    " --machine MACHINE; then run the same again"
+                )
+                return OK
+            if left_out and not flags.yes and not agreed(f"Has {escape(names)} got another certificate since?"):
+                complain("Both authorities are still trusted")
+                return FAILED
+        await rotation.leaves(signing, self.directory)
+        if authority:
+            signing.forget_earlier()
+            await rotation.trust(signing)
+        else:
+            await _passwords(self.grants, rotation)
+        return OK
+
+    async def check(self) -> int:
+        """Say what is not as it should be; 1 when something is not."""
+        users = await self.grants.users()
+        found = [each for each in users if each.faults]
+        for each in found:
+            for fault in each.faults:
+                say(escape(f"{each.name}: {fault}"))
+            if each.user:
+                say(f"To mend it: fleetctl access grant {each.name} {each.user.role}")
+        expiring = list(self._expiring())
+        for line in expiring:
+            say(line)
+        if not found and not expiring:
+            say(f"All is as it should be with {counted(len(users), 'user')}")
+        return FAILED if found or expiring else OK
+
+    def _expiring(self) -> Iterator[str]:
+        now = datetime.datetime.now(datetime.UTC)
+        for name, remedy in (
+            ("client.pem", "fleetctl access rotate"),
+            ("ca.pem", "fleetctl access rotate --authority"),
+        ):
+            path = self.directory / name
+            try:
+                days = (runs_out(path.read_bytes()) - now).days
+            except (OSError, ValueError):
+                continue
+            if days < WARN_DAYS:
+                yield f"{path} runs out in {counted(max(days, 0), 'day')}; renew it: {remedy}"
 
 
 def _users_of(name: str) -> tuple[User, User]:
     """The agent and the scheduler of the machine that a user is named for."""
     machine = name.partition("-")[2]
     return agent_of(machine), scheduler_of(machine)
-
-
-async def _grant(fleet: _Fleet, name: str, role: str, *, renew: bool) -> int:
-    user = _user(name, role)
-    known = {each.name: each for each in await fleet.grants.users()}
-    password = new_password() if renew or name not in known else ""
-    before = known[name].user if name in known else None
-    await fleet.grants.grant(user, password)
-    if password:
-        say(
-            f"{name} is {_a(user.role)} now; what lets it in lies in {_bundle(fleet, user, password)}: hand it over"
-        )
-    elif before != user or known[name].faults:
-        say(f"{name} is {_a(user.role)} now{f', no longer {_a(before.role)}' if before and before != user else ''}")
-    else:
-        say(f"{name} is {_a(user.role)} already; nothing was changed")
-    return OK
 
 
 def _a(role: Role) -> str:
@@ -144,51 +278,6 @@ def _user(name: str, role: str) -> User:
         return user_named(name, Role(role))
     except ValueError as error:
         raise UserError(f"user {name!r}: {error}; use letters, digits and . _ -") from None
-
-
-def _bundle(fleet: _Fleet, user: User, password: str) -> Path:
-    """A directory with all that a user needs to get in, its configuration with the paths as they are here."""
-    directory = fleet.directory / "users" / user.name
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files = {"password": f"{password}\n".encode()}
-    if (fleet.directory / "authority.pem").is_file():
-        authority = Authority.load(fleet.directory)
-        leaf = authority.issue_client()
-        files |= {"ca.pem": authority.certificate_pem, "client.pem": leaf.certificate, "client.key": leaf.key}
-    for name, content in files.items():
-        write_private(directory / name, content)
-    names = {"ca_file": "ca.pem", "cert_file": "client.pem", "key_file": "client.key", "password_file": "password"}
-    rows: dict[str, object] = {"endpoints": list(fleet.settings.etcd.endpoints), "username": user.name}
-    rows |= {key: str(directory / name) for key, name in names.items() if name in files}
-    text = "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
-    write_private(directory / "fleet.toml", text.encode())
-    return directory
-
-
-async def _revoke(fleet: _Fleet, name: str, *, yes: bool) -> int:
-    machines, overrides, unread = await read_machines(fleet.operator)
-    users = {each.name for each in await fleet.grants.users()}
-    names, machine = [name], None
-    if name not in users:
-        machine = find_machine(name, machines, {*overrides, *unread}, unread)
-        names = [each.name for each in (agent_of(machine), scheduler_of(machine)) if each.name in users]
-    elif name in {each.name for each in _users_of(name)}:
-        machine = name.partition("-")[2]
-    if not names:
-        raise UserError(f"{name} has no user in the registry; see: fleetctl access list")
-    for line in _told(names, machines.get(machine or "")):
-        complain(line)
-    if not yes and not agreed(f"Revoke {' and '.join(names)}?"):
-        complain("Nothing was revoked")
-        return FAILED
-    for each in names:
-        await fleet.grants.revoke(each)
-        say(f"Revoked {each}")
-    if machine is not None:
-        await _end_leases(fleet.operator, names, machine, machines.get(machine))
-    say("Its certificate still opens etcd's port, to nothing that needs a user. To close it: fleetctl access rotate"
-        " --authority")  # fmt: skip
-    return OK
 
 
 async def _end_leases(operator: Operator, names: list[str], machine: str, record: Machine | None) -> None:
@@ -211,86 +300,9 @@ def _told(names: list[str], machine: Machine | None) -> Iterator[str]:
         )
 
 
-async def _rotate(fleet: _Fleet, flags: Namespace, user: str = "") -> int:
-    authority = flags.authority
-    if user and (authority or flags.without):
-        what = "--authority" if authority else "--without"
-        raise UsageError(f"{what} is about everybody's certificates, and takes no user", "leave one of them out")
-    machines, overrides, unread = await read_machines(fleet.operator)
-    left_out = {find_machine(each, machines, {*overrides, *unread}, unread) for each in flags.without}
-    names = ", ".join(machines[each].hostname if each in machines else each for each in sorted(left_out))
-    etcd = fleet.settings.etcd
-    own = own_files(fleet.directory, etcd.username, etcd.password_file)
-    users = {each.name for each in await fleet.grants.users()}
-    let_in = [each for each in machines.values() if agent_of(each.id).name in users and each.id not in left_out]
-    rotation = Rotation(fleet.grants, fleet.settings.ssh, let_in, own, say)
-    if user:
-        await rotation.password(user)
-        return OK
-    signing = Authority.load(fleet.directory)
-    if authority:
-        urls = [url for each in await fleet.operator.etcd.member_list() for url in each.client_urls]
-        at = {urlsplit(each).hostname for each in urls}
-        if held := [each for each in left_out if each in machines and machines[each].address in at]:
-            raise UserError(
-                f"{machines[held[0]].hostname} holds a member of the registry, which has to be given another"
-                " certificate by SSH: it cannot be left out"
-            )
-        await rotation.check_members()
-        begun = signing.replaced
-        signing = signing if begun else signing.replace()
-        await rotation.trust(signing)
-        if left_out and not begun:
-            say(f"Both authorities are trusted. Give {names} another certificate: fleettui token create --machine"
-                " MACHINE; then run the same again")  # fmt: skip
-            return OK
-        if left_out and not flags.yes and not agreed(f"Has {escape(names)} got another certificate since?"):
-            complain("Both authorities are still trusted")
-            return FAILED
-    await rotation.leaves(signing, fleet.directory)
-    if authority:
-        signing.forget_earlier()
-        await rotation.trust(signing)
-    else:
-        await _passwords(fleet, rotation)
-    return OK
-
-
-async def _passwords(fleet: _Fleet, rotation: Rotation) -> None:
-    for each in await fleet.grants.users():
+async def _passwords(grants: Grants, rotation: Rotation) -> None:
+    for each in await grants.users():
         if rotation.knows(each.name) and each.name != ROOT:
             await rotation.password(each.name)
         elif each.name != ROOT:
             say(f"{each.name}: left as it is; its password lies elsewhere")
-
-
-async def _check(fleet: _Fleet) -> int:
-    """Say what is not as it should be; 1 when something is not."""
-    users = await fleet.grants.users()
-    found = [each for each in users if each.faults]
-    for each in found:
-        for fault in each.faults:
-            say(escape(f"{each.name}: {fault}"))
-        if each.user:
-            say(f"To mend it: fleetctl access grant {each.name} {each.user.role}")
-    expiring = list(_expiring(fleet))
-    for line in expiring:
-        say(line)
-    if not found and not expiring:
-        say(f"All is as it should be with {counted(len(users), 'user')}")
-    return FAILED if found or expiring else OK
-
-
-def _expiring(fleet: _Fleet) -> Iterator[str]:
-    now = datetime.datetime.now(datetime.UTC)
-    for name, remedy in (
-        ("client.pem", "fleetctl access rotate"),
-        ("ca.pem", "fleetctl access rotate --authority"),
-    ):
-        path = fleet.directory / name
-        try:
-            days = (runs_out(path.read_bytes()) - now).days
-        except (OSError, ValueError):
-            continue
-        if days < WARN_DAYS:
-            yield f"{path} runs out in {counted(max(days, 0), 'day')}; renew it: {remedy}"

@@ -11,12 +11,12 @@ import os
 import sys
 from argparse import Namespace
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from fleettui.actions.crashes import entries, failure_of, newest_crashes, read_crashes, what_is_kept
-from fleettui.actions.operator import Operator
+from fleettui.actions.reading import events_of
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.hosts import complain_of, find_places, remote_of
@@ -33,18 +33,16 @@ from fleettui.remote import (
     Remote,
     format_short,
 )
-from registry.errors import CorruptRecord, FleetError, first_cause
-from registry.keys import Address, Table
+from registry.errors import FleetError, first_cause
+from registry.keys import Address
 from registry.mirror import Pair
-from registry.model import Event, Machine
+from registry.model import Machine
 from registry.program.config import Settings
-from registry.records import decode
 from registry.sync.follow import ConnectionState, Follower
 
 KEPT = "(kept)"
 PAST_S = 3.0  # how long a machine where units were before may take to answer
 MOST_LINES = 2**31 - 1  # that journalctl takes
-FEW = 20  # names that events are searched for before they are parsed
 MERGED = ("short", "cat", "json")  # formats that lines of several machines can be told apart and ordered in
 
 
@@ -54,7 +52,9 @@ async def journal(flags: Namespace) -> int:
         raise UsageError(f"--lines: expected {MOST_LINES} at most; use --since for all from a time on")
     settings = read_settings(flags, os.environ)
     async with open_operator(settings) as operator:
-        found, crashes = await _find_past(operator, flags.names)
+        found = await find_places(operator, flags.names)
+        crashes = await newest_crashes(operator, found.names)
+        found = with_past(found, await events_of(operator, found.names), reversed(crashes))
     code = complain_of(found)
     async with remote_of(settings, found.snapshot) as remote:
         if flags.output not in MERGED:
@@ -188,29 +188,25 @@ async def _moving(
 
 
 async def _keep_up(settings: Settings, found: UnitPlaces, stream: JournalStream) -> None:
+    sources, moves = found.sources, MoveTracker(found.snapshot, found.names)
     try:
         async with open_operator(settings) as operator:
             follower = Follower(operator.etcd, operator.keys, tables=PLACES, pinned=False)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(follower.run(), name="follow the registry")
-                await _retarget(follower, found, stream)
+                while True:
+                    update = await follower.next()
+                    if update.link is not ConnectionState.LIVE:
+                        continue  # what is not known changes nothing
+                    snapshot = follower.mirror.snapshot()
+                    for line in moves.news(snapshot):
+                        complain(line)
+                    now = places(snapshot, found.names).sources
+                    if now != sources:
+                        sources = now
+                        stream.retarget(now)
     except* FleetError as errors:
         complain(f"Error: units that move are no longer followed: {first_cause(errors)}")
-
-
-async def _retarget(follower: Follower, found: UnitPlaces, stream: JournalStream) -> None:
-    sources, moves = found.sources, MoveTracker(found.snapshot, found.names)
-    while True:
-        update = await follower.next()
-        if update.link is not ConnectionState.LIVE:
-            continue  # what is not known changes nothing
-        snapshot = follower.mirror.snapshot()
-        for line in moves.news(snapshot):
-            complain(line)
-        now = places(snapshot, found.names).sources
-        if now != sources:
-            sources = now
-            stream.retarget(now)
 
 
 def _as_json(entry: JournalEntry) -> str:
@@ -237,25 +233,3 @@ async def _as_is(remote: Remote, found: UnitPlaces, flags: Namespace) -> int:
         async for line in lines:
             print(escape(line) if sys.stdout.isatty() else line, flush=flags.follow)
     return OK
-
-
-async def _find_past(operator: Operator, arguments: Iterable[str]) -> tuple[UnitPlaces, dict[Pair, Address]]:
-    """Where units are and were, and where the newest that is kept of their failures lies."""
-    found = await find_places(operator, arguments)
-    crashes = await newest_crashes(operator, found.names)
-    return with_past(found, await _events(operator, found.names), reversed(crashes)), crashes
-
-
-async def _events(operator: Operator, names: Collection[str]) -> list[Event]:
-    """Events of these units, and those of no unit. Records that do not parse are left out."""
-    listing = await operator.etcd.range(operator.keys.table(Table.EVENTS))
-    words = [json.dumps(name, ensure_ascii=False).encode("utf-8", "replace") for name in names]
-    found = []
-    for kv in listing.kvs:
-        if len(words) < FEW and b'"unit"' in kv.value and not any(word in kv.value for word in words):
-            continue
-        address = operator.keys.parse(kv.key)
-        with suppress(CorruptRecord):
-            record = decode(address, kv.value, kv.key) if address else None
-            found += [record] if isinstance(record, Event) else []
-    return found

@@ -7,43 +7,36 @@ request: each endpoint is asked once, all side by side; what is read afterwards 
 from __future__ import annotations
 
 import asyncio
-import stat
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TypeVar
 
-from fleettui.access.authority import SIGNING
 from fleettui.doctor.facts import (
     CertificateFacts,
     EndpointFacts,
     Examination,
-    HostExamination,
     RightsFacts,
-    SecretFile,
 )
+from fleettui.doctor.file_reading import secret_files
+from fleettui.doctor.host_reading import examine_hosts
 from fleettui.remote import Remote
-from registry.errors import CredentialsUnusable, FleetError, RegistryError
+from registry.errors import FleetError, RegistryError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.admin import Admin, KeyRange
-from registry.etcd.credentials import OTHERS, certificate_ends, check_private
-from registry.etcd.wire import EtcdError, EtcdUnreachable, Glimpse, Json, Member, decode_status
+from registry.etcd.credentials import certificate_ends
+from registry.etcd.wire import EtcdError, EtcdUnreachable, Glimpse, Member, decode_status
 from registry.keys import Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Machine
 from registry.program.version import installed_version
 from registry.sync.listing import read_snapshot
 
 READS = 2  # time-outs of one request that all of the registry may take
-HOST_S = 8.0  # for one machine
-HOSTS_AT_ONCE = 16
 TABLES = (
     Table.CLUSTER, Table.LEADER, Table.UNITS, Table.SCHEDULE, Table.PENDING, Table.MACHINES, Table.OVERRIDES,
     Table.STATES, Table.DUPLICATES,
 )  # fmt: skip
-LOOK = "date +%s.%N; systemctl is-active fleet-agentd.service; df -Pk / /run /var | tail -n +2"
 
 T = TypeVar("T")
 
@@ -56,7 +49,10 @@ async def read_facts(
 ) -> Examination:
     """Return all there is to judge. `source` is the configuration's file; `machines` reaches hosts by SSH."""
     facts = Examination(time.time(), installed_version(), keys, settings.username or "")
-    facts = replace(facts, files=tuple(_files(settings, source)), certificates=tuple(_certificates(settings)))
+    paths = {"client": settings.cert_file, "authority": settings.ca_file}
+    ends = certificate_ends(settings.cert_file, settings.ca_file)
+    certificates = tuple(CertificateFacts(name, paths[name] or "", at) for name, at in ends.items())
+    facts = replace(facts, files=tuple(secret_files(settings, source)), certificates=certificates)
     async with Etcd(settings) as etcd:
         bases = etcd.link.bases
         facts = replace(facts, endpoints=tuple(await asyncio.gather(*(_endpoint(etcd, each) for each in bases))))
@@ -66,59 +62,16 @@ async def read_facts(
         etcd.link.current = led[0]
         facts = await _registry(etcd, keys, facts)
     if machines is not None and facts.snapshot is not None:
-        facts = replace(facts, hosts=await _hosts(machines(facts.snapshot), facts.snapshot))
+        facts = replace(facts, hosts=await examine_hosts(machines(facts.snapshot), facts.snapshot))
     return facts
-
-
-def _files(settings: EtcdSettings, source: str) -> Iterator[SecretFile]:
-    if source:
-        try:
-            mode = stat.S_IMODE(Path(source).stat().st_mode)
-        except OSError:
-            mode = 0
-        loose = mode & (stat.S_IWGRP | stat.S_IWOTH)
-        problem = f"{source} says where the registry is, and others may write it: its mode is {mode:04o}"
-        yield SecretFile(source, problem if loose else "", f"chmod go-w {source}")
-    for option, path in (("etcd.password_file", settings.password_file), ("etcd.key_file", settings.key_file)):
-        if path:
-            try:
-                check_private(path, option)
-            except CredentialsUnusable as error:
-                problem, _, remedy = str(error).partition("; run: ")
-                yield SecretFile(path, problem, remedy or "mend the file, or the option")
-            else:
-                yield SecretFile(path)
-    if settings.ca_file:
-        yield from _authority(Path(settings.ca_file).parent / SIGNING)
-
-
-def _authority(path: Path) -> Iterator[SecretFile]:
-    """The fleet's authority, where it lies beside the certificate that we trust."""
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError:  # it is elsewhere, as it should be on a machine
-        return
-    problem = f"{path} is the key of the fleet's authority, and others may read it: its mode is {mode:04o}"
-    yield SecretFile(str(path), problem if mode & OTHERS else "", f"chmod 600 {path}")
-
-
-def _certificates(settings: EtcdSettings) -> Iterator[CertificateFacts]:
-    paths = {"client": settings.cert_file, "authority": settings.ca_file}
-    for name, ends in certificate_ends(settings.cert_file, settings.ca_file).items():
-        yield CertificateFacts(name, paths[name] or "", ends)
 
 
 async def _endpoint(etcd: Etcd, base: str, *, configured: bool = True) -> EndpointFacts:
     try:
         answer, glimpse = await etcd.link.glimpse(base)
-        return _answered(base, answer, glimpse, configured=configured)
+        status, used = decode_status(answer, base), str(answer.get("dbSizeInUse", ""))
     except (EtcdUnreachable, EtcdError, FleetError) as error:
         return EndpointFacts(base, str(error), configured)
-
-
-def _answered(base: str, answer: Json, glimpse: Glimpse, *, configured: bool) -> EndpointFacts:
-    status = decode_status(answer, base)
-    used = str(answer.get("dbSizeInUse", ""))
     return EndpointFacts(
         base, "", configured, status.version, status.member, status.leader, status.db_size_bytes,
         int(used) if used.isdecimal() else 0, _ahead_s(glimpse), glimpse.certificate_ends,
@@ -141,7 +94,7 @@ async def _registry(etcd: Etcd, keys: Keys, facts: Examination) -> Examination:
         _within(limit_s, admin.alarms(), ()),
         _rights(admin, facts.user, limit_s),
         _within(limit_s, read_snapshot(etcd, keys, TABLES), None),
-        _within(limit_s, _count(etcd, keys.table(Table.EVENTS)), 0),
+        _within(limit_s, etcd.range(keys.table(Table.EVENTS), keys_only=True), None),
     )
     (members, members_problem), (alarms, alarms_problem), rights, (snapshot, problem), (events, _) = found
     unread = members_problem or alarms_problem
@@ -150,7 +103,8 @@ async def _registry(etcd: Etcd, keys: Keys, facts: Examination) -> Examination:
     )
     return replace(
         facts, endpoints=(*facts.endpoints, *others), members=members, members_problem=unread,
-        alarms=alarms, rights=rights, snapshot=snapshot, registry_problem=problem, events=events,
+        alarms=alarms, rights=rights, snapshot=snapshot, registry_problem=problem,
+        events=events.count if events else 0,
     )  # fmt: skip
 
 
@@ -162,10 +116,6 @@ def _unknown(members: tuple[Member, ...], facts: Examination, bases: tuple[str, 
         urls = [url for url in each.client_urls if url.startswith(f"{scheme}://")]
         if each.id not in known and urls and not set(each.client_urls) & set(bases):
             yield urls[0]
-
-
-async def _count(etcd: Etcd, prefix: str) -> int:
-    return (await etcd.range(prefix, keys_only=True)).count
 
 
 async def _rights(admin: Admin, user: str, limit_s: float) -> RightsFacts:
@@ -190,37 +140,3 @@ async def _within(seconds: float, work: Awaitable[T], nothing: T) -> tuple[T, st
         return nothing, f"etcd did not answer within {seconds:g} s"
     except RegistryError as error:
         return nothing, str(error)
-
-
-async def _hosts(remote: Remote, snapshot: Snapshot) -> tuple[HostExamination, ...]:
-    turns = asyncio.Semaphore(HOSTS_AT_ONCE)
-
-    async def look(machine: Machine) -> HostExamination:
-        async with turns:
-            return await _host(remote, machine)
-
-    async with remote:
-        machines = sorted(snapshot.machines.values(), key=lambda each: each.hostname)
-        return tuple(await asyncio.gather(*map(look, machines)))
-
-
-async def _host(remote: Remote, machine: Machine) -> HostExamination:
-    began = time.time()
-    try:
-        async with asyncio.timeout(HOST_S + 1):
-            done = await remote.run(machine, ["sh", "-c", LOOK], timeout_s=HOST_S)
-    except (FleetError, TimeoutError) as error:
-        return HostExamination(machine.id, machine.hostname, str(error) or f"no answer within {HOST_S:g} s")
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
-    try:
-        ahead_s = float(lines[0]) - (began + time.time()) / 2
-        agent = "active" if machine.bus == "user" else lines[1]
-        return HostExamination(machine.id, machine.hostname, "", ahead_s, agent, _disks(lines[2:]))
-    except (IndexError, ValueError):
-        return HostExamination(machine.id, machine.hostname, "its answer cannot be understood")
-
-
-def _disks(lines: list[str]) -> Mapping[str, tuple[int, int]]:
-    """Free and all bytes by where a file system is mounted, from the lines of df(1)."""
-    rows = [line.split(maxsplit=5) for line in lines]
-    return {row[5]: (int(row[3]) << 10, int(row[1]) << 10) for row in rows if len(row) == 6}

@@ -10,20 +10,17 @@ import asyncio
 import contextlib
 import os
 import signal
-import stat
 import sys
-import termios
-import tty
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleettui.escape import escape
+from fleettui.remote import own_terminal
+from fleettui.remote.own_terminal import STDERR, STDIN, STDOUT
 from fleettui.remote.process import CHUNK_BYTES, exit_status
 
 if TYPE_CHECKING:
     import asyncssh
-
-STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class OutputGone(Exception):
@@ -38,14 +35,14 @@ async def attach(connection: asyncssh.SSHClientConnection, host: str, argv: Sequ
         encoding=None,
         request_pty="force" if terminal else False,
         term_type=os.environ.get("TERM", "xterm") if terminal else None,
-        term_size=_size() if terminal else None,
+        term_size=own_terminal.size() if terminal else None,
     )
     session = asyncio.create_task(_session(process, host), name=f"shell {host}")
     with contextlib.ExitStack() as restore:
         if terminal:
-            restore.enter_context(_raw(STDIN))
-            restore.enter_context(_on_signal(signal.SIGWINCH, lambda _: _tell_size(process)))
-            ended = restore.enter_context(_ending_signals())
+            restore.enter_context(own_terminal.raw(STDIN))
+            restore.enter_context(own_terminal.on_signal(signal.SIGWINCH, lambda _: _tell_size(process)))
+            ended = restore.enter_context(own_terminal.ending_signals())
             await asyncio.wait({session, ended}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 await _stop(session)
@@ -60,43 +57,6 @@ async def attach_here(argv: Sequence[str]) -> int:
     process = await asyncio.create_subprocess_exec(*command)
     status = await process.wait()
     return status if status >= 0 else 128 - status
-
-
-@contextlib.contextmanager
-def _raw(fd: int) -> Iterator[None]:
-    """The terminal passes every key through; put back as it was on the way out."""
-    before = termios.tcgetattr(fd)
-    try:
-        tty.setraw(fd, termios.TCSADRAIN)  # and keep what was typed ahead
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
-
-
-@contextlib.contextmanager
-def _ending_signals() -> Iterator[asyncio.Future[int]]:
-    """A future that is done, with its number, when a signal would have ended us: the terminal comes first."""
-    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def end(number: int) -> None:
-        if not ended.done():
-            ended.set_result(number)
-
-    with contextlib.ExitStack() as restore:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            restore.enter_context(_on_signal(number, end))
-        yield ended
-
-
-@contextlib.contextmanager
-def _on_signal(number: signal.Signals, act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` in the event loop at a signal; the handler before is put back afterwards."""
-    loop = asyncio.get_running_loop()
-    before = signal.signal(number, lambda got, _: loop.call_soon_threadsafe(act, got))
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 async def _session(process: asyncssh.SSHClientProcess[bytes], host: str) -> int:
@@ -121,73 +81,25 @@ async def _stop(task: asyncio.Task[Any]) -> None:
 def _tell_size(process: asyncssh.SSHClientProcess[bytes]) -> None:
     """The far terminal changes its size as ours did."""
     with contextlib.suppress(OSError):
-        process.change_terminal_size(*_size())
-
-
-def _size() -> tuple[int, int]:
-    try:
-        return tuple(os.get_terminal_size(STDIN))  # type: ignore[return-value]
-    except OSError:
-        return 80, 24
+        process.change_terminal_size(*own_terminal.size())
 
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes]) -> None:
     """What comes in here goes there, no faster than it is taken; then the end of it."""
     with contextlib.suppress(OSError):
-        async for data in _input(STDIN):
+        async for data in own_terminal.read(STDIN):
             process.stdin.write(data)
             await process.stdin.drain()
         process.stdin.write_eof()
-
-
-async def _input(fd: int) -> AsyncIterator[bytes]:
-    """Read a descriptor without changing it: it is shared with the shell that started us.
-
-    Files are always ready and cannot be polled; everything else is waited for.
-    """
-    polled = not stat.S_ISREG(os.fstat(fd).st_mode) and _pollable(fd)
-    while True:
-        if polled:
-            await _readable(fd)
-        data = await asyncio.to_thread(os.read, fd, CHUNK_BYTES)
-        if not data:
-            return
-        yield data
-
-
-def _pollable(fd: int) -> bool:
-    """Whether the event loop can wait for it (/dev/null, for one, it cannot)."""
-    loop = asyncio.get_running_loop()
-    try:
-        loop.add_reader(fd, lambda: None)
-    except PermissionError:
-        return False
-    loop.remove_reader(fd)
-    return True
-
-
-async def _readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(fd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(fd)
 
 
 async def _show(source: asyncssh.SSHReader[bytes], fd: int) -> None:
     """What comes from there is written here, however slow this terminal is."""
     while data := await source.read(CHUNK_BYTES):
         try:
-            await asyncio.to_thread(_write_all, fd, data)
+            await asyncio.to_thread(own_terminal.write_all, fd, data)
         except OSError as error:
             raise OutputGone from error
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
 
 
 def complain(text: str) -> None:
