@@ -91,22 +91,20 @@ def usage_of(
 ) -> Usage:
     """The record after a look, `seconds` after the one `before`; rounded, so that it stays equal while idle."""
     one, five, fifteen = (round(each, 2) for each in account.load)
+    used: list[UnitUsage] = []
+    for name, now in sorted(units.items()):
+        old, rate = before.get(name), None
+        if old is not None and old.cpu_us is not None and now.cpu_us is not None and now.cpu_us >= old.cpu_us:
+            rate = round((now.cpu_us - old.cpu_us) / (seconds * 1e6), 3)
+        used.append((name, None if now.memory_bytes is None else now.memory_bytes >> 12 << 12, rate))
     return Usage(
         machine=machine,
         load=(one, five, fifteen),
         memory_bytes=account.memory_bytes,
         available_bytes=account.available_bytes >> 20 << 20,
-        units=tuple(_unit(name, each, before.get(name), seconds) for name, each in sorted(units.items())),
+        units=tuple(used),
         estimated=any(each.estimated for each in units.values()),
     )
-
-
-def _unit(name: str, now: UnitStats, before: UnitStats | None, seconds: float) -> UnitUsage:
-    rate = None
-    if before is not None and before.cpu_us is not None and now.cpu_us is not None and now.cpu_us >= before.cpu_us:
-        rate = round((now.cpu_us - before.cpu_us) / (seconds * 1e6), 3)
-    memory = None if now.memory_bytes is None else now.memory_bytes >> 12 << 12
-    return name, memory, rate
 
 
 def stamped(usage: Usage, at: float) -> Usage:

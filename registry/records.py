@@ -15,16 +15,14 @@ share are read and kept once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import MISSING, fields
-from enum import StrEnum
 from functools import cache
 from hashlib import sha256
-from sys import intern
-from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, NoReturn, get_type_hints
 
 from registry.errors import CorruptRecord, InvalidRecord
-from registry.grammar import MAX_ENTRIES, MAX_TEXT, PLAIN, AtMost, Range, Words, json_value, line
+from registry.field_rules import FieldRule, out_of_range
+from registry.grammar import MAX_TEXT, json_value, line
 from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,
@@ -178,7 +176,7 @@ def _checked(rule: FieldRule, item: Any, name: str) -> object:  # noqa: ANN401 -
         return known(item) or read(item)
     if type(item) is kind and low is not None:
         if not low <= item <= high:
-            raise _out_of_range(name, item, low, high)
+            raise out_of_range(name, item, low, high)
         return item
     return _json(read(_json(item)))
 
@@ -196,18 +194,6 @@ def _defaults(cls: Any) -> tuple[tuple[str, object], ...]:  # noqa: ANN401 - a r
 
 # -- reading
 
-Read = Callable[[Any], Any]
-
-
-class FieldRule(NamedTuple):
-    """How a field is read. A value of type `kind` within `low` and `high`, or that is `known`, needs no `read`."""
-
-    kind: type[Any] | None
-    low: Any
-    high: Any
-    known: Callable[[Any], Any] | None
-    read: Read
-
 
 class Shape(NamedTuple):
     """How a class is read: the rule of each field, and which fields must be there."""
@@ -217,14 +203,12 @@ class Shape(NamedTuple):
 
 
 SHAPES: dict[Any, Shape] = {}  # made when first asked for
-KNOWN: dict[Callable[[str], str], dict[str, str]] = {}  # texts that were read by a rule, as they are to be kept
-MAX_KNOWN, MAX_KNOWN_LENGTH = 1 << 18, 1024  # how many for each rule, and how long
 
 
 def _shape(cls: Any) -> Shape:  # noqa: ANN401 - a record's class
     hints = get_type_hints(cls, include_extras=True)
     known = [each for each in fields(cls) if each.name != UNKNOWN]
-    rules = {each.name: _rule(hints[each.name], each.name) for each in known}
+    rules = {each.name: FieldRule.of(hints[each.name], each.name, _read_record) for each in known}
     required = (each.name for each in known if each.default is MISSING)
     return SHAPES.setdefault(cls, Shape(rules, tuple(required)))
 
@@ -245,12 +229,16 @@ def _read_fields(cls: Any, data: dict[str, Any], *, plain: bool = False) -> dict
             data[name] = known(item) or read(item)
         elif low is not None:
             if not low <= item <= high:
-                raise _out_of_range(name, item, low, high)
+                raise out_of_range(name, item, low, high)
         elif kind is str and not plain:
             data[name] = read(item)
     if foreign:
         data[UNKNOWN] = _keep({name: data.pop(name) for name in foreign})
     return data
+
+
+def _read_record(cls: Any, data: dict[str, Any]) -> Any:  # noqa: ANN401 - any record
+    return _make(cls, _read_fields(cls, data))
 
 
 def _make(cls: Any, data: dict[str, Any]) -> Any:  # noqa: ANN401 - any record
@@ -271,104 +259,3 @@ def _keep(foreign: dict[str, Any]) -> str:
         except ValueError as error:
             raise ValueError(f"field {shown(name)}: {error}") from error
     return json.dumps(foreign, **COMPACT)
-
-
-def _out_of_range(name: str, item: object, low: object, high: object) -> ValueError:
-    number = repr(item) if isinstance(item, float) or abs(item) < 10**20 else "a huge number"  # type: ignore[arg-type]
-    return ValueError(f"field {name!r} is {number}, not between {low} and {high}")
-
-
-def _rule(hint: Any, name: str) -> FieldRule:  # noqa: ANN401 - a type hint
-    plain, notes = (get_args(hint)[0], get_args(hint)[1:]) if get_origin(hint) is Annotated else (hint, ())
-    rule = next((each for each in notes if isinstance(each, Words | Range | AtMost)), PLAIN.get(plain))
-    if isinstance(rule, Words):
-        return _words(rule, name)
-    if isinstance(rule, Range):
-        return _number(plain, rule, name)
-    if plain is bool:
-        return FieldRule(bool, None, None, None, _typed(bool, name))
-    if get_origin(plain) is tuple:
-        entries = rule.entries if isinstance(rule, AtMost) else MAX_ENTRIES
-        return FieldRule(None, None, None, None, _tuple(get_args(plain), entries, name))
-    if isinstance(plain, type):
-        return _choice(plain, name) if issubclass(plain, StrEnum) else _nested(plain, name)
-    inner = _rule(next(arg for arg in get_args(plain) if arg is not type(None)), name)
-    return inner._replace(read=lambda item: None if item is None else inner.read(item))
-
-
-def _typed(wanted: type[Any], name: str) -> Read:
-    def read(item: object) -> object:
-        if type(item) is not wanted:
-            raise TypeError(f"field {name!r} is not of type {wanted.__name__}")
-        return item
-
-    return read
-
-
-def _words(rule: Words, name: str) -> FieldRule:
-    known = KNOWN.setdefault(rule.read, {}) if rule.shared else None
-
-    def read(item: object) -> str:
-        if type(item) is not str:
-            raise TypeError(f"field {name!r} is not of type str")
-        try:
-            text = rule.read(item)
-        except ValueError as error:
-            raise ValueError(f"field {name!r}: {error}") from error
-        if known is not None and len(item) <= MAX_KNOWN_LENGTH:
-            if len(known) >= MAX_KNOWN:
-                known.clear()
-            known[item] = text = intern(text)
-        return text
-
-    return FieldRule(str, None, None, known.get if known is not None else None, read)
-
-
-def _number(kind: type[Any], bounds: Range, name: str) -> FieldRule:
-    low, high = bounds
-
-    def read(item: object) -> object:
-        if type(item) is not kind and not (kind is float and type(item) is int):
-            raise TypeError(f"field {name!r} is not of type {kind.__name__}")
-        if not low <= item <= high:  # type: ignore[operator]
-            raise _out_of_range(name, item, low, high)
-        return kind(item)
-
-    return FieldRule(kind, low, high, None, read)
-
-
-def _choice(wanted: type[StrEnum], name: str) -> FieldRule:
-    members = {member.value: member for member in wanted}
-
-    def read(item: object) -> object:
-        if type(item) is not str:
-            raise TypeError(f"field {name!r} is not one of {', '.join(members)}")
-        raise ValueError(f"{name} {shown(item)} is not known to this version, which knows {', '.join(members)}")
-
-    return FieldRule(str, None, None, members.get, read)
-
-
-def _nested(cls: type[Any], name: str) -> FieldRule:
-    def read(item: object) -> object:
-        if not isinstance(item, dict):
-            raise TypeError(f"field {name!r} is not an object")
-        return _make(cls, _read_fields(cls, item))
-
-    return FieldRule(None, None, None, None, read)
-
-
-def _tuple(args: tuple[Any, ...], entries: int, name: str) -> Read:
-    variadic = args[-1] is Ellipsis
-    inner = [_rule(arg, name).read for arg in args if arg is not Ellipsis]
-
-    def read(item: object) -> object:
-        if not isinstance(item, list) or (not variadic and len(item) != len(inner)):
-            raise TypeError(f"field {name!r} is not a list of the right length")
-        if len(item) > entries:
-            raise ValueError(f"field {name!r} has {len(item)} entries, more than {entries}")
-        if variadic:
-            only = inner[0]
-            return tuple([only(each) for each in item])
-        return tuple([read_one(each) for read_one, each in zip(inner, item, strict=True)])
-
-    return read

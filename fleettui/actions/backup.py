@@ -218,7 +218,10 @@ def parse(data: bytes) -> Backup:
     digest = sha256(data[: len(data) - len(texts[last - 1]) - 1]).hexdigest()
     if _object(last, texts[last - 1]).get("sha256") != digest:
         raise BadLine(last, "the checksum is not that of the lines before it: some are missing, or are others")
-    backup = Backup(*head, records, _machines(texts[0]), digest)
+    told = json.loads(texts[0]).get("machines", {})
+    names = told.items() if isinstance(told, dict) else ()
+    machines = {id_: line(name) for id_, name in names if isinstance(name, str)}
+    backup = Backup(*head, records, machines, digest)
     if Table.CLUSTER not in records or Table.CLUSTER in backup.corrupt:
         raise BadLine(1, "it has no sentinel that this version can read, so nobody knows of which cluster it is")
     if backup.sentinel.id != backup.cluster:
@@ -243,12 +246,6 @@ def _head(text: bytes) -> tuple[str, int, float, str]:
         return token(found["cluster"]), int(found["revision"]), float(found["at"]), version
     except (ValueError, KeyError, TypeError, OverflowError):
         raise BadLine(1, "it does not say of which cluster, revision and time it is") from None
-
-
-def _machines(text: bytes) -> dict[str, str]:
-    found = json.loads(text).get("machines", {})
-    pairs = found.items() if isinstance(found, dict) else ()
-    return {id_: line(name) for id_, name in pairs if isinstance(name, str)}
 
 
 def _object(number: int, text: bytes) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import UserError
 from registry.units.check import verify
-from registry.units.file import MAX_BYTES
+from registry.units.file import MAX_BYTES, Problem
+from registry.units.hostreach import warnings
 from registry.units.name import normalise, parse
 
 
@@ -89,3 +90,15 @@ def read_bytes(path: Path) -> bytes | None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"cannot read {path}: {reason}; check the file's permissions") from error
+
+
+def verify_path(path: Path) -> tuple[Sequence[Problem], Sequence[Problem]]:
+    """What is wrong with a unit file, and, when nothing is, what it does beyond its own unit.
+
+    Raises UserError for a file that is not there or cannot be read.
+    """
+    data = read_bytes(path)
+    if data is None:
+        raise UserError(f"{path} does not exist; give a unit file")
+    problems = verify(path.name, data, str(path))
+    return problems, () if problems else warnings(path.name, data.decode("utf-8"), str(path))

@@ -4,7 +4,7 @@ template on disk. Decides; stores nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fleettui.actions.disk import Candidate
@@ -31,21 +31,18 @@ async def resolve(operator: Operator, candidates: Iterable[Candidate]) -> Resolv
     templates = {name: parse(name).template or "" for name in wanted if parse(name).is_instance}
     found = await read_units(operator, list(dict.fromkeys((*wanted, *templates.values()))))
     texts = await read_texts(operator, (unit.hash for name in templates.values() if (unit := found[name].unit)))
-    sources = {
-        name: _source(each, found[name], _template(templates.get(name, ""), found, texts))
-        for name, each in wanted.items()
-    }
+    sources: dict[str, UnitSource | None] = {}
+    for name, each in wanted.items():
+        template = templates.get(name, "")
+        unit = found.get(template, NOTHING).unit
+        text = texts.get(unit.hash) if unit else None
+        stored = None if text is None else UnitSource(name, text, f"template {template} in the registry")
+        sources[name] = _source(each, found[name], stored)
     missing = tuple(name for name, source in sources.items() if source is None)
     return Resolved(tuple(source for source in sources.values() if source), missing)
 
 
-def _template(name: str, found: Mapping[str, FoundUnit], texts: Mapping[str, str]) -> UnitSource | None:
-    unit = found.get(name, NOTHING).unit
-    text = texts.get(unit.hash) if unit else None
-    return None if text is None else UnitSource(name, text, f"template {name} in the registry")
-
-
-def _source(candidate: Candidate, found: FoundUnit, template: UnitSource | None) -> UnitSource | None:
+def _source(candidate: Candidate, found: FoundUnit, stored: UnitSource | None) -> UnitSource | None:
     """A file of its own goes first. Of two templates the registry's does, unless the unit is known already:
     then the one on disk is what the operator may have changed.
     """
@@ -53,6 +50,5 @@ def _source(candidate: Candidate, found: FoundUnit, template: UnitSource | None)
     if candidate.file:
         return UnitSource(name, candidate.file.text, candidate.file.path)
     on_disk = UnitSource(name, candidate.template.text, candidate.template.path) if candidate.template else None
-    stored = UnitSource(name, template.text, template.origin) if template else None
     chosen = (on_disk or stored) if found.exists else (stored or on_disk)
     return chosen or (UnitSource(name) if found.exists else None)

@@ -178,14 +178,14 @@ class DrainProgress:
 
     def stays(self) -> list[str]:
         """The lines that tell what cannot move, and why."""
-        lost = [f"Error draining: {self._loss(machine)}" for machine in sorted(self.lost)]
-        return lost + [
+        lines = []
+        for machine, number in sorted(self.lost.items()):
+            where = place(machine, self._known)
+            told = "is lost; what it still runs is not known"
+            if number:
+                told = f"was lost; {counted(number, 'unit')} had not left and may run there until it is back"
+            lines.append(f"Error draining: {where} {told}")
+        return lines + [
             f"Error draining: unit {unit} stays on {place(machine, self._known)}, no other takes it: {reason}"
             for (machine, unit), reason in sorted(self.stuck.items())
         ]
-
-    def _loss(self, machine: str) -> str:
-        where, number = place(machine, self._known), self.lost[machine]
-        if not number:
-            return f"{where} is lost; what it still runs is not known"
-        return f"{where} was lost; {counted(number, 'unit')} had not left and may run there until it is back"

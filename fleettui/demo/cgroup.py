@@ -69,7 +69,12 @@ class Cgroup:
 
     def memory_bytes(self) -> int:
         """What the group's processes hold in memory for themselves, shared pages divided among their users."""
-        return sum(_proportional_bytes(pid) for pid in self.processes())
+        total = 0
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                total += sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+        return total
 
     def end(self) -> None:
         """Kill whatever is in the group and remove it. A group that is not there is fine."""
@@ -88,11 +93,3 @@ class Cgroup:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return not processes
-
-
-def _proportional_bytes(pid: int) -> int:
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fleettui.demo import network
@@ -67,7 +68,13 @@ class Node:
 
     def leader(self) -> int | None:
         """The machine's process 1 as the host numbers it; None when the machine is down."""
-        return next((pid for pid in self.cgroup.processes() if _is_leader(pid)), None)
+        for pid in self.cgroup.processes():
+            with suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
+                if len(numbers) == 2 and numbers[1] == "1":  # of a pid namespace right below ours
+                    return pid
+        return None
 
     def alive(self) -> bool:
         """Whether the machine runs (frozen counts)."""
@@ -177,13 +184,3 @@ class Node:
         self.cgroup.end()
         network.remove_link(self.spec)
         remove_traces(self.spec.machine, self.root.directory)
-
-
-def _is_leader(pid: int) -> bool:
-    """Whether a process is number 1 of a pid namespace right below ours."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    numbers = next((line.split()[1:] for line in status.splitlines() if line.startswith("NSpid:")), [])
-    return len(numbers) == 2 and numbers[1] == "1"

@@ -87,11 +87,16 @@ class JournalFeed:
 
     async def run(self) -> None:
         """Read; with follow for ever, otherwise to the end of what is there."""
-        if self._query.follow:
-            await self._keep_following()
-        else:
-            await self._attempt(self._read_backlog)
+        clock, failures = asyncio.get_running_loop().time, 0
+        while self._query.follow:
+            began = clock()
+            await self._attempt(self._backlog_then_follow)
             await self.settle()
+            failures = 0 if clock() - began > STEADY_S else failures + 1
+            wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
+            await asyncio.sleep(jittered(wait_s, 0.8, 1.2))
+        await self._attempt(self._read_backlog)
+        await self.settle()
 
     async def settle(self) -> None:
         """The backlog is at its end, or nobody waits for it any longer."""
@@ -102,17 +107,6 @@ class JournalFeed:
     def overtake(self) -> None:
         """Do not wait for this machine: what it has goes to the live stream."""
         self._settled = True
-
-    async def _keep_following(self) -> None:
-        clock = asyncio.get_running_loop().time
-        failures = 0
-        while True:
-            began = clock()
-            await self._attempt(self._backlog_then_follow)
-            await self.settle()
-            failures = 0 if clock() - began > STEADY_S else failures + 1
-            wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
-            await asyncio.sleep(jittered(wait_s, 0.8, 1.2))
 
     async def _attempt(self, work: Callable[[], object]) -> None:
         """Do `work`, and tell how it ended if not well."""
@@ -142,19 +136,15 @@ class JournalFeed:
         if self._query.lines == 0:
             await self._read(Position(1), follow=False, hand_on=False)
         elif self._query.since and self._query.lines is not None:
-            await self._read_backwards()
+            found: list[Batch] = []  # journalctl would count from that moment on, so it is asked backwards
+            await self._read(Position(self._query.lines, backwards=True), follow=False, into=found)
+            for batch in reversed(found):
+                batch.reverse()
+                await self._hand_on(batch)
+                self.cursor = batch[-1].cursor
+                self._begun = True
         else:
             await self._read(Position(self._query.lines), follow=False)
-
-    async def _read_backwards(self) -> None:
-        """The newest lines since a moment: journalctl would count from that moment on, so it is asked backwards."""
-        found: list[Batch] = []
-        await self._read(Position(self._query.lines, backwards=True), follow=False, into=found)
-        for batch in reversed(found):
-            batch.reverse()
-            await self._hand_on(batch)
-            self.cursor = batch[-1].cursor
-            self._begun = True
 
     async def _read(
         self, position: Position, *, follow: bool, hand_on: bool = True, into: list[Batch] | None = None

@@ -63,12 +63,11 @@ class StartFailures:
                 return  # a full disk: then it is told each time
 
     def _seen(self) -> list[tuple[int, int, int] | None]:
-        return [_identity(path) for path in self._files]
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+        found: list[tuple[int, int, int] | None] = []
+        for path in self._files:
+            try:
+                status = path.stat()
+                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+            except OSError:
+                found.append(None)
+        return found

@@ -348,7 +348,7 @@ async def test_verify_tells_line_by_line(tmp_path: Path) -> None:
             await play.pilot.pause(0.02)
         told = "\n".join(line_text(line) for line in play.stage.app.screen.query_one(Lines).lines)
         assert "bad.service:3" in told
-        assert "there is no file" in told
+        assert "does not exist" in told
 
 
 async def test_machines_are_drained_by_word_as_by_key() -> None:

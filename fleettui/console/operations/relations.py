@@ -94,23 +94,20 @@ def _depends_on_name(text: str) -> bool:
 @lru_cache(maxsize=1 << 15)
 def read_relations(text: str, unit: str) -> tuple[Relation, ...]:
     """Return all that a file says of other units, each once, in its order."""
-    return tuple(dict.fromkeys(_read(text, unit)))
-
-
-def _read(text: str, unit: str) -> Iterator[Relation]:
-    file = _parse(text)
+    found, file = [], _parse(text)
     for kind in SYSTEMD:
-        yield from (Relation(kind, name) for name in _names(file.effective("Unit", kind), unit))
+        found += [Relation(kind, name) for name in _names(file.effective("Unit", kind), unit)]
     for kind in FLEET:
         names = _names(file.effective("X-Fleet", kind, f"X-{kind}", f"X-Condition{kind}"), unit)
-        yield from (Relation(kind, name, fleet=True) for name in names)
+        found += [Relation(kind, name, fleet=True) for name in names]
     for option, kind in INSTALL.items():
         names = _names(file.effective("Install", option), unit)
-        yield from (Relation(kind, name, reverse=True) for name in names)
+        found += [Relation(kind, name, reverse=True) for name in names]
     stem, _, suffix = unit.rpartition(".")
     if suffix in ACTIVATES:
         named = list(_names(file.effective(ACTIVATES[suffix], "Unit", "Service"), unit))
-        yield Relation("Activates", named[-1] if named else f"{stem}.service")
+        found.append(Relation("Activates", named[-1] if named else f"{stem}.service"))
+    return tuple(dict.fromkeys(found))
 
 
 def _names(entries: tuple[Directive, ...], unit: str) -> Iterator[str]:

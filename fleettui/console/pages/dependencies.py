@@ -58,7 +58,9 @@ def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *,
             page += _pattern(snapshot, homes, unit, name, kinds)
         else:
             page.append(_other(snapshot, homes, name, kinds, fleet=fleet))
-            if note := "" if fleet else _apart(kinds, homes.get(unit, []), homes.get(name, [])):
+            mine, theirs = homes.get(unit, []), homes.get(name, [])
+            if mine and theirs and not fleet and NEEDED_HERE.intersection(kinds) and not set(mine) & set(theirs):
+                note = "on another machine, where systemd cannot see it; add MachineOf= to keep them together"
                 page.append(plain(f"{'':{KIND_WIDTH + 3}}{note}", Tone.BUSY))
     return page
 
@@ -109,13 +111,6 @@ def state_cell(snapshot: Snapshot, name: str, where: Sequence[str]) -> Cell:
     found = [health(here, state) for state in states] or [health(here, None)]
     condition = min(found, key=SEVERITY.__getitem__)
     return Cell(f"{f'{GLYPHS[condition]} {condition}':<{STATE_WIDTH}} ", TONES[condition])
-
-
-def _apart(kinds: Sequence[str], mine: Sequence[str], theirs: Sequence[str]) -> str:
-    """A warning where systemd cannot relate two units, since they are on different machines."""
-    if not mine or not theirs or not NEEDED_HERE.intersection(kinds) or set(mine) & set(theirs):
-        return ""
-    return "on another machine, where systemd cannot see it; add MachineOf= to keep them together"
 
 
 def _stopping(word: str, tone: Tone, name: str, why: str) -> RichLine:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from textual.screen import Screen
 
-from fleettui.actions.disk import Candidate, Disk, read_bytes
+from fleettui.actions.disk import Candidate, Disk, verify_path
 from fleettui.console.commandline import commands
 from fleettui.console.operations.verbs import NO_SHELL
 from fleettui.console.screens.context import Context
@@ -27,9 +27,7 @@ from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.program.version import installed_version
-from registry.units.check import verify
-from registry.units.hostreach import warnings
-from registry.units.name import normalise, parse
+from registry.units.name import parse
 
 
 class CommandExecutor:
@@ -151,20 +149,12 @@ def _verify_files(paths: Sequence[str]) -> list[Line]:
     lines: list[Line] = []
     for path in map(Path, paths):
         try:
-            lines += _verify_file(path)
+            problems, found = verify_path(path)
         except UserError as error:
             lines.append((Cell(f"✖ {escape(str(error))}", Tone.BAD),))
+            continue
+        lines += [(Cell("✖ ", Tone.BAD), Cell(escape(str(each)))) for each in problems]
+        if not problems:
+            lines.append((Cell("✓ ", Tone.GOOD), Cell(escape(str(path)))))
+        lines += [(Cell("! ", Tone.WAIT), Cell(escape(str(each)))) for each in found]
     return lines
-
-
-def _verify_file(path: Path) -> list[Line]:
-    data = read_bytes(path)
-    if data is None:
-        raise UserError(f"there is no file {path}")
-    name = normalise(path.name)
-    if problems := verify(name, data, str(path)):
-        return [(Cell("✖ ", Tone.BAD), Cell(escape(str(each)))) for each in problems]
-    return [
-        (Cell("✓ ", Tone.GOOD), Cell(escape(str(path)))),
-        *((Cell("! ", Tone.WAIT), Cell(escape(str(each)))) for each in warnings(name, data.decode(), str(path))),
-    ]

@@ -80,21 +80,15 @@ def ranked(query: str, among: Sequence[FinderSource], limit: int) -> list[Find]:
 def _score(label: str, words: Sequence[str]) -> Score | None:
     worst: Score = (0, 0, 0)
     for word in words:
-        score = _word(label, word)
-        if score is None:
-            return None
+        at = label.find(word)
+        score = (0 if at == 0 else 1 if not label[at - 1].isalnum() else 2), 0, len(label)
+        if at < 0:
+            found = letters(word, label) if len(word) > 1 else None
+            if found is None or found[1] - found[0] > _SPAN:
+                return None
+            score = 3, found[1] - found[0], len(label)
         worst = max(worst, score)
     return worst
-
-
-def _word(label: str, word: str) -> Score | None:
-    at = label.find(word)
-    if at >= 0:
-        return (0 if at == 0 else 1 if not label[at - 1].isalnum() else 2), 0, len(label)
-    found = letters(word, label) if len(word) > 1 else None
-    if found is None or found[1] - found[0] > _SPAN:
-        return None
-    return 3, found[1] - found[0], len(label)
 
 
 def letters(word: str, text: str) -> tuple[int, int] | None:
