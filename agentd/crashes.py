@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from agentd.dependencies import HeldLease
-from agentd.pure.crash import CrashLimits, journal_argv, kept_lines, words_of
+from agentd.pure.crash import CrashLimits, journal_argv, kept_lines, pushes_out, words_of
 from registry.errors import InvalidRecord, RegistryError
 from registry.etcd import Etcd
 from registry.etcd.backoff import Backoff
@@ -94,12 +94,12 @@ class CrashRecorder:
 
     async def _record(self, failed: FailedRun) -> Crash:
         run = (failed.invocation, self._bus, os.getuid())
-        output, trouble = await read_journal(journal_argv(*run))
+        output, trouble = await read_journal(journal_argv(*run, failed.unit))
         lines, cut = kept_lines(output, failed.invocation)
-        if lines and not cut:
-            output, _ = await read_journal(journal_argv(*run, failed.unit, lines[0][0]))
-            more, _ = kept_lines(output, failed.invocation)
-            lines = max(lines, more, key=len)
+        if not cut and pushes_out(output, lines):  # what ran since has written much: then this run's lines alone
+            output, trouble = await read_journal(journal_argv(*run))
+            more, more_cut = kept_lines(output, failed.invocation)
+            lines, cut = max((lines, cut), (more, more_cut), key=lambda each: len(each[0]))
         if trouble:
             log.warning("cannot read the journal of %s: %s", failed.unit, trouble)
         return Crash(

@@ -26,12 +26,12 @@ INFO = 6  # the priority of a line that names none
 OVERHEAD_BYTES = 48  # of a line's other fields, as they are written
 
 
-def journal_argv(invocation: str, bus: str, uid: int, unit: str = "", since: float = 0.0) -> list[str]:
+def journal_argv(invocation: str, bus: str, uid: int, unit: str = "") -> list[str]:
     """The journalctl command for the newest lines of one run, and of what systemd said of it.
 
-    With `unit`, those that say only of which unit they are as well, from about the time `since` on: of a process
-    that ended right after its last line journald finds nobody to look at. Only systemd itself is believed when a
-    line names a run that it is not of. Fields above 4096 bytes come as null.
+    With `unit`, the newest of the unit, whatever its run: of a process that ended right after its last line
+    journald finds nobody to look at, and says only of which unit it was. Only systemd itself is believed when a line
+    names a run that it is not of. Fields above 4096 bytes come as null.
     """
     by_systemd, of_unit = ["_PID=1", f"INVOCATION_ID={invocation}"], f"_SYSTEMD_UNIT={unit}"
     if bus == "user":
@@ -41,7 +41,6 @@ def journal_argv(invocation: str, bus: str, uid: int, unit: str = "", since: flo
     limits = [f"--output-fields={','.join(FIELDS)}", f"--lines={LINES + 1}"]
     if unit:
         matches += ["+", of_unit]
-        limits.append(f"--since=@{int(since)}")
     return ["journalctl", "--no-pager", "--quiet", "--output=json", *limits, *matches]
 
 
@@ -76,6 +75,18 @@ def kept_lines(output: bytes, invocation: str) -> tuple[tuple[CrashLine, ...], b
             break
         found.append((at, priority, pid, who, short))
     return tuple(reversed(found)), cut
+
+
+def pushes_out(output: bytes, lines: Sequence[CrashLine]) -> bool:
+    """Whether there may be more of a run than these `lines`, kept of an `output` that ends with what came later."""
+    entries = output.splitlines()
+    if len(entries) <= LINES:
+        return False  # all that there is
+    try:
+        oldest = _line(json.loads(entries[0]))
+    except (ValueError, AttributeError, RecursionError):
+        oldest = None
+    return not lines or oldest is None or oldest[0] >= lines[0][0]
 
 
 def _line(data: dict[str, Any]) -> CrashLine | None:

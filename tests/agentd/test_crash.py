@@ -21,6 +21,7 @@ from agentd.pure.crash import (
     CrashLimits,
     journal_argv,
     kept_lines,
+    pushes_out,
 )
 from registry.keys import Address, Table
 from registry.model import Crash
@@ -85,8 +86,27 @@ def test_a_machine_whose_units_all_crash_is_bounded_as_a_whole() -> None:
 def test_lines_of_the_unit_are_asked_for_and_of_others_only_what_systemd_says_of_the_run() -> None:
     ours, about = f"_SYSTEMD_INVOCATION_ID={RUN}", f"INVOCATION_ID={RUN}"
     assert journal_argv(RUN, "system", 0)[-4:] == [ours, "+", "_PID=1", about]
-    argv = journal_argv(RUN, "system", 0, "web.service", 12.9)
-    assert argv[-7:] == ["--since=@12", ours, "+", "_PID=1", about, "+", "_SYSTEMD_UNIT=web.service"]
+    argv = journal_argv(RUN, "system", 0, "web.service")
+    assert argv[-6:] == [ours, "+", "_PID=1", about, "+", "_SYSTEMD_UNIT=web.service"]
+
+
+def test_a_run_whose_lines_later_ones_may_have_pushed_out_is_asked_for_by_itself() -> None:
+    def written(*runs: tuple[str, int]) -> bytes:
+        told = [run for run, count in runs for _ in range(count)]
+        return b"\n".join(
+            json.dumps({"__REALTIME_TIMESTAMP": str(at), "MESSAGE": "x", "_SYSTEMD_INVOCATION_ID": run}).encode()
+            for at, run in enumerate(told)
+        )
+
+    def pushed_out(*runs: tuple[str, int]) -> bool:
+        output = written(*runs)
+        return pushes_out(output, kept_lines(output, RUN)[0])
+
+    assert not pushed_out((RUN, 5))
+    assert not pushed_out((OTHER, LINES - 4), (RUN, 5))
+    assert not pushed_out((OTHER, 100), (RUN, 5), (OTHER, 96))
+    assert pushed_out((RUN, 5), (OTHER, LINES - 4))
+    assert pushed_out((OTHER, LINES + 1))
 
 
 def test_a_line_that_names_no_run_is_of_the_run_around_it() -> None:
