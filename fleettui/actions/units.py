@@ -198,7 +198,7 @@ async def _attempt(
         down = await ended.among(launched) | (set(names) - set(launched))
         found |= {name: replace(found[name], ended=True) for name in down}
     steps = [decide(name, found[name]) for name in names]
-    steps = await _with_old_texts(operator, steps)
+    steps = await _with_lost_texts(operator, await _with_old_texts(operator, steps))
     steps = [_signed(operator, step) if step.outcome.wrote else step for step in steps]
     writing = [step for step in steps if step.outcome.wrote]
     outcomes = tuple(step.outcome for step in steps)
@@ -231,6 +231,18 @@ async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[Uni
     return [
         replace(step, outcome=replace(step.outcome, text=texts.get(before.hash)))
         if (before := _loses(step.outcome))
+        else step
+        for step in steps
+    ]
+
+
+async def _with_lost_texts(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:
+    """Store a text again that the registry has lost or garbled, though the unit that names it stays as it is."""
+    idle = [file_hash(step.text) for step in steps if step.text and not step.outcome.wrote]
+    texts = await read_texts(operator, idle)
+    return [
+        replace(step, outcome=replace(step.outcome, did=Did.CHANGED), verb="replace", reason="its file was lost")
+        if step.text and not step.outcome.wrote and texts.get(file_hash(step.text)) != step.text
         else step
         for step in steps
     ]
@@ -273,6 +285,8 @@ def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: T
     if found.unit.hash != sha:
         note = f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
         step = dataclasses.replace(step, outcome=dataclasses.replace(step.outcome, note=note))
+    elif replace:
+        step = dataclasses.replace(step, text=source.text)  # the registry may have lost it
     return step
 
 

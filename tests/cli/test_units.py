@@ -362,6 +362,28 @@ def test_a_changed_file_warns_and_is_stored_only_with_replace(fleetctl: Fleetctl
     assert fleetctl("cat", "hello").stdout == CHANGED
 
 
+@pytest.mark.parametrize("verb", ["submit", "load", "start"])
+@pytest.mark.parametrize("left", [None, b"[Service]\n"])
+def test_replace_restores_a_file_that_is_missing_or_corrupt_though_the_text_is_the_same(
+    fleetctl: Fleetctl, fleet: Fleet, verb: str, left: bytes | None
+) -> None:
+    before = fleet.run("hello.service")
+    path, key = fleetctl.write("hello.service", HELLO), fleet.keys.file(before.hash)
+    fleet.delete(key)
+    if left is not None:
+        fleet.put(key, left)
+    assert fleetctl(verb, "--no-block", str(path)).returncode == 0
+    assert fleet.get(key) == left
+    assert fleetctl(verb, "--replace", "--no-block", str(path)).returncode == 0
+    assert fleet.get(key) == HELLO.encode()
+    unit = fleet.unit("hello.service")
+    assert unit
+    assert (unit.hash, unit.generation, unit.target) == (before.hash, before.generation, before.target)
+    assert "its file was lost" in fleetctl("events").stdout
+    assert fleetctl(verb, "--replace", "--no-block", str(path)).returncode == 0
+    assert fleetctl("events").stdout.count("its file was lost") == 1
+
+
 def test_load_and_submit_do_not_lower_what_runs(fleetctl: Fleetctl, fleet: Fleet) -> None:
     fleet.run("hello.service")
     for verb in ("load", "submit"):
