@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
-from registry.sync.follow import ConnectionState, Follower
+from registry.model import Assignment, UnitState
+from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
     Table.UNITS: lambda address: address.first,
@@ -43,6 +44,32 @@ class StillWaiting:
     snapshot: Snapshot
 
 
+class FollowedPlaces:
+    """Where units are, indexed once and kept from change to change: a schedule may be long, a change seldom is."""
+
+    def __init__(self) -> None:
+        self._schedule: dict[str, tuple[Assignment, ...]] = {}
+        self._states: dict[str, tuple[UnitState, ...]] = {}
+        self.where = Whereabouts(self._schedule, self._states)
+
+    def update(self, snapshot: Snapshot, update: FollowUpdate) -> None:
+        """Take in what has changed up to this snapshot."""
+        if update.reset:
+            whole = whereabouts(snapshot)
+            self._schedule.clear()
+            self._states.clear()
+            self._schedule |= whole.schedule
+            self._states |= whole.states
+            return
+        for each in update.changed:
+            if each.table in (Table.SCHEDULE, Table.STATES):
+                machines = {line.machine for line in self._schedule.get(each.second, ())} | {each.first}
+                machines |= {state.machine for state in self._states.get(each.second, ())}
+                now = Whereabouts.of(snapshot, each.second, machines)
+                self._schedule |= now.schedule
+                self._states |= now.states
+
+
 async def watch_progress(
     follower: Follower,
     names: Iterable[str],
@@ -62,6 +89,7 @@ async def watch_progress(
     settled = (Progress.REACHED, Progress.FAILED) if patient else SETTLED
     doubtful = set(remaining)  # those of which something has changed since they were judged
     waits: dict[str, frozenset[str]] = {}  # and the units that their starts wait for: whether those come counts too
+    places = FollowedPlaces()
     while remaining:
         async with asyncio.timeout_at(deadline):
             update = await follower.next()
@@ -69,10 +97,11 @@ async def watch_progress(
         doubtful.update(remaining if update.reset or "" in touched else touched)
         doubtful.update(name for name, others in waits.items() if others & touched)
         snapshot = follower.mirror.snapshot()
+        places.update(snapshot, update)
         if snapshot.revision < max(revision, 1):
             yield StillWaiting(tuple(remaining), follower.link, follower.reason, snapshot)
             continue
-        where = whereabouts(snapshot)
+        where = places.where
         found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in remaining if name in doubtful]
         waits |= {
             each.name: frozenset(other for state in where.states.get(each.name, ()) for other in state.waits)

@@ -11,6 +11,7 @@ from pathlib import Path
 from fleettui.actions import rollouts
 from fleettui.actions.disk import read_unit_file
 from fleettui.actions.operator import Operator
+from fleettui.actions.progress import FollowedPlaces
 from fleettui.actions.reading import expand
 from fleettui.cli.connection import duration, open_operator, read_settings
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK, UsageError
@@ -20,7 +21,7 @@ from fleettui.cli.words import place
 from placement.rollout import StepState, StepView, WellSince, advance, survey
 from registry.errors import UserError
 from registry.keys import Table
-from registry.lifecycle import whereabouts
+from registry.lifecycle import Whereabouts, whereabouts
 from registry.mirror import Snapshot
 from registry.model import OnFailure, Rollout, RolloutState, Unit
 from registry.sync.listing import read_snapshot
@@ -150,7 +151,7 @@ async def _status(operator: Operator, name: str, flags: Namespace) -> int:
     if flags.follow:
         return await watch(operator, name)
     snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
-    found, views = _read(snapshot, name)
+    found, views = _read(snapshot, name, whereabouts(snapshot))
     if flags.json:
         print_json(
             {
@@ -177,11 +178,10 @@ async def _status(operator: Operator, name: str, flags: Namespace) -> int:
     return OK
 
 
-def _read(snapshot: Snapshot, name: str) -> tuple[Rollout, tuple[StepView, ...]]:
+def _read(snapshot: Snapshot, name: str, where: Whereabouts) -> tuple[Rollout, tuple[StepView, ...]]:
     found = snapshot.rollouts.get(name)
     if found is None:
         raise UserError(f"there is no rollout {name}; see: fleetctl rollout list")
-    where = whereabouts(snapshot)
     return found, survey(found, snapshot, lambda _: where, WellSince(), 0.0)
 
 
@@ -190,11 +190,13 @@ async def watch(operator: Operator, name: str) -> int:
     try:
         async with following(operator, TABLES) as follower:
             shown: dict[tuple[str, str], StepState] = {}
-            told = ""
+            places, told = FollowedPlaces(), ""
             while True:
+                update = await follower.next()
                 snapshot = follower.mirror.snapshot()
+                places.update(snapshot, update)
                 if snapshot.revision:
-                    found, views = _read(snapshot, name)
+                    found, views = _read(snapshot, name, places.where)
                     if found.back:  # of those that never had their turn there is nothing to tell
                         views = tuple(each for each in views if _had_turn(each))
                     _show(views, shown, snapshot)
@@ -203,7 +205,6 @@ async def watch(operator: Operator, name: str) -> int:
                     if (waits := advance(found, views).waits or found.note) not in ("", told):
                         complain(f"Rollout {name}: {waits}")
                         told = waits
-                await follower.next()
     except asyncio.CancelledError:
         complain(f"Interrupted; the rollout goes on. See: fleetctl rollout status {name}, or pause, abort, undo")
         return INTERRUPTED
