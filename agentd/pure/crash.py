@@ -30,8 +30,8 @@ def journal_argv(invocation: str, bus: str, uid: int, unit: str = "") -> list[st
     """The journalctl command for the newest lines of one run, and of what systemd said of it.
 
     With `unit`, the newest of the unit, whatever its run: of a process that ended right after its last line
-    journald finds nobody to look at, and says only of which unit it was. Only systemd itself is believed when a line
-    names a run that it is not of. Fields above 4096 bytes come as null.
+    journald finds nobody to look at, and says only of which unit it was. Only systemd itself is believed when a
+    line names a run that it is not of. Fields above 4096 bytes come as null.
     """
     by_systemd, of_unit = ["_PID=1", f"INVOCATION_ID={invocation}"], f"_SYSTEMD_UNIT={unit}"
     if bus == "user":

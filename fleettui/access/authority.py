@@ -28,7 +28,7 @@ from registry.errors import UserError
 
 LEAF_LIFE, AUTHORITY_LIFE = datetime.timedelta(days=90), datetime.timedelta(days=3650)
 LOOPBACK = ("127.0.0.1", "::1")
-EARLIER = datetime.timedelta(hours=1)  # clocks of hosts differ
+EARLIER = datetime.timedelta(hours=-1)  # clocks of hosts differ
 TRUSTED, SIGNING = "ca.pem", "authority.pem"
 BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 
@@ -60,7 +60,7 @@ class Authority:
             directory.chmod(0o700)
         except OSError as error:
             raise UserError(f"cannot make {directory} for the fleet's authority: {error.strerror}") from None
-        made = cls(directory, *_new(name))
+        made = cls(directory, *new_authority(name))
         made._save()
         return made
 
@@ -154,7 +154,7 @@ class Authority:
         Everybody has to trust both before a leaf of the new one is shown: spread `certificate_pem` first.
         """
         name = self._trusted[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
-        key, trusted = _new(str(name))
+        key, trusted = new_authority(str(name))
         made = Authority(self.directory, key, trusted + self._trusted)
         made._save()
         return made
@@ -171,20 +171,32 @@ class Authority:
         write_private(self.directory / TRUSTED, self.certificate_pem)
         write_private(self.directory / SIGNING, self._trusted[0].public_bytes(pem) + private)
 
-    def _issue(self, hosts: Iterable[str], life: datetime.timedelta = LEAF_LIFE) -> Leaf:
+    def _issue(
+        self,
+        hosts: Iterable[str],
+        life: datetime.timedelta = LEAF_LIFE,
+        begins: datetime.timedelta = EARLIER,
+        common_name: str = "",
+    ) -> Leaf:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(key.public_key(), hosts, life)
+        certificate = self._sign(key.public_key(), hosts, life, begins, common_name)
         pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         private = key.private_bytes(pem, form, serialization.NoEncryption())
         return Leaf(certificate.public_bytes(pem), private, certificate.not_valid_after_utc)
 
     def _sign(
-        self, key: ec.EllipticCurvePublicKey, hosts: Iterable[str], life: datetime.timedelta
+        self,
+        key: ec.EllipticCurvePublicKey,
+        hosts: Iterable[str],
+        life: datetime.timedelta,
+        begins: datetime.timedelta = EARLIER,
+        common_name: str = "",
     ) -> x509.Certificate:
         issuer = self._trusted[0]
-        organization = issuer.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        subject = issuer.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        subject += [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
         names = [_general_name(host) for host in hosts]
-        builder = _builder(x509.Name(organization), issuer.subject, key, life)
+        builder = _builder(x509.Name(subject), issuer.subject, key, life, begins)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_usage(authority=False), critical=True)
         usages = BOTH if names else (ExtendedKeyUsageOID.CLIENT_AUTH,)
@@ -232,7 +244,10 @@ def write_private(path: Path, content: bytes) -> None:
     new.replace(path)
 
 
-def _new(name: str) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]:
+def new_authority(
+    name: str, life: datetime.timedelta = AUTHORITY_LIFE
+) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]:
+    """A key, and the certificate by which it is the authority of the fleet `name`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name(
         [
@@ -241,7 +256,7 @@ def _new(name: str) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]
             x509.NameAttribute(NameOID.SERIAL_NUMBER, os.urandom(8).hex()),  # the next one has a name of its own
         ]
     )
-    builder = _builder(subject, subject, key.public_key(), AUTHORITY_LIFE)
+    builder = _builder(subject, subject, key.public_key(), life)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(authority=True), critical=True)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
@@ -250,7 +265,11 @@ def _new(name: str) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, life: datetime.timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    life: datetime.timedelta,
+    begins: datetime.timedelta = EARLIER,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -259,7 +278,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - EARLIER)
+        .not_valid_before(now + begins)
         .not_valid_after(now + life)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
