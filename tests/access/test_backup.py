@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from fleettui.access.authority import Authority
-from fleettui.access.grants import Grants
 from fleettui.actions.backup import lines_of, parse, read_registry
 from fleettui.actions.operator import Operator
 from fleettui.actions.restore_file import add_rest, read_file_restoration, restore
 from registry.errors import RegistryDenied
-from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Sentinel, Target, Unit
 from registry.records import encode
 from registry.roles import Role, User
 from registry.units.file import file_hash
-from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, tls_of
-from tests.etcd_server import EtcdServer, available_versions
+from tests.access.fleet import secured
+from tests.etcd_server import available_versions
 
 KEYS = Keys()
 TEXT = "[Service]\nExecStart=/bin/true\n"
@@ -30,22 +25,9 @@ EVENT, CRASH = KEYS.event("agent-m", "1790000000000-x"), KEYS.crash("m", "179000
 
 @pytest.mark.etcd
 async def test_a_viewer_backs_up_and_an_operator_restores_what_is_his_to_write(tmp_path: Path) -> None:
-    tls = tls_of(Authority.create(tmp_path / "authority", "test"), tmp_path / "tls")
-    server = EtcdServer(tmp_path / "etcd", available_versions()[-1], tls=tls, flags=QUICK)
-    server._spawn()
-    await asyncio.to_thread(server.members[0].wait_ready)
-    async with AsyncExitStack() as stack:
-        stack.callback(server.close)
-
-        async def client(name: str, password: str) -> Operator:
-            settings = settings_of(server, name, password_file(tmp_path / name, password))
-            return Operator(await stack.enter_async_context(Etcd(settings)), KEYS, name)
-
-        root = await client("root", ROOT_PASSWORD)
-        grants = Grants(root.etcd, KEYS)
-        await grants.turn_on(ROOT_PASSWORD)
-        for user in (User("ann", Role.OPERATOR), User("vic", Role.VIEWER)):
-            await grants.grant(user, f"of {user.name}")
+    users = (User("ann", Role.OPERATOR), User("vic", Role.VIEWER))
+    async with secured(tmp_path, users, available_versions()[-1]) as etcd:
+        root = Operator(etcd.root, KEYS, "root")
         unit = KEYS.unit("a.service")
         records = {
             KEYS.cluster: encode(Sentinel("c1")),
@@ -56,7 +38,7 @@ async def test_a_viewer_backs_up_and_an_operator_restores_what_is_his_to_write(t
         }
         for key, value in records.items():
             await root.etcd.put(key, value)
-        viewer, operator = await client("vic", "of vic"), await client("ann", "of ann")
+        viewer, operator = [Operator(await etcd.client(each), KEYS, each) for each in ("vic", "ann")]
         backup = parse(b"".join(lines_of(await read_registry(viewer))))
         for key in (unit, EVENT, CRASH):
             await root.etcd.delete(key)

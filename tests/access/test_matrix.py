@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from fleettui.access.authority import Authority
 from fleettui.access.grants import Grants
 from registry.errors import RegistryDenied
 from registry.etcd import Compare, Etcd, Op
 from registry.keys import PARTS, Address, Keys, Table
 from registry.roles import Role, User, agent_of, joiner_of, may, rights, scheduler_of
-from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, tls_of
+from tests.access.fleet import secured
 from tests.etcd_server import EtcdServer, available_versions
 
 pytestmark = pytest.mark.etcd
@@ -130,27 +129,11 @@ class Fleet(NamedTuple):
 
 @pytest.fixture(params=available_versions())
 async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
-    tls = tls_of(Authority.create(tmp_path / "authority", "test"), tmp_path / "tls")
-    server = EtcdServer(tmp_path / "etcd", request.param, tls=tls, flags=QUICK)
-    server._spawn()
-    await asyncio.to_thread(server.members[0].wait_ready)
-    async with AsyncExitStack() as stack:
-        stack.callback(server.close)
-
-        async def client(name: str, password: str) -> Etcd:
-            settings = settings_of(server, name, password_file(tmp_path / name, password))
-            return await stack.enter_async_context(Etcd(settings))
-
-        root = await client("root", ROOT_PASSWORD)
-        grants = Grants(root, KEYS)
-        await grants.turn_on(ROOT_PASSWORD)
-        for user in USERS:
-            await grants.grant(user, f"of {user.name}")
+    async with secured(tmp_path, USERS, request.param) as etcd:
         for key, _ in samples():
-            await root.put(key, b"before")
-        yield Fleet(
-            server, {"root": root} | {each.name: await client(each.name, f"of {each.name}") for each in USERS}
-        )
+            await etcd.root.put(key, b"before")
+        clients = {each.name: await etcd.client(each.name) for each in USERS}
+        yield Fleet(etcd.server, {"root": etcd.root} | clients)
 
 
 async def is_allowed(call: Awaitable[object]) -> bool:

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.access.authority import Authority
 from fleettui.access.grants import Grants
 from registry.errors import RegistryDenied
 from registry.etcd import Compare, Etcd, Op
 from registry.keys import Keys
 from registry.program.config import EtcdTable
 from registry.roles import Role, User, agent_of, remedy
-from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, tls_of
-from tests.etcd_server import EtcdServer, available_versions
+from tests.access.fleet import secured
+from tests.etcd_server import available_versions
 
 KEYS = Keys()
 M, N = "7aea1bb43c8d4b0e9d2f6f1a5a0c9e11", "0c9e117aea1bb43c8d4b0e9d2f6f1a5a"
@@ -51,28 +50,17 @@ def test_of_several_keys_that_is_named_which_an_agent_may_not_touch() -> None:
 @pytest.fixture(params=available_versions())
 async def viewer(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Etcd]:
     """A client as a program makes it, for the user `vic`, a viewer."""
-    tls = tls_of(Authority.create(tmp_path / "authority", "test"), tmp_path / "tls")
-    server = EtcdServer(tmp_path / "etcd", request.param, tls=tls, flags=QUICK)
-    server._spawn()
-    await asyncio.to_thread(server.members[0].wait_ready)
-    try:
-        async with Etcd(settings_of(server, "root", password_file(tmp_path / "root", ROOT_PASSWORD))) as root:
-            grants = Grants(root, KEYS)
-            await grants.turn_on(ROOT_PASSWORD)
-            await grants.grant(User("vic", Role.VIEWER), "geheim")
-            await grants.grant(agent_of(M), "geheim")
+    async with secured(tmp_path, (User("vic", Role.VIEWER), agent_of(M)), request.param) as etcd:
         table = EtcdTable(
-            server.endpoints,
-            ca_file=str(tls.ca),
-            cert_file=str(tls.client_cert),
-            key_file=str(tls.client_key),
+            etcd.server.endpoints,
+            ca_file=str(etcd.tls.ca),
+            cert_file=str(etcd.tls.client_cert),
+            key_file=str(etcd.tls.client_key),
             username="vic",
-            password_file=str(password_file(tmp_path / "vic", "geheim")),
+            password_file=str(etcd.home / "vic.password"),
         )
-        async with Etcd(table.client_settings()) as etcd:
-            yield etcd
-    finally:
-        server.close()
+        async with Etcd(table.client_settings()) as client:
+            yield client
 
 
 @pytest.mark.etcd

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.access.authority import Authority
 from fleettui.access.grants import Grants
 from fleettui.cli.access import access
 from fleettui.cli.arguments import parse
@@ -21,8 +19,7 @@ from registry.etcd.admin import KeyRange
 from registry.keys import Keys
 from registry.program.config import load
 from registry.roles import Role, User
-from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, tls_of
-from tests.etcd_server import EtcdServer
+from tests.access.fleet import secured
 
 pytestmark = pytest.mark.etcd
 
@@ -33,26 +30,14 @@ ANN = User("ann", Role.OPERATOR)
 @pytest.fixture
 async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Path]:
     """The directory of a fleet's authority, of which this is the operator's host."""
-    home = tmp_path / "fleet"
-    tls = tls_of(Authority.create(home, "test"), home)
-    server = EtcdServer(tmp_path / "etcd", tls=tls, flags=QUICK)
-    server._spawn()
-    await asyncio.to_thread(server.members[0].wait_ready)
-    try:
-        root = password_file(home / "root.password", ROOT_PASSWORD)
-        own = password_file(home / "ann.password", "ann's password")
-        async with Etcd(settings_of(server, "root", root)) as etcd:
-            grants = Grants(etcd, KEYS)
-            await grants.grant(ANN, "ann's password")
-            await grants.turn_on(ROOT_PASSWORD)
-        rows = {"endpoints": server.endpoints, "username": "ann", "password_file": str(own), "ca_file": str(tls.ca)}
-        rows |= {"cert_file": str(tls.client_cert), "key_file": str(tls.client_key)}
+    async with secured(tmp_path, [ANN]) as etcd:
+        own, tls = etcd.home / "ann.password", etcd.tls
+        rows = {"endpoints": etcd.server.endpoints, "username": "ann", "password_file": str(own)}
+        rows |= {"ca_file": str(tls.ca), "cert_file": str(tls.client_cert), "key_file": str(tls.client_key)}
         text = "[etcd]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rows.items())
-        (home / "fleet.toml").write_text(text)
-        monkeypatch.setenv("FLEET_CONFIG", str(home / "fleet.toml"))
-        yield home
-    finally:
-        server.close()
+        (etcd.home / "fleet.toml").write_text(text)
+        monkeypatch.setenv("FLEET_CONFIG", str(etcd.home / "fleet.toml"))
+        yield etcd.home
 
 
 async def run(*words: str) -> int:

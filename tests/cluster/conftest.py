@@ -34,8 +34,15 @@ def booted() -> Iterator[Cluster]:
     missing = nodes_missing()
     if missing:
         pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
+    with booted_cluster() as built:
+        yield built
+
+
+@contextmanager
+def booted_cluster(nodes: int = 3, members: int = 1) -> Iterator[Cluster]:
+    """A cluster under a name of its own, of which nothing is left afterwards."""
     with free_name() as name:
-        built = Cluster(name, ttl="4s")
+        built = Cluster(name, nodes, ttl="4s", members=members)
         built.down()
         try:
             built.up()

@@ -74,6 +74,10 @@ class Prometheus:
         found = self.query(text)
         return float(found[0]["value"][1]) if found else None
 
+    def becomes(self, text: str, value: float) -> None:
+        """Wait until a query has this one number."""
+        eventually(f"{text} is {value}", lambda: self.number(text) == value, timeout_s=90)
+
     def up(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()
         try:
@@ -120,6 +124,20 @@ def prometheus(told: Cluster, tmp_path: Path) -> Iterator[Prometheus]:
         started.end()
 
 
+FIGURES = {  # of three machines, with three units that run, one that fits nowhere and two that fail
+    "sum(up)": 6,
+    "sum(fleet_scheduler_leading)": 1,
+    'sum(fleet_machines{state="ready"})': 3,
+    'sum(fleet_units{target="launched", active="active"})': 3,
+    'sum(fleet_units_pending{rule="metadata"})': 1,
+    'sum(fleet_units{active="failed"})': 2,
+    "sum(fleet_units_with_error)": 1,
+    "sum(fleet_units_drift)": 0,
+    "sum(fleet_agent_registered)": 3,
+    'sum(fleet_agent_units{active="active"})': 3,
+}
+
+
 def test_one_prometheus_sees_the_whole_fleet(told: Cluster, prometheus: Prometheus, tmp_path: Path) -> None:
     fleet = Fleet(told, tmp_path)
     fleet.start("a@1.service", "a@2.service", "a@3.service")
@@ -127,23 +145,20 @@ def test_one_prometheus_sees_the_whole_fleet(told: Cluster, prometheus: Promethe
     broken = fleet.write("broken.service", "[Service]\nExecStart=/nowhere\n")
     crash = fleet.write("crash.service", "[Service]\nExecStart=/bin/sh -c 'sleep 3; exit 3'\n")
     fleet.ctl("start", "--no-block", mars, broken, crash)
-
-    def becomes(query: str, value: float) -> None:
-        eventually(f"{query} is {value}", lambda: prometheus.number(query) == value, timeout_s=90)
-
-    becomes("sum(up)", 6)
-    becomes("sum(fleet_scheduler_leading)", 1)
-    becomes('sum(fleet_machines{state="ready"})', 3)
-    becomes('sum(fleet_units{target="launched", active="active"})', 3)
-    becomes('sum(fleet_units_pending{rule="metadata"})', 1)
-    becomes('sum(fleet_units{active="failed"})', 2)
-    becomes("sum(fleet_units_with_error)", 1)
-    becomes("sum(fleet_units_drift)", 0)
-    becomes("sum(fleet_agent_registered)", 3)
-    becomes('sum(fleet_agent_units{active="active"})', 3)
+    for query, value in FIGURES.items():
+        prometheus.becomes(query, value)
     assert prometheus.query('fleet_agent_tasks_total{kind="start", result="done"}')
     assert prometheus.number("max(fleet_lease_renewal_age_seconds)")
+    has_every_metric(prometheus)
+    rules_are_sound(prometheus)
+    fleet.start("late.service")  # after the first scrape: a rate is made of two
+    eventually("rates", lambda: prometheus.query("rate(fleet_scheduler_placements_total[5m]) > 0"), timeout_s=60)
+    for query in QUERIES:  # of the board
+        assert prometheus.query(query) or query in QUIET, query
 
+
+def has_every_metric(prometheus: Prometheus) -> None:
+    """Whether what docs/metrics.md has is there, nothing else, and what the leader tells once for the fleet."""
     names = set(prometheus.api("label/__name__/values"))
     wanted = {
         f"{each.name}_bucket" if each.kind is Kind.HISTOGRAM else each.queried
@@ -152,25 +167,22 @@ def test_one_prometheus_sees_the_whole_fleet(told: Cluster, prometheus: Promethe
     }
     assert wanted <= names, wanted - names
     known = {each.queried + suffix for each in METRICS for suffix in ("", "_bucket", "_sum", "_count")}
-    assert {each for each in names if each.startswith("fleet_")} <= known  # docs/metrics.md has all of them
-    whole = [each.queried for each in METRICS if each.teller is Teller.LEADER]
-    for name in whole:
-        becomes(f"count(count by (instance) ({name}))", 1)  # one scrape shows the fleet
+    assert {each for each in names if each.startswith("fleet_")} <= known
+    for name in [each.queried for each in METRICS if each.teller is Teller.LEADER]:
+        prometheus.becomes(f"count(count by (instance) ({name}))", 1)  # one scrape shows the fleet
 
+
+def rules_are_sound(prometheus: Prometheus) -> None:
+    """Whether every alert rule can be evaluated, and one of them is on its way."""
     rules = [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
     assert len(rules) >= 10
     assert {rule["health"] for rule in rules} == {"ok"}
-    eventually(
-        "an alert that is pending",
-        lambda: prometheus.query('ALERTS{alertname="FleetUnitsPending", alertstate="pending"}'),
-        timeout_s=60,
-    )
-    fleet.start("late.service")  # after the first scrape: a rate is made of two
-    eventually("rates", lambda: prometheus.query("rate(fleet_scheduler_placements_total[5m]) > 0"), timeout_s=60)
-    for query in QUERIES:
-        found = prometheus.query(query)
-        assert found or query in QUIET, query
+    pending = 'ALERTS{alertname="FleetUnitsPending", alertstate="pending"}'
+    eventually("an alert that is pending", lambda: prometheus.query(pending), timeout_s=60)
 
+
+def test_healthz_and_metrics_say_that_the_registry_is_away(told: Cluster, prometheus: Prometheus) -> None:
+    prometheus.becomes("sum(fleet_agent_registered)", 3)
     for node in told.nodes.values():
         for port, words in ((PORT, "registered as"), (PORT + 1, "lead")):
             status, text = get(f"http://{node.spec.address}:{port}/healthz")
@@ -179,6 +191,6 @@ def test_one_prometheus_sees_the_whole_fleet(told: Cluster, prometheus: Promethe
     node = told.node("core-2")
     for port in (PORT, PORT + 1):
         eventually("unhealthy", lambda at=port: get(f"http://{node.spec.address}:{at}/healthz")[0] == 503)  # type: ignore[misc]
-    becomes("min(fleet_registry_up)", 0)
+    prometheus.becomes("min(fleet_registry_up)", 0)
     told.etcd.start()
-    becomes("min(fleet_registry_up)", 1)
+    prometheus.becomes("min(fleet_registry_up)", 1)

@@ -9,7 +9,7 @@ import pytest
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.etcdmembers import EtcdMembers
 from fleettui.demo.node import Node
-from tests.cluster.conftest import free_name
+from tests.cluster.conftest import booted_cluster
 from tests.cluster.nodes import eventually
 
 AGENT, SCHEDULER = "fleet-agentd.service", "fleet-scheduler.service"
@@ -105,15 +105,8 @@ def test_handing_over_is_told_while_it_goes_on(cluster: Cluster) -> None:
 @pytest.fixture
 def three_members() -> Iterator[Cluster]:
     """Two machines and an etcd of three members."""
-    with free_name() as name:
-        built = Cluster(name, 2, ttl="4s", members=3)
-        built.down()
-        try:
-            built.up()
-            yield built
-        finally:
-            left = built.down()
-            assert not left, left
+    with booted_cluster(2, members=3) as built:
+        yield built
 
 
 def test_a_dead_member_of_three_is_told_by_every_daemon_and_its_return_too(three_members: Cluster) -> None:
