@@ -60,7 +60,13 @@ class CgroupStats:
             return None
 
     def _account(self, unit: str, pid: int) -> UnitStats | None:
-        unified, systemd = self._places(unit, pid)
+        known = self._known.get(unit)
+        if known is None or known[0] != pid:  # its cgroup in the unified hierarchy, and in systemd's own if another
+            told = _read(self._proc / str(pid) / "cgroup").splitlines()
+            unified = _place(self._cgroups, "0::", told, unit)
+            known = (pid, unified, _place(self._cgroups / "systemd", "name=systemd:", told, unit))
+            self._known[unit] = known
+        _, unified, systemd = known
         if unified is not None:
             memory = _number(_read(unified / "memory.current"))
             if memory is not None:
@@ -72,16 +78,6 @@ class CgroupStats:
         if not found:
             return None
         return UnitStats(sum(memory for memory, _ in found), sum(cpu for _, cpu in found), estimated=True)
-
-    def _places(self, unit: str, pid: int) -> tuple[Path | None, Path | None]:
-        """The unit's cgroup in the unified hierarchy, and in systemd's own where that is another."""
-        known = self._known.get(unit)
-        if known is None or known[0] != pid:
-            lines = _read(self._proc / str(pid) / "cgroup").splitlines()
-            unified = _place(self._cgroups, "0::", lines, unit)
-            systemd = _place(self._cgroups / "systemd", "name=systemd:", lines, unit)
-            known = self._known[unit] = (pid, unified, systemd)
-        return known[1:]
 
     def _process(self, pid: int) -> tuple[int, int] | None:
         """A process's resident memory in bytes and its cpu time in microseconds: proc(5), statm and stat."""

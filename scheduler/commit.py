@@ -8,6 +8,8 @@ leader key's create revision (the term), so that a deposed leader writes nothing
 from __future__ import annotations
 
 import logging
+import time
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,10 +68,16 @@ class Intent:
         return [guard for guard in other.guards if id(guard) not in self._guarded]
 
 
+def event_stamp() -> tuple[float, str]:
+    """The time, and an id that no other event of this time has."""
+    now = time.time()
+    return now, f"{int(now * 1000):013d}-{uuid.uuid4().hex[:8]}"
+
+
 class Audit:
     """Makes events of one scheduler; `stamp` gives the time and a unique id."""
 
-    def __init__(self, writer: str, stamp: Callable[[], tuple[float, str]]) -> None:
+    def __init__(self, writer: str, stamp: Callable[[], tuple[float, str]] = event_stamp) -> None:
         self._writer = writer
         self._stamp = stamp
 

@@ -74,7 +74,7 @@ class Scheduler:
         self._machines = MachineWatch(self._keys, settings.scheduler.lease_ttl, time.monotonic())
         leader = Leader(uuid.uuid4().hex, host_of(hostname), time.time())
         self._election = Election(etcd, self._keys, leader, settings.scheduler.lease_ttl)
-        self._audit = Audit(writer_of(self._user, f"scheduler-{hostname}"), _event_stamp)
+        self._audit = Audit(writer_of(self._user, f"scheduler-{hostname}"))
         self._lead: Lead | None = None
         self._backoff = etcd.backoff(START_RETRY_S)
         self._state: ClusterState | None = None
@@ -397,8 +397,3 @@ class Scheduler:
                 await self._write(lead, transaction)
             if batch:
                 log.info("deleted %d records that nothing needs any more", len(batch))
-
-
-def _event_stamp() -> tuple[float, str]:
-    now = time.time()
-    return now, f"{int(now * 1000):013d}-{uuid.uuid4().hex[:8]}"

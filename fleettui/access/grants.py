@@ -8,7 +8,6 @@ anybody's while users are off.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry.errors import UserError
@@ -109,8 +108,11 @@ class Grants:
         user = of_fleet[0]
         if user.name != name:
             return Granted(name, user, (f"has the role of {user.name}",))
-        held = set(await self.admin.ranges_of(user.etcd_role(self._keys)))
-        return Granted(name, user, tuple(_faults(held, set(self._ranges(user)))))
+        held, wanted = set(await self.admin.ranges_of(user.etcd_role(self._keys))), set(self._ranges(user))
+        odd = [("lacks", each) for each in sorted(wanted - held)]
+        odd += [("has too much:", each) for each in sorted(held - wanted)]
+        told = [(what, each, each.key.decode("utf-8", "replace") + "*" * bool(each.end)) for what, each in odd]
+        return Granted(name, user, tuple(f"{what} {each.access} of {where}" for what, each, where in told))
 
     def _ranges(self, user: User) -> list[KeyRange]:
         return [KeyRange.of(each.access.value, each.key, prefix=each.prefix) for each in rights(user, self._keys)]
@@ -118,10 +120,3 @@ class Grants:
     async def _assign(self, user: str, role: str) -> None:
         if role not in await self.admin.roles_of(user):
             await self.admin.give_role(user, role)
-
-
-def _faults(held: set[KeyRange], wanted: set[KeyRange]) -> Iterator[str]:
-    for what, ranges in (("lacks", wanted - held), ("has too much:", held - wanted)):
-        for each in sorted(ranges):
-            where = each.key.decode("utf-8", "replace")
-            yield f"{what} {each.access} of {where}{'*' if each.end else ''}"

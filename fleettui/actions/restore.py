@@ -183,16 +183,11 @@ def changes(snapshot: Snapshot, comes_to: Settled) -> Iterator[UnitChange]:
         change = _change(line, state, placed=(machine, name) not in snapshot.schedule)
         found[name] += [UnitChange(machine, name, *change)] if change else []
     for name in sorted(found):
-        yield from _as_moves(found[name])
-
-
-def _as_moves(found: list[UnitChange]) -> list[UnitChange]:
-    """A unit that stops in one place and starts in another one moves."""
-    match sorted(found, key=lambda each: each.verb):
-        case [UnitChange(verb=Verb.START) as start, UnitChange(verb=Verb.STOP) as stop]:
-            return [replace(start, verb="move", source=stop.machine)]
-        case _:
-            return found
+        match sorted(found[name], key=lambda each: each.verb):
+            case [UnitChange(verb=Verb.START) as start, UnitChange(verb=Verb.STOP) as stop]:
+                yield replace(start, verb="move", source=stop.machine)
+            case _:
+                yield from found[name]
 
 
 def waiting(snapshot: Snapshot, comes_to: Settled) -> dict[str, str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fleettui.verbs import INTRODUCING, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
-from registry.model import Event
 
 CONTEXT = 3  # lines around a change
 MAX_WORK = 1_000_000
@@ -40,20 +39,15 @@ def versions(snapshot: Snapshot, unit: str) -> list[Version]:
     events = sorted((event for event in snapshot.events.values() if event.unit == unit), key=lambda event: event.at)
     hashes = [record.hash, *record.history]
     found = []
+    submitted = [event for event in events if event.verb in WRITES - {"replace", "undo"}]
     for sha, before in zip(hashes, [*hashes[1:], ""], strict=True):
-        file, event = snapshot.files.get(sha), _submitted_by(events, before)
+        replaced = [event for event in events if event.reason.partition(";")[0] == f"was {before[:SHORT]}"]
+        event = next(iter(replaced[-1:] if before else submitted), None)
+        file = snapshot.files.get(sha)
         found.append(
             Version(sha, file.text if file else None, event.actor if event else "", event.at if event else 0)
         )
     return found
-
-
-def _submitted_by(events: Iterable[Event], before: str) -> Event | None:
-    """The event that replaced the text `before`; without one before, the first submission."""
-    if not before:
-        return next((event for event in events if event.verb in WRITES - {"replace", "undo"}), None)
-    told = f"was {before[:SHORT]}"
-    return next((event for event in reversed(list(events)) if event.reason.partition(";")[0] == told), None)
 
 
 def choose(known: Sequence[Version], asked: str | None, name: str) -> Version:

@@ -103,16 +103,11 @@ async def _live(verb: Command, before: Sequence[str]) -> list[str]:
     units = flag == "--unit" or verb.takes("UNIT")
     if not machines and not units:
         return []
-    return await _names(before, machines=machines)
-
-
-async def _names(before: Sequence[str], *, machines: bool) -> list[str]:
-    """Unit names or machine ids and host names, from the registry that the words before aim at."""
     from fleettui.actions.reading import read_machines, unit_names  # noqa: PLC0415 - verbs and flags do without
     from fleettui.cli.connection import open_operator, read_settings  # noqa: PLC0415 - the same
 
-    verb = next(index for index, word in enumerate(before) if word in BY_NAME)
-    _, flags = parse([*before[:verb], "list-machines"])  # with the flags before the verb
+    at = next(index for index, word in enumerate(before) if word in BY_NAME)
+    _, flags = parse([*before[:at], "list-machines"])  # with the flags before the verb
     flags.request_timeout = REQUEST_TIMEOUT
     async with open_operator(read_settings(flags, os.environ), warn=False) as operator:
         if not machines:

@@ -132,21 +132,19 @@ class MoveTracker:
     def news(self, snapshot: Snapshot) -> list[str]:
         """A line for each unit that runs elsewhere than was told last. One that runs nowhere is waited for."""
         running = _running(snapshot, self._names)
-        lines = [
-            self._line(snapshot, name, running[name], self._told[name])
-            for name in self._names
-            if running[name] and running[name] != self._told[name]
-        ]
+        lines = []
+        for name in self._names:
+            now, before = running[name], self._told[name]
+            if not now or now == before:
+                continue
+            if len(now) <= SHOWN or not now & before:
+                lines.append(f"{name} is on {self._hosts(snapshot, now)} now")
+            elif now - before:
+                lines.append(f"{name} is on {self._hosts(snapshot, now - before)} now, too")
+            else:
+                lines.append(f"{name} is no longer on {self._hosts(snapshot, before - now)}")
         self._told |= {name: ids for name, ids in running.items() if ids}
         return lines
-
-    def _line(self, snapshot: Snapshot, name: str, now: frozenset[str], before: frozenset[str]) -> str:
-        come, gone = now - before, before - now
-        if len(now) <= SHOWN or not now & before:
-            return f"{name} is on {self._hosts(snapshot, now)} now"
-        if come:
-            return f"{name} is on {self._hosts(snapshot, come)} now, too"
-        return f"{name} is no longer on {self._hosts(snapshot, gone)}"
 
     @staticmethod
     def _hosts(snapshot: Snapshot, ids: Collection[str]) -> str:

@@ -135,7 +135,10 @@ def _alike(name: str) -> list[str]:
 
 def expect(endpoint: Endpoint, address: str, port: int, alias: str, files: Sequence[str]) -> Expected:
     """What known_hosts and the registry say of the host at `address`. Reads files: call it in a thread."""
-    entries = _load(files)
+    entries = asyncssh.SSHKnownHosts()
+    for file in files:
+        with contextlib.suppress(OSError):
+            load_text(entries, expanded(file).read_text(encoding="utf-8", errors="replace"))
     named, bare = lookups(endpoint.name, address, port, alias)
     found = [(under, matching(entries, spellings)) for under, spellings in named]
     beside = matching(entries, bare)
@@ -264,15 +267,6 @@ def _parse(texts: Iterable[str]) -> Iterable[asyncssh.SSHKey]:
             yield asyncssh.import_public_key(text)
         except ValueError:
             continue
-
-
-def _load(files: Iterable[str]) -> asyncssh.SSHKnownHosts:
-    """The files' entries; a line that does not parse is passed over, as OpenSSH does."""
-    known = asyncssh.SSHKnownHosts()
-    for file in files:
-        with contextlib.suppress(OSError):
-            load_text(known, expanded(file).read_text(encoding="utf-8", errors="replace"))
-    return known
 
 
 def load_text(known: asyncssh.SSHKnownHosts, text: str) -> None:

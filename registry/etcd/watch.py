@@ -212,20 +212,19 @@ class Watch:
     async def _judge(self, refusal: EtcdError) -> None:
         """Log in again once, since old etcd calls a dead token a lack of permission; else wait or raise."""
         if refusal.permanent:
-            if self._denied_anew or not await self._login_again():
+            if self._denied_anew:
+                raise explain(refusal) from None
+            try:
+                self._denied_anew = again = await self._link.new_login(self._base)
+            except EtcdUnreachable:
+                again = True  # there was no login: what is refused next is still the old token
+            except EtcdError as denied:
+                raise explain(denied) from None
+            if not again:
                 raise explain(refusal) from None
         elif not refusal.transient:
             raise explain(refusal) from None
         await self._back_off(str(refusal))
-
-    async def _login_again(self) -> bool:
-        try:
-            self._denied_anew = await self._link.new_login(self._base)
-        except EtcdUnreachable:
-            return True  # there was no login: what is refused next is still the old token
-        except EtcdError as refusal:
-            raise explain(refusal) from None
-        return self._denied_anew
 
     async def _back_off(self, reason: str) -> None:
         """Turn to the next endpoint; at once while there are fresh ones, later and later after that."""

@@ -52,8 +52,13 @@ Homes = dict[str, list[str]]
 
 
 def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *, forward: bool) -> RichText:
+    found: dict[str, dict[str, bool]] = {}  # each other unit once, with all kinds and whether they are fleet's
+    for edge in edges:
+        found.setdefault(edge.other if forward else edge.unit, {})[edge.kind] = edge.fleet
     page: RichText = []
-    for name, kinds, fleet in _gathered(edges, forward=forward):
+    only_ordered_last = sorted(found.items(), key=lambda each: (each[1].keys() <= set(ORDER), each[0]))
+    for name, said in only_ordered_last:
+        kinds, fleet = list(said), all(said.values())
         if is_glob(name):
             page += _pattern(snapshot, homes, unit, name, kinds)
         else:
@@ -63,15 +68,6 @@ def _side(snapshot: Snapshot, homes: Homes, unit: str, edges: Sequence[Edge], *,
                 note = "on another machine, where systemd cannot see it; add MachineOf= to keep them together"
                 page.append(plain(f"{'':{KIND_WIDTH + 3}}{note}", Tone.BUSY))
     return page
-
-
-def _gathered(edges: Sequence[Edge], *, forward: bool) -> list[tuple[str, list[str], bool]]:
-    """Each other unit once, with all kinds; those that only order come last."""
-    kinds: dict[str, dict[str, bool]] = {}
-    for edge in edges:
-        kinds.setdefault(edge.other if forward else edge.unit, {})[edge.kind] = edge.fleet
-    found = [(name, list(said), all(said.values())) for name, said in kinds.items()]
-    return sorted(found, key=lambda each: (set(each[1]) <= set(ORDER), each[0]))
 
 
 def _pattern(snapshot: Snapshot, homes: Homes, unit: str, pattern: str, kinds: list[str]) -> RichText:

@@ -373,7 +373,14 @@ class UnitRows:
         gone.update(old.keys() - rows.keys())
         self._count(old, -1)
         self._count(rows, 1)
-        self._enter(unit, old, rows)
+        template = _template(unit)
+        if template is not None and template != unit:  # an instance counts for its template's row
+            for row in old.values():
+                if not row.is_group:
+                    self._summaries[template].drop(row)
+            for row in rows.values():
+                if not row.is_group:
+                    self._summaries[template].put(row)
         if rows:
             self._rows[unit] = rows
         else:
@@ -383,19 +390,6 @@ class UnitRows:
         for row in rows.values():
             if not row.is_group:
                 self._totals[row.condition] += step
-
-    def _enter(self, unit: str, old: dict[str, UnitRow], rows: dict[str, UnitRow]) -> None:
-        """Count the rows of an instance for its template's row."""
-        template = _template(unit)
-        if template is None or template == unit:
-            return
-        summary = self._summaries[template]
-        for row in old.values():
-            if not row.is_group:
-                summary.drop(row)
-        for row in rows.values():
-            if not row.is_group:
-                summary.put(row)
 
     def _update_group(self, snapshot: Snapshot, template: str, fresh: dict[str, UnitRow], gone: set[str]) -> None:
         summary = self._summaries[template]
