@@ -81,8 +81,9 @@ def _score(label: str, words: Sequence[str]) -> Score | None:
     worst: Score = (0, 0, 0)
     for word in words:
         at = label.find(word)
-        score = (0 if at == 0 else 1 if not label[at - 1].isalnum() else 2), 0, len(label)
-        if at < 0:
+        if at >= 0:
+            score = (0 if at == 0 else 1 if not label[at - 1].isalnum() else 2), 0, len(label)
+        else:
             found = letters(word, label) if len(word) > 1 else None
             if found is None or found[1] - found[0] > _SPAN:
                 return None
