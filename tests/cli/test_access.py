@@ -131,7 +131,7 @@ async def test_what_is_not_as_it_should_be_is_told_with_the_remedy(
         (("frobnicate",), "unknown word 'frobnicate'; known: list, grant, revoke, rotate, check"),
         (("grant", "ann"), "access grant takes USER ROLE"),
         (("list", "x"), "access list takes nothing more"),
-        (("rotate", "ann", "--authority"), "--authority renews everybody's certificates"),
+        (("rotate", "ann", "--authority"), "--authority is about everybody's certificates"),
     ],
 )
 @pytest.mark.usefixtures("home")
