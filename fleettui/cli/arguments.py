@@ -170,6 +170,10 @@ def _dry_run(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
+def _show_only(parser: ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only show it; exit with 2 if a unit would move")
+
+
 def _health(parser: ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
     canary = "how many settle before all others have their turn (0)"
@@ -374,8 +378,8 @@ COMMANDS = (
     Command("rebalance", "rebalance:rebalance", "move running units to where they would be placed today",
             ("rebalance --dry-run", "rebalance --at-a-time 2 --yes"), (_rebalance,), REBALANCING),
     Command("drain", "machines:drain", "move what can run elsewhere off machines, and place nothing new there",
-            ("drain 7aea1bb4", "drain 7aea1bb4 --at-a-time 2 --healthy-for 30s"),
-            (MACHINES, _no_block, _gently)),
+            ("drain 7aea1bb4", "drain 7aea1bb4 --at-a-time 2 --healthy-for 30s", "drain --dry-run 7aea1bb4"),
+            (MACHINES, _show_only, _no_block, _gently)),
     Command("reboot", "reboot:reboot", "boot machines again, one after the other: drained, booted, used again",
             ("reboot core-1", "reboot core-1 core-2 core-3 --needed"), (MACHINES, _reboot), REBOOTING),
     Command("cordon", "machines:cordon", "place nothing new on machines; what runs stays",

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from fleettui.actions import machines as acts
 from fleettui.actions import metadata, rollouts
 from fleettui.actions.drain import is_global
+from fleettui.actions.drain import plan as drain_plan
 from fleettui.actions.operator import Operator
-from fleettui.actions.reading import find_machine, read_machines
+from fleettui.actions.reading import find_machine, read_machines, unread_machines
 from fleettui.cli.connection import duration, open_operator, read_settings
-from fleettui.cli.failures import FAILED, INTERRUPTED, OK
+from fleettui.cli.failures import CHANGES, FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
 from fleettui.cli.rollouts import policy_of, show_begun
 from fleettui.cli.waiting import WATCHED, following
@@ -23,7 +24,10 @@ from registry.errors import UserError
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Machine, effective_metadata
+from registry.sync.listing import read_snapshot
 from registry.wording import counted
+
+PLANNING = (*WATCHED, Table.FILES, Table.OVERRIDES, Table.PLACEMENTS)
 
 
 async def cordon(flags: Namespace) -> int:
@@ -40,6 +44,8 @@ async def drain(flags: Namespace) -> int:
     """Move away what can move, and wait for it unless --no-block."""
     seconds = duration(flags.timeout, "--timeout")
     async with open_operator(read_settings(flags, os.environ)) as operator:
+        if flags.dry_run:
+            return await _show_drain(operator, flags.names)
         if flags.at_a_time:
             return await drain_slowly(operator, flags)
         code, changed = await _set_all(operator, flags.names, Availability.DRAINING)
@@ -55,6 +61,27 @@ async def drain(flags: Namespace) -> int:
         except asyncio.CancelledError:
             complain("Interrupted; the drain goes on. fleetctl uncordon ends it")
             return INTERRUPTED
+
+
+async def _show_drain(operator: Operator, names: Sequence[str]) -> int:
+    """Say what a drain of these machines together would move, and what stays; nothing is written."""
+    snapshot = await read_snapshot(operator.etcd, operator.keys, PLANNING)
+    machines, unread = snapshot.machines, unread_machines(operator.keys.parse(key) for key in snapshot.corrupt)
+    chosen = [find_machine(name, machines, {*snapshot.overrides, *unread}, unread) for name in dict.fromkeys(names)]
+    found = drain_plan(snapshot, chosen, operator.keys)
+    for each in found:
+        where = place(each.machine, machines)
+        for move in each.moves:
+            there = ", ".join(place(to, machines) for to in move.machines)
+            say(f"Unit {move.unit} would go from {where} to {there}")
+        for stuck in each.stuck:
+            say(f"Unit {stuck.unit} stays on {where}, no other takes it: {stuck.summary}")
+        for unit in each.stays:
+            say(f"Unit {unit} stays on {where}: it is global")
+    if not any(each.moves for each in found):
+        say("Nothing would move")
+        return OK
+    return CHANGES
 
 
 async def drain_slowly(operator: Operator, flags: Namespace) -> int:

@@ -70,3 +70,19 @@ def test_why_tells_what_is_free_and_what_is_preferred(fleetctl: Fleetctl, fleet:
         "  7aea1bb4.../10.199.0.11  node=n1 has 1 of web@.service (SpreadOver); it failed here 3 times in 10min, "
         "so that others come first (MoveAfterFailures); has region=r1 (PreferMetadata)"
     )
+
+
+def test_a_drain_is_shown_and_nothing_is_written(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    running(fleet, "pinned.service", ONE, PINNED)
+    running(fleet, "free.service", ONE)
+    running(fleet, "everywhere.service", ONE, f"{HELLO}[X-Fleet]\nGlobal=true\n")
+    told = fleetctl("drain", "--dry-run", "core-1")
+    assert told.stdout.splitlines() == [
+        "Unit free.service would go from 7aea1bb4.../10.199.0.11 to 8bfb2cc5.../10.199.0.12",
+        "Unit pinned.service stays on 7aea1bb4.../10.199.0.11, no other takes it: "
+        "no machine has region=r1 (2 of 2 refuse)",
+        "Unit everywhere.service stays on 7aea1bb4.../10.199.0.11: it is global",
+    ]
+    assert told.returncode == 2
+    assert fleet.get(fleet.keys.override(ONE)) is None
+    assert fleetctl("drain", "--dry-run", "core-2").stdout == "Nothing would move\n"

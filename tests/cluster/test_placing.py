@@ -83,5 +83,5 @@ def test_a_unit_that_keeps_failing_is_tried_on_another_machine(fleet: Fleet) -> 
     eventually("it is tried elsewhere", elsewhere, timeout_s=30)
     told = fleet.cluster.fleetctl("why", "bad.service", "--json").stdout
     machine = before.split("/")[1]
-    notes = {each["machine"]: each["notes"] for each in json.loads(told)["verdicts"]}
+    notes = {each["machine"]: each["notes"] for each in json.loads(told)[0]["verdicts"]}
     assert "it failed here 2 times in 10min (exit-code)" in " ".join(notes[machine])
