@@ -12,7 +12,7 @@ from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.detail import Order, event_page, is_heavy, places, status_page, write
 from fleettui.console.pages.file import change_counts, diff_lines, file_page, sharing
 from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
-from fleettui.console.pages.placement import ONE_BY_ONE, if_drained, if_lost, placement_page
+from fleettui.console.pages.placement import ONE_BY_ONE, if_drained, if_lost, placement_page, wishes
 from fleettui.console.pages.rich_text import RichText, lines_of
 from fleettui.console.screens.navigator import Location, Navigation
 from fleettui.console.sources.hosts import Asked
@@ -21,7 +21,8 @@ from fleettui.console.text.subject import Tab, machine_subject, unit_subject
 from fleettui.console.widgets.drawing import width_of, wrapped
 from registry.mirror import Snapshot
 from registry.model import Availability, Event, Override, Target, UnitText
-from registry.units.file import file_hash
+from registry.units.file import file_hash, parse
+from registry.units.options import parse_options
 from tests.console.fleetshow import CORES, NOW, PLAIN, WEB, build, machine, scene, state
 
 UP = Target.LAUNCHED
@@ -291,3 +292,22 @@ def test_wrapped_lines_fit_lose_nothing_and_hang_below_their_column(width: int) 
 def test_wide_letters_are_never_cut_in_two() -> None:
     found = wrapped((Cell("漢字" * 40),), 31)
     assert all(sum(width_of(cell.text) for cell in line) <= 31 for line in found)
+
+
+def test_what_a_unit_needs_and_would_rather_have_is_told_in_words() -> None:
+    lines = (
+        "MemoryReserve=512M",
+        "CPUReserve=50%",
+        "SpreadOver=region",
+        "PreferMetadata=disk=ssd",
+        "Sticky=true",
+        "MoveAfterFailures=3/10min",
+    )
+    options = parse_options(parse("[X-Fleet]\n" + "\n".join(lines)), "web@1.service")
+    assert [*wishes(options)] == [
+        "with 512M of memory and 0.5 CPUs free",
+        "rather where few of its template are, by region (SpreadOver)",
+        "rather where disk is ssd (PreferMetadata)",
+        "rather where it was last (Sticky)",
+        "rather not where it has failed 3 times in 10min (MoveAfterFailures)",
+    ]

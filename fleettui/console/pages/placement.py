@@ -20,6 +20,7 @@ from registry.keys import DEFAULT_KEYS, Keys
 from registry.lifecycle import Progress, applied, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, UnitState
+from registry.units.amounts import shown_span
 from registry.units.file import parse
 from registry.units.options import FleetOptions, parse_options
 from registry.wording import listed
@@ -122,7 +123,21 @@ def wishes(options: FleetOptions) -> Iterator[str]:
     if options.replaces:
         yield f"in the place of {', '.join(options.replaces)} (Replaces)"
     if need := needs(options.reserve):
-        yield f"where {need} is free"
+        yield f"with {need} free"
+    yield from preferences(options)
+
+
+def preferences(options: FleetOptions) -> Iterator[str]:
+    """What the file would rather have of the machines that it may run on, in words."""
+    if options.spread:
+        yield f"rather where few of its template are, by {options.spread} (SpreadOver)"
+    for key, values in options.prefer:
+        yield f"rather where {key} is {' or '.join(sorted(values))} (PreferMetadata)"
+    if options.sticky:
+        yield "rather where it was last (Sticky)"
+    if (limit := options.move_after) is not None:
+        often = f"{limit.failures} times in {shown_span(limit.within_s)}"
+        yield f"rather not where it has failed {often} (MoveAfterFailures)"
 
 
 def _places(snapshot: Snapshot, unit: str, now: float) -> RichText:
