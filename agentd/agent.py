@@ -26,6 +26,7 @@ from agentd.health import HealthChecks
 from agentd.lease_guard import HANG_AT, LeaseGuard
 from agentd.lease_switch import LeaseSwitch
 from agentd.ledger import Ledger
+from agentd.machine_lease import keep_alive
 from agentd.publisher import Publisher
 from agentd.pure.agent_status import AgentStatus, is_well, status_line
 from agentd.reconciler import Reconciler
@@ -147,8 +148,11 @@ class Agent:
             etcd.health.timed = self._requests.note
         async with asyncio.TaskGroup() as group:
             group.create_task(self._systemd.run(self._reconciler), name="systemd")
+            known = self._ledger.facts  # what the agent before us held goes on while we look at what runs here
+            held = group.create_task(keep_alive(etcd, known.lease_id, known.lease_ttl_s), name="lease held before")
             await self._register_with(etcd)
             await self._patiently(self._reconciler.adopt)
+            held.cancel()
             loops = {
                 "reconciler": self._reconciler.run(),
                 "publisher": self._publisher.run(),
@@ -377,7 +381,7 @@ class Agent:
         )
         if not for_good:
             log.info("ending; every unit is left as it is")
-            if self._stops and self._wired.is_set():
+            if self._wired.is_set():
                 await self._renew_once_more()
             return
         log.info("handing %d units over", len(self._table.held), extra=HANDING_OVER.of())
@@ -400,13 +404,14 @@ class Agent:
         log.info("handed over", extra=HANDED_OVER.of())
 
     async def _renew_once_more(self) -> None:
-        """Give the agent after us as long as there is before units have to be stopped."""
+        """Give the agent after us as long as there is before units have to be stopped, or move."""
         lease = self._registration.lease
         try:
             async with asyncio.timeout(LAST_S):
                 if lease.id and not self._table.parked:
                     await lease.renew(lease.id)
-                    await self._switch.hold_back(lease.ttl_s, self._table.exposed)
+                    if self._stops:
+                        await self._switch.hold_back(lease.ttl_s, self._table.exposed)
         except (TimeoutError, RegistryError, SystemdError, OSError) as error:
             log.debug("cannot renew once more: %s", error)
 

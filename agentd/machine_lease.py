@@ -12,7 +12,7 @@ import math
 import time
 
 from agentd.ledger import Ledger
-from registry.errors import LeaseLost
+from registry.errors import LeaseLost, RegistryError
 from registry.etcd import Etcd
 from registry.messages import LEASE_LOST
 from registry.sync.history import History
@@ -21,6 +21,21 @@ log = logging.getLogger("fleet.agent")
 
 MARGIN_S = 2.0  # etcd ends a lease up to this much late
 STOP_AT = 0.5  # of the lease: with "stop" units are stopped once it was not renewed for so long
+
+
+async def keep_alive(etcd: Etcd, lease: int, ttl_s: float) -> None:
+    """Renew the lease of the agent before us (0: none) until it is gone, or until this is cancelled.
+
+    It does not count as renewed by that: nothing is begun or gone on with before it is known whose registry it is.
+    """
+    while lease:
+        try:
+            await etcd.lease_keepalive(lease)
+        except LeaseLost:
+            return
+        except RegistryError as error:
+            log.debug("cannot renew lease %x: %s", lease, error)
+        await asyncio.sleep(max(ttl_s, 1.0) / 3)
 
 
 class MachineLease:

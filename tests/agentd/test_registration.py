@@ -204,6 +204,18 @@ async def test_the_lease_is_kept_far_beyond_its_ttl(etcd_client: Etcd, keys: Key
         assert after == before
 
 
+async def test_the_lease_of_the_agent_before_lives_until_this_one_knows_what_runs_here(etcd_client: Etcd) -> None:
+    lease = await etcd_client.lease_grant(1)
+    held = asyncio.create_task(machine_lease.keep_alive(etcd_client, lease, 1.0))
+    await asyncio.sleep(4)  # etcd ends a lease of a second or two within three
+    assert not held.done()
+    await etcd_client.lease_time_to_live(lease)  # raises LeaseLost for one that has ended
+    await etcd_client.lease_revoke(lease)
+    async with asyncio.timeout(10):
+        await held
+        await machine_lease.keep_alive(etcd_client, 0, 0.0)
+
+
 async def test_an_earlier_boot_s_key_is_waited_for(
     etcd_client: Etcd, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
