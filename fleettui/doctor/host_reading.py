@@ -16,7 +16,9 @@ from registry.model import Machine
 
 HOST_S = 8.0  # for one machine
 HOSTS_AT_ONCE = 16
-LOOK = "date +%s.%N; systemctl is-active fleet-agentd.service; df -Pk / /run /var | tail -n +2"
+STATE = "/var/lib /var/lib/fleet-etcd /var/lib/fleet-scheduler"
+PLACES = f"/ /run /opt /var /var/log /var/log/journal /run/log/journal {STATE}"
+LOOK = f"date +%s.%N; systemctl is-active fleet-agentd.service; df -Pk {PLACES} 2>/dev/null | tail -n +2"
 
 
 async def examine_hosts(remote: Remote, snapshot: Snapshot) -> tuple[HostExamination, ...]:

@@ -9,6 +9,15 @@ from fleettui.doctor.finding import Finding, broken, ok, warning
 
 SKEW_S = 2.0
 FREE = (0.05, 100 << 20)  # less than this part and less than so many bytes
+LOST = (  # what a full file system costs, by where it is mounted; the first that fits
+    ("/var/log", "what units and programs say is kept no longer: journalctl --vacuum-size=100M"),
+    ("/run/log", "what units and programs say is kept no longer: journalctl --vacuum-size=100M"),
+    ("/run", "an agent begins no start that it cannot remember"),
+    ("/opt", "no other version can be unpacked"),
+    ("/var/lib/private/fleet-etcd", "this member of the registry stops when it cannot write"),
+    ("/var/lib/private/fleet-scheduler", "a scheduler does not remember how far it has acted"),
+    ("", "units, the journal and a member of the registry stop when they cannot write"),
+)
 
 
 def hosts(facts: Examination) -> Iterator[Finding]:
@@ -30,8 +39,9 @@ def hosts(facts: Examination) -> Iterator[Finding]:
             fine = False
         for place, (free, size) in sorted(host.disks.items()):
             if free < FREE[0] * size or free < min(FREE[1], size // 2):
+                lost = next(told for mounted, told in LOST if f"{place}/".startswith(f"{mounted}/"))
                 text = f"{place} on {host.hostname} has {free >> 20} MiB free of {size >> 20} MiB"
-                yield warning("host", text, "make room there: an agent begins no start that it cannot remember")
+                yield warning("host", text, f"make room there: {lost}")
                 fine = False
         if fine:
             yield ok("host", f"{host.hostname}: reached, agent active, clock and disks fine")

@@ -45,6 +45,13 @@ def test_a_fleet_that_is_well_and_one_that_is_not(cluster: Cluster) -> None:
     assert "2 machines" in texts(findings, "ok")
 
     node = cluster.node("core-2")
+    journal = "/var/log/journal"
+    node.exec(["mkdir", "-p", journal])
+    node.exec(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", journal])
+    node.exec(["sh", "-c", f"cat /dev/zero >{journal}/ballast"])
+    _, findings = examined(cluster, "--ssh")
+    assert "/var/log/journal on core-2 has 0 MiB free" in texts(findings, "warning")
+    node.exec(["umount", "-l", "/var/log/journal"])
     node.exec(["systemctl", "stop", "ssh"])
     _, findings = examined(cluster, "--ssh")
     assert "core-2 cannot be reached by SSH" in texts(findings, "warning")

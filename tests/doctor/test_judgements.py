@@ -255,6 +255,17 @@ CASES: list[tuple[str, Judge, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(
+    ("place", "cost"),
+    [("/", "the journal and a member of the registry stop"), ("/run", "begins no start"),
+     ("/var/log/journal", "--vacuum-size"), ("/var/lib/private/fleet-etcd", "this member of the registry stops")],
+)  # fmt: skip
+def test_a_full_disk_is_told_with_what_it_costs(place: str, cost: str) -> None:
+    host = HostExamination("aa", "core-1", agent="active", disks={place: (0, 100 << 20)})
+    (found,) = hosts.hosts(facts(hosts=(host,)))
+    assert cost in found.remedy
+
+
+@pytest.mark.parametrize(
     ("judge", "changes", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 def test_what_is_said(judge: Judge, changes: dict[str, Any], words: list[str]) -> None:
