@@ -14,6 +14,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -68,7 +69,8 @@ def public_url(host: str, port: int) -> str:
 
 def console_command(flags: argparse.Namespace) -> str:
     """The command line of one console, quoted for a shell."""
-    words = [sys.executable, "-m", "fleettui"]
+    program = Path(sys.argv[0]).absolute()  # which may know where its packages are when Python does not
+    words = [str(program)] if program.name == "fleettui" else [sys.executable, "-m", "fleettui"]
     for name in PASSED:
         if value := getattr(flags, name):
             words += [f"--{name}", value]

@@ -6,9 +6,10 @@ import os
 import re
 import signal
 import subprocess
+import termios
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,30 @@ PROGRAMS = ("fleet-agentd", "fleet-scheduler", "fleetctl", "fleettui")
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n"
 # What the system itself writes on the way: dpkg's own books, logs, and the directory of what DynamicUser= keeps.
 SYSTEMS = re.compile(r"var/lib/dpkg(/.*)?|var/log(/.*)?|var/lib/systemd(/.*)?|var/lib/private|var/cache/private")
+# The console in a browser, as packages bring both: its screen comes over a WebSocket.
+BROWSER = """
+import asyncio, os, subprocess, sys
+sys.path.insert(0, "/usr/lib/fleet")
+import aiohttp
+async def look(url, token):
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.get(f"{url}/?token={token}") as page:
+            assert page.status == 200, await page.text()
+        async with session.ws_connect(f"{url}/ws?width=100&height=30", origin=url) as socket:
+            drawn = b""
+            while b"hello.service" not in drawn:
+                said = await socket.receive(timeout=60)
+                assert said.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), (said, drawn[-2000:])
+                drawn += said.data if isinstance(said.data, bytes) else said.data.encode()
+command = ["fleettui", "serve", "--port", "8123", "--fresh"]
+env = os.environ | {"HOME": "/root/work"}
+with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as served:
+    url, _, token = served.stdout.readline().split()[-1].partition("/?token=")
+    try:
+        asyncio.run(look(url, token))
+    finally:
+        served.terminate()
+"""
 DYNAMIC = range(61184, 65520)  # users that DynamicUser= makes
 WORST = 49  # of systemd-analyze security, in tenths
 
@@ -70,6 +95,8 @@ def life(node: BareNode, debs: list[Path], newer: list[Path], endpoint: str) -> 
     config.write_text(f'[etcd]\nendpoints = ["{endpoint}"]\nprefix = "/{node.name}/"\n')
     documented(node, "docs/install.md", "start")
     said(node, "fleetctl", "start", "--timeout", "90s", "/root/work/hello.service")
+    said(node, "python3", "-I", "-c", BROWSER, timeout_s=90)
+    console(node)
     run_of = said(node, "systemctl", "show", "--value", "--property=InvocationID", "hello.service")
     pids = main_pids(node)
     assert int(said(node, "stat", "-c", "%u", f"/proc/{pids[1]}")) in DYNAMIC
@@ -101,9 +128,36 @@ def documented(node: Node, page: str, name: str, directory: str = "/") -> None:
     said(node, "sh", "-ec", f"cd {directory}\n{block(page, name).script}")
 
 
-def said(node: Node, *command: str) -> str:
+def console(node: Node) -> None:
+    """Open the console on a terminal of the host, see the unit in it, and leave it."""
+    leader, (ours, theirs) = node.leader(), os.openpty()
+    termios.tcsetwinsize(theirs, (30, 100))
+    command = ["nsenter", "--target", str(leader), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "env", "-i"]
+    command += [
+        "TERM=xterm-256color",
+        "LANG=C.UTF-8",
+        "HOME=/root/work",
+        "PATH=/usr/bin:/bin",
+        "fleettui",
+        "--fresh",
+    ]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as running:
+        os.close(theirs)
+        drawn = b""
+        while b"hello.service" not in drawn:
+            drawn += os.read(ours, 65536)
+        os.write(ours, b":q\r")
+        with suppress(OSError):
+            while os.read(ours, 65536):
+                pass
+        assert running.wait(timeout=60) == 0
+    os.close(ours)
+    assert b"Traceback" not in drawn
+
+
+def said(node: Node, *command: str, timeout_s: float = 400) -> str:
     """What a command prints; it must succeed, and no traceback may be seen."""
-    done = node.exec(command, timeout_s=400)
+    done = node.exec(command, timeout_s=timeout_s)
     assert done.returncode == 0, f"{node.name}: {' '.join(command)}: {done.stdout[-1500:]} {done.stderr[-1500:]}"
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
