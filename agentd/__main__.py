@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from agentd.agent import Agent, Paths
+from agentd.unit_directory import unusable
 from registry.errors import UserError
 from registry.etcd.endpoint import base_urls
 from registry.keys import Keys
@@ -67,7 +68,7 @@ def _lock(directory: Path, etcd: EtcdTable) -> IO[str]:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = (directory / "agent.lock").open("a")  # what it says is its holder's
     except OSError as error:
-        raise UserError(f"cannot use {directory}: {error.strerror}; run as root, or with --user") from error
+        raise unusable(directory, error, "run as root, or with --user") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -41,9 +41,17 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"cannot use {path}: {error.strerror}; make it a directory that the agent may write"
-        ) from error
+        raise unusable(path, error, "make it a directory that the agent may write") from error
+
+
+def unusable(path: Path, error: OSError, remedy: str) -> UserError:
+    """The error for a directory that cannot be used; the agent's service may write below /run alone."""
+    if error.errno == errno.EROFS:
+        remedy = (
+            "its service may not write there: run fleettui join for this host again, or make the directory and, by"
+            f" systemctl edit fleet-agentd, a drop-in with [Service] ReadWritePaths={path}"
+        )
+    return UserError(f"cannot use {path}: {error.strerror}; {remedy}")
 
 
 def _created(path: str, mode: int) -> int:
