@@ -20,6 +20,9 @@ async def upgrade(flags: Namespace) -> int:
         os.environ["FLEET_CONFIG"] = flags.config
     wheel = Path(flags.to) if flags.to else None
     async with prepared_upgrade(os.environ, wheel=wheel, rollback=flags.rollback) as upgrading:
+        if upgrading.away:
+            again = "--rollback" if flags.rollback else "it"
+            say(f"note: {', '.join(upgrading.away)} is away and left as it is; once it is back, run {again} again")
         if not upgrading.stages:
             say(f"Nothing to do: every machine runs {upgrading.version}")
         for stage in upgrading.stages if flags.dry_run else ():

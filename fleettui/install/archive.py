@@ -34,7 +34,8 @@ from registry.program.version import installed_version
 BIN = Path("/opt/fleet/current/bin")  # where a host has the programs
 PACKAGES = ("registry", "placement", "scheduler", "agentd")
 PROGRAMS = {"fleet-agentd": "agentd", "fleet-scheduler": "scheduler"}
-ARCHITECTURES = ("x86_64", "aarch64")
+MACHINES = {62: "x86_64", 183: "aarch64"}
+ARCHITECTURES = tuple(MACHINES.values())
 GLIBC = ("2_17", "2_24", "2_26", "2_27", "2_28", "2_31", "2_34", "2_35")  # Debian 12 has 2.36
 # What the client library requires and nothing of ours ever loads (`registry.etcd.library`): two thirds of it all.
 LEFT_OUT = {
@@ -120,6 +121,7 @@ def archive(programs: Programs, python: str, architecture: str, directory: Path)
     if not made.exists():
         wheels = _wheels(programs.requirements, python, architecture, directory)
         files = dict(sorted((*_library_files(wheels), *_programs(programs, python))))
+        _check_compiled(files, architecture, directory)
         scratch = made.with_name(f".{made.name}.{os.getpid()}")
         scratch.write_bytes(_packed(files))
         scratch.replace(made)
@@ -168,6 +170,21 @@ def _library_files(wheels: list[Path]) -> Iterator[tuple[str, bytes]]:
                 if path.is_absolute() or ".." in path.parts:
                     raise UserError(f"{wheel} holds {name!r}, which no wheel may hold; delete {wheel.parent}")
                 yield f"lib/{name}", opened.read(each)
+
+
+def _check_compiled(files: Mapping[str, bytes], architecture: str, directory: Path) -> None:
+    """Refuse what is compiled for another architecture than the host's. UserError."""
+    for name, content in files.items():
+        if content.startswith(b"\x7fELF") and (found := elf_machine(content)) != architecture:
+            raise UserError(
+                f"{name} is compiled for {found or 'an unknown architecture'}, and the hosts are {architecture};"
+                f" delete {directory / 'wheels'} and run the same again"
+            )
+
+
+def elf_machine(content: bytes) -> str:
+    """The architecture that a compiled file is for; "" for one that we do not know (elf(5), e_machine)."""
+    return MACHINES.get(int.from_bytes(content[18:20], "little"), "") if content.startswith(b"\x7fELF") else ""
 
 
 def _programs(programs: Programs, python: str) -> Iterator[tuple[str, bytes]]:

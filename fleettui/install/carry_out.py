@@ -25,7 +25,7 @@ from fleettui.install.etcd_program import EtcdProgram
 from fleettui.install.facts import ETC, OPT, HostFacts
 from fleettui.install.fleet_files import FleetFiles
 from fleettui.install.plan import client_url, peer_url
-from fleettui.install.steps import HostFile, LeafKind, Stage, Step
+from fleettui.install.steps import EtcdSource, HostFile, LeafKind, Stage, Step
 from fleettui.remote.bare_host import BareHost
 from fleettui.remote.errors import one_line
 from registry.errors import FleetError, RegistryUnavailable, UserError
@@ -34,7 +34,8 @@ from registry.etcd.admin import ROOT
 from registry.keys import Keys
 from registry.roles import Role, User, agent_of, scheduler_of
 
-SCRIPT_S, UNPACK_S, REGISTER_S = 120.0, 300.0, 60.0
+SCRIPT_S, UNPACK_S, REGISTER_S, DRAIN_S = 120.0, 300.0, 60.0, 300.0
+APT_OPTIONS = "-o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="  # which leave no cache behind
 LOCKED = 'exec 9>/run/fleet-join.lock; flock -w 100 9 || { echo "another join is at work there" >&2; exit 1; }\n'
 SETTLED = f"set -eu; umask 022; PATH=/usr/sbin:/usr/bin:/sbin:/bin; {LOCKED}"
 UNPACK = f"""{SETTLED}
@@ -47,6 +48,7 @@ if [ ! -e "$to/complete" ]; then
     "python$python" -m compileall -q -j 2 -s "$to.new" -p "$to" "$to.new/lib" >/dev/null || true
     "$to.new/bin/fleet-agentd" --version >/dev/null
     : >"$to.new/complete"
+    sync -f "$to.new"
     mv "$to.new" "$to"
 fi
 [ -e {OPT}/current/complete ] || ln -sfn "versions/$version" {OPT}/current
@@ -57,10 +59,24 @@ if [ ! -e "$to/complete" ]; then
     mkdir -p {OPT}/etcd
     rm -rf "$to.new" "$to"
     mkdir "$to.new"
-    if [ "$3" = own ]; then cp /usr/bin/etcd "$to.new/etcd"; else gzip -dc >"$to.new/etcd"; fi
+    case $3 in
+        own) cp /usr/bin/etcd "$to.new/etcd" ;;
+        apt)
+            mkdir "$to.new/package"
+            cd "$to.new/package"
+            apt-get {APT_OPTIONS} -o APT::Sandbox::User=root -qq download "etcd-server=$4" >said 2>&1 ||
+                {{ grep '^E:' said >&2 || cat said >&2; exit 1; }}
+            dpkg-deb --extract etcd-server_*.deb .
+            mv usr/bin/etcd ../etcd
+            cd /
+            rm -rf "$to.new/package"
+            ;;
+        *) gzip -dc >"$to.new/etcd" ;;
+    esac
     chmod 755 "$to.new/etcd"
     "$to.new/etcd" --version >/dev/null
     : >"$to.new/complete"
+    sync -f "$to.new"
     mv "$to.new" "$to"
 fi
 [ -e {OPT}/etcd/current/complete ] || ln -sfn "$2" {OPT}/etcd/current
@@ -73,6 +89,7 @@ cd "$from"
 find . -type f | while read -r each; do
     mkdir -p "$(dirname "/$each")"
     cp -p "$each" "/$each.fleet-new"
+    sync "/$each.fleet-new"
     mv -f "/$each.fleet-new" "/$each"
 done
 """
@@ -81,6 +98,18 @@ shift; endpoints=$1; shift
 for each in "$@"; do
     sed "s|^endpoints = .*|endpoints = $endpoints|" "$each" >"$each.fleet-new"
     chmod 600 "$each.fleet-new"
+    sync "$each.fleet-new"
+    mv -f "$each.fleet-new" "$each"
+done
+"""
+SET_METRICS = f"""{SETTLED}
+shift; listen=$1; shift
+for each in "$@"; do
+    {{ cat "$each"; grep -q '^\\[metrics\\]' "$each" || printf '\\n[metrics]\\n'; }} |
+        sed -e '/^\\[metrics\\]/,/^\\[[^m]/{{/^listen = /d}}' \\
+            -e "s|^\\[metrics\\]|&\\nlisten = \\"$listen\\"|" >"$each.fleet-new"
+    chmod 600 "$each.fleet-new"
+    sync "$each.fleet-new"
     mv -f "$each.fleet-new" "$each"
 done
 """
@@ -88,6 +117,11 @@ START = f"""{SETTLED}
 systemctl daemon-reload
 systemctl enable --quiet "$2"
 systemctl "$3" "$2"
+"""
+STOP = f"""{SETTLED}
+systemctl disable --quiet "$2" 2>/dev/null || true
+systemctl stop "$2"
+systemctl reset-failed "$2" 2>/dev/null || true
 """
 # The registry copies its certificates, the scheduler is handed them when it starts; the agent reads them itself.
 TAKE_UP = f"""{SETTLED}
@@ -168,6 +202,8 @@ class Worksite:
                 await asyncio.to_thread(self.files.pin, lines)
             case steps.OwnConfig(endpoints, user):
                 await asyncio.to_thread(self.files.write_config, endpoints, user)
+            case steps.OwnEndpoints(endpoints):
+                await asyncio.to_thread(self.files.write_endpoints, endpoints)
             case steps.Unpack() as act:
                 await self._unpack(host, act)
             case steps.PutEtcd() as act:
@@ -178,6 +214,8 @@ class Worksite:
                 await self.put(host, files)
             case steps.SetEndpoints(paths, endpoints):
                 await self.script(host, SET_ENDPOINTS, json.dumps(list(endpoints)), *paths)
+            case steps.SetMetrics(paths, listen):
+                await self.script(host, SET_METRICS, listen, *paths)
             case steps.StartMember(name, address):
                 own = {name: peer_url(address)}
                 await self._start_etcd(host, environment(name, address, own, self.files.name, new=True))
@@ -190,6 +228,8 @@ class Worksite:
                 await self._put_password(host, act)
             case steps.StartService(unit, again):
                 await self.script(host, START, unit, "try-restart" if again else "start")
+            case steps.StopService(unit):
+                await self.script(host, STOP, unit, timeout_s=DRAIN_S)
             case steps.AwaitMachine(machine):
                 await self._await_machine(machine)
             case _:
@@ -224,15 +264,13 @@ class Worksite:
 
     async def _put_etcd(self, host: str, act: steps.PutEtcd) -> None:
         packed = b""
-        if not act.own:
+        if act.source is EtcdSource.SENT:
             if self.etcd is None:
                 raise UserError("there is no etcd to put there; give one with --etcd FILE")
             async with self._archives:  # once for all members
                 self._etcd_packed = self._etcd_packed or await asyncio.to_thread(self.etcd.packed)
             packed = self._etcd_packed
-        await self.script(
-            host, PUT_ETCD, act.version, "own" if act.own else "sent", data=packed, timeout_s=UNPACK_S
-        )
+        await self.script(host, PUT_ETCD, act.version, act.source, act.package, data=packed, timeout_s=UNPACK_S)
 
     async def _put_certificates(self, host: str, wanted: Iterable[steps.Certificate]) -> None:
         """Issue them on this laptop; the host's services take them up without a unit noticing."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from fleettui.escape import escape
 from fleettui.install.join import Joining, Wishes, prepared
 from fleettui.install.leave import Manner, prepared_leave
+from fleettui.install.plan import Metrics
 from fleettui.install.progress import HERE, JoinProgress
 from fleettui.install.steps import Stage
 from registry.errors import FleetError, UserError, first_cause
@@ -44,6 +45,12 @@ def join_parser() -> argparse.ArgumentParser:
     parser.add_argument("--accept-host-keys", action="store_true", help="trust the keys of hosts not known yet")
     parser.add_argument("--metadata", action="append", metavar="KEY=VALUE,…", help="what MachineMetadata= asks for")
     parser.add_argument("--members", type=int, choices=(1, 3, 5), help="how many hosts hold the registry (3, or 1)")
+    parser.add_argument(
+        "--metrics",
+        type=Metrics,
+        choices=list(Metrics),
+        help="who may scrape the hosts: themselves (loopback, the usual), whoever reaches their address, or nobody",
+    )
     parser.add_argument("--etcd", type=Path, metavar="FILE", help="etcd for the registry: binary, .deb or .tar.gz")
     return parser
 
@@ -56,6 +63,7 @@ def join(argv: Sequence[str]) -> int:
         fleet=options.fleet,
         metadata=metadata_of(options.metadata),
         members=options.members or 0,
+        metrics=options.metrics,
         etcd=options.etcd,
         accept=lambda keys: options.accept_host_keys or _ask_about(keys),
     )
@@ -83,7 +91,11 @@ def leave_parser() -> argparse.ArgumentParser:
     parser.add_argument("machine", metavar="MACHINE", help="host name, address, id or a beginning of it")
     parser.add_argument("--purge", action="store_true", help="delete everything of the fleet's there, too")
     parser.add_argument("--gone", action="store_true", help="it cannot be reached and never comes back")
-    parser.add_argument("--force", action="store_true", help="even if units run there that no other machine takes")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="even if units run there that no other machine takes, or with --gone its agent answers",
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--last", action="store_true", help="it is the last one, and the fleet ends with it")
     _add_common(parser)
@@ -105,18 +117,20 @@ async def _leave(name: str, fleet: str | None, manner: Manner, *, yes: bool, dry
     async with prepared_leave(name, os.environ, fleet, manner) as leaving:
         if dry_run:
             show(leaving.stages)
+            tell(leaving.notes)
             return 0
         if not yes:
             show(leaving.stages)
             print("\n".join(escape(f"  {line}") for line in leaving.units or ("no unit runs there",)))
+            tell(leaving.notes)
             if not _agreed(f"{leaving.machine.hostname or name} leaves the fleet {leaving.site.files.name}."):
                 return 1
         progress = JoinProgress(sys.stdout, [*leaving.site.hosts], planned=leaving.stages)
         await leaving.site.carry_out(leaving.stages, progress.report)
         if timing:
             print("\n".join(progress.timing()))
-        if leaving.was_member:
-            print("note: the others still ask its registry, too; tell them with: fleettui join HOST …")
+        if yes:
+            tell(leaving.notes)
         print(escape(f"{leaving.machine.hostname or name} has left the fleet {leaving.site.files.name}."))
     return 0
 
@@ -124,8 +138,7 @@ async def _leave(name: str, fleet: str | None, manner: Manner, *, yes: bool, dry
 async def _join(wishes: Wishes, *, dry_run: bool, timing: bool) -> int:
     began = time.monotonic()
     async with prepared(wishes, os.environ) as joining:
-        for note in joining.notes:
-            print(f"note: {escape(note)}")
+        tell(joining.notes)
         if dry_run:
             show(joining.stages)
             return 0
@@ -145,10 +158,16 @@ async def _join(wishes: Wishes, *, dry_run: bool, timing: bool) -> int:
 
 
 def _summary(joining: Joining, seconds: float) -> str:
-    files, number = joining.site.files, len(joining.site.hosts)
+    files, number = joining.site.files, joining.named
     who = "1 machine is" if number == 1 else f"{number} machines are"
     way = "" if files.is_usual() else f" (FLEET_CONFIG={files.config})"
     return f"{who} in the fleet {files.name} after {seconds:.0f} s. See them with: fleetctl list-machines{way}"
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Print what the user should know beside the steps."""
+    for note in notes:
+        print(f"note: {escape(note)}")
 
 
 def show(stages: Sequence[Stage]) -> None:

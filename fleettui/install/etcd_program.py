@@ -14,10 +14,10 @@ import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from fleettui.install.archive import elf_machine
 from registry.errors import UserError
 
 LEAST, BELOW = (3, 5, 16), (3, 6, 0)  # what we are tested with
-MACHINES = {62: "x86_64", 183: "aarch64"}  # e_machine, elf(5)
 ADVICE = "give a file that is: --etcd FILE, an etcd binary, Debian's etcd-server .deb or a release's .tar.gz"
 
 
@@ -49,7 +49,7 @@ def read(path: Path) -> EtcdProgram:
             content, version = _from_release(data)
     except (tarfile.TarError, ValueError, EOFError, OSError) as error:
         raise UserError(f"{path}: {error}; {ADVICE}") from None
-    architecture = MACHINES.get(int.from_bytes(content[18:20], "little"), "") if content[:4] == b"\x7fELF" else ""
+    architecture = elf_machine(content)
     if not architecture:
         raise UserError(f"{path}: no program for x86_64 or aarch64; {ADVICE}")
     if not fits(version):
@@ -61,6 +61,11 @@ def fits(version: str) -> bool:
     """Whether we take this version: all members have to be of one minor, and 3.4 is at its end of life."""
     numbers = tuple(int(each) for each in version.split(".")) if re.fullmatch(r"\d+\.\d+\.\d+", version) else ()
     return LEAST <= numbers < BELOW
+
+
+def of_package(version: str) -> str:
+    """etcd's version in that of a Debian package: "3.5.16" of "3.5.16-4"; "" for one that is odd."""
+    return _version(version, r"^(?:\d+:)?(\d+\.\d+\.\d+)[A-Za-z0-9.+~-]*$")
 
 
 def wanted() -> str:

@@ -12,8 +12,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OWN_DIRECTORY = """sed -n 's/^units_directory = "\\(.*\\)"$/\\1/p' /etc/fleet/fleet.toml 2>/dev/null"""  # in sh
 ETC, OPT, UNITS = "/etc/fleet", "/opt/fleet", "/etc/systemd/system"
 VERSION_LINK = r"versions/[A-Za-z0-9._+-]{1,100}"
+DIRECTORY = r"(/[A-Za-z0-9._+-]{1,100}){2,20}/?"  # that needs no quotes in a unit file
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 SCRIPT = r"""
@@ -29,7 +31,8 @@ echo "init=$(cat /proc/1/comm)"
 echo "systemd=$(systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p')"
 for each in 3.11 3.12 3.13 3.14; do
     command -v "python$each" >/dev/null &&
-        "python$each" -c 'import ssl, asyncio, ctypes, importlib.metadata' 2>/dev/null && echo "python=$each"
+        build=$("python$each" -c 'import sys, ssl, asyncio, ctypes, importlib.metadata
+print(getattr(sys.implementation, "_multiarch", ""))' 2>/dev/null) && echo "python=$each $build"
 done
 echo "python3=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
 for each in /opt /var/lib /etc; do echo "room=$each $(df -Pk $each | awk 'NR==2 {print $4}')"; done
@@ -54,12 +57,14 @@ for each in fleet-agentd:/etc/fleet/fleet.toml fleet-scheduler:/etc/fleet/schedu
     service=${each%%:*} file=${each#*:}
     [ -f "$file" ] || continue
     echo "endpoints=$file $(sed -n 's/^endpoints = //p' "$file")"
+    echo "metrics=$file $(sed -n '/^\[metrics\]/,/^\[[^m]/s/^listen = "\(.*\)"$/\1/p' "$file")"
     began=$(systemctl show "$service" --property=ActiveEnterTimestamp --value 2>/dev/null)
     [ -n "$began" ] || continue
     began=$(date -d "$began" +%s)
     [ "$(stat -c %Y "$file")" -gt "$began" ] && echo "stale=$service.service"
     [ "$(stat -c %Y /opt/fleet/current)" -gt "$began" ] && echo "older=$service.service"
 done
+echo "directory=$(sed -n 's/^units_directory = "\(.*\)"$/\1/p' /etc/fleet/fleet.toml 2>/dev/null)"
 echo "previous=$(readlink /opt/fleet/previous 2>/dev/null)"
 for each in /etc/fleet/*.pem /etc/fleet/etcd/*.pem; do
     [ -f "$each" ] && grep -q 'BEGIN CERTIFICATE' "$each" && ! grep -q 'PRIVATE' "$each" &&
@@ -94,6 +99,7 @@ class HostFacts:
     systemd: int = 0
     libc: str = ""
     pythons: tuple[str, ...] = ()
+    builds: Mapping[str, str] = field(default_factory=dict)  # what each Python is built for: "x86_64-linux-gnu"
     python3: str = ""  # whatever /usr/bin/python3 is, also one that is too old
     room_kb: Mapping[str, int] = field(default_factory=dict)
     listens: frozenset[int] = frozenset()
@@ -108,15 +114,28 @@ class HostFacts:
     stale: frozenset[str] = frozenset()  # services that are older than their configuration
     older: frozenset[str] = frozenset()  # services that are older than the version that `current` leads to
     endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)  # of the registry, by configuration file
+    unread: frozenset[str] = frozenset()  # configuration files whose endpoints are not one line as we write it
+    metrics: Mapping[str, str] = field(default_factory=dict)  # where metrics are served, by configuration file
+    units_directory: str = ""  # where the agent writes unit files, when it is not the usual place
 
     @property
     def python(self) -> str:
         """The version of Python to use: the system's own where it will do."""
         return self.python3 if self.python3 in self.pythons else next(iter(self.pythons), "")
 
+    @property
+    def build(self) -> str:
+        """What that Python is built for: "x86_64-linux-gnu"."""
+        return self.builds.get(self.python, "")
+
     def unit(self, name: str) -> UnitFacts:
         """A unit's state; nothing for one that systemd does not know."""
         return self.units.get(name, UnitFacts())
+
+    def lives(self, name: str) -> bool:
+        """Whether a unit runs, or tries to, or would at the next boot."""
+        found = self.unit(name)
+        return found.active not in ("", "inactive") or found.enabled == "enabled"
 
 
 def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
@@ -131,6 +150,8 @@ def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
         value = said.get(key, [""])[0]
         return value if re.fullmatch(grammar, value) else ""
 
+    builds = dict(map(_pair, said.get("python", [])))
+    listed = {path: _words(told) for path, told in (_pair(each) for each in said.get("endpoints", []))}
     return HostFacts(
         name=name,
         address=_address(one("connection")),
@@ -143,7 +164,8 @@ def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
         init=one("init"),
         systemd=int(one("systemd", r"\d{1,4}") or 0),
         libc=one("libc"),
-        pythons=tuple(each for each in PYTHONS if each in said.get("python", [])),
+        pythons=tuple(each for each in PYTHONS if each in builds),
+        builds=builds,
         python3=one("python3", r"\d\.\d{1,2}"),
         room_kb=dict(_room(said.get("room", []))),
         listens=frozenset(int(each.rpartition(":")[2], 16) for each in said.get("listens", []) if _is_socket(each)),
@@ -156,7 +178,10 @@ def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
         files={path: digest for digest, path in (_pair(each) for each in said.get("file", []))},
         stale=frozenset(said.get("stale", [])),
         older=frozenset(said.get("older", [])),
-        endpoints={path: _words(told) for path, told in (_pair(each) for each in said.get("endpoints", []))},
+        endpoints={path: words for path, words in listed.items() if words},
+        unread=frozenset(path for path, words in listed.items() if not words),
+        metrics=dict(map(_pair, said.get("metrics", []))),
+        units_directory=one("directory", DIRECTORY),
         pems={path: _bytes(content) for path, content in (_pair(each) for each in said.get("pem", []))},
     )
 

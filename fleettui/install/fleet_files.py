@@ -27,6 +27,7 @@ from registry.etcd import EtcdSettings
 from registry.etcd.admin import ROOT
 
 NAME = r"[a-z0-9][a-z0-9-]{0,31}"
+LISTED = re.compile(r"(?m)^endpoints = (\[.*\])$")
 
 
 class FleetFiles:
@@ -80,17 +81,25 @@ class FleetFiles:
         kept = dict.fromkeys([*self.host_keys(), *lines])
         write_private(self.known_hosts, "".join(f"{line}\n" for line in kept).encode())
 
-    def forget(self, names: Iterable[str], endpoint: str) -> None:
-        """Forget the host keys of a machine by any of its names, and the member of the registry that it was."""
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget the host keys of a machine by any of its names."""
         gone = set(names)
         kept = [line for line in self.host_keys() if not gone & set(line.split(" ")[0].split(","))]
         write_private(self.known_hosts, "".join(f"{line}\n" for line in kept).encode())
-        lines = self.config.read_text().splitlines()
-        for number, line in enumerate(lines):
-            if line.startswith("endpoints = ["):
-                left = [each for each in json.loads(line.removeprefix("endpoints = ")) if each != endpoint]
-                lines[number] = f"endpoints = {json.dumps(left)}" if left else line
-        write_private(self.config, "".join(f"{line}\n" for line in lines).encode())
+
+    def endpoints(self) -> frozenset[str]:
+        """Where the configuration says that the registry is; nothing for a list that we could not rewrite."""
+        try:
+            found = LISTED.search(self.config.read_text())
+            return frozenset(json.loads(found[1])) if found else frozenset()
+        except (OSError, ValueError, TypeError):
+            return frozenset()
+
+    def write_endpoints(self, endpoints: Iterable[str]) -> None:
+        """Let the configuration say that the registry is there, and all else as it does."""
+        line = f"endpoints = {json.dumps(list(endpoints))}"
+        text = LISTED.sub(lambda _: line, self.config.read_text(), count=1)
+        write_private(self.config, text.encode())
 
     def write_config(self, endpoints: Iterable[str], user: str) -> None:
         """This laptop's configuration, and the usual place led to it unless something else stands there."""

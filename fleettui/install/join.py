@@ -6,24 +6,36 @@ import asyncio
 import contextlib
 import datetime
 import shutil
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleettui.access.authority import Authority, names_of, runs_out
 from fleettui.access.grants import Grants
-from fleettui.install import etcd_member, etcd_program, facts
+from fleettui.escape import escape
+from fleettui.install import etcd_member, etcd_program
 from fleettui.install.archive import cache_directory, running
-from fleettui.install.carry_out import Report, Worksite
+from fleettui.install.carry_out import APT_OPTIONS, Report, Worksite
 from fleettui.install.etcd_program import EtcdProgram
 from fleettui.install.facts import OPT, HostFacts
 from fleettui.install.fleet_files import FleetFiles, chosen
 from fleettui.install.objections import objections, of_fleet
-from fleettui.install.plan import RENEW, FleetFacts, JoinGoal, certificates_of, client_url, peer_url, plan
+from fleettui.install.plan import (
+    RENEW,
+    FleetFacts,
+    JoinGoal,
+    Metrics,
+    certificates_of,
+    client_url,
+    endpoints_of,
+    own_list,
+    peer_url,
+    plan,
+    tolerance,
+)
+from fleettui.install.reach import Accept, OtherMachines, all_facts, known_host, opened, other_machines
 from fleettui.install.steps import Stage
-from fleettui.remote.bare_host import BareHost, of_target, reached
-from fleettui.remote.errors import LoginRefused
+from fleettui.remote.bare_host import BareHost
 from registry.errors import FleetError, RegistryError, UserError
 from registry.etcd import Etcd, KeyValue
 from registry.etcd.admin import ROOT, Admin
@@ -32,8 +44,8 @@ from registry.model import Machine
 from registry.program.config import Settings, load
 from registry.records import decode
 
-FACTS_S = 30.0
-Accept = Callable[[Sequence[tuple[str, str]]], bool]
+# What apt would install, asked so that it leaves no cache behind.
+OFFERED = f"LC_ALL=C apt-cache {APT_OPTIONS} policy etcd-server 2>/dev/null | sed -n 's/^  Candidate: //p'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,7 @@ class Wishes:
     fleet: str | None = None
     metadata: Mapping[str, str] | None = None
     members: int = 0
+    metrics: Metrics | None = None
     etcd: Path | None = None
     accept: Accept = field(default=lambda _: False)
 
@@ -54,6 +67,7 @@ class Joining:
 
     site: Worksite
     stages: tuple[Stage, ...]
+    named: int  # hosts that the user has named
     notes: tuple[str, ...] = ()
 
     async def carry_out(self, report: Report) -> None:
@@ -80,13 +94,13 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
             )
         fleet = await fleet_facts(files, endpoints, keys, found)
         members = members_of(found, fleet, wishes.members)
-        program, etcd = await _etcd(found, fleet, members, wishes.etcd)
+        etcd = await _etcd(hosts, found, fleet, members, wishes.etcd)
         against = objections(
             found,
             members=members,
             authority=trusted,
             machines=fleet.machines,
-            etcd_architecture=program.architecture if program else "",
+            etcd_architecture=etcd.program.architecture if etcd.program else "",
         )
         if against:
             raise UserError("\n".join(f"{each.host}: {each.what}; {each.remedy}" for each in against))
@@ -94,13 +108,15 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
         wanted = JoinGoal(
             fleet=files.name,
             version=programs.version,
-            etcd=etcd,
+            etcd=etcd.version,
+            packages=etcd.packages,
             members=members,
             operator=files.operator,
             units=programs.units,
             etcd_unit=(Path(etcd_member.__file__).parent / "fleet-etcd.service").read_text(),
             leaves=frozenset(good_leaves(found, authority, members)),
             metadata=wishes.metadata,
+            metrics=wishes.metrics,
             keys=tuple(
                 known_hosts_line(each, host.key.text, host.endpoint.address, host.port)
                 for each in found
@@ -108,58 +124,22 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
             ),
             login=next(iter(hosts.values())).endpoint.user or settings.ssh.user or "root",
         )
-        site = Worksite(
-            files, hosts, {each.name: each for each in found}, endpoints if fleet.members else (), keys,
-            cache_directory(environ), program, fleet.users_on, programs,
-        )  # fmt: skip
-        older = [each.name for each in found if each.current and each.current != wanted.version]
-        notes = (f"other version of fleettui on {', '.join(older)}: left as it is",) if older else ()
-        yield Joining(site, plan(found, fleet, wanted), notes)
-
-
-@contextlib.asynccontextmanager
-async def opened(
-    targets: Sequence[str], settings: Settings, accept: Accept = lambda _: False
-) -> AsyncIterator[dict[str, BareHost]]:
-    """Connections to all hosts, by name. Raises UserError with all errors, after all were tried.
-
-    Host keys that no known_hosts has are `accept`'s to take, as (host, key); the usual is to refuse them.
-    """
-    names = [of_target(each).name for each in targets]
-    if len(set(names)) < len(names):
-        raise UserError("a host is named twice")
-    async with contextlib.AsyncExitStack() as stack:
-        opening = (stack.enter_async_context(reached(each, settings.ssh)) for each in targets)
-        found = await asyncio.gather(*opening, return_exceptions=True)
-        failed = [each for each in found if isinstance(each, BaseException)]
-        if failed:
-            texts = [str(each) for each in failed if isinstance(each, FleetError)]
-            raise UserError("\n".join(texts)) if len(texts) == len(failed) else failed[0]
-        hosts = [each for each in found if isinstance(each, BareHost)]
-        fresh = [(each.endpoint.shown, each.key.fingerprint) for each in hosts if not each.key.known]
-        if fresh and not accept(fresh):
-            told = "\n".join(f"{host}: no known_hosts has its key {key}" for host, key in fresh)
-            way = "compare them on the hosts, then log in once with ssh; a join takes --accept-host-keys, too"
-            raise UserError(f"{told}\n{way}")
-        yield {each.name: each for each in hosts}
-
-
-async def all_facts(hosts: Mapping[str, BareHost]) -> tuple[HostFacts, ...]:
-    """What the hosts are, in the order in which they were named. Raises RemoteError."""
-
-    async def read(host: BareHost) -> HostFacts:
-        began = time.time()
-        done = await host.run(facts.SCRIPT, timeout_s=FACTS_S)
-        if done.status:
-            why = done.stderr.decode("utf-8", "replace")[-300:]
-            raise LoginRefused(
-                host.name,
-                f"its commands do not run as root: {why}",
-                "log in as root, or let sudo ask for no password",
-            )
-        return facts.parse(host.name, done.stdout.decode("utf-8", "replace"), began, time.time())
-
-    return tuple(await asyncio.gather(*(read(host) for host in hosts.values())))
+        async with _others(files, settings, found, fleet, members) as others:
+            site = Worksite(
+                files, {**others.hosts, **hosts}, {each.name: each for each in found},
+                endpoints if fleet.members else (), keys, cache_directory(environ), etcd.program, fleet.users_on,
+                programs,
+            )  # fmt: skip
+            stages = plan(found, fleet, wanted, others.facts)
+            notes = [*_notes(found, fleet, wanted, others)]
+            if files.config.exists() and (user := settings.ssh.user):
+                notes += [
+                    f"{name} was reached as {host.user}, and fleetctl reaches all machines as {user}"
+                    f" ([ssh] user in {files.config}): let {user} in there, too"
+                    for name, host in hosts.items()
+                    if host.user != user
+                ]
+            yield Joining(site, stages, len(hosts), tuple(notes))
 
 
 async def fleet_facts(
@@ -173,6 +153,7 @@ async def fleet_facts(
         operator_password=files.password(files.operator).exists(),
         known_hosts=frozenset(files.host_keys()),
         config=files.config.exists(),
+        configured=await asyncio.to_thread(files.endpoints),
     )
     if not endpoints:
         return here
@@ -193,13 +174,15 @@ async def fleet_facts(
             f" see journalctl -u fleet-etcd{' on ' + ', '.join(down) if down else ''}, then run the same again"
         ) from error
     good = frozenset(each.name for each in granted if each.user is not None and not each.faults)
+    registered = tuple(_machines(keys, kvs))
     return replace(
         here,
         members=members,
         etcd=version,
         users_on=users_on,
         users=good,
-        machines=dict(_machines(keys, kvs)),
+        registered=registered,
+        machines={each.id: each.hostname for each in registered},
         schedulers=sum(each.startswith("scheduler-") for each in good),
     )
 
@@ -215,6 +198,39 @@ def good_leaves(
             if authority and authority.signed(pem) and runs_out(pem) > soon and names_of(pem) >= set(each.names):
                 found.append((host.name, f"{each.stem}.pem"))
     return found
+
+
+@contextlib.asynccontextmanager
+async def _others(
+    files: FleetFiles, settings: Settings, hosts: Sequence[HostFacts], fleet: FleetFacts, members: Sequence[str]
+) -> AsyncIterator[OtherMachines]:
+    """The fleet's other machines, if they have to be told of the registry's members."""
+    told = endpoints_of(fleet.members, [host for host in hosts if host.name in members])
+    if not own_list(fleet, told):
+        yield OtherMachines()
+        return
+    known = map(known_host, await asyncio.to_thread(files.host_keys))
+    async with other_machines(fleet.registered, known, [host.machine for host in hosts], settings.ssh) as others:
+        yield others
+
+
+def _notes(hosts: Sequence[HostFacts], fleet: FleetFacts, wanted: JoinGoal, others: OtherMachines) -> Iterator[str]:
+    """What the user should know beside the steps."""
+    older = [each.name for each in hosts if each.current and each.current != wanted.version]
+    if older:
+        yield f"other version of fleettui on {', '.join(older)}: left as it is"
+    for host in (*hosts, *others.facts):
+        for path in sorted(host.unread):
+            yield f"{host.name}: {path} lists the endpoints in a way that is not rewritten; see that they are right"
+    for why in others.away:
+        yield f"{why}: once it is back, tell it where the registry is: fleettui join there"
+    members = len(fleet.members) + sum(not _is_member(host, fleet) for host in hosts if host.name in wanted.members)
+    if members and members % 2 == 0:
+        yield f"the registry will have {tolerance(members)}; name one more host, with --members {members + 1}"
+
+
+def _is_member(host: HostFacts, fleet: FleetFacts) -> bool:
+    return any(peer_url(host.address) in each.peer_urls for each in fleet.members)
 
 
 def settings_of(files: FleetFiles, environ: Mapping[str, str]) -> Settings:
@@ -246,36 +262,76 @@ def members_of(hosts: Sequence[HostFacts], fleet: FleetFacts, asked: int) -> tup
     return tuple(host.name for host in [*there, *[each for each in hosts if each not in there][:lacking]])
 
 
+@dataclass(frozen=True, slots=True)
+class EtcdChoice:
+    """Which etcd the members get: of a version, from this laptop's `program`, or by apt as these `packages`."""
+
+    version: str
+    program: EtcdProgram | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)  # by host
+
+
 async def _etcd(
-    hosts: Sequence[HostFacts], fleet: FleetFacts, members: Sequence[str], given: Path | None
-) -> tuple[EtcdProgram | None, str]:
-    """The program for the hosts that lack one (None: their own), and its version. UserError when there is none."""
+    hosts: Mapping[str, BareHost],
+    found: Sequence[HostFacts],
+    fleet: FleetFacts,
+    members: Sequence[str],
+    given: Path | None,
+) -> EtcdChoice:
+    """Where the members that lack etcd's program get it from. UserError when there is none that fits.
+
+    A file that is given, else what each of them has installed, else this laptop's, else what each one's apt offers.
+    """
     needy = [
         host
-        for host in hosts
+        for host in found
         if host.name in members and not any(each.startswith(f"{OPT}/etcd/") for each in host.complete)
     ]
-    there = {each.rpartition("/")[2] for host in hosts for each in host.complete if each.startswith(f"{OPT}/etcd/")}
+    there = {each.rpartition("/")[2] for host in found for each in host.complete if each.startswith(f"{OPT}/etcd/")}
     there |= {fleet.etcd} - {""}
     if not needy:
-        return None, next(iter(sorted(there)), "")
-    own = {host.own_etcd for host in needy}
-    mine = given or Path(shutil.which("etcd") or "")
-    if given is None and len(own) == 1 and etcd_program.fits(next(iter(own))):
-        program, version = None, own.pop()
-    elif mine.name:
-        program = await asyncio.to_thread(etcd_program.read, mine)
-        version = program.version
-    else:
-        lacking = ", ".join(host.name for host in needy)
-        raise UserError(f"{lacking} needs etcd: {etcd_program.wanted()}; {etcd_program.ADVICE}")
-    differing = {each for each in there if each.split(".")[:2] != version.split(".")[:2]}
+        return EtcdChoice(next(iter(sorted(there)), ""))
+    choice = await asyncio.to_thread(_at_hand, needy, given) or await _offered(hosts, needy)
+    differing = {each for each in there if each.split(".")[:2] != choice.version.split(".")[:2]}
     if differing:
         raise UserError(
-            f"the registry has members of etcd {', '.join(sorted(differing))}, and etcd {version} beside them would"
-            " take passwords for good that are not; give the version that they have with --etcd"
+            f"the registry has members of etcd {', '.join(sorted(differing))}, and etcd {choice.version} beside"
+            " them would take passwords for good that are not; give the version that they have with --etcd"
         )
-    return program, version
+    return choice
+
+
+def _at_hand(needy: Sequence[HostFacts], given: Path | None) -> EtcdChoice | None:
+    """The etcd that is given, or installed where it is needed, or here. Blocks. UserError for one that is given."""
+    if given is not None:
+        program = etcd_program.read(given)
+        return EtcdChoice(program.version, program)
+    own = {host.own_etcd for host in needy}
+    if len(own) == 1 and etcd_program.fits(version := own.pop()):
+        return EtcdChoice(version)
+    if here := shutil.which("etcd"):
+        with contextlib.suppress(UserError):  # too old, say: hosts may have a better one
+            program = etcd_program.read(Path(here))
+            if all(host.architecture == program.architecture for host in needy):
+                return EtcdChoice(program.version, program)
+    return None
+
+
+async def _offered(hosts: Mapping[str, BareHost], needy: Sequence[HostFacts]) -> EtcdChoice:
+    """The etcd that the apt of all these hosts offers. UserError when there is none, or not the same."""
+    asked = await asyncio.gather(*(hosts[host.name].run(OFFERED) for host in needy))
+    packages = {
+        host.name: done.stdout.decode("ascii", "replace").replace("(none)", "").strip()
+        for host, done in zip(needy, asked, strict=True)
+    }
+    versions = {etcd_program.of_package(each) for each in packages.values()}
+    if len(versions) == 1 and etcd_program.fits(version := versions.pop()):
+        return EtcdChoice(version, packages=packages)
+    offers = ", ".join(
+        f"{name} (its apt offers {escape(each[:40]) or 'none; apt-get update there?'})"
+        for name, each in packages.items()
+    )
+    raise UserError(f"etcd is needed on {offers}: {etcd_program.wanted()}; {etcd_program.ADVICE}")
 
 
 def known_hosts_line(found: HostFacts, key: str, address: str = "", port: int = 22) -> str:
@@ -285,11 +341,11 @@ def known_hosts_line(found: HostFacts, key: str, address: str = "", port: int = 
     return f"{','.join(spelled)} {key} {found.machine}"
 
 
-def _machines(keys: Keys, kvs: Sequence[KeyValue]) -> Iterator[tuple[str, str]]:
+def _machines(keys: Keys, kvs: Sequence[KeyValue]) -> Iterator[Machine]:
     for kv in kvs:
         address = keys.parse(kv.key)
         if address is not None:
             with contextlib.suppress(FleetError):
                 record = decode(address, kv.value, kv.key)
                 if isinstance(record, Machine):
-                    yield record.id, record.hostname
+                    yield record

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleettui.access.grants import Grants
@@ -20,28 +19,42 @@ from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
 from fleettui.install import steps
 from fleettui.install.archive import cache_directory
-from fleettui.install.carry_out import SETTLED, Worksite
+from fleettui.install.carry_out import DRAIN_S, SETTLED, Worksite
 from fleettui.install.etcd_member import Members
-from fleettui.install.facts import ETC, OPT, UNITS, HostFacts
+from fleettui.install.facts import ETC, OPT, OWN_DIRECTORY, UNITS, HostFacts
 from fleettui.install.fleet_files import FleetFiles, chosen
-from fleettui.install.join import all_facts, opened, settings_of
-from fleettui.install.plan import AGAIN, client_url, peer_url
+from fleettui.install.join import settings_of
+from fleettui.install.plan import (
+    AGAIN,
+    MEMBER,
+    FleetFacts,
+    client_url,
+    endpoints_of,
+    members_told,
+    own_list,
+    peer_url,
+    tolerance,
+)
+from fleettui.install.reach import (
+    KnownHost,
+    OtherMachines,
+    all_facts,
+    known_host,
+    opened,
+    other_machines,
+    target_of,
+)
 from fleettui.install.steps import Stage, Step
 from registry.errors import FleetError, RegistryUnavailable, UserError
 from registry.etcd import Etcd, Op
 from registry.etcd.admin import ROOT
 from registry.keys import Keys, Table
+from registry.model import Machine
 from registry.roles import agent_of, scheduler_of
 from registry.sync.follow import Follower
 
-DRAIN_S, READ_S = 300.0, 30.0
+READ_S = 30.0
 SERVICES = ("fleet-agentd.service", "fleet-scheduler.service")
-MEMBER = "fleet-etcd.service"
-STOP = f"""{SETTLED}
-systemctl disable --quiet "$2" 2>/dev/null || true
-systemctl stop "$2"
-systemctl reset-failed "$2" 2>/dev/null || true
-"""
 # All that a join has put there.
 PURGE = f"""{SETTLED}
 for each in {UNITS}/fleet-agentd.service {UNITS}/fleet-scheduler.service {UNITS}/fleet-etcd.service; do
@@ -50,6 +63,11 @@ for each in {UNITS}/fleet-agentd.service {UNITS}/fleet-scheduler.service {UNITS}
     rm -rf "$each" "$each.d"
 done
 systemctl daemon-reload
+units=$({OWN_DIRECTORY})
+if [ -n "$units" ]; then
+    rm -rf "$units" "${{units%/*}}/applied" "${{units%/*}}/agent.json" "${{units%/*}}/agent.lock"
+    rmdir "${{units%/*}}" 2>/dev/null || true
+fi
 rm -rf {ETC} {OPT} /run/fleet /run/fleet-etcd
 for each in fleet-etcd fleet-scheduler; do rm -rf /var/lib/private/$each /var/lib/$each; done
 rm -f /run/fleet-join.lock
@@ -60,21 +78,11 @@ rm -f /run/fleet-join.lock
 class Leaving:
     """A leave that is ready to be carried out."""
 
-    machine: Leaver
+    machine: KnownHost
     stages: tuple[Stage, ...]
     site: LeaveSite
-    was_member: bool = False  # of the registry
     units: tuple[str, ...] = ()  # what becomes of each unit there, a line each
-
-
-@dataclass(frozen=True, slots=True)
-class Leaver:
-    """The machine that leaves. `id` is "" while only its host key is known."""
-
-    id: str
-    hostname: str
-    address: str
-    port: int = 0
+    notes: tuple[str, ...] = ()  # what it costs, a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +103,6 @@ class LeaveSite(Worksite):
         match step.act:
             case steps.DrainMachine(machine, force):
                 await self._drain(machine, force=force)
-            case steps.StopService(unit):
-                await self.script(step.host, STOP, unit, timeout_s=DRAIN_S)
             case steps.RemoveMember(address):
                 async with self.registry() as etcd:
                     await Members(etcd, self.at).remove(peer_url(address))
@@ -105,8 +111,8 @@ class LeaveSite(Worksite):
                 await self._revoke(machine)
             case steps.Purge():
                 await self.script(step.host, PURGE)
-            case steps.Forget(names, address):
-                await asyncio.to_thread(self.files.forget, names, client_url(address))
+            case steps.Forget(names):
+                await asyncio.to_thread(self.files.forget, names)
             case steps.ForgetFleet():
                 await asyncio.to_thread(self.files.remove)
             case _:
@@ -166,23 +172,15 @@ async def prepared_leave(
         raise UserError(f"this laptop knows no fleet: {files.directory} is missing")
     settings = await asyncio.to_thread(settings_of, files, environ)
     keys = Keys.under(settings.etcd.prefix)
-    machine, others = await _find(name, files, settings.etcd.endpoints, keys, last=manner.last)
-    user = f"{settings.ssh.user}@" if settings.ssh.user else ""
-    target = f"{user}{_bracketed(machine.address)}" + (f":{machine.port}" if machine.port else "")
+    machine, others = await _find(name, files, settings.etcd.endpoints, keys, manner)
+    _check_manner(machine, others, manner)
     async with contextlib.AsyncExitStack() as stack:
+        target = target_of(machine, settings.ssh.user)
         hosts = {} if manner.gone else await stack.enter_async_context(opened([target], settings))
         facts = (await all_facts(hosts))[0] if hosts else HostFacts(machine.address, machine.address)
         if hosts and machine.id and facts.machine != machine.id:
             raise UserError(f"{machine.address} is machine {facts.machine}, not {machine.id}; nothing was done")
         machine = replace(machine, id=machine.id or facts.machine, hostname=machine.hostname or facts.hostname)
-        if manner.last and others:
-            raise UserError(
-                f"{', '.join(sorted(others))} are in the fleet, too; --last is for the last machine alone"
-            )
-        if not (manner.last or others):
-            raise UserError(f"{machine.hostname} is the last machine: --last --purge ends the fleet with it")
-        if manner.last and not (manner.purge or manner.gone):
-            raise UserError("the last machine takes the fleet with it: say --purge, too")
         site = LeaveSite(
             files,
             hosts,
@@ -192,29 +190,73 @@ async def prepared_leave(
             cache_directory(environ),
             users_on=True,
         )
-        member = False
-        if not manner.last:
-            async with site.registry() as etcd:
-                member = await Members(etcd, site.at).check_removal(peer_url(machine.address)) is not None
-        units = tuple(await site.foretold(machine.id)) if machine.id and not (manner.last or manner.gone) else ()
-        yield Leaving(machine, plan_leave(machine, facts, manner, member=member), site, member, units)
+        if manner.last:
+            yield Leaving(machine, plan_leave(machine, facts, manner, member=False), site)
+            return
+        async with site.registry() as etcd:
+            members = Members(etcd, site.at)
+            leaving = await members.check_removal(peer_url(machine.address))
+            left = tuple(each for each in await members.all() if leaving is None or each.id != leaving.id)
+        told = own_list(
+            FleetFacts(members=left, configured=await asyncio.to_thread(files.endpoints)), endpoints_of(left, ())
+        )
+        reached = OtherMachines()
+        if told:
+            known = map(known_host, await asyncio.to_thread(files.host_keys))
+            reached = await stack.enter_async_context(other_machines(others, known, [machine.id], settings.ssh))
+        site.hosts = {**reached.hosts, **hosts}
+        units = () if manner.gone or not machine.id else tuple(await site.foretold(machine.id))
+        stages = plan_leave(
+            machine, facts, manner, member=leaving is not None, told=members_told(reached.facts, told)
+        )
+        notes = [
+            f"{why}: once it is back, tell it where the registry is: fleettui join there" for why in reached.away
+        ]
+        if leaving is not None:
+            at = {url for each in left for url in each.peer_urls}
+            notes += _cost(len(left), [each.hostname for each in others if peer_url(each.address) not in at])
+        yield Leaving(machine, stages, site, units, tuple(notes))
 
 
-def plan_leave(machine: Leaver, facts: HostFacts, manner: Manner, *, member: bool) -> tuple[Stage, ...]:
-    """The stages of a leave that have something to do. Pure."""
+def _check_manner(machine: KnownHost, others: Sequence[Machine], manner: Manner) -> None:
+    """Refuse what would end more than was meant. UserError."""
+    names = sorted(each.hostname for each in others)
+    if manner.last and others:
+        raise UserError(f"{', '.join(names)} are in the fleet, too; --last is for the last machine alone")
+    if not (manner.last or others):
+        raise UserError(f"{machine.hostname} is the last machine: --last --purge ends the fleet with it")
+    if manner.last and not (manner.purge or manner.gone):
+        raise UserError("the last machine takes the fleet with it: say --purge, too")
+
+
+def _cost(left: int, others: Sequence[str]) -> Iterator[str]:
+    """What the registry bears without the member that leaves, and what would mend it."""
+    if left % 2 == 0 or left == 1:
+        lacking = 1 if left % 2 == 0 else 2
+        names = " ".join([*(f"root@{name}" for name in others[:lacking]), *["HOST"] * (lacking - len(others))])
+        yield (
+            f"the registry is left with {tolerance(left)}; to have {left + lacking}, make others members:"
+            f" fleettui join --members {left + lacking} {names}"
+        )
+
+
+def plan_leave(
+    machine: KnownHost, facts: HostFacts, manner: Manner, *, member: bool, told: Sequence[Stage] = ()
+) -> tuple[Stage, ...]:
+    """The stages of a leave that have something to do; `told`: those that tell others of the members left. Pure."""
     gone, last = manner.gone, manner.last
     host, logs = facts.name, "see journalctl there, then run the same again"
     away, stop, revoke, end = [], [], [], []
     if not (gone or last) and facts.unit(SERVICES[0]).active == "active":
         away.append(Step("", f"drain {machine.hostname}", steps.DrainMachine(machine.id, manner.force), AGAIN))
     if not gone:
-        needy = [unit for unit in SERVICES if _needs_stop(facts, unit)]
+        needy = [unit for unit in SERVICES if facts.lives(unit)]
         stop += [Step(host, f"stop and disable {unit}", steps.StopService(unit), logs) for unit in needy]
     if member:
         revoke.append(Step("", "take its member out of the registry", steps.RemoveMember(machine.address), AGAIN))
     if not last:
         revoke.append(Step("", "revoke its users, forget what was set on it", steps.Revoke(machine.id), AGAIN))
-    if not gone and _needs_stop(facts, MEMBER):
+    if not gone and facts.lives(MEMBER):
         end.append(Step(host, f"stop and disable {MEMBER}", steps.StopService(MEMBER), logs))
     if not gone and manner.purge:
         end.append(Step(host, "delete everything of the fleet's", steps.Purge(), AGAIN))
@@ -222,11 +264,12 @@ def plan_leave(machine: Leaver, facts: HostFacts, manner: Manner, *, member: boo
     forget = (
         Step("", "forget the fleet", steps.ForgetFleet(), AGAIN)
         if last
-        else Step("", "forget its host key", steps.Forget(names, machine.address), AGAIN)
+        else Step("", "forget its host key", steps.Forget(names), AGAIN)
     )
     found = [
         Stage("move its units away", tuple(away)),
         Stage("stop", tuple(stop)),
+        *told,
         Stage("revoke", tuple(revoke), together=False),
         Stage("host", tuple(end)),
         Stage("this laptop", (forget,)),
@@ -234,41 +277,37 @@ def plan_leave(machine: Leaver, facts: HostFacts, manner: Manner, *, member: boo
     return tuple(stage for stage in found if stage.steps)
 
 
-def _needs_stop(facts: HostFacts, unit: str) -> bool:
-    found = facts.unit(unit)
-    return found.active not in ("", "inactive") or found.enabled == "enabled"
-
-
 async def _find(
-    name: str, files: FleetFiles, endpoints: tuple[str, ...], keys: Keys, *, last: bool
-) -> tuple[Leaver, list[str]]:
-    """The machine meant, and the host names of all others. One that is away is known by its host key."""
+    name: str, files: FleetFiles, endpoints: tuple[str, ...], keys: Keys, manner: Manner
+) -> tuple[KnownHost, list[Machine]]:
+    """The machine meant, and the others; one that is away is known by its host key. UserError for none."""
     try:
         async with Etcd(files.settings(endpoints, ROOT)) as etcd:
             machines, overrides, unread = await read_machines(Operator(etcd, keys))
-    except RegistryUnavailable:
-        if not last:
-            raise
+    except RegistryUnavailable as error:
+        if not manner.last:
+            raise UserError(
+                f"{error}; without a majority of its members the registry takes no change: bring one back, or get"
+                " the fleet's records back as docs/backup.md says"
+            ) from error
         machines, overrides, unread = {}, {}, set()
-    others = {each.id: each.hostname for each in machines.values()}
-    pinned = [_pinned(line) for line in files.host_keys()]
+    pinned = [known_host(line) for line in await asyncio.to_thread(files.host_keys)]
     away = [each for each in pinned if each.id and each.id not in machines]
     fitting = [each for each in away if name in (each.hostname, each.address) or each.id.startswith(name)]
     if len(fitting) == 1:
-        return fitting[0], list(others.values())
+        return fitting[0], list(machines.values())
     found = machines.get(find_machine(name, machines, {*overrides}, unread))
     if found is None:
         raise UserError(f"{name} is away and this laptop has no host key of it; give its host name or address")
-    del others[found.id]
-    return Leaver(found.id, found.hostname, found.address, found.ssh_port), list(others.values())
-
-
-def _pinned(line: str) -> Leaver:
-    """The machine that a line of known_hosts is of: its host name, its address, and its id as the comment."""
-    words = [*line.split(" "), "", "", "", ""]
-    names = [re.fullmatch(r"\[(.+)\]:(\d+)|(.*)", each) for each in words[0].split(",")]
-    spelled = [(found[1] or found[3], int(found[2] or 0)) for found in names if found]
-    return Leaver(words[3], spelled[0][0], *spelled[-1])
+    if manner.gone and not manner.force:
+        raise UserError(
+            f"{found.hostname} is not gone: its agent answers for it in the registry, and what it runs would run on"
+            " beside what others start; without --gone it leaves as it should. One that was lost just now counts as"
+            f" away after {found.ttl_s:g} s. One that SSH does not reach: systemctl disable --now fleet-agentd"
+            " fleet-scheduler fleet-etcd there, then the same again; --force puts it out as it is"
+        )
+    others = [each for each in machines.values() if each.id != found.id]
+    return KnownHost(found.id, found.hostname, found.address, found.ssh_port), others
 
 
 @contextlib.asynccontextmanager
@@ -280,7 +319,3 @@ async def _running(follower: Follower) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, FleetError):
             await task
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

@@ -69,6 +69,9 @@ def _system(host: HostFacts) -> Iterator[tuple[str, str]]:
         yield f"its systemd is {host.systemd}, and {LEAST_SYSTEMD} is needed", "upgrade the host, to Debian 12 say"
     if host.architecture not in ARCHITECTURES:
         yield f"its architecture is {host.architecture or 'unknown'}", f"use one of {', '.join(ARCHITECTURES)}"
+    elif host.build and host.build.partition("-")[0] != host.architecture:
+        built = f"its kernel is {host.architecture}, and its Python is built for {host.build}"
+        yield built, "use a system that is of its kernel's architecture altogether"
     if host.libc == "musl":
         yield "its C library is musl", "use a distribution with glibc"
     if not host.python:

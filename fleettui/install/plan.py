@@ -11,25 +11,37 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from fleettui.install import steps
 from fleettui.install.facts import ETC, OPT, UNITS, HostFacts
 from fleettui.install.steps import Certificate, HostFile, LeafKind, Stage, Step
-from fleettui.services import scheduler_access
+from fleettui.services import scheduler_access, writable
 from registry.etcd import Member
+from registry.model import Machine
 from registry.roles import scheduler_of
 
 SCHEDULERS = 3
+MEMBER = "fleet-etcd.service"
+DROP_IN = "50-join.conf"
 RENEW = datetime.timedelta(days=14)
 CLIENT_PORT, PEER_PORT = 2379, 2380
 SERVICES = (
     ("scheduler", "fleet-scheduler.service", f"{ETC}/scheduler.toml"),
     ("agent", "fleet-agentd.service", f"{ETC}/fleet.toml"),
 )
-METRICS = '[metrics]\nlisten = "127.0.0.1:9465"\n'
+METRICS_PORT = 9465
 AGAIN = "mend what it says and run the same again: it goes on from here"
+
+
+class Metrics(StrEnum):
+    """Who may scrape a host: nobody from elsewhere, whoever reaches the address that we reach it at, or nobody."""
+
+    LOOPBACK = "loopback"
+    NETWORK = "network"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +54,12 @@ class FleetFacts:
     operator_password: bool = False
     known_hosts: frozenset[str] = frozenset()
     config: bool = False
+    configured: frozenset[str] = frozenset()  # where this laptop's configuration says that the registry is
     members: tuple[Member, ...] = ()  # none: no registry answers, or there is none yet
     etcd: str = ""  # the version of a member
     users_on: bool = False
     users: frozenset[str] = frozenset()
+    registered: tuple[Machine, ...] = ()
     machines: Mapping[str, str] = field(default_factory=dict)  # host names by id
     schedulers: int = 0
 
@@ -67,12 +81,16 @@ class JoinGoal:
     leaves: frozenset[tuple[str, str]] = frozenset()
     metadata: Mapping[str, str] | None = None
     keys: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)  # of etcd-server, to be fetched by a host's apt
     login: str = "root"
     schedulers: int = SCHEDULERS  # as many the fleet gets, as far as there are hosts
+    metrics: Metrics | None = None  # None: as it is, and loopback where nothing is written yet
 
 
-def plan(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> tuple[Stage, ...]:
-    """The stages of a join that have something to do."""
+def plan(
+    hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal, others: Sequence[HostFacts] | None = None
+) -> tuple[Stage, ...]:
+    """The stages of a join that have something to do. `others` are told of the members alone; None: nobody is."""
     members = tuple(host for name in wanted.members for host in hosts if host.name == name)
     endpoints = endpoints_of(fleet.members, members)
     schedulers = _schedulers(hosts, fleet, wanted.schedulers)
@@ -89,14 +107,73 @@ def plan(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> t
                 for each in _machine(host, fleet, wanted, endpoints, scheduler=host.name in schedulers)
             ),
         ),
+        *(() if others is None else members_told(others, own_list(fleet, endpoints))),
     )
     return tuple(stage for stage in stages if stage.steps)
 
 
-def endpoints_of(existing: tuple[Member, ...], new: tuple[HostFacts, ...]) -> tuple[str, ...]:
+def endpoints_of(existing: tuple[Member, ...], new: Sequence[HostFacts]) -> tuple[str, ...]:
     """Where the registry will answer: at its members of now, and at those to come."""
     found = [url for member in existing for url in member.client_urls]
     return tuple(dict.fromkeys([*found, *(client_url(host.address) for host in new)]))
+
+
+def own_list(fleet: FleetFacts, endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """The endpoints that this laptop's configuration lacks or has too many of; () when it is as it should be.
+
+    A list that names no member as the members call themselves is the user's own, and stays.
+    """
+    existing = {url for member in fleet.members for url in member.client_urls}
+    return endpoints if fleet.configured & existing and fleet.configured != {*endpoints} else ()
+
+
+def members_told(others: Iterable[HostFacts], endpoints: tuple[str, ...]) -> tuple[Stage, ...]:
+    """The stages that tell other machines, and then this laptop, where the registry is; none without endpoints."""
+    if not endpoints:
+        return ()
+    own = Step(
+        "", "write where the registry is into this laptop's fleet.toml", steps.OwnEndpoints(endpoints), AGAIN
+    )
+    return (
+        Stage(
+            "where the registry is, on the other machines",
+            tuple(s for each in others for s in _told(each, endpoints)),
+        ),
+        Stage("and on this laptop", (own,)),
+    )
+
+
+def _told(host: HostFacts, endpoints: tuple[str, ...]) -> Iterator[Step]:
+    moved = outdated(host, endpoints)
+    if moved:
+        yield Step(
+            host.name,
+            f"write where the registry is into {', '.join(moved)}",
+            steps.SetEndpoints(moved, endpoints),
+            AGAIN,
+        )
+    for role, service, path in SERVICES:
+        if host.unit(service).active == "active" and (path in moved or service in host.stale):
+            logs = f"see journalctl -u {service} there, then run the same again"
+            yield Step(host.name, f"start the {role} again", steps.StartService(service, again=True), logs)
+
+
+def outdated(host: HostFacts, endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """The configuration files of a host that list other endpoints."""
+    return tuple(sorted(path for path, listed in host.endpoints.items() if listed != {*endpoints}))
+
+
+def tolerance(members: int) -> str:
+    """So many members of the registry, and what loss they bear, as part of a sentence."""
+    if members == 1:
+        return "1 member, whose disk is all that there is of the fleet's records"
+    borne = (members - 1) // 2
+    bears = (
+        "none of which may be lost"
+        if not borne
+        else f"which bear the loss of {borne}, no more than {members - 1} do"
+    )
+    return f"{members} members, {bears}"
 
 
 def client_url(address: str) -> str:
@@ -124,14 +201,25 @@ def certificates_of(host: HostFacts, *, member: bool) -> tuple[Certificate, ...]
     return tuple(found)
 
 
-def config_of_host(host: HostFacts, endpoints: tuple[str, ...], metadata: Mapping[str, str]) -> str:
+def listen_of(host: HostFacts, metrics: Metrics | None) -> str:
+    """Where a host's agent serves metrics; its scheduler takes the next port."""
+    places = {Metrics.OFF: "", Metrics.NETWORK: f"{_bracketed(host.address)}:{METRICS_PORT}"}
+    return places.get(metrics or Metrics.LOOPBACK, f"127.0.0.1:{METRICS_PORT}")
+
+
+def metrics_table(listen: str) -> str:
+    """The table [metrics] of a configuration file."""
+    return f'[metrics]\nlisten = "{listen}"\n'
+
+
+def config_of_host(host: HostFacts, endpoints: tuple[str, ...], metadata: Mapping[str, str], listen: str) -> str:
     """The fleet.toml of a host."""
     pairs = "".join(f"{json.dumps(key)} = {json.dumps(value)}\n" for key, value in sorted(metadata.items()))
     return (
         f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n"
         f'ca_file = "{ETC}/ca.pem"\ncert_file = "{ETC}/client.pem"\nkey_file = "{ETC}/client.key"\n'
         f'username = "agent-{host.machine}"\npassword_file = "{ETC}/agent.password"\n\n'
-        f'{METRICS}\n[agent]\npublic_ip = "{host.address}"\n\n[agent.metadata]\n{pairs}'
+        f'{metrics_table(listen)}\n[agent]\npublic_ip = "{host.address}"\n\n[agent.metadata]\n{pairs}'
     )
 
 
@@ -149,8 +237,7 @@ def _programs(host: HostFacts, wanted: JoinGoal) -> Iterator[Step]:
         act = steps.Unpack(wanted.version, host.python, host.architecture)
         yield Step(host.name, f"unpack fleettui {wanted.version} into {OPT}/versions", act, AGAIN)
     if member and not any(each.startswith(f"{OPT}/etcd/") for each in host.complete):
-        own = host.own_etcd == wanted.etcd
-        yield Step(host.name, f"put etcd {wanted.etcd} into {OPT}/etcd", steps.PutEtcd(wanted.etcd, own), AGAIN)
+        yield _etcd(host, wanted)
     unit = HostFile(f"{UNITS}/fleet-etcd.service", wanted.etcd_unit.encode())
     if member and not _same(host, unit):
         yield Step(host.name, "put the registry's unit", steps.PutFiles((unit,)), AGAIN)
@@ -163,6 +250,19 @@ def _programs(host: HostFacts, wanted: JoinGoal) -> Iterator[Step]:
     if certificates:
         names = ", ".join(f"{each.stem.rpartition('/')[2]}.pem" for each in certificates)
         yield Step(host.name, f"issue {names}", steps.PutCertificates(certificates), AGAIN)
+
+
+def _etcd(host: HostFacts, wanted: JoinGoal) -> Step:
+    does = f"put etcd {wanted.etcd} into {OPT}/etcd"
+    if package := wanted.packages.get(host.name):
+        act = steps.PutEtcd(wanted.etcd, steps.EtcdSource.APT, package)
+        remedy = "see apt-get update and apt-cache policy etcd-server there, or give etcd with --etcd FILE"
+        return Step(host.name, f"fetch its apt's etcd-server {package}, and {does}", act, remedy)
+    if host.own_etcd == wanted.etcd:
+        return Step(
+            host.name, f"{does}, from its own package", steps.PutEtcd(wanted.etcd, steps.EtcdSource.OWN), AGAIN
+        )
+    return Step(host.name, does, steps.PutEtcd(wanted.etcd), AGAIN)
 
 
 def _registry(members: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> Iterator[Step]:
@@ -181,7 +281,7 @@ def _registry(members: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoa
 
 
 def _asleep(host: HostFacts) -> bool:
-    unit = host.unit("fleet-etcd.service")
+    unit = host.unit(MEMBER)
     return unit.active != "active" or unit.enabled != "enabled"
 
 
@@ -202,6 +302,9 @@ def _schedulers(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: int) ->
 def _machine(
     host: HostFacts, fleet: FleetFacts, wanted: JoinGoal, endpoints: tuple[str, ...], *, scheduler: bool
 ) -> Iterator[Step]:
+    if fleet.members and host.name not in wanted.members and host.lives(MEMBER):
+        does = f"stop and disable {MEMBER}, which is no member of the registry any more"
+        yield Step(host.name, does, steps.StopService(MEMBER), AGAIN)
     roles = ("scheduler", "agent") if scheduler else ("agent",)
     for role in roles:
         path, user = f"{ETC}/{role}.password", f"{role}-{host.machine}"
@@ -212,17 +315,16 @@ def _machine(
     if files:
         names = ", ".join(each.path.rpartition("/")[2] for each in files)
         yield Step(host.name, f"write {names}", steps.PutFiles(tuple(files)), AGAIN)
-    kept = {path for path in host.endpoints if path not in {each.path for each in files}}
-    moved = tuple(sorted(path for path in kept if host.endpoints[path] != frozenset(endpoints)))
-    if moved and fleet.members:
-        does = f"write where the registry is into {', '.join(moved)}"
-        yield Step(host.name, does, steps.SetEndpoints(moved, endpoints), AGAIN)
-    changed = {each.path for each in files} | ({*moved} if fleet.members else set())
+    edits = list(_edits(host, wanted, endpoints if fleet.members else (), {each.path for each in files}))
+    yield from edits
+    edited = [step.act for step in edits if isinstance(step.act, steps.SetEndpoints | steps.SetMetrics)]
+    changed = {each.path for each in files} | {path for act in edited for path in act.paths}
     for role, service, path in SERVICES:
         if role not in roles:
             continue
         unit = host.unit(service)
-        again = unit.active == "active" and (path in changed or service in host.stale)
+        written = {path, f"{UNITS}/{service}.d/{DROP_IN}"}
+        again = unit.active in ("active", "activating") and (bool(written & changed) or service in host.stale)
         if unit.active != "active" or unit.enabled != "enabled" or again:
             logs = f"see journalctl -u {service} there, then run the same again"
             does = f"start the {role}{' again' if again else ''}"
@@ -232,24 +334,44 @@ def _machine(
         yield Step(host.name, "wait until it has registered", steps.AwaitMachine(host.machine), logs)
 
 
+def _edits(host: HostFacts, wanted: JoinGoal, endpoints: tuple[str, ...], written: Set[str]) -> Iterator[Step]:
+    """What changes in configuration files that are there and are not `written` as a whole."""
+    moved = tuple(path for path in outdated(host, endpoints) if path not in written) if endpoints else ()
+    if moved:
+        does = f"write where the registry is into {', '.join(moved)}"
+        yield Step(host.name, does, steps.SetEndpoints(moved, endpoints), AGAIN)
+    listen = listen_of(host, wanted.metrics)
+    other = (path for path, now in sorted(host.metrics.items()) if wanted.metrics and now != listen)
+    if served := tuple(path for path in other if path not in written):
+        does = f"let metrics be served {f'at {listen}' if listen else 'nowhere'}, in {', '.join(served)}"
+        yield Step(host.name, does, steps.SetMetrics(served, listen), AGAIN)
+
+
 def _files(host: HostFacts, wanted: JoinGoal, endpoints: tuple[str, ...], *, scheduler: bool) -> Iterator[HostFile]:
     """The files that the host should have. A configuration that is there stays, unless metadata is given."""
     path = f"{ETC}/fleet.toml"
     if wanted.metadata is not None or path not in host.files:
-        yield HostFile(path, config_of_host(host, endpoints, wanted.metadata or {}).encode(), 0o600)
+        listed = host.metrics.get(path) if wanted.metrics is None else None
+        listen = listen_of(host, wanted.metrics) if listed is None else listed
+        yield HostFile(path, config_of_host(host, endpoints, wanted.metadata or {}, listen).encode(), 0o600)
     older = host.current not in ("", wanted.version)
     kept = ("fleet-agentd.service", "fleet-scheduler.service") if scheduler else ("fleet-agentd.service",)
     for name in kept:
         if not older or f"{UNITS}/{name}" not in host.files:  # the units of another version are its own
             yield HostFile(f"{UNITS}/{name}", wanted.units[name].encode())
+    if host.units_directory and not f"{host.units_directory}/".startswith("/run/"):
+        state = host.units_directory.rstrip("/").rpartition("/")[0]  # the agent's own files are beside the units
+        text = f"# Written by fleettui join.\n{writable(state)}"
+        yield HostFile(f"{UNITS}/fleet-agentd.service.d/{DROP_IN}", text.encode())
     if scheduler:
         drop_in = "# Written by fleettui join.\n" + scheduler_access(
             ETC, "scheduler.toml", scheduler_of(host.machine).name
         )
-        yield HostFile(f"{UNITS}/fleet-scheduler.service.d/50-join.conf", drop_in.encode())
+        yield HostFile(f"{UNITS}/fleet-scheduler.service.d/{DROP_IN}", drop_in.encode())
         path = f"{ETC}/scheduler.toml"
+        served = metrics_table(listen_of(host, wanted.metrics))
         if path not in host.files:
-            yield HostFile(path, f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n\n{METRICS}".encode(), 0o600)
+            yield HostFile(path, f"[etcd]\nendpoints = {json.dumps(list(endpoints))}\n\n{served}".encode(), 0o600)
 
 
 def _same(host: HostFacts, file: HostFile) -> bool:

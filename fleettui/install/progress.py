@@ -19,7 +19,8 @@ class JoinProgress:
     def __init__(self, out: TextIO, hosts: Sequence[str], planned: Sequence[Stage]) -> None:
         self._out, self._live = out, out.isatty()
         steps = [step for stage in planned for step in stage.steps]
-        names = [*hosts, *([HERE] if any(not step.host for step in steps) else [])]
+        busy = {step.host or HERE for step in steps}
+        names = [each for each in (*hosts, HERE) if each in busy]
         self._lines = dict.fromkeys(names, "")
         self._left = {name: sum((step.host or HERE) == name for step in steps) for name in names}
         self._took: list[tuple[str, str, float]] = []

@@ -29,12 +29,21 @@ class Unpack:
     architecture: str
 
 
+class EtcdSource(StrEnum):
+    """Where a host's etcd program comes from."""
+
+    SENT = "sent"  # from this laptop
+    OWN = "own"  # the host's own package, which is installed
+    APT = "apt"  # the package that the host's apt offers, fetched and not installed
+
+
 @dataclass(frozen=True, slots=True)
 class PutEtcd:
-    """etcd's program into /opt/fleet/etcd; from the host's own package where `own` says so."""
+    """etcd's program into /opt/fleet/etcd; from apt as this version of the `package`."""
 
     version: str
-    own: bool = False
+    source: EtcdSource = EtcdSource.SENT
+    package: str = ""
 
 
 class LeafKind(StrEnum):
@@ -74,6 +83,14 @@ class SetEndpoints:
 
     paths: tuple[str, ...]
     endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetMetrics:
+    """Another address for metrics into configuration files, of which nothing else changes; "" for none."""
+
+    paths: tuple[str, ...]
+    listen: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +138,15 @@ class StartService:
 class SwitchVersion:
     """Let `current` lead to a version that is unpacked, start a service over, and see that no unit noticed.
 
-    `back` is a return to the version before, after which there is none to return to.
+    `back` is a return to the version before, after which there is none to return to; after the `last` service of a
+    host no version is kept but these two.
     """
 
     version: str
     unit: str
     machine: str
     back: bool
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +174,13 @@ class OwnConfig:
 
     endpoints: tuple[str, ...]
     user: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEndpoints:
+    """Other endpoints of the registry into this laptop's fleet.toml."""
+
+    endpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +214,9 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Forget the machine's host key and the address of its registry on this laptop."""
+    """Forget the machine's host key on this laptop."""
 
     names: tuple[str, ...]
-    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +230,10 @@ class Purge:
 
 
 Act = (
-    Unpack | PutEtcd | PutCertificates | PutFiles | SetEndpoints | PutPassword | StartMember | AddMember
+    Unpack | PutEtcd | PutCertificates | PutFiles | SetEndpoints | SetMetrics
+    | PutPassword | StartMember | AddMember
     | TurnUsersOn | StartService | SwitchVersion | AwaitMachine | OwnAuthority | OwnHostKeys | OwnConfig
-    | DrainMachine | StopService | RemoveMember | Revoke | Forget | ForgetFleet | Purge
+    | OwnEndpoints | DrainMachine | StopService | RemoveMember | Revoke | Forget | ForgetFleet | Purge
 )  # fmt: skip
 
 

@@ -19,14 +19,14 @@ from fleettui.actions.reading import read_machines
 from fleettui.install import steps
 from fleettui.install.archive import Programs, cache_directory, of_wheel, running
 from fleettui.install.carry_out import REGISTER_S, SETTLED, Worksite
-from fleettui.install.facts import OPT, UNITS, HostFacts
+from fleettui.install.facts import OPT, OWN_DIRECTORY, UNITS, HostFacts
 from fleettui.install.fleet_files import chosen
-from fleettui.install.join import all_facts, opened, settings_of
+from fleettui.install.join import settings_of
+from fleettui.install.reach import all_facts, known_host, opened, target_of
 from fleettui.install.steps import Stage, Step
 from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd
 from registry.keys import Keys
-from registry.model import Machine
 
 AGENT, SCHEDULER = "fleet-agentd.service", "fleet-scheduler.service"
 BACK = "mend it and run the same again, or go back: fleetctl upgrade --rollback"
@@ -35,8 +35,9 @@ BACK = "mend it and run the same again, or go back: fleetctl upgrade --rollback"
 SWITCH = f"""{SETTLED}
 to={OPT}/versions/$2; unit=$3
 [ -e "$to/complete" ] || {{ echo "$to is not there" >&2; exit 1; }}
+units=$({OWN_DIRECTORY})
 running() {{
-    for each in /run/fleet/units/*; do
+    for each in "${{units:-/run/fleet/units}}"/*; do
         [ -e "$each" ] || continue
         systemctl show --property=Id,InvocationID,ActiveState "${{each##*/}}" | tr '\\n' ' '
     done
@@ -44,10 +45,11 @@ running() {{
 }}
 before=$(running)
 if [ "$(readlink {OPT}/current)" != "versions/$2" ]; then
-    if [ "$4" = back ]; then rm -f {OPT}/previous; else ln -sfn "$(readlink {OPT}/current)" {OPT}/previous; fi
+    [ "$4" = back ] || ln -sfn "$(readlink {OPT}/current)" {OPT}/previous
     ln -sfn "versions/$2" {OPT}/current.new
     mv -T {OPT}/current.new {OPT}/current
 fi
+[ "$4" != back ] || rm -f {OPT}/previous
 for each in "$to"/units/*.service; do
     own={UNITS}/${{each##*/}}
     if [ -e "$own" ] && ! cmp -s "$each" "$own"; then cp "$each" "$own.fleet-new"; mv "$own.fleet-new" "$own"; fi
@@ -56,6 +58,7 @@ systemctl daemon-reload
 systemctl restart "$unit"
 after=$(running)
 for each in {OPT}/versions/*; do
+    [ "$5" = tidy ] || break
     case "versions/${{each##*/}}" in
         "$(readlink {OPT}/current)" | "$(readlink {OPT}/previous)") ;;
         *) rm -rf "$each" ;;
@@ -70,11 +73,12 @@ fi
 
 @dataclass(slots=True)
 class Upgrading:
-    """An upgrade that is ready to be carried out. `away` are machines that cannot be reached."""
+    """An upgrade that is ready to be carried out. `away`: machines that a join has made and that are not there."""
 
     version: str
     stages: tuple[Stage, ...]
     site: UpgradeSite
+    away: tuple[str, ...] = ()
 
 
 class UpgradeSite(Worksite):
@@ -83,9 +87,11 @@ class UpgradeSite(Worksite):
     async def do(self, step: Step) -> None:
         """Do one step. Raises FleetError."""
         match step.act:
-            case steps.SwitchVersion(version, unit, machine, back):
+            case steps.SwitchVersion(version, unit, machine, back, last):
                 before = await self._registered(machine)
-                await self.script(step.host, SWITCH, version, unit, "back" if back else "on")
+                await self.script(
+                    step.host, SWITCH, version, unit, "back" if back else "on", "tidy" if last else ""
+                )
                 if unit == AGENT:
                     await self._back(machine, before)
             case _:
@@ -118,7 +124,7 @@ async def prepared_upgrade(
         raise UserError("this laptop knows no fleet that a join has made; upgrade its packages on each machine")
     async with Etcd(files.settings(settings.etcd.endpoints, files.operator)) as etcd:
         machines, _, _ = await read_machines(Operator(etcd, keys, files.operator))
-    targets = [_target(each, settings.ssh.user) for each in machines.values()]
+    targets = [target_of(each, settings.ssh.user) for each in machines.values()]
     async with opened(targets, settings) as hosts:
         found = await all_facts(hosts)
         programs = None if rollback else await asyncio.to_thread(of_wheel, wheel) if wheel else await _own()
@@ -130,7 +136,9 @@ async def prepared_upgrade(
             files, hosts, {each.name: each for each in found}, settings.etcd.endpoints, keys,
             cache_directory(environ), users_on=True, programs=programs,
         )  # fmt: skip
-        yield Upgrading(version, plan_upgrade(found, version, back=rollback), site)
+        pinned = [known_host(line) for line in await asyncio.to_thread(files.host_keys)]
+        away = tuple(each.hostname for each in pinned if each.id and each.id not in machines)
+        yield Upgrading(version, plan_upgrade(found, version, back=rollback), site, away)
 
 
 def plan_upgrade(hosts: Sequence[HostFacts], version: str, *, back: bool = False) -> tuple[Stage, ...]:
@@ -143,9 +151,11 @@ def plan_upgrade(hosts: Sequence[HostFacts], version: str, *, back: bool = False
         if f"{OPT}/versions/{version}" not in host.complete:
             act = steps.Unpack(version, host.python, host.architecture)
             unpack.append(Step(host.name, f"unpack {version}", act, BACK))
-        for unit, lane in ((AGENT, agents), (SCHEDULER, schedulers)):
-            if f"{UNITS}/{unit}" in host.files and (behind or unit in host.older):
-                switch = steps.SwitchVersion(version, unit, host.machine, back)
+        lanes = [(AGENT, agents), (SCHEDULER, schedulers)]
+        lanes = [(unit, lane) for unit, lane in lanes if f"{UNITS}/{unit}" in host.files]
+        for unit, lane in lanes:
+            if behind or unit in host.older:
+                switch = steps.SwitchVersion(version, unit, host.machine, back, last=unit == lanes[-1][0])
                 lane.append(Step(host.name, f"{unit.removesuffix('.service')} to {version}", switch, BACK))
     stages = (
         Stage("beside what runs", tuple(unpack)),
@@ -156,9 +166,18 @@ def plan_upgrade(hosts: Sequence[HostFacts], version: str, *, back: bool = False
 
 
 def common_previous(hosts: Sequence[HostFacts]) -> str:
-    """The version that all machines had before, or have again. UserError when there is none."""
-    found = {each.previous for each in hosts if each.previous}
-    if len(found) != 1 or any(each.current not in found for each in hosts if not each.previous):
+    """The version that all machines had before, or have still or again. UserError when there is none.
+
+    A machine that has it already was not upgraded yet, or was taken back by a run that was interrupted; where all
+    have it, one may still have to start its programs over.
+    """
+    had = [{each.current, each.previous} - {""} for each in hosts]
+    found = set.intersection(*had) if had else set()
+    now = {each.current for each in hosts}
+    if len(now) == 1:
+        unfinished = any(each.older for each in hosts)
+        found = found - now or (now if unfinished else set())
+    if len(found) != 1:
         told = ", ".join(f"{each.hostname}: {each.previous or 'none'}" for each in hosts)
         raise UserError(f"there is no version that all machines had before ({told}); give one with --to FILE")
     return found.pop()
@@ -166,8 +185,3 @@ def common_previous(hosts: Sequence[HostFacts]) -> str:
 
 async def _own() -> Programs:
     return await asyncio.to_thread(running)
-
-
-def _target(machine: Machine, user: str) -> str:
-    address = f"[{machine.address}]" if ":" in machine.address else machine.address
-    return (f"{user}@" if user else "") + address + (f":{machine.ssh_port}" if machine.ssh_port else "")

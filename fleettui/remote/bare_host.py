@@ -49,6 +49,11 @@ class BareHost:
         return self.endpoint.name
 
     @property
+    def user(self) -> str:
+        """Who is logged in there."""
+        return str(self._connection.get_extra_info("username"))
+
+    @property
     def port(self) -> int:
         """The port of its sshd."""
         peer = self._connection.get_extra_info("peername")

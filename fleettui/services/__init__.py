@@ -22,6 +22,11 @@ def moved(text: str, programs: Path) -> str:
     return text.replace(f"={PACKAGED}fleet-", f"={programs}/fleet-")
 
 
+def writable(directory: str) -> str:
+    """The drop-in by which the agent may write in a directory outside of /run, which is made if it is missing."""
+    return f"[Service]\nExecStartPre=+/bin/mkdir -p {directory}\nReadWritePaths=-{directory}\n"
+
+
 def scheduler_access(directory: str, config: str, user: str) -> str:
     """The drop-in by which systemd hands the scheduler what lets it into the registry, from files in `directory`.
 

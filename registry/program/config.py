@@ -150,7 +150,7 @@ class AgentTable:
     )
     units_directory: str = key(
         rules.directory,
-        "where unit files are written",
+        "where unit files are written; outside of /run the service has to be let write there",
         default="",
         unset="/run/fleet/units, or fleet/units in XDG_RUNTIME_DIR on the user's bus",
     )

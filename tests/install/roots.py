@@ -21,6 +21,7 @@ from fleettui.demo.sweep import is_mounted, leftovers, sweep
 
 ROOTS = Path(__file__).parent.parent / "artifacts/roots"
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "iproute2")
+LIVED_IN = (*PACKAGES, "apt", "sudo")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 MASKED = (
     "systemd-timesyncd",
@@ -164,3 +165,17 @@ def bare_hosts(name: str, roots: Sequence[Path]) -> Iterator[BareHosts]:
         sweep(where)
         left = leftovers(where)
     assert not left, left
+
+
+def offer(node: BareNode, package: Path, *, spoilt: bool = False) -> None:
+    """Let the host's apt offer a package, as an archive would; `spoilt`: of other bytes than were told."""
+    where = node.root.directory / "srv/packages"
+    where.mkdir(exist_ok=True)
+    content = package.read_bytes()
+    told = run(["dpkg-deb", "--field", package]).stdout.strip()
+    told += f"\nFilename: ./{package.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n"
+    (where / "Packages").write_text(told)
+    (where / package.name).write_bytes(content[:-1] + b"?" if spoilt else content)
+    (node.root.directory / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/srv/packages ./\n")
+    updated = node.exec(["apt-get", "update"], timeout_s=60)
+    assert updated.returncode == 0, updated.stderr

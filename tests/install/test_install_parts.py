@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from fleettui.demo.etcdserver import find_binary
 from fleettui.install import archive, etcd_program, fleet_files
 from fleettui.install.archive import Programs
 from fleettui.install.facts import HostFacts, UnitFacts
-from fleettui.install.leave import Leaver, Manner, plan_leave
+from fleettui.install.leave import Manner, plan_leave
 from fleettui.install.progress import JoinProgress
+from fleettui.install.reach import KnownHost
 from fleettui.install.steps import ForgetFleet, OwnAuthority, Purge, Stage, Step
 from fleettui.install.upgrade import common_previous, plan_upgrade
 from registry.errors import UserError
@@ -68,6 +70,23 @@ def test_the_same_input_makes_the_same_archive(tmp_path: Path) -> None:
     assert {"lib/agentd/__main__.py", "units/fleet-agentd.service"} <= modes.keys()
 
 
+@pytest.mark.parametrize(("machine", "architecture"), [(62, "x86_64"), (183, "aarch64"), (243, "")])
+def test_what_is_compiled_for_another_architecture_is_in_no_archive(
+    tmp_path: Path, machine: int, architecture: str
+) -> None:
+    wheels = archive.wheels_directory((), "3.11", "aarch64", tmp_path)
+    wheels.mkdir(parents=True)
+    (wheels / "complete").touch()
+    with zipfile.ZipFile(wheels / "lib-1-cp311-cp311-manylinux.whl", "w") as opened:
+        opened.writestr("lib/x.so", b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(40))
+    programs = Programs("1", (), {}, {})
+    if architecture == "aarch64":
+        assert archive.archive(programs, "3.11", "aarch64", tmp_path).exists()
+    else:
+        with pytest.raises(UserError, match=f"compiled for {architecture or 'an unknown'}.*the hosts are aarch64"):
+            archive.archive(programs, "3.11", "aarch64", tmp_path)
+
+
 def test_an_etcd_that_is_too_old_or_none_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"#!/bin/sh\n", b"!<arch>\n", b"\x7fELF" + bytes(60)):
         path = tmp_path / "etcd"
@@ -94,9 +113,15 @@ def test_a_laptop_that_knows_no_fleet_yet_makes_one_called_fleet(tmp_path: Path)
     assert files.is_usual()
     assert {path.stat().st_mode & 0o777 for path in files.directory.iterdir()} == {0o600}
     assert fleet_files.chosen(environ, None).name == "fleet"
-    files.forget(["a"], "https://10.0.0.1:2379")
+    text = files.config.read_text() + "# mine\n"
+    files.config.write_text(text)
+    files.forget(["a"])
     assert files.host_keys() == ()
-    assert "10.0.0.1" not in files.config.read_text()
+    files.write_endpoints(["https://10.0.0.2:2379"])
+    assert files.endpoints() == {"https://10.0.0.2:2379"}
+    assert files.config.read_text() == text.replace('"https://10.0.0.1:2379", ', "")
+    files.config.write_text("[etcd]\nendpoints = [\n]\n")
+    assert files.endpoints() == frozenset()
     files.remove()
     assert not files.usual.is_symlink()
 
@@ -116,7 +141,7 @@ def test_a_configuration_of_another_registry_is_left_alone(tmp_path: Path) -> No
         fleet_files.chosen(environ, "../x")
 
 
-LEAVER = Leaver("1" * 32, "core-1", "10.0.0.1")
+LEAVER = KnownHost("1" * 32, "core-1", "10.0.0.1")
 ACTIVE = {f"fleet-{each}.service": UnitFacts("loaded", "active", "enabled") for each in ("agentd", "etcd")}
 
 
@@ -157,6 +182,15 @@ def test_an_upgrade_takes_one_machine_after_the_other_and_schedulers_last() -> N
 def test_a_rollback_that_was_interrupted_goes_on_to_the_same_version() -> None:
     hosts = [upgraded(1, current="1-a"), upgraded(2, current="2-b", previous="1-a")]
     assert common_previous(hosts) == "1-a"
+    half = [upgraded(1, current="1-a", previous="0-z"), upgraded(2, current="2-b", previous="1-a")]
+    assert common_previous(half) == "1-a"
+    last = [
+        upgraded(1, current="1-a"),
+        replace(upgraded(2, current="1-a"), older=frozenset({"fleet-agentd.service"})),
+    ]
+    assert common_previous(last) == "1-a"
+    forth = [replace(each, current="2-b", previous="1-a") for each in last]
+    assert common_previous(forth) == "1-a"
     for none in ([upgraded(1, current="1-a")], [upgraded(1, current="3"), upgraded(2, current="2", previous="1")]):
         with pytest.raises(UserError, match="--to FILE"):
             common_previous(none)
@@ -176,7 +210,7 @@ def test_progress_is_a_line_a_step_in_a_pipe_and_a_line_a_host_on_a_terminal() -
         shown = out.getvalue()
         assert "\x1b[31m" not in shown
         if out.isatty():
-            assert shown.count("\x1b[3A") == 3
+            assert shown.count("\x1b[2A") == 3
         else:
             assert shown.splitlines() == ["this laptop: make it (0.5 s)", "a: put ␛[31mit (0.5 s)"]
         assert len(progress.timing()) == 3

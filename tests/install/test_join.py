@@ -5,30 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from fleettui.demo.process import Completed, run
-from fleettui.demo.requirements import nodes_missing
 from fleettui.install import etcd_program
-from fleettui.install.fleet_files import FleetFiles
 from fleettui.install.join import Wishes, prepared
 from fleettui.install.steps import Step
 from registry.errors import first_cause
 from registry.etcd import Etcd
 from tests.cluster.nodes import eventually
-from tests.documents import block
-from tests.install.roots import ROOTS, BareHosts, BareNode, bare_hosts, debian
+from tests.install.laptop import Laptop, invocations, laptop_with, of_units, target
+from tests.install.roots import BareNode
 from tests.install.test_install_parts import wheel
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -42,73 +32,13 @@ class Interrupted(BaseException):
     """What Ctrl-C is."""
 
 
-class Laptop:
-    """An operator's home, from which the hosts are reached."""
-
-    def __init__(self, home: Path, hosts: BareHosts, etcd: Path) -> None:
-        self.home, self.hosts, self.etcd = home, hosts, etcd
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET", "XDG_", "SSH_"))}
-        self.environ: Mapping[str, str] = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(ROOTS.parent / "cache")}
-
-    @property
-    def files(self) -> FleetFiles:
-        return FleetFiles(self.environ, "fleet")
-
-    def __call__(self, program: str, *arguments: str, timeout_s: float = 200) -> Completed:
-        command: list[str | Path] = [Path(sys.prefix, "bin", program), *arguments]
-        return run(command, timeout_s=timeout_s, check=False, environment=self.environ)
-
-    def documented(self, name: str, number: int) -> Completed:
-        """Run a command of README.md, with these hosts instead of a to d and the package where it lies."""
-        words = block("README.md", name).commands[number].split()
-        real = {f"root@{letter}": target(node) for letter, node in zip("abcd", self.hosts.nodes, strict=False)}
-        real |= {"d": self.hosts.nodes[3].name, "etcd-server_3.5.16-4_amd64.deb": str(self.etcd)}
-        more = ["--accept-host-keys" if "join" in words else "--yes" if "leave" in words else "--no-legend"]
-        return self(*(real.get(word, word) for word in words), *more)
-
-    def join(self, *nodes: BareNode, **more: str) -> Completed:
-        options = [word for key, value in more.items() for word in (f"--{key}", value)]
-        return self("fleettui", "join", "--accept-host-keys", *options, *map(target, nodes))
-
-
-def target(node: BareNode) -> str:
-    return f"root@{node.spec.address}"
-
-
-def invocations(node: BareNode) -> str:
-    services = ("fleet-etcd", "fleet-scheduler", "fleet-agentd")
-    return node.exec(["systemctl", "show", "--property=Id,InvocationID,NRestarts", *services]).stdout
-
-
-def keys_of_the_laptop(home: Path, hosts: BareHosts, patch: pytest.MonkeyPatch) -> None:
-    """Let this home log in to the hosts, and be the one of this process."""
-    ssh = home / ".ssh"
-    ssh.mkdir(mode=0o700)
-    for name in ("id_ed25519", "id_ed25519.pub"):
-        shutil.copy2(hosts.layout.state / name, ssh / name)
-    patch.setenv("HOME", str(home))
-    patch.delenv("SSH_AUTH_SOCK", raising=False)
-
-
 @pytest.fixture(scope="module")
 def laptop() -> Iterator[Laptop]:
     """Two hosts of Debian 12 and three of 13, and a laptop that may log in to them. The last has no Python."""
-    if missing := nodes_missing():
-        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    with ThreadPoolExecutor() as pool:
-        older, newer = pool.map(
-            lambda each: each(), (lambda: debian("bookworm"), lambda: debian("trixie", "etcd-server"))
-        )
-    etcd = next(newer.parent.glob("etcd-server*.deb"))
-    with (
-        tempfile.TemporaryDirectory() as home,
-        pytest.MonkeyPatch.context() as patch,
-        bare_hosts("bare", [older, newer, older, newer, older]) as hosts,
-    ):
-        keys_of_the_laptop(Path(home), hosts, patch)
-        for python in hosts.nodes[4].root.directory.glob("usr/bin/python3*"):
+    with laptop_with(["bookworm", "trixie", "bookworm", "trixie", "bookworm"]) as laptop:
+        for python in laptop.hosts.nodes[4].root.directory.glob("usr/bin/python3*"):
             python.unlink()
-        yield Laptop(Path(home), hosts, etcd)
+        yield laptop
 
 
 @pytest.fixture(scope="module")
@@ -195,29 +125,18 @@ def test_run_twice_it_changes_nothing(joined: Laptop) -> None:
     nodes = joined.hosts.nodes[:3]
     there = [(node.root.listing(), invocations(node)) for node in nodes]
     kept = {path: path.read_bytes() for path in joined.files.directory.iterdir()}
-    done = joined.documented("install", 1)
+    done = joined.documented("README.md", "install", 1)
     assert done.stdout == "Nothing to do: everything is as it should be.\n", done.stderr
     assert [(node.root.listing(), invocations(node)) for node in nodes] == there
     assert {path: path.read_bytes() for path in joined.files.directory.iterdir()} == kept
-    assert all(node.spec.address in joined.documented("install", 2).stdout for node in nodes)
+    assert all(node.spec.address in joined.documented("README.md", "install", 2).stdout for node in nodes)
 
 
 def test_a_fourth_host_is_one_command_even_if_it_is_killed(joined: Laptop) -> None:
     node, others = joined.hosts.nodes[3], [invocations(each) for each in joined.hosts.nodes[:3]]
-    command: list[str | Path] = [
-        Path(sys.prefix, "bin/fleettui"),
-        "join",
-        "--accept-host-keys",
-        "--metadata",
-        "disk=ssd",
-        target(node),
-    ]
     for _ in range(2):
-        with subprocess.Popen(command, env=joined.environ, stdout=subprocess.PIPE, text=True) as running:
-            assert running.stdout
-            running.stdout.readline()
-            running.send_signal(signal.SIGKILL)
-    done = joined.documented("one more", 0)
+        assert joined.killed("", "fleettui", "join", "--accept-host-keys", "--metadata", "disk=ssd", target(node))
+    done = joined.documented("README.md", "one more", 0)
     assert done.returncode == 0, done.stderr
     listed = json.loads(joined("fleetctl", "list-machines", "--json").stdout)
     assert {each["ip"]: each["metadata"] for each in listed}[node.spec.address] == {"disk": "ssd"}
@@ -262,10 +181,6 @@ def current(node: BareNode) -> str:
     return node.exec(["readlink", "/opt/fleet/current"]).stdout.strip()
 
 
-def of_units(node: BareNode, names: list[str]) -> str:
-    return node.exec(["systemctl", "show", "--property=Id,ActiveState,InvocationID,NRestarts", *names]).stdout
-
-
 async def newer_records(laptop: Laptop) -> set[str]:
     endpoint = f"https://{laptop.hosts.nodes[0].spec.address}:2379"
     async with Etcd(laptop.files.settings([endpoint], "root")) as etcd:
@@ -289,7 +204,7 @@ def test_a_machine_leaves_when_its_units_have_found_another_and_is_as_it_was(
     assert "no other machine takes there.service" in refused.stderr
     assert node.exec(["systemctl", "is-active", "there.service"]).stdout == "active\n"
     assert joined("fleetctl", "destroy", "there.service").returncode == 0
-    done = joined.documented("one more", 1)
+    done = joined.documented("README.md", "one more", 1)
     assert done.returncode == 0, done.stderr
     assert traces(node, before) == {}
     assert len(json.loads(joined("fleetctl", "list-machines", "--json").stdout)) == 3

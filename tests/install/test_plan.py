@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from fleettui.install import facts, steps
+from fleettui.install.etcd_program import of_package
 from fleettui.install.facts import HostFacts, UnitFacts
 from fleettui.install.join import members_of
 from fleettui.install.objections import objections
-from fleettui.install.plan import FleetFacts, JoinGoal, client_url, peer_url, plan
+from fleettui.install.plan import FleetFacts, JoinGoal, Metrics, client_url, own_list, peer_url, plan, tolerance
 from registry.etcd import Member
 
 UNITS = {"fleet-agentd.service": "[Service]\n", "fleet-scheduler.service": "[Service]\n"}
@@ -22,7 +23,7 @@ def host(number: int) -> HostFacts:
     return HostFacts(
         name=f"h{number}", address=f"10.0.0.{number}", root=True, hostname=f"core-{number}",
         architecture="x86_64", machine=f"{number:032x}", init="systemd", systemd=252, pythons=("3.11",),
-        python3="3.11", room_kb=ROOM,
+        builds={"3.11": "x86_64-linux-gnu"}, python3="3.11", room_kb=ROOM,
     )  # fmt: skip
 
 
@@ -144,6 +145,87 @@ def test_an_agent_that_is_older_than_its_configuration_is_started_again() -> Non
     assert acts == [steps.StartService("fleet-agentd.service", again=True)]
 
 
+def told(number: int) -> frozenset[str]:
+    return frozenset({client_url(f"10.0.0.{number}")})
+
+
+def test_other_machines_and_this_laptop_last_are_told_of_a_new_member() -> None:
+    fleet = replace(whole(1), configured=told(9))
+    others = (settled(2), settled(3, endpoints={"/etc/fleet/fleet.toml": told(9) | told(1)}))
+    stages = plan((host(1),), fleet, goal("h1"), others)
+    after = [(step.host, type(step.act).__name__) for stage in stages[-2:] for step in stage.steps]
+    assert after == [
+        ("h2", "SetEndpoints"), ("h2", "StartService"), ("h2", "StartService"), ("", "OwnEndpoints")
+    ]  # fmt: skip
+    assert [step.host for step in stages[-1].steps] == [""]
+
+
+def test_a_list_of_endpoints_that_is_the_users_own_stays() -> None:
+    ours = (client_url("10.0.0.9"), client_url("10.0.0.1"))
+    assert own_list(replace(whole(1), configured=told(9)), ours) == ours
+    assert own_list(replace(whole(1), configured=frozenset(ours)), ours) == ()
+    assert own_list(replace(whole(1), configured=frozenset({"https://etcd.example:2379"})), ours) == ()
+    assert facts.parse("h", "endpoints=/etc/fleet/fleet.toml [", 0, 0).unread == {"/etc/fleet/fleet.toml"}
+
+
+def test_what_a_registry_bears_is_said() -> None:
+    assert [tolerance(number).partition(", ")[2] for number in (2, 3, 4)] == [
+        "none of which may be lost",
+        "which bear the loss of 1, no more than 2 do",
+        "which bear the loss of 1, no more than 3 do",
+    ]
+
+
+def test_a_member_that_was_taken_out_while_its_host_was_away_is_stopped() -> None:
+    etcd = UnitFacts("loaded", "activating", "enabled")
+    back = settled(1)
+    found = plan(
+        (replace(back, units={**back.units, "fleet-etcd.service": etcd}),), whole(1), replace(goal(), leaves=LEAVES)
+    )
+    assert [step.act for stage in found for step in stage.steps] == [steps.StopService("fleet-etcd.service")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "listen"),
+    [(Metrics.NETWORK, "10.0.0.1:9465"), (Metrics.LOOPBACK, "127.0.0.1:9465"), (Metrics.OFF, "")],
+)
+def test_metrics_are_served_where_they_are_asked_to_be(asked: Metrics, listen: str) -> None:
+    path, wanted = "/etc/fleet/fleet.toml", replace(goal(), leaves=LEAVES, metrics=asked)
+    done = plan((settled(1, metrics={path: "x"}),), whole(1), wanted)
+    assert [step.act for stage in done for step in stage.steps] == [
+        steps.SetMetrics((path,), listen),
+        steps.StartService("fleet-agentd.service", again=True),
+    ]
+    assert plan((settled(1, metrics={path: listen}),), whole(1), wanted) == ()
+    assert plan((settled(1, metrics={path: "x"}),), whole(1), replace(wanted, metrics=None)) == ()
+    fresh = [file for stage in plan((host(1),), FleetFacts(), wanted) for step in stage.steps
+             if isinstance(step.act, steps.PutFiles) for file in step.act.files if file.path == path]  # fmt: skip
+    assert f'listen = "{listen}"'.encode() in fresh[0].content
+
+
+def test_a_directory_for_units_outside_of_run_is_made_writable_and_the_agent_is_started_again() -> None:
+    done = plan((settled(1, units_directory="/srv/fleet/units"),), whole(1), replace(goal(), leaves=LEAVES))
+    (written, started) = [step.act for stage in done for step in stage.steps]
+    assert isinstance(written, steps.PutFiles)
+    assert b"\nReadWritePaths=-/srv/fleet\n" in written.files[0].content
+    assert started == steps.StartService("fleet-agentd.service", again=True)
+    for usual in ("", "/run/other/units"):
+        assert plan((settled(1, units_directory=usual),), whole(1), replace(goal(), leaves=LEAVES)) == ()
+    for odd in ("/units", "/srv/a b/c", '/srv/$(x)/"'):
+        assert facts.parse("h", f"directory={odd}", 0, 0).units_directory == ""
+
+
+def test_etcd_is_fetched_by_a_hosts_own_apt_where_that_offers_it() -> None:
+    wanted = replace(goal("h1"), packages={"h1": "3.5.16-4"})
+    (step,) = [step for stage in plan((host(1),), FleetFacts(), wanted) for step in stage.steps
+               if isinstance(step.act, steps.PutEtcd)]  # fmt: skip
+    assert step.act == steps.PutEtcd("3.5.16", steps.EtcdSource.APT, "3.5.16-4")
+    assert "fetch its apt's etcd-server 3.5.16-4" in step.does
+    assert [of_package(each) for each in ("3.5.16-4", "1:3.5.30~rc1-2+b1", "(none)", "3.5.16-4; x", "")] == [
+        "3.5.16", "3.5.30", "", "", ""
+    ]  # fmt: skip
+
+
 def test_schedulers_are_on_three_machines_and_no_more() -> None:
     hosts = tuple(host(number) for number in range(1, 6))
     made = [where for where, act in acts(hosts, FleetFacts(), goal("h1")) if act == "StartService"]
@@ -167,6 +249,11 @@ REFUSED = {
     "its process 1 is": {"init": "runit"},
     "its systemd is 247": {"systemd": 247},
     "its architecture is armv7l": {"architecture": "armv7l"},
+    "its kernel is aarch64, and its Python is built for x86_64-linux-gnu": {
+        "architecture": "aarch64",
+        "builds": {"3.11": "x86_64-linux-gnu"},
+    },
+    "and its Python is built for i386-linux-gnu": {"builds": {"3.11": "i386-linux-gnu"}},
     "its C library": {"libc": "musl"},
     "its python3 is 3.9": {"pythons": (), "python3": "3.9"},
     "it has no Python": {"pythons": (), "python3": ""},

@@ -19,8 +19,8 @@ import pytest
 from fleettui.access.authority import Authority
 from fleettui.demo.requirements import nodes_missing
 from tests.cluster.nodes import eventually
+from tests.install.laptop import Laptop, keys_of_the_laptop, of_units
 from tests.install.roots import BareNode, bare_hosts, debian
-from tests.install.test_join import Laptop, keys_of_the_laptop, of_units
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

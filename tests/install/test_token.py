@@ -19,8 +19,9 @@ from fleettui.demo.process import Completed, run
 from fleettui.demo.requirements import nodes_missing
 from tests.cluster.nodes import eventually
 from tests.documents import block
+from tests.install.laptop import Laptop, keys_of_the_laptop, of_units
 from tests.install.roots import BareNode, bare_hosts, debian
-from tests.install.test_join import Laptop, keys_of_the_laptop, of_units, traces
+from tests.install.test_join import traces
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
