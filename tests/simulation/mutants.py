@@ -35,7 +35,7 @@ from placement.placement import Placement
 from placement.rollout import Advance, StepState, WellSince
 from registry.errors import Conflict
 from registry.etcd import Compare, Etcd, Op
-from registry.keys import Address, Table
+from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, Snapshot
 from registry.model import Rollout, RolloutState, UnitState
 from registry.records import encode
@@ -44,6 +44,7 @@ from registry.sync.sentinel import ensure_cluster
 from scheduler.election import Lead
 from scheduler.rollouts import RolloutWatch
 from scheduler.service import Scheduler
+from tests.simulation.store import decoded
 
 
 def _replaced(owner: Any, name: str, value: Any) -> None:
@@ -111,10 +112,12 @@ def lost_ledger() -> None:
 
 
 def missing_fence() -> None:
-    """The leader's transactions do not compare the leader's key."""
+    """The leader's transactions do not compare the leader's key, nor the lines that only leaders write."""
 
-    async def write(etcd: Etcd, _keys: Any, _term: int, batch: scheduler.commit.Intent) -> int:
-        result = await etcd.txn(batch.guards, batch.ops)
+    async def write(etcd: Etcd, keys: Keys, _term: int, batch: scheduler.commit.Intent) -> int:
+        lines = tuple(keys.table(table).encode() for table in (Table.SCHEDULE, Table.PENDING))
+        guards = [each for each in batch.guards if not decoded(each.body["key"]).startswith(lines)]
+        result = await etcd.txn(guards, batch.ops)
         if not result.succeeded:
             raise Conflict("the registry changed while the scheduler was deciding; it decides again")
         return result.revision
