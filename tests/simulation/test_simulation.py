@@ -70,11 +70,19 @@ def test_seeds_come_to_rest_and_are_right() -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
-@pytest.mark.timeout(600)
-def test_what_a_restore_revives_is_judged() -> None:
-    script = Path(__file__).parent / "regressions" / "lease-revived-by-a-restore.json"
-    done = simulate("--replay", str(script), "--no-shrink", "--mutant", "start-before-the-look")
-    assert "invariant 1: a unit runs on one machine" in done.stdout, done.stdout[-4000:] + done.stderr
+@pytest.mark.parametrize(
+    ("script", "mutant", "invariant"),
+    [
+        ("regressions/lease-revived-by-a-restore.json", "start-before-the-look", "invariant 1: a unit runs"),
+        ("planted/missing-fence.json", "missing-fence", "invariant 2: a deposed leader writes nothing"),
+    ],
+)
+def test_a_known_fault_is_found_in_a_script(script: str, mutant: str, invariant: str) -> None:
+    replay = ("--replay", str(Path(__file__).parent / script), "--no-shrink")
+    done = simulate(*replay, "--mutant", mutant)
+    assert invariant in done.stdout, done.stdout[-4000:] + done.stderr
+    done = simulate(*replay)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
 @pytest.mark.timeout(600)
