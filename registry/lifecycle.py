@@ -271,20 +271,14 @@ def _blame(snapshot: Snapshot, found: Mapping[str, str], machines: tuple[str, ..
         return found[machines[0]]
     by_reason: dict[str, list[str]] = defaultdict(list)
     for machine, reason in found.items():
-        by_reason[reason].append(_name(snapshot, machine))
+        home = snapshot.machines.get(machine)
+        alone = home is not None and sum(each.hostname == home.hostname for each in snapshot.machines.values()) == 1
+        by_reason[reason].append(home.hostname if home is not None and alone else f"{machine[:8]}...")
     told = [
         f"on {len(names)} of {len(machines)} machines ({listed(sorted(names), 3)}): {reason}"
         for reason, names in by_reason.items()
     ]
     return "; ".join(told[:3]) + (f"; and {len(told) - 3} reasons more" if len(told) > 3 else "")
-
-
-def _name(snapshot: Snapshot, machine: str) -> str:
-    """A machine as people call it; by its id where its host name is not its own."""
-    home = snapshot.machines.get(machine)
-    if home is None or sum(each.hostname == home.hostname for each in snapshot.machines.values()) > 1:
-        return f"{machine[:8]}..."
-    return home.hostname
 
 
 def _undecided(snapshot: Snapshot) -> str:

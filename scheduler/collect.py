@@ -43,7 +43,10 @@ class Garbage:
 
 def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterable[str]) -> list[Garbage]:
     """Return what may be deleted of a snapshot. `long_gone`: machines that have been away for long."""
-    found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *_lines(snapshot, keys, set(long_gone))]
+    gone = set(long_gone) - snapshot.machines.keys()
+    live = {unit for machine, unit in snapshot.schedule if machine in snapshot.machines}
+    of_globals = [keys.schedule(*pair) for pair in snapshot.schedule if pair[0] in gone and pair[1] in live]
+    found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *of_globals]
     units = snapshot.units.keys() | _unreadable(snapshot, keys, Table.UNITS)
     found += [keys.placement(name) for name in snapshot.placements if name not in units]
     stamps = ((key, stamp_of(key)) for key in sorted(found))
@@ -136,13 +139,6 @@ def ghost_usage(listed: Iterable[KeyValue], snapshot: Snapshot, keys: Keys) -> l
     present = {keys.usage(each) for each in (*snapshot.machines, *_unreadable(snapshot, keys, Table.MACHINES))}
     gone = (each for each in listed if not each.lease and each.key not in present and keys.parse(each.key))
     return [Garbage(each.key, each.mod_revision) for each in gone]
-
-
-def _lines(snapshot: Snapshot, keys: Keys, long_gone: set[str]) -> list[str]:
-    """Lines on machines long gone of units that are scheduled on other machines as well: those of global units."""
-    gone = [pair for pair in snapshot.schedule if pair[0] in long_gone and pair[0] not in snapshot.machines]
-    live = {unit for machine, unit in snapshot.schedule if machine in snapshot.machines}
-    return [keys.schedule(*pair) for pair in gone if pair[1] in live]
 
 
 class GarbageCollector:

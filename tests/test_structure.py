@@ -20,7 +20,7 @@ MAXIMA = {
     "classes": 0,
     "methods": 30,
     "pure": 0,
-    "private": 15.5,
+    "private": 15.0,
     "restart": 4,
 }
 

@@ -87,7 +87,8 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
     snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
     async with remote_of(settings, snapshot) as remote:
         for site in waiting:
-            for unit in _left_on(snapshot, site.machine.id):
+            here = sorted(unit for machine, unit in snapshot.schedule if machine == site.machine.id)
+            for unit in [each for each in here if not is_global(snapshot, each)]:
                 say(f"Unit {unit} goes down with {site.machine.hostname}: no other machine takes it")
             say(f"Machine {site.machine.hostname} reboots")
             try:
@@ -157,11 +158,6 @@ async def _empty(operator: Operator, sites: Sequence[BootingMachine], flags: Nam
     for site in sites:
         say(f"Machine {place(site.machine.id, {site.machine.id: site.machine})} {Availability.DRAINING}")
     return await show_begun(operator, begun, flags) if begun else OK
-
-
-def _left_on(snapshot: Snapshot, machine: str) -> list[str]:
-    """The units that are still scheduled on the machine, without global ones."""
-    return sorted(unit for each, unit in snapshot.schedule if each == machine and not is_global(snapshot, unit))
 
 
 async def _booted(operator: Operator, sites: Sequence[BootingMachine]) -> None:

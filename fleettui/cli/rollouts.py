@@ -43,7 +43,11 @@ async def rollout(flags: Namespace) -> int:
         if act == "status":
             return await _status(operator, _one(act, names), flags)
         if act in rollouts.ACTS:
-            return await _act(operator, act, _one(act, names), flags)
+            name = _one(act, names)
+            changed = await rollouts.act(operator, act, name)
+            say(f"Rollout {name} is {_state(changed)}")
+            watched = changed.state is RolloutState.RUNNING and not flags.no_block
+            return await watch(operator, name) if watched else OK
         return await _begin(operator, flags)
 
 
@@ -141,12 +145,6 @@ def _state(found: Rollout) -> str:
     return {RolloutState.RUNNING: "going back", RolloutState.FINISHED: "went back"}.get(found.state, found.state)
 
 
-async def _act(operator: Operator, act: str, name: str, flags: Namespace) -> int:
-    changed = await rollouts.act(operator, act, name)
-    say(f"Rollout {name} is {_state(changed)}")
-    return await watch(operator, name) if changed.state is RolloutState.RUNNING and not flags.no_block else OK
-
-
 async def _status(operator: Operator, name: str, flags: Namespace) -> int:
     if flags.follow:
         return await watch(operator, name)
@@ -198,7 +196,11 @@ async def watch(operator: Operator, name: str) -> int:
                 if snapshot.revision:
                     found, views = _read(snapshot, name, places.where)
                     if found.back:  # of those that never had their turn there is nothing to tell
-                        views = tuple(each for each in views if _had_turn(each))
+                        views = tuple(
+                            each
+                            for each in views
+                            if each.unit and each.unit.version_on(each.step.machine)[1] > each.step.generation
+                        )
                     _show(views, shown, snapshot)
                     if found.state is not RolloutState.RUNNING:
                         return _end(found)
@@ -208,10 +210,6 @@ async def watch(operator: Operator, name: str) -> int:
     except asyncio.CancelledError:
         complain(f"Interrupted; the rollout goes on. See: fleetctl rollout status {name}, or pause, abort, undo")
         return INTERRUPTED
-
-
-def _had_turn(view: StepView) -> bool:
-    return view.unit is not None and view.unit.version_on(view.step.machine)[1] > view.step.generation
 
 
 def _show(views: Sequence[StepView], shown: dict[tuple[str, str], StepState], snapshot: Snapshot) -> None:

@@ -41,7 +41,11 @@ class NodeRoot:
             os.setxattr(upper / name, OPAQUE, b"y")
         (upper / "root").chmod(0o700)
         units = unit_files(Path("/usr/local/bin"))
-        found = nodefiles.files(self.spec, self.layout, self._keys(), units, ttl, credentials)
+        key = self.layout.state / "hostkeys" / self.spec.name
+        generate_key(key, self.spec.name)
+        operator = (self.layout.state / "id_ed25519.pub").read_text()
+        keys = nodefiles.NodeKeys(key.read_text(), key.with_suffix(".pub").read_text(), operator)
+        found = nodefiles.files(self.spec, self.layout, keys, units, ttl, credentials)
         for name, file in found.items():
             _write(upper / name, file)
         for name in units:
@@ -60,13 +64,6 @@ class NodeRoot:
     def host_key(self) -> str:
         """The machine's public SSH host key."""
         return (self.layout.state / "hostkeys" / f"{self.spec.name}.pub").read_text()
-
-    def _keys(self) -> nodefiles.NodeKeys:
-        key = self.layout.state / "hostkeys" / self.spec.name
-        generate_key(key, self.spec.name)
-        public = key.with_suffix(".pub").read_text()
-        operator = (self.layout.state / "id_ed25519.pub").read_text()
-        return nodefiles.NodeKeys(key.read_text(), public, operator)
 
 
 def generate_key(path: Path, comment: str) -> None:

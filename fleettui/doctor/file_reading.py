@@ -33,14 +33,8 @@ def secret_files(settings: EtcdSettings, source: str) -> Iterator[SecretFile]:
             else:
                 yield SecretFile(path)
     if settings.ca_file:
-        yield from _authority(Path(settings.ca_file).parent / SIGNING)
-
-
-def _authority(path: Path) -> Iterator[SecretFile]:
-    """The fleet's authority, where it lies beside the certificate that we trust."""
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError:  # it is elsewhere, as it should be on a machine
-        return
-    problem = f"{path} is the key of the fleet's authority, and others may read it: its mode is {mode:04o}"
-    yield SecretFile(str(path), problem if mode & OTHERS else "", f"chmod 600 {path}")
+        own = Path(settings.ca_file).parent / SIGNING
+        if own.is_file():  # it is elsewhere, as it should be on a machine, or it is the fleet's authority
+            mode = stat.S_IMODE(own.stat().st_mode)
+            problem = f"{own} is the key of the fleet's authority, and others may read it: its mode is {mode:04o}"
+            yield SecretFile(str(own), problem if mode & OTHERS else "", f"chmod 600 {own}")

@@ -135,6 +135,10 @@ def _alike(name: str) -> list[str]:
 
 def expect(endpoint: Endpoint, address: str, port: int, alias: str, files: Sequence[str]) -> Expected:
     """What known_hosts and the registry say of the host at `address`. Reads files: call it in a thread."""
+    registry: list[asyncssh.SSHKey] = []
+    for text in endpoint.host_keys:
+        with contextlib.suppress(ValueError):  # one that does not parse vouches for nothing
+            registry.append(asyncssh.import_public_key(text))
     entries = asyncssh.SSHKnownHosts()
     for file in files:
         with contextlib.suppress(OSError):
@@ -144,7 +148,7 @@ def expect(endpoint: Endpoint, address: str, port: int, alias: str, files: Seque
     beside = matching(entries, bare)
     under, (known, authorities, _) = next((each for each in found if each[1][0] or each[1][1]), ("", ((), (), ())))
     return Expected(
-        registry=tuple(_parse(endpoint.host_keys)),
+        registry=tuple(registry),
         known=known,
         authorities=authorities,
         revoked=_unique(key for _, match in [*found, ("", beside)] for key in match[2]),
@@ -258,15 +262,6 @@ def matching(entries: asyncssh.SSHKnownHosts, spellings: Sequence[str]) -> tuple
 
 def _unique(keys: Iterable[asyncssh.SSHKey]) -> Keys:
     return tuple(dict.fromkeys(keys))
-
-
-def _parse(texts: Iterable[str]) -> Iterable[asyncssh.SSHKey]:
-    """Keys from the registry; one that does not parse vouches for nothing."""
-    for text in texts:
-        try:
-            yield asyncssh.import_public_key(text)
-        except ValueError:
-            continue
 
 
 def load_text(known: asyncssh.SSHKnownHosts, text: str) -> None:

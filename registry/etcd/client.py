@@ -143,7 +143,11 @@ class Etcd:
                     raise
                 limit = max(1, limit // 8)
                 continue
-            limit = _next_limit(limit, page, time.monotonic() - began)
+            took_s = time.monotonic() - began
+            if took_s < QUICK_S:
+                limit = min(page, 4 * limit)
+            elif took_s > SLOW_S:
+                limit = max(min(page, PAGE), limit // 4)
             revision = revision or answered
             raw = answer["kvs"]
             for start in range(0, max(len(raw), 1), PIECE):
@@ -238,13 +242,6 @@ class Etcd:
     async def member_list(self) -> tuple[Member, ...]:
         """The members of the cluster."""
         return await self._link.call("/cluster/member/list", {}, decode_members, repeatable=True)
-
-
-def _next_limit(limit: int, page: int, took_s: float) -> int:
-    """How many keys to ask for next, after `limit` keys took so long."""
-    if took_s < QUICK_S:
-        return min(page, 4 * limit)
-    return max(min(page, PAGE), limit // 4) if took_s > SLOW_S else limit
 
 
 def _raw(answer: Json) -> tuple[Json, int]:

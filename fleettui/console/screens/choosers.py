@@ -83,15 +83,15 @@ class PaletteScreen(ModalScreen[Find | None]):
 
     def _write(self) -> None:
         shown = self._finds[self._top : self._top + self._room]
-        lines = [self._line(find, here=number == self._at) for number, find in enumerate(shown, self._top)]
+        lines: list[tuple[Line, Line]] = []
+        for number, find in enumerate(shown, self._top):
+            here = number == self._at
+            tone = Tone.STRONG if here else Tone.PLAIN
+            if find.kind == "action" and not self._usable(find):
+                tone = Tone.OFF
+            hint = Cell(f" {find.hint} ", Tone.HEAD if find.kind == "action" else Tone.QUIET)
+            lines.append(((Cell("▌ " if here else "  ", Tone.HEAD), Cell(escape(find.label), tone)), (hint,)))
         self.query_one("#finds", Band).put(*(lines or [((Cell("nothing is called so", Tone.QUIET),), ())]))
-
-    def _line(self, find: Find, *, here: bool) -> tuple[Line, Line]:
-        tone = Tone.STRONG if here else Tone.PLAIN
-        if find.kind == "action" and not self._usable(find):
-            tone = Tone.OFF
-        hint = Cell(f" {find.hint} ", Tone.HEAD if find.kind == "action" else Tone.QUIET)
-        return (Cell("▌ " if here else "  ", Tone.HEAD), Cell(escape(find.label), tone)), (hint,)
 
     def _pressed(self, line: int, _: int) -> None:
         self._at = self._top + line
