@@ -357,7 +357,7 @@ class Placement:
         if remember and self._full.get((pool, options.reserve)) == freed:
             return None
         if options.spread or options.prefer:
-            machine = candidates.first_by_groups(options, blocked, self._load(entry))
+            machine = candidates.first_by_groups(options, blocked, self.load(entry))
         else:
             machine = candidates.first(pool, blocked)
         if remember and machine is None:
@@ -366,7 +366,7 @@ class Placement:
 
     def _preferred(self, entry: UnitEntry, machines: list[str]) -> str | None:
         """Return the preferred machine, counted as if the units that this one replaces were not there."""
-        counts, sites, load = self._state.candidates.counts, self._state.sites, self._load(entry)
+        counts, sites, load = self._state.candidates.counts, self._state.sites, self.load(entry)
         return min(
             machines,
             key=lambda machine: (
@@ -376,7 +376,7 @@ class Placement:
             default=None,
         )
 
-    def _load(self, entry: UnitEntry) -> Counter[str]:
+    def load(self, entry: UnitEntry) -> Counter[str]:
         """Count the instances of the unit's template by the value that they are to be spread over."""
         options = entry.options
         if not options.spread:

@@ -9,7 +9,8 @@ or global stay where they are. It decides nothing: each move is tried as an orde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from placement.cluster_state import ClusterState
@@ -53,7 +54,8 @@ def plan_rebalance(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> tuple[Move,
     moves: list[Move] = []
     with trial(snapshot, keys) as tried:
         tried.settle()
-        while len(moves) < MOST and (best := _best(tried.state, busy)) is not None:
+        alike = _alike(tried.state, busy)
+        while len(moves) < MOST and (best := _best(tried.state, busy, alike)) is not None:
             busy.add(best.entry.name)
             reason = _reason(tried.state, best)
             if _carry_out(tried, best):
@@ -62,29 +64,47 @@ def plan_rebalance(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> tuple[Move,
     return tuple(moves)
 
 
-def _best(state: ClusterState, busy: Iterable[str]) -> _Chance | None:
+def _alike(state: ClusterState, busy: Collection[str]) -> list[deque[str]]:
+    """Return the units that would rather have one machine than another; those together that a move serves alike."""
+    found: dict[object, deque[str]] = defaultdict(deque)
+    for name in sorted(state.picky - set(busy)):
+        entry = state.entries[name]
+        if _may_move(state, entry):
+            (machine,) = entry.assigned
+            group = group_of(entry.options, state.sites[machine])
+            alone = name if state.conflicts.may_concern(entry) else ""
+            found[entry.family, entry.options, group, alone].append(name)
+    return list(found.values())
+
+
+def _best(state: ClusterState, busy: Collection[str], alike: Iterable[deque[str]]) -> _Chance | None:
     """Return the move with the greatest gain, of those the first by name; None where none is left."""
-    placement, best = Placement(state), None  # type: Placement, _Chance | None
-    picky = sorted(name for name in state.picky if name not in busy)
-    for chance in _chances(state, placement, picky):
-        if chance.gain[:2] > EVEN[:2] and (best is None or chance.gain > best.gain):
-            best = chance
-    if best is not None:
-        return best
+    placement = Placement(state)
+    for names in alike:
+        while names and names[0] in busy:
+            names.popleft()
+    found = _chances(state, placement, sorted(names[0] for names in alike if names))
+    better = [chance for chance in found if chance.gain[:2] > EVEN[:2]]
+    if better:
+        return max(better, key=lambda chance: chance.gain)
+    return _off_the_fullest(state, placement, busy)
+
+
+def _off_the_fullest(state: ClusterState, placement: Placement, busy: Collection[str]) -> _Chance | None:
+    """Return the move from the fullest machine that makes numbers more equal, to the emptiest that there is."""
     counts = state.candidates.counts
+    best: _Chance | None = None
     lowest = min((counts[each.id] for each in state.sites.values() if each.open), default=0)
     for machine in sorted(state.sites, key=lambda each: (-counts[each], each)):
-        if counts[machine] - lowest < 2:
+        if counts[machine] - lowest < 2 or best is not None:
             break
         there = (name for name in sorted(state.occupants.get(machine, ())) if name not in busy)
         for chance in _chances(state, placement, there):
             if chance.gain > EVEN and (best is None or chance.gain > best.gain):
                 best = chance
-            if best is not None and counts[best.target] == lowest:
-                return best  # nothing is emptier
-        if best is not None:
-            return best
-    return None
+                if counts[best.target] == lowest:
+                    return best  # nothing is emptier
+    return best
 
 
 def _chances(state: ClusterState, placement: Placement, names: Iterable[str]) -> Iterator[_Chance]:
@@ -96,7 +116,7 @@ def _chances(state: ClusterState, placement: Placement, names: Iterable[str]) ->
         (source,) = entry.assigned
         target = placement.better_than(entry, source)
         if target is not None:
-            yield _Chance(entry, source, target, _gain(state, entry, source, target))
+            yield _Chance(entry, source, target, _gain(state, placement.load(entry), entry, source, target))
 
 
 def _may_move(state: ClusterState, entry: UnitEntry) -> bool:
@@ -111,12 +131,11 @@ def _may_move(state: ClusterState, entry: UnitEntry) -> bool:
     return settled and not (tied or followed) and machine not in state.draining
 
 
-def _gain(state: ClusterState, entry: UnitEntry, source: str, target: str) -> Gain:
+def _gain(state: ClusterState, load: Mapping[str, int], entry: UnitEntry, source: str, target: str) -> Gain:
     """Return what the move makes better. A unit more than another one is no gain: moved, it would be the same."""
     old, new = (group_of(entry.options, state.sites[each]) for each in (source, target))
     spread = 0
     if entry.options.spread and old.value != new.value:
-        load = load_of(state, entry)
         if old.value is None or new.value is None:
             spread = 1 if old.value is None else -1
         else:
