@@ -91,14 +91,105 @@ def token(argv: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
-    """The fleet of this laptop, with its registry as root."""
+class TokenDesk:
+    """The fleet of this laptop, with its registry as root: what the words of `fleettui token` do there.
+
+    Each returns the exit code.
+    """
 
     files: FleetFiles
     etcd: Etcd
     keys: Keys
     store: TokenStore
     admission: Admission
+
+    async def create(self, options: argparse.Namespace) -> int:
+        """Write a new token, and the program for the host; with --wait let hosts in until it is used."""
+        ttl_s, now = _lifetime(options.ttl), time.time()
+        made = Token(
+            secrets.token_hex(4), now, now + ttl_s, options.uses, f"{self.files.operator}@{socket.gethostname()}",
+            metadata_of(options.metadata) or {},
+        )  # fmt: skip
+        if options.machine:
+            machines, overrides, unread = await read_machines(Operator(self.etcd, self.keys))
+            machine = find_machine(options.machine, machines, {*overrides, *unread}, unread)
+            made = replace(made, machine=machine, uses=1)
+        path = Path(options.out or f"fleet-join-{made.id}")
+        if options.out != "-" and os.path.lexists(path):  # noqa: ASYNC240 - looked at once
+            raise UserError(f"{path} is there already; name another file: --out FILE")
+        endpoints = [url for each in await self.etcd.member_list() for url in each.client_urls]
+        if plain := [each for each in endpoints if not each.startswith("https://")]:
+            raise UserError(f"the registry at {plain[0]} has no TLS: a token would be anybody's on the way there")
+        text = await _made(self, made, ttl_s, endpoints)
+        if options.out == "-":
+            print(text)
+            sys.stdout.flush()
+        else:
+            await asyncio.to_thread(write_private, path, text.encode())
+        who = f"machine {made.machine}" if made.machine else counted(made.uses, "host")
+        until = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(made.expires))
+        complain(f"Token {made.id} lets {who} into the fleet {self.files.name} until {until}.")
+        if options.out != "-":
+            complain(
+                f"Bring {path}, which holds its secret, to the host. Run there, as root:\n    python3 {path.name}"
+            )
+        if options.wait:
+            return await _wait(self, made)
+        complain(f"Then let it in from here: fleettui token approve {made.id}")
+        return 0
+
+    async def list_tokens(self) -> int:
+        """Print all tokens."""
+        rows = []
+        for each in await self.store.all():
+            waiting = await self.store.waiting(each.id)
+            left = each.expires - time.time()
+            rows.append([
+                each.id,
+                "used" if len(each.claims) >= each.uses else f"{left / 60:.0f} min left" if left > 0 else "run out",
+                f"{len(each.claims)} of {each.uses}",
+                str(len(waiting)),
+                ", ".join(claim.hostname if claim.done else f"{claim.hostname} (not yet)" for claim in each.claims),
+                each.by,
+            ])  # fmt: skip
+        fields = ("token", "state", "hosts", "waiting", "joined", "made-by")
+        for line in table([[escape(cell) or "-" for cell in row] for row in rows], ListFormat(fields)):
+            print(line)
+        return 0
+
+    async def approve(self, name: str, *, yes: bool) -> int:
+        """Let in the hosts that ask with a token, asked unless `yes`, and wait until they are there."""
+        made = await self.store.get(name)
+        at_work = [each for each in made.claims if not each.done]
+        asking = await self.store.waiting(name)
+        if not asking and not at_work:
+            complain(f"No host asks with token {name} now; run it there, then this again")
+            return 1
+        failed = False
+        for digest, raw in asking.items():
+            try:
+                request = Request.read(digest, raw)
+                if not yes and not agreed(f"{escape(request.shown)} asks as {digest[:12]}. Let it in?"):
+                    failed = True
+                    continue
+                claim = await _admitted(self, made, request)
+            except ValueError as error:
+                complain(f"{digest[:12]} is no request of a host: {error}")
+                continue
+            failed = failed or claim is None
+            at_work += [claim] if claim and claim.request not in {each.request for each in at_work} else []
+        came = await asyncio.gather(*(_come(self, made, each) for each in at_work))
+        await _used_up(self, name)
+        return 0 if all(came) and not failed else 1
+
+    async def revoke(self, name: str) -> int:
+        """Take a token back, and what it let in that never came."""
+        missing = await self.store.revoke(name, machines=True)
+        secret_file(self.files, name).unlink(missing_ok=True)
+        say(f"Token {name} is good for nothing any more")
+        for each in missing:
+            say(f"{each} had been let in and never came: it is out again")
+        return 0
 
 
 async def _token(options: argparse.Namespace) -> int:
@@ -107,17 +198,17 @@ async def _token(options: argparse.Namespace) -> int:
             secret_file(desk.files, gone).unlink(missing_ok=True)
         match options.command:
             case "create":
-                return await _create(desk, options)
+                return await desk.create(options)
             case "list":
-                return await _list(desk)
+                return await desk.list_tokens()
             case "approve":
-                return await _approve(desk, options.token, yes=options.yes)
+                return await desk.approve(options.token, yes=options.yes)
             case _:
-                return await _revoke(desk, options.token)
+                return await desk.revoke(options.token)
 
 
 @contextlib.asynccontextmanager
-async def _desk(fleet: str | None) -> AsyncIterator[_Desk]:
+async def _desk(fleet: str | None) -> AsyncIterator[TokenDesk]:
     files = await asyncio.to_thread(chosen, os.environ, fleet)
     settings = await asyncio.to_thread(settings_of, files, os.environ)
     if not (files.complete() and files.config.exists()):
@@ -127,40 +218,9 @@ async def _desk(fleet: str | None) -> AsyncIterator[_Desk]:
     keys, endpoints = Keys.under(settings.etcd.prefix), settings.etcd.endpoints
     async with Etcd(files.settings(endpoints, ROOT)) as etcd:
         store = TokenStore(etcd, keys)
-        yield _Desk(files, etcd, keys, store, Admission(files, store, keys, endpoints, cache_directory(os.environ)))
-
-
-async def _create(desk: _Desk, options: argparse.Namespace) -> int:
-    ttl_s, now = _lifetime(options.ttl), time.time()
-    made = Token(
-        secrets.token_hex(4), now, now + ttl_s, options.uses, f"{desk.files.operator}@{socket.gethostname()}",
-        metadata_of(options.metadata) or {},
-    )  # fmt: skip
-    if options.machine:
-        machines, overrides, unread = await read_machines(Operator(desk.etcd, desk.keys))
-        machine = find_machine(options.machine, machines, {*overrides, *unread}, unread)
-        made = replace(made, machine=machine, uses=1)
-    path = Path(options.out or f"fleet-join-{made.id}")
-    if options.out != "-" and os.path.lexists(path):  # noqa: ASYNC240 - looked at once
-        raise UserError(f"{path} is there already; name another file: --out FILE")
-    endpoints = [url for each in await desk.etcd.member_list() for url in each.client_urls]
-    if plain := [each for each in endpoints if not each.startswith("https://")]:
-        raise UserError(f"the registry at {plain[0]} has no TLS: a token would be anybody's on the way there")
-    text = await _made(desk, made, ttl_s, endpoints)
-    if options.out == "-":
-        print(text)
-        sys.stdout.flush()
-    else:
-        await asyncio.to_thread(write_private, path, text.encode())
-    who = f"machine {made.machine}" if made.machine else counted(made.uses, "host")
-    until = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(made.expires))
-    complain(f"Token {made.id} lets {who} into the fleet {desk.files.name} until {until}.")
-    if options.out != "-":
-        complain(f"Bring {path}, which holds its secret, to the host. Run there, as root:\n    python3 {path.name}")
-    if options.wait:
-        return await _wait(desk, made)
-    complain(f"Then let it in from here: fleettui token approve {made.id}")
-    return 0
+        yield TokenDesk(
+            files, etcd, keys, store, Admission(files, store, keys, endpoints, cache_directory(os.environ))
+        )
 
 
 def _lifetime(text: str) -> float:
@@ -173,7 +233,7 @@ def _lifetime(text: str) -> float:
     return found
 
 
-async def _made(desk: _Desk, made: Token, ttl_s: float, endpoints: list[str]) -> str:
+async def _made(desk: TokenDesk, made: Token, ttl_s: float, endpoints: list[str]) -> str:
     """The program for the host, after the token has been written down, its secret half here alone."""
     authority = await asyncio.to_thread(Authority.load, desk.files.directory)
     leaf = authority.issue_client(made.lifetime)
@@ -205,60 +265,7 @@ def program(row: Mapping[str, object]) -> str:
     return text.replace('\nFACTS = ""\n', f'\nFACTS = r"""{facts.SCRIPT}"""\n', 1)
 
 
-async def _list(desk: _Desk) -> int:
-    rows = []
-    for each in await desk.store.all():
-        waiting = await desk.store.waiting(each.id)
-        left = each.expires - time.time()
-        rows.append([
-            each.id,
-            "used" if len(each.claims) >= each.uses else f"{left / 60:.0f} min left" if left > 0 else "run out",
-            f"{len(each.claims)} of {each.uses}",
-            str(len(waiting)),
-            ", ".join(claim.hostname if claim.done else f"{claim.hostname} (not yet)" for claim in each.claims),
-            each.by,
-        ])  # fmt: skip
-    fields = ("token", "state", "hosts", "waiting", "joined", "made-by")
-    for line in table([[escape(cell) or "-" for cell in row] for row in rows], ListFormat(fields)):
-        print(line)
-    return 0
-
-
-async def _revoke(desk: _Desk, name: str) -> int:
-    missing = await desk.store.revoke(name, machines=True)
-    secret_file(desk.files, name).unlink(missing_ok=True)
-    say(f"Token {name} is good for nothing any more")
-    for each in missing:
-        say(f"{each} had been let in and never came: it is out again")
-    return 0
-
-
-async def _approve(desk: _Desk, name: str, *, yes: bool) -> int:
-    made = await desk.store.get(name)
-    at_work = [each for each in made.claims if not each.done]
-    asking = await desk.store.waiting(name)
-    if not asking and not at_work:
-        complain(f"No host asks with token {name} now; run it there, then this again")
-        return 1
-    failed = False
-    for digest, raw in asking.items():
-        try:
-            request = Request.read(digest, raw)
-            if not yes and not agreed(f"{escape(request.shown)} asks as {digest[:12]}. Let it in?"):
-                failed = True
-                continue
-            claim = await _admitted(desk, made, request)
-        except ValueError as error:
-            complain(f"{digest[:12]} is no request of a host: {error}")
-            continue
-        failed = failed or claim is None
-        at_work += [claim] if claim and claim.request not in {each.request for each in at_work} else []
-    came = await asyncio.gather(*(_come(desk, made, each) for each in at_work))
-    await _used_up(desk, name)
-    return 0 if all(came) and not failed else 1
-
-
-async def _wait(desk: _Desk, made: Token) -> int:
+async def _wait(desk: TokenDesk, made: Token) -> int:
     """Let hosts in as they ask, until the token is used or has run out."""
     complain("Waiting for it to ask; Ctrl-C leaves the token as it is")
     came: set[str] = set()
@@ -291,7 +298,7 @@ async def _wait(desk: _Desk, made: Token) -> int:
     return 0 if used.is_set() else 1
 
 
-async def _admitted(desk: _Desk, made: Token, request: Request) -> Claim | None:
+async def _admitted(desk: TokenDesk, made: Token, request: Request) -> Claim | None:
     """Answer a host; its claim if it was let in. ValueError for a request that is none."""
     why = await desk.admission.admit(made, request, time.time())
     if why:
@@ -301,7 +308,7 @@ async def _admitted(desk: _Desk, made: Token, request: Request) -> Claim | None:
     return (await desk.store.get(made.id)).claim_of(request.digest)
 
 
-async def _come(desk: _Desk, made: Token, claim: Claim) -> bool:
+async def _come(desk: TokenDesk, made: Token, claim: Claim) -> bool:
     """Whether the host has become a machine in time; says so, and what it says of itself meanwhile."""
 
     async def told() -> None:
@@ -328,7 +335,7 @@ async def _come(desk: _Desk, made: Token, claim: Claim) -> bool:
     return True
 
 
-async def _used_up(desk: _Desk, name: str) -> None:
+async def _used_up(desk: TokenDesk, name: str) -> None:
     """Delete a token that nobody can use any more."""
     made = await desk.store.get(name)
     if len(made.claims) >= made.uses and all(each.done for each in made.claims):
