@@ -69,7 +69,17 @@ class Backup:
     @property
     def corrupt(self) -> tuple[str, ...]:
         """The keys of the records that this version cannot read, though it knows their kind."""
-        return tuple(key for key, value in self.records.items() if not _readable(key, value))
+        found = []
+        for key, value in self.records.items():
+            address = KEYS.parse(f"{KEYS.prefix}{key}")
+            try:
+                if address is not None:
+                    decode(address, value, key)
+                elif table_of(key) in [*Table]:
+                    found.append(key)
+            except CorruptRecord:
+                found.append(key)
+        return tuple(found)
 
     @property
     def unknown(self) -> dict[str, int]:
@@ -80,17 +90,6 @@ class Backup:
 def table_of(key: str) -> str:
     """The kind of record that a key without its prefix names."""
     return key.partition("/")[0]
-
-
-def _readable(key: str, value: bytes) -> bool:
-    if table_of(key) not in [*Table]:
-        return True
-    address = KEYS.parse(f"{KEYS.prefix}{key}")
-    with suppress(CorruptRecord):
-        if address is not None:
-            decode(address, value, key)
-            return True
-    return False
 
 
 async def read_registry(operator: Operator) -> Backup:

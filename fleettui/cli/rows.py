@@ -17,7 +17,6 @@ from registry.model import (
     Assignment,
     Availability,
     Duplicate,
-    Machine,
     Target,
     Unit,
     UnitHealth,
@@ -49,7 +48,11 @@ def machine_rows(snapshot: Snapshot, *, full: bool) -> Iterator[ListRow]:
     counts = Counter(machine for machine, _ in snapshot.schedule)
     for machine in sorted(snapshot.machines.values(), key=lambda each: each.id):
         metadata = effective_metadata(machine, snapshot.overrides.get(machine.id))
-        state = _machine_state(snapshot, machine, full=full)
+        override, twins = snapshot.overrides.get(machine.id), twins_of(snapshot, machine.id)
+        state = str("leaving" if machine.leaving else override.availability if override else Availability.READY)
+        state += ",held" if machine.held else ""
+        state += ",duplicate" if twins else ""
+        state += f" id of {', '.join(map(_named, twins))}" if twins and full else ""
         cells = {
             "machine": short_id(machine.id, full=full),
             "ip": machine.address,
@@ -67,16 +70,6 @@ def machine_usual(snapshot: Snapshot) -> tuple[str, ...]:
     """The fields that are shown when none is asked for: the state, too, while two machines have one id."""
     twins = any(of in snapshot.machines for of, _ in snapshot.duplicates)
     return (*MACHINE_USUAL, "state") if twins else MACHINE_USUAL
-
-
-def _machine_state(snapshot: Snapshot, machine: Machine, *, full: bool) -> str:
-    override = snapshot.overrides.get(machine.id)
-    state = str("leaving" if machine.leaving else override.availability if override else Availability.READY)
-    state += ",held" if machine.held else ""
-    twins = twins_of(snapshot, machine.id)
-    if not twins:
-        return state
-    return f"{state},duplicate id of {', '.join(map(_named, twins))}" if full else f"{state},duplicate"
 
 
 def twins_of(snapshot: Snapshot, machine: str) -> list[Duplicate]:
