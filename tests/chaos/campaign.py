@@ -18,7 +18,7 @@ from tests.chaos import history, settle, witness
 from tests.chaos.diary import Diary
 from tests.chaos.faults import Faults
 from tests.chaos.judge import BACK_S, Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
-from tests.chaos.keyboard import Keyboard
+from tests.chaos.keyboard import ON_MACHINES, Keyboard
 from tests.chaos.registry_faults import RegistryFaults, Watched
 from tests.chaos.script import FIRST, Round, Script, Step, kind_of
 
@@ -141,7 +141,7 @@ class Campaign:
                 waiting.append((faults if who == "fault" else acts).submit(work))
         for future in waiting:
             future.result()
-        self._cordoned = {step.target: step for step in each.acts if step.verb in ("drain", "cordon")}
+        self._cordoned = {step.target: step for step in each.acts if step.verb in ON_MACHINES}
 
     def _plan(
         self, due: list[tuple[float, int, Callable[[], None], str]], at_s: float, work: Callable[[], None], who: str

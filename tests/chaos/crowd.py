@@ -68,6 +68,7 @@ KINDS = {
     HOST_UNIT: SLEEPER,
 }
 NAMES = tuple(KINDS)
+INSTANCES = tuple(name for name in NAMES if name.startswith(TEMPLATE.partition("@")[0] + "@"))
 
 
 def text(unit: str, version: int) -> str:

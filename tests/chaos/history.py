@@ -19,7 +19,17 @@ from typing import Any
 from registry.errors import CorruptRecord, RegistryError
 from registry.etcd import Compacted, Etcd, EtcdSettings, KeyValue
 from registry.keys import Address, Keys, Table
-from registry.model import Assignment, Availability, Machine, Override, Sentinel, Target, Unit
+from registry.model import (
+    Assignment,
+    Availability,
+    Machine,
+    Override,
+    Rollout,
+    RolloutState,
+    Sentinel,
+    Target,
+    Unit,
+)
 from registry.records import decode
 from tests.chaos import crowd
 from tests.chaos.judge import Spell
@@ -214,10 +224,25 @@ def _judged(past: Past, batch: list[Change]) -> Iterator[str]:
     if decided and not past.has(Table.LEADER):
         what, at = decided[0].address, decided[0].revision
         yield f"2: {what.table} of {what.second or what.first} was changed at revision {at} with no leader"
+    yield from filter(None, (_turn(past, change) for change in batch if change.address.table is Table.UNITS))
     gone = {each.address for each in batch if each.record is None}
     for change in decided:
         if change.address.table is Table.SCHEDULE:
             yield from _placed(past, gone, change) if change.record else _withdrawn(past, change)
+
+
+def _turn(past: Past, change: Change) -> str:
+    """What is wrong with a unit's turn in a rollout: only one that runs has turns (invariant 14)."""
+    record, before = change.record, past.rows[Table.UNITS].get((change.address.first, ""))
+    if not isinstance(record, Unit) or not record.by.startswith("rollout "):
+        return ""
+    if isinstance(before, Unit) and (before.by, before.at) == (record.by, record.at):
+        return ""
+    rollout = past.rows[Table.ROLLOUTS].get((record.by.removeprefix("rollout "), ""))
+    state = rollout.state if isinstance(rollout, Rollout) else "not there"
+    if isinstance(rollout, CorruptRecord) or state == RolloutState.RUNNING:
+        return ""
+    return f"14: {record.name} was changed at revision {change.revision} by {record.by}, which was {state}"
 
 
 def _ours(change: Change) -> bool:

@@ -10,8 +10,14 @@ from pathlib import Path
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.process import ToolFailed
 from tests.chaos import crowd
-from tests.chaos.script import Step
+from tests.chaos.script import OF_ROLLOUTS, Step
 
+HEALTHY = ("--healthy-for", "1s")
+ON_MACHINES = {
+    "drain": ("drain", "--no-block"),
+    "drain slowly": ("drain", "--no-block", "--at-a-time", "2", *HEALTHY),
+    "cordon": ("cordon",),
+}
 LONGEST_S = 30.0  # for any command that need not wait for units
 
 
@@ -24,18 +30,26 @@ class Keyboard:
     def act(self, step: Step) -> str:
         """Carry one act out; how it ended, in a line. Raises AssertionError for a command that misbehaves."""
         names = step.target.split()
+        if step.verb in ON_MACHINES:
+            return self._ctl(*ON_MACHINES[step.verb], self._machine(step.target))
+        if step.verb in OF_ROLLOUTS:
+            return self._ctl("rollout", step.verb, "--no-block", step.target)
         match step.verb:
-            case "submit":
-                return self._ctl("submit", *self._files(names, 1))
-            case "start" | "load":
+            case "submit" | "start" | "load":
                 return self._ctl(step.verb, "--no-block", *self._files(names, 1))
             case "replace":
                 return self._ctl("start", "--replace", "--no-block", *self._files(names, _version(step)))
-            case "drain":
-                return self._ctl("drain", "--no-block", self._machine(step.target))
-            case "cordon":
-                return self._ctl("cordon", self._machine(step.target))
+            case "roll":
+                return self._roll(names, _version(step))
         return self._ctl(step.verb, "--no-block", *names)
+
+    def _roll(self, names: list[str], version: int) -> str:
+        """Begin a rollout: the template's instances get another file, all others are restarted."""
+        policy = ["--no-block", "--at-a-time", "2", *HEALTHY, "--max-failures", "3", "--name", f"r{version}"]
+        if set(names) == set(crowd.INSTANCES):
+            file = self._file(crowd.TEMPLATE, version)
+            return self._ctl("rollout", *names, "--file", file, "--on-failure", "rollback", *policy)
+        return self._ctl("rollout", *names, *policy)
 
     def take_back(self, step: Step) -> str:
         """End a drain or a cordon."""

@@ -298,27 +298,40 @@ ACTS = {
     "load": 1,
     "destroy": 2,
     "drain": 1,
+    "drain slowly": 1,
     "cordon": 1,
+    "roll": 5,
+    "pause": 1,
+    "resume": 1,
+    "undo": 1,
+    "abort": 1,
 }
+OF_ROLLOUTS = ("pause", "resume", "undo", "abort")
 
 
 def _acts(random: Random, busy_s: float, number: int) -> Iterator[Step]:
     at_s, serial = 1.0, 0
-    machine_free_s = 0.0
+    machine_free_s, rolled = 0.0, (number + 1) * 1000
+    yield Step(0.5, "roll", " ".join(crowd.INSTANCES), detail=f"version {rolled}")  # one is always under way
     while at_s < busy_s:
         verb = random.choices(list(ACTS), list(ACTS.values()))[0]
         serial += 1
-        if verb in ("drain", "cordon"):
+        if verb in OF_ROLLOUTS:
+            yield Step(round(at_s, 1), verb, f"r{rolled}")
+        elif verb in ("drain", "drain slowly", "cordon"):
             for_s = round(max(1.0, min(random.uniform(3, 12), busy_s - at_s)), 1)
             if at_s >= machine_free_s:
                 yield Step(round(at_s, 1), verb, random.choice(NODES), for_s)
                 machine_free_s = at_s + for_s + 1.0
         else:
             version = (number + 1) * 1000 + serial
+            rolled = version if verb == "roll" else rolled
             yield Step(round(at_s, 1), verb, " ".join(_names(random, verb)), detail=f"version {version}")
         at_s += random.expovariate(1 / 1.5)
 
 
 def _names(random: Random, verb: str) -> list[str]:
+    if verb == "roll" and random.random() < 0.4:
+        return list(crowd.INSTANCES)
     offered = [name for name in crowd.NAMES if verb != "replace" or "@" not in name]
     return sorted(random.sample(offered, random.choice([1, 1, 2, 4])))

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from registry.keys import Address, Table
-from registry.model import Assignment, Availability, Leader, Machine, Override, Pending, Target, Unit, UnitState
+from registry.model import (
+    Assignment,
+    Availability,
+    Leader,
+    Machine,
+    Override,
+    Pending,
+    Rollout,
+    RolloutState,
+    Target,
+    Unit,
+    UnitState,
+)
 from tests.chaos.history import Change, absence, allowed, judge, orders, unexplained
 from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.script import FAULTS, Script, compose, kind_of
@@ -139,6 +151,17 @@ BEGIN = [
 )  # fmt: skip
 def test_invariants_1_2_and_6_in_the_registrys_history(changes: list[Change], wrong: list[str]) -> None:
     assert sorted(each[0] for each in judge([*BEGIN, *changes])) == wrong
+
+
+@pytest.mark.parametrize(
+    ("state", "wrong"), [(RolloutState.RUNNING, 0), (RolloutState.PAUSED, 1), (RolloutState.FINISHED, 1), (None, 1)]
+)
+def test_invariant_14_in_the_registrys_history(state: RolloutState | None, wrong: int) -> None:
+    turn = Unit(UNIT, SHA, Target.LAUNCHED, 2, by="rollout r1", at=9.0)
+    made = [change(7, Table.ROLLOUTS, "r1", record=Rollout("r1", (), state))] if state else []
+    changes = [*BEGIN, *made, change(8, Table.UNITS, UNIT, record=turn)]
+    changes.append(change(9, Table.UNITS, UNIT, record=turn))  # written again by somebody else, as it was
+    assert [each[:3] for each in judge(changes)] == ["14:"] * wrong
 
 
 def test_orders_are_counted_by_placement_generation_and_return_from_loaded() -> None:
