@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from typing import TypeVar
 
-from fleettui.actions import machines
+from fleettui.actions import machines, rollouts
 from fleettui.actions.crashes import newest_crashes, read_crashes
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
@@ -17,7 +17,7 @@ from fleettui.actions.units import UnitSource as Submitted
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
 from fleettui.console.operations.runner import Changes
-from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb
+from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb, RolloutVerb
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
@@ -34,7 +34,7 @@ from fleettui.remote.pins import directory as host_keys
 from fleettui.verbs import Verb
 from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
-from registry.model import Crash, Target
+from registry.model import Crash, Rollout, Target
 from registry.program import collector
 from registry.program.config import Settings
 
@@ -77,6 +77,15 @@ class LivePort:
         """Take an operation on machines back."""
         operator = await self._operator()
         return await _each(changes, lambda change: machines.restore_machine(operator, change))
+
+    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str) -> Rollout:
+        """Begin a rollout."""
+        policy = rollouts.Policy(at_a_time=at_a_time)
+        return await rollouts.begin(await self._operator(), names, texts, policy)
+
+    async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
+        """Pause, resume, abort or undo a rollout."""
+        return await rollouts.act(await self._operator(), verb, name)
 
     async def crashes(self, units: Collection[str]) -> Sequence[Crash]:
         """What agents kept of these units' newest failures."""

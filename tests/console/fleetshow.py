@@ -11,7 +11,7 @@ from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.console.app import Console
 from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.runner import Changes
-from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb
+from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb, RolloutVerb
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
@@ -28,6 +28,8 @@ from registry.model import (
     Override,
     Pending,
     Reason,
+    Rollout,
+    RolloutStep,
     Sentinel,
     Target,
     Unit,
@@ -156,6 +158,7 @@ class ScriptedPort:
         self.error: Exception | None = None
         self.replaced: tuple[dict[str, str], str] = ({}, "")
         self.complaints: tuple[str, ...] = ()
+        self.rolled: dict[str, str] = {}
 
     def _done(self, what: str, names: Sequence[str]) -> Done:
         self.calls.append((what, tuple(names)))
@@ -191,6 +194,18 @@ class ScriptedPort:
     async def restore_machines(self, changes: Sequence[MachineChange]) -> Changes:
         revision = self._done("restore machines", [each.after.machine for each in changes]).revision
         return [MachineChange(each.after, each.before, revision) for each in changes], ()
+
+    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str) -> Rollout:
+        self._done(f"roll {at_a_time}", names)
+        self.rolled = dict(texts)
+        old = file_hash(PLAIN)
+        steps = (RolloutStep(name, old, file_hash(texts[name]) if name in texts else old, 1, at)
+                 for at, name in enumerate(names))  # fmt: skip
+        return Rollout("r1", tuple(steps), by="root@laptop", at=NOW)
+
+    async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
+        self._done(f"rollout {verb}", [name])
+        return Rollout(name, ())
 
 
 class ScriptedFeed:

@@ -20,10 +20,21 @@ from fleettui.console.journal.sources import LinkNews
 from fleettui.console.pages.bands import FleetIdentity
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
-from registry.model import Availability, Crash, Override, UnitText, Usage
+from registry.model import (
+    Availability,
+    Crash,
+    Override,
+    Rollout,
+    RolloutState,
+    RolloutStep,
+    StepFailure,
+    Target,
+    UnitText,
+    Usage,
+)
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
-from tests.console.fleetshow import CORES, NOW, Stage, build, scene
+from tests.console.fleetshow import CORES, NOW, Stage, build, scene, state
 from tests.console.picture import readable
 
 SMALL, WIDE = (80, 24), (140, 40)
@@ -89,7 +100,71 @@ def deserted() -> Snapshot:
     return replace(build({}, [], []), machines={}, leader=None)
 
 
+SHOP, BAD = "[Service]\nExecStart=/usr/bin/shop --port 80%i\n", "[Service]\nExecStart=/usr/bin/shop --prot 80%i\n"
+
+
+def rolling(*, failed: bool = False) -> Snapshot:
+    """Six instances of shop@ get another file two at a time; `failed`: the third could not take it."""
+    names = [f"shop@{number}.service" for number in range(1, 7)]
+    old, new = file_hash(SHOP), file_hash(BAD)
+    world = build(
+        {"shop@.service": (SHOP, Target.INACTIVE), **dict.fromkeys(names, (SHOP, Target.LAUNCHED))},
+        [(name, at % 3 + 1) for at, name in enumerate(names)], [],
+    )  # fmt: skip
+    turned = names[:3] if failed else names[:4]
+    units = {
+        name: replace(unit, hash=new, generation=2, by="rollout shop-2", history=(old,)) if name in turned else unit
+        for name, unit in world.units.items()
+    }
+    fallen = {"active": "failed", "sub": "failed", "result": "exit-code", "exit_code": 2, "main_pid": 0}
+    states = {}
+    for at, name in enumerate(names):
+        more: dict[str, object] = {"hash": new, "generation": 2, "since": NOW - 4} if name in turned else {}
+        found = state(name, at % 3 + 1, SHOP, **more, **(fallen if failed and at == 2 else {}))
+        states[found.machine, name] = found
+    steps = tuple(RolloutStep(name, old, new, 1, at) for at, name in enumerate(names))
+    why = "it failed on core-3 (exit-code, exit status 2)"
+    trouble = (StepFailure(names[2], why, CORES[3]),) if failed else ()
+    now = Rollout(
+        "shop-2", steps, RolloutState.PAUSED if failed else RolloutState.RUNNING, at_a_time=2, healthy_for_s=10,
+        settled=tuple(names[:2]), failed=trouble, by="root@laptop", at=NOW - 45,
+        note=f"{names[2]} failed: {why}" if failed else "",
+    )  # fmt: skip
+    past = [
+        Rollout("web-restart", tuple(RolloutStep(f"web@{n}.service", old, old, 0, n) for n in (1, 2, 3)),
+                RolloutState.FINISHED, settled=tuple(f"web@{n}.service" for n in (1, 2, 3)), by="root@laptop",
+                at=NOW - 4000),
+        Rollout("db-20260920", (RolloutStep("db.service", old, new, 0),), RolloutState.FINISHED, back=True,
+                settled=("db.service",), note="db.service failed: it failed on core-2 (exit-code)", by="ci@build",
+                at=NOW - 80_000),
+    ]  # fmt: skip
+    schedule = {
+        pair: replace(line, hash=units[pair[1]].hash, generation=units[pair[1]].generation)
+        for pair, line in world.schedule.items()
+    }
+    files = {**world.files, new: UnitText(new, BAD)}
+    rollouts = {each.name: each for each in (now, *past)}
+    return replace(world, units=units, states=states, schedule=schedule, files=files, rollouts=rollouts)
+
+
+def stopped() -> Snapshot:
+    """A bad version stopped at its third unit."""
+    return rolling(failed=True)
+
+
 # What happens meanwhile
+
+
+def told(stage: Stage) -> None:
+    """The agent kept what the bad version said."""
+    lines = (
+        (NOW - 5, 6, 1, "systemd", "Started shop@3.service."),
+        (NOW - 4.9, 3, 903, "shop", "unknown option --prot; did you mean --port?"),
+        (NOW - 4.9, 6, 1, "systemd", "shop@3.service: Main process exited, code=exited, status=2/INVALIDARGUMENT"),
+        (NOW - 4.8, 4, 1, "systemd", "shop@3.service: Failed with result 'exit-code'."),
+    )
+    when = f"{int((NOW - 4.8) * 1000):013d}-shop@3.service"
+    stage.journals.crashes = [Crash(CORES[3], when, "core-3", "exit code 2", lines=lines)]
 
 
 def cut(stage: Stage) -> None:
@@ -148,6 +223,7 @@ class Scene:
     world: Callable[[], Snapshot] | None = lively
     then: Callable[[Stage], object] | None = None
     later_s: float = 0.0
+    before: Callable[[Stage], object] | None = None  # the first key
     context: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -161,6 +237,12 @@ SCENES: dict[str, Scene] = {
     "pending": Scene("3", "region=mars"),
     "events": Scene("4", "fewest units"),
     "map": Scene("5 down", "core-2"),
+    "rollouts": Scene("6", "shop-2", world=rolling),
+    "rollouts-failed": Scene("6", "paused", world=stopped),
+    "rollout": Scene("6 enter", "on its way", world=rolling),
+    "rollout-failed": Scene("6 enter", "did you mean --port", world=stopped, before=told),
+    "rollout-changes": Scene("6 f", "--prot", world=rolling),
+    "rollout-undo": Scene("6 B", "Undo rollout", world=stopped),
     "detail-status": Scene("d", "linked-runtime", "web@3.service"),
     "detail-journal": Scene("d l", "GET /healthz", "web@3.service"),
     "detail-file": Scene("f", "ExecStart", "web@3.service"),
@@ -239,6 +321,8 @@ async def drawn(shown: Scene, size: tuple[int, int], theme: str = "dark") -> str
 
 async def _play(shown: Scene, stage: Stage, pilot: Pilot[None]) -> None:
     await settled(pilot, "fleet")
+    if shown.before is not None:
+        shown.before(stage)
     if shown.then is refused:
         shown.then(stage)
     if shown.select:

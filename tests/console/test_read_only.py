@@ -36,7 +36,7 @@ def done(play: Play) -> object:
     return play.stage.port.calls, play.stage.hosts.shells
 
 
-@pytest.mark.parametrize("view", "12345")
+@pytest.mark.parametrize("view", "123456")
 async def test_no_key_of_any_view_changes_anything(view: str) -> None:
     async with playing(read_only=True) as play:
         await play.press(view, "j")

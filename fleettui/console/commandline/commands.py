@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
-from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb
+from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb, RolloutVerb
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
@@ -57,6 +57,14 @@ class MetadataCommand:
 
     machines: tuple[str, ...]
     changes: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutCommand:
+    """Pause, resume, abort or undo a rollout; `verb` None: show it."""
+
+    verb: RolloutVerb | None
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ class Theme:
 
 
 ConsoleCommand: TypeAlias = (
-    VerbCommand | SubmitFiles | MachineCommand | MetadataCommand
+    VerbCommand | SubmitFiles | MachineCommand | MetadataCommand | RolloutCommand
     | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
@@ -145,7 +153,7 @@ class ConsoleWord:
     changes: bool = False
 
 
-VIEWS = ("units", "machines", "pending", "events", "map")
+VIEWS = ("units", "machines", "pending", "events", "map", "rollouts")
 CHANGING = frozenset(
     {
         *Verb,
@@ -165,6 +173,7 @@ CHANGING = frozenset(
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
+LOOKING = (["rollout", "list"], ["rollout", "status"])  # of a word that otherwise changes something
 METADATA = {"set-metadata": to_set, "unset-metadata": to_unset}
 LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "machines"}
 ELSEWHERE = {
@@ -178,7 +187,6 @@ ELSEWHERE = {
     "rollback": "is begun and watched in a terminal: fleetctl rollback UNIT",
     "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
     "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
-    "rollout": "is begun and watched in a terminal: fleetctl rollout",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
     "reboot": "goes from machine to machine; follow it in a terminal: fleetctl reboot",
@@ -196,7 +204,7 @@ def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
     name = words[0]
     if {"-h", "--help"} & {*words}:
         return Help(find_any(name) if not name.startswith("-") else "")
-    if name in BARRED and context.read_only:
+    if name in BARRED and context.read_only and words[:2] not in LOOKING:
         raise UserError(f"cannot {name}: {READ_ONLY}")
     if name in OWN and not (name == "events" and len(words) > 1):
         return OWN[name].read(words[1:], context)
@@ -246,8 +254,8 @@ def _other(command: Command, flags: Namespace, context: CommandContext) -> Conso
         return Open(LISTING[name], "")
     if name == "events":
         return _events(flags, context)
-    if name == "ssh":
-        return _shell(flags, context)
+    if name in ("rollout", "ssh"):
+        return (_rollout if name == "rollout" else _shell)(flags, context)
     if name == "verify":
         return Verify(tuple(flags.names))
     if name == "version":
@@ -255,6 +263,24 @@ def _other(command: Command, flags: Namespace, context: CommandContext) -> Conso
     if name not in AVAILABILITY:
         raise UserError(f"{name} cannot be done from here; use fleetctl {name} in a terminal")
     return MachineCommand(name, _machines_called(flags.names, context.snapshot))
+
+
+def _rollout(flags: Namespace, context: CommandContext) -> ConsoleCommand:
+    act, names = (flags.names or [""])[0], flags.names[1:]
+    if act in ("", "list"):
+        return Open("rollouts", "")
+    if act != "status" and act not in ROLLOUT_ACTS:
+        raise UserError("a rollout of units begins in a terminal: fleetctl rollout; here R asks how many at a time")
+    if len(names) != 1 or names[0] not in context.snapshot.rollouts:
+        near = difflib.get_close_matches(names[0], context.snapshot.rollouts, n=1) if names else ()
+        raise UserError(
+            f"which rollout? {f'there is none called {names[0][:60]}; ' if names else ''}"
+            + (f"did you mean {near[0]}?" if near else "see :rollouts")
+        )
+    return RolloutCommand(ROLLOUT_ACTS.get(act), names[0])
+
+
+ROLLOUT_ACTS = {verb.value: verb for verb in RolloutVerb if verb is not RolloutVerb.BEGIN}
 
 
 def _events(flags: Namespace, context: CommandContext) -> ConsoleCommand:

@@ -8,6 +8,7 @@ from heapq import nsmallest
 
 from fleettui.cli.arguments import COMMANDS
 from fleettui.console.commandline.commands import (
+    ROLLOUT_ACTS,
     VIEWS,
     CommandContext,
     flags_of,
@@ -64,10 +65,15 @@ def _known(before: Sequence[str], context: CommandContext, word: str) -> Iterabl
     if last == "--machine" or name in OF_MACHINES:
         units = context.snapshot.units if name == "ssh" else ()
         return _fresh([*_hosts(context), *units], before)
-    choices = {"theme": context.themes, "help": tuple(names_of_commands())}
-    if name == "sort":
-        return context.columns if len(before) == 1 else ("asc", "desc")
-    return choices.get(name, ()) if len(before) == 1 else ()
+    if len(before) > 1:
+        return {"sort": ("asc", "desc"), "rollout": _fresh(context.snapshot.rollouts, before)}.get(name, ())
+    choices = {
+        "sort": context.columns,
+        "rollout": ("list", "status", *ROLLOUT_ACTS),
+        "theme": context.themes,
+        "help": tuple(names_of_commands()),
+    }
+    return choices.get(name, ())
 
 
 def _hosts(context: CommandContext) -> list[str]:

@@ -18,7 +18,7 @@ from fleettui.verbs import Verb
 from placement.preview import preview_overrides, preview_starts
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Availability, Override, Target, Unit
+from registry.model import Availability, Override, Rollout, Target, Unit
 from registry.units.file import file_hash
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Survey:
     """An operation as the fleet is now: the question, what it means, the same command, and what it would do.
 
     `names` are the units, or the ids of machines, that it is carried out on. `always`: it is asked about even where
-    it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `refusal`: why it
-    cannot be done.
+    it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `at_once`: how many
+    of what stops are down at a time, at most; 0: all. `refusal`: why it cannot be done.
     """
 
     question: str = ""
@@ -63,6 +63,7 @@ class Survey:
     names: tuple[str, ...] = ()
     always: bool = False
     shown: bool = False
+    at_once: int = 0
     refusal: str = ""
 
     def exceeds(self, shown: Survey) -> bool:
@@ -72,7 +73,8 @@ class Survey:
     @property
     def weight(self) -> int:
         """How many running units stop; of a destruction, at least as many as are forgotten."""
-        return max(len(self.impact.stops), len(self.names) if self.verb in FORGETTING else 0)
+        stops = len(self.impact.stops)
+        return max(min(stops, self.at_once or stops), len(self.names) if self.verb in FORGETTING else 0)
 
     @property
     def weight_text(self) -> str:
@@ -236,6 +238,16 @@ def _text(name: str, snapshot: Snapshot) -> str | None:
     record = snapshot.units.get(name)
     file = snapshot.files.get(record.hash) if record else None
     return file.text if file else None
+
+
+def impact_of_rolling_back(rollout: Rollout, snapshot: Snapshot) -> Impact:
+    """Return what undoing a rollout would do: what has its new file restarts with the old one."""
+    turned = [
+        step.unit
+        for step in rollout.steps
+        if step.old != step.new and (unit := snapshot.units.get(step.unit)) and unit.hash == step.new
+    ]
+    return Impact(_with_dependents(_running(turned, snapshot), snapshot))
 
 
 # Machines

@@ -18,10 +18,12 @@ from fleettui.console.operations.verbs import (
     AVAILABILITY,
     VERB_TO,
     MachineVerb,
+    RolloutVerb,
     availability,
     command,
     machine_name,
     metadata_words,
+    rollout_command,
 )
 from fleettui.console.tables.machines import Drain
 from fleettui.console.tables.units import host
@@ -31,6 +33,7 @@ from fleettui.escape import escape
 from fleettui.verbs import Verb, verb_between
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot
+from registry.model import Rollout, RolloutState
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
@@ -54,7 +57,7 @@ class Operation:
     """One action of the operator."""
 
     number: int
-    verb: Verb | MachineVerb
+    verb: Verb | MachineVerb | RolloutVerb
     names: tuple[str, ...]  # units, or machines as people name them
     began: float
     phase: OperationPhase = OperationPhase.SENDING
@@ -68,6 +71,9 @@ class Operation:
     machines: tuple[str, ...] = ()  # ids, where it is about machines
     changes: tuple[MachineChange, ...] = ()  # what was written of machines
     progress: str = ""  # how far it is, where that can be said
+    rollout: str = ""  # its name, where it is about one
+    before: Rollout | None = None  # the rollout's record before it
+    reverts: bool = False  # of a rollout: whether it can give old files back
 
     @property
     def settled(self) -> bool:
@@ -77,7 +83,7 @@ class Operation:
     @property
     def command(self) -> str:
         """The command line that does the same."""
-        return self.line or command(self.verb, self.names)
+        return self.line or _command(self)
 
     def fades(self, now: float) -> bool:
         """Whether it may leave the screen by itself: errors stay until dismissed."""
@@ -102,6 +108,12 @@ def changed(
     ids = tuple(each.after.machine for each in changes)
     operation = replace(operation, revision=revision, changes=wrote, complaints=tuple(complaints), open=ids)
     return replace(operation, phase=OperationPhase.PENDING) if wrote else _close(replace(operation, open=()), now)
+
+
+def rolling(operation: Operation, rollout: Rollout, before: Rollout | None) -> Operation:
+    """Return the operation once it is written into a rollout's record."""
+    reverts = operation.verb is RolloutVerb.BEGIN and any(step.old != step.new for step in rollout.steps)
+    return replace(operation, phase=OperationPhase.PENDING, rollout=rollout.name, before=before, reverts=reverts)
 
 
 def failed(operation: Operation, reason: str, now: float) -> Operation:
@@ -133,6 +145,26 @@ def _close(operation: Operation, now: float) -> Operation:
     return replace(
         operation, phase=OperationPhase.FAILED if operation.complaints else OperationPhase.DONE, ended=now
     )
+
+
+def judge_rollout(operation: Operation, snapshot: Snapshot, now: float) -> Operation:
+    """Return the operation on a rollout as a newer snapshot shows it: it ends when the rollout stops."""
+    record = snapshot.rollouts.get(operation.rollout)
+    if operation.phase is not OperationPhase.PENDING or record is None or record == operation.before:
+        return operation
+    if operation.verb in (RolloutVerb.PAUSE, RolloutVerb.ABORT):
+        return _close(operation, now)
+    back = operation.verb in (RolloutVerb.UNDO, Verb.UNDO)
+    settled = f"{len(record.settled)} of {counted(len(record.steps), 'unit')} done"
+    operation = replace(operation, progress=settled)
+    if record.state is RolloutState.RUNNING:
+        return operation
+    note = record.note or f"it is {record.state}"
+    if record.state is RolloutState.PAUSED and (back or not record.failed):
+        return replace(operation, phase=OperationPhase.WAITING, ended=now, complaints=(note,))
+    well = record.state is RolloutState.FINISHED and record.back is back
+    told = () if well else (f"went back: {note}" if record.back and not back else note,)
+    return _close(replace(operation, complaints=told), now)
 
 
 def judge_machines(operation: Operation, snapshot: Snapshot, drains: Mapping[str, Drain], now: float) -> Operation:
@@ -175,6 +207,8 @@ def _thwarted(operation: Operation, snapshot: Snapshot, machine: str) -> str:
 
 def undo_command(operation: Operation) -> str:
     """Return the command lines that take an operation back, joined."""
+    if operation.rollout:
+        return rollout_command(RolloutVerb.UNDO, operation.rollout)
     if not operation.changes:
         return undo_units_command(operation.written)
     names = dict(zip(operation.machines, operation.names, strict=True))
@@ -210,7 +244,7 @@ def undoable(operation: Operation) -> bool:
     """Whether it can be taken back: not another attempt, since what ran before is gone."""
     if isinstance(operation.verb, Verb) and not operation.verb.rules.undoable:
         return False
-    return bool(operation.changes) or any(outcome.reversible for outcome in operation.written)
+    return operation.reverts or bool(operation.changes) or any(outcome.reversible for outcome in operation.written)
 
 
 # As lines
@@ -228,9 +262,16 @@ MARKS = {
 
 def operation_line(operation: Operation, now: float) -> Line:
     """Return one line: the mark, the command and the outcome."""
-    shown = operation.line or command(operation.verb, operation.names, shown=3)
+    shown = operation.line or _command(operation, shown=3)
     lead = (Cell("undo: ", Tone.QUIET),) if operation.verb is Verb.UNDO else ()
     return (MARKS[operation.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(operation, now))
+
+
+def _command(operation: Operation, shown: int = 0) -> str:
+    """The command line of an operation that has none of its own."""
+    if isinstance(operation.verb, RolloutVerb) and operation.rollout:
+        return rollout_command(operation.verb, operation.rollout)
+    return command(operation.verb, operation.names, shown=shown)
 
 
 def _outcome(operation: Operation, now: float) -> Cell:
@@ -239,7 +280,7 @@ def _outcome(operation: Operation, now: float) -> Cell:
         return Cell(f"writing to the registry · {duration}", Tone.QUIET)
     if operation.phase is OperationPhase.PENDING:
         rest = f"{operation.progress} · " if operation.progress else ""
-        if not operation.machines and len(operation.names) > 1:
+        if not operation.machines and not operation.rollout and len(operation.names) > 1:
             rest = f"{counted(len(operation.open), 'unit')} to go · "
         return Cell(f"{escape(rest)}pending · {duration}", Tone.QUIET)
     if operation.phase is OperationPhase.DONE:

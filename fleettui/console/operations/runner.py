@@ -18,18 +18,20 @@ from fleettui.console.operations.operation import (
     failed,
     judge,
     judge_machines,
+    judge_rollout,
     replace_command,
+    rolling,
     undo_command,
     undoable,
     written,
 )
-from fleettui.console.operations.verbs import MachineVerb, command, metadata_words
+from fleettui.console.operations.verbs import MachineVerb, RolloutVerb, command, metadata_words, rollout_command
 from fleettui.console.tables.machines import Drains
 from fleettui.verbs import Verb, verb_between
 from registry.errors import FleetError, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Target
+from registry.model import Rollout, Target
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
@@ -61,6 +63,12 @@ class OperationPort(Protocol):
     async def restore_machines(self, changes: Sequence[MachineChange]) -> Changes:
         """Take an operation on machines back."""
 
+    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str) -> Rollout:
+        """Begin to give running units these texts, a few at a time; those without a text are restarted."""
+
+    async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
+        """Pause, resume, abort or undo a rollout."""
+
 
 class OperationRunner:
     """The operations of this console.
@@ -82,6 +90,7 @@ class OperationRunner:
         self._port, self._clock, self._on_change = port, clock, on_change
         self._number, self._barred = 0, barred
         self._undoable: list[Operation] = []
+        self._rollouts: Mapping[str, Rollout] = {}  # as the last reading had them
 
     # Carrying out
 
@@ -118,13 +127,27 @@ class OperationRunner:
         begun = self._begin(verb, tuple(names.values()), line, tuple(names))
         await self._write_machines(begun, lambda: self._port.set_metadata(begun.machines, changes))
 
+    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str, line: str) -> Operation:
+        """Begin a rollout; `line` is the command that does the same. Return it as it was written."""
+        begun = self._begin(RolloutVerb.BEGIN, names, line)
+        return await self._write_rollout(begun, None, lambda: self._port.roll(names, texts, at_a_time))
+
+    async def on_rollout(self, verb: RolloutVerb, before: Rollout) -> Operation:
+        """Pause, resume, abort or undo a rollout; `before` is its record as it is known."""
+        begun = self._begin(verb, (), rollout_command(verb, before.name))
+        return await self._write_rollout(begun, before, lambda: self._port.on_rollout(verb, before.name))
+
     async def undo(self, operation: Operation | None = None) -> bool:
         """Take an operation back, by default the last; False when there is none that can be."""
         last = operation or self.can_undo
         if last is None or last not in self._undoable:
             return False
         self._undoable.remove(last)
-        if last.changes:
+        if last.rollout:
+            begun = self._begin(Verb.UNDO, last.names, undo_command(last))
+            before = self._rollouts.get(last.rollout)
+            await self._write_rollout(begun, before, lambda: self._port.on_rollout(RolloutVerb.UNDO, last.rollout))
+        elif last.changes:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last), last.machines)
             await self._write_machines(begun, lambda: self._port.restore_machines(last.changes))
         else:
@@ -146,10 +169,12 @@ class OperationRunner:
     def apply(self, snapshot: Snapshot, where: Where) -> None:
         """Judge what is pending by a newer snapshot."""
         now = self._clock()
+        self._rollouts = snapshot.rollouts
         on_machines = any(each.machines for each in self.operations)
         drains = self._drains.update(snapshot, now, fresh=True) if on_machines else {}
         self._set(tuple(
-            judge_machines(each, snapshot, drains, now) if each.machines else judge(each, snapshot, where, now)
+            judge_rollout(each, snapshot, now) if each.rollout
+            else judge_machines(each, snapshot, drains, now) if each.machines else judge(each, snapshot, where, now)
             for each in self.operations
         ))  # fmt: skip
 
@@ -165,7 +190,11 @@ class OperationRunner:
     # The list
 
     def _begin(
-        self, verb: Verb | MachineVerb, names: Sequence[str], line: str = "", machines: tuple[str, ...] = ()
+        self,
+        verb: Verb | MachineVerb | RolloutVerb,
+        names: Sequence[str],
+        line: str = "",
+        machines: tuple[str, ...] = (),
     ) -> Operation:
         self._number += 1
         begun = Operation(self._number, verb, tuple(names), self._clock(), line=line, machines=machines)
@@ -188,12 +217,22 @@ class OperationRunner:
             return self._put(failed(begun, str(error), self._clock()))
         return self._put(changed(begun, changes, complaints, self._clock()))
 
+    async def _write_rollout(
+        self, begun: Operation, before: Rollout | None, write: Callable[[], Awaitable[Rollout]]
+    ) -> Operation:
+        try:
+            self._check_barred()
+            rollout = await write()
+        except FleetError as error:
+            return self._put(failed(begun, str(error), self._clock()))
+        return self._put(rolling(begun, rollout, before))
+
     def _check_barred(self) -> None:
         if self._barred:  # nothing should have come here
             raise UserError(f"nothing is changed: {self._barred}")
 
     def _put(self, operation: Operation) -> Operation:
-        if operation.verb is not Verb.UNDO and (operation.written or operation.changes):
+        if operation.verb is not Verb.UNDO and (operation.written or operation.changes or operation.reverts):
             self._undoable.append(operation)
         self._set(tuple(operation if each.number == operation.number else each for each in self.operations))
         return operation

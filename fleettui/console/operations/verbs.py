@@ -28,6 +28,16 @@ class MachineVerb(StrEnum):
     UNSET_METADATA = "unset-metadata"
 
 
+class RolloutVerb(StrEnum):
+    """What an operator does to rollouts, as `fleetctl rollout` calls it; `rollout` itself begins one."""
+
+    BEGIN = "rollout"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    UNDO = "undo"
+
+
 AVAILABILITY = {  # that a verb gives a machine
     MachineVerb.CORDON: Availability.CORDONED,
     MachineVerb.UNCORDON: Availability.READY,
@@ -146,13 +156,20 @@ def _no_change(
     return "" if chosen else f"nothing to {verb}: no {what} is selected"
 
 
-def command(verb: Verb | MachineVerb, names: Sequence[str], words: Sequence[str] = (), *, shown: int = 0) -> str:
+def command(
+    verb: Verb | MachineVerb | RolloutVerb, names: Sequence[str], words: Sequence[str] = (), *, shown: int = 0
+) -> str:
     """Return the same as a `fleetctl` command line; of the names `shown` are listed (0: all), then come `words`."""
     listed = [shlex.quote(name) for name in names]
     if shown and len(listed) > shown:
         listed = [*listed[:shown], f"… {len(listed) - shown} more"]
     dashes = ["--"] if any(name.startswith("-") for name in names) else []
     return " ".join(["fleetctl", verb.value, *dashes, *listed, *map(shlex.quote, words)])
+
+
+def rollout_command(verb: RolloutVerb, name: str) -> str:
+    """Return an act on a rollout as a `fleetctl` command line."""
+    return f"fleetctl rollout {verb.value} {shlex.quote(name)}"
 
 
 def metadata_words(changes: Mapping[str, str | None]) -> tuple[str, ...]:

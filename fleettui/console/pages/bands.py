@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from fleettui.actions.restore import held
 from fleettui.console.tables.fleet import Reading
+from fleettui.console.tables.rollouts import WORDS as ROLLOUT_WORDS
+from fleettui.console.tables.rollouts import RolloutRow
 from fleettui.console.tables.rows import GLYPHS, TONES, Health
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.formatting import age, counted, took
-from fleettui.console.text.keys import BY_ID, KEYS, Key, shown_key
+from fleettui.console.text.keys import BY_ID, KEYS, ROLLOUT_KEYS, Key, shown_key
 from fleettui.escape import escape
 from registry.sync.follow import ConnectionState
 
@@ -43,6 +45,7 @@ class Totals:
     skew: str = ""  # what is wrong with the clocks
     expiring: str = ""  # which certificate runs out soon
     retry_s: float | None = None  # until a lost registry is tried again
+    rollouts: Sequence[RolloutRow] = ()  # that are not over
 
 
 def header_line(
@@ -67,14 +70,16 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     up = Cell(f"{totals.machines_up}/{totals.machines_known} machines", Tone.PLAIN if all_up else Tone.BAD)
     machines: Line = (up, Cell("  "))
     idle, least = SHOWN, SHOWN[:-1]
-    yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True)), leader
-    yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True)), leader
-    yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True)), leader
-    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), leader
+    rolls, brief = _rollouts(totals.rollouts, words=True), _rollouts(totals.rollouts, words=False)
+    yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True), *rolls), leader
+    yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True), *rolls), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True), *rolls), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *rolls), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), leader
     alarm = (Cell("✖ no scheduler · ", Tone.BAD),) if leader and reading.snapshot.leader is None else ()
-    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False)), alarm
-    yield (*name, Cell("  "), *_counts(totals, idle, words=False)), alarm
-    yield (*name, Cell("  "), *_counts(totals, idle, words=False)), ()
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), alarm
+    yield (*name, Cell("  "), *_counts(totals, idle, words=False), *brief), alarm
+    yield (*name, Cell("  "), *_counts(totals, idle, words=False), *brief), ()
 
 
 def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
@@ -85,6 +90,18 @@ def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
             word = f" {WORDS.get(health, health)}" if words else ""
             cells.append(Cell(f"  {GLYPHS[health]} {number:,}{word}", TONES[health] if number else Tone.QUIET))
     return tuple(cells)
+
+
+def _rollouts(under_way: Sequence[RolloutRow], *, words: bool) -> Line:
+    """The rollouts that are not over: the one with how far it is, or how many."""
+    if not under_way:
+        return ()
+    told = next((row for row in under_way if row.troubled), under_way[0])
+    glyph, word, tone = ROLLOUT_WORDS[told.state, told.back]
+    tone = Tone.BAD if told.troubled and told.failed else tone
+    many = f" (of {len(under_way)})" if len(under_way) > 1 else ""
+    text = f"{glyph} {word} {escape(told.key)} " if words else f"{glyph} "
+    return (Cell(f"   {text}{told.settled}/{told.units}{many}", tone),)
 
 
 def _leader(reading: Reading, totals: Totals) -> Line:
@@ -177,11 +194,11 @@ def blank_notice(reading: Reading, place: FleetIdentity) -> tuple[Line, ...]:
 
 VERBS = tuple(key.id for key in KEYS if key.action.startswith("verb("))
 RARE = tuple(name for name in VERBS if BY_ID[name].rare)
-WIDE = (*VERBS, "cordon", "drain", "undo", "submit", "edit",
+WIDE = (*VERBS, "cordon", "drain", *ROLLOUT_KEYS, "undo", "submit", "edit",
         "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",
         "command", "help", "quit")  # fmt: skip
-RANK = ("help", "drain", "cordon", *(name for name in VERBS if name not in RARE), "why", "filter", "journal",
-        "submit", "edit", "status", "shell", *reversed(RARE), "file", "command", "quit", "undo", "mark",
+RANK = ("help", "drain", "cordon", *ROLLOUT_KEYS, *(name for name in VERBS if name not in RARE), "why", "filter",
+        "journal", "submit", "edit", "status", "shell", *reversed(RARE), "file", "command", "quit", "undo", "mark",
         "unit_events", "trouble", "columns")  # fmt: skip
 IN_JOURNAL = ("journal_search", "journal_include", "journal_exclude", "journal_priority", "journal_since",
               "journal_fields", "journal_boot", "journal_copy", "journal_wrap", "journal_times", "journal_zoom",

@@ -10,6 +10,7 @@ from fleettui.console.pages.file import file_page
 from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import place_facts, placement_page
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
+from fleettui.console.pages.rollout import MANY, RolloutOrder, changes_page, progress_page, rollout_events
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import host
@@ -31,6 +32,8 @@ def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     if subject.kind is SubjectKind.MACHINE:
         told = "✖ the machine is not registered: its agent is down or cut off"
         return [] if subject.name in snapshot.machines else [plain(told, Tone.BAD), BLANK]
+    if subject.kind is SubjectKind.ROLLOUT:  # its pages say so themselves
+        return []
     if subject.name in snapshot.units:
         return []
     held = any(unit == subject.name for _, unit in (*snapshot.schedule, *snapshot.states))
@@ -115,6 +118,8 @@ VERB_WIDTH, OTHER_WIDTH = 10, 18
 
 def event_page(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     """The page of events: who did what, and why; each line leads to the unit or machine."""
+    if subject.kind is SubjectKind.ROLLOUT:
+        return rollout_events(snapshot, subject.name, now)
     of_unit = subject.kind is SubjectKind.UNIT
     found = [
         event
@@ -148,6 +153,7 @@ LARGE = 3000  # schedule lines and machines beyond which that takes long enough 
 
 
 NOT_ASKED = Asked()
+NO_ROLLOUT = RolloutOrder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +166,13 @@ class Order:
     asked: Asked = NOT_ASKED
     keys: Keys = DEFAULT_KEYS
     version_keys: tuple[str, str] = ("<", ">")
+    rollout: RolloutOrder = NO_ROLLOUT
 
 
 def is_heavy(order: Order, snapshot: Snapshot) -> bool:
     """Whether writing it would hold up the keys."""
+    if order.tab is Tab.PROGRESS:
+        return len(order.rollout.homes) > MANY
     return order.tab in HEAVY and is_large(snapshot)
 
 
@@ -194,6 +203,8 @@ WRITERS: dict[Tab, Callable[[Order, Snapshot, float], RichText]] = {
     Tab.FILE: lambda each, now, at: file_page(now, each.subject.name, at, each.older, each.version_keys),
     Tab.PLACEMENT: lambda each, now, at: placement_page(now, each.subject.name, at, each.keys),
     Tab.EVENTS: lambda each, now, at: event_page(now, each.subject, at),
+    Tab.PROGRESS: lambda each, now, at: progress_page(now, each.subject.name, each.rollout, at),
+    Tab.CHANGES: lambda each, now, _: changes_page(now, each.subject.name),
     Tab.DEPENDENCIES: lambda each, now, _: dependencies_page(now, each.subject.name),
     Tab.METADATA: lambda each, now, at: metadata_page(now, each.subject.name, at),
     Tab.FACTS: lambda each, now, at: facts_page(now, each.subject.name, at),

@@ -24,11 +24,12 @@ from fleettui.console.screens.context import Context
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_operations import MachineOperations
 from fleettui.console.screens.navigator import Navigator, Selection, Views
+from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.formatting import age
-from fleettui.console.text.keys import BY_ID, Key, shown_key
+from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, Key, shown_key
 from fleettui.console.widgets.drawing import Band
 from fleettui.verbs import Verb
 from registry.sync.follow import ConnectionState
@@ -56,7 +57,7 @@ class HeaderBands:
         totals = Totals(
             self._fleet.units.counts(), len(reading.snapshot.machines), self._fleet.machines.known(),
             self._fleet.leaderless_s(now), self._fleet.clocks.status_text(), context.expiring(),
-            context.feed.retry_s(),
+            context.feed.retry_s(), self._fleet.rollouts.under_way(),
         )  # fmt: skip
         identity = replace(context.identity, read_only=context.read_only)
         width = self._screen.app.size.width - 2
@@ -72,6 +73,7 @@ class HeaderBands:
         snapshot, view = self._fleet.reading.snapshot, self._views.open
         counts = {
             "Units": len(snapshot.units), "Machines": len(snapshot.machines), "Pending": len(snapshot.pending),
+            "Rollouts": len(self._fleet.rollouts.under_way()) or None,
         }  # fmt: skip
         titles = [(each.title, counts.get(each.title)) for each in self._views.tables]
         listing = view.table.listing
@@ -104,8 +106,9 @@ class FooterBands:
 
     def __init__(
         self, screen: Screen[None], context: Context, views: Views, selection: Selection, dock: JournalDock,
-        runner: OperationRunner, *, units: UnitOperations, machines: MachineOperations,
+        runner: OperationRunner, *, units: UnitOperations, machines: MachineOperations, rollouts: RolloutOperations,
     ) -> None:  # fmt: skip
+        self._rollouts = rollouts
         self._screen, self._context, self._views, self._selection = screen, context, views, selection
         self._pane, self._runner, self._units, self._machines = dock.pane, runner, units, machines
         self.operations = Band(id="operations")
@@ -133,14 +136,21 @@ class FooterBands:
             names = self._selection.units()
             line = footer_line(
                 self._keys, keymap, lambda key: self.can_use(key, names),
-                lambda key: self._machines.label_of(key) if key.id in OF_MACHINES else key.label,
+                self._label_of,
             )  # fmt: skip
         self.footer.put((line, ()))
+
+    def _label_of(self, key: Key) -> str:
+        if key.id in OF_MACHINES:
+            return self._machines.label_of(key)
+        return self._rollouts.label_of(key) if key.id in ROLLOUT_KEYS else key.label
 
     def can_use(self, key: Key, names: Sequence[str]) -> bool:
         """Whether a key would do something now, these units being chosen."""
         if key.id in OF_MACHINES:
             return self._machines.can_use(key)
+        if key.id in ROLLOUT_KEYS:
+            return self._rollouts.can_use(key)
         if key.action.startswith("verb("):
             return not self._units.permit(Verb(key.id), names).refusal
         if key.id == "undo":

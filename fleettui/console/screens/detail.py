@@ -1,4 +1,4 @@
-"""The detail of a unit or a machine: a place with tabs. Pages are written by `detail`; this shows and renews them.
+"""The detail of a unit, a machine or a rollout: a place with tabs. Shows and renews what `pages/detail` writes.
 
 Its table has the subject itself as its one row (a machine: the units on it), so that whatever acts on the chosen
 rows of a view acts on the subject of a detail in just the same way.
@@ -12,23 +12,26 @@ from dataclasses import replace
 from textual.app import ComposeResult
 
 from fleettui.console.journal import Wanted, wanted_journals
-from fleettui.console.pages.detail import Order, is_heavy, places, write
+from fleettui.console.pages.detail import NO_ROLLOUT, Order, is_heavy, places, write
 from fleettui.console.pages.machine import machine_state
 from fleettui.console.pages.rich_text import RichText
+from fleettui.console.pages.rollout import RolloutOrder
+from fleettui.console.screens.context import Context
 from fleettui.console.screens.text_screens import Background
 from fleettui.console.screens.views import View
-from fleettui.console.sources.hosts import Hosts, StatusReader
+from fleettui.console.sources.hosts import StatusReader
+from fleettui.console.sources.last_lines import LastLines
 from fleettui.console.tables.fleet import Changes, FleetModel
+from fleettui.console.tables.rollouts import state_cell, telling_units
 from fleettui.console.tables.rows import Delta, health_cell
 from fleettui.console.tables.units import COLUMNS, UnitRow, host
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.text.keys import BY_ID, shown_key
+from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, shown_key
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, key_of
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.table import Roster
 from fleettui.escape import escape
-from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Machine, Target
 from registry.sync.follow import ConnectionState
@@ -42,20 +45,25 @@ class DetailView(View[UnitRow]):
     columns = tuple(column for column in COLUMNS if column.id != "machine")  # of a machine's units that is plain
     empty = ("no unit is here",)
 
-    def __init__(
-        self, fleet: FleetModel, clock: Callable[[], float], hosts: Hosts, keys: Keys, keymap: dict[str, str]
-    ) -> None:
+    def __init__(self, fleet: FleetModel, clock: Callable[[], float], context: Context) -> None:
         super().__init__(fleet, clock)
-        self._keys, self._keymap = keys, keymap
+        self._keys, self._keymap = context.keys, context.keymap
         self.subject = Subject(SubjectKind.UNIT, "")
         self.tab = Tab.STATUS
         self.older = 0
         self._reader = StatusReader(
-            hosts, clock, lambda work: self.run_worker(work, name="ask for the status", exit_on_error=False),
+            context.hosts,
+            clock,
+            lambda work: self.run_worker(work, name="ask for the status", exit_on_error=False),
             self.renew,
-        )  # fmt: skip
+        )
         self._background = Background(self)
         self._fresh = False  # just opened: the cursor may go to the first row
+        self._last_lines = LastLines(
+            context.journals,
+            lambda work: self.run_worker(work, name="read the last lines", exit_on_error=False),
+            self.renew,
+        )
 
     def compose(self) -> ComposeResult:
         """Tabs, and below them the page or the units of a machine."""
@@ -121,6 +129,8 @@ class DetailView(View[UnitRow]):
     def rows(self) -> dict[str, UnitRow]:
         """The rows of the subject."""
         snapshot = self._snapshot
+        if self.subject.kind is SubjectKind.ROLLOUT:
+            return {}
         if self.subject.kind is SubjectKind.MACHINE:
             return self._fleet.units.rows_on(snapshot, self.subject.name)
         name, machine = self.subject.name, self.subject.machine
@@ -142,6 +152,9 @@ class DetailView(View[UnitRow]):
         if self.subject.kind is SubjectKind.UNIT:
             name, place = self.subject.name, self.subject.machine
             return wanted_journals(self._snapshot, [(place, name)] if place else self._fleet.units.places([name]))
+        if self.subject.kind is SubjectKind.ROLLOUT:
+            names = telling_units(self._snapshot, self.subject.name)
+            return wanted_journals(self._snapshot, self._fleet.units.places(names))
         if self.tab is Tab.UNITS and rows:
             return wanted_journals(self._snapshot, ((self.subject.name, row.unit) for row in rows))
         machine = self._snapshot.machines.get(self.subject.name)
@@ -177,7 +190,15 @@ class DetailView(View[UnitRow]):
             return
         self.page.put_stale(self._fleet.reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
         older, newer = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer"))
-        order = Order(self.subject, self.tab, self.older, self._reader.asked, self._keys, (older, newer))
+        order = Order(
+            self.subject,
+            self.tab,
+            self.older,
+            self._reader.asked,
+            self._keys,
+            (older, newer),
+            self._rollout_order(),
+        )
         snapshot, now = self._snapshot, self._clock()
         heavy = is_heavy(order, snapshot)
         if heavy and not self.page.text:
@@ -188,6 +209,18 @@ class DetailView(View[UnitRow]):
                 self.page.put(page)
 
         self._background.write((order.subject, order.tab), lambda: write(order, snapshot, now), show, heavy=heavy)
+
+    def _rollout_order(self) -> RolloutOrder:
+        """What the page of a rollout needs beside the snapshot; nothing for any other page."""
+        rollout = self._snapshot.rollouts.get(self.subject.name)
+        if self.tab is not Tab.PROGRESS or rollout is None:
+            return NO_ROLLOUT
+        homes: dict[str, list[str]] = {step.unit: [] for step in rollout.steps}
+        for machine, unit in self._fleet.units.places(homes):
+            homes[unit].append(machine)
+        crashes = self._last_lines.of(rollout)
+        pause, abort, undo = (shown_key(BY_ID[key], self._keymap) for key in ROLLOUT_KEYS)
+        return RolloutOrder(homes, crashes, (pause, abort, undo))
 
     def _want_status(self, *, force: bool) -> None:
         machine = self.machine()
@@ -215,8 +248,11 @@ class DetailView(View[UnitRow]):
             name = Cell(shown.hostname if shown else host(self._snapshot, self.subject.name), Tone.STRONG)
             state = machine_state(here, self._snapshot.overrides.get(self.subject.name))
             return (*lead, name, Cell("  "), state, Cell(address, Tone.QUIET))
-        row = self.table.listing.rows.get(self.subject.name)
         name = Cell(escape(self.subject.name), Tone.STRONG)
+        if self.subject.kind is SubjectKind.ROLLOUT:
+            known = self._fleet.rollouts.rows.get(self.subject.name)
+            return (*lead, name, Cell("  "), state_cell(known) if known else Cell("✖ gone", Tone.BAD))
+        row = self.table.listing.rows.get(self.subject.name)
         if row is None:
             return (*lead, name, Cell("  ✖ not in the registry", Tone.BAD))
         if not row.word:

@@ -10,18 +10,19 @@ from textual.screen import Screen
 
 from fleettui.actions.disk import Candidate, Disk, verify_path
 from fleettui.console.commandline import commands
-from fleettui.console.operations.verbs import NO_SHELL
+from fleettui.console.operations.verbs import NO_SHELL, RolloutVerb
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.machine_operations import MachineOperations
 from fleettui.console.screens.navigator import Navigator, Selection, Views
+from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID
-from fleettui.console.text.subject import tab_of, unit_subject
+from fleettui.console.text.subject import Tab, rollout_subject, tab_of, unit_subject
 from fleettui.escape import escape
 from fleettui.verbs import Verb
 from registry.errors import UserError
@@ -36,11 +37,12 @@ class CommandExecutor:
     def __init__(
         self, screen: Screen[None], context: Context, fleet: FleetModel, views: Views, selection: Selection,
         navigator: Navigator, status: StatusLine, *, units: UnitOperations, machines: MachineOperations,
-        dialogs: Dialogs,
+        rollouts: RolloutOperations, dialogs: Dialogs,
     ) -> None:  # fmt: skip
         self._screen, self._context, self._fleet = screen, context, fleet
         self._views, self._selection, self._navigator, self._status = views, selection, navigator, status
         self._units, self._machines, self._dialogs = units, machines, dialogs
+        self._rollouts = rollouts
 
     async def execute(self, command: commands.ConsoleCommand) -> None:  # noqa: C901, PLR0912 - a case each
         """Execute a command."""
@@ -53,6 +55,10 @@ class CommandExecutor:
                 self._machines.perform(verb, machines)
             case commands.MetadataCommand(machines, changes):
                 self._machines.set_metadata(machines, changes)
+            case commands.RolloutCommand(None, name):
+                self._navigator.show(rollout_subject(name), Tab.PROGRESS)
+            case commands.RolloutCommand(RolloutVerb() as verb, name):
+                self._rollouts.perform(verb, name)
             case commands.Show(what, names):
                 self._show(what, names)
             case commands.Open(view, words):

@@ -28,6 +28,7 @@ from fleettui.console.screens.machine_operations import LeaseWatch, MachineOpera
 from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.outside import EditSession, Outside
 from fleettui.console.screens.prompts import Prompts
+from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.saved_view import SavedView
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import Renewing
@@ -90,13 +91,16 @@ class MainScreen(Screen[None]):
         self.machines = machines = MachineOperations(
             self, context, fleet, views, selection, runner, confirmer, status
         )
+        self.rollouts = rollouts = RolloutOperations(self, context, fleet, selection, runner, confirmer, status)
         self.lease = LeaseWatch(self, context, fleet, views, status)
         self.outside = outside = Outside(self, context, fleet, selection, runner, status)
         self.edits = EditSession(
             self, context, fleet, selection, runner, confirmer, status, units=units, outside=outside
         )
         self.header = HeaderBands(self, context, fleet, views, navigator)
-        self.footer = FooterBands(self, context, views, selection, dock, runner, units=units, machines=machines)
+        self.footer = FooterBands(
+            self, context, views, selection, dock, runner, units=units, machines=machines, rollouts=rollouts
+        )
         self.prompts = Prompts(context, fleet, views, navigator, status, self._execute)
         self.dialogs = dialogs = Dialogs(
             self, context, fleet, views, selection, navigator, dock, runner, status,
@@ -110,6 +114,7 @@ class MainScreen(Screen[None]):
         units, machines, navigator = self.units, self.machines, self.navigator
         self.action_verb = units.perform_on_selection  # start, stop, restart, load, unload, destroy
         self.action_machine = machines.perform_on_selection  # cordon, drain
+        self.action_rollout = self.rollouts.perform_on_selection  # pause or go on, abort, undo
         self.action_undo = units.undo
         self.action_submit = self.edits.submit
         self.action_edit = self.edits.edit
@@ -275,10 +280,11 @@ class MainScreen(Screen[None]):
     # Keys that concern several parts
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Let one key mean a machine in the Machines view and a unit elsewhere."""
-        in_machines = self.views.key_scope == "machines"
-        if action == "machine":
-            return in_machines
+        """Let one key mean a machine in the Machines view, a rollout among these, and a unit elsewhere."""
+        scope = self.views.key_scope
+        in_machines = scope == "machines"
+        if action in ("machine", "rollout"):
+            return scope == f"{action}s"
         return not (action == "verb" and parameters == ("destroy",) and in_machines)
 
     def action_back(self) -> None:
@@ -320,7 +326,7 @@ class MainScreen(Screen[None]):
 
         await CommandExecutor(
             self, self.context, self.fleet, self.views, self.selection, self.navigator, self.status,
-            units=self.units, machines=self.machines, dialogs=self.dialogs,
+            units=self.units, machines=self.machines, rollouts=self.rollouts, dialogs=self.dialogs,
         ).execute(command)  # fmt: skip
 
     async def leave(self) -> None:

@@ -17,14 +17,32 @@ from fleettui.console.journal import stem
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.journal_dock import JournalDock
-from fleettui.console.screens.views import EventsView, MachinesView, MapView, PendingView, UnitsView, View
+from fleettui.console.screens.views import (
+    EventsView,
+    MachinesView,
+    MapView,
+    PendingView,
+    RolloutsView,
+    UnitsView,
+    View,
+)
 from fleettui.console.tables.fleet import NO_CHANGES, Changes, FleetModel
 from fleettui.console.tables.query import parse_query
+from fleettui.console.tables.rollouts import rollout_told
 from fleettui.console.tables.rows import Column
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
-from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, tab_of, unit_subject
+from fleettui.console.text.subject import (
+    Subject,
+    SubjectKind,
+    Tab,
+    machine_subject,
+    rollout_subject,
+    tab_of,
+    unit_subject,
+)
 from registry.lifecycle import Progress, standing
+from registry.mirror import Snapshot
 
 KEPT = 100
 
@@ -99,8 +117,9 @@ class Views:
     def __init__(self, context: Context, fleet: FleetModel) -> None:
         clock = context.clock
         self.machines = MachinesView(fleet, clock)
-        self.detail = DetailView(fleet, clock, context.hosts, context.keys, context.keymap)
-        others = (PendingView(fleet, clock), EventsView(fleet, clock), MapView(fleet, clock))
+        self.rollouts = RolloutsView(fleet, clock)
+        self.detail = DetailView(fleet, clock, context)
+        others = (PendingView(fleet, clock), EventsView(fleet, clock), MapView(fleet, clock), self.rollouts)
         self.tables: tuple[View[Any], ...] = (UnitsView(fleet, clock), self.machines, *others)
         self.by_name: dict[str, View[Any]] = {view.name_: view for view in (*self.tables, self.detail)}
         self.switcher = ContentSwitcher(*self.by_name.values(), initial="units", id="views")
@@ -144,7 +163,9 @@ class Views:
 
     @property
     def key_scope(self) -> str:
-        """What the keys are about, by the name of a view: a machine's pages are about the machine."""
+        """What the keys are about, by the name of a view: pages are about their machine or rollout."""
+        if self.in_detail and self.detail.subject.kind is SubjectKind.ROLLOUT:
+            return "rollouts"
         return "machines" if self.machine_on_page else self.open.name_
 
 
@@ -165,24 +186,29 @@ class Selection:
             return [machine]
         return [row.key for row in self._views.machines.table.listing.chosen()]
 
+    def rollout(self) -> str:
+        """Return the rollout that an operation is about: the open detail's, else the one under the cursor."""
+        detail = self._views.detail
+        if self._views.in_detail:
+            return detail.subject.name if detail.subject.kind is SubjectKind.ROLLOUT else ""
+        return self._views.rollouts.table.listing.cursor or "" if self._views.open is self._views.rollouts else ""
+
     def subject(self) -> Subject | None:
         """Return what the row under the cursor is about; of a template's row: the template, or an instance."""
         view, snapshot = self._views.open, self._fleet.reading.snapshot
         row = view.table.listing.current()
         if row is None:
             return None
-        if view is self._views.machines:
-            return machine_subject(row.key)
+        if view in (self._views.machines, self._views.rollouts):
+            return machine_subject(row.key) if view is self._views.machines else rollout_subject(row.key)
         is_group, is_global = getattr(row, "is_group", False), getattr(row, "is_global", False)
         if is_group and not is_global:
             names = [row.key, *view.units([row])]
             return next((unit_subject(name) for name in names if name in snapshot.units), None)
         if is_global and not is_group:
             return unit_subject(row.unit, row.machine)
-        if names := view.units([row]):
-            return unit_subject(names[0])
-        event = snapshot.events.get(row.key)  # without a unit it is about a machine
-        return machine_subject(event.machine) if event and event.machine else None
+        names = view.units([row])
+        return unit_subject(names[0]) if names else _subject_of(snapshot, row.key)
 
     def subject_here(self) -> Subject | None:
         """Return the open detail's subject (among a machine's units: the selected one), else the selection."""
@@ -211,6 +237,14 @@ class Selection:
         table.listing.marks = {key for key, row in rows if not row.is_group and row.unit in wanted}
         table.restyle()
         self._on_change()
+
+
+def _subject_of(snapshot: Snapshot, key: str) -> Subject | None:
+    """What an event without a unit is about: a rollout, or a machine."""
+    event = snapshot.events.get(key)
+    if event and (name := rollout_told(event)) in snapshot.rollouts:
+        return rollout_subject(name)
+    return machine_subject(event.machine) if event and event.machine else None
 
 
 class Navigator:
@@ -261,6 +295,8 @@ class Navigator:
             self._show_status(f"there is no detail of {key}")
         elif subject.kind is SubjectKind.MACHINE:
             self.show(subject, Tab.UNITS)
+        elif subject.kind is SubjectKind.ROLLOUT:
+            self.show(subject, Tab.PROGRESS)
         else:
             waits = standing(self._fleet.reading.snapshot, subject.name).progress is Progress.WAITING
             self.show(subject, Tab.PLACEMENT if waits else Tab.STATUS)

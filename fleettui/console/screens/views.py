@@ -1,4 +1,4 @@
-"""The views: Units, Machines, Pending, Events, Map. Each fills its table and knows what its rows are about.
+"""The views: Units, Machines, Pending, Events, Map, Rollouts. Each fills its table and knows what a row is about.
 
 Rows come from the `FleetModel`; a view holds what is drawn, scrolled and selected. One that is not on the screen
 catches up when it is opened.
@@ -20,6 +20,8 @@ from fleettui.console.tables.machines import COLUMNS as MACHINE_COLUMNS
 from fleettui.console.tables.machines import MachineRow
 from fleettui.console.tables.pending import COLUMNS as PENDING_COLUMNS
 from fleettui.console.tables.pending import PendingRow
+from fleettui.console.tables.rollouts import COLUMNS as ROLLOUT_COLUMNS
+from fleettui.console.tables.rollouts import RolloutRow, telling_units
 from fleettui.console.tables.rows import Column, Delta, Row, health_cell
 from fleettui.console.tables.units import COLUMNS as UNIT_COLUMNS
 from fleettui.console.tables.units import UnitRow, units_named
@@ -252,3 +254,35 @@ class MapView(UnitsView):
         cells = (Cell(f"{escape(row.unit)}  ", Tone.STRONG), health_cell(row.condition, row.word))
         reason = (Cell(f" · {row.reason}", Tone.QUIET),) if row.reason else ()
         return (*cells, Cell(f" {row.sub if row.sub != '-' else ''}  {where}{more}"), *reason)
+
+
+class RolloutsView(View[RolloutRow]):
+    """One row per rollout; Enter opens it unit by unit."""
+
+    name_ = "rollouts"
+    title = "Rollouts"
+    columns = ROLLOUT_COLUMNS
+    empty: ClassVar[tuple[str, ...]] = (
+        "no rollout yet",
+        "",
+        "R, an edit or an undo of several units asks how many at a time, and begins one",
+        "on a command line: fleetctl rollout 'web@*' --file web@.service",
+    )
+
+    def changed(self, changes: Changes) -> Delta[RolloutRow]:
+        """What changed in this view's rows."""
+        return changes.rollouts
+
+    def rows(self) -> dict[str, RolloutRow]:
+        """All rollouts that are kept."""
+        return self._fleet.rollouts.rows
+
+    def units(self, rows: list[RolloutRow]) -> list[str]:  # noqa: ARG002 - a rollout is no unit
+        """None: what is done to units is done in the other views."""
+        return []
+
+    def wanted(self, rows: list[RolloutRow]) -> tuple[Wanted, ...]:
+        """The journals of what failed and of what is on its way."""
+        snapshot = self._fleet.reading.snapshot
+        names = [name for row in rows for name in telling_units(snapshot, row.key)]
+        return wanted_journals(snapshot, self._fleet.units.places(names))

@@ -18,6 +18,7 @@ from fleettui.console.tables.events import EventRow, EventRows
 from fleettui.console.tables.machines import MachineRow, MachineRows
 from fleettui.console.tables.map import machine_labels
 from fleettui.console.tables.pending import PendingRow, PendingRows
+from fleettui.console.tables.rollouts import RolloutRow, RolloutRows
 from fleettui.console.tables.rows import Delta
 from fleettui.console.tables.units import UnitRow, UnitRows
 from fleettui.console.text.cells import Cell
@@ -50,6 +51,7 @@ class Changes:
     machines: Delta[MachineRow] = NOTHING
     pending: Delta[PendingRow] = NOTHING
     events: Delta[EventRow] = NOTHING
+    rollouts: Delta[RolloutRow] = NOTHING
 
 
 NO_CHANGES = Changes()
@@ -63,6 +65,7 @@ class FleetModel:
         self.machines = MachineRows(keys)
         self.units = UnitRows(self.machines.name_of_absent)
         self.pending, self.events = PendingRows(), EventRows()
+        self.rollouts = RolloutRows(self.units.where)
         self.clocks = Clocks()
         self._lost_at: float | None = None
         self._leaderless_at: float | None = None
@@ -87,7 +90,7 @@ class FleetModel:
         self._begun = True
         return Changes(
             self.units.update(snapshot, changed), machines, self.pending.update(snapshot, changed),
-            self.events.update(snapshot, changed),
+            self.events.update(snapshot, changed), self.rollouts.update(snapshot, changed),
         )  # fmt: skip
 
     def lose(self, reason: str, now: float) -> None:

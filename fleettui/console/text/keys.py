@@ -42,6 +42,7 @@ class Key:
         return same_plane and (not self.views or not other.views or bool({*self.views} & {*other.views}))
 
 
+ROLLOUTS = "Rollouts"
 UNITS, LOOK, MOVE, WHOLE = "Units", "Look", "Move", "Console"
 MACHINES = "Machines"
 BUT_MACHINES = ("units", "pending", "events", "map", "detail")  # the views where a key means units
@@ -116,6 +117,36 @@ KEYS: tuple[Key, ...] = (
         views=("machines",),
     ),
     Key(
+        "pause",
+        "P",
+        "rollout('pause')",
+        "pause",
+        "pause the rollout, or go on with it",
+        ROLLOUTS,
+        changes=True,
+        views=("rollouts",),
+    ),
+    Key(
+        "abort",
+        "A",
+        "rollout('abort')",
+        "abort",
+        "end the rollout and leave all as it is",
+        ROLLOUTS,
+        changes=True,
+        views=("rollouts",),
+    ),
+    Key(
+        "roll_back",
+        "B",
+        "rollout('undo')",
+        "undo it",
+        "give its units their old files again",
+        ROLLOUTS,
+        changes=True,
+        views=("rollouts",),
+    ),
+    Key(
         "edit",
         "e",
         "edit",
@@ -144,6 +175,7 @@ KEYS: tuple[Key, ...] = (
     Key("pending", "3", "view('pending')", "pending", "Pending", MOVE),
     Key("events", "4", "view('events')", "events", "Events", MOVE),
     Key("map", "5", "view('map')", "map", "Map: a square a unit", MOVE),
+    Key("rollouts", "6", "view('rollouts')", "rollouts", "Rollouts: what is changed a few at a time", MOVE),
     Key("up", "up,k", "move(-1)", "up", "one row up", MOVE, where=TABLE),
     Key("down", "down,j", "move(1)", "down", "one row down", MOVE, where=TABLE),
     Key("first", "g,home", "go('first')", "first", "the first row", MOVE, where=TABLE),
@@ -264,6 +296,7 @@ KEYS: tuple[Key, ...] = (
     Key("quit", "ctrl+q", "quit", "quit", "leave the console; the fleet goes on", WHOLE, where=APP),
 )
 BY_ID = {key.id: key for key in KEYS}
+ROLLOUT_KEYS = ("pause", "abort", "roll_back")
 DISPLAY = {
     "slash": "/", "question_mark": "?", "exclamation_mark": "!", "asterisk": "*", "escape": "Esc", "space": "Space",
     "tab": "Tab", "enter": "Enter", "f1": "F1", "ctrl+@": "ctrl+Space", "ctrl+space": "ctrl+Space", "colon": ":",

@@ -7,10 +7,11 @@ from enum import StrEnum
 
 
 class SubjectKind(StrEnum):
-    """The two things that have a detail."""
+    """The things that have a detail."""
 
     UNIT = "unit"
     MACHINE = "machine"
+    ROLLOUT = "rollout"
 
 
 class Tab(StrEnum):
@@ -26,11 +27,13 @@ class Tab(StrEnum):
     METADATA = "metadata"
     FACTS = "facts"
     DRAIN = "drain"
+    PROGRESS = "progress"
+    CHANGES = "changes"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A unit (`machine` narrows a global one to one place) or, by its id, a machine."""
+    """A unit (`machine` narrows a global one to one place), a machine by its id, or a rollout."""
 
     kind: SubjectKind
     name: str
@@ -39,7 +42,7 @@ class Subject:
     @property
     def tabs(self) -> tuple[Tab, ...]:
         """Its tabs in their order."""
-        return UNIT_TABS if self.kind is SubjectKind.UNIT else MACHINE_TABS
+        return tuple(TABS[self.kind].values())
 
 
 def unit_subject(name: str, machine: str = "") -> Subject:
@@ -52,25 +55,44 @@ def machine_subject(machine: str) -> Subject:
     return Subject(SubjectKind.MACHINE, machine)
 
 
-UNIT_TABS = (Tab.STATUS, Tab.JOURNAL, Tab.FILE, Tab.PLACEMENT, Tab.EVENTS, Tab.DEPENDENCIES)
-MACHINE_TABS = (Tab.UNITS, Tab.METADATA, Tab.JOURNAL, Tab.FACTS, Tab.EVENTS, Tab.DRAIN)
+def rollout_subject(name: str) -> Subject:
+    """A rollout."""
+    return Subject(SubjectKind.ROLLOUT, name)
 
-# What a tab's key opens: (of a unit, of a machine), by the key's name in the keys table.
-TAB_KEYS: dict[str, tuple[Tab, Tab]] = {
-    "status": (Tab.STATUS, Tab.FACTS),
-    "journal": (Tab.JOURNAL, Tab.JOURNAL),
-    "file": (Tab.FILE, Tab.METADATA),
-    "why": (Tab.PLACEMENT, Tab.DRAIN),
-    "unit_events": (Tab.EVENTS, Tab.EVENTS),
-    "dependencies": (Tab.DEPENDENCIES, Tab.UNITS),
+
+# The tabs of each kind in their order, by the name in the keys table of the key that opens them.
+TABS: dict[SubjectKind, dict[str, Tab]] = {
+    SubjectKind.UNIT: {
+        "status": Tab.STATUS,
+        "journal": Tab.JOURNAL,
+        "file": Tab.FILE,
+        "why": Tab.PLACEMENT,
+        "unit_events": Tab.EVENTS,
+        "dependencies": Tab.DEPENDENCIES,
+    },
+    SubjectKind.MACHINE: {
+        "dependencies": Tab.UNITS,
+        "file": Tab.METADATA,
+        "journal": Tab.JOURNAL,
+        "status": Tab.FACTS,
+        "unit_events": Tab.EVENTS,
+        "why": Tab.DRAIN,
+    },
+    SubjectKind.ROLLOUT: {
+        "status": Tab.PROGRESS,
+        "journal": Tab.JOURNAL,
+        "file": Tab.CHANGES,
+        "unit_events": Tab.EVENTS,
+    },
 }
 
 
 def tab_of(key: str, kind: SubjectKind) -> Tab:
-    """The tab that a key opens on such a subject."""
-    return TAB_KEYS[key][kind is SubjectKind.MACHINE]
+    """The tab that a key opens on such a subject; the first where the key has none there."""
+    tabs = TABS[kind]
+    return tabs.get(key) or next(iter(tabs.values()))
 
 
 def key_of(tab: Tab, kind: SubjectKind) -> str:
     """The key's name in the keys table."""
-    return next(key for key, tabs in TAB_KEYS.items() if tabs[kind is SubjectKind.MACHINE] is tab)
+    return next(key for key, found in TABS[kind].items() if found is tab)

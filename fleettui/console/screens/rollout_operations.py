@@ -1,0 +1,118 @@
+"""The operations on rollouts: pause, go on, abort, undo; each asks first where it cannot be taken back."""
+
+from __future__ import annotations
+
+from textual.screen import Screen
+
+from fleettui.actions.rollouts import ACTS
+from fleettui.console.operations.impact import Survey, impact_of_rolling_back
+from fleettui.console.operations.impact_text import impact_lines
+from fleettui.console.operations.runner import OperationRunner
+from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, RolloutVerb, rollout_command
+from fleettui.console.screens.confirm import Confirmer
+from fleettui.console.screens.context import Context
+from fleettui.console.screens.navigator import Selection
+from fleettui.console.screens.status_line import StatusLine
+from fleettui.console.tables.fleet import FleetModel, Reading
+from fleettui.console.text.formatting import counted
+from fleettui.console.text.keys import Key
+from fleettui.verbs import REPLACING
+from registry.errors import UserError
+from registry.model import Rollout, RolloutState
+from registry.sync.follow import ConnectionState
+
+
+class RolloutOperations:
+    """What is done to rollouts."""
+
+    def __init__(
+        self, screen: Screen[None], context: Context, fleet: FleetModel, selection: Selection,
+        runner: OperationRunner, confirmer: Confirmer, status: StatusLine,
+    ) -> None:  # fmt: skip
+        self._screen, self._context, self._fleet, self._selection = screen, context, fleet, selection
+        self._runner, self._confirmer, self._status = runner, confirmer, status
+
+    def perform_on_selection(self, name: str) -> None:
+        """Pause or go on with the chosen rollout, abort it, or undo it."""
+        chosen = self._selection.rollout()
+        if chosen:
+            self.perform(self._meant(RolloutVerb(name), chosen), chosen)
+        else:
+            self._status.show("no rollout is selected")
+
+    def perform(self, verb: RolloutVerb, name: str) -> None:
+        """Carry a verb out on a rollout, after asking where that cannot be taken back."""
+        self._confirmer.ask_first(
+            lambda reading: self._survey(reading, verb, name),
+            lambda _: self._screen.run_worker(
+                self._runner.on_rollout(verb, self._fleet.reading.snapshot.rollouts[name]),
+                name=f"{verb} a rollout",
+                exit_on_error=False,
+            ),
+        )
+
+    def _survey(self, reading: Reading, verb: RolloutVerb, name: str) -> Survey:
+        """Say what the verb would do to this rollout."""
+        if why := self._refusal(reading, verb, name):
+            return Survey(refusal=why)
+        rollout, snapshot = reading.snapshot.rollouts[name], reading.snapshot
+        same = rollout_command(verb, name)
+        question = f"{verb.capitalize()} rollout {name}?"
+        if verb is RolloutVerb.UNDO:
+            impact = impact_of_rolling_back(rollout, snapshot)
+            lines = (
+                "Every unit that has its new file gets the old one again, "
+                f"{rollout.at_a_time} at a time. That cannot be undone.",
+                *impact_lines(impact, snapshot, verb=REPLACING),
+            )
+            return Survey(question, verb, lines, same, impact, always=True, at_once=rollout.at_a_time)
+        if verb is RolloutVerb.ABORT:
+            rest = len(rollout.steps) - len(rollout.settled) - len(rollout.failed)
+            return Survey(question, verb, (
+                f"{counted(len(rollout.settled), 'unit')} of {len(rollout.steps)} have settled and stay so.",
+                f"{counted(rest, 'unit')} have no further turn. It cannot go on after that, only be undone.",
+            ), same, always=True)  # fmt: skip
+        lines = tuple(f"{each.unit} failed, and is passed by: {each.reason}" for each in rollout.failed[:4])
+        passes = verb is RolloutVerb.RESUME and bool(rollout.failed)
+        return Survey(question, verb, lines, same, always=passes)
+
+    def _refusal(self, reading: Reading, verb: RolloutVerb, name: str) -> str:
+        """Say why it cannot be done; "" when it can be."""
+        if self._context.read_only:
+            return f"cannot {verb}: {READ_ONLY}"
+        if reading.link is not ConnectionState.LIVE:
+            return f"cannot {verb}: {NO_LINK}"
+        rollout = reading.snapshot.rollouts.get(name)
+        if rollout is None:
+            return f"there is no rollout {name}"
+        try:
+            ACTS[verb](rollout, "")
+        except UserError as error:
+            return f"cannot {verb}: {error}"
+        return ""
+
+    def _meant(self, verb: RolloutVerb, name: str) -> RolloutVerb:
+        """What a key means for this rollout: one key pauses it and goes on with it."""
+        known = self._fleet.reading.snapshot.rollouts.get(name)
+        return RolloutVerb.RESUME if verb is RolloutVerb.PAUSE and _is_paused(known) else verb
+
+    # What the footer says
+
+    def label_of(self, key: Key) -> str:
+        """Return what the key would do to the chosen rollout."""
+        return "go on" if key.id == "pause" and self._verb_of(key) is RolloutVerb.RESUME else key.label
+
+    def can_use(self, key: Key) -> bool:
+        """Whether the key would do something to the chosen rollout now."""
+        chosen = self._selection.rollout()
+        return bool(chosen) and not self._refusal(self._fleet.reading, self._verb_of(key), chosen)
+
+    def _verb_of(self, key: Key) -> RolloutVerb:
+        return self._meant(VERBS[key.id], self._selection.rollout())
+
+
+VERBS = {"pause": RolloutVerb.PAUSE, "abort": RolloutVerb.ABORT, "roll_back": RolloutVerb.UNDO}
+
+
+def _is_paused(rollout: Rollout | None) -> bool:
+    return rollout is not None and rollout.state is RolloutState.PAUSED
