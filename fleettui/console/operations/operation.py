@@ -26,6 +26,7 @@ from fleettui.console.operations.verbs import (
     rollout_command,
 )
 from fleettui.console.tables.machines import Drain
+from fleettui.console.tables.rollouts import settled_count
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import clock, counted, took
@@ -155,7 +156,7 @@ def judge_rollout(operation: Operation, snapshot: Snapshot, now: float) -> Opera
     if operation.verb in (RolloutVerb.PAUSE, RolloutVerb.ABORT):
         return _close(operation, now)
     back = operation.verb in (RolloutVerb.UNDO, Verb.UNDO)
-    settled = f"{len(record.settled)} of {counted(len(record.steps), 'unit')} done"
+    settled = f"{settled_count(record)} of {counted(len(record.steps), 'unit')} done"
     operation = replace(operation, progress=settled)
     if record.state is RolloutState.RUNNING:
         return operation

@@ -123,6 +123,8 @@ def _what(rollout: Rollout) -> str:
     """What the units get: "restart of 3 units", "file 3f2a91c for 3 units"."""
     files = {step.new for step in rollout.steps if step.old != step.new}
     units = counted(len(rollout.steps), "unit")
+    if left := {step.leaves for step in rollout.steps if step.leaves}:
+        return f"{units} leave {escape(', '.join(sorted(machine[:8] for machine in left)))}"
     if not files:
         return f"restart of {units}"
     olds = {step.old for step in rollout.steps}
@@ -163,7 +165,8 @@ def _failure(snapshot: Snapshot, view: StepView, crash: Crash | None) -> Iterato
 def _step_line(snapshot: Snapshot, rollout: Rollout, view: StepView, now: float) -> RichLine:
     """One unit: its mark, name, machine, and how it is or why it is not."""
     unit = view.step.unit
-    place = host(snapshot, view.machine) if view.machine else "-"
+    machine = view.machine or view.step.machine
+    place = host(snapshot, machine) if machine else "-"
     more = Cell("")
     if view.state is StepState.UNDER_WAY:
         state = snapshot.states.get((view.machine, unit))
@@ -177,7 +180,8 @@ def _step_line(snapshot: Snapshot, rollout: Rollout, view: StepView, now: float)
     elif not view.up:
         more = Cell("down", Tone.WAIT)
     return rich_line(MARKS[view.state], Cell(f"{escape(unit):<{NAME_WIDTH}} "),
-                     Cell(f"{place:<{HOST_WIDTH}} ", Tone.QUIET), more, to=unit_subject(unit))  # fmt: skip
+                     Cell(f"{place:<{HOST_WIDTH}} ", Tone.QUIET), more,
+                     to=unit_subject(unit, view.step.machine))  # fmt: skip
 
 
 def changes_page(snapshot: Snapshot, name: str) -> RichText:

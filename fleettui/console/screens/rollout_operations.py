@@ -14,6 +14,7 @@ from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.tables.fleet import FleetModel, Reading
+from fleettui.console.tables.rollouts import settled_count
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import Key
 from fleettui.verbs import REPLACING
@@ -67,9 +68,10 @@ class RolloutOperations:
             )
             return Survey(question, verb, lines, same, impact, always=True, at_once=rollout.at_a_time)
         if verb is RolloutVerb.ABORT:
-            rest = len(rollout.steps) - len(rollout.settled) - len(rollout.failed)
+            settled = settled_count(rollout)
+            rest = len(rollout.steps) - settled - len(rollout.failed)
             return Survey(question, verb, (
-                f"{counted(len(rollout.settled), 'unit')} of {len(rollout.steps)} have settled and stay so.",
+                f"{counted(settled, 'unit')} of {len(rollout.steps)} have settled and stay so.",
                 f"{counted(rest, 'unit')} have no further turn. It cannot go on after that, only be undone.",
             ), same, always=True)  # fmt: skip
         lines = tuple(f"{each.unit} failed, and is passed by: {each.reason}" for each in rollout.failed[:4])

@@ -19,7 +19,7 @@ from placement.rollout import WellSince, advance, survey
 from registry.keys import Address, Table
 from registry.lifecycle import Whereabouts
 from registry.mirror import Snapshot
-from registry.model import Event, Rollout, RolloutState
+from registry.model import Event, Rollout, RolloutState, RolloutStep
 from registry.wording import listed
 
 BAR = 10  # cells
@@ -141,24 +141,39 @@ def rollout_row(snapshot: Snapshot, rollout: Rollout, where: Callable[[Snapshot,
         waits = advance(rollout, views).waits
         reason = f"waits: {waits}" if waits else reason
     return RolloutRow(
-        rollout.name, rollout.state, rollout.back, len(rollout.steps), len(rollout.settled), under_way,
+        rollout.name, rollout.state, rollout.back, len(rollout.steps), settled_count(rollout), under_way,
         len(rollout.failed), what_rolls(rollout), escape(rollout.by), rollout.at, escape(reason.partition("\n")[0]),
     )  # fmt: skip
 
 
+def settled_count(rollout: Rollout) -> int:
+    """How many of its steps have settled."""
+    return len(rollout.settled) + len(rollout.settled_on)
+
+
 def units_under_way(snapshot: Snapshot, rollout: Rollout) -> list[str]:
-    """The units that have had their turn, and have neither settled nor failed since."""
+    """The units that have had their turn and have not settled or failed since; a global one for each machine."""
     if rollout.state.over:
         return []
-    over = {*rollout.settled, *(each.unit for each in rollout.failed)}
-    turns = 2 if rollout.back else 1
+    over = {(unit, "") for unit in rollout.settled} | {*rollout.settled_on}
+    failed = {(each.unit, each.machine) for each in rollout.failed} | {(each.unit, "") for each in rollout.failed}
     return [
         step.unit
         for step in rollout.steps
-        if step.unit not in over
-        and (unit := snapshot.units.get(step.unit)) is not None
-        and unit.generation == step.generation + turns
+        if (step.unit, step.machine) not in over
+        and (step.unit, step.machine) not in failed
+        and _has_had_its_turn(snapshot, rollout, step)
     ]
+
+
+def _has_had_its_turn(snapshot: Snapshot, rollout: Rollout, step: RolloutStep) -> bool:
+    unit = snapshot.units.get(step.unit)
+    if unit is None:
+        return False
+    if step.leaves:
+        override = snapshot.overrides.get(step.leaves)
+        return override is not None and step.unit in override.leaving
+    return unit.version_on(step.machine)[1] == step.generation + (2 if rollout.back else 1)
 
 
 def telling_units(snapshot: Snapshot, name: str) -> list[str]:
