@@ -54,15 +54,24 @@ class Policy:
 
 
 async def begin(
-    operator: Operator, names: Sequence[str], texts: Mapping[str, str], policy: Policy, name: str = ""
+    operator: Operator,
+    names: Sequence[str],
+    texts: Mapping[str, str],
+    policy: Policy,
+    name: str = "",
+    *,
+    based_on: str = "",
 ) -> Rollout:
     """Begin to give units of the registry these texts, a few at a time; those without a text are restarted.
 
-    Units that have their text already are left out, and what does not run where it is to be restarted. UserError
-    when nothing is left, or when one cannot be rolled.
+    Units that have their text already are left out, and what does not run where it is to be restarted. With
+    `based_on`, all must still have the text of that hash. UserError when nothing is left, or one cannot be rolled.
     """
     await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
     units = await _units(operator, list(dict.fromkeys(names)))
+    if overtaken := next((unit for unit in units if based_on and unit.hash != based_on), None):
+        by = overtaken.by or "somebody"
+        raise UserError(f"unit {overtaken.name} was changed meanwhile by {by}; begin again on top of that")
     for each, text in texts.items():
         if problems := verify(each, text, each):
             raise UserError("\n".join(map(str, problems)))

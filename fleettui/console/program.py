@@ -78,10 +78,11 @@ class LivePort:
         operator = await self._operator()
         return await _each(changes, lambda change: machines.restore_machine(operator, change))
 
-    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str) -> Rollout:
+    async def roll(
+        self, names: Sequence[str], texts: Mapping[str, str], policy: rollouts.Policy, based_on: str = ""
+    ) -> Rollout:
         """Begin a rollout."""
-        policy = rollouts.Policy(at_a_time=at_a_time)
-        return await rollouts.begin(await self._operator(), names, texts, policy)
+        return await rollouts.begin(await self._operator(), names, texts, policy, based_on=based_on)
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
         """Pause, resume, abort or undo a rollout."""

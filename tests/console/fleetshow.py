@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fleettui.actions.machines import MachineChange
 from fleettui.actions.outcome import Did, Done, Outcome
+from fleettui.actions.rollouts import Policy
 from fleettui.console.app import Console
 from fleettui.console.journal import Ask, News, Wanted
 from fleettui.console.operations.runner import Changes
@@ -158,7 +159,6 @@ class ScriptedPort:
         self.error: Exception | None = None
         self.replaced: tuple[dict[str, str], str] = ({}, "")
         self.complaints: tuple[str, ...] = ()
-        self.rolled: dict[str, str] = {}
 
     def _done(self, what: str, names: Sequence[str]) -> Done:
         self.calls.append((what, tuple(names)))
@@ -195,9 +195,11 @@ class ScriptedPort:
         revision = self._done("restore machines", [each.after.machine for each in changes]).revision
         return [MachineChange(each.after, each.before, revision) for each in changes], ()
 
-    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str) -> Rollout:
-        self._done(f"roll {at_a_time}", names)
-        self.rolled = dict(texts)
+    async def roll(
+        self, names: Sequence[str], texts: Mapping[str, str], policy: Policy, based_on: str = ""
+    ) -> Rollout:
+        self._done(f"roll {policy.at_a_time}", names)
+        self.replaced = (dict(texts), based_on)
         old = file_hash(PLAIN)
         steps = (RolloutStep(name, old, file_hash(texts[name]) if name in texts else old, 1, at)
                  for at, name in enumerate(names))  # fmt: skip

@@ -22,8 +22,10 @@ from fleettui.console.operations.impact import (
     impact_of_texts,
     impact_of_undoing,
     needs_answer,
+    usual_pace,
     words_to_type,
 )
+from fleettui.console.operations.operation import Operation, OperationPhase
 from fleettui.console.pages import detail
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens import unit_operations
@@ -32,8 +34,9 @@ from fleettui.console.widgets.drawing import Band
 from fleettui.verbs import Verb
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Target, Unit
+from registry.model import Rollout, RolloutState, Target, Unit
 from registry.sync.follow import ConnectionState
+from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, MARS, PLAIN, WEB, build, scene, state
 from tests.console.test_screen import Play, playing
 
@@ -259,7 +262,7 @@ def test_other_texts_restart_what_runs_with_the_old_one(text: str, replacing: bo
 
 async def test_submitting_several_texts_in_the_place_of_running_ones_asks() -> None:
     async with playing(many(4)) as play:
-        play.main.units.submit(dict.fromkeys(many(4).units, PLAIN + "# new\n"), Target.INACTIVE, replace=True)
+        play.main.units.submit(dict.fromkeys(many(4).units, PLAIN + "# new\n"), Target.INACTIVE, replacing=True)
         await play.settle()
         assert "4 running units stop and start again" in question(play)
         assert play.stage.port.calls == []
@@ -342,7 +345,8 @@ async def test_a_text_for_many_instances_is_typed_for_after_it_was_reviewed() ->
         few = play.main.units.survey_texts(
             play.main.fleet.reading, dict(list(texts.items())[:3]), Target.INACTIVE, replacing=True, shown=True
         )
-        assert not needs_answer(few, play.main.confirmer.care)
+        assert few.at_a_time == "1"  # how many at a time is asked in any case
+        assert not words_to_type(few.paced("1"), play.main.confirmer.care)
 
 
 async def test_on_a_large_fleet_the_question_is_prepared_beside_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,3 +372,115 @@ async def test_on_a_large_fleet_the_question_is_prepared_beside_the_keys(monkeyp
         await play.press("right", "enter")
         await until(play, lambda: bool(play.stage.port.calls))
         assert [len(names) for _, names in play.stage.port.calls] == [6]
+
+
+# How many at a time
+
+
+def instances(number: int) -> Snapshot:
+    """So many instances that run."""
+    names = [f"shop@{each}.service" for each in range(1, number + 1)]
+    places = [(name, each % 3 + 1) for each, name in enumerate(names)]
+    return build(
+        dict.fromkeys(names, (PLAIN, Target.LAUNCHED)), places, [state(name, at, PLAIN) for name, at in places]
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "call"),
+    [
+        (("right", "enter"), "roll 1"),
+        (("5", "enter", "enter"), "roll 5"),
+        (("2", "5", "percent_sign", "enter", "enter"), "roll 25%"),
+        (("a", "enter", "enter"), "restart"),
+        (("0", "right", "enter"), "roll 1"),
+    ],
+)
+async def test_restarting_several_asks_how_many_at_a_time(keys: tuple[str, ...], call: str) -> None:
+    async with playing(instances(6)) as play:
+        await play.press("asterisk", "R")
+        assert "at a time" in play.stage.app.screen.query_one("#pace", Band).texts[0]
+        await play.press(*keys)
+        assert play.stage.port.calls == [(call, tuple(f"shop@{each}.service" for each in range(1, 7)))]
+
+
+@pytest.mark.parametrize("typed", ["0", "-1", "101%", "soon", ""])
+async def test_what_is_no_pace_cannot_be_answered(typed: str) -> None:
+    async with playing(instances(6)) as play:
+        await play.press("asterisk", "R")
+        screen = play.stage.app.screen
+        screen.query_one("#at-a-time", Input).value = typed
+        await play.settle()
+        assert screen.query_one("#go", Button).disabled
+        assert "no number from 1" in screen.query_one("#pace", Band).texts[0]
+
+
+async def test_the_pace_is_remembered_but_never_makes_all_at_once_the_first_choice() -> None:
+    async with playing(instances(6)) as play:
+        await play.press("asterisk", "R", "3", "enter", "enter")
+        assert play.main.saved.state().pace == "3"
+        await play.press("R")
+        assert play.stage.app.screen.query_one("#at-a-time", Input).value == "3"
+        await play.press("a", "enter", "enter")
+        assert play.main.confirmer.pace == "3"
+    assert usual_pace(3, "3") == "1"
+    assert usual_pace(2, "all") == "1"
+    assert usual_pace(200, "") == "10%"
+
+
+async def test_the_number_that_stops_is_typed_only_where_so_many_stop_at_once() -> None:
+    async with playing(instances(12)) as play:
+        await play.press("asterisk", "R")
+        screen = play.stage.app.screen
+        assert not screen.query_one("#typed", Input).display
+        await play.press("a")
+        assert screen.query_one("#typed", Input).display
+        assert screen.query_one("#go", Button).disabled
+        await play.press("enter", "1", "2", "enter", "enter")
+        assert play.stage.port.calls[0][0] == "restart"
+
+
+async def test_a_protected_cluster_wants_its_name_at_any_pace_of_several() -> None:
+    async with playing(instances(4), identity=PROTECTED) as play:
+        await play.press("asterisk", "R", "2")
+        assert play.stage.app.screen.query_one("#typed", Input).display
+
+
+async def test_texts_for_several_that_run_are_rolled_out_with_what_they_are_based_on() -> None:
+    world = instances(3)
+    texts = dict.fromkeys(world.units, PLAIN + "# new\n")
+    async with playing(world) as play:
+        play.main.units.submit(texts, Target.INACTIVE, replacing=True)
+        await play.settle()
+        assert "--file shop@.service --at-a-time 1" in question(play)
+        await play.press("right", "enter")
+        assert play.stage.port.calls == [("roll 1", tuple(world.units))]
+        assert play.stage.port.replaced[0] == texts
+
+
+async def test_a_rollout_can_be_undone_by_the_same_key_as_all_else() -> None:
+    world = instances(3)
+    async with playing(world) as play:
+        play.main.units.submit(dict.fromkeys(world.units, PLAIN + "# new\n"), Target.INACTIVE, replacing=True)
+        await play.settle()
+        await play.press("right", "enter")
+        await play.show(replace(world, rollouts={"r1": Rollout("r1", (), RolloutState.FINISHED)}))
+        await play.press("u")
+        assert play.stage.port.calls[-1] == ("rollout undo", ("r1",))
+
+
+async def test_undoing_a_replacement_of_several_asks_how_many_at_a_time() -> None:
+    world = instances(3)
+    new = PLAIN + "# new\n"
+    async with playing(world) as play:
+        done = []
+        for name, unit in world.units.items():
+            before = replace(unit, hash=file_hash(PLAIN))
+            done.append(Outcome(name, Did.REPLACED, before, replace(before, hash=file_hash(new)), PLAIN))
+        operation = Operation(1, Verb.SUBMIT, tuple(world.units), 0.0, OperationPhase.DONE, written=tuple(done))
+        play.main.runner._undoable.append(operation)
+        await play.press("u")
+        assert "Each gets the file again that it had before" in question(play)
+        await play.press("right", "enter")
+        assert play.stage.port.calls == [("roll 1", tuple(world.units))]
+        assert play.stage.port.replaced == (dict.fromkeys(world.units, PLAIN), file_hash(new))

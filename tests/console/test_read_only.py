@@ -108,7 +108,7 @@ async def test_a_click_and_a_paste_open_no_shell() -> None:
 async def test_what_slips_through_is_held_back_at_the_last_door() -> None:
     async with playing(read_only=True) as play:
         with pytest.raises(UserError, match="read-only"):
-            play.main.units.submit({"a.service": PLAIN}, Target.LAUNCHED, replace=True)
+            play.main.units.submit({"a.service": PLAIN}, Target.LAUNCHED, replacing=True)
         with pytest.raises(UserError, match="read-only"):
             await play.main.outside.hand_over(lambda: pytest.fail("handed over"))
         play.main.machines.perform("drain", [CORES[1]])

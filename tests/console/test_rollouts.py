@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fleettui.actions.rollouts import Policy
 from fleettui.console.operations.operation import OperationPhase
 from fleettui.console.pages.rollout import RolloutOrder, changes_page, progress_page, rollout_events
 from fleettui.console.screens.confirm import ConfirmScreen
@@ -256,7 +257,7 @@ async def test_the_command_line_knows_rollouts(line: str, call: tuple[str, tuple
 async def test_an_operation_ends_as_its_rollout_does() -> None:
     async with playing(rolling()) as play:
         runner = play.main.runner
-        await runner.roll(["shop@1.service", "shop@2.service"], {}, "1", "fleetctl rollout 'shop@*'")
+        await runner.roll(["shop@1.service", "shop@2.service"], {}, Policy(), "fleetctl rollout 'shop@*'")
         await play.settle()
         mine = runner.operations[-1]
         assert mine.phase is OperationPhase.PENDING
@@ -267,7 +268,7 @@ async def test_an_operation_ends_as_its_rollout_does() -> None:
 
 async def test_a_rollout_that_stops_is_a_failed_operation_with_the_reason() -> None:
     async with playing(rolling()) as play:
-        await play.main.runner.roll(["shop@1.service"], {}, "1", "fleetctl rollout shop@1.service")
+        await play.main.runner.roll(["shop@1.service"], {}, Policy(), "fleetctl rollout shop@1.service")
         went = Rollout("r1", (), RolloutState.FINISHED, back=True, note="shop@1.service failed: exit 2")
         await play.show(replace(rolling(), rollouts={"r1": went}))
         assert "went back: shop@1.service failed: exit 2" in play.text("operations")

@@ -6,6 +6,7 @@ sure the operator must be. A unit that systemd stops along with another counts l
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,9 @@ class Survey:
 
     `names` are the units, or the ids of machines, that it is carried out on. `always`: it is asked about even where
     it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `at_once`: how many
-    of what stops are down at a time, at most; 0: all. `refusal`: why it cannot be done.
+    of what stops are down at a time, at most; 0: all. `at_a_time`: the operator is asked how many at a time, and
+    this is offered, then what he chose; "": not asked. `rolled`: the command for that, where it is another.
+    `refusal`: why it cannot be done.
     """
 
     question: str = ""
@@ -64,11 +67,27 @@ class Survey:
     always: bool = False
     shown: bool = False
     at_once: int = 0
+    at_a_time: str = ""
+    rolled: str = ""
     refusal: str = ""
 
     def exceeds(self, shown: Survey) -> bool:
         """Whether it is more than what the operator was asked about."""
         return self.impact.exceeds(shown.impact) or not {*self.names} <= {*shown.names}
+
+    def paced(self, at_a_time: str) -> Survey:
+        """The same with so many at a time, which must be a pace."""
+        return replace(self, at_a_time=at_a_time, at_once=at_once(at_a_time, len(self.names)))
+
+    @property
+    def same(self) -> str:
+        """The command line that does the same, with how many at a time."""
+        return f"{self.rolled or self.command} --at-a-time {self.at_a_time}" if self.rolls else self.command
+
+    @property
+    def rolls(self) -> bool:
+        """Whether it is carried out a few at a time, as a rollout."""
+        return self.at_a_time not in ("", ALL)
 
     @property
     def weight(self) -> int:
@@ -85,6 +104,31 @@ class Survey:
         return f"That is {self.weight} stops on {len(machines)} {'machine' if len(machines) == 1 else 'machines'}"
 
 
+ALL = "all"  # at once, without a rollout
+FEW = 10  # units, of which one at a time is quick enough
+_PACE = re.compile(r"([1-9][0-9]{0,3})(%?)")
+
+
+def is_pace(text: str) -> bool:
+    """Whether the text says how many at a time: a number, a share such as 25%, or all."""
+    found = _PACE.fullmatch(text)
+    return text == ALL or (found is not None and (not found[2] or int(found[1]) <= 100))
+
+
+def at_once(pace: str, units: int) -> int:
+    """How many units are down at a time by this pace; 0: all."""
+    if not pace or pace == ALL:
+        return 0
+    return max(1, units * int(pace[:-1]) // 100) if pace.endswith("%") else int(pace)
+
+
+def usual_pace(units: int, last: str = "") -> str:
+    """What is offered first: what was chosen last, unless that would be all of these at once."""
+    if last and last != ALL and at_once(last, units) < units:
+        return last
+    return "1" if units <= FEW else "10%"
+
+
 @dataclass(frozen=True, slots=True)
 class Care:
     """How sure an operator must be: a protected cluster, or `confirm_from` running units, want a word typed."""
@@ -96,7 +140,7 @@ class Care:
 
 def needs_answer(survey: Survey, care: Care) -> bool:
     """Whether the operator is asked: always before more than one running unit stops, and before many start."""
-    if words_to_type(survey, care):
+    if survey.at_a_time or words_to_type(survey, care):
         return True
     if survey.shown:
         return False

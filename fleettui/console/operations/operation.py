@@ -6,6 +6,7 @@ failed or waits; until then it is pending, and nothing on the screen pretends ot
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from fleettui.verbs import Verb, verb_between
 from registry.lifecycle import Progress, Whereabouts
 from registry.mirror import Snapshot
 from registry.model import Rollout, RolloutState
+from registry.wording import and_more
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
@@ -135,7 +137,10 @@ def judge(operation: Operation, snapshot: Snapshot, where: Where, now: float) ->
         waiting = waiting or found.progress is Progress.WAITING
         place = host(snapshot, found.machines[0]) if found.machines else place
         if found.progress is not Progress.REACHED:
-            complaints.append(f"{name}: {found.reason}")
+            again = operation.verb is Verb.UNDO and found.progress is Progress.FAILED
+            waiting = waiting or again  # what was asked is done: it has its earlier record, which is no better
+            what = f"{name} is as it was, and fails as it did" if again else name
+            complaints.append(f"{what}: {found.reason}")
     operation = replace(operation, open=tuple(still), complaints=tuple(complaints), place=place)
     if still:
         return operation
@@ -230,6 +235,12 @@ def _undo_change_command(change: MachineChange, name: str) -> str:
 def replace_command(names: Sequence[str]) -> str:
     """Return the command line that gives units another text."""
     return command(Verb.SUBMIT, names, shown=3).replace("submit", "submit --replace", 1)
+
+
+def rollback_command(names: Sequence[str], at_a_time: str) -> str:
+    """Return the command lines that give units their earlier text again, a few at a time, joined."""
+    shown = [f"fleetctl rollback {shlex.quote(name)} --at-a-time {at_a_time}" for name in names[:2]]
+    return "; ".join([*shown, and_more(len(names) - 2)] if len(names) > 2 else shown)
 
 
 def undo_units_command(outcomes: Sequence[Outcome]) -> str:

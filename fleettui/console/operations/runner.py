@@ -20,6 +20,7 @@ from fleettui.console.operations.operation import (
     judge_machines,
     judge_rollout,
     replace_command,
+    rollback_command,
     rolling,
     undo_command,
     undoable,
@@ -35,6 +36,7 @@ from registry.model import Rollout, Target
 
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
+    from fleettui.actions.rollouts import Policy
 
 KEPT = 200  # operations that the page of all actions lists
 Changes = tuple[Sequence["MachineChange"], Sequence[str]]  # what was written, and complaints of what was not
@@ -63,8 +65,13 @@ class OperationPort(Protocol):
     async def restore_machines(self, changes: Sequence[MachineChange]) -> Changes:
         """Take an operation on machines back."""
 
-    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str) -> Rollout:
-        """Begin to give running units these texts, a few at a time; those without a text are restarted."""
+    async def roll(
+        self, names: Sequence[str], texts: Mapping[str, str], policy: Policy, based_on: str = ""
+    ) -> Rollout:
+        """Begin to give running units these texts, a few at a time; those without a text are restarted.
+
+        With `based_on` only where all have the text of that hash still.
+        """
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
         """Pause, resume, abort or undo a rollout."""
@@ -127,18 +134,23 @@ class OperationRunner:
         begun = self._begin(verb, tuple(names.values()), line, tuple(names))
         await self._write_machines(begun, lambda: self._port.set_metadata(begun.machines, changes))
 
-    async def roll(self, names: Sequence[str], texts: Mapping[str, str], at_a_time: str, line: str) -> Operation:
+    async def roll(
+        self, names: Sequence[str], texts: Mapping[str, str], policy: Policy, line: str, based_on: str = ""
+    ) -> Operation:
         """Begin a rollout; `line` is the command that does the same. Return it as it was written."""
         begun = self._begin(RolloutVerb.BEGIN, names, line)
-        return await self._write_rollout(begun, None, lambda: self._port.roll(names, texts, at_a_time))
+        return await self._write_rollout(begun, None, lambda: self._port.roll(names, texts, policy, based_on))
 
     async def on_rollout(self, verb: RolloutVerb, before: Rollout) -> Operation:
         """Pause, resume, abort or undo a rollout; `before` is its record as it is known."""
         begun = self._begin(verb, (), rollout_command(verb, before.name))
         return await self._write_rollout(begun, before, lambda: self._port.on_rollout(verb, before.name))
 
-    async def undo(self, operation: Operation | None = None) -> bool:
-        """Take an operation back, by default the last; False when there is none that can be."""
+    async def undo(self, operation: Operation | None = None, policy: Policy | None = None) -> bool:
+        """Take an operation back, by default the last; False when there is none that can be.
+
+        With a `policy`, units that get their earlier text again get it a few at a time.
+        """
         last = operation or self.can_undo
         if last is None or last not in self._undoable:
             return False
@@ -150,6 +162,13 @@ class OperationRunner:
         elif last.changes:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last), last.machines)
             await self._write_machines(begun, lambda: self._port.restore_machines(last.changes))
+        elif policy is not None:
+            texts = {each.name: each.text for each in last.written if each.text is not None}
+            based_on = {each.after.hash for each in last.written if each.after}
+            begun = self._begin(Verb.UNDO, tuple(texts), rollback_command([*texts], policy.at_a_time))
+            await self._write_rollout(
+                begun, None, lambda: self._port.roll([*texts], texts, policy, "".join(based_on))
+            )
         else:
             begun = self._begin(Verb.UNDO, tuple(outcome.name for outcome in last.written), undo_command(last))
             await self._write_units(begun, lambda: self._port.restore(last.written))

@@ -8,7 +8,7 @@ about the fleet as it is now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
@@ -16,10 +16,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.events import DescendantFocus, Key
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input
 
-from fleettui.console.operations.impact import Care, Survey, needs_answer, words_to_type
+from fleettui.console.operations.impact import ALL, Care, Survey, is_pace, needs_answer, words_to_type
 from fleettui.console.pages.detail import is_large
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
@@ -32,11 +33,11 @@ PROTECTED = "This cluster is protected"
 CHANGED = "This changed while you were asked; read it again."
 
 
-class ConfirmScreen(ModalScreen[bool]):
-    """Asks; True when the operator means it. With `typed`, only after one of those words was typed.
+class ConfirmScreen(ModalScreen[Survey | None]):
+    """Asks about a survey; returns it when the operator means it, with how many at a time, if that was asked.
 
-    `why` says why a word must be typed, `cluster` where all this is. Whatever the lines hold, question and answers
-    stay on the screen.
+    Where many stop at once, a word must be typed first: `care` says which. `again`: it was asked before, and has
+    changed. Whatever the lines hold, question and answers stay on the screen.
     """
 
     DEFAULT_CSS = """
@@ -46,53 +47,56 @@ class ConfirmScreen(ModalScreen[bool]):
         background: $panel; border: round $error;
     }
     ConfirmScreen Band { background: $panel; }
-    ConfirmScreen Input { margin-top: 1; background: $bar-idle; }
+    ConfirmScreen Input { background: $bar-idle; }
+    ConfirmScreen #typed { margin-top: 1; }
+    ConfirmScreen #at-a-time { width: 8; padding: 0 1; }
+    ConfirmScreen #at-a-time:focus { background: $bar; }
+    ConfirmScreen #pace { width: 1fr; }
     ConfirmScreen Horizontal { height: auto; align-horizontal: right; margin-top: 1; }
+    ConfirmScreen #paces { align-horizontal: left; }
     ConfirmScreen Button { margin-left: 2; min-width: 14; background: $bar-idle; }
     ConfirmScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "answer(False)", "cancel"),
-        Binding("n", "answer(False)", "no"),
+        Binding("escape", "cancel", "cancel"),
+        Binding("n", "cancel", "no"),
         Binding("left,up,shift+tab", "app.focus_previous", "previous"),
         Binding("right,down,tab", "app.focus_next", "next"),
     ]
 
-    def __init__(
-        self,
-        question: str,
-        verb: str,
-        lines: Sequence[str],
-        command: str,
-        *,
-        typed: tuple[str, ...] = (),
-        why: str = PROTECTED,
-        cluster: str = "",
-    ) -> None:
+    def __init__(self, asked: Survey, care: Care, *, again: bool = False) -> None:
         super().__init__()
-        self._cluster = cluster
-        self._typed, self._why = typed, why
-        self._question, self._verb, self._lines, self._command = question, verb, lines, command
+        self._asked, self._care, self._by_key = asked, care, False
+        self._lines = (CHANGED, *asked.lines) if again else asked.lines
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        """The words of which one must be typed, at the pace that is chosen now."""
+        return words_to_type(self._asked, self._care)
 
     def compose(self) -> ComposeResult:
-        """The question, what it means, and the two answers."""
+        """The question, what it means, how many at a time, and the two answers."""
+        asked = self._asked
         with Vertical():
             yield Band(id="confirm-text", padding=0)
-            if self._typed:
-                yield Input(placeholder=escape(f"type {self._typed[0]} to go on"), id="typed", compact=True)
+            yield Input(id="typed", compact=True)
+            with Horizontal(id="paces"):
+                yield Input(asked.at_a_time, id="at-a-time", compact=True, max_length=5, select_on_focus=False)
+                yield Band(id="pace", padding=1)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
-                yield Button(self._verb.capitalize(), id="go", compact=True, disabled=bool(self._typed))
+                yield Button(asked.verb.capitalize(), id="go", compact=True)
 
     def on_mount(self) -> None:
         """Give the focus to Cancel, or to the line for the word."""
-        self.query_one(Vertical).border_title = Content(f"cluster {escape(self._cluster)}" if self._cluster else "")
-        self._write()
-        if self._typed:  # nothing happens by Enter here either, and a name may begin with any key
-            self.query_one("#typed", Input).cursor_blink = False
-            self.query_one("#typed", Input).focus()
-        else:
-            self.query_one("#cancel", Button).focus()
+        cluster = escape(self._care.cluster)
+        self.query_one(Vertical).border_title = Content(f"cluster {cluster}" if cluster else "")
+        self.query_one("#paces").display = bool(self._asked.at_a_time)
+        for field in self.query(Input):
+            field.cursor_blink = False
+        self._judge()
+        # Nothing happens by Enter here either, and a name may begin with any key.
+        self.query_one("#typed" if self._words and not self._asked.at_a_time else "#cancel").focus()
 
     def on_resize(self) -> None:
         """Wrap for the other width."""
@@ -100,33 +104,77 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def _write(self) -> None:
         width = max(10, min(70, self.app.size.width - 12))
-        head: list[Line] = [*_rows(self._question, width, "", Tone.STRONG, 2), ()]
-        tail: list[Line] = [(), *_rows(self._command, width, "", Tone.QUIET, 3)]
-        if self._typed:
-            what = f"{self._why}: type {' or '.join(self._typed)} to go on."
-            tail += [(), *_rows(what, width, "", Tone.BAD, 3)]
+        head: list[Line] = [*_rows(self._asked.question, width, "", Tone.STRONG, 2), ()]
+        tail: list[Line] = [(), *_rows(self._asked.same, width, "", Tone.QUIET, 3)]
+        if words := self._words:
+            why = PROTECTED if self._care.protected else self._asked.weight_text
+            tail += [(), *_rows(f"{why}: type {' or '.join(words)} to go on.", width, "", Tone.BAD, 3)]
         rows = [line for each in self._lines for line in _rows(each, width - 2, "· ", Tone.PLAIN, EACH)]
-        room = int(self.app.size.height * 0.9) - AROUND - 2 * bool(self._typed) - len(head) - len(tail)
+        room = (
+            int(self.app.size.height * 0.9)
+            - AROUND
+            - 2 * bool(words)
+            - 2 * bool(self._asked.at_a_time)
+            - len(head)
+            - len(tail)
+        )
         if len(rows) > max(1, room):
             rows = [*rows[: max(0, room - 1)], (Cell("  …", Tone.QUIET),)]
         self.query_one("#confirm-text", Band).put(*((line, ()) for line in (*head, *rows, *tail)))
 
-    @on(Input.Changed, "#typed")
-    def _typed_more(self, event: Input.Changed) -> None:
-        self.query_one("#go", Button).disabled = event.value.strip() not in self._typed
+    def _judge(self) -> None:
+        """Bring the lines in accord with what was typed."""
+        pace, words = self.query_one("#at-a-time", Input).value.strip().lower(), self._words
+        fine = not self._asked.at_a_time or is_pace(pace)
+        if fine and self._asked.at_a_time:
+            self._asked = self._asked.paced(pace)
+            words = self._words
+        typed = self.query_one("#typed", Input)
+        typed.display = bool(words)
+        typed.placeholder = escape(f"type {words[0]} to go on") if words else ""
+        self.query_one("#go", Button).disabled = not fine or (bool(words) and typed.value.strip() not in words)
+        told = Cell("at a time: a number, 25%, or all", Tone.QUIET)
+        if not fine:
+            told = Cell("that is no number from 1, no share such as 25%, and not all", Tone.BAD)
+        self.query_one("#pace", Band).put(((told,), ()))
+        self._write()
 
-    @on(Input.Submitted, "#typed")
+    @on(Input.Changed)
+    def _typed_more(self) -> None:
+        self._judge()
+
+    @on(Input.Submitted)
     def _typed_all(self, event: Input.Submitted) -> None:
-        if event.value.strip() in self._typed:
-            self.query_one("#go", Button).focus()
+        typed, go = self.query_one("#typed", Input), self.query_one("#go", Button)
+        if not go.disabled:
+            go.focus()
+        elif event.input is not typed and typed.display:
+            typed.focus()
+
+    def on_key(self, event: Key) -> None:
+        """Let a digit say how many at a time, and `a` all, without going to the line first."""
+        pace = self.query_one("#at-a-time", Input)
+        character = event.character or "-"
+        if not self._asked.at_a_time or isinstance(self.focused, Input) or character not in "123456789a":
+            return
+        event.stop()
+        pace.value = ALL if character == "a" else character
+        pace.cursor_position, self._by_key = len(pace.value), True
+        pace.focus()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """Let what is typed next replace the number, unless it has just been begun."""
+        if event.widget.id == "at-a-time" and not self._by_key:
+            self.query_one("#at-a-time", Input).select_all()
+        self._by_key = False
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Answer."""
-        self.dismiss(event.button.id == "go")
+        self.dismiss(self._asked if event.button.id == "go" else None)
 
-    def action_answer(self, answer: bool) -> None:  # noqa: FBT001 - the binding's argument
-        """Answer by key."""
-        self.dismiss(answer)
+    def action_cancel(self) -> None:
+        """Answer no."""
+        self.dismiss(None)
 
 
 def _rows(text: str, width: int, mark: str, tone: Tone, most: int) -> list[Line]:
@@ -140,12 +188,20 @@ def _rows(text: str, width: int, mark: str, tone: Tone, most: int) -> list[Line]
 
 
 class Confirmer:
-    """Asks first where more than one running unit stops. `care` says how sure the operator must be here."""
+    """Asks first where more than one running unit stops. `care` says how sure the operator must be here.
+
+    `pace` is how many at a time were chosen last; "" before that.
+    """
 
     def __init__(
-        self, screen: Screen[None], fleet: FleetModel, care: Care, show_status: Callable[[str], None]
+        self,
+        screen: Screen[None],
+        fleet: FleetModel,
+        care: Care,
+        show_status: Callable[[str], None],
+        pace: str = "",
     ) -> None:
-        self.care = care
+        self.care, self.pace = care, pace
         self._screen, self._fleet, self._show_status = screen, fleet, show_status
         self._surveying = False
 
@@ -201,15 +257,15 @@ class Confirmer:
             self._show_status("looking at what that would stop …")
             self._screen.run_worker(survey_beside(), name="survey", exit_on_error=False)
 
-    async def confirmed(self, survey: Callable[[Reading], Survey]) -> bool:
-        """Do the same for a task that waits for the answer; return whether it may go on."""
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    async def confirmed(self, survey: Callable[[Reading], Survey]) -> Survey | None:
+        """Do the same for a task that waits for the answer; return what may be carried out, None for nothing."""
+        answer: asyncio.Future[Survey | None] = asyncio.get_running_loop().create_future()
 
-        def answered(yes: bool) -> None:  # noqa: FBT001 - what the future is to hold
+        def answered(found: Survey | None) -> None:
             if not answer.done():
-                answer.set_result(yes)
+                answer.set_result(found)
 
-        self.ask_first(survey, lambda _: answered(True), lambda: answered(False))  # noqa: FBT003 - the same
+        self.ask_first(survey, answered, lambda: answered(None))
         return await answer
 
     def _ask(
@@ -221,25 +277,23 @@ class Confirmer:
         *,
         again: bool = False,
     ) -> None:
-        def surveyed(now: Survey) -> None:
-            if now.refusal:
-                self._show_status(now.refusal)
+        def answered(answer: Survey | None) -> None:
+            if answer is None:
                 otherwise()
-            elif now.exceeds(asked):
-                self._ask(now, survey, perform, otherwise, again=True)
-            else:
-                perform(now)
+                return
 
-        def answered(yes: bool | None) -> None:  # noqa: FBT001 - the screen's answer
-            if yes:
-                self._survey(survey, surveyed, otherwise)
-            else:
-                otherwise()
+            def surveyed(now: Survey) -> None:
+                now = now.paced(answer.at_a_time) if now.at_a_time else now
+                if now.refusal:
+                    self._show_status(now.refusal)
+                    otherwise()
+                elif now.exceeds(asked):
+                    self._ask(now, survey, perform, otherwise, again=True)
+                else:
+                    perform(now)
 
-        typed = words_to_type(asked, self.care)
-        why = PROTECTED if self.care.protected else asked.weight_text
-        lines = (CHANGED, *asked.lines) if again else asked.lines
-        question = ConfirmScreen(
-            asked.question, asked.verb, lines, asked.command, typed=typed, why=why, cluster=self.care.cluster
-        )
-        self._screen.app.push_screen(question, answered)
+            if answer.rolls:
+                self.pace = answer.at_a_time
+            self._survey(survey, surveyed, otherwise)
+
+        self._screen.app.push_screen(ConfirmScreen(asked, self.care, again=again), answered)

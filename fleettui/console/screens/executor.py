@@ -127,7 +127,7 @@ class CommandExecutor:
         elif known and not fresh:
             raise UserError(f"{known[0]} is known already; --replace stores another text")
         if fresh:
-            self._units.submit(dict(fresh), command.target, replace=command.replace)
+            self._units.submit(dict(fresh), command.target, replacing=command.replace)
 
     async def _verify(self, paths: Sequence[str]) -> None:
         if self._context.read_only and not self._context.has_terminal:

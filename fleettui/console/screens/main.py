@@ -84,9 +84,9 @@ class MainScreen(Screen[None]):
         self.runner = runner = OperationRunner(
             context.port, context.clock, self._show_operations, context.keys, barred
         )
-        identity = context.identity
+        identity, pace = context.identity, context.saved.pace if context.saved else ""
         care = Care(identity.cluster, identity.protected, context.confirm_from)
-        self.confirmer = confirmer = Confirmer(self, fleet, care, status.show)
+        self.confirmer = confirmer = Confirmer(self, fleet, care, status.show, pace)
         self.units = units = UnitOperations(self, context, fleet, selection, runner, confirmer, status)
         self.machines = machines = MachineOperations(
             self, context, fleet, views, selection, runner, confirmer, status
@@ -106,7 +106,7 @@ class MainScreen(Screen[None]):
             self, context, fleet, views, selection, navigator, dock, runner, status,
             can_use=self.footer.can_use, refresh=self.refresh_all,
         )  # fmt: skip
-        self.saved = SavedView(self, context, views, navigator, dock, lambda: dialogs.theme)
+        self.saved = SavedView(self, context, views, navigator, dock, lambda: dialogs.theme, lambda: confirmer.pace)
         self._bind_actions()
 
     def _bind_actions(self) -> None:

@@ -211,12 +211,13 @@ class EditSession:
     async def _replace(self, texts: dict[str, str], base: Unit) -> None:
         """Submit the texts. UserError when it is given up, refused, or somebody was faster."""
         target = Target.INACTIVE
-        if not await self._confirmer.confirmed(
+        found = await self._confirmer.confirmed(
             lambda reading: self._units.survey_texts(reading, texts, target, replacing=True, shown=True)
-        ):
+        )
+        if found is None:
             raise UserError("nothing was replaced; e edits it again")
-        done = await self._runner.submit(texts, target, replace=True, based_on=base.hash)
-        if not done.written and done.phase is OperationPhase.FAILED:
+        done = await self._units.carry_out(found, texts, target, replacing=True, based_on=base.hash)
+        if not done.written and not done.rollout and done.phase is OperationPhase.FAILED:
             raise UserError(f"{done.complaints[0] if done.complaints else 'nothing was written'}; e edits it again")
 
     # New units
@@ -241,13 +242,13 @@ class EditSession:
         if isinstance(what, Submission):
             self._unsubmitted = (what.name, "", what.text)
             texts, replaces = {what.name: what.text}, what.replace
-            if await self._confirmer.confirmed(
+            if found := await self._confirmer.confirmed(
                 lambda reading: self._units.survey_texts(
                     reading, texts, what.target, replacing=replaces, shown=replaces
                 )
             ):
                 self._unsubmitted = ("", "", "")
-                await self._runner.submit(texts, what.target, replace=replaces)
+                await self._units.carry_out(found, texts, what.target, replacing=replaces)
         elif what is not None and what.text.strip():
             self._unsubmitted = (what.name, what.path, what.text)
             lines = counted(len(what.text.splitlines()), "line")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from textual.screen import Screen
 
+from fleettui.actions.drain import is_global
+from fleettui.actions.outcome import Did
+from fleettui.actions.rollouts import MAX_STEPS, Policy
 from fleettui.console.operations.impact import (
+    RANK,
     Survey,
     impact_of,
     impact_of_restoring,
+    impact_of_rolling_back,
     impact_of_texts,
     impact_of_undoing,
+    usual_pace,
 )
 from fleettui.console.operations.impact_text import impact_lines, short, stopping_lines, units_line
 from fleettui.console.operations.operation import Operation, undo_command
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Permit, command, permit
+from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Permit, RolloutVerb, command, permit
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
@@ -25,8 +32,10 @@ from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.formatting import counted
 from fleettui.verbs import REPLACING, Verb
 from registry.errors import UserError
+from registry.mirror import Snapshot
 from registry.model import Target
 from registry.sync.follow import ConnectionState
+from registry.units.name import parse
 
 
 class UnitOperations:
@@ -50,9 +59,24 @@ class UnitOperations:
         self._confirmer.ask_first(
             lambda reading: self._survey(reading, verb, names),
             lambda found: self._screen.run_worker(
-                self._runner.on_units(verb, found.names), name=f"{verb}", exit_on_error=False
+                self._roll(found, {}) if found.rolls else self._runner.on_units(verb, found.names),
+                name=f"{verb}",
+                exit_on_error=False,
             ),
         )
+
+    async def _roll(
+        self, found: Survey, texts: Mapping[str, str], based_on: str = "", policy: Policy | None = None
+    ) -> Operation:
+        """Carry out what was surveyed as a rollout, as many at a time as the operator chose."""
+        chosen = replace(policy or Policy(), at_a_time=found.at_a_time)
+        return await self._runner.roll(found.names, texts, chosen, found.same, based_on)
+
+    def _pace(self, names: Sequence[str], snapshot: Snapshot) -> str:
+        """How many of these running units to offer at a time; "" where nothing is to be asked."""
+        if len(names) < 2 or len(names) > MAX_STEPS or any(is_global(snapshot, name) for name in names):
+            return ""
+        return usual_pace(len(names), self._confirmer.pace)
 
     def permit(self, verb: Verb, names: Sequence[str], reading: Reading | None = None) -> Permit:
         """Return which of these units the verb can be carried out on, now or by a reading, or why on none."""
@@ -73,20 +97,29 @@ class UnitOperations:
             f"{verb.capitalize()} {_named(allowed.names)}?", verb, tuple(lines),
             command(verb, allowed.names, shown=3), impact, allowed.names,
             always=0 < verb.rules.asks_from <= len(allowed.names),
+            at_a_time=self._pace(allowed.names, snapshot) if verb is REPLACING else "",
         )  # fmt: skip
 
     # Texts
 
-    def submit(self, texts: Mapping[str, str], target: Target, *, replace: bool) -> None:
+    def submit(self, texts: Mapping[str, str], target: Target, *, replacing: bool) -> None:
         """Submit units and raise their target, as one operation, after asking where that stops what runs."""
         if why := self._why_no_change(self._fleet.reading):
             raise UserError(f"cannot submit: {why}")
         self._confirmer.ask_first(
-            lambda reading: self.survey_texts(reading, texts, target, replacing=replace),
-            lambda _: self._screen.run_worker(
-                self._runner.submit(texts, target, replace=replace), name="submit", exit_on_error=False
+            lambda reading: self.survey_texts(reading, texts, target, replacing=replacing),
+            lambda found: self._screen.run_worker(
+                self.carry_out(found, texts, target, replacing=replacing), name="submit", exit_on_error=False
             ),
         )
+
+    async def carry_out(
+        self, found: Survey, texts: Mapping[str, str], target: Target, *, replacing: bool, based_on: str = ""
+    ) -> Operation:
+        """Submit the texts, at once or as a rollout, as the survey of them says; return it as it was written."""
+        if found.rolls:
+            return await self._roll(found, texts, based_on)
+        return await self._runner.submit(texts, target, replace=replacing, based_on=based_on)
 
     def survey_texts(
         self,
@@ -106,7 +139,22 @@ class UnitOperations:
         lines = tuple(impact_lines(impact, snapshot, verb=REPLACING))
         same = command(Verb.SUBMIT, names, shown=3).replace("submit", f"submit{' --replace' * replacing}", 1)
         question = f"{verb.capitalize()} {_named(names)}?"
-        return Survey(question, verb, lines, same, impact, names, shown=shown)
+        file = parse(names[0]).template or names[0]
+        return Survey(
+            question, verb, lines, same, impact, names, shown=shown,
+            at_a_time=self._pace_of(texts, target, snapshot, replacing=replacing),
+            rolled=command(RolloutVerb.BEGIN, names, ("--file", file), shown=3),
+        )  # fmt: skip
+
+    def _pace_of(self, texts: Mapping[str, str], target: Target, snapshot: Snapshot, *, replacing: bool) -> str:
+        """How many of these to offer at a time: where several that run get another text, and that is all of it."""
+        known = [snapshot.units[name] for name in texts if name in snapshot.units]
+        launched = [unit.name for unit in known if unit.target is Target.LAUNCHED]
+        if not replacing or len(known) < len(texts) or len(launched) < 2:
+            return ""
+        if any(RANK[target] > RANK[unit.target] for unit in known):
+            return ""  # a rollout leaves targets as they are
+        return self._pace(tuple(texts), snapshot)
 
     def _why_no_change(self, reading: Reading) -> str:
         """Say why nothing can be changed; "" when it can be."""
@@ -124,7 +172,11 @@ class UnitOperations:
             return
         self._confirmer.ask_first(
             lambda reading: self._survey_undo(reading, last),
-            lambda _: self._screen.run_worker(self._runner.undo(last), name="undo", exit_on_error=False),
+            lambda found: self._screen.run_worker(
+                self._runner.undo(last, Policy(at_a_time=found.at_a_time) if found.rolls else None),
+                name="undo",
+                exit_on_error=False,
+            ),
         )
 
     def _survey_undo(self, reading: Reading, last: Operation) -> Survey:
@@ -132,13 +184,29 @@ class UnitOperations:
         snapshot, keys = reading.snapshot, self._context.keys
         if why := self._why_no_change(reading):
             return Survey(refusal=f"cannot undo: {why}")
-        if last.changes:
+        pace, told = "", ""
+        names = tuple(each.name for each in last.written)
+        if last.rollout:
+            rollout = snapshot.rollouts.get(last.rollout)
+            if rollout is None:
+                return Survey(refusal=f"cannot undo: there is no rollout {last.rollout} any more")
+            impact, names = impact_of_rolling_back(rollout, snapshot), ()
+            told = f"Units get their old files again, {rollout.at_a_time} at a time."
+        elif last.changes:
             impact = impact_of_restoring(last.changes, snapshot, keys)
         else:
             impact = impact_of_undoing(last.verb, last.written, snapshot, keys)
-        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.written), "unit")
-        lines = tuple(impact_lines(impact, snapshot))
-        return Survey(f"Undo: {last.verb} of {what}?", Verb.UNDO, lines, undo_command(last), impact)
+            if last.written and all(each.did is Did.REPLACED for each in last.written):
+                told = "Each gets the file again that it had before."
+                texts = {each.name: each.text or "" for each in last.written}
+                pace = self._pace_of(texts, Target.INACTIVE, snapshot, replacing=True)
+        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.names), "unit")
+        lines = impact_lines(impact, snapshot, verb=REPLACING if told else Verb.STOP)
+        done = "replace" if told and not last.rollout else last.verb
+        return Survey(
+            f"Undo: {done} of {what}?", Verb.UNDO, (*([told] if told else ()), *lines), undo_command(last), impact,
+            names, at_a_time=pace,
+        )  # fmt: skip
 
 
 def _named(names: Sequence[str]) -> str:

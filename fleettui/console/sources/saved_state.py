@@ -140,6 +140,7 @@ class SavedState:
     theme: str = ""
     journal: bool | None = None
     journal_lines: int = 0  # 0: as high as usual
+    pace: str = ""  # how many units at a time were chosen last
 
 
 def encode(state: SavedState) -> str:
@@ -153,7 +154,7 @@ def encode(state: SavedState) -> str:
     }  # fmt: skip
     return json.dumps({
         "version": VERSION, "view": state.view, "views": views, "theme": state.theme, "journal": state.journal,
-        "journal_lines": state.journal_lines,
+        "journal_lines": state.journal_lines, "pace": state.pace,
     }, indent=1) + "\n"  # fmt: skip
 
 
@@ -169,6 +170,7 @@ def decode(text: str) -> SavedState:
     return SavedState(
         _typed(data, "view", str), {str(name): _view(each) for name, each in views.items()},
         _typed(data, "theme", str), journal, max(0, min(500, _typed(data, "journal_lines", int))),
+        _typed({"pace": "", **data}, "pace", str)[:5],
     )  # fmt: skip
 
 
