@@ -62,7 +62,7 @@ async def _begin(operator: Operator, flags: Namespace) -> int:
     if any(parse(each).is_template for each in names):
         units = (await read_snapshot(operator.etcd, operator.keys, [Table.UNITS])).units
         names = tuple(dict.fromkeys(each for name in names for each in with_instances(units, name)))
-    return await roll(operator, names, _texts(flags.file, names), flags)
+    return await roll(operator, names, texts_of(flags.file, names), flags)
 
 
 def with_instances(units: Mapping[str, Unit], name: str) -> list[str]:
@@ -106,9 +106,9 @@ def policy_of(flags: Namespace) -> rollouts.Policy:
     )
 
 
-def _texts(path: str | None, names: Iterable[str]) -> dict[str, str]:
+def texts_of(path: str | None, names: Iterable[str]) -> dict[str, str]:
     """The text of the file for each unit. UserError for a file that is none of theirs."""
-    if path is None:
+    if not path:
         return {}
     name = normalise(Path(path).name)
     file = read_unit_file(Path(path), name)

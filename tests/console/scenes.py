@@ -257,6 +257,7 @@ SCENES: dict[str, Scene] = {
     "destroy-protected": Scene("D", "Destroy", "web@1.service", context=PROTECTED),
     "stop-many": Scene("asterisk X", "Stop"),
     "stop-typed": Scene("asterisk X", "type", context={"confirm_from": 3}),
+    "units-old": Scene("slash i s colon o l d enter", "is:old", world=rolling),
     "restart-many": Scene("6 1 j space space R 2", "at a time", "shop@1.service", world=rolling),
     "marked": Scene("j space space space", "✓"),
     "filter": Scene("slash w e b", "filter"),

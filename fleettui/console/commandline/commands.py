@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
+from fleettui.actions.versions import choose, versions
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
 from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb, RolloutVerb
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
@@ -57,6 +58,32 @@ class MetadataCommand:
 
     machines: tuple[str, ...]
     changes: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RollUnits:
+    """Begin a rollout; `file` "": a restart. `flags` are those of its policy."""
+
+    names: tuple[str, ...]
+    file: str
+    flags: Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class ShowVersion:
+    """Show the file of a unit, compared with the one so many versions `back`."""
+
+    unit: str
+    back: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreVersion:
+    """Bring back the file of a unit that it had so many versions ago; `flags` are those of a rollout's policy."""
+
+    unit: str
+    back: int
+    flags: Namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +155,8 @@ class Theme:
 
 
 ConsoleCommand: TypeAlias = (
-    VerbCommand | SubmitFiles | MachineCommand | MetadataCommand | RolloutCommand
+    VerbCommand | SubmitFiles | MachineCommand | MetadataCommand | RolloutCommand | RollUnits
+    | ShowVersion | RestoreVersion
     | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
@@ -180,11 +208,8 @@ ELSEWHERE = {
     "completion": "prints a script for a shell; run it there",
     "__complete": "is for shells",
     "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
-    "history": "is shown in a terminal: fleetctl history UNIT",
-    "diff": "is shown in a terminal: fleetctl diff UNIT",
     "rebalance": "is decided in a terminal, where it tells what moves: fleetctl rebalance",
     "plan": "is shown in a terminal: fleetctl plan --without MACHINE",
-    "rollback": "is begun and watched in a terminal: fleetctl rollback UNIT",
     "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
     "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
@@ -252,10 +277,8 @@ def _other(command: Command, flags: Namespace, context: CommandContext) -> Conso
     name = command.name
     if name in LISTING:
         return Open(LISTING[name], "")
-    if name == "events":
-        return _events(flags, context)
-    if name in ("rollout", "ssh"):
-        return (_rollout if name == "rollout" else _shell)(flags, context)
+    if name in OTHERS:
+        return OTHERS[name](flags, context)
     if name == "verify":
         return Verify(tuple(flags.names))
     if name == "version":
@@ -270,7 +293,9 @@ def _rollout(flags: Namespace, context: CommandContext) -> ConsoleCommand:
     if act in ("", "list"):
         return Open("rollouts", "")
     if act != "status" and act not in ROLLOUT_ACTS:
-        raise UserError("a rollout of units begins in a terminal: fleetctl rollout; here R asks how many at a time")
+        if context.read_only:
+            raise UserError(f"cannot rollout: {READ_ONLY}")
+        return RollUnits(units_called(flags.names, context.snapshot), flags.file or "", flags)
     if len(names) != 1 or names[0] not in context.snapshot.rollouts:
         near = difflib.get_close_matches(names[0], context.snapshot.rollouts, n=1) if names else ()
         raise UserError(
@@ -278,6 +303,15 @@ def _rollout(flags: Namespace, context: CommandContext) -> ConsoleCommand:
             + (f"did you mean {near[0]}?" if near else "see :rollouts")
         )
     return RolloutCommand(ROLLOUT_ACTS.get(act), names[0])
+
+
+def _versions(flags: Namespace, context: CommandContext) -> ConsoleCommand:
+    unit = units_called([flags.unit], context.snapshot)[0]
+    if not hasattr(flags, "version_hash"):  # history
+        return ShowVersion(unit)
+    found = versions(context.snapshot, unit)
+    back = found.index(choose(found, flags.version_hash, unit))
+    return RestoreVersion(unit, back, flags) if hasattr(flags, "at_a_time") else ShowVersion(unit, back)
 
 
 ROLLOUT_ACTS = {verb.value: verb for verb in RolloutVerb if verb is not RolloutVerb.BEGIN}
@@ -304,6 +338,12 @@ def _shell(flags: Namespace, context: CommandContext) -> ConsoleCommand:
         return Shell(machine=machine_called(flags.rest[0], context.snapshot))
     except UserError:
         return Shell(unit=units_called(flags.rest, context.snapshot)[0])
+
+
+OTHERS: Mapping[str, Callable[[Namespace, CommandContext], ConsoleCommand]] = {
+    "events": _events, "ssh": _shell, "rollout": _rollout, "history": _versions, "diff": _versions,
+    "rollback": _versions,
+}  # fmt: skip
 
 
 # Names

@@ -17,7 +17,11 @@ from fleettui.console.commandline.commands import (
 from fleettui.console.tables.query import completed
 
 SHOWN = 200  # candidates; nobody reads more
-OF_UNITS = frozenset(command.name for command in COMMANDS if command.takes("UNIT"))
+OF_UNITS = frozenset(command.name for command in COMMANDS if command.takes("UNIT")) | {
+    "history",
+    "diff",
+    "rollback",
+}
 OF_MACHINES = frozenset(command.name for command in COMMANDS if command.takes("MACHINE")) | {"ssh"}
 
 

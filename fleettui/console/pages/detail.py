@@ -165,7 +165,7 @@ class Order:
     older: int = 0
     asked: Asked = NOT_ASKED
     keys: Keys = DEFAULT_KEYS
-    version_keys: tuple[str, str] = ("<", ">")
+    version_keys: tuple[str, str, str] = ("<", ">", "B")
     rollout: RolloutOrder = NO_ROLLOUT
 
 

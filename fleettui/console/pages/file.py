@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fleettui.actions.versions import Version, changes, hunks, versions
-from fleettui.console.pages.rich_text import BLANK, RichText, plain, rich_line
+from fleettui.console.pages.rich_text import BLANK, RichText, plain, rich_line, title
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
@@ -50,7 +50,7 @@ def change_counts(old: str, new: str) -> tuple[int, int]:
 
 
 def file_page(
-    snapshot: Snapshot, unit: str, now: float, older: int = 0, keys: tuple[str, str] = ("<", ">")
+    snapshot: Snapshot, unit: str, now: float, older: int = 0, keys: tuple[str, str, str] = ("<", ">", "B")
 ) -> RichText:
     """The text; with `older`, what changed from that many versions ago to the present one."""
     found = versions(snapshot, unit)
@@ -65,20 +65,33 @@ def file_page(
     same = [plain(f"the same text as {escape(listed(others, 4))}", Tone.QUIET)] if others else []
     head = [rich_line(*_head(found, older, now, keys)), *same, BLANK]
     if not older:
-        return [*head, *((unit_file_line(line), None) for line in present.text.splitlines())]
+        text = [(unit_file_line(line), None) for line in present.text.splitlines()]
+        return [*head, *text, *_history(found, now)]
     before = found[older]
     if before.text is None:
         return [*head, plain(f"the registry no longer has the text of {before.hash[:SHORT]}", Tone.WAIT)]
     return [*head, *((line, None) for line in diff_lines(before.text, present.text))]
 
 
-def _head(found: list[Version], older: int, now: float, keys: tuple[str, str]) -> Line:
+def _history(found: list[Version], now: float) -> RichText:
+    """The versions that are kept, newest first, below the text; nothing where there is one alone."""
+    if len(found) < 2:
+        return []
+    lines: RichText = [
+        rich_line(Cell(f"  {f'{back} back' if back else 'present':<9}", Tone.QUIET), *_named(each, now))
+        for back, each in enumerate(found)
+    ]
+    return [*title("history"), *lines]
+
+
+def _head(found: list[Version], older: int, now: float, keys: tuple[str, str, str]) -> Line:
     earlier = len(found) - 1
     if older:
         return (
-            Cell("changed from ", Tone.QUIET), *_named(found[older], now),
+            Cell("from ", Tone.QUIET), *_named(found[older], now),
             Cell(" to the present ", Tone.QUIET), *_named(found[0], now),
-            Cell(f"   {older} of {earlier} · {keys[0]} older · {keys[1]} newer", Tone.QUIET),
+            Cell(f"   {older} of {earlier} · {keys[0]} older · {keys[1]} newer · ", Tone.QUIET),
+            Cell(f"{keys[2]} restores it", Tone.QUIET),
         )  # fmt: skip
     hint = f"{counted(earlier, 'earlier version')} · {keys[0]} shows what changed" if earlier else "never replaced"
     return (*_named(found[0], now), Cell(f"   {hint}", Tone.QUIET))

@@ -20,6 +20,7 @@ FILTERS = (
     ("web core-2", "both words, anywhere in the row; letters in order do too: wb1"),
     ("state:failed", "its beginning; also machine: target: name: sub: is: metadata: actor: verb:"),
     ("machine=core-1", "exactly; name:web@* is a glob"),
+    ("is:old", "what runs an old file; version:3fa9c12 runs that one; is:drifting is not as asked"),
     ("!inactive", "rows without it; !state:active as well"),
 )
 

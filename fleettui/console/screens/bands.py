@@ -37,6 +37,7 @@ from registry.sync.follow import ConnectionState
 OPERATIONS_SHOWN = 3
 NEEDS_UNIT = frozenset({"edit"})
 NEEDS_TERMINAL = frozenset({"edit", "shell"})
+OF_VERSIONS = frozenset({"roll_out", "restore"})
 OF_MACHINES = frozenset({"cordon", "drain"})
 
 
@@ -147,12 +148,12 @@ class FooterBands:
 
     def can_use(self, key: Key, names: Sequence[str]) -> bool:
         """Whether a key would do something now, these units being chosen."""
-        if key.id in OF_MACHINES:
-            return self._machines.can_use(key)
-        if key.id in ROLLOUT_KEYS:
-            return self._rollouts.can_use(key)
+        if key.id in OF_MACHINES or key.id in ROLLOUT_KEYS:
+            return (self._machines if key.id in OF_MACHINES else self._rollouts).can_use(key)
         if key.action.startswith("verb("):
             return not self._units.permit(Verb(key.id), names).refusal
+        if key.id in OF_VERSIONS:
+            return bool(names) and not self._context.read_only and self._units.has_version(key.id, names)
         if key.id == "undo":
             return self._runner.can_undo is not None
         if key.id in NEEDS_TERMINAL and (self._context.read_only or not self._context.has_terminal):

@@ -189,14 +189,14 @@ class DetailView(View[UnitRow]):
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
         self.page.put_stale(self._fleet.reading.link is not ConnectionState.LIVE and self.tab is not Tab.STATUS)
-        older, newer = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer"))
+        older, newer, restore = (shown_key(BY_ID[key], self._keymap) for key in ("older", "newer", "restore"))
         order = Order(
             self.subject,
             self.tab,
             self.older,
             self._reader.asked,
             self._keys,
-            (older, newer),
+            (older, newer, restore),
             self._rollout_order(),
         )
         snapshot, now = self._snapshot, self._clock()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from textual.screen import Screen
 
 from fleettui.actions.disk import Candidate, Disk, verify_path
+from fleettui.actions.rollouts import Policy
+from fleettui.cli.rollouts import policy_of, texts_of
 from fleettui.console.commandline import commands
+from fleettui.console.operations.impact import ALL, is_pace
 from fleettui.console.operations.verbs import NO_SHELL, RolloutVerb
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.dialogs import Dialogs
@@ -55,6 +59,14 @@ class CommandExecutor:
                 self._machines.perform(verb, machines)
             case commands.MetadataCommand(machines, changes):
                 self._machines.set_metadata(machines, changes)
+            case commands.RollUnits(names, file, flags):
+                texts = await asyncio.to_thread(texts_of, file, names)
+                self._units.roll(names, texts, _policy(flags))
+            case commands.RestoreVersion(unit, back, flags):
+                self._units.restore(unit, back, _policy(flags))
+            case commands.ShowVersion(unit, back):
+                self._navigator.show(unit_subject(unit), Tab.FILE)
+                self._views.detail.choose_version(back)
             case commands.RolloutCommand(None, name):
                 self._navigator.show(rollout_subject(name), Tab.PROGRESS)
             case commands.RolloutCommand(RolloutVerb() as verb, name):
@@ -134,6 +146,14 @@ class CommandExecutor:
             raise UserError("no file is read here for a read-only console in a browser; use fleetctl verify")
         lines = await asyncio.to_thread(_verify_files, paths)
         self._screen.app.push_screen(PageScreen("verify", lambda: lines))
+
+
+def _policy(flags: Namespace) -> Policy:
+    """The policy that the flags say. UserError for a pace that is none."""
+    policy = policy_of(flags)
+    if not is_pace(policy.at_a_time) or policy.at_a_time == ALL:
+        raise UserError(f"--at-a-time {policy.at_a_time[:20]!r} is no number from 1 and no share such as 25%")
+    return policy
 
 
 def _text(candidate: Candidate, snapshot: Snapshot, *, replace: bool) -> str | None:

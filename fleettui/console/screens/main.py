@@ -37,6 +37,7 @@ from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.machines import MachineRow
 from fleettui.console.text.cells import Line
 from fleettui.console.text.keys import MAIN
+from fleettui.console.text.subject import SubjectKind, Tab
 from fleettui.console.widgets.drawing import bound
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.console.widgets.page import Page
@@ -115,6 +116,8 @@ class MainScreen(Screen[None]):
         self.action_verb = units.perform_on_selection  # start, stop, restart, load, unload, destroy
         self.action_machine = machines.perform_on_selection  # cordon, drain
         self.action_rollout = self.rollouts.perform_on_selection  # pause or go on, abort, undo
+        self.action_roll_out = units.roll_out
+        self.action_restore = self._restore
         self.action_undo = units.undo
         self.action_submit = self.edits.submit
         self.action_edit = self.edits.edit
@@ -142,6 +145,15 @@ class MainScreen(Screen[None]):
         self.action_columns = self.dialogs.open_columns
         self.action_actions = self.dialogs.open_operations
         self.action_help = self.dialogs.open_help
+
+    def _restore(self) -> None:
+        """Bring back the version that is compared on the file's page; elsewhere the one before."""
+        subject, detail = self.selection.subject_here(), self.views.detail
+        on_file = self.views.in_detail and detail.tab is Tab.FILE
+        if subject is None or subject.kind is not SubjectKind.UNIT:
+            self.status.show("no unit is selected")
+        else:
+            self.units.restore(subject.name, max(1, detail.older) if on_file else 1)
 
     # Building
 

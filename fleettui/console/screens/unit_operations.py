@@ -10,6 +10,7 @@ from textual.screen import Screen
 from fleettui.actions.drain import is_global
 from fleettui.actions.outcome import Did
 from fleettui.actions.rollouts import MAX_STEPS, Policy
+from fleettui.actions.versions import SHORT, versions
 from fleettui.console.operations.impact import (
     RANK,
     Survey,
@@ -24,6 +25,7 @@ from fleettui.console.operations.impact_text import impact_lines, short, stoppin
 from fleettui.console.operations.operation import Operation, undo_command
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Permit, RolloutVerb, command, permit
+from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
@@ -64,6 +66,21 @@ class UnitOperations:
                 exit_on_error=False,
             ),
         )
+
+    def roll(self, names: Sequence[str], texts: Mapping[str, str], policy: Policy) -> None:
+        """Begin a rollout as it was asked for in full, after asking."""
+        if texts:
+            self._replace("Roll out to", texts, policy)
+            return
+
+        def survey(reading: Reading) -> Survey:
+            found = self._survey(reading, REPLACING, names)
+            return found if found.refusal else replace(found, always=True).paced(policy.at_a_time)
+
+        def carry_out(found: Survey) -> None:
+            self._screen.run_worker(self._roll(found, {}, "", policy), name="rollout", exit_on_error=False)
+
+        self._confirmer.ask_first(survey, carry_out)
 
     async def _roll(
         self, found: Survey, texts: Mapping[str, str], based_on: str = "", policy: Policy | None = None
@@ -156,6 +173,58 @@ class UnitOperations:
             return ""  # a rollout leaves targets as they are
         return self._pace(tuple(texts), snapshot)
 
+    # Versions
+
+    def roll_out(self) -> None:
+        """Give the chosen instances that are old their template's file, a few at a time."""
+        names = self._selection.units()
+        if texts := newest_texts(names, self._fleet.reading.snapshot):
+            self._replace("Roll out the template's file to", texts)
+        else:
+            told = "nothing chosen has an old file of its template" if names else "no unit is selected"
+            self._status.show(f"cannot roll out: {told}")
+
+    def restore(self, name: str, back: int = 1, policy: Policy | None = None) -> None:
+        """Bring back an earlier file of a unit; of a template, for all instances that have its present one, too."""
+        snapshot = self._fleet.reading.snapshot
+        found = versions(snapshot, name)
+        if len(found) <= back:
+            self._status.show(f"cannot bring back: {name} has had no other file" if found else "it is gone")
+            return
+        text = found[back].text
+        if text is None:
+            self._status.show(
+                f"cannot bring back {found[back].hash[:SHORT]}: its text is not in the registry any more"
+            )
+            return
+        others = sharing(snapshot, name, found[0].hash) if parse(name).is_template else []
+        self._replace(f"Bring back {found[back].hash[:SHORT]} for", dict.fromkeys([name, *others], text), policy)
+
+    def _replace(self, question: str, texts: Mapping[str, str], policy: Policy | None = None) -> None:
+        """Give units of the registry other texts, after asking."""
+        target = Target.INACTIVE
+
+        def survey(reading: Reading) -> Survey:
+            found = self.survey_texts(reading, texts, target, replacing=True)
+            pace = policy.at_a_time if policy else found.at_a_time
+            asked = replace(found, question=f"{question} {_named([*texts])}?", always=True, at_a_time=pace)
+            return asked.paced(pace) if pace else asked
+
+        def carry_out(found: Survey) -> None:
+            work = self._roll(found, texts, "", policy) if found.rolls else self._runner.submit(
+                texts, target, replace=True
+            )  # fmt: skip
+            self._screen.run_worker(work, name="replace", exit_on_error=False)
+
+        self._confirmer.ask_first(survey, carry_out)
+
+    def has_version(self, key: str, names: Sequence[str]) -> bool:
+        """Whether a key that is about versions has one to give to one of these units."""
+        snapshot = self._fleet.reading.snapshot
+        if key == "roll_out":
+            return bool(newest_texts(names[:LOOKED_AT], snapshot))
+        return any((unit := snapshot.units.get(name)) and unit.history for name in names[:1])
+
     def _why_no_change(self, reading: Reading) -> str:
         """Say why nothing can be changed; "" when it can be."""
         if self._context.read_only:
@@ -207,6 +276,22 @@ class UnitOperations:
             f"Undo: {done} of {what}?", Verb.UNDO, (*([told] if told else ()), *lines), undo_command(last), impact,
             names, at_a_time=pace,
         )  # fmt: skip
+
+
+LOOKED_AT = 200  # units, for what the footer says of a key
+
+
+def newest_texts(names: Sequence[str], snapshot: Snapshot) -> dict[str, str]:
+    """The text of its template, for each of these units that has an earlier one of it."""
+    found = {}
+    for name in names:
+        unit = snapshot.units.get(name)
+        template = snapshot.units.get(parse(name).template or "") if unit else None
+        if unit is None or template is None or unit.hash not in template.history or unit.hash == template.hash:
+            continue
+        if file := snapshot.files.get(template.hash):
+            found[name] = file.text
+    return found
 
 
 def _named(names: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ from fnmatch import fnmatchcase
 from fleettui.console.tables.rows import Row
 from fleettui.console.text.finding import in_order
 
-FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "metadata", "actor", "verb")
+FACETS = ("state", "machine", "target", "name", "sub", "unit", "is", "version", "metadata", "actor", "verb")
 VALUES = {  # what a facet's value may be, for completion
     "state": ("failed", "pending", "busy", "active", "inactive", "ready", "cordoned", "draining", "lost"),
     "target": ("inactive", "loaded", "launched"),
-    "is": ("drifting", "settled"),
+    "is": ("drifting", "settled", "old", "new"),
 }
 SAME = {"name": ("name", "unit", "machine"), "unit": ("unit", "name")}  # a table may call it otherwise
 GAP = 12  # characters between two letters that are looked for in order

@@ -127,6 +127,8 @@ class UnitRow:
     running: int = 0  # of a group: how many rows are active
     members: int = 0
     meter: Meter = UNKNOWN
+    version: str = ""  # the beginning of the hash of the file that it runs, or has; of a group, if that is one
+    old: int = 0  # 1 where that is not the newest; of a group: how many rows are so
 
     @property
     def label(self) -> str:
@@ -144,14 +146,15 @@ class UnitRow:
         return f"{self.unit} {self.condition} {self.word} {self.host} {self.reason}".lower()
 
     def facet(self, name: str) -> str | None:
-        """The facets of the filter: state, machine, target, sub, unit, is."""
+        """The facets of the filter: state, machine, target, sub, unit, is, version."""
         values = {
             "state": f"{self.condition} {self.word}",
             "machine": f"{self.host} {self.machine}",
             "target": self.target,
             "sub": self.sub,
             "unit": self.unit,
-            "is": "drifting" if self.drifting else "settled",
+            "is": f"{'drifting' if self.drifting else 'settled'} {'old' if self.old else 'new'}",
+            "version": self.version,
         }
         return values.get(name)
 
@@ -181,13 +184,22 @@ def _quiet(text: str) -> Cell:
     return Cell(text, Tone.QUIET)
 
 
+def version_cell(row: UnitRow, _now: float) -> Cell:
+    """The version, and whether it is an old one; of a group how many are old."""
+    if row.members:
+        text = f"{row.old} old" if row.old else row.version or "mixed"
+    else:
+        text = f"{row.version} old" if row.old else row.version or "-"
+    return Cell(text, Tone.BUSY if row.old else Tone.QUIET)
+
+
 COLUMNS: tuple[Column[UnitRow], ...] = (
     Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), middle=True,
            longest=lambda row: len(row.label) + len(_tally(row))),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=3),
     Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word),
            lambda row: SEVERITY[row.condition]),
-    Column("sub", "SUB", 11, lambda row, _: _quiet(row.sub), lambda row: row.sub, drop=5),
+    Column("sub", "SUB", 11, lambda row, _: _quiet(row.sub), lambda row: row.sub, drop=7),
     Column(
         "machine", "MACHINE", 20,
         lambda row, _: Cell(row.host, Tone.QUIET if row.host == "-" else Tone.PLAIN),
@@ -195,9 +207,11 @@ COLUMNS: tuple[Column[UnitRow], ...] = (
     ),
     Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
     Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True),
-    Column("mem", "MEM", 6, lambda row, _: memory_cell(row.meter), lambda row: -(row.meter.memory or -1), drop=6,
+    Column("version", "VERSION", 11, version_cell, lambda row: (-row.old, row.version), drop=6,
+           longest=lambda row: len(version_cell(row, 0.0).text)),
+    Column("mem", "MEM", 6, lambda row, _: memory_cell(row.meter), lambda row: -(row.meter.memory or -1), drop=5,
            right=True),
-    Column("cpu", "CPU", 6, lambda row, _: cpu_cell(row.meter), lambda row: -(row.meter.cpu or -1.0), drop=7,
+    Column("cpu", "CPU", 6, lambda row, _: cpu_cell(row.meter), lambda row: -(row.meter.cpu or -1.0), drop=8,
            right=True),
     Column("why", "WHY", 0, _reason, lambda row: (not row.reason, row.reason)),
 )  # fmt: skip
@@ -211,7 +225,8 @@ class RowSummary:
         self._words: defaultdict[Health, Counter[str]] = defaultdict(Counter)
         self._reasons: defaultdict[Health, Counter[str]] = defaultdict(Counter)
         self._targets: Counter[str] = Counter()
-        self._drifting = 0
+        self._versions: Counter[str] = Counter()
+        self._drifting = self._old = 0
         self._metered: dict[str, UnitRow] = {}
         for row in rows:
             self.put(row)
@@ -233,7 +248,9 @@ class RowSummary:
         _step(self._targets, row.target, step)
         if row.reason:
             _step(self._reasons[row.condition], row.reason, step)
+        _step(self._versions, row.version, step)
         self._drifting += step * row.drifting
+        self._old += step * row.old
 
     def __len__(self) -> int:
         return self.conditions.total()
@@ -253,6 +270,8 @@ class RowSummary:
             members=len(self),
             reason=head.reason or min(self._reasons[worst], default=""),
             drifting=bool(self._drifting),
+            version=next(iter(self._versions)) if len(self._versions) == 1 else "",
+            old=self._old,
             meter=sum((self._metered[key].meter for key in sorted(self._metered)), UNKNOWN),
         )
 
@@ -264,6 +283,7 @@ def _step(counts: Counter[Health] | Counter[str], what: str, step: int) -> None:
         del counts[what]
 
 
+SHORT = 7  # digits of a version
 BY_UNIT = {Table.UNITS, Table.PENDING}
 BY_PAIR = {Table.SCHEDULE, Table.STATES}
 IRRELEVANT = {Table.EVENTS, Table.FILES, Table.OVERRIDES, Table.DUPLICATES}
@@ -286,6 +306,7 @@ class UnitRows:
         self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
         self._global_files: dict[str, bool] = {}
         self._meters = Meters()
+        self._rolling: dict[str, str] = {}  # unit -> the file that a rollout under way is to give it
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
         """Return the rows that differ from the last call. `changed` None: anything may have changed."""
@@ -299,6 +320,8 @@ class UnitRows:
         fresh: dict[str, UnitRow] = {}
         gone: set[str] = set()
         templates: set[str] = set()
+        if changed is None:
+            self._rolling = rolling(snapshot)
         for unit in stale:
             self._replace(unit, self._build(snapshot, unit), fresh, gone)
             if (template := _template(unit)) is not None:
@@ -355,6 +378,11 @@ class UnitRows:
         for address in changed:
             if address.table in BY_UNIT:
                 units.add(address.first)
+                if _template(address.first) == address.first:  # its instances may be old now
+                    units |= self._members.get(address.first, set())
+            elif address.table is Table.ROLLOUTS:
+                known, self._rolling = self._rolling, rolling(snapshot)
+                units |= {unit for unit, _ in known.items() ^ self._rolling.items()}
             elif address.table in BY_PAIR:
                 units.add(address.second)
                 pair = (address.first, address.second)
@@ -419,10 +447,30 @@ class UnitRows:
         if self._name_of_absent and row.machine and row.machine not in snapshot.machines:
             row = replace(row, host=self._name_of_absent(row.machine))
         state = snapshot.states.get((row.machine, row.unit))
+        version, old = self._version(snapshot, row.unit, row.machine, state)
+        row = replace(row, version=version, old=old)
         if state is None or not state.main_pid:
             return row
         meter = self._meters.of(snapshot, row.machine, row.unit)
         return row if meter is UNKNOWN else replace(row, meter=meter)
+
+    def _version(self, snapshot: Snapshot, unit: str, machine: str, state: UnitState | None) -> tuple[str, int]:
+        """The version that the unit has there, and 1 if it is an old one.
+
+        That is: not the file that its record names, one that a rollout replaces, or an earlier one of its template.
+        """
+        record = snapshot.units.get(unit)
+        if record is None:
+            return state.hash[:SHORT] if state else "", 0
+        runs = state.hash if state and state.hash else record.hash
+        template = snapshot.units.get(_parent(unit))
+        earlier = template is not None and record.hash != template.hash and record.hash in template.history
+        wanted = self._rolling.get(unit) or record.version_on(machine)[0]
+        return runs[:SHORT], int(earlier or runs != wanted)
+
+    def group(self, template: str) -> UnitRow | None:
+        """The row of a template; None for none."""
+        return self._groups.get(template)
 
     def where(self, snapshot: Snapshot, unit: str) -> Whereabouts:
         """The unit's schedule lines and states."""
@@ -439,6 +487,16 @@ class UnitRows:
             except UserError:
                 self._global_files[record.hash] = False
         return self._global_files[record.hash]
+
+
+def rolling(snapshot: Snapshot) -> dict[str, str]:
+    """The file that each unit of a rollout under way is to have in the end."""
+    return {
+        step.unit: step.old if rollout.back else step.new
+        for rollout in snapshot.rollouts.values()
+        if not rollout.state.over
+        for step in rollout.steps
+    }
 
 
 @lru_cache(maxsize=1 << 16)
