@@ -24,6 +24,7 @@ from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.name import glob_refusal, is_glob, matches, normalise
+from registry.units.name import parse as parse_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,14 @@ class MetadataCommand:
 
     machines: tuple[str, ...]
     changes: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Have so many instances of a template run."""
+
+    template: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,7 @@ class Theme:
 
 ConsoleCommand: TypeAlias = (
     VerbCommand | SubmitFiles | MachineCommand | MetadataCommand | RolloutCommand | RollUnits
-    | ShowVersion | RestoreVersion
+    | ShowVersion | RestoreVersion | Scale
     | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
@@ -210,7 +219,6 @@ ELSEWHERE = {
     "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
     "rebalance": "is decided in a terminal, where it tells what moves: fleetctl rebalance",
     "plan": "is shown in a terminal: fleetctl plan --without MACHINE",
-    "scale": "is decided in a terminal, where it tells what stops: fleetctl scale TEMPLATE N",
     "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
@@ -314,6 +322,13 @@ def _versions(flags: Namespace, context: CommandContext) -> ConsoleCommand:
     return RestoreVersion(unit, back, flags) if hasattr(flags, "at_a_time") else ShowVersion(unit, back)
 
 
+def _scale(flags: Namespace, _: CommandContext) -> ConsoleCommand:
+    name = parse_name(normalise(flags.unit))
+    if not name.is_template:
+        raise UserError(f"{name.full} is no template such as web@.service; name one")
+    return Scale(name.full, flags.count)
+
+
 ROLLOUT_ACTS = {verb.value: verb for verb in RolloutVerb if verb is not RolloutVerb.BEGIN}
 
 
@@ -342,7 +357,7 @@ def _shell(flags: Namespace, context: CommandContext) -> ConsoleCommand:
 
 OTHERS: Mapping[str, Callable[[Namespace, CommandContext], ConsoleCommand]] = {
     "events": _events, "ssh": _shell, "rollout": _rollout, "history": _versions, "diff": _versions,
-    "rollback": _versions,
+    "rollback": _versions, "scale": _scale,
 }  # fmt: skip
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.file import file_page
+from fleettui.console.pages.group import group_page
 from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import place_facts, placement_page
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
 from fleettui.console.pages.rollout import MANY, RolloutOrder, changes_page, progress_page, rollout_events
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.events import GRAVE
-from fleettui.console.tables.units import host
+from fleettui.console.tables.units import UnitRow, host
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, since, when
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, unit_subject
@@ -27,14 +28,14 @@ from registry.wording import and_more
 ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO})
 
 
-def gone_lines(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
-    """Lines for the top of the page; none while the subject is there."""
+def gone_lines(snapshot: Snapshot, subject: Subject, now: float, *, is_group: bool = False) -> RichText:
+    """Lines for the top of the page; none while the subject is there, or any instance of it (`is_group`)."""
     if subject.kind is SubjectKind.MACHINE:
         told = "✖ the machine is not registered: its agent is down or cut off"
         return [] if subject.name in snapshot.machines else [plain(told, Tone.BAD), BLANK]
     if subject.kind is SubjectKind.ROLLOUT:  # its pages say so themselves
         return []
-    if subject.name in snapshot.units:
+    if subject.name in snapshot.units or is_group:
         return []
     held = any(unit == subject.name for _, unit in (*snapshot.schedule, *snapshot.states))
     rest = "; it is still being stopped" if held else ""
@@ -167,6 +168,8 @@ class Order:
     keys: Keys = DEFAULT_KEYS
     version_keys: tuple[str, str, str] = ("<", ">", "B")
     rollout: RolloutOrder = NO_ROLLOUT
+    group: tuple[UnitRow, ...] | None = None  # the members of a template or a global unit
+    group_keys: tuple[str, str, str] = ("+", "-", "O")
 
 
 def is_heavy(order: Order, snapshot: Snapshot) -> bool:
@@ -184,7 +187,7 @@ def is_large(snapshot: Snapshot) -> bool:
 def write(order: Order, snapshot: Snapshot, now: float) -> RichText:
     """The page of a tab, below what is said of a subject that is gone."""
     subject, writer = order.subject, WRITERS.get(order.tab)
-    head = gone_lines(snapshot, subject, now)
+    head = gone_lines(snapshot, subject, now, is_group=bool(order.group))
     gone = subject.kind is SubjectKind.UNIT and subject.name not in snapshot.units
     if writer is None or (gone and order.tab in ABOUT_RECORD):
         return head
@@ -193,6 +196,8 @@ def write(order: Order, snapshot: Snapshot, now: float) -> RichText:
 
 def _status(order: Order, snapshot: Snapshot, now: float) -> RichText:
     name = order.subject.name
+    if order.group is not None:
+        return group_page(snapshot, name, order.group, now, order.group_keys)
     homes = places(snapshot, name, order.subject.machine)
     return status_page(snapshot, name, homes, order.asked, now) if homes or name in snapshot.units else []
 

@@ -24,7 +24,7 @@ from fleettui.console.sources.last_lines import LastLines
 from fleettui.console.tables.fleet import Changes, FleetModel
 from fleettui.console.tables.rollouts import state_cell, telling_units
 from fleettui.console.tables.rows import Delta, health_cell
-from fleettui.console.tables.units import COLUMNS, UnitRow, host
+from fleettui.console.tables.units import COLUMNS, UnitRow, host, units_named
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, shown_key
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, key_of
@@ -134,6 +134,8 @@ class DetailView(View[UnitRow]):
         if self.subject.kind is SubjectKind.MACHINE:
             return self._fleet.units.rows_on(snapshot, self.subject.name)
         name, machine = self.subject.name, self.subject.machine
+        if group := self._fleet.units.group(name):
+            return {name: group}
         if name not in snapshot.units and not places(snapshot, name):
             return {}
         found = [row for row in self._fleet.units.rows_of(name) if not machine or row.machine == machine]
@@ -145,13 +147,16 @@ class DetailView(View[UnitRow]):
     def units(self, rows: list[UnitRow]) -> list[str]:
         """The subject, or the chosen units of a machine."""
         on_page = self.subject.kind is SubjectKind.MACHINE and self.tab is not Tab.UNITS
-        return [] if on_page else [row.unit for row in rows]
+        return [] if on_page else list(units_named(rows, self._fleet.units))
 
     def wanted(self, rows: list[UnitRow]) -> tuple[Wanted, ...]:
         """The subject's journal; of a machine's units, that of the chosen ones there."""
         if self.subject.kind is SubjectKind.UNIT:
             name, place = self.subject.name, self.subject.machine
-            return wanted_journals(self._snapshot, [(place, name)] if place else self._fleet.units.places([name]))
+            instances = self._fleet.units.instances(name) or (name,)
+            return wanted_journals(
+                self._snapshot, [(place, name)] if place else self._fleet.units.places(instances)
+            )
         if self.subject.kind is SubjectKind.ROLLOUT:
             names = telling_units(self._snapshot, self.subject.name)
             return wanted_journals(self._snapshot, self._fleet.units.places(names))
@@ -184,7 +189,8 @@ class DetailView(View[UnitRow]):
         if not self.display or not self.subject.name:
             return
         self._show_tabs()
-        if self.tab is Tab.STATUS:
+        group = self._group()
+        if self.tab is Tab.STATUS and group is None:
             self._want_status(force=ask)
         if self.tab in (Tab.UNITS, Tab.JOURNAL):
             return
@@ -198,6 +204,8 @@ class DetailView(View[UnitRow]):
             self._keys,
             (older, newer, restore),
             self._rollout_order(),
+            group,
+            self._group_keys(),
         )
         snapshot, now = self._snapshot, self._clock()
         heavy = is_heavy(order, snapshot)
@@ -209,6 +217,20 @@ class DetailView(View[UnitRow]):
                 self.page.put(page)
 
         self._background.write((order.subject, order.tab), lambda: write(order, snapshot, now), show, heavy=heavy)
+
+    def _group(self) -> tuple[UnitRow, ...] | None:
+        """The members of the template or the global unit that the status is of; None where it is of one place."""
+        units, name = self._fleet.units, self.subject.name
+        if self.tab is not Tab.STATUS or self.subject.kind is not SubjectKind.UNIT or self.subject.machine:
+            return None
+        if units.group(name) is not None:
+            return tuple(row for each in units.instances(name) for row in units.rows_of(each))
+        found = units.rows_of(name)
+        return found if found and found[0].is_global else None
+
+    def _group_keys(self) -> tuple[str, str, str]:
+        more, less, roll = (shown_key(BY_ID[key], self._keymap) for key in ("more", "less", "roll_out"))
+        return more, less, roll
 
     def _rollout_order(self) -> RolloutOrder:
         """What the page of a rollout needs beside the snapshot; nothing for any other page."""

@@ -59,6 +59,8 @@ class CommandExecutor:
                 self._machines.perform(verb, machines)
             case commands.MetadataCommand(machines, changes):
                 self._machines.set_metadata(machines, changes)
+            case commands.Scale(template, count):
+                self._units.scale(template, count)
             case commands.RollUnits(names, file, flags):
                 texts = await asyncio.to_thread(texts_of, file, names)
                 self._units.roll(names, texts, _policy(flags))

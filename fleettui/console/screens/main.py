@@ -117,6 +117,7 @@ class MainScreen(Screen[None]):
         self.action_machine = machines.perform_on_selection  # cordon, drain
         self.action_rollout = self.rollouts.perform_on_selection  # pause or go on, abort, undo
         self.action_roll_out = units.roll_out
+        self.action_scale = units.scale_by
         self.action_restore = self._restore
         self.action_undo = units.undo
         self.action_submit = self.edits.submit

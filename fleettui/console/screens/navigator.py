@@ -43,6 +43,7 @@ from fleettui.console.text.subject import (
 )
 from registry.lifecycle import Progress, standing
 from registry.mirror import Snapshot
+from registry.units.name import parse
 
 KEPT = 100
 
@@ -186,6 +187,13 @@ class Selection:
             return [machine]
         return [row.key for row in self._views.machines.table.listing.chosen()]
 
+    def template(self) -> str:
+        """Return the template that the selection is, or is an instance of; "" for none."""
+        subject = self.subject_here()
+        if subject is None or subject.kind is not SubjectKind.UNIT or "@" not in subject.name:
+            return ""
+        return parse(subject.name).template or ""
+
     def rollout(self) -> str:
         """Return the rollout that an operation is about: the open detail's, else the one under the cursor."""
         detail = self._views.detail
@@ -194,7 +202,7 @@ class Selection:
         return self._views.rollouts.table.listing.cursor or "" if self._views.open is self._views.rollouts else ""
 
     def subject(self) -> Subject | None:
-        """Return what the row under the cursor is about; of a template's row: the template, or an instance."""
+        """Return what the row under the cursor is about; of a template's row: the template."""
         view, snapshot = self._views.open, self._fleet.reading.snapshot
         row = view.table.listing.current()
         if row is None:
@@ -203,8 +211,7 @@ class Selection:
             return machine_subject(row.key) if view is self._views.machines else rollout_subject(row.key)
         is_group, is_global = getattr(row, "is_group", False), getattr(row, "is_global", False)
         if is_group and not is_global:
-            names = [row.key, *view.units([row])]
-            return next((unit_subject(name) for name in names if name in snapshot.units), None)
+            return unit_subject(row.key)
         if is_global and not is_group:
             return unit_subject(row.unit, row.machine)
         names = view.units([row])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,10 +10,13 @@ from textual.screen import Screen
 
 from fleettui.actions.drain import is_global
 from fleettui.actions.outcome import Did
+from fleettui.actions.reading import FoundUnit
 from fleettui.actions.rollouts import MAX_STEPS, Policy
+from fleettui.actions.scale import ScaleSteps, plan_scale
 from fleettui.actions.versions import SHORT, versions
 from fleettui.console.operations.impact import (
     RANK,
+    Impact,
     Survey,
     impact_of,
     impact_of_restoring,
@@ -173,6 +177,70 @@ class UnitOperations:
             return ""  # a rollout leaves targets as they are
         return self._pace(tuple(texts), snapshot)
 
+    # How many instances
+
+    def scale_by(self, step: int) -> None:
+        """Start one instance more, or destroy the last, of the chosen template."""
+        template = self._selection.template()
+        if not template:
+            self._status.show("cannot scale: no template and no instance of one is selected")
+            return
+        running = launched_instances(self._fleet.units.instances(template), self._fleet.reading.snapshot)
+        self.scale(template, max(0, running + step))
+
+    def scale(self, template: str, count: int) -> None:
+        """Have the instances 1 to `count` of a template run, after asking where that destroys some."""
+        self._confirmer.ask_first(
+            lambda reading: self._survey_scale(reading, template, count),
+            lambda _: self._screen.run_worker(
+                self._carry_out_scale(template, count), name="scale", exit_on_error=False
+            ),
+        )
+
+    def _steps(self, template: str, count: int, snapshot: Snapshot) -> ScaleSteps:
+        names = [name for name in snapshot.units if parse(name).template == template]
+        return plan_scale(template, count, {name: FoundUnit(snapshot.units[name]) for name in names}, names)
+
+    def _survey_scale(self, reading: Reading, template: str, count: int) -> Survey:
+        """Say what starts and what is destroyed."""
+        snapshot = reading.snapshot
+        if why := self._why_no_change(reading):
+            return Survey(refusal=f"cannot scale: {why}")
+        try:
+            steps = self._steps(template, count, snapshot)
+        except UserError as error:
+            return Survey(refusal=f"cannot scale: {error}")
+        if not (steps.start or steps.destroy):
+            return Survey(refusal=f"{template} has {counted(count, 'instance')} already")
+        record = snapshot.units.get(template)
+        if steps.create and (record is None or record.hash not in snapshot.files):
+            return Survey(refusal=f"cannot scale: the registry has no template {template}; submit it first (n)")
+        lines = (
+            [f"{units_line(steps.start)}: {'starts' if len(steps.start) == 1 else 'start'}."] if steps.start else []
+        )
+        impact = Impact(frozenset(), frozenset(steps.start))
+        if steps.destroy:
+            impact = Impact(
+                impact_of(Verb.DESTROY, steps.destroy, snapshot, self._context.keys).stops, impact.starts
+            )
+            lines += [units_line(steps.destroy), *stopping_lines(Verb.DESTROY, steps.destroy, snapshot)]
+        return Survey(
+            f"Scale {short(template)} to {count}?", Verb.DESTROY if steps.destroy else Verb.START, tuple(lines),
+            f"fleetctl scale {shlex.quote(template)} {count}", impact, (*steps.start, *steps.destroy),
+            always=bool(steps.destroy) or len(steps.start) > 1,
+        )  # fmt: skip
+
+    async def _carry_out_scale(self, template: str, count: int) -> None:
+        snapshot = self._fleet.reading.snapshot
+        steps = self._steps(template, count, snapshot)
+        if steps.create:
+            text = snapshot.files[snapshot.units[template].hash].text
+            await self._runner.submit(dict.fromkeys(steps.create, text), Target.LAUNCHED)
+        if known := [name for name in steps.start if name not in steps.create]:
+            await self._runner.on_units(Verb.START, known)
+        if steps.destroy:
+            await self._runner.on_units(Verb.DESTROY, steps.destroy)
+
     # Versions
 
     def roll_out(self) -> None:
@@ -276,6 +344,16 @@ class UnitOperations:
             f"Undo: {done} of {what}?", Verb.UNDO, (*([told] if told else ()), *lines), undo_command(last), impact,
             names, at_a_time=pace,
         )  # fmt: skip
+
+
+def launched_instances(names: Sequence[str], snapshot: Snapshot) -> int:
+    """How many of these instances are launched and have a number."""
+    return sum(
+        (unit := snapshot.units.get(name)) is not None
+        and unit.target is Target.LAUNCHED
+        and (parse(name).instance or "").isdecimal()
+        for name in names
+    )
 
 
 LOOKED_AT = 200  # units, for what the footer says of a key
