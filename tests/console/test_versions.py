@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleettui.console.commandline.commands import CommandContext, RestoreVersion, ShowVersion, parse_command
+from fleettui.console.commandline.commands import (
+    CommandContext,
+    RestoreVersion,
+    RollUnits,
+    ShowVersion,
+    parse_command,
+)
 from fleettui.console.pages.file import file_page
 from fleettui.console.screens.unit_operations import newest_texts
 from fleettui.console.tables.query import parse_query
@@ -121,6 +127,10 @@ def test_the_file_page_lists_the_versions_below_the_text() -> None:
 
 def test_the_command_line_knows_versions() -> None:
     context = CommandContext(half_done())
+    rolled = parse_command("restart shop@1 --at-a-time 2", context)
+    assert isinstance(rolled, RollUnits)
+    assert rolled.flags.at_a_time == "2"
+    assert isinstance(parse_command("rollout shop@1", context), RollUnits)
     assert parse_command("history shop@1", context) == ShowVersion("shop@1.service")
     assert parse_command("diff shop@1", context) == ShowVersion("shop@1.service", 1)
     found = parse_command(f"rollback shop@1 {OLD_HASH[:7]}", context)

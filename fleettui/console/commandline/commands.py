@@ -272,7 +272,8 @@ def _fleetctl(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
         target = verb.rules.target or Target.INACTIVE
         return SubmitFiles(verb, target, known_or_new(flags.names, context.snapshot), flags.replace)
     if name in ON_UNITS:
-        return VerbCommand(Verb(name), units_called(flags.names, context.snapshot))
+        names = units_called(flags.names, context.snapshot)
+        return RollUnits(names, "", flags) if getattr(flags, "at_a_time", None) else VerbCommand(Verb(name), names)
     if name in METADATA:
         named, changes = METADATA[name](flags.names)
         return MetadataCommand(_machines_called(named, context.snapshot), changes)

@@ -193,7 +193,6 @@ def blank_notice(reading: Reading, place: FleetIdentity) -> tuple[Line, ...]:
 
 
 VERBS = tuple(key.id for key in KEYS if key.action.startswith("verb("))
-VERBS = (*VERBS, "roll_out", "restore")
 RARE = tuple(name for name in VERBS if BY_ID[name].rare)
 WIDE = (*VERBS, "cordon", "drain", *ROLLOUT_KEYS, "undo", "submit", "edit",
         "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",

@@ -26,11 +26,13 @@ MARKS = {
     StepState.UNDER_WAY: Cell("◐ ", Tone.BUSY),
     StepState.WAITING: Cell("◌ ", Tone.QUIET),
     StepState.CHANGED: Cell("! ", Tone.WAIT),
+    StepState.AWAY: Cell("? ", Tone.WAIT),
     StepState.SETTLED: Cell("✓ ", Tone.GOOD),
 }
 SECTIONS = (  # in this order: what an operator looks for first
     (StepState.UNDER_WAY, "on its way"),
     (StepState.WAITING, "to come"),
+    (StepState.AWAY, "on machines that are not there, to come when these are back"),
     (StepState.CHANGED, "changed by somebody else, and left alone"),
     (StepState.SETTLED, "done"),
 )

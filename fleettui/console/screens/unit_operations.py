@@ -11,7 +11,7 @@ from textual.screen import Screen
 from fleettui.actions.drain import is_global
 from fleettui.actions.outcome import Did
 from fleettui.actions.reading import FoundUnit
-from fleettui.actions.rollouts import MAX_STEPS, Policy
+from fleettui.actions.rollouts import Policy
 from fleettui.actions.scale import ScaleSteps, plan_scale
 from fleettui.actions.versions import SHORT, versions
 from fleettui.console.operations.impact import (
@@ -37,6 +37,7 @@ from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.formatting import counted
 from fleettui.verbs import REPLACING, Verb
+from placement.rollout import MAX_STEPS
 from registry.errors import UserError
 from registry.mirror import Snapshot
 from registry.model import Target
@@ -94,10 +95,13 @@ class UnitOperations:
         return await self._runner.roll(found.names, texts, chosen, found.same, based_on)
 
     def _pace(self, names: Sequence[str], snapshot: Snapshot) -> str:
-        """How many of these running units to offer at a time; "" where nothing is to be asked."""
-        if len(names) < 2 or len(names) > MAX_STEPS or any(is_global(snapshot, name) for name in names):
+        """How many places of these running units to offer at a time; "" where nothing is to be asked."""
+        places = len(names)
+        if any(is_global(snapshot, name) for name in names):
+            places = sum(1 for _ in self._fleet.units.places(names))
+        if not 1 < places <= MAX_STEPS:
             return ""
-        return usual_pace(len(names), self._confirmer.pace)
+        return usual_pace(places, self._confirmer.pace)
 
     def permit(self, verb: Verb, names: Sequence[str], reading: Reading | None = None) -> Permit:
         """Return which of these units the verb can be carried out on, now or by a reading, or why on none."""
@@ -171,11 +175,11 @@ class UnitOperations:
         """How many of these to offer at a time: where several that run get another text, and that is all of it."""
         known = [snapshot.units[name] for name in texts if name in snapshot.units]
         launched = [unit.name for unit in known if unit.target is Target.LAUNCHED]
-        if not replacing or len(known) < len(texts) or len(launched) < 2:
+        if not replacing or len(known) < len(texts) or not launched:
             return ""
         if any(RANK[target] > RANK[unit.target] for unit in known):
             return ""  # a rollout leaves targets as they are
-        return self._pace(tuple(texts), snapshot)
+        return self._pace(launched, snapshot)
 
     # How many instances
 

@@ -15,7 +15,7 @@ from fleettui.console.tables.rows import Column, Delta
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import since
 from fleettui.escape import escape
-from placement.rollout import WellSince, advance, survey
+from placement.rollout import WellSince, advance, failures, survey
 from registry.keys import Address, Table
 from registry.lifecycle import Whereabouts
 from registry.mirror import Snapshot
@@ -155,15 +155,9 @@ def units_under_way(snapshot: Snapshot, rollout: Rollout) -> list[str]:
     """The units that have had their turn and have not settled or failed since; a global one for each machine."""
     if rollout.state.over:
         return []
-    over = {(unit, "") for unit in rollout.settled} | {*rollout.settled_on}
-    failed = {(each.unit, each.machine) for each in rollout.failed} | {(each.unit, "") for each in rollout.failed}
-    return [
-        step.unit
-        for step in rollout.steps
-        if (step.unit, step.machine) not in over
-        and (step.unit, step.machine) not in failed
-        and _has_had_its_turn(snapshot, rollout, step)
-    ]
+    over = {*((unit, "") for unit in rollout.settled), *rollout.settled_on, *failures(rollout)}
+    turned = (step for step in rollout.steps if step.key not in over)
+    return [step.unit for step in turned if _has_had_its_turn(snapshot, rollout, step)]
 
 
 def _has_had_its_turn(snapshot: Snapshot, rollout: Rollout, step: RolloutStep) -> bool:
@@ -171,8 +165,7 @@ def _has_had_its_turn(snapshot: Snapshot, rollout: Rollout, step: RolloutStep) -
     if unit is None:
         return False
     if step.leaves:
-        override = snapshot.overrides.get(step.leaves)
-        return override is not None and step.unit in override.leaving
+        return unit.leaves == rollout.name
     return unit.version_on(step.machine)[1] == step.generation + (2 if rollout.back else 1)
 
 
