@@ -298,6 +298,8 @@ class MainScreen(Screen[None]):
         in_machines = scope == "machines"
         if action in ("machine", "rollout"):
             return scope == f"{action}s"
+        if action == "restore":  # among rollouts its key undoes one
+            return scope != "rollouts"
         return not (action == "verb" and parameters == ("destroy",) and in_machines)
 
     def action_back(self) -> None:
