@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, TextArea
 
 from fleettui.console.pages import detail
 from fleettui.console.pages.review import Draft, forecast, review, taken
+from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.edit import EditScreen
 from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
 from fleettui.console.sources.editor import create_draft, discard_draft, editor_argv, read_draft
@@ -218,7 +219,10 @@ async def test_a_template_takes_its_instances_along_when_asked(edit_with: EditWi
         assert "web@3.service              restarts on core-3" in told(screen)
         assert "a template: instances made from now on" in told(screen)
         await play.press("left", "enter")
-        await hinted(play, "fleetctl submit --replace", "operations")
+        while not isinstance(play.stage.app.screen, ConfirmScreen):  # how many at a time
+            await play.pilot.pause(0.02)
+        await play.press("right", "enter")
+        await hinted(play, "--file web@.service --at-a-time 1", "operations")
         assert sorted(play.stage.port.replaced[0]) == [
             "web@.service", "web@1.service", "web@2.service", "web@3.service",
         ]  # fmt: skip
