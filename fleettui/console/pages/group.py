@@ -113,7 +113,7 @@ def _versions(snapshot: Snapshot, name: str, members: Sequence[UnitRow], key: st
     for row in members:
         by_version.setdefault((row.version or "-", bool(row.old)), []).append(row.label)
     for (version, old), names in sorted(by_version.items(), key=lambda item: (item[0][1], -len(item[1]))):
-        of = "the template's present file" if record and record.hash.startswith(version) else ""
+        of = "the present file" if record and record.hash.startswith(version) else ""
         what: Line = (Cell("old", Tone.BUSY),) if old else (Cell(of, Tone.QUIET),)
         yield rich_line(Cell(f"  {version:<8} ", Tone.STRONG), Cell(f"{len(names):>4}  "), *what,
                         Cell(f"  {listed(names, 4)}", Tone.QUIET))  # fmt: skip
