@@ -118,7 +118,9 @@ class Agent:
             bus_address(settings.agent.bus, environ), NotifyingEvent(self._update_status)
         )
         self._systemd = Systemd(connection)
-        self._switch = LeaseSwitch(self._systemd, self._paths.links, self._paths.state, settings.agent.bus)
+        self._switch = LeaseSwitch(
+            self._systemd, self._paths.links, self._paths.state, settings.agent.bus, facts.boot_id()
+        )
         self._stops = settings.agent.on_lost_registry == "stop"
 
     async def run(self) -> None:

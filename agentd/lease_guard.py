@@ -91,7 +91,7 @@ class LeaseGuard:
             self._complained = False
         except (SystemdError, OSError) as error:
             if not self._complained:
-                log.warning("cannot set the timer that guards the lease: %s", error)
+                log.warning("cannot see to the switch that guards the lease: %s", error)
             self._complained = True
 
     async def _park(self, kill_at: float) -> None:

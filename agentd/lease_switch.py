@@ -1,13 +1,19 @@
-"""A dead man's switch for on_lost_registry = "stop": a timer of systemd's that this agent holds back.
+"""A dead man's switch for on_lost_registry = "stop": a service that this agent holds back by a file.
 
-While the lease is renewed the timer is started over. When it is not, whatever became of the agent (dead, frozen,
-without CPU), the timer runs out: systemd stops the units that run, and kills what is left before the lease can end.
-Owns the units `fleet-lease.timer` and `.service`, their script, and the list of units in it.
+`fleet-lease.service` runs a few lines of shell, which sleep until the deadline in the file. Each renewal of the
+lease moves it. When none does, whatever became of the agent (dead, frozen, without CPU), or when the file is
+missing or garbled, the service stops the units that run, and kills what is left before the lease can end. systemd
+starts it again when it dies. Owns that unit, its script, the deadline, and the list of units to stop.
+
+Deadlines are in CLOCK_BOOTTIME, which nobody sets and which counts the time of a suspended machine; one of another
+boot counts as garbled, and so does one that lies further ahead than any renewal puts it.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from asyncio import Future
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -17,58 +23,83 @@ from registry.errors import SystemdError
 
 log = logging.getLogger("fleet.agent")
 
-TIMER, SERVICE = "fleet-lease.timer", "fleet-lease.service"
+SERVICE = "fleet-lease.service"
+EARLIER = "fleet-lease.timer"  # what agents before this one held back
 FIRE_AT, GRACE = 0.55, 0.2  # of the lease: when it fires, and from then until what is left is killed
 LATE_AT = 0.2  # of the lease: a renewal whose answer took longer is too old to count from when it came
 
-TIMER_TEXT = """\
-# Made by fleet-agentd, for on_lost_registry = "stop". It is started over at each renewal of this machine's lease.
-[Unit]
-Description=Stop the fleet's units when the lease is not renewed
-StartLimitIntervalSec=0
-[Timer]
-OnActiveSec={after_s:.3f}s
-AccuracySec=1ms
-"""
 SERVICE_TEXT = """\
-# Made by fleet-agentd: see fleet-lease.timer.
+# Made by fleet-agentd, for on_lost_registry = "stop".
 [Unit]
 Description=Stop the fleet's units before the lease of this machine ends
 StartLimitIntervalSec=0
 [Service]
-Type=oneshot
 ExecStart=/bin/sh "{script}"
-"""
+Restart=always
+RestartSec=100ms
+{priority}"""
+PRIORITY = "Nice=-20\nOOMScoreAdjust=-900\n"  # it has to run where nothing else gets to
 SCRIPT = """\
-# Made by fleet-agentd: see fleet-lease.timer. Stops what runs of the units that are listed, and kills what is left.
-cd "{directory}" || exit 1
-mv lease-units lease-units.due || exit 0
-set --
-while IFS= read -r unit; do set -- "$@" "$unit"; done <lease-units.due
-[ $# -gt 0 ] || exit 0
-for state in $(systemctl {manager} is-active -- "$@"); do  # a line for each, in their order
-    unit=$1
-    shift
-    case $state in inactive | failed | unknown) ;; *) set -- "$@" "$unit" ;; esac
+# Made by fleet-agentd, run by fleet-lease.service. Stops what runs of the units in lease-units, and kills what is
+# left, once the deadline in lease-deadline has passed: BOOT DEADLINE AHEAD GRACE, the last three in 1/100 s.
+read -r here </proc/sys/kernel/random/boot_id
+nap=100 grace=100 digits=[0-9][0-9][0-9][0-9]
+pause() {{
+    part=$(($1 % 100))
+    [ "$part" -gt 9 ] || part=0$part
+    sleep "$(($1 / 100)).$part"
+}}
+while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each time: it may be made anew
+    if [ ! -e lease-units.due ]; then  # else this was killed on the way
+        left=0 boot= deadline= ahead= rest=
+        read -r boot deadline ahead rest 2>/dev/null <lease-deadline
+        read -r up _ </proc/uptime
+        case $deadline:$ahead:$rest in
+        *[!0-9:]* | :* | *::* | *: | 0* | *:0* | *$digits$digits$digits*) ;;  # nothing to reckon with
+        *)
+            left=$((deadline - ${{up%.*}} * 100 - 1${{up#*.}} + 100)) grace=$rest nap=$((ahead / 4 + 1))
+            [ "$boot" = "$here" ] && [ "$left" -le "$ahead" ] || left=0
+            ;;
+        esac
+        if [ "$left" -gt 0 ]; then
+            [ "$left" -gt "$nap" ] || nap=$left
+            pause "$nap"  # in pieces: sleep stands still while the machine is suspended
+            continue
+        fi
+        mv lease-units lease-units.due 2>/dev/null || {{ pause "$nap"; continue; }}
+    fi
+    set --
+    while IFS= read -r unit; do set -- "$@" "$unit"; done <lease-units.due
+    if [ $# -gt 0 ]; then
+        for state in $(systemctl {manager} is-active -- "$@"); do  # a line for each, in their order
+            unit=$1
+            shift
+            case $state in inactive | failed | unknown) ;; *) set -- "$@" "$unit" ;; esac
+        done
+    fi
+    if [ $# -gt 0 ]; then
+        {{ cat lease-units.stopped 2>/dev/null; printf '%s\\n' "$@"; }} >lease-units.new
+        mv lease-units.new lease-units.stopped
+        systemctl {manager} stop --no-block -- "$@"
+        pause "$grace"
+        systemctl {manager} kill --signal=KILL -- "$@" 2>/dev/null
+    fi
+    rm -f lease-units.due
 done
-[ $# -gt 0 ] || exit 0
-printf '%s\\n' "$@" >lease-units.new
-mv lease-units.new lease-units.stopped
-systemctl {manager} stop --no-block -- "$@"
-sleep {grace_s:.3f}
-systemctl {manager} kill --signal=KILL -- "$@" 2>/dev/null
-exit 0
 """
 
 
 class SwitchCalls(Protocol):
     """What the switch asks of systemd."""
 
-    async def start_over(self, unit: str) -> object:
-        """Stop and start a unit."""
+    async def start(self, unit: str) -> object:
+        """Ask for a start."""
 
-    async def stop(self, unit: str) -> object:
-        """Stop a unit."""
+    async def stop(self, unit: str) -> Future[str] | None:
+        """Ask for a stop; the result is done when it has stopped."""
+
+    async def list_units(self, units: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Load, active and sub state of each unit."""
 
     async def reload(self) -> None:
         """Read all unit files again."""
@@ -77,22 +108,27 @@ class SwitchCalls(Protocol):
 class LeaseSwitch:
     """The switch of one machine. `links` is where systemd finds units made at run time; `state` where ours lie."""
 
-    def __init__(self, systemd: SwitchCalls, links: Path, state: Path, bus: str) -> None:
-        self._systemd, self._links, self._state, self._manager = systemd, links, state, f"--{bus}"
-        self._list = state / "lease-units"
+    def __init__(self, systemd: SwitchCalls, links: Path, state: Path, bus: str, boot_id: str) -> None:
+        self._systemd, self._links, self._state, self._bus, self._boot_id = systemd, links, state, bus, boot_id
+        self._list, self._deadline = state / "lease-units", state / "lease-deadline"
         self._covered: frozenset[str] = frozenset()
-        self._ready_for_s = 0.0
+        self._ready = False
 
     async def hold_back(self, ttl_s: float, units: Iterable[str]) -> None:
-        """The lease has just been renewed: begin the time over, for these units. Raises SystemdError, OSError."""
-        if self._ready_for_s != ttl_s:
-            await self._prepare(ttl_s)
+        """The lease has just been renewed: move the deadline, for these units. Raises SystemdError, OSError."""
+        if not self._ready:
+            await self._prepare()
         self._write(frozenset(units))
-        await self._systemd.start_over(TIMER)
+        ahead, grace = (max(1, int(part * ttl_s * 100)) for part in (FIRE_AT, GRACE))
+        deadline = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 100) + ahead
+        write_atomically(self._deadline, f"{self._boot_id} {deadline} {ahead} {grace}\n")
+        _, active, _ = (await self._systemd.list_units([SERVICE]))[SERVICE]
+        if active not in ("active", "activating"):
+            await self._systemd.start(SERVICE)
 
     def cover(self, unit: str) -> None:
         """This unit is about to be started: it is among those that are stopped."""
-        if self._ready_for_s and unit not in self._covered:
+        if self._ready and unit not in self._covered:
             self._write(self._covered | {unit})
 
     async def fired(self) -> tuple[str, ...]:
@@ -100,42 +136,51 @@ class LeaseSwitch:
         due, stopped = self._state / "lease-units.due", self._state / "lease-units.stopped"
         if not (due.exists() or stopped.exists()):
             return ()
-        await self._systemd.stop(SERVICE)
-        names = tuple(read_text(stopped).splitlines())
+        await self._stop(SERVICE)
+        names = tuple(dict.fromkeys(read_text(stopped).splitlines()))
         for path in (due, stopped):
             path.unlink(missing_ok=True)
         return names
 
     async def remove(self) -> tuple[str, ...]:
         """Have no switch, also none from an agent before us; return what it has stopped, as `fired` does."""
-        self._ready_for_s = 0.0
-        if not (self._links / TIMER).exists():
+        self._ready = False
+        if not ((self._links / SERVICE).exists() or (self._links / EARLIER).exists()):
             return ()
         try:
-            await self._systemd.stop(TIMER)
+            for unit in (EARLIER, SERVICE):
+                await self._stop(unit)
             stopped = await self.fired()
         except SystemdError as error:
-            log.warning("cannot stop the timer that guards the lease: %s", error)
+            log.warning("cannot stop what guards the lease: %s", error)
             return ()
-        for path in (self._links / TIMER, self._links / SERVICE, self._list):
+        for path in (self._links / EARLIER, self._links / SERVICE, self._list, self._deadline):
             path.unlink(missing_ok=True)
         return stopped
 
-    async def _prepare(self, ttl_s: float) -> None:
+    async def _stop(self, unit: str) -> None:
+        if (job := await self._systemd.stop(unit)) is not None:
+            await job
+
+    async def _prepare(self) -> None:
         script = self._state / "lease-over.sh"
+        priority = PRIORITY if self._bus == "system" else ""
         texts = {
-            script: SCRIPT.format(directory=self._state, manager=self._manager, grace_s=GRACE * ttl_s),
-            self._links / SERVICE: SERVICE_TEXT.format(script=script),
-            self._links / TIMER: TIMER_TEXT.format(after_s=FIRE_AT * ttl_s),
+            script: SCRIPT.format(directory=self._state, manager=f"--{self._bus}"),
+            self._links / SERVICE: SERVICE_TEXT.format(script=script, priority=priority),
         }
         changed = [path for path, text in texts.items() if read_text(path) != text]
-        known = any(path.exists() for path in changed if path != script)
+        earlier = (self._links / EARLIER).exists()
+        if changed and (earlier or (self._links / SERVICE).exists()):  # by an agent of another version
+            for unit in (EARLIER, SERVICE):
+                await self._stop(unit)
+            (self._links / EARLIER).unlink(missing_ok=True)
         for path in changed:
             write_atomically(path, texts[path], PUBLIC)
-        if known:
+        if changed:
             await self._systemd.reload()
         self._covered = frozenset(read_text(self._list).splitlines())
-        self._ready_for_s = ttl_s
+        self._ready = True
 
     def _write(self, units: frozenset[str]) -> None:
         if units != self._covered or not self._list.exists():

@@ -66,10 +66,6 @@ class Systemd:
                 return None
             raise
 
-    async def start_over(self, unit: str) -> asyncio.Future[str]:
-        """Ask for a stop and a start."""
-        return await self._connection.job("start over", "RestartUnit", unit)
-
     async def kill(self, unit: str) -> None:
         """SIGKILL to every process of the unit; a unit that has none is fine."""
         await self._ignoring_absence("kill", unit, "KillUnit", "ssi", [unit, "all", 9])

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shutil
+import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from agentd import facts
 from agentd.lease_guard import LeaseGuard
-from agentd.lease_switch import LATE_AT, SERVICE, TIMER, LeaseSwitch
+from agentd.lease_switch import EARLIER, LATE_AT, SERVICE, LeaseSwitch
 from agentd.pure.entry import Phase
 from registry.errors import SystemdError
 from tests.agentd.machine import NAME, FakeMachine, machine
 
 TTL_S = 1.0
+WITHIN_S = 30.0
 ODD = r"odd\x2dname@a b.service"
 
 
@@ -28,14 +34,20 @@ class FakeManager:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.error: SystemdError | None = None
+        self.active = "inactive"
 
-    async def start_over(self, unit: str) -> None:
-        if self.error:
-            raise self.error
-        self.asked.append(f"start over {unit}")
+    async def start(self, unit: str) -> None:
+        self.asked.append(f"start {unit}")
+        self.active = "active"
 
     async def stop(self, unit: str) -> None:
         self.asked.append(f"stop {unit}")
+        self.active = "inactive"
+
+    async def list_units(self, units: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        if self.error:
+            raise self.error
+        return dict.fromkeys(units, ("loaded", self.active, "running"))
 
     async def reload(self) -> None:
         self.asked.append("reload")
@@ -53,7 +65,7 @@ def switch(manager: FakeManager, tmp_path: Path) -> LeaseSwitch:
 
 def made(manager: FakeManager, root: Path) -> LeaseSwitch:
     (root / "links").mkdir(exist_ok=True)
-    return LeaseSwitch(manager, root / "links", root, "system")
+    return LeaseSwitch(manager, root / "links", root, "system", facts.boot_id())
 
 
 def listed(root: Path) -> list[str]:
@@ -61,15 +73,32 @@ def listed(root: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-async def test_each_renewal_begins_the_time_over_and_names_the_units_that_run(
+def ahead_s(root: Path) -> float:
+    """How far ahead the deadline lies."""
+    boot, deadline, _, _ = (root / "lease-deadline").read_text().split()
+    assert boot == facts.boot_id()
+    return int(deadline) / 100 - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def test_each_renewal_moves_the_deadline_and_names_the_units_that_run(
     switch: LeaseSwitch, manager: FakeManager, tmp_path: Path
 ) -> None:
-    await switch.hold_back(TTL_S, ["b.service", "a.service"])
+    await switch.hold_back(60.0, ["b.service", "a.service"])
     assert listed(tmp_path) == ["a.service", "b.service"]
-    assert "OnActiveSec=0.550s" in (tmp_path / "links" / TIMER).read_text()
-    await switch.hold_back(TTL_S, ["a.service"])
+    assert 30.0 < ahead_s(tmp_path) <= 33.0
+    await switch.hold_back(600.0, ["a.service"])
     assert listed(tmp_path) == ["a.service"]
-    assert manager.asked == [f"start over {TIMER}"] * 2, "and nothing else"
+    assert 300.0 < ahead_s(tmp_path) <= 330.0
+    assert manager.asked == ["reload", f"start {SERVICE}"], "and nothing at each renewal"
+
+
+async def test_a_service_that_somebody_has_stopped_is_started_with_the_next_renewal(
+    switch: LeaseSwitch, manager: FakeManager
+) -> None:
+    await switch.hold_back(TTL_S, [])
+    await manager.stop(SERVICE)
+    await switch.hold_back(TTL_S, [])
+    assert manager.asked[-1] == f"start {SERVICE}"
 
 
 async def test_a_unit_is_listed_before_it_is_started(switch: LeaseSwitch, tmp_path: Path) -> None:
@@ -80,12 +109,18 @@ async def test_a_unit_is_listed_before_it_is_started(switch: LeaseSwitch, tmp_pa
     assert listed(tmp_path) == ["a.service", "b.service"]
 
 
-async def test_another_length_of_the_lease_is_taken_up(manager: FakeManager, tmp_path: Path) -> None:
+async def test_the_switch_of_an_agent_before_is_gone_on_with_and_another_version_s_is_replaced(
+    manager: FakeManager, tmp_path: Path
+) -> None:
     await made(manager, tmp_path).hold_back(TTL_S, [])
-    await made(manager, tmp_path).hold_back(TTL_S, [])  # an agent after that one
-    assert "reload" not in manager.asked
+    manager.asked.clear()
     await made(manager, tmp_path).hold_back(2 * TTL_S, [])
-    assert manager.asked[-2:] == ["reload", f"start over {TIMER}"]
+    assert manager.asked == []
+    (tmp_path / "links" / EARLIER).write_text("[Timer]\n")
+    (tmp_path / "links" / SERVICE).write_text("[Service]\nType=oneshot\n")
+    await made(manager, tmp_path).hold_back(TTL_S, [])
+    assert manager.asked == [f"stop {EARLIER}", f"stop {SERVICE}", "reload", f"start {SERVICE}"]
+    assert [each.name for each in (tmp_path / "links").iterdir()] == [SERVICE]
 
 
 async def test_keep_costs_nothing_and_removes_what_stop_has_left(
@@ -95,8 +130,9 @@ async def test_keep_costs_nothing_and_removes_what_stop_has_left(
     assert manager.asked == []
     await switch.hold_back(TTL_S, [NAME])
     await switch.remove()
-    assert manager.asked[-1] == f"stop {TIMER}"
+    assert manager.asked[-1] == f"stop {SERVICE}"
     assert list((tmp_path / "links").iterdir()) == []
+    assert not (tmp_path / "lease-deadline").exists()
 
 
 async def test_keep_after_stop_is_told_what_the_switch_has_stopped(
@@ -105,23 +141,65 @@ async def test_keep_after_stop_is_told_what_the_switch_has_stopped(
     await switch.hold_back(TTL_S, [NAME])
     (tmp_path / "lease-units").rename(tmp_path / "lease-units.stopped")  # as the script does
     assert await made(manager, tmp_path).remove() == (NAME,)
-    assert manager.asked[-2:] == [f"stop {TIMER}", f"stop {SERVICE}"], "the timer first, or it fires in between"
     assert await switch.remove() == ()
 
 
-async def test_the_script_stops_what_is_listed_and_kills_what_is_left(switch: LeaseSwitch, tmp_path: Path) -> None:
-    tools, log = tmp_path / "tools", tmp_path / "log"
-    tools.mkdir()
-    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{log}\n')
-    (tools / "systemctl").chmod(0o755)
+class Script:
+    """The switch's own script as systemd runs it, with a systemctl that only notes what it is asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.log = root, root / "log"
+        self.log.touch()
+        tools = root / "tools"
+        tools.mkdir()
+        (tools / "systemctl").write_text(
+            f'#!/bin/sh\n[ "$2" != is-active ] || cat {root}/states\necho "$@" >>{self.log}\n'
+        )
+        (tools / "systemctl").chmod(0o755)
+        self.environment = {"PATH": f"{tools}:/usr/bin:/bin"}
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *states: str) -> subprocess.Popen[bytes]:
+        """Run it; `states` is what systemd says of the units, in their order."""
+        (self.root / "states").write_text("".join(f"{each}\n" for each in states))
+        command = ["/bin/sh", (self.root / "lease-over.sh").as_posix()]
+        self._processes.append(subprocess.Popen(command, env=self.environment, start_new_session=True))
+        return self._processes[-1]
+
+    def asked(self, verb: str = "") -> list[str]:
+        return [line for line in self.log.read_text().splitlines() if verb in line]
+
+    async def asks(self, verb: str) -> None:
+        """Wait until systemd is asked that."""
+        async with asyncio.timeout(WITHIN_S):
+            while not self.asked(verb):  # noqa: ASYNC110 - a program that writes a file tells nobody
+                await asyncio.sleep(0.01)
+
+    def end(self) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[Script]:
+    found = Script(tmp_path)
+    yield found
+    found.end()
+
+
+async def test_the_script_stops_what_is_listed_and_kills_what_is_left(
+    switch: LeaseSwitch, script: Script, tmp_path: Path
+) -> None:
     await switch.hold_back(TTL_S, [NAME, ODD])
-    script = (tmp_path / "lease-over.sh").as_posix()
-    assert f'ExecStart=/bin/sh "{script}"' in (tmp_path / "links" / SERVICE).read_text()
+    assert f'ExecStart=/bin/sh "{tmp_path}/lease-over.sh"' in (tmp_path / "links" / SERVICE).read_text()
     began = time.monotonic()
-    await asyncio.to_thread(subprocess.run, ["/bin/sh", script], check=True, env={"PATH": f"{tools}:/usr/bin:/bin"})
-    assert time.monotonic() - began >= 0.2 * TTL_S
+    script.run("active", "active")
+    await script.asks("kill")
+    assert time.monotonic() - began >= 0.7 * TTL_S
     names = f"{ODD} {NAME}"
-    assert log.read_text().splitlines() == [
+    assert script.asked() == [
         f"--system is-active -- {names}",
         f"--system stop --no-block -- {names}", f"--system kill --signal=KILL -- {names}",
     ]  # fmt: skip
@@ -129,17 +207,95 @@ async def test_the_script_stops_what_is_listed_and_kills_what_is_left(switch: Le
     assert await switch.fired() == ()
 
 
-async def test_the_script_leaves_alone_what_has_ended_by_itself(switch: LeaseSwitch, tmp_path: Path) -> None:
-    tools, log = tmp_path / "tools", tmp_path / "log"
-    tools.mkdir()
-    states = 'case $2 in is-active) printf "active\\ninactive\\nactivating\\nfailed\\n";; esac'
-    (tools / "systemctl").write_text(f'#!/bin/sh\n{states}\necho "$@" >>{log}\n')
-    (tools / "systemctl").chmod(0o755)
+async def test_the_script_leaves_alone_what_has_ended_by_itself(switch: LeaseSwitch, script: Script) -> None:
     await switch.hold_back(0.05, [f"{each}.service" for each in "abcd"])
-    script, environment = (tmp_path / "lease-over.sh").as_posix(), {"PATH": f"{tools}:/usr/bin:/bin"}
-    await asyncio.to_thread(subprocess.run, ["/bin/sh", script], check=True, env=environment)
-    assert "--system stop --no-block -- a.service c.service" in log.read_text().splitlines()
+    script.run("active", "inactive", "activating", "failed")
+    await script.asks("kill")
+    assert "--system stop --no-block -- a.service c.service" in script.asked()
     assert await switch.fired() == ("a.service", "c.service")
+
+
+async def test_while_the_deadline_is_moved_nothing_is_asked_and_then_it_counts_anew(
+    switch: LeaseSwitch, script: Script
+) -> None:
+    await switch.hold_back(TTL_S, [NAME])
+    script.run("active")
+    for _ in range(6):
+        await asyncio.sleep(TTL_S / 3)
+        await switch.hold_back(TTL_S, [NAME])
+        assert script.asked() == []
+    await script.asks("stop")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", "x\n", "BOOT\n", "BOOT 1 2\n", "BOOT 99999999999 100 20\n", "BOOT -5 100 20\n",
+        "BOOT 0999 100 20\n", "BOOT 9223372036854775807 9223372036854775808 20\n", "BOOT 99999999999 a 20\n",
+        "BOOT $(reboot) 100 20\n", "another-boot LATER 100 20\n", "BOOT LATER 100 20 more\n",
+        "BOOT LATER 100 0x9\n", "BOOT LATER 100 999999999999999999999\n", "\0\0\0\0",
+    ],
+)  # fmt: skip
+async def test_a_deadline_that_is_missing_or_garbled_stops_everything(
+    switch: LeaseSwitch, script: Script, tmp_path: Path, text: str | None
+) -> None:
+    await switch.hold_back(600.0, [NAME])
+    path = tmp_path / "lease-deadline"
+    if text is None:
+        path.unlink()
+    else:
+        later = str(int(time.clock_gettime(time.CLOCK_BOOTTIME) * 100) + 90)
+        path.write_text(text.replace("BOOT", facts.boot_id()).replace("LATER", later))
+    script.run("active")
+    await script.asks("stop")
+    assert (tmp_path / "lease-units.stopped").read_text() == f"{NAME}\n"
+
+
+async def test_a_deadline_that_is_garbled_while_it_sleeps_is_noticed(
+    switch: LeaseSwitch, script: Script, tmp_path: Path
+) -> None:
+    await switch.hold_back(4.0, [NAME])
+    script.run("active")
+    await asyncio.sleep(0.1)
+    (tmp_path / "lease-deadline").unlink()
+    began = time.monotonic()
+    await script.asks("stop")
+    assert time.monotonic() - began < 2.0, "before the deadline that there was"
+
+
+async def test_a_directory_that_is_made_anew_is_looked_into(
+    switch: LeaseSwitch, script: Script, tmp_path: Path
+) -> None:
+    await switch.hold_back(2.0, [])
+    (tmp_path / "elsewhere").mkdir()
+    text = (tmp_path / "lease-over.sh").read_text().replace(f'"{tmp_path}"', f'"{tmp_path}/elsewhere"')
+    (tmp_path / "lease-over.sh").write_text(text)
+    (tmp_path / "lease-deadline").rename(tmp_path / "elsewhere/lease-deadline")
+    script.run("active")
+    await asyncio.sleep(0.1)
+    shutil.rmtree(tmp_path / "elsewhere")
+    await asyncio.sleep(1.0)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/lease-units").write_text(f"{NAME}\n")
+    (tmp_path / "new").rename(tmp_path / "elsewhere")
+    await script.asks("stop")
+
+
+async def test_killed_on_the_way_it_goes_on_and_forgets_nothing(
+    switch: LeaseSwitch, script: Script, tmp_path: Path
+) -> None:
+    await switch.hold_back(20.0, ["a.service", "b.service"])
+    (tmp_path / "lease-deadline").unlink()
+    process = script.run("active", "active")
+    await script.asks("stop")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not script.asked("kill")
+    script.log.write_text("")
+    script.run("inactive", "deactivating")
+    await script.asks("kill")
+    assert script.asked("kill") == ["--system kill --signal=KILL -- b.service"]
+    assert await switch.fired() == ("a.service", "b.service")
 
 
 @dataclass
@@ -184,14 +340,14 @@ async def test_invariant_10_stop_what_the_switch_has_stopped_starts_again_with_t
 
 
 async def test_invariant_10_stop_a_renewal_that_came_late_does_not_hold_the_switch_back(
-    switch: LeaseSwitch, manager: FakeManager, tmp_path: Path
+    switch: LeaseSwitch, tmp_path: Path
 ) -> None:
     lease = FakeLease(ttl_s=60.0)
     async with machine(tmp_path) as on, guarded(on, switch, lease):
         lease.renew(sent_before_s=2 * LATE_AT * lease.ttl_s)
         await on.until(lambda: not lease.renewed.is_set())
         await asyncio.sleep(0.01)
-        assert manager.asked == []
+        assert not (tmp_path / "lease-deadline").exists()
 
 
 async def test_invariant_10_stop_the_agent_itself_stops_first(
@@ -201,7 +357,7 @@ async def test_invariant_10_stop_the_agent_itself_stops_first(
     async with machine(tmp_path) as on:
         on.want()
         await on.launched()
-        manager.error = SystemdError(TIMER, "start over", "it cannot be")  # and without the switch, too
+        manager.error = SystemdError(SERVICE, "list", "it cannot be")  # and without the switch, too
         async with guarded(on, switch, lease):
             lease.renew()
             await on.until(lambda: not on.systemd.runs(NAME))

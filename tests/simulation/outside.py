@@ -123,7 +123,7 @@ def _clocks(loop: SimulatedLoop) -> None:
         "time_ns": lambda: int(now(loop) * 1e9),
     }
     replaced = {getattr(time, name): clock for name, clock in clocks.items()}
-    vars(time).update(clocks)
+    vars(time).update(clocks, clock_gettime=lambda _clock: monotonic())
     _defaults(replaced)
 
 

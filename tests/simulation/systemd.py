@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -134,6 +133,9 @@ class LoadedUnit:
         return self.active not in ("inactive", "failed")
 
 
+SWITCH = "fleet-lease.service"
+
+
 class SimulatedSystemd:
     """systemd of one machine, from one boot to the next."""
 
@@ -151,7 +153,7 @@ class SimulatedSystemd:
         self.doubled = 0.0  # part of the signals that come twice
         self.busy_until = 0.0  # reloading: no answers until then
         self.off = False
-        self.switch = 0  # which time of the lease's timer it is
+        self.switch = 0  # which run of the service that guards the lease it is
         self._jobs = itertools.count(1)
         self._pids = itertools.count(4000)
         self.places = [root / "host", root / "systemd/user", root / "vendor"]
@@ -194,6 +196,8 @@ class SimulatedSystemd:
     # ---- what is asked
 
     def start(self, name: str) -> Job:
+        if name == SWITCH:
+            return self._guard_lease()
         unit = self.unit(name)
         if unit.load != "loaded":
             raise KeyError(f"Unit {name} not found.")
@@ -212,29 +216,50 @@ class SimulatedSystemd:
             self._begin(unit, asked=True)
         return job
 
-    def start_over(self, name: str) -> Job:
-        """The timer of the agent's own switch: what it runs is known, and done here."""
-        seconds = re.search(r"OnActiveSec=([\d.]+)s", self.find(name)[1])
-        if seconds is None:
-            raise KeyError(f"Unit {name} not found.")
-        self.switch += 1
-        self.loop.after(float(seconds[1]), self._switch_off, self.switch)
-        job = Job(next(self._jobs), "restart")
+    def _guard_lease(self) -> Job:
+        """The service of the agent's own switch: what it runs is known, and done here."""
+        unit = self.unit(SWITCH)
+        if unit.load != "loaded":
+            raise KeyError(f"Unit {SWITCH} not found.")
+        if not unit.running:
+            unit.active, unit.sub = "active", "running"
+            self.switch += 1
+            self._look_at_deadline(self.switch)
+        return self._done_soon("start", SWITCH)
+
+    def _done_soon(self, kind: str, name: str) -> Job:
+        job = Job(next(self._jobs), kind)
         self.loop.after(0.002, self.emit, "JobRemoved", "uoss", job.id, job.path, name, "done")
         return job
 
-    def _switch_off(self, switch: int) -> None:
+    def _look_at_deadline(self, switch: int) -> None:
+        path = self.root / "fleet" / "lease-deadline"
+        if self.off or switch != self.switch or not path.parent.is_dir():
+            return
+        words = path.read_text().split() if path.exists() else []
+        left_s, nap_s, grace_s = 0.0, 1.0, 1.0
+        if len(words) == 4:
+            left_s, nap_s, grace_s = (
+                int(words[1]) / 100 - self.monotonic(),
+                int(words[2]) / 400,
+                int(words[3]) / 100,
+            )
+        if left_s <= 0:
+            self._switch_off(switch, grace_s)
+        self.loop.after(max(min(left_s, nap_s), 0.01) if left_s > 0 else nap_s, self._look_at_deadline, switch)
+
+    def _switch_off(self, switch: int, grace_s: float) -> None:
         listed, stopped = (self.root / "fleet" / name for name in ("lease-units", "lease-units.stopped"))
-        if self.off or switch != self.switch or not listed.exists():
+        if not listed.exists():
             return
         names = [name for name in listed.read_text().splitlines() if self._runs(name)]
         listed.unlink()
-        stopped.write_text("".join(f"{name}\n" for name in names))
+        before = stopped.read_text() if stopped.exists() else ""
+        stopped.write_text(before + "".join(f"{name}\n" for name in names))
         for name in names:
             self.truth.stopping(self.machine, name)
             self.stop(name)
-        grace = re.search(r"sleep ([\d.]+)", (self.root / "fleet" / "lease-over.sh").read_text())
-        self.loop.after(float(grace[1]) if grace else 1.0, self._switch_kill, switch, names)
+        self.loop.after(grace_s, self._switch_kill, switch, names)
 
     def _runs(self, name: str) -> bool:
         unit = self.units.get(name)
@@ -245,9 +270,11 @@ class SimulatedSystemd:
             self.kill(name)
 
     def stop(self, name: str) -> Job:
-        if name.startswith("fleet-lease."):
-            self.switch += 1
         unit = self.unit(name)
+        if name == SWITCH and unit.load == "loaded":
+            self.switch += 1
+            unit.active, unit.sub = "inactive", "dead"
+            return self._done_soon("stop", name)
         if unit.load != "loaded" and not unit.running:
             raise KeyError(f"Unit {name} not loaded.")
         if unit.job is not None and unit.job.kind == "stop":
@@ -590,9 +617,6 @@ class SimulatedBus:
     def start(self, call: Any) -> tuple[str, tuple[Any, ...]]:
         return "o", (self.systemd.start(call.body[0]).path,)
 
-    def start_over(self, call: Any) -> tuple[str, tuple[Any, ...]]:
-        return "o", (self.systemd.start_over(call.body[0]).path,)
-
     def stop(self, call: Any) -> tuple[str, tuple[Any, ...]]:
         return "o", (self.systemd.stop(call.body[0]).path,)
 
@@ -665,7 +689,6 @@ ANSWERS: dict[str, Answer] = {
     "GetNameOwner": SimulatedBus.owner,
     "Subscribe": SimulatedBus.subscribe,
     "StartUnit": SimulatedBus.start,
-    "RestartUnit": SimulatedBus.start_over,
     "StopUnit": SimulatedBus.stop,
     "KillUnit": SimulatedBus.kill,
     "ResetFailedUnit": SimulatedBus.reset,
