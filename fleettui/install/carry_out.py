@@ -303,7 +303,8 @@ class Worksite:
         self.endpoints = tuple(dict.fromkeys([*self.endpoints, client_url(act.address)]))
 
     async def _turn_users_on(self, operator: str) -> None:
-        root, own = await asyncio.to_thread(lambda: [self._password(each) for each in (ROOT, operator)])
+        passwords = [self.files.password(each) for each in (ROOT, operator)]
+        root, own = await asyncio.to_thread(lambda: [each.read_text().strip() for each in passwords])
         if not self.users_on:
             async with self.registry() as etcd:
                 await Grants(etcd, self.keys).turn_on(root)
@@ -326,9 +327,6 @@ class Worksite:
                 if time.monotonic() > deadline:
                     raise RegistryUnavailable(f"its agent did not register within {REGISTER_S:g} s")
                 await asyncio.sleep(0.1)
-
-    def _password(self, user: str) -> str:
-        return self.files.password(user).read_text().strip()
 
 
 async def _all_to_their_end(work: Iterable[Coroutine[None, None, None]]) -> list[FleetError | None]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 OWN_DIRECTORY = """sed -n 's/^units_directory = "\\(.*\\)"$/\\1/p' /etc/fleet/fleet.toml 2>/dev/null"""  # in sh
 ETC, OPT, UNITS = "/etc/fleet", "/opt/fleet", "/etc/systemd/system"
+SOCKET = r"[0-9A-F]+:[0-9A-F]{4}"  # of /proc/net/tcp
 VERSION_LINK = r"versions/[A-Za-z0-9._+-]{1,100}"
 DIRECTORY = r"(/[A-Za-z0-9._+-]{1,100}){2,20}/?"  # that needs no quotes in a unit file
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -81,6 +82,11 @@ class UnitFacts:
     load: str = ""
     active: str = ""
     enabled: str = ""
+
+    @property
+    def stays(self) -> bool:
+        """Whether it runs, and will after a reboot."""
+        return self.active == "active" and self.enabled == "enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +156,15 @@ def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
         value = said.get(key, [""])[0]
         return value if re.fullmatch(grammar, value) else ""
 
+    listens = said.get("listens", [])
+    now = int(one("now", r"\d{1,12}") or 0)
     builds = dict(map(_pair, said.get("python", [])))
     listed = {path: _words(told) for path, told in (_pair(each) for each in said.get("endpoints", []))}
     return HostFacts(
         name=name,
         address=_address(one("connection")),
         root=one("uid") == "0",
-        clock_off_s=_outside(int(one("now", r"\d{1,12}") or 0), began, ended),
+        clock_off_s=max(0.0, began - 1 - now, now - ended),  # a whole second, read between the two
         hostname=one("hostname", r"[A-Za-z0-9_.-]{1,253}"),
         architecture=one("architecture", r"[a-z0-9_]{1,20}"),
         machine=one("machine", r"[0-9a-f]{32}"),
@@ -168,7 +176,7 @@ def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
         builds=builds,
         python3=one("python3", r"\d\.\d{1,2}"),
         room_kb=dict(_room(said.get("room", []))),
-        listens=frozenset(int(each.rpartition(":")[2], 16) for each in said.get("listens", []) if _is_socket(each)),
+        listens=frozenset(int(each.rpartition(":")[2], 16) for each in listens if re.fullmatch(SOCKET, each)),
         units=dict(_unit(each) for each in said.get("unit", [])),
         current=one("current", VERSION_LINK).removeprefix("versions/"),
         previous=one("previous", VERSION_LINK).removeprefix("versions/"),
@@ -186,11 +194,6 @@ def parse(name: str, text: str, began: float, ended: float) -> HostFacts:
     )
 
 
-def _outside(now: int, began: float, ended: float) -> float:
-    """How far a time in whole seconds is from between two others."""
-    return max(0.0, began - 1 - now, now - ended)
-
-
 def _address(connection: str) -> str:
     """The third word of SSH_CONNECTION: the address of the server's end."""
     words = connection.split()
@@ -200,10 +203,6 @@ def _address(connection: str) -> str:
 def _room(rows: list[str]) -> list[tuple[str, int]]:
     pairs = (row.split() for row in rows)
     return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[1].isdigit()]
-
-
-def _is_socket(text: str) -> bool:
-    return re.fullmatch(r"[0-9A-F]+:[0-9A-F]{4}", text) is not None
 
 
 def _unit(row: str) -> tuple[str, UnitFacts]:

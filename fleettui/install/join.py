@@ -224,22 +224,17 @@ def _notes(hosts: Sequence[HostFacts], fleet: FleetFacts, wanted: JoinGoal, othe
             yield f"{host.name}: {path} lists the endpoints in a way that is not rewritten; see that they are right"
     for why in others.away:
         yield f"{why}: once it is back, tell it where the registry is: fleettui join there"
-    members = len(fleet.members) + sum(not _is_member(host, fleet) for host in hosts if host.name in wanted.members)
+    known = {url for each in fleet.members for url in each.peer_urls}
+    new = [host for host in hosts if host.name in wanted.members and peer_url(host.address) not in known]
+    members = len(fleet.members) + len(new)
     if members and members % 2 == 0:
         yield f"the registry will have {tolerance(members)}; name one more host, with --members {members + 1}"
 
 
-def _is_member(host: HostFacts, fleet: FleetFacts) -> bool:
-    return any(peer_url(host.address) in each.peer_urls for each in fleet.members)
-
-
 def settings_of(files: FleetFiles, environ: Mapping[str, str]) -> Settings:
     """The configuration of the fleet, or the usual one while it has none. Blocks."""
-    return load(files.config if files.config.exists() else None, _without_config(environ))
-
-
-def _without_config(environ: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environ.items() if key != "FLEET_CONFIG"}
+    others = {key: value for key, value in environ.items() if key != "FLEET_CONFIG"}
+    return load(files.config if files.config.exists() else None, others)
 
 
 def _endpoints(

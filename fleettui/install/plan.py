@@ -272,17 +272,12 @@ def _registry(members: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoa
         known = next((each for each in fleet.members if peer_url(host.address) in each.peer_urls), None)
         if known is None and not started and not number:
             yield Step(host.name, "start the registry", steps.StartMember(host.hostname, host.address), logs)
-        elif known is None or not known.name or known.learner or _asleep(host):
+        elif known is None or not known.name or known.learner or not host.unit(MEMBER).stays:
             discard = known is None and host.etcd_data
             act = steps.AddMember(host.hostname, host.address, discard)
             yield Step(host.name, "add a member to the registry", act, logs)
         if not number and not (fleet.users_on and wanted.operator in fleet.users):
             yield Step("", "let nobody in without a user", steps.TurnUsersOn(wanted.operator), AGAIN)
-
-
-def _asleep(host: HostFacts) -> bool:
-    unit = host.unit(MEMBER)
-    return unit.active != "active" or unit.enabled != "enabled"
 
 
 def _config(fleet: FleetFacts, wanted: JoinGoal, endpoints: tuple[str, ...]) -> Iterator[Step]:

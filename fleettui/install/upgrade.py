@@ -12,12 +12,13 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import read_machines
 from fleettui.install import steps
-from fleettui.install.archive import Programs, cache_directory, of_wheel, running
+from fleettui.install.archive import cache_directory, of_wheel, running
 from fleettui.install.carry_out import REGISTER_S, SETTLED, Worksite
 from fleettui.install.facts import OPT, OWN_DIRECTORY, UNITS, HostFacts
 from fleettui.install.fleet_files import chosen
@@ -127,7 +128,8 @@ async def prepared_upgrade(
     targets = [target_of(each, settings.ssh.user) for each in machines.values()]
     async with opened(targets, settings) as hosts:
         found = await all_facts(hosts)
-        programs = None if rollback else await asyncio.to_thread(of_wheel, wheel) if wheel else await _own()
+        read = partial(of_wheel, wheel) if wheel else running
+        programs = None if rollback else await asyncio.to_thread(read)
         version = programs.version if programs else common_previous(found)
         strange = [each.hostname for each in found if not each.current]
         if strange:
@@ -181,7 +183,3 @@ def common_previous(hosts: Sequence[HostFacts]) -> str:
         told = ", ".join(f"{each.hostname}: {each.previous or 'none'}" for each in hosts)
         raise UserError(f"there is no version that all machines had before ({told}); give one with --to FILE")
     return found.pop()
-
-
-async def _own() -> Programs:
-    return await asyncio.to_thread(running)

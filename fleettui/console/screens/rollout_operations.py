@@ -19,7 +19,7 @@ from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import Key
 from fleettui.verbs import REPLACING
 from registry.errors import UserError
-from registry.model import Rollout, RolloutState
+from registry.model import RolloutState
 from registry.sync.follow import ConnectionState
 
 
@@ -96,7 +96,8 @@ class RolloutOperations:
     def _meant(self, verb: RolloutVerb, name: str) -> RolloutVerb:
         """What a key means for this rollout: one key pauses it and goes on with it."""
         known = self._fleet.reading.snapshot.rollouts.get(name)
-        return RolloutVerb.RESUME if verb is RolloutVerb.PAUSE and _is_paused(known) else verb
+        paused = known is not None and known.state is RolloutState.PAUSED
+        return RolloutVerb.RESUME if verb is RolloutVerb.PAUSE and paused else verb
 
     # What the footer says
 
@@ -114,7 +115,3 @@ class RolloutOperations:
 
 
 VERBS = {"pause": RolloutVerb.PAUSE, "abort": RolloutVerb.ABORT, "roll_back": RolloutVerb.UNDO}
-
-
-def _is_paused(rollout: Rollout | None) -> bool:
-    return rollout is not None and rollout.state is RolloutState.PAUSED
