@@ -32,6 +32,7 @@ from scheduler.election import Lead
 
 IDLE_S = 300.0
 STILL_S = 2.0  # how long a scrape waits for a decision that is being made
+ROLLOUT_STATES = ("running", "paused", "back", "over")  # each has a figure, also where none is so
 
 
 class Measures:
@@ -88,7 +89,7 @@ class Measures:
                 await asyncio.sleep(0)
             corrupt = Sample(CORRUPT, len(follower.mirror.corrupt))
             rollouts = Counter(map(_state_of, follower.mirror.snapshot().rollouts.values()))
-            stages = [Sample(ROLLOUTS, count, (stage,)) for stage, count in rollouts.items()]
+            stages = [Sample(ROLLOUTS, rollouts[stage], (stage,)) for stage in ROLLOUT_STATES]
             self._fleet = [*machine_samples(state), *self._census.samples(), *stages, corrupt]
         finally:
             follower.still.release()
