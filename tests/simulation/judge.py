@@ -54,8 +54,13 @@ AT_REST = {"calls": 3.0, "lines": 0.3, "steps": 300.0}
 
 
 def patience_s(outage_s: float) -> float:
-    """For how long a scheduler may wait for machines once an outage is over that took so long (ADR 7)."""
-    return SEVERAL_S + min(outage_s, LONGEST_S)
+    """For how long a scheduler may wait for machines once an outage is over that took so long (ADR 7).
+
+    It notices that the registry is back after a pause as long as the outage, and then gives the machines as long
+    as it has tried in vain; neither is longer than `LONGEST_S`.
+    """
+    late_s = min(outage_s, LONGEST_S)
+    return SEVERAL_S + late_s + min(outage_s + late_s, LONGEST_S)
 
 
 @dataclass(frozen=True, slots=True)
