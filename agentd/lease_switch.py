@@ -55,7 +55,7 @@ while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each 
         read -r boot deadline ahead rest 2>/dev/null <lease-deadline
         read -r up _ </proc/uptime
         case $deadline:$ahead:$rest in
-        *[!0-9:]* | :* | *::* | *: | 0* | *:0* | *$digits$digits$digits*) ;;  # nothing to reckon with
+        *[!0-9:]* | *:*:*:* | :* | *::* | *: | 0* | *:0* | *$digits$digits$digits*) ;;  # nothing to reckon with
         *)
             left=$((deadline - ${{up%.*}} * 100 - 1${{up#*.}} + 100)) grace=$rest nap=$((ahead / 4 + 1))
             [ "$boot" = "$here" ] && [ "$left" -le "$ahead" ] || left=0

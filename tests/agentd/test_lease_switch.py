@@ -234,6 +234,7 @@ async def test_while_the_deadline_is_moved_nothing_is_asked_and_then_it_counts_a
         "BOOT 0999 100 20\n", "BOOT 9223372036854775807 9223372036854775808 20\n", "BOOT 99999999999 a 20\n",
         "BOOT $(reboot) 100 20\n", "another-boot LATER 100 20\n", "BOOT LATER 100 20 more\n",
         "BOOT LATER 100 0x9\n", "BOOT LATER 100 999999999999999999999\n", "\0\0\0\0",
+        "BOOT 1:2 100 20\n", "BOOT LATER 100:9 20\n", "BOOT LATER 100 2:0\n", "BOOT LATER: 100 20\n",
     ],
 )  # fmt: skip
 async def test_a_deadline_that_is_missing_or_garbled_stops_everything(
