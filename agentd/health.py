@@ -1,8 +1,9 @@
 """Asking the units of this machine how they are: the health checks that their files name.
 
 Owns a task for each unit that runs and has a check. An attempt has a time limit and reads one line; only so many
-are under way at once, so that units which do not answer hold nobody else up. What an attempt finds is compared with
-what is known; only a change is told to the registry.
+are under way at once, so that units which do not answer hold nobody else up. Names are looked up by threads of its
+own: a resolver that does not answer holds up no check of an address, and nothing else of the agent's. What an
+attempt finds is compared with what is known; only a change is told to the registry.
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from asyncio import to_thread
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
 from typing import Protocol
 
 from agentd.managed_unit import ManagedUnit
@@ -31,13 +37,15 @@ FIRST_S = 0.2  # at most from the start of a unit to its first attempt
 STATUS_LINE_BYTES = 1024
 LARGE = 1 << 15  # characters of a file that is read beside the loop: it may take a second
 RUNS = ("active", "reloading")
+LOOPBACK = {"localhost": ("127.0.0.1", "::1")}  # by no resolver (RFC 6761)
+RESOLVING = ThreadPoolExecutor(4, "health-names")
 
 
 async def attempt(check: HealthCheck) -> str:
     """Ask once; "" when all is well, else why not, in a few words."""
     try:
         async with asyncio.timeout(check.timeout_s):
-            reader, writer = await asyncio.open_connection(check.host, check.port, limit=STATUS_LINE_BYTES)
+            reader, writer = await _connected(check)
             try:
                 return "" if check.path is None else await _status(reader, writer, check)
             finally:
@@ -51,6 +59,27 @@ async def attempt(check: HealthCheck) -> str:
         return f"cannot reach {check.url}: {reason}"
     except Exception as error:  # noqa: BLE001 - one bad unit harms no other
         return f"internal error, {type(error).__name__}: {error}"
+
+
+async def _connected(check: HealthCheck) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the first address that takes one. Raises OSError, of the first, and UnicodeError."""
+    refused: OSError | None = None
+    for address in await _addresses(check):
+        try:
+            return await asyncio.open_connection(address, check.port, limit=STATUS_LINE_BYTES)
+        except OSError as error:
+            refused = refused or error
+    raise refused or OSError(f"{check.host} has no address")
+
+
+async def _addresses(check: HealthCheck) -> Iterable[str]:
+    if check.host in LOOPBACK:
+        return LOOPBACK[check.host]
+    with suppress(ValueError):
+        return (str(ip_address(check.host)),)
+    look_up = partial(socket.getaddrinfo, check.host, check.port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(RESOLVING, look_up)
+    return dict.fromkeys(str(each[4][0]) for each in found)
 
 
 async def _status(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, check: HealthCheck) -> str:

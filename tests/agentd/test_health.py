@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentd.health import HealthChecks, attempt
+from agentd.health import AT_ONCE, HealthChecks, attempt
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import LedgerEntry, Phase
 from agentd.unit_directory import UnitDirectory
@@ -76,6 +80,32 @@ async def test_nobody_there_is_not_healthy() -> None:
         pass
     assert f"cannot reach tcp://127.0.0.1:{port}: " in await attempt(HealthCheck("127.0.0.1", port))
     assert "cannot reach" in await attempt(HealthCheck("no.such.host.invalid", 1))
+
+
+async def test_names_that_no_resolver_answers_hold_nothing_else_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    real = socket.getaddrinfo
+
+    def lookup(host: str, *more: Any, **named: Any) -> Any:
+        assert not host.endswith(".example") or answers.wait(60)
+        return real("127.0.0.1", *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    try:
+        async with server(lambda: b"HTTP/1.1 200 OK\r\n\r\n") as port, asyncio.timeout(30):
+            names = [HealthCheck(f"{each}.example", port, "/", timeout_s=0.2) for each in range(2 * AT_ONCE)]
+            for found in await asyncio.gather(*map(attempt, names)):
+                assert "no answer from" in found
+            assert await asyncio.to_thread(lambda: "the agent's own") == "the agent's own"
+            for host in ("127.0.0.1", "localhost"):
+                assert await attempt(HealthCheck(host, port, "/")) == ""
+            answers.set()
+            assert await attempt(HealthCheck("web.example", port, "/")) == "", (
+                "and so are names, once they are known"
+            )
+    finally:
+        answers.set()
 
 
 class Told:
