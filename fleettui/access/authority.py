@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -136,8 +136,11 @@ class Authority:
 
         Nothing that the request says is taken but its key.
         """
-        asked = x509.load_der_x509_csr(request)
-        key = asked.public_key()
+        try:
+            asked = x509.load_der_x509_csr(request)
+            key = asked.public_key()
+        except UnsupportedAlgorithm as error:
+            raise ValueError(f"its key is of a kind that is not known: {error}") from None
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("its key is not of the curve P-256")  # noqa: TRY004 - callers know one error
         if not asked.is_signature_valid:

@@ -53,8 +53,6 @@ class AnswerSite(Worksite):
                 async with self.registry() as etcd:
                     await Grants(etcd, self.keys).grant(agent_of(machine), password)
                 self.answer.password = True
-            case steps.PutPassword():
-                raise UserError("it runs a scheduler, and no token gives it another password; join it by SSH")
             case steps.AwaitMachine():
                 pass
             case _:
@@ -111,7 +109,7 @@ class Admission:
     async def _planned(
         self, token: Token, request: Request, exchange: Exchange, now: float
     ) -> tuple[AnswerSite, tuple[Stage, ...], str]:
-        """What is to be done, or why nothing is. The token is used by then."""
+        """What is to be done, or why nothing is. Where something is, the token is used by then."""
         host = request.facts
         authority = await asyncio.to_thread(Authority.load, self._files.directory)
         authority.sign_client(request.certificate)  # before anything is done for one who asks for nonsense
@@ -128,7 +126,6 @@ class Admission:
             return site, (), "; ".join(f"{each.what}; {each.remedy}" for each in against)
         users = await self._store.grants.admin.users()
         agents = {each.removeprefix("agent-") for each in users if each.startswith("agent-")}
-        why = await self._store.claim(token.id, request, now, {*agents, *fleet.machines})
         wanted = JoinGoal(
             fleet=self._files.name,
             version=programs.version,
@@ -142,7 +139,12 @@ class Admission:
             keys=tuple(pins(request, fleet.known_hosts)),
             schedulers=0,  # a scheduler's password is worth every machine
         )
-        return site, () if why else plan((host,), fleet, wanted), why
+        stages = plan((host,), fleet, wanted)
+        secrets = (step.act for stage in stages for step in stage.steps if isinstance(step.act, steps.PutPassword))
+        if any(each.role != "agent" for each in secrets):
+            return site, (), "it has a scheduler, and no token gives that another password; join it by SSH"
+        why = await self._store.claim(token.id, request, now, {*agents, *fleet.machines})
+        return site, () if why else stages, why
 
 
 def pins(request: Request, known_hosts: Iterable[str]) -> Iterator[str]:

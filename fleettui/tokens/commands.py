@@ -194,8 +194,9 @@ class TokenDesk:
 
 async def _token(options: argparse.Namespace) -> int:
     async with _desk(options.fleet) as desk:
-        for gone in await desk.store.sweep(time.time()):
-            secret_file(desk.files, gone).unlink(missing_ok=True)
+        if options.command != "revoke":  # the remedy for a record that cannot be read, which a sweep reads
+            for gone in await desk.store.sweep(time.time()):
+                secret_file(desk.files, gone).unlink(missing_ok=True)
         match options.command:
             case "create":
                 return await desk.create(options)

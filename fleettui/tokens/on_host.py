@@ -268,10 +268,10 @@ def asked(place: Path, crypto: Crypto, registry: Registry) -> bytes:
         write(place / "exchange", exchange, 0o600)
         registry.get("answers", "-")  # by which it is known where the registry sees us, and its clock
         connection = f"- - {registry.address} -"
-        facts = subprocess.run(["sh", "-c", FACTS, "sh", connection], capture_output=True, text=True, check=False)
-        keys = [each.read_text() for each in sorted(Path("/etc/ssh").glob("*.pub"))]
+        facts = subprocess.run(["sh", "-c", FACTS, "sh", connection], capture_output=True, check=False)
+        keys = [each.read_text("utf-8", "replace") for each in sorted(Path("/etc/ssh").glob("*.pub"))]
         asks = {
-            "facts": facts.stdout,
+            "facts": facts.stdout.decode("utf-8", "replace"),
             "now": registry.now,
             "request": text(request),
             "exchange": text(crypto.public(exchange)),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleettui.access.authority import Authority, names_of, runs_out
@@ -44,6 +46,26 @@ def test_what_cannot_be_used_is_told_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "authority.pem").write_text("hello")
     with pytest.raises(UserError, match=r"cannot use the fleet's authority"):
         Authority.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("known", "odd", "reason"),
+    [
+        ("06072a8648ce3d0201", "06072a8648ce3d0277", "of a kind that is not known"),  # id-ecPublicKey
+        ("06082a8648ce3d030107", "06082a8648ce3d030177", "of a kind that is not known"),  # P-256
+        ("06082a8648ce3d040302", "06082a8648ce3d040377", "not signed by its own key"),  # ecdsa-with-SHA256
+    ],
+)
+def test_a_request_with_algorithms_that_nobody_knows_is_refused(
+    tmp_path: Path, known: str, odd: str, reason: str
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    der = asked.public_bytes(serialization.Encoding.DER)
+    authority = Authority.create(tmp_path, "prod")
+    assert authority.signed(authority.sign_client(der))
+    with pytest.raises(ValueError, match=reason):
+        authority.sign_client(der.replace(bytes.fromhex(known), bytes.fromhex(odd)))
 
 
 def test_leaves_have_what_etcd_and_python_want(tmp_path: Path) -> None:

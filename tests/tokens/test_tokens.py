@@ -389,6 +389,32 @@ def test_a_host_is_not_pinned_as_another(laptop: Laptop) -> None:
     assert laptop.token("create", "--machine", "nobody") == 1
 
 
+def test_a_host_with_a_scheduler_is_refused_and_uses_no_token(laptop: Laptop, host: Host) -> None:
+    usual = host.facts
+    host.facts += f'echo "file={"0" * 64} /etc/systemd/system/fleet-scheduler.service"\n'
+    id_, row = laptop.created()
+    host.start(row)
+    until(asks(laptop, id_))
+    assert laptop.token("approve", id_, "--yes") == 1
+    assert "it has a scheduler" in host.end()
+    assert agent_of(M).name not in laptop.users()
+    host.facts = usual
+    host.start(row)
+    until(lambda: len([each for each in laptop.held() if each.startswith(KEYS.join("requests", id_))]) == 2)
+    assert laptop.token("approve", id_, "--yes") == 0
+    assert host.end() == ""
+
+
+def test_a_record_that_cannot_be_read_is_told_and_can_be_revoked(
+    laptop: Laptop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laptop.put(KEYS.join("tokens", "1f2e3d4c"), b"{}")
+    assert laptop.token("list") == 1
+    assert "delete it: fleettui token revoke 1f2e3d4c" in capsys.readouterr().err
+    assert laptop.token("revoke", "1f2e3d4c") == 0
+    assert laptop.token("list") == 0
+
+
 def test_requests_that_are_none_are_told_and_left_alone(laptop: Laptop, capsys: pytest.CaptureFixture[str]) -> None:
     id_, _ = laptop.created()
     for name, value in (("0" * 64, b"{}"), ("x", b"\xff"), ("y", b"[" * 100_000), ("z\x1b", b"0" * 300_000)):
