@@ -202,7 +202,7 @@ def _address(connection: str) -> str:
 
 def _room(rows: list[str]) -> list[tuple[str, int]]:
     pairs = (row.split() for row in rows)
-    return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[1].isdigit()]
+    return [(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and re.fullmatch(r"\d{1,18}", pair[1])]
 
 
 def _unit(row: str) -> tuple[str, UnitFacts]:
@@ -220,7 +220,7 @@ def _words(text: str) -> frozenset[str]:
     """A list of JSON, which such a list of TOML is."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return frozenset()
     return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
 

@@ -64,6 +64,7 @@ for each in {UNITS}/fleet-agentd.service {UNITS}/fleet-scheduler.service {UNITS}
 done
 systemctl daemon-reload
 units=$({OWN_DIRECTORY})
+units=${{units%/}}
 if [ -n "$units" ]; then
     rm -rf "$units" "${{units%/*}}/applied" "${{units%/*}}/agent.json" "${{units%/*}}/agent.lock"
     rmdir "${{units%/*}}" 2>/dev/null || true

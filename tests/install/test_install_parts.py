@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -14,7 +15,7 @@ from fleettui.demo.etcdserver import find_binary
 from fleettui.install import archive, etcd_program, fleet_files
 from fleettui.install.archive import Programs
 from fleettui.install.facts import HostFacts, UnitFacts
-from fleettui.install.leave import Manner, plan_leave
+from fleettui.install.leave import PURGE, Manner, plan_leave
 from fleettui.install.progress import JoinProgress
 from fleettui.install.reach import KnownHost
 from fleettui.install.steps import ForgetFleet, OwnAuthority, Purge, Stage, Step
@@ -154,6 +155,18 @@ def test_a_machine_leaves_in_order() -> None:
 def test_a_machine_that_is_gone_is_not_asked_anything() -> None:
     stages = plan_leave(LEAVER, HostFacts("h"), Manner(purge=True, gone=True), member=True)
     assert {step.host for stage in stages for step in stage.steps} == {""}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_purge_takes_the_agents_files_beside_units_that_lie_elsewhere(tmp_path: Path, slash: str) -> None:
+    state = tmp_path / "state"
+    for each in ("units", "applied", "others"):
+        (state / each).mkdir(parents=True)
+    (state / "agent.json").touch()
+    (tmp_path / "fleet.toml").write_text(f'[agent]\nunits_directory = "{state}/units{slash}"\n')
+    part = PURGE[PURGE.index("units=$(") : PURGE.index("rm -rf /etc/fleet")]
+    subprocess.run(["sh", "-ec", part.replace("/etc/fleet", str(tmp_path))], check=True)
+    assert [each.name for each in state.iterdir()] == ["others"]
 
 
 def test_the_last_machine_takes_the_fleet_with_it() -> None:

@@ -215,6 +215,14 @@ def test_a_directory_for_units_outside_of_run_is_made_writable_and_the_agent_is_
         assert facts.parse("h", f"directory={odd}", 0, 0).units_directory == ""
 
 
+@pytest.mark.parametrize(
+    "line", ["room=/opt \u00b2", f"room=/opt {'9' * 5000}", f"endpoints=/etc/fleet/fleet.toml {'[' * 100_000}"]
+)
+def test_what_no_host_says_of_itself_is_left_out(line: str) -> None:
+    found = facts.parse("h", f"hostname=h\n{line}\n", 0, 0)
+    assert (found.hostname, found.room_kb, found.endpoints) == ("h", {}, {})
+
+
 def test_etcd_is_fetched_by_a_hosts_own_apt_where_that_offers_it() -> None:
     wanted = replace(goal("h1"), packages={"h1": "3.5.16-4"})
     (step,) = [step for stage in plan((host(1),), FleetFacts(), wanted) for step in stage.steps
