@@ -11,6 +11,7 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from fleettui.actions import machines as acts
 from fleettui.actions.drain import is_global
@@ -26,12 +27,14 @@ from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import place
 from fleettui.remote.errors import RemoteError
 from registry.errors import UserError
+from registry.etcd import Member
 from registry.keys import Table
 from registry.lifecycle import Progress, standing_here
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override, Target
 from registry.program.config import Settings
 from registry.sync.listing import read_snapshot
+from registry.wording import counted
 
 BOOT_S = 600.0  # until a machine is given up that does not come back
 TABLES = (Table.CLUSTER, Table.UNITS, Table.FILES, Table.SCHEDULE, Table.MACHINES)
@@ -80,6 +83,7 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
     """Empty these machines, boot them again, and use them again; the exit code."""
     sites = await _sites(operator, settings, chosen, flags)
     waiting = [site for site in sites if not site.booted]
+    check_members(await operator.etcd.member_list(), [site.machine for site in waiting])
     if waiting and (code := await _empty(operator, waiting, flags)):
         how = "Say the same again" if code == INTERRUPTED else "Nothing was booted. Mend it and say the same again"
         complain(f"{how}, or uncordon what is being emptied")
@@ -112,6 +116,21 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
         complain(f"Error: {names} not back and well after {seconds:g}s; see to it, and say the same again")
         return FAILED
     return OK
+
+
+def check_members(members: Sequence[Member], machines: Sequence[Machine]) -> None:
+    """Refuse to boot more members of the registry at once than it can do without. UserError.
+
+    One alone may always: a registry of one or two is back with it.
+    """
+    at = {urlsplit(url).hostname for each in members for url in each.client_urls}
+    names = [each.hostname for each in machines if each.address in at]
+    most = max(1, (len(members) - 1) // 2)
+    if len(names) > most:
+        raise UserError(
+            f"{', '.join(names)} are {len(names)} of the registry's {counted(len(members), 'member')}, which can do"
+            f" without {most}; boot fewer at a time: --at-a-time {most}"
+        )
 
 
 async def _sites(
