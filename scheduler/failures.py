@@ -2,7 +2,7 @@
 
 Owns what counts as a failure (systemd restarted the unit, or gave it up), for how long a machine is remembered on
 which a unit has failed too often (`MoveAfterFailures`), and the record that says so; where the unit goes then is
-decided as everything is. Counts are the leader's own: a new one begins anew, but for units that are down when it
+decided as everything is. Counts are the leader's own: a new one begins at none, but for units that are down when it
 first sees them. Each transaction compares the records of the unit, so that an operator who was first, wins. It must
 not write.
 """
@@ -61,7 +61,7 @@ class FailureWatch:
         self._since: dict[tuple[str, FailedPlacement], float] = {}  # when such a one was first seen
 
     def begin_term(self) -> None:
-        """Begin anew: what an earlier term has seen may have changed unseen."""
+        """Forget what an earlier term has seen: it may have changed unseen."""
         self._changed, self._counts, self._units, self._since = None, {}, set(), {}
 
     def update(self, update: FollowUpdate) -> None:

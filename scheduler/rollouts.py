@@ -42,7 +42,7 @@ class RolloutWatch:
         self._told: dict[str, str] = {}  # why a rollout does not go on, as it was logged last
 
     def begin_term(self) -> None:
-        """Begin anew: what an earlier term has seen may have changed unseen."""
+        """Forget what an earlier term has seen: it may have changed unseen."""
         self._well, self._units, self._changed = WellSince(), frozenset(), True
 
     def update(self, update: FollowUpdate) -> None:

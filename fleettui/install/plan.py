@@ -37,7 +37,7 @@ AGAIN = "mend what it says and run the same again: it goes on from here"
 
 
 class Metrics(StrEnum):
-    """Who may scrape a host: nobody from elsewhere, whoever reaches the address that we reach it at, or nobody."""
+    """Who may scrape a host: its own programs, all who reach its address, or nobody."""
 
     LOOPBACK = "loopback"
     NETWORK = "network"
