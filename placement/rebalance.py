@@ -50,7 +50,7 @@ class _Chance:
 
 def plan_rebalance(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> tuple[Move, ...]:
     """Return the moves that make the fleet even, in the order in which they are to be made; at most MOST."""
-    busy = {step.unit for rollout in snapshot.rollouts.values() if not rollout.state.over for step in rollout.steps}
+    busy = _in_rollouts(snapshot)
     moves: list[Move] = []
     with trial(snapshot, keys) as tried:
         tried.settle()
@@ -64,12 +64,27 @@ def plan_rebalance(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> tuple[Move,
     return tuple(moves)
 
 
+def tied_units(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> dict[str, str]:
+    """Return, by unit that runs and may not be moved, whatever would be better, what it is tied by."""
+    busy = _in_rollouts(snapshot)
+    with trial(snapshot, keys) as tried:
+        tried.settle()
+        placed = ((name, entry) for name, entry in tried.state.entries.items() if entry.assigned)
+        found = {name: "in a rollout" if name in busy else _tie(tried.state, entry) for name, entry in placed}
+        return {name: tie for name, tie in found.items() if tie}
+
+
+def _in_rollouts(snapshot: Snapshot) -> set[str]:
+    """Return the units whose rollout is not over."""
+    return {step.unit for each in snapshot.rollouts.values() if not each.state.over for step in each.steps}
+
+
 def _alike(state: ClusterState, busy: Collection[str]) -> list[deque[str]]:
     """Return the units that would rather have one machine than another; those together that a move serves alike."""
     found: dict[object, deque[str]] = defaultdict(deque)
     for name in sorted(state.picky - set(busy)):
         entry = state.entries[name]
-        if _may_move(state, entry):
+        if not _tie(state, entry):
             (machine,) = entry.assigned
             group = group_of(entry.options, state.sites[machine])
             alone = name if state.conflicts.may_concern(entry) else ""
@@ -111,7 +126,7 @@ def _chances(state: ClusterState, placement: Placement, names: Iterable[str]) ->
     """Yield for each of these units that may move the machine that it would rather be on."""
     for name in names:
         entry = state.entries[name]
-        if not _may_move(state, entry):
+        if _tie(state, entry):
             continue
         (source,) = entry.assigned
         target = placement.better_than(entry, source)
@@ -119,16 +134,23 @@ def _chances(state: ClusterState, placement: Placement, names: Iterable[str]) ->
             yield _Chance(entry, source, target, _gain(state, placement.load(entry), entry, source, target))
 
 
-def _may_move(state: ClusterState, entry: UnitEntry) -> bool:
+def _tie(state: ClusterState, entry: UnitEntry) -> str:
+    """Return what keeps a unit where it is, whatever would be better; "" where nothing does."""
     options, unit = entry.options, entry.unit
-    if unit is None or unit.target is not Target.LAUNCHED or not entry.placeable or len(entry.assigned) != 1:
-        return False
-    (machine,) = entry.assigned
-    site = state.sites.get(machine)
+    followers = (state.entries[each] for each in state.followers.get(entry.name, ()))
+    site = state.sites.get(next(iter(entry.assigned))) if len(entry.assigned) == 1 else None
     settled = site is not None and not (site.leaving or site.trouble) and entry.reported.keys() == entry.assigned
-    tied = options.is_global or options.machine_of or options.replaces or options.sticky
-    followed = any(state.entries[each].placeable for each in state.followers.get(entry.name, ()))
-    return settled and not (tied or followed) and machine not in state.draining
+    ties = (
+        ("global", options.is_global),
+        ("not launched", unit is None or unit.target is not Target.LAUNCHED or not entry.placeable),
+        ("Sticky", options.sticky),
+        ("following others (MachineOf)", options.machine_of),
+        ("followed (MachineOf)", any(each.placeable for each in followers)),
+        ("replacing others (Replaces)", options.replaces),
+        ("on a machine that is drained", not state.draining.isdisjoint(entry.assigned)),
+        ("not settled yet", not settled),
+    )
+    return next((tie for tie, holds in ties if holds), "")
 
 
 def _gain(state: ClusterState, load: Mapping[str, int], entry: UnitEntry, source: str, target: str) -> Gain:

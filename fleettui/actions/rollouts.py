@@ -41,6 +41,8 @@ from registry.units.file import file_hash, parse
 from registry.units.options import FleetOptions, parse_options
 from registry.wording import counted
 
+MOVES_STAY = "moves cannot be taken back; leave --on-failure rollback out"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -149,7 +151,7 @@ async def begin_moves(
     Each machine is asked again in its unit's turn; a unit that it takes no longer is restarted where it is.
     """
     if policy.on_failure is OnFailure.ROLLBACK:
-        raise UserError("moves cannot be taken back; leave --on-failure rollback out")
+        raise UserError(MOVES_STAY)
     units = {each.unit: snapshot.units[each.unit] for each in moves}
     steps = tuple(
         RolloutStep(unit.name, unit.hash, unit.hash, unit.generation, group, goes_to=move.target)

@@ -222,6 +222,7 @@ def _plan(parser: ArgumentParser) -> None:
 def _rebalance(parser: ArgumentParser) -> None:
     _dry_run(parser)
     _policy(parser)
+    parser.set_defaults(at_a_time=None)  # the console offers what was chosen last
     _json(parser)
 
 

@@ -98,7 +98,7 @@ async def show_begun(operator: Operator, begun: Rollout, flags: Namespace) -> in
 def policy_of(flags: Namespace) -> rollouts.Policy:
     """How the flags say that a rollout goes about it."""
     return rollouts.Policy(
-        str(flags.at_a_time),
+        str(flags.at_a_time or 1),
         flags.canary,
         duration(flags.healthy_for, "--healthy-for") or 0.0,
         flags.max_failures,

@@ -32,8 +32,10 @@ from fleettui.doctor.expiry import Expiry
 from fleettui.remote import Pins, Remote, own_machine
 from fleettui.remote.pins import directory as host_keys
 from fleettui.verbs import Verb
+from placement.rebalance import Move
 from registry.errors import FleetError, RegistryUnavailable
 from registry.keys import Keys
+from registry.mirror import Snapshot
 from registry.model import Crash, Rollout, Target
 from registry.program import collector
 from registry.program.config import Settings
@@ -83,6 +85,12 @@ class LivePort:
     ) -> Rollout:
         """Begin a rollout."""
         return await rollouts.begin(await self._operator(), names, texts, policy, based_on=based_on)
+
+    async def move(
+        self, snapshot: Snapshot, moves: Sequence[Move], policy: rollouts.Policy, name: str = ""
+    ) -> Rollout:
+        """Begin to move units."""
+        return await rollouts.begin_moves(await self._operator(), snapshot, moves, policy, name)
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
         """Pause, resume, abort or undo a rollout."""

@@ -19,6 +19,7 @@ from fleettui.console.screens.main import MainScreen
 from fleettui.console.tables.fleet import Reading
 from fleettui.journal_entry import JournalEntry
 from fleettui.verbs import Verb
+from placement.rebalance import Move
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,
@@ -204,6 +205,13 @@ class ScriptedPort:
         steps = (RolloutStep(name, old, file_hash(texts[name]) if name in texts else old, 1, at)
                  for at, name in enumerate(names))  # fmt: skip
         return Rollout("r1", tuple(steps), by="root@laptop", at=NOW)
+
+    async def move(self, snapshot: Snapshot, moves: Sequence[Move], policy: Policy, name: str = "") -> Rollout:
+        self._done(f"move {policy.at_a_time}", [f"{each.unit} {each.target}" for each in moves])
+        units = [snapshot.units[each.unit] for each in moves]
+        steps = (RolloutStep(unit.name, unit.hash, unit.hash, unit.generation, at, goes_to=moves[at].target)
+                 for at, unit in enumerate(units))  # fmt: skip
+        return Rollout(name or "rebalance-1", tuple(steps), by="root@laptop", at=NOW)
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
         self._done(f"rollout {verb}", [name])

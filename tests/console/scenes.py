@@ -34,7 +34,7 @@ from registry.model import (
 )
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
-from tests.console.fleetshow import CORES, NOW, Stage, build, scene, state
+from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, Stage, build, scene, state
 from tests.console.picture import readable
 
 SMALL, WIDE = (80, 24), (140, 40)
@@ -102,6 +102,8 @@ def deserted() -> Snapshot:
 
 SHOP, BAD = "[Service]\nExecStart=/usr/bin/shop --port 80%i\n", "[Service]\nExecStart=/usr/bin/shop --prot 80%i\n"
 
+STAYING = "[Service]\nExecStart=/usr/bin/vault\n\n[X-Fleet]\nSticky=true\n"
+
 
 def rolling(*, failed: bool = False) -> Snapshot:
     """Six instances of shop@ get another file two at a time; `failed`: the third could not take it."""
@@ -145,6 +147,19 @@ def rolling(*, failed: bool = False) -> Snapshot:
     files = {**world.files, new: UnitText(new, BAD)}
     rollouts = {each.name: each for each in (now, *past)}
     return replace(world, units=units, states=states, schedule=schedule, files=files, rollouts=rollouts)
+
+
+def crowded() -> Snapshot:
+    """Eight instances of shop@ are on one machine, since the others came later; some units may not be moved."""
+    shops = [f"shop@{number}.service" for number in range(1, 9)]
+    texts = {**dict.fromkeys(shops, SHOP), "exporter.service": EXPORTER, "vault.service": STAYING,
+             "db.service": PLAIN}  # fmt: skip
+    places = [*((name, 1) for name in [*shops, "vault.service"]), ("db.service", 2),
+              *(("exporter.service", number) for number in CORES)]  # fmt: skip
+    return build(
+        {name: (text, Target.LAUNCHED) for name, text in texts.items()}, places,
+        [state(name, number, texts[name]) for name, number in places],
+    )  # fmt: skip
 
 
 def stopped() -> Snapshot:
@@ -262,6 +277,7 @@ SCENES: dict[str, Scene] = {
     "group-global": Scene("d", "on machines", "exporter.service"),
     "scale-down": Scene("minus", "Scale", "shop@.service", world=rolling),
     "units-old": Scene("slash i s colon o l d enter", "is:old", world=rolling),
+    "rebalance": Scene("colon r e b a l a n c e enter", "at a time", world=crowded),
     "restart-many": Scene("6 1 j space space R 2", "at a time", "shop@1.service", world=rolling),
     "marked": Scene("j space space space", "✓"),
     "filter": Scene("slash w e b", "filter"),

@@ -130,6 +130,7 @@ def test_a_line_means_what_fleetctl_means_by_it(line: str, command: commands.Con
         ("__complete x", "unknown command"),
         ("help nothing", "see :help"),
         ("ssh core-1 uptime", "fleetctl ssh"),
+        ("rebalance --on-failure rollback", "leave --on-failure rollback out"),
         ("stop 'web", "close it"),
     ],
 )
@@ -145,8 +146,8 @@ def test_every_fleetctl_verb_is_understood() -> None:
                  "set-metadata": "core-1 region=eu", "unset-metadata": "core-1 region",
                  "scale": "web@.service 2"}  # fmt: skip
     context = CommandContext(storied())  # with an earlier version to compare with and to bring back
-    plain = {"access", "doctor", "events", "help", "list-machines", "list-unit-files", "list-units", "restore",
-             "ssh", "upgrade", "version"}  # fmt: skip
+    plain = {"access", "doctor", "events", "help", "list-machines", "list-unit-files", "list-units", "rebalance",
+             "restore", "ssh", "upgrade", "version"}  # fmt: skip
     for command in SHOWN:
         line = (
             command.name if command.name in plain else f"{command.name} {arguments.get(command.name, 'db.service')}"
@@ -174,6 +175,8 @@ def test_read_only_refuses_what_changes_and_does_not_offer_it(verb: str) -> None
         ("stop web@1.service web@", ("web@.service", "web@2.service", "web@3.service")),
         ("fleetctl stop mar", ("mars.service",)),
         ("stop --no", ("--no-block",)),
+        ("reb", ("rebalance", "reboot")),
+        ("rebalance --at", ("--at-a-time",)),
         ("drain core-", ("core-1", "core-2", "core-3")),
         ("ssh --unit sy", ("sync.service",)),
         ("events --machine core-2", ("core-2",)),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from placement.eligibility import group_of, site_of
 from placement.preview import latest
-from placement.rebalance import Move, plan_rebalance
+from placement.rebalance import Move, plan_rebalance, tied_units
 from registry.mirror import Snapshot
 from registry.model import Availability, Rollout, RolloutStep, Target
 from registry.units.file import parse
@@ -112,6 +112,14 @@ def test_what_is_tied_to_its_place_stays() -> None:
     world.put(KEYS.machine("b2"), machine("b2"))
     world.settle()
     assert plan_rebalance(world.snapshot, KEYS) == ()
+    assert tied_units(world.snapshot, KEYS) == {
+        "leader.service": "followed (MachineOf)",
+        "follower.service": "following others (MachineOf)",
+        "global.service": "global",
+        "sticky.service": "Sticky",
+        "replacing.service": "replacing others (Replaces)",
+        "loaded.service": "not launched",
+    }
 
 
 def test_units_of_a_rollout_and_of_a_draining_machine_are_left_to_those() -> None:
@@ -120,7 +128,9 @@ def test_units_of_a_rollout_and_of_a_draining_machine_are_left_to_those() -> Non
     steps = tuple(RolloutStep(f"u{number}.service", unit.hash, unit.hash, 1, number) for number in (0, 1))
     world.put(KEYS.rollout("r"), Rollout("r", steps))
     assert plan_rebalance(world.snapshot, KEYS) == ()
+    assert tied_units(world.snapshot, KEYS) == dict.fromkeys(("u0.service", "u1.service"), "in a rollout")
     world.delete(KEYS.rollout("r"))
+    assert tied_units(world.snapshot, KEYS) == {}
     assert len(plan_rebalance(world.snapshot, KEYS)) == 1
     world.set("b2", Availability.CORDONED)
     assert plan_rebalance(world.snapshot, KEYS) == ()

@@ -16,13 +16,14 @@ from itertools import islice
 from typing import TypeAlias
 
 from fleettui.actions.metadata import to_set, to_unset
+from fleettui.actions.rollouts import MOVES_STAY
 from fleettui.actions.versions import choose, versions
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
 from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb, RolloutVerb
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
-from registry.model import Target
+from registry.model import OnFailure, Target
 from registry.units.name import glob_refusal, is_glob, matches, normalise
 from registry.units.name import parse as parse_name
 
@@ -67,6 +68,13 @@ class Scale:
 
     template: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalance:
+    """Move units to where they would be placed today; `flags` are those of a rollout's policy, and `dry_run`."""
+
+    flags: Namespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,7 @@ class Theme:
 
 ConsoleCommand: TypeAlias = (
     VerbCommand | SubmitFiles | MachineCommand | MetadataCommand | RolloutCommand | RollUnits
-    | ShowVersion | RestoreVersion | Scale
+    | ShowVersion | RestoreVersion | Scale | Rebalance
     | Show | Open | Shell | Sort | Verify | Help | Run | Theme
 )  # fmt: skip
 
@@ -210,14 +218,17 @@ CHANGING = frozenset(
 BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
-LOOKING = (["rollout", "list"], ["rollout", "status"])  # of a word that otherwise changes something
+LOOKING = (
+    ["rollout", "list"],
+    ["rollout", "status"],
+    ["rebalance", "--dry-run"],
+)  # and changes nothing
 METADATA = {"set-metadata": to_set, "unset-metadata": to_unset}
 LISTING = {"list-units": "units", "list-unit-files": "units", "list-machines": "machines"}
 ELSEWHERE = {
     "completion": "prints a script for a shell; run it there",
     "__complete": "is for shells",
     "backup": "writes a file; make it in a terminal: fleetctl backup FILE",
-    "rebalance": "is decided in a terminal, where it tells what moves: fleetctl rebalance",
     "plan": "is shown in a terminal: fleetctl plan --without MACHINE",
     "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
@@ -330,6 +341,12 @@ def _scale(flags: Namespace, _: CommandContext) -> ConsoleCommand:
     return Scale(name.full, flags.count)
 
 
+def _rebalance(flags: Namespace, _: CommandContext) -> ConsoleCommand:
+    if flags.on_failure == OnFailure.ROLLBACK:
+        raise UserError(MOVES_STAY)
+    return Rebalance(flags)
+
+
 ROLLOUT_ACTS = {verb.value: verb for verb in RolloutVerb if verb is not RolloutVerb.BEGIN}
 
 
@@ -358,7 +375,7 @@ def _shell(flags: Namespace, context: CommandContext) -> ConsoleCommand:
 
 OTHERS: Mapping[str, Callable[[Namespace, CommandContext], ConsoleCommand]] = {
     "events": _events, "ssh": _shell, "rollout": _rollout, "history": _versions, "diff": _versions,
-    "rollback": _versions, "scale": _scale,
+    "rollback": _versions, "scale": _scale, "rebalance": _rebalance,
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from fleettui.actions.outcome import Outcome
 from fleettui.console.operations.relations import STOPS_TOO, read_relations
 from fleettui.verbs import Verb
 from placement.preview import preview_overrides, preview_starts
+from placement.rebalance import Move
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Override, Rollout, Target, Unit
@@ -32,6 +33,7 @@ FORGETTING = frozenset(verb for verb in Verb if verb.rules.forgets)
 PREDICTED = 64  # units whose places are worked out; of more, whatever they may displace counts
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
 Pairs = frozenset[tuple[str, str]]
+NOTHING_KNOWN = Snapshot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Survey:
     it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `at_once`: how many
     of what stops are down at a time, at most; 0: all. `at_a_time`: the operator is asked how many at a time, and
     this is offered, then what he chose; "": not asked. `rolled`: the command for that, where it is another.
-    `refusal`: why it cannot be done.
+    `moves`: the units that go elsewhere, as planned on `snapshot`. `refusal`: why it cannot be done.
     """
 
     question: str = ""
@@ -69,14 +71,19 @@ class Survey:
     at_once: int = 0
     at_a_time: str = ""
     rolled: str = ""
+    moves: tuple[Move, ...] = ()
+    snapshot: Snapshot = NOTHING_KNOWN
     refusal: str = ""
 
     def exceeds(self, shown: Survey) -> bool:
         """Whether it is more than what the operator was asked about."""
-        return self.impact.exceeds(shown.impact) or not {*self.names} <= {*shown.names}
+        moves, known = ({(each.unit, each.target) for each in found.moves} for found in (self, shown))
+        return self.impact.exceeds(shown.impact) or not {*self.names} <= {*shown.names} or not moves <= known
 
     def paced(self, at_a_time: str) -> Survey:
-        """The same with so many at a time, which must be a pace."""
+        """The same with so many at a time, which must be a pace. Moves are a rollout in any case."""
+        if self.moves and at_a_time == ALL:
+            at_a_time = "100%"
         return replace(self, at_a_time=at_a_time, at_once=at_once(at_a_time, len(self.names)))
 
     @property
@@ -302,6 +309,13 @@ def impact_of_drain(machines: Sequence[str], snapshot: Snapshot, keys: Keys) -> 
     moving = {(each.machine, move.unit) for each in plan(snapshot, machines, keys) for move in each.moves}
     stops = frozenset(pair for pair, state in snapshot.states.items() if pair in moving and state.active in RUNNING)
     return Impact(_with_dependents(stops, snapshot))
+
+
+def impact_of_moves(moves: Iterable[Move], snapshot: Snapshot) -> Impact:
+    """Return what moving units would stop: what of them runs where it leaves, and what systemd stops along."""
+    leaving = {(each.source, each.unit) for each in moves}
+    stops = (pair for pair, state in snapshot.states.items() if pair in leaving and state.active in RUNNING)
+    return Impact(_with_dependents(frozenset(stops), snapshot))
 
 
 def impact_of_metadata(

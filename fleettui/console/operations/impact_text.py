@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fleettui.actions.drain import DrainPlan, is_global, plan, present
-from fleettui.console.operations.impact import RUNNING, Impact
+from fleettui.console.operations.impact import RUNNING, Impact, impact_of_moves
 from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
 from fleettui.console.operations.verbs import MachineVerb, availability, machine_name
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from fleettui.verbs import Verb
+from placement.rebalance import Move
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Target
@@ -179,6 +180,36 @@ def machine_lines(verb: MachineVerb, machines: Sequence[str], snapshot: Snapshot
         lines.append(f"The drain ends: {counted(stay, 'unit')} that have not moved yet stay.")
     if snapshot.pending:
         lines.append(f"{counted(len(snapshot.pending), 'unit')} that wait may be placed there.")
+    return lines
+
+
+def move_lines(
+    moves: Sequence[Move], tied: Mapping[str, str], snapshot: Snapshot, *, most: int = MACHINES_NAMED
+) -> list[str]:
+    """Return what stays and why, then what goes from where to where and why; of more than `most` moves how many.
+
+    `tied`: what each unit is tied by that may not be moved.
+    """
+    moving = {each.unit for each in moves}
+    well = {unit for _, unit in snapshot.schedule} - moving - tied.keys()
+    reasons = [("well placed", len(well)), *sorted(Counter(tied.values()).items())]
+    move = "moves" if len(moving) == 1 else "move"
+    lines = [f"{counted(len(moving), 'unit')} {move}: each stops where it is, and then starts elsewhere."]
+    if stay := len(well) + len(tied):
+        told = ", ".join(f"{number:,} {reason}" for reason, number in reasons if number)
+        lines.append(f"{counted(stay, 'unit')} {'stays' if stay == 1 else 'stay'}: {told}.")
+    if along := {unit for _, unit in impact_of_moves(moves, snapshot).stops} - moving:
+        lines.append(f"systemd stops along with them: {units_line(along)}")
+    hosts = {each: escape(machine_name(snapshot, each)) for it in moves for each in (it.source, it.target)}
+    for each in moves[:most]:
+        way = f"from {hosts[each.source]} to {hosts[each.target]}"
+        lines.append(f"{short(each.unit)} {way}: {escape(each.reason)}")
+    if more := len(moves[most:]):
+        ways = Counter((hosts[each.source], hosts[each.target]) for each in moves[most:]).most_common()
+        told = listed(
+            (f"{number:,} from {source} to {target}" for (source, target), number in ways), MACHINES_NAMED
+        )
+        lines.append(f"{counted(more, 'more unit')}: {told}")
     return lines
 
 

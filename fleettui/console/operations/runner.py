@@ -37,6 +37,7 @@ from registry.model import Rollout, Target
 if TYPE_CHECKING:
     from fleettui.actions.machines import MachineChange
     from fleettui.actions.rollouts import Policy
+    from placement.rebalance import Move
 
 KEPT = 200  # operations that the page of all actions lists
 Changes = tuple[Sequence["MachineChange"], Sequence[str]]  # what was written, and complaints of what was not
@@ -72,6 +73,9 @@ class OperationPort(Protocol):
 
         With `based_on` only where all have the text of that hash still.
         """
+
+    async def move(self, snapshot: Snapshot, moves: Sequence[Move], policy: Policy, name: str = "") -> Rollout:
+        """Begin to move units that the snapshot has, a few at a time; the rollout is called by the name, if any."""
 
     async def on_rollout(self, verb: RolloutVerb, name: str) -> Rollout:
         """Pause, resume, abort or undo a rollout."""
@@ -140,6 +144,13 @@ class OperationRunner:
         """Begin a rollout; `line` is the command that does the same. Return it as it was written."""
         begun = self._begin(RolloutVerb.BEGIN, names, line)
         return await self._write_rollout(begun, None, lambda: self._port.roll(names, texts, policy, based_on))
+
+    async def move(
+        self, snapshot: Snapshot, moves: Sequence[Move], policy: Policy, line: str, name: str = ""
+    ) -> Operation:
+        """Begin to move units, as planned on the snapshot; `line` is the command that does the same."""
+        begun = self._begin(RolloutVerb.BEGIN, [each.unit for each in moves], line)
+        return await self._write_rollout(begun, None, lambda: self._port.move(snapshot, moves, policy, name))
 
     async def on_rollout(self, verb: RolloutVerb, before: Rollout) -> Operation:
         """Pause, resume, abort or undo a rollout; `before` is its record as it is known."""

@@ -127,6 +127,8 @@ def _what(rollout: Rollout) -> str:
     units = counted(len(rollout.steps), "unit")
     if left := {step.leaves for step in rollout.steps if step.leaves}:
         return f"{units} leave {escape(', '.join(sorted(machine[:8] for machine in left)))}"
+    if any(step.goes_to for step in rollout.steps):
+        return f"{units} {'moves' if len(rollout.steps) == 1 else 'move'} to another machine"
     if not files:
         return f"restart of {units}"
     olds = {step.old for step in rollout.steps}
@@ -181,6 +183,8 @@ def _step_line(snapshot: Snapshot, rollout: Rollout, view: StepView, now: float)
         more = Cell(in_words(snapshot, view.reason), Tone.WAIT)
     elif not view.up:
         more = Cell("down", Tone.WAIT)
+    elif view.state is StepState.WAITING and view.step.goes_to:
+        more = Cell(f"goes to {host(snapshot, view.step.goes_to)}", Tone.QUIET)
     return rich_line(MARKS[view.state], Cell(f"{escape(unit):<{NAME_WIDTH}} "),
                      Cell(f"{place:<{HOST_WIDTH}} ", Tone.QUIET), more,
                      to=unit_subject(unit, view.step.machine))  # fmt: skip

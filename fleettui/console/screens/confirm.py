@@ -210,10 +210,12 @@ class Confirmer:
         survey: Callable[[Reading], Survey],
         perform: Callable[[Survey], object],
         otherwise: Callable[[], object] = lambda: None,
+        *,
+        in_thread: bool = False,
     ) -> None:
         """Perform it, at once or after the operator said yes; `otherwise` when it is refused or given up.
 
-        `survey` says what it would do by a reading. On a large fleet it is called in a thread.
+        `survey` says what it would do by a reading. On a large fleet or `in_thread` it is called in a thread.
         """
 
         def surveyed(found: Survey) -> None:
@@ -221,17 +223,19 @@ class Confirmer:
                 self._show_status(found.refusal)
                 otherwise()
             elif needs_answer(found, self.care):
-                self._ask(found, survey, perform, otherwise)
+                self._ask(found, survey, perform, otherwise, in_thread=in_thread)
             else:
                 perform(found)
 
-        self._survey(survey, surveyed, otherwise)
+        self._survey(survey, surveyed, otherwise, in_thread=in_thread)
 
     def _survey(
         self,
         survey: Callable[[Reading], Survey],
         then: Callable[[Survey], None],
         otherwise: Callable[[], object],
+        *,
+        in_thread: bool,
     ) -> None:
         """Survey the fleet as it is now, one operation at a time."""
         reading = self._fleet.reading
@@ -247,7 +251,7 @@ class Confirmer:
             self._show_status("")
             then(found)
 
-        if not is_large(reading.snapshot):
+        if not (in_thread or is_large(reading.snapshot)):
             then(survey(reading))
         elif self._surveying:
             self._show_status("one thing at a time: still looking at what the last one would stop")
@@ -275,6 +279,7 @@ class Confirmer:
         perform: Callable[[Survey], object],
         otherwise: Callable[[], object],
         *,
+        in_thread: bool,
         again: bool = False,
     ) -> None:
         def answered(answer: Survey | None) -> None:
@@ -288,12 +293,12 @@ class Confirmer:
                     self._show_status(now.refusal)
                     otherwise()
                 elif now.exceeds(asked):
-                    self._ask(now, survey, perform, otherwise, again=True)
+                    self._ask(now, survey, perform, otherwise, in_thread=in_thread, again=True)
                 else:
                     perform(now)
 
             if answer.rolls:
                 self.pace = answer.at_a_time
-            self._survey(survey, surveyed, otherwise)
+            self._survey(survey, surveyed, otherwise, in_thread=in_thread)
 
         self._screen.app.push_screen(ConfirmScreen(asked, self.care, again=again), answered)

@@ -48,7 +48,7 @@ class CommandExecutor:
         self._units, self._machines, self._dialogs = units, machines, dialogs
         self._rollouts = rollouts
 
-    async def execute(self, command: commands.ConsoleCommand) -> None:  # noqa: C901, PLR0912 - a case each
+    async def execute(self, command: commands.ConsoleCommand) -> None:  # noqa: C901, PLR0912, PLR0915 - a case each
         """Execute a command."""
         match command:
             case commands.VerbCommand(verb, names):
@@ -61,6 +61,10 @@ class CommandExecutor:
                 self._machines.set_metadata(machines, changes)
             case commands.Scale(template, count):
                 self._units.scale(template, count)
+            case commands.Rebalance(flags) if flags.dry_run:
+                self._rollouts.show_rebalance()
+            case commands.Rebalance(flags):
+                self._rollouts.rebalance(_policy(flags), flags.at_a_time or "", flags.name or "")
             case commands.RollUnits(names, file, flags):
                 texts = await asyncio.to_thread(texts_of, file, names)
                 self._units.roll(names, texts, _policy(flags))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual.screen import Screen
 
-from fleettui.actions.rollouts import ACTS
-from fleettui.console.operations.impact import Survey, impact_of_rolling_back
-from fleettui.console.operations.impact_text import impact_lines
+from fleettui.actions.rollouts import ACTS, Policy, plan_moves
+from fleettui.console.operations.impact import Survey, impact_of_moves, impact_of_rolling_back, usual_pace
+from fleettui.console.operations.impact_text import MACHINES_NAMED, impact_lines, move_lines
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, RolloutVerb, rollout_command
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
 from fleettui.console.screens.status_line import StatusLine
+from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.rollouts import settled_count
+from fleettui.console.text.cells import Cell
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.keys import Key
 from fleettui.verbs import REPLACING
+from placement.rebalance import MOST, tied_units
 from registry.errors import UserError
 from registry.model import RolloutState
 from registry.sync.follow import ConnectionState
@@ -77,6 +82,60 @@ class RolloutOperations:
         lines = tuple(f"{each.unit} failed, and is passed by: {each.reason}" for each in rollout.failed[:4])
         passes = verb is RolloutVerb.RESUME and bool(rollout.failed)
         return Survey(question, verb, lines, same, always=passes)
+
+    # Even machines
+
+    def rebalance(self, policy: Policy, pace: str = "", name: str = "") -> None:
+        """Move units to where they would be placed today, as a rollout, after showing what moves and what stays.
+
+        `pace`: how many at a time are offered; "": as usual.
+        """
+        self._confirmer.ask_first(
+            lambda reading: self._survey_moves(reading, pace),
+            lambda found: self._screen.run_worker(
+                self._runner.move(
+                    found.snapshot, found.moves, replace(policy, at_a_time=found.at_a_time or "1"), found.same, name
+                ),
+                name="rebalance",
+                exit_on_error=False,
+            ),
+            in_thread=True,
+        )
+
+    def show_rebalance(self) -> None:
+        """Show every move that a rebalance would make, and what stays."""
+
+        def show(found: Survey) -> None:
+            lines = [(Cell(line),) for line in found.lines]
+            self._screen.app.push_screen(PageScreen("rebalance: what would move", lambda: lines))
+
+        self._confirmer.ask_first(self._plan_moves, show, in_thread=True)
+
+    def _survey_moves(self, reading: Reading, pace: str) -> Survey:
+        """Say what would move and what would stay, to be asked about."""
+        if self._context.read_only or reading.link is not ConnectionState.LIVE:
+            return Survey(refusal=f"cannot rebalance: {READ_ONLY if self._context.read_only else NO_LINK}")
+        found = self._plan_moves(reading, MACHINES_NAMED)
+        if found.refusal:
+            return found
+        count, impact = len(found.moves), impact_of_moves(found.moves, reading.snapshot)
+        asked = replace(found, impact=impact, names=tuple(each.unit for each in found.moves), always=True)
+        if count > 1 or pace:
+            asked = asked.paced(pace or usual_pace(count, self._confirmer.pace))
+        return asked
+
+    def _plan_moves(self, reading: Reading, most: int = MOST) -> Survey:
+        """Say what would move and what would stay, naming so many of the moves."""
+        snapshot, keys = reading.snapshot, self._context.keys
+        try:
+            moves = plan_moves(snapshot, keys)
+        except UserError as error:
+            return Survey(refusal=f"cannot rebalance: {error}")
+        if not moves:
+            return Survey(refusal="nothing is to be moved: every unit is where it would be placed today, or tied")
+        lines = move_lines(moves, tied_units(snapshot, keys), snapshot, most=most)
+        question = f"Move {counted(len(moves), 'unit')}?"
+        return Survey(question, "move", tuple(lines), "fleetctl rebalance", moves=moves, snapshot=snapshot)
 
     def _refusal(self, reading: Reading, verb: RolloutVerb, name: str) -> str:
         """Say why it cannot be done; "" when it can be."""
