@@ -38,6 +38,7 @@ from registry.grammar import (
 )
 
 SCHEMA_VERSION = 1
+MAX_FAILED = 1000  # machines on which one unit has failed, that are remembered
 MAX_TTL_S = 31_536_000.0  # a year: a longer lease is a mistake
 ID_LENGTH = 32  # of a machine's id as systemd has it; its first 8 are shown
 HISTORY_LIMIT = 10  # earlier hashes kept with a unit, newest first
@@ -476,7 +477,7 @@ class PastPlacement(Versioned):
 
     unit: UnitName
     machine: Line = ""  # that it left last
-    failed: Annotated[tuple[FailedPlacement, ...], AtMost(1000)] = ()  # sorted by machine
+    failed: Annotated[tuple[FailedPlacement, ...], AtMost(MAX_FAILED)] = ()  # sorted by machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from placement.unit_entry import UnitEntry
 from registry.etcd import Compare, Op
 from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror
-from registry.model import FailedPlacement, PastPlacement, UnitState
+from registry.model import MAX_FAILED, FailedPlacement, PastPlacement, UnitState
 from registry.records import encode, event_entry
 from registry.sync.follow import FollowUpdate
 from registry.units.amounts import shown_span
@@ -120,7 +120,8 @@ class FailureWatch:
     def _remember(self, mirror: Mirror, entry: UnitEntry, failed: FailedPlacement) -> Intent:
         past = entry.past or PastPlacement(entry.name)
         known = {each.machine: each for each in past.failed} | {failed.machine: failed}
-        intent = self._intent(mirror, replace(past, failed=tuple(known[each] for each in sorted(known))))
+        latest = sorted(known.values(), key=lambda each: each.at)[-MAX_FAILED:]
+        intent = self._intent(mirror, replace(past, failed=tuple(sorted(latest, key=lambda each: each.machine))))
         event = self._audit.event("avoid", entry.name, failed.machine, failed.reason)
         intent.put(*event_entry(self._keys, event))
         return intent

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from registry.etcd import Op
 from registry.keys import Address, Table
-from registry.model import PastPlacement, Target, UnitState
+from registry.model import MAX_FAILED, FailedPlacement, PastPlacement, Target, UnitState
 from registry.records import decode
 from registry.sync.follow import FollowUpdate
 from scheduler.commit import Audit
@@ -113,6 +113,16 @@ def test_it_is_forgotten_after_a_while_and_with_the_next_generation() -> None:
     leader.watch.update(FollowUpdate((Address(Table.PLACEMENTS, NAME),)))
     leader.look(2 * REMEMBERED_S)
     assert leader.remembered == []
+
+
+def test_no_more_machines_are_remembered_than_a_record_takes_the_oldest_goes() -> None:
+    leader = Leader("1/1h")
+    gone = [FailedPlacement(f"m{number:04}", 1, at=float(number % 999)) for number in range(MAX_FAILED)]
+    leader.world.put(KEYS.placement(NAME), PastPlacement(NAME, failed=tuple(gone)))
+    leader.reports(0.0, active="failed")
+    names = [where for where, _ in leader.remembered]
+    assert len(names) == MAX_FAILED
+    assert names == sorted({"a1", *(each.machine for each in gone)} - {"m0000"})
 
 
 def test_what_it_writes_is_guarded_by_both_records_and_keeps_the_machine_it_was_on() -> None:
