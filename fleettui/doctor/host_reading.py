@@ -45,7 +45,7 @@ async def _host(remote: Remote, machine: Machine) -> HostExamination:
     try:
         ahead_s = float(lines[0]) - (began + time.time()) / 2
         agent = "active" if machine.bus == "user" else lines[1]
-        rows = [row for line in lines[2:] if len(row := line.split(maxsplit=5)) == 6]
+        rows = [row for line in lines[2:] if len(row := line.split(maxsplit=5)) == 6 and row[5].startswith("/")]
         disks = {row[5]: (int(row[3]) << 10, int(row[1]) << 10) for row in rows}  # free and all bytes
         return HostExamination(machine.id, machine.hostname, "", ahead_s, agent, disks)
     except (IndexError, ValueError):
