@@ -77,12 +77,13 @@ class RolloutWatch:
             return Whereabouts.of(snapshot, unit, {*entry.scheduled, *entry.reported} if entry else ())
 
         found: list[Intent] = []
+        told, self._told = self._told, {}
         for rollout in running:
             views = survey(rollout, snapshot, where, self._well, now)
             times = [each.settles_in_s for each in views if each.settles_in_s]
             self.due = min(self.due, now + min(times, default=math.inf))
             result = advance(rollout, views, _earlier(rollout, unfinished))
-            if result.waits and self._told.get(rollout.name) != result.waits:
+            if result.waits and told.get(rollout.name) != result.waits:
                 log.info("rollout %s waits: %s", rollout.name, result.waits)
             self._told[rollout.name] = result.waits
             if result.rollout != rollout or result.given:
