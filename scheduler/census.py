@@ -67,6 +67,8 @@ class Census:
 
 
 def _counts_as(entry: UnitEntry, mirror: Mirror) -> Iterator[Counted]:
+    if not (entry.unit or entry.held or entry.scheduled or entry.reported or entry.pending_exists):
+        return  # it was destroyed, and nothing but where it was is remembered for a while
     target = entry.unit.target.value if entry.unit else "none"
     states: dict[str, UnitState | None] = {
         machine: mirror.row(Table.STATES, Address(Table.STATES, machine, entry.name)) for machine in entry.reported

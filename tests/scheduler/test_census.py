@@ -8,7 +8,7 @@ from hypothesis import given
 
 from placement.eligibility import Requirement
 from registry.keys import Address
-from registry.model import Availability, Target
+from registry.model import Availability, PastPlacement, Target
 from registry.program.measures import DRIFT, ERRORS, MACHINES, PENDING, UNITS, Metric
 from scheduler.census import Census, machine_samples
 from tests.placement.test_decide_properties import Act, crowds, rounds, start
@@ -69,6 +69,21 @@ def test_units_count_by_target_and_by_what_systemd_says_of_them() -> None:
         (DRIFT, ()): 0,
         (ERRORS, ()): 0,
     }
+
+
+def test_a_unit_that_is_only_remembered_is_none() -> None:
+    world = World(machine("m1"))
+    world.unit("a.service")
+    world.settle()
+    census = followed(world)
+    before = counted(census, world)
+    world.put(KEYS.placement("gone.service"), PastPlacement("gone.service", "m1"))
+    assert counted(census, world) == counted(Census(), world) == before
+    world.destroy("a.service")
+    world.put(KEYS.placement("a.service"), PastPlacement("a.service", "m1"))
+    world.settle()
+    assert counted(census, world) == counted(Census(), world)
+    assert not any(number for (metric, _), number in counted(census, world).items() if metric is UNITS)
 
 
 def test_a_unit_that_waits_counts_by_the_rule_that_it_waits_for() -> None:
