@@ -274,6 +274,7 @@ class ClusterState:
                 self.assign(entry, machine, present=False)
             for machine in entry.scheduled.keys() - entry.assigned:
                 self.assign(entry, machine, present=True)
+            self.marks.add_related(entry)
             self.marks.add(name)
         self._issued.clear()
 

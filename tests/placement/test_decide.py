@@ -632,3 +632,19 @@ def test_a_unit_on_its_way_that_loses_its_place_to_another_says_so() -> None:
     assert world.decide() == first
     world.settle()
     assert world.where("b.service") == ("b2",)
+
+
+def test_a_unit_that_stays_since_its_move_was_not_written_meets_what_came_meanwhile() -> None:
+    world = World(machine("aa01"), machine("aa02"))
+    for name, fleet in {
+        "a.service": (),
+        "w@3.service": ("Replaces=a.service",),
+        "b.service": (),
+        "w@1.service": ("Replaces=w@*",),
+        "c.service": ("MachineOf=a.service",),
+        "w@2.service": ("Global=true",),
+    }.items():
+        world.unit(name, *fleet)
+    for _ in range(8):
+        world.carry_out(world.decide()[::2])  # half of the transactions fail
+    world.settle()
