@@ -25,6 +25,7 @@ from registry.sync.follow import FollowUpdate
 from registry.units.amounts import shown_span
 from registry.units.options import FailureLimit
 from scheduler.commit import Audit, Intent
+from scheduler.fault_log import FaultLog
 
 REMEMBERED_S = 3600.0  # for how long a unit avoids a machine on which it has failed
 ABOUT = frozenset({Table.STATES, Table.PLACEMENTS})
@@ -58,6 +59,7 @@ class FailureWatch:
         self._changed: set[Address] | None = None  # None: everything may have
         self._counts: dict[tuple[str, str], Count] = {}
         self._units: set[str] = set()  # of which a failed placement is remembered
+        self._faults = FaultLog()
         self._since: dict[tuple[str, FailedPlacement], float] = {}  # when such a one was first seen
 
     def begin_term(self) -> None:
@@ -88,9 +90,11 @@ class FailureWatch:
         for address in sorted(changed):
             if address.table is Table.PLACEMENTS:
                 self._units.add(address.first)
-            elif (failed := self._count(mirror, state, address, now, today)) is not None:
-                found.append(self._remember(mirror, state.entries[address.second], failed))
-                self._changed.add(address)  # to be looked at again, unless it is written by then
+                continue
+            with self._faults.contain(f"unit {address.second}"):
+                if (failed := self._count(mirror, state, address, now, today)) is not None:
+                    found.append(self._remember(mirror, state.entries[address.second], failed))
+                    self._changed.add(address)  # to be looked at again, unless it is written by then
         return [*found, *self._forget(mirror, state, now)]
 
     def _count(
@@ -141,7 +145,8 @@ class FailureWatch:
                     kept.append(each)
                     self.due = min(self.due, seen + REMEMBERED_S)
             if len(kept) < len(entry.past.failed):
-                yield self._intent(mirror, replace(entry.past, failed=tuple(kept)))
+                with self._faults.contain(f"unit {name}"):
+                    yield self._intent(mirror, replace(entry.past, failed=tuple(kept)))
 
     def _intent(self, mirror: Mirror, after: PastPlacement) -> Intent:
         unit, key = self._keys.unit(after.unit), self._keys.placement(after.unit)

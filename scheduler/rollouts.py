@@ -22,6 +22,7 @@ from registry.model import Event, Rollout, RolloutState
 from registry.records import encode, event_entry
 from registry.sync.follow import FollowUpdate
 from scheduler.commit import Audit, Intent
+from scheduler.fault_log import FaultLog
 
 log = logging.getLogger("fleet.scheduler")
 
@@ -39,6 +40,7 @@ class RolloutWatch:
         self._keys, self._audit = keys, audit
         self._well = WellSince()
         self._units: frozenset[str] = frozenset()  # of running rollouts
+        self._faults = FaultLog()
         self._told: dict[str, str] = {}  # why a rollout does not go on, as it was logged last
 
     def begin_term(self) -> None:
@@ -79,15 +81,16 @@ class RolloutWatch:
         found: list[Intent] = []
         told, self._told = self._told, {}
         for rollout in running:
-            views = survey(rollout, snapshot, where, self._well, now)
-            times = [each.settles_in_s for each in views if each.settles_in_s]
-            self.due = min(self.due, now + min(times, default=math.inf))
-            result = advance(rollout, views, _earlier(rollout, unfinished))
-            if result.waits and told.get(rollout.name) != result.waits:
-                log.info("rollout %s waits: %s", rollout.name, result.waits)
-            self._told[rollout.name] = result.waits
-            if result.rollout != rollout or result.given:
-                found.append(self._intent(mirror, rollout, result, today))
+            with self._faults.contain(f"rollout {rollout.name}"):
+                views = survey(rollout, snapshot, where, self._well, now)
+                times = [each.settles_in_s for each in views if each.settles_in_s]
+                self.due = min(self.due, now + min(times, default=math.inf))
+                result = advance(rollout, views, _earlier(rollout, unfinished))
+                if result.waits and told.get(rollout.name) != result.waits:
+                    log.info("rollout %s waits: %s", rollout.name, result.waits)
+                self._told[rollout.name] = result.waits
+                if result.rollout != rollout or result.given:
+                    found.append(self._intent(mirror, rollout, result, today))
         return found
 
     def _intent(self, mirror: Mirror, rollout: Rollout, result: Advance, today: float) -> Intent:

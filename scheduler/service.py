@@ -25,7 +25,7 @@ from registry.etcd import Compare, Etcd, Op
 from registry.etcd.health import keep_watch
 from registry.grammar import host_of, writer_of
 from registry.keys import Address, Keys, Table
-from registry.messages import DECIDED, MACHINE_LOST, about
+from registry.messages import DECIDED, MACHINE_LOST
 from registry.model import Leader
 from registry.program.config import Settings
 from registry.program.measures import REGISTRY_HELD, Sample
@@ -38,6 +38,7 @@ from scheduler.collect import COLLECT_FIRST_S, GarbageCollector
 from scheduler.commit import Audit, Intent, intents, transactions, write
 from scheduler.election import Election, Lead
 from scheduler.failures import FailureWatch
+from scheduler.fault_log import FaultLog
 from scheduler.inbox import LARGE, Inbox
 from scheduler.machines import MachineWatch
 from scheduler.metrics import Measures
@@ -83,7 +84,7 @@ class Scheduler:
         self._garbage = GarbageCollector(etcd, self._keys)
         self._rollouts = RolloutWatch(self._keys, self._audit)
         self._failures = FailureWatch(self._keys, self._audit)
-        self._faults: dict[str, str] = {}  # units whose decision failed, and how
+        self._faults = FaultLog()
         self._listen = settings.metrics.listen
         self._measures = Measures() if self._listen else None
         self._etcd_settings = settings.etcd.client_settings()
@@ -242,7 +243,7 @@ class Scheduler:
             try:
                 self._state.apply(address, record, exists=exists)
             except Exception as error:  # noqa: BLE001 - no record ends a scheduler: it begins from scratch
-                self._log_error(self._keys.at(address), error)
+                self._faults.note(self._keys.at(address), error)
                 self._state = None
                 return
             if number % PIECE == 0:
@@ -305,7 +306,7 @@ class Scheduler:
             decisions = decide_around(self._state, lambda faults: self._new_state(follower, faults))
             faults = self._state.faults
             for name, fault in faults.items():
-                self._log_error(f"unit {name}" if name else "drains", fault)
+                self._faults.note(f"unit {name}" if name else "drains", fault)
             if faults:  # the next decision begins from scratch
                 self._state = None
             if not decisions:
@@ -316,7 +317,7 @@ class Scheduler:
         except RegistryError:
             raise
         except Exception as error:  # noqa: BLE001 - see above
-            self._log_error("the whole decision", error)
+            self._faults.note("the whole decision", error)
             self._state = None
             return []
         finally:
@@ -326,15 +327,6 @@ class Scheduler:
     def _new_state(self, follower: Follower, faults: Faults | None = None) -> ClusterState:
         self._state = ClusterState.from_snapshot(follower.mirror.snapshot(), self._keys, faults)
         return self._state
-
-    def _log_error(self, what: str, error: Exception) -> None:
-        """Log an error in a decision on something; the same one once."""
-        if self._faults.get(what) != str(error):
-            about_it = about(what.removeprefix("unit ")) if what.startswith("unit ") else None
-            text = "internal error in a decision on %s: %s: %s"
-            log.error(text, what, type(error).__name__, error, extra=about_it)
-            log.debug("where", exc_info=error)
-        self._faults[what] = str(error)
 
     async def _carry_out(self, found: list[Intent], lead: Lead) -> None:
         """Write all that still holds, several transactions at a time. Raises in the end what went wrong.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from base64 import b64decode
 from dataclasses import replace
 
+import pytest
+
+from registry.errors import InvalidRecord
 from registry.etcd import Op
 from registry.keys import Address, Table
 from registry.model import MAX_FAILED, FailedPlacement, PastPlacement, Target, UnitState
@@ -138,3 +141,18 @@ def test_what_it_writes_is_guarded_by_both_records_and_keeps_the_machine_it_was_
     past = decode(Address(Table.PLACEMENTS, NAME), written(intent.ops[0]))
     assert isinstance(past, PastPlacement)
     assert (past.machine, past.failed[0].until) == ("b2", 1000.0 + REMEMBERED_S)
+
+
+def test_a_failure_that_cannot_be_written_down_ends_no_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader = Leader("1/10min")
+
+    def fails(_: object) -> bytes:
+        raise InvalidRecord("too long")
+
+    monkeypatch.setattr("scheduler.failures.encode", fails)
+    leader.reports(0.0, restarts=0)
+    leader.reports(1.0, restarts=5)
+    assert leader.remembered == []
+    monkeypatch.undo()
+    leader.reports(2.0, restarts=6)
+    assert [machine for machine, _ in leader.remembered] == ["a1"]
