@@ -44,7 +44,7 @@ from registry.etcd.backoff import jittered
 from registry.etcd.health import EtcdHealth, keep_watch
 from registry.keys import Keys
 from registry.messages import HANDED_OVER, HANDING_OVER, HISTORY_ACCEPTED, HISTORY_WENT_BACK
-from registry.model import Event
+from registry.model import Event, UnitHealth
 from registry.program.config import Settings
 from registry.program.measures import (
     HEALTH,
@@ -339,7 +339,7 @@ class Agent:
             Sample(LEASE_REMAINING, max(lease.ttl_s - age_s, 0.0) if lease.id else 0.0),
             *renewal,
             *(Sample(HELD_UNITS, count, (active,)) for active, count in units.items()),
-            *(Sample(HEALTH, count, (str(health),)) for health, count in checked.items()),
+            *(Sample(HEALTH, checked[each], (str(each),)) for each in UnitHealth if each),
             *(Sample(TASKS, count, ended) for ended, count in self._reconciler.ended.items()),
         ]
 
