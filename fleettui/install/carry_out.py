@@ -93,26 +93,25 @@ find . -type f | while read -r each; do
     mv -f "/$each.fleet-new" "/$each"
 done
 """
-SET_ENDPOINTS = f"""{SETTLED}
-shift; endpoints=$1; shift
-for each in "$@"; do
-    sed "s|^endpoints = .*|endpoints = $endpoints|" "$each" >"$each.fleet-new"
+# What stands in "$each.fleet-new" takes the place of each configuration, and the loop ends.
+REPLACED = """\
     chmod 600 "$each.fleet-new"
     sync "$each.fleet-new"
     mv -f "$each.fleet-new" "$each"
 done
 """
+SET_ENDPOINTS = f"""{SETTLED}
+shift; endpoints=$1; shift
+for each in "$@"; do
+    sed "s|^endpoints = .*|endpoints = $endpoints|" "$each" >"$each.fleet-new"
+{REPLACED}"""
 SET_METRICS = f"""{SETTLED}
 shift; listen=$1; shift
 for each in "$@"; do
     {{ cat "$each"; grep -q '^\\[metrics\\]' "$each" || printf '\\n[metrics]\\n'; }} |
         sed -e '/^\\[metrics\\]/,/^\\[[^m]/{{/^listen = /d}}' \\
             -e "s|^\\[metrics\\]|&\\nlisten = \\"$listen\\"|" >"$each.fleet-new"
-    chmod 600 "$each.fleet-new"
-    sync "$each.fleet-new"
-    mv -f "$each.fleet-new" "$each"
-done
-"""
+{REPLACED}"""
 START = f"""{SETTLED}
 systemctl daemon-reload
 systemctl enable --quiet "$2"

@@ -6,21 +6,17 @@ Ten units run meanwhile and are looked at all the time: none is touched.
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from fleettui.access.authority import Authority
-from fleettui.demo.requirements import nodes_missing
 from tests.cluster.nodes import eventually
-from tests.install.laptop import Laptop, keys_of_the_laptop, of_units
-from tests.install.roots import BareNode, bare_hosts, debian
+from tests.install.laptop import Laptop, laptop_with, of_units
+from tests.install.roots import BareNode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -32,28 +28,15 @@ LEAVES = ("client", "etcd/server", "etcd/peer")
 @pytest.fixture(scope="module")
 def laptop() -> Iterator[Laptop]:
     """A fleet of three hosts, each with a member of the registry and a scheduler; ten units run on two of them."""
-    if missing := nodes_missing():
-        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    with ThreadPoolExecutor() as pool:
-        older, newer = pool.map(
-            lambda each: each(), (lambda: debian("bookworm"), lambda: debian("trixie", "etcd-server"))
-        )
-    etcd = next(newer.parent.glob("etcd-server*.deb"))
-    with (
-        tempfile.TemporaryDirectory() as home,
-        pytest.MonkeyPatch.context() as patch,
-        bare_hosts("rotate", [older, newer, newer]) as hosts,
-    ):
-        keys_of_the_laptop(Path(home), hosts, patch)
-        made = Laptop(Path(home), hosts, etcd)
-        done = made.join(*hosts.nodes, etcd=str(etcd))
+    with laptop_with(("bookworm", "trixie", "trixie")) as found:
+        done = found.join(*found.hosts.nodes, etcd=str(found.etcd))
         assert done.returncode == 0, done.stderr
-        for node in hosts.nodes[:2]:
-            assert made("fleetctl", "set-metadata", node.name, "runs=units").returncode == 0
-        (Path(home) / "w@.service").write_text(UNIT)
-        done = made("fleetctl", "start", *(str(Path(home) / name) for name in NAMES))
+        for node in found.hosts.nodes[:2]:
+            assert found("fleetctl", "set-metadata", node.name, "runs=units").returncode == 0
+        (found.home / "w@.service").write_text(UNIT)
+        done = found("fleetctl", "start", *(str(found.home / name) for name in NAMES))
         assert done.returncode == 0, done.stderr
-        yield made
+        yield found
 
 
 @contextmanager

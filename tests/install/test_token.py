@@ -6,9 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,11 +14,10 @@ from pathlib import Path
 import pytest
 
 from fleettui.demo.process import Completed, run
-from fleettui.demo.requirements import nodes_missing
 from tests.cluster.nodes import eventually
 from tests.documents import block
-from tests.install.laptop import Laptop, keys_of_the_laptop, of_units
-from tests.install.roots import BareNode, bare_hosts, debian
+from tests.install.laptop import Laptop, laptop_with, of_units
+from tests.install.roots import BareNode
 from tests.install.test_join import traces
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -31,25 +28,12 @@ UNIT = "[Service]\nExecStart=/bin/sleep infinity\n\n[X-Fleet]\nMachineMetadata=d
 @pytest.fixture(scope="module")
 def laptop() -> Iterator[Laptop]:
     """A fleet of one host of Debian 13; a host of Debian 12 and two of 13 whose sshd does not run."""
-    if missing := nodes_missing():
-        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    with ThreadPoolExecutor() as pool:
-        older, newer = pool.map(
-            lambda each: each(), (lambda: debian("bookworm"), lambda: debian("trixie", "etcd-server"))
-        )
-    etcd = next(newer.parent.glob("etcd-server*.deb"))
-    with (
-        tempfile.TemporaryDirectory() as home,
-        pytest.MonkeyPatch.context() as patch,
-        bare_hosts("token", [newer, older, newer, newer]) as hosts,
-    ):
-        keys_of_the_laptop(Path(home), hosts, patch)
-        for node in hosts.nodes[1:]:
+    with laptop_with(("trixie", "bookworm", "trixie", "trixie")) as found:
+        for node in found.hosts.nodes[1:]:
             node.exec(["systemctl", "mask", "--now", "ssh.service", "ssh.socket"])
-        made = Laptop(Path(home), hosts, etcd)
-        done = made.join(hosts.nodes[0], etcd=str(etcd))
+        done = found.join(found.hosts.nodes[0], etcd=str(found.etcd))
         assert done.returncode == 0, done.stderr
-        yield made
+        yield found
 
 
 def made(laptop: Laptop, *flags: str) -> tuple[str, str]:
@@ -108,6 +92,15 @@ def ended(process: subprocess.Popen[str]) -> str:
     assert process.stdout
     text = process.stdout.read()
     return f"{text}exit {process.wait(60)}"
+
+
+def approved(laptop: Laptop, node: BareNode, token: str, program: str) -> None:
+    """Run a token's program on the host, and approve what it asks for."""
+    with running(node, program) as process:
+        said(process, "waiting to be let in")
+        done = laptop("fleettui", "token", "approve", token, "--yes")
+        assert done.returncode == 0, done.stderr
+        assert ended(process).endswith("exit 0")
 
 
 def machines(laptop: Laptop) -> dict[str, dict[str, str]]:
@@ -174,11 +167,7 @@ def test_used_revoked_and_expired_tokens_let_nobody_in_and_leave_nothing_behind(
     with running(node, expiring) as late:
         said(late, "waiting to be let in")
         token, program = made(laptop, "--machine", there.name)
-        with running(there, program) as process:
-            said(process, "waiting to be let in")
-            done = laptop("fleettui", "token", "approve", token, "--yes")
-            assert done.returncode == 0, done.stderr
-            assert ended(process).endswith("exit 0")
+        approved(laptop, there, token, program)
         with running(there, program) as replayed:
             assert "does not know this token" in ended(replayed)
         told = ended(late)
@@ -199,11 +188,7 @@ def test_a_machine_without_ssh_gets_another_certificate_and_its_units_do_not_not
     old = agent.read_bytes()
     agent.unlink()
     token, program = made(laptop, "--machine", node.name)
-    with running(node, program) as process:
-        said(process, "waiting to be let in")
-        done = laptop("fleettui", "token", "approve", token, "--yes")
-        assert done.returncode == 0, done.stderr
-        assert ended(process).endswith("exit 0")
+    approved(laptop, node, token, program)
     assert agent.read_bytes() != old
     assert of_units(node, ["there.service"]) == ran
     eventually("the agent has taken it up", partial(active, laptop, node), timeout_s=60, interval_s=1)
@@ -218,11 +203,7 @@ def test_machines_without_ssh_get_another_authority_and_their_units_do_not_notic
     assert "fleettui token create --machine" in done.stdout
     for node in nodes:
         token, program = made(laptop, "--machine", node.name)
-        with running(node, program) as process:
-            said(process, "waiting to be let in")
-            done = laptop("fleettui", "token", "approve", token, "--yes")
-            assert done.returncode == 0, done.stderr
-            assert ended(process).endswith("exit 0")
+        approved(laptop, node, token, program)
     done = laptop("fleetctl", *rotate, "--yes")
     assert done.returncode == 0, done.stderr
     authority = laptop.files.authority()
