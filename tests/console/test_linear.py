@@ -8,12 +8,12 @@ from types import FrameType
 
 import pytest
 
-from fleettui.console.journal.expressions import Automaton, Plain
 from fleettui.console.journal.filters import compiled
 from fleettui.console.journal.formatter import wrapped as pieces
 from fleettui.console.pages.file import change_counts, diff_lines
 from fleettui.console.tables.query import GAP, parse_query
 from fleettui.console.text.cells import Cell, ansi_lines, line_text
+from fleettui.console.text.expressions import Automaton, Plain
 from fleettui.console.text.finding import FinderSource, in_order, letters, ranked
 from fleettui.console.widgets.drawing import wrapped
 from registry.errors import UserError

@@ -17,7 +17,6 @@ from fleettui.cli.arguments import SHOWN
 from fleettui.console.commandline import commands
 from fleettui.console.commandline.commands import OWN, CommandContext, ConsoleCommand, parse_command
 from fleettui.console.commandline.completion import complete
-from fleettui.console.journal.expressions import Automaton, expression
 from fleettui.console.journal.filters import Narrowing, compiled, parse_since
 from fleettui.console.journal.formatter import LineFormat, LineFormatter, Times, field_lines
 from fleettui.console.journal.sources import Remark, Wanted
@@ -30,6 +29,7 @@ from fleettui.console.tables.query import completed, parse_query
 from fleettui.console.tables.units import COLUMNS, UnitRow
 from fleettui.console.terminal.typing import Decoder, KeyParser
 from fleettui.console.text.cells import Cell, Line, ansi_lines, line_text
+from fleettui.console.text.expressions import Automaton, expression
 from fleettui.console.text.finding import FinderSource, in_order, ranked
 from fleettui.console.text.keys import BY_ID, checked_keymap
 from fleettui.console.widgets.drawing import fitted, width_of, wrapped

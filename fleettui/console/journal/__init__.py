@@ -2,7 +2,7 @@
 
     sources       what is read from where, and the port to it    formatter   items and their fields as cells
     buffer        what is kept, and what of it is shown          title       what is said above the lines
-    filters       patterns, include, exclude, priority, since    expressions regular expressions in linear time
+    filters       patterns, include, exclude, priority, since
 
 Entries are untrusted: they are kept as they came, and what a terminal would act on is escaped where they are drawn.
 """

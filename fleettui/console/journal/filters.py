@@ -2,7 +2,7 @@ r"""What of the journal is shown: patterns, include and exclude, priority, and m
 
 A pattern is words, or a regular expression where the text holds signs of one. Lower case finds either case; a
 capital letter makes it exact. "." and "-" alone make no expression, so that addresses and names are what they look
-like. `^` and `$` mean a line's ends. Lines are hostile: see `expressions`.
+like. `^` and `$` mean a line's ends. Lines are hostile: see `text/expressions`.
 
 An include needs all its words, an exclude any of them. What the reader says about the stream is always shown.
 """
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleettui.console.journal.expressions import Expression, Plain, expression
 from fleettui.console.journal.sources import Item, Remark
+from fleettui.console.text.expressions import Expression, Plain, expression
 from fleettui.journal_entry import JournalEntry
 from registry.errors import UserError
 
