@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import event, given
@@ -291,12 +292,23 @@ def test_one_colour_a_source() -> None:
         ("today", NOW.replace(hour=0, minute=0, second=0)),
         ("yesterday", NOW.replace(hour=0, minute=0, second=0) - timedelta(days=1)),
         ("2026-11-23 10:00", NOW.replace(hour=10, minute=0, second=0)),
+        ("yesterday 02:10", NOW.replace(hour=2, minute=10, second=0) - timedelta(days=1)),
+        ("today 00:00:01", NOW.replace(hour=0, minute=0, second=1)),
+        ("10 minutes ago", NOW - timedelta(minutes=10)),
+        ("now", NOW),
+        ("2026-11-23t10:00:05+02:00", NOW.replace(hour=8, minute=0, second=5, tzinfo=UTC)),
         ("2026-11-22", NOW.replace(hour=0, minute=0, second=0) - timedelta(days=1)),
         (" 2026-11-23T10:00:05 ", NOW.replace(hour=10, minute=0, second=5)),
     ],
 )
 def test_moments_as_people_write_them(text: str, wanted: datetime) -> None:
     assert parse_since(text, NOW) == wanted.timestamp()
+
+
+def test_ten_minutes_are_ten_minutes_when_clocks_are_put_back() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    now = datetime(2026, 10, 25, 2, 5, tzinfo=berlin, fold=1)  # five minutes after the second two o'clock
+    assert parse_since("10 min ago", now) == now.timestamp() - 600
 
 
 def test_a_clock_is_the_readers_own() -> None:

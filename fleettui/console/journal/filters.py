@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fleettui.console.journal.sources import Item, Remark
 from fleettui.console.text.expressions import Expression, Plain, expression
@@ -98,8 +99,9 @@ def priority_text(priority: int) -> str:
     return PRIORITIES[priority] + (" and worse" if 0 < priority < ALL_PRIORITIES else "")
 
 
-_UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": 86400, "day": 86400,
-          "days": 86400, "w": 604800, "week": 604800, "weeks": 604800}  # fmt: skip
+_UNITS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60, "h": 3600,
+          "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400, "w": 604800, "week": 604800,
+          "weeks": 604800}  # fmt: skip
 _AGO = re.compile(r"-?\s*((?:\d+\s*[a-z]+\s*)+?)(?:ago)?")
 _PART = re.compile(r"(\d+)\s*([a-z]+)")
 _FORMS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
@@ -111,9 +113,19 @@ def parse_since(text: str, now: datetime) -> float:
     """Seconds since the epoch; `now` carries the reader's zone. UserError for no moment, or one in the future."""
     text = " ".join(text.lower().split())
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    word = {"today": midnight, "yesterday": midnight - timedelta(days=1)}.get(text)
+    days = {"today": midnight, "yesterday": midnight - timedelta(days=1)}
+    word, _, rest = text.partition(" ")
+    day = days.get(word)
+    if day is not None and (time := next((time for form in _CLOCKS if (time := _read(rest, form))), None)):
+        day = day.replace(hour=time.hour, minute=time.minute, second=time.second)
+    elif rest:
+        day = None
     dates = (date.replace(tzinfo=now.tzinfo) for form in _FORMS if (date := _read(text.upper(), form)))
-    found = word or _ago(text, now) or _clock(text, now) or next(dates, None)
+    found = day or (now if text == "now" else None) or _ago(text, now) or _clock(text, now) or next(dates, None)
+    if found is None:
+        with suppress(ValueError):  # with a zone of its own
+            read = datetime.fromisoformat(text.upper())
+            found = read if read.tzinfo else None
     if found is None:
         raise UserError(f"no moment: {text}; {REMEDY}")
     if found > now:
@@ -129,7 +141,7 @@ def _ago(text: str, now: datetime) -> datetime | None:
     if any(unit not in _UNITS for _, unit in parts):
         return None
     try:
-        return now - timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+        return now.astimezone(UTC) - timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
     except (OverflowError, ValueError):  # more digits than Python reads
         return None
 
