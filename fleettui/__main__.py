@@ -22,6 +22,7 @@ fleettui join      make machines of hosts, and a fleet where there is none (flee
 fleettui token     let a host join that no SSH reaches from here (fleettui token --help)
 fleettui leave     make a host of a machine again (fleettui leave --help)
 fleettui demo      a local cluster of three real machines to try it on (fleettui demo --help)
+fleettui record    keep what changes, for fleettui --at "02:10" (fleettui record --help)
 fleettui serve     the console in a browser on this machine (fleettui serve --help)
 fleetctl           the same for scripts"""
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "leave": "fleettui.install.commands:leave",
     "token": "fleettui.tokens.commands:token",
     "demo": "fleettui.demo.commands:main",
+    "record": "fleettui.record.commands:main",
     "serve": "fleettui.serve:main",
 }
 
@@ -113,8 +115,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "command", nargs="?", choices=["join", "token", "leave", "demo", "serve"],
-        help="join, token, leave: machines; demo: the local cluster; serve: in a browser; each has a --help",
+        "command", nargs="?", choices=["join", "token", "leave", "demo", "record", "serve"],
+        help="join, token, leave: machines; demo: the local cluster; record: for --at; serve: in a browser",
     )  # fmt: skip
     made.add_argument(
         "--config",

@@ -8,7 +8,7 @@ ever sees half of it. Pure: no clock, no client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from registry.model import (
 from registry.records import decode
 
 Pair = tuple[str, str]  # (machine, unit)
+Read = Callable[[Address, bytes, str], Any]  # what a table holds of a value: by its address, the value, its key
 
 
 def _empty() -> Mapping[Any, Any]:
@@ -89,14 +90,17 @@ class RawChange(NamedTuple):
 
 
 class RecordListing:
-    """Every record of some tables, gathered in pieces. `tables` says which to keep; others are skipped unread."""
+    """Every record of some tables, gathered in pieces. `tables` says which to keep; others are skipped unread.
 
-    def __init__(self, keys: Keys, tables: Iterable[Table] = Table) -> None:
+    `read` makes of a value what is kept. CorruptRecord for one of which nothing can be made.
+    """
+
+    def __init__(self, keys: Keys, tables: Iterable[Table] = Table, read: Read = decode) -> None:
         self.rows: dict[str, dict[Any, Any]] = {name: {} for name in TABLES}
         self.corrupt: dict[str, Corrupt] = {}
         self.corrupt_changes = 0  # how often `corrupt` has changed
         self._keys = keys
-        self._tables = frozenset(tables)
+        self._tables, self._read = frozenset(tables), read
         self._stamps: dict[str, dict[Any, Stamp]] = {name: {} for name in TABLES}
 
     def add(self, changes: Iterable[RawChange]) -> list[Address]:
@@ -165,17 +169,20 @@ class RecordListing:
             return
         stamps[row] = Stamp(created, changed, lease)
         try:
-            rows[row] = decode(address, value, key)
+            rows[row] = self._read(address, value, key)
         except CorruptRecord as error:
             rows.pop(row, None)
             self._blame(key, error.reason)
 
 
 class Mirror:
-    """Folds changes into tables. `tables` says which to keep; the others are skipped unread."""
+    """Folds changes into tables. `tables` says which to keep; the others are skipped unread.
 
-    def __init__(self, keys: Keys, tables: Iterable[Table] = Table) -> None:
-        self._keys = keys
+    `read` makes of a value what is kept: the record that it is, unless somebody wants it as it lies in etcd.
+    """
+
+    def __init__(self, keys: Keys, tables: Iterable[Table] = Table, read: Read = decode) -> None:
+        self._keys, self._read = keys, read
         self._tables = frozenset(tables)
         self._held = self.listing()
         self._revision = 0
@@ -184,7 +191,7 @@ class Mirror:
 
     def listing(self) -> RecordListing:
         """An empty listing of our tables, to be filled and adopted."""
-        return RecordListing(self._keys, self._tables)
+        return RecordListing(self._keys, self._tables, self._read)
 
     def older(self, listing: RecordListing) -> str:
         """A key that the listing has as it was before what is shown now, "" if there is none: history went back."""

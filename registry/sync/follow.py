@@ -20,7 +20,8 @@ from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.etcd.backoff import LONGEST_S
 from registry.keys import Address, Keys, Table
 from registry.messages import RECORD_CORRUPT
-from registry.mirror import Mirror, RawChange
+from registry.mirror import Mirror, RawChange, Read
+from registry.records import decode
 from registry.sync.history import History
 from registry.sync.listing import raw, read_prefix, read_tables
 from registry.sync.sentinel import cluster_of
@@ -61,8 +62,8 @@ class Follower:
     `cluster_id` pins the sentinel: once known (given, or the first one seen) another one is foreign; with
     `pinned=False` the follower takes whatever cluster it finds (an operator's console). A registry that does not
     answer is tried again after `longest_away_s` at the latest. With a `history` nothing is folded in that is older
-    than what was acted on. Only `run` writes the mirror; readers call `next` and then read it before they await
-    anything else, or hold `still` while they read.
+    than what was acted on. `read` makes of a value what the mirror holds. Only `run` writes the mirror; readers
+    call `next` and then read it before they await anything else, or hold `still` while they read.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class Follower:
         pinned: bool = True,
         longest_away_s: float = LONGEST_S,
         history: History | None = None,
+        read: Read = decode,
     ) -> None:
         self._history = history
         self._unproven = False  # a new connection may be to an older history
         self._epoch: tuple[str, int] | None = None  # of what the mirror shows
         self._tables = tuple(tables)
-        self.mirror = Mirror(keys, self._tables)
+        self.mirror = Mirror(keys, self._tables, read)
         self.cluster_id = cluster_id
         self.link = ConnectionState.CONNECTING
         self.reason = ""
