@@ -21,6 +21,7 @@ from tests.chaos.judge import BACK_S, Life, Overlap, Spell, doubles, excused, jo
 from tests.chaos.keyboard import ON_MACHINES, Keyboard
 from tests.chaos.registry_faults import RegistryFaults, Watched
 from tests.chaos.script import FIRST, Round, Script, Step, kind_of
+from tests.chaos.turns import Turns
 
 SETTLED_WITHIN_S = 60.0
 LOOKS = 2  # in a row, without a problem, before the fleet counts as settled
@@ -44,6 +45,7 @@ class Tally:
 
     scans: int = 0
     lives: int = 0
+    turns: int = 0
     revisions: int = 0
     looks: int = 0
     settled_s: list[float] = field(default_factory=list)
@@ -253,8 +255,11 @@ class Campaign:
                 where, length_s = " and ".join(overlap.nodes), overlap.until_s - overlap.since_s
                 since_s = overlap.since_s - self.diary.began_s
                 self.diary.violated(f"1: {overlap.unit} ran on {where} for {length_s:.2f} s from {since_s:.2f}")
-        for wrong in (*history.judge(changes), *history.unexplained(changes, time.monotonic())):
+        turns = Turns(lives, {node.spec.machine_id: node.name for node in self.cluster.nodes.values()})
+        judged = *history.judge(changes), *history.unexplained(changes, time.monotonic()), *turns.judge(changes)
+        for wrong in judged:
             self.diary.violated(wrong)
+        self.tally.turns = turns.count
         for wrong in repeated(lives, self._allowed(), self._handovers, self._losses()):
             self.diary.violated(wrong)
         self._judge_hosts(own)

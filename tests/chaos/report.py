@@ -20,6 +20,7 @@ def table(script: Script, diary: Diary, tally: Tally, elapsed_s: float) -> str:
         ("operator's acts", str(sum(diary.acts.values()))),
         ("looks at every machine's control groups", str(tally.scans)),
         ("runs of units judged, by their own traces", str(tally.lives)),
+        ("turns of rollouts judged", str(tally.turns)),
         ("revisions of the registry judged", str(tally.revisions)),
         ("settled after healing, median / longest", settled),
         ("violations", str(len(diary.violations))),

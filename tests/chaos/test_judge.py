@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from registry.keys import Address, Table
@@ -14,6 +17,8 @@ from registry.model import (
     Pending,
     Rollout,
     RolloutState,
+    RolloutStep,
+    StepFailure,
     Target,
     Unit,
     UnitState,
@@ -21,6 +26,7 @@ from registry.model import (
 from tests.chaos.history import Change, absence, allowed, judge, orders, unexplained
 from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.script import FAULTS, Script, compose, kind_of
+from tests.chaos.turns import Turns
 from tests.chaos.witness import Sight, overlaps
 
 UNIT = "chaos-sleep1.service"
@@ -162,6 +168,90 @@ def test_invariant_14_in_the_registrys_history(state: RolloutState | None, wrong
     changes = [*BEGIN, *made, change(8, Table.UNITS, UNIT, record=turn)]
     changes.append(change(9, Table.UNITS, UNIT, record=turn))  # written again by somebody else, as it was
     assert [each[:3] for each in judge(changes)] == ["14:"] * wrong
+
+
+WEB = tuple(f"chaos-t@{number}.service" for number in range(1, 5))
+NEW = "1" * 64
+
+
+def rollout(*settled: str, **fields: Any) -> Rollout:
+    steps = tuple(RolloutStep(name, SHA, NEW, 1, number) for number, name in enumerate(WEB))
+    return Rollout("r1", steps, healthy_for_s=1.0, settled=settled, **fields)
+
+
+def at(seconds: float, *changes: Change) -> list[Change]:
+    """One transaction."""
+    return [replace(each, revision=int(seconds * 10), at_s=seconds) for each in changes]
+
+
+def turn(name: str) -> Change:
+    given = Unit(name, NEW, Target.LAUNCHED, 2, by="rollout r1", at=9.0)
+    return change(0, Table.UNITS, name, record=given)
+
+
+def noted(*settled: str, **fields: Any) -> Change:
+    return change(0, Table.ROLLOUTS, "r1", record=rollout(*settled, **fields))
+
+
+def running(name: str, sha256: str = SHA, generation: int = 1, active: str = "active") -> list[Change]:
+    return [
+        change(0, Table.SCHEDULE, A, name, record=Assignment(name, A, sha256, Target.LAUNCHED, generation)),
+        change(0, Table.STATES, A, name, record=UnitState(name, A, sha256, generation, active=active)),
+    ]
+
+
+def lived(name: str, since_s: float, until_s: float = 99.0) -> Life:
+    return Life(name, "a", 0, since_s, until_s, 0, ended=True)
+
+
+UP = [change(0, Table.UNITS, name, record=Unit(name, SHA, Target.LAUNCHED)) for name in WEB]
+UP = at(
+    1.0, change(0, Table.MACHINES, A, record=machine(A)), *UP, *(each for name in WEB for each in running(name))
+)
+ONE, TWO, THREE, _ = WEB
+FAILED = running(THREE, active="failed")
+RUN = {ONE: [0, 11], TWO: [0, 13], THREE: [0, 15]}
+
+
+@pytest.mark.parametrize(
+    ("history", "lives", "wrong"),
+    [
+        # one after the other, as it should be
+        ([at(10, noted()), at(10.5, noted(), turn(ONE)), at(11, *running(ONE, NEW, 2)),
+          at(12.1, noted(ONE), turn(TWO))], RUN, 0),
+        # two at once where one may be
+        ([at(10, noted()), at(10.5, noted(), turn(ONE), turn(TWO))], RUN, 1),
+        ([at(10, noted()), at(10.5, noted(), turn(ONE)), at(10.6, noted(), turn(TWO))], RUN, 1),
+        ([at(10, noted(at_a_time=2)), at(10.5, turn(ONE)), at(10.6, turn(TWO))], RUN, 0),
+        # noted as settled, and it had not started anew, or did not run for long enough
+        ([at(10, noted()), at(10.5, noted(), turn(ONE)), at(12.1, noted(ONE), turn(TWO))], {ONE: [0]}, 1),
+        ([at(10, noted()), at(10.5, noted(), turn(ONE)), at(11.2, noted(ONE), turn(TWO))], RUN, 1),
+        # more has failed than may
+        ([at(10, noted()), at(10.5, turn(ONE)), at(12.1, noted(failed=(StepFailure(ONE),)), turn(TWO))], RUN, 1),
+        ([at(10, noted()), at(10.5, turn(ONE)),
+          at(12.1, noted(max_failures=1, failed=(StepFailure(ONE),)), turn(TWO))], RUN, 0),
+        ([at(10, noted()), at(10.5, turn(ONE)),
+          at(12.1, noted(max_failures=1, canary=1, failed=(StepFailure(ONE, "", A),)), turn(TWO))], RUN, 1),
+        # another one of them has been down for long, and it is an upright one's turn; or its own
+        ([at(2, *FAILED), at(10, noted()), at(10.5, turn(ONE))], {ONE: [0], THREE: []}, 1),
+        ([at(2, *FAILED), at(10, noted()), at(10.5, turn(THREE))],
+         {ONE: [0], THREE: []}, 0),
+        # nobody can know yet that it is down
+        ([at(9, *FAILED), at(10, noted()), at(10.5, turn(ONE))], {ONE: [0], THREE: []}, 0),
+        # it is reported to be down and is not, or the other way round
+        ([at(2, *FAILED), at(10, noted()), at(10.5, turn(ONE))], {ONE: [0], THREE: [0]}, 0),
+    ],
+)  # fmt: skip
+def test_invariant_13_in_the_registrys_history(
+    history: list[list[Change]], lives: dict[str, list[float]], wrong: int
+) -> None:
+    ran = [
+        lived(name, since_s, until_s)
+        for name, times in lives.items()
+        for since_s, until_s in zip(times, [*times[1:], 99.0], strict=False)
+    ]
+    found = list(Turns(ran, {A: "a"}).judge([*UP, *(each for batch in history for each in batch)]))
+    assert [each[:3] for each in found] == ["13:"] * wrong, found
 
 
 def test_orders_are_counted_by_placement_generation_and_return_from_loaded() -> None:
