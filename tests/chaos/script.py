@@ -7,7 +7,7 @@ The same seed and length give the same script. Times are seconds from the beginn
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from random import Random
 
@@ -76,11 +76,13 @@ def compose(seed: int, seconds: float) -> Script:
     random = Random(seed)
     count = max(2, round(seconds / LONGEST_ROUND_S))
     busy_s = max(12.0, seconds / count - SETTLE_S)
-    rounds = []
+    rounds, begun = [], list[str]()
     for number in range(count):
         policy = ("keep", "stop")[(number + seed) % 2]
         faults = tuple(_faults(random, busy_s))
-        rounds.append(Round(policy, busy_s, faults, tuple(_acts(random, busy_s, number))))
+        acts = tuple(_acts(random, busy_s, number, begun))
+        begun = [step.detail.replace("version ", "r") for step in acts if step.verb == "roll"]
+        rounds.append(Round(policy, busy_s, faults, acts))
     return Script(seed, tuple(rounds))
 
 
@@ -309,9 +311,11 @@ ACTS = {
 OF_ROLLOUTS = ("pause", "resume", "undo", "abort")
 
 
-def _acts(random: Random, busy_s: float, number: int) -> Iterator[Step]:
+def _acts(random: Random, busy_s: float, number: int, begun: Sequence[str]) -> Iterator[Step]:
+    """The acts of a round. What was `begun` to be rolled in the round before may wait for ever: it is aborted."""
     at_s, serial = 1.0, 0
     machine_free_s, rolled = 0.0, (number + 1) * 1000
+    yield from (Step(0.1, "abort", name) for name in begun)
     yield Step(0.5, "roll", " ".join(crowd.INSTANCES), detail=f"version {rolled}")  # one is always under way
     while at_s < busy_s:
         verb = random.choices(list(ACTS), list(ACTS.values()))[0]
