@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -21,8 +22,29 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse, with errors raised instead of printed."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError with this parser's usage."""
-        raise UsageError(message, f"see: {self.prog} --help")
+        """Raise UsageError, in a sentence, with this parser's usage."""
+        raise UsageError(sentence(message), f"see: {self.prog} --help")
+
+
+SENTENCES = (  # what argparse says, and what we say; the last is for what it may say one day
+    (r"the following arguments are required: (.+)", r"\1 is missing; name one"),
+    (r"argument (\S+): expected one argument", r"\1 takes a value; give one after it"),
+    (r"argument (\S+): expected at least one argument", r"\1 is missing; name one"),
+    (r"argument (\S+): invalid (?:int|_count|_one_or_more) value: (.+)", r"\1 takes a number; \2 is none"),
+    (r"argument (\S+): invalid \S+ value: (.+)", r"\1 cannot be \2"),
+    (r"argument (\S+): invalid choice: (\S+) \(choose from (.+)\)", r"\1 cannot be \2; it is one of \3"),
+    (r"argument (\S+): ignored explicit argument (.+)", r"\1 takes no value; leave \2 out"),
+    (r"ambiguous option: (\S+) could match (.+)", r"\1 may mean \2; write it out"),
+    (r"argument (\S+): (.+)", r"\1: \2"),
+)
+
+
+def sentence(message: str) -> str:
+    """What argparse complains of, as a sentence with a remedy; anything else as it is."""
+    for pattern, said in SENTENCES:
+        if found := re.fullmatch(pattern, message, re.DOTALL):
+            return found.expand(said)
+    return message
 
 
 @dataclass(frozen=True, slots=True)

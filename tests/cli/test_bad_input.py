@@ -32,7 +32,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
         ((), ("no command", "fleetctl --help")),
         (("strat", "x"), ("unknown command 'strat'", "did you mean start?")),
         (("start",), ("UNIT|FILE", "fleetctl start --help")),
-        (("destroy",), ("required",)),
+        (("destroy",), ("UNIT is missing", "name one")),
         (("start", "--repalce", "x"), ("unknown flag --repalce", "did you mean --replace?")),
         (("--endpont", "x", "list-units"), ("unknown flag --endpont", "did you mean --endpoint?")),
         (("list-units", "extra"), ("unexpected argument 'extra'",)),

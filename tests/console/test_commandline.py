@@ -115,7 +115,8 @@ def test_a_line_means_what_fleetctl_means_by_it(line: str, command: commands.Con
     [
         ("strat cache", "did you mean start"),
         ("stop cach", "did you mean cache.service"),
-        ("stop", "required"),
+        ("stop", "UNIT is missing; name one"),
+        ("scale web@ x", "whole number from 0, not 'x'"),
         ("stop --wrong cache", "unknown flag --wrong"),
         ("stop 'nothing@*'", "no unit matches"),
         ("drain core-9", "did you mean core-"),

@@ -49,7 +49,7 @@ def half_done() -> Snapshot:
 
 def old_ones(rows: UnitRows) -> set[str]:
     query = parse_query("is:old")
-    return {row.unit for row in rows.rows().values() if not row.is_group and query.admits(row)}
+    return {row.unit for row in rows.rows().values() if not row.is_group and query.test(0.0)(row)}
 
 
 def rows_of(world: Snapshot) -> UnitRows:

@@ -267,7 +267,8 @@ def test_filters_say_what_they_mean(text: str, units: set[str]) -> None:
     rows = UnitRows()
     rows.update(scene())
     query = parse_query(text)
-    assert {row.unit for row in rows.every() if query.admits(row)} - {"web@3.service"} == units - {"web@3.service"}
+    found = {row.unit for row in rows.every() if query.test(0.0)(row)}
+    assert found - {"web@3.service"} == units - {"web@3.service"}
 
 
 def test_a_filter_that_may_be_a_mistake_is_doubted() -> None:
@@ -281,10 +282,17 @@ def test_a_filter_that_may_be_a_mistake_is_doubted() -> None:
 
 
 def test_facets_and_their_values_are_completed() -> None:
-    assert completed("web sta", []) == ["web state:"]
-    assert completed("!state:fa", []) == ["!state:failed"]
-    assert completed("machine:", ["core-1", "core-2"]) == ["machine:core-1", "machine:core-2"]
-    assert completed("web", []) == []
+    values = {"machine": ["core-1", "core-2"], "": ["web@1.service", "report.timer"]}
+
+    def offer(text: str) -> list[str]:
+        return completed(text, lambda facet: values.get(facet, ()))
+
+    assert offer("web sta") == ["web state:"]
+    assert offer("!state:fa") == ["!state:failed"]
+    assert offer("machine:") == ["machine:core-1", "machine:core-2"]
+    assert offer("!we") == ["!web@1.service"]
+    assert offer("me") == ["metadata:", "mem>"]
+    assert offer("re") == ["restarts>", "refused>", "report.timer"]
 
 
 async def test_each_view_keeps_its_own_filter() -> None:

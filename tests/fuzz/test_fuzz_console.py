@@ -75,9 +75,11 @@ def refused(error: UserError) -> None:
 def test_any_text_is_a_filter(text: str, name: str) -> None:
     query = parse_query(text)
     row = UnitRow(name, name)
-    assert isinstance(query.admits(row), bool)
+    assert isinstance(query.test(0.0)(row), bool)
     assert isinstance(query.complaint([row]), str)
-    assert all(each.startswith(text[: text.rfind(" ") + 1]) for each in completed(text, ["core-1", name]))
+    assert parse_query(str(query)) == query
+    assert query.error or query.terms or not text.strip("! \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0").strip()
+    assert all(each.startswith(text[: text.rfind(" ") + 1]) for each in completed(text, lambda _: ["core-1", name]))
     ranked(text, [FinderSource("unit", [name])], 3)
 
 

@@ -20,6 +20,7 @@ from fleettui.actions.rollouts import MOVES_STAY
 from fleettui.actions.versions import choose, versions
 from fleettui.cli.arguments import BY_NAME, GLOBALS, SHOWN, Command, command_parser, find, options, parse
 from fleettui.console.operations.verbs import AVAILABILITY, READ_ONLY, MachineVerb, RolloutVerb
+from fleettui.console.tables.query import parse_query
 from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
 from registry.errors import UserError
 from registry.mirror import Snapshot
@@ -186,6 +187,7 @@ class CommandContext:
     columns: tuple[str, ...] = ()  # of the open view
     themes: tuple[str, ...] = ()
     read_only: bool = False
+    values: Callable[[str, str], Iterable[str]] = lambda view, facet: ()  # noqa: ARG005 - of a view's facet, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,11 @@ ELSEWHERE = {
 
 def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
     """Return what the line asks for; None for an empty one. UserError, with the remedy, for what makes no sense."""
+    if (found := filtered_view(line)) is not None:
+        query = parse_query(found[1])
+        if query.error:
+            raise UserError(f"the filter, {query.error}")
+        return Open("" if found[0] == "filter" else found[0], found[1])
     words = split(line)
     if words[:1] == ["fleetctl"]:  # as copied from a terminal, or from here
         words = words[1:]
@@ -254,6 +261,31 @@ def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
         return OWN[name].read(words[1:], context)
     find_any(name)
     return _fleetctl(words, context)
+
+
+def filtered_view(line: str) -> tuple[str, str] | None:
+    """The view and the filter of a line such as `units state:failed`; None for another line.
+
+    A filter has quotes of its own: it is not split as a shell would split it.
+    """
+    name, _, rest = line.strip().partition(" ")
+    rest = rest.strip()
+    return (name, rest) if name in ("filter", *VIEWS) and rest and not rest.startswith("-") else None
+
+
+def hint(line: str, context: CommandContext) -> tuple[str, bool]:
+    """What a line that is being typed means so far, and whether something is wrong with it."""
+    if (found := filtered_view(line)) is not None:
+        query = parse_query(found[1])
+        return query.error or query.doubt or query.explained(), bool(query.error or query.doubt)
+    name = line.split(maxsplit=1)[0] if line.split() else ""
+    if name in OWN:
+        return f"{OWN[name].usage}: {OWN[name].summary}", False
+    if name in ELSEWHERE:
+        return f"{name} {ELSEWHERE[name]}", False
+    if name in BARRED and context.read_only:
+        return f"cannot {name}: {READ_ONLY}", True
+    return (BY_NAME[name].summary if name in BY_NAME else ""), False
 
 
 def find_any(name: str) -> str:

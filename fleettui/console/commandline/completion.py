@@ -45,8 +45,8 @@ def complete(line: str, context: CommandContext) -> Completion:
         words = words[1:]
     *before, word = words
     if before and before[0] in ("filter", *VIEWS) and not any(each.startswith("--") for each in (*before, word)):
-        start = line.index(before[0]) + len(before[0]) + 1
-        return offered(completed(line[start:], sorted(_hosts(context))), start)
+        start, view = line.index(before[0]) + len(before[0]) + 1, before[0]
+        return offered(completed(line[start:], lambda facet: context.values(view, facet)), start)
     found = [each for each in _known(before, context, word) if each.startswith(word) and each.isprintable()]
     shown = tuple(nsmallest(SHOWN, found) if before else found)
     return Completion(max(len(lead), len(line) - len(word)), shown, _common(found), len(found) - len(shown))

@@ -18,8 +18,11 @@ MEANING = {
 }
 FILTERS = (
     ("web core-2", "both words, anywhere in the row; letters in order do too: wb1"),
-    ("state:failed", "its beginning; also machine: target: name: sub: is: metadata: actor: verb:"),
-    ("machine=core-1", "exactly; name:web@* is a glob"),
+    ('"no machine"', "exactly that, with its blanks"),
+    ("web@*", "a glob, of a whole name; /web@[0-9]+/ is a regular expression"),
+    ("state:failed", "its beginning; also machine: target: name: sub: is: why: metadata: actor: verb:"),
+    ("machine=core-1", "exactly; machine!=core-1 is any other"),
+    ("mem>100M", "compares; also cpu>50% restarts>0 since<5m load>4 units<3, by > >= < <= ="),
     ("is:old", "what runs an old file; version:3fa9c12 runs that one; is:drifting is not as asked"),
     ("!inactive", "rows without it; !state:active as well"),
 )

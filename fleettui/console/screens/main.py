@@ -245,7 +245,9 @@ class MainScreen(Screen[None]):
         self.navigator.follow_selection()
 
     def _hint(self) -> Line:
-        """Return what is to be said of the row under the cursor."""
+        """Return what is to be said of the line that is typed, else of the row under the cursor."""
+        if (typed := self.prompts.hint()) is not None:
+            return typed
         view = self.views.open
         row = view.table.listing.current()
         if row is None:

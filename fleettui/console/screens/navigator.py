@@ -368,8 +368,7 @@ class Navigator:
     def filter_by(self, text: str, *, trouble: bool | None = None) -> None:
         """Show only the rows of the open view that match, and say what may be wrong with the words."""
         table = self._views.open.table
-        table.listing.filter(parse_query(text), trouble_only=trouble)
-        table.rearrange()
+        table.filter(parse_query(text), trouble_only=trouble)
         self._refresh()
         self._show_status(table.listing.query.complaint(table.listing.rows.values()))
 
@@ -420,8 +419,7 @@ class Navigator:
                 self.open_view(location.view)
                 table = self._views.open.table
                 if (table.listing.query.text, table.listing.trouble_only) != (location.query, location.trouble):
-                    table.listing.filter(parse_query(location.query), trouble_only=location.trouble)
-                    table.rearrange()
+                    table.filter(parse_query(location.query), trouble_only=location.trouble)
                 table.select(location.row)
                 self._refresh()
         finally:

@@ -15,10 +15,13 @@ from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Navigator, Views
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.tables.fleet import FleetModel
-from fleettui.console.tables.query import completed
+from fleettui.console.tables.query import completed, facet_of
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.text.formatting import counted
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.prompt import Prompt
 from fleettui.console.widgets.theme import THEMES
+from fleettui.escape import escape
 from registry.errors import FleetError
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ class Prompts(VerticalGroup):
         super().__init__()
         self.context, self._fleet, self._views, self._navigator = context, fleet, views, navigator
         self._status, self._execute = status, execute
-        words = "words, state:failed, machine:core-2, !word"
+        words = "words, web@*, state:failed, mem>100M, since<5m, /expression/, !word"
         self.filter_line = Prompt("/", id="filter", placeholder=f"filter: {words}")
         help_ = "what fleetctl understands; help explains"
         self.command_line = Prompt(":", id="command", placeholder=f"command: {help_}")
@@ -56,6 +59,7 @@ class Prompts(VerticalGroup):
         """Close the line that is open, and give the keys to the view."""
         if prompt := self.asking:
             prompt.close()
+        self._status.renew()
         self._navigator.focus()
 
     @on(Prompt.Dismissed)
@@ -77,17 +81,52 @@ class Prompts(VerticalGroup):
     def _complete_filter(self, text: str) -> Completion:
         from fleettui.console.commandline.completion import offered  # noqa: PLC0415 - when asked for
 
-        hosts = sorted(machine.hostname for machine in self._fleet.reading.snapshot.machines.values())
-        return offered(completed(text, hosts), 0)
+        return offered(completed(text, lambda facet: self._values("filter", facet)), 0)
+
+    def _values(self, view: str, facet: str) -> set[str]:
+        """The values of a facet that the rows of a view have now; of "" their names."""
+        rows = (self._views.open if view == "filter" else self._views.by_name[view]).rows().values()
+        values = (value for row in rows if isinstance(value := facet_of(row, facet or "name"), str))
+        if facet == "why":
+            return set()
+        if facet in ("state", "is"):
+            return {each for value in values for each in value.split()}
+        return {word for value in values if (word := value.partition(" ")[0]) not in ("", "-")}
 
     @on(Input.Changed, "#filter")
     def _filter_typed(self, event: Input.Changed) -> None:
-        if event.input.display and event.value != self._views.open.table.listing.query.text:
+        if event.input.display and event.value.strip() != self._views.open.table.listing.query.text:
             self._navigator.filter_by(event.value)
+            self._status.show("")  # the hint says it, and goes on doing so
+        self._status.renew()
 
     @on(Input.Submitted, "#filter")
     def _filter_kept(self) -> None:
-        self.close()
+        if error := self._views.open.table.listing.query.error:
+            self.filter_line.show_error(error)
+        else:
+            self.close()
+
+    def hint(self) -> Line | None:
+        """What is understood of the line that is open, and what is wrong with it; None while none is open."""
+        if self.asking is self.filter_line:
+            listing = self._views.open.table.listing
+            query = listing.query
+            if wrong := query.complaint(listing.rows.values()):
+                return (Cell(f"✖ {escape(wrong)}", Tone.BAD),)
+            if not query:
+                return (Cell("web@* state:failed machine=core-2 mem>100M since<5m !word /expression/", Tone.QUIET),)
+            shown, total = listing.counts()
+            return (
+                Cell(f"{shown:,} of {counted(total, 'row')}", Tone.STRONG if shown else Tone.BUSY),
+                Cell(f"  {escape(query.explained())}", Tone.QUIET),
+            )
+        if self.asking is self.command_line and self.command_line.value.strip():
+            from fleettui.console.commandline.commands import hint  # noqa: PLC0415 - loads fleetctl's grammar
+
+            said, wrong_line = hint(self.command_line.value, self.command_context())
+            return (Cell(escape(said), Tone.BAD if wrong_line else Tone.QUIET),)
+        return None
 
     # The command line
 
@@ -106,7 +145,12 @@ class Prompts(VerticalGroup):
         from fleettui.console.commandline.commands import CommandContext  # noqa: PLC0415 - the same
 
         columns = tuple(column.id for column in self._views.sortable_columns)
-        return CommandContext(self._fleet.reading.snapshot, columns, tuple(THEMES), self.context.read_only)
+        snapshot, read_only = self._fleet.reading.snapshot, self.context.read_only
+        return CommandContext(snapshot, columns, tuple(THEMES), read_only, self._values)
+
+    @on(Input.Changed, "#command")
+    def _command_typed(self) -> None:
+        self._status.renew()
 
     @on(Input.Submitted, "#command")
     async def _submitted(self, event: Input.Submitted) -> None:

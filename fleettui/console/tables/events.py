@@ -38,9 +38,12 @@ class EventRow:
         """The text that a filter's words are looked for in."""
         return f"{self.actor} {self.verb} {self.unit} {self.host} {self.reason}".lower()
 
-    def facet(self, name: str) -> str | None:
-        """The facets of the filter: unit, machine, actor, verb."""
-        values = {"unit": self.unit, "machine": self.host, "actor": self.actor, "verb": self.verb}
+    def facet(self, name: str) -> str | float | None:
+        """The facets of the filter."""
+        values: dict[str, str | float] = {
+            "unit": self.unit, "machine": self.host, "actor": self.actor, "verb": self.verb, "why": self.reason,
+            "since": self.at,
+        }  # fmt: skip
         return values.get(name)
 
 

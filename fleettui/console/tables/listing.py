@@ -6,10 +6,10 @@ hit another row. When the row under the cursor goes, the cursor is on nothing un
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Generic, TypeVar
 
-from fleettui.console.tables.query import Query
+from fleettui.console.tables.query import Query, Test
 from fleettui.console.tables.rows import Column, Delta, Row
 
 R = TypeVar("R", bound=Row)
@@ -24,6 +24,7 @@ class Listing(Generic[R]):
         self.sort_by = columns[0]
         self.descending = False
         self.query = Query()
+        self._admits: Test = Query().test(0.0)
         self.trouble_only = False
         self.hidden = frozenset(column.id for column in columns if column.off)
         self.rows: dict[str, R] = {}
@@ -36,6 +37,7 @@ class Listing(Generic[R]):
         self._ranks: dict[str, Any] = {}
         self._unfolded: dict[str, bool] = {}  # what the reader chose
         self._children: dict[str, list[str]] = {}
+        self._in_order: list[str] | None = None  # all keys as they are sorted; None: to be sorted again
         self._passing: dict[str, None] = {}  # rows that the filter lets through; groups left out
         self._total = 0
 
@@ -56,7 +58,9 @@ class Listing(Generic[R]):
         for key, row in delta.changed.items():
             old = self.rows.get(key)
             rank = self.sort_by.order(row)
-            moved = moved or old is None or old.parent != row.parent or self._ranks[key] != rank
+            if old is None or self._ranks[key] != rank:
+                self._in_order, moved = None, True
+            moved = moved or old is None or old.parent != row.parent
             moved = moved or (
                 self.narrowed and not row.is_group and self._passes(row) is not (key in self._passing)
             )
@@ -70,6 +74,7 @@ class Listing(Generic[R]):
             self.rows.pop(key, None)
             self._ranks.pop(key, None)
             self.marks.discard(key)
+            self._in_order = None
 
     # Order and folds
 
@@ -77,24 +82,30 @@ class Listing(Generic[R]):
         """Put all lines in order again, and find the cursor's row."""
         tops: list[str] = []
         self._children = {}
-        for key in self._admitted():
+        if self._in_order is None:
+            self._in_order = self._sorted(list(self.rows))
+        shown = self._admitted()
+        for key in self._in_order:
+            if key not in shown:
+                continue
             parent = self.rows[key].parent
             if parent and parent in self.rows:
                 self._children.setdefault(parent, []).append(key)
             else:
                 tops.append(key)
         self.order = []
-        for key in self._sorted(tops):
+        for key in tops:
             self._add(key)
         self._find_cursor()
 
-    def _admitted(self) -> Iterable[str]:
+    def _admitted(self) -> Collection[str]:
         """Keys of the rows that the filter lets through, with the groups above them."""
         leaves = [(key, row) for key, row in self.rows.items() if not row.is_group]
         self._total = len(leaves)
-        self._passing = {key: None for key, row in leaves if self._passes(row)}
         if not self.narrowed:
+            self._passing = dict.fromkeys(key for key, _ in leaves)
             return self.rows
+        self._passing = {key: None for key, row in leaves if self._passes(row)}
         shown: dict[str, None] = {}
         for leaf in self._passing:
             key = leaf
@@ -104,7 +115,7 @@ class Listing(Generic[R]):
         return shown
 
     def _passes(self, row: R) -> bool:
-        return self.query.admits(row) and (not self.trouble_only or bool(getattr(row, "troubled", True)))
+        return self._admits(row) and (not self.trouble_only or bool(getattr(row, "troubled", True)))
 
     def _sorted(self, keys: list[str]) -> list[str]:
         by_name = sorted(keys)  # rows of one rank keep this order in both directions
@@ -113,7 +124,7 @@ class Listing(Generic[R]):
     def _add(self, key: str) -> None:
         self.order.append(key)
         if key in self._children and self.unfolded(key):
-            for child in self._sorted(self._children[key]):
+            for child in self._children[key]:
                 self._add(child)
 
     def unfolded(self, key: str) -> bool:
@@ -141,15 +152,27 @@ class Listing(Generic[R]):
         """Sort by another column."""
         self.sort_by, self.descending = column, descending
         self._ranks = {key: column.order(row) for key, row in self.rows.items()}
+        self._in_order = None
         self.arrange()
 
-    def filter(self, query: Query, *, trouble_only: bool | None = None) -> None:
-        """Show only what the query admits; `trouble_only` leaves out what is as it should be."""
-        self.query = query
+    def filter(self, query: Query, *, now: float = 0.0, trouble_only: bool | None = None) -> None:
+        """Show only what the query admits now; `trouble_only` leaves out what is as it should be."""
+        self.query, self._admits = query, query.test(now)
         self.trouble_only = self.trouble_only if trouble_only is None else trouble_only
         self.arrange()
         if self.cursor is None:  # the reader's own doing, so the cursor may go to what was looked for
             self.move_to(next((n for n, key in enumerate(self.order) if not self.rows[key].is_group), 0))
+
+    def age(self, now: float) -> bool:
+        """Let time pass for a filter that asks for ages; return whether other rows pass it now."""
+        if not self.query.ages:
+            return False
+        self._admits = self.query.test(now)
+        passing = {key for key, row in self.rows.items() if not row.is_group and self._passes(row)}
+        if passing == self._passing.keys():
+            return False
+        self.arrange()
+        return True
 
     @property
     def narrowed(self) -> bool:

@@ -10,6 +10,7 @@ LOOK_S in a large fleet, since that looks at every unit.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -148,9 +149,14 @@ class MachineRow:
         """The text that a filter's words are looked for in."""
         return f"{self.hostname} {self.key} {self.address} {self.metadata} {self.state} {self.note}".lower()
 
-    def facet(self, name: str) -> str | None:
-        """The facets of the filter: state, machine, metadata."""
-        values = {"state": self.state, "machine": f"{self.hostname} {self.key}", "metadata": self.metadata}
+    def facet(self, name: str) -> str | float | None:
+        """The facets of the filter."""
+        values: dict[str, str | float] = {
+            "state": self.state, "machine": f"{self.hostname} {self.key}", "metadata": self.metadata,
+            "address": self.address, "agent": self.agent, "why": self.note, "since": self.gone_at or self.since,
+            "units": self.scheduled, "cpus": self.cpus, "load": self.load[0] if self.load else math.nan,
+            "mem": math.nan if self.used_bytes is None else self.used_bytes,
+        }  # fmt: skip
         return values.get(name)
 
 

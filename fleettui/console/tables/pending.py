@@ -33,9 +33,12 @@ class PendingRow:
         """The text that a filter's words are looked for in."""
         return f"{self.unit} {self.target} {self.reason}".lower()
 
-    def facet(self, name: str) -> str | None:
-        """The facets of the filter: unit, target, state."""
-        values = {"unit": self.unit, "target": self.target, "state": "passing" if self.passing else "pending"}
+    def facet(self, name: str) -> str | float | None:
+        """The facets of the filter."""
+        values: dict[str, str | float] = {
+            "unit": self.unit, "target": self.target, "state": "passing" if self.passing else "pending",
+            "why": self.reason, "since": self.since, "refused": self.refused,
+        }  # fmt: skip
         return values.get(name)
 
 

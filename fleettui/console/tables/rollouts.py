@@ -74,9 +74,13 @@ class RolloutRow:
         """The text that a filter's words are looked for in."""
         return f"{self.key} {self.word} {self.what} {self.by} {self.reason}".lower()
 
-    def facet(self, name: str) -> str | None:
-        """The facets of the filter: name, state, unit, actor."""
-        return {"name": self.key, "state": self.word, "unit": self.what, "actor": self.by}.get(name)
+    def facet(self, name: str) -> str | float | None:
+        """The facets of the filter."""
+        values: dict[str, str | float] = {
+            "name": self.key, "state": self.word, "unit": self.what, "actor": self.by, "why": self.reason,
+            "since": self.at,
+        }  # fmt: skip
+        return values.get(name)
 
 
 class RolloutRows:

@@ -38,8 +38,11 @@ class Row(Protocol):
     def search(self) -> str:
         """Lower-case text that a filter's words look into."""
 
-    def facet(self, name: str) -> str | None:
-        """What a filter such as `state:failed` compares; None for a facet that this table does not have."""
+    def facet(self, name: str) -> str | float | None:
+        """What a filter such as `state:failed` or `mem>100M` compares; None for what this table does not have.
+
+        Which are numbers says `query.KINDS`; one that is not known is `math.nan`, a moment that is not, 0.
+        """
 
 
 R = TypeVar("R", bound=Row)

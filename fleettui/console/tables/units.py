@@ -10,6 +10,7 @@ for its state first.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -145,18 +146,26 @@ class UnitRow:
         """The text that a filter's words are looked for in."""
         return f"{self.unit} {self.condition} {self.word} {self.host} {self.reason}".lower()
 
-    def facet(self, name: str) -> str | None:
-        """The facets of the filter: state, machine, target, sub, unit, is, version."""
-        values = {
-            "state": f"{self.condition} {self.word}",
-            "machine": f"{self.host} {self.machine}",
-            "target": self.target,
-            "sub": self.sub,
-            "unit": self.unit,
-            "is": f"{'drifting' if self.drifting else 'settled'} {'old' if self.old else 'new'}",
-            "version": self.version,
-        }
-        return values.get(name)
+    def facet(self, name: str) -> str | float | None:  # noqa: PLR0911 - one each; a dict of all is slow
+        """The facets of the filter."""
+        match name:
+            case "state":
+                return f"{self.condition} {self.word}"
+            case "machine":
+                return f"{self.host} {self.machine}"
+            case "is":
+                return f"{'drifting' if self.drifting else 'settled'} {'old' if self.old else 'new'}"
+            case "target" | "sub" | "unit" | "version" | "since":
+                return getattr(self, name)  # type: ignore[no-any-return]
+            case "why":
+                return self.reason
+            case "restarts":
+                return math.nan if self.restarts is None else self.restarts
+            case "mem":
+                return math.nan if self.meter.memory is None else self.meter.memory
+            case "cpu":
+                return math.nan if self.meter.cpu is None else self.meter.cpu
+        return None
 
 
 def _tally(row: UnitRow) -> str:

@@ -123,3 +123,17 @@ def in_order(word: str, text: str, gap: int) -> bool:
             if before >= 0 and at - before <= gap + 1:
                 found[number] = at
     return found[-1] >= 0
+
+
+def spread(word: str, text: str) -> int:
+    """The most characters between two of the word's letters, each as early in the text as it can be; -1: not there.
+
+    Where that is no more than is allowed, `in_order` holds; where it is more, that has to look.
+    """
+    at, widest = text.find(word[:1]), 0
+    for letter in word[1:]:
+        if at < 0:
+            return -1
+        before, at = at, text.find(letter, at + 1)
+        widest = max(widest, at - before - 1)
+    return widest if at >= 0 else -1

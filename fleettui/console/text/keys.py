@@ -208,7 +208,7 @@ KEYS: tuple[Key, ...] = (
     Key("dependencies", "r", "dependencies", "relations", "who needs whom, and what stops with it", LOOK),
     Key("older", "less_than_sign", "version(1)", "older", "compare the file with an older one", LOOK),
     Key("newer", "greater_than_sign", "version(-1)", "newer", "compare it with a newer one", LOOK),
-    Key("filter", "slash", "filter", "filter", "words, state:failed, machine:core-2, is:old, !word", LOOK),
+    Key("filter", "slash", "filter", "filter", "words, web@*, state:failed, mem>100M, since<5m, !word", LOOK),
     Key("trouble", "exclamation_mark", "trouble", "trouble", "only what is failed, pending or drifting", LOOK),
     Key("columns", "o", "columns", "columns", "which columns are shown, and what the table is sorted by", LOOK),
     Key("mark", "space", "mark", "mark", "mark the row", MOVE),

@@ -166,7 +166,7 @@ class Prompt(Input):
         if offer is None or not offer.candidates:
             return
         if len(offer.candidates) == 1:
-            end = "" if offer.candidates[0].endswith((":", "=", "/")) else " "
+            end = "" if offer.candidates[0].endswith((":", "=", ">", "/")) else " "
             self._put(f"{self._with(0)}{end}")
         elif self._chosen < 0 and len(self._lead + offer.common) > len(self.value):
             self._put(self._lead + offer.common)

@@ -18,6 +18,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from fleettui.console.tables.listing import Listing
+from fleettui.console.tables.query import Query
 from fleettui.console.tables.rows import Column, Delta, Row
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Line, Tone
@@ -277,6 +278,7 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
         super().__init__(id=id)
         self.listing: Listing[R] = Listing(columns)
         self.painter: Painter = RowPainter(self, clock)
+        self._clock = clock
         self._range_from: str | None = None
 
     # What is shown
@@ -297,6 +299,11 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
                 self.refresh_line(line)
         if self.listing.cursor != before or before in delta.changed:
             self.post_message(self.Moved(self))
+
+    def filter(self, query: Query, *, trouble_only: bool | None = None) -> None:
+        """Show only what the query admits, from now on."""
+        self.listing.filter(query, now=self._clock(), trouble_only=trouble_only)
+        self.rearrange()
 
     def rearrange(self) -> None:
         """Draw everything, after the listing was sorted, filtered or folded."""
@@ -328,6 +335,8 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
     def tick(self) -> None:
         """Draw the lines again whose cells changed with the time."""
         if self.display and self.is_attached:
+            if self.listing.age(self._clock()):
+                self.rearrange()
             for line in self.painter.aged():
                 self.refresh_line(line)
 
