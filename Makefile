@@ -11,10 +11,10 @@ SOURCES := registry placement scheduler agentd fleettui tests bench scripts/stru
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system packages demo down test check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
+.PHONY: help setup system packages demo down test test-debian13 check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: system $(STAMP) ## Install what is missing: system packages and the virtual environment
 
@@ -38,6 +38,10 @@ down: setup ## Stop the local cluster and leave nothing behind
 test: setup ## Run every test, on real machines too (ARGS="-k name" picks, WORKERS=0 is one at a time)
 	@scripts/fetch-etcd >/dev/null || true
 	@$(AS_ROOT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-debian13: setup ## Run the tests of machines on nodes of Debian 13 (ARGS="-k name" picks)
+	@scripts/fetch-etcd >/dev/null || true
+	@FLEET_NODES=debian13 $(AS_ROOT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/cluster $(ARGS)
 
 check: lint types ## Lint, formatting, import rules and types; no test
 

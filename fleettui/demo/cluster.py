@@ -20,7 +20,7 @@ from fleettui.demo.etcdmembers import EtcdMembers
 from fleettui.demo.etcdserver import EtcdServer
 from fleettui.demo.layout import layout
 from fleettui.demo.node import Node
-from fleettui.demo.noderoot import generate_key
+from fleettui.demo.noderoot import HOST, System, generate_key
 from fleettui.demo.process import Completed, run
 from fleettui.demo.requirements import refuse_too_many
 from fleettui.demo.sweep import is_mounted, leftovers, sweep
@@ -38,18 +38,27 @@ def _silent(_text: str) -> None:
 class Cluster:
     """Machines core-1 … core-N with an etcd, on this host. All methods block; none needs a running loop.
 
-    `ttl` is the agents' lease, `etcd` what find_binary takes, `members` how many etcd has. Methods that name a node
+    `ttl` is the agents' lease, `etcd` what find_binary takes, `members` how many etcd has, `system` what the nodes
+    are a view of. Methods that name a node
     raise UserError for an unknown one and ToolFailed when the host refuses.
     """
 
     def __init__(
-        self, name: str = "demo", size: int = 3, *, ttl: str = "5s", etcd: str = "", members: int = 1
+        self,
+        name: str = "demo",
+        size: int = 3,
+        *,
+        ttl: str = "5s",
+        etcd: str = "",
+        members: int = 1,
+        system: System = HOST,
     ) -> None:
         self.layout = layout(name, size, members)
         self.ttl = ttl
+        self.system = system
         self.etcd = EtcdMembers(self.layout, etcd) if members > 1 else EtcdServer(self.layout, etcd)
         self.credentials = self.etcd.credentials
-        self.nodes = {spec.name: Node(spec, self.layout) for spec in self.layout.nodes}
+        self.nodes = {spec.name: Node(spec, self.layout, system) for spec in self.layout.nodes}
 
     @classmethod
     def attach(cls, name: str = "demo") -> Cluster:
@@ -58,7 +67,10 @@ class Cluster:
             saved = json.loads((layout(name, 1).state / "cluster.json").read_text())
         except (OSError, ValueError):
             return cls(name)
-        return cls(name, saved["size"], ttl=saved["ttl"], etcd=saved["etcd"], members=saved.get("members", 1))
+        packages = Path(saved["packages"]) if saved.get("packages") else None
+        system = System(Path(saved.get("root", "/")), packages)
+        members = saved.get("members", 1)
+        return cls(name, saved["size"], ttl=saved["ttl"], etcd=saved["etcd"], members=members, system=system)
 
     @property
     def config(self) -> Path:
@@ -151,6 +163,8 @@ class Cluster:
             "ttl": self.ttl,
             "etcd": self.etcd.binary,
             "members": self.layout.members,
+            "root": str(self.system.root),
+            "packages": str(self.system.packages or ""),
         }
         (state / "cluster.json").write_text(json.dumps(saved))
         network.create_bridge(self.layout)

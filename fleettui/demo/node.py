@@ -18,7 +18,7 @@ from pathlib import Path
 from fleettui.demo import network
 from fleettui.demo.cgroup import Cgroup
 from fleettui.demo.layout import ClusterLayout, NodeSpec
-from fleettui.demo.noderoot import NodeRoot, program_directories, remove_traces
+from fleettui.demo.noderoot import HOST, NodeRoot, System, remove_traces
 from fleettui.demo.process import Completed, ToolFailed, run, spawn, wait_until
 from registry.errors import UserError
 
@@ -31,10 +31,10 @@ BOOTS_AGAIN = 'while :; do "$@"; status=$?; [ $status = 133 ] || exit $status; d
 class Node:
     """A machine that can be booted, used and broken."""
 
-    def __init__(self, spec: NodeSpec, layout: ClusterLayout) -> None:
+    def __init__(self, spec: NodeSpec, layout: ClusterLayout, system: System = HOST) -> None:
         self.spec = spec
         self.layout = layout
-        self.root = NodeRoot(spec, layout)
+        self.root = NodeRoot(spec, layout, system)
         self.cgroup = Cgroup(layout.cgroup_prefix + spec.name)
         self.console = self.root.home / "console.log"
 
@@ -162,18 +162,20 @@ class Node:
 
     def programs(self) -> list[Path]:
         """The directories of this host that the machine sees, read only."""
-        return program_directories()
+        return self.root.system.programs()
 
     def _nspawn(self) -> list[str]:
         escaped = (str(path).replace("\\", "\\\\").replace(":", "\\:") for path in self.programs())
         binds = [f"--bind-ro={path}" for path in escaped]
+        unified = [] if self.root.system.is_host else ["env", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1"]
+        containers = [] if self.root.system.is_host else ["--system-call-filter=bpf", "--capability=CAP_BPF"]
         return [
-            "sh", "-c", BOOTS_AGAIN, "sh",
+            *unified, "sh", "-c", BOOTS_AGAIN, "sh",
             "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root.directory}",
             f"--machine={self.spec.machine}", f"--hostname={self.spec.name}", f"--uuid={self.spec.machine_id}",
             "--register=no", "--keep-unit", "--settings=no", "--console=read-only", "--link-journal=no",
             "--resolv-conf=off", "--timezone=off", f"--network-bridge={self.layout.bridge}",
-            *binds, "systemd.unit=multi-user.target", "systemd.show_status=no",
+            *containers, *binds, "systemd.unit=multi-user.target", "systemd.show_status=no",
         ]  # fmt: skip
 
     def _refuse_down(self) -> None:

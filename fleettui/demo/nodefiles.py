@@ -31,6 +31,7 @@ HIDDEN = (
     "srv",
     "var",
 )
+GENERATES = {"podman-system-generator"}  # of systemd's generators, what a node needs; all others are masked
 # What a node needs of the units that the distribution starts everywhere; all others are masked.
 KEPT = {
     "dbus.service",
@@ -85,8 +86,9 @@ AmbientCapabilities=CAP_DAC_READ_SEARCH
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH
 PrivateUsers=no
 """
-# The kernel's keyrings are closed to containers, and a copy-on-write root cannot carry another overlay.
-CONTAINERS = "[containers]\nkeyring = false\n"
+# The kernel's keyrings are closed to containers, a copy-on-write root cannot carry another overlay, and there may
+# be no controller that would count processes.
+CONTAINERS = "[containers]\nkeyring = false\npids_limit = 0\n"
 STORAGE = (
     '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n'
 )
@@ -154,12 +156,16 @@ def files(
 
 
 def links(offered_units: Iterable[str], generators: Iterable[str]) -> dict[str, str]:
-    """The symbolic links of a node: masks for what is not kept, our wants, the programs of the environment."""
+    """The symbolic links of a node: masks for what is not kept, our wants."""
     masks = {f"etc/systemd/system/{name}": "/dev/null" for name in offered_units if name not in KEPT}
-    silent = {f"etc/systemd/system-generators/{name}": "/dev/null" for name in generators}
+    silent = {f"etc/systemd/system-generators/{name}": "/dev/null" for name in generators if name not in GENERATES}
     wants = {f"etc/systemd/system/multi-user.target.wants/{name}": _unit_path(name) for name in WANTED}
-    commands = {f"usr/local/bin/{name}": str(program(name)) for name in PROGRAMS}
-    return masks | silent | wants | commands | {"etc/systemd/system/sshd.service": _unit_path("ssh.service")}
+    return masks | silent | wants | {"etc/systemd/system/sshd.service": _unit_path("ssh.service")}
+
+
+def commands() -> dict[str, str]:
+    """Links to the programs of the environment that runs us."""
+    return {f"usr/local/bin/{name}": str(program(name)) for name in PROGRAMS}
 
 
 def program(name: str) -> Path:

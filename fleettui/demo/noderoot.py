@@ -1,11 +1,13 @@
-"""A node's root directory: a copy-on-write view of this host's root with the node's own files over it."""
+"""A node's root directory: a copy-on-write view of a system, this host's as a rule, with the node's own files."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import fleettui
@@ -14,19 +16,51 @@ from fleettui.demo.layout import ClusterLayout, NodeSpec
 from fleettui.demo.process import run
 from fleettui.services import unit_files
 
-SYSTEM_UNITS = Path("/lib/systemd/system")
-GENERATORS = Path("/lib/systemd/system-generators")
 PROPAGATE = Path("/run/systemd/nspawn/propagate")
 LOCKS = Path("/run/systemd/nspawn/locks")
 OPAQUE = "trusted.overlay.opaque"  # see the kernel's Documentation/filesystems/overlayfs
 
 
+@dataclass(frozen=True, slots=True)
+class System:
+    """What nodes are a view of: this host's root, or another one with the Python packages that our programs need.
+
+    `packages` is a directory of this host; nodes of the host's own root use the environment that runs us.
+    """
+
+    root: Path = Path("/")
+    packages: Path | None = None
+
+    @property
+    def is_host(self) -> bool:
+        """Whether nodes are a view of this host."""
+        return self.packages is None
+
+    def programs(self) -> list[Path]:
+        """The directories of this host that a node must see to run our programs."""
+        project = Path(fleettui.__file__).resolve().parent.parent
+        return program_directories() if self.packages is None else [project, self.packages]
+
+    def command(self, name: str) -> str:
+        """A program of ours as a script for the Python of another system. The project is read where it is."""
+        (point,) = entry_points(group="console_scripts", name=name)
+        places = [str(place) for place in self.programs()]
+        return (
+            f"#!/usr/bin/python3\nimport sys\nsys.path[:0] = {places!r}\n"
+            f"from {point.module} import {point.attr}\nsys.exit({point.attr}())\n"
+        )
+
+
+HOST = System()
+
+
 class NodeRoot:
     """Where one node's files lie on this host."""
 
-    def __init__(self, spec: NodeSpec, layout: ClusterLayout) -> None:
+    def __init__(self, spec: NodeSpec, layout: ClusterLayout, system: System = HOST) -> None:
         self.spec = spec
         self.layout = layout
+        self.system = system
         self.home = layout.state / "nodes" / spec.name
         self.directory = self.home / "root"
 
@@ -49,16 +83,25 @@ class NodeRoot:
         for name, file in found.items():
             _write(upper / name, file)
         for name in units:
-            _write(upper / f"etc/systemd/system/{name}.d/programs.conf", nodefiles.File(seen_by_services()))
-        offered = {each.name for each in SYSTEM_UNITS.glob("*.wants/*")}
-        generators = sorted(each.name for each in GENERATORS.iterdir())
-        for name, target in nodefiles.links(offered, generators).items():
+            _write(
+                upper / f"etc/systemd/system/{name}.d/programs.conf",
+                nodefiles.File(seen_by_services(self.system.programs())),
+            )
+        systemd = self.system.root / "usr/lib/systemd"
+        offered = {each.name for each in systemd.glob("system/*.wants/*")}
+        generators = sorted(each.name for each in (systemd / "system-generators").iterdir())
+        links = nodefiles.links(offered, generators)
+        if self.system.is_host:
+            links |= nodefiles.commands()
+        for name in nodefiles.PROGRAMS if not self.system.is_host else ():
+            _write(upper / f"usr/local/bin/{name}", nodefiles.File(self.system.command(name), 0o755))
+        for name, target in links.items():
             (upper / name).parent.mkdir(parents=True, exist_ok=True)
             (upper / name).symlink_to(target)
-        rows = [line.split(":") for line in Path("/etc/shadow").read_text().splitlines() if line]
+        rows = [line.split(":") for line in (self.system.root / "etc/shadow").read_text().splitlines() if line]
         disabled = "".join(":".join([name, "*", *rest]) + "\n" for name, _, *rest in rows)  # root is open to keys
         _write(upper / "etc/shadow", nodefiles.File(disabled, 0o600))
-        options = f"lowerdir=/,upperdir={upper},workdir={work}"
+        options = f"lowerdir={self.system.root},upperdir={upper},workdir={work}"
         run(["mount", "-t", "overlay", f"fleet-{self.spec.machine}", "-o", options, self.directory])
 
     def host_key(self) -> str:
@@ -81,9 +124,9 @@ def program_directories() -> list[Path]:
     return sorted(path for path in outside if not outside & set(path.parents))
 
 
-def seen_by_services() -> str:
-    """A drop-in: what our services have to see though they have a /tmp of their own."""
-    hidden = [path for path in program_directories() if {Path("/tmp"), Path("/var/tmp")} & set(path.parents)]  # noqa: S108
+def seen_by_services(programs: Iterable[Path]) -> str:
+    """A drop-in: what of our programs' directories services have to see though they have a /tmp of their own."""
+    hidden = [path for path in programs if {Path("/tmp"), Path("/var/tmp")} & set(path.parents)]  # noqa: S108
     return "".join(["[Service]\n", *(f'BindReadOnlyPaths="{path}"\n' for path in hidden)])
 
 

@@ -17,10 +17,12 @@ from typing import TypeVar
 import pytest
 
 from fleettui.demo.cluster import Cluster
+from fleettui.demo.noderoot import System
 from fleettui.demo.process import ToolFailed
 from fleettui.demo.requirements import nodes_missing
 from tests.cluster.hand import Hand, prepared, released
 from tests.cluster.nodes import eventually, registry, start_over
+from tests.cluster.systems import system_of_nodes
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 FAILED = pytest.StashKey[bool]()
@@ -39,10 +41,11 @@ def booted() -> Iterator[Cluster]:
 
 
 @contextmanager
-def booted_cluster(nodes: int = 3, members: int = 1) -> Iterator[Cluster]:
-    """A cluster under a name of its own, of which nothing is left afterwards."""
+def booted_cluster(nodes: int = 3, members: int = 1, system: System | None = None) -> Iterator[Cluster]:
+    """A cluster under a name of its own, of which nothing is left afterwards; `system` None: as this run has it."""
+    system = system or system_of_nodes()
     with free_name() as name:
-        built = Cluster(name, nodes, ttl="4s", members=members)
+        built = Cluster(name, nodes, ttl="4s", members=members, system=system)
         built.down()
         try:
             built.up()

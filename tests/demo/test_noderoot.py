@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from fleettui.demo import noderoot
 
 
-def test_services_see_a_source_tree_that_their_own_tmp_would_hide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_see_a_source_tree_that_their_own_tmp_would_hide() -> None:
     trees = [Path("/home/ann/fleet"), Path("/tmp/fleet"), Path("/var/tmp/a b/fleet")]  # noqa: S108
-    monkeypatch.setattr(noderoot, "program_directories", lambda: trees)
-    assert noderoot.seen_by_services() == (
+    assert noderoot.seen_by_services(trees) == (
         '[Service]\nBindReadOnlyPaths="/tmp/fleet"\nBindReadOnlyPaths="/var/tmp/a b/fleet"\n'
     )
