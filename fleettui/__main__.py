@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleettui.escape import escape
 from fleettui.extras import missing_extra
+from fleettui.record.places import found_directory
 from registry.errors import FleetError, UserError
 from registry.etcd.endpoint import host_and_port
 from registry.program.config import THEMES, Settings, chosen_file, load, operator_files, put, put_text, says_where
@@ -59,12 +60,17 @@ def _console(flags: argparse.Namespace) -> int:
     in_browser = "TEXTUAL_DRIVER" in os.environ  # a web server draws the screen
     if not in_browser and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UserError("the console needs a terminal; in scripts use fleetctl")
-    from fleettui.console.program import run  # noqa: PLC0415 - Textual loads only for the console
+    from fleettui.console.program import run, run_record  # noqa: PLC0415 - Textual loads only for the console
 
     local = _local_cluster(settings)
+    cluster = escape(settings.console.name) or local or host_and_port(settings.etcd.endpoints[0])[0]
+    if flags.at or flags.record:
+        directory = found_directory(flags.record, os.environ)
+        run_record(settings, cluster=cluster, theme=flags.theme or "", at=flags.at or "now", directory=directory)
+        return 0
     run(
         settings,
-        cluster=escape(settings.console.name) or local or host_and_port(settings.etcd.endpoints[0])[0],
+        cluster=cluster,
         theme=flags.theme or "",
         read_only=settings.console.read_only,
         fresh=flags.fresh,
@@ -126,6 +132,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--endpoint", metavar="URL,…", help="etcd's endpoints")
     made.add_argument("--prefix", metavar="KEY", help="the registry's keys lie below it (/fleet/)")
     made.add_argument("--read-only", action="store_true", help="show everything, change nothing")
+    made.add_argument("--at", metavar="TIME", help='as it was then: "02:10", "yesterday 02:10", "10 minutes ago"')
+    made.add_argument("--record", metavar="DIR", help="--at: where fleettui record keeps it")
     made.add_argument("--fresh", action="store_true", help="do not open it as it was left")
     made.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
     made.add_argument(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from fleettui.actions import machines, rollouts
@@ -23,6 +24,7 @@ from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
+from fleettui.console.sources.replay import NoPastHosts, NoPastJournals, NoPastPort, Replay, moment
 from fleettui.console.sources.saved_state import SavedState, StateStore, place
 from fleettui.console.terminal.driver import give_up
 from fleettui.console.terminal.handover import leave_when_gone, leave_when_told
@@ -41,6 +43,7 @@ from registry.program import collector
 from registry.program.config import Settings
 
 NOT_YET_S = 5.0
+NO_JOURNAL = SavedState(journal=False)
 T = TypeVar("T")
 
 
@@ -118,6 +121,27 @@ async def _each(things: Iterable[T], work: Callable[[T], Awaitable[machines.Mach
         except FleetError as error:
             complaints.append(str(error))
     return changes, complaints
+
+
+def run_record(settings: Settings, *, cluster: str, theme: str, at: str, directory: Path) -> None:
+    """Show the console as it was at a moment of a record. UserError where nothing is known of that."""
+    keymap = checked_keymap(settings.console.keymap, settings.source or "configuration")
+    when = moment(at)
+    collector.relax()
+    if not in_browser(os.environ):
+        ask_the_terminal(os.environ)
+
+    async def play() -> None:
+        replay = Replay.opened(directory, when)
+        shown = FleetIdentity(cluster, replay.head.host, str(directory))
+        context = Context(
+            replay, NoPastPort(), NoPastJournals(), shown, replay.clock, keymap, read_only=True,
+            keys=Keys(replay.head.prefix), hosts=NoPastHosts(), replay=replay,
+            saved=NO_JOURNAL,
+        )  # fmt: skip
+        await show(Console(context, theme=choose_theme(theme, None, settings)))
+
+    asyncio.run(play())
 
 
 def run(settings: Settings, *, cluster: str, theme: str, read_only: bool, fresh: bool = False) -> None:

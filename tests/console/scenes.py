@@ -35,6 +35,7 @@ from registry.model import (
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, Stage, build, scene, state
+from tests.console.pastshow import remembered
 from tests.console.picture import readable
 
 SMALL, WIDE = (80, 24), (140, 40)
@@ -239,7 +240,7 @@ class Scene:
     then: Callable[[Stage], object] | None = None
     later_s: float = 0.0
     before: Callable[[Stage], object] | None = None  # the first key
-    context: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, object] | Callable[[], Mapping[str, object]] = field(default_factory=dict)
 
 
 PROTECTED = {"identity": FleetIdentity("production", "root", "10.91.0.1:2379", protected=True)}
@@ -249,6 +250,7 @@ SCENES: dict[str, Scene] = {
     "machines": Scene("2", "core-3"),
     "machines-draining": Scene("2", "draining", world=drained),
     "machines-lost": Scene("2 j j", "lost", world=bereft),
+    "record": Scene("", "not now", "sync.service", world=None, context=remembered),
     "pending": Scene("3", "region=mars"),
     "events": Scene("4", "fewest units"),
     "map": Scene("5 down", "core-2"),
@@ -332,7 +334,8 @@ async def settled(pilot: Pilot[None], shows: str) -> str:
 async def drawn(shown: Scene, size: tuple[int, int], theme: str = "dark") -> str:
     """The scene as SVG."""
     with _surroundings():
-        stage = Stage(shown.world() if shown.world else None, theme=theme, **shown.context)
+        more = shown.context() if callable(shown.context) else shown.context
+        stage = Stage(shown.world() if shown.world else None, theme=theme, **more)
         async with stage.app.run_test(size=size) as pilot:
             await _play(shown, stage, pilot)
             for widget in (*stage.app.screen.query(Input), *stage.app.screen.query(TextArea)):

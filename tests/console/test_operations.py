@@ -97,12 +97,12 @@ def test_undo_shows_the_command_that_does_the_same(before: Target | None, after:
     ],
 )
 def test_what_cannot_be_done_says_why(verb: Verb, names: list[str], told: str) -> None:
-    assert told in permit(verb, names, scene(), link=ConnectionState.LIVE, read_only=False).refusal
+    assert told in permit(verb, names, scene(), link=ConnectionState.LIVE, barred="").refusal
 
 
 def test_of_several_units_those_are_taken_that_can_be() -> None:
     assert permit(
-        Verb.START, ["db.service", "backup.service"], scene(), link=ConnectionState.LIVE, read_only=False
+        Verb.START, ["db.service", "backup.service"], scene(), link=ConnectionState.LIVE, barred=""
     ).names == ("backup.service",)
 
 
@@ -113,20 +113,20 @@ def test_start_takes_launched_units_that_are_down_and_no_others() -> None:
         states = {**world.states, (machine, name): replace(state, active=active)}
         down = replace(world, states=states)
         asked = [name, "cache.service", "backup.service"]
-        assert permit(Verb.START, asked, down, link=ConnectionState.LIVE, read_only=False).names == (
+        assert permit(Verb.START, asked, down, link=ConnectionState.LIVE, barred="").names == (
             name,
             "backup.service",
         )
-        assert permit(Verb.LOAD, [name], down, link=ConnectionState.LIVE, read_only=False).refusal
+        assert permit(Verb.LOAD, [name], down, link=ConnectionState.LIVE, barred="").refusal
 
 
 def test_nothing_changes_without_a_link_or_read_only() -> None:
     assert (
-        "read-only" in permit(Verb.STOP, ["db.service"], scene(), link=ConnectionState.LIVE, read_only=True).refusal
+        "read-only"
+        in permit(Verb.STOP, ["db.service"], scene(), link=ConnectionState.LIVE, barred="read-only").refusal
     )
     assert (
-        "no connection"
-        in permit(Verb.STOP, ["db.service"], scene(), link=ConnectionState.LOST, read_only=False).refusal
+        "no connection" in permit(Verb.STOP, ["db.service"], scene(), link=ConnectionState.LOST, barred="").refusal
     )
 
 

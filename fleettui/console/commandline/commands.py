@@ -566,6 +566,11 @@ OWN: dict[str, ConsoleWord] = {
     "sort": ConsoleWord("sort COLUMN [desc]", "sort the open view", _sort),
     "columns": ConsoleWord("columns", "choose the columns and the order", _just(Run("columns"))),
     "theme": ConsoleWord("theme NAME", "other colours", _theme),
+    "at": ConsoleWord(
+        "at TIME",
+        "go to a moment of the record that --at shows: 02:10, yesterday 02:10, 10 minutes ago",
+        lambda words, _: Run(f"leap({' '.join(words)!r})"),
+    ),
     "undo": ConsoleWord("undo", "take the last action back", _just(Run("undo")), changes=True),
     **{
         name: ConsoleWord(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS

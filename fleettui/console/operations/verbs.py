@@ -14,6 +14,7 @@ from registry.model import Availability, Target
 from registry.sync.follow import ConnectionState
 
 READ_ONLY = "this console is read-only"
+IN_RECORD = "this is a record of the past; it is only read"
 NO_SHELL = f"no shell: {READ_ONLY}"
 NO_LINK = "no connection to the registry"
 
@@ -57,11 +58,9 @@ class Permit:
 # Units
 
 
-def permit(
-    verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, read_only: bool
-) -> Permit:
+def permit(verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, barred: str) -> Permit:
     """Return which of these units the verb can be carried out on now, or why on none."""
-    if refusal := _no_change(verb, names, "unit", link, read_only=read_only):
+    if refusal := _no_change(verb, names, "unit", link, barred=barred):
         return Permit(refusal=refusal)
     down = _down(names, snapshot) if verb.rules.target is Target.LAUNCHED else frozenset()
     fit = tuple(name for name in names if name in down or _fits(verb, name, snapshot))
@@ -115,10 +114,10 @@ def cordon_or_uncordon(snapshot: Snapshot, machines: Sequence[str]) -> MachineVe
 
 
 def machine_permit(
-    verb: MachineVerb, machines: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, read_only: bool
+    verb: MachineVerb, machines: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, barred: str
 ) -> Permit:
     """Return which of these machines the verb can be carried out on now, or why on none."""
-    if refusal := _no_change(verb, machines, "machine", link, read_only=read_only):
+    if refusal := _no_change(verb, machines, "machine", link, barred=barred):
         return Permit(refusal=refusal)
     wanted = AVAILABILITY.get(verb)
     fit = tuple(each for each in machines if wanted is None or availability(snapshot, each) is not wanted)
@@ -146,11 +145,11 @@ def machine_name(snapshot: Snapshot, machine: str) -> str:
 
 
 def _no_change(
-    verb: Verb | MachineVerb, chosen: Sequence[str], what: str, link: ConnectionState, *, read_only: bool
+    verb: Verb | MachineVerb, chosen: Sequence[str], what: str, link: ConnectionState, *, barred: str
 ) -> str:
     """Say why nothing at all can be changed now; "" when something can."""
-    if read_only:
-        return f"cannot {verb}: {READ_ONLY}"
+    if barred:
+        return f"cannot {verb}: {barred}"
     if link is not ConnectionState.LIVE:
         return f"cannot {verb}: {NO_LINK}"
     return "" if chosen else f"nothing to {verb}: no {what} is selected"

@@ -64,6 +64,8 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     leader = _leader(reading, totals)
     shield = (Cell(" protected", Tone.BUSY),) if place.protected else ()
     mark = (Cell("  "), Cell(" READ-ONLY ", Tone.CHOSEN)) if place.read_only else ()
+    if reading.past is not None:
+        mark = (Cell("  "), Cell(f" ◀ {reading.past.text} ", Tone.CHOSEN))
     name = (Cell("fleet ", Tone.HEAD), Cell(f" {escape(place.cluster)} ", Tone.CHOSEN), *shield, *mark)
     where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
     all_up = totals.machines_up == totals.machines_known
@@ -115,6 +117,9 @@ def _leader(reading: Reading, totals: Totals) -> Line:
 
 
 def _link(reading: Reading, quiet_s: float) -> Line:
+    if reading.past is not None:
+        calm = reading.link is ConnectionState.LIVE
+        return () if calm else (Cell(f"✖ {reading.link} then", Tone.BAD),)
     if reading.link is ConnectionState.LIVE:
         calm = quiet_s < QUIET_S and not reading.endpoints
         return (Cell("● live ", Tone.GOOD if calm else Tone.BUSY), Cell(took(quiet_s), Tone.QUIET))
@@ -124,7 +129,17 @@ def _link(reading: Reading, quiet_s: float) -> Line:
 
 
 def banner(reading: Reading, place: FleetIdentity, lost_s: float, totals: Totals) -> Line:
-    """What stands below the header while the link is not live or something is wrong; () when all is well."""
+    """What stands below the header while the link is not live or something is wrong; () when all is well.
+
+    Of a record always, how long ago that was, or what it does not know of it.
+    """
+    if reading.past is not None:
+        past = reading.past
+        told: tuple[Cell, ...] = (Cell(f"◀ not now: as it was {age(past.ago_s)} ago, read only", Tone.BUSY),)
+        if reading.link is not ConnectionState.LIVE:
+            told = (Cell(f"✖ the registry was {reading.link} to the recorder", Tone.BAD),
+                    Cell(f" · {escape(reading.reason)}", Tone.QUIET))  # fmt: skip
+        return (Cell(f"✖ {escape(past.note)}", Tone.BAD),) if past.note else told
     if reading.link in (ConnectionState.LIVE, ConnectionState.CONNECTING):
         endpoints = (Cell(f"◐ {escape(reading.endpoints)}", Tone.BUSY),) if reading.endpoints else ()
         clocks = (Cell(f"◐ {totals.skew}", Tone.BUSY),) if totals.skew else ()

@@ -27,7 +27,7 @@ from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel
-from fleettui.console.text.cells import line_text
+from fleettui.console.text.cells import Cell, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, Key, shown_key
 from fleettui.console.widgets.drawing import Band
@@ -38,6 +38,8 @@ OPERATIONS_SHOWN = 3
 NEEDS_UNIT = frozenset({"edit"})
 NEEDS_TERMINAL = frozenset({"edit", "shell"})
 OF_VERSIONS = frozenset({"roll_out", "restore"})
+OF_NOW = frozenset({"shell", "journal"})  # not to be asked of a record
+RECORD_KEYS = ("place_back", "place_forward", "earlier", "later")
 OF_MACHINES = frozenset({"cordon", "drain"})
 
 
@@ -64,6 +66,9 @@ class HeaderBands:
         width = self._screen.app.size.width - 2
         self.header.put(header_line(identity, reading, totals, context.feed.quiet_s(), width))
         line = banner(reading, context.identity, self._fleet.lost_s(now), totals)
+        if reading.past is not None:
+            back, ahead, less, more = (shown_key(BY_ID[name], context.keymap) for name in RECORD_KEYS)
+            line = (*line, Cell(f" · {back} {ahead} changes · {less} {more} minutes · :at TIME", Tone.HEAD))
         self.banner.put(*([(line, ())] if line else []))
 
     def show_tabs(self) -> None:
@@ -131,12 +136,13 @@ class FooterBands:
             self._keys = journal_footer_keys(width, keymap)
             line = footer_line(self._keys, keymap, lambda _: True)
         else:
-            self._keys = footer_keys(
-                width, keymap, hide_changes=self._context.read_only, view=self._views.key_scope
-            )
+            hidden = self._context.read_only and self._context.replay is None
+            self._keys = footer_keys(width, keymap, hide_changes=hidden, view=self._views.key_scope)
             names = self._selection.units()
+            past = self._context.replay is not None
             line = footer_line(
-                self._keys, keymap, lambda key: self.can_use(key, names),
+                self._keys, keymap,
+                lambda key: not (past and (key.changes or key.id in OF_NOW)) and self.can_use(key, names),
                 self._label_of,
             )  # fmt: skip
         self.footer.put((line, ()))

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from fleettui.console.journal import Journals
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import OperationPort
+from fleettui.console.operations.verbs import IN_RECORD, READ_ONLY
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.sources.feed import Feed
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
+from fleettui.console.sources.replay import Replay
 from fleettui.console.sources.saved_state import LineHistory, SavedState, StateStore
 from registry.keys import DEFAULT_KEYS, Keys
 
@@ -34,4 +36,10 @@ class Context:
     has_terminal: bool = True  # False in a browser: no shell and no editor there
     hosts: Hosts = NO_HOSTS
     expiring: Callable[[], str] = str  # the warning of a certificate that runs out soon
+    replay: Replay | None = None  # the feed, where it is a record
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
+
+    @property
+    def barred(self) -> str:
+        """Why nothing can be changed; "" where it can."""
+        return "" if not self.read_only else READ_ONLY if self.replay is None else IN_RECORD

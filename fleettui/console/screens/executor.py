@@ -14,7 +14,7 @@ from fleettui.actions.rollouts import Policy
 from fleettui.cli.rollouts import policy_of, texts_of
 from fleettui.console.commandline import commands
 from fleettui.console.operations.impact import ALL, is_pace
-from fleettui.console.operations.verbs import NO_SHELL, RolloutVerb
+from fleettui.console.operations.verbs import RolloutVerb
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.machine_operations import MachineOperations
@@ -116,7 +116,7 @@ class CommandExecutor:
 
     async def _shell(self, command: commands.Shell) -> None:
         if self._context.read_only:
-            raise UserError(NO_SHELL)
+            raise UserError(f"no shell: {self._context.barred}")
         if not self._context.has_terminal:
             raise UserError("there is no shell from here; use fleetctl ssh in a terminal")
         if command.unit:

@@ -67,7 +67,7 @@ class MachineOperations:
     def _survey(self, reading: Reading, verb: MachineVerb, ids: Sequence[str]) -> Survey:
         """Say what the verb would do to these machines."""
         snapshot, keys = reading.snapshot, self._context.keys
-        allowed = machine_permit(verb, ids, snapshot, link=reading.link, read_only=self._context.read_only)
+        allowed = machine_permit(verb, ids, snapshot, link=reading.link, barred=self._context.barred)
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
         shown = [machine_name(snapshot, machine) for machine in allowed.names]
@@ -92,7 +92,7 @@ class MachineOperations:
 
     def _survey_metadata(self, reading: Reading, ids: Sequence[str], changes: Mapping[str, str | None]) -> Survey:
         snapshot, verb = reading.snapshot, MachineVerb.SET_METADATA
-        allowed = machine_permit(verb, ids, snapshot, link=reading.link, read_only=self._context.read_only)
+        allowed = machine_permit(verb, ids, snapshot, link=reading.link, barred=self._context.barred)
         if allowed.refusal:
             return Survey(refusal=allowed.refusal)
         shown = [machine_name(snapshot, machine) for machine in allowed.names]
@@ -127,7 +127,7 @@ class MachineOperations:
             return True
         reading, chosen = self._fleet.reading, self._selection.machines()
         return not machine_permit(
-            MachineVerb(label), chosen, reading.snapshot, link=reading.link, read_only=False
+            MachineVerb(label), chosen, reading.snapshot, link=reading.link, barred=""
         ).refusal
 
 

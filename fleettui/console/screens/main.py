@@ -7,8 +7,9 @@ The screen itself decides nothing. What a key does is looked up in two steps: `t
 from __future__ import annotations
 
 import shlex
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,7 +19,6 @@ from textual.worker import Worker, WorkerState
 
 from fleettui.console.operations.impact import Care
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import READ_ONLY
 from fleettui.console.screens.bands import FooterBands, HeaderBands
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
@@ -81,9 +81,8 @@ class MainScreen(Screen[None]):
         self.navigator = navigator = Navigator(
             self, views, selection, fleet, dock, refresh=self.refresh_all, show_status=status.show
         )
-        barred = READ_ONLY if context.read_only else ""
         self.runner = runner = OperationRunner(
-            context.port, context.clock, self._show_operations, context.keys, barred
+            context.port, context.clock, self._show_operations, context.keys, context.barred
         )
         identity, pace = context.identity, context.saved.pace if context.saved else ""
         care = Care(identity.cluster, identity.protected, context.confirm_from)
@@ -131,7 +130,6 @@ class MainScreen(Screen[None]):
         self.action_unit_events = partial(navigator.open_tab, "unit_events")
         self.action_dependencies = partial(navigator.open_tab, "dependencies")
         self.action_version = navigator.choose_version
-        self.action_place = navigator.step
         self.action_trouble = navigator.toggle_trouble
         self.action_journal = navigator.toggle_journal
         self.action_next_pane = self.dock.next_pane
@@ -155,6 +153,35 @@ class MainScreen(Screen[None]):
             self.status.show("no unit is selected")
         else:
             self.units.restore(subject.name, max(1, detail.older) if on_file else 1)
+
+    # Through a record
+
+    def action_place(self, way: int) -> None:
+        """Go back or forward; in a record, to the change before or the next one."""
+        if self.context.replay is None:
+            self.navigator.step(way)
+        else:
+            self._travel(self.context.replay.step(way))
+
+    def action_leap(self, to: int | str) -> None:
+        """Go so many seconds through the record, or to a moment of it."""
+        replay = self.context.replay
+        if replay is None:
+            self.status.show("this is live; of what was, in a terminal: fleettui --at TIME")
+        else:
+            self._travel(replay.leap(to) if isinstance(to, int) else replay.seek(to))
+
+    def _travel(self, way: Coroutine[Any, Any, None]) -> None:
+        """Go a way through the record; one is gone after the other."""
+
+        async def go() -> None:
+            try:
+                await way
+                self.status.show("")
+            except FleetError as error:
+                self.status.show(str(error))
+
+        self.run_worker(go(), name="go through the record", exit_on_error=False)
 
     # Building
 

@@ -17,7 +17,7 @@ from textual.screen import Screen
 
 from fleettui.console.operations.operation import OperationPhase
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY, machine_name
+from fleettui.console.operations.verbs import machine_name
 from fleettui.console.pages.detail import places
 from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
@@ -65,13 +65,13 @@ class Outside:
         from fleettui.console.terminal.handover import hand_over  # noqa: PLC0415 - when it is needed
 
         if self._context.read_only:  # whichever way led here
-            raise UserError(f"the terminal is not handed over: {READ_ONLY}")
+            raise UserError(f"the terminal is not handed over: {self._context.barred}")
         return await hand_over(self._screen.app, work, greeting)
 
     def open_shell(self) -> None:
         """Open a shell on the machine of the selection."""
         if self._context.read_only:
-            self._status.show(NO_SHELL)
+            self._status.show(f"no shell: {self._context.barred}")
             return
         machine, why = self._machine_meant()
         if machine is None:
@@ -139,7 +139,7 @@ class EditSession:
         reading = self._fleet.reading
         record = reading.snapshot.units.get(name)
         if self._context.read_only:
-            return f"cannot edit: {READ_ONLY}"
+            return f"cannot edit: {self._context.barred}"
         if not name or record is None:
             return f"cannot edit {name}: it is not in the registry" if name else "cannot edit: no unit is selected"
         if reading.link is not ConnectionState.LIVE:
@@ -225,7 +225,7 @@ class EditSession:
     def submit(self) -> None:
         """Open the form for a new unit."""
         if self._context.read_only:
-            self._status.show(f"cannot submit: {READ_ONLY}")
+            self._status.show(f"cannot submit: {self._context.barred}")
             return
         self._screen.run_worker(self._submit(), name="submit", group="outside", exit_on_error=False)
 

@@ -10,7 +10,7 @@ from fleettui.actions.rollouts import ACTS, Policy, plan_moves
 from fleettui.console.operations.impact import Survey, impact_of_moves, impact_of_rolling_back, usual_pace
 from fleettui.console.operations.impact_text import MACHINES_NAMED, impact_lines, move_lines
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, RolloutVerb, rollout_command
+from fleettui.console.operations.verbs import NO_LINK, RolloutVerb, rollout_command
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Selection
@@ -114,7 +114,7 @@ class RolloutOperations:
     def _survey_moves(self, reading: Reading, pace: str) -> Survey:
         """Say what would move and what would stay, to be asked about."""
         if self._context.read_only or reading.link is not ConnectionState.LIVE:
-            return Survey(refusal=f"cannot rebalance: {READ_ONLY if self._context.read_only else NO_LINK}")
+            return Survey(refusal=f"cannot rebalance: {self._context.barred or NO_LINK}")
         found = self._plan_moves(reading, MACHINES_NAMED)
         if found.refusal:
             return found
@@ -140,7 +140,7 @@ class RolloutOperations:
     def _refusal(self, reading: Reading, verb: RolloutVerb, name: str) -> str:
         """Say why it cannot be done; "" when it can be."""
         if self._context.read_only:
-            return f"cannot {verb}: {READ_ONLY}"
+            return f"cannot {verb}: {self._context.barred}"
         if reading.link is not ConnectionState.LIVE:
             return f"cannot {verb}: {NO_LINK}"
         rollout = reading.snapshot.rollouts.get(name)

@@ -28,7 +28,7 @@ from fleettui.console.operations.impact import (
 from fleettui.console.operations.impact_text import impact_lines, short, stopping_lines, units_line
 from fleettui.console.operations.operation import Operation, undo_command
 from fleettui.console.operations.runner import OperationRunner
-from fleettui.console.operations.verbs import NO_LINK, READ_ONLY, Permit, RolloutVerb, command, permit
+from fleettui.console.operations.verbs import NO_LINK, Permit, RolloutVerb, command, permit
 from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
@@ -106,7 +106,7 @@ class UnitOperations:
     def permit(self, verb: Verb, names: Sequence[str], reading: Reading | None = None) -> Permit:
         """Return which of these units the verb can be carried out on, now or by a reading, or why on none."""
         reading = reading or self._fleet.reading
-        return permit(verb, names, reading.snapshot, link=reading.link, read_only=self._context.read_only)
+        return permit(verb, names, reading.snapshot, link=reading.link, barred=self._context.barred)
 
     def _survey(self, reading: Reading, verb: Verb, names: Sequence[str]) -> Survey:
         """Say what the verb would do to these units."""
@@ -300,7 +300,7 @@ class UnitOperations:
     def _why_no_change(self, reading: Reading) -> str:
         """Say why nothing can be changed; "" when it can be."""
         if self._context.read_only:
-            return READ_ONLY
+            return self._context.barred
         return "" if reading.link is ConnectionState.LIVE else NO_LINK
 
     # Undo
@@ -309,7 +309,7 @@ class UnitOperations:
         """Take the last operation back, after asking where that stops something or starts much."""
         last = self._runner.can_undo
         if last is None or self._context.read_only:
-            self._status.show(READ_ONLY if self._context.read_only else "nothing to undo")
+            self._status.show(self._context.barred or "nothing to undo")
             return
         self._confirmer.ask_first(
             lambda reading: self._survey_undo(reading, last),

@@ -33,6 +33,18 @@ NOTHING: Delta[Any] = Delta({})
 
 
 @dataclass(frozen=True, slots=True)
+class PastMoment:
+    """Which moment of a record this is. `back`: it was later on the screen before."""
+
+    at: float
+    text: str  # the moment, for people
+    ago_s: float
+    note: str = ""  # what the record does not know of it
+    host: str = ""  # where it was recorded
+    back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The newest snapshot, what changed since the reading before (None: anything), and what it is worth."""
 
@@ -41,6 +53,7 @@ class Reading:
     link: ConnectionState = ConnectionState.CONNECTING
     reason: str = ""
     endpoints: str = ""  # which of etcd's endpoints do not answer
+    past: PastMoment | None = None  # it is no reading of now
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +91,18 @@ class FleetModel:
         self.reading = reading
         snapshot, live = reading.snapshot, reading.link is ConnectionState.LIVE
         self._lost_at = None if live else now if self._lost_at is None else self._lost_at
-        if live:
+        back = reading.past is not None and reading.past.back
+        if back:
+            self.machines.start_over()  # what was seen later has not happened yet
+        if live and reading.past is None:
             self.clocks.update(snapshot, reading.changed, now)
+        if live:
             leads = snapshot.leader is not None
             self._leaderless_at = None if leads else self._leaderless_at or now
         machines: Delta[MachineRow] = NOTHING
         if live or snapshot.revision:  # what is stale tells nothing of who is here
-            machines = self.machines.update(snapshot, reading.changed if self._machines_begun else None, now)
+            known = reading.changed if self._machines_begun and not back else None
+            machines = self.machines.update(snapshot, known, now)
             self._machines_begun = True
         changed = reading.changed if self._begun else None
         self._begun = True

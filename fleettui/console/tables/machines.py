@@ -278,13 +278,18 @@ class MachineRows:
 
     def __init__(self, keys: Keys | None = None) -> None:
         self.rows: dict[str, MachineRow] = {}
+        self._keys = keys or Keys()
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget what was seen; the rows stay until the next snapshot."""
         self._scheduled: dict[str, set[str]] = defaultdict(set)
         self._held: dict[str, set[str]] = defaultdict(set)
         self._running: dict[str, set[str]] = defaultdict(set)
         self._present: dict[str, Machine] = {}
         self._gone: dict[str, AbsentMachine] = {}
         self._forgotten: set[str] = set()
-        self._drains = Drains(keys or Keys())
+        self._drains = Drains(self._keys)
         self._draining: dict[str, Drain] = {}
         self._corrupt: Mapping[str, Corrupt] = {}
         self._unreadable = CorruptNames(Table.MACHINES)

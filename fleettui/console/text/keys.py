@@ -237,8 +237,24 @@ KEYS: tuple[Key, ...] = (
         where=TABLE,
     ),
     Key("open", "enter", "open", "open", "open; fold or unfold a group", MOVE, where=TABLE),
-    Key("place_back", "left_square_bracket", "place(-1)", "back", "back to the place before", MOVE),
-    Key("place_forward", "right_square_bracket", "place(1)", "forward", "forward again", MOVE),
+    Key(
+        "place_back",
+        "left_square_bracket",
+        "place(-1)",
+        "back",
+        "back to the place before; in a record, to the change before",
+        MOVE,
+    ),
+    Key(
+        "place_forward",
+        "right_square_bracket",
+        "place(1)",
+        "forward",
+        "forward again; in a record, to the next change",
+        MOVE,
+    ),
+    Key("earlier", "left_curly_bracket", "leap(-60)", "earlier", "in a record: a minute earlier", MOVE),
+    Key("later", "right_curly_bracket", "leap(60)", "later", "in a record: a minute later", MOVE),
     Key("next_pane", "tab", "next_pane", "pane", "table or journal", MOVE),
     Key(
         "journal_search",
@@ -346,7 +362,9 @@ DISPLAY = {
     "tab": "Tab", "enter": "Enter", "f1": "F1", "ctrl+@": "ctrl+Space", "ctrl+space": "ctrl+Space", "colon": ":",
     "up": "↑", "down": "↓", "left": "←", "right": "→", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home",
     "end": "End", "left_square_bracket": "[", "right_square_bracket": "]", "less_than_sign": "<",
-    "greater_than_sign": ">", "plus": "+", "minus": "-", "comma": ",", "full_stop": ".", "equals_sign": "=",
+    "greater_than_sign": ">", "left_curly_bracket": "{", "right_curly_bracket": "}",
+
+    "plus": "+", "minus": "-", "comma": ",", "full_stop": ".", "equals_sign": "=",
 }  # fmt: skip
 
 
