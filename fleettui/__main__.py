@@ -133,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--prefix", metavar="KEY", help="the registry's keys lie below it (/fleet/)")
     made.add_argument("--read-only", action="store_true", help="show everything, change nothing")
     made.add_argument("--at", metavar="TIME", help='as it was then: "02:10", "yesterday 02:10", "10 minutes ago"')
-    made.add_argument("--record", metavar="DIR", help="--at: where fleettui record keeps it")
+    made.add_argument("--record", metavar="DIR", help="where fleettui record keeps what --at shows")
     made.add_argument("--fresh", action="store_true", help="do not open it as it was left")
     made.add_argument("--theme", choices=THEMES, help="dark, light, high contrast, or the terminal's own colours")
     made.add_argument(

@@ -20,6 +20,7 @@ import scheduler.__main__
 from fleettui.cli.arguments import SHOWN, command_parser, global_parser
 from fleettui.demo import commands as demo
 from fleettui.install import commands as install
+from fleettui.record import commands as record
 from fleettui.tokens import commands as tokens
 from registry.program.config import TABLES, Settings, specs
 from registry.program.version import installed_version
@@ -101,6 +102,7 @@ def console() -> Iterator[str]:
         "token [FLAGS] COMMAND [TOKEN]",
         "leave [FLAGS] MACHINE",
         "demo [FLAGS] [COMMAND]",
+        "record [FLAGS]",
         "serve [FLAGS]",
     )
     yield section("DESCRIPTION")
@@ -117,6 +119,7 @@ def console() -> Iterator[str]:
         tokens.token_parser(),
         install.leave_parser(),
         demo.parser(),
+        record.parser(),
         fleettui.serve.parser(),
     )
     for each in shown:

@@ -16,7 +16,10 @@ FOLDER = Path(str(resources.files("fleettui.services")))
 UNITS = ["fleet-agentd.service", "fleet-scheduler.service"]
 
 
-@pytest.mark.parametrize("unit", UNITS)
+RECORD = "../record/fleet-record.service"
+
+
+@pytest.mark.parametrize("unit", [*UNITS, RECORD])
 def test_what_a_unit_may_do_is_little(unit: str) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd is not installed")

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -20,6 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleettui.__main__ import parser
+from fleettui.console.sources.replay import moment
 from fleettui.record import recorder as recording
 from fleettui.record.format import DamagedLine, Head, Moment, Values, read_head, read_line, time_of
 from fleettui.record.reader import Playback, Record, history
@@ -32,6 +35,7 @@ from registry.mirror import Mirror, RawChange
 from registry.model import Sentinel, Target, Unit, Usage
 from registry.records import encode
 from registry.sync.follow import ConnectionState
+from tests.documents import block
 from tests.etcd_server import EtcdServer
 
 ROOM = Bounds(1 << 30, 1e9)
@@ -183,6 +187,13 @@ def test_a_clock_that_goes_back_begins_another_truth(tmp_path: Path) -> None:
     writer.begin(head(at, "the clock went back by 1800 s"), Moment(at, 9, dict([unit("b.service")]), whole=True))
     view = Playback(tmp_path).seek(NOON + 1900)
     assert list(view.snapshot.units) == ["b.service"]
+
+
+def test_the_moments_of_the_document_are_understood() -> None:
+    commands = block("docs/record.md", "at").commands
+    flags = [parser().parse_args(shlex.split(line, comments=True)[1:]) for line in commands]
+    assert flags[0].command == "record"
+    assert len({moment(each.at) for each in flags if each.at}) == 4
 
 
 # Files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleettui.actions.restore import held
 from fleettui.console.tables.fleet import Reading
@@ -56,7 +56,19 @@ def header_line(
     for left, leader in _forms(place, reading, totals):
         if len(line_text(left)) + len(line_text((*leader, *right))) + 3 <= width:
             return left, (*leader, *right)
-    return left, right
+    for left in _small_forms(place, reading, totals):
+        if len(line_text(left)) + 3 <= width:
+            break
+    return left, tuple(replace(cell, text=cell.text.split()[0]) for cell in right[:1])
+
+
+def _small_forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[Line]:
+    """Yield what a terminal of thirty columns has room for: the moment of a record, or what is wrong."""
+    if reading.past is not None:
+        yield (Cell(f" ◀ {reading.past.text.rpartition(' ')[0]} ", Tone.CHOSEN),)  # without its zone
+    name = Cell(f" {escape(place.cluster)} ", Tone.CHOSEN)
+    yield (name, *_counts(totals, SHOWN[:-1], words=False))
+    yield (name, *_counts(totals, (Health.FAILED, Health.PENDING), words=False))
 
 
 def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:

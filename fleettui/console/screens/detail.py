@@ -284,8 +284,11 @@ class DetailView(View[UnitRow]):
 
     def _show_tabs(self) -> None:
         cells: list[Cell] = []
+        room = self.app.size.width - 2
+        brief = sum(len(tab) + 5 for tab in self.subject.tabs) > room > 0  # the names of the others go
         for tab in self.subject.tabs:
             key = shown_key(BY_ID[key_of(tab, self.subject.kind)], self._keymap)
             tone = Tone.CHOSEN if tab is self.tab else Tone.PLAIN
-            cells += [Cell(f" {tab.capitalize()} ", tone), Cell(key, Tone.HEAD), Cell("  ")]
+            name = "" if brief and tab is not self.tab else f" {tab.capitalize()} "
+            cells += [Cell(name, tone), Cell(key, Tone.HEAD), Cell("  ")]
         self.query_one("#detail-tabs", Band).put((tuple(cells), ()))

@@ -16,6 +16,7 @@ from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
+from fleettui.console.terminal.ascii import has_utf8, plain
 from fleettui.console.terminal.typing import Decoder, KeyParser, is_possible
 
 READ = 4096
@@ -27,6 +28,7 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - Textual's
         super().__init__(*arguments, **options)
+        self._as_ascii = not has_utf8(os.environ)
         self.gone = threading.Event()
         self._file = cast("Any", Forgiving(cast("IO[str]", self._file), self.gone))
 
@@ -39,7 +41,7 @@ class TerminalDriver(LinuxDriver):
         """Write, unless the terminal is gone."""
         writer = self._writer_thread
         if not self.gone.is_set() and writer is not None and writer.is_alive():
-            writer.write(data)
+            writer.write(plain(data) if self._as_ascii else data)
 
     def start_application_mode(self) -> None:
         """Take the terminal, if it is still there."""

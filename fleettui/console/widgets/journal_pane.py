@@ -74,7 +74,7 @@ class JournalPane(Vertical):
     """Lines that a reader reads, to move in, narrow, search, open, copy and save."""
 
     DEFAULT_CSS = """
-    JournalPane { height: 40%; min-height: 4; background: $surface; }
+    JournalPane { height: 40%; min-height: 3; background: $surface; }
     JournalPane #journal-terms { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = bound(JOURNAL)

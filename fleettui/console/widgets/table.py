@@ -29,6 +29,7 @@ from fleettui.console.widgets.page import Page
 R = TypeVar("R", bound=Row)
 GAP = 2
 LEAST_FLEX = 30  # what the last column, the reason, should have before others go
+LEAST_COLUMNS, LEAST_NAME = 2, 14  # the name and its state, and how much of the name, before others are cut
 INDENT = 2
 HEAD = 1  # the line of the titles
 MARGIN = 2  # cursor and mark
@@ -53,7 +54,7 @@ def widths(
 ) -> list[tuple[Column[R], int]]:
     """The columns that are shown with their widths; together with the gaps they fill `available`.
 
-    Where there is too little room, the least important columns go, as far as any may.
+    Where there is too little room, the least important columns go, as far as any may; then the widest are cut.
     """
 
     def width(column: Column[R]) -> int:
@@ -68,7 +69,18 @@ def widths(
         if not least.drop:
             break
         shown.remove(least)
-    return [(column, width(column) or max(0, room)) for column in shown]
+    if room >= 0:
+        return [(column, width(column) or room) for column in shown]
+    fixed = {column.id: width(column) for column in shown if width(column)}  # what says why has no place
+    first = next(iter(fixed), "")
+    while (over := sum(fixed.values()) + GAP * (len(fixed) - 1) - available) > 0:
+        if len(fixed) > LEAST_COLUMNS and fixed[first] - over < LEAST_NAME:
+            fixed.popitem()
+        elif fixed[widest := max(fixed, key=lambda name: fixed[name])] > 1:
+            fixed[widest] -= 1
+        else:
+            break
+    return [(column, fixed[column.id]) for column in shown if column.id in fixed]
 
 
 # Drawing
