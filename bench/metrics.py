@@ -36,7 +36,7 @@ class Fleet:
     """A mirror, a state, and what a follower has of them."""
 
     def __init__(self, units: int, machines: int) -> None:
-        snapshot, keys = conflicting_fleet(units, machines), Keys()
+        snapshot, keys = conflicting_fleet(units, machines)[0], Keys()
         self.keys, self.mirror, self.still = keys, Mirror(keys), asyncio.Lock()
         self.states = snapshot.states
         records: dict[str, Any] = {keys.state(*pair): state for pair, state in snapshot.states.items()}

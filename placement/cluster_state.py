@@ -8,7 +8,7 @@ anything.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from placement.candidate_pools import CandidatePools
@@ -54,7 +54,7 @@ class ClusterState:
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, keys: Keys, faults: Faults | None = None) -> ClusterState:
-        """Index a snapshot, with every unit marked; units with `faults` are left as they are."""
+        """Index a snapshot, with every unit marked that does not evidently rest; those with `faults` stay."""
         state = cls()
         state.faults = dict(faults or {})
         for sha256, file in snapshot.files.items():
@@ -64,21 +64,40 @@ class ClusterState:
         for machine in snapshot.machines:
             state._refresh_site(machine)
         state.entries.update(entries_of(snapshot))
-        for entry in state.entries.values():  # all patterns before what they match
-            if "@" in entry.name:
-                state.instances[entry.family].add(entry.name)
-            state._set_options(entry, state._read_options(entry, entry.hash))
-        for entry in state.entries.values():
-            for machine in entry.assigned:
-                state.candidates.count(machine, 1)
-                state._set_occupant(entry, machine, ASSIGNED | (REPORTED if machine in entry.reported else 0))
-            for machine in entry.reported.keys() - entry.assigned:
-                state._set_occupant(entry, machine, REPORTED)
+        state._index_options()
+        state.candidates.counts.update(machine for machine, _ in snapshot.schedule)
+        state.occupants.update(occupants_of(snapshot))
+        for machine, there in state.occupants.items():
+            state.unconfirmed.update((machine, name) for name, why in there.items() if why != ASSIGNED | REPORTED)
+        state.room.count_all(state.entries.values())
+        crowded = state.conflicts.occupy_all(state.entries.values())
         for key in snapshot.corrupt:
             if (address := keys.parse(key)) is not None:
                 state.apply(address, None, exists=True)
-        state.marks.units.update(state.entries)
+        for name, entry in state.entries.items():
+            site = entry.resting_place(state.sites)
+            if site is None or site.id in crowded or faults or snapshot.corrupt:
+                state.marks.add(name)
         return state
+
+    def _index_options(self) -> None:
+        """Read the options of all units, of which the indexes know nothing yet: once for those with one file."""
+        by_hash: dict[str, list[UnitEntry]] = defaultdict(list)
+        for entry in self.entries.values():
+            by_hash[entry.hash].append(entry)
+            if family := entry.family:
+                self.instances[family].add(entry.name)
+        for sha256, group in by_hash.items():
+            options = self._read_options(group[0], sha256)
+            if not self._options_cache.shared(sha256):
+                self._set_options(group[:1], options)
+                for entry in group[1:]:
+                    self._set_options((entry,), self._read_options(entry, sha256))
+                continue
+            for entry in group:
+                entry.read_hash = sha256
+            self._by_hash[sha256].update([each.name for each in group])
+            self._set_options(group, options)
 
     @property
     def sites(self) -> dict[str, Site]:
@@ -241,20 +260,28 @@ class ClusterState:
                 self.room.count(machine, entry.options.reserve, -1)
                 self.room.count(machine, options.reserve, 1)
             self.marks.add_for_room(freed=bool(machines))
-        self._set_options(entry, options)
+        self._globals.discard(entry.name)
+        self.picky.discard(entry.name)
+        self._set_options((entry,), options)
         for machine in machines:
             self.conflicts.hold(machine, entry.against, 1)
         self.marks.add_related(entry)
         self._relations_changed(entry)
 
-    def _set_options(self, entry: UnitEntry, options: FleetOptions) -> None:
-        """Give a unit options where the indexes know none of it."""
-        entry.options = options
-        self.conflicts.register(entry.against)
+    def _set_options(self, group: Sequence[UnitEntry], options: FleetOptions) -> None:
+        """Give units the same options, where the indexes know none of theirs."""
+        for entry in group:
+            entry.options = options
+        self.conflicts.register(group[0].against, len(group))
+        if not (options.machine_of or options.is_global or options.spread or options.prefer):
+            return
+        names = [each.name for each in group]
         for leader in options.machine_of:
-            self.followers[leader].add(entry.name)
-        put(self._globals, entry.name, present=options.is_global)
-        put(self.picky, entry.name, present=bool(options.spread or options.prefer))
+            self.followers[leader].update(names)
+        if options.is_global:
+            self._globals.update(names)
+        if options.spread or options.prefer:
+            self.picky.update(names)
 
     def _relations_changed(self, entry: UnitEntry) -> None:
         """Mark the units that a change of what follows or replaces what concerns."""
@@ -327,15 +354,6 @@ class ClusterState:
 
     # -- relations
 
-    def stranded(self, entry: UnitEntry) -> bool:
-        """Whether the unit is assigned to a machine that is lost or leaving."""
-        sites = self.sites
-        for machine in entry.assigned:  # asked for every unit several times: a loop costs half of what any() does
-            site = sites.get(machine)
-            if site is None or site.leaving:
-                return True
-        return False
-
     def is_assigned(self, name: str, machine: str) -> bool:
         """Whether the unit of that name is assigned to the machine."""
         entry = self.entries.get(name)
@@ -361,6 +379,16 @@ class ClusterState:
         if entry.name not in self._cycles:
             self._cycles[entry.name] = find_replacement_cycle(self.entries, self.followers, entry)
         return self._cycles[entry.name]
+
+
+def occupants_of(snapshot: Snapshot) -> dict[str, dict[str, int]]:
+    """Return, by machine, its units, and why: what is scheduled there, what is reported there."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for machine, name in snapshot.schedule:
+        found[machine][name] = ASSIGNED
+    for machine, name in snapshot.states:
+        found[machine][name] = found[machine].get(name, 0) | REPORTED
+    return found
 
 
 def _put_record(records: dict[str, Any], key: str, record: Any, *, exists: bool) -> None:  # noqa: ANN401 - any record

@@ -10,12 +10,13 @@ machines' states or choose anything.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from placement.eligibility import conflict_pattern, cycle, replace_each_other
 from placement.unit_entry import UnitEntry
-from registry.units.name import is_literal, matches
+from registry.units.name import is_literal, matcher, matches
 from registry.units.options import FleetOptions
 
 _GLOB = re.compile(r"[*?\[]")
@@ -68,6 +69,21 @@ class Patterns:
         self._known[name] = self._version, tuple(found)
         return self._known[name][1]
 
+    def match_all(self, names: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        """Yield each pattern with the names of these, which are sorted, that it matches; all are remembered."""
+        found = {name: [name] for name in names if name in self._literal}
+        yield from found.items()
+        for stem, patterns in self._by_stem.items():
+            first = last = bisect_left(names, stem)
+            while last < len(names) and names[last].startswith(stem):
+                last += 1
+            for pattern in patterns if first < last else ():
+                there = [*filter(matcher(pattern), names[first:last])]
+                for name in there:
+                    found.setdefault(name, []).append(pattern)
+                yield pattern, there
+        self._known = {name: (self._version, tuple(found.get(name, ()))) for name in names}
+
     def forget(self, name: str) -> None:
         """Drop what is remembered of a name that no unit has any more."""
         self._known.pop(name, None)
@@ -89,12 +105,13 @@ class ConflictIndex:
         self._holders: dict[str, Counter[str]] = defaultdict(Counter)
         self._places: dict[str, set[str]] = {}
         self._families: dict[str, set[str]] = {}  # the names of _places, by how they begin
+        self._fresh: set[str] = set()  # those that are not among them yet: it matters to new patterns alone
 
-    def register(self, patterns: Iterable[str]) -> None:
-        """Note that a unit's file holds these patterns."""
+    def register(self, patterns: Iterable[str], units: int = 1) -> None:
+        """Note that the files of so many more units hold these patterns."""
         for pattern in patterns:
-            self._references[pattern] += 1
-            if self._references[pattern] == 1:
+            self._references[pattern] += units
+            if self._references[pattern] == units:
                 self._patterns.add(pattern)
                 self._matched[pattern] = self._count(pattern)
 
@@ -107,11 +124,38 @@ class ConflictIndex:
                 del self._matched[pattern]
                 self._patterns.discard(pattern)
 
+    def occupy_all(self, entries: Iterable[UnitEntry]) -> set[str]:
+        """Note where units are; none must be on a machine yet.
+
+        Returns the machines where some two of them may exclude each other; on all others none do.
+        """
+        against: dict[str, tuple[str, ...]] = {}
+        for entry in entries:
+            if machines := entry.assigned | entry.reported.keys():
+                self._places[entry.name] = machines
+                against[entry.name] = entry.against
+        for name, patterns in against.items():
+            for pattern in patterns:
+                holders = self._holders[pattern]
+                for machine in self._places[name]:
+                    holders[machine] = holders.get(machine, 0) + 1
+        self._fresh.update(against)
+        crowded: set[str] = set()
+        for pattern, names in self._patterns.match_all(sorted(against)):
+            matched, holders = self._matched[pattern], self._holders[pattern]
+            for name in names:
+                holds = pattern in against[name]
+                for machine in self._places[name]:
+                    matched[machine] = matched.get(machine, 0) + 1
+                    if machine in holders and holders[machine] > holds:
+                        crowded.add(machine)
+        return crowded
+
     def occupy(self, name: str, machine: str, against: Iterable[str]) -> None:
         """Note that a unit is on the machine now."""
         if name not in self._places:
             self._places[name] = {machine}
-            self._families.setdefault(family_of(name), set()).add(name)
+            self._fresh.add(name)
         else:
             self._places[name].add(machine)
         for pattern in self._patterns.matching(name):
@@ -124,7 +168,8 @@ class ConflictIndex:
         self._places[name].discard(machine)
         if not self._places[name]:
             del self._places[name]
-            self._families[family_of(name)].discard(name)
+            self._fresh.discard(name)
+            self._families.get(family_of(name), set()).discard(name)
         for pattern in self._patterns.matching(name):
             _count_down(self._matched[pattern], machine)
         self.hold(machine, against, -1)
@@ -171,8 +216,10 @@ class ConflictIndex:
 
     def may_oppose(self, name: str, options: FleetOptions, machine: str) -> bool:
         """Whether a unit on the machine may exclude this one, or this one it; False is certain."""
-        here, matching = machine in self._places.get(name, ()), self._patterns.matching(name)
-        own = options.conflicts + options.replaces
+        matching, own = self._patterns.matching(name), options.conflicts + options.replaces
+        if not (matching or own):
+            return False
+        here = machine in self._places.get(name, ())
         for pattern in own:
             count = self._matched[pattern].get(machine)
             if count and count > (here and pattern in matching):
@@ -188,6 +235,9 @@ class ConflictIndex:
         """Count, by machine, the units that a pattern matches: of families whose beginning agrees with its own."""
         if is_literal(pattern):
             return Counter(self._places.get(pattern, ()))
+        for name in self._fresh:
+            self._families.setdefault(family_of(name), set()).add(name)
+        self._fresh.clear()
         stem, found = stem_of(pattern), Counter[str]()
         for family, names in self._families.items():
             if family.startswith(stem) or stem.startswith(family):

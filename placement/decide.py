@@ -71,7 +71,7 @@ def _decide_unit(
         state.set_due(entry, pending_reasons.of_fault(entry, fault))
     else:
         state.set_due(entry, pending_reasons.of(entry))
-        waits = entry.placeable and (not entry.assigned or entry.due is not None or state.stranded(entry))
+        waits = entry.placeable and (not entry.assigned or entry.due is not None or entry.stranded(state.sites))
         waits = waits or (entry.past is not None and not entry.failed_on.keys().isdisjoint(entry.assigned))
         state.marks.set_waiting(entry, waiting=waits)
         if entry.assigned != entry.scheduled.keys():

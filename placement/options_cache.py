@@ -61,6 +61,10 @@ class UnitOptionsCache:
             self._shared[sha256] = options
         return options
 
+    def shared(self, sha256: str) -> bool:
+        """Whether all units with this file have the options that one of them was found to have."""
+        return sha256 in self._shared
+
     def _parse(self, sha256: str) -> UnitFile | OptionsError:
         text = self._texts.get(sha256)
         if text is None:

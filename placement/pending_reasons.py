@@ -82,7 +82,7 @@ class PendingReasons:
             return _Refused(entry.options_error.reason, PendingRule.FILE)
         if entry.options.is_global:
             return self._find_global(entry)
-        stranded = self._state.stranded(entry)
+        stranded = entry.stranded(self._state.sites)
         if entry.assigned and not stranded:
             return None
         if awaited := self._awaited.get(entry.name):

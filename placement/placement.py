@@ -118,20 +118,10 @@ class Placement:
     def _rests(self, name: str) -> bool:
         """Whether nothing is to be decided on a unit, as can be seen at a glance: most are marked for nothing."""
         state, entry = self._state, self._state.entries.get(name)
-        if entry is None or len(entry.assigned) != 1 or entry.pending_exists or entry.due is not None:
+        if entry is None or (site := entry.resting_place(state.sites)) is None or entry.due is not None:
             return False
-        options, (machine,) = entry.options, entry.assigned
-        site = state.sites.get(machine)
-        return (
-            site is not None
-            and not (site.leaving or site.trouble or options.is_global or options.machine_of)
-            and entry.placeable
-            and (entry.past is None or not entry.past.failed)
-            and entry.assigned == entry.scheduled.keys()
-            and not entry.stale(machine)
-            and machine in state.candidates.pool(options).fits
-            and not state.conflicts.may_oppose(name, options, machine)
-            and not (self._marks.waits(name) or state.faults)
+        return not (
+            state.conflicts.may_oppose(name, entry.options, site.id) or self._marks.waits(name) or state.faults
         )
 
     def _step(self, phase: DecisionPhase, name: str) -> None:
@@ -182,7 +172,7 @@ class Placement:
             ranked = sorted(entry.assigned, key=lambda each: (each not in sites, each not in entry.reported, each))
             for machine in ranked[1:]:
                 self._leave(entry, machine, "scheduled twice")
-        if entry.options.is_global or not entry.assigned or self._state.stranded(entry):
+        if entry.options.is_global or not entry.assigned or entry.stranded(self._state.sites):
             rank = 0 if entry.options.replaces else 1
             self._work.push((DecisionPhase.PLACE, rank, entry.name))
         elif entry.may_leave_for(entry.ordered) or (
@@ -276,7 +266,7 @@ class Placement:
 
     def _destination(self, entry: UnitEntry) -> str | None:
         """Return the machine that a unit goes to now; None when it stays, has to wait, or fits nowhere."""
-        if entry.assigned and not self._state.stranded(entry):
+        if entry.assigned and not entry.stranded(self._state.sites):
             return None
         machine = self._pick(entry)
         if machine is None or self._tries[entry.name] >= TRIES:

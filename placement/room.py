@@ -6,9 +6,10 @@ has is never full. It must not know units by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from placement.eligibility import Objection, Requirement, Site
+from placement.unit_entry import UnitEntry
 from registry.units.amounts import shown_cpus, shown_size
 from registry.units.options import NOTHING, Reserve
 
@@ -34,6 +35,13 @@ class Room:
             self._used.pop(machine, None)
         else:
             self._used[machine] = used
+
+    def count_all(self, entries: Iterable[UnitEntry]) -> None:
+        """Count units where they are."""
+        for entry in entries:
+            if entry.options.reserve is not NOTHING:
+                for machine in entry.assigned | entry.reported.keys():
+                    self.count(machine, entry.options.reserve, 1)
 
     def used(self, machine: str, but: Reserve = NOTHING) -> Reserve:
         """Return what is reserved on the machine; `but`: a part of it that does not count."""

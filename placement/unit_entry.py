@@ -5,8 +5,10 @@ An entry belongs to one cluster state, which alone changes it, so that its index
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from placement.eligibility import Site, fits
 from placement.options_cache import OptionsError
 from registry.mirror import Snapshot
 from registry.model import Assignment, FailedPlacement, PastPlacement, Pending, Target, Unit
@@ -94,6 +96,29 @@ class UnitEntry:
             or self.past_exists
         )
 
+    def resting_place(self, sites: Mapping[str, Site]) -> Site | None:
+        """The machine where it may stay with the line it has, if no other unit is in its way; None: not sure."""
+        unit, options = self.unit, self.options
+        if unit is None or unit.target is Target.INACTIVE or len(self.assigned) != 1 or self.pending_exists:
+            return None
+        (machine,) = self.assigned
+        line, site = self.scheduled.get(machine), sites.get(machine)
+        if line is None or site is None or len(self.scheduled) != 1 or self.stale(machine):
+            return None
+        if site.leaving or site.trouble or not self.placeable or (self.past is not None and self.past.failed):
+            return None
+        if options is not ANYWHERE and (options.is_global or options.machine_of or not fits(options, site)):
+            return None
+        return site
+
+    def stranded(self, sites: Mapping[str, Site]) -> bool:
+        """Whether it is assigned to a machine that is lost or leaving."""
+        for machine in self.assigned:  # asked for every unit several times: a loop costs half of what any() does
+            site = sites.get(machine)
+            if site is None or site.leaving:
+                return True
+        return False
+
     @property
     def ordered(self) -> str:
         """The machine that an operator has it go to with its present generation; "" for none."""
@@ -156,10 +181,12 @@ def entries_of(snapshot: Snapshot) -> dict[str, UnitEntry]:
         return found.get(name) or found.setdefault(name, UnitEntry(name))
 
     for (machine, name), line in snapshot.schedule.items():
-        entry(name).scheduled[machine] = line
-        entry(name).assigned.add(machine)
+        each = found.get(name) or entry(name)
+        each.scheduled[machine] = line
+        each.assigned.add(machine)
     for (machine, name), reported in snapshot.states.items():
-        entry(name).reported[machine] = reported.hash
+        each = found.get(name) or entry(name)
+        each.reported[machine] = reported.hash
     for name, past in snapshot.placements.items():
         entry(name).past, entry(name).past_exists = past, True
     for name, pending in snapshot.pending.items():

@@ -53,16 +53,14 @@ class Problem:
         return f"{self.file}:{self.line}: {self.reason}; {self.remedy}"
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A section header and its line. A section may be opened several times."""
 
     name: str
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(NamedTuple):
     """One assignment: `name=value`, where it stands, continuation lines joined, outer blanks removed."""
 
     section: str

@@ -212,11 +212,12 @@ def matches(pattern: str, name: str) -> bool:
     of `\\x2d`, and no glob character ever needs an escape in one. A pattern that `glob_refusal` refuses
     matches nothing.
     """
-    return bool(_matcher(pattern)(name))
+    return bool(matcher(pattern)(name))
 
 
 @lru_cache(maxsize=1 << 15)
-def _matcher(pattern: str) -> Callable[[str], object]:
+def matcher(pattern: str) -> Callable[[str], object]:
+    """Return what tells, by a value that is true, that a name matches the pattern: `matches` for many names."""
     if is_literal(pattern):
         return pattern.__eq__
     if pattern.endswith("*") and is_literal(pattern[:-1]):

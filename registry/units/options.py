@@ -92,6 +92,7 @@ _APART = (
 
 # Options of ours that mean nothing to systemd, so that they are surely misplaced in its sections.
 _OURS_ALONE = frozenset({*OPTIONS, *LEGACY} - {"Conflicts"})
+_LIMITS = frozenset({"MemoryMax", "CPUQuota"})  # what [Service] says of them
 _AS_WRITTEN = frozenset({"CPUReserve"})  # a percent sign is one there, and begins no specifier
 _SYSTEMD_SECTIONS = ("Unit", "Install", "Service", "Socket", "Timer", "Path")
 
@@ -316,6 +317,8 @@ class _Reading:
         return values
 
     def _contradictions(self) -> Iterator[Fault]:
+        if len(self._present) < 2:
+            return
         asking = {  # the lines of each option that asks for something; `Global=no` does not
             "MachineID": [line for line, _ in self._machine_ids],
             "MachineOf": [line for line, _ in self._machine_of],
@@ -335,9 +338,9 @@ class _Reading:
 
 
 def _unknown(unit_file: UnitFile) -> Iterator[Fault]:
-    by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
     for entry in unit_file.section(FLEET_SECTION):
         if entry.name not in OPTIONS and entry.name not in LEGACY:
+            by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
             near = get_close_matches(entry.name[:60].lower(), by_lower, n=1)
             remedy = f"did you mean {by_lower[near[0]]}?" if near else f"the options are {', '.join(OPTIONS)}"
             yield Fault(entry.line, f"unknown option {shown(entry.name)} in [{FLEET_SECTION}]", remedy)
@@ -395,8 +398,10 @@ def _failure_limit(word: str) -> FailureLimit:
 
 def _limits(unit_file: UnitFile) -> Reserve:
     """What [Service] limits the unit to; what systemd alone may judge counts for nothing."""
-    memory, quota = unit_file.value("Service", "MemoryMax"), unit_file.value("Service", "CPUQuota")
     found = NOTHING
+    if _LIMITS.isdisjoint(entry.name for entry in unit_file.section("Service")):
+        return found
+    memory, quota = (unit_file.value("Service", each) for each in ("MemoryMax", "CPUQuota"))
     with suppress(UserError):
         if memory.endswith("%"):
             found = found._replace(memory_share=min(share(memory), 1.0))
