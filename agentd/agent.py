@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agentd import facts
+from agentd.artifacts import Artifacts
 from agentd.crashes import CrashRecorder
 from agentd.dependencies import Dependencies
 from agentd.file_cache import FileCache
@@ -78,6 +79,8 @@ class Paths:
 
     units: Path
     links: Path
+    artifacts: Path  # what is kept of them
+    artifact_links: Path  # where units find them
 
     @property
     def state(self) -> Path:
@@ -89,8 +92,13 @@ class Paths:
         """The directories, for the system's systemd or the user's."""
         runtime = Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
         base = Path("/run") if settings.agent.bus == "system" else runtime
+        data = Path(environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or runtime) / ".local/share")
+        kept = Path("/var/lib") if settings.agent.bus == "system" else data
         return cls(
-            Path(settings.agent.units_directory or base / "fleet" / "units"), base / "systemd" / settings.agent.bus
+            Path(settings.agent.units_directory or base / "fleet" / "units"),
+            base / "systemd" / settings.agent.bus,
+            Path(settings.agent.artifacts_directory or kept / "fleet" / "artifacts"),
+            base / "fleet" / "artifacts",
         )
 
 
@@ -190,12 +198,21 @@ class Agent:
             etcd, self._keys, machine, self._table.state, self._history, self._settings.etcd.username
         )
         self._checks = HealthChecks(self._table, self._directory, self._publisher)
+        artifacts = Artifacts(
+            self._paths.artifacts,
+            self._paths.artifact_links,
+            self._directory,
+            self._settings.agent.artifacts_mib << 20,
+            self._table.retry,
+        )
+        artifacts.offer()
         needs = Dependencies(
             systemd=self._systemd,
             directory=self._directory,
             links=self._paths.links,
             ledger=self._ledger,
             files=FileCache(etcd, self._keys),
+            artifacts=artifacts,
             publisher=self._publisher,
             reloader=Reloader(self._systemd.reload),
             host=socket.gethostname(),

@@ -158,6 +158,22 @@ class FileSource(Protocol):
         """The text with this hash. Raises FileMissing, CorruptRecord, or what the registry raises."""
 
 
+class ArtifactSource(Protocol):
+    """Who brings the files that units need beside their own."""
+
+    async def fetch(self, unit: str, text: str) -> None:
+        """Have everything here that the file of a unit names. Raises Refused."""
+
+    def link(self, unit: str, text: str) -> None:
+        """Have a link by its name to each of them, and no others. Raises Refused, OSError."""
+
+    def linked(self, unit: str, text: str) -> bool:
+        """Whether all of them are here, and linked."""
+
+    def drop(self, unit: str) -> None:
+        """Forget a unit that is gone from here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """What the reconciler works with."""
@@ -167,6 +183,7 @@ class Dependencies:
     links: Path  # where systemd keeps links made at run time
     ledger: Ledger
     files: FileSource
+    artifacts: ArtifactSource
     publisher: StatePublisher
     reloader: Reloader
     host: str  # what people call the machine

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from agentd.dependencies import FileSource, InstallCalls
+from agentd.dependencies import ArtifactSource, FileSource, InstallCalls
 from agentd.file_reader import FileReader
 from agentd.managed_unit import ManagedUnit, Replan, Taken
 from agentd.pure.entry import Phase
@@ -36,14 +36,14 @@ class Installer:
         systemd: InstallCalls,
         directory: UnitDirectory,
         links: Path,
-        sources: tuple[FileSource, FileReader],
+        sources: tuple[FileSource, FileReader, ArtifactSource],
         reloader: Reloader,
         names: UnitNames,
         records: UnitRecords,
         stopper: Stopper,
     ) -> None:
         self._systemd, self._directory, self._links = systemd, directory, links
-        self._texts, self._files = sources
+        self._texts, self._files, self._artifacts = sources
         self._reloader, self._names, self._records, self._stopper = reloader, names, records, stopper
 
     async def load(self, unit: ManagedUnit) -> None:
@@ -57,6 +57,8 @@ class Installer:
             self._records.note(unit, replace(unit.entry, hash=desired.hash))
         if unit.entry and unit.entry.hash != desired.hash:
             await self._disable(unit)  # the new file may ask for less
+        await self._artifacts.fetch(unit.name, text)  # they are here already, unless somebody has removed them
+        self._artifacts.link(unit.name, text)
         directory.write(unit.name, text)
         if not self._names.is_linked(unit.name):
             link(self._links / unit.name, directory.path(unit.name))
@@ -90,6 +92,7 @@ class Installer:
         if self._names.is_linked(unit.name):
             (self._links / unit.name).unlink()
         self._directory.remove(unit.name)
+        self._artifacts.drop(unit.name)
         if not unit.foreign and unit.status.active != "inactive":
             await self._systemd.reset_failed(unit.name)
         self._systemd.unwatch(unit.name)

@@ -124,11 +124,15 @@ class Reconciler:
 
     def stopped_by_switch(self, names: Iterable[str]) -> None:
         """These were stopped for want of a lease, not by us: their stop is finished, and they start again."""
+        count = 0
         for unit in filter(None, map(self.table.units.get, names)):
             entry = unit.entry
             if entry and entry.phase in (Phase.ASKING, Phase.STARTING, Phase.STARTED) and not unit.foreign:
                 self._records.note(unit, replace(entry, phase=Phase.STOPPING))
                 self.table.mark_dirty(unit)
+                count += 1
+        if count:
+            log.warning("no agent renewed this machine's lease in time: systemd has stopped %d units", count)
 
     def freeze(self) -> None:
         """Begin nothing: every unit stays as it is, whatever is desired. What is under way comes to its end."""

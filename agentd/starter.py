@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from agentd.dependencies import BusLost, StartCalls, StatePublisher
+from agentd.dependencies import ArtifactSource, BusLost, StartCalls, StatePublisher
 from agentd.file_reader import FileReader
 from agentd.inquiry import NOT_ACTIVE, Inquiry, Lack, named_as_absent
 from agentd.installer import Installer
@@ -24,6 +24,7 @@ from agentd.unit_names import UnitNames
 from agentd.unit_records import UnitRecords
 from agentd.unit_table import UnitTable
 from registry.errors import SystemdError
+from registry.units.file import file_hash
 
 log = logging.getLogger("fleet.agent")
 
@@ -39,7 +40,7 @@ class Starter:
         self,
         systemd: StartCalls,
         directory: UnitDirectory,
-        files: FileReader,
+        sources: tuple[FileReader, ArtifactSource],
         publisher: StatePublisher,
         table: UnitTable,
         names: UnitNames,
@@ -48,12 +49,14 @@ class Starter:
         before_start: Callable[[str], None],
     ) -> None:
         self._before_start = before_start
-        self._systemd, self._directory, self._files, self._publisher = systemd, directory, files, publisher
+        self._files, self._artifacts = sources
+        self._systemd, self._directory, self._publisher = systemd, directory, publisher
         self._table, self._names, self._records, self._inquiry = table, names, records, inquiry
 
     async def start(self, unit: ManagedUnit, installer: Installer) -> None:
         """Start the unit and wait until that is over, whatever came of it; what did is in its entry."""
-        right = self._directory.hash(unit.name) == unit.wanted().hash
+        text = self._directory.text(unit.name)
+        right = file_hash(text) == unit.wanted().hash and self._artifacts.linked(unit.name, text)
         if not right or not self._names.is_untouched(unit.name):
             await installer.load(
                 unit

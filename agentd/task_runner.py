@@ -52,11 +52,13 @@ class TaskRunner:
         self.records = UnitRecords(systemd, self.names, directory, needs.ledger, publisher, table)
         stopper = Stopper(systemd, self.names, self.records, directory, publisher, table)
         installer = Installer(
-            systemd, directory, needs.links, (needs.files, files), needs.reloader, self.names, self.records, stopper
-        )
+            systemd, directory, needs.links, (needs.files, files, needs.artifacts), needs.reloader, self.names,
+            self.records, stopper,
+        )  # fmt: skip
         self.starter = Starter(
-            systemd, directory, files, publisher, table, self.names, self.records, self.inquiry, needs.before_start
-        )
+            systemd, directory, (files, needs.artifacts), publisher, table, self.names, self.records, self.inquiry,
+            needs.before_start,
+        )  # fmt: skip
         self._by_kind: dict[TaskKind, Callable[[ManagedUnit], Awaitable[None]]] = {
             TaskKind.CLAIM: self.claim,
             TaskKind.FETCH: self.fetch,
@@ -117,9 +119,10 @@ class TaskRunner:
             raise Replan("its schedule line has changed")
 
     async def fetch(self, unit: ManagedUnit) -> None:
-        """Get the text of its file."""
+        """Get the text of its file, and the artifacts that this names."""
         try:
-            await self._table.unless_outdated(unit, self._needs.files.get(unit.wanted().hash))
+            text = await self._table.unless_outdated(unit, self._needs.files.get(unit.wanted().hash))
+            await self._table.unless_outdated(unit, self._needs.artifacts.fetch(unit.name, text))
         except (FileMissing, CorruptRecord) as error:
             raise Refused(str(error)) from error
 

@@ -96,6 +96,12 @@ class UnitTable:
                 unit.blocked_at = None
                 self.mark_dirty(unit)
 
+    def retry(self, name: str) -> None:
+        """What one unit could not be brought to may be possible by now."""
+        if (unit := self.units.get(name)) and unit.blocked:
+            unit.blocked_at = None
+            self.mark_dirty(unit)
+
     async def woken(self) -> list[ManagedUnit]:
         """Wait for units whose plan may have changed, and take them."""
         await self._filled.wait()

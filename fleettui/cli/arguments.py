@@ -174,6 +174,11 @@ def _reboot(parser: ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="DURATION", help="give a machine up that is not back so soon (10m)")
 
 
+def _push(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("machines", nargs="*", metavar="MACHINE", help="only these machines")
+
+
 def _apply(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR")
     _dry_run(parser)
@@ -405,6 +410,9 @@ COMMANDS = (
             (MACHINES, _show_only, _no_block, _gently)),
     Command("reboot", "reboot:reboot", "boot machines again, one after the other: drained, booted, used again",
             ("reboot core-1", "reboot core-1 core-2 core-3 --needed"), (MACHINES, _reboot), REBOOTING),
+    Command("push", "push:push", "bring a file that units name by its hash (Artifact=) to machines, over SSH",
+            ("push dist/server", "push dist/server core-1 core-2"), (_push,),
+            "To all machines, unless some are named. Interrupted, say the same again: it goes on where it was."),
     Command("cordon", "machines:cordon", "place nothing new on machines; what runs stays",
             ("cordon 7aea1bb4",), (MACHINES,)),
     Command("uncordon", "machines:uncordon", "use machines again, after drain or cordon",

@@ -69,7 +69,8 @@ if [ -n "$units" ]; then
     rm -rf "$units" "${{units%/*}}/applied" "${{units%/*}}/agent.json" "${{units%/*}}/agent.lock"
     rmdir "${{units%/*}}" 2>/dev/null || true
 fi
-rm -rf {ETC} {OPT} /run/fleet /run/fleet-etcd
+rm -rf {ETC} {OPT} /run/fleet /run/fleet-etcd /var/lib/fleet/artifacts
+rmdir /var/lib/fleet 2>/dev/null || true
 for each in fleet-etcd fleet-scheduler; do rm -rf /var/lib/private/$each /var/lib/$each; done
 rm -f /run/fleet-join.lock
 """

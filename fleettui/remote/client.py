@@ -11,7 +11,7 @@ import contextlib
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote import shell, tunnel
@@ -201,16 +201,21 @@ class Remote:
             yield opened
 
     @contextlib.asynccontextmanager
-    async def start(self, machine: Machine, argv: Sequence[str]) -> AsyncIterator[Running]:
-        """Start a command without input; leaving the context ends it. Raises RemoteError, UserError."""
+    async def start(
+        self, machine: Machine, argv: Sequence[str], stdin: BinaryIO | None = None
+    ) -> AsyncIterator[Running]:
+        """Start a command, with what is left of a file as its input; leaving the context ends it.
+
+        Raises RemoteError, UserError.
+        """
         if self._is_here(machine):
-            running = await start_here(list(argv))
+            running = await start_here(list(argv), stdin)
             try:
                 yield running
             finally:
                 await running.close()
             return
-        async with (await self._pool(machine)).run(quoted(argv)) as far:
+        async with (await self._pool(machine)).run(quoted(argv), stdin) as far:
             yield far
 
     async def _pool(self, machine: Machine) -> SessionPool:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import asyncssh
 
@@ -59,9 +59,9 @@ class SessionPool:
         self._connecting = asyncio.Semaphore(CONNECTS)
 
     @contextlib.asynccontextmanager
-    async def run(self, command: str) -> AsyncIterator[SshRunning]:
-        """A command without input, on a session of its own. Raises RemoteError or UserError."""
-        link, process = await self._start(command)
+    async def run(self, command: str, stdin: BinaryIO | None = None) -> AsyncIterator[SshRunning]:
+        """A command on a session of its own, with what is left of a file as its input. RemoteError or UserError."""
+        link, process = await self._start(command, stdin)
         running = SshRunning(process, self.endpoint.shown)
         try:
             with in_use(self.endpoint.shown):
@@ -79,13 +79,15 @@ class SessionPool:
         made = await asyncio.gather(*(link.task for link in links), return_exceptions=True)
         await asyncio.gather(*(shut(each) for each in made if not isinstance(each, BaseException)))
 
-    async def _start(self, command: str) -> tuple[PooledConnection, asyncssh.SSHClientProcess[bytes]]:
+    async def _start(
+        self, command: str, stdin: BinaryIO | None
+    ) -> tuple[PooledConnection, asyncssh.SSHClientProcess[bytes]]:
         """Open a session; on another connection where this one takes no more, or has died."""
         while True:
             link = self._reserve()
             fresh = not link.task.done()
             try:
-                process = await self._open(link, command)
+                process = await self._open(link, command, stdin)
             except (asyncssh.Error, ConnectionError) as error:
                 self._refused(link, error, fresh=fresh)
             except BaseException:
@@ -96,11 +98,13 @@ class SessionPool:
                 link.limit = max(link.limit, link.opened)
                 return link, process
 
-    async def _open(self, link: PooledConnection, command: str) -> asyncssh.SSHClientProcess[bytes]:
+    async def _open(
+        self, link: PooledConnection, command: str, stdin: BinaryIO | None
+    ) -> asyncssh.SSHClientProcess[bytes]:
         connection = await asyncio.shield(link.task)
         try:
             async with asyncio.timeout(self._connector.ssh.timeout):
-                return await connection.create_process(command, encoding=None, stdin=asyncssh.DEVNULL)
+                return await connection.create_process(command, encoding=None, stdin=stdin or asyncssh.DEVNULL)
         except TimeoutError as error:
             raise translate(error, self.endpoint) from error
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from fleettui.remote.errors import LinkLost
 
@@ -110,11 +110,11 @@ def exit_status(process: asyncssh.SSHClientProcess[bytes], host: str) -> int:
     return status
 
 
-async def start_here(argv: list[str]) -> LocalRunning:
-    """Start a command on this host, without input."""
+async def start_here(argv: list[str], stdin: BinaryIO | None = None) -> LocalRunning:
+    """Start a command on this host, with what is left of a file as its input."""
     process = await asyncio.create_subprocess_exec(
         *argv,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=CHUNK_BYTES,

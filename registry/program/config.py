@@ -159,6 +159,15 @@ class AgentTable:
         "whether units go on, or are stopped before its lease ends, when the registry does not answer",
         default="keep",
     )
+    artifacts_directory: str = key(
+        rules.directory,
+        "where the files that `Artifact=` names are kept; elsewhere the service has to be let write there",
+        default="",
+        unset="/var/lib/fleet/artifacts, or fleet/artifacts in XDG_DATA_HOME on the user's bus",
+    )
+    artifacts_mib: int = key(
+        rules.whole(1, 100_000_000), "how many MiB of the disk those files may take", default=8192
+    )
 
 
 @dataclass(frozen=True, slots=True)

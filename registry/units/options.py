@@ -17,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from registry.errors import UserError
-from registry.units import health
+from registry.units import artifacts, health
 from registry.units.amounts import cpu_millis, share, size_bytes, span_s
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
 from registry.units.name import expand, glob_refusal, is_glob, normalise, parse, shown
@@ -48,6 +48,7 @@ OPTIONS: Mapping[str, str] = {
     "Sticky": "started again, it goes to the machine it was on, if that one takes it",
     "MoveAfterFailures": "`3/10min`: what fails so often in so long is tried on another machine",
     **health.OPTIONS,
+    **artifacts.OPTIONS,
 }
 """Every option, by the name to use today, and what it means for people."""
 
@@ -167,7 +168,8 @@ def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Proble
     if unit_file.section(FLEET_SECTION):
         try:
             reading = _Reading(unit_file, name)
-            faults += [*reading.faults, *reading.faults_of_name(), *health.check_faults(unit_file, name)]
+            faults += [*reading.faults, *reading.faults_of_name()]
+            faults += [*health.check_faults(unit_file, name), *artifacts.check_faults(unit_file, name)]
         except UserError as error:
             faults.append(_fault(1, error))
     return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_FAULTS])

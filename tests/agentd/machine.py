@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agentd.artifacts import Artifacts
 from agentd.dependencies import AT_REST, UNIT, BusLost, Dependencies, ListedUnit
 from agentd.ledger import Ledger
 from agentd.managed_unit import ManagedUnit
@@ -342,17 +343,19 @@ async def machine(root: Path, before: FakeMachine | None = None) -> AsyncIterato
         log.append("reload")
         systemd.daemon_reload()
 
+    table, directory = UnitTable(MACHINE), UnitDirectory(root / "units")
     needs = Dependencies(
         systemd=systemd,
-        directory=UnitDirectory(root / "units"),
+        directory=directory,
         links=links,
         ledger=Ledger(root, MACHINE, BOOT),
         files=files,
+        artifacts=Artifacts(root / "artifacts", root / "run/artifacts", directory, 1 << 20, table.retry),
         publisher=publisher,
         reloader=Reloader(reload),
         host="core-1",
     )
-    reconciler = Reconciler(needs, UnitTable(MACHINE))
+    reconciler = Reconciler(needs, table)
     systemd.listener = reconciler
     await reconciler.adopt()
     running = asyncio.create_task(_running(reconciler.run))

@@ -283,11 +283,11 @@ class Campaign:
         return history.allowed(history.orders(list(self._follow.changes)), node_of, self._ends)
 
     def _losses(self) -> dict[tuple[str, int], list[float]]:
-        """When agents stopped their units for want of the registry, by machine and boot."""
+        """When units were stopped for want of the registry, or of an agent, by machine and boot."""
         found: dict[tuple[str, int], list[float]] = defaultdict(list)
         for node in self.cluster.nodes.values():
             for line in _journal(node, "-u", "fleet-agentd"):
-                if "stopping every unit before" in line:
+                if "stopping every unit before" in line or "lease in time: systemd has stopped" in line:
                     at_s = _time_of(line)
                     found[node.name, sum(end_s < at_s for end_s in self._ends[node.name])].append(at_s)
         return found

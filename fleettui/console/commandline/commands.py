@@ -208,6 +208,7 @@ CHANGING = frozenset(
         "access",
         "apply",
         "backup",
+        "push",
         "rebalance",
         "restore",
         "rollout",
