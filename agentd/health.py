@@ -1,9 +1,10 @@
 """Asking the units of this machine how they are: the health checks that their files name.
 
 Owns a task for each unit that runs and has a check. An attempt has a time limit and reads one line; only so many
-are under way at once, so that units which do not answer hold nobody else up. Names are looked up by threads of its
-own: a resolver that does not answer holds up no check of an address, and nothing else of the agent's. What an
-attempt finds is compared with what is known; only a change is told to the registry.
+are under way at once, and those that took long last time have turns of their own, so that units which do not answer
+hold nobody else up. Names are looked up by threads of its own: a resolver that does not answer holds up no check of
+an address, and nothing else of the agent's. What an attempt finds is compared with what is known; only a change is
+told to the registry.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from registry.units.health import CHECK, HealthCheck, read_check
 log = logging.getLogger("fleet.agent")
 
 AT_ONCE = 64  # attempts under way
+SLOW_S = 0.5  # an attempt that takes longer is slow
 FIRST_S = 0.2  # at most from the start of a unit to its first attempt
 STATUS_LINE_BYTES = 1024
 LARGE = 1 << 15  # characters of a file that is read beside the loop: it may take a second
@@ -127,6 +129,7 @@ class HealthChecks:
         self._table, self._directory, self._publisher = table, directory, publisher
         self._courses: dict[str, _Course] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._slow_turns = asyncio.Semaphore(AT_ONCE)  # of those whose last attempt took long
         self._looked: dict[str, None] = {}
         self._wake = asyncio.Event()
 
@@ -173,13 +176,17 @@ class HealthChecks:
             self._tell(unit, UnitHealth.UNCHECKED, "")
             return
         await asyncio.sleep(random.uniform(0.0, min(FIRST_S, check.pause_s)))
-        failed, began = 0, asyncio.get_running_loop().time()
+        loop, turns = asyncio.get_running_loop(), self._turns
+        failed, began = 0, loop.time()
         while True:
-            async with self._turns:
+            async with turns:
+                asked = loop.time()
                 sickness = await attempt(check)
+                slow = loop.time() - asked > min(SLOW_S, 0.9 * check.timeout_s)
+                turns = self._slow_turns if slow else self._turns
             failed = failed + 1 if sickness else 0
             starting = unit.health is UnitHealth.STARTING
-            waited_s = asyncio.get_running_loop().time() - began
+            waited_s = loop.time() - began
             patient = waited_s < check.interval_s * (check.retries + 1) if starting else failed <= check.retries
             if not sickness:
                 self._tell(unit, UnitHealth.HEALTHY, "")

@@ -9,7 +9,7 @@ or global stay where they are. It decides nothing: each move is tried as an orde
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -72,6 +72,18 @@ def tied_units(snapshot: Snapshot, keys: Keys = DEFAULT_KEYS) -> dict[str, str]:
         placed = ((name, entry) for name, entry in tried.state.entries.items() if entry.assigned)
         found = {name: "in a rollout" if name in busy else _tie(tried.state, entry) for name, entry in placed}
         return {name: tie for name, tie in found.items() if tie}
+
+
+def staying(moves: Collection[Move], tied: Mapping[str, str], snapshot: Snapshot) -> str:
+    """Return in words what a rebalance leaves where it is, and why: "3 units stay: 2 well placed, 1 in a rollout".
+
+    `tied`: what each unit is tied by that may not be moved. "" where nothing else runs.
+    """
+    well = {unit for _, unit in snapshot.schedule} - {each.unit for each in moves} - tied.keys()
+    reasons = [("well placed", len(well)), *sorted(Counter(tied.values()).items())]
+    told = ", ".join(f"{number:,} {reason}" for reason, number in reasons if number)
+    stay = len(well) + len(tied)
+    return f"{counted(stay, 'unit')} {'stays' if stay == 1 else 'stay'}: {told}" if stay else ""
 
 
 def _in_rollouts(snapshot: Snapshot) -> set[str]:

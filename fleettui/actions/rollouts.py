@@ -119,7 +119,8 @@ async def begin_drain(
     texts = {unit.name: snapshot.files[unit.hash].text for unit in units if unit.hash in snapshot.files}
     follows = {name: _options(name, text).machine_of for name, text in texts.items()}
     steps = tuple(replace(step, leaves=moves[step.unit]) for step in _steps(units, {}, follows, {}))
-    name = name or (_name(steps[0].unit, operator.now()) if steps else "")
+    hosts = [snapshot.machines[each].hostname for each in present]
+    name = name or (_name(f"drain-{hosts[0]}", operator.now()) if steps else "")
     guards, ops = [], []
     for machine in machines:
         key, before = operator.keys.override(machine), snapshot.overrides.get(machine, Override(machine))

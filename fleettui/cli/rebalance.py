@@ -11,6 +11,7 @@ from fleettui.cli.failures import CHANGES, FAILED, OK
 from fleettui.cli.output import agreed, complain, print_json, say
 from fleettui.cli.rollouts import TABLES, policy_of, show_begun
 from fleettui.cli.words import place
+from placement.rebalance import staying, tied_units
 from registry.keys import Table
 from registry.sync.listing import read_snapshot
 from registry.wording import counted
@@ -29,6 +30,8 @@ async def rebalance(flags: Namespace) -> int:
         for each in () if flags.json else moves:
             source, target = (place(machine, snapshot.machines) for machine in (each.source, each.target))
             say(f"Unit {each.unit} goes from {source} to {target}: {each.reason}")
+        if not flags.json and (rest := staying(moves, tied_units(snapshot, operator.keys), snapshot)):
+            say(rest)
         if not moves:
             if not flags.json:
                 say("Nothing is to be moved: every unit is where it would be placed today, or may not be moved")

@@ -7,6 +7,7 @@ interrupted goes on when the same is said again, and a machine that has booted m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Sequence
@@ -26,8 +27,9 @@ from fleettui.cli.rollouts import policy_of, show_begun, watch
 from fleettui.cli.waiting import WATCHED, following
 from fleettui.cli.words import place
 from fleettui.remote.errors import RemoteError
-from registry.errors import UserError
+from registry.errors import FleetError, UserError
 from registry.etcd import Member
+from registry.etcd.wire import EtcdError, EtcdUnreachable, decode_status
 from registry.keys import Table
 from registry.lifecycle import Progress, standing_here
 from registry.mirror import Snapshot
@@ -37,6 +39,7 @@ from registry.sync.listing import read_snapshot
 from registry.wording import counted
 
 BOOT_S = 600.0  # until a machine is given up that does not come back
+MEMBER_S = 0.5  # between two looks whether a member of the registry is back
 TABLES = (Table.CLUSTER, Table.UNITS, Table.FILES, Table.SCHEDULE, Table.MACHINES)
 # Debian's mark, or what dnf's plugin says.
 NEEDED = """[ -e /run/reboot-required ] && exit 0
@@ -111,6 +114,7 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
                 await acts.uncordon(operator, site.machine.id)
                 say(f"Machine {site.machine.hostname} is used again")
             await _well(operator, [site.machine.id for site in sites])
+            await members_back(operator, [site.machine for site in waiting])
     except TimeoutError:
         names = ", ".join(site.machine.hostname for site in sites)
         complain(f"Error: {names} not back and well after {seconds:g}s; see to it, and say the same again")
@@ -131,6 +135,19 @@ def check_members(members: Sequence[Member], machines: Sequence[Machine]) -> Non
             f"{', '.join(names)} are {len(names)} of the registry's {counted(len(members), 'member')}, which can do"
             f" without {most}; boot fewer at a time: --at-a-time {most}"
         )
+
+
+async def members_back(operator: Operator, machines: Sequence[Machine]) -> None:
+    """Wait until the registry's members on these machines have a leader again, before another one is taken."""
+    addresses = {each.address for each in machines}
+    urls = [url for each in await operator.etcd.member_list() for url in each.client_urls]
+    for base in [url for url in urls if urlsplit(url).hostname in addresses]:
+        while True:
+            with contextlib.suppress(EtcdUnreachable, EtcdError, FleetError):
+                answer, _ = await operator.etcd.link.glimpse(base)
+                if decode_status(answer, base).leader:
+                    break
+            await asyncio.sleep(MEMBER_S)
 
 
 async def _sites(

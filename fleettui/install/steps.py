@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from registry.roles import User
+
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
@@ -135,6 +137,13 @@ class StartService:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewRole:
+    """What this version lets a user do, that exists."""
+
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchVersion:
     """Let `current` lead to a version that is unpacked, start a service over, and see that no unit noticed.
 
@@ -232,7 +241,7 @@ class Purge:
 Act = (
     Unpack | PutEtcd | PutCertificates | PutFiles | SetEndpoints | SetMetrics
     | PutPassword | StartMember | AddMember
-    | TurnUsersOn | StartService | SwitchVersion | AwaitMachine | OwnAuthority | OwnHostKeys | OwnConfig
+    | TurnUsersOn | RenewRole | StartService | SwitchVersion | AwaitMachine | OwnAuthority | OwnHostKeys | OwnConfig
     | OwnEndpoints | DrainMachine | StopService | RemoveMember | Revoke | Forget | ForgetFleet | Purge
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fleettui.access.grants import Grants
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import read_machines
 from fleettui.install import steps
@@ -28,6 +29,7 @@ from fleettui.install.steps import Stage, Step
 from registry.errors import RegistryUnavailable, UserError
 from registry.etcd import Etcd
 from registry.keys import Keys
+from registry.roles import User
 
 AGENT, SCHEDULER = "fleet-agentd.service", "fleet-scheduler.service"
 BACK = "mend it and run the same again, or go back: fleetctl upgrade --rollback"
@@ -95,6 +97,9 @@ class UpgradeSite(Worksite):
                 )
                 if unit == AGENT:
                     await self._back(machine, before)
+            case steps.RenewRole(user):
+                async with self.registry() as etcd:
+                    await Grants(etcd, self.keys).grant(user)
             case _:
                 await super().do(step)
 
@@ -140,11 +145,23 @@ async def prepared_upgrade(
         )  # fmt: skip
         pinned = [known_host(line) for line in await asyncio.to_thread(files.host_keys)]
         away = tuple(each.hostname for each in pinned if each.id and each.id not in machines)
-        yield Upgrading(version, plan_upgrade(found, version, back=rollback), site, away)
+        lacking: list[User] = []
+        if not rollback and await asyncio.to_thread(files.complete):
+            async with site.registry() as etcd:
+                users = await Grants(etcd, keys).users()
+            lacking = [
+                each.user for each in users if each.user and any(it.startswith("lacks") for it in each.faults)
+            ]
+        yield Upgrading(version, plan_upgrade(found, version, lacking, back=rollback), site, away)
 
 
-def plan_upgrade(hosts: Sequence[HostFacts], version: str, *, back: bool = False) -> tuple[Stage, ...]:
-    """The stages of an upgrade that have something to do. Pure."""
+def plan_upgrade(
+    hosts: Sequence[HostFacts], version: str, lacking: Sequence[User] = (), *, back: bool = False
+) -> tuple[Stage, ...]:
+    """The stages of an upgrade that have something to do. Pure.
+
+    `lacking`: users whose role does not have all that this version needs.
+    """
     unpack: list[Step] = []
     agents: list[Step] = []
     schedulers: list[Step] = []
@@ -161,6 +178,9 @@ def plan_upgrade(hosts: Sequence[HostFacts], version: str, *, back: bool = False
                 lane.append(Step(host.name, f"{unit.removesuffix('.service')} to {version}", switch, BACK))
     stages = (
         Stage("beside what runs", tuple(unpack)),
+        Stage(
+            "roles", tuple(Step("etcd", f"role of {each.name}", steps.RenewRole(each), BACK) for each in lacking)
+        ),
         Stage("agents, one after the other", tuple(agents), together=False),
         Stage("schedulers, one after the other", tuple(schedulers), together=False),
     )

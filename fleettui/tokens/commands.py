@@ -275,11 +275,12 @@ async def _wait(desk: TokenDesk, made: Token) -> int:
     async def one(digest: str, raw: bytes) -> None:
         try:
             claim = await _admitted(desk, made, Request.read(digest, raw))
+            if claim and await _come(desk, made, claim):
+                came.add(digest)
         except ValueError as error:
             complain(f"{digest[:12]} is no request of a host: {error}")
-            return
-        if claim and await _come(desk, made, claim):
-            came.add(digest)
+        except UserError as error:  # about this host: the others go on
+            complain(f"{digest[:12]}: {error}")
         if len(came) >= made.uses:
             used.set()
 

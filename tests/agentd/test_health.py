@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from agentd import health
 from agentd.health import AT_ONCE, HealthChecks, attempt
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import LedgerEntry, Phase
@@ -204,4 +206,35 @@ async def test_a_unit_that_never_answers_well_is_not_healthy_and_holds_no_other_
         await until(lambda: table.units["web@20.service"].health is UnitHealth.HEALTHY)
         await until(lambda: all(table.units[f"web@{n}.service"].health is UnitHealth.UNHEALTHY for n in range(20)))
         assert "no answer from" in table.units["web@0.service"].sickness
+        running.cancel()
+
+
+async def test_more_checks_than_may_be_under_way_that_do_not_answer_delay_only_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "AT_ONCE", 2)
+    directory, table, asked = UnitDirectory(tmp_path / "units"), UnitTable("0" * 32), Counter[str]()
+
+    def answer(kind: str, line: bytes | None) -> bytes | None:
+        asked[kind] += 1
+        return line
+
+    checks = HealthChecks(table, directory, Told())
+    async with (
+        server(lambda: answer("silent", None)) as silent,
+        server(lambda: answer("good", b"HTTP/1.1 204\r\n")) as good,
+        asyncio.TaskGroup() as group,
+    ):
+        for number, port in enumerate((*[silent] * 20, good)):
+            name = f"web@{number}.service"
+            options = f"HealthCheck=http://127.0.0.1:{port}/\nHealthInterval=500ms\nHealthTimeout=300ms"
+            directory.write(name, f"[Service]\nExecStart=/bin/true\n[X-Fleet]\n{options}\n")
+            unit = ManagedUnit(name, entry=LedgerEntry(name, "0" * 64, 1, 1, Phase.STARTED))
+            unit.status = replace(unit.status, active="active", invocation=b"1")
+            table.units[name] = unit
+        running = group.create_task(checks.run())
+        await until(lambda: asked["silent"] >= 20 and asked["good"])
+        asked.clear()
+        await until(lambda: asked["good"] >= 6)
+        assert asked["silent"] < 10 * asked["good"]  # in one queue it would be twenty of them to one
         running.cancel()

@@ -28,6 +28,7 @@ def test_moves_are_shown_and_nothing_is_written_without_a_yes(fleetctl: Fleetctl
     assert told.stdout.splitlines() == [
         f"Unit web@1.service goes from {one} to {two}: 3 units here, 0 there",
         f"Unit web@2.service goes from {one} to {three}: 2 units here, 0 there",
+        "1 unit stays: 1 well placed",
     ]
     assert told.returncode == 2
     told = fleetctl("rebalance", "--dry-run", "--json")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
-from fleettui.cli.reboot import check_members
+from fleettui.actions.operator import Operator
+from fleettui.cli.reboot import check_members, members_back
 from registry.errors import UserError
-from registry.etcd import Member
+from registry.etcd import Etcd, Member
+from registry.keys import Keys
 from registry.model import Machine
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "fd00::3", "10.0.0.4", "10.0.0.5")
@@ -27,3 +32,10 @@ def test_no_more_members_are_booted_at_once_than_the_registry_can_do_without(of:
     if of > most:
         with pytest.raises(UserError, match=f"of the registry's {of} members.*--at-a-time {most}$"):
             check_members(members(of), MACHINES[: most + 1])
+
+
+@pytest.mark.etcd
+async def test_a_member_that_has_a_leader_is_waited_for_no_longer(etcd_client: Etcd, prefix: str) -> None:
+    operator = Operator(etcd_client, Keys.under(prefix), "test@host")
+    async with asyncio.timeout(20):
+        await members_back(operator, [replace(MACHINES[0], address="127.0.0.1"), MACHINES[1]])

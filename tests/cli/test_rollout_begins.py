@@ -93,6 +93,7 @@ async def test_a_drain_takes_what_can_move_and_keeps_together_what_follows(opera
     begun = await rollouts.begin_drain(operator, ["a1"], POLICY, boots={"a1": "boot-1"})
     assert told(begun) == [("a.service", "a1", 0), ("b.service", "a1", 1), ("z.service", "a1", 1)]
     assert begun is not None
+    assert begun.name.startswith("drain-host-a1-")
     snapshot = await read_snapshot(operator.etcd, operator.keys, [Table.OVERRIDES, Table.UNITS])
     found = snapshot.overrides["a1"]
     assert (found.availability, found.drained_by, found.reboot) == (Availability.DRAINING, begun.name, "boot-1")

@@ -18,9 +18,10 @@ from fleettui.install.facts import HostFacts, UnitFacts
 from fleettui.install.leave import PURGE, Manner, plan_leave
 from fleettui.install.progress import JoinProgress
 from fleettui.install.reach import KnownHost
-from fleettui.install.steps import ForgetFleet, OwnAuthority, Purge, Stage, Step
+from fleettui.install.steps import ForgetFleet, OwnAuthority, Purge, RenewRole, Stage, Step
 from fleettui.install.upgrade import common_previous, plan_upgrade
 from registry.errors import UserError
+from registry.roles import scheduler_of
 
 
 def wheel(path: Path, *, records: str = "") -> Path:
@@ -190,6 +191,8 @@ def test_an_upgrade_takes_one_machine_after_the_other_and_schedulers_last() -> N
         "unpack", "unpack", "fleet-agentd", "fleet-agentd", "fleet-scheduler", "fleet-scheduler",
     ]  # fmt: skip
     assert plan_upgrade([upgraded(1, current="1-a")], "1-a") == ()
+    roles, *_ = plan_upgrade([upgraded(1, current="1-a")], "1-a", [scheduler_of("a1")])
+    assert [step.act for step in roles.steps] == [RenewRole(scheduler_of("a1"))]
 
 
 def test_a_rollback_that_was_interrupted_goes_on_to_the_same_version() -> None:

@@ -12,7 +12,7 @@ from fleettui.console.operations.verbs import MachineVerb, availability, machine
 from fleettui.console.text.formatting import counted
 from fleettui.escape import escape
 from fleettui.verbs import Verb
-from placement.rebalance import Move
+from placement.rebalance import Move, staying
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Target
@@ -191,13 +191,10 @@ def move_lines(
     `tied`: what each unit is tied by that may not be moved.
     """
     moving = {each.unit for each in moves}
-    well = {unit for _, unit in snapshot.schedule} - moving - tied.keys()
-    reasons = [("well placed", len(well)), *sorted(Counter(tied.values()).items())]
     move = "moves" if len(moving) == 1 else "move"
     lines = [f"{counted(len(moving), 'unit')} {move}: each stops where it is, and then starts elsewhere."]
-    if stay := len(well) + len(tied):
-        told = ", ".join(f"{number:,} {reason}" for reason, number in reasons if number)
-        lines.append(f"{counted(stay, 'unit')} {'stays' if stay == 1 else 'stay'}: {told}.")
+    if rest := staying(moves, tied, snapshot):
+        lines.append(f"{rest}.")
     if along := {unit for _, unit in impact_of_moves(moves, snapshot).stops} - moving:
         lines.append(f"systemd stops along with them: {units_line(along)}")
     hosts = {each: escape(machine_name(snapshot, each)) for it in moves for each in (it.source, it.target)}
