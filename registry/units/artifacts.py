@@ -12,7 +12,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from registry.errors import UserError
-from registry.grammar import sha256_hex, token
 from registry.units.file import FLEET_SECTION, Fault, UnitFile, parse
 from registry.units.name import expand, shown
 from registry.units.name import parse as parse_name
@@ -26,6 +25,8 @@ MAX_URL = 2048
 MAX_NAME = 255
 SCHEMES = ("http", "https")
 _EXAMPLE = "write for example https://example.org/server-1.2 sha256=3fa9… name=server"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _PART = re.compile(r"[^ \t]+")
 
 
@@ -120,15 +121,12 @@ def _artifact(value: str, full: str) -> Artifact:
             url = _address(expand(part, full))
         else:
             raise UserError(f"{shown(part)} is none of sha256= and name=; {_EXAMPLE}")
-    try:
-        sha256 = sha256_hex(given.get("sha256", "").lower())
-    except ValueError:
-        raise UserError(f"sha256= has to have the 64 hex digits that sha256sum shows; {_EXAMPLE}") from None
+    sha256 = given.get("sha256", "").lower()
+    if not _SHA256.fullmatch(sha256):
+        raise UserError(f"sha256= has to have the 64 hex digits that sha256sum shows; {_EXAMPLE}")
     name = given.get("name") or urlsplit(url).path.rpartition("/")[2]
-    try:
-        token(name)
-    except ValueError:
-        raise UserError(f"{shown(name)} is no name of a file; add name=server, of letters, digits, . _ -") from None
+    if not _FILE_NAME.fullmatch(name):
+        raise UserError(f"{shown(name)} is no name of a file; add name=server, of letters, digits, . _ -")
     if len(name) > MAX_NAME:
         raise UserError(f"{shown(name)} has {len(name)} characters; use at most {MAX_NAME}")
     return Artifact(sha256, name, url)
