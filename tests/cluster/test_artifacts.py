@@ -54,11 +54,12 @@ def test_a_program_is_fetched_and_pushed_and_outlives_a_killed_agent(
     alone = fleet.write("alone.service", text(f"{server.url()} sha256={SHA}") + pinned)
     fleet.ctl("start", "--no-block", alone)
     eventually(
-        lambda: server.asked and int(first.exec(["stat", "-c", "%s", f"{STORE}/.{SHA}.part"]).stdout or 0) > 1000
+        "half of it is there",
+        lambda: server.asked and int(first.exec(["stat", "-c", "%s", f"{STORE}/.{SHA}.part"]).stdout or 0) > 1000,
     )
     first.exec(["systemctl", "kill", "-s", "KILL", "fleet-agentd"])
     server.gate.set()
-    eventually(lambda: fleet.running("alone.service"))
+    eventually("it runs", lambda: fleet.running("alone.service"))
     assert server.asked[0] == ("/server", "")
     assert any(asked.startswith("bytes=") for _, asked in server.asked)
 
@@ -84,4 +85,4 @@ def test_a_program_is_fetched_and_pushed_and_outlives_a_killed_agent(
     assert done.stdout.count("has it already") == nodes - 1
     assert f"{len(brought)} of {len(brought)} bytes brought" in done.stdout
     assert f"Artifact=sha256={hexdigits} name=server" in done.stdout
-    eventually(lambda: fleet.running("pushed.service"))
+    eventually("it runs", lambda: fleet.running("pushed.service"))
