@@ -8,6 +8,7 @@ figure counts as estimated. Everything may vanish between two reads: what cannot
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,18 +28,27 @@ class UnitStats:
 
 @dataclass(frozen=True, slots=True)
 class MachineStats:
-    """The load averages, all memory, and what of it is free for the asking."""
+    """The load averages, all memory, and what of it is free for the asking; the same of the disk of /.
+
+    `pressure`: percent of the last minute in which some process waited for a cpu, for memory, for a disk; () where
+    the kernel does not tell.
+    """
 
     load: tuple[float, float, float]
     memory_bytes: int
     available_bytes: int
+    pressure: tuple[float, ...] = ()
+    disk_bytes: int = 0
+    disk_free_bytes: int = 0
 
 
 class CgroupStats:
     """Reads below `proc` and `cgroups`. Remembers each unit's cgroup as long as its main process stays the same."""
 
-    def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
-        self._proc, self._cgroups = proc, cgroups
+    def __init__(
+        self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup"), disk: Path = Path("/")
+    ) -> None:
+        self._proc, self._cgroups, self._disk = proc, cgroups, disk
         self._known: dict[str, tuple[int, Path | None, Path | None]] = {}
 
     def units(self, mains: dict[str, int]) -> dict[str, UnitStats]:
@@ -49,15 +59,22 @@ class CgroupStats:
 
     def machine(self) -> MachineStats | None:
         """This machine's own."""
-        load, memory = _read(self._proc / "loadavg").split()[:3], _read(self._proc / "meminfo")
-        lines = [line.partition(":") for line in memory.splitlines()]
+        load, told = _read(self._proc / "loadavg").split()[:3], _read(self._proc / "meminfo")
+        lines = [line.partition(":") for line in told.splitlines()]
         found = {name: _number(rest.removesuffix("kB")) for name, _, rest in lines}
         sizes = {name: number * 1024 for name, number in found.items() if number}
         try:
             one, five, fifteen = map(float, load)
-            return MachineStats((one, five, fifteen), sizes["MemTotal"], sizes["MemAvailable"])
+            memory = (sizes["MemTotal"], sizes["MemAvailable"])
+            return MachineStats((one, five, fifteen), *memory, self._pressure(), *_disk(self._disk))
         except (ValueError, KeyError):
             return None
+
+    def _pressure(self) -> tuple[float, ...]:
+        """How much was waited: Linux's Documentation/accounting/psi.rst."""
+        texts = (_read(self._proc / "pressure" / name) for name in ("cpu", "memory", "io"))
+        found = [match for text in texts if (match := _SOME.search(text))]
+        return tuple(float(match[1]) for match in found) if len(found) == 3 else ()
 
     def _account(self, unit: str, pid: int) -> UnitStats | None:
         known = self._known.get(unit)
@@ -87,6 +104,18 @@ class CgroupStats:
             return int(pages[1]) * PAGE_BYTES, (int(after_name[11]) + int(after_name[12])) * TICK_US
         except (IndexError, ValueError):
             return None
+
+
+_SOME = re.compile(r"^some .*?avg60=(\d{1,3}(?:\.\d{1,4})?)", re.MULTILINE)
+
+
+def _disk(path: Path) -> tuple[int, int]:
+    """The bytes of a file system, and how many of them are free for programs; (0, 0) where it does not tell."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return 0, 0
+    return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
 
 def _place(root: Path, marker: str, lines: Iterable[str], unit: str) -> Path | None:

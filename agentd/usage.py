@@ -29,6 +29,7 @@ FIRST_S = 3.0  # from the start to the first look, and from that to the second: 
 EVERY_S = 30.0
 AGAIN_S = 600.0  # written anew after this long even if nothing changed, so that its age says something
 STEP_BYTES = 1 << 20
+STEP_PERCENT = 5.0
 SHARE = 0.1  # of a figure; less is no change
 
 
@@ -104,6 +105,9 @@ def usage_of(
         available_bytes=account.available_bytes >> 20 << 20,
         units=tuple(used),
         estimated=any(each.estimated for each in units.values()),
+        pressure=tuple(round(each, 1) for each in account.pressure),
+        disk_bytes=account.disk_bytes,
+        disk_free_bytes=account.disk_free_bytes >> 20 << 20,
     )
 
 
@@ -115,6 +119,12 @@ def stamped(usage: Usage, at: float) -> Usage:
 def differs(old: Usage, new: Usage) -> bool:
     """Whether somebody who looks at the old record would be misled."""
     if (old.memory_bytes, len(old.units)) != (new.memory_bytes, len(new.units)):
+        return True
+    if (old.disk_bytes, len(old.pressure)) != (new.disk_bytes, len(new.pressure)):
+        return True
+    if _apart(old.disk_free_bytes, new.disk_free_bytes, max(1 << 30, old.disk_bytes // 100)):
+        return True
+    if any(_apart(one, other, STEP_PERCENT) for one, other in zip(old.pressure, new.pressure, strict=True)):
         return True
     if _apart(old.load[0], new.load[0], 0.5) or _apart(old.available_bytes, new.available_bytes, 64 * STEP_BYTES):
         return True

@@ -18,6 +18,7 @@ from fleettui.record.reader import Playback
 from fleettui.record.recorder import LEAST
 from fleettui.record.writer import Bounds, RecordWriter, segments
 from registry.model import Assignment, Machine, Target, Unit, UnitState, Usage
+from registry.program import collector
 from registry.records import encode
 
 MACHINES, UNITS, CHANGES = 1000, 20_000, 1000
@@ -49,6 +50,7 @@ def fleet(chance: random.Random) -> tuple[dict[str, bytes | None], list[UnitStat
 
 def main() -> None:
     """Write so many minutes, and read them."""
+    collector.relax()
     minutes = int(sys.argv[1]) if len(sys.argv) > 1 else 6
     chance = random.Random(7)
     held, states = fleet(chance)

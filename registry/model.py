@@ -304,6 +304,9 @@ class Usage(Versioned):
     available_bytes: Count = 0  # of them, free for programs
     units: tuple[UnitUsage, ...] = ()  # sorted by name; only those that run
     estimated: bool = False  # units' figures are sums over processes
+    pressure: tuple[Amount, ...] = ()  # percent of a minute in which something waited: for cpu, memory, disk (PSI)
+    disk_bytes: Count = 0  # of the file system of /
+    disk_free_bytes: Count = 0  # of them, free for programs
 
 
 @dataclass(frozen=True, slots=True)

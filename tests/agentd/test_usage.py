@@ -160,3 +160,29 @@ async def test_who_decides_is_not_woken_by_what_machines_use(etcd_client: Etcd, 
         assert not follower.mirror.snapshot().usage
     finally:
         task.cancel()
+
+
+def test_pressure_and_disk_are_told_where_the_kernel_tells_them(tmp_path: Path) -> None:
+    write(tmp_path / "proc/loadavg", "0.5 0.4 0.3 1/2 3\n")
+    write(tmp_path / "proc/meminfo", "MemTotal: 100 kB\nMemAvailable: 50 kB\n")
+    silent = CgroupStats(tmp_path / "proc", tmp_path / "cg", tmp_path / "nowhere").machine()
+    assert silent == MachineStats((0.5, 0.4, 0.3), 100 << 10, 50 << 10)
+    for number, name in enumerate(("cpu", "memory", "io")):
+        text = f"some avg10=9.00 avg60={number}.25 avg300=0 total=1\nfull avg10=0 avg60=7.00 avg300=0 total=0\n"
+        write(tmp_path / "proc/pressure" / name, text)
+    found = CgroupStats(tmp_path / "proc", tmp_path / "cg", tmp_path).machine()
+    assert found is not None
+    assert found.pressure == (0.25, 1.25, 2.25)
+    assert found.disk_bytes >= found.disk_free_bytes > 0
+    usage = usage_of("m", found, {}, {}, 30.0)
+    assert decode(Address(Table.USAGE, "m"), encode(usage)) == usage
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"pressure": (4.0, 0.0, 0.0)}, False), ({"pressure": (9.0, 0.0, 0.0)}, True), ({"pressure": ()}, True),
+     ({"disk_free_bytes": 99 << 30}, False), ({"disk_free_bytes": 80 << 30}, True)],
+)  # fmt: skip
+def test_little_more_pressure_and_a_few_more_files_are_not_told(change: dict[str, object], told: bool) -> None:
+    old = replace(BASE, pressure=(0.0, 0.0, 0.0), disk_bytes=1000 << 30, disk_free_bytes=100 << 30)
+    assert differs(old, replace(old, **change)) is told  # type: ignore[arg-type]

@@ -59,7 +59,10 @@ def lively() -> Snapshot:
             if machine == core and world.states[machine, unit].active == "active"
         )
         load = (0.3 * number, 0.25 * number, 0.2)
-        usage[core] = Usage(core, NOW - 3, load, 8 << 30, (7 - number) << 30, units)
+        usage[core] = Usage(
+            core, NOW - 3, load, 8 << 30, (7 - number) << 30, units, pressure=(0.3 * number, 0.0, 5.0 * number),
+            disk_bytes=40 << 30, disk_free_bytes=(28 - 12 * (number - 1)) << 30,
+        )  # fmt: skip
     return replace(world, usage=usage)
 
 

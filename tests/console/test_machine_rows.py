@@ -7,12 +7,20 @@ from dataclasses import replace
 import pytest
 
 from fleettui.console.tables.fleet import FleetModel, Reading
-from fleettui.console.tables.machines import COLUMNS, LEFT_S, MachineRow, MachineRows, machine_rows
+from fleettui.console.tables.machines import (
+    COLUMNS,
+    LEFT_S,
+    MachineRow,
+    MachineRows,
+    fullness,
+    machine_rows,
+    room_bar,
+)
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
-from registry.model import Availability, Corrupt, Duplicate, Event, Override, Usage
+from registry.model import Availability, Corrupt, Duplicate, Event, Override, Target, Usage
 from registry.sync.follow import ConnectionState
-from tests.console.fleetshow import CORES, NOW, machine, scene
+from tests.console.fleetshow import CORES, NOW, PLAIN, build, machine, scene
 
 
 def cells(row: MachineRow, now: float = NOW) -> dict[str, str]:
@@ -176,3 +184,21 @@ def test_a_drain_with_nothing_left_but_what_is_stuck_is_blocked() -> None:
     row = machine_rows(draining(replace(scene(), schedule=lines, states=states), 1), NOW)[CORES[1]]
     assert row.blocked
     assert row.note.startswith("nothing left to move, web@1.service stays: ")
+
+
+def test_what_units_reserve_is_counted_as_lines_come_and_go() -> None:
+    big = "[Service]\nExecStart=/bin/true\nMemoryMax=2G\nCPUQuota=50%\n"
+    up = Target.LAUNCHED
+    world = build({"a.service": (big, up), "b.service": (big, up), "c.service": (PLAIN, up)},
+                  [("a.service", 1), ("b.service", 1), ("c.service", 1)], [])  # fmt: skip
+    rows = MachineRows()
+    rows.update(world, None, NOW)
+    row = rows.rows[CORES[1]]
+    assert (row.reserved.memory_bytes, row.reserved.cpu_millis) == (4 << 30, 1000)
+    assert room_bar(1 << 30, 4 << 30, 8 << 30) == "█▒▒▒▒·····"
+    assert fullness(row) == 0.5
+    schedule = {pair: line for pair, line in world.schedule.items() if pair[1] != "a.service"}
+    rows.update(replace(world, schedule=schedule), [Address(Table.SCHEDULE, CORES[1], "a.service")], NOW)
+    assert rows.rows[CORES[1]].reserved.memory_bytes == 2 << 30
+    assert room_bar(9, 0, 8) == "█" * 10
+    assert room_bar(0, 0, 0) == ""

@@ -50,10 +50,10 @@ def test_every_machine_is_there_and_what_waits_comes_first() -> None:
     rows.update(scene())
     snapshot = replace(scene(), overrides={CORES[3]: Override(CORES[3], Availability.CORDONED)})
     in_order = sorted(rows.every(), key=order)
-    found = blocks(in_order, machine_labels(snapshot))
+    found = blocks(in_order, machine_labels(snapshot, {}))
     assert [block.label.text for block in found] == ["pending", "core-1", "core-2", "◌ core-3", "on no machine"]
     assert found[0].keys == ("mars.service",)
-    empty = blocks([], machine_labels(snapshot))
+    empty = blocks([], machine_labels(snapshot, {}))
     assert [block.label.text for block in empty] == ["core-1", "core-2", "◌ core-3"]
 
 

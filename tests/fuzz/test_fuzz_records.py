@@ -152,7 +152,7 @@ def test_the_console_draws_any_registry(snapshot: Snapshot) -> None:
     draw(MACHINE_COLUMNS, machines.update(snapshot, None, NOW).changed.values())
     draw(events.COLUMNS, happened.update(snapshot).changed.values())
     draw(pending.COLUMNS, waiting.update(snapshot).changed.values())
-    plan(blocks(units.every(), machine_labels(snapshot)), 80, 24)
+    plan(blocks(units.every(), machine_labels(snapshot, {})), 80, 24)
     clocks = Clocks()
     clocks.update(snapshot, [Address(Table.EVENTS, each) for each in snapshot.events], NOW)
     assert not UNPRINTABLE.search(clocks.status_text())

@@ -6,17 +6,21 @@ from collections import Counter
 
 from fleettui.actions.drain import is_global
 from fleettui.console.pages.rich_text import RichLine, RichText, fact, in_words, plain, rich_line, title
+from fleettui.console.tables.machines import PRESSED, WAITED_FOR, Reserved, room_bar
 from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since, size
 from fleettui.console.text.subject import unit_subject
 from fleettui.escape import escape
 from placement.preview import Prediction, preview_drain
+from placement.room import memory_of
 from registry.keys import DEFAULT_KEYS, Keys
 from registry.mirror import Snapshot
 from registry.model import Availability, Machine, Override
+from registry.units.amounts import shown_cpus
 
 KEY_WIDTH, VALUE_WIDTH = 20, 24
+BAR = 20  # cells
 REMEDY = "on one of them: rm /etc/machine-id && systemd-machine-id-setup; systemctl restart fleet-agentd"
 
 
@@ -43,11 +47,42 @@ def facts_page(snapshot: Snapshot, machine: str, now: float) -> RichText:
         fact("systemd", escape(record.systemd_version) or "not known"),
         fact("agent", escape(record.agent_version) or "not known"),
         fact("bus", "the user's own systemd" if record.bus == "user" else "system"),
+        *room_lines(snapshot, record),
         *_units(snapshot, machine),
         *_duplicates(snapshot, machine),
         *(title("ssh host keys") if record.host_keys else []),
         *(plain(f"  {escape(key)}", Tone.QUIET) for key in record.host_keys),
     ]
+
+
+def room_lines(snapshot: Snapshot, record: Machine) -> RichText:
+    """What the machine has, what of it is used and reserved, and what waits for it."""
+    counted_, usage = Reserved(), snapshot.usage.get(record.id)
+    for machine, unit in snapshot.schedule:
+        if machine == record.id:
+            counted_.update(snapshot, machine, unit)
+    reserved, total = counted_.on(record.id), record.memory_bytes
+    memory, cpus = memory_of(reserved, total), reserved.cpu_millis
+    page = [*title("room")]
+    if total:
+        used = usage.memory_bytes - usage.available_bytes if usage else 0
+        told = f"{size(used) if usage else '?'} used, {size(memory)} reserved, of {size(total)}"
+        page.append(fact("memory", f"{room_bar(used, memory, total, BAR)}  {told}"))
+    if record.cpus:
+        bar = room_bar(round(1000 * usage.load[0]) if usage else 0, cpus, 1000 * record.cpus, BAR)
+        load = f"load {usage.load[0]:.2f}, " if usage else ""
+        page.append(fact("cpus", f"{bar}  {load}{shown_cpus(cpus)} reserved, of {record.cpus}"))
+    if usage and usage.disk_bytes:
+        used, free = usage.disk_bytes - usage.disk_free_bytes, usage.disk_free_bytes
+        page.append(fact("disk of /", f"{room_bar(used, 0, usage.disk_bytes, BAR)}  {size(free)} free of "
+                                      f"{size(usage.disk_bytes)}"))  # fmt: skip
+    if usage and usage.pressure:
+        told = ", ".join(f"{what} {part:.1f} %" for what, part in zip(WAITED_FOR, usage.pressure, strict=False))
+        pressed = max(usage.pressure) >= PRESSED
+        page.append(
+            fact("pressure", f"{told} of the last minute was waited for it", Tone.BUSY if pressed else Tone.PLAIN)
+        )
+    return page if len(page) > len(title("room")) else []
 
 
 def _state_line(record: Machine | None, override: Override | None, now: float) -> RichLine:

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from fleettui.console.tables.events import EventRow, EventRows
-from fleettui.console.tables.machines import MachineRow, MachineRows
+from fleettui.console.tables.machines import MachineRow, MachineRows, fullness
 from fleettui.console.tables.map import machine_labels
 from fleettui.console.tables.pending import PendingRow, PendingRows
 from fleettui.console.tables.rollouts import RolloutRow, RolloutRows
@@ -83,7 +83,7 @@ class FleetModel:
         self._lost_at: float | None = None
         self._leaderless_at: float | None = None
         self._begun = self._machines_begun = False
-        self._labelled: tuple[object, object] = (None, None)
+        self._labelled: tuple[object, ...] = (None, None, None, None)
         self._labels: dict[str, Cell] = {}
 
     def apply(self, reading: Reading, now: float) -> Changes:
@@ -132,9 +132,12 @@ class FleetModel:
 
     def labels(self) -> dict[str, Cell]:
         """Every machine's name as the map shows it; the same object as long as it is the same."""
-        tables = (self.reading.snapshot.machines, self.reading.snapshot.overrides)
+        snapshot = self.reading.snapshot
+        tables = (snapshot.machines, snapshot.overrides, snapshot.usage, snapshot.schedule)
         if any(new is not old for new, old in zip(tables, self._labelled, strict=True)):
-            self._labelled, self._labels = tables, machine_labels(self.reading.snapshot)
+            full = {machine: fullness(row) for machine, row in self.machines.rows.items()}
+            labels = machine_labels(snapshot, full)
+            self._labelled, self._labels = tables, labels if labels != self._labels else self._labels
         return self._labels
 
 

@@ -20,9 +20,12 @@ from fleettui.console.tables.rows import Column, CorruptNames, Delta
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import age, counted, since, size
 from fleettui.escape import escape
+from placement.options_cache import OptionsError, UnitOptionsCache
+from placement.room import Room, memory_of
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot, event_key
 from registry.model import Availability, Corrupt, Event, Machine, Override, effective_metadata
+from registry.units.options import NOTHING, Reserve
 from registry.wording import listed
 
 LOOK_S = 1.0
@@ -130,6 +133,10 @@ class MachineRow:
     gone_at: float = 0.0
     ttl_s: float = 0.0
     note: str = ""
+    reserved: Reserve = NOTHING  # by the units that are scheduled there
+    pressure: tuple[float, ...] = ()  # percent of a minute waited for cpu, memory, disk
+    disk_bytes: int = 0
+    disk_free_bytes: int = 0
     blocked: bool = False  # a drain that does not go on
     parent: str = ""
     is_group: bool = False
@@ -201,6 +208,53 @@ def _memory(row: MachineRow, _now: float) -> Cell:
     return Cell(_memory_text(row), Tone.BUSY if tight else Tone.PLAIN if row.used_bytes is not None else Tone.QUIET)
 
 
+def room_bar(used: int, reserved: int, total: int, cells: int = 10) -> str:
+    """What is used, what is reserved beyond that, and what is free; "" where it is not known how much there is."""
+    if not total:
+        return ""
+    filled = min(cells, round(cells * used / total))
+    both = max(filled, min(cells, round(cells * reserved / total)))
+    return "█" * filled + "▒" * (both - filled) + "·" * (cells - both)
+
+
+def fullness(row: MachineRow) -> float:
+    """The largest part of what it has that is taken: used or reserved memory, reserved cpus, or the disk."""
+    memory, cpus, disk = row.memory_bytes, row.cpus * 1000, row.disk_bytes
+    parts = [max(row.used_bytes or 0, memory_of(row.reserved, memory)) / memory] if memory else []
+    parts += [row.reserved.cpu_millis / cpus] if cpus else []
+    parts += [1 - row.disk_free_bytes / disk] if disk else []
+    return max(parts, default=0.0)
+
+
+FULL, TIGHT = 0.9, 0.75  # of a machine
+
+
+def _room(row: MachineRow, _now: float) -> Cell:
+    used, reserved, total = row.used_bytes or 0, memory_of(row.reserved, row.memory_bytes), row.memory_bytes
+    if not total:
+        return _quiet("-")
+    taken = max(used, reserved) / total
+    return Cell(f"{room_bar(used, reserved, total)} {taken:>4.0%}", Tone.BUSY if taken >= FULL else Tone.PLAIN)
+
+
+def _disk(row: MachineRow, _now: float) -> Cell:
+    if not row.disk_bytes:
+        return _quiet("-")
+    used = 1 - row.disk_free_bytes / row.disk_bytes
+    return Cell(f"{used:.0%}", Tone.BUSY if used >= FULL else Tone.PLAIN)
+
+
+PRESSED = 10.0  # percent: programs wait noticeably
+WAITED_FOR = ("cpu", "memory", "disk")
+
+
+def _pressure(row: MachineRow, _now: float) -> Cell:
+    if not row.pressure:
+        return _quiet("-")
+    most, what = max(zip(row.pressure, WAITED_FOR, strict=False))
+    return Cell(f"{what} {most:.0f} %", Tone.BUSY) if most >= PRESSED else _quiet(f"{most:.0f} %")
+
+
 def _note(row: MachineRow, _now: float) -> Cell:
     bad = row.state in TROUBLE or row.blocked
     return Cell(row.note, Tone.BAD if bad else Tone.QUIET if row.state == "left" else Tone.WAIT)
@@ -213,9 +267,12 @@ COLUMNS: tuple[Column[MachineRow], ...] = (
            longest=lambda row: 15 if row.gone_at else len(STATE_CELLS[row.state].text)),
     Column("units", "UNITS", 13, _units, lambda row: -row.scheduled, right=True,
            longest=lambda row: len(_units_text(row))),
-    Column("load", "LOAD", 6, _load, lambda row: -(row.load[0] if row.load else -1.0), drop=1, right=True),
+    Column("load", "LOAD", 6, _load, lambda row: -(row.load[0] if row.load else -1.0), drop=2, right=True),
     Column("memory", "MEMORY", 16, _memory, lambda row: -(row.used_bytes or -1), drop=2, right=True,
            longest=lambda row: len(_memory_text(row))),
+    Column("room", "ROOM", 15, _room, lambda row: -fullness(row), drop=1),
+    Column("disk", "DISK", 4, _disk, lambda row: row.disk_free_bytes / (row.disk_bytes or 1), drop=4, right=True),
+    Column("pressure", "PRESSURE", 11, _pressure, lambda row: -max(row.pressure, default=-1.0), drop=5, right=True),
     Column("address", "ADDRESS", 39, lambda row, _: _plain(row.address), lambda row: row.address, drop=4,
            longest=lambda row: len(row.address)),
     Column("id", "ID", 11, lambda row, _: _quiet(f"{row.key[:8]}..."), lambda row: row.key, drop=6),
@@ -273,6 +330,43 @@ class AbsentMachine:
         return "; ".join(each for each in (held, waiting, "its agent is down or cut off") if each)
 
 
+class Reserved:
+    """What the scheduled units of each machine reserve, kept line by line."""
+
+    WORDS = ("MemoryReserve", "CPUReserve", "MemoryMax", "CPUQuota")  # a file without any of them reserves nothing
+
+    def __init__(self) -> None:
+        self._room, self._cache = Room(), UnitOptionsCache()
+        self._counted: dict[tuple[str, str], tuple[str, Reserve]] = {}
+        self._known: set[str] = set()  # files that the cache has
+
+    def update(self, snapshot: Snapshot, machine: str, unit: str) -> None:
+        """Take in one line of a machine's schedule, as it is now."""
+        line = snapshot.schedule.get((machine, unit))
+        file = snapshot.files.get(line.hash) if line else None
+        sha256, before = self._counted.get((machine, unit), ("", NOTHING))
+        if (file.hash if file else "") == sha256:
+            return
+        reserve = NOTHING
+        if file is not None and any(word in file.text for word in self.WORDS):
+            if file.hash not in self._known:
+                self._known.add(file.hash)
+                self._cache.put(file.hash, file.text)
+            options = self._cache.options(unit, file.hash)
+            reserve = NOTHING if isinstance(options, OptionsError) else options.reserve
+        if before != NOTHING:
+            self._room.count(machine, before, -1)
+        if reserve != NOTHING:
+            self._room.count(machine, reserve, 1)
+        self._counted.pop((machine, unit), None)
+        if file is not None:
+            self._counted[machine, unit] = (file.hash, reserve)
+
+    def on(self, machine: str) -> Reserve:
+        """What is reserved there."""
+        return self._room.used(machine)
+
+
 class MachineRows:
     """The machines as rows. Give it every snapshot: what vanishes unseen has no age."""
 
@@ -286,6 +380,7 @@ class MachineRows:
         self._scheduled: dict[str, set[str]] = defaultdict(set)
         self._held: dict[str, set[str]] = defaultdict(set)
         self._running: dict[str, set[str]] = defaultdict(set)
+        self._reserved = Reserved()
         self._present: dict[str, Machine] = {}
         self._gone: dict[str, AbsentMachine] = {}
         self._forgotten: set[str] = set()
@@ -370,11 +465,13 @@ class MachineRows:
         if changed is None:
             for table in (self._scheduled, self._held, self._running):
                 table.clear()
+            self._reserved = Reserved()
             pairs = {*snapshot.schedule, *snapshot.states}
         else:
             pairs = {(each.first, each.second) for each in changed if each.table in (Table.SCHEDULE, Table.STATES)}
         for machine, unit in pairs:
             state = snapshot.states.get((machine, unit))
+            self._reserved.update(snapshot, machine, unit)
             _put(self._scheduled[machine], unit, present=(machine, unit) in snapshot.schedule)
             _put(self._held[machine], unit, present=state is not None)
             _put(self._running[machine], unit, present=state is not None and state.active == "active")
@@ -446,6 +543,10 @@ class MachineRows:
             systemd=escape(record.systemd_version.partition("-")[0]) or "-",
             since=record.since,
             ttl_s=record.ttl_s,
+            reserved=self._reserved.on(machine),
+            pressure=usage.pressure if usage else (),
+            disk_bytes=usage.disk_bytes if usage else 0,
+            disk_free_bytes=usage.disk_free_bytes if usage else 0,
             note=note,
             blocked=bool(drain and drain.left.done and drain.left.stuck),
         )

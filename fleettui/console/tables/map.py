@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from fleettui.console.tables.machines import FULL, TIGHT
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.escape import escape
@@ -22,6 +23,7 @@ LABEL_MAX = 18
 BLOCK_GAP = 2  # between two machines side by side
 PITCHES = (3, 2, 1)  # cells from one square to the next
 LEAST = 8  # squares in a line of a machine, before machines stand side by side
+FULLNESS = ((FULL, " █"), (TIGHT, " ▆"))  # from which part on a machine has which sign
 MARKS = {Availability.CORDONED: "◌ ", Availability.DRAINING: "◐ "}
 _NUMBERS = re.compile(r"\d+")
 
@@ -78,13 +80,15 @@ def _natural(name: str) -> str:
     return _NUMBERS.sub(lambda number: number[0].zfill(12), name)
 
 
-def machine_labels(snapshot: Snapshot) -> dict[str, Cell]:
-    """Every machine's name as the map shows it, with a mark where it takes no more units."""
+def machine_labels(snapshot: Snapshot, full: Mapping[str, float]) -> dict[str, Cell]:
+    """Every machine's name as the map shows it, with a mark where it takes no more units, or how `full` it is."""
     labels = {}
     for machine, record in snapshot.machines.items():
         override = snapshot.overrides.get(machine)
         mark = MARKS.get(override.availability, "") if override else ""
-        labels[machine] = Cell(f"{mark}{escape(record.hostname)}", Tone.WAIT if mark else Tone.PLAIN)
+        level = next((sign for least, sign in FULLNESS if full.get(machine, 0.0) >= least), "")
+        tone = Tone.BUSY if level == FULLNESS[0][1] else Tone.WAIT if mark else Tone.PLAIN
+        labels[machine] = Cell(f"{mark}{escape(record.hostname)}{level}", tone)
     return labels
 
 
