@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable
-from itertools import islice
 
 from fleettui.actions.operator import Operator
 from fleettui.escape import clause
@@ -31,7 +30,7 @@ async def newest_crashes(operator: Operator, units: Collection[str]) -> dict[Pai
 
 
 async def read_crashes(operator: Operator, addresses: Iterable[Address]) -> list[Crash]:
-    """What was kept there, oldest first. Records that do not parse, or are gone by now, are left out."""
+    """What was kept there, oldest first; of many the newest. What does not parse, or is gone, is left out."""
 
     async def read(address: Address) -> Crash | None:
         kv = await operator.etcd.get(operator.keys.at(address))
@@ -41,7 +40,7 @@ async def read_crashes(operator: Operator, addresses: Iterable[Address]) -> list
             return None
         return record if isinstance(record, Crash) else None
 
-    found = await asyncio.gather(*map(read, islice(addresses, MOST)))
+    found = await asyncio.gather(*map(read, [*addresses][-MOST:]))
     return sorted((each for each in found if each), key=lambda each: each.id)
 
 

@@ -11,6 +11,7 @@ connection). Must not import Textual, the etcd client, fleettui.cli or fleettui.
     pool         sessions on shared connections   process         a started command, here or there
     pins         the keys they showed before      shell           our terminal on their side
     tunnel       what the jump host sees          here            is it this very host
+                                                  journal_history  what came before, and a search through all
 """
 
 from fleettui.journal_entry import JournalEntry, format_short
@@ -26,6 +27,7 @@ from fleettui.remote.errors import (
 )
 from fleettui.remote.here import LocalMachine, own_machine
 from fleettui.remote.journal import JournalStream, LinkState, OnDropped, OnLink
+from fleettui.remote.journal_history import JournalHistory, Place
 from fleettui.remote.journal_query import JournalQuery, JournalSource
 from fleettui.remote.pins import Pins
 
@@ -34,6 +36,7 @@ __all__ = [
     "Completed",
     "HostKeyRefused",
     "JournalEntry",
+    "JournalHistory",
     "JournalQuery",
     "JournalSource",
     "JournalStream",
@@ -45,6 +48,7 @@ __all__ = [
     "OnDropped",
     "OnLink",
     "Pins",
+    "Place",
     "Remote",
     "RemoteError",
     "format_short",

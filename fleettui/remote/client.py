@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -19,7 +19,8 @@ from fleettui.remote.command import MAX_OUTPUT_BYTES, Completed, as_root, collec
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
 from fleettui.remote.here import LocalMachine
-from fleettui.remote.journal import JournalStream, OnDropped, OnLink, first_line, ignore_links
+from fleettui.remote.journal import Batch, JournalStream, OnDropped, OnLink, first_line, ignore_links
+from fleettui.remote.journal_history import JournalHistory, Place, search
 from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, fields_argv, journal_argv
 from fleettui.remote.pins import Pins
 from fleettui.remote.process import CHUNK_BYTES, Running, start_here
@@ -122,6 +123,18 @@ class Remote:
         the reader cannot take in time are dropped and told; without, journalctl waits for the reader.
         """
         return JournalStream(self.start, sources, query, on_link, on_dropped)
+
+    def journal_history(
+        self, sources: Sequence[JournalSource], query: JournalQuery, places: Mapping[str, Place], *, backwards: bool
+    ) -> JournalHistory:
+        """The journals of all sources from places on (by machine id), to be read in pieces."""
+        return JournalHistory(self.start, sources, query, places, backwards=backwards)
+
+    def journal_search(
+        self, sources: Sequence[JournalSource], query: JournalQuery, troubles: dict[str, str]
+    ) -> AsyncGenerator[Batch, None]:
+        """What matches `query.grep`, each machine's newest first; `troubles` says what could not be searched."""
+        return search(self.start, sources, query, troubles)
 
     async def journal_fields(self, machine: Machine, cursor: str) -> dict[str, str]:
         """Every field of one entry. Raises RemoteError, also when the machine no longer has that entry."""

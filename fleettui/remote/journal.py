@@ -12,10 +12,10 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 
 from fleettui.journal_entry import JournalEntry
 from fleettui.remote.journal_feed import (
+    LINGER_S,
     Batch,
     JournalCallbacks,
     JournalFeed,
@@ -28,14 +28,12 @@ from fleettui.remote.journal_feed import (
 )
 from fleettui.remote.journal_merge import Backlog, Window
 from fleettui.remote.journal_query import JournalQuery, JournalSource, by_machine
-from registry.model import Machine
 
 __all__ = ["Batch", "JournalStream", "LinkState", "OnDropped", "OnLink", "first_line", "ignore_links"]
 
 PATIENCE_S = 0.5  # how long the first machine's backlog waits for the others'
 HOLD_S = 0.12  # how long a live entry waits for earlier ones of other machines
-LINGER_S = 5.0  # how long a source that is no longer asked for is listened to: its last words may be under way
-OVERLAP_S = 2  # by how much clocks of two machines may differ before a move loses lines
+OVERLAP_US = 2_000_000  # by how much clocks of two machines may differ before a move loses lines
 PIECE = 2_000  # entries of a long backlog handed over at once
 QUEUED = 256  # batches (of some hundred lines) between the feeds and the reader: a busy moment loses nothing
 
@@ -57,7 +55,7 @@ class JournalStream:
         self._sources = tuple(sources)
         self._tasks: dict[JournalFeed, asyncio.Task[None]] = {}
         self._leaving: dict[JournalFeed, asyncio.TimerHandle] = {}
-        self._cursors: dict[tuple[str, str], str] = {}  # of sources that were left: machine, unit
+        self._resting: dict[str, JournalFeed] = {}  # of machines that were left, by id
         self._newest = 0
         self._running = False
         self._left_behind: set[asyncio.Task[None]] = set()
@@ -102,41 +100,35 @@ class JournalStream:
         self._sources = tuple(sources)
         if not self._running:
             return
-        wanted = {(each.machine.id, each.unit): each.machine for each in sources}
+        loop, wanted = asyncio.get_running_loop(), {target[0].id: target for target in by_machine(sources)}
+        # What is new is read from the moment that the stream has reached, by its own clocks.
+        since = max(1, self._newest - OVERLAP_US) if self._newest else 0
         for feed in list(self._tasks):
-            mine = wanted.keys() & _keys(feed)
-            if mine:
-                feed.machine = wanted[next(iter(mine))]  # it may have a new address
+            if target := wanted.pop(feed.machine.id, None):
+                feed.machine, units = target  # it may have a new address
+                feed.join(units, since)
                 if handle := self._leaving.pop(feed, None):
                     handle.cancel()
             elif feed not in self._leaving:
-                loop = asyncio.get_running_loop()
-                self._leaving[feed] = loop.call_later(LINGER_S, self._left, feed)
-        heard = {key for feed in self._tasks for key in _keys(feed)}
-        self._join({key: machine for key, machine in wanted.items() if key not in heard})
-
-    def _join(self, new: dict[tuple[str, str], Machine]) -> None:
-        by_cursor: dict[tuple[str, str], list[JournalSource]] = {}
-        for (id_, unit), machine in new.items():
-            by_cursor.setdefault((id_, self._cursors.get((id_, unit), "")), []).append(JournalSource(machine, unit))
-        query = self._query
-        if self._newest:  # all since the moment that the stream has reached, by its own clocks
-            query = replace(query, since=f"@{self._newest // 1_000_000 - OVERLAP_S}")
-        for (_, cursor), sources in by_cursor.items():
-            (target,) = by_machine(sources)
-            feed = JournalFeed(self._start, target, query, self._live, self._callbacks)
-            if cursor or self._newest:
-                feed.resume(cursor)
+                self._leaving[feed] = loop.call_later(LINGER_S, self._rest, feed)
+        for id_, (machine, units) in wanted.items():
+            resting = self._resting.pop(id_, None)
+            if resting:
+                feed, resting.machine = resting, machine
+                resting.join(units, since)
             else:
-                feed.overtake()
+                feed = JournalFeed(self._start, (machine, units), self._query, self._live, self._callbacks)
+                if since:
+                    feed.begin_at(since)
+            feed.overtake()
             self._spawn(feed)
 
-    def _left(self, feed: JournalFeed) -> None:
+    def _rest(self, feed: JournalFeed) -> None:
         self._leaving.pop(feed, None)
         if task := self._tasks.pop(feed, None):
             task.cancel()
             self._left_behind.add(task)
-            self._cursors |= dict.fromkeys(_keys(feed), feed.cursor) if feed.cursor else {}
+            self._resting[feed.machine.id] = feed
             self._callbacks.on_link(feed.machine, LinkState.LEFT, "")
 
     # What comes
@@ -170,10 +162,6 @@ class JournalStream:
                 feed.backlog.put_nowait(None)
 
         task.add_done_callback(wake)
-
-
-def _keys(feed: JournalFeed) -> set[tuple[str, str]]:
-    return {(feed.machine.id, unit) for unit in feed.units or ("",)}
 
 
 async def _backlog(feeds: Sequence[JournalFeed], query: JournalQuery) -> AsyncGenerator[Batch, None]:

@@ -9,9 +9,10 @@ near the present and knows what it missed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fleettui.escape import escape
@@ -28,6 +29,9 @@ BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_S = 10.0  # a link that held this long starts over with short waits
 STDERR_BYTES = 2_000
 TELL_DROPPED_S = 1.0  # how long lines that were dropped are added up before they are told
+REMEMBERED = 20_000  # entries handed on last, so that what is read over again is not repeated
+JOIN_S = 0.2  # how long units that join are gathered before journalctl is started again for them
+LINGER_S = 5.0  # how long a unit that is no longer asked for is listened to: its last words may be under way
 
 Batch = list[JournalEntry]
 Start = Callable[[Machine, list[str]], AbstractAsyncContextManager[Running]]
@@ -80,21 +84,60 @@ class JournalFeed:
         self._begun = False
         self._dropping = False
         self._missed = 0  # lines dropped and not told yet
+        self._handed_on: deque[JournalEntry] = deque(maxlen=REMEMBERED)
+        self._dropped_at = 0  # when the newest line that was dropped was written
+        self._joined: dict[str, int] = {}  # units that joined, and since when (µs) they are read
+        self._known: Collection[str] = ()  # while lines are read over again: cursors of those handed on before
+        self._passed_at = 0  # then: when the newest of those was written
+        self._left: dict[str, float] = {}  # units that are no longer asked for, and since when
+        self._turn: asyncio.Timeout | None = None  # runs out when other units are to be read
+        self._joining: asyncio.TimerHandle | None = None
 
-    def resume(self, cursor: str) -> None:
-        """Join a stream that runs: no backlog, but all after the cursor, or all that the query means."""
-        self.cursor, self._begun, self._settled = cursor, True, True
+    def join(self, units: Sequence[str], since: int) -> None:
+        """Read these units from now on, those that are new since a moment (µs since the epoch; 0: their backlog).
+
+        A stream that runs goes on where it is, without gap or repeat; units that left cost nothing and are
+        forgotten the next time that journalctl is started.
+        """
+        loop = asyncio.get_running_loop()
+        self._left = {unit: self._left.get(unit, loop.time()) for unit in self.units if unit not in units}
+        fresh = [unit for unit in units or ("",) if unit not in (self.units or ("",))]
+        if not fresh:
+            return
+        late = [unit for unit, at in self._left.items() if loop.time() - at < LINGER_S]
+        self.units = (*units, *late) if units else ()
+        if since and self._begun:
+            self._joined |= dict.fromkeys(fresh, max(since, self._dropped_at))
+        if self._turn and not self._joining:
+            self._joining = loop.call_later(JOIN_S, self._start_again)
+
+    def begin_at(self, since: int) -> None:
+        """Join a stream that runs: no backlog, but all since a moment (µs since the epoch)."""
+        self._joined = dict.fromkeys(self.units or ("",), since)
+        self._begun = self._settled = True
+
+    def _start_again(self) -> None:
+        self._joining = None
+        if self._turn:
+            self._turn.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Read; with follow for ever, otherwise to the end of what is there."""
         clock, failures = asyncio.get_running_loop().time, 0
         while self._query.follow:
             began = clock()
-            await self._attempt(self._backlog_then_follow)
-            await self.settle()
-            failures = 0 if clock() - began > STEADY_S else failures + 1
-            wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
-            await asyncio.sleep(jittered(wait_s, 0.8, 1.2))
+            try:
+                async with asyncio.timeout(None) as self._turn:
+                    await self._attempt(self._backlog_then_follow)
+                    await self.settle()
+                    failures = 0 if clock() - began > STEADY_S else failures + 1
+                    wait_s = BACKOFF_S[min(max(failures - 1, 0), len(BACKOFF_S) - 1)]
+                    await asyncio.sleep(jittered(wait_s, 0.8, 1.2))
+            except TimeoutError:
+                if not self._turn or not self._turn.expired():
+                    raise
+            finally:
+                self._turn = None
         await self._attempt(self._read_backlog)
         await self.settle()
 
@@ -129,7 +172,18 @@ class JournalFeed:
             await self._read_backlog()
             self._begun = True
         await self.settle()
-        await self._read(Position(None, self.cursor), follow=True)
+        since = min(self._joined.values(), default=0) // 1_000_000
+        newest = max(self._handed_on[-1].at if self._handed_on else 0, self._dropped_at)
+        if not since or (self.cursor and newest < since * 1_000_000):
+            self._known = ()
+            await self._read(Position(None, self.cursor), follow=True)
+            return
+        # What joins is read from a moment on that the others have passed: theirs is read over, and left out.
+        if len(self._handed_on) == REMEMBERED:
+            since = max(since, self._handed_on[0].at // 1_000_000 + 1)
+        self._known = {entry.cursor for entry in self._handed_on}
+        self._passed_at = newest
+        await self._read(Position(None), follow=True, since=f"@{since}")
 
     async def _read_backlog(self) -> None:
         """The newest lines. When none are wanted, one is read all the same: its cursor is where we begin."""
@@ -141,15 +195,18 @@ class JournalFeed:
             for batch in reversed(found):
                 batch.reverse()
                 await self._hand_on(batch)
+                self._handed_on.extend(batch)
                 self.cursor = batch[-1].cursor
                 self._begun = True
         else:
             await self._read(Position(self._query.lines), follow=False)
 
     async def _read(
-        self, position: Position, *, follow: bool, hand_on: bool = True, into: list[Batch] | None = None
-    ) -> None:
-        argv = journal_argv(self.machine, self.units, self._query, position, follow=follow)
+        self, position: Position, *, follow: bool, hand_on: bool = True, into: list[Batch] | None = None,
+        since: str = "",
+    ) -> None:  # fmt: skip
+        query = replace(self._query, since=since) if since else self._query
+        argv = journal_argv(self.machine, self.units, query, position, follow=follow)
         async with self._start(self.machine, argv) as running:
             self._tell(LinkState.UP)
             complaints = asyncio.create_task(
@@ -170,12 +227,13 @@ class JournalFeed:
             found = lines.feed(data)
             if found and self._overrun():
                 last = self._parse(found[-1])
-                self.cursor = last.cursor if last else self.cursor
+                self.cursor, self._dropped_at = (last.cursor, last.at) if last else (self.cursor, self._dropped_at)
                 if not self._missed:
                     asyncio.get_running_loop().call_later(TELL_DROPPED_S, self._tell_missed)
                 self._missed += len(found)
-            elif batch := self._parsed(found):
+            elif batch := self._unread(self._parsed(found)):
                 await self._hand_on(batch if hand_on else [])
+                self._handed_on.extend(batch)
                 self.cursor = batch[-1].cursor
                 self._begun = True
             await asyncio.sleep(0)  # a full buffer is read without a pause: the others have their turn too
@@ -186,6 +244,16 @@ class JournalFeed:
             if batch := self._parsed(lines.feed(data)):
                 into.append(batch)
             await asyncio.sleep(0)
+
+    def _unread(self, batch: Batch) -> Batch:
+        """Without what was handed on before, and without what units said before they joined."""
+        if not self._joined or not batch:
+            return batch
+        known, joined, last = self._known, self._joined, batch[-1]
+        batch = [each for each in batch if each.cursor not in known and each.at >= joined.get(each.unit, 0)]
+        if last.at > max(self._passed_at, *joined.values()):
+            self._known, self._joined = (), {}
+        return batch
 
     def _parsed(self, lines: Sequence[bytes]) -> Batch:
         parsed = (self._parse(line) for line in lines)

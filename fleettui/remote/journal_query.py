@@ -30,7 +30,8 @@ class JournalQuery:
 
     `lines` is how many to begin with, of all sources together (None: all that match). `since`, `until`, `boot` and
     `grep` are journalctl's own words ("10 min ago", "-1" for the boot before, a regular expression); `priority` is
-    "err", "3" or a range "err..info". `sudo` reads as root. With `all_fields` each entry carries every field.
+    "err", "3" or a range "err..info"; `exact` says whether capitals count in `grep` (None: if it has some itself).
+    `sudo` reads as root. With `all_fields` each entry carries every field.
     """
 
     lines: int | None = 10
@@ -39,6 +40,7 @@ class JournalQuery:
     until: str = ""
     priority: str = ""
     grep: str = ""
+    exact: bool | None = None
     boot: str = ""
     sudo: bool = False
     all_fields: bool = False
@@ -46,11 +48,15 @@ class JournalQuery:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where to begin: the newest `lines` (None: all), or all after `cursor`; `backwards` gives the newest first."""
+    """Where to begin: the newest `lines` (None: all), or all after `cursor` (`inclusive`: and that entry).
+
+    `backwards` gives the newest first; from a cursor on, what stands before it.
+    """
 
     lines: int | None = None
     cursor: str = ""
     backwards: bool = False
+    inclusive: bool = False
 
 
 def by_machine(sources: Sequence[JournalSource]) -> list[tuple[Machine, tuple[str, ...]]]:
@@ -80,10 +86,11 @@ def journal_argv(
     argv += [f"{flag}={unit}" for unit in units]
     options = {
         "--since": "" if position.cursor else query.since,  # journalctl takes only one of the two
-        "--after-cursor": position.cursor,
+        "--cursor" if position.inclusive else "--after-cursor": position.cursor,
         "--until": query.until,
         "--priority": query.priority,
         "--grep": query.grep,
+        "--case-sensitive": "" if query.exact is None or not query.grep else "yes" if query.exact else "no",
         "--boot": query.boot,
     }
     argv += [f"{name}={value}" for name, value in options.items() if value]

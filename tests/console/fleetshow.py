@@ -10,7 +10,8 @@ from fleettui.actions.machines import MachineChange
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.rollouts import Policy
 from fleettui.console.app import Console
-from fleettui.console.journal import Ask, News, Wanted
+from fleettui.console.journal import Ask, Edge, News, Wanted
+from fleettui.console.journal.filters import for_journalctl
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb, RolloutVerb
 from fleettui.console.pages.bands import FleetIdentity
@@ -268,6 +269,41 @@ class ScriptedJournals:
         self.more: asyncio.Queue[Sequence[News]] = asyncio.Queue()
         self.error: Exception | None = None
         self.crashes: list[Crash] = []
+        self.archive: list[JournalEntry] = []  # older lines, oldest first
+        self.histories = 0
+        self.searches: list[str] = []
+        self.unsearched: dict[str, str] = {}
+        self.scan = asyncio.Event()
+        self.scan.set()
+
+    def history(
+        self,
+        wanted: Sequence[Wanted],
+        ask: Ask,  # noqa: ARG002
+        edges: Mapping[str, Edge],
+        *,
+        backwards: bool,
+    ) -> ScriptedPast:
+        self.histories += 1
+        at, cursors = next(iter(edges.values())).at, {each.cursor for each in edges.values()}
+        kept = [*self.archive, *(entry(each, number) for each in wanted for number in range(self.first))]
+        found = [each for each in kept if (each.at <= at if backwards else each.at >= at)]
+        inclusive = {each.cursor for each in edges.values() if each.inclusive}
+        found = [each for each in found if each.cursor not in cursors - inclusive]
+        return ScriptedPast(found[::-1] if backwards else found)
+
+    async def search(
+        self,
+        wanted: Sequence[Wanted],
+        ask: Ask,  # noqa: ARG002
+        text: str,
+        troubles: dict[str, str],
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        self.searches.append(text)
+        for_journalctl(text)
+        await self.scan.wait()
+        troubles.update(self.unsearched)
+        yield [each for each in reversed(self.archive) if each.machine in {one.machine.id for one in wanted}]
 
     async def kept(self, units: Collection[str]) -> list[Crash]:
         if self.error:
@@ -288,6 +324,18 @@ class ScriptedJournals:
             "_CMDLINE": "/usr/bin/web --port 801", "_SYSTEMD_UNIT": "web@1.service", "_BOOT_ID": "b1" * 16,
             "__CURSOR": cursor, "__REALTIME_TIMESTAMP": "1789999940000000",
         }  # fmt: skip
+
+
+class ScriptedPast:
+    """Lines in the direction of reading."""
+
+    def __init__(self, found: Sequence[JournalEntry]) -> None:
+        self.troubles: dict[str, str] = {}
+        self._left = list(found)
+
+    async def read(self, count: int) -> Sequence[JournalEntry]:
+        found, self._left = self._left[:count], self._left[count:]
+        return found
 
 
 class ScriptedStream:

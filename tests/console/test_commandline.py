@@ -303,7 +303,7 @@ async def test_verbs_that_show_open_the_detail(line: str, tab: Tab) -> None:
 
 async def test_the_journal_of_several_units_marks_them() -> None:
     async with playing(size=(80, 24)) as play:
-        await play.press("l")
+        await play.press("J")
         assert not play.main.query_one(JournalPane).display
         await typed(play, "journal 'web@[13]*'", "enter")
         assert play.main.views.open.table.listing.marks == {"web@1.service", "web@3.service"}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import stat
+import subprocess
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -11,13 +14,24 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from fleettui.console.journal import Remark, Wanted
 from fleettui.console.journal.buffer import PIECE, JournalBuffer, Layout, Terms
-from fleettui.console.journal.filters import Narrowing, compiled, is_expression, next_priority, parse_since, words
+from fleettui.console.journal.filters import (
+    Narrowing,
+    compiled,
+    finds,
+    for_journalctl,
+    is_expression,
+    next_priority,
+    parse_period,
+    parse_since,
+    searched,
+    words,
+)
 from fleettui.console.journal.formatter import (
     MAX_CHARS,
     LineFormat,
@@ -28,10 +42,13 @@ from fleettui.console.journal.formatter import (
     source_tones,
     wrapped,
 )
+from fleettui.console.journal.messages import levelled
+from fleettui.console.journal.sources import readable
 from fleettui.console.journal.title import JournalStatus, Narrowed, narrowed_cells, source_cells, status_cells
 from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, RateLimit
 from fleettui.console.sources.journal_saving import Exists, default_name, save
 from fleettui.console.text.cells import Tone, line_text
+from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry
 from registry.errors import UserError
 from registry.model import Machine
@@ -263,8 +280,141 @@ def test_lines_say_when_where_who_and_how_urgent() -> None:
 
 def test_control_sequences_and_markup_are_shown_not_obeyed() -> None:
     formatter = LineFormatter((WEB,), LineFormat(100))
-    text = line_text(formatter.line(entry("\x1b[31m[red]x[/red]\x07\r"), 0, None))
-    assert text.endswith("␛[31m[red]x[/red]␇␍")
+    text = line_text(formatter.line(entry("\x1b[31m[red]x[/red]\x07\r\x1b]0;title\x07\x1b[2J"), 0, None))
+    assert text.endswith("[red]x[/red]␇␍␛]0;title␇␛[2J")
+
+
+# What programs write into a line
+
+HOSTILE = st.text(st.sampled_from('ab \t\n\x1b[]0123456789;:m\x07{}"\\,=é\u202e\ud800'), max_size=60)
+
+
+@given(HOSTILE | st.builds(json.dumps, st.dictionaries(HOSTILE, st.integers() | HOSTILE | st.none(), max_size=4)),
+       st.integers(24, 100), st.booleans())  # fmt: skip
+def test_no_line_whatever_it_holds_reaches_the_terminal_as_anything_but_text(
+    text: str, width: int, wrap: bool
+) -> None:
+    formatter = LineFormatter((WEB,), LineFormat(width, wrap))
+    item = levelled(entry(text))
+    for part in range(formatter.rows(item)):
+        assert line_text(formatter.line(item, part, None)).isprintable()
+    assert escape(formatter.plain(item), lines=True) == formatter.plain(item)
+    for word in ("a=b", "a>1", "user!=é"):
+        assert bool(finds(word)(searched(item))) in (True, False)
+
+
+def test_colours_are_tones_and_no_part_of_what_is_searched() -> None:
+    formatter = LineFormatter((WEB,), LineFormat(40, wrap=True))
+    item = entry("\x1b[1;31mERROR\x1b[0m in \x1b[38;5;2mgreen\x1b[m " + "x" * 60)
+    cells = [cell for part in range(formatter.rows(item)) for cell in formatter.line(item, part, None)]
+    tones = {cell.text: cell.tone for cell in cells}
+    assert (tones["ERROR"], tones["green"], tones[" in "]) == (Tone.BAD, Tone.GOOD, Tone.PLAIN)
+    assert "".join(cell.text for cell in cells).count("x") == 60
+    assert Narrowing(include="error.*in").admits()(item)
+    assert "\x1b" not in formatter.plain(item)
+    assert "ERROR in green" in formatter.plain(item)
+
+
+@pytest.mark.parametrize(
+    ("message", "priority", "text"),
+    [
+        ('{"level":"error","msg":"no","user":42}', 3, "no  user=42"),
+        ('{"severity":"WARNING","message":"slow","http":{"status":502}}', 4, "slow  http.status=502"),
+        ('{"level":50,"msg":"bunyan","v":0}', 3, "bunyan  v=0"),
+        ('{"msg":"two\\nlines","ts":1.5}', 6, "two␊lines"),
+        ('{"user":[1,2]}', 6, "user=[1, 2]"),
+        ('{"not": json}', 6, '{"not": json}'),
+        ("[1, 2]", 6, "[1, 2]"),
+    ],
+)
+def test_json_lines_show_their_message_and_fields_and_are_as_urgent_as_they_say(
+    message: str, priority: int, text: str
+) -> None:
+    item = levelled(entry(message))
+    assert item.priority == priority
+    assert line_text(LineFormatter((WEB,), LineFormat(100)).line(item, 0, None)).endswith(text)
+    assert levelled(entry(message, priority=2)).priority == 2, "what journald was told stands"
+
+
+@pytest.mark.parametrize(
+    ("include", "message", "shown"),
+    [
+        ("user=42", '{"msg":"x","user":42}', True),
+        ("user=42", '{"msg":"x","user":423}', False),
+        ("user=42", "level=info user=42 done", True),
+        ("status>=500", '{"http":{"status":502}}', True),
+        ("status>=500", '{"http":{"status":99}}', False),
+        ("status<500", "status=99 x", True),
+        ("path!=/healthz", '{"path":"/healthz"}', False),
+        ("path!=/healthz", '{"path":"/"}', True),
+        ("path!=/healthz", "no such field", False),
+        ("a=1 b=2", '{"a":"1","b":2}', True),
+    ],
+)
+def test_lines_are_filtered_by_field(include: str, message: str, shown: bool) -> None:
+    assert Narrowing(include=include).admits()(entry(message)) is shown
+
+
+PIECES = [*"aBéÉß1 .^$()|*+?-_", "\\d", "\\w", "\\W", "\\s", "\\b", "[ab]", "[^a]", "[é-ü]", "{2}", "{1,}", "\\x61",
+          "\\u00e9", "\\.", "\\/"]  # fmt: skip
+needs_grep = pytest.mark.skipif(
+    subprocess.run(["grep", "-P", "x"], input=b"x", capture_output=True, check=False).returncode != 0,
+    reason="no grep -P",
+)
+
+
+def perl_finds(pattern: str, exact: bool, line: str) -> bool:
+    """What PCRE2 on bytes finds, as journalctl uses it."""
+    flags = "-qzP" if exact else "-qziP"
+    done = subprocess.run(
+        ["grep", flags, "-e", pattern], input=line.encode(), env={"LC_ALL": "C"}, capture_output=True, check=False
+    )
+    assert done.returncode in (0, 1), (pattern, done.stderr)
+    return done.returncode == 0
+
+
+@needs_grep
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join), st.text('aAbéÉß1 .-_\n"x', max_size=12)
+)
+def test_what_journalctl_is_asked_for_finds_all_lines_that_the_console_finds(text: str, line: str) -> None:
+    try:
+        holds = finds(text)
+        pattern, exact = for_journalctl(text)
+    except UserError:
+        return
+    if holds(f"{line}\n"):  # without host and unit, which journalctl does not search
+        event("found")
+        assert perl_finds(pattern, exact, line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("user=42", '{"user":42}'), ("http.status>=500", '{"http":{"status":502}}'), ("path!=/x", '{"path":"/"}'),
+        ("user=é", '{"user":"é"}'), ("a.*c", "aéc"), ("timeout after [0-9]+ s", "timeout after 2 s"),
+        ("10.0.0.1:80", "to 10.0.0.1:80"), ("^GET", "GET /"), ("it's", "it's"),
+    ],
+)  # fmt: skip
+@needs_grep
+def test_fields_and_expressions_are_found_by_journalctl_too(text: str, line: str) -> None:
+    assert finds(text)(line)
+    assert perl_finds(*for_journalctl(text), line)
+
+
+def test_what_cannot_be_read_at_once_is_counted_in_words() -> None:
+    def many(machines: int, units: int, length: int = 20) -> list[Wanted]:
+        hosts = [Machine(f"{number:032x}", f"core-{number}", "10.0.0.1", "b") for number in range(machines)]
+        return [Wanted(host, f"{number:0{length}}.service") for host in hosts for number in range(units)]
+
+    assert readable(many(3, 300)) == (tuple(many(3, 300)), "")
+    found, told = readable(many(120, 2))
+    assert (len(found), told) == (200, "only 200 of 240 are read; mark fewer")
+    found, told = readable(many(1, 600, 200))
+    assert sum(len(shlex.quote(f"--unit={each.unit}")) + 1 for each in found) < 100_000
+    assert told == f"only {len(found)} of 600 are read; mark fewer"
+    assert readable(many(3, 1000))[1] == "only 2,000 of more than 2,000 are read; mark fewer"
 
 
 def test_one_colour_a_source() -> None:
@@ -289,6 +439,11 @@ def test_one_colour_a_source() -> None:
         ("2 days", NOW - timedelta(days=2)),
         ("10:30", NOW.replace(hour=10, minute=30, second=0)),
         ("23:59", NOW.replace(hour=23, minute=59, second=0) - timedelta(days=1)),
+        ("10 minutes ago", NOW - timedelta(minutes=10)),
+        ("1 hour 30 min ago", NOW - timedelta(minutes=90)),
+        ("yesterday 10:30", NOW.replace(hour=10, minute=30, second=0) - timedelta(days=1)),
+        ("now", NOW),
+        ("@1763900000", datetime.fromtimestamp(1763900000, UTC)),
         ("today", NOW.replace(hour=0, minute=0, second=0)),
         ("yesterday", NOW.replace(hour=0, minute=0, second=0) - timedelta(days=1)),
         ("2026-11-23 10:00", NOW.replace(hour=10, minute=0, second=0)),
@@ -316,10 +471,24 @@ def test_a_clock_is_the_readers_own() -> None:
     assert parse_since("10:30", there) == NOW.replace(hour=5, minute=30, second=0).timestamp()
 
 
-@pytest.mark.parametrize("text", ["soon", "-1y", "25:00", "2026-13-01", "1h2", "", "2027-01-01", "9" * 40 + "d"])
+@pytest.mark.parametrize("text", ["soon", "-1q", "25:00", "2026-13-01", "1h2", "", "2027-01-01", "9" * 40 + "d"])
 def test_what_is_no_moment_says_what_to_write(text: str) -> None:
-    with pytest.raises(UserError, match="write -1h, 20min"):
+    with pytest.raises(UserError, match="write -1h, 10 min"):
         parse_since(text, NOW)
+
+
+def test_a_period_has_an_end() -> None:
+    def at(hour: int, minute: int) -> float:
+        return NOW.replace(hour=hour, minute=minute, second=0).timestamp()
+
+    assert parse_period("10:30..10:40", NOW) == (at(10, 30), at(10, 40))
+    assert parse_period("23:50..00:10", NOW) == (at(23, 50) - 86400, at(0, 10))
+    assert parse_period("..10:40", NOW) == (None, at(10, 40))
+    assert parse_period("2 hours ago..1 hour ago", NOW)[1] == (NOW - timedelta(hours=1)).timestamp()
+    assert parse_period("10:30..", NOW) == parse_period("10:30", NOW) == (at(10, 30), None)
+    for text in ("10:40..10:30", "..", "10:30..soon", "10:30..2026-12-24"):
+        with pytest.raises(UserError, match="write -1h"):
+            parse_period(text, NOW)
 
 
 # Title
@@ -328,7 +497,7 @@ def test_what_is_no_moment_says_what_to_write(text: str) -> None:
 @given(
     st.builds(JournalStatus, st.booleans(), st.integers(0, 10**6), st.integers(0, 10**5), st.integers(0, 10**5),
               st.integers(0, 10**7), st.sampled_from(["", "core-1 lost, trying again"]), st.just(""),
-              st.booleans()),
+              st.sampled_from(["", "working …"])),
     st.integers(20, 160),
 )  # fmt: skip
 def test_the_state_is_always_said_and_the_rest_as_far_as_there_is_room(status: JournalStatus, room: int) -> None:

@@ -19,6 +19,7 @@ from fleettui.console.screens.text_screens import FieldsScreen
 from fleettui.console.text.cells import Tone
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_pane import JournalPane, JournalPrompt
+from fleettui.journal_entry import JournalEntry
 from fleettui.remote import RemoteError
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
@@ -234,6 +235,105 @@ async def test_what_is_not_found_is_said() -> None:
         assert "nothing is searched for" in pane.terms
 
 
+# Beyond what was read at first
+
+
+def archive(count: int, needle: int = -1) -> list[JournalEntry]:
+    """So many older lines, one of which says needle."""
+    first = entry(CACHE, 0)
+    return [
+        replace(
+            first, at=first.at - (count - number) * 1_000_000, cursor=f"old{number}",
+            message=f"old {number}" + (" needle" if number == needle else ""),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+async def test_older_lines_are_read_as_they_are_scrolled_to_up_to_the_first() -> None:
+    async with reading() as pane:
+        pane.stage.journals.archive = archive(5000)
+        before = pane.shown()
+        await pane.press("up")
+        await pane.wait(lambda: len(pane.lines.buffer.ring) == 2008)
+        assert pane.last == [text for text in before if text][-1], "nothing moves under the eye"
+        assert "paused" in pane.title
+        await pane.press("g")
+        await pane.wait(lambda: len(pane.lines.buffer.ring) == 5008)
+        assert pane.messages()[:2] == ["old 0", "old 1"]
+        assert pane.shown()[0].endswith("old 0")
+        await pane.press("up")
+        await pane.until("this is the first line", "journal-terms")
+        assert pane.stage.journals.histories == 1
+        await pane.press("G")
+        assert pane.last.endswith("pool: 4 of 16 busy")
+
+
+async def test_a_full_ring_gives_up_its_newest_lines_for_older_ones_and_reads_them_again() -> None:
+    async with reading() as pane:
+        pane.lines.buffer.capacity = pane.lines.buffer.ring.capacity = 3000
+        pane.stage.journals.archive = archive(9000)
+        await pane.press("g")
+        await pane.wait(lambda: len(pane.lines.buffer.ring) > 2000)
+        await pane.until("lines are kept here; PgUp goes on", "journal-terms")
+        for _ in range(3):
+            size = pane.lines.buffer.ring.first
+            await pane.press("g")
+            await pane.wait(lambda size=size: pane.lines.buffer.ring.first < size)
+        assert len(pane.lines.buffer.ring) <= 3750
+        assert pane.lines.place.detached
+        pane.stage.journals.more.put_nowait([entry(CACHE, 1, "new")])
+        await pane.wait(lambda: "new below" in pane.title)
+        asked = len(pane.stage.journals.asks)
+        await pane.press("G")
+        await pane.wait(lambda: len(pane.stage.journals.asks) == asked + 1)
+        await pane.until("following", "journal-title")
+
+
+async def test_a_search_goes_through_all_that_the_machines_keep() -> None:
+    async with reading() as pane:
+        pane.stage.journals.archive = archive(9000, needle=100)
+        pane.stage.journals.scan.clear()
+        await pane.come("a needle here")
+        await pane.press("slash", *"needle", "enter")
+        await pane.until("scanning …", "journal-terms")
+        assert "1 of 1" in pane.terms
+        await pane.press("N")
+        assert "scanning …; N goes on" in pane.terms
+        pane.stage.journals.unsearched["core-3"] = "it is off"
+        pane.stage.journals.scan.set()
+        await pane.press("left")
+        await pane.until("✖ core-3 not searched: it is off", "journal-terms")
+        assert "2 of 2" in pane.terms
+        await pane.press("N")
+        await pane.wait(lambda: pane.lines.place.detached)
+        await pane.until("1 of 2", "journal-terms")
+        at = next(y for y, text in enumerate(pane.shown()) if text.endswith("old 100 needle"))
+        assert pane.shown()[at - 1].endswith("old 99")
+        assert pane.shown()[at + 1].endswith("old 101")
+        await pane.press("escape")
+        assert "needle:" not in pane.terms
+        await pane.press("G")
+        await pane.until("following", "journal-title")
+
+
+async def test_what_is_found_nowhere_near_is_gone_to_by_itself_and_a_search_can_be_cancelled() -> None:
+    async with reading() as pane:
+        pane.stage.journals.archive = archive(9000, needle=4000)
+        await pane.press("slash", *"needle", "enter")
+        await pane.wait(lambda: pane.lines.place.detached)
+        assert any(text.endswith("old 4000 needle") for text in pane.shown())
+        await pane.press("G")
+        await pane.until("following", "journal-title")
+        pane.stage.journals.scan.clear()
+        await pane.press("slash")
+        await pane.type("elsewhere")
+        await pane.press("enter")
+        await pane.until("none yet · scanning …", "journal-terms")
+        await pane.press("escape")
+        assert "scanning" not in pane.terms
+
+
 # Filters
 
 
@@ -323,6 +423,15 @@ async def test_since_is_read_anew_and_a_bad_moment_says_what_to_write() -> None:
         await pane.press("escape")
         await pane.wait(lambda: len(pane.stage.journals.asks) == 3)
         assert pane.stage.journals.asks[-1].since is None
+        await pane.press("t")
+        await pane.type("10:30..10:40")
+        assert "= 2026-09-21 10:30:00 to 2026-09-21 10:40:00" in pane.text("journal-question")
+        await pane.press("enter")
+        await pane.wait(lambda: len(pane.stage.journals.asks) == 4)
+        ask = pane.stage.journals.asks[-1]
+        assert (ask.until or 0) - (ask.since or 0) == 600
+        assert "10:30..10:40" in pane.terms
+        assert "not followed" in pane.title
 
 
 async def test_the_boot_key_goes_round() -> None:
@@ -363,10 +472,14 @@ async def test_the_time_key_goes_round() -> None:
         assert pane.shown()[0][:10] == heads[0]
 
 
-async def test_priorities_have_a_mark_and_control_sequences_are_shown() -> None:
+async def test_priorities_have_a_mark_colours_are_colours_and_control_sequences_are_shown() -> None:
     async with reading() as pane:
-        await pane.come("\x1b[31mred [b]x[/b]", priority=2)
-        assert pane.last.endswith("✖ critical: ␛[31mred [b]x[/b]")
+        await pane.come("\x1b[32mgreen\x1b[0m [b]x[/b]\x1b[2J", priority=2)
+        assert pane.last.endswith("✖ critical: green [b]x[/b]␛[2J")
+        strip = pane.lines.render_line(max(y for y, text in enumerate(pane.shown()) if text))
+        green = next(segment for segment in strip if segment.text == "green")
+        assert green.style is not None
+        assert green.style.color == pane.lines.style_of(Tone.GOOD).color
         assert "▲ 3 warnings and worse" in pane.title
 
 
@@ -523,12 +636,49 @@ async def test_marks_are_read_together_and_a_machine_as_a_whole() -> None:
         assert play.stage.journals.asked[-1] == ("",)
 
 
-async def test_another_selection_keeps_what_narrows() -> None:
+async def test_what_narrows_one_selection_narrows_no_other_and_holds_again_when_it_is_back() -> None:
     async with reading() as pane:
         await pane.press("p", "p", "tab", "j")
         await pane.until("db · core-3", "journal-title")
+        await pane.wait(lambda: len(pane.messages()) == 8)
+        assert pane.terms == ""
+        await pane.press("k")
         await pane.wait(lambda: len(pane.messages()) == 2)
         assert "warnings and worse · 6 hidden" in pane.terms
+
+
+async def test_json_lines_show_level_message_and_fields_and_are_filtered_by_them() -> None:
+    async with reading() as pane:
+        await pane.come(
+            '{"level":"error","msg":"payment failed","user":42,"http":{"status":502}}',
+            '{"level":"info","msg":"paid","user":7,"http":{"status":200}}',
+        )
+        assert any(text.endswith("✖ payment failed  user=42  http.status=502") for text in pane.shown())
+        await pane.press("i", *"user=42", "enter")
+        assert len(pane.messages()) == 1
+        await pane.press("i")
+        await pane.type("status>=500")
+        await pane.press("enter")
+        assert len(pane.messages()) == 1
+        await pane.press("escape", "p", "p", "p")
+        assert len(pane.messages()) == 2  # the error that was there, and the level of the line itself
+
+
+async def test_l_gives_the_journal_the_whole_screen_and_takes_it_back() -> None:
+    async with reading() as pane:
+        await pane.press("tab", "l")
+        assert pane.main.views.in_detail
+        assert pane.main.views.detail.subject.name == "cache.service"
+        await pane.press("l")
+        assert not pane.main.views.in_detail
+        await pane.press("J")
+        assert not pane.pane.display
+        await pane.press("l", "l")
+        assert not pane.pane.display
+        await pane.press("space", "space", "l")
+        assert pane.pane.zoomed
+        await pane.press("l")
+        assert not pane.pane.zoomed
 
 
 # States

@@ -210,7 +210,7 @@ async def test_a_large_fleet_packs_machines_side_by_side_and_scrolls() -> None:
     units = {f"app@{n}.service": (PLAIN, Target.LAUNCHED) for n in range(1500)}
     snapshot = build(units, [(name, n % 3 + 1) for n, name in enumerate(units)], [])
     async with playing(snapshot, size=(80, 24)) as play:
-        await play.press("5", "l")
+        await play.press("5", "J")
         table = table_of(play)
         assert table.painter.plan.pitch == 1
         await play.press("G")

@@ -130,7 +130,7 @@ async def test_the_console_opens_as_it_was_left(tmp_path: Path) -> None:
     async with playing(store=store) as play:
         await play.press("slash", *"sy", "enter")
         await play.press("o", "down", "space", "down", "enter", "escape", "exclamation_mark")
-        await play.press("l", "2")
+        await play.press("J", "2")
         play.main._tick()
         left = await eventually(play, store, "machines")
     assert left.views["units"] == ViewState(sort="active", hidden=("target",))

@@ -8,13 +8,14 @@ Entries are untrusted: they are kept as they came, and what a terminal would act
 """
 
 from fleettui.console.journal.sources import (
-    MAX_SOURCES,
     Ask,
+    Edge,
     FollowedJournal,
     Item,
     Journals,
     LinkNews,
     News,
+    PastJournal,
     Remark,
     Wanted,
     hosts_of,
@@ -23,13 +24,14 @@ from fleettui.console.journal.sources import (
 )
 
 __all__ = [
-    "MAX_SOURCES",
     "Ask",
+    "Edge",
     "FollowedJournal",
     "Item",
     "Journals",
     "LinkNews",
     "News",
+    "PastJournal",
     "Remark",
     "Wanted",
     "hosts_of",

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from fleettui.console.journal.filters import EVERYTHING, Narrowing, Pattern, compiled, finds
+from fleettui.console.journal.filters import EVERYTHING, Narrowing, Pattern, Test, compiled, finds, searched
 from fleettui.console.journal.formatter import DEFAULT_FORMAT, WARNING, LineFormat, LineFormatter
+from fleettui.console.journal.messages import levelled
 from fleettui.console.journal.sources import Item, Remark, Wanted
 from fleettui.console.text.cells import Line
 from fleettui.console.text.formatting import counted
+from fleettui.journal_entry import JournalEntry
 
 T = TypeVar("T")
 
@@ -58,6 +60,16 @@ class Ring(Generic[T]):
             self._start = 0
         return surplus
 
+    def prepend(self, items: Sequence[T]) -> None:
+        """Add items before the first; `capacity` is the caller's to keep."""
+        self._items[: self._start] = items
+        self._start = 0
+        self.first -= len(items)
+
+    def cut(self, count: int) -> None:
+        """Drop the newest."""
+        del self._items[len(self._items) - count :]
+
     def clear(self) -> None:
         """Begin again."""
         self._items, self._start, self.first = [], 0, 0
@@ -82,6 +94,15 @@ class Numbers:
     def append(self, number: int) -> None:
         """Add one, larger than those before."""
         self._all.append(number)
+
+    def prepend(self, numbers: Iterable[int]) -> None:
+        """Add some before the first, smaller than those there are."""
+        self._all[: self._start] = array("q", numbers)
+        self._start = 0
+
+    def cut(self, count: int) -> None:
+        """Keep only so many, the smallest."""
+        del self._all[self._start + count :]
 
     def below(self, number: int) -> int:
         """How many are smaller."""
@@ -121,6 +142,23 @@ class Layout:
         self._items.append(item)
         self.end_row += rows
         self._ends.append(self.end_row)
+
+    def prepend(self, items: Sequence[tuple[int, int]]) -> None:
+        """Show more items before the first, each with its rows; these rows have numbers below those there are."""
+        ends, row = [], self.first_row
+        for _, rows in reversed(items):
+            ends.append(row)
+            row -= rows
+        self._ends.prepend(reversed(ends))
+        self._items.prepend(item for item, _ in items)
+        self.first_row = row
+
+    def cut_from(self, item: int) -> None:
+        """Forget this item and those after it."""
+        kept = self._items.below(item)
+        self._items.cut(kept)
+        self._ends.cut(kept)
+        self.end_row = self._ends[kept - 1] if kept else self.first_row
 
     def drop_below(self, item: int) -> None:
         """Forget the items before this one."""
@@ -176,7 +214,7 @@ class BufferView:
         self.formatter = LineFormatter(terms.wanted, terms.line_format)
         self.pattern: Pattern | None = compiled(terms.search) if terms.search else None
         self._admits = terms.narrowing.admits()
-        self._finds: Callable[..., bool] | None = finds(self.pattern) if self.pattern else None
+        self._finds: Test | None = finds(terms.search) if terms.search else None
 
     def take(self, items: Sequence[Item], number: int) -> None:
         """Show more items, the first of them with this number."""
@@ -185,9 +223,21 @@ class BufferView:
         for item in items:
             if admits(item):
                 append(number, rows(item))
-                if found and type(item) is not Remark and found(item):
+                if found and type(item) is not Remark and found(searched(item)):  # type: ignore[arg-type]
                     self.hits.append(number)
             number += 1
+
+    def prepend(self, items: Sequence[Item], number: int) -> None:
+        """Show more items before the first, the first of them with this number."""
+        shown = [(at, item) for at, item in enumerate(items, number) if self._admits(item)]
+        self.layout.prepend([(at, self.formatter.rows(item)) for at, item in shown])
+        if found := self._finds:
+            self.hits.prepend([at for at, item in shown if type(item) is not Remark and found(searched(item))])  # type: ignore[arg-type]
+
+    def cut_from(self, number: int) -> None:
+        """Forget this item and those after it."""
+        self.layout.cut_from(number)
+        self.hits.cut(self.hits.below(number))
 
     def drop_below(self, number: int) -> None:
         """Forget items that are no longer kept."""
@@ -231,6 +281,7 @@ class JournalBuffer:
 
     def take(self, items: Sequence[Item]) -> None:
         """Keep more items; the oldest go when there are too many."""
+        items = [levelled(item) if type(item) is JournalEntry else item for item in items]
         surplus = max(0, len(self.ring) + len(items) - self.ring.capacity)
         for number in range(min(surplus, len(self.ring))):
             self.warnings -= _warns(self.ring[number])
@@ -243,6 +294,35 @@ class JournalBuffer:
         self.view.take(kept, number + late)
         if surplus:
             self.view.drop_below(self.ring.first)
+
+    def prepend(self, items: Sequence[Item]) -> int:
+        """Keep older items before the first; return how many of the newest are dropped for them.
+
+        Not while a `redo` is under way.
+        """
+        items = [levelled(item) if type(item) is JournalEntry else item for item in items[-self.capacity :]]
+        surplus = max(0, len(self.ring) + len(items) - self.ring.capacity)
+        for number in range(len(self.ring) - surplus, len(self.ring)):
+            self.warnings -= _warns(self.ring[number])
+        if surplus:
+            self.view.cut_from(self.end - surplus)
+            self.ring.cut(surplus)
+        self.ring.prepend(items)
+        self.view.prepend(items, self.ring.first)
+        self.warnings += sum(map(_warns, items))
+        return surplus
+
+    def edges(self, machines: Iterable[str], *, newest: bool) -> dict[str, JournalEntry]:
+        """The oldest entry that is kept of each of these machines, or the newest; of some there may be none."""
+        missing, found = set(machines), dict[str, JournalEntry]()
+        for number in range(len(self.ring)):
+            item = self.ring[len(self.ring) - 1 - number if newest else number]
+            if type(item) is JournalEntry and item.cursor and item.machine in missing:
+                found[item.machine] = item
+                missing.discard(item.machine)
+                if not missing:
+                    break
+        return found
 
     def redo(self, terms: Terms) -> Iterator[None]:
         """Show by other terms; yields between pieces. UserError at once for terms that are not valid."""
@@ -306,12 +386,15 @@ class ReadingPlace:
         self.following = True
         self.cursor = -1  # none while following
         self.missed = 0  # while paused: items that came and could not be kept
+        self.detached = False  # what is kept ends before the newest line: nothing that comes is kept
         self._seen = 0  # while paused: the first item that came since
 
     @property
     def unseen(self) -> int:
         """How many shown items came since it paused."""
         layout = self.buffer.view.layout
+        if self.detached:
+            return self.missed
         return 0 if self.following else len(layout) - layout.index(self._seen)
 
     @property
@@ -347,11 +430,24 @@ class ReadingPlace:
 
     def admit(self, items: list[Item], top: int) -> list[Item]:
         """The items that can be kept without taking away `top`, which is under the eye while paused."""
+        if self.detached:
+            self.missed += len(items)
+            return []
         if self.following:
             return items
         room = self.buffer.room_above(top)
         self.missed += max(0, len(items) - room)
         return items[:room]
+
+    def detach(self, cursor: int, missed: int = 0) -> None:
+        """Be at a line of the past, of which what is kept is a part that ends before the newest line."""
+        self.following, self.detached, self.cursor = False, True, cursor
+        self.missed += missed
+
+    def has_hit(self, step: int) -> bool:
+        """Whether there is a hit below (1) or above (-1) the cursor."""
+        hits, here = self.buffer.view.hits, self.buffer.end if self.following else self.cursor
+        return hits.up_to(here) < len(hits) if step > 0 else hits.below(here) > 0
 
     @property
     def hit(self) -> int:

@@ -2,7 +2,8 @@ r"""What of the journal is shown: patterns, include and exclude, priority, and m
 
 A pattern is words, or a regular expression where the text holds signs of one. Lower case finds either case; a
 capital letter makes it exact. "." and "-" alone make no expression, so that addresses and names are what they look
-like. `^` and `$` mean a line's ends. Lines are hostile: see `text/expressions`.
+like. `^` and `$` mean a line's ends. Lines are hostile: see `text/expressions`. A word such as `user=42` is also about
+a field of that name, in a line that is JSON or has it as it stands; `status>=500` and `path!=/` mean fields alone.
 
 An include needs all its words, an exclude any of them. What the reader says about the stream is always shown.
 """
@@ -15,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from fleettui.console.journal.messages import field_term, plain
 from fleettui.console.journal.sources import Item, Remark
-from fleettui.console.text.expressions import Expression, Plain, expression
+from fleettui.console.text.expressions import Expression, Plain, expression, pcre, read
 from fleettui.journal_entry import JournalEntry
 from registry.errors import UserError
 
@@ -42,15 +44,45 @@ def compiled(text: str) -> Pattern:
     raise UserError(f"not an expression: {fault}; write \\ before plain signs")
 
 
-def words(text: str) -> tuple[Pattern, ...]:
-    """A pattern for each word; a regular expression is one, spaces and all. UserError as `compiled`."""
-    return tuple(compiled(word) for word in ([text] if is_expression(text) else text.split()))
+Test = Callable[[str], object]
 
 
-def finds(pattern: Pattern) -> Callable[[JournalEntry], bool]:
-    """Whether an entry holds the pattern: in the message, or in who said it where."""
-    search = pattern.search
-    return lambda entry: search(f"{entry.message}\n{entry.hostname} {entry.unit} {entry.identifier}") is not None
+def words(text: str) -> tuple[Test, ...]:
+    """A test for each word; a regular expression is one, spaces and all. UserError as `compiled`."""
+    return tuple(finds(word) for word in ([text] if is_expression(text) else text.split()))
+
+
+def finds(text: str) -> Test:
+    """Whether a line holds this text, expression or field. UserError as `compiled`."""
+    pattern = compiled(text)
+    term = None if is_expression(text) else field_term(text)
+    if term is None:
+        return pattern.search
+    search = pattern.search if term.sign == "=" else (lambda _line: None)
+    return lambda line: term.holds(line.partition("\n")[0]) or search(line)
+
+
+def for_journalctl(text: str) -> tuple[str, bool]:
+    """An expression for `journalctl --grep` that finds all messages that `finds` finds, and whether capitals count.
+
+    It may find more. UserError as `compiled`.
+    """
+    compiled(text)
+    exact = any(letter.isupper() for letter in text)
+    if is_expression(text):
+        return "(?m)" + pcre(read(text)), exact
+    term = field_term(text)
+    if term and not (term.sign == "=" and term.value.isascii() and term.value.isalnum()):
+        return pcre(read(re.escape(term.name.rpartition(".")[2]))), exact
+    return pcre(read(re.escape(term.value if term else text))), exact and not term
+
+
+def searched(entry: JournalEntry) -> str:
+    """What is searched of an entry: the message, and who said it where."""
+    message = entry.message
+    if "\x1b" in message:
+        message = plain(message)
+    return f"{message}\n{entry.hostname} {entry.unit} {entry.identifier}"
 
 
 ALL_PRIORITIES = 7
@@ -68,12 +100,11 @@ class Narrowing:
 
     def admits(self) -> Callable[[Item], bool]:
         """Return the test whether an item is shown. UserError for what is no valid expression."""
-        wanted = [each.search for each in words(self.include)]
-        unwanted = [each.search for each in words(self.exclude)]
+        wanted, unwanted = words(self.include), words(self.exclude)
         most = self.priority
 
         def by_text(entry: JournalEntry) -> bool:
-            text = f"{entry.message}\n{entry.hostname} {entry.unit} {entry.identifier}"
+            text = searched(entry)
             return all(search(text) for search in wanted) and not any(search(text) for search in unwanted)
 
         if not wanted and not unwanted:
@@ -99,19 +130,40 @@ def priority_text(priority: int) -> str:
     return PRIORITIES[priority] + (" and worse" if 0 < priority < ALL_PRIORITIES else "")
 
 
-_UNITS = {"s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60, "min": 60, "minute": 60, "minutes": 60, "h": 3600,
-          "hour": 3600, "hours": 3600, "d": 86400, "day": 86400, "days": 86400, "w": 604800, "week": 604800,
-          "weeks": 604800}  # fmt: skip
-_AGO = re.compile(r"-?\s*((?:\d+\s*[a-z]+\s*)+?)(?:ago)?")
-_PART = re.compile(r"(\d+)\s*([a-z]+)")
+_UNITS = {
+    **dict.fromkeys(("us", "usec", "µs"), 0.000001), **dict.fromkeys(("ms", "msec"), 0.001),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1), **dict.fromkeys(("m", "min", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3600), **dict.fromkeys(("d", "day", "days"), 86400),
+    **dict.fromkeys(("w", "week", "weeks"), 604800), **dict.fromkeys(("month", "months"), 2629800),
+    **dict.fromkeys(("y", "year", "years"), 31557600),
+}  # fmt: skip
+_AGO = re.compile(r"-?\s*((?:\d+(?:\.\d+)?\s*[a-zµ]+\s*)+?)(?:ago)?")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµ]+)")
 _FORMS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 _CLOCKS = ("%H:%M:%S", "%H:%M")
-REMEDY = "write -1h, 20min, 10:30, today, yesterday or 2026-11-23 10:00"
+REMEDY = "write -1h, 10 minutes ago, 10:30, 10:30..10:40, today, yesterday or 2026-11-23 10:00"
+
+
+def parse_period(text: str, now: datetime) -> tuple[float | None, float | None]:
+    """Beginning and end in seconds since the epoch, from `10:30`, `10:30..10:40`, `..10:40`; None: open.
+
+    `now` carries the reader's zone. UserError for what is no moment, or yet to come.
+    """
+    begin, dots, end = text.partition("..")
+    since = parse_since(begin, now) if begin.strip() or not dots else None
+    if not end.strip():
+        if dots and since is None:
+            raise UserError(f"no moment: {text}; {REMEDY}")
+        return since, None
+    until = parse_since(end, now)
+    if since is not None and until <= since:
+        raise UserError(f"{text} ends before it begins; {REMEDY}")
+    return since, until
 
 
 def parse_since(text: str, now: datetime) -> float:
-    """Seconds since the epoch; `now` carries the reader's zone. UserError for no moment, or one in the future."""
-    text = " ".join(text.lower().split())
+    """Seconds since the epoch, from the words of journalctl. UserError for no moment, or one in the future."""
+    text = " ".join(re.sub(r"(\d)\s*M\b", r"\1 month", text).lower().split())
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     days = {"today": midnight, "yesterday": midnight - timedelta(days=1)}
     word, _, rest = text.partition(" ")
@@ -122,6 +174,8 @@ def parse_since(text: str, now: datetime) -> float:
         day = None
     dates = (date.replace(tzinfo=now.tzinfo) for form in _FORMS if (date := _read(text.upper(), form)))
     found = day or (now if text == "now" else None) or _ago(text, now) or _clock(text, now) or next(dates, None)
+    if re.fullmatch(r"@\d{1,10}(\.\d{1,6})?", text):
+        found = datetime.fromtimestamp(float(text[1:]), now.tzinfo)
     if found is None:
         with suppress(ValueError):  # with a zone of its own
             read = datetime.fromisoformat(text.upper())
@@ -141,7 +195,7 @@ def _ago(text: str, now: datetime) -> datetime | None:
     if any(unit not in _UNITS for _, unit in parts):
         return None
     try:
-        return now.astimezone(UTC) - timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+        return now.astimezone(UTC) - timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
     except (OverflowError, ValueError):  # more digits than Python reads
         return None
 

@@ -7,18 +7,20 @@ and cannot be forged; the others are the program's word.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from fleettui.console.journal.messages import coloured, plain, structured
 from fleettui.console.journal.sources import Item, Remark, Wanted, stem
 from fleettui.console.text.cells import SOURCE_TONES, Cell, Line, Tone
 from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry
 
 WARNING, ERROR, NOTICE, INFO = 4, 3, 5, 6
+MAX_VALUE = 200  # characters of a JSON field's value in a line; Enter shows all
 MAX_CHARS = 20_000  # of one message on the screen; its fields show the rest
 LEAST_ROOM = 24  # for the message, whatever stands before it
 MARKS = {**dict.fromkeys(range(ERROR + 1), "✖ "), WARNING: "▲ ", NOTICE: "• "}
@@ -70,7 +72,7 @@ class LineFormatter:
             self._name_width = min(longest, max(8, line_format.width // 4)) + 1
         self.indent = TIME_WIDTH[line_format.times] + self._host_width + self._name_width + 2
         self._room = max(LEAST_ROOM, line_format.width - self.indent)
-        self._last: tuple[Item | None, list[str]] = (None, [])
+        self._last: tuple[Item | None, list[Line]] = (None, [])
 
     def rows(self, item: Item) -> int:
         """How many rows an item takes."""
@@ -79,7 +81,12 @@ class LineFormatter:
             if "\n" not in message:
                 if not self.line_format.wrap:
                     return 1
-                if len(message) < self._room - 12 and message.isascii() and "\t" not in message:
+                if (
+                    len(message) < self._room - 12
+                    and message.isascii()
+                    and "\t" not in message
+                    and message[:1] != "{"
+                ):
                     return 1
         return len(self._pieces(item))
 
@@ -89,12 +96,11 @@ class LineFormatter:
         if part >= len(pieces):
             return ()
         if isinstance(item, Remark):
-            tone = Tone.GOOD if item.good else Tone.BUSY
-            return (Cell(REMARK_HEAD if not part else "   ", tone), Cell(pieces[part], tone))
-        body = Cell(pieces[part], tone_of(item.priority))
+            tone = remark_tone(item)
+            return (Cell(REMARK_HEAD if not part else "   ", tone), *pieces[part])
         if part:
-            return (Cell(" " * self.indent), body)
-        return (*self._head(item, before), *self._writer(item), body)
+            return (Cell(" " * self.indent), *pieces[part])
+        return (*self._head(item, before), *self._writer(item), *pieces[part])
 
     def plain(self, item: Item) -> str:
         """An item for a file or the clipboard: full time, machine, source, message; further lines indented."""
@@ -105,7 +111,7 @@ class LineFormatter:
         pid = f"[{item.pid}]" if item.pid else ""
         who = escape(item.identifier or stem(item.unit) or "unknown")
         head = f"{stamp}.{item.at // 1000 % 1000:03d}{zone} {escape(item.hostname)} {who}{pid}: "
-        return head + escape(item.message, lines=True).rstrip("\n").replace("\n", "\n" + " " * len(head))
+        return head + escape(plain(item.message), lines=True).rstrip("\n").replace("\n", "\n" + " " * len(head))
 
     def _head(self, entry: JournalEntry, before: Item | None) -> list[Cell]:
         tones, key = self._tones, (entry.machine, entry.unit)
@@ -143,44 +149,69 @@ class LineFormatter:
                 return f"{text[:7]:>7} s "
         return ""
 
-    def _pieces(self, item: Item) -> list[str]:
+    def _pieces(self, item: Item) -> list[Line]:
         """The item's text cut into rows, without what stands before it."""
         if self._last[0] is item:
             return self._last[1]
         if isinstance(item, Remark):
-            pieces = wrapped(
-                escape(item.text), max(LEAST_ROOM, self.line_format.width - len(REMARK_HEAD)), words=True
-            )
+            room, tone = max(LEAST_ROOM, self.line_format.width - len(REMARK_HEAD)), remark_tone(item)
+            pieces: list[Line] = [(Cell(piece, tone),) for piece in wrapped(escape(item.text), room, words=True)]
         else:
             pieces = self._message_lines(item)
         self._last = (item, pieces)
         return pieces
 
-    def _message_lines(self, entry: JournalEntry) -> list[str]:
-        message = entry.message
-        more = len(message) - MAX_CHARS
-        if more > 0:
-            message = message[:MAX_CHARS]
-        lines = escape(message, lines=True).rstrip("\n").split("\n")
-        if more > 0:
-            lines[-1] += f" … {more:,} more characters (Enter shows all)"
-        if not self.line_format.wrap:
-            return lines
+    def _message_lines(self, entry: JournalEntry) -> list[Line]:
+        message, tone = entry.message, tone_of(entry.priority)
+        if message[:1] == "{" and (found := structured(message)):
+            text, spans = escape(plain(found.message)), [(len(escape(plain(found.message))), tone)]
+            for name, value in found.fields.items():
+                short = value if len(value) <= MAX_VALUE else value[: MAX_VALUE - 1] + "…"
+                for part, colour in ((f"{'  ' if text else ''}{escape(name)}=", Tone.QUIET), (escape(short), tone)):
+                    text += part
+                    spans.append((len(text), colour))
+        else:
+            text, colours = coloured(message[:MAX_CHARS])
+            spans = [(end, colour or tone) for end, colour in colours]
+            text = text.rstrip("\n")
+        if (more := len(message) - MAX_CHARS) > 0:
+            text = text[:MAX_CHARS] + f" … {more:,} more characters (Enter shows all)"
         lead = sum(len(cell.text) for cell in self._writer(entry))
-        pieces = wrapped(lines[0], self._room, lead)
-        for line in lines[1:]:
-            pieces += wrapped(line, self._room)
+        pieces: list[Line] = []
+        at = 0
+        for number, line in enumerate(text.split("\n")):
+            parts = wrapped(line, self._room, 0 if number else lead) if self.line_format.wrap else [line]
+            for part in parts:
+                pieces.append(toned(part, at, spans, tone))
+                at += len(part)
+            at += 1
         return pieces
+
+
+def toned(piece: str, at: int, spans: Sequence[tuple[int, Tone]], otherwise: Tone) -> Line:
+    """A piece of a text, which begins at a place of it, in the tones of the whole."""
+    cells: list[Cell] = []
+    start = at
+    for end, tone in spans:
+        if start < end and start < at + len(piece):
+            cells.append(Cell(piece[start - at : end - at], tone))
+            start = end
+    rest = piece[max(0, start - at) :]
+    return (*cells, Cell(rest, otherwise)) if rest or not cells else tuple(cells)
+
+
+def remark_tone(remark: Remark) -> Tone:
+    """How a word of the reader's own looks."""
+    return Tone.GOOD if remark.good else Tone.BUSY
 
 
 def source_tones(wanted: Sequence[Wanted]) -> list[tuple[tuple[str, str], Tone]]:
     """Each source's colour: one a unit; where one unit runs on many machines, one a machine."""
     units = list(dict.fromkeys(each.unit for each in wanted))
     by = [each.machine.id for each in wanted] if len(units) == 1 else [each.unit for each in wanted]
-    order = list(dict.fromkeys(by))
+    order = {what: number for number, what in enumerate(dict.fromkeys(by))}
     return [
-        (each.key, SOURCE_TONES[order.index(what) % len(SOURCE_TONES)])
-        for each, what in zip(wanted, by, strict=True)
+        (each.key, SOURCE_TONES[order[what] % len(SOURCE_TONES)]) for each, what in zip(wanted, by, strict=True)
     ]
 
 
@@ -227,7 +258,7 @@ def _fit(text: str, width: int) -> str:
     return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
-GROUPS = (
+GROUPS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("what the program said", lambda name: not name.startswith("_") and name != "MESSAGE"),
     ("what journald knows", lambda name: name.startswith("_") and not name.startswith("__")),
     ("where it stands", lambda name: name.startswith("__")),
@@ -238,15 +269,20 @@ def field_lines(fields: Mapping[str, str], width: int) -> list[Line]:
     """The fields for the screen, long values broken at `width` cells."""
     lines: list[Line] = [(Cell("MESSAGE", Tone.HEAD),)]
     lines += [(Cell("  " + piece),) for piece in _pieces(fields.get("MESSAGE", ""), width - 2)]
+    groups: list[tuple[str, Mapping[str, str]]] = []
     for title, belongs in GROUPS:
-        names = sorted(filter(belongs, fields))
+        groups.append((title, {name: fields[name] for name in fields if belongs(name)}))
+    if found := structured(fields.get("MESSAGE", "")):
+        groups.insert(0, ("in the message", found.everything))
+    for title, values in groups:
+        names = sorted(values)
         if not names:
             continue
         lines += [(), (Cell(title, Tone.HEAD),)]
-        wide = min(28, max(map(len, names)))
+        wide = min(28, max(cell_len(escape(name)) for name in names))
         for name in names:
             lead = escape(name).ljust(wide) + "  "
-            for number, piece in enumerate(_pieces(fields[name], max(16, width - len(lead) - 2))):
+            for number, piece in enumerate(_pieces(values[name], max(16, width - len(lead) - 2))):
                 lines.append((Cell("  " + (" " * len(lead) if number else lead), Tone.QUIET), Cell(piece)))
     return lines
 

@@ -14,7 +14,9 @@ from registry.model import Crash, Machine
 from registry.units.name import TYPES
 from registry.wording import listed
 
-MAX_SOURCES = 24  # units followed at once: more cannot be read anyway
+MAX_SOURCES = 2_000  # units read at once,
+MAX_MACHINES = 100  # on so many machines: each costs a connection,
+NAMES_BYTES = 96_000  # and on one machine as many as fit into one command line
 FIRST_LINES = 500
 
 
@@ -56,12 +58,35 @@ News: TypeAlias = JournalEntry | Remark | LinkNews
 class Ask:
     """Which part of the journals: the newest `lines`, since a moment (seconds since the epoch), of one boot.
 
+    With an end (`until`) nothing is followed.
+
     `boot` is journalctl's own word: "" all boots, "0" this one, "-1" the one before.
     """
 
     lines: int = FIRST_LINES
     since: float | None = None
+    until: float | None = None
     boot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A place in a machine's journal: at an entry (`inclusive`: that one too), or at a moment (µs), inclusive."""
+
+    at: int
+    cursor: str = ""
+    inclusive: bool = False
+
+
+class PastJournal(Protocol):
+    """Journals read in pieces; `troubles` says which machines cannot be read, and why."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """The machines that cannot be read, by host name."""
+
+    async def read(self, count: int) -> Sequence[JournalEntry]:
+        """The next entries of all sources together, in the direction of reading; fewer than asked at the end."""
 
 
 class FollowedJournal(Protocol):
@@ -80,6 +105,19 @@ class Journals(Protocol):
     def open(self, wanted: Sequence[Wanted], ask: Ask) -> FollowedJournal:
         """Begin to read."""
 
+    def history(
+        self, wanted: Sequence[Wanted], ask: Ask, edges: Mapping[str, Edge], *, backwards: bool
+    ) -> PastJournal:
+        """What lies before or after these places, by machine id."""
+
+    def search(
+        self, wanted: Sequence[Wanted], ask: Ask, text: str, troubles: dict[str, str]
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        """Every entry that `finds` might find, each machine's newest first; more may come than it finds.
+
+        `troubles` is filled with machines that were not searched, and why. UserError for a text that is none.
+        """
+
     async def kept(self, units: Collection[str]) -> Sequence[Crash]:
         """What agents kept of these units' newest failures, oldest first. Raises FleetError."""
 
@@ -95,7 +133,25 @@ def wanted_journals(snapshot: Snapshot, places: Iterable[Pair]) -> tuple[Wanted,
         if machine in snapshot.machines
         and ((machine, unit) in snapshot.schedule or (machine, unit) in snapshot.states)
     )
-    return tuple(islice(found, MAX_SOURCES))
+    return tuple(islice(found, MAX_SOURCES + 1))
+
+
+def readable(wanted: Sequence[Wanted]) -> tuple[tuple[Wanted, ...], str]:
+    """Those that can be read at once, in their order, and in words what is not; "" when all are."""
+    room: dict[str, int] = {}
+    found: list[Wanted] = []
+    for each in wanted[:MAX_SOURCES]:
+        if each.machine.id not in room and len(room) >= MAX_MACHINES:
+            continue
+        left = room.get(each.machine.id, NAMES_BYTES) - len(each.unit) - len("'--unit=' ")
+        room[each.machine.id] = max(0, left)
+        if left >= 0:
+            found.append(each)
+    more = len(wanted) - len(found)
+    if not more:
+        return tuple(found), ""
+    of = f"more than {MAX_SOURCES:,}" if len(wanted) > MAX_SOURCES else f"{len(wanted):,}"
+    return tuple(found), f"only {len(found):,} of {of} are read; mark fewer"
 
 
 def stem(unit: str) -> str:

@@ -29,7 +29,8 @@ class JournalStatus:
     dropped: int = 0
     trouble: str = ""
     note: str = ""
-    working: bool = False
+    working: str = ""  # what is being done
+    ended: bool = False  # what is read has an end: nothing is followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,19 @@ class Narrowed:
     hidden: int = 0
     hit: int = 0
     hits: int = 0
+    unread: str = ""  # of what is wanted, in words
+    scanning: str = ""  # of a search through everything
 
     def __bool__(self) -> bool:
-        return bool(self.narrowing or self.since or self.boot or self.search)
+        return bool(self.narrowing or self.since or self.boot or self.search or self.unread)
 
 
 def status_cells(status: JournalStatus, room: int) -> Line:
     """The state of a journal, in the room that there is; then counts, the most needed first."""
     if status.note:
         state = Cell(status.note, Tone.QUIET)
+    elif status.ended:
+        state = Cell("not followed: t has an end", Tone.BUSY)
     elif status.following:
         state = Cell("following", Tone.GOOD)
     else:
@@ -76,7 +81,7 @@ def _counts(status: JournalStatus) -> list[tuple[Cell, ...]]:
     if status.dropped:
         parts.append((Cell(f"{counted(status.dropped, 'line')} dropped", Tone.BAD),))
     if status.working:
-        parts.append((Cell("working …", Tone.BUSY),))
+        parts.append((Cell(status.working, Tone.BUSY),))
     if status.kept or not status.note:
         parts.append((Cell(counted(status.kept, "line"), Tone.QUIET), Cell(f"{status.kept:,}", Tone.QUIET)))
     if status.warnings:
@@ -125,14 +130,18 @@ def narrowed_cells(narrowed: Narrowed) -> Line:
     """What narrows the journal, in words; nothing is hidden without being counted."""
     found = narrowed.narrowing
     parts = [
+        Cell(f"✖ {narrowed.unread}", Tone.BAD) if narrowed.unread else None,
         Cell(f"only {_shown(found.include)}", Tone.BUSY) if found.include else None,
         Cell(f"without {_shown(found.exclude)}", Tone.BUSY) if found.exclude else None,
         Cell(priority_text(found.priority), Tone.BUSY) if found.priority < ALL_PRIORITIES else None,
-        Cell(f"since {narrowed.since}", Tone.BUSY) if narrowed.since else None,
+        Cell(("" if ".." in narrowed.since else "since ") + _shown(narrowed.since), Tone.BUSY)
+        if narrowed.since
+        else None,
         Cell(BOOTS.get(narrowed.boot, narrowed.boot), Tone.BUSY) if narrowed.boot else None,
         Cell(f"{narrowed.hidden:,} hidden", Tone.PLAIN) if found else None,
-        Cell(f"⌕ {_shown(narrowed.search)}: {hits_text(narrowed.hit, narrowed.hits)}", Tone.HEAD)
-        if narrowed.search
+        Cell(f"⌕ {_shown(narrowed.search)}: {found_text(narrowed)}", Tone.HEAD) if narrowed.search else None,
+        Cell(narrowed.scanning, Tone.BAD if narrowed.scanning.startswith("✖") else Tone.BUSY)
+        if narrowed.scanning
         else None,
     ]
     cells: list[Cell] = []
@@ -141,6 +150,11 @@ def narrowed_cells(narrowed: Narrowed) -> Line:
             cells += [Cell(" · ", Tone.QUIET)] if cells else []
             cells.append(part)
     return tuple(cells)
+
+
+def found_text(narrowed: Narrowed) -> str:
+    """How many lines were found; while a search goes on, none is not nothing."""
+    return hits_text(narrowed.hit, narrowed.hits) if narrowed.hits or not narrowed.scanning else "none yet"
 
 
 def hits_text(hit: int, hits: int) -> str:

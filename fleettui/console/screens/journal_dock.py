@@ -16,8 +16,9 @@ from textual.worker import Worker
 
 from fleettui.actions.crashes import entries, failure_of, what_is_kept
 from fleettui.console.journal import FollowedJournal, Item, Journals, LinkNews, News, Remark, Wanted
-from fleettui.console.journal.sources import MAX_SOURCES
+from fleettui.console.journal.sources import readable
 from fleettui.console.screens.context import Context
+from fleettui.console.screens.journal_past import JournalPast
 from fleettui.console.screens.text_screens import FieldsScreen
 from fleettui.console.text.formatting import when
 from fleettui.console.widgets.journal_pane import JournalPane, connecting
@@ -41,7 +42,8 @@ class JournalReader:
         self._subject: Hashable = None
         self._units: tuple[str, ...] = ()  # of the selection: what was kept of their failures is shown first
         self._why = ""
-        pane.reads = self
+        self.past = JournalPast(journals, pane, self.again)
+        pane.reads, pane.past = self, self.past
 
     def want(
         self, wanted: Sequence[Wanted], why_none: str, subject: Hashable = None, units: Sequence[str] = ()
@@ -51,12 +53,15 @@ class JournalReader:
         What was kept of failures of these `units` elsewhere, where nobody may be there to ask, comes before them.
         """
         subject = subject if subject is not None else tuple(each.unit for each in wanted) or why_none
-        wanted = tuple(wanted)
+        wanted, unread = readable(wanted)
         if subject == self._subject and (wanted, why_none) == (self._wanted, self._why):
             return
         same = subject == self._subject and self._worker is not None
+        if subject != self._subject:
+            self._pane.turn_to(subject)
         self._subject, self._wanted, self._why = subject, wanted, why_none
-        self._units = tuple(units[:MAX_SOURCES])
+        self._units = tuple(units)
+        self._pane.unread = unread
         if not same:
             self.again()
             return
@@ -64,6 +69,7 @@ class JournalReader:
         if self._stream:
             self._stream.retarget(wanted)
         self._pane.retarget(wanted)
+        self.past.retarget(wanted)
         self._pane.note("" if wanted else f"{why_none}; waiting for it")
 
     def again(self) -> None:
@@ -73,6 +79,7 @@ class JournalReader:
             return
         self._machines = {each.machine.id: each.machine for each in self._wanted}
         self._pane.begin(self._wanted, connecting(self._wanted) if self._wanted else "no journal", self._why)
+        self.past.begin(self._wanted)
         if self._wanted or self._units:
             # A worker of the pane: it ends with the screen, however that ends.
             self._worker = self._pane.run_worker(self._read(), name="read the journal", exit_on_error=False)
@@ -93,6 +100,7 @@ class JournalReader:
 
     def _cancel(self) -> None:
         self._stream = None
+        self.past.stop()
         if self._worker:
             self._worker.cancel()
             self._worker = None
@@ -108,6 +116,7 @@ class JournalReader:
             async with aclosing(self._stream.batches()) as batches:
                 async for batch in batches:
                     self._show(batch)
+            self._pane.note("")  # it has an end
         except FleetError as error:
             self._pane.note("no journal")
             self._pane.add([Remark(str(error))])
@@ -169,6 +178,8 @@ class JournalDock:
     def toggle(self) -> None:
         """Show or hide the pane."""
         self.pane.display = not self.pane.display
+        if self._docked is not None:
+            self._docked = self.pane.display
         if not self.pane.display:
             self.reader.stop()
             self._focus_view()

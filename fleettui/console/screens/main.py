@@ -131,7 +131,8 @@ class MainScreen(Screen[None]):
         self.action_dependencies = partial(navigator.open_tab, "dependencies")
         self.action_version = navigator.choose_version
         self.action_trouble = navigator.toggle_trouble
-        self.action_journal = navigator.toggle_journal
+        self.action_journal = navigator.open_journal
+        self.action_dock = navigator.toggle_dock
         self.action_next_pane = self.dock.next_pane
 
         self.action_mark = self.selection.mark

@@ -428,20 +428,33 @@ class Navigator:
 
     # The journal beside it
 
-    def toggle_journal(self) -> None:
-        """Show or hide the journal pane; of a detail, open its tab, or go back from it."""
-        if not self._views.in_detail:
-            self._dock.toggle()
-            self.follow_selection()
-        elif self._views.detail.tab is Tab.JOURNAL:
+    def open_journal(self) -> None:
+        """Give the journal of the selection the whole screen, and go back from it; of several rows, the pane."""
+        pane, listing = self._dock.pane, self._views.open.table.listing
+        if self._views.in_detail and self._views.detail.tab is Tab.JOURNAL:
             self.step(-1)
+        elif pane.zoomed:
+            pane.action_zoom()
+            self.focus()
+        elif len(listing.chosen()) > 1 or self._selection.subject_here() is None:
+            self.show_journal()
+            pane.action_zoom()
+            pane.lines.focus()
         else:
             self.open_tab("journal")
+
+    def toggle_dock(self) -> None:
+        """Show or hide the pane below the table, or beside the page."""
+        if self._views.in_detail and self._views.detail.tab is Tab.JOURNAL:
+            self._show_status("it has the whole screen; l goes back")
+            return
+        self._dock.toggle()
+        self.follow_selection()
 
     def show_journal(self) -> None:
         """Show the journal of what is selected."""
         if not self._dock.pane.display:
-            self.toggle_journal()
+            self.toggle_dock()
 
     def follow_selection(self) -> None:
         """Show the journal of what is chosen, while the pane is open."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
-from fleettui.console.journal import Ask, LinkNews, News, Remark, Wanted
+from fleettui.console.journal import Ask, Edge, LinkNews, News, Remark, Wanted
+from fleettui.console.journal.filters import for_journalctl
 from fleettui.escape import clause, escape
-from fleettui.remote import JournalQuery, JournalSource, LinkState, Remote
+from fleettui.journal_entry import JournalEntry
+from fleettui.remote import JournalHistory, JournalQuery, JournalSource, LinkState, Place, Remote
 from registry.model import Crash, Machine
 
 RATE = 10_000  # lines a second that are shown, for long
@@ -35,6 +38,21 @@ class LiveJournals:
         """Begin to read."""
         return LiveStream(self._remote, wanted, ask)
 
+    def history(
+        self, wanted: Sequence[Wanted], ask: Ask, edges: Mapping[str, Edge], *, backwards: bool
+    ) -> JournalHistory:
+        """What lies before or after these places, by machine id."""
+        places = {id_: Place(each.at, each.cursor, each.inclusive) for id_, each in edges.items()}
+        return self._remote.journal_history(_sources(wanted), _query(ask), places, backwards=backwards)
+
+    def search(
+        self, wanted: Sequence[Wanted], ask: Ask, text: str, troubles: dict[str, str]
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        """Every entry that may hold the text, each machine's newest first."""
+        grep, exact = for_journalctl(text)
+        query = replace(_query(ask), lines=None, grep=grep, exact=exact)
+        return self._remote.journal_search(_sources(wanted), query, troubles)
+
     async def kept(self, units: Collection[str]) -> Sequence[Crash]:
         """What agents kept of these units' newest failures. Raises FleetError."""
         return await self._read_kept(units) if self._read_kept else ()
@@ -48,8 +66,8 @@ class LiveStream:
     """The journals of one selection, as one stream."""
 
     def __init__(self, remote: Remote, wanted: Sequence[Wanted], ask: Ask) -> None:
-        since = f"@{ask.since:.0f}" if ask.since is not None else ""
-        query = JournalQuery(lines=ask.lines, follow=True, since=since, boot=ask.boot)
+        self._follows = ask.until is None
+        query = replace(_query(ask), follow=self._follows)
         self._stream = remote.journal_stream(_sources(wanted), query, self._on_link, self._on_dropped)
         self._news: asyncio.Queue[Sequence[News]] = asyncio.Queue()  # entries in it are bounded by `_room`
         self._room = asyncio.Semaphore(HELD)
@@ -110,7 +128,7 @@ class LiveStream:
         news: list[News] = [LinkNews(host, reason)]
         if self._lost.get(id_) != reason:
             self._lost[id_] = reason
-            news.append(Remark(f"{host}: {clause(reason)}; trying again"))
+            news.append(Remark(f"{host}: {clause(reason)}; {'trying again' if self._follows else 'not read'}"))
         self._news.put_nowait(news)
 
     def _if_it_holds(self, id_: str, then: Callable[..., None], *arguments: str) -> None:
@@ -153,6 +171,12 @@ class RateLimit:
         self._lines = min(self._lines + (now - self._at) * RATE, most) - lines
         self._at = now
         return max(0.0, -self._lines / RATE)
+
+
+def _query(ask: Ask) -> JournalQuery:
+    since = f"@{ask.since:.0f}" if ask.since is not None else ""
+    until = f"@{ask.until:.0f}" if ask.until is not None else ""
+    return JournalQuery(lines=ask.lines, since=since, until=until, boot=ask.boot)
 
 
 def _sources(wanted: Sequence[Wanted]) -> list[JournalSource]:

@@ -10,6 +10,7 @@ What looks around or back (`(?=…)`, `\1`) cannot be followed so and is refused
 
 from __future__ import annotations
 
+import ast
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -193,6 +194,46 @@ def ways(node: Node) -> float:
         case Repeat():
             return float("inf")
     return 1.0
+
+
+# The same for journalctl
+
+HIGH = r"(?:[\xc0-\xff][\x80-\xbf]*+|[\x80-\xbf])"  # one character beyond ASCII, to a library that sees bytes
+_CODE = re.compile(r"\\(?:x..|u....|U.{8}|N\{[^}]*\}|[0-7]{1,3}|[afnrtv])")
+
+
+def pcre(node: Node) -> str:
+    """An expression for PCRE2 without UTF (as journalctl has it) that finds at least all lines that this one finds.
+
+    What the two understand differently is taken widely: whoever asks looks again at what is found.
+    """
+    match node:
+        case One(text):
+            return _one(text)
+        case Anchor(kind):
+            return kind if kind in "^$" else "\\A" if kind == "A" else ""
+        case Concatenation(parts):
+            return "".join(map(pcre, parts))
+        case Either(parts):
+            return f"(?:{'|'.join(map(pcre, parts))})"
+        case Repeat(part, least, most):
+            return f"(?:{pcre(part)}){{{least},{'' if most is None else most}}}"
+
+
+def _one(text: str) -> str:
+    letter = text[1:] if len(text) == 2 and text[0] == "\\" and not text[1].isalnum() else text
+    if _CODE.fullmatch(text):
+        letter = str(ast.literal_eval(f"'{text}'"))
+    if len(letter) == 1 and letter == text and letter == ".":
+        return rf"(?:[^\n\x80-\xff]|{HIGH})"
+    if len(letter) == 1 and (letter != text or letter not in ".["):
+        if letter.isascii():
+            return letter if letter.isalnum() else f"\\x{ord(letter):02x}"
+        cases = dict.fromkeys((letter, letter.lower(), letter.upper(), letter.casefold()))
+        return f"(?:{'|'.join(cases)})"
+    if text.isascii() and "[:" not in text and not _CODE.search(text):
+        return rf"(?:(?=[\x00-\x7f]){text}|{HIGH})"
+    return rf"(?:[\x00-\x7f]|{HIGH})"
 
 
 # Following it

@@ -31,6 +31,7 @@ FLUSH_S = 0.05  # at most twenty times a second,
 FLUSH_BUSY_S = 0.1  # and ten times where more comes than can be read
 BUSY = 200  # lines a flush
 CONTEXT = 3  # rows around a hit
+NEAR = 1  # screens above which older lines are asked for
 TURN_S = 0.01  # how long other terms are applied before keys have their turn
 
 
@@ -56,6 +57,13 @@ class JournalLines(Readable, Scrolled, can_focus=True):
 
     class Changed(Message):
         """New lines, or another place: the title may differ."""
+
+    class Beyond(Message):
+        """More is wanted than is kept: "older" lines, all to the "first", "newer" ones, or what comes ("live")."""
+
+        def __init__(self, way: str) -> None:
+            self.way = way
+            super().__init__()
 
     def __init__(self, *, id: str, buffer: JournalBuffer | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -103,6 +111,37 @@ class JournalLines(Readable, Scrolled, can_focus=True):
             for at in range(0, len(waiting), PIECE):
                 self.buffer.take(waiting[at : at + PIECE])
             self._lay_out(top)
+
+    async def settled(self) -> None:
+        """Wait until no other terms are being applied."""
+        while self.working:  # noqa: ASYNC110 - it ends within a second, or is overtaken
+            await asyncio.sleep(0.02)
+
+    def prepend(self, items: Sequence[Item]) -> int:
+        """Take older items in above the first; the place stays. Return how many rows are shown of them."""
+        if self.place.following:
+            self.pause()
+        top, rows = self._top, self.buffer.view.layout.first_row
+        if dropped := self.buffer.prepend(items):
+            self.place.detach(self.place.cursor, dropped)
+        self._lay_out(top)
+        return rows - self.buffer.view.layout.first_row
+
+    def show_past(self, items: Sequence[Item], at: int) -> None:
+        """Show a part of the past instead of what there is, with the cursor on one of its items."""
+        missed = self.place.missed
+        self.wipe()
+        for start in range(0, len(items), PIECE):
+            self.buffer.take(items[start : start + PIECE])
+        self.place.detach(at, missed)
+        self._lay_out(0)
+        self.go_to(at, middle=True)
+
+    def append_past(self, items: Sequence[Item]) -> None:
+        """Take items in below the last of a part of the past; the oldest go."""
+        top = self._top
+        self.buffer.take(items)
+        self._lay_out(top)
 
     def apply(self, terms: Terms) -> None:
         """Show by other terms, at once if there are few lines. UserError for terms that are not valid."""
@@ -169,13 +208,14 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if self._moving or round(old_value) == round(new_value):
             return
-        if round(new_value) >= self._last_top:  # less than before: the pane grew
+        if round(new_value) >= self._last_top and not self.place.detached:  # less than before: the pane grew
             if new_value > old_value:
                 self.action_resume()
             if self.place.following:
                 return
         self.pause()
         self._kept_place = self.buffer.place(self._top)
+        self._reach(round(new_value) - round(old_value))
         layout = self.buffer.view.layout
         first, _ = layout.at(self._top)
         last, _ = layout.at(min(layout.end_row, self._top + self.size.height) - 1)
@@ -190,8 +230,18 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         if self.place.pause():
             self._point(self.place.cursor)
 
+    def _reach(self, step: int) -> None:
+        """Ask for what lies beyond the first or the last line, when the reader comes near it."""
+        if step < 0 and self.scroll_offset.y <= NEAR * self.size.height:
+            self.post_message(self.Beyond("older"))
+        elif step > 0 and self.place.detached and self.scroll_offset.y >= self._last_top:
+            self.post_message(self.Beyond("newer"))
+
     def action_resume(self) -> None:
         """To the newest line, and follow."""
+        if self.place.detached:
+            self.post_message(self.Beyond("live"))
+            return
         self.place.resume()
         self._lay_out(0)
 
@@ -235,10 +285,14 @@ class JournalLines(Readable, Scrolled, can_focus=True):
             return
         self.pause()
         index = layout.index(self.place.cursor) + lines
-        if index >= len(layout) - 1 and lines > 0:
+        if index >= len(layout) - 1 and lines > 0 and not self.place.detached:
             self.action_resume()
         elif len(layout):
-            self.go_to(layout.item(max(0, index)))
+            self.go_to(layout.item(max(0, min(index, len(layout) - 1))))
+            if lines < -CAPACITY:
+                self.post_message(self.Beyond("first"))
+            else:
+                self._reach(lines)
 
     def action_page(self, pages: int) -> None:
         """A screen up or down, the cursor along."""
@@ -248,11 +302,13 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         self.pause()
         step = pages * max(1, self.size.height - 1)
         row = layout.start(layout.index(self.place.cursor)) + step
-        if row >= layout.end_row - 1 and pages > 0:
+        if row >= layout.end_row - 1 and pages > 0 and not self.place.detached:
             self.action_resume()
             return
+        row = min(row, layout.end_row - 1)
         self._scroll(int(self.scroll_offset.y) + step)
         self.go_to(layout.item(layout.at(max(layout.first_row, row))[0]))
+        self._reach(pages)
 
     def action_sideways(self, cells: int) -> None:
         """Scroll to the side, no further than the lines on the screen go."""

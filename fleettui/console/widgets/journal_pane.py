@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
 from fleettui.console.journal.buffer import CAPACITY, Terms
-from fleettui.console.journal.filters import ALL_PRIORITIES, next_priority, parse_since
+from fleettui.console.journal.filters import ALL_PRIORITIES, next_priority, parse_period
 from fleettui.console.journal.formatter import Times
 from fleettui.console.journal.sources import Ask, Item, Remark, Wanted, hosts_of, stem
 from fleettui.console.journal.title import (
@@ -48,6 +48,7 @@ from registry.errors import FleetError, UserError
 BOOTS = ("", "0", "-1")
 TIMES = tuple(Times)
 LEAST_HEIGHT = 5
+REMEMBERED = 100  # selections whose narrowing is remembered
 NOTHING: dict[str, Any] = {  # what each of what narrows the journal is while it does not
     "search": "", "include": "", "exclude": "", "priority": ALL_PRIORITIES, "since": "", "boot": "",
 }  # fmt: skip
@@ -55,7 +56,7 @@ QUESTIONS = {
     "search": ("search", "words as they stand, or a regular expression; n and N go on"),
     "include": ("only lines with", "all of these words, or a regular expression; empty shows all"),
     "exclude": ("lines without", "any of these words, or a regular expression; empty shows all"),
-    "since": ("since", "-1h, 20min, 10:30, today, 2026-11-23 10:00; empty: the newest lines"),
+    "since": ("since", "-1h, 10 minutes ago, 10:30, 10:30..10:40, yesterday, 2026-11-23 10:00; empty: the newest"),
     "save": ("save to", "a file that only you can read"),
 }
 
@@ -68,6 +69,33 @@ class Reads(Protocol):
 
     async def fields(self, item: Item) -> Mapping[str, str]:
         """All fields of an entry. Raises FleetError."""
+
+
+class Past(Protocol):
+    """What reads and searches beyond the lines that are kept."""
+
+    scanning: str
+
+    def reach(self, way: str) -> None:
+        """Read what lies beyond the first or the last line."""
+
+    def cancel(self) -> bool:
+        """End what is being read; False when nothing is."""
+
+    def scan(self, *, go: bool = True) -> None:
+        """Search everything for what the pane searches for."""
+
+    def stop_scan(self) -> None:
+        """Search no more."""
+
+    def outside(self) -> tuple[int, int]:
+        """How many lines were found before those that are kept, and after."""
+
+    def target(self, step: int) -> tuple[int, str, str] | None:
+        """The next line that was found outside: a newer one (1), or an older one (-1)."""
+
+    def go_to(self, found: tuple[int, str, str]) -> None:
+        """Show that part of the past."""
 
 
 class JournalPane(Vertical):
@@ -100,9 +128,14 @@ class JournalPane(Vertical):
         self.prompt = JournalPrompt(self, id="journal-prompt")
         self.since = ""  # as it was typed
         self.reads: Reads | None = None
+        self.past: Past | None = None
+        self._doing = ""
         self.zoomed = False
         self._docked_height: Scalar | None = None
         self._order: list[str] = []  # what narrows, in the order in which it came
+        self.unread = ""  # what is wanted and not read, in words
+        self._subject: Hashable = None
+        self._narrowings: dict[Hashable, tuple[Terms, Ask, str, list[str]]] = {}  # of other selections
         self._note, self._why = "", ""
         self._troubles: dict[str, str] = {}
         self._said: Line = ()
@@ -124,6 +157,19 @@ class JournalPane(Vertical):
         self.lines.wipe()
         self.lines.apply(self.terms)
         self.show()
+
+    def turn_to(self, subject: Hashable) -> None:
+        """Show another selection: what narrowed the last one is taken away, and holds again when that is back."""
+        if self._order:
+            self._narrowings.pop(self._subject, None)
+            self._narrowings[self._subject] = (self.terms, self.ask, self.since, self._order)
+            while len(self._narrowings) > REMEMBERED:
+                del self._narrowings[next(iter(self._narrowings))]
+        else:
+            self._narrowings.pop(self._subject, None)
+        self._subject = subject
+        terms, self.ask, self.since, self._order = self._narrowings.get(subject, (Terms(), Ask(), "", []))
+        self.terms = replace(self.terms, narrowing=terms.narrowing, search=terms.search)
 
     def retarget(self, wanted: Sequence[Wanted]) -> None:
         """The same units on other machines: earlier lines keep their sources' names and colours."""
@@ -170,6 +216,8 @@ class JournalPane(Vertical):
 
     def narrow(self, kind: str, value: Any, *, keep: bool = True) -> None:  # noqa: ANN401 - as NOTHING has them
         """Set one of the filters; with `keep` it can be undone. UserError for a value that is not valid."""
+        if self.past:
+            self.past.stop_scan()
         if kind == "search":
             self.apply(search=value)
         elif kind in ("include", "exclude", "priority"):
@@ -178,13 +226,16 @@ class JournalPane(Vertical):
             if kind == "boot":
                 self.ask = replace(self.ask, boot=value)
             else:
-                since = parse_since(value, self.now()) if value else None
+                since, until = parse_period(value, self.now()) if value else (None, None)
                 self.since = value
-                self.ask = replace(self.ask, since=since, lines=Ask().lines if since is None else CAPACITY)
+                lines = Ask().lines if since is None else CAPACITY
+                self.ask = replace(self.ask, since=since, until=until, lines=lines)
             if self.reads:
                 self.reads.again()
         if keep:
             self._order = [each for each in self._order if each != kind] + [kind] * (value != NOTHING[kind])
+            if self.past and kind not in ("since", "boot"):
+                self.past.scan()
         self.show()
 
     def now(self) -> datetime:
@@ -199,26 +250,37 @@ class JournalPane(Vertical):
         if not self.is_mounted or not self.size.width:
             return
         lines, place, buffer, width = self.lines, self.lines.place, self.lines.buffer, self.size.width
-        hits = len(buffer.view.hits)
+        before, after = self.past.outside() if self.past else (0, 0)
+        hits = before + len(buffer.view.hits) + after
+        hit = before + place.hit if place.hit else 0
         status = JournalStatus(
             place.following, place.unseen, len(buffer.ring), buffer.warnings, buffer.dropped + place.missed,
-            trouble_text(self._troubles), self._note, lines.working,
+            trouble_text(self._troubles), self._note, self._doing or ("working …" if lines.working else ""),
+            self.ask.until is not None,
         )  # fmt: skip
         title = title_line(self.terms.wanted, status, width, focus=self.has_focus_within)
         self.query_one("#journal-title", Band).put(title)
         narrowed = narrowed_cells(
             Narrowed(
-                self.terms.narrowing, self.since, self.ask.boot, self.terms.search, buffer.hidden, place.hit, hits
+                self.terms.narrowing,
+                self.since,
+                self.ask.boot,
+                self.terms.search,
+                buffer.hidden,
+                hit,
+                hits,
+                self.unread,
+                self.past.scanning if self.past else "",
             )
         )
         line = self._said or narrowed
-        right = (Cell("Esc undoes the last", Tone.QUIET),) if narrowed and not self._said else ()
+        right = (Cell("Esc undoes the last", Tone.QUIET),) if self._order and not self._said else ()
         self.query_one("#journal-terms", Band).put(*([(line, right)] if line else []))
         why = self._why or ("" if len(buffer.ring) else self._note)
         where = (self.ask.boot, self.since)
         lines.put_notice(notice_lines(why, self._troubles, len(buffer.ring), buffer.hidden, where, width - 6))
         if self.prompt.kind == "search":
-            said = hits_text(place.hit, hits) if self.terms.search else ""
+            said = hits_text(hit, hits) if self.terms.search else ""
             self.prompt.say(said, Tone.PLAIN if hits else Tone.BUSY)
 
     def on_resize(self) -> None:
@@ -240,6 +302,17 @@ class JournalPane(Vertical):
         self._said = (Cell(escape(text), tone),) if text else ()
         self.show()
 
+    def do(self, what: str) -> None:
+        """Say what is being done; with "" nothing is."""
+        if self._doing != what:
+            self._doing = what
+            self.show()
+
+    @on(JournalLines.Beyond)
+    def _beyond(self, event: JournalLines.Beyond) -> None:
+        if self.past:
+            self.past.reach(event.way)
+
     def on_key(self) -> None:
         """Take the last message away: it has been read."""
         if self._said:
@@ -260,6 +333,12 @@ class JournalPane(Vertical):
         """To the next hit of the search, or the one before."""
         if not self.terms.search:
             self.say("nothing is searched for; / searches", Tone.BUSY)
+            return
+        edge = self.past is not None and not self.lines.place.has_hit(step)
+        if self.past and edge and (target := self.past.target(step)):
+            self.past.go_to(target)
+        elif self.past and edge and self.past.scanning == "scanning …" and step < 0:
+            self.say("scanning …; N goes on when an older line is found", Tone.BUSY)
         elif not self.lines.go_to_hit(step):
             self.say(f"nothing found for {self.terms.search}", Tone.BUSY)
 
@@ -336,6 +415,8 @@ class JournalPane(Vertical):
         """Undo one thing: the line to type in, the last filter, the whole screen; then the focus goes."""
         if self.prompt.kind:
             self.prompt.cancel()
+        elif self.past and self.past.cancel():
+            pass
         elif self._order:
             self.narrow(self._order[-1], NOTHING[self._order[-1]])
         elif self.zoomed:
@@ -417,8 +498,9 @@ class JournalPrompt(Vertical):
             if kind in ("include", "exclude"):
                 pane.narrow(kind, event.value.strip(), keep=False)
             elif kind == "since" and event.value.strip():
-                moment = datetime.fromtimestamp(parse_since(event.value, pane.now()))  # noqa: DTZ006 - local, to show
-                said = f"= {moment:%Y-%m-%d %H:%M:%S}"
+                period = parse_period(event.value, pane.now())
+                shown = [f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}" if at else "" for at in period]  # noqa: DTZ006 - local, to show
+                said = f"= {' to '.join(shown) if shown[1] else shown[0]}"
             if kind:
                 self.say(said)
         except UserError as error:
