@@ -17,14 +17,19 @@ from registry.records import decode
 MOST = 24  # that are read at once
 
 
-async def newest_crashes(operator: Operator, units: Collection[str]) -> dict[Pair, Address]:
-    """Where the newest lies that was kept of each of these units on each machine; oldest first."""
+async def newest_crashes(
+    operator: Operator, units: Collection[str], machines: Collection[str] = ()
+) -> dict[Pair, Address]:
+    """Where the newest lies that was kept of each of these units on each machine; oldest first.
+
+    Of these `machines`, by id, that of every unit.
+    """
     listing = await operator.etcd.range(operator.keys.table(Table.CRASHES), keys_only=True)
     found = [address for kv in listing.kvs if (address := operator.keys.parse(kv.key))]
     newest = {
         (each.first, unit): each
         for each in sorted(found, key=lambda each: each.second)
-        if (unit := each.second.partition("-")[2]) in units
+        if (unit := each.second.partition("-")[2]) in units or each.first in machines
     }
     return dict(sorted(newest.items(), key=lambda item: item[1].second))
 

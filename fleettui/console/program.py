@@ -99,10 +99,10 @@ class LivePort:
         """Pause, resume, abort or undo a rollout."""
         return await rollouts.act(await self._operator(), verb, name)
 
-    async def crashes(self, units: Collection[str]) -> Sequence[Crash]:
-        """What agents kept of these units' newest failures."""
+    async def crashes(self, units: Collection[str], machines: Collection[str] = ()) -> Sequence[Crash]:
+        """What agents kept of the newest failures of these units, and of all units on these machines."""
         operator = await self._operator()
-        return await read_crashes(operator, (await newest_crashes(operator, units)).values())
+        return await read_crashes(operator, (await newest_crashes(operator, units, machines)).values())
 
     async def _operator(self) -> Operator:
         try:

@@ -10,7 +10,7 @@ from fleettui.actions.machines import MachineChange
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.rollouts import Policy
 from fleettui.console.app import Console
-from fleettui.console.journal import Ask, Edge, News, Wanted
+from fleettui.console.journal import Ask, JournalPlace, News, Wanted
 from fleettui.console.journal.filters import for_journalctl
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb, RolloutVerb
@@ -280,7 +280,7 @@ class ScriptedJournals:
         self,
         wanted: Sequence[Wanted],
         ask: Ask,  # noqa: ARG002
-        edges: Mapping[str, Edge],
+        edges: Mapping[str, JournalPlace],
         *,
         backwards: bool,
     ) -> ScriptedPast:
@@ -305,10 +305,10 @@ class ScriptedJournals:
         troubles.update(self.unsearched)
         yield [each for each in reversed(self.archive) if each.machine in {one.machine.id for one in wanted}]
 
-    async def kept(self, units: Collection[str]) -> list[Crash]:
+    async def kept(self, units: Collection[str], machines: Collection[str] = ()) -> list[Crash]:
         if self.error:
             raise self.error
-        return [each for each in self.crashes if each.unit in units]
+        return [each for each in self.crashes if each.unit in units or each.machine in machines]
 
     def open(self, wanted: Sequence[Wanted], ask: Ask) -> ScriptedStream:
         self.asked.append(tuple(each.unit for each in wanted))

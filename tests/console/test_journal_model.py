@@ -449,8 +449,6 @@ def test_one_colour_a_source() -> None:
         ("2026-11-23 10:00", NOW.replace(hour=10, minute=0, second=0)),
         ("yesterday 02:10", NOW.replace(hour=2, minute=10, second=0) - timedelta(days=1)),
         ("today 00:00:01", NOW.replace(hour=0, minute=0, second=1)),
-        ("10 minutes ago", NOW - timedelta(minutes=10)),
-        ("now", NOW),
         ("2026-11-23t10:00:05+02:00", NOW.replace(hour=8, minute=0, second=5, tzinfo=UTC)),
         ("2026-11-22", NOW.replace(hour=0, minute=0, second=0) - timedelta(days=1)),
         (" 2026-11-23T10:00:05 ", NOW.replace(hour=10, minute=0, second=5)),

@@ -9,9 +9,9 @@ Entries are untrusted: they are kept as they came, and what a terminal would act
 
 from fleettui.console.journal.sources import (
     Ask,
-    Edge,
     FollowedJournal,
     Item,
+    JournalPlace,
     Journals,
     LinkNews,
     News,
@@ -25,9 +25,9 @@ from fleettui.console.journal.sources import (
 
 __all__ = [
     "Ask",
-    "Edge",
     "FollowedJournal",
     "Item",
+    "JournalPlace",
     "Journals",
     "LinkNews",
     "News",

@@ -2,8 +2,8 @@ r"""What of the journal is shown: patterns, include and exclude, priority, and m
 
 A pattern is words, or a regular expression where the text holds signs of one. Lower case finds either case; a
 capital letter makes it exact. "." and "-" alone make no expression, so that addresses and names are what they look
-like. `^` and `$` mean a line's ends. Lines are hostile: see `text/expressions`. A word such as `user=42` is also about
-a field of that name, in a line that is JSON or has it as it stands; `status>=500` and `path!=/` mean fields alone.
+like. `^` and `$` mean a line's ends. Lines are hostile: see `text/expressions`. A word such as `user=42` is also
+about a field of that name, in a line that is JSON or has it as it stands; `status>=500` means fields alone.
 
 An include needs all its words, an exclude any of them. What the reader says about the stream is always shown.
 """

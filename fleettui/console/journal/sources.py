@@ -70,7 +70,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class JournalPlace:
     """A place in a machine's journal: at an entry (`inclusive`: that one too), or at a moment (µs), inclusive."""
 
     at: int
@@ -106,7 +106,7 @@ class Journals(Protocol):
         """Begin to read."""
 
     def history(
-        self, wanted: Sequence[Wanted], ask: Ask, edges: Mapping[str, Edge], *, backwards: bool
+        self, wanted: Sequence[Wanted], ask: Ask, edges: Mapping[str, JournalPlace], *, backwards: bool
     ) -> PastJournal:
         """What lies before or after these places, by machine id."""
 
@@ -118,8 +118,11 @@ class Journals(Protocol):
         `troubles` is filled with machines that were not searched, and why. UserError for a text that is none.
         """
 
-    async def kept(self, units: Collection[str]) -> Sequence[Crash]:
-        """What agents kept of these units' newest failures, oldest first. Raises FleetError."""
+    async def kept(self, units: Collection[str], machines: Collection[str] = ()) -> Sequence[Crash]:
+        """What agents kept of the newest failures of these units, and of all units on these machines (by id).
+
+        Oldest first. Raises FleetError.
+        """
 
     async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:
         """Every field of one entry. Raises FleetError."""

@@ -165,6 +165,11 @@ class DetailView(View[UnitRow]):
         machine = self._snapshot.machines.get(self.subject.name)
         return (Wanted(machine, ""),) if machine else ()
 
+    def lost(self, rows: list[UnitRow]) -> list[str]:  # noqa: ARG002 - it is about one
+        """The machine, when it is not registered now."""
+        about_machine = self.subject.kind is SubjectKind.MACHINE
+        return [self.subject.name] if about_machine and self.subject.name not in self._snapshot.machines else []
+
     def about(self, rows: list[UnitRow]) -> tuple[Hashable, ...]:
         """The subject; of a machine's units, the chosen ones."""
         keys = (row.key for row in rows) if self.tab is Tab.UNITS else ()

@@ -7,6 +7,7 @@ the same stream: nothing is lost, and nothing is read twice.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
 
@@ -16,16 +17,20 @@ from textual.worker import Worker
 
 from fleettui.actions.crashes import entries, failure_of, what_is_kept
 from fleettui.console.journal import FollowedJournal, Item, Journals, LinkNews, News, Remark, Wanted
-from fleettui.console.journal.sources import readable
+from fleettui.console.journal.sources import MAX_MACHINES, readable
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.journal_past import JournalPast
 from fleettui.console.screens.text_screens import FieldsScreen
-from fleettui.console.text.formatting import when
+from fleettui.console.text.cells import Tone
+from fleettui.console.text.formatting import counted, when
 from fleettui.console.widgets.journal_pane import JournalPane, connecting
+from fleettui.escape import escape
+from fleettui.journal_entry import JournalEntry
 from registry.errors import FleetError, UserError
 from registry.model import Machine
 
 SETTLE_S = 0.12  # a cursor that runs over rows opens no journal on its way
+LAST_READ = 200  # lines of each machine that are remembered, for when it is lost
 SHORT = 20  # lines of a screen below which the pane is hidden at first
 TALL = 30  # lines of a screen on which a page and the journal both have room
 
@@ -42,15 +47,20 @@ class JournalReader:
         self._subject: Hashable = None
         self._units: tuple[str, ...] = ()  # of the selection: what was kept of their failures is shown first
         self._why = ""
+        self._lost: tuple[str, ...] = ()  # machines of the selection that cannot be read any more
+        self._to_failure = False  # go to what was kept of the last failure
+        self._last_read: dict[str, deque[JournalEntry]] = {}  # of each machine, by id: what was read from it last
         self.past = JournalPast(journals, pane, self.again)
         pane.reads, pane.past = self, self.past
 
     def want(
-        self, wanted: Sequence[Wanted], why_none: str, subject: Hashable = None, units: Sequence[str] = ()
-    ) -> None:
+        self, wanted: Sequence[Wanted], why_none: str, subject: Hashable = None, units: Sequence[str] = (),
+        lost: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Show these journals; with none of them, say why. `subject` is what stays the same while units move.
 
-        What was kept of failures of these `units` elsewhere, where nobody may be there to ask, comes before them.
+        What was kept of failures of these `units` elsewhere, where nobody may be there to ask, comes before them;
+        likewise what is left of the `lost` machines.
         """
         subject = subject if subject is not None else tuple(each.unit for each in wanted) or why_none
         wanted, unread = readable(wanted)
@@ -60,7 +70,7 @@ class JournalReader:
         if subject != self._subject:
             self._pane.turn_to(subject)
         self._subject, self._wanted, self._why = subject, wanted, why_none
-        self._units = tuple(units)
+        self._units, self._lost = tuple(units), tuple(lost)
         self._pane.unread = unread
         if not same:
             self.again()
@@ -80,9 +90,14 @@ class JournalReader:
         self._machines = {each.machine.id: each.machine for each in self._wanted}
         self._pane.begin(self._wanted, connecting(self._wanted) if self._wanted else "no journal", self._why)
         self.past.begin(self._wanted)
-        if self._wanted or self._units:
+        if self._wanted or self._units or self._lost:
             # A worker of the pane: it ends with the screen, however that ends.
             self._worker = self._pane.run_worker(self._read(), name="read the journal", exit_on_error=False)
+
+    def show_failure(self) -> None:
+        """Go to what was kept of the newest failure of the selection."""
+        self._to_failure = True
+        self.again()
 
     def stop(self) -> None:
         """Read no more; the next `want` begins again."""
@@ -122,27 +137,50 @@ class JournalReader:
             self._pane.add([Remark(str(error))])
 
     async def _show_kept(self) -> None:
-        """Show the last lines of failures on machines where the units are not any more."""
-        ask, here = self._pane.ask, {each.key for each in self._wanted}
+        """Show what is left of machines where the units are not any more: kept by agents, or read here before."""
+        ask, here, wished = self._pane.ask, {each.key for each in self._wanted}, self._to_failure
+        self._to_failure = False
         try:
-            found = await self._journals.kept(self._units) if self._units and not ask.boot else ()
+            asked = (self._units or self._lost) and (wished or not ask.boot)
+            found = await self._journals.kept(self._units, self._lost) if asked else ()
         except FleetError as error:
             self._pane.add([Remark(f"what was kept of failures cannot be read: {error}")])
             return
-        items: list[Item] = []
+        items, newest = self._read_before(), None
         for crash in found:
-            if (crash.machine, crash.unit) in here or (ask.since and crash.failed_at < ask.since):
+            if not wished and ((crash.machine, crash.unit) in here or (ask.since and crash.failed_at < ask.since)):
                 continue
             at = when(crash.failed_at, self._pane.clock()).strip()
-            items.append(Remark(f"{crash.unit} {failure_of(crash)} at {at}; {what_is_kept(crash)}"))
-            items += entries(crash)
+            newest = Remark(f"{crash.unit} {failure_of(crash)} at {at}; {what_is_kept(crash)}")
+            items += [newest, *entries(crash)]
+        if wished and newest is None:
+            self._pane.say("nothing is kept of a failure of it; its journal is here", Tone.BUSY)
         if not items:
             return
         if self._wanted:
             items.append(Remark("what follows is written now", good=True))
         else:
-            self._pane.note("kept by its agent")
-        self._pane.add(items)
+            self._pane.note("kept by its agent" if newest else "read before")
+        if wished and newest:
+            lines = self._pane.lines
+            lines.add(items)
+            lines.flush()
+            lines.go_to(next(number for number in range(lines.buffer.end) if lines.buffer.item(number) is newest))
+        else:
+            self._pane.add(items)
+
+    def _read_before(self) -> list[Item]:
+        """What was last read here from machines of the selection that are not among those read now."""
+        here, items, units = {each.machine.id for each in self._wanted}, list[Item](), {*self._units}
+        for id_, last in self._last_read.items():
+            left = [each for each in last if id_ in self._lost or each.unit in units] if id_ not in here else []
+            if left:
+                host = escape(left[-1].hostname)
+                items += [
+                    Remark(f"last read from {host}, which is not read now: {counted(len(left), 'line')}"),
+                    *left,
+                ]
+        return items
 
     def _show(self, batch: Sequence[News]) -> None:
         items: list[Item] = []
@@ -151,6 +189,12 @@ class JournalReader:
                 self._pane.trouble(each.hostname, each.trouble)
             else:
                 items.append(each)
+                if isinstance(each, JournalEntry):
+                    if each.machine not in self._last_read:
+                        self._last_read[each.machine] = deque(maxlen=LAST_READ)
+                    self._last_read[each.machine].append(each)
+        while len(self._last_read) > MAX_MACHINES:
+            del self._last_read[next(iter(self._last_read))]
         if self._wanted and (items or not batch):
             self._pane.note("")  # the first lines are there, or there are none
         self._pane.add(items)

@@ -15,12 +15,13 @@ from typing import Any
 
 from textual.worker import Worker
 
-from fleettui.console.journal import Edge, Journals, PastJournal, Wanted
+from fleettui.console.journal import JournalPlace, Journals, PastJournal, Wanted
 from fleettui.console.journal.filters import finds, searched
 from fleettui.console.journal.messages import levelled
 from fleettui.console.journal.sources import Item
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.formatting import counted
+from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_pane import JournalPane
 from fleettui.escape import clause, escape
 from fleettui.journal_entry import JournalEntry
@@ -48,6 +49,7 @@ class JournalPast:
         self._first: Item | None = None  # there is no older one
         self._whole = False  # all is wanted up to the first line
         self.scanning = ""  # what is said of the search through everything
+        pane.lines.reach = self.reach
 
     def begin(self, wanted: Sequence[Wanted]) -> None:
         """Be about other journals, or the same read anew."""
@@ -73,20 +75,35 @@ class JournalPast:
         if busy and self._work:
             self._work.cancel()
         self._work = None
-        self._pane.do("")
+        self._do("")
         return busy
+
+    def _do(self, what: str) -> None:
+        if self._pane.doing != what:
+            self._pane.doing = what
+            self._pane.show()
 
     # What lies beyond
 
     def reach(self, way: str) -> None:
-        """Read what lies beyond the first or the last line; see `JournalLines.Beyond`."""
+        """Go where the reader goes: read older lines near the first one, newer ones after the last of a past.
+
+        "first" reads on up to the first line there is, "live" the newest lines.
+        """
+        lines = self._pane.lines
         if way == "live":
             self._again()
             return
         self._whole = self._whole or way == "first"
+        above = lines.top - lines.buffer.view.layout.first_row
+        below = lines.buffer.view.layout.end_row - lines.top - lines.size.height
+        if (way == "up" and above > lines.size.height) or (
+            way == "down" and (below > 0 or not lines.place.detached)
+        ):
+            return
         if self._work is None or self._work.is_finished:
             self._whole = way == "first"
-            self._run(self._read_newer() if way == "newer" else self._read_older(), "read older lines")
+            self._run(self._read_newer() if way == "down" else self._read_older(), "read older lines")
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         async def done() -> None:
@@ -95,27 +112,32 @@ class JournalPast:
             except FleetError as error:
                 self._pane.say(str(error), Tone.BAD)
             finally:
-                self._pane.do("")
+                self._do("")
 
         self._work = self._pane.run_worker(done(), name=name, exit_on_error=False)
 
     async def _read_older(self) -> None:
         lines, buffer, shown = self._pane.lines, self._pane.lines.buffer, 0
         while self._wanted:
-            await lines.settled()
+            await settled(lines)
             first = buffer.ring[0] if len(buffer.ring) else None
             if self._pane.ask.since is not None or (first is not None and first is self._first):
                 self._pane.say(
                     "this is the first line" + (f" since {self._pane.since}" if self._pane.since else "")
                 )
                 return
-            self._pane.do("reading older lines …")
+            self._do("reading older lines …")
             if self._older is None or self._older[1] is not first:
                 self._older = (self._history(backwards=True), first or LAST)
             history = self._older[0]
             items = await history.read(PIECE)
             self._complain(history)
-            shown += lines.prepend([*reversed(items)])
+            lines.pause()
+            top, rows = lines.top, buffer.view.layout.first_row
+            if dropped := buffer.prepend([*reversed(items)]):
+                lines.place.detach(lines.place.cursor, dropped)
+            lines.lay_out(top)
+            shown += rows - buffer.view.layout.first_row
             first = buffer.ring[0] if len(buffer.ring) else None
             self._older = (history, first or LAST)
             if len(items) < PIECE:
@@ -136,10 +158,12 @@ class JournalPast:
         if self._newer is None or self._newer[1] is not last:
             self._newer = (self._history(backwards=False), last)
         history = self._newer[0]
-        self._pane.do("reading newer lines …")
+        self._do("reading newer lines …")
         items = await history.read(PIECE)
         if items:
-            lines.append_past(items)
+            top = lines.top
+            buffer.take(items)
+            lines.lay_out(top)
             self._newer = (history, buffer.ring[len(buffer.ring) - 1])
         else:
             self._pane.say("these were the newest lines; G follows again")
@@ -149,8 +173,8 @@ class JournalPast:
         edges = self._pane.lines.buffer.edges((each.machine.id for each in self._wanted), newest=not backwards)
         ends = [entry.at for entry in edges.values()] or [int(self._pane.clock() * 1_000_000)]
         at = min(ends) if backwards else max(ends) + 1
-        places = {each.machine.id: Edge(at) for each in self._wanted}
-        places |= {id_: Edge(entry.at, entry.cursor) for id_, entry in edges.items()}
+        places = {each.machine.id: JournalPlace(at) for each in self._wanted}
+        places |= {id_: JournalPlace(entry.at, entry.cursor) for id_, entry in edges.items()}
         return self._journals.history(self._wanted, self._pane.ask, places, backwards=backwards)
 
     def _complain(self, history: PastJournal) -> None:
@@ -231,23 +255,42 @@ class JournalPast:
 
     async def _read_around(self, at: int, machine: str, cursor: str) -> None:
         pane = self._pane
-        pane.do("reading the lines around it …")
-        before = {each.machine.id: Edge(at - 1) for each in self._wanted} | {machine: Edge(at, cursor)}
-        after = {each.machine.id: Edge(at) for each in self._wanted} | {machine: Edge(at, cursor, inclusive=True)}
+        self._do("reading the lines around it …")
+        before = {each.machine.id: JournalPlace(at - 1) for each in self._wanted} | {
+            machine: JournalPlace(at, cursor)
+        }
+        after = {each.machine.id: JournalPlace(at) for each in self._wanted} | {
+            machine: JournalPlace(at, cursor, inclusive=True)
+        }
         older = self._journals.history(self._wanted, pane.ask, before, backwards=True)
         newer = self._journals.history(self._wanted, pane.ask, after, backwards=False)
         above, below = await asyncio.gather(older.read(AROUND), newer.read(AROUND))
-        await pane.lines.settled()
+        await settled(pane.lines)
         items = [*reversed(above), *below]
         number = next((number for number, item in enumerate(items) if item.cursor == cursor), None)
         if number is None:
             pane.say("that line is not kept any more", Tone.BUSY)
             return
-        pane.lines.show_past(items, number)
+        kept, known = pane.lines.buffer, {*self._found}
+        for hit in (kept.item(kept.view.hits[each]) for each in range(len(kept.view.hits))):
+            if isinstance(hit, JournalEntry) and (found := (hit.at, hit.machine, hit.cursor)) not in known:
+                insort(self._found, found)  # it came after the search began
+        missed = pane.lines.place.missed
+        pane.lines.wipe()
+        kept.take(items)
+        pane.lines.place.detach(number, missed)
+        pane.lines.lay_out(0)
+        pane.lines.go_to(number, middle=True)
         ring = pane.lines.buffer.ring
         self._older, self._newer = (older, ring[0]), (newer, ring[len(ring) - 1])
         self._first = ring[0] if len(above) < AROUND else None
         pane.show()
+
+
+async def settled(lines: JournalLines) -> None:
+    """Wait until no other terms are being applied."""
+    while lines.working:  # noqa: ASYNC110 - it ends within a second, or is overtaken
+        await asyncio.sleep(0.02)
 
 
 LAST = JournalEntry(0, "", "", "", 0, 0, "", "", "")  # stands for no line

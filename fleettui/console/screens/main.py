@@ -94,6 +94,7 @@ class MainScreen(Screen[None]):
         self.rollouts = rollouts = RolloutOperations(self, context, fleet, selection, runner, confirmer, status)
         self.lease = LeaseWatch(self, context, fleet, views, status)
         self.outside = outside = Outside(self, context, fleet, selection, runner, status)
+        dock.pane.open_pager = outside.open_pager
         self.edits = EditSession(
             self, context, fleet, selection, runner, confirmer, status, units=units, outside=outside
         )
@@ -133,6 +134,7 @@ class MainScreen(Screen[None]):
         self.action_trouble = navigator.toggle_trouble
         self.action_journal = navigator.open_journal
         self.action_dock = navigator.toggle_dock
+        self.action_failure = navigator.open_failure
         self.action_next_pane = self.dock.next_pane
 
         self.action_mark = self.selection.mark

@@ -443,6 +443,13 @@ class Navigator:
         else:
             self.open_tab("journal")
 
+    def open_failure(self) -> None:
+        """Show why it failed: what its agent kept of its last failure, wherever the machine is now."""
+        on_tab = self._views.in_detail and self._views.detail.tab is Tab.JOURNAL
+        if not on_tab and not self._dock.pane.zoomed:
+            self.open_journal()
+        self._dock.reader.show_failure()
+
     def toggle_dock(self) -> None:
         """Show or hide the pane below the table, or beside the page."""
         if self._views.in_detail and self._views.detail.tab is Tab.JOURNAL:
@@ -464,13 +471,15 @@ class Navigator:
         rows = view.table.listing.chosen()
         if wanted := view.wanted(rows):
             why_none = ""
+        elif view.lost(rows):
+            why_none = "the machine is lost: what is left of its journal here is shown"
         elif not rows:
             why_none = "nothing is selected"
         elif names := view.units(rows):
             why_none = f"{stem(names[0])} is on no machine: there is no journal to read"
         else:
             why_none = "no unit is selected"
-        self._dock.reader.want(wanted, why_none, view.about(rows), view.units(rows))
+        self._dock.reader.want(wanted, why_none, view.about(rows), view.units(rows), view.lost(rows))
 
     def _arrange_journal(self) -> None:
         whole = self._views.in_detail and self._views.detail.tab is Tab.JOURNAL

@@ -68,6 +68,26 @@ class Outside:
             raise UserError(f"the terminal is not handed over: {self._context.barred}")
         return await hand_over(self._screen.app, work, greeting)
 
+    def open_pager(self, name: str, text: str) -> None:
+        """Open a text in the user's pager; the file that it reads is private, and gone afterwards."""
+        if self._context.read_only:
+            self._status.show(f"no pager: {self._context.barred}")
+        elif self.can_lend("pager", "it is saved with its own key"):
+            self._screen.run_worker(self._page(name, text), name="pager", group="outside", exit_on_error=False)
+
+    async def _page(self, name: str, text: str) -> None:
+        from fleettui.console.sources import editor  # noqa: PLC0415 - when it is needed
+
+        try:
+            argv = editor.pager_argv(os.environ)
+            path = await asyncio.to_thread(editor.create_draft, name, text)
+            try:
+                await self.hand_over(lambda: editor.run_editor(argv, path))
+            finally:
+                await asyncio.to_thread(editor.discard_draft, path)
+        except FleetError as error:
+            self._status.show(escape(str(error)))
+
     def open_shell(self) -> None:
         """Open a shell on the machine of the selection."""
         if self._context.read_only:

@@ -80,6 +80,10 @@ class View(Vertical, Generic[R]):
         """The journals to read for these rows."""
         return ()
 
+    def lost(self, rows: list[R]) -> list[str]:  # noqa: ARG002 - for views without
+        """The machines among these rows that are lost, by id: their journals cannot be read any more."""
+        return []
+
     def about(self, rows: list[R]) -> tuple[Hashable, ...]:
         """The identity of what these rows stand for, the same while they change."""
         return (self.name_, *(row.key for row in rows))
@@ -164,6 +168,10 @@ class MachinesView(View[MachineRow]):
         """Everything on the machine."""
         machines = (self._fleet.reading.snapshot.machines.get(row.key) for row in rows)
         return tuple(Wanted(machine, "") for machine in machines if machine)
+
+    def lost(self, rows: list[MachineRow]) -> list[str]:
+        """Those that are not registered now."""
+        return [row.key for row in rows if row.key not in self._fleet.reading.snapshot.machines]
 
 
 class PendingView(View[PendingRow]):

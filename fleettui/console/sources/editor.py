@@ -12,19 +12,34 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from registry.errors import UserError
 from registry.units.file import MAX_BYTES
 
 FALLBACKS = ("sensible-editor", "nano", "vi")
+PAGERS = ("sensible-pager", "less", "more")
 PRIVATE = 0o600
 
 
 def editor_argv(environment: Mapping[str, str], which: Callable[[str], str | None] = shutil.which) -> list[str]:
     """Return the command: $VISUAL, $EDITOR, else the first that is installed. UserError says what to set."""
-    for name in ("VISUAL", "EDITOR"):
+    return program_argv(environment, ("VISUAL", "EDITOR"), FALLBACKS, which)
+
+
+def pager_argv(environment: Mapping[str, str], which: Callable[[str], str | None] = shutil.which) -> list[str]:
+    """Return the command: $PAGER, else the first that is installed. UserError says what to set."""
+    return program_argv(environment, ("PAGER",), PAGERS, which)
+
+
+def program_argv(
+    environment: Mapping[str, str], names: Sequence[str], fallbacks: Sequence[str],
+    which: Callable[[str], str | None],
+) -> list[str]:  # fmt: skip
+    """Return the command that the first of these variables names, else the first that is installed. UserError."""
+    kind = names[-1].lower()
+    for name in names:
         if not environment.get(name, "").strip():
             continue
         try:
@@ -32,12 +47,13 @@ def editor_argv(environment: Mapping[str, str], which: Callable[[str], str | Non
         except ValueError as error:
             raise UserError(f"cannot read {name}={environment[name]!r}: {error}; set it to a command") from None
         if which(argv[0]) is None:
-            raise UserError(f"{name} is {argv[0]}, which is not installed; set {name} to an editor that is")
+            raise UserError(f"{name} is {argv[0]}, which is not installed; set {name} to one that is")
         return argv
-    for program in FALLBACKS:
+    for program in fallbacks:
         if which(program):
             return [program]
-    raise UserError("no editor is installed; set VISUAL or EDITOR, for example: export EDITOR=nano")
+    example = fallbacks[1]
+    raise UserError(f"no {kind} is installed; set {' or '.join(names)}, for example: export {names[-1]}={example}")
 
 
 def draft_name(name: str) -> str:

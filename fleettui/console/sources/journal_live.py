@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import aclosing
 from dataclasses import replace
 
-from fleettui.console.journal import Ask, Edge, LinkNews, News, Remark, Wanted
+from fleettui.console.journal import Ask, JournalPlace, LinkNews, News, Remark, Wanted
 from fleettui.console.journal.filters import for_journalctl
 from fleettui.escape import clause, escape
 from fleettui.journal_entry import JournalEntry
@@ -25,7 +25,7 @@ HELD = 8  # batches between the stream and the screen
 STEADY_S = 1.0  # what has held for this long is told
 
 
-ReadKept = Callable[[Collection[str]], Awaitable[Sequence[Crash]]]
+ReadKept = Callable[[Collection[str], Collection[str]], Awaitable[Sequence[Crash]]]
 
 
 class LiveJournals:
@@ -39,7 +39,7 @@ class LiveJournals:
         return LiveStream(self._remote, wanted, ask)
 
     def history(
-        self, wanted: Sequence[Wanted], ask: Ask, edges: Mapping[str, Edge], *, backwards: bool
+        self, wanted: Sequence[Wanted], ask: Ask, edges: Mapping[str, JournalPlace], *, backwards: bool
     ) -> JournalHistory:
         """What lies before or after these places, by machine id."""
         places = {id_: Place(each.at, each.cursor, each.inclusive) for id_, each in edges.items()}
@@ -53,9 +53,9 @@ class LiveJournals:
         query = replace(_query(ask), lines=None, grep=grep, exact=exact)
         return self._remote.journal_search(_sources(wanted), query, troubles)
 
-    async def kept(self, units: Collection[str]) -> Sequence[Crash]:
-        """What agents kept of these units' newest failures. Raises FleetError."""
-        return await self._read_kept(units) if self._read_kept else ()
+    async def kept(self, units: Collection[str], machines: Collection[str] = ()) -> Sequence[Crash]:
+        """What agents kept of the newest failures of units, and of all on machines. Raises FleetError."""
+        return await self._read_kept(units, machines) if self._read_kept else ()
 
     async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:
         """Every field of one entry. Raises FleetError."""

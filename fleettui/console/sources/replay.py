@@ -12,13 +12,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, tzinfo
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fleettui.console.journal import Ask, News, Wanted
+from fleettui.console.journal import Ask, JournalPlace, Wanted
 from fleettui.console.journal.filters import parse_since
 from fleettui.console.sources.hosts import Session
 from fleettui.console.tables.fleet import PastMoment, Reading
+from fleettui.journal_entry import JournalEntry
 from fleettui.record.reader import PastView, Playback, written
 from registry.errors import UserError
 from registry.model import Crash, Machine
@@ -120,9 +122,30 @@ class NoPastJournals:
         """A journal that says so."""
         return NoPastJournal()
 
-    async def kept(self, units: Collection[str]) -> Sequence[Crash]:  # noqa: ARG002 - the protocol's
+    async def kept(self, units: Collection[str], machines: Collection[str] = ()) -> Sequence[Crash]:  # noqa: ARG002
         """Nothing: the record holds no lines."""
         return ()
+
+    def history(
+        self,
+        wanted: Sequence[Wanted],  # noqa: ARG002 - the protocol's
+        ask: Ask,  # noqa: ARG002
+        edges: Mapping[str, JournalPlace],  # noqa: ARG002
+        *,
+        backwards: bool,  # noqa: ARG002
+    ) -> NoPastJournal:
+        """Nothing."""
+        return NoPastJournal()
+
+    def search(
+        self,
+        wanted: Sequence[Wanted],  # noqa: ARG002 - the protocol's
+        ask: Ask,  # noqa: ARG002
+        text: str,  # noqa: ARG002
+        troubles: dict[str, str],  # noqa: ARG002
+    ) -> AsyncGenerator[Sequence[JournalEntry], None]:
+        """Nothing. UserError when it is read."""
+        return NoPastJournal().batches()
 
     async def fields(self, machine: Machine, cursor: str) -> Mapping[str, str]:  # noqa: ARG002 - the protocol's
         """Never."""
@@ -132,12 +155,17 @@ class NoPastJournals:
 class NoPastJournal:
     """Says that there is none."""
 
-    kept: tuple[Sequence[News], ...] = ()
+    kept: tuple[Sequence[JournalEntry], ...] = ()
+    troubles: Mapping[str, str] = MappingProxyType({})
+
+    async def read(self, count: int) -> Sequence[JournalEntry]:  # noqa: ARG002 - the protocol's
+        """Never. UserError."""
+        raise UserError(NO_PAST.format("the journal"))
 
     def retarget(self, wanted: Sequence[Wanted]) -> None:
         """Do nothing."""
 
-    async def batches(self) -> AsyncGenerator[Sequence[News], None]:
+    async def batches(self) -> AsyncGenerator[Sequence[JournalEntry], None]:
         """What is kept of it, which is nothing. Then UserError."""
         for batch in self.kept:
             yield batch

@@ -201,6 +201,15 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("shell", "s", "shell", "shell", "a shell on its machine; exit comes back", LOOK),
     Key("journal", "l", "journal", "journal", "its journal over the whole screen, and back", LOOK),
+    Key(
+        "failure",
+        "K",
+        "failure",
+        "crash",
+        "why it failed last: what is kept of it, also of a lost machine",
+        LOOK,
+        rare=True,
+    ),
     Key("dock", "J", "dock", "journal pane", "show or hide the journal below the table", LOOK, rare=True),
     Key("status", "d", "status", "detail", "the detail: what systemctl status prints; again to ask anew", LOOK),
     Key("why", "w", "why", "why", "why the unit is where it is, or is not", LOOK),
@@ -319,6 +328,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "journal_save", "ctrl+s", "ask('save')", "save", "write the shown lines to a file", "Journal", where=JOURNAL
     ),
+    Key("journal_pager", "o", "pager", "pager", "open the shown lines in $PAGER", "Journal", where=JOURNAL),
     Key("journal_copy", "c", "copy", "copy", "copy what is selected, or the line", "Journal", where=JOURNAL),
     Key(
         "journal_zoom",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -31,7 +31,6 @@ FLUSH_S = 0.05  # at most twenty times a second,
 FLUSH_BUSY_S = 0.1  # and ten times where more comes than can be read
 BUSY = 200  # lines a flush
 CONTEXT = 3  # rows around a hit
-NEAR = 1  # screens above which older lines are asked for
 TURN_S = 0.01  # how long other terms are applied before keys have their turn
 
 
@@ -58,18 +57,12 @@ class JournalLines(Readable, Scrolled, can_focus=True):
     class Changed(Message):
         """New lines, or another place: the title may differ."""
 
-    class Beyond(Message):
-        """More is wanted than is kept: "older" lines, all to the "first", "newer" ones, or what comes ("live")."""
-
-        def __init__(self, way: str) -> None:
-            self.way = way
-            super().__init__()
-
     def __init__(self, *, id: str, buffer: JournalBuffer | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.buffer = buffer or JournalBuffer()
         self.place = ReadingPlace(self.buffer)
         self.left = 0
+        self.reach: Callable[[str], None] = lambda _way: None  # told where the reader goes: "up", "first", "live"
         self.working = False  # other terms are being applied
         self._notice: tuple[Line, ...] = ()
         self._waiting: list[Item] = []
@@ -93,55 +86,25 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         self._redoing, self.working = None, False
         self._waiting.clear()
         self.left = 0
-        self._lay_out(0)
+        self.lay_out(0)
 
     def add(self, items: Iterable[Item]) -> None:
         """Take items in; they are drawn together."""
         self._waiting.extend(items)
         if not self._flushing:
             self._flushing = True
-            self.set_timer(FLUSH_BUSY_S if len(self._waiting) > BUSY else FLUSH_S, self._flush)
+            self.set_timer(FLUSH_BUSY_S if len(self._waiting) > BUSY else FLUSH_S, self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Take in at once what waits."""
         self._flushing = False
         waiting, self._waiting = self._waiting, []
         if waiting:
-            top = self._top
+            top = self.top
             waiting = self.place.admit(waiting, self.buffer.place(top)[0])
             for at in range(0, len(waiting), PIECE):
                 self.buffer.take(waiting[at : at + PIECE])
-            self._lay_out(top)
-
-    async def settled(self) -> None:
-        """Wait until no other terms are being applied."""
-        while self.working:  # noqa: ASYNC110 - it ends within a second, or is overtaken
-            await asyncio.sleep(0.02)
-
-    def prepend(self, items: Sequence[Item]) -> int:
-        """Take older items in above the first; the place stays. Return how many rows are shown of them."""
-        if self.place.following:
-            self.pause()
-        top, rows = self._top, self.buffer.view.layout.first_row
-        if dropped := self.buffer.prepend(items):
-            self.place.detach(self.place.cursor, dropped)
-        self._lay_out(top)
-        return rows - self.buffer.view.layout.first_row
-
-    def show_past(self, items: Sequence[Item], at: int) -> None:
-        """Show a part of the past instead of what there is, with the cursor on one of its items."""
-        missed = self.place.missed
-        self.wipe()
-        for start in range(0, len(items), PIECE):
-            self.buffer.take(items[start : start + PIECE])
-        self.place.detach(at, missed)
-        self._lay_out(0)
-        self.go_to(at, middle=True)
-
-    def append_past(self, items: Sequence[Item]) -> None:
-        """Take items in below the last of a part of the past; the oldest go."""
-        top = self._top
-        self.buffer.take(items)
-        self._lay_out(top)
+            self.lay_out(top)
 
     def apply(self, terms: Terms) -> None:
         """Show by other terms, at once if there are few lines. UserError for terms that are not valid."""
@@ -153,7 +116,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         async def go_on() -> None:
             """Apply piece by piece, with other tasks in between, until done or overtaken by other terms."""
             while redoing is self._redoing:
-                before, until = self.buffer.place(self._top), time.monotonic() + TURN_S
+                before, until = self.buffer.place(self.top), time.monotonic() + TURN_S
                 while time.monotonic() < until:
                     if next(redoing, self) is self:
                         self._applied(before)
@@ -174,12 +137,12 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         if not place.following and len(layout):
             place.cursor = layout.item(min(layout.index(place.cursor), len(layout) - 1))
         self._drawn.clear()
-        self._lay_out(top)
+        self.lay_out(top)
 
     # Where it is
 
     @property
-    def _top(self) -> int:
+    def top(self) -> int:
         """The row at the top of the screen."""
         return self.buffer.view.layout.first_row + int(self.scroll_offset.y)
 
@@ -188,7 +151,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         """How far it can be scrolled."""
         return max(0, self.buffer.view.layout.rows - self.size.height)
 
-    def _lay_out(self, top: int) -> None:
+    def lay_out(self, top: int) -> None:
         """Lay changed rows out: keep the newest on the screen, or the row that was at the top."""
         layout = self.buffer.view.layout
         self._moving = True
@@ -200,7 +163,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         self._moving = True
         self.scroll_to(y=max(0, min(y, self._last_top)), animate=False, force=True)
         self._moving = False
-        self._kept_place = self.buffer.place(self._top)
+        self._kept_place = self.buffer.place(self.top)
         self.refresh()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
@@ -214,36 +177,29 @@ class JournalLines(Readable, Scrolled, can_focus=True):
             if self.place.following:
                 return
         self.pause()
-        self._kept_place = self.buffer.place(self._top)
-        self._reach(round(new_value) - round(old_value))
+        self._kept_place = self.buffer.place(self.top)
+        self.reach("up" if new_value < old_value else "down")
         layout = self.buffer.view.layout
-        first, _ = layout.at(self._top)
-        last, _ = layout.at(min(layout.end_row, self._top + self.size.height) - 1)
+        first, _ = layout.at(self.top)
+        last, _ = layout.at(min(layout.end_row, self.top + self.size.height) - 1)
         self._point(layout.item(max(first, min(layout.index(self.place.cursor), last))))
 
     def on_resize(self) -> None:
         """Keep the newest line, or the place, on the screen."""
-        self._lay_out(self._top)
+        self.lay_out(self.top)
 
     def pause(self) -> None:
         """Stay here. The cursor is on the line that is the newest now."""
         if self.place.pause():
             self._point(self.place.cursor)
 
-    def _reach(self, step: int) -> None:
-        """Ask for what lies beyond the first or the last line, when the reader comes near it."""
-        if step < 0 and self.scroll_offset.y <= NEAR * self.size.height:
-            self.post_message(self.Beyond("older"))
-        elif step > 0 and self.place.detached and self.scroll_offset.y >= self._last_top:
-            self.post_message(self.Beyond("newer"))
-
     def action_resume(self) -> None:
         """To the newest line, and follow."""
         if self.place.detached:
-            self.post_message(self.Beyond("live"))
+            self.reach("live")
             return
         self.place.resume()
-        self._lay_out(0)
+        self.lay_out(0)
 
     def _point(self, item: int) -> None:
         self.place.cursor = item
@@ -258,14 +214,14 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         if index < 0:
             return
         start, end = layout.start(index), layout.start(index) + layout.height(index) - 1
-        top, height = self._top, self.size.height
+        top, height = self.top, self.size.height
         if middle and not top + CONTEXT <= start <= end < top + height - CONTEXT:
             self._scroll(start - layout.first_row - height // 2)
         else:
             for row in (end, start):
-                if row < self._top:
+                if row < self.top:
                     self._scroll(row - layout.first_row)
-                elif row >= self._top + height:
+                elif row >= self.top + height:
                     self._scroll(row - layout.first_row - height + 1)
         self._point(layout.item(index))
 
@@ -290,9 +246,9 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         elif len(layout):
             self.go_to(layout.item(max(0, min(index, len(layout) - 1))))
             if lines < -CAPACITY:
-                self.post_message(self.Beyond("first"))
+                self.reach("first")
             else:
-                self._reach(lines)
+                self.reach("up" if lines < 0 else "down")
 
     def action_page(self, pages: int) -> None:
         """A screen up or down, the cursor along."""
@@ -308,13 +264,13 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         row = min(row, layout.end_row - 1)
         self._scroll(int(self.scroll_offset.y) + step)
         self.go_to(layout.item(layout.at(max(layout.first_row, row))[0]))
-        self._reach(pages)
+        self.reach("up" if pages < 0 else "down")
 
     def action_sideways(self, cells: int) -> None:
         """Scroll to the side, no further than the lines on the screen go."""
         if self.buffer.view.terms.line_format.wrap:
             return
-        rows = range(self._top, min(self.buffer.view.layout.end_row, self._top + self.size.height))
+        rows = range(self.top, min(self.buffer.view.layout.end_row, self.top + self.size.height))
         widest = max((len(line_text(self.buffer.line(row)[1])) for row in rows), default=0)
         self.left = max(0, min(self.left + cells, widest - self.size.width + 1))
         self._drawn.clear()
@@ -323,7 +279,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
     def on_mouse_down(self, event: MouseDown) -> None:
         """A click puts the cursor there; what moves cannot be selected, so it pauses."""
         layout = self.buffer.view.layout
-        row = self._top + event.y
+        row = self.top + event.y
         if row < layout.end_row:
             self.pause()
             self._point(layout.item(layout.at(row)[0]))
@@ -345,7 +301,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """The line at this place of the screen."""
         layout, width = self.buffer.view.layout, self.size.width
-        row = self._top + y
+        row = self.top + y
         if row >= layout.end_row:
             told = not layout.rows and y < len(self._notice)
             return self.strip_of(self._notice[y], width) if told else Strip.blank(width, self.style_of(Tone.PLAIN))

@@ -71,13 +71,10 @@ class Reads(Protocol):
         """All fields of an entry. Raises FleetError."""
 
 
-class Past(Protocol):
+class ReadsPast(Protocol):
     """What reads and searches beyond the lines that are kept."""
 
     scanning: str
-
-    def reach(self, way: str) -> None:
-        """Read what lies beyond the first or the last line."""
 
     def cancel(self) -> bool:
         """End what is being read; False when nothing is."""
@@ -128,8 +125,9 @@ class JournalPane(Vertical):
         self.prompt = JournalPrompt(self, id="journal-prompt")
         self.since = ""  # as it was typed
         self.reads: Reads | None = None
-        self.past: Past | None = None
-        self._doing = ""
+        self.past: ReadsPast | None = None
+        self.doing = ""  # what is being done, instead of counts
+        self.open_pager: Callable[[str, str], None] = lambda _name, _text: None
         self.zoomed = False
         self._docked_height: Scalar | None = None
         self._order: list[str] = []  # what narrows, in the order in which it came
@@ -255,7 +253,7 @@ class JournalPane(Vertical):
         hit = before + place.hit if place.hit else 0
         status = JournalStatus(
             place.following, place.unseen, len(buffer.ring), buffer.warnings, buffer.dropped + place.missed,
-            trouble_text(self._troubles), self._note, self._doing or ("working …" if lines.working else ""),
+            trouble_text(self._troubles), self._note, self.doing or ("working …" if lines.working else ""),
             self.ask.until is not None,
         )  # fmt: skip
         title = title_line(self.terms.wanted, status, width, focus=self.has_focus_within)
@@ -301,17 +299,6 @@ class JournalPane(Vertical):
         """Say something until the next key."""
         self._said = (Cell(escape(text), tone),) if text else ()
         self.show()
-
-    def do(self, what: str) -> None:
-        """Say what is being done; with "" nothing is."""
-        if self._doing != what:
-            self._doing = what
-            self.show()
-
-    @on(JournalLines.Beyond)
-    def _beyond(self, event: JournalLines.Beyond) -> None:
-        if self.past:
-            self.past.reach(event.way)
 
     def on_key(self) -> None:
         """Take the last message away: it has been read."""
@@ -393,6 +380,14 @@ class JournalPane(Vertical):
         if text:
             self.app.copy_to_clipboard(text)
             self.say(f"copied {counted(text.count(chr(10)) + 1, 'line')}", Tone.GOOD)
+
+    def action_pager(self) -> None:
+        """Open the shown lines in a pager."""
+        text = "\n".join(self.lines.buffer.plain())
+        if text:
+            self.open_pager("journal.log", text + "\n")
+        else:
+            self.say("there is no line", Tone.BUSY)
 
     def action_zoom(self) -> None:
         """Over the whole screen, or docked again."""
