@@ -12,7 +12,7 @@ import pytest
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.node import Node
-from fleettui.remote import JournalEntry, JournalQuery, JournalSource, LinkState, Remote
+from fleettui.remote import JournalEntry, JournalQuery, JournalSource, LinkState, Place, Remote
 from registry.model import Machine
 from registry.program.config import SshTable
 
@@ -297,3 +297,62 @@ async def test_text_formats_are_journalctls_own(nodes: Cluster, remote: Remote, 
     assert [each for each in shown if each in ("one", "two")] == ["one", "two"]
     short = [line async for line in remote.journal_text(machine(node), [unit], query, "short-iso")]
     assert any(line.endswith(": one") and node.name in line for line in short)
+
+
+TALKER = "n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo line $n; sleep 0.3; done"
+
+
+@pytest.mark.timeout(240)
+async def test_a_group_of_sixty_on_three_machines_is_read_whole_also_while_it_grows_and_searched(
+    nodes: Cluster, remote: Remote
+) -> None:
+    group = f"group{time.time_ns()}"
+    units = [f"{group}@{number}.service" for number in range(21)]
+    run = " ".join(f"systemd-run -q --collect --unit={unit} sh -c '{TALKER}';" for unit in units)
+    machines = [machine(node) for node in nodes.nodes.values()]
+    every = [JournalSource(each, unit) for each in machines for unit in units]
+    some = [each for each in every if int(each.unit.partition("@")[2].partition(".")[0]) < 7]
+    links: Links = []
+    stream = remote.journal_stream(some, JournalQuery(lines=None, follow=True), note(links))
+    got: dict[tuple[str, str], list[int]] = {}
+    targets = iter([every, some, every[:40], every])
+    try:
+        await asyncio.gather(*(asyncio.to_thread(node.exec, ["sh", "-c", run]) for node in nodes.nodes.values()))
+        async with asyncio.timeout(120), aclosing(stream.batches()) as batches:
+            count = 0
+            async for batch in batches:
+                for each in batch:
+                    if each.message.startswith("line "):
+                        got.setdefault((each.machine, each.unit), []).append(int(each.message.split()[1]))
+                        count += 1
+                if count > 300:
+                    count = 0
+                    if (target := next(targets, None)) is None:
+                        break
+                    stream.retarget(target)
+        assert len(got) == 63
+        for source, numbers in got.items():
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), source
+        for each in some:
+            assert got[each.machine.id, each.unit][0] == 1, "the whole of what was asked for first"
+        assert not [link for link in links if link[1] is LinkState.LOST]
+
+        history = remote.journal_history(
+            every, JournalQuery(), {each.id: Place(time.time_ns() // 1000) for each in machines}, backwards=True
+        )
+        newest = await history.read(500)
+        older = await history.read(500)
+        assert history.troubles == {}
+        times = [each.at for each in (*newest, *older)]
+        assert times == sorted(times, reverse=True)
+        assert len({each.cursor for each in (*newest, *older)}) == len(times) > 600
+
+        troubles: dict[str, str] = {}
+        query = JournalQuery(lines=None, grep="LINE 3$", exact=False)
+        async with aclosing(remote.journal_search(every, query, troubles)) as search:
+            found = [each async for batch in search for each in batch]
+        assert troubles == {}
+        assert {(each.machine, each.unit) for each in found} == {(each.machine.id, each.unit) for each in every}
+    finally:
+        stop = ["systemctl", "stop", f"{group}@*"]
+        await asyncio.gather(*(asyncio.to_thread(node.exec, stop) for node in nodes.nodes.values()))

@@ -17,13 +17,14 @@ from fleettui.console.journal.buffer import PIECE
 from fleettui.console.screens import journal_dock
 from fleettui.console.screens.text_screens import FieldsScreen
 from fleettui.console.text.cells import Tone
+from fleettui.console.text.subject import Tab
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_pane import JournalPane, JournalPrompt
 from fleettui.journal_entry import JournalEntry
 from fleettui.remote import RemoteError
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
-from registry.model import Crash
+from registry.model import Crash, Override
 from tests.console.fleetshow import CORES, PLAIN, entry, machine, scene, state
 from tests.console.test_screen import Play, playing
 
@@ -773,3 +774,50 @@ async def test_a_registry_that_cannot_be_read_costs_what_was_kept_alone() -> Non
         play.main.dock.reader.again()
         await play.wait(lambda: len(play.messages()) > 5)
         assert "cannot be read: no endpoint answers" in play.messages()[0]
+
+
+async def test_one_key_shows_why_it_failed_also_on_a_machine_that_is_gone() -> None:
+    kept = Crash(
+        CORES[3], "1789999000000-cache.service", "core-3", "exit code 3", lines=((1.0, 3, 7, "c", "out of memory"),)
+    )
+    async with reading() as play:
+        play.stage.journals.crashes = [kept]
+        play.stage.journals.first = 60
+        await play.press("K")
+        await play.wait(lambda: "out of memory" in "\n".join(play.shown()))
+        await play.wait(lambda: len(play.messages()) > 60)
+        assert play.main.views.detail.tab is Tab.JOURNAL
+        assert "cache.service failed on core-3 (exit code 3) at" in play.shown()[0]
+        assert "paused" in play.title
+        play.stage.journals.crashes = []
+        await play.press("K")
+        await play.until("nothing is kept of a failure of it", "journal-terms")
+
+
+async def test_what_is_left_of_a_lost_machine_is_what_was_kept_and_what_was_read_of_it() -> None:
+    kept = Crash(CORES[1], "1789999000000-db.service", "core-1", lines=((1.0, 3, 7, "d", "disk full"),))
+    async with reading() as play:
+        play.stage.journals.crashes = [kept]
+        now = scene()
+        machines = {id_: each for id_, each in now.machines.items() if id_ != CORES[1]}
+        schedule = {key: each for key, each in now.schedule.items() if key[0] != CORES[1]}
+        states = {key: each for key, each in now.states.items() if key[0] != CORES[1]}
+        overrides = {**now.overrides, CORES[1]: Override(CORES[1])}
+        play.stage.feed.put(replace(now, machines=machines, schedule=schedule, states=states, overrides=overrides))
+        await play.press("tab", "2")
+        await play.wait(lambda: CORES[1] in play.main.views.open.table.listing.rows)
+        assert play.main.views.open.table.select(CORES[1])
+        await play.press("K")
+        await play.wait(lambda: "disk full" in play.messages())
+        assert any("last read from core-1, which is not read now: 8 lines" in each for each in play.messages())
+        assert "pool: 4 of 16 busy" in play.messages()
+
+
+async def test_the_shown_lines_are_opened_in_the_pager() -> None:
+    async with reading() as pane:
+        opened: list[tuple[str, str]] = []
+        pane.pane.open_pager = lambda name, text: opened.append((name, text))
+        await pane.press("i", *"GET", "enter", "o")
+        assert [name for name, _ in opened] == ["journal.log"]
+        assert opened[0][1].count("\n") == 3
+        assert "GET /cart 200 7 ms\n" in opened[0][1]
