@@ -15,7 +15,7 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from fleettui.console.journal import Remark
+from fleettui.console.journal import Remark, Wanted
 from fleettui.console.journal.sources import LinkNews
 from fleettui.console.pages.bands import FleetIdentity
 from registry.errors import RegistryUnavailable
@@ -34,7 +34,7 @@ from registry.model import (
 )
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
-from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, Stage, build, scene, state
+from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, Stage, build, entry, scene, state
 from tests.console.pastshow import remembered
 from tests.console.picture import readable
 
@@ -218,6 +218,34 @@ def crashed(stage: Stage) -> None:
     stage.main.dock.reader.again()
 
 
+def json_lines(stage: Stage) -> None:
+    """A program that writes JSON, and one that writes colours."""
+    web = Wanted(stage.main.fleet.reading.snapshot.machines[CORES[1]], "web@1.service")
+    said = (
+        '{"level":"info","msg":"order placed","user":42,"order":{"id":7731,"total":"19.90"}}',
+        '{"level":"warn","msg":"payment is slow","user":42,"ms":1840,"upstream":"pay-2"}',
+        '{"level":"error","msg":"payment failed","user":42,"upstream":"pay-2","http":{"status":502}}',
+        "\x1b[32mINFO\x1b[0m  worker 3 took job 118  \x1b[2mqueue=mail\x1b[0m",
+        "\x1b[1;31mFATAL\x1b[0m cannot reach \x1b[36mpay-2\x1b[0m, and \x1b[2J is shown",
+        "user=42 path=/cart took 12 ms",
+    )
+    stage.journals.more.put_nowait(
+        [replace(entry(web, number, text), priority=6) for number, text in enumerate(said)]
+    )
+
+
+def long_ago(stage: Stage) -> None:
+    """A line that was written long before those that are read at first."""
+    web = Wanted(stage.main.fleet.reading.snapshot.machines[CORES[1]], "web@1.service")
+    first = entry(web, 1)
+    for number in range(4000):
+        told = ("card 4711 declined by pay-2", 4) if number == 900 else (f"GET /item/{number} 200 3 ms", 6)
+        at = first.at - (4000 - number) * 900_000
+        stage.journals.archive.append(
+            replace(first, at=at, cursor=f"old{number}", message=told[0], priority=told[1])
+        )
+
+
 def many_lines(stage: Stage) -> None:
     """The journal goes on while the reader is above its end."""
     stage.journals.more.put_nowait([Remark(f"line {number}") for number in range(60)])
@@ -300,6 +328,9 @@ SCENES: dict[str, Scene] = {
     "journal-paused": Scene("tab g", "new", "web@1.service", then=many_lines),
     "journal-link-lost": Scene("", "trying again", "web@2.service", then=broken_link),
     "journal-of-nothing": Scene("", "is on no machine", "mars.service"),
+    "journal-json": Scene("tab", "payment failed", "web@1.service", then=json_lines),
+    "journal-found": Scene("tab slash d e c l i n e d enter", "4711", "web@1.service", before=long_ago),
+    "journal-failure": Scene("K", "No space left", "db.service", bereft, before=crashed),
     "journal-kept": Scene("", "No space left", "db.service", bereft, then=crashed),
     "detail-journal-kept": Scene("d l", "No space left", "db.service", bereft, then=crashed),
     "act-pending": Scene("S", "pending", "backup.service"),

@@ -92,7 +92,7 @@ class JournalReader:
         self.past.begin(self._wanted)
         if self._wanted or self._units or self._lost:
             # A worker of the pane: it ends with the screen, however that ends.
-            self._worker = self._pane.run_worker(self._read(), name="read the journal", exit_on_error=False)
+            self._worker = self._pane.run_worker(self._read, name="read the journal", exit_on_error=False)
 
     def show_failure(self) -> None:
         """Go to what was kept of the newest failure of the selection."""

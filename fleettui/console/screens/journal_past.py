@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from functools import partial
 
 from textual.worker import Worker
 
@@ -103,18 +103,18 @@ class JournalPast:
             return
         if self._work is None or self._work.is_finished:
             self._whole = way == "first"
-            self._run(self._read_newer() if way == "down" else self._read_older(), "read older lines")
+            self._run(self._read_newer if way == "down" else self._read_older, "read older lines")
 
-    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _run(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def done() -> None:
             try:
-                await work
+                await work()
             except FleetError as error:
                 self._pane.say(str(error), Tone.BAD)
             finally:
                 self._do("")
 
-        self._work = self._pane.run_worker(done(), name=name, exit_on_error=False)
+        self._work = self._pane.run_worker(done, name=name, exit_on_error=False)
 
     async def _read_older(self) -> None:
         lines, buffer, shown = self._pane.lines, self._pane.lines.buffer, 0
@@ -197,7 +197,8 @@ class JournalPast:
         self.stop_scan()
         if self._wanted and self._pane.terms.search:
             self.scanning = "scanning …"
-            self._scan = self._pane.run_worker(self._search(go=go), name="search the journals", exit_on_error=False)
+            search = partial(self._search, go=go)
+            self._scan = self._pane.run_worker(search, name="search the journals", exit_on_error=False)
 
     async def _search(self, *, go: bool) -> None:
         pane, terms, troubles = self._pane, self._pane.terms, dict[str, str]()
@@ -251,7 +252,7 @@ class JournalPast:
     def go_to(self, found: Found) -> None:
         """Show that part of the past."""
         self.cancel()
-        self._run(self._read_around(*found), "read around a line")
+        self._run(partial(self._read_around, *found), "read around a line")
 
     async def _read_around(self, at: int, machine: str, cursor: str) -> None:
         pane = self._pane
