@@ -333,8 +333,8 @@ async def test_a_group_of_sixty_on_three_machines_is_read_whole_also_while_it_gr
         assert len(got) == 63
         for source, numbers in got.items():
             assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), source
-        for each in some:
-            assert got[each.machine.id, each.unit][0] == 1, "the whole of what was asked for first"
+        for asked in some:
+            assert got[asked.machine.id, asked.unit][0] == 1, "the whole of what was asked for first"
         assert not [link for link in links if link[1] is LinkState.LOST]
 
         history = remote.journal_history(

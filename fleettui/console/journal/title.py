@@ -30,6 +30,7 @@ class JournalStatus:
     trouble: str = ""
     note: str = ""
     working: str = ""  # what is being done
+    past: bool = False  # what is shown ends before the newest line
     ended: bool = False  # what is read has an end: nothing is followed
 
 
@@ -60,7 +61,8 @@ def status_cells(status: JournalStatus, room: int) -> Line:
     elif status.following:
         state = Cell("following", Tone.GOOD)
     else:
-        state = Cell(f"paused · {status.unseen:,} new below" if status.unseen else "paused", Tone.BUSY)
+        paused = "paused in the past" if status.past else "paused"
+        state = Cell(f"{paused} · {status.unseen:,} new below" if status.unseen else paused, Tone.BUSY)
     found = [state]
     for ways in _counts(status):
         taken = sum(len(cell.text) + 3 for cell in found)

@@ -254,7 +254,7 @@ class JournalPane(Vertical):
         status = JournalStatus(
             place.following, place.unseen, len(buffer.ring), buffer.warnings, buffer.dropped + place.missed,
             trouble_text(self._troubles), self._note, self.doing or ("working …" if lines.working else ""),
-            self.ask.until is not None,
+            place.detached, self.ask.until is not None,
         )  # fmt: skip
         title = title_line(self.terms.wanted, status, width, focus=self.has_focus_within)
         self.query_one("#journal-title", Band).put(title)
