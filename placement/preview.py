@@ -125,12 +125,15 @@ def preview_without(snapshot: Snapshot, machines: Iterable[str], keys: Keys = DE
         for machine in machines:
             tried.lose(machine)
         tried.settle()
-        touched = {each.second for each in tried.changed if each.table is Table.SCHEDULE}
-        touched = touched.union(*before.values())
+        touched: dict[str, set[str]] = {name: {*machines} for names in before.values() for name in names}
+        for each in tried.changed:
+            if each.table is Table.SCHEDULE:
+                touched.setdefault(each.second, {*machines}).add(each.first)
         moves, waits = [], []
         for name in sorted(touched):
             entry = entries.get(name)
-            was = {machine for machine in snapshot.machines if (machine, name) in snapshot.schedule}
+            there = touched[name] | (entry.scheduled.keys() if entry else set())
+            was = {each for each in there if each in snapshot.machines and (each, name) in snapshot.schedule}
             if entry is None or not was or entry.options.is_global or not entry.wanted:
                 continue
             found = tried.predict(name)

@@ -24,6 +24,7 @@ from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
+from fleettui.console.sources.losses import LossWatch
 from fleettui.console.sources.replay import NoPastHosts, NoPastJournals, NoPastPort, Replay, moment
 from fleettui.console.sources.saved_state import SavedState, StateStore, place
 from fleettui.console.terminal.driver import give_up
@@ -180,7 +181,7 @@ async def _run(
             Keys.under(settings.etcd.prefix), history=store.history(), saved=saved, store=store,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             expiring=Expiry(settings.etcd.cert_file, settings.etcd.ca_file),
-            confirm_from=settings.console.confirm_from,
+            confirm_from=settings.console.confirm_from, losses=LossWatch(Keys.under(settings.etcd.prefix)),
         )  # fmt: skip
         console = Console(context, theme=choose_theme(theme, saved, settings))
         warned.append(lambda line: console.warn("fleetctl ssh", line))

@@ -46,6 +46,7 @@ class Totals:
     expiring: str = ""  # which certificate runs out soon
     retry_s: float | None = None  # until a lost registry is tried again
     rollouts: Sequence[RolloutRow] = ()  # that are not over
+    loss: tuple[str, int] | None = None  # the machine without which most units would wait, and how many; if known
 
 
 def header_line(
@@ -74,6 +75,7 @@ def _small_forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iter
 def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[tuple[Line, Line]]:
     """Yield the line from its longest to its shortest form."""
     leader = _leader(reading, totals)
+    alarm = (Cell("✖ no scheduler · ", Tone.BAD),) if leader and reading.snapshot.leader is None else ()
     shield = (Cell(" protected", Tone.BUSY),) if place.protected else ()
     mark = (Cell("  "), Cell(" READ-ONLY ", Tone.CHOSEN)) if place.read_only else ()
     if reading.past is not None:
@@ -82,15 +84,25 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
     all_up = totals.machines_up == totals.machines_known
     up = Cell(f"{totals.machines_up}/{totals.machines_known} machines", Tone.PLAIN if all_up else Tone.BAD)
+    loss, at_risk = _loss(totals.loss), bool(totals.loss and totals.loss[1])
     machines: Line = (up, Cell("  "))
     idle, least = SHOWN, SHOWN[:-1]
     rolls, brief = _rollouts(totals.rollouts, words=True), _rollouts(totals.rollouts, words=False)
+    if loss:  # that all is well is said where there is room, that it is not before anything else
+        yield (
+            (*name, where, Cell("     "), up, *loss, Cell("  "), *_counts(totals, idle, words=True), *rolls),
+            leader,
+        )
+    if at_risk:
+        risky: Line = (up, *loss, Cell("  "))
+        yield (*name, Cell("   "), *risky, *_counts(totals, least, words=True), *rolls), leader
+        yield (*name, Cell("   "), *risky, *_counts(totals, idle, words=False), *brief), leader
+        yield (*name, Cell("   "), *risky, *_counts(totals, idle, words=False), *brief), alarm
     yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True), *rolls), leader
     yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), leader
-    alarm = (Cell("✖ no scheduler · ", Tone.BAD),) if leader and reading.snapshot.leader is None else ()
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False), *brief), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False), *brief), ()
@@ -116,6 +128,16 @@ def _rollouts(under_way: Sequence[RolloutRow], *, words: bool) -> Line:
     many = f" (of {len(under_way)})" if len(under_way) > 1 else ""
     text = f"{glyph} {word} {escape(told.key)} " if words else f"{glyph} "
     return (Cell(f"   {text}{told.settled}/{told.units}{many}", tone),)
+
+
+def _loss(found: tuple[str, int] | None) -> Line:
+    """Whether the fleet survives the loss of any one machine."""
+    if found is None:
+        return ()
+    machine, waits = found
+    if not waits:
+        return (Cell("  any 1 machine: ok", Tone.QUIET),)
+    return (Cell(f"  {escape(machine)} lost: {waits:,} {'waits' if waits == 1 else 'wait'}", Tone.BUSY),)
 
 
 def _leader(reading: Reading, totals: Totals) -> Line:

@@ -9,6 +9,7 @@ from textual.screen import Screen
 
 from fleettui.console.operations.operation import operation_lines
 from fleettui.console.operations.runner import OperationRunner
+from fleettui.console.operations.verbs import machine_name
 from fleettui.console.pages.bands import (
     Totals,
     banner,
@@ -60,7 +61,7 @@ class HeaderBands:
         totals = Totals(
             self._fleet.units.counts(), len(reading.snapshot.machines), self._fleet.machines.known(),
             self._fleet.leaderless_s(now), self._fleet.clocks.status_text(), context.expiring(),
-            context.feed.retry_s(), self._fleet.rollouts.under_way(),
+            context.feed.retry_s(), self._fleet.rollouts.under_way(), self._loss(),
         )  # fmt: skip
         identity = replace(context.identity, read_only=context.read_only)
         width = self._screen.app.size.width - 2
@@ -70,6 +71,11 @@ class HeaderBands:
             back, ahead, less, more = (shown_key(BY_ID[name], context.keymap) for name in RECORD_KEYS)
             line = (*line, Cell(f" · {back} {ahead} changes · {less} {more} minutes · :at TIME", Tone.HEAD))
         self.banner.put(*([(line, ())] if line else []))
+
+    def _loss(self) -> tuple[str, int] | None:
+        """The name of the machine that can be lost least, and how many units would wait without it."""
+        found = self._context.losses.worst() if self._context.losses is not None else None
+        return found and (machine_name(self._fleet.reading.snapshot, found[0]) if found[1] else "", found[1])
 
     def show_tabs(self) -> None:
         """Draw the names of the views, or where the open detail came from."""

@@ -12,6 +12,7 @@ from fleettui.console.operations.verbs import IN_RECORD, READ_ONLY
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.sources.feed import Feed
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
+from fleettui.console.sources.losses import LossWatch
 from fleettui.console.sources.replay import Replay
 from fleettui.console.sources.saved_state import LineHistory, SavedState, StateStore
 from registry.keys import DEFAULT_KEYS, Keys
@@ -37,6 +38,7 @@ class Context:
     hosts: Hosts = NO_HOSTS
     expiring: Callable[[], str] = str  # the warning of a certificate that runs out soon
     replay: Replay | None = None  # the feed, where it is a record
+    losses: LossWatch | None = None  # whether the fleet survives the loss of a machine
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
 
     @property

@@ -209,6 +209,8 @@ class MainScreen(Screen[None]):
         self.refresh_all()
         self.navigator.follow_selection()  # nothing is selected yet: the pane must not say that it reads
         self.set_interval(TICK_S, self._tick)
+        if self.context.losses is not None:
+            self.run_worker(self.context.losses.run(), name="what a loss would mean", exit_on_error=False)
         self.set_interval(self.lease.INTERVAL_S, self.lease.ask)
         self.call_after_refresh(lambda: self.run_worker(self._follow(), name=FOLLOWING, exit_on_error=False))
 
@@ -225,6 +227,8 @@ class MainScreen(Screen[None]):
     def apply(self, reading: Reading) -> None:
         """Show a reading: the one entrance of everything known about the cluster."""
         self.views.update(self.fleet.apply(reading, self.context.clock()))
+        if self.context.losses is not None:
+            self.context.losses.update(reading)
         self.runner.apply(reading.snapshot, self.fleet.units.where)
         self._selection_changed()
         page = self.app.screen
