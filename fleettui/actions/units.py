@@ -343,7 +343,8 @@ def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
     if after is None and outcome.text is None:
         return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
     generation = (after or before).generation + (after is None or after.hash != before.hash)
-    back = replace(before, generation=generation, attempt=(after or before).attempt, on=())
+    history = after.history_with(before.hash) if after else before.history  # what is undone can be brought back
+    back = replace(before, generation=generation, attempt=(after or before).attempt, on=(), history=history)
     did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
     return UnitStep(Outcome(outcome.name, did, after, back), Verb.UNDO, f"{back.target} again", outcome.text)
 

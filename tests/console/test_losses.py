@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,8 +14,9 @@ from fleettui.console.sources.losses import LossWatch
 from fleettui.console.tables.fleet import Reading
 from fleettui.console.tables.rows import Health
 from fleettui.console.text.cells import line_text
-from placement.preview import preview_without
-from registry.keys import DEFAULT_KEYS, Address, Table
+from placement.preview import Loss, preview_without
+from registry.keys import DEFAULT_KEYS, Address, Keys, Table
+from registry.mirror import Snapshot
 from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import scene
 
@@ -81,8 +82,12 @@ async def test_every_machine_is_asked_by_the_rules_that_decide_and_again_after_a
 
 async def test_states_and_usage_are_no_reason_to_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot, watch, asked = scene(), LossWatch(DEFAULT_KEYS), list[str]()
-    monkeypatch.setattr(losses, "preview_without", lambda found, names, keys: (
-        asked.extend(names), preview_without(found, names, keys))[1])  # fmt: skip
+
+    def preview(found: Snapshot, names: Sequence[str], keys: Keys) -> Loss:
+        asked.extend(names)
+        return preview_without(found, names, keys)
+
+    monkeypatch.setattr(losses, "preview_without", preview)
     running = asyncio.create_task(watch.run())
     try:
         watch.update(Reading(snapshot, None, ConnectionState.LIVE))
