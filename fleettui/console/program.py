@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,11 +33,12 @@ from fleettui.console.terminal.handover import leave_when_gone, leave_when_told
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
 from fleettui.doctor.expiry import Expiry
+from fleettui.record.places import found_directory
 from fleettui.remote import Pins, Remote, own_machine
 from fleettui.remote.pins import directory as host_keys
 from fleettui.verbs import Verb
 from placement.rebalance import Move
-from registry.errors import FleetError, RegistryUnavailable
+from registry.errors import FleetError, RegistryUnavailable, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Crash, Rollout, Target
@@ -138,7 +140,7 @@ def run_record(settings: Settings, *, cluster: str, theme: str, at: str, directo
         context = Context(
             replay, NoPastPort(), NoPastJournals(), shown, replay.clock, keymap, read_only=True,
             keys=Keys(replay.head.prefix), hosts=NoPastHosts(), replay=replay,
-            saved=NO_JOURNAL,
+            saved=NO_JOURNAL, trends=directory,
         )  # fmt: skip
         await show(Console(context, theme=choose_theme(theme, None, settings)))
 
@@ -168,6 +170,9 @@ async def _run(
     saved, remark = (None, "") if fresh else store.recall()
     here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
     pins = Pins(host_keys(os.environ), lambda: feed.cluster_id)
+    trends: Path | None = None
+    with suppress(UserError):  # the fleet is recorded elsewhere, or not at all
+        trends = found_directory(None, os.environ)
     warned: list[Callable[[str], None]] = []  # who shows a warning, once there is a screen
 
     def on_first(line: str, warning: bool) -> None:  # noqa: FBT001 - a callback's
@@ -182,6 +187,7 @@ async def _run(
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             expiring=Expiry(settings.etcd.cert_file, settings.etcd.ca_file),
             confirm_from=settings.console.confirm_from, losses=LossWatch(Keys.under(settings.etcd.prefix)),
+            trends=trends,
         )  # fmt: skip
         console = Console(context, theme=choose_theme(theme, saved, settings))
         warned.append(lambda line: console.warn("fleetctl ssh", line))

@@ -292,9 +292,12 @@ def _until_damage(unzip: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
 
 
 def history(
-    directory: Path, key: str, since: float, until: float, *, budget_s: float = 1.0
+    directory: Path, key: str, since: float, until: float, *, cluster: str = "", budget_s: float = 1.0
 ) -> list[tuple[float, bytes]]:
-    """How the value of one key went, with its times. Without what is too old to be read within the budget."""
+    """How the value of one key went, with its times; the first may be what it was at `since` already.
+
+    Without what is too old to be read within the budget, and what is of another cluster where one is named.
+    """
     found: list[tuple[float, bytes]] = []
     wanted = re.compile(re.escape(json.dumps(key, ensure_ascii=False).encode()) + rb':("(?:[^"\\]|\\.)*")')
     deadline = time.monotonic() + budget_s
@@ -302,19 +305,20 @@ def history(
         known = segments(directory)
     except OSError:
         return []
-    ends = [after.begun for _, after in pairwise(known)] + [until]
-    for segment, end in reversed(list(zip(known, ends, strict=True))):
+    ends = [*(after.begun for _, after in pairwise(known)), until]
+    for segment, end in reversed(list(zip(known, ends, strict=False))):
         if segment.begun > until:
             continue
         if end < since or time.monotonic() > deadline:
             break
         here: list[tuple[float, bytes]] = []
-        try:
-            for line in _lines(segment.path):
-                match = wanted.search(line)
-                if match and since <= (at := time_of(line)) <= until:
-                    here.append((at, json.loads(match[1]).encode()))
-        except (OSError, DamagedLine, ValueError):
-            pass
+        with suppress(OSError, DamagedLine, ValueError):
+            lines = _lines(segment.path)
+            if cluster not in ("", read_head(next(lines, b"")).cluster):
+                continue
+            for line in lines:
+                if (match := wanted.search(line)) and (at := time_of(line)) <= until:
+                    here = here if at > since else []
+                    here.append((max(at, since), json.loads(match[1]).encode()))
         found = here + found
     return found

@@ -16,10 +16,12 @@ from fleettui.record.format import Head, Moment, Values
 from fleettui.record.writer import Bounds, RecordWriter
 from registry.keys import Keys, Table
 from registry.mirror import SINGLES, Snapshot
+from registry.model import Usage
 from registry.records import encode
 from tests.console.fleetshow import CORES, NOW, scene
 
 KEYS = Keys()
+TEMPORARY = tempfile.TemporaryDirectory()  # until the end of the process
 
 
 def values(snapshot: Snapshot) -> Values:
@@ -72,6 +74,19 @@ def past(directory: Path, at: float = NOW + 5, now: float = NOW + 7 * 3600) -> d
 
 def remembered() -> Mapping[str, object]:
     """The small fleet, seven hours later."""
-    with tempfile.TemporaryDirectory() as directory:
-        recorded(Path(directory), scene(), bereaved())
-        return past(Path(directory))
+    directory = Path(tempfile.mkdtemp(dir=TEMPORARY.name))
+    recorded(directory, scene(), bereaved())
+    return past(directory)
+
+
+def busy() -> Mapping[str, object]:
+    """The small fleet after an hour in which core-2 got busy."""
+    directory, world, core = Path(tempfile.mkdtemp(dir=TEMPORARY.name)), scene(), CORES[2]
+    worlds = []
+    for minute in range(60):
+        used = round(1 + 5 * (minute / 60) ** 2 + (minute % 7) / 5, 2)
+        usage = Usage(core, NOW, (used / 2, 0.0, 0.0), 8 << 30, int((8 - used) * (1 << 30)), (),
+                      pressure=(used, 0.0, 2 * used), disk_bytes=40 << 30, disk_free_bytes=9 << 30)  # fmt: skip
+        worlds.append(replace(world, usage={core: usage}))
+    recorded(directory, *worlds)
+    return past(directory, NOW + 59 * 60) | {"trends": directory}

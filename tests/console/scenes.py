@@ -35,7 +35,7 @@ from registry.model import (
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, Stage, build, entry, scene, state
-from tests.console.pastshow import remembered
+from tests.console.pastshow import busy, remembered
 from tests.console.picture import readable
 
 SMALL, WIDE = (80, 24), (140, 40)
@@ -282,6 +282,7 @@ SCENES: dict[str, Scene] = {
     "machines-draining": Scene("2", "draining", world=drained),
     "machines-lost": Scene("2 j j", "lost", world=bereft),
     "record": Scene("", "not now", "sync.service", world=None, context=remembered),
+    "trends": Scene("2 down enter d", "by the record", world=None, context=busy),
     "pending": Scene("3", "region=mars"),
     "events": Scene("4", "fewest units"),
     "map": Scene("5 down", "core-2"),

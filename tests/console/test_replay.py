@@ -8,10 +8,49 @@ from pathlib import Path
 import pytest
 
 from fleettui.console.text.cells import Tone
+from fleettui.console.text.formatting import sparkline
 from fleettui.console.text.keys import KEYS
-from tests.console.fleetshow import scene
+from fleettui.console.text.subject import Tab, machine_subject, unit_subject
+from tests.console.fleetshow import CORES, NOW, scene
 from tests.console.pastshow import bereaved, past, recorded
+from tests.console.scenes import lively
 from tests.console.test_screen import playing
+
+
+async def test_pages_show_how_load_memory_and_restarts_went(tmp_path: Path) -> None:
+    world = lively()
+    core = CORES[2]
+    usage, state = world.usage[core], world.states[core, "web@2.service"]
+    worse = [
+        replace(
+            world,
+            usage={
+                **world.usage,
+                core: replace(usage, load=(number, 0.0, 0.0), available_bytes=(5 - number) << 30),
+            },
+            states={**world.states, (core, "web@2.service"): replace(state, restarts=number)},
+        )
+        for number in (1, 2, 4)
+    ]
+    recorded(tmp_path, world, *worse)
+    async with playing(**past(tmp_path, NOW + 240), trends=tmp_path) as play:
+        for subject, tab, wanted in (
+            (unit_subject("web@2.service"), Tab.STATUS, "restarts ▁▁▁▁▁▁▁▁▁▃▃"),
+            (machine_subject(core), Tab.FACTS, "load ▂▂▂▂▂▂▂▂▂▃▃"),
+        ):
+            play.main.navigator.show(subject, tab)
+            for _ in range(200):
+                if wanted in (text := play.main.views.detail.page.text):
+                    break
+                await play.pilot.pause(0.02)
+            assert wanted in text, text
+        assert "7.0 G, at most 7.0 G" in text, "memory"
+
+
+def test_a_sparkline_is_as_wide_as_it_has_to_be_whatever_it_shows() -> None:
+    assert sparkline([], 0, 10, 4) == "    "
+    assert sparkline([(5, 0.0)], 0, 10, 4) == " ▁▁▁"
+    assert sparkline([(0, 1.0), (5, 7.0), (6, 0.0)], 0, 10, 4) == "▂███"[:3] + "▁"
 
 
 @pytest.fixture

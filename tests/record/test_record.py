@@ -252,7 +252,10 @@ def test_the_history_of_one_value(tmp_path: Path) -> None:
     usages = [{"usage/m1": encode(Usage("m1", load=(load, 0.0, 0.0)))} for load in (0.5, 1.0, 1.5)]
     written(tmp_path, *usages, dict([unit("a.service")]))
     found = history(tmp_path, "usage/m1", NOON + 15, NOON + 100)
-    assert [(at, json.loads(value)["load"][0]) for at, value in found] == [(NOON + 20, 1.0), (NOON + 30, 1.5)]
+    assert [(at, json.loads(value)["load"][0]) for at, value in found] == [
+        (NOON + 15, 0.5), (NOON + 20, 1.0), (NOON + 30, 1.5),
+    ]  # fmt: skip
+    assert history(tmp_path, "usage/m1", NOON, NOON + 100, cluster="another") == []
 
 
 # A real registry

@@ -60,7 +60,8 @@ def header_line(
     for left in _small_forms(place, reading, totals):
         if len(line_text(left)) + 3 <= width:
             break
-    return left, tuple(replace(cell, text=cell.text.split()[0]) for cell in right[:1])
+    brief = right[:1] if reading.past is None else ()
+    return left, tuple(replace(cell, text=cell.text.split()[0]) for cell in brief)
 
 
 def _small_forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[Line]:
@@ -153,7 +154,7 @@ def _leader(reading: Reading, totals: Totals) -> Line:
 def _link(reading: Reading, quiet_s: float) -> Line:
     if reading.past is not None:
         calm = reading.link is ConnectionState.LIVE
-        return () if calm else (Cell(f"✖ {reading.link} then", Tone.BAD),)
+        return (Cell("recorded", Tone.QUIET) if calm else Cell(f"✖ {reading.link} then", Tone.BAD),)
     if reading.link is ConnectionState.LIVE:
         calm = quiet_s < QUIET_S and not reading.endpoints
         return (Cell("● live ", Tone.GOOD if calm else Tone.BUSY), Cell(took(quiet_s), Tone.QUIET))

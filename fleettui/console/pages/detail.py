@@ -13,10 +13,11 @@ from fleettui.console.pages.placement import place_facts, placement_page
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
 from fleettui.console.pages.rollout import MANY, RolloutOrder, changes_page, progress_page, rollout_events
 from fleettui.console.sources.hosts import Asked
+from fleettui.console.sources.trends import Trend
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import UnitRow, host
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
-from fleettui.console.text.formatting import age, since, when
+from fleettui.console.text.formatting import age, share, since, size, sparkline, when
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, unit_subject
 from fleettui.escape import escape
 from fleettui.verbs import Verb
@@ -170,6 +171,7 @@ class Order:
     rollout: RolloutOrder = NO_ROLLOUT
     group: tuple[UnitRow, ...] | None = None  # the members of a template or a global unit
     group_keys: tuple[str, str, str] = ("+", "-", "O")
+    trends: tuple[Trend, ...] = ()
 
 
 def is_heavy(order: Order, snapshot: Snapshot) -> bool:
@@ -191,7 +193,33 @@ def write(order: Order, snapshot: Snapshot, now: float) -> RichText:
     gone = subject.kind is SubjectKind.UNIT and subject.name not in snapshot.units
     if writer is None or (gone and order.tab in ABOUT_RECORD):
         return head
-    return [*head, *writer(order, snapshot, now)]
+    return [*head, *trend_lines(order.trends, now), *writer(order, snapshot, now)]
+
+
+SPARKS = 40  # cells
+FIGURES: dict[str, Callable[[float], str]] = {
+    "memory": lambda value: size(round(value)),
+    "cpu": share,
+    "load": lambda value: f"{value:.2f}",
+    "restarts": lambda value: f"{value:.0f}",
+}
+
+
+def trend_lines(trends: Sequence[Trend], now: float) -> RichText:
+    """How each figure went in the last hours, by the record; nothing where there is none."""
+    known = [each for each in trends if each.points]
+    if not known:
+        return []
+    begun = min(each.points[0][0] for each in known)
+    page: RichText = []
+    for each in known:
+        figure = FIGURES[each.name]
+        drawn, most = sparkline(each.points, begun, now, SPARKS), max(value for _, value in each.points)
+        page.append(rich_line(
+            Cell(f"{each.name:>9} ", Tone.QUIET), Cell(drawn, Tone.HEAD),
+            Cell(f" {figure(each.points[-1][1])}", Tone.STRONG), Cell(f", at most {figure(most)}", Tone.QUIET),
+        ))  # fmt: skip
+    return [*page, plain(f"{'':>9} since {age(now - begun)} ago, by the record", Tone.QUIET), BLANK]
 
 
 def _status(order: Order, snapshot: Snapshot, now: float) -> RichText:

@@ -66,7 +66,8 @@ def room_lines(snapshot: Snapshot, record: Machine) -> RichText:
     page = [*title("room")]
     if total:
         used = usage.memory_bytes - usage.available_bytes if usage else 0
-        told = f"{size(used) if usage else '?'} used, {size(memory)} reserved, of {size(total)}"
+        known = f"{size(used)} used" if usage else "use not known"
+        told = f"{known}, {size(memory) if memory else 'nothing'} reserved, of {size(total)}"
         page.append(fact("memory", f"{room_bar(used, memory, total, BAR)}  {told}"))
     if record.cpus:
         bar = room_bar(round(1000 * usage.load[0]) if usage else 0, cpus, 1000 * record.cpus, BAR)

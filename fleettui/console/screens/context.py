@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fleettui.console.journal import Journals
 from fleettui.console.operations.impact import CONFIRM_FROM
@@ -37,6 +38,7 @@ class Context:
     has_terminal: bool = True  # False in a browser: no shell and no editor there
     hosts: Hosts = NO_HOSTS
     expiring: Callable[[], str] = str  # the warning of a certificate that runs out soon
+    trends: Path | None = None  # where a record of the fleet lies, if one does
     replay: Replay | None = None  # the feed, where it is a record
     losses: LossWatch | None = None  # whether the fleet survives the loss of a machine
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed

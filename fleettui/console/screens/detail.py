@@ -21,6 +21,7 @@ from fleettui.console.screens.text_screens import Background
 from fleettui.console.screens.views import View
 from fleettui.console.sources.hosts import StatusReader
 from fleettui.console.sources.last_lines import LastLines
+from fleettui.console.sources.trends import Trend, Trends
 from fleettui.console.tables.fleet import Changes, FleetModel
 from fleettui.console.tables.rollouts import state_cell, telling_units
 from fleettui.console.tables.rows import Delta, health_cell
@@ -58,6 +59,12 @@ class DetailView(View[UnitRow]):
             self.renew,
         )
         self._background = Background(self)
+        self._trends = Trends(
+            context.trends,
+            clock,
+            lambda work: self.run_worker(work, name="read the record", exit_on_error=False),
+            self.renew,
+        )
         self._fresh = False  # just opened: the cursor may go to the first row
         self._last_lines = LastLines(
             context.journals,
@@ -211,6 +218,7 @@ class DetailView(View[UnitRow]):
             self._rollout_order(),
             group,
             self._group_keys(),
+            self._trends_here(),
         )
         snapshot, now = self._snapshot, self._clock()
         heavy = is_heavy(order, snapshot)
@@ -248,6 +256,14 @@ class DetailView(View[UnitRow]):
         crashes = self._last_lines.of(rollout)
         pause, abort, undo = (shown_key(BY_ID[key], self._keymap) for key in ROLLOUT_KEYS)
         return RolloutOrder(homes, crashes, (pause, abort, undo))
+
+    def _trends_here(self) -> tuple[Trend, ...]:
+        """How the use of the one machine, or of the unit on the one machine, went."""
+        machine, sentinel = self.machine(), self._snapshot.cluster
+        if machine is None or sentinel is None or self.tab not in (Tab.STATUS, Tab.FACTS):
+            return ()
+        unit = self.subject.name if self.subject.kind is SubjectKind.UNIT else ""
+        return self._trends.of(sentinel.id, machine.id, unit)
 
     def _want_status(self, *, force: bool) -> None:
         machine = self.machine()

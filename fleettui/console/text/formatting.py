@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 STEPS = ((86400 * 2, 86400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
@@ -44,6 +45,26 @@ def share(part: float | None) -> str:
         return "-"
     percent = part * 100
     return f"{percent:.1f} %" if 0.05 <= percent < 9.95 else f"{percent:.0f} %"
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(points: Sequence[tuple[float, float]], since_: float, until: float, cells: int) -> str:
+    """How a value went, a cell for each part of the time; blank where it is not known. `points` are by time.
+
+    A cell shows the largest value of its part; a value holds until the next one.
+    """
+    top, shown, at, last = max((value for _, value in points), default=0.0), [], 0, None
+    for cell in range(cells):
+        end = since_ + (until - since_) * (cell + 1) / cells
+        most = last
+        while at < len(points) and points[at][0] <= end:
+            last = points[at][1]
+            most, at = last if most is None else max(most, last), at + 1
+        level = 0 if most is None or top <= 0 else min(len(BLOCKS) - 1, int(most / top * (len(BLOCKS) - 1) + 0.5))
+        shown.append(" " if most is None else BLOCKS[level])
+    return "".join(shown)
 
 
 def clock(at: float) -> str:
