@@ -811,6 +811,7 @@ async def test_what_is_left_of_a_lost_machine_is_what_was_kept_and_what_was_read
         await play.wait(lambda: "disk full" in play.messages())
         assert any("last read from core-1, which is not read now: 8 lines" in each for each in play.messages())
         assert "pool: 4 of 16 busy" in play.messages()
+        assert any(text.startswith("14:13:12 web") for text in play.shown()), "its lines say who wrote them"
 
 
 async def test_the_shown_lines_are_opened_in_the_pager() -> None:

@@ -48,6 +48,7 @@ class JournalReader:
         self._units: tuple[str, ...] = ()  # of the selection: what was kept of their failures is shown first
         self._why = ""
         self._lost: tuple[str, ...] = ()  # machines of the selection that cannot be read any more
+        self._known: dict[str, Machine] = {}  # all that were ever read
         self._to_failure = False  # go to what was kept of the last failure
         self._last_read: dict[str, deque[JournalEntry]] = {}  # of each machine, by id: what was read from it last
         self.past = JournalPast(journals, pane, self.again)
@@ -88,7 +89,9 @@ class JournalReader:
         if self._subject is None:
             return
         self._machines = {each.machine.id: each.machine for each in self._wanted}
-        self._pane.begin(self._wanted, connecting(self._wanted) if self._wanted else "no journal", self._why)
+        self._known |= self._machines
+        shown = self._wanted or tuple(Wanted(self._known[id_], "") for id_ in self._lost if id_ in self._known)
+        self._pane.begin(shown, connecting(self._wanted) if self._wanted else "no journal", self._why)
         self.past.begin(self._wanted)
         if self._wanted or self._units or self._lost:
             # A worker of the pane: it ends with the screen, however that ends.

@@ -251,8 +251,11 @@ class JournalPane(Vertical):
         before, after = self.past.outside() if self.past else (0, 0)
         hits = before + len(buffer.view.hits) + after
         hit = before + place.hit if place.hit else 0
+        dropped = buffer.dropped + (
+            0 if place.detached else place.missed
+        )  # what is shown of the past drops nothing
         status = JournalStatus(
-            place.following, place.unseen, len(buffer.ring), buffer.warnings, buffer.dropped + place.missed,
+            place.following, place.unseen, len(buffer.ring), buffer.warnings, dropped,
             trouble_text(self._troubles), self._note, self.doing or ("working …" if lines.working else ""),
             place.detached, self.ask.until is not None,
         )  # fmt: skip
@@ -278,7 +281,8 @@ class JournalPane(Vertical):
         where = (self.ask.boot, self.since)
         lines.put_notice(notice_lines(why, self._troubles, len(buffer.ring), buffer.hidden, where, width - 6))
         if self.prompt.kind == "search":
-            said = hits_text(hit, hits) if self.terms.search else ""
+            found = hits_text(hit, hits) if hits else "not in these lines; Enter searches all"
+            said = found if self.terms.search else ""
             self.prompt.say(said, Tone.PLAIN if hits else Tone.BUSY)
 
     def on_resize(self) -> None:
