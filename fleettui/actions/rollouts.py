@@ -54,6 +54,17 @@ class Policy:
     max_failures: int = 0
     on_failure: OnFailure = OnFailure.PAUSE
 
+    @property
+    def flags(self) -> str:
+        """What a command line says beside how many at a time, where it is not as usual: " --canary 1"."""
+        given = {
+            "canary": (self.canary, 0),
+            "healthy-for": (f"{self.healthy_for_s:g}s", "10s"),
+            "max-failures": (self.max_failures, 0),
+            "on-failure": (self.on_failure, OnFailure.PAUSE),
+        }
+        return "".join(f" --{name} {value}" for name, (value, usual) in given.items() if value != usual)
+
 
 async def begin(
     operator: Operator,

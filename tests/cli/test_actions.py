@@ -118,7 +118,7 @@ async def test_an_attempt_survives_a_replacement_and_taking_a_start_back(operato
     await units.start(operator, ["a.service"])
     replaced = await units.submit(operator, [units.UnitSource("a.service", OTHER)], replace=True)
     await units.restore(operator, replaced.written)
-    undone = await unit(operator, "web@1.service")
+    undone = await unit(operator, "a.service")
     assert undone
     assert file_hash(OTHER) in undone.history  # so that a rollback brings back what was undone
     await units.unload(operator, ["a.service"])

@@ -197,3 +197,9 @@ async def test_the_rollout_says_where_its_units_go_and_ends_the_operation() -> N
         await play.show(replace(world, revision=102, rollouts={"rebalance-1": over}))
         assert play.main.runner.history[mine.number].phase is OperationPhase.DONE
         assert play.main.runner.can_undo is None
+
+
+async def test_the_command_that_does_the_same_has_the_whole_policy() -> None:
+    async with playing(crowded()) as play:
+        await asked(play, "rebalance --at-a-time 2 --canary 1 --healthy-for 30s --max-failures 3")
+        assert "--at-a-time 2 --canary 1 --healthy-for 30s --max-failures 3" in question(play)

@@ -56,8 +56,9 @@ class Survey:
     `names` are the units, or the ids of machines, that it is carried out on. `always`: it is asked about even where
     it stops one unit or none. `shown`: the operator has read what it does and said yes to that. `at_once`: how many
     of what stops are down at a time, at most; 0: all. `at_a_time`: the operator is asked how many at a time, and
-    this is offered, then what he chose; "": not asked. `rolled`: the command for that, where it is another.
-    `moves`: the units that go elsewhere, as planned on `snapshot`. `refusal`: why it cannot be done.
+    this is offered, then what he chose; "": not asked. `rolled`: the command for that, where it is another;
+    `policy`: its flags beside that. `moves`: the units that go elsewhere, as planned on `snapshot`. `refusal`: why
+    it cannot be done.
     """
 
     question: str = ""
@@ -71,6 +72,7 @@ class Survey:
     at_once: int = 0
     at_a_time: str = ""
     rolled: str = ""
+    policy: str = ""
     moves: tuple[Move, ...] = ()
     snapshot: Snapshot = NOTHING_KNOWN
     refusal: str = ""
@@ -89,7 +91,8 @@ class Survey:
     @property
     def same(self) -> str:
         """The command line that does the same, with how many at a time."""
-        return f"{self.rolled or self.command} --at-a-time {self.at_a_time}" if self.rolls else self.command
+        rolled = f"{self.rolled or self.command} --at-a-time {self.at_a_time}{self.policy}"
+        return rolled if self.rolls else self.command
 
     @property
     def rolls(self) -> bool:

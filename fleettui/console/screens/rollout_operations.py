@@ -91,7 +91,7 @@ class RolloutOperations:
         `pace`: how many at a time are offered; "": as usual.
         """
         self._confirmer.ask_first(
-            lambda reading: self._survey_moves(reading, pace),
+            lambda reading: replace(self._survey_moves(reading, pace), policy=policy.flags),
             lambda found: self._screen.run_worker(
                 self._runner.move(
                     found.snapshot, found.moves, replace(policy, at_a_time=found.at_a_time or "1"), found.same, name

@@ -80,7 +80,8 @@ class UnitOperations:
 
         def survey(reading: Reading) -> Survey:
             found = self._survey(reading, REPLACING, names)
-            return found if found.refusal else replace(found, always=True).paced(policy.at_a_time)
+            asked = replace(found, always=True, policy=policy.flags)
+            return found if found.refusal else asked.paced(policy.at_a_time)
 
         def carry_out(found: Survey) -> None:
             self._screen.run_worker(self._roll(found, {}, "", policy), name="rollout", exit_on_error=False)
@@ -280,6 +281,7 @@ class UnitOperations:
             found = self.survey_texts(reading, texts, target, replacing=True)
             pace = policy.at_a_time if policy else found.at_a_time
             asked = replace(found, question=f"{question} {_named([*texts])}?", always=True, at_a_time=pace)
+            asked = replace(asked, policy=policy.flags if policy else "")
             return asked.paced(pace) if pace else asked
 
         def carry_out(found: Survey) -> None:
