@@ -121,6 +121,10 @@ class Unit(Versioned):
                 return each.hash, each.generation
         return self.hash, self.generation
 
+    def has_file(self, sha256: str) -> bool:
+        """Whether it has this file wherever it is: a rollout that was aborted leaves others on some machines."""
+        return all(each == sha256 for each in (self.hash, *(each.hash for each in self.on)))
+
     @property
     def versions(self) -> dict[str, tuple[str, int]]:
         """The hash and the generation on those machines where they are not its record's own."""

@@ -66,7 +66,7 @@ def compare(folder: UnitFolder, snapshot: Snapshot, *, prune: bool, adopt: bool)
 
 
 def _compared(owner: str, wanted: Applied, unit: Unit, *, rolling: bool, adopt: bool) -> UnitDifference | None:
-    same_file, same_target = unit.hash == file_hash(wanted.text), unit.target is wanted.target
+    same_file, same_target = unit.has_file(file_hash(wanted.text)), unit.target is wanted.target
     ours = unit.owner == owner
     if ours and unit.applied == wanted.version and (rolling or (same_file and same_target)):
         return None
@@ -92,7 +92,7 @@ def _compared(owner: str, wanted: Applied, unit: Unit, *, rolling: bool, adopt: 
 def _by_hand(unit: Unit) -> str:
     """Who changed a unit since it was applied, and what; "" if nobody did."""
     sha, _, target = unit.applied.partition(":")
-    if unit.hash != sha:
+    if not unit.has_file(sha):
         return f"its file was changed by {unit.by or 'somebody'}"
     return f"it was made {unit.target} by {unit.by or 'somebody'}" if unit.target != target else ""
 
@@ -125,7 +125,7 @@ def _step(change: UnitDifference, found: FoundUnit, owner: str, *, roll: bool) -
             Outcome(name, Did.CREATED, None, after), verb_between(None, wanted.target), f"of {owner}", wanted.text
         )
     after = replace(unit, target=wanted.target, owner=owner, applied=wanted.version)
-    if sha == unit.hash or (roll and rolls(change)):
+    if unit.has_file(sha) or (roll and rolls(change)):
         verb = verb_between(unit.target, wanted.target) if unit.target is not wanted.target else "apply"
         return UnitStep(Outcome(name, Did.CHANGED, unit, after), verb, f"of {owner}")
     return UnitStep(

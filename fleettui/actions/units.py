@@ -277,12 +277,12 @@ def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: T
     if found.unit is None:
         outcome = Outcome(source.name, Did.CREATED, None, Unit(source.name, sha, target))
         return UnitStep(outcome, verb_between(None, target), text=source.text)
-    if found.unit.hash != sha and replace:
+    if replace and not found.unit.has_file(sha):
         after = dataclasses.replace(found.unit.with_file(sha), target=_at_least(target)(found.unit.target))
         outcome = Outcome(source.name, Did.REPLACED, found.unit, after)
         return UnitStep(outcome, "replace", f"was {found.unit.hash[:7]}", source.text)
     step = _targeted(source.name, found, _at_least(target))
-    if found.unit.hash != sha:
+    if not found.unit.has_file(sha):
         note = f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
         step = dataclasses.replace(step, outcome=dataclasses.replace(step.outcome, note=note))
     elif replace:

@@ -206,6 +206,19 @@ async def test_what_was_destroyed_comes_back_whole(operator: Operator) -> None:
     assert await read_texts(operator, [sha]) == {sha: HELLO}
 
 
+async def test_a_file_that_some_machines_have_not_replaces_what_they_have(operator: Operator) -> None:
+    await submitted(operator, "a.service", target=Target.LAUNCHED)
+    half = Unit("a.service", file_hash(HELLO), Target.LAUNCHED).with_versions({"m1": (file_hash(OTHER), 2)})
+    await operator.etcd.put(operator.keys.unit("a.service"), encode(half))  # as a rollout leaves it that is aborted
+    again = await units.submit(operator, [units.UnitSource("a.service", HELLO)], replace=True)
+    assert [each.did for each in again.outcomes] == [Did.REPLACED]
+    record = await unit(operator, "a.service")
+    assert record
+    assert (record.hash, record.generation, record.on) == (file_hash(HELLO), 3, ())
+    once_more = await units.submit(operator, [units.UnitSource("a.service", HELLO)], replace=True)
+    assert [each.did for each in once_more.outcomes] == [Did.UNCHANGED]
+
+
 async def test_a_replacement_a_target_and_a_creation_are_taken_back(operator: Operator) -> None:
     await submitted(operator, "a.service", "b.service", target=Target.LAUNCHED)
     replaced = await units.submit(operator, [units.UnitSource("a.service", OTHER)], replace=True)

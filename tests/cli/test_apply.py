@@ -123,3 +123,10 @@ def test_what_a_rollout_has_is_left_to_it(tmp_path: Path) -> None:
     assert told(asked, applied("a.service"), rollout="a.service") == ["keep a.service"]
     rolling = replace(applied("a.service", text=OTHER), hash=file_hash(TEXT))
     assert told(asked, rolling, rollout="a.service") == []
+
+
+def test_a_file_that_some_machines_have_not_is_a_difference(tmp_path: Path) -> None:
+    asked = folder(tmp_path, {"a.service": TEXT})
+    half = applied("a.service").with_versions({"m1": (file_hash(OTHER), 2)})  # a rollout was aborted
+    assert told(asked, applied("a.service")) == []
+    assert told(asked, half, adopt=True) == ["replace a.service"]

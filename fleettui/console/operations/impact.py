@@ -187,7 +187,7 @@ def impact_of_texts(
     for name, text in texts.items():
         record = snapshot.units.get(name)
         launched = Target.LAUNCHED in (target, record.target if record else None)
-        if record is not None and replacing and record.hash != file_hash(text):
+        if record is not None and replacing and not record.has_file(file_hash(text)):
             restarted.append(name)
         if launched and (record is None or record.target is not Target.LAUNCHED):
             started[name] = text
