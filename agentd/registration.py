@@ -12,7 +12,6 @@ import asyncio
 import logging
 import math
 import time
-import uuid
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -35,7 +34,7 @@ from registry.messages import JOINED, REGISTRY_BACK, REGISTRY_LOST
 from registry.model import Event, Machine
 from registry.records import decode, encode, event_entry
 from registry.sync.history import History
-from registry.sync.sentinel import ensure_cluster, read_cluster
+from registry.sync.sentinel import read_cluster
 
 log = logging.getLogger("fleet.agent")
 
@@ -118,14 +117,17 @@ class Registration:
 
     async def _rest(self, error: RegistryError) -> None:
         """Say what is wrong, once, and wait: shortly while our lease, or that of the agent before us, may live."""
-        if isinstance(error, ForeignRegistry):
+        cluster = self._ledger.facts.cluster_id
+        if isinstance(error, ForeignRegistry) and cluster:
             leave = f"rm {self._ledger.facts_path} && systemctl restart fleet-agentd"
-            known = f" (of cluster {self._ledger.facts.cluster_id})" if self._ledger.facts.cluster_id else ""
             self._set_status(
-                f"{error}; every unit is kept as it is{known}. If the registry was lost: fleetctl restore FILE,"
-                " with a backup, or with one of what machines run: fleetctl backup --rebuild CLUSTER FILE. To leave"
-                f" the old cluster on purpose, which stops its units here, and join this one: {leave}"
+                f"{error}; every unit is kept as it is (of cluster {cluster}). If the registry was lost: fleetctl"
+                " restore FILE, with a backup, or with one of what machines run: fleetctl backup --rebuild CLUSTER"
+                " FILE. To leave the old cluster on purpose, which stops its units here, and join this one:"
+                f" {leave}"
             )
+        elif isinstance(error, ForeignRegistry):
+            self._set_status(f"{error}; every unit is kept as it is")
         else:
             self._set_status(f"cannot register: {error}")
         if self._backoff.is_news(error):
@@ -216,12 +218,14 @@ class Registration:
 
     async def _check_cluster(self) -> None:
         remembered = self._ledger.facts.cluster_id
-        if remembered:
-            found = await read_cluster(self._etcd, self._keys)
-        else:
-            found = await ensure_cluster(self._etcd, self._keys, uuid.uuid4().hex)
+        found = await read_cluster(self._etcd, self._keys)
         if found is None:
-            raise ForeignRegistry(f"{self._keys.cluster} is missing: this registry is empty or not a fleet's")
+            begins = (
+                "" if remembered else "; a fleet begins with a scheduler that is started, or its first unit"
+            )
+            raise ForeignRegistry(
+                f"{self._keys.cluster} is missing: this registry is empty or not a fleet's{begins}"
+            )
         if remembered and found.id != remembered:
             raise ForeignRegistry(f"this registry belongs to cluster {found.id}, not to {remembered}")
         self._ledger.remember(cluster_id=found.id)

@@ -1,7 +1,7 @@
 """The sentinel `cluster`: proof that a registry is a fleet's, and which one's.
 
-The first writer creates it, once. An agent that has belonged to a cluster never creates one: for it a
-registry without its sentinel is silence, not an order.
+The first writer creates it, once: a scheduler that is started, or an operator's command. An agent never does: for
+it a registry without a sentinel is silence, not an order.
 
 An epoch is the time when an operator accepted a history (milliseconds since 1970), and only grows. One that is far
 ahead of the clock was accepted by nobody, and could not be raised once it is adopted: the sentinel is broken then.

@@ -85,8 +85,16 @@ async def eventually(ask: Callable[[], Awaitable[object]], within_s: float = 10)
 
 
 @pytest.fixture
-def keys(prefix: str) -> Keys:
+def bare(prefix: str) -> Keys:
+    """The keys of an empty registry."""
     return Keys.under(prefix)
+
+
+@pytest.fixture
+async def keys(etcd_client: Etcd, bare: Keys) -> Keys:
+    """Those of a fleet's."""
+    await ensure_cluster(etcd_client, bare, "one")
+    return bare
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +126,24 @@ def boot_of(found: KeyValue | None) -> str:
     return record.boot_id
 
 
-async def test_a_machine_joins_under_a_lease_and_makes_the_first_cluster(
-    etcd_client: Etcd, keys: Keys, tmp_path: Path
-) -> None:
+async def test_a_machine_joins_under_a_lease(etcd_client: Etcd, keys: Keys, tmp_path: Path) -> None:
     async with Agent(etcd_client, keys, tmp_path).running() as agent:
         found = await registered(etcd_client, keys)
         assert found.lease == agent.ledger.facts.lease_id != 0
-        assert await etcd_client.get(keys.cluster)
+        assert agent.ledger.facts.cluster_id == "one"
         assert agent.told == ["joining", "joined"]
+
+
+async def test_15_a_machine_that_knows_no_cluster_begins_none_and_joins_what_comes(
+    etcd_client: Etcd, bare: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "fleet.agent"):
+        async with Agent(etcd_client, bare, tmp_path).running() as agent:
+            await eventually(lambda: _said(caplog, "a fleet begins with a scheduler that is started"))
+            assert (await etcd_client.range(bare.prefix)).count == 0
+            await ensure_cluster(etcd_client, bare, "restored")
+            await registered(etcd_client, bare)
+            assert agent.ledger.facts.cluster_id == "restored"
 
 
 async def test_a_restarted_agent_goes_on_under_the_same_lease_and_key(
@@ -250,17 +268,17 @@ async def test_the_second_machine_with_one_id_says_so_loudly_and_does_nothing_el
 
 
 async def test_a_registry_without_its_sentinel_or_of_another_cluster_is_not_joined(
-    etcd_client: Etcd, keys: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    etcd_client: Etcd, bare: Keys, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    agent = Agent(etcd_client, keys, tmp_path)
+    agent = Agent(etcd_client, bare, tmp_path)
     agent.ledger.remember(cluster_id="the one it belongs to")
     with caplog.at_level(logging.WARNING, "fleet.agent"):
         async with agent.running():
             await eventually(lambda: _said(caplog, "empty or not a fleet's"))
-            await ensure_cluster(etcd_client, keys, "another")
+            await ensure_cluster(etcd_client, bare, "another")
             await eventually(lambda: _said(caplog, "belongs to cluster another"))
             assert agent.told == []
-            assert await machine_key(etcd_client, keys) is None
+            assert await machine_key(etcd_client, bare) is None
     assert f"rm {tmp_path}/agent.json && systemctl restart fleet-agentd" in caplog.text
 
 
