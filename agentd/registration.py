@@ -220,9 +220,7 @@ class Registration:
         remembered = self._ledger.facts.cluster_id
         found = await read_cluster(self._etcd, self._keys)
         if found is None:
-            begins = (
-                "" if remembered else "; a fleet begins with a scheduler that is started, or its first unit"
-            )
+            begins = "" if remembered else "; a fleet begins with a scheduler that is started, or its first unit"
             raise ForeignRegistry(
                 f"{self._keys.cluster} is missing: this registry is empty or not a fleet's{begins}"
             )

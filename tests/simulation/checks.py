@@ -101,7 +101,7 @@ class Checks:
         kind, now, judge = KINDS.get(unit, SLEEPER), self._judge.now(), self._judge
         standing = judge.standing[machine]
         lately = (self._asked.get(each, -ASKED_S) for each in (unit, machine))
-        if kind.everywhere or kind.rival or any(now - each < ASKED_S for each in lately):
+        if kind.everywhere or kind.rival or kind.follows or any(now - each < ASKED_S for each in lately):
             return
         if standing.away_since or now - standing.vanished_at < ASKED_S or now < judge.changed_at + ASKED_S:
             return

@@ -17,6 +17,7 @@ class Kind:
     nowhere: bool = False  # no machine fits
     rival: bool = False  # waits while its rival runs
     only: str = ""  # the one machine that fits
+    follows: str = ""  # the unit on whose machine it runs
     stop_s: float = 0.2
 
 
@@ -44,6 +45,10 @@ KINDS: dict[str, Kind] = {
     "mars.service": Kind(fleet="MachineMetadata=planet=mars\n", nowhere=True),
     "rival1.service": Kind(fleet="Conflicts=rival*\n", rival=True),
     "rival2.service": Kind(fleet="Conflicts=rival*\n", rival=True),
+    "pair1a.service": SLEEPER,
+    "pair1b.service": Kind(fleet="MachineOf=pair1a.service\n", follows="pair1a.service"),
+    "pair2a.service": SLEEPER,
+    "pair2b.service": Kind(fleet="MachineOf=pair2a.service\n", follows="pair2a.service"),
     "all.service": Kind(fleet="Global=true\n", everywhere=True),
 }
 HOST_UNIT = "host.service"  # a name that belongs to the machines themselves
@@ -57,8 +62,8 @@ def is_bad(version: int) -> bool:
 
 def text(unit: str, version: int, *, bad: bool = False) -> str:
     """A unit's file in one of its versions; a bad one ends soon after its start."""
-    kind = BAD if bad else KINDS.get(unit, SLEEPER)
-    fleet = f"\n[X-Fleet]\n{kind.fleet}" if kind.fleet else ""
+    usual = KINDS.get(unit, SLEEPER)
+    kind, fleet = BAD if bad else usual, f"\n[X-Fleet]\n{usual.fleet}" if usual.fleet else ""
     start = "Type=oneshot\n" if "oneshot" in kind.simulate else ""
     return (
         f"# simulate: {kind.simulate}\n[Unit]\nDescription={unit}, version {version}\n\n"

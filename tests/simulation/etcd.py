@@ -29,6 +29,7 @@ from tests.simulation.store import (
     NO_TOKEN,
     PRECONDITION,
     UNAVAILABLE,
+    Granted,
     Happened,
     Json,
     Refused,
@@ -128,6 +129,7 @@ class Stream:
     closed: bool = False  # by the client
     broken: Exception | None = None
     ended: bool = False
+    told: bool = False  # that it is open
     chunks: list[bytes] = field(default_factory=list)
     waiting: asyncio.Future[None] | None = None
 
@@ -155,7 +157,18 @@ class Stream:
 
     def finish(self) -> None:
         self.ended = True
+        self._over()
         self._wake()
+
+    def opened(self) -> None:
+        """The client has it."""
+        self.told = True
+        self.member.cluster.on_link(self.program, up=True)
+
+    def _over(self) -> None:
+        if self.told:
+            self.told = False
+            self.member.cluster.on_link(self.program, up=False)
 
     def abort(self) -> None:
         self.fail(EtcdUnreachable("broke off its answer"))
@@ -163,11 +176,13 @@ class Stream:
     def fail(self, error: Exception) -> None:
         self.broken = self.broken or error
         self.member.streams.pop(self, None)
+        self._over()
         self._wake()
 
     def close(self) -> None:
         self.closed = True
         self.member.streams.pop(self, None)
+        self._over()
 
 
 @dataclass
@@ -292,6 +307,16 @@ _ports = itertools.count(1)
 OnChange = Callable[["Exchange | None", list[Happened]], None]
 
 
+class OnLink(Protocol):
+    """Told that a program's watch is open, or over."""
+
+    def __call__(self, program: Program | None, *, up: bool) -> None: ...
+
+
+def _unheard(program: Program | None, *, up: bool) -> None:
+    """Nobody wants to know."""
+
+
 class SimulatedEtcd:
     """One cluster. The methods that tests use are those of `tests.etcd_server.EtcdServer`."""
 
@@ -304,6 +329,7 @@ class SimulatedEtcd:
         self.on_change: OnChange = lambda _exchange, _changes: None
         self.on_call: Callable[[Exchange], None] = lambda _exchange: None
         self.on_answer: Callable[[Exchange], None] = lambda _exchange: None  # it is carried out
+        self.on_link: OnLink = _unheard
         self._logins = 0
         self.wires: dict[str, Wire] = {}
         self.latency_s = (0.0002, 0.002) if clock is None else (0.0003, 0.004)
@@ -370,11 +396,9 @@ class SimulatedEtcd:
 
     def enable_auth(self, *, password: str, user: str, user_password: str, prefix: str) -> None:
         users = self.store.users
-        users.on = True
-        users.passwords = {"root": password, user: user_password}
-        users.roles = {"root": ["root"], user: [user]}
+        users.passwords["root"], users.roles["root"] = password, ["root"]
         first = prefix.encode()
-        users.rights = {user: [(first, first[:-1] + bytes([first[-1] + 1]))]}
+        self.store.grant_access(user, user_password, [Granted(first, first[:-1] + bytes([first[-1] + 1]))])
 
     def restore(self, snapshot: Store) -> None:
         """Have another state; only while all are stopped."""
@@ -538,8 +562,8 @@ class SimulatedEtcd:
         user = users.tokens.get(exchange.token)
         if user is None:
             raise Refused(NO_TOKEN, "invalid auth token")
-        for body in touched(path, exchange.request):
-            self.store.check(user, body["key"], body.get("range_end", ""))
+        for body, write in touched(path, exchange.request):
+            self.store.check(user, body["key"], body.get("range_end", ""), write=write)
 
     def _carry_out(
         self, path: str, request: Json, member: Member | None = None
@@ -719,6 +743,7 @@ class SimulatedTransport:
         stream = Stream(CLUSTERS[base].member(base), program.host if program else "", program)
         await self._exchange(base, path, request, token, leader=True, stream=stream)
         self._streams[stream] = None
+        stream.opened()
         return stream
 
     async def _exchange(
@@ -778,14 +803,15 @@ def _member(member: Member) -> dict[str, Any]:
     return {"ID": str(member.id), "name": member.name, "clientURLs": [member.url], "peerURLs": [member.url]}
 
 
-def touched(path: str, request: Json) -> list[Json]:
-    """The keys that a request is about."""
+def touched(path: str, request: Json) -> list[tuple[Json, bool]]:
+    """The keys that a request is about, each with whether it is written."""
     if path == "/watch":
-        return [request["create_request"]]
+        return [(request["create_request"], False)]
     if path == "/kv/txn":
-        ops = (*request.get("success", ()), *request.get("failure", ()))
-        return [*request.get("compare", ()), *(body for op in ops for body in op.values())]
-    return [request] if path.startswith("/kv/") and "key" in request else []
+        ops = [each for op in (*request.get("success", ()), *request.get("failure", ())) for each in op.items()]
+        compared = [(each, False) for each in request.get("compare", ())]
+        return [*compared, *((body, kind != "request_range") for kind, body in ops)]
+    return [(request, path != "/kv/range")] if path.startswith("/kv/") and "key" in request else []
 
 
 WRITES: dict[str, Callable[[Store, Json], tuple[dict[str, Any], list[Happened]]]] = {

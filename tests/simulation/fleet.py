@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +32,12 @@ from fleettui.actions import units as unit_acts
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import unit_names
 from registry.errors import FleetError
-from registry.etcd import Etcd, EtcdSettings
+from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.model import Availability, Machine, OnFailure, Target
 from registry.program.config import AgentTable, EtcdTable, Settings
 from registry.program.notify import Notifier
+from registry.roles import Right, Role, User, agent_of, rights, scheduler_of
 from registry.sync.follow import Follower
 from registry.sync.history import History, read_seen, write_seen
 from registry.units.file import file_hash
@@ -46,12 +47,14 @@ from tests.simulation.etcd import Exchange, SimulatedEtcd, VirtualClock, take_ov
 from tests.simulation.judge import ALIVE, Judge
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
 from tests.simulation.script import ACT_S, ROLLING
+from tests.simulation.store import Granted
 from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, known_names
 
 AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
 BOOT_S = 3.0
 BACK_S = 15.0  # within so long a restarted agent is registered, or its lease has ended
 KEYS = Keys()
+OPERATOR, CONSOLE, PASSWORD = User("operator", Role.OPERATOR), User("viewer", Role.VIEWER), "simulated"
 
 
 class Host:
@@ -98,6 +101,10 @@ class Host:
         )
         return systemd
 
+    def user(self, kind: str) -> User:
+        """Who a program of it is for etcd."""
+        return agent_of(self.id) if kind == "agent" else scheduler_of(self.id)
+
     def program(self, kind: str) -> Program | None:
         return self.agent if kind == "agent" else self.scheduler
 
@@ -115,14 +122,15 @@ class Host:
             self.fleet.launch(program, self._agent(), lambda: self._over(kind, program))
         else:
             self.scheduler = program
+            self.fleet.judge.promptness.launched(program.name)
             self.fleet.launch(program, self._scheduler(), lambda: self._over(kind, program))
 
     async def _agent(self) -> None:
         environ = {"XDG_RUNTIME_DIR": str(self.root / "run"), "DBUS_SESSION_BUS_ADDRESS": f"simulated:{self.name}"}
-        await Agent(self.fleet.settings(self), environ).run()
+        await Agent(self.fleet.settings(self, "agent"), environ).run()
 
     async def _scheduler(self) -> None:
-        settings = self.fleet.settings(self)
+        settings = self.fleet.settings(self, "scheduler")
         path = self.root / "state" / "history.json"
         history = History(
             KEYS, read_seen(path), lambda seen: write_seen(path, seen), told=lambda _: None, pinned=False
@@ -254,10 +262,10 @@ class Fleet:
 
     def __init__(
         self, loop: SimulatedLoop, seed: int, root: Path, say: Callable[[str, str], None], *,
-        machines: int = 5, schedulers: int = 3, policy: str = "keep", ttl: float = 10.0,
+        machines: int = 5, schedulers: int = 3, policy: str = "keep", ttl: float = 10.0, users: bool = False,
     ) -> None:  # fmt: skip
         self.loop, self.seed, self.root, self.say, self.policy = loop, seed, root, say, policy
-        self.ttl = ttl
+        self.ttl, self.users = ttl, users
         self.random = Random(f"fleet {seed}")
         self.judge = Judge(lambda: loop.now, say)
         self.judge.fleet = self
@@ -265,21 +273,43 @@ class Fleet:
         self.etcd.on_change = self.judge.changed
         self.etcd.on_call = self._called
         self.etcd.on_answer = self.judge.answered
+        self.etcd.on_link = self.judge.promptness.link
         self.hosts: list[Host] = []
         self.hosts += [Host(self, number, schedules=number <= schedulers) for number in range(1, machines + 1)]
         self.by_id = {host.id: host for host in self.hosts}
         self._by_name = {host.name: host for host in self.hosts}
+        if users:
+            self.admit(
+                OPERATOR, CONSOLE, *(host.user(kind) for host in self.hosts for kind in ("agent", "scheduler"))
+            )
         known_names([*crowd.NAMES, crowd.HOST_UNIT, "fleet-agentd.service"])
         self._replace_the_outside()
         self.operator_client: Etcd | None = None
         self.follower: Follower | None = None
+        self._acts: list[asyncio.Task[None]] = []  # under way
         self.desk = loop.program("operator", "desk")
         self.console = loop.program("console", "desk")
 
     def host(self, name: str) -> Host:
         return self._by_name[name]
 
-    def settings(self, host: Host) -> Settings:
+    def admit(self, *users: User) -> None:
+        """Let users do what their roles may."""
+        for user in users:
+            granted = [_granted(right) for right in rights(user, KEYS)]
+            self.etcd.store.grant_access(user.name, PASSWORD, granted)
+
+    def etcd_table(self, user: User) -> EtcdTable:
+        """The part of a program's configuration that says where etcd is, and as whom to log in."""
+        if not self.users:
+            return EtcdTable(endpoints=self.etcd.endpoints)
+        path = self.root / "password"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(f"{PASSWORD}\n")
+        return EtcdTable(endpoints=self.etcd.endpoints, username=user.name, password_file=str(path))
+
+    def settings(self, host: Host, kind: str) -> Settings:
         agent = AgentTable(
             machine_id=host.id,
             bus="user",
@@ -287,7 +317,7 @@ class Fleet:
             ttl=self.ttl,
             metadata={"node": str(host.number)},
         )
-        return Settings(etcd=EtcdTable(endpoints=self.etcd.endpoints), agent=agent)
+        return Settings(etcd=self.etcd_table(host.user(kind)), agent=agent)
 
     def _called(self, exchange: Exchange) -> None:
         if exchange.program not in (None, self.desk):  # there each act is a program of its own
@@ -334,7 +364,7 @@ class Fleet:
         self.loop.after(0.5, self._watchdogs)
 
     async def _follow(self) -> None:
-        async with Etcd(EtcdSettings(self.etcd.endpoints)) as etcd:
+        async with Etcd(self.etcd_table(CONSOLE).client_settings()) as etcd:
             self.follower = Follower(etcd, KEYS, pinned=False)
             await self.follower.run()
 
@@ -343,12 +373,18 @@ class Fleet:
     def act(self, verb: str, names: tuple[str, ...], version: int = 1) -> None:
         """Have the operator do something; nobody waits for it."""
         self.say("operator", f"{verb} {' '.join(names)}")
-        self.loop.spawn(self.desk, self._act(verb, names, version), f"{verb} {names}")
+        earlier = [task for task in self._acts if not task.done()] if verb == "tidy up" else []
+        task = self.loop.spawn(self.desk, self._act(verb, names, version, earlier), f"{verb} {names}")
+        self._acts = [each for each in (*self._acts, task) if not each.done()]
 
-    async def _act(self, verb: str, names: tuple[str, ...], version: int) -> None:
+    async def _act(
+        self, verb: str, names: tuple[str, ...], version: int, earlier: Sequence[asyncio.Task[None]]
+    ) -> None:
+        for each in earlier:  # what comes about late is not left behind
+            await each
         if self.operator_client is None:
-            self.operator_client = Etcd(EtcdSettings(self.etcd.endpoints, leased=()))
-        operator = Operator(self.operator_client, KEYS, "operator@desk")
+            self.operator_client = Etcd(replace(self.etcd_table(OPERATOR).client_settings(), leased=()))
+        operator = Operator(self.operator_client, KEYS, OPERATOR.name)
         try:
             async with asyncio.timeout(ACT_S):
                 await self._do(operator, verb, names, version)
@@ -378,23 +414,32 @@ class Fleet:
             await getattr(unit_acts, verb)(operator, names)
 
     async def _roll(self, operator: Operator, verb: str, stem: str, version: int) -> None:
-        """Roll the units whose names begin so, or do something with the newest rollout."""
-        if verb != "roll":
+        """Roll the units whose names begin so, empty a machine, or do something with the newest rollout."""
+        if verb not in ("roll", "empty"):
             if found := await rollout_acts.read_rollouts(operator):
                 await rollout_acts.act(operator, verb, found[-1].name)
             return
-        names = [name for name in await unit_names(operator) if name.startswith(stem)]
         policy = rollout_acts.Policy(
             str(1 + version % 3), version % 2, 1.0, version % 2, tuple(OnFailure)[version % 2]
         )
+        name = f"r{len(await rollout_acts.read_rollouts(operator))}"
+        if verb == "empty":
+            policy = replace(policy, on_failure=OnFailure.PAUSE)
+            await rollout_acts.begin_drain(operator, [self.host(stem).id], policy, name)
+            return
+        names = [each for each in await unit_names(operator) if each.startswith(stem)]
         bad = crowd.is_bad(version)
-        texts = {name: crowd.text(name, version, bad=bad) for name in names} if bad or version % 4 else {}
+        texts = {each: crowd.text(each, version, bad=bad) for each in names} if bad or version % 4 else {}
         self.judge.more.failing.update(file_hash(text) for text in texts.values() if bad)
         if not texts:
             policy = replace(policy, on_failure=OnFailure.PAUSE)
-        await rollout_acts.begin(
-            operator, names, texts, policy, f"r{len(await rollout_acts.read_rollouts(operator))}"
-        )
+        await rollout_acts.begin(operator, names, texts, policy, name)
+
+
+def _granted(right: Right) -> Granted:
+    key = right.key.encode()
+    end = key[:-1] + bytes([key[-1] + 1]) if right.prefix else key + b"\0"
+    return Granted(key, end, right.access.reads, right.access.writes)
 
 
 def first_cause(error: BaseException) -> BaseException:

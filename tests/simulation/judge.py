@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.checks import Checks, Problem
 from tests.simulation.crowd import HOST_UNIT, KINDS, SLEEPER
 from tests.simulation.etcd import Exchange, touched
+from tests.simulation.promptness import LATE_S, Promptness
 from tests.simulation.rollouts import Rollouts
 from tests.simulation.store import Happened, Store, encoded
 
@@ -31,7 +32,6 @@ ONCE = "invariant 12: a start happens once"
 HISTORY = "invariant 15: history that goes back is no order"
 LEASED = "ADR 23: no leased record without a lease"
 PLACED = "invariant 1: no placement while another machine has the unit"
-PROMPT = "promptness: units of a lost machine are moved at once"
 ALIVE = "no program ends by itself"
 BUSY = "nobody spins"
 REST = "after healing all comes to rest"
@@ -42,10 +42,10 @@ GRACE_S = 10.0  # after a machine is back in touch
 NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and can go by it
 FOREIGN_S = 30.0  # at most, until an agent looks again at a registry that was not its own
 A_DAY_S = 86_400.0  # as far as an accepted history may be ahead of a machine's clock
-PROMPT_S = 1.5
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
 JUST_S = 0.05  # a start that was asked for since, and is over when the agent is back, has left no trace
+CALL_S = 1.0 + JUST_S  # so long a call of a slow systemd is on its way
 LONGEST_S = 30.0  # between two tries of an agent
 SEVERAL_S = 14.0  # so long after several machines were lost a scheduler may wait for them: ADR 7, and an election
 WINDOW_S = 5.0
@@ -113,6 +113,7 @@ class Judge:
     def __init__(self, now: Callable[[], float], say: Callable[[str, str], None]) -> None:
         self.now, self.say = now, say
         self.running: dict[str, dict[str, float]] = defaultdict(dict)  # unit: machine: since
+        self.ended_at: dict[tuple[str, str], float] = {}
         self.versions: dict[tuple[str, str], str] = {}  # (machine, unit): hash of what was started
         self.standing: dict[str, Standing] = defaultdict(Standing)
         self.orders: dict[tuple[str, str], Orders] = defaultdict(Orders)
@@ -122,7 +123,6 @@ class Judge:
         self.leader_since = 0.0
         self.quiet_since = 0.0  # when the last fault of etcd ended, and the scheduler's patience after it
         self.outage_at = 0.0  # when the first of the faults began that overlap with it
-        self.unsettled: dict[str, float] = {}  # hosts, and until when a scheduler there may be patient
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
         self.removed: dict[str, float] = {}  # lines that are gone or ask for less, and since when
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
@@ -137,6 +137,7 @@ class Judge:
         self.changed_at = -1000.0  # when another history, or another registry, came or went
         self.more = Checks(self, parsed)
         self.rollouts = Rollouts(self, parsed)
+        self.promptness = Promptness(self, parsed)
 
     def wrong(self, invariant: str, text: str) -> None:
         """Note the first violation; the world stops at its next look."""
@@ -165,9 +166,14 @@ class Judge:
             self._in_silence(machine, unit, "started")
             order = self.orders[machine, unit]
             order.starts, order.at = order.starts + 1, now
-            order.pardons += self._is_fresh(machine)
+            order.pardons += self._is_fresh(machine) + self._nobody_notes(machine, unit)
             if order.starts > order.count + order.pardons:
                 self.wrong(ONCE, f"{unit} on {machine} was started {order.starts} times for {order.count} orders")
+
+    def _nobody_notes(self, machine: str, unit: str) -> bool:
+        """Whether the agent that has asked for this start is dead by now, and systemd will forget the unit."""
+        agent = self.fleet.host(machine).agent
+        return KINDS.get(unit, SLEEPER).vanishes and (agent is None or agent.dead)
 
     def _is_fresh(self, machine: str) -> bool:
         """Whether it has booted under the registry that nobody should go by, and knows of no other one."""
@@ -208,8 +214,14 @@ class Judge:
         if self.fleet.policy == "stop" and (wanted or self.silence or self.is_held()):
             self.orders[machine, unit].pardons += 1  # stopped for want of the registry, to be started afterwards
 
+    def stopped_late(self, machine: str, unit: str) -> None:
+        """It has ended while its stop was on its way: who asked for that takes it for stopped."""
+        if self.fleet.policy == "stop" and self.now() - self.ended_at.get((machine, unit), 0.0) < CALL_S:
+            self.orders[machine, unit].pardons += 1
+
     def ended(self, machine: str, unit: str) -> None:
         self.checks += 1
+        self.ended_at[machine, unit] = self.now()
         self.say(machine, f"{unit} has ended")
         self.running[unit].pop(machine, None)
         self.rollouts.ended(machine, unit, off=self.fleet.host(machine).systemd.off)
@@ -384,6 +396,10 @@ class Judge:
         if each.now.value is None or parsed(each.now.value).get("leaving"):
             self.more.asked(host.name)
         if each.now.value is None:
+            live = self.fleet.etcd.store.live
+            present = sum(f"/fleet/machines/{other}".encode() in live for other in self.fleet.by_id)
+            leaving = bool(each.before and parsed(each.before.value or "").get("leaving"))
+            self.promptness.vanished(host.name, present, leaving=leaving)
             standing.away_since = standing.vanished_at = self.now()
             self.say("etcd", f"the key of {host.name} is gone")
         elif standing.away_since or each.before is None:
@@ -410,7 +426,7 @@ class Judge:
         if self.is_held():
             self.unaware.clear()
         elif exchange.host in self.unaware and any(
-            each["key"] == SENTINEL for each in touched(exchange.path, exchange.request)
+            each["key"] == SENTINEL for each, _ in touched(exchange.path, exchange.request)
         ):
             self.unaware.discard(exchange.host)
             standing = self.standing[exchange.host]
@@ -478,9 +494,10 @@ class Judge:
         now = self.now()
         if begins:
             self.outage_at = now if now > self.quiet_since else self.outage_at
-            self.quiet_since = now + 1000.0
+            self.quiet_since = self.promptness.settled_at = now + 1000.0
         else:
             self.quiet_since = now + patience_s(now - self.outage_at)
+            self.promptness.settled_at = now + LATE_S
 
     # ---- as time goes on
 
@@ -507,23 +524,7 @@ class Judge:
         leader = self.fleet.host(leaders_host).scheduler if self.leader else None
         if leader is None or leader.dead or leader.paused:
             return
-        since = max(self.leader_since, self.quiet_since, self.unsettled.get(leaders_host, 0.0))
-        if sum(now - each.vanished_at < SEVERAL_S for each in self.standing.values()) > 1:
-            return  # several at once: the scheduler gives them time
-        if now - since > PROMPT_S:
-            for name, standing in self.standing.items():
-                away = standing.away_since
-                if away and now - max(away, since) > PROMPT_S and (left := self._left_on(name)):
-                    self.wrong(PROMPT, f"{left} is still scheduled on {name}, which is gone for {now - away:.1f} s")
-
-    def _left_on(self, machine: str) -> str:
-        start = f"{self.fleet.host(machine).id}/"
-        for key in self.lines:
-            unit = key.removeprefix(start)
-            kind = KINDS.get(unit)
-            if key.startswith(start) and kind and not (kind.everywhere or kind.only or kind.rival or kind.nowhere):
-                return unit
-        return ""
+        self.promptness.look(self.leader, leaders_host)
 
     def count(self, program: str, what: str) -> None:
         self.counts[program][what] += 1
@@ -590,9 +591,13 @@ class Judge:
             return [] if any(key.endswith(f"/{name}") for key in self.lines) else [f"{name} has no line"]
         if kind.everywhere:
             missing = [each for each in ready if each not in places]
-            return [f"{name} does not run on {' '.join(missing)}"] if missing else []
+            others = [each for each in places if self.versions[each, name] != record.get("hash")]
+            found = [f"{name} does not run on {' '.join(missing)}"] if missing else []
+            return [*found, f"{name} runs on {' '.join(others)} in another version"] if others else found
         if len(places) != 1:
             return [f"{name} runs on {len(places)} machines"]
+        if kind.follows and places != list(self.running[kind.follows]):
+            return [f"{name} runs on {places[0]}, and not where {kind.follows} runs"]
         if self.versions[places[0], name] != record.get("hash"):
             return [f"{name} runs on {places[0]} in another version"]
         return []

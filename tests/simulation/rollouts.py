@@ -1,8 +1,9 @@
 """Invariants 13 and 14, judged after every write of a rollout's record or of a unit that a rollout is about.
 
 Owns what each rollout has taken down by the simulated truth: a unit is on its way from the write of its turn until
-what it was given has run for as long as the rollout asks, or has ended. What is down for other reasons counts once
-every leader has to know. Told by the judge of what happens; asks no program.
+what it was given has run for as long as the rollout asks, or has ended; one that has to leave a machine, until it
+has run elsewhere. A global unit has a turn on each machine, which is on its way while that machine is there. What
+is down for other reasons counts once every leader has to know. Told by the judge of what happens; asks no program.
 """
 
 from __future__ import annotations
@@ -27,21 +28,27 @@ SETTLED_S = 12.0  # after a fault, until what a machine says of itself is so
 DRIFT = 0.95  # clocks are that much apart, and more
 
 
+Key = tuple[str, str]  # a step: its unit, and of a global one the machine
+
+
 @dataclass
 class Rolling:
-    """One rollout: its record as etcd has it, and what became of those that have had their turn, by unit."""
+    """One rollout: its record as etcd has it, and what became of the steps that have had their turn."""
 
     record: dict[str, Any]
-    given: dict[str, float] = field(default_factory=dict)  # since when they are on their way
-    up: dict[str, float] = field(default_factory=dict)  # of those, since when what they were given runs
-    failed: dict[str, tuple[str, float]] = field(
-        default_factory=dict
-    )  # units, where they failed by themselves, when
+    given: dict[Key, float] = field(default_factory=dict)  # since when they are on their way
+    up: dict[Key, float] = field(default_factory=dict)  # of those, since when what they were given runs
+    failed: dict[Key, tuple[str, float]] = field(default_factory=dict)  # where they failed by themselves, when
 
-    def groups(self, units: Iterable[str]) -> set[int]:
-        """The groups of these units."""
-        wanted = set(units)
-        return {step.get("group", 0) for step in self.record["steps"] if step["unit"] in wanted}
+    @property
+    def steps(self) -> dict[Key, dict[str, Any]]:
+        """Its steps."""
+        return {(step["unit"], step.get("machine", "")): step for step in self.record["steps"]}
+
+    def groups(self, keys: Iterable[Key]) -> set[object]:
+        """The groups of these steps. A machine that a global unit has come to since is one of its own."""
+        steps = self.steps
+        return {steps[key].get("group", 0) if key in steps else key for key in keys}
 
     def number(self, name: str, otherwise: float) -> float:
         """A number of its record, where what is usual is left out."""
@@ -52,8 +59,21 @@ class Rolling:
         step = next(step for step in self.record["steps"] if step["unit"] == unit)
         return str(step["old"] if self.record.get("back") else step["new"])
 
+    def leaves(self, key: Key) -> str:
+        """The machine that a step's unit leaves, if that is what it is about."""
+        return str(self.steps.get(key, {}).get("leaves", ""))
+
+    def turned(self, unit: str, before: dict[str, Any], after: dict[str, Any]) -> list[Key]:
+        """The steps whose turn it is by the unit's record as it was and as it is now."""
+        mine = [key for key in self.steps if key[0] == unit]
+        if not any(machine for _, machine in mine):
+            return mine
+        was, now = _versions(before), _versions(after)
+        file = self.file_of(unit)
+        return [(unit, machine) for machine, found in now.items() if found[0] == file and was.get(machine) != found]
+
     @property
-    def canary(self) -> set[int]:
+    def canary(self) -> set[object]:
         """The groups that no other may follow as long as one of them fails."""
         order = list(dict.fromkeys(step.get("group", 0) for step in self.record["steps"]))
         return set() if self.record.get("back") else set(order[: int(self.number("canary", 0))])
@@ -67,6 +87,15 @@ class Rolling:
     def running(self) -> bool:
         """Whether it may write."""
         return str(self.record.get("state", "running")) == "running"
+
+
+def _versions(record: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """The machines where a global unit is otherwise than its record says, and how."""
+    return {
+        machine: (str(each["hash"]), int(each.get("generation", 1)))
+        for each in record.get("on", ())
+        for machine in each["machines"]
+    }
 
 
 class Rollouts:
@@ -85,10 +114,11 @@ class Rollouts:
         """A unit runs."""
         self._down.pop(unit, None)
         self._asked_to_stop.discard((machine, unit))
-        version = self._judge.versions.get((machine, unit))
+        version, here = self._judge.versions.get((machine, unit)), self._judge.fleet.host(machine).id
         for each in self._rolling.values():
-            if unit in each.given and version == each.file_of(unit):
-                each.up[unit] = self._judge.now()
+            for key in ((unit, ""), (unit, here)):
+                if key in each.given and version == each.file_of(unit) and each.leaves(key) != here:
+                    each.up[key] = self._judge.now()
 
     def stopping(self, machine: str, unit: str) -> None:
         """Somebody has it stopped."""
@@ -96,15 +126,15 @@ class Rollouts:
 
     def ended(self, machine: str, unit: str, *, off: bool) -> None:
         """It has ended; `off`: with its machine."""
-        now = self._judge.now()
+        now, here = self._judge.now(), self._judge.fleet.host(machine).id
         if not self._judge.running[unit]:
             self._down[unit] = machine, now
         for each in self._rolling.values():
-            if unit in each.up:
-                since = each.up.pop(unit)
-                del each.given[unit]
+            for key in [key for key in ((unit, ""), (unit, here)) if key in each.up]:
+                since = each.up.pop(key)
+                del each.given[key]
                 if not off and (machine, unit) not in self._asked_to_stop and now - since < each.healthy_s:
-                    each.failed[unit] = machine, now
+                    each.failed[key] = machine, now
 
     # ---- what etcd holds
 
@@ -128,12 +158,13 @@ class Rollouts:
         """One transaction of `program`: turns are judged by the rollout as it was before, then that is taken in."""
         if not any(each.now.key.startswith(JUDGED_BY) for each in changes):
             return
-        turns: dict[str, list[str]] = defaultdict(list)
+        turns: dict[str, list[Key]] = defaultdict(list)
         records: list[tuple[str, dict[str, Any]]] = []
         for each in changes:
             table, _, name = each.now.key.decode().removeprefix("/fleet/").partition("/")
             if table == "units":
-                self._unit(program, name, self._parsed(each.now.value or ""), turns)
+                before = self._parsed(each.before.value or "") if each.before else {}
+                self._unit(program, name, (before, self._parsed(each.now.value or "")), turns)
             elif table == "rollouts":
                 records.append((name, self._parsed(each.now.value or "")))
         scheduler = program.startswith("scheduler")
@@ -148,45 +179,57 @@ class Rollouts:
         for name, record in records:
             self._take(name, record)
 
-    def _unit(self, program: str, unit: str, record: dict[str, Any], turns: dict[str, list[str]]) -> None:
+    def _unit(
+        self, program: str, unit: str, records: tuple[dict[str, Any], dict[str, Any]], turns: dict[str, list[Key]]
+    ) -> None:
         for name, each in self._rolling.items():
-            step = next((step for step in each.record["steps"] if step["unit"] == unit), None)
-            if step is None:
+            mine = [key for key in each.steps if key[0] == unit]
+            if program.startswith("scheduler") and records[1].get("by") == f"rollout {name}":
+                turns[name] += each.turned(unit, *records) if mine else []
                 continue
-            if program.startswith("scheduler") and record.get("by") == f"rollout {name}":
-                turns[name].append(unit)
-            else:  # somebody else's from now on
-                each.given.pop(unit, None)
-                each.up.pop(unit, None)
-                each.failed.pop(unit, None)
+            for key in mine:  # somebody else's from now on
+                each.given.pop(key, None)
+                each.up.pop(key, None)
+                each.failed.pop(key, None)
 
     # ---- a turn
 
-    def _turn(self, name: str, rolling: Rolling, units: list[str], sent_at: float) -> None:
-        """The leader has written that it is these units' turn, by what it knew at `sent_at`."""
+    def _turn(self, name: str, rolling: Rolling, keys: list[Key], sent_at: float) -> None:
+        """The leader has written that it is the turn of these steps, by what it knew at `sent_at`."""
         self.turns += 1
         judge, most = self._judge, max(int(rolling.number("at_a_time", 1)), 1)
-        for unit in [each for each, since in rolling.up.items() if sent_at - since >= rolling.healthy_s]:
-            del rolling.up[unit], rolling.given[unit]
-        told = f"rollout {name} gives {', '.join(units)} their turn"
-        on_way, fresh = rolling.groups(rolling.given), rolling.groups(units)
+        for key in [each for each, since in rolling.up.items() if sent_at - since >= rolling.healthy_s]:
+            del rolling.up[key], rolling.given[key]
+        told = f"rollout {name} gives {', '.join(_told(key) for key in keys)} their turn"
+        on_way = rolling.groups(key for key in rolling.given if self._is_there(key))
+        fresh = rolling.groups(key for key in keys if self._is_there(key))
         if len(on_way | fresh) > most:
-            others = ", ".join(each for each in rolling.given if each not in units) or "no others"
+            others = ", ".join(_told(each) for each in rolling.given if each not in keys) or "no others"
             judge.wrong(ALLOWED, f"{told} while {others} are on their way; {most} may be at a time")
-        known = {unit for unit, (where, at) in rolling.failed.items() if self._is_heard(where, at, sent_at)}
+        known = {key for key, (where, at) in rolling.failed.items() if self._is_heard(where, at, sent_at)}
         failed = rolling.groups(known)
         if len(failed) > rolling.number("max_failures", 0) or failed & rolling.canary:
-            judge.wrong(ALLOWED, f"{told} though {', '.join(sorted(known))} failed")
-        idle = {step["unit"] for step in rolling.record["steps"] if self._is_down(step["unit"], sent_at)}
+            judge.wrong(ALLOWED, f"{told} though {', '.join(map(_told, sorted(known)))} failed")
+        idle = [key for key in rolling.steps if not key[1] and self._is_down(key[0], sent_at)]
         down = rolling.groups(idle) - rolling.groups(rolling.failed)
-        if any(judge.running[unit] for unit in units) and len(on_way | fresh | down) > most:
-            judge.wrong(ALLOWED, f"{told} while {', '.join(sorted(idle))} run nowhere; {most} may be down")
+        if any(judge.running[unit] for unit, _ in keys) and len(on_way | fresh | down) > most:
+            judge.wrong(ALLOWED, f"{told} while {', '.join(map(_told, idle))} run nowhere; {most} may be down")
         now = judge.now()
-        for unit in units:
-            rolling.failed.pop(unit, None)
-            rolling.given[unit] = now
-            if not self._is_wanted(unit):
-                del rolling.given[unit]
+        for key in keys:
+            rolling.failed.pop(key, None)
+            rolling.given[key] = now
+            if not self._is_wanted(key[0]):
+                del rolling.given[key]
+
+    def _is_there(self, key: Key) -> bool:
+        """Whether a step's machine, where it is about one, is in touch and has the unit."""
+        unit, machine = key
+        host = self._judge.fleet.by_id.get(machine)
+        if host is None:
+            return True
+        standing = self._judge.standing[host.name]
+        there = not standing.away_since and self._judge.now() > standing.back_at + SETTLED_S
+        return there and f"{machine}/{unit}" in self._judge.lines
 
     def _is_wanted(self, unit: str) -> bool:
         found = self._judge.fleet.etcd.store.live.get(f"/fleet/units/{unit}".encode())
@@ -202,3 +245,8 @@ class Rollouts:
         wrong_until = self._judge.more.troubled.get(machine, 0.0) - CALM_S + SETTLED_S
         calm = max(at, wrong_until, self._judge.quiet_since, self._judge.changed_at)
         return sent_at > calm + HEARD_S and sent_at > self._judge.leader_since + HEARD_S
+
+
+def _told(key: Key) -> str:
+    unit, machine = key
+    return f"{unit} on {machine[:8]}" if machine else unit

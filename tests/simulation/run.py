@@ -16,7 +16,7 @@ from registry.model import SCHEMA_VERSION
 from tests.simulation import crowd, outside
 from tests.simulation.checks import SILENCE, Problem
 from tests.simulation.etcd import Member
-from tests.simulation.fleet import Fleet, Host, Story
+from tests.simulation.fleet import PASSWORD, Fleet, Host, Story
 from tests.simulation.judge import (
     AT_REST,
     BUSY,
@@ -26,9 +26,9 @@ from tests.simulation.judge import (
     WINDOW_S,
     Violation,
     parsed,
-    patience_s,
 )
 from tests.simulation.loop import NEVER, START_AT, Deadlock, SimulatedLoop, Spinning
+from tests.simulation.promptness import LATE_S
 from tests.simulation.script import (
     BUSY_S,
     IDLE_S,
@@ -45,6 +45,7 @@ from tests.simulation.systemd import MANAGER_PATH, SYSTEMD, THE_BUS, UNIT, unit_
 
 LOOK_S = 0.5
 BACKUP_S = 6.0
+DENIED_S = 10.0  # after a login that was refused, until the next is tried
 DECIDE_S = 9.0  # from one look whether deciding is deterministic to the next
 stopwatch = process_time  # of one core, whoever else works; taken before the clocks are replaced
 
@@ -167,9 +168,7 @@ class Play:
         self.fleet.say("fault", str(step))
         host = step.target.rpartition("@")[2]
         self.judge.more.trouble(host, step.for_s)
-        self.judge.unsettled[host] = max(
-            self.judge.unsettled.get(host, 0.0), self.loop.now + step.for_s + patience_s(step.for_s)
-        )
+        self.judge.promptness.unsettle(host, step.for_s)
         if heal is not NOTHING:
             self._numbers += 1
             number = self._numbers
@@ -208,7 +207,7 @@ class Play:
         def blow() -> None:
             self.fleet.say("fault", f"{program.name} is killed")
             self.judge.more.trouble(host.name)
-            self.judge.unsettled[host.name] = self.loop.now + patience_s(0)
+            self.judge.promptness.unsettle(host.name)
             host.kill(kind)
 
         self.loop.light(program, int(step.value), blow)
@@ -402,7 +401,9 @@ class Play:
 
     def mistake(self, _step: Step) -> Heal:
         """Another fleet's registry answers, which wants nothing here; later the right one again."""
-        return self._replace_registry(another_fleets(), "the registry is another fleet's", [])
+        return self._replace_registry(
+            another_fleets(users=self.script.users), "the registry is another fleet's", []
+        )
 
     def _replace_registry(self, store: Store, what: str, backups: list[Store]) -> Heal:
         etcd, judge, own = self.fleet.etcd, self.judge, self.fleet.etcd.store
@@ -486,6 +487,8 @@ class Play:
             self.judge.outage(begins=True)
         for host in self.fleet.hosts:
             self.judge.more.trouble(host.name, step.for_s)
+        confused = self.judge.promptness
+        confused.confused_until = max(confused.confused_until, self.loop.now + step.for_s + LATE_S)
 
         def heal() -> None:
             if self.judge.silence == SILENCE:  # in a registry that is away
@@ -505,7 +508,7 @@ class Play:
         key = self._picked(step)
         if key is None:
             return None
-        self.judge.quiet_since = self.loop.now + 60.0
+        self.judge.quiet_since = self.judge.promptness.settled_at = self.loop.now + 60.0
         self._put(key, self.fleet.etcd.store.live[key].value or "", 0)
         return NOTHING
 
@@ -572,15 +575,40 @@ class Play:
         again()
         return open_.clear
 
+    def expire(self, _step: Step) -> Heal:
+        """No token is good any more."""
+        if not self.fleet.etcd.store.users.on:
+            return None
+        self.fleet.etcd.store.users.tokens.clear()
+        return NOTHING
+
+    def refuse(self, step: Step) -> Heal:
+        """A program's password is not that of its user, and its token is good no more."""
+        kind, host = step.target.partition("@")[0], self.host(step)
+        users, user = self.fleet.etcd.store.users, host.user(kind)
+        if not users.on or users.passwords.get(user.name) != PASSWORD:
+            return None
+        users.passwords[user.name] = "another"
+        for token in [token for token, name in users.tokens.items() if name == user.name]:
+            del users.tokens[token]
+        self._excuse(kind, host, begins=True)
+
+        def heal() -> None:
+            self.fleet.admit(host.user(kind))
+            self.loop.after(DENIED_S, lambda: self._excuse(kind, host, begins=False))
+
+        return heal
+
     def fill(self, step: Step) -> Heal:
         host = self.host(step)
         host.disk_full = True
         return lambda: vars(host).update(disk_full=False)
 
 
-def another_fleets() -> Store:
-    """A registry with a sentinel of its own, and nothing else."""
+def another_fleets(*, users: bool) -> Store:
+    """A registry with a sentinel of its own, and nothing else; with `users`, nobody of ours."""
     store = Store()
+    store.users.on = users
     record = json.dumps({"id": "f" * 32, "schema": SCHEMA_VERSION})
     store.put({"key": encoded(b"/fleet/cluster"), "value": b64encode(record.encode()).decode()})
     return store
@@ -624,6 +652,8 @@ VERBS: dict[str, Callable[[Play, Step], Heal]] = {
     "execute again systemd of": Play.reexecute,
     "forge signals on": Play.forge,
     "fill the disk of": Play.fill,
+    "expire the tokens": Play.expire,
+    "refuse the logins of": Play.refuse,
 }
 
 
@@ -637,7 +667,7 @@ def play(script: Script, root: Path) -> Outcome:
     story = Story(loop, root)
     fleet = Fleet(
         loop, script.seed, root, story.say, machines=MACHINES, schedulers=SCHEDULERS, policy=script.policy,
-        ttl=script.ttl,
+        ttl=script.ttl, users=script.users,
     )  # fmt: skip
     story.count = fleet.judge.count
     log = logging.getLogger("fleet")

@@ -52,6 +52,7 @@ class Script:
     shuffle: float
     rounds: tuple[tuple[Step, ...], ...]
     ttl: float = 10.0  # of the agents' leases
+    users: bool = False  # whether etcd asks for passwords, and lets each program do what its role may
 
     def dumped(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -60,7 +61,9 @@ class Script:
     def loaded(cls, text: str) -> Script:
         data = json.loads(text)
         rounds = tuple(tuple(Step(**step) for step in each) for each in data["rounds"])
-        return cls(data["seed"], data["policy"], data["shuffle"], rounds, data.get("ttl", 10.0))
+        return cls(
+            data["seed"], data["policy"], data["shuffle"], rounds, data.get("ttl", 10.0), data.get("users", False)
+        )
 
 
 class Dice:
@@ -98,7 +101,8 @@ def compose(seed: int, rounds: int = 3) -> Script:
     policy = "stop" if dice.draw() < 0.35 else "keep"
     shuffle = 0.2 if dice.draw() < 0.3 else 0.0
     ttl = 5.0 if dice.draw() < 0.5 else 10.0  # the schedulers' is 5 s
-    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)), ttl)
+    users = dice.draw() < USERS
+    return Script(seed, policy, shuffle, tuple(_round(dice, number) for number in range(rounds)), ttl, users)
 
 
 def _round(dice: Dice, number: int) -> tuple[Step, ...]:
@@ -107,6 +111,8 @@ def _round(dice: Dice, number: int) -> tuple[Step, ...]:
     This is swarm testing. Where all kinds happen they delay, excuse and hide each other, and what takes two of one
     kind in a row hardly ever comes about.
     """
+    if dice.draw() < CALM:
+        return _calm_round(dice, number)
     pace_s = (1.0, 3.0, 8.0)[dice.below(3)]  # storms and single faults find different things
     dice.focus = LEADER if (chance := dice.draw()) < 0.25 else _any_host(dice) if chance < 0.45 else ""
     kinds = [each for each, weight in FAULTS for _ in range(weight)]
@@ -128,6 +134,22 @@ def _round(dice: Dice, number: int) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda each: each.at_s))
 
 
+def _calm_round(dice: Dice, number: int) -> tuple[Step, ...]:
+    """One or two courses of events, again and again, each over before the next begins: nothing hides the other."""
+    dice.focus = ""
+    tales = [TALES[dice.below(len(TALES))] for _ in range(1 + dice.below(2))]
+    steps: list[Step] = []
+    at_s = 0.5
+    while at_s < BUSY_S - 2:
+        steps += tales[dice.below(len(tales))](dice, round(at_s, 3))
+        at_s = max(each.at_s + each.for_s for each in steps) + dice.between(0.5, 8)
+    if rest_s := (0.0, 0.0, 8.0)[dice.below(3)]:
+        steps += _orders(dice, number, rest_s)
+    if dice.draw() < ROLLOUTS / 2:
+        steps += _rollouts(dice, number)
+    return tuple(sorted((each for each in steps if each.at_s < BUSY_S), key=lambda each: each.at_s))
+
+
 def _orders(dice: Dice, number: int, rest_s: float) -> list[Step]:
     """What an operator orders, of all units or, again and again, of a few."""
     units = crowd.NAMES
@@ -141,12 +163,17 @@ def _orders(dice: Dice, number: int, rest_s: float) -> list[Step]:
 
 
 def _rollouts(dice: Dice, number: int) -> list[Step]:
-    """Rollouts of units that stand beside one another, and what else operators do with them."""
+    """Rollouts of units beside one another, of pairs, of a global one, off a machine; what else operators do."""
     steps = []
     at_s = 0.7
     while at_s < BUSY_S:
-        verb = dice.one(("roll", "roll", "roll", "roll", "pause", "resume", "undo", "abort"))
-        target, version = dice.one(("web@", "sleep", "slow", "late")), 2 + number * 100 + dice.below(100)
+        verb = dice.one(("roll", "roll", "roll", "roll", "pause", "resume", "undo", "abort", "empty"))
+        target, version = (
+            dice.one(("web@", "sleep", "slow", "late", "pair", "all")),
+            2 + number * 100 + dice.below(100),
+        )
+        if verb == "empty":
+            target = _any_host(dice)
         if at_s > BUSY_S - ACT_S:  # it might come about after all has been put right
             version += crowd.is_bad(version)
         steps.append(Step(round(at_s, 3), verb, target, 0.0, float(version)))
@@ -230,6 +257,48 @@ def _flap(dice: Dice, at_s: float) -> list[Step]:
     return [Step(at_s, "cut", host, away_s), *(back if at_s + away_s < BUSY_S else ())]
 
 
+def _loss(dice: Dice, at_s: float) -> list[Step]:
+    """A machine dies, or two of them at the same time."""
+    for_s = 8.0 + dice.between(1, 10)
+    return [Step(at_s, "crash", host, for_s) for host in {_any_host(dice): 0, _any_host(dice): 0}]
+
+
+def _no_quorum(dice: Dice, at_s: float) -> list[Step]:
+    """A machine comes back after its lease has ended, and meets an etcd without a leader a little later."""
+    away_s = 10.5 + dice.between(1, 8)
+    back_s, first, for_s = at_s + away_s + dice.between(0, 0.5), dice.below(MEMBERS), dice.between(2, 10)
+    members = [f"etcd-{(first + each) % MEMBERS}" for each in range(2)]
+    hangs = [Step(round(back_s, 3), "hang member", each, for_s) for each in members]
+    return [Step(at_s, "cut", _any_host(dice), away_s), *hangs]
+
+
+def _deposed(dice: Dice, at_s: float) -> list[Step]:
+    """A leader loses its term while there are orders; what it has sent may come after the next one has begun."""
+    for_s, units = 5.5 + dice.between(0, 6), tuple(dice.one(crowd.NAMES) for _ in range(6))
+    acts = [_act(dice, round(at_s + dice.draw() * 2, 3), 0, units) for _ in range(12)]
+    how = dice.below(3)
+    if how == 0:
+        steps = [Step(at_s, "pause in the middle", f"scheduler@{LEADER}", for_s, float(1 + dice.below(60)))]
+    elif how == 1:
+        steps = [Step(round(at_s + dice.draw() * 2, 3), "cut", LEADER, for_s)]
+    else:
+        steps = [
+            Step(at_s, "double the requests of", LEADER, for_s, 0.3),
+            Step(round(at_s + 2, 3), "restart", f"scheduler@{LEADER}"),
+        ]
+    return [*steps, *acts]
+
+
+def _outlived(dice: Dice, at_s: float) -> list[Step]:
+    """A backup is restored under a leader that has written since; there are orders once that is accepted."""
+    units, for_s = tuple(dice.one(crowd.NAMES) for _ in range(6)), 14.0 + dice.between(0, 3)
+    before = [_act(dice, round(at_s + dice.draw() * 10, 3), 0, units) for _ in range(20)]
+    restored_s = at_s + 10.5
+    after_s = restored_s + for_s + 1.0
+    after = [_act(dice, round(after_s + dice.draw() * 8, 3), 0, units) for _ in range(4)]
+    return [*before, Step(restored_s, "restore the registry", "", for_s), *after]
+
+
 def _back(dice: Dice, at_s: float) -> list[Step]:
     """An older state of the registry is restored, and accepted some time later."""
     return [Step(at_s, "restore the registry", "", dice.between(14, 30))]
@@ -271,7 +340,14 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("reload systemd of", 0, 0), 1),
     (_on_host("execute again systemd of", 0, 0), 1),
     (_on_host("fill the disk of", 2, 12), 2),
+    (_plain("expire the tokens"), 2),
+    (_on_program("refuse the logins of", 0.5, 6), 2),
 )
+TALES: tuple[Drawer, ...] = (
+    _flap, _flap, _leader_and_machine, _loss, _no_quorum, _deposed, _outlived, _quorum,
+)  # fmt: skip
+USERS = 0.3  # part of the scripts with users
+CALM = 0.35  # part of the rounds in which one thing happens at a time
 FEW = (0, 0, 2, 3, 3, 5, 8)  # so many kinds in a round; 0: all
 FOCUSED = 0.7  # part of the faults of a round that concern its machine, where it has one
 ORDERS_S = (0.0, 2.0, 8.0, 8.0)  # from one order to the next, at most; 0: there are none
@@ -290,5 +366,5 @@ def _act(dice: Dice, at_s: float, number: int, units: tuple[str, ...]) -> Step:
     return Step(at_s, verb, target, 0.0, float(2 + number * 100 + dice.below(100)))
 
 
-ROLLING = ("roll", "pause", "resume", "undo", "abort")  # the newest rollout
+ROLLING = ("roll", "empty", "pause", "resume", "undo", "abort")  # the newest rollout
 ACTS = (*ROLLING, "start", "stop", "restart", "replace", "unload", "destroy", "submit", "drain", "uncordon")

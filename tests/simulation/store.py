@@ -61,6 +61,15 @@ class Lease:
     keys: dict[bytes, None] = field(default_factory=dict)
 
 
+class Granted(NamedTuple):
+    """Access of a role to the keys from `first` to `end` (b"\\0": all that follow)."""
+
+    first: bytes
+    end: bytes
+    reads: bool = True
+    writes: bool = True
+
+
 @dataclass
 class Users:
     """Who may do what."""
@@ -68,7 +77,7 @@ class Users:
     on: bool = False
     passwords: dict[str, str] = field(default_factory=dict)
     roles: dict[str, list[str]] = field(default_factory=dict)  # of a user
-    rights: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict)  # of a role
+    rights: dict[str, list[Granted]] = field(default_factory=dict)  # of a role
     tokens: dict[str, str] = field(default_factory=dict)  # not kept over a restart
 
 
@@ -303,15 +312,22 @@ class Store:
 
     # ---- users
 
-    def check(self, user: str, key: str, range_end: str) -> None:
-        """Whether a user may touch these keys."""
+    def check(self, user: str, key: str, range_end: str, *, write: bool) -> None:
+        """Whether a user may read or write these keys."""
         first, end = decoded(key), decoded(range_end)
         roles = self.users.roles.get(user, [])
-        for low, high in (right for role in roles for right in self.users.rights.get(role, ())):
-            if low <= first and (high == b"\0" or (first < high and (not end or (end != b"\0" and end <= high)))):
+        for each in (right for role in roles for right in self.users.rights.get(role, ())):
+            below = first < each.end and (not end or (end != b"\0" and end <= each.end))
+            if (each.writes if write else each.reads) and each.first <= first and (each.end == b"\0" or below):
                 return
         if "root" not in roles:
             raise Refused(DENIED, "permission denied")
+
+    def grant_access(self, user: str, password: str, rights: Iterable[Granted]) -> None:
+        """Have a user with a role of its own."""
+        self.users.on = True
+        self.users.passwords[user], self.users.roles[user] = password, [user]
+        self.users.rights[user] = list(rights)
 
 
 def within(key: bytes, first: bytes, end: bytes) -> bool:

@@ -44,6 +44,9 @@ class Truth(Protocol):
     def stopping(self, machine: str, unit: str) -> None:
         """Somebody has a unit stopped that is not at rest."""
 
+    def stopped_late(self, machine: str, unit: str) -> None:
+        """Somebody has a unit stopped that is at rest."""
+
 
 @dataclass(slots=True)
 class SimulatedMessage:
@@ -275,6 +278,8 @@ class SimulatedSystemd:
             self.switch += 1
             unit.active, unit.sub = "inactive", "dead"
             return self._done_soon("stop", name)
+        if not unit.running:
+            self.truth.stopped_late(self.machine, name)
         if unit.load != "loaded" and not unit.running:
             raise KeyError(f"Unit {name} not loaded.")
         if unit.job is not None and unit.job.kind == "stop":
