@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote import shell, tunnel
-from fleettui.remote.command import MAX_OUTPUT_BYTES, Completed, as_root, collect, quoted, status_argv, within
+from fleettui.remote.command import (
+    MAX_OUTPUT_BYTES,
+    Completed,
+    as_root,
+    collect,
+    look_argvs,
+    quoted,
+    status_argv,
+    within,
+)
 from fleettui.remote.endpoint import of_machine
 from fleettui.remote.errors import CommandTimeout, RemoteError
 from fleettui.remote.here import LocalMachine
@@ -102,6 +111,12 @@ class Remote:
     ) -> Completed:
         """`systemctl status` of a unit; status 3 is a unit that is not active, 4 one that systemd does not know."""
         return await self.run(machine, status_argv(machine, unit, colour=colour, lines=lines, sudo=sudo))
+
+    async def unit_look(self, machine: Machine, unit: str) -> list[tuple[str, Completed]]:
+        """What else the machine says of a unit, each with its heading; see `look_argvs`."""
+        asked = look_argvs(machine, unit)
+        answers = await asyncio.gather(*(self.run(machine, argv) for _, argv in asked))
+        return [(title, answer) for (title, _), answer in zip(asked, answers, strict=True)]
 
     async def journal(
         self, sources: Sequence[JournalSource], query: JournalQuery, on_link: OnLink = ignore_links

@@ -66,6 +66,25 @@ def status_argv(
     return as_root(argv) if sudo else argv
 
 
+def look_argvs(machine: Machine, unit: str) -> list[tuple[str, list[str]]]:
+    """What else a machine can say of a unit: a heading, and the command that prints it."""
+    kind, user = unit.rpartition(".")[2], ["--user"] if machine.bus == "user" else []
+    env = ["env", "SYSTEMD_COLORS=1", "SYSTEMD_URLIFY=0"]
+    systemctl = [*env, "systemctl", *user, "--no-pager", "--full"]
+    found = []
+    if kind == "timer":
+        found.append(("when it elapses, and did", [*systemctl, "list-timers", "--all", "--", unit]))
+    if kind == "socket":
+        found.append(("what it listens on", [*systemctl, "list-sockets", "--all", "--", unit]))
+    if kind in ("service", "scope"):
+        which = f"--user-unit={unit}" if user else f"--unit={unit}"
+        found.append(("its processes", [*env, "systemd-cgls", "--no-pager", "--full", which]))
+    found.append(("its file and drop-ins, as systemd has them", [*systemctl, "cat", "--", unit]))
+    if kind in ("service", "socket", "mount", "swap"):
+        found.append(("how exposed it is", [*env, "systemd-analyze", *user, "--no-pager", "security", "--", unit]))
+    return [(title, on_user_bus(argv) if user else argv) for title, argv in found]
+
+
 async def collect(running: Running) -> Completed:
     """Read a command to its end. Raises LinkLost, and OverflowError for more output than anybody asked for."""
     stdout, stderr = await asyncio.gather(_all(running.stdout), _all(running.stderr))

@@ -37,6 +37,12 @@ class ScriptedHosts:
             raise self.error
         return self.text.replace("{unit}", unit).replace("{host}", machine.hostname)
 
+    async def look(self, machine: Machine, unit: str) -> str:
+        if self.error:
+            raise self.error
+        self.asked.append((machine.hostname, unit))
+        return f"\x1b[1mits processes\x1b[0m\n├─401 /usr/bin/{unit.partition('.')[0]} --port 801\n└─402 worker\n"
+
     @asynccontextmanager
     async def shell(self, machine: Machine) -> AsyncGenerator[Session, None]:
         if self.error:

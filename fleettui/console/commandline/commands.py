@@ -572,6 +572,10 @@ OWN: dict[str, ConsoleWord] = {
         "go to a moment of the record that --at shows: 02:10, yesterday 02:10, 10 minutes ago",
         lambda words, _: Run(f"leap({' '.join(words)!r})"),
     ),
+    "save": ConsoleWord(
+        "save FILE", "write the open page or table to a file", lambda words, _: Run(f"save({' '.join(words)!r})")
+    ),
+    "pager": ConsoleWord("pager", "open the page or table in $PAGER", _just(Run("pager"))),
     "undo": ConsoleWord("undo", "take the last action back", _just(Run("undo")), changes=True),
     **{
         name: ConsoleWord(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS

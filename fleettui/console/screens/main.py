@@ -26,6 +26,7 @@ from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_operations import LeaseWatch, MachineOperations
 from fleettui.console.screens.navigator import Navigator, Selection, Views
+from fleettui.console.screens.on_host import OnHost
 from fleettui.console.screens.outside import EditSession, Outside
 from fleettui.console.screens.prompts import Prompts
 from fleettui.console.screens.rollout_operations import RolloutOperations
@@ -123,6 +124,9 @@ class MainScreen(Screen[None]):
         self.action_submit = self.edits.submit
         self.action_edit = self.edits.edit
         self.action_shell = self.outside.open_shell
+        on_host = OnHost(self, self.context, self.fleet, self.views, self.selection, navigator, self.outside,
+                         self.status)  # fmt: skip
+        self.action_on_host, self.action_pager, self.action_save = on_host.open, on_host.pager, on_host.save
 
         self.action_view = navigator.open_view
         self.action_status = navigator.open_status

@@ -20,11 +20,18 @@ from registry.model import Machine
 Session = Callable[[], Awaitable[int]]
 
 
-class Hosts(Protocol):
-    """What can be asked of machines. Errors are FleetErrors that say what to do."""
+class UnitSays(Protocol):
+    """What says something of a unit on a machine. Errors are FleetErrors that say what to do."""
 
     async def status(self, machine: Machine, unit: str) -> str:
         """What `systemctl status` prints there for the unit, colours and all; also when the unit is not active."""
+
+
+class Hosts(UnitSays, Protocol):
+    """What can be asked of machines."""
+
+    async def look(self, machine: Machine, unit: str) -> str:
+        """What else it says of the unit, under headings: processes, times, sockets, files, exposure."""
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """A shell there: entering connects; calling the session runs it on our terminal, to its exit status."""
@@ -36,6 +43,10 @@ class NoHosts:
     async def status(self, machine: Machine, unit: str) -> str:  # noqa: ARG002 - the protocol's
         """Never."""
         raise UserError(f"cannot ask {escape(machine.hostname)}: this console has no SSH")
+
+    async def look(self, machine: Machine, unit: str) -> str:
+        """Never."""
+        return await self.status(machine, unit)
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """Never."""
@@ -63,6 +74,17 @@ class LiveHosts:
             why = complaint or f"systemctl ended with {done.status}"
             raise RemoteError(machine.hostname, why, "try it there by hand")
         return text + (f"\n{complaint}\n" if complaint else "")
+
+    async def look(self, machine: Machine, unit: str) -> str:
+        """What the machine's own tools print, and their complaints."""
+        parts = []
+        for title, done in await self._remote.unit_look(machine, unit):
+            text = (done.stdout + done.stderr).decode("utf-8", "replace").strip("\n")
+            parts.append(f"\x1b[1m{title}\x1b[0m\n{text}\n")
+        if unit.endswith(".timer"):
+            service = f"{unit.removesuffix('.timer')}.service"
+            parts.insert(0, f"to run it now, unless its file names another Unit=:  :start {service}\n")
+        return "\n".join(parts)
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """A login shell. UserError where nothing may be changed."""
@@ -111,7 +133,9 @@ Spawn = Callable[[Coroutine[Any, Any, None]], RunningQuery]
 class StatusReader:
     """Knows the status of one unit on one machine. `changed` is called when it differs."""
 
-    def __init__(self, hosts: Hosts, clock: Callable[[], float], spawn: Spawn, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, hosts: UnitSays, clock: Callable[[], float], spawn: Spawn, changed: Callable[[], None]
+    ) -> None:
         self.asked = Asked()
         self._hosts, self._clock, self._spawn, self._changed = hosts, clock, spawn, changed
         self._about: tuple[str, str, str] | None = None  # machine, its address, unit

@@ -179,6 +179,10 @@ class NoPastHosts:
         """Never."""
         raise UserError(NO_PAST.format("systemctl status"))
 
+    async def look(self, machine: Machine, unit: str) -> str:  # noqa: ARG002 - the protocol's
+        """Never."""
+        raise UserError(NO_PAST.format("what its machine says"))
+
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:  # noqa: ARG002 - the protocol's
         """Never."""
         raise UserError(NO_PAST.format("a shell"))
