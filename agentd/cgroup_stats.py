@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.units.name import service_of
+
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -80,8 +82,9 @@ class CgroupStats:
         known = self._known.get(unit)
         if known is None or known[0] != pid:  # its cgroup in the unified hierarchy, and in systemd's own if another
             told = _read(self._proc / str(pid) / "cgroup").splitlines()
-            unified = _place(self._cgroups, "0::", told, unit)
-            known = (pid, unified, _place(self._cgroups / "systemd", "name=systemd:", told, unit))
+            service = service_of(unit)
+            unified = _place(self._cgroups, "0::", told, service)
+            known = (pid, unified, _place(self._cgroups / "systemd", "name=systemd:", told, service))
             self._known[unit] = known
         _, unified, systemd = known
         if unified is not None:

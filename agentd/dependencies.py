@@ -111,6 +111,9 @@ class InstallCalls(NameQueries, Protocol):
     async def reset_failed(self, unit: str) -> None:
         """Let systemd forget a failed unit."""
 
+    async def stop(self, unit: str) -> asyncio.Future[str] | None:
+        """Ask for a stop; None when systemd does not have the unit loaded."""
+
     def watch(self, unit: str) -> None:
         """Hand on changes of this unit from now on."""
 

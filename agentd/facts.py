@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +17,7 @@ from registry.model import Machine
 from registry.program.config import Settings
 from registry.program.version import installed_version
 from registry.records import encode
+from registry.units.quadlet import GENERATORS
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
 HOST_KEYS = Path("/etc/ssh")
@@ -64,6 +66,7 @@ def describe(settings: Settings, systemd_version: str) -> Machine:
         operating_system=_found(Path("/etc/os-release"), r"^PRETTY_NAME=[\"']*(.*?)[\"']*$"),
         bus=agent.bus,
         ttl_s=agent.ttl,
+        podman_version=_generators_version(agent.bus),
     )
     try:
         encode(machine)
@@ -83,6 +86,15 @@ def facing_address(endpoints: tuple[str, ...]) -> str:
         except (OSError, ValueError, UserError):
             continue
     return NO_WAY
+
+
+def _generators_version(bus: str) -> str:
+    """The version of Podman's generator of services, which is Podman's; "" when there is none that answers."""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run([GENERATORS[bus], "-version"], capture_output=True, text=True, timeout=5, check=True)
+        if re.fullmatch(r"[\w.+~-]{1,60}", done.stdout.strip()):
+            return done.stdout.strip()
+    return ""
 
 
 def _host_keys() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from agentd.pure.file_facts import FileFacts, Reading, read_facts
 from registry.units.hostreach import links
+from registry.units.name import is_quadlet
 
 KEPT = 256
 LARGE = 1 << 15  # characters; less is read in a few milliseconds
@@ -48,7 +49,8 @@ class FileReader:
             if sha256_hex not in self._texts:
                 self._keep(sha256_hex, read_facts(text))
             facts, install = self._texts[sha256_hex]
-            self._known[key] = replace(facts, links=links(install, name))
+            installs = facts.installs and not is_quadlet(name)  # of a Quadlet, Podman's generator does that
+            self._known[key] = replace(facts, installs=installs, links=links(install, name))
             _shorten(self._known)
         self._known.move_to_end(key)
         return self._known[key]

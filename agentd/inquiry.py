@@ -18,7 +18,7 @@ from typing import Any
 from agentd.dependencies import SYSTEMD, DiagnosisQueries
 from agentd.pure.diagnosis import CONDITIONS, PATHS, STEPS, cause, failed_step, resources, unmet
 from agentd.pure.unit_status import UnitStatus, failure
-from registry.units.name import refusal
+from registry.units.name import refusal, service_of
 from registry.wording import and_more
 
 NEEDS = ("Triggers", "Requires", "BindsTo", "Requisite")  # what has to be there for a start to be carried out
@@ -47,7 +47,7 @@ class Inquiry:
 
     async def cause(self, unit: str, status: UnitStatus, at_us: int, program: str) -> str:
         """Why a unit that systemd calls failed has failed, since its start at `at_us`."""
-        kind = unit.rpartition(".")[2]
+        kind = service_of(unit).rpartition(".")[2]
         interface = f"{SYSTEMD}.{kind.capitalize()}"
         found = await self._systemd.known_properties(unit, (*STEPS.get(kind, ()), "Result"), interface)
         result = str(found.pop("Result", "")) or status.result
@@ -61,7 +61,7 @@ class Inquiry:
     async def verdict(self, unit: str) -> dict[str, Any]:
         """Whether its conditions held, and when they were looked at; of a service, how it ended."""
         found = await self._systemd.known_properties(unit, ("ConditionResult", "ConditionTimestampMonotonic"))
-        if unit.endswith(".service"):
+        if service_of(unit).endswith(".service"):
             found |= await self._systemd.known_properties(unit, ("Result",), f"{SYSTEMD}.Service")
         return found
 

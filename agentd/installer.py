@@ -15,8 +15,9 @@ from pathlib import Path
 
 from agentd.dependencies import ArtifactSource, FileSource, InstallCalls
 from agentd.file_reader import FileReader
-from agentd.managed_unit import ManagedUnit, Replan, Taken
+from agentd.managed_unit import ManagedUnit, Refused, Replan, Taken
 from agentd.pure.entry import Phase
+from agentd.quadlets import Quadlets, link_place
 from agentd.reloader import Reloader
 from agentd.stopper import Stopper
 from agentd.unit_directory import UnitDirectory, entries_of
@@ -24,6 +25,7 @@ from agentd.unit_names import UnitNames, lies_in
 from agentd.unit_records import UnitRecords
 from registry.units import name as unitname
 from registry.units.hostreach import ALIAS
+from registry.units.name import is_quadlet
 
 TIED = (".wants", ".requires", ".upholds")  # directories of links to the units that another one pulls in
 
@@ -41,10 +43,12 @@ class Installer:
         names: UnitNames,
         records: UnitRecords,
         stopper: Stopper,
+        quadlets: Quadlets,
     ) -> None:
         self._systemd, self._directory, self._links = systemd, directory, links
         self._texts, self._files, self._artifacts = sources
         self._reloader, self._names, self._records, self._stopper = reloader, names, records, stopper
+        self._quadlets = quadlets
 
     async def load(self, unit: ManagedUnit) -> None:
         """Write and link its file, enable it, reload systemd if it had another one."""
@@ -60,7 +64,13 @@ class Installer:
         await self._artifacts.fetch(unit.name, text)  # they are here already, unless somebody has removed them
         self._artifacts.link(unit.name, text)
         directory.write(unit.name, text)
-        if not self._names.is_linked(unit.name):
+        quadlet = is_quadlet(unit.name)
+        if quadlet:
+            texts = {name: await self._texts.get(sha256) for name, sha256 in desired.beside}
+            if await self._quadlets.arrange(texts, unit.name) or not known:
+                await self._reloader.reload(unit.name)
+                known = True
+        elif not self._names.is_linked(unit.name):
             link(self._links / unit.name, directory.path(unit.name))
         if facts.installs:
             await self._enable(unit)
@@ -70,8 +80,11 @@ class Installer:
         error = ""
         if unit.status.load != "loaded":
             found = await self._systemd.properties(unit.name, ("LoadError",))
-            reason = " ".join(str(found["LoadError"][1]).split()) or f"systemd says {unit.status.load}"
+            reason = await self._quadlets.complaint(unit.name) if quadlet else ""
+            reason = reason or " ".join(str(found["LoadError"][1]).split()) or f"systemd says {unit.status.load}"
             error = f"load failed: {reason.rstrip('.')}; run `fleetctl verify` on its file"
+            if quadlet:  # there is nothing that could be started
+                raise Refused(error)
         self._records.note(unit, desired.entry(Phase.LOADED, error=error))
 
     async def _enable(self, unit: ManagedUnit) -> None:
@@ -89,10 +102,13 @@ class Installer:
             if not await self._stopper.look_closely(unit) and not unit.foreign:
                 raise Replan("it is not down")
             await self._disable(unit)
-        if self._names.is_linked(unit.name):
-            (self._links / unit.name).unlink()
+        if linked := self._names.is_linked(unit.name):
+            (link_place(self._links, unit.name) / unit.name).unlink()
         self._directory.remove(unit.name)
         self._artifacts.drop(unit.name)
+        if linked and is_quadlet(unit.name):
+            await self._quadlets.arrange({})
+            await self._reloader.reload(unit.name)  # the service that was made of it goes as well
         if not unit.foreign and unit.status.active != "inactive":
             await self._systemd.reset_failed(unit.name)
         self._systemd.unwatch(unit.name)

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from agentd.unit_directory import PUBLIC, read_text, write_atomically
 from registry.errors import SystemdError
+from registry.units.name import service_of
 
 log = logging.getLogger("fleet.agent")
 
@@ -118,7 +119,7 @@ class LeaseSwitch:
         """The lease has just been renewed: move the deadline, for these units. Raises SystemdError, OSError."""
         if not self._ready:
             await self._prepare()
-        self._write(frozenset(units))
+        self._write(frozenset(map(service_of, units)))
         ahead, grace = (max(1, int(part * ttl_s * 100)) for part in (FIRE_AT, GRACE))
         deadline = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 100) + ahead
         write_atomically(self._deadline, f"{self._boot_id} {deadline} {ahead} {grace}\n")
@@ -128,11 +129,11 @@ class LeaseSwitch:
 
     def cover(self, unit: str) -> None:
         """This unit is about to be started: it is among those that are stopped."""
-        if self._ready and unit not in self._covered:
-            self._write(self._covered | {unit})
+        if self._ready and service_of(unit) not in self._covered:
+            self._write(self._covered | {service_of(unit)})
 
     async def fired(self) -> tuple[str, ...]:
-        """The units that the switch has stopped since it was last asked; what it still had to do is called off."""
+        """What the switch has stopped since it was last asked, by systemd's names; the rest is called off."""
         due, stopped = self._state / "lease-units.due", self._state / "lease-units.stopped"
         if not (due.exists() or stopped.exists()):
             return ()

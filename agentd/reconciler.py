@@ -19,6 +19,7 @@ from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import LedgerEntry, Phase, cleared
 from agentd.pure.plan import LIVELY, DesiredState
 from agentd.pure.unit_status import UnitStatus, failure, start_failed
+from agentd.quadlets import link_place
 from agentd.starter import monotonic_us
 from agentd.task_runner import TaskRunner
 from agentd.unit_names import OURS
@@ -28,6 +29,7 @@ from agentd.waiting_starts import WaitingStarts
 from registry.errors import SystemdError
 from registry.messages import UNIT_FAILED
 from registry.units.file import file_hash
+from registry.units.name import service_of
 
 log = logging.getLogger("fleet.agent")
 
@@ -79,7 +81,10 @@ class Reconciler:
         if ledger.rebooted:  # a directory that outlives a boot: systemd knows none of these any more
             for name in directory.units():
                 directory.remove(name)
-        for name in sorted({*directory.units(), *directory.linked_from(self._needs.links)}):
+            self._tasks.quadlets.forget()
+        links = self._needs.links
+        linked = (*directory.linked_from(links), *directory.linked_from(link_place(links, "a.container")))
+        for name in sorted({*directory.units(), *linked}):
             if name not in ledger.entries:
                 ledger.put(LedgerEntry(name, directory.hash(name) or NO_FILE, 0, 0, Phase.LOADED))
         for name, entry in ledger.entries.items():
@@ -123,9 +128,12 @@ class Reconciler:
             self.table.mark_all_dirty()
 
     def stopped_by_switch(self, names: Iterable[str]) -> None:
-        """These were stopped for want of a lease, not by us: their stop is finished, and they start again."""
-        count = 0
-        for unit in filter(None, map(self.table.units.get, names)):
+        """These were stopped for want of a lease, not by us: their stop is finished, and they start again.
+
+        `names` are systemd's.
+        """
+        stopped, count = set(names), 0
+        for unit in [each for each in self.table.units.values() if service_of(each.name) in stopped]:
             entry = unit.entry
             if entry and entry.phase in (Phase.ASKING, Phase.STARTING, Phase.STARTED) and not unit.foreign:
                 self._records.note(unit, replace(entry, phase=Phase.STOPPING))

@@ -138,7 +138,8 @@ class Schedule:
         elif isinstance(line, Assignment):
             self._known.add(name)
             revisions, epoch = (stamp.create_revision, stamp.mod_revision), self._history.seen.epoch
-            desired = DesiredState(name, line.hash, line.target, line.generation, *revisions, line.attempt, epoch)
+            asked = (line.hash, line.target, line.generation)
+            desired = DesiredState(name, *asked, *revisions, line.attempt, epoch, line.beside)
             self._desired_states.set_desired(name, desired)
         else:
             self._known.add(name)

@@ -25,6 +25,7 @@ from agentd.unit_records import UnitRecords
 from agentd.unit_table import UnitTable
 from registry.errors import SystemdError
 from registry.units.file import file_hash
+from registry.units.name import service_of
 
 log = logging.getLogger("fleet.agent")
 
@@ -57,10 +58,10 @@ class Starter:
         """Start the unit and wait until that is over, whatever came of it; what did is in its entry."""
         text = self._directory.text(unit.name)
         right = file_hash(text) == unit.wanted().hash and self._artifacts.linked(unit.name, text)
-        if not right or not self._names.is_untouched(unit.name):
+        if not right or not self._names.is_untouched(unit.name) or unit.wanted().beside:
             await installer.load(
                 unit
-            )  # an interrupted load wrote another file, or somebody has taken it, or the name
+            )  # an interrupted load wrote another file, somebody has taken it or the name, or others lie beside it
         desired, at_us = unit.wanted(), monotonic_us()
         entry = replace(desired.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
         self._before_start(unit.name)
@@ -113,7 +114,7 @@ class Starter:
 
     async def _started(self, unit: ManagedUnit, entry: LedgerEntry, result: str) -> None:
         """Write how a start has ended whose job had this result."""
-        if result == "done" and unit.name.endswith(".service"):
+        if result == "done" and service_of(unit.name).endswith(".service"):
             deadline = time.monotonic() + SETTLE_S
             while unit.status.running and (left_s := deadline - time.monotonic()) > 0:
                 await unit.wait_for_change(left_s)

@@ -18,6 +18,7 @@ from agentd.unit_names import UnitNames
 from agentd.unit_records import UnitRecords
 from agentd.unit_table import UnitTable
 from registry.errors import SystemdError
+from registry.units.name import service_of
 
 STOP_AGAIN_S = 0.2
 STOPS = 5  # when somebody else starts the unit while it is being stopped
@@ -103,7 +104,7 @@ class Stopper:
 
         They are looked at again for a while: the older kind of control groups is empty only a moment after a stop.
         """
-        kind = unit.name.rpartition(".")[2]
+        kind = service_of(unit.name).rpartition(".")[2]
         pids = await self._systemd.processes(unit.name) if kind in KILLING else ()
         if not pids:
             return

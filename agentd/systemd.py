@@ -1,4 +1,7 @@
-"""What the agent asks of systemd, in its words: jobs, lists, properties. The one door to it; decides nothing."""
+"""What the agent asks of systemd, in its words: jobs, lists, properties. The one door to it; decides nothing.
+
+Units have the fleet's names here. What systemd calls a Quadlet is known to the door alone.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from agentd.batching import Batch
 from agentd.dependencies import AT_REST, SYSTEMD, UNIT, BusLost, ListedUnit
 from agentd.systemd_connection import MANAGER, MANAGER_PATH, Listener, SystemdConnection, unit_path
 from registry.errors import SystemdError
+from registry.units.name import is_quadlet, service_of
 
 log = logging.getLogger("fleet.systemd")
 
@@ -68,19 +72,19 @@ class Systemd:
 
     async def kill(self, unit: str) -> None:
         """SIGKILL to every process of the unit; a unit that has none is fine."""
-        await self._ignoring_absence("kill", unit, "KillUnit", "ssi", [unit, "all", 9])
+        await self._ignoring_absence("kill", unit, "KillUnit", "ssi", [service_of(unit), "all", 9])
 
     async def reset_failed(self, unit: str) -> None:
         """Let systemd forget a failed unit; one that it does not know is fine."""
-        await self._ignoring_absence("reset", unit, "ResetFailedUnit", "s", [unit])
+        await self._ignoring_absence("reset", unit, "ResetFailedUnit", "s", [service_of(unit)])
 
     async def hold(self, unit: str) -> None:
         """Keep a unit in systemd's memory, with all it knows of its next start, until `release`."""
-        await self._ignoring_absence("hold", unit, "RefUnit", "s", [unit])
+        await self._ignoring_absence("hold", unit, "RefUnit", "s", [service_of(unit)])
 
     async def release(self, unit: str) -> None:
         """Let systemd forget a unit again; one that it does not know is fine."""
-        await self._ignoring_absence("release", unit, "UnrefUnit", "s", [unit])
+        await self._ignoring_absence("release", unit, "UnrefUnit", "s", [service_of(unit)])
 
     async def reload(self) -> None:
         """Read all unit files again (daemon-reload)."""
@@ -101,7 +105,8 @@ class Systemd:
     async def _list(self, names: list[str]) -> dict[str, ListedUnit]:
         if not names:
             return {}
-        (rows,) = await self._connection.call("list", names[0], "ListUnitsByNames", "as", [names], returns=ROWS)
+        body = [[service_of(name) for name in names]]
+        (rows,) = await self._connection.call("list", names[0], "ListUnitsByNames", "as", body, returns=ROWS)
         if len(rows) != len(names):  # by position: a row has the unit's own name where it was asked for by an alias
             raise SystemdError(names[0], "list", f"systemd listed {len(rows)} units of {len(names)}")
         return {name: ListedUnit(row[2], row[3], row[4], row[7]) for name, row in zip(names, rows, strict=True)}
@@ -113,7 +118,9 @@ class Systemd:
     async def processes(self, unit: str) -> tuple[int, ...]:
         """The pids of everything that lives in the unit's control group; none for a unit that is not loaded."""
         try:
-            (rows,) = await self._connection.call("list", unit, "GetUnitProcesses", "s", [unit], returns="a(sus)")
+            (rows,) = await self._connection.call(
+                "list", unit, "GetUnitProcesses", "s", [service_of(unit)], returns="a(sus)"
+            )
         except SystemdError as error:
             if error.dbus_name == NO_SUCH_UNIT:
                 return ()
@@ -131,25 +138,34 @@ class Systemd:
         return await self._memory.about(unit) or AT_REST
 
     async def _remembered(self, units: list[str]) -> dict[str, ListedUnit | None]:
-        patterns = [unit.replace("\\", r"\\") for unit in units]  # of fnmatch(3); names have no other of its signs
+        # Patterns of fnmatch(3); names have no other of its signs.
+        patterns = [service_of(unit).replace("\\", r"\\") for unit in units]
         (rows,) = await self._connection.call(
             "list", units[0], "ListUnitsByPatterns", "asas", [[], patterns], returns=ROWS
         )
         loaded = {row[0]: ListedUnit(row[2], row[3], row[4], row[7]) for row in rows}
-        return {unit: loaded.get(unit) for unit in units}
+        return {unit: loaded.get(service_of(unit)) for unit in units}
 
     async def properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
-        """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all."""
-        wanted, path = list(names), unit_path(unit)
+        """Single properties of a unit, loading it if need be; read side by side, as they are cheaper than all.
+
+        Of a service that was made of a Quadlet, the FragmentPath is that of the Quadlet.
+        """
+        wanted, path = list(names), unit_path(service_of(unit))
+        if is_quadlet(unit) and "FragmentPath" in wanted:
+            wanted.append("SourcePath")
         values = await self._connection.get_each(path, interface, wanted, unit=unit)
         for value in values:
             if isinstance(value, SystemdError):
                 raise value
-        return dict(zip(wanted, values, strict=True))
+        found = dict(zip(wanted, values, strict=True))
+        if (source := found.pop("SourcePath", "")) and "/generator" in found["FragmentPath"]:
+            found["FragmentPath"] = source
+        return found
 
     async def known_properties(self, unit: str, names: Iterable[str], interface: str = UNIT) -> dict[str, Any]:
         """The same, without those that this systemd or this type of unit does not have."""
-        wanted, path = list(names), unit_path(unit)
+        wanted, path = list(names), unit_path(service_of(unit))
         known: dict[str, Any] = {}
         for name, value in zip(
             wanted, await self._connection.get_each(path, interface, wanted, unit=unit), strict=True

@@ -27,6 +27,7 @@ from agentd.dependencies import SERVICE, SYSTEMD, UNIT, BusLost
 from agentd.pure import wire
 from agentd.pure.unit_status import FIELDS, SIGNATURES
 from registry.errors import SystemdError
+from registry.units.name import service_of
 
 log = logging.getLogger("fleet.systemd")
 
@@ -115,11 +116,11 @@ class SystemdConnection:
 
     def watch(self, unit: str) -> None:
         """Hand on changes of this unit from now on."""
-        self._watched[unit_path(unit)] = unit
+        self._watched[unit_path(service_of(unit))] = unit
 
     def unwatch(self, unit: str) -> None:
         """Pass over changes of this unit."""
-        self._watched.pop(unit_path(unit), None)
+        self._watched.pop(unit_path(service_of(unit)), None)
 
     async def call(
         self,
@@ -190,7 +191,7 @@ class SystemdConnection:
         """Ask for a job on a unit; the future brings its result, "unknown" where that was lost."""
         self._asking += 1
         try:
-            (path,) = await self.call(operation, unit, member, "ss", [unit, "replace"], returns="o")
+            (path,) = await self.call(operation, unit, member, "ss", [service_of(unit), "replace"], returns="o")
         finally:
             self._asking -= 1
         # Two callers may be given the same job: systemd merges equal ones.

@@ -20,6 +20,7 @@ from agentd.installer import Installer
 from agentd.managed_unit import ManagedUnit, Refused, Replan
 from agentd.pure.plan import Task, TaskKind
 from agentd.pure.unit_status import UNKNOWN
+from agentd.quadlets import Quadlets
 from agentd.starter import Starter
 from agentd.stopper import Stopper
 from agentd.unit_names import UnitNames
@@ -50,10 +51,11 @@ class TaskRunner:
         self.inquiry = Inquiry(systemd, needs.host)
         self.names = UnitNames(systemd, directory, needs.links)
         self.records = UnitRecords(systemd, self.names, directory, needs.ledger, publisher, table)
+        self.quadlets = Quadlets(systemd, directory, needs.links)
         stopper = Stopper(systemd, self.names, self.records, directory, publisher, table)
         installer = Installer(
             systemd, directory, needs.links, (needs.files, files, needs.artifacts), needs.reloader, self.names,
-            self.records, stopper,
+            self.records, stopper, self.quadlets,
         )  # fmt: skip
         self.starter = Starter(
             systemd, directory, (files, needs.artifacts), publisher, table, self.names, self.records, self.inquiry,

@@ -14,9 +14,11 @@ from agentd.dependencies import NameQueries
 from agentd.managed_unit import ManagedUnit, Refused, Taken
 from agentd.pure.entry import Phase
 from agentd.pure.unit_status import UNKNOWN
+from agentd.quadlets import link_place, unit_place
 from agentd.unit_directory import UnitDirectory
 from registry.units import name as unitname
 from registry.units.hostreach import ALIAS, CONDITIONS, REQUIRED_BY, UPHELD_BY, WANTED_BY, InstallLink
+from registry.units.name import service_of
 
 OURS = tuple(phase for phase in Phase if phase not in (Phase.CLAIMED, Phase.GONE))  # something was put into systemd
 HARMLESS = (WANTED_BY, UPHELD_BY)  # links that tie a target of the host to the unit only when it starts
@@ -37,13 +39,14 @@ class UnitNames:
     def is_linked(self, name: str) -> bool:
         """Whether the link is there by which systemd finds our file."""
         try:
-            return (self._links / name).readlink() == self._directory.path(name)
+            return (link_place(self._links, name) / name).readlink() == self._directory.path(name)
         except OSError:
             return False
 
     def is_untouched(self, name: str) -> bool:
         """Whether nothing on disk says that systemd may have this name from elsewhere than our link by now."""
-        return self.is_linked(name) and not lies_in(self._systemd.places_before(self._links), [name])
+        before = self._systemd.places_before(unit_place(self._links, name))
+        return self.is_linked(name) and not lies_in(before, [service_of(name)])
 
     def is_foreign(self, unit: ManagedUnit) -> bool:
         """Whether systemd has this name from elsewhere: the host's file, a mask, something alive without a file.
@@ -95,7 +98,7 @@ class UnitNames:
         A name that it does not have is not asked for: systemd would read all its directories, and once more for
         the file that we are about to put there.
         """
-        names = (unit.name, unitname.parse(unit.name).template)
+        names = (service_of(unit.name), unitname.parse(service_of(unit.name)).template)
         if lies_in(await self._systemd.unit_path(), filter(None, names)):
             return True
         if await self._systemd.in_memory(unit.name):

@@ -14,6 +14,7 @@ from agentd.unit_directory import UnitDirectory
 from agentd.unit_names import OURS, UnitNames
 from agentd.unit_table import UnitTable
 from registry.messages import UNIT_FAILED, UNIT_REFUSED
+from registry.units.name import service_of
 
 log = logging.getLogger("fleet.agent")
 
@@ -40,7 +41,7 @@ class UnitRecords:
         for _ in range(READS_AGAIN):
             before = unit.status
             found = await self._systemd.properties(unit.name, DETAILS)
-            if unit.name.endswith(".service"):
+            if service_of(unit.name).endswith(".service"):
                 found |= await self._systemd.properties(unit.name, SERVICE_FIELDS, SERVICE)
             if unit.status is before:
                 break

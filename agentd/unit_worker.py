@@ -18,6 +18,7 @@ from agentd.unit_table import STARTS, UnitTable
 from agentd.waiting_starts import WaitingStarts
 from registry.errors import FleetError, RegistryError, SystemdError
 from registry.messages import UNIT_FAILED, UNIT_REFUSED, about
+from registry.units.name import is_quadlet
 
 log = logging.getLogger("fleet.agent")
 
@@ -71,7 +72,8 @@ class UnitWorker:
 
     async def _attempt(self, unit: ManagedUnit, tasks: tuple[Task, ...]) -> bool:
         """Carry a plan out until it is another one. False when a task failed that has to be tried again."""
-        if any(task.kind is TaskKind.LOAD for task in tasks) and self._needs.directory.holds(unit.name):
+        reloads = self._needs.directory.holds(unit.name) or is_quadlet(unit.name)
+        if any(task.kind is TaskKind.LOAD for task in tasks) and reloads:
             self._needs.reloader.expect(unit.name)
         try:
             await self._carry_out(unit, tasks)

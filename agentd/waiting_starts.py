@@ -14,6 +14,7 @@ from agentd.inquiry import Lack
 from agentd.managed_unit import ManagedUnit
 from agentd.unit_table import UnitTable
 from registry.errors import SystemdError
+from registry.units.name import service_of
 
 log = logging.getLogger("fleet.agent")
 
@@ -53,7 +54,7 @@ class WaitingStarts:
 
     def announce(self, name: str) -> None:
         """A unit of ours may be there that others wait for."""
-        self._call([unit for unit, waits in self._waiting.items() if name in waits])
+        self._call([unit for unit, waits in self._waiting.items() if service_of(name) in waits])
 
     def look_for_all(self) -> None:
         """Look for everything that is waited for."""

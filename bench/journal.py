@@ -54,7 +54,7 @@ def timed(what: str, work: Callable[[], object]) -> None:
 def main() -> None:
     """Parse, keep, narrow, search, wrap."""
     raw = lines()
-    units = (WANTED[0].unit,)
+    units = {WANTED[0].unit: WANTED[0].unit}
     entries = [entry for line in raw if (entry := parse(line, WANTED[0].machine.id, units))]
     buffer = JournalBuffer()
     narrow = Terms(WANTED, narrowing=Narrowing(include="index", exclude="healthz", priority=6))

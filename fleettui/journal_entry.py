@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from sys import intern
+from types import MappingProxyType
 
 from fleettui.escape import escape
 
+NO_UNITS: Mapping[str, str] = MappingProxyType({})
 DEFAULT_PRIORITY = 6  # info
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_AT = 253_402_300_799_999_999  # the last microsecond of the year 9999: no clock shows more
@@ -78,11 +80,12 @@ class LineSplitter:
 
 
 def parse(
-    line: bytes, machine: str, units: Collection[str] = (), *, all_fields: bool = False
+    line: bytes, machine: str, units: Mapping[str, str] = NO_UNITS, *, all_fields: bool = False
 ) -> JournalEntry | None:
     """An entry from one line of journalctl's JSON; None for a line that is none.
 
-    `units` are those that were asked for: of the units that an entry names, one of these is its unit.
+    `units` are those that were asked for, by systemd's names: of the units that an entry names, one of these is its
+    unit.
     """
     try:
         data = json.loads(line)
@@ -117,7 +120,7 @@ def format_short(entry: JournalEntry) -> str:
     return "\n".join([head + first, *(" " * len(head) + line for line in rest)])
 
 
-def _unit(data: Mapping[str, object], units: Collection[str]) -> str:
+def _unit(data: Mapping[str, object], units: Mapping[str, str]) -> str:
     named = ""
     for field in _UNIT_FIELDS:
         value = data.get(field)
@@ -125,7 +128,7 @@ def _unit(data: Mapping[str, object], units: Collection[str]) -> str:
             continue
         text = _text(value)
         if text in units:
-            return text
+            return units[text]
         named = named or text
     return named
 

@@ -25,7 +25,7 @@ from registry.units.options import FleetOptions
 
 KEPT = 500  # pools, between decisions: each is kept in step with every machine, and is made again when asked for
 
-PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...]]
+PoolKey = tuple[str | None, tuple[tuple[str, frozenset[str]], ...], bool]
 Heap = list[tuple[int, str]]
 
 
@@ -73,7 +73,7 @@ class CandidatePools:
 
     def pool(self, options: FleetOptions) -> CandidatePool:
         """Return the pool for these options, made when it is asked for."""
-        key = (options.machine_id, options.metadata)
+        key = (options.machine_id, options.metadata, options.quadlet)
         found = self._pools.pop(key, None) or CandidatePool(options, self.sites)
         self._pools[key] = found  # the last one of all
         return found

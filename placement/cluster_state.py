@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from placement.beside import NeededBeside
 from placement.candidate_pools import CandidatePools
 from placement.conflicts import ConflictIndex, find_replacement_cycle
 from placement.eligibility import Site, conflict_pattern, site_of
@@ -49,6 +50,7 @@ class ClusterState:
         self._cycles: dict[str, str] = {}  # replacing unit to the reason why it may not; kept while true
         self._options_cache = UnitOptionsCache()
         self._by_hash: dict[str, set[str]] = defaultdict(set)
+        self._beside = NeededBeside(self.entries, self._options_cache)
         self._machines: dict[str, Machine | None] = {}
         self._overrides: dict[str, Override | None] = {}
 
@@ -232,6 +234,9 @@ class ClusterState:
         """Find out which options speak for the unit now, and keep the indexes true."""
         if again or entry.hash != entry.read_hash:
             self._change_options(entry, self._read_options(entry, entry.hash))
+            for other in map(self.entries.__getitem__, self._beside.users(entry.name)):
+                self._change_options(other, self._read_options(other, other.hash))
+                self.marks.add_with_drains(other.name)
 
     def _read_options(self, entry: UnitEntry, sha256: str) -> FleetOptions:
         """Return the options of a unit with this file, which speaks for it from now on; "": none does."""
@@ -240,6 +245,8 @@ class ClusterState:
         if sha256:
             self._by_hash[sha256].add(entry.name)
         found = self._options_cache.options(entry.name, sha256) if sha256 else ANYWHERE
+        if isinstance(found, FleetOptions) and (found.beside or entry.beside):
+            found = self._beside.resolve(entry, found) or found
         entry.read_hash, entry.options_error = sha256, found if isinstance(found, OptionsError) else None
         return ANYWHERE if isinstance(found, OptionsError) else found
 

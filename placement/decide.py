@@ -107,5 +107,6 @@ def _line(entry: UnitEntry, machine: str) -> Assignment:
     if desired is None:
         raise AssertionError(f"{entry.name} is placed, and nothing says with which file")
     sha256, generation, target, attempt = desired
-    line, old = Assignment(entry.name, machine, sha256, target, generation, attempt), entry.scheduled.get(machine)
+    line = Assignment(entry.name, machine, sha256, target, generation, attempt, entry.beside)
+    old = entry.scheduled.get(machine)
     return replace(line, unknown=old.unknown) if old is not None and old.unknown else line

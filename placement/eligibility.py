@@ -16,6 +16,7 @@ from typing import NamedTuple
 from registry.model import Availability, Machine, Override, Reason, effective_metadata
 from registry.units.name import matches
 from registry.units.options import FleetOptions
+from registry.units.quadlet import LEAST_PODMAN, runs_quadlets
 from registry.wording import listed
 
 NO_MACHINE = "no machine is registered; start fleet-agentd"
@@ -33,6 +34,7 @@ class Requirement(Enum):
     AVAILABILITY = 4
     CONFLICT = 5
     ROOM = 6
+    PODMAN = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Site:
 
     `trouble` says why nothing may be concluded about it (its record does not parse): what runs there stays, and
     nothing new comes. Memory or processors that it does not tell of are 0. `drained_by`: the rollout that says
-    which units a drain moves away, if not all that can.
+    which units a drain moves away, if not all that can. `podman`: the version of its generator, "" for none.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Site:
     memory_bytes: int = 0
     cpus: int = 0
     drained_by: str = ""
+    podman: str = ""
 
     @property
     def open(self) -> bool:
@@ -83,6 +86,7 @@ def site_of(machine: Machine, override: Override | None) -> Site:
         memory_bytes=machine.memory_bytes,
         cpus=machine.cpus,
         drained_by=override.drained_by if override else "",
+        podman=machine.podman_version,
     )
 
 
@@ -110,14 +114,16 @@ def rank(group: SiteGroup, load: Mapping[str, int]) -> tuple[bool, int, int]:
 
 
 def fits(options: FleetOptions, site: Site) -> bool:
-    """Whether MachineID and MachineMetadata allow the machine, whatever else is true of it."""
+    """Whether MachineID and MachineMetadata allow the machine, and it can run Quadlets if this is one."""
+    if options.quadlet and not runs_quadlets(site.podman):
+        return False
     if options.machine_id is not None and not site.id.startswith(options.machine_id):
         return False
     return all(site.metadata.get(key) in values for key, values in options.metadata)
 
 
 def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...]:
-    """Return what MachineID and MachineMetadata have against a machine: for units that run there, too."""
+    """Return what `fits` has against a machine: for units that run there, too."""
     found = []
     if options.machine_id is not None and not site.id.startswith(options.machine_id):
         reason = f"MachineID={options.machine_id} is not this machine"
@@ -129,6 +135,10 @@ def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...
             brief = f"metadata {key}={'|'.join(wanted)} required"
             has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
             found.append(Objection(Requirement.METADATA, f"{brief}; {has}", brief))
+    if options.quadlet and not runs_quadlets(site.podman):
+        brief = f"podman {'.'.join(map(str, LEAST_PODMAN))} or newer required"
+        has = f"its generator is of {site.podman}" if site.podman else "it has none with a generator for Quadlets"
+        found.append(Objection(Requirement.PODMAN, f"{brief}; {has}", brief))
     return tuple(found)
 
 

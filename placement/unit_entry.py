@@ -39,6 +39,7 @@ class UnitEntry:
     past: PastPlacement | None = None  # what is remembered of where it was
     past_exists: bool = False  # also when it does not parse
     read_hash: str = ""  # the file that `options` were read from
+    beside: tuple[tuple[str, str], ...] = ()  # Quadlets that it needs beside it, with the hashes of their files
 
     @property
     def wanted(self) -> bool:
@@ -156,7 +157,9 @@ class UnitEntry:
         line, desired = self.scheduled[machine], self.desired(machine)
         if desired is None:
             return False
-        return line is None or (line.hash, line.generation, line.target, line.attempt) != desired
+        if line is None or (line.hash, line.generation, line.target, line.attempt) != desired:
+            return True
+        return line.beside != self.beside
 
     @property
     def reflected(self) -> bool:

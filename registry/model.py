@@ -168,6 +168,7 @@ class Assignment(Versioned):
     target: Target  # loaded or launched
     generation: Count  # the unit's
     attempt: Count = 0  # the unit's
+    beside: tuple[tuple[UnitName, Sha256], ...] = ()  # Quadlets that its file names, each with the hash of its file
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ class Machine(Versioned):
     leaving: bool = False  # it hands its units over
     since: Time = 0.0  # when this agent registered
     held: Line = ""  # why its agent changes nothing, or nothing
+    podman_version: Line = ""  # of Podman's generator of services, or nothing where there is none
 
 
 @dataclass(frozen=True, slots=True)

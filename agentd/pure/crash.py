@@ -13,6 +13,7 @@ from typing import Any
 
 from registry.grammar import MAX_TIME, line, prose
 from registry.model import CrashLine
+from registry.units.name import service_of
 
 LINES = 200
 LINE_BYTES = 1024
@@ -33,10 +34,10 @@ def journal_argv(invocation: str, bus: str, uid: int, unit: str = "") -> list[st
     journald finds nobody to look at, and says only of which unit it was. Only systemd itself is believed when a
     line names a run that it is not of. Fields above 4096 bytes come as null.
     """
-    by_systemd, of_unit = ["_PID=1", f"INVOCATION_ID={invocation}"], f"_SYSTEMD_UNIT={unit}"
+    by_systemd, of_unit = ["_PID=1", f"INVOCATION_ID={invocation}"], f"_SYSTEMD_UNIT={service_of(unit)}"
     if bus == "user":
         by_systemd = [f"_UID={uid}", "_COMM=systemd", f"USER_INVOCATION_ID={invocation}"]
-        of_unit = f"_SYSTEMD_USER_UNIT={unit}"
+        of_unit = f"_SYSTEMD_USER_UNIT={service_of(unit)}"
     matches = [f"{RUN}={invocation}", "+", *by_systemd]
     limits = [f"--output-fields={','.join(FIELDS)}", f"--lines={LINES + 1}"]
     if unit:

@@ -60,6 +60,7 @@ class DesiredState:
     revision: int
     attempt: int = 0
     epoch: int = 0
+    beside: tuple[tuple[str, str], ...] = ()  # Quadlets that its file names, each with the hash of its file
 
     def entry(self, phase: Phase = Phase.CLAIMED, error: str = "") -> LedgerEntry:
         """What the ledger holds of it once `phase` is reached."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import stat
+import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +14,21 @@ from pathlib import Path
 from registry.errors import UserError
 from registry.units.check import verify
 from registry.units.file import MAX_BYTES, Problem
+from registry.units.file import parse as parse_file
 from registry.units.hostreach import warnings
-from registry.units.name import normalise, parse
+from registry.units.name import is_quadlet, normalise, parse
+from registry.units.quadlet import GENERATORS, complaint_about, needed_beside, runs_quadlets
+
+STANDING_IN = {
+    "container": "[Container]\nImage=localhost/none\n",
+    "kube": "[Kube]\nYaml=/dev/null\n",
+    "pod": "[Pod]\n",
+    "volume": "[Volume]\n",
+    "network": "[Network]\n",
+    "image": "[Image]\nImage=localhost/none\n",
+    "build": "[Build]\nImageTag=localhost/none\nSetWorkingDirectory=/\n",
+}
+"""Texts in the place of Quadlets that are named and do not lie beside the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +118,41 @@ def verify_path(path: Path) -> tuple[Sequence[Problem], Sequence[Problem]]:
     if data is None:
         raise UserError(f"{path} does not exist; give a unit file")
     problems = verify(path.name, data, str(path))
-    return problems, () if problems else warnings(path.name, data.decode("utf-8"), str(path))
+    if problems:
+        return problems, ()
+    text = data.decode("utf-8")
+    if is_quadlet(path.name):
+        problems = _said_by_generator(path, text)
+    return problems, warnings(path.name, text, str(path))
+
+
+def _said_by_generator(path: Path, text: str) -> tuple[Problem, ...]:
+    """What Podman's generator has against a Quadlet; nothing where there is none that the fleet works with.
+
+    What the file needs beside it is taken from where it lies; where it is not there, it may be in the registry.
+    """
+    generator, name = GENERATORS["system"], path.name
+    try:
+        told = subprocess.run([generator, "-version"], capture_output=True, text=True, timeout=10, check=True)
+        if not runs_quadlets(told.stdout):
+            return ()
+        with tempfile.TemporaryDirectory() as directory:
+            ahead = {name: text}
+            while ahead:
+                each, content = ahead.popitem()
+                Path(directory, each).write_text(content)
+                for other in needed_beside(parse_file(content), each):
+                    if not Path(directory, other).exists():
+                        found = read_bytes(path.with_name(other))
+                        ahead[other] = found.decode("utf-8", "replace") if found else STANDING_IN[parse(other).type]
+            done = subprocess.run(
+                [generator, "-dryrun", "-no-kmsg-log"], capture_output=True, text=True, timeout=10, check=False,
+                env={"QUADLET_UNIT_DIRS": directory, "PATH": os.defpath}, errors="replace",
+            )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    said = complaint_about(name, done.stderr)
+    option = re.search(r"'(\w+)' in group", said)
+    line = next((each.line for each in parse_file(text).entries if option and each.name == option[1]), 1)
+    problem = Problem(str(path), line, f"Podman's generator says: {said}", "see podman-systemd.unit(5)")
+    return (problem,) if said else ()

@@ -24,7 +24,7 @@ from registry.records import encode
 from registry.sync.sentinel import ensure_cluster
 from registry.units.check import verify
 from registry.units.file import file_hash
-from registry.units.name import parse
+from registry.units.name import is_quadlet, parse, rivals, service_of
 
 AT_ONCE = 4  # transactions: etcd takes several in the time of one, since it waits for the disk once for all
 RANK = {Target.INACTIVE: 0, Target.LOADED: 1, Target.LAUNCHED: 2}
@@ -197,7 +197,7 @@ async def _attempt(
         launched = [name for name in names if (unit := found[name].unit) and unit.target is Target.LAUNCHED]
         down = await ended.among(launched) | (set(names) - set(launched))
         found |= {name: replace(found[name], ended=True) for name in down}
-    steps = [decide(name, found[name]) for name in names]
+    steps = await _without_rivals(operator, [decide(name, found[name]) for name in names])
     steps = await _with_lost_texts(operator, await _with_old_texts(operator, steps))
     steps = [_signed(operator, step) if step.outcome.wrote else step for step in steps]
     writing = [step for step in steps if step.outcome.wrote]
@@ -220,6 +220,25 @@ async def _attempt(
             file_key = operator.keys.file(after.hash)
             ops[file_key] = Op.put(file_key, encode(UnitText(after.hash, step.text)))
     return Done(outcomes, await commit(operator, guards, list(ops.values()), events))
+
+
+async def _without_rivals(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:
+    """Refuse to create a unit that systemd would have under the same name as another one."""
+    names = [step.outcome.name for step in steps if step.outcome.did is Did.CREATED]
+    others = {name: rivals(name) for name in names}
+    found = await read_units(operator, sorted({each for some in others.values() for each in some}))
+    made = set(names)
+
+    def judged(step: UnitStep) -> UnitStep:
+        name = step.outcome.name
+        for each in others.get(name, ()):
+            if found[each].exists or (each in made and is_quadlet(name)):
+                where = "is in the registry; destroy that first" if found[each].exists else "is asked for as well"
+                reason = f"systemd has {name} and {each} under one name, {service_of(name)}, and {each} {where}"
+                return _refused(name, f"{reason}, or give one of them another name")
+        return step
+
+    return [judged(step) for step in steps]
 
 
 async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:

@@ -26,6 +26,7 @@ from registry.keys import Table
 from registry.mirror import Pair
 from registry.model import Machine
 from registry.program.config import Settings
+from registry.units.name import is_quadlet, service_of
 from registry.wording import counted, listed
 
 STDOUT = "-"
@@ -101,10 +102,11 @@ async def _text(
 ) -> tuple[bytes, str]:
     """The unit's file there, or why it cannot be read."""
     user = "--user" if machine.bus == "user" else "--system"
-    script = 'cat -- "$(systemctl "$1" show -P FragmentPath -- "$2")"'
+    script = 'cat -- "$(systemctl "$1" show -P "$3" -- "$2")"'
+    path = "SourcePath" if is_quadlet(unit) else "FragmentPath"
     try:
         async with gate:
-            done = await remote.run(machine, ["sh", "-c", script, "sh", user, unit], sudo=sudo)
+            done = await remote.run(machine, ["sh", "-c", script, "sh", user, service_of(unit), path], sudo=sudo)
     except FleetError as error:
         return b"", str(error)
     return done.stdout, done.stderr.decode("utf-8", "replace").strip() if done.status else ""

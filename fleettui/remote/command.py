@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fleettui.remote.process import CHUNK_BYTES, ByteStream, Running
 from registry.model import Machine
+from registry.units.name import service_of
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 # As root there may be no sudo at all; as anybody else it must not ask.
@@ -60,7 +61,7 @@ def status_argv(
     argv += ["--user"] if machine.bus == "user" else []
     argv += ["--no-pager", "--full"]
     argv += [] if lines is None else [f"--lines={lines}"]
-    argv += ["status", "--", unit]
+    argv += ["status", "--", service_of(unit)]
     if machine.bus == "user":
         return on_user_bus(argv)
     return as_root(argv) if sudo else argv

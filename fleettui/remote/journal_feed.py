@@ -24,6 +24,7 @@ from fleettui.remote.process import ByteStream as ByteSource
 from registry.errors import FleetError
 from registry.etcd.backoff import jittered
 from registry.model import Machine
+from registry.units.name import service_of
 
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_S = 10.0  # a link that held this long starts over with short waits
@@ -74,6 +75,7 @@ class JournalFeed:
         callbacks: JournalCallbacks,
     ) -> None:
         self.machine, self.units = target
+        self._names = {service_of(unit): unit for unit in self.units}
         self.backlog: asyncio.Queue[Batch | None] = asyncio.Queue(4)
         self.cursor = ""
         self._start = start
@@ -260,7 +262,7 @@ class JournalFeed:
         return [entry for entry in parsed if entry is not None]
 
     def _parse(self, line: bytes) -> JournalEntry | None:
-        return parse(line, self.machine.id, self.units, all_fields=self._query.all_fields)
+        return parse(line, self.machine.id, self._names, all_fields=self._query.all_fields)
 
     async def _hand_on(self, batch: Batch) -> None:
         if batch:

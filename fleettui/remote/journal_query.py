@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleettui.remote.command import as_root
 from registry.model import Machine
+from registry.units.name import service_of
 
 # Enough for a line, its detail and which unit it belongs to; asking for these alone halves journalctl's work.
 FIELDS = (
@@ -83,7 +84,7 @@ def journal_argv(
     argv = ["journalctl", "--no-pager", "--quiet", f"--output={output}"]
     if output == "json":  # with long messages whole, and only the fields that are needed
         argv += ["--all"] if query.all_fields else ["--all", f"--output-fields={','.join(FIELDS)}"]
-    argv += [f"{flag}={unit}" for unit in units]
+    argv += [f"{flag}={service_of(unit)}" for unit in units]
     options = {
         "--since": "" if position.cursor else query.since,  # journalctl takes only one of the two
         "--cursor" if position.inclusive else "--after-cursor": position.cursor,

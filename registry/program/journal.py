@@ -16,6 +16,8 @@ import select
 import socket
 from collections.abc import Iterator
 
+from registry.units.name import service_of
+
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 SOCKET = "/run/systemd/journal/socket"
 PATIENCE_S = 0.1
@@ -68,7 +70,7 @@ class JournalHandler(logging.Handler):
         unit = getattr(record, "fleet_unit", "")
         if unit and unit.isprintable():
             yield f"FLEET_UNIT={unit}"
-            yield f"{self._unit_field}={unit}"
+            yield f"{self._unit_field}={service_of(unit)}"
 
     def _send(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace")

@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from itertools import chain, islice
 
 from registry.units.file import FLEET_SECTION, MAX_BYTES, MAX_FAULTS, Fault, Problem, UnitFile, is_too_large, parse
-from registry.units.name import UnitName, refusal, shown
+from registry.units.name import QUADLETS, UnitName, refusal, shown
 from registry.units.name import parse as parse_name
 from registry.units.options import check_options
-from registry.units.rules import OWN_SECTIONS, SHARED_SECTIONS, broken_rules
+from registry.units.rules import OWN_SECTIONS, QUADLET_SECTIONS, SHARED_SECTIONS, broken_rules
 
 
 def verify(name: str, data: str | bytes, filename: str) -> tuple[Problem, ...]:
@@ -85,11 +85,12 @@ def _faults(name: str, unit_file: UnitFile, named: list[Fault]) -> list[Fault]:
 
 def _wrong_sections(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
     own = OWN_SECTIONS.get(unit.type)
-    allowed = (*SHARED_SECTIONS, own) if own else SHARED_SECTIONS
+    allowed: tuple[str, ...] = (*SHARED_SECTIONS, own) if own else SHARED_SECTIONS
+    allowed += QUADLET_SECTIONS if unit.type in QUADLETS else ()
     for header in unit_file.sections:
         if header.name in allowed or header.name.startswith("X-"):
             continue
-        if header.name in OWN_SECTIONS.values():
+        if header.name in (*OWN_SECTIONS.values(), *QUADLET_SECTIONS):
             reason = f"section [{header.name}] does not belong in a {unit.type} unit"
             yield Fault(header.line, reason, f"use {_listed(allowed)}, or another suffix for the file")
         else:

@@ -15,6 +15,17 @@ from functools import lru_cache
 
 from registry.errors import UserError
 
+QUADLETS = {
+    "container": "",
+    "kube": "",
+    "pod": "-pod",
+    "volume": "-volume",
+    "network": "-network",
+    "image": "-image",
+    "build": "-build",
+}
+"""The kinds of Podman's Quadlets, without the dot, and what is added to the name of the service made of each."""
+
 TYPES = (
     "service",
     "socket",
@@ -27,10 +38,11 @@ TYPES = (
     "target",
     "slice",
     "scope",
+    *QUADLETS,
 )
-"""Every unit type that systemd knows, without the dot."""
+"""Every type of unit, without the dot: those that systemd knows, and Quadlets, of which services are made."""
 
-TEMPLATE_TYPES = frozenset({"service", "socket", "timer", "path", "target"})
+TEMPLATE_TYPES = frozenset({"service", "socket", "timer", "path", "target", "container", "kube"})
 """The types that may have an "@": systemd loads no template or instance of any other."""
 
 MAX_LENGTH = 255
@@ -87,6 +99,32 @@ class UnitName:
     def with_instance(self, instance: str) -> UnitName:
         """The named instance of this template, or of this instance's template; UserError when it is no name."""
         return parse(f"{self.prefix}@{instance}.{self.type}")
+
+
+def service_of(name: str) -> str:
+    """What systemd calls the unit: its name, or that of the service which Podman's generator makes of a Quadlet.
+
+    `web.container` is `web.service` there, `data.volume` is `data-volume.service` (podman-systemd.unit(5)). This is
+    the only place that knows.
+    """
+    stem, _, kind = name.rpartition(".")
+    return name if kind not in QUADLETS else f"{stem}{QUADLETS[kind]}.service"
+
+
+def is_quadlet(name: str) -> bool:
+    """Whether the file is read by Podman's generator, and not by systemd."""
+    return name.rpartition(".")[2] in QUADLETS
+
+
+def rivals(name: str) -> tuple[str, ...]:
+    """The other names of units that systemd would have under the same name: of two of them only one can be."""
+    service = service_of(name)
+    if not service.endswith(DEFAULT_SUFFIX):
+        return ()
+    stem = service.removesuffix(DEFAULT_SUFFIX)
+    made = (f"{stem.removesuffix(end)}.{kind}" for kind, end in QUADLETS.items() if stem.endswith(end))
+    found = (service, *(each for each in made if not refusal(each)))
+    return tuple(each for each in found if each != name)
 
 
 def normalise(name: str) -> str:

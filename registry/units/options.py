@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -20,7 +20,8 @@ from registry.errors import UserError
 from registry.units import artifacts, health
 from registry.units.amounts import cpu_millis, share, size_bytes, span_s
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
-from registry.units.name import expand, glob_refusal, is_glob, normalise, parse, shown
+from registry.units.name import QUADLETS, expand, glob_refusal, is_glob, is_quadlet, normalise, parse, shown
+from registry.units.quadlet import needed_beside
 
 MAX_WORDS = 256
 """Entries of one option: each is compared with every unit of the fleet."""
@@ -95,7 +96,7 @@ _APART = (
 _OURS_ALONE = frozenset({*OPTIONS, *LEGACY} - {"Conflicts"})
 _LIMITS = frozenset({"MemoryMax", "CPUQuota"})  # what [Service] says of them
 _AS_WRITTEN = frozenset({"CPUReserve"})  # a percent sign is one there, and begins no specifier
-_SYSTEMD_SECTIONS = ("Unit", "Install", "Service", "Socket", "Timer", "Path")
+_SYSTEMD_SECTIONS = ("Unit", "Install", "Service", "Socket", "Timer", "Path", *map(str.capitalize, QUADLETS))
 
 
 class Reserve(NamedTuple):
@@ -123,7 +124,8 @@ class FleetOptions:
     `machine_id` is a full id or a prefix, in lower case. `machine_of` are full unit names. `metadata` is
     sorted by key: a machine fits when, for each key, it has one of the values. `conflicts` and
     `replaces` are patterns for `name.matches`. `reserve` has to be free on a machine. The rest is taken into
-    account among the machines that fit: `spread` is a metadata key, "" for none; `prefer` is as `metadata`.
+    account among the machines that fit: `spread` is a metadata key, "" for none; `prefer` is as `metadata`. A
+    `quadlet` needs Podman, and the Quadlets `beside` it.
     """
 
     machine_id: str | None = None
@@ -137,6 +139,8 @@ class FleetOptions:
     prefer: tuple[tuple[str, frozenset[str]], ...] = ()
     sticky: bool = False
     move_after: FailureLimit | None = None
+    quadlet: bool = False
+    beside: tuple[str, ...] = ()
 
 
 ANYWHERE = FleetOptions()
@@ -144,6 +148,8 @@ ANYWHERE = FleetOptions()
 
 def uses_specifiers(unit_file: UnitFile) -> bool:
     """Whether the options differ from instance to instance; if not, one parse serves all of a template."""
+    if any(unit_file.section(kind.capitalize()) for kind in QUADLETS):  # what they name beside them may, too
+        return True
     return any("%" in entry.value for entry in unit_file.section(FLEET_SECTION) if entry.name not in _AS_WRITTEN)
 
 
@@ -153,13 +159,16 @@ def parse_options(unit_file: UnitFile, name: str) -> FleetOptions:
     For a template a placeholder instance stands in. The result depends on the name only where
     `uses_specifiers` says so.
     """
+    quadlet, beside = is_quadlet(name), needed_beside(unit_file, name)
     if not unit_file.section(FLEET_SECTION):
         reserve = _limits(unit_file)
-        return FleetOptions(reserve=reserve) if reserve is not NOTHING else ANYWHERE
+        if reserve is NOTHING and not quadlet:
+            return ANYWHERE
+        return FleetOptions(reserve=reserve, quadlet=quadlet, beside=beside)
     reading = _Reading(unit_file, name)
     if reading.faults:
         raise UserError("\n".join(str(Problem(name, *fault)) for fault in sorted(reading.faults)[:MAX_FAULTS]))
-    return reading.options()
+    return replace(reading.options(), quadlet=quadlet, beside=beside) if quadlet else reading.options()
 
 
 def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Problem, ...]:

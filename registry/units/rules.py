@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from registry.units.file import INSTALLS, Directive, Fault, UnitFile
-from registry.units.name import UnitName, escape_path, refusal, shown
+from registry.units.name import QUADLETS, UnitName, escape_path, refusal, shown
 
 OWN_SECTIONS: Mapping[str, str] = {
     "service": "Service",
@@ -24,8 +24,12 @@ OWN_SECTIONS: Mapping[str, str] = {
     "swap": "Swap",
     "slice": "Slice",
     "scope": "Scope",
+    **{kind: kind.capitalize() for kind in QUADLETS},
 }
 """The section of each type that has one; targets and devices have the shared two alone."""
+
+QUADLET_SECTIONS = ("Service", "Quadlet")
+"""What a Quadlet may have besides: the options of its service, and how it is made."""
 
 SHARED_SECTIONS = ("Unit", "Install")
 
@@ -196,6 +200,20 @@ def _bad_command(entry: Directive) -> Iterator[Fault]:
         yield Fault(entry.line, f"{entry.name} has a quote without its partner", "close it, or write \\' or \\\"")
 
 
+def _quadlet(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
+    """podman-systemd.unit(5): what each kind must have. What else its options say, Podman's generator judges."""
+    section = OWN_SECTIONS[unit.type]
+    if not any(header.name == section for header in unit_file.sections):
+        yield Fault(1, f"a {unit.type} needs a section [{section}]", "add it")
+    for names in _NEEDED.get(unit.type, ()):
+        if not any(unit_file.value(section, name) for name in names):
+            line = _line_to_mend(unit_file, section, *names)
+            yield Fault(line, f"the {unit.type} has no {' or '.join(names)}", f"add {names[0]}= under [{section}]")
+    for entry in unit_file.options(section, "ServiceName"):
+        reason = "ServiceName gives the service another name than the fleet follows"
+        yield Fault(entry.line, reason, "leave it out, and name the file as the service is to be called")
+
+
 def _is_true(value: str) -> bool:
     return value.lower() in _TRUE
 
@@ -208,4 +226,11 @@ _RULES: Mapping[str, Callable[[UnitName, UnitFile], Iterator[Fault]]] = {
     "mount": _mount,
     "automount": _automount,
     "swap": _swap,
+    **dict.fromkeys(QUADLETS, _quadlet),
+}
+_NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "container": (("Image", "Rootfs"),),
+    "kube": (("Yaml",),),
+    "image": (("Image",),),
+    "build": (("ImageTag",), ("File", "SetWorkingDirectory")),
 }

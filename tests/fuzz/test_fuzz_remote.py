@@ -173,7 +173,7 @@ USUAL = {"__CURSOR": "s=1;i=2", "__REALTIME_TIMESTAMP": "1700000000123456", "MES
 @given(st.dictionaries(st.sampled_from(FIELDS) | ANY, VALUES, max_size=8))
 def test_an_entry_is_parsed_and_shown_or_is_none(odd: dict[str, object]) -> None:
     for data in (odd, USUAL | odd, USUAL | {"__REALTIME_TIMESTAMP": odd.get("MESSAGE", 10**30)}):
-        entry = parse(json.dumps(data).encode(), "m", ["x.service"], all_fields=True)
+        entry = parse(json.dumps(data).encode(), "m", {"x.service": "x.service"}, all_fields=True)
         if entry is None:
             continue
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", format_short(entry))

@@ -45,6 +45,7 @@ def facts_page(snapshot: Snapshot, machine: str, now: float) -> RichText:
         fact("memory", size(record.memory_bytes)),
         fact("system", escape(record.operating_system) or "not known"),
         fact("systemd", escape(record.systemd_version) or "not known"),
+        *([fact("podman", escape(record.podman_version))] if record.podman_version else []),
         fact("agent", escape(record.agent_version) or "not known"),
         fact("bus", "the user's own systemd" if record.bus == "user" else "system"),
         *room_lines(snapshot, record),

@@ -1,0 +1,116 @@
+"""Podman's Quadlets on machines of Debian 13, from submit to destroy, and on a machine whose Podman is too old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleettui.demo.cluster import Cluster
+from fleettui.demo.images import IMAGE, load_image
+from fleettui.demo.requirements import nodes_missing
+from tests.cluster.conftest import booted_cluster
+from tests.cluster.fleet import Fleet
+from tests.cluster.nodes import eventually, start_over
+from tests.cluster.systems import debian_13
+
+pytestmark = pytest.mark.cluster
+
+VOLUME = "[Volume]\n"
+NETWORK = "[Network]\nSubnet=10.77.0.0/24\n"
+CONTAINER = f"""\
+[Unit]
+Description=a shop in a container
+[Container]
+Image={IMAGE}
+Pull=never
+Volume=data.volume:/data
+Network=app.network
+StopTimeout=1
+Exec=sh -c "echo %i opens, %WORD%; echo %i >>/data/visits; exec sleep infinity"
+[X-Fleet]
+Conflicts=shop@*
+"""
+
+
+@pytest.fixture(scope="module")
+def newer() -> Iterator[Cluster]:
+    if missing := nodes_missing():
+        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
+    with booted_cluster(system=debian_13()) as cluster:
+        for node in cluster.nodes.values():
+            load_image(node)
+        yield cluster
+
+
+@pytest.fixture
+def fleet(newer: Cluster, tmp_path: Path) -> Fleet:
+    start_over(newer)
+    return Fleet(newer, tmp_path)
+
+
+def shop(word: str) -> str:
+    return CONTAINER.replace("%WORD%", word)
+
+
+def test_a_quadlet_with_its_volume_and_network_from_submit_to_destroy(fleet: Fleet) -> None:
+    template = fleet.write("shop@.container", shop("first"))
+    fleet.ctl("submit", template)
+    fleet.ctl("start", "--no-block", "shop@1.container")
+    eventually("the reason", lambda: "data.volume" in fleet.ctl("why", "shop@1.container").stdout)
+
+    fleet.ctl("submit", fleet.write("data.volume", VOLUME), fleet.write("app.network", NETWORK))
+    fleet.ctl("start", "shop@1.container", "shop@2.container", timeout_s=120)
+    homes = fleet.settled("shop@*.service", 2)
+    assert len(set(homes.values())) == 2
+    home = homes["shop@1.service"]
+    assert "shop@1.container" in fleet.ctl("list-units", "--no-legend").stdout
+    assert fleet.shell(home, "systemctl is-active data-volume.service app-network.service") == "active\nactive\n"
+    assert "10.77.0." in fleet.shell(home, "podman inspect -f '{{json .NetworkSettings.Networks}}' systemd-shop_1")
+    assert "1 opens, first" in fleet.ctl("journal", "shop@1.container").stdout
+    assert "active (running)" in fleet.ctl("status", "shop@1.container").stdout
+
+    before = fleet.running("shop@1.service")
+    fleet.ctl("restart", "shop@1.container", timeout_s=120)
+    eventually("another run", lambda: (now := fleet.running("shop@1.service")) and now != before)
+    changed = fleet.write("shop@.container", shop("second"))
+    fleet.ctl("rollout", "shop@*.container", "--file", changed, "--healthy-for", "100ms", timeout_s=180)
+    assert fleet.settled("shop@*.service", 2) == homes
+    assert "1 opens, second" in fleet.ctl("journal", "shop@1.container").stdout
+    visits = "/var/lib/containers/storage/volumes/systemd-data/_data/visits"
+    assert fleet.shell(home, f"cat {visits}").split() == ["1"] * 3
+
+    fleet.ctl("stop", "shop@1.container", timeout_s=60)
+    assert set(fleet.settled("shop@*.service", 1)) == {"shop@2.service"}
+    fleet.ctl("destroy", "shop@1.container", "shop@2.container", "shop@.container", timeout_s=120)
+    eventually("nothing of it anywhere", lambda: not fleet.truth("shop@*.service"))
+    places = "/run/containers/systemd /run/fleet/beside /run/fleet/units"
+    left = (
+        f"find {places} -type f -o -type l 2>/dev/null; podman ps -q; systemctl is-active data-volume.service || :"
+    )
+    for node in fleet.cluster.nodes:
+        assert fleet.shell(node, left).split() == ["inactive"], node
+    fleet.ctl("destroy", "data.volume", "app.network")
+
+
+def test_what_is_wrong_is_said_before_or_where_it_happens(fleet: Fleet) -> None:
+    fleet.start("plain.service")
+    said = fleet.fails("submit", fleet.write("plain.container", shop("never")))
+    assert "systemd has plain.container and plain.service under one name, plain.service" in said
+
+    lacking = fleet.cluster.node("core-3")
+    lacking.exec(["rm", "/usr/lib/systemd/system-generators/podman-system-generator"])
+    lacking.exec(["systemctl", "restart", "fleet-agentd"], timeout_s=60)
+    text = f"[Container]\nImage={IMAGE}\nExec=sleep infinity\nBad=1\n[X-Fleet]\nMachineMetadata=node=%NODE%\n"
+    fleet.ctl("start", "--no-block", fleet.write("bad.container", text.replace("%NODE%", "n3")))
+    why = "podman 5.3 or newer required; it has none with a generator for Quadlets"
+    eventually("the reason", lambda: why in fleet.ctl("why", "bad.container").stdout)
+    assert fleet.homes("bad*") == {}
+
+    path = fleet.write("bad.container", text.replace("%NODE%", "n1"))
+    said = fleet.fails("start", "--replace", path, timeout_s=60)
+    assert "unsupported key 'Bad' in group 'Container'" in said
+    right = fleet.write("bad.container", text.replace("%NODE%", "n1").replace("Bad=1", "Pull=never\nStopTimeout=1"))
+    fleet.ctl("start", "--replace", right, timeout_s=60)
+    assert fleet.settled("bad.service", 1) == {"bad.service": "core-1"}
