@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -99,7 +100,8 @@ class Hand:
 
     def reloads(self) -> int:
         """How often this systemd has read its unit files again."""
-        return self.node.journal("-o", "cat", "_PID=1").count("Reloading.\n")
+        said = self.node.journal("-o", "cat", "_PID=1")
+        return len(re.findall(r"^Reloading\.+$", said, re.MULTILINE))  # newer versions say it with three dots
 
     def back(self, old: str) -> None:
         """Wait until the agent after process `old` holds the machine's place: a lease may have to end."""

@@ -267,7 +267,7 @@ def test_an_install_section_takes_nothing_from_the_host(hand: Hand, line: str) -
     hand.withdraw()
     hand.gone(name, "two.service")
     assert hand.shell("find /run/systemd/system /etc/systemd/system | sort") == links
-    assert hand.show("ssh.service", "FragmentPath") == "/lib/systemd/system/ssh.service"
+    assert hand.show("ssh.service", "FragmentPath").endswith("/lib/systemd/system/ssh.service")
 
 
 def test_an_alias_of_its_own_may_be_loaded_again(hand: Hand) -> None:
