@@ -18,13 +18,12 @@ from enum import StrEnum
 from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_query import JournalQuery, Position, journal_argv
+from fleettui.remote.journal_query import JournalQuery, Position, by_service, journal_argv
 from fleettui.remote.process import CHUNK_BYTES, Running
 from fleettui.remote.process import ByteStream as ByteSource
 from registry.errors import FleetError
 from registry.etcd.backoff import jittered
 from registry.model import Machine
-from registry.units.name import service_of
 
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_S = 10.0  # a link that held this long starts over with short waits
@@ -75,7 +74,7 @@ class JournalFeed:
         callbacks: JournalCallbacks,
     ) -> None:
         self.machine, self.units = target
-        self._names = {service_of(unit): unit for unit in self.units}
+        self._names = by_service(self.units)
         self.backlog: asyncio.Queue[Batch | None] = asyncio.Queue(4)
         self.cursor = ""
         self._start = start

@@ -16,7 +16,14 @@ from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.command import within
 from fleettui.remote.errors import RemoteError
 from fleettui.remote.journal_feed import Batch, Start, first_line, remedy
-from fleettui.remote.journal_query import JournalQuery, JournalSource, Position, by_machine, journal_argv
+from fleettui.remote.journal_query import (
+    JournalQuery,
+    JournalSource,
+    Position,
+    by_machine,
+    by_service,
+    journal_argv,
+)
 from fleettui.remote.process import CHUNK_BYTES, Running
 from registry.errors import FleetError
 from registry.model import Machine
@@ -150,9 +157,9 @@ async def search(
 
 async def entries(running: Running, machine: Machine, units: tuple[str, ...]) -> AsyncGenerator[Batch, None]:
     """What a journalctl that ends prints. Raises RemoteError when it fails, or was told to end."""
-    lines = LineSplitter()
+    lines, names = LineSplitter(), by_service(units)
     while data := await running.stdout.read(CHUNK_BYTES):
-        batch = [entry for line in lines.feed(data) if (entry := parse(line, machine.id, units)) is not None]
+        batch = [entry for line in lines.feed(data) if (entry := parse(line, machine.id, names)) is not None]
         if batch:
             yield batch
         await asyncio.sleep(0)

@@ -70,6 +70,11 @@ def by_machine(sources: Sequence[JournalSource]) -> list[tuple[Machine, tuple[st
     return [(machines[id_], () if "" in wanted else tuple(wanted)) for id_, wanted in units.items()]
 
 
+def by_service(units: Sequence[str]) -> dict[str, str]:
+    """The units by what systemd calls them, which is what entries name."""
+    return {service_of(unit): unit for unit in units}
+
+
 def journal_argv(
     machine: Machine,
     units: Sequence[str],
