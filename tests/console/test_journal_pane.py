@@ -13,11 +13,13 @@ from textual.selection import Selection
 from textual.widgets import Input
 
 from fleettui.console.journal import LinkNews, Remark, Wanted
+from fleettui.console.journal import sources as journal_sources
 from fleettui.console.journal.buffer import PIECE
 from fleettui.console.screens import journal_dock
 from fleettui.console.screens.text_screens import FieldsScreen
 from fleettui.console.text.cells import Tone
 from fleettui.console.text.subject import Tab
+from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_lines import JournalLines
 from fleettui.console.widgets.journal_pane import JournalPane, JournalPrompt
 from fleettui.journal_entry import JournalEntry
@@ -635,6 +637,18 @@ async def test_marks_are_read_together_and_a_machine_as_a_whole() -> None:
         await play.press("2")
         await play.until("everything · core-1", "journal-title")
         assert play.stage.journals.asked[-1] == ("",)
+
+
+async def test_what_is_not_read_is_said_in_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_sources, "MAX_MACHINES", 2)
+    async with playing() as play:
+        assert play.main.views.open.table.select("exporter.service")
+        await play.until("only 2 of 3 are read; mark fewer", "journal-terms")
+        band = play.main.query_one("#journal-terms", Band)
+        assert [cell.tone for cell in band._lines[0][0]] == [Tone.BAD]
+        await play.press("j")
+        await play.until("core-1", "journal-title")
+        assert play.text("journal-terms") == ""
 
 
 async def test_what_narrows_one_selection_narrows_no_other_and_holds_again_when_it_is_back() -> None:

@@ -140,16 +140,17 @@ class JournalPast:
             shown += rows - buffer.view.layout.first_row
             first = buffer.ring[0] if len(buffer.ring) else None
             self._older = (history, first or LAST)
-            if len(items) < PIECE:
+            ended = len(items) < PIECE
+            if ended and not history.troubles:
                 self._first = first
             if self._whole and len(buffer.view.layout):
                 lines.go_to(buffer.view.layout.item(0))
             full = lines.place.detached or len(buffer.ring) + PIECE > buffer.capacity
-            if self._whole and full and self._first is None:
+            if self._whole and full and not ended:
                 told = f"{counted(len(buffer.ring), 'line')} are kept here; PgUp goes on, t reads an earlier time"
                 self._pane.say(told, Tone.BUSY)
                 return
-            if self._first is not None or (not self._whole and shown >= lines.size.height):
+            if ended or (not self._whole and shown >= lines.size.height):
                 return
 
     async def _read_newer(self) -> None:
