@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from bench.console_pty import Pty
+from tests.console.fleetshow import NOW, scene
+from tests.console.pastshow import bereaved, recorded
 from tests.etcd_server import free_ports
 
 
@@ -105,3 +107,19 @@ def test_a_closed_terminal_ends_the_console_without_any_signal(tmp_path: Path, w
         pty.process.wait(30)
         assert pty.process.returncode != -signal.SIGALRM, "it ends by itself, before the kernel ends it"
         assert not child or not Path(f"/proc/{child}").exists()
+
+
+def test_a_record_opens_in_a_terminal_without_any_registry(tmp_path: Path) -> None:
+    recorded(tmp_path / "record", scene(), bereaved())
+    program = str(Path(sys.executable).with_name("fleettui"))
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color", "HOME": str(tmp_path),
+                   "TZ": "UTC"}  # fmt: skip
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(NOW + 5))
+    argv = [program, "--at", at, "--record", str(tmp_path / "record")]
+    with Pty(argv, environment) as pty:
+        pty.until(f"◀ {at} UTC", "not now: as it was", "3/3 machines", "sync.service", timeout_s=60)
+        pty.forget()
+        pty.send(b"]")
+        pty.until("2/3 machines", timeout_s=60)
+    with Pty([program, "--at", "2001-01-02", "--record", str(tmp_path / "record")], environment) as pty:
+        pty.until("error: the record in", "begins at", timeout_s=60)

@@ -148,13 +148,14 @@ def _leader(reading: Reading, totals: Totals) -> Line:
     if leader is None:
         since = f" for {age(totals.leaderless_s)}" if totals.leaderless_s and totals.leaderless_s >= 1 else ""
         return (Cell(f"✖ no scheduler leads{since}", Tone.BAD), Cell(" · ", Tone.QUIET))
-    return (Cell(f"leader {escape(leader.hostname)} · ", Tone.QUIET),)
+    told = f"leader {escape(leader.hostname)}"
+    return (Cell(told if reading.past else f"{told} · ", Tone.QUIET),)
 
 
 def _link(reading: Reading, quiet_s: float) -> Line:
     if reading.past is not None:
         calm = reading.link is ConnectionState.LIVE
-        return (Cell("recorded", Tone.QUIET) if calm else Cell(f"✖ {reading.link} then", Tone.BAD),)
+        return () if calm else (Cell(f"✖ {reading.link} then", Tone.BAD),)
     if reading.link is ConnectionState.LIVE:
         calm = quiet_s < QUIET_S and not reading.endpoints
         return (Cell("● live ", Tone.GOOD if calm else Tone.BUSY), Cell(took(quiet_s), Tone.QUIET))
