@@ -18,7 +18,9 @@ from textual.widgets import Input, TextArea
 from fleettui.console.journal import Remark, Wanted
 from fleettui.console.journal.sources import LinkNews
 from fleettui.console.pages.bands import FleetIdentity
+from fleettui.console.sources.losses import LossWatch
 from registry.errors import RegistryUnavailable
+from registry.keys import DEFAULT_KEYS
 from registry.mirror import Snapshot
 from registry.model import (
     Availability,
@@ -79,6 +81,16 @@ def drained() -> Snapshot:
     """core-1 is being emptied."""
     order = Override(CORES[1], Availability.DRAINING, by="root@laptop", at=NOW - 20)
     return replace(lively(), overrides={CORES[1]: order})
+
+
+class Known(LossWatch):
+    """Knows what the loss of core-2 would mean."""
+
+    def worst(self) -> tuple[str, int] | None:
+        return CORES[2], 3
+
+    async def run(self) -> None:
+        """Ask nothing."""
 
 
 def bereft() -> Snapshot:
@@ -281,6 +293,7 @@ SCENES: dict[str, Scene] = {
     "machines": Scene("2", "core-3"),
     "machines-draining": Scene("2", "draining", world=drained),
     "machines-lost": Scene("2 j j", "lost", world=bereft),
+    "at-risk": Scene("2", "core-2 lost: 3 wait", context={"losses": Known(DEFAULT_KEYS)}),
     "record": Scene("", "not now", "sync.service", world=None, context=remembered),
     "trends": Scene("2 down enter d", "by the record", world=None, context=busy),
     "pending": Scene("3", "region=mars"),
