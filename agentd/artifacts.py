@@ -199,10 +199,11 @@ class Artifacts:
         if not but:
             self._named.pop(unit, None)
         for sha256, pursuit in self._pursuits.items():
-            if sha256 not in but:
-                pursuit.units.pop(unit, None)
+            if sha256 not in but and unit in pursuit.units:
+                del pursuit.units[unit]
                 pursuit.told.discard(unit)
-                pursuit.wake.set()
+                if not pursuit.units:
+                    pursuit.wake.set()  # to end
 
     async def _run(self, pursuit: _Pursuit) -> None:
         pause_s = PAUSE_S[0]

@@ -57,7 +57,10 @@ class Starter:
     async def start(self, unit: ManagedUnit, installer: Installer) -> None:
         """Start the unit and wait until that is over, whatever came of it; what did is in its entry."""
         text = self._directory.text(unit.name)
-        right = file_hash(text) == unit.wanted().hash and self._artifacts.linked(unit.name, text)
+        right = file_hash(text) == unit.wanted().hash
+        if right and not self._artifacts.linked(unit.name, text):  # somebody has removed one
+            await self._table.unless_outdated(unit, self._artifacts.fetch(unit.name, text))
+            right = False
         if not right or not self._names.is_untouched(unit.name) or unit.wanted().beside:
             await installer.load(
                 unit

@@ -248,3 +248,20 @@ async def test_nobody_who_gives_up_takes_a_fetch_from_the_others(tmp_path: Path,
         await on.launched("other.service")
         assert len(server.asked) == 1
         await asyncio.sleep(0)
+
+
+async def test_what_fails_is_tried_again_after_its_pause_and_not_for_other_units_sake(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "PAUSE_S", (600.0, 600.0))
+    server.status["/server"] = 404
+    async with machine(tmp_path) as on:
+        on.want(NAME, text(f"{server.url()} sha256={SHA}"))
+        await on.until(lambda: "status 404" in error(on))
+        for number in range(5):
+            on.want(f"web@{number}.service", "[Service]\nExecStart=/bin/other\n")
+            await on.launched(f"web@{number}.service")
+        assert len(server.asked) == 1
+        server.status.clear()
+        on.want(NAME, text(f"{server.url()} sha256={SHA}"), attempt=1)  # an operator's start does not wait
+        await on.launched()
