@@ -105,7 +105,7 @@ async def test_a_unit_is_listed_before_it_is_started(switch: LeaseSwitch, tmp_pa
     switch.cover("early.service")  # no renewal yet: the agent before us may have left a list
     assert not (tmp_path / "lease-units").exists()
     await switch.hold_back(TTL_S, ["a.service"])
-    switch.cover("b.service")
+    switch.cover("b.container")  # what can be stopped is the service that is made of it
     assert listed(tmp_path) == ["a.service", "b.service"]
 
 
