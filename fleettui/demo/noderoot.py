@@ -15,9 +15,11 @@ from fleettui.demo import nodefiles
 from fleettui.demo.layout import ClusterLayout, NodeSpec
 from fleettui.demo.process import run
 from fleettui.services import unit_files
+from registry.program.version import installed_version
 
 PROPAGATE = Path("/run/systemd/nspawn/propagate")
 LOCKS = Path("/run/systemd/nspawn/locks")
+PROJECT = "opt/fleet"  # of another system: where its Python finds our version
 OPAQUE = "trusted.overlay.opaque"  # see the kernel's Documentation/filesystems/overlayfs
 
 
@@ -41,12 +43,15 @@ class System:
         project = Path(fleettui.__file__).resolve().parent.parent
         return program_directories() if self.packages is None else [project, self.packages]
 
+    def places(self) -> list[str]:
+        """Where the Python of another system finds our programs; the project is read where it is."""
+        return [*map(str, self.programs()), f"/{PROJECT}"]
+
     def command(self, name: str) -> str:
-        """A program of ours as a script for the Python of another system. The project is read where it is."""
+        """A program of ours as a script for the Python of another system."""
         (point,) = entry_points(group="console_scripts", name=name)
-        places = [str(place) for place in self.programs()]
         return (
-            f"#!/usr/bin/python3\nimport sys\nsys.path[:0] = {places!r}\n"
+            f"#!/usr/bin/python3\nimport sys\nsys.path[:0] = {self.places()!r}\n"
             f"from {point.module} import {point.attr}\nsys.exit({point.attr}())\n"
         )
 
@@ -93,8 +98,13 @@ class NodeRoot:
         links = nodefiles.links(offered, generators)
         if self.system.is_host:
             links |= nodefiles.commands()
-        for name in nodefiles.PROGRAMS if not self.system.is_host else ():
-            _write(upper / f"usr/local/bin/{name}", nodefiles.File(self.system.command(name), 0o755))
+        else:
+            for name in nodefiles.PROGRAMS:
+                _write(upper / f"usr/local/bin/{name}", nodefiles.File(self.system.command(name), 0o755))
+            python = f'#!/bin/sh\nPYTHONPATH={":".join(self.system.places())} exec /usr/bin/python3 "$@"\n'
+            _write(upper / "usr/local/bin/python", nodefiles.File(python, 0o755))
+            told = f"Metadata-Version: 2.1\nName: fleettui\nVersion: {installed_version()}\n"
+            _write(upper / f"{PROJECT}/fleettui.dist-info/METADATA", nodefiles.File(told))
         for name, target in links.items():
             (upper / name).parent.mkdir(parents=True, exist_ok=True)
             (upper / name).symlink_to(target)

@@ -152,9 +152,10 @@ def test_a_changed_host_key_a_closed_port_and_no_login_are_told_in_a_line(cluste
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert all(word in done.stderr for word in words), done.stderr
     key = "/etc/ssh/ssh_host_ed25519_key"
-    node.exec(
-        ["sh", "-c", f"cp -a {key} /tmp/k; cp -a {key}.pub /tmp/k.pub; rm {key}*; ssh-keygen -qN '' -f {key}"]
-    )
+    again = "systemctl restart ssh"  # newer ones read their key once
+    other = f"cp -a {key} /tmp/k; cp -a {key}.pub /tmp/k.pub; rm {key}*; ssh-keygen -qN '' -f {key}; {again}"
+    node.exec(["sh", "-c", other])
+    node.wait_ready()
     try:
         done = cluster.fleetctl("status", "hello")
         assert done.returncode == 1
@@ -162,7 +163,8 @@ def test_a_changed_host_key_a_closed_port_and_no_login_are_told_in_a_line(cluste
         assert address in done.stderr or home in done.stderr
         assert "host key" in done.stderr
     finally:
-        node.exec(["sh", "-c", f"mv /tmp/k {key}; mv /tmp/k.pub {key}.pub"])
+        node.exec(["sh", "-c", f"mv /tmp/k {key}; mv /tmp/k.pub {key}.pub; {again}"])
+        node.wait_ready()
 
 
 def _etcd(cluster: Cluster) -> str:
