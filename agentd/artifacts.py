@@ -41,6 +41,7 @@ from agentd.managed_unit import Refused
 from agentd.unit_directory import UnitDirectory, entries_of, make_directory
 from registry.errors import FleetError, UserError
 from registry.units.artifacts import ARTIFACT, SCHEMES, Artifact, artifacts_of
+from registry.units.name import service_of
 
 if TYPE_CHECKING:
     from http.client import HTTPMessage
@@ -124,7 +125,7 @@ class Artifacts:
 
     def link(self, unit: str, text: str) -> None:
         """Have a link by its name to each of them, and no others. Raises Refused, OSError."""
-        place, wanted = self._links / unit, {each.name: each for each in self._read(unit, text)}
+        place, wanted = self._links / service_of(unit), {each.name: each for each in self._read(unit, text)}
         for path in entries_of(place):
             if path.name not in wanted:
                 path.unlink()
@@ -138,7 +139,7 @@ class Artifacts:
 
     def linked(self, unit: str, text: str) -> bool:
         """Whether all of them are here, and linked."""
-        place = self._links / unit
+        place = self._links / service_of(unit)
         return all(
             self._has(each) and (place / each.name).resolve() == self._path(each.sha256).resolve()
             for each in self._read(unit, text)
@@ -148,9 +149,9 @@ class Artifacts:
         """Forget a unit that is gone from here."""
         self._leave(unit, but=frozenset())
         with suppress(FileNotFoundError, NotADirectoryError):
-            for path in entries_of(self._links / unit):
+            for path in entries_of(self._links / service_of(unit)):
                 path.unlink()
-            (self._links / unit).rmdir()
+            (self._links / service_of(unit)).rmdir()
 
     def _read(self, unit: str, text: str) -> tuple[Artifact, ...]:
         try:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from registry.errors import UserError
 from registry.units.file import FLEET_SECTION, Fault, UnitFile, parse
-from registry.units.name import expand, shown
+from registry.units.name import expand, service_of, shown
 from registry.units.name import parse as parse_name
 
 ARTIFACT = "Artifact"
@@ -61,7 +61,7 @@ def check_faults(unit_file: UnitFile, name: str) -> Iterator[Fault]:
     yield from faults
     if faults or not wanted:
         return
-    full = _full(name)
+    full = service_of(_full(name))  # which is what %n is to systemd
     needed = {_path(entry.value, full) for entry in unit_file.effective("Unit", "AssertPathExists")}
     needed |= {_path(entry.value, full) for entry in unit_file.effective("Service", "ExecStart")}
     for each in wanted:

@@ -222,6 +222,10 @@ def test_what_may_be_asked_for() -> None:
     data = text(f"sha256={SHA} name=data")
     assert "too old" in str(verify(NAME, data, NAME))
     assert not verify(NAME, "[Unit]\nAssertPathExists=%t/fleet/artifacts/%n/data\n" + data, NAME)
+    container = f"[Container]\nImage=localhost/web\n[X-Fleet]\nArtifact=sha256={SHA} name=data\n"
+    assert "too old" in str(verify("web.container", container, "web.container"))
+    container = f"[Unit]\nAssertPathExists=%t/fleet/artifacts/%n/data\n{container}"
+    assert not verify("web.container", container, "web.container")
     for wrong, reason in {
         f"https://x.org/a sha256={SHA[:-1]}": "64 hex digits",
         f"ftp://x.org/a sha256={SHA}": "no http:// or https:// address",
