@@ -20,6 +20,7 @@ from fleettui.remote.command import (
     Completed,
     as_root,
     collect,
+    kill_argv,
     look_argvs,
     quoted,
     status_argv,
@@ -111,6 +112,10 @@ class Remote:
     ) -> Completed:
         """`systemctl status` of a unit; status 3 is a unit that is not active, 4 one that systemd does not know."""
         return await self.run(machine, status_argv(machine, unit, colour=colour, lines=lines, sudo=sudo))
+
+    async def unit_kill(self, machine: Machine, unit: str, signal: str) -> Completed:
+        """Send a signal to all processes of a unit; see `kill_argv`."""
+        return await self.run(machine, kill_argv(machine, unit, signal))
 
     async def unit_look(self, machine: Machine, unit: str) -> list[tuple[str, Completed]]:
         """What else the machine says of a unit, each with its heading; see `look_argvs`."""

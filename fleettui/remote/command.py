@@ -86,6 +86,12 @@ def look_argvs(machine: Machine, unit: str) -> list[tuple[str, list[str]]]:
     return [(title, on_user_bus(argv) if user else argv) for title, argv in found]
 
 
+def kill_argv(machine: Machine, unit: str, signal: str) -> list[str]:
+    """`systemctl kill`: a signal to all processes of a unit, as root where the system's systemd runs it."""
+    argv = ["systemctl", *(["--user"] if machine.bus == "user" else []), "kill", f"--signal={signal}", "--", unit]
+    return on_user_bus(argv) if machine.bus == "user" else as_root(argv)
+
+
 async def collect(running: Running) -> Completed:
     """Read a command to its end. Raises LinkLost, and OverflowError for more output than anybody asked for."""
     stdout, stderr = await asyncio.gather(_all(running.stdout), _all(running.stderr))

@@ -27,6 +27,7 @@ class ScriptedHosts:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
         self.shells: list[str] = []
+        self.signals: list[tuple[str, str, str]] = []
         self.text = STATUS
         self.error: Exception | None = None
         self.exit_status = 0
@@ -42,6 +43,11 @@ class ScriptedHosts:
             raise self.error
         self.asked.append((machine.hostname, unit))
         return f"\x1b[1mits processes\x1b[0m\n├─401 /usr/bin/{unit.partition('.')[0]} --port 801\n└─402 worker\n"
+
+    async def signal(self, machine: Machine, unit: str, signal: str) -> None:
+        if self.error:
+            raise self.error
+        self.signals.append((machine.hostname, unit, signal))
 
     @asynccontextmanager
     async def shell(self, machine: Machine) -> AsyncGenerator[Session, None]:

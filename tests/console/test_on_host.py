@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fleettui.remote import RemoteError
+from fleettui.console.commandline.commands import CommandContext, parse_command
+from fleettui.console.sources.hosts import LiveHosts
+from fleettui.remote import Remote, RemoteError
 from fleettui.remote.command import look_argvs, quoted
-from tests.console.fleetshow import machine
+from registry.errors import UserError
+from registry.program.config import SshTable
+from tests.console.fleetshow import machine, scene
 from tests.console.test_screen import Play, playing
 
 HOSTILE = "a;reboot $(id)@-x.service"
@@ -77,3 +81,23 @@ async def test_a_table_and_a_page_are_saved_privately_and_over_nothing(tmp_path:
         await play.press("w", "colon", *f"save {tmp_path}/why.txt", "enter")
         await play.until("why.txt", "hint")
         assert "/usr/bin/syncd" in (tmp_path / "why.txt").read_text()
+
+
+async def test_a_signal_is_sent_once_it_was_said_yes_to() -> None:
+    async with playing() as play:
+        play.main.views.open.table.select("db.service")
+        await play.press("colon", *"signal hup", "enter")
+        await shows(play, "Send SIGHUP to db.service?")
+        await play.press("escape")
+        assert play.stage.hosts.signals == []
+        await play.press("colon", *"signal hup", "enter")
+        await shows(play, "Send SIGHUP to db.service?")
+        await play.press("right", "enter")
+        await play.until("sent SIGHUP to db.service on core-3", "hint")
+        assert play.stage.hosts.signals == [("core-3", "db.service", "SIGHUP")]
+        await play.press("colon", *"signal $(reboot)", "enter")
+        await play.until("no signal: $(reboot)", "hint")
+    with pytest.raises(UserError, match="read-only"):
+        parse_command("signal hup", CommandContext(scene(), read_only=True))
+    with pytest.raises(UserError, match="read-only"):
+        await LiveHosts(Remote(SshTable()), read_only=True).signal(machine(1), "db.service", "SIGHUP")

@@ -213,6 +213,7 @@ CHANGING = frozenset(
         "restore",
         "rollout",
         "reboot",
+        "signal",
         "rollback",
         "scale",
         "upgrade",
@@ -574,6 +575,12 @@ OWN: dict[str, ConsoleWord] = {
     ),
     "save": ConsoleWord(
         "save FILE", "write the open page or table to a file", lambda words, _: Run(f"save({' '.join(words)!r})")
+    ),
+    "signal": ConsoleWord(
+        "signal SIGNAL",
+        "send a signal to the selected unit's processes; asks",
+        lambda words, _: Run(f"signal({' '.join(words)!r})"),
+        changes=True,
     ),
     "pager": ConsoleWord("pager", "open the page or table in $PAGER", _just(Run("pager"))),
     "undo": ConsoleWord("undo", "take the last action back", _just(Run("undo")), changes=True),

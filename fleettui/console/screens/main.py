@@ -125,8 +125,9 @@ class MainScreen(Screen[None]):
         self.action_edit = self.edits.edit
         self.action_shell = self.outside.open_shell
         on_host = OnHost(self, self.context, self.fleet, self.views, self.selection, navigator, self.outside,
-                         self.status)  # fmt: skip
-        self.action_on_host, self.action_pager, self.action_save = on_host.open, on_host.pager, on_host.save
+                         self.status, self.confirmer)  # fmt: skip
+        self.action_on_host, self.action_signal = on_host.open, on_host.signal
+        self.action_pager, self.action_save = on_host.pager, on_host.save
 
         self.action_view = navigator.open_view
         self.action_status = navigator.open_status

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from textual.screen import Screen
 
+from fleettui.console.operations.impact import Survey
 from fleettui.console.pages.detail import places
+from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.outside import Outside
@@ -31,27 +35,69 @@ class OnHost:
 
     def __init__(
         self, screen: Screen[None], context: Context, fleet: FleetModel, views: Views, selection: Selection,
-        navigator: Navigator, outside: Outside, status: StatusLine,
+        navigator: Navigator, outside: Outside, status: StatusLine, confirmer: Confirmer,
     ) -> None:  # fmt: skip
         self._screen, self._context, self._fleet, self._views = screen, context, fleet, views
         self._selection, self._navigator, self._outside, self._status = selection, navigator, outside, status
+        self._confirmer = confirmer
 
     async def status(self, machine: Machine, unit: str) -> str:
         """What the machine says, as a status reader asks for it."""
         return await self._context.hosts.look(machine, unit)
 
-    def open(self) -> None:
-        """Show what the machine of the selected unit says of it: processes, times, sockets, files, exposure."""
+    def signal(self, name: str) -> None:
+        """Send a signal to the processes of the selected unit, once the operator said yes."""
+        wanted = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
+        if wanted not in Signals.__members__:
+            self._status.show(f"no signal: {escape(name)[:20]}; write for example SIGHUP or USR1")
+            return
+        found = self._place()
+        if found is None:
+            return
+        machine, unit = found
+        host = escape(machine.hostname)
+        command = ["systemctl", "kill", f"--signal={wanted}", "--", unit]
+        asked = Survey(
+            f"Send {wanted} to {escape(unit)}?",
+            "signal",
+            (f"to all of its processes on {host}, by systemctl kill",),
+            shlex.join(["fleetctl", "ssh", machine.hostname, *command]),
+            names=(unit,),
+            always=True,
+            refusal=self._context.barred and f"no signal: {self._context.barred}",
+        )
+
+        async def send() -> None:
+            try:
+                await self._context.hosts.signal(machine, unit, wanted)
+            except FleetError as error:
+                self._status.show(escape(str(error)))
+            else:
+                self._status.show(f"sent {wanted} to {unit} on {machine.hostname}")
+
+        self._confirmer.ask_first(
+            lambda _: asked, lambda _: self._screen.run_worker(send(), name="send a signal", exit_on_error=False)
+        )
+
+    def _place(self) -> tuple[Machine, str] | None:
+        """The selected unit and the one machine that has it; None, and said why, where there is no such."""
         subject, snapshot = self._selection.subject_here(), self._fleet.reading.snapshot
         if subject is None or subject.kind is not SubjectKind.UNIT:
             self._status.show("no unit is selected")
-            return
+            return None
         homes = [each for each in places(snapshot, subject.name, subject.machine) if each in snapshot.machines]
         if len(homes) != 1:
             where = f"on {len(homes)} machines; select one of them" if homes else "on no machine that is here"
-            self._status.show(f"{escape(subject.name)} is {where}")
+            self._status.show(f"{subject.name} is {where}")
+            return None
+        return snapshot.machines[homes[0]], subject.name
+
+    def open(self) -> None:
+        """Show what the machine of the selected unit says of it: processes, times, sockets, files, exposure."""
+        found = self._place()
+        if found is None:
             return
-        machine, unit = snapshot.machines[homes[0]], subject.name
+        machine, unit = found
 
         def changed() -> None:
             page.renew()

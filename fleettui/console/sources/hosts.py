@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from fleettui.console.operations.verbs import NO_SHELL
+from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
 from fleettui.escape import escape
 from fleettui.remote import Remote, RemoteError
 from registry.errors import FleetError, UserError
@@ -33,6 +33,9 @@ class Hosts(UnitSays, Protocol):
     async def look(self, machine: Machine, unit: str) -> str:
         """What else it says of the unit, under headings: processes, times, sockets, files, exposure."""
 
+    async def signal(self, machine: Machine, unit: str, signal: str) -> None:
+        """Send a signal to all processes of the unit."""
+
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """A shell there: entering connects; calling the session runs it on our terminal, to its exit status."""
 
@@ -47,6 +50,10 @@ class NoHosts:
     async def look(self, machine: Machine, unit: str) -> str:
         """Never."""
         return await self.status(machine, unit)
+
+    async def signal(self, machine: Machine, unit: str, signal: str) -> None:  # noqa: ARG002 - the protocol's
+        """Never."""
+        await self.status(machine, unit)
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """Never."""
@@ -85,6 +92,15 @@ class LiveHosts:
             service = f"{unit.removesuffix('.timer')}.service"
             parts.insert(0, f"to run it now, unless its file names another Unit=:  :start {service}\n")
         return "\n".join(parts)
+
+    async def signal(self, machine: Machine, unit: str, signal: str) -> None:
+        """Send it by systemctl kill. UserError where nothing may be changed."""
+        if self._read_only:
+            raise UserError(f"no signal: {READ_ONLY}")
+        done = await self._remote.unit_kill(machine, unit, signal)
+        if done.status:
+            why = done.stderr.decode("utf-8", "replace").strip() or f"systemctl ended with {done.status}"
+            raise RemoteError(machine.hostname, why, "try it there by hand")
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """A login shell. UserError where nothing may be changed."""

@@ -183,6 +183,10 @@ class NoPastHosts:
         """Never."""
         raise UserError(NO_PAST.format("what its machine says"))
 
+    async def signal(self, machine: Machine, unit: str, signal: str) -> None:  # noqa: ARG002 - the protocol's
+        """Never."""
+        raise UserError("nothing can be changed in a record")
+
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:  # noqa: ARG002 - the protocol's
         """Never."""
         raise UserError(NO_PAST.format("a shell"))
