@@ -28,6 +28,7 @@ from agentd.lease_guard import HANG_AT, LeaseGuard
 from agentd.lease_switch import LeaseSwitch
 from agentd.ledger import Ledger
 from agentd.machine_lease import keep_alive
+from agentd.provisions import Provisions, read_private
 from agentd.publisher import Publisher
 from agentd.pure.agent_status import AgentStatus, is_well, status_line
 from agentd.reconciler import Reconciler
@@ -68,6 +69,7 @@ log = logging.getLogger("fleet.agent")
 
 TICK_S = 30.0  # behind the events: look at everything again
 LAST_S = 0.3  # for a renewal as the last thing that is done
+CONTENTS_KEPT = 4  # of configs, which may have a MiB each
 FORGET_S = 5.0  # how long a hand-over waits for a registry that does not answer
 
 T = TypeVar("T")
@@ -211,11 +213,16 @@ class Agent:
             directory=self._directory,
             links=self._paths.links,
             ledger=self._ledger,
-            files=FileCache(etcd, self._keys),
+            files=FileCache(etcd, self._keys.file),
             artifacts=artifacts,
             publisher=self._publisher,
             reloader=Reloader(self._systemd.reload),
             host=socket.gethostname(),
+            provider=Provisions(
+                FileCache(etcd, self._keys.content, "version", "set it again, and roll that out", CONTENTS_KEPT),
+                self._open_secret,
+                "" if self._settings.agent.bus == "system" else "only the system's systemd is handed any",
+            ),
             before_start=self._switch.cover,
             crashed=self._crashes.note,
             looked=self._checks.look,
@@ -223,6 +230,12 @@ class Agent:
         self._reconciler = Reconciler(needs, self._table)
         self._schedule = Schedule(etcd, self._keys, machine, self._ledger, self._reconciler, self._history)
         self._schedule.on_link = self._link_changed
+
+    def _open_secret(self, key: str, sealed: bytes, name: str) -> bytes:
+        """A secret by the fleet's key, which is read each time: it may be renewed. Raises UserError."""
+        from registry.sealing import unseal  # noqa: PLC0415 - costs what few machines need
+
+        return unseal(read_private(self._settings.agent.secrets_key_file), key, sealed, name)
 
     async def _register_with(self, etcd: Etcd) -> None:
         machine = facts.describe(self._settings, await self._patiently(self._systemd.version))

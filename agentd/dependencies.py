@@ -18,6 +18,7 @@ from agentd.reloader import Reloader
 from agentd.unit_directory import UnitDirectory
 from registry.errors import SystemdError
 from registry.model import UnitState
+from registry.units.pins import VersionPin
 
 SYSTEMD = "org.freedesktop.systemd1"
 UNIT = f"{SYSTEMD}.Unit"
@@ -177,6 +178,22 @@ class ArtifactSource(Protocol):
         """Forget a unit that is gone from here."""
 
 
+class Provider(Protocol):
+    """Who puts what units need beside their files where systemd finds it."""
+
+    async def check(self, pins: tuple[VersionPin, ...]) -> None:
+        """Raise Refused when one of these cannot be had here."""
+
+    async def provide(self, unit: str, pins: tuple[VersionPin, ...]) -> None:
+        """Have all of them there for a unit. Raises Refused, Unprovided, or what the registry raises."""
+
+    def holds(self, pins: tuple[VersionPin, ...]) -> bool:
+        """Whether all of them are there."""
+
+    def keep(self, unit: str, pins: tuple[VersionPin, ...]) -> None:
+        """The unit needs these from now on; what no unit needs any more is removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """What the reconciler works with."""
@@ -190,6 +207,7 @@ class Dependencies:
     publisher: StatePublisher
     reloader: Reloader
     host: str  # what people call the machine
+    provider: Provider
     before_start: Callable[[str], None] = lambda _: None  # told each unit whose start is about to be asked for
     looked: Callable[[Iterable[str]], None] = lambda _: None  # told units whose status has changed
     crashed: Callable[[str, bytes, str, str], None] = lambda *_: None  # unit, run, why it failed, hash of its file

@@ -1,4 +1,4 @@
-"""Unit files' texts by hash, from the registry. Owns the check that a text is what its hash says.
+"""Texts by hash, from the registry: unit files, contents of configs. Owns the check that one is what its hash says.
 
 Many instances share one file: it is fetched once, all that wait for it go on together, and it is kept while the
 batch that needs it runs.
@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import sha256
 
 from registry.errors import CorruptRecord, FleetError
 from registry.etcd import Etcd
-from registry.keys import Keys
 
 KEPT = 64
 
 
 class FileMissing(FleetError):
-    """The registry does not hold the file."""
+    """The registry does not hold the text."""
 
 
 class FileCache:
-    """Fetches texts, each at most once at a time."""
+    """Fetches texts, each at most once at a time. `key_of`: where one lies; `what`, `remedy`: for what is wrong."""
 
-    def __init__(self, etcd: Etcd, keys: Keys) -> None:
-        self._etcd = etcd
-        self._keys = keys
+    def __init__(
+        self,
+        etcd: Etcd,
+        key_of: Callable[[str], str],
+        what: str = "its file",
+        remedy: str = "submit it again with --replace",
+        kept: int = KEPT,
+    ) -> None:
+        self._etcd, self._key_of = etcd, key_of
+        self._what, self._remedy, self._limit = what, remedy, kept
         self._kept: OrderedDict[str, str] = OrderedDict()
         self._coming: dict[str, asyncio.Task[str]] = {}
 
@@ -45,14 +52,14 @@ class FileCache:
         del self._coming[sha]
         if not done.cancelled() and done.exception() is None:
             self._kept[sha] = done.result()
-            while len(self._kept) > KEPT:
+            while len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
 
     async def _fetch(self, sha: str) -> str:
-        key = self._keys.file(sha)
+        key = self._key_of(sha)
         kv = await self._etcd.get(key)
         if kv is None:
-            raise FileMissing(f"its file {sha[:7]} is missing from the registry; submit it again with --replace")
+            raise FileMissing(f"{self._what} {sha[:7]} is missing from the registry; {self._remedy}")
         if sha256(kv.value).hexdigest() != sha:
-            raise CorruptRecord(key, "the text is not what its hash says; submit it again with --replace")
+            raise CorruptRecord(key, f"the text is not what its hash says; {self._remedy}")
         return kv.value.decode("utf-8", "replace")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from agentd.dependencies import ArtifactSource, FileSource, InstallCalls
+from agentd.dependencies import ArtifactSource, FileSource, InstallCalls, Provider
 from agentd.file_reader import FileReader
 from agentd.managed_unit import ManagedUnit, Refused, Replan, Taken
 from agentd.pure.entry import Phase
@@ -39,6 +39,7 @@ class Installer:
         directory: UnitDirectory,
         links: Path,
         sources: tuple[FileSource, FileReader, ArtifactSource],
+        provider: Provider,
         reloader: Reloader,
         names: UnitNames,
         records: UnitRecords,
@@ -47,6 +48,7 @@ class Installer:
     ) -> None:
         self._systemd, self._directory, self._links = systemd, directory, links
         self._texts, self._files, self._artifacts = sources
+        self._provider = provider
         self._reloader, self._names, self._records, self._stopper = reloader, names, records, stopper
         self._quadlets = quadlets
 
@@ -57,6 +59,7 @@ class Installer:
         known = await self._names.may_be_known(unit) and await self._names.recognise(unit)
         facts = await self._files.read(unit.name, text)
         await self._names.refuse_links(unit, facts.links)
+        await self._provider.provide(unit.name, facts.needed())
         if unit.entry and unit.entry.phase is Phase.CLAIMED:  # names the file that may lie there from here on
             self._records.note(unit, replace(unit.entry, hash=desired.hash))
         if unit.entry and unit.entry.hash != desired.hash:
@@ -64,6 +67,7 @@ class Installer:
         await self._artifacts.fetch(unit.name, text)  # they are here already, unless somebody has removed them
         self._artifacts.link(unit.name, text)
         directory.write(unit.name, text)
+        self._provider.keep(unit.name, facts.pins)
         quadlet = is_quadlet(unit.name)
         if quadlet:
             texts = {name: await self._texts.get(sha256) for name, sha256 in desired.beside}
@@ -106,6 +110,7 @@ class Installer:
             (link_place(self._links, unit.name) / unit.name).unlink()
         self._directory.remove(unit.name)
         self._artifacts.drop(unit.name)
+        self._provider.keep(unit.name, ())
         if linked and is_quadlet(unit.name):
             await self._quadlets.arrange({})
             await self._reloader.reload(unit.name)  # the service that was made of it goes as well

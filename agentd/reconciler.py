@@ -17,6 +17,7 @@ from agentd.dependencies import Dependencies
 from agentd.hand_over import HandOver
 from agentd.managed_unit import ManagedUnit
 from agentd.pure.entry import LedgerEntry, Phase, cleared
+from agentd.pure.file_facts import read_facts
 from agentd.pure.plan import LIVELY, DesiredState
 from agentd.pure.unit_status import UnitStatus, failure, start_failed
 from agentd.quadlets import link_place
@@ -87,6 +88,8 @@ class Reconciler:
         for name in sorted({*directory.units(), *linked}):
             if name not in ledger.entries:
                 ledger.put(LedgerEntry(name, directory.hash(name) or NO_FILE, 0, 0, Phase.LOADED))
+        for name in directory.units():
+            self._needs.provider.keep(name, read_facts(directory.text(name))[0].pins)
         for name, entry in ledger.entries.items():
             self.table.units[name] = ManagedUnit(name, entry=entry)
             self._needs.systemd.watch(name)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from agentd.dependencies import ArtifactSource, BusLost, StartCalls, StatePublisher
+from agentd.dependencies import ArtifactSource, BusLost, Provider, StartCalls, StatePublisher
 from agentd.file_reader import FileReader
 from agentd.inquiry import NOT_ACTIVE, Inquiry, Lack, named_as_absent
 from agentd.installer import Installer
@@ -42,6 +42,7 @@ class Starter:
         systemd: StartCalls,
         directory: UnitDirectory,
         sources: tuple[FileReader, ArtifactSource],
+        provider: Provider,
         publisher: StatePublisher,
         table: UnitTable,
         names: UnitNames,
@@ -49,7 +50,7 @@ class Starter:
         inquiry: Inquiry,
         before_start: Callable[[str], None],
     ) -> None:
-        self._before_start = before_start
+        self._before_start, self._provider = before_start, provider
         self._files, self._artifacts = sources
         self._systemd, self._directory, self._publisher = systemd, directory, publisher
         self._table, self._names, self._records, self._inquiry = table, names, records, inquiry
@@ -57,10 +58,12 @@ class Starter:
     async def start(self, unit: ManagedUnit, installer: Installer) -> None:
         """Start the unit and wait until that is over, whatever came of it; what did is in its entry."""
         text = self._directory.text(unit.name)
+        facts = await self._files.read(unit.name, text)
         right = file_hash(text) == unit.wanted().hash
         if right and not self._artifacts.linked(unit.name, text):  # somebody has removed one
             await self._table.unless_outdated(unit, self._artifacts.fetch(unit.name, text))
             right = False
+        right = right and self._provider.holds(facts.pins)
         if not right or not self._names.is_untouched(unit.name) or unit.wanted().beside:
             await installer.load(
                 unit

@@ -26,7 +26,7 @@ from agentd.stopper import Stopper
 from agentd.unit_names import UnitNames
 from agentd.unit_records import UnitRecords
 from agentd.unit_table import UnitTable
-from registry.errors import CorruptRecord
+from registry.errors import CorruptRecord, UserError
 from registry.messages import UNIT_LOAD, UNIT_START, UNIT_STOP, UNIT_UNLOAD, about
 
 log = logging.getLogger("fleet.agent")
@@ -54,13 +54,14 @@ class TaskRunner:
         self.quadlets = Quadlets(systemd, directory, needs.links)
         stopper = Stopper(systemd, self.names, self.records, directory, publisher, table)
         installer = Installer(
-            systemd, directory, needs.links, (needs.files, files, needs.artifacts), needs.reloader, self.names,
-            self.records, stopper, self.quadlets,
+            systemd, directory, needs.links, (needs.files, files, needs.artifacts), needs.provider, needs.reloader,
+            self.names, self.records, stopper, self.quadlets,
         )  # fmt: skip
         self.starter = Starter(
-            systemd, directory, (files, needs.artifacts), publisher, table, self.names, self.records, self.inquiry,
-            needs.before_start,
+            systemd, directory, (files, needs.artifacts), needs.provider, publisher, table, self.names,
+            self.records, self.inquiry, needs.before_start,
         )  # fmt: skip
+        self._files = files
         self._by_kind: dict[TaskKind, Callable[[ManagedUnit], Awaitable[None]]] = {
             TaskKind.CLAIM: self.claim,
             TaskKind.FETCH: self.fetch,
@@ -121,11 +122,14 @@ class TaskRunner:
             raise Replan("its schedule line has changed")
 
     async def fetch(self, unit: ManagedUnit) -> None:
-        """Get the text of its file, and the artifacts that this names."""
+        """Get the text of its file, and see that what it needs can be had: the old copy runs until then."""
         try:
             text = await self._table.unless_outdated(unit, self._needs.files.get(unit.wanted().hash))
+            facts = await self._files.read(unit.name, text)
+            if pins := facts.needed():
+                await self._table.unless_outdated(unit, self._needs.provider.check(pins))
             await self._table.unless_outdated(unit, self._needs.artifacts.fetch(unit.name, text))
-        except (FileMissing, CorruptRecord) as error:
+        except (FileMissing, CorruptRecord, UserError) as error:
             raise Refused(str(error)) from error
 
     async def record(self, unit: ManagedUnit) -> None:

@@ -16,12 +16,13 @@ from registry.errors import UserError
 from registry.units.name import refusal
 
 PRIVATE, PUBLIC = 0o600, 0o644
-_SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment|SetCredential)")  # no blank is looked at twice
+_SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment[ \t]*=|SetCredential)")  # no blank is looked at twice
 
 
-def write_atomically(path: Path, text: str, mode: int = PRIVATE) -> None:
-    """Write a file so that a reader sees the old text or the new one, never a part."""
-    partial, data = f"{path.parent}/.{path.name[:200]}.new", text.encode()
+def write_atomically(path: Path, content: str | bytes, mode: int = PRIVATE) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    partial = f"{path.parent}/.{path.name[:200]}.new"
+    data = content if isinstance(content, bytes) else content.encode()
     try:
         descriptor = _created(partial, mode)
         try:

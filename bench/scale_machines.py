@@ -71,7 +71,7 @@ class SimulatedMachine:
         self._desired_states: dict[str, DesiredState | None] = {}
         self._counts = counts
         self._etcd = Etcd(EtcdSettings((endpoint,), request_timeout_s=max(1.0, ttl_s / 5)))
-        self._texts = FileCache(self._etcd, keys)
+        self._texts = FileCache(self._etcd, keys.file)
         self._publisher = Publisher(self._etcd, keys, self.id, self.units.get)
         metadata = (("disk", "ssd" if number % 4 == 0 else "hdd"), ("region", f"r{number % 5}"))
         record = Machine(self.id, f"node{number}", "127.0.0.1", f"boot{number}", metadata, ttl_s=ttl_s)

@@ -24,7 +24,7 @@ GLIBC = ("2_34", "2_28", "2_17", "2_5")  # of wheels; Debian 12 has 2.36
 # What etcd3-py requires, and nothing that we load of it imports (registry/etcd/library.py). The operator's
 # side needs some of it for itself.
 UNUSED = {"certifi", "charset-normalizer", "pyopenssl", "requests", "urllib3"}
-UNUSED_BY_DAEMONS = UNUSED | {"cffi", "cryptography", "pycparser"}
+UNUSED_BY_DAEMONS = UNUSED
 # Written by pip, or of use to who compiles.
 LEFT_OUT = (
     "RECORD",

@@ -15,6 +15,9 @@
     <prefix>/crashes/<machine>/<time and unit>
     <prefix>/rollouts/<name>
     <prefix>/placements/<unit>
+    <prefix>/config/<name>
+    <prefix>/secrets/<name>
+    <prefix>/contents/<sha256>              what their versions hold, content-addressed
 
     <prefix>-joins/<kind>/<token>/<request>  hosts that ask to join: no record of the fleet, and nobody follows it
 
@@ -55,6 +58,9 @@ class Table(StrEnum):
     CRASHES = "crashes"
     ROLLOUTS = "rollouts"
     PLACEMENTS = "placements"
+    CONFIG = "config"
+    SECRETS = "secrets"
+    CONTENTS = "contents"
 
 
 PARTS = {  # how many parts follow the table's name
@@ -100,6 +106,9 @@ _SIMPLE = {
     Table.USAGE.value: (Table.USAGE, _ID),
     Table.ROLLOUTS.value: (Table.ROLLOUTS, _ID),
     Table.PLACEMENTS.value: (Table.PLACEMENTS, _UNIT),
+    Table.CONFIG.value: (Table.CONFIG, _ID),
+    Table.SECRETS.value: (Table.SECRETS, _ID),
+    Table.CONTENTS.value: (Table.CONTENTS, _HASH),
 }
 _DOUBLE = {
     Table.SCHEDULE.value: (Table.SCHEDULE, _ID, _UNIT),
@@ -204,6 +213,10 @@ class Keys:
     def rollout(self, name: str) -> str:
         """A rollout."""
         return f"{self.prefix}{Table.ROLLOUTS}/{name}"
+
+    def content(self, sha256: str) -> str:
+        """What a version of a config or a secret holds."""
+        return f"{self.prefix}{Table.CONTENTS}/{sha256}"
 
     def join(self, kind: str, token: str = "", *parts: str) -> str:
         """What a token lets a host ask and read, or the prefix of all of a kind: beside the fleet's own keys."""

@@ -17,6 +17,8 @@ from registry.errors import CorruptRecord
 from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,
+    Config,
+    Content,
     Corrupt,
     Crash,
     Duplicate,
@@ -27,6 +29,7 @@ from registry.model import (
     PastPlacement,
     Pending,
     Rollout,
+    Secret,
     Sentinel,
     Unit,
     UnitState,
@@ -76,6 +79,9 @@ class Snapshot:
     crashes: Mapping[Pair, Crash] = field(default_factory=_empty)
     rollouts: Mapping[str, Rollout] = field(default_factory=_empty)
     placements: Mapping[str, PastPlacement] = field(default_factory=_empty)
+    config: Mapping[str, Config] = field(default_factory=_empty)
+    secrets: Mapping[str, Secret] = field(default_factory=_empty)
+    contents: Mapping[str, Content] = field(default_factory=_empty)
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
 
 

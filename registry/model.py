@@ -490,6 +490,33 @@ class PastPlacement(Versioned):
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigVersion(Versioned):
+    """One version of a config or a secret: which content, and who set it."""
+
+    hash: Sha256  # of the content
+    number: Count  # 1 for the first; it only grows, whatever is forgotten
+    by: Line = ""  # user@host that set it
+    at: Time = 0.0  # when
+    summary: Line = ""  # what is in it, in a word: "2 files, 3 variables"
+
+
+@dataclass(frozen=True, slots=True)
+class Config(Versioned):
+    """Files and variables for units, by a name; their content lies in `contents/<hash>`."""
+
+    name: Id
+    versions: Annotated[tuple[ConfigVersion, ...], AtMost(1000)] = ()  # newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Secret(Versioned):
+    """A secret for units, by a name; its content, sealed for the machines, lies in `contents/<hash>`."""
+
+    name: Id
+    versions: Annotated[tuple[ConfigVersion, ...], AtMost(1000)] = ()  # newest first
+
+
+@dataclass(frozen=True, slots=True)
 class Corrupt:
     """A value that does not parse: shown to the user by key, never acted on."""
 
@@ -523,7 +550,17 @@ Record = (
     | Crash
     | Rollout
     | PastPlacement
+    | Config
+    | Secret
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a version of a config or a secret holds, as stored: `contents/<hash>`."""
+
+    hash: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from registry.grammar import MAX_TEXT, json_value, line
 from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,
+    Config,
+    Content,
     Crash,
     Duplicate,
     Event,
@@ -36,6 +38,7 @@ from registry.model import (
     Pending,
     Record,
     Rollout,
+    Secret,
     Sentinel,
     Unit,
     UnitState,
@@ -60,19 +63,21 @@ LAYOUT: dict[Table, tuple[type[Any], tuple[str, ...]]] = {
     Table.CRASHES: (Crash, ("machine", "id")),
     Table.ROLLOUTS: (Rollout, ("name",)),
     Table.PLACEMENTS: (PastPlacement, ("unit",)),
+    Table.CONFIG: (Config, ("name",)),
+    Table.SECRETS: (Secret, ("name",)),
 }
 KEY_FIELDS = dict(LAYOUT.values())
 UNKNOWN = "unknown"  # the dataclasses' field for the fields that they do not have
 MAX_REASON = 300  # characters of why a record does not parse
 
 
-def encode(record: Record | UnitText) -> bytes:
+def encode(record: Record | UnitText | Content) -> bytes:
     """The record's value in etcd: compact JSON, defaults left out; a unit file is its text itself.
 
     Raises InvalidRecord for a record that no reader would take.
     """
     try:
-        if isinstance(record, UnitText):
+        if isinstance(record, UnitText | Content):
             return record.text.encode()
         return json.dumps(_encode_fields(record), **COMPACT).encode()
     except (ValueError, TypeError, RecursionError) as error:
@@ -86,7 +91,7 @@ def event_entry(keys: Keys, event: Event) -> tuple[str, bytes]:
     return keys.event(event.writer, event.id), encode(event)
 
 
-def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
+def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText | Content:
     """The record that `value` holds under a key taken apart as `address`.
 
     Raises CorruptRecord (naming `key`) when the value is not exactly such a record.
@@ -97,6 +102,10 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText:
             if sha256(value).hexdigest() != address.first:
                 raise ValueError("the text is not what its hash says; submit it again with --replace")
             return UnitText(address.first, text)
+        if address.table is Table.CONTENTS:
+            if sha256(value).hexdigest() != address.first:
+                raise ValueError("the content is not what its hash says; set it again")
+            return Content(address.first, text)
         cls, key_fields = LAYOUT[address.table]
         plain = text.isascii() and "\\" not in text and "\x7f" not in text and len(text) <= MAX_TEXT
         data = _read_fields(cls, _parse(text), plain=plain)

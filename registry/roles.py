@@ -71,6 +71,9 @@ WRITTEN: dict[Role, tuple[Table, ...]] = {  # by roles that read everything; of 
         Table.CLUSTER,  # accepting a history that went back
         Table.SCHEDULE,  # the same: first it is brought in line with what runs
         Table.ROLLOUTS,
+        Table.CONFIG,
+        Table.SECRETS,
+        Table.CONTENTS,
     ),
     Role.SCHEDULER: (
         Table.CLUSTER,
@@ -98,7 +101,11 @@ OF_A_MACHINE: dict[Table, Access] = {  # its agent's: `<table>/<machine>`, and w
     Table.CRASHES: WRITES,
 }
 OF_A_TOKEN = {"requests": WRITES, "results": WRITES, "answers": READS, "parts": READS}  # see `Keys.join`
-SHARED: dict[Table, Access] = {Table.CLUSTER: READS, Table.FILES: READS}  # every agent's
+SHARED: dict[Table, Access] = {  # every agent's; a secret's content is sealed
+    Table.CLUSTER: READS,
+    Table.FILES: READS,
+    Table.CONTENTS: READS,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.errors import UserError
-from registry.units.file import UnitFile, has_install, parse
+from registry.units.file import FLEET_SECTION, UnitFile, has_install, parse
 from registry.units.hostreach import InstallLink
+from registry.units.pins import OPTIONS, VersionPin, pins_of
 
 PROGRAM_LENGTH = 120
 VALUE_LENGTH = 200
@@ -19,7 +20,7 @@ class FileFacts:
 
     `program` is the path of its first command. `conditions` and `assertions` are as they are written. A fleeting
     unit may be unloaded by systemd, and why it did not start be forgotten, in the moment in which its start has
-    come to nothing.
+    come to nothing. `pins` is what it needs beside itself; `unpinned` says why that is not known.
     """
 
     installs: bool = False
@@ -28,6 +29,14 @@ class FileFacts:
     conditions: tuple[str, ...] = ()
     assertions: tuple[str, ...] = ()
     fleeting: bool = False
+    pins: tuple[VersionPin, ...] = ()
+    unpinned: str = ""
+
+    def needed(self) -> tuple[VersionPin, ...]:
+        """What it needs beside itself. UserError when that is not known."""
+        if self.unpinned:
+            raise UserError(self.unpinned)
+        return self.pins
 
 
 Reading = tuple[FileFacts, UnitFile]  # of a text: its facts but for the links, and the [Install] section alone
@@ -49,5 +58,19 @@ def read_facts(text: str) -> Reading:
     )
     collected = any(each.name == "CollectMode" for each in unit)
     fleeting = bool(conditions or assertions) or collected or any(e.name == "ExecCondition" for e in service)
-    facts = FileFacts(has_install(unit_file), (), program, conditions[:SHOWN], assertions[:SHOWN], fleeting)
+    pins, unpinned = _pins(unit_file)
+    shown = conditions[:SHOWN], assertions[:SHOWN]
+    facts = FileFacts(has_install(unit_file), (), program, *shown, fleeting, pins, unpinned)
     return facts, UnitFile("", (), entries, (), {"Install": entries})
+
+
+def _pins(unit_file: UnitFile) -> tuple[tuple[VersionPin, ...], str]:
+    """What the file needs in which version, and why that is not known, if it is not."""
+    asks = any(unit_file.effective(FLEET_SECTION, option) for option in OPTIONS)
+    try:
+        found = pins_of(unit_file.text)
+    except UserError as error:
+        return (), str(error)
+    if asks and not found:
+        return (), "its file was stored without the versions of its configs and secrets; submit it with --replace"
+    return found, ""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-PASSWORD, ANSWER = b"fleet agent password", b"fleet answer"
+PASSWORD, ANSWER, SECRETS = b"fleet agent password", b"fleet answer", b"fleet secrets key"
 
 
 class Exchange:
@@ -42,6 +42,11 @@ class Exchange:
     def seal(self, other: bytes, request: bytes, answer: bytes) -> str:
         """What proves to the sender of the request that the answer is ours."""
         return hmac.new(self._derived(other, request, ANSWER), answer, hashlib.sha256).hexdigest()
+
+    def hidden(self, other: bytes, request: bytes, key: bytes) -> bytes:
+        """A key of 32 bytes for the sender of the request alone, xor what both derive for this and nothing else."""
+        derived = self._derived(other, request, SECRETS)
+        return bytes(one ^ two for one, two in zip(key, derived, strict=True))
 
     def _derived(self, other: bytes, request: bytes, purpose: bytes) -> bytes:
         shared = self._key.exchange(X25519PublicKey.from_public_bytes(other))

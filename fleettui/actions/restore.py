@@ -22,10 +22,11 @@ from registry.keys import Keys, Table
 from registry.mirror import Mirror, Pair, RawChange, Snapshot
 from registry.model import Assignment, Rollout, RolloutState, Target, UnitState
 from registry.records import encode, event_entry
+from registry.sync.follow import UNFOLLOWED
 from registry.sync.listing import read_tables
 from registry.sync.sentinel import ahead as epoch_ahead
 
-TABLES = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE, Table.CRASHES))
+TABLES = tuple(table for table in Table if table not in UNFOLLOWED)
 DOWN = ("", "inactive", "failed")
 LINES_AT_ONCE = MAX_OPS // 2 - 2
 PAUSED = "a restored registry was accepted; see what it would do, then resume or abort it"

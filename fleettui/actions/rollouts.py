@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleettui.actions.operator import Operator, commit, persist
+from fleettui.actions.pins import pin_texts
 from fleettui.actions.reading import read_texts, read_units
 from placement.preview import TABLES, preview_drain
 from placement.rebalance import Move, plan_rebalance
@@ -88,6 +89,9 @@ async def begin(
     for each, text in texts.items():
         if problems := verify(each, text, each):
             raise UserError("\n".join(map(str, problems)))
+    texts, lacking = await pin_texts(operator, texts, keep=False)
+    if lacking:
+        raise UserError(next(iter(lacking.values())))
     old = await read_texts(operator, {unit.hash for unit in units})
     options = {unit.name: _options(unit.name, old.get(unit.hash, "")) for unit in units}
     for each in texts:

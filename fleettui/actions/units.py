@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
+from fleettui.actions.pins import pin_texts
 from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from fleettui.verbs import Verb, verb_between
 from registry.errors import InvalidRecord
@@ -68,13 +69,19 @@ async def submit(
     """Make the units known, and raise their target to `target`; a target that is higher already stays.
 
     A text that differs from the registry's is stored only with `replace`; else the outcome's note warns. A text
-    that would not load is refused, with every problem in the note. To launch is to start, also what is launched:
-    see `start`.
+    that would not load is refused, with every problem in the note; so is one that asks for a config or a secret
+    that is not there. The newest versions of those are stored with a text that names none. To launch is to start,
+    also what is launched: see `start`.
     """
     wanted = {source.name: source for source in sources}
     await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
+    given = {name: each.text for name, each in wanted.items() if each.text is not None}
+    stored, lacking = await pin_texts(operator, given, keep=not replace)
+    wanted |= {name: dataclasses.replace(wanted[name], text=text) for name, text in stored.items()}
 
     def decide(name: str, found: FoundUnit) -> UnitStep:
+        if name in lacking:
+            return _refused(name, lacking[name])
         return _submitted(wanted[name], found, replace=replace, target=target)
 
     texts = {name: each.text or "" for name, each in wanted.items()}

@@ -30,6 +30,7 @@ from registry.etcd.admin import ROOT
 from registry.model import Machine
 from registry.program.config import Settings
 from registry.roles import Role, User, agent_of, scheduler_of, user_named
+from registry.sealing import PUBLIC_FILE
 from registry.wording import counted
 
 FIELDS = ("user", "role", "machine", "trouble")
@@ -138,6 +139,9 @@ class AccessCommands:
             authority = Authority.load(self.directory)
             leaf = authority.issue_client()
             files |= {"ca.pem": authority.certificate_pem, "client.pem": leaf.certificate, "client.key": leaf.key}
+        public = self.directory / PUBLIC_FILE
+        if public.is_file() and user.role is Role.OPERATOR:
+            files[PUBLIC_FILE] = public.read_bytes()
         for name, content in files.items():
             write_private(directory / name, content)
         names = {

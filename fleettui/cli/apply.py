@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fleettui.actions.apply import ChangeKind, UnitDifference, compare, rolls, write
 from fleettui.actions.folder import read_folder
 from fleettui.actions.operator import Operator
 from fleettui.actions.outcome import Did
+from fleettui.actions.pins import pin_texts
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, FAILED, OK
 from fleettui.cli.output import agreed, complain, print_json, say
 from fleettui.cli.rollouts import roll
 from fleettui.cli.waiting import patience, wait
 from fleettui.verbs import Verb
+from registry.errors import UserError
 from registry.keys import Table
 from registry.sync.listing import read_snapshot
 from registry.wording import counted
@@ -29,6 +32,13 @@ async def apply(flags: Namespace) -> int:
     """Show what differs, and change it; with --dry-run only show it, and exit with 2 if something would change."""
     folder = read_folder(Path(flags.folder))
     async with open_operator(read_settings(flags, os.environ)) as operator:
+        texts, lacking = await pin_texts(
+            operator, {name: each.text for name, each in folder.units.items()}, keep=True
+        )
+        if lacking:
+            raise UserError("\n".join(f"{name}: {reason}" for name, reason in lacking.items()))
+        units = {name: replace(each, text=texts[name]) for name, each in folder.units.items()}
+        folder = replace(folder, units=units)
         snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
         found = compare(folder, snapshot, prune=flags.prune, adopt=flags.adopt)
         changes = [each for each in found if each.kind is not ChangeKind.KEEP]

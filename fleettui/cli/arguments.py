@@ -253,6 +253,29 @@ def _rebalance(parser: ArgumentParser) -> None:
     _json(parser)
 
 
+def _config(parser: ArgumentParser) -> None:
+    acts = (
+        "set NAME KEY=VALUE… | unset NAME KEY… | list | show NAME [FILE] | history NAME | rollback NAME | destroy"
+    )
+    parser.add_argument("words", nargs="*", metavar=acts)
+    file = "set: a file, a folder of files, or NAME=FILE; repeats add"
+    parser.add_argument("--file", action="append", default=[], metavar="FILE", help=file)
+    _version_of(parser, "show, rollback")
+    _json(parser)
+
+
+def _secret(parser: ArgumentParser) -> None:
+    acts = "set NAME | list | history NAME | rollback NAME | destroy NAME…"
+    parser.add_argument("words", nargs="*", metavar=acts)
+    _version_of(parser, "rollback")
+    _json(parser)
+
+
+def _version_of(parser: ArgumentParser, acts: str) -> None:
+    told = f"{acts}: the version, by its number (the newest; to roll back, the one before)"
+    parser.add_argument("--at", metavar="N", help=told)
+
+
 def _access(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="list | grant USER ROLE | revoke USER | rotate [USER] | check")
     parser.add_argument("--renew", action="store_true", help="grant: give a user who exists another password, too")
@@ -343,6 +366,16 @@ APPLYING = """A file fleet-apply.toml in the folder may say whose it is, and mor
   target = "launched"                (or loaded, inactive)
 Units of others, and what somebody changed by hand, are shown and kept; then it exits with 1."""
 
+CONFIGURING = """A unit whose file says Config=web in [X-Fleet] has the files below /run/fleet/config/web, and the
+variables are set for it. A change restarts nobody, and no restart takes it up: units get it by
+  fleetctl rollout UNIT
+which gives them the newest versions, a few at a time. Ten versions are kept, and those in use."""
+
+SEALING = """set reads the secret from standard input, as it is; on a terminal it asks for it. Nothing
+shows it again. A unit whose file says Secret=db in [X-Fleet] finds it in the file
+$CREDENTIALS_DIRECTORY/db. A change restarts nobody; as for configs, fleetctl rollout UNIT gives
+units the newest versions."""
+
 COMMANDS = (
     Command("submit", "units:introduce", "store unit files in the registry, on no machine yet",
             ("submit hello.service", "submit --replace ./units/*.service"), (FILES, _replace, _blocking)),
@@ -378,7 +411,14 @@ COMMANDS = (
     Command("scale", "scale:scale", "have the instances 1 to N of a template run, and no other numbered one",
             ("scale web@.service 5", "scale web@.service 2 --dry-run"), (_scale,),
             "Instances above N are destroyed, after a question. Others, such as web@blue, are left alone."),
-    Command("cat", "read:cat", "print unit files exactly as they were submitted",
+    Command("config", "configs:config", "files and variables for units, in versions",
+            ("config set web PORT=8080 --file web.toml", "config set web --file conf.d --file motd=/etc/motd",
+             "config unset web PORT", "config list", "config show web", "config show web web.toml",
+             "config history web", "config rollback web", "config destroy web"), (_config,), CONFIGURING),
+    Command("secret", "configs:secret", "secrets for units, sealed for the machines of the fleet",
+            ("secret set db < password.txt", "secret set db", "secret list", "secret history db",
+             "secret rollback db", "secret destroy db"), (_secret,), SEALING),
+    Command("cat", "read:cat", "print unit files as they are stored",
             ("cat hello.service",), (UNITS,)),
     Command("status", "hosts:status", "systemctl status from the machines that run the units",
             ("status hello.service", "status 'web@*'"), (UNITS,)),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fleettui.actions.crashes import failure_of, newest_crashes, read_crashes, what_is_kept
 from fleettui.actions.operator import Operator
+from fleettui.actions.pins import newest_versions
 from fleettui.actions.progress import judged
 from fleettui.actions.reading import expand, find_machine, read_machines, read_texts, read_units
 from fleettui.cli.connection import open_operator, read_settings
@@ -28,8 +29,9 @@ from registry.model import Assignment, Event, Unit, UnitState
 from registry.records import decode
 from registry.sync.listing import read_snapshot
 from registry.units.name import is_glob, matches, normalise_pattern
+from registry.units.pins import outdated
 
-JUDGING = tuple(table for table in Table if table not in (Table.EVENTS, Table.CRASHES))
+JUDGING = tuple(table for table in Table if table not in (Table.EVENTS, Table.CRASHES, Table.CONTENTS))
 EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")
 
 
@@ -69,6 +71,7 @@ async def why(flags: Namespace) -> int:
     unknown = [name for name in names if name not in snapshot.units]
     for name in unknown:
         complain(f"Unit {name} not found; see: fleetctl list-unit-files")
+    newest = newest_versions(snapshot)
     explanations = [UnitExplanation.of(snapshot, name, operator.keys) for name in names if name not in unknown]
     if flags.json:
         print_json([explanation.record() for explanation in explanations])
@@ -76,10 +79,18 @@ async def why(flags: Namespace) -> int:
         for explanation in explanations:
             for line in explanation.lines(snapshot):
                 say(line)
+            for need in outdated(_text_of(snapshot, explanation.unit), newest):
+                say(f"  {need} has a newer version; to roll it out: fleetctl rollout {explanation.unit.name}")
             if crash := crashes.get(explanation.unit.name):
                 told = f"{failure_of(crash)} at {local_time(crash.failed_at)}, which is not in the fleet now"
                 say(f"  It {told}; {what_is_kept(crash)}: fleetctl journal {crash.unit}")
     return FAILED if unknown else OK
+
+
+def _text_of(snapshot: Snapshot, unit: Unit) -> str:
+    """The unit's file; "" where the registry does not have it."""
+    file = snapshot.files.get(unit.hash)
+    return file.text if file is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from fleettui.actions import rollouts
 from fleettui.actions.disk import read_unit_file
 from fleettui.actions.operator import Operator
+from fleettui.actions.pins import renewed
 from fleettui.actions.progress import FollowedPlaces
 from fleettui.actions.reading import expand
 from fleettui.cli.connection import duration, open_operator, read_settings
@@ -62,7 +63,8 @@ async def _begin(operator: Operator, flags: Namespace) -> int:
     if any(parse(each).is_template for each in names):
         units = (await read_snapshot(operator.etcd, operator.keys, [Table.UNITS])).units
         names = tuple(dict.fromkeys(each for name in names for each in with_instances(units, name)))
-    return await roll(operator, names, texts_of(flags.file, names), flags)
+    texts = texts_of(flags.file, names) or await renewed(operator, names)
+    return await roll(operator, names, texts, flags)
 
 
 def with_instances(units: Mapping[str, Unit], name: str) -> list[str]:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from fleettui.access.authority import Authority, Leaf, write_private
 from fleettui.access.grants import Grants, new_password
+from fleettui.access.secrets_key import make_keys
 from fleettui.demo import nodefiles
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.admin import ROOT
 from registry.keys import DEFAULT_KEYS
 from registry.roles import Role, User, agent_of, scheduler_of
+from registry.sealing import PRIVATE_FILE
 
 OPERATOR = User("operator", Role.OPERATOR)
 BCRYPT_COST = 4  # passwords are random: nobody guesses them, and a login costs next to nothing
@@ -37,6 +39,7 @@ class Credentials:
         authority = Authority.create(self.directory, self._name)
         self._write("etcd", authority.issue_server(hosts))
         self._write("client", authority.issue_client())
+        make_keys(self.directory)
         users = [each for machine in machines for each in (agent_of(machine), scheduler_of(machine))]
         for user in (ROOT, OPERATOR.name, *(each.name for each in users)):
             if not self.password(user).exists():
@@ -53,6 +56,7 @@ class Credentials:
             "ca.pem": self.ca.read_text(),
             "client.pem": leaf.certificate.decode(),
             "client.key": leaf.key.decode(),
+            PRIVATE_FILE: (self.directory / PRIVATE_FILE).read_text(),
             "agent.password": self.password(agent_of(machine).name).read_text(),
             "scheduler.password": self.password(scheduler_of(machine).name).read_text(),
         }

@@ -40,10 +40,7 @@ GLIBC = ("2_17", "2_24", "2_26", "2_27", "2_28", "2_31", "2_34", "2_35")  # Debi
 # What the client library requires and nothing of ours ever loads (`registry.etcd.library`): two thirds of it all.
 LEFT_OUT = {
     "certifi",
-    "cffi",
     "charset_normalizer",
-    "cryptography",
-    "pycparser",
     "pyopenssl",
     "requests",
     "urllib3",

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fleettui.access.authority import Authority, Leaf
 from fleettui.access.grants import Grants, new_password
+from fleettui.access.secrets_key import make_keys
 from fleettui.install import archive, steps
 from fleettui.install.etcd_member import Members, environment
 from fleettui.install.etcd_program import EtcdProgram
@@ -223,6 +224,9 @@ class Worksite:
                 await self._add_member(host, act)
             case steps.TurnUsersOn(operator):
                 await self._turn_users_on(operator)
+            case steps.PutSecretsKey(path):
+                key = await asyncio.to_thread(make_keys, self.files.directory)
+                await self.put(host, [HostFile(path, key.encode(), 0o600)])
             case steps.PutPassword() as act:
                 await self._put_password(host, act)
             case steps.StartService(unit, again):

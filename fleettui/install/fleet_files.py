@@ -2,6 +2,7 @@
 
     authority.pem, ca.pem            the fleet's authority (`fleettui.access.authority`)
     client.pem, client.key           lets this laptop reach the registry's port
+    secrets.key, secrets.pub         what secrets are opened and sealed with
     root.password, USER.password     etcd's root, and this operator
     known_hosts                      the host keys that were shown at a join: they win over what the registry says
     fleet.toml                       this laptop's configuration; ~/.config/fleet/fleet.toml leads to it
@@ -22,9 +23,11 @@ from pathlib import Path
 
 from fleettui.access.authority import Authority, write_private
 from fleettui.access.grants import new_password
+from fleettui.access.secrets_key import make_keys
 from registry.errors import UserError
 from registry.etcd import EtcdSettings
 from registry.etcd.admin import ROOT
+from registry.sealing import PRIVATE_FILE, PUBLIC_FILE
 
 NAME = r"[a-z0-9][a-z0-9-]{0,31}"
 LISTED = re.compile(r"(?m)^endpoints = (\[.*\])$")
@@ -59,13 +62,15 @@ class FleetFiles:
             leaf = authority.issue_client()
             write_private(self.key, leaf.key)
             write_private(self.certificate, leaf.certificate)
+        make_keys(self.directory)
         for user in (ROOT, self.operator):
             if not self.password(user).exists():
                 write_private(self.password(user), f"{new_password()}\n".encode())
 
     def complete(self) -> bool:
         """Whether `make` has nothing to do."""
-        files = (self.ca, self.certificate, self.key, self.password(ROOT), self.password(self.operator))
+        keys = (self.directory / PUBLIC_FILE, self.directory / PRIVATE_FILE)
+        files = (*keys, self.ca, self.certificate, self.key, self.password(ROOT), self.password(self.operator))
         return all(each.exists() for each in files)
 
     def host_keys(self) -> tuple[str, ...]:

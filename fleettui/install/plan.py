@@ -306,6 +306,9 @@ def _machine(
         if path not in host.files or user not in fleet.users:
             act = steps.PutPassword(role, host.machine, path)
             yield Step(host.name, f"make the {role}'s user", act, AGAIN)
+    if f"{ETC}/secrets.key" not in host.files:
+        key = steps.PutSecretsKey(f"{ETC}/secrets.key")
+        yield Step(host.name, "hand over the fleet's key for secrets", key, AGAIN)
     files = [each for each in _files(host, wanted, endpoints, scheduler=scheduler) if not _same(host, each)]
     if files:
         names = ", ".join(each.path.rpartition("/")[2] for each in files)

@@ -105,6 +105,13 @@ class PutPassword:
 
 
 @dataclass(frozen=True, slots=True)
+class PutSecretsKey:
+    """The fleet's private key for secrets into a file of the host."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartMember:
     """The first member of the registry, alone."""
 
@@ -240,7 +247,7 @@ class Purge:
 
 Act = (
     Unpack | PutEtcd | PutCertificates | PutFiles | SetEndpoints | SetMetrics
-    | PutPassword | StartMember | AddMember
+    | PutPassword | PutSecretsKey | StartMember | AddMember
     | TurnUsersOn | RenewRole | StartService | SwitchVersion | AwaitMachine | OwnAuthority | OwnHostKeys | OwnConfig
     | OwnEndpoints | DrainMachine | StopService | RemoveMember | Revoke | Forget | ForgetFleet | Purge
 )  # fmt: skip

@@ -16,6 +16,7 @@ from pathlib import Path
 from fleettui.access.authority import Authority
 from fleettui.access.exchange import Exchange
 from fleettui.access.grants import Grants
+from fleettui.access.secrets_key import make_keys
 from fleettui.install import steps
 from fleettui.install.archive import running
 from fleettui.install.carry_out import TAKE_UP, Worksite
@@ -29,6 +30,7 @@ from fleettui.tokens.store import PART_BYTES, TokenStore
 from registry.errors import UserError
 from registry.keys import Keys
 from registry.roles import agent_of
+from registry.sealing import raw_private
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +55,9 @@ class AnswerSite(Worksite):
                 async with self.registry() as etcd:
                     await Grants(etcd, self.keys).grant(agent_of(machine), password)
                 self.answer.password = True
+            case steps.PutSecretsKey():
+                key = raw_private(await asyncio.to_thread(make_keys, self.files.directory))
+                self.answer.secrets_key = self.exchange.hidden(self.request.exchange, self.request.raw, key)
             case steps.AwaitMachine():
                 pass
             case _:

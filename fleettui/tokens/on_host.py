@@ -41,7 +41,7 @@ FACTS = ""
 PLACE = Path("/var/lib/fleet-join")  # outlives a reboot; gone when the host is a machine
 ETC = Path("/etc/fleet")
 CONNECT_S, QUIET_S, SCRIPT_S = 10.0, 20.0, 300.0
-PASSWORD, ANSWER = b"fleet agent password", b"fleet answer"
+PASSWORD, ANSWER, SECRETS = b"fleet agent password", b"fleet answer", b"fleet secrets key"
 
 
 class Failed(Exception):
@@ -298,7 +298,7 @@ def parts(registry: Registry, digest: str, number: int) -> bytes:
     return found
 
 
-def obey(registry: Registry, answer: dict[str, Any], place: Path, password: str) -> None:
+def obey(registry: Registry, answer: dict[str, Any], place: Path, password: str, secrets_key: bytes) -> None:
     """Do everything that the answer says. Raises Failed."""
     tasks = answer["tasks"]
     inputs = [
@@ -312,6 +312,8 @@ def obey(registry: Registry, answer: dict[str, Any], place: Path, password: str)
         write(ETC / "client.pem", answer["certificate"].encode(), 0o644)
     if answer["password"]:
         write(ETC / "agent.password", f"{password}\n".encode(), 0o600)
+    if secrets_key:
+        write(ETC / "secrets.key", b"fleet-secrets-key-1 " + base64.b64encode(secrets_key) + b"\n", 0o600)
     for task, data in zip(tasks, inputs):  # noqa: B905 - an older Python has to be able to say that it is too old
         began = time.monotonic()
         command = ["sh", "-c", task["script"], "sh", "- - - -", *task["arguments"]]
@@ -349,8 +351,11 @@ def join(token: dict[str, Any], place: Path) -> None:
     if answer["refused"]:
         raise TokenRefused(answer["refused"])  # whatever was wrong may be mended: the next request is another one
     password = base64.urlsafe_b64encode(derived(shared, request, PASSWORD)[:24]).decode()
+    hidden = bytes.fromhex(answer.get("secrets_key", ""))
+    mask = derived(shared, request, SECRETS)
+    secrets_key = bytes(one ^ two for one, two in zip(hidden, mask))  # noqa: B905 - as above
     try:
-        obey(registry, answer, place, password)
+        obey(registry, answer, place, password, secrets_key)
     except Failed as error:
         with contextlib.suppress(Unreachable, Failed):
             registry.put("results", name, str(error).encode())

@@ -157,6 +157,7 @@ class Answer:
     ca: bytes = b""
     certificate: bytes = b""  # none: the one that it has is good
     password: bool = False  # whether it has to take the one that both sides derive
+    secrets_key: bytes = b""  # what it opens secrets with, hidden by what both sides derive; none: it has it
     tasks: list[HostTask] = field(default_factory=list)
 
     def encode(self, large: int) -> tuple[str, dict[str, bytes]]:
@@ -177,6 +178,7 @@ class Answer:
             "ca": self.ca.decode(),
             "certificate": self.certificate.decode(),
             "password": self.password,
+            "secrets_key": self.secrets_key.hex(),
             "tasks": tasks,
         }
         return json.dumps(rows), apart

@@ -102,6 +102,12 @@ class EtcdTable:
     )
     username: str = key(rules.text, "etcd's user, with `password_file`", default="", unset="no login")
     password_file: str = key(rules.file, "holds the user's password, of mode 0600", default="", unset="none")
+    sealing_key_file: str = key(
+        rules.file,
+        "the fleet's public key, for which secrets are sealed",
+        default="",
+        unset="secrets.pub beside ca_file",
+    )
     request_timeout: float = key(
         rules.seconds(0.05, 3600), "longest wait for one answer of etcd", "FLEETCTL_REQUEST_TIMEOUT", default=2.5
     )
@@ -153,6 +159,11 @@ class AgentTable:
         "where unit files are written; outside of /run the service has to be let write there",
         default="",
         unset="/run/fleet/units, or fleet/units in XDG_RUNTIME_DIR on the user's bus",
+    )
+    secrets_key_file: str = key(
+        rules.file,
+        "the fleet's private key, of mode 0600, by which the agent opens secrets",
+        default="/etc/fleet/secrets.key",
     )
     on_lost_registry: str = key(
         rules.choice("keep", "stop"),

@@ -30,7 +30,8 @@ log = logging.getLogger("fleet.follow")
 
 HELD_S = 2.0  # from one look to the next whether a history that went back was accepted
 
-FOLLOWED = tuple(table for table in Table if table not in (Table.EVENTS, Table.USAGE, Table.CRASHES))
+UNFOLLOWED = (Table.EVENTS, Table.USAGE, Table.CRASHES, Table.CONTENTS)
+FOLLOWED = tuple(table for table in Table if table not in UNFOLLOWED)
 CORRUPT_TOLD = 100  # corrupt records named in the log at a time
 RETRY_S = 0.2  # first pause between attempts
 

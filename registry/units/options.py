@@ -17,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from registry.errors import UserError
-from registry.units import artifacts, health
+from registry.units import artifacts, health, pins
 from registry.units.amounts import cpu_millis, share, size_bytes, span_s
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
 from registry.units.name import QUADLETS, expand, glob_refusal, is_glob, is_quadlet, normalise, parse, shown
@@ -50,6 +50,7 @@ OPTIONS: Mapping[str, str] = {
     "MoveAfterFailures": "`3/10min`: what fails so often in so long is tried on another machine",
     **health.OPTIONS,
     **artifacts.OPTIONS,
+    **pins.OPTIONS,
 }
 """Every option, by the name to use today, and what it means for people."""
 
@@ -179,6 +180,7 @@ def check_options(unit_file: UnitFile, name: str, filename: str) -> tuple[Proble
             reading = _Reading(unit_file, name)
             faults += [*reading.faults, *reading.faults_of_name()]
             faults += [*health.check_faults(unit_file, name), *artifacts.check_faults(unit_file, name)]
+            faults += pins.check_faults(unit_file, name)
         except UserError as error:
             faults.append(_fault(1, error))
     return tuple(Problem(filename, *fault) for fault in sorted(faults)[:MAX_FAULTS])

@@ -50,6 +50,9 @@ ANYBODYS = {  # tables whose keys belong to no machine and no user
     Table.OVERRIDES: Allowed("rw", "r", "r", ""),
     Table.ROLLOUTS: Allowed("rw", "r", "rw", ""),
     Table.PLACEMENTS: Allowed("r", "r", "rw", ""),
+    Table.CONFIG: Allowed("rw", "r", "r", ""),
+    Table.SECRETS: Allowed("rw", "r", "r", ""),
+    Table.CONTENTS: Allowed("rw", "r", "r", "r"),
 }
 OWN = {  # tables whose keys belong to the machine of this agent, or to this user
     Table.SCHEDULE: Allowed("rw", "r", "rw", "r"),

@@ -18,6 +18,7 @@ from agentd.artifacts import Artifacts
 from agentd.dependencies import AT_REST, UNIT, BusLost, Dependencies, ListedUnit
 from agentd.ledger import Ledger
 from agentd.managed_unit import ManagedUnit
+from agentd.provisions import Provisions
 from agentd.pure.entry import LedgerEntry, Phase
 from agentd.pure.plan import DesiredState
 from agentd.reconciler import Reconciler
@@ -25,7 +26,7 @@ from agentd.reloader import Reloader
 from agentd.starter import monotonic_us
 from agentd.unit_directory import UnitDirectory
 from agentd.unit_table import UnitTable
-from registry.errors import SystemdError
+from registry.errors import SystemdError, UserError
 from registry.model import Target, UnitState
 from registry.units.file import file_hash
 
@@ -354,6 +355,7 @@ async def machine(root: Path, before: FakeMachine | None = None) -> AsyncIterato
         publisher=publisher,
         reloader=Reloader(reload),
         host="core-1",
+        provider=Provisions(files, _no_secrets, run=root),
     )
     reconciler = Reconciler(needs, table)
     systemd.listener = reconciler
@@ -365,6 +367,10 @@ async def machine(root: Path, before: FakeMachine | None = None) -> AsyncIterato
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         systemd.listener = None
+
+
+def _no_secrets(*_: object) -> bytes:
+    raise UserError("there is no key")
 
 
 async def _running(run: Callable[[], Awaitable[None]]) -> None:

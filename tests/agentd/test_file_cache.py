@@ -23,7 +23,7 @@ async def stored(etcd: Etcd, prefix: str) -> tuple[FileCache, str]:
     """FileCache below this prefix, where there is one; and its key."""
     keys = Keys.under(prefix)
     await etcd.put(keys.file(SHA), TEXT.encode())
-    return FileCache(etcd, keys), keys.file(SHA)
+    return FileCache(etcd, keys.file), keys.file(SHA)
 
 
 async def test_all_that_wait_for_a_text_go_on_together(etcd_client: Etcd, prefix: str) -> None:

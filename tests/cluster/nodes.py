@@ -9,7 +9,18 @@ from typing import TypeVar
 from fleettui.demo.cluster import Cluster
 
 T = TypeVar("T")
-OPERATOR_KEYS = ("units/", "files/", "overrides/", "events/", "crashes/", "rollouts/", "placements/")
+OPERATOR_KEYS = (
+    "units/",
+    "files/",
+    "overrides/",
+    "events/",
+    "crashes/",
+    "rollouts/",
+    "placements/",
+    "config/",
+    "secrets/",
+    "contents/",
+)
 
 
 def eventually(what: str, fact: Callable[[], T], *, timeout_s: float = 20, interval_s: float = 0.05) -> T:

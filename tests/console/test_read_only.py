@@ -27,7 +27,7 @@ ARGUMENTS = {
     "drain": "core-1", "cordon": "core-1", "uncordon": "core-1", "set-metadata": "core-1 a=b",
     "unset-metadata": "core-1 a", "restore": "--accept", "backup": "x.backup", "submit": "x.service", "undo": "",
     "rollout": "pause r1", "rollback": "web@1", "apply": "x", "scale": "web@.service 2", "access": "rotate",
-    "upgrade": "", "reboot": "core-1", "rebalance": "", "push": "x",
+    "upgrade": "", "reboot": "core-1", "rebalance": "", "config": "set web A=1", "secret": "list", "push": "x",
 }  # fmt: skip
 
 

@@ -18,8 +18,9 @@ from fleettui.console.tables.units import UnitRows, version_cell
 from fleettui.console.text.cells import line_text
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
-from registry.model import RolloutState, Target, UnitText
+from registry.model import Config, ConfigVersion, RolloutState, Target, UnitText
 from registry.units.file import file_hash
+from registry.units.pins import pinned, pins_of
 from tests.console.fleetshow import NOW, PLAIN, build, state
 from tests.console.scenes import rolling
 from tests.console.test_asking import question
@@ -136,3 +137,26 @@ def test_the_command_line_knows_versions() -> None:
     found = parse_command(f"rollback shop@1 {OLD_HASH[:7]}", context)
     assert isinstance(found, RestoreVersion)
     assert (found.unit, found.back) == ("shop@1.service", 1)
+
+
+def test_a_unit_whose_config_has_a_newer_version_is_old_and_says_so_and_a_rollout_gives_it_that() -> None:
+    world, name = half_done(), "shop@3.service"
+    text = pinned("[X-Fleet]\nConfig=web\n" + NEW, name, lambda _: "1" * 64)
+    unit = replace(world.units[name], hash=file_hash(text), history=())
+    states = {
+        pair: replace(each, hash=unit.hash) if pair[1] == name else each for pair, each in world.states.items()
+    }
+    files = {**world.files, unit.hash: UnitText(unit.hash, text)}
+    config = Config("web", (ConfigVersion("1" * 64, 1),))
+    world = replace(world, units={**world.units, name: unit}, states=states, files=files, config={"web": config})
+    rows = rows_of(world)
+    assert name not in old_ones(rows)
+    newer = Config("web", (ConfigVersion("2" * 64, 2), *config.versions))
+    after = replace(world, config={"web": newer})
+    delta = rows.update(after, frozenset({Address(Table.CONFIG, "web")}))
+    assert not delta.reset
+    assert set(delta.changed) <= {name, "shop@.service"}
+    assert name in old_ones(rows)
+    page = "\n".join(line_text(line) for line, _ in file_page(after, name, NOW))
+    assert "config web  version 1, version 2 is the newest: a rollout brings it" in page
+    assert pins_of(newest_texts([name], after)[name])[0].version == "2" * 64

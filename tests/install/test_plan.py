@@ -97,7 +97,15 @@ def test_metadata_that_is_not_given_again_stays() -> None:
 
 def settled(number: int, **more: object) -> HostFacts:
     """A host on which everything is done."""
-    names = ("ca.pem", "client.key", "fleet.toml", "scheduler.toml", "agent.password", "scheduler.password")
+    names = (
+        "ca.pem",
+        "client.key",
+        "fleet.toml",
+        "scheduler.toml",
+        "agent.password",
+        "scheduler.password",
+        "secrets.key",
+    )
     files = {f"/etc/fleet/{name}": "x" for name in names}
     unit = UnitFacts("loaded", "active", "enabled")
     found = replace(

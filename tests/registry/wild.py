@@ -19,7 +19,7 @@ from registry import grammar
 from registry.grammar import PLAIN, AtMost, Range, Words
 from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
-from registry.model import UnitText
+from registry.model import Content, UnitText
 from registry.records import KEY_FIELDS, LAYOUT, encode
 
 KEYS = Keys()
@@ -62,6 +62,8 @@ def records(table: Table) -> st.SearchStrategy[Any]:
     """Any record of a table that may be written."""
     if table is Table.FILES:
         return st.sampled_from(TEXTS).map(lambda text: UnitText(sha256(text.encode()).hexdigest(), text))
+    if table is Table.CONTENTS:
+        return st.sampled_from(TEXTS).map(lambda text: Content(sha256(text.encode()).hexdigest(), text))
     return of_class(LAYOUT[table][0])
 
 
@@ -119,7 +121,8 @@ def key_of(table: Table, record: Any) -> str:
     """The key that a record is written under."""
     if table in (Table.CLUSTER, Table.LEADER):
         return f"{KEYS.prefix}{table}"
-    parts = [record.hash] if table is Table.FILES else [getattr(record, name) for name in KEY_FIELDS[type(record)]]
+    texts = (Table.FILES, Table.CONTENTS)
+    parts = [record.hash] if table in texts else [getattr(record, name) for name in KEY_FIELDS[type(record)]]
     return KEYS.at(Address(table, *parts))
 
 

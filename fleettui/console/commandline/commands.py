@@ -80,11 +80,12 @@ class Rebalance:
 
 @dataclass(frozen=True, slots=True)
 class RollUnits:
-    """Begin a rollout; `file` "": a restart. `flags` are those of its policy."""
+    """Begin a rollout; `file` "": a restart, or with `renews` newer configs. `flags` are those of its policy."""
 
     names: tuple[str, ...]
     file: str
     flags: Namespace
+    renews: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ CHANGING = frozenset(
         "apply",
         "backup",
         "push",
+        "config",
         "rebalance",
         "restore",
         "rollout",
@@ -216,6 +218,7 @@ CHANGING = frozenset(
         "signal",
         "rollback",
         "scale",
+        "secret",
         "upgrade",
     }
 )  # a backup is a file
@@ -236,6 +239,8 @@ ELSEWHERE = {
     "plan": "is shown in a terminal: fleetctl plan --without MACHINE",
     "apply": "takes a folder; run it in a terminal: fleetctl apply DIR",
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
+    "config": "takes files; run it in a terminal: fleetctl config",
+    "secret": "is read from a terminal or a file; run it there: fleetctl secret",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
     "reboot": "goes from machine to machine; follow it in a terminal: fleetctl reboot",
     "upgrade": "goes from machine to machine; follow it in a terminal: fleetctl upgrade",
@@ -349,7 +354,7 @@ def _rollout(flags: Namespace, context: CommandContext) -> ConsoleCommand:
     if act != "status" and act not in ROLLOUT_ACTS:
         if context.read_only:
             raise UserError(f"cannot rollout: {READ_ONLY}")
-        return RollUnits(units_called(flags.names, context.snapshot), flags.file or "", flags)
+        return RollUnits(units_called(flags.names, context.snapshot), flags.file or "", flags, renews=True)
     if len(names) != 1 or names[0] not in context.snapshot.rollouts:
         near = difflib.get_close_matches(names[0], context.snapshot.rollouts, n=1) if names else ()
         raise UserError(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fleettui.actions.versions import Version, changes, hunks, versions
-from fleettui.console.pages.rich_text import BLANK, RichText, plain, rich_line, title
+from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, plain, rich_line, title
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape
+from registry.errors import UserError
 from registry.mirror import Snapshot
+from registry.units.pins import NeedKind, pins_of
 from registry.wording import listed
 
 MAX_LINES = 20_000  # beyond this it is not read
@@ -63,7 +65,7 @@ def file_page(
     older = min(older, len(found) - 1)
     others = sharing(snapshot, unit, present.hash)
     same = [plain(f"the same text as {escape(listed(others, 4))}", Tone.QUIET)] if others else []
-    head = [rich_line(*_head(found, older, now, keys)), *same, BLANK]
+    head = [rich_line(*_head(found, older, now, keys)), *same, *_pins(snapshot, present.text), BLANK]
     if not older:
         text = [(unit_file_line(line), None) for line in present.text.splitlines()]
         return [*head, *text, *_history(found, now)]
@@ -71,6 +73,27 @@ def file_page(
     if before.text is None:
         return [*head, plain(f"the registry no longer has the text of {before.hash[:SHORT]}", Tone.WAIT)]
     return [*head, *((line, None) for line in diff_lines(before.text, present.text))]
+
+
+def _pins(snapshot: Snapshot, text: str) -> Iterator[RichLine]:
+    """Which versions of configs and secrets the text has, and which of them are not the newest. Never a value."""
+    try:
+        pins = pins_of(text)
+    except UserError as error:
+        yield plain(escape(str(error)), Tone.BAD)
+        return
+    for pin in pins:
+        table = snapshot.config if pin.need.kind is NeedKind.CONFIG else snapshot.secrets
+        record = table.get(pin.need.name)
+        known = {each.hash: each.number for each in record.versions} if record else {}
+        number = known.get(pin.version)
+        what = f"version {number}" if number else f"version {pin.version[:SHORT]}, which is not kept any more"
+        newest = max(known.values(), default=0)
+        old = bool(known) and record is not None and record.versions[0].hash != pin.version
+        more = f", version {newest} is the newest: a rollout brings it" if old else ""
+        yield rich_line(
+            Cell(escape(str(pin.need)), Tone.STRONG), Cell(f"  {what}{more}", Tone.BUSY if old else Tone.QUIET)
+        )
 
 
 def _history(found: list[Version], now: float) -> RichText:

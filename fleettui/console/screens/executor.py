@@ -65,9 +65,9 @@ class CommandExecutor:
                 self._rollouts.show_rebalance()
             case commands.Rebalance(flags):
                 self._rollouts.rebalance(_policy(flags), flags.at_a_time or "", flags.name or "")
-            case commands.RollUnits(names, file, flags):
+            case commands.RollUnits(names, file, flags, renews):
                 texts = await asyncio.to_thread(texts_of, file, names)
-                self._units.roll(names, texts, _policy(flags))
+                self._units.roll(names, texts, _policy(flags), renews=renews)
             case commands.RestoreVersion(unit, back, flags):
                 self._units.restore(unit, back, _policy(flags))
             case commands.ShowVersion(unit, back):

@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from fleettui.actions.drain import is_global
 from fleettui.actions.outcome import Did
+from fleettui.actions.pins import renewed_in
 from fleettui.actions.reading import FoundUnit
 from fleettui.actions.rollouts import Policy
 from fleettui.actions.scale import ScaleSteps, plan_scale
@@ -72,8 +73,10 @@ class UnitOperations:
             ),
         )
 
-    def roll(self, names: Sequence[str], texts: Mapping[str, str], policy: Policy) -> None:
-        """Begin a rollout as it was asked for in full, after asking."""
+    def roll(self, names: Sequence[str], texts: Mapping[str, str], policy: Policy, *, renews: bool = False) -> None:
+        """Begin a rollout as it was asked for in full, after asking; with `renews` to newer configs, if any."""
+        if renews and not texts:
+            texts = renewed_in(self._fleet.reading.snapshot, names)
         if texts:
             self._replace("Roll out to", texts, policy)
             return
@@ -366,8 +369,8 @@ LOOKED_AT = 200  # units, for what the footer says of a key
 
 
 def newest_texts(names: Sequence[str], snapshot: Snapshot) -> dict[str, str]:
-    """The text of its template, for each of these units that has an earlier one of it."""
-    found = {}
+    """The text of its template, for each of these units that has an earlier one of it; else with newer configs."""
+    found = renewed_in(snapshot, names)
     for name in names:
         unit = snapshot.units.get(name)
         template = snapshot.units.get(parse(name).template or "") if unit else None

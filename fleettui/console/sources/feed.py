@@ -19,7 +19,8 @@ from registry.etcd.health import keep_watch
 from registry.keys import Table
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
-FOLLOWED = tuple(table for table in Table if table is not Table.CRASHES)  # what was kept is read when it is shown
+UNREAD = (Table.CRASHES, Table.CONTENTS)  # what was kept of crashes is read when it is shown
+FOLLOWED = tuple(table for table in Table if table not in UNREAD)
 INTERVAL_S = 0.1
 AWAY_S = 5.0  # an operator is watching: a registry that is back is shown soon
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]

@@ -12,7 +12,7 @@ from fleettui.console.sources.hosts import Spawn
 from fleettui.record.reader import history
 from registry.errors import CorruptRecord
 from registry.keys import Address, Table
-from registry.model import Record, UnitState, UnitText, Usage
+from registry.model import Content, Record, UnitState, UnitText, Usage
 from registry.records import decode
 
 WINDOW_S = 6 * 3600.0
@@ -62,7 +62,7 @@ class Trends:
 def read_trends(directory: Path, cluster: str, machine: str, unit: str, now: float) -> tuple[Trend, ...]:
     """The trends until `now`: of a machine its load and memory, of a unit what it used and its restarts. Blocks."""
 
-    def values(table: Table, *parts: str) -> Iterable[tuple[float, Record | UnitText]]:
+    def values(table: Table, *parts: str) -> Iterable[tuple[float, Record | UnitText | Content]]:
         address = Address(table, *parts)
         key = "/".join(part for part in address if part)
         for at, value in history(directory, key, now - WINDOW_S, now, cluster=cluster):

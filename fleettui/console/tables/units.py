@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
+from fleettui.actions.pins import newest_versions
 from fleettui.console.tables.rows import SEVERITY, Column, CorruptNames, Delta, Health, health, health_cell
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import share, since, size
@@ -25,11 +26,12 @@ from registry.errors import UserError
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, standing_here
 from registry.mirror import Pair, Snapshot
-from registry.model import UnitState, Usage
+from registry.model import Unit, UnitState, Usage
 from registry.units.file import parse as parse_file
 from registry.units.name import parse as parse_name
 from registry.units.name import refusal
 from registry.units.options import parse_options
+from registry.units.pins import PINS_SECTION, NeedKind, outdated
 
 N = TypeVar("N", int, float)
 
@@ -316,6 +318,7 @@ class UnitRows:
         self._global_files: dict[str, bool] = {}
         self._meters = Meters()
         self._rolling: dict[str, str] = {}  # unit -> the file that a rollout under way is to give it
+        self._newest: dict[tuple[NeedKind, str], str] = {}  # of configs and secrets, the newest version
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None = None) -> Delta[UnitRow]:
         """Return the rows that differ from the last call. `changed` None: anything may have changed."""
@@ -330,7 +333,7 @@ class UnitRows:
         gone: set[str] = set()
         templates: set[str] = set()
         if changed is None:
-            self._rolling = rolling(snapshot)
+            self._rolling, self._newest = rolling(snapshot), newest_versions(snapshot)
         for unit in stale:
             self._replace(unit, self._build(snapshot, unit), fresh, gone)
             if (template := _template(unit)) is not None:
@@ -392,6 +395,11 @@ class UnitRows:
             elif address.table is Table.ROLLOUTS:
                 known, self._rolling = self._rolling, rolling(snapshot)
                 units |= {unit for unit, _ in known.items() ^ self._rolling.items()}
+            elif address.table in (Table.CONFIG, Table.SECRETS):
+                self._newest = newest_versions(snapshot)
+                units.update(
+                    unit.name for unit in snapshot.units.values() if self._lags(snapshot, unit) is not None
+                )
             elif address.table in BY_PAIR:
                 units.add(address.second)
                 pair = (address.first, address.second)
@@ -466,7 +474,8 @@ class UnitRows:
     def _version(self, snapshot: Snapshot, unit: str, machine: str, state: UnitState | None) -> tuple[str, int]:
         """The version that the unit has there, and 1 if it is an old one.
 
-        That is: not the file that its record names, one that a rollout replaces, or an earlier one of its template.
+        That is: not the file that its record names, one that a rollout replaces, an earlier one of its template, or
+        one with an earlier version of a config.
         """
         record = snapshot.units.get(unit)
         if record is None:
@@ -475,7 +484,14 @@ class UnitRows:
         template = snapshot.units.get(_parent(unit))
         earlier = template is not None and record.hash != template.hash and record.hash in template.history
         wanted = self._rolling.get(unit) or record.version_on(machine)[0]
-        return runs[:SHORT], int(earlier or runs != wanted)
+        return runs[:SHORT], int(earlier or runs != wanted or bool(self._lags(snapshot, record)))
+
+    def _lags(self, snapshot: Snapshot, record: Unit) -> bool | None:
+        """Whether a config or a secret of the unit has a newer version; None for a unit that has none of them."""
+        file = snapshot.files.get(record.hash)
+        if file is None or PINS_SECTION not in file.text:
+            return None
+        return bool(outdated(file.text, self._newest))
 
     def group(self, template: str) -> UnitRow | None:
         """The row of a template; None for none."""

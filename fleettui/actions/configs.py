@@ -1,0 +1,150 @@
+"""An operator's acts on configs and secrets: a new version, an earlier one again, none any more.
+
+Owns how many versions are kept: ten, and whatever older ones units still have. An act is one guarded transaction,
+with the event that records it. Nothing of it restarts a unit: its file says which version it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from fleettui.actions.operator import Operator, commit, persist
+from fleettui.actions.pins import uses
+from registry.errors import CorruptRecord, UserError
+from registry.etcd import Compare, Op
+from registry.keys import Address, Table
+from registry.model import Config, ConfigVersion, Content, Secret
+from registry.records import decode, encode
+from registry.sync.listing import read_snapshot
+from registry.units.content import content_hash
+from registry.units.pins import NeedKind, check_name
+
+VERSIONS_KEPT = 10
+SHORT = 7
+TABLES: dict[NeedKind, Table] = {NeedKind.CONFIG: Table.CONFIG, NeedKind.SECRET: Table.SECRETS}
+Record = Config | Secret
+Make = Callable[[str | None], tuple[str, str]]  # from the newest content's text to another, and what is in that
+
+
+async def read_all(operator: Operator, kind: NeedKind) -> dict[str, Record]:
+    """Every config or secret, by name."""
+    snapshot = await read_snapshot(operator.etcd, operator.keys, [TABLES[kind]])
+    return dict(snapshot.config if kind is NeedKind.CONFIG else snapshot.secrets)
+
+
+async def read(operator: Operator, kind: NeedKind, name: str) -> Record:
+    """One of them. UserError when there is none."""
+    return (await _read(operator, kind, name))[0]
+
+
+async def read_content(operator: Operator, kind: NeedKind, name: str, version: ConfigVersion) -> str:
+    """The text of a version. UserError when the registry does not hold it."""
+    kv = await operator.etcd.get(operator.keys.content(version.hash))
+    try:
+        content = decode(Address(Table.CONTENTS, version.hash), kv.value, kv.key) if kv else None
+    except CorruptRecord as error:
+        raise UserError(f"{kind.lower()} {name}: {error}") from error
+    if not isinstance(content, Content):
+        raise UserError(f"the content of version {version.number} of {kind.lower()} {name} is not in the registry")
+    return content.text
+
+
+def choose(record: Record, asked: str | None, *, back: int = 0) -> ConfigVersion:
+    """The version of this number, or whose hash begins so; by default the one `back` before the newest."""
+    if asked is None:
+        if len(record.versions) <= back:
+            raise UserError(f"{record.name} has had no other version")
+        return record.versions[back]
+    for each in record.versions:
+        if asked == str(each.number) or (len(asked) >= SHORT and each.hash.startswith(asked)):
+            return each
+    listed = ", ".join(str(each.number) for each in record.versions)
+    raise UserError(f"{asked!r} is no version of {record.name}; it has {listed}")
+
+
+async def change(operator: Operator, kind: NeedKind, name: str, make: Make) -> tuple[ConfigVersion, bool]:
+    """Make a new version of what the newest holds (None: there is none yet). Returns it, and whether it is new."""
+    check_name(name)
+
+    async def attempt() -> tuple[ConfigVersion, bool]:
+        record, revision = await _read(operator, kind, name, absent=True)
+        present = record.versions[0] if record.versions else None
+        before = await read_content(operator, kind, name, present) if present else None
+        text, summary = make(before)
+        if present is not None and text == before:
+            return present, False
+        return await _write(operator, kind, record, revision, (text, summary)), True
+
+    return await persist(attempt)
+
+
+async def go_back(operator: Operator, kind: NeedKind, name: str, asked: str | None) -> ConfigVersion:
+    """Make an earlier version the newest again."""
+
+    async def attempt() -> ConfigVersion:
+        record, revision = await _read(operator, kind, name)
+        version = choose(record, asked, back=1)
+        if version is record.versions[0]:
+            return version
+        text = await read_content(operator, kind, name, version)
+        return await _write(operator, kind, record, revision, (text, version.summary))
+
+    return await persist(attempt)
+
+
+async def destroy(operator: Operator, kind: NeedKind, name: str) -> None:
+    """Forget a config or a secret with all its versions. UserError while units have it."""
+
+    async def attempt() -> None:
+        record, revision = await _read(operator, kind, name)
+        if used := (await uses(operator)).get((kind, name)):
+            units = sorted({unit for named in used.values() for unit in named})
+            more = f" and {len(units) - 3} more" if len(units) > 3 else ""
+            raise UserError(
+                f"{kind.lower()} {name} is used by {', '.join(units[:3])}{more}; destroy them first, or submit them"
+                " without it"
+            )
+        key = operator.keys.at(Address(TABLES[kind], name))
+        ops = [Op.delete(key), *(Op.delete(operator.keys.content(each.hash)) for each in record.versions)]
+        event = operator.event(kind.lower(), reason=f"{kind.lower()} {name}: destroyed")
+        await commit(operator, [Compare.mod(key, revision)], ops, [event])
+
+    await persist(attempt)
+
+
+async def _read(operator: Operator, kind: NeedKind, name: str, *, absent: bool = False) -> tuple[Record, int]:
+    """The record and its revision; an empty one and 0 when there is none, if that may be."""
+    key = operator.keys.at(Address(TABLES[kind], check_name(name)))
+    kv = await operator.etcd.get(key)
+    if kv is None:
+        if not absent:
+            raise UserError(f"there is no {kind.lower()} {name}; see: fleetctl {kind.lower()} list")
+        return Config(name) if kind is NeedKind.CONFIG else Secret(name), 0
+    try:
+        return cast("Record", decode(Address(TABLES[kind], name), kv.value, key)), kv.mod_revision
+    except CorruptRecord as error:
+        raise UserError(f"{error}; delete that key with etcdctl, and set it again") from error
+
+
+async def _write(
+    operator: Operator, kind: NeedKind, record: Record, revision: int, content: tuple[str, str]
+) -> ConfigVersion:
+    """Write a version that is the newest from now on, and forget what is too old. Conflict if a race is lost."""
+    text, summary = content
+    sha, numbers = content_hash(text), [each.number for each in record.versions]
+    version = ConfigVersion(sha, max(numbers, default=0) + 1, operator.actor, operator.now(), summary)
+    earlier = [each for each in record.versions if each.hash != sha]
+    kept, old = earlier[: VERSIONS_KEPT - 1], earlier[VERSIONS_KEPT - 1 :]
+    if old:
+        used = (await uses(operator)).get((kind, record.name), {})
+        kept += [each for each in old if each.hash in used]
+        old = [each for each in old if each.hash not in used]
+    versions = (version, *kept)
+    after = Config(record.name, versions) if kind is NeedKind.CONFIG else Secret(record.name, versions)
+    key = operator.keys.at(Address(TABLES[kind], record.name))
+    ops = [Op.put(key, encode(after)), Op.put(operator.keys.content(sha), encode(Content(sha, text)))]
+    ops += [Op.delete(operator.keys.content(each.hash)) for each in old]
+    event = operator.event(kind.lower(), reason=f"{kind.lower()} {record.name}: version {version.number}")
+    await commit(operator, [Compare.mod(key, revision)], ops, [event])
+    return version

@@ -1,0 +1,129 @@
+"""Which versions of configs and secrets a unit's file gets before it is stored, and what they are used by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from fleettui.actions.operator import Operator
+from fleettui.actions.reading import read_texts, read_units
+from registry.errors import UserError
+from registry.keys import Table
+from registry.mirror import Snapshot
+from registry.sync.listing import read_snapshot
+from registry.units.check import verify
+from registry.units.pins import OPTIONS, Need, NeedKind, is_same, pinned, pins_of, repinned
+
+Newest = Callable[[Need], str]
+Used = Mapping[tuple[NeedKind, str], Mapping[str, Sequence[str]]]  # by kind and name: units by version
+
+
+def newest_versions(snapshot: Snapshot) -> dict[tuple[NeedKind, str], str]:
+    """The newest version of every config and secret."""
+    tables = ((NeedKind.CONFIG, snapshot.config), (NeedKind.SECRET, snapshot.secrets))
+    return {
+        (kind, name): record.versions[0].hash
+        for kind, table in tables
+        for name, record in table.items()
+        if record.versions
+    }
+
+
+async def read_newest(operator: Operator) -> Newest:
+    """What finds the newest version of a need; it raises UserError for one that the registry does not have."""
+    return newest_in(await read_snapshot(operator.etcd, operator.keys, (Table.CONFIG, Table.SECRETS)))
+
+
+def newest_in(snapshot: Snapshot) -> Newest:
+    """The same, in a snapshot with configs and secrets."""
+    known = newest_versions(snapshot)
+
+    def newest(need: Need) -> str:
+        found = known.get((need.kind, need.name))
+        if found is None:
+            what = "KEY=VALUE" if need.kind is NeedKind.CONFIG else "< FILE"
+            remedy = f"fleetctl {need.kind.lower()} set {need.name} {what}"
+            raise UserError(f"there is no {need} in the registry; set it first: {remedy}")
+        return found
+
+    return newest
+
+
+async def pin_texts(
+    operator: Operator, texts: Mapping[str, str], *, keep: bool
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The texts to store for units, by name, and why some cannot be.
+
+    A text without versions gets the newest; with `keep` those of the stored one, if that is otherwise the same.
+    """
+    asking = {name: text for name, text in texts.items() if _may_ask(text) and not verify(name, text, name)}
+    if not asking:
+        return dict(texts), {}
+    newest, stored = await read_newest(operator), {}
+    if keep:
+        units = await read_units(operator, list(asking))
+        hashes = {name: each.unit.hash for name, each in units.items() if each.unit}
+        by_hash = await read_texts(operator, hashes.values())
+        stored = {name: by_hash[sha] for name, sha in hashes.items() if sha in by_hash}
+    found, refused = dict(texts), dict[str, str]()
+    for name, text in asking.items():
+        try:
+            same = name in stored and is_same(stored[name], text)
+            found[name] = stored[name] if same else pinned(text, name, newest)
+        except UserError as error:
+            refused[name] = str(error)
+    return found, refused
+
+
+async def renewed(operator: Operator, names: Sequence[str]) -> dict[str, str]:
+    """The texts of these units with the newest versions; nothing when all of them have those already."""
+    units = await read_units(operator, list(names))
+    hashes = {name: each.unit.hash for name, each in units.items() if each.unit}
+    by_hash = await read_texts(operator, hashes.values())
+    texts = {name: by_hash[sha] for name, sha in hashes.items() if sha in by_hash}
+    return renewed_texts(texts, await read_newest(operator)) if any(map(_may_ask, texts.values())) else {}
+
+
+def renewed_in(snapshot: Snapshot, names: Sequence[str]) -> dict[str, str]:
+    """The same, of a snapshot."""
+    units = (snapshot.units[name] for name in names if name in snapshot.units)
+    texts = {unit.name: snapshot.files[unit.hash].text for unit in units if unit.hash in snapshot.files}
+    return renewed_texts(texts, newest_in(snapshot))
+
+
+def renewed_texts(texts: Mapping[str, str], newest: Newest) -> dict[str, str]:
+    """These texts, by unit, with the newest versions; nothing when all of them have those already."""
+    after = {name: repinned(text, name, newest) if _may_ask(text) else text for name, text in texts.items()}
+    return after if after != texts else {}
+
+
+async def uses(operator: Operator) -> Used:
+    """Which units have which versions, in their present files and in those that rollouts give them."""
+    snapshot = await read_snapshot(operator.etcd, operator.keys, (Table.UNITS, Table.ROLLOUTS, Table.FILES))
+    return uses_in(snapshot)
+
+
+def uses_in(snapshot: Snapshot) -> Used:
+    """The same, of a snapshot with units, rollouts and files."""
+    named: dict[str, set[str]] = defaultdict(set)  # units, by the hash of a file
+    for unit in snapshot.units.values():
+        for sha in (unit.hash, *(each.hash for each in unit.on)):
+            named[sha].add(unit.name)
+    for rollout in snapshot.rollouts.values():
+        for step in () if rollout.state.over else rollout.steps:
+            named[step.old].add(step.unit)
+            named[step.new].add(step.unit)
+    found: dict[tuple[NeedKind, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for sha, units in named.items():
+        file = snapshot.files.get(sha)
+        try:
+            pins = pins_of(file.text) if file is not None else ()
+        except UserError:
+            continue
+        for pin in pins:
+            found[pin.need.kind, pin.need.name][pin.version] += sorted(units)
+    return found
+
+
+def _may_ask(text: str) -> bool:
+    return any(option in text for option in OPTIONS)
