@@ -34,6 +34,8 @@ __all__ = ["Batch", "JournalStream", "LinkState", "OnDropped", "OnLink", "first_
 PATIENCE_S = 0.5  # how long the first machine's backlog waits for the others'
 HOLD_S = 0.12  # how long a live entry waits for earlier ones of other machines
 OVERLAP_US = 2_000_000  # by how much clocks of two machines may differ before a move loses lines
+AT_ONCE = 16  # machines that are connected to together; each further one
+STAGGER_S = 0.02  # so much later: a hundred handshakes at once would keep every key waiting
 PIECE = 2_000  # entries of a long backlog handed over at once
 QUEUED = 256  # batches (of some hundred lines) between the feeds and the reader: a busy moment loses nothing
 
@@ -67,8 +69,8 @@ class JournalStream:
             for each in by_machine(self._sources)
         ]
         self._running = True
-        for feed in feeds:
-            self._spawn(feed)
+        for number, feed in enumerate(feeds):
+            self._spawn(feed, STAGGER_S * max(0, number - AT_ONCE))
         try:
             async with contextlib.aclosing(self._all(feeds)) as stream:
                 async for batch in stream:
@@ -151,8 +153,12 @@ class JournalStream:
             if ready := window.ready(clock()):
                 yield ready
 
-    def _spawn(self, feed: JournalFeed) -> None:
-        task = self._tasks[feed] = asyncio.create_task(feed.run(), name=f"journal {feed.machine.hostname}")
+    def _spawn(self, feed: JournalFeed, after_s: float = 0.0) -> None:
+        async def run() -> None:
+            await asyncio.sleep(after_s)
+            await feed.run()
+
+        task = self._tasks[feed] = asyncio.create_task(run(), name=f"journal {feed.machine.hostname}")
 
         def wake(_: asyncio.Task[None]) -> None:
             """Wake the readers when a feed ends; they find its exception."""

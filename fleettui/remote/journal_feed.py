@@ -18,7 +18,7 @@ from enum import StrEnum
 from fleettui.escape import escape
 from fleettui.journal_entry import JournalEntry, LineSplitter, parse
 from fleettui.remote.errors import RemoteError
-from fleettui.remote.journal_query import JournalQuery, Position, by_service, journal_argv
+from fleettui.remote.journal_query import JournalQuery, Position, by_service, journal_argv, moment
 from fleettui.remote.process import CHUNK_BYTES, Running
 from fleettui.remote.process import ByteStream as ByteSource
 from registry.errors import FleetError
@@ -29,7 +29,8 @@ BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 STEADY_S = 10.0  # a link that held this long starts over with short waits
 STDERR_BYTES = 2_000
 TELL_DROPPED_S = 1.0  # how long lines that were dropped are added up before they are told
-REMEMBERED = 20_000  # entries handed on last, so that what is read over again is not repeated
+REMEMBERED = 20_000  # entries handed on last, so that what is read over again is not repeated,
+REMEMBERED_US = 4_000_000  # and no older ones than that
 JOIN_S = 0.2  # how long units that join are gathered before journalctl is started again for them
 LINGER_S = 5.0  # how long a unit that is no longer asked for is listened to: its last words may be under way
 
@@ -85,9 +86,11 @@ class JournalFeed:
         self._begun = False
         self._dropping = False
         self._missed = 0  # lines dropped and not told yet
-        self._handed_on: deque[JournalEntry] = deque(maxlen=REMEMBERED)
+        self._handed_on: deque[JournalEntry] = deque()
         self._dropped_at = 0  # when the newest line that was dropped was written
+        self._forgotten_at = 0  # when the newest entry was written that was handed on and is not remembered
         self._joined: dict[str, int] = {}  # units that joined, and since when (µs) they are read
+        self._joining_read = False  # what joined is being read
         self._known: Collection[str] = ()  # while lines are read over again: cursors of those handed on before
         self._passed_at = 0  # then: when the newest of those was written
         self._left: dict[str, float] = {}  # units that are no longer asked for, and since when
@@ -109,6 +112,7 @@ class JournalFeed:
         self.units = (*units, *late) if units else ()
         if since and self._begun:
             self._joined |= dict.fromkeys(fresh, max(since, self._dropped_at))
+            self._joining_read = False
         if self._turn and not self._joining:
             self._joining = loop.call_later(JOIN_S, self._start_again)
 
@@ -173,18 +177,17 @@ class JournalFeed:
             await self._read_backlog()
             self._begun = True
         await self.settle()
-        since = min(self._joined.values(), default=0) // 1_000_000
-        newest = max(self._handed_on[-1].at if self._handed_on else 0, self._dropped_at)
-        if not since or (self.cursor and newest < since * 1_000_000):
+        since, self._joining_read = min(self._joined.values(), default=0), True
+        newest = max([self._dropped_at, *(entry.at for entry in self._handed_on)])
+        if not since or (self.cursor and newest < since):
             self._known = ()
             await self._read(Position(None, self.cursor), follow=True)
             return
         # What joins is read from a moment on that the others have passed: theirs is read over, and left out.
-        if len(self._handed_on) == REMEMBERED:
-            since = max(since, self._handed_on[0].at // 1_000_000 + 1)
+        since = max(since, self._forgotten_at + 1)
         self._known = {entry.cursor for entry in self._handed_on}
         self._passed_at = newest
-        await self._read(Position(None), follow=True, since=f"@{since}")
+        await self._read(Position(None), follow=True, since=moment(since))
 
     async def _read_backlog(self) -> None:
         """The newest lines. When none are wanted, one is read all the same: its cursor is where we begin."""
@@ -196,7 +199,7 @@ class JournalFeed:
             for batch in reversed(found):
                 batch.reverse()
                 await self._hand_on(batch)
-                self._handed_on.extend(batch)
+                self._remember(batch)
                 self.cursor = batch[-1].cursor
                 self._begun = True
         else:
@@ -234,7 +237,7 @@ class JournalFeed:
                 self._missed += len(found)
             elif batch := self._unread(self._parsed(found)):
                 await self._hand_on(batch if hand_on else [])
-                self._handed_on.extend(batch)
+                self._remember(batch)
                 self.cursor = batch[-1].cursor
                 self._begun = True
             await asyncio.sleep(0)  # a full buffer is read without a pause: the others have their turn too
@@ -246,13 +249,19 @@ class JournalFeed:
                 into.append(batch)
             await asyncio.sleep(0)
 
+    def _remember(self, batch: Batch) -> None:
+        kept, needed = self._handed_on, min([batch[-1].at - REMEMBERED_US, *self._joined.values()])
+        kept.extend(batch)
+        while len(kept) > REMEMBERED or kept[0].at < needed:
+            self._forgotten_at = max(self._forgotten_at, kept.popleft().at)
+
     def _unread(self, batch: Batch) -> Batch:
         """Without what was handed on before, and without what units said before they joined."""
         if not self._joined or not batch:
             return batch
         known, joined, last = self._known, self._joined, batch[-1]
         batch = [each for each in batch if each.cursor not in known and each.at >= joined.get(each.unit, 0)]
-        if last.at > max(self._passed_at, *joined.values()):
+        if self._joining_read and last.at > max(self._passed_at, *joined.values()):
             self._known, self._joined = (), {}
         return batch
 

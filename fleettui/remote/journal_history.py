@@ -23,6 +23,7 @@ from fleettui.remote.journal_query import (
     by_machine,
     by_service,
     journal_argv,
+    moment,
 )
 from fleettui.remote.process import CHUNK_BYTES, Running
 from registry.errors import FleetError
@@ -172,8 +173,3 @@ async def entries(running: Running, machine: Machine, units: tuple[str, ...]) ->
 
 
 TIMED_OUT = 124  # what timeout(1) exits with
-
-
-def moment(at: int) -> str:
-    """Microseconds since the epoch as journalctl reads them."""
-    return f"@{at // 1_000_000}.{at % 1_000_000:06d}"

@@ -109,3 +109,8 @@ def journal_argv(
 def fields_argv(cursor: str) -> list[str]:
     """The journalctl command for every field of one entry."""
     return ["journalctl", "--no-pager", "--quiet", "--all", "--output=json", "--lines=1", f"--cursor={cursor}"]
+
+
+def moment(at: int) -> str:
+    """Microseconds since the epoch as journalctl reads them."""
+    return f"@{at // 1_000_000}.{at % 1_000_000:06d}"

@@ -27,10 +27,19 @@ def editor(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def console(cluster: Cluster, editor: str) -> Iterator[Terminal]:
+def pager(tmp_path: Path) -> str:
+    """A pager that counts lines and waits for Enter."""
+    script = tmp_path / "pager"
+    script.write_text('#!/bin/sh\necho "$(grep -c "I speak" "$1") lines to read"; stat -c %a "$1"; read line\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.fixture
+def console(cluster: Cluster, editor: str, pager: str) -> Iterator[Terminal]:
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
-    terminal = Terminal.console(cluster, EDITOR=editor, VISUAL="")
+    terminal = Terminal.console(cluster, EDITOR=editor, VISUAL="", PAGER=pager)
     yield terminal
     terminal.close()
 
@@ -61,6 +70,19 @@ def test_see_submit_start_read_stop_and_destroy(console: Terminal, cluster: Clus
 
     console.keys("j")
     console.shows("journal  talker · core-", "I speak", "following")
+    console.keys("l")
+    console.shows("Journal", "I speak", "following")
+    console.keys("/")
+    console.shows("words as they stand")
+    console.type("speak")
+    console.keys("Enter")
+    console.shows("⌕ speak: ")
+    console.keys("o")
+    console.shows("lines to read", "600")
+    console.keys("Enter")
+    console.shows("⌕ speak: ")
+    console.keys("Escape", "G", "l")
+    console.shows("journal  talker · core-", "following", "UNIT")
 
     console.keys("X")
     console.shows("✓ fleetctl stop talker.service", "○ inactive")

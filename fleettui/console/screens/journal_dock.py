@@ -256,8 +256,8 @@ class JournalDock:
             pane.lines.focus()
 
     def focus_inside(self, otherwise: Widget) -> None:
-        """Give the keys to the first thing in the pane that takes them."""
-        next((each for each in self.pane.query("*") if each.can_focus), otherwise).focus()
+        """Give the keys, at once, to the first in the pane that takes them: the next key may be there already."""
+        self._screen.set_focus(next((each for each in self.pane.query("*") if each.can_focus), otherwise))
 
     def leave(self) -> None:
         """Go one step back on the main screen: in the pane nothing is left to undo."""

@@ -439,7 +439,7 @@ class Navigator:
         elif len(listing.chosen()) > 1 or self._selection.subject_here() is None:
             self.show_journal()
             pane.action_zoom()
-            pane.lines.focus()
+            self._screen.set_focus(pane.lines)
         else:
             self.open_tab("journal")
 

@@ -471,7 +471,7 @@ class JournalPrompt(Vertical):
         with self.prevent(Input.Changed):
             field.value = text
         field.cursor_position = len(text)
-        field.focus()
+        self.screen.set_focus(field)  # at once: what is typed next may be there already
         self.say("")
 
     def say(self, text: str, tone: Tone = Tone.QUIET) -> None:
