@@ -12,6 +12,7 @@ import calendar
 import fcntl
 import os
 import re
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class RecordWriter:
         self.directory, self.bounds = directory, bounds
         self.changes = 0  # records written to this segment since its beginning, besides those that began it
         self._file: int | None = None
+        self._one = threading.Lock()  # a write that was given up may still be under way in its thread
         self._zip = zlib.compressobj()
         self._size = 0
         self._synced = 0.0
@@ -99,27 +101,32 @@ class RecordWriter:
 
     def begin(self, head: Head, whole: Moment) -> None:
         """Begin the next segment, and end the one before once it stands. OSError."""
-        old = self._take()
-        stamp = time.strftime(STAMP, time.gmtime(head.at))
-        path = self.directory / f"fleet-{self._next:08}-{stamp}Z.jsonl.gz"
-        self._next += 1
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._zip, self._size = zlib.compressobj(LEVEL, zlib.DEFLATED, GZIP), 0
-        self._put(head.line() + whole.line())
-        self.changes = 0
-        self._sync(force=True)
-        _close(*old)
-        self.prune(head.at)
+        with self._one:
+            old = self._take()
+            try:
+                stamp = time.strftime(STAMP, time.gmtime(head.at))
+                path = self.directory / f"fleet-{self._next:08}-{stamp}Z.jsonl.gz"
+                self._next += 1
+                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                self._zip, self._size = zlib.compressobj(LEVEL, zlib.DEFLATED, GZIP), 0
+                self._put(head.line() + whole.line())
+                self.changes = 0
+                self._sync(force=True)
+            finally:
+                _close(*old)
+            self.prune(head.at)
 
     def write(self, moment: Moment) -> None:
         """Add a line; it survives the end of this process, and a power cut after a few seconds. OSError."""
-        self._put(moment.line())
-        self.changes += len(moment.values)
-        self._sync(force=False)
+        with self._one:
+            self._put(moment.line())
+            self.changes += len(moment.values)
+            self._sync(force=False)
 
     def close(self) -> None:
         """End the segment as gzip wants it. OSError."""
-        _close(*self._take())
+        with self._one:
+            _close(*self._take())
 
     def abandon(self) -> None:
         """Leave the segment as it is: it could not be written."""
