@@ -151,7 +151,7 @@ def _said_by_generator(path: Path, text: str) -> tuple[Problem, ...]:
             )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return ()
-    said = complaint_about(name, done.stderr)
+    said = complaint_about(name, done.stderr.replace(f" in {directory}/{name}", ""))
     option = re.search(r"'(\w+)' in group", said)
     line = next((each.line for each in parse_file(text).entries if option and each.name == option[1]), 1)
     problem = Problem(str(path), line, f"Podman's generator says: {said}", "see podman-systemd.unit(5)")

@@ -111,6 +111,10 @@ def test_what_is_wrong_is_said_before_or_where_it_happens(fleet: Fleet) -> None:
     path = fleet.write("bad.container", text.replace("%NODE%", "n1"))
     said = fleet.fails("start", "--replace", path, timeout_s=60)
     assert "unsupported key 'Bad' in group 'Container'" in said
+    node = fleet.cluster.node("core-1")
+    node.exec(["sh", "-c", "cat >/root/bad.container"], text=Path(path).read_text())
+    said = node.exec(["fleetctl", "verify", "/root/bad.container"]).stdout
+    assert "bad.container:4: Podman's generator says: unsupported key 'Bad' in group 'Container';" in said
     right = fleet.write("bad.container", text.replace("%NODE%", "n1").replace("Bad=1", "Pull=never\nStopTimeout=1"))
     fleet.ctl("start", "--replace", right, timeout_s=60)
     assert fleet.settled("bad.service", 1) == {"bad.service": "core-1"}
