@@ -238,7 +238,8 @@ class Agent:
         return unseal(read_private(self._settings.agent.secrets_key_file), key, sealed, name)
 
     async def _register_with(self, etcd: Etcd) -> None:
-        machine = facts.describe(self._settings, await self._patiently(self._systemd.version))
+        version = await self._patiently(self._systemd.version)
+        machine = await asyncio.to_thread(facts.describe, self._settings, version)
         self._registration = Registration(etcd, self._keys, self._ledger, machine, self, self._history)
         self._publisher.on_lost = self._registration.doubt
         self._health = etcd.health

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from registry.units.quadlet import GENERATORS
 
 SSHD_CONFIG = Path("/etc/ssh/sshd_config")
 HOST_KEYS = Path("/etc/ssh")
+ANSWER_S = 30.0  # for Podman's generator: without an answer this machine's Quadlets would move away
 NO_WAY = "127.0.0.1"  # the address where no way leads to the registry
 
 
@@ -48,7 +50,7 @@ def boot_id() -> str:
 
 
 def describe(settings: Settings, systemd_version: str) -> Machine:
-    """The machine's record. Raises UserError when the configuration makes it one that nobody could read."""
+    """The machine's record; blocks. Raises UserError when the configuration makes it one that nobody could read."""
     agent = settings.agent
     port = int(_found(SSHD_CONFIG, r"(?i)^[ \t]*Port[ \t]+(\d{1,5})\b") or 22)
     machine = Machine(
@@ -90,11 +92,19 @@ def facing_address(endpoints: tuple[str, ...]) -> str:
 
 def _generators_version(bus: str) -> str:
     """The version of Podman's generator of services, which is Podman's; "" when there is none that answers."""
+    generator = GENERATORS[bus]
     with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run([GENERATORS[bus], "-version"], capture_output=True, text=True, timeout=5, check=True)
-        if re.fullmatch(r"[\w.+~-]{1,60}", done.stdout.strip()):
-            return done.stdout.strip()
+        seen = os.stat(generator)  # noqa: PTH116 - twice a minute
+        return version_of(generator, (seen.st_ino, seen.st_mtime_ns))
     return ""
+
+
+@lru_cache(maxsize=1)
+def version_of(generator: str, file: tuple[int, int]) -> str:  # noqa: ARG001 - another file is asked anew
+    """What a generator of Podman's says of its version. Raises OSError, SubprocessError. Blocks."""
+    done = subprocess.run([generator, "-version"], capture_output=True, text=True, timeout=ANSWER_S, check=True)
+    said = done.stdout.strip()
+    return said if re.fullmatch(r"[\w.+~-]{1,60}", said) else ""
 
 
 def _host_keys() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from registry.keys import Address, Table
 from registry.program import config
 from registry.program.config import Settings
 from registry.records import decode, encode
+from registry.units import quadlet
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 
@@ -58,3 +59,16 @@ def test_odd_ports_and_keys_of_the_host_are_not_registered(tmp_path: Path, monke
     monkeypatch.setattr(facts, "HOST_KEYS", tmp_path)
     machine = facts.describe(settings("public_ip", "10.0.0.1"), "252")
     assert (machine.ssh_port, machine.host_keys) == (22, (f"ssh-ed25519 {'A' * 68}",))
+
+
+def test_podmans_generator_is_asked_once_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, asked = tmp_path / "generator", tmp_path / "asked"
+    monkeypatch.setitem(quadlet.GENERATORS, "system", str(generator))
+    here = settings("public_ip", "10.0.0.1")
+    assert facts.describe(here, "252").podman_version == ""
+    for version, told in (("5.4.2", "5.4.2"), ("6.0.1", "6.0.1"), ("one two", "")):
+        generator.unlink(missing_ok=True)
+        generator.write_text(f"#!/bin/sh\necho >>{asked}\necho '{version}'\n")
+        generator.chmod(0o755)
+        assert [facts.describe(here, "252").podman_version for _ in range(3)] == [told] * 3
+    assert asked.read_text() == "\n" * 3
