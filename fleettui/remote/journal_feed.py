@@ -110,6 +110,7 @@ class JournalFeed:
             return
         late = [unit for unit, at in self._left.items() if loop.time() - at < LINGER_S]
         self.units = (*units, *late) if units else ()
+        self._names = by_service(self.units)
         if since and self._begun:
             self._joined |= dict.fromkeys(fresh, max(since, self._dropped_at))
             self._joining_read = False
