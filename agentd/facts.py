@@ -69,6 +69,7 @@ def describe(settings: Settings, systemd_version: str) -> Machine:
         bus=agent.bus,
         ttl_s=agent.ttl,
         podman_version=_generators_version(agent.bus),
+        on_lost=agent.on_lost_registry,
     )
     try:
         encode(machine)

@@ -74,6 +74,7 @@ def _console(flags: argparse.Namespace) -> int:
         theme=flags.theme or "",
         read_only=settings.console.read_only,
         fresh=flags.fresh,
+        stays_read_only=flags.read_only or ("FLEET_CONSOLE_READ_ONLY" in os.environ and settings.console.read_only),
     )
     if local and not in_browser and "FLEET_CONFIG" not in os.environ:
         from fleettui.demo.advice import demo as advised  # noqa: PLC0415 - at the end, and nowhere else

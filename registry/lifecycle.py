@@ -147,7 +147,7 @@ def _standing(snapshot: Snapshot, name: str, where: Whereabouts, *, strict: bool
     machines = tuple(sorted({line.machine for line in lines} | {state.machine for state in states}))
     unit = snapshot.units.get(name)
     if unit is None or not unit.target.scheduled:
-        return _leaving(machines)
+        return _leaving(snapshot, machines)
     if not lines or not all(_says(line, unit) for line in lines):
         return refused(snapshot, name, machines) or UnitProgress(Progress.UNDER_WAY, _undecided(snapshot), machines)
     return _arriving(snapshot, unit, lines, {state.machine: state for state in states}, machines, strict=strict)
@@ -160,7 +160,7 @@ def standing_here(
     machines = tuple({each.machine for each in (line, state) if each})
     unit = snapshot.units.get(name)
     if unit is None or not unit.target.scheduled or line is None:
-        return _leaving(machines)
+        return _leaving(snapshot, machines)
     home = snapshot.machines.get(line.machine)
     done = _says(line, unit) and applied(line, state)
     if (not done or (home and home.leaving)) and (pending := refused(snapshot, name, machines)):
@@ -172,10 +172,10 @@ def standing_here(
     return _late(snapshot, unit, machines, machines)
 
 
-def _leaving(machines: tuple[str, ...]) -> UnitProgress:
+def _leaving(snapshot: Snapshot, machines: tuple[str, ...]) -> UnitProgress:
     if not machines:
         return UnitProgress(Progress.REACHED)
-    return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_short(machines)}", machines)
+    return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_named(snapshot, machines)}", machines)
 
 
 def _says(line: Assignment, unit: Unit) -> bool:
@@ -213,7 +213,7 @@ def _arriving(
         if all(_comes(snapshot, each, name, running=name in state.waits_running) for name in state.waits)
     }
     late += tuple(coming)
-    alone = f" on {_short(machines)}" if len(machines) == 1 else ""
+    alone = f" on {_named(snapshot, machines)}" if len(machines) == 1 else ""
     found = {
         each: _outcome(states[each], (each,), alone, strict=strict) for each in sorted(states) if each not in late
     }
@@ -230,7 +230,7 @@ def _arriving(
         soon = UnitProgress(Progress.UNDER_WAY, _blame(snapshot, coming, machines), machines) if coming else None
         return soon or _late(snapshot, unit, late, machines)
     if stray := tuple(sorted(states.keys() - {line.machine for line in lines})):
-        return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_short(stray)}", machines)
+        return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_named(snapshot, stray)}", machines)
     skipped = {line.machine: found[line.machine].reason for line in awaited}
     held = all(skipped.values())  # by a condition, everywhere
     return UnitProgress(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
@@ -262,7 +262,9 @@ def _outcome(state: UnitState, machines: tuple[str, ...], where: str = "", *, st
 def _late(snapshot: Snapshot, unit: Unit, late: tuple[str, ...], machines: tuple[str, ...]) -> UnitProgress:
     absent = tuple(machine for machine in late if machine not in snapshot.machines)
     verb = "waiting for lost machine" if absent else f"being {unit.target} on"
-    return UnitProgress(Progress.UNDER_WAY, f"{verb} {_short(absent or late)}", machines)
+    kept = any((gone := snapshot.absent.get(machine)) and gone.on_lost == "keep" for machine in absent)
+    still = ", where it may still run (keep)" if kept else ""
+    return UnitProgress(Progress.UNDER_WAY, f"{verb} {_named(snapshot, absent or late)}{still}", machines)
 
 
 def _blame(snapshot: Snapshot, found: Mapping[str, str], machines: tuple[str, ...]) -> str:
@@ -287,5 +289,7 @@ def _undecided(snapshot: Snapshot) -> str:
     return "waiting for the scheduler"
 
 
-def _short(machines: tuple[str, ...]) -> str:
-    return listed((f"{machine[:8]}..." for machine in machines), 3)
+def _named(snapshot: Snapshot, machines: tuple[str, ...]) -> str:
+    """The machines by their short ids; those that are gone by the names that they had."""
+    gone = snapshot.absent
+    return listed((gone[each].hostname if each in gone else f"{each[:8]}..." for each in machines), 3)

@@ -60,7 +60,8 @@ class Snapshot:
 
     `corrupt` is by full key, keys that are no record's (`Keys.stray`) included. A corrupt schedule line or state is
     in no other table, yet it is not absent: who would act on its absence (start elsewhere, stop here) must look for
-    its key in `corrupt` first.
+    its key in `corrupt` first. `absent` is no table: the last known records of machines that are gone, by id, as
+    far as the reader has seen them.
     """
 
     revision: int = 0
@@ -83,6 +84,7 @@ class Snapshot:
     secrets: Mapping[str, Secret] = field(default_factory=_empty)
     contents: Mapping[str, Content] = field(default_factory=_empty)
     corrupt: Mapping[str, Corrupt] = field(default_factory=_empty)
+    absent: Mapping[str, Machine] = field(default_factory=_empty)
 
 
 class RawChange(NamedTuple):

@@ -226,6 +226,7 @@ class Machine(Versioned):
     since: Time = 0.0  # when this agent registered
     held: Line = ""  # why its agent changes nothing, or nothing
     podman_version: Line = ""  # of Podman's generator of services, or nothing where there is none
+    on_lost: Line = ""  # what becomes of its units without the registry: "keep", "stop", or "": not said
 
 
 @dataclass(frozen=True, slots=True)

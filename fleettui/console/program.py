@@ -7,8 +7,11 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from zlib import crc32
 
 from fleettui.actions import machines, rollouts
 from fleettui.actions.crashes import newest_crashes, read_crashes
@@ -18,11 +21,13 @@ from fleettui.actions.units import ACTS, restore, submit
 from fleettui.actions.units import UnitSource as Submitted
 from fleettui.cli.connection import open_operator
 from fleettui.console.app import Console
+from fleettui.console.operations.commands_there import OwnCommand, own_commands
 from fleettui.console.operations.runner import Changes
 from fleettui.console.operations.verbs import AVAILABILITY, MachineVerb, RolloutVerb
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.screens.context import Context
 from fleettui.console.sources.feed import Live
+from fleettui.console.sources.fleets import SwitchTo, known_fleets
 from fleettui.console.sources.hosts import LiveHosts
 from fleettui.console.sources.journal_live import LiveJournals
 from fleettui.console.sources.losses import LossWatch
@@ -30,6 +35,7 @@ from fleettui.console.sources.replay import NoPastHosts, NoPastJournals, NoPastP
 from fleettui.console.sources.saved_state import SavedState, StateStore, place
 from fleettui.console.terminal.driver import give_up
 from fleettui.console.terminal.handover import leave_when_gone, leave_when_told
+from fleettui.console.text.cells import FLEET_TONES, Tone
 from fleettui.console.text.keys import checked_keymap
 from fleettui.console.widgets.theme import THEMES
 from fleettui.doctor.expiry import Expiry
@@ -147,32 +153,73 @@ def run_record(settings: Settings, *, cluster: str, theme: str, at: str, directo
     asyncio.run(play())
 
 
-def run(settings: Settings, *, cluster: str, theme: str, read_only: bool, fresh: bool = False) -> None:
-    """Show the console until the user leaves it. UserError for a keymap that cannot be.
+def run(settings: Settings, *, cluster: str, theme: str, read_only: bool, fresh: bool = False,
+        stays_read_only: bool = False) -> None:  # fmt: skip
+    """Show the console, of one fleet after the other, until it is left. UserError for a keymap that cannot be.
 
     `theme` "" is the one that was last chosen here, or configured. `fresh`: nothing is restored.
+    `stays_read_only`: no fleet is changed, whatever its configuration says.
     """
-    keymap = checked_keymap(settings.console.keymap, settings.source or "configuration")
     collector.relax()
     if not in_browser(os.environ):
         ask_the_terminal(os.environ)
-    asyncio.run(_run(settings, cluster, theme, keymap, read_only=read_only, fresh=fresh))
+    came_from, unit = "", ""
+    while True:  # each fleet has a loop, a connection and a screen of its own: nothing of one is left for the next
+        keymap = checked_keymap(settings.console.keymap, settings.source or "configuration")
+        where = settings.source or "configuration"
+        own: tuple[OwnCommand, ...] = ()
+        if settings.console.commands:
+            from fleettui.console.commandline import commands  # noqa: PLC0415 - loads fleetctl's grammar
+
+            own = own_commands(settings.console.commands, keymap, commands.names_of_commands(), where)
+        given = Opening(cluster, theme, keymap, read_only, fresh, stays_read_only, came_from, unit, own)
+        following = asyncio.run(_run(settings, given))
+        if following is None:
+            return
+        came_from, cluster, unit = cluster, following.name, following.unit
+        settings, read_only = following.settings, following.settings.console.read_only
 
 
-async def _run(
-    settings: Settings, cluster: str, theme: str, keymap: dict[str, str], *, read_only: bool, fresh: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a fleet is opened: what was asked for on the command line, and where the operator comes from."""
+
+    cluster: str
+    theme: str
+    keymap: dict[str, str]
+    read_only: bool
+    fresh: bool
+    stays_read_only: bool
+    came_from: str
+    unit: str
+    commands: tuple[OwnCommand, ...]
+
+
+def tone_of_fleet(cluster: str, known: Collection[str]) -> Tone:
+    """The colour of a fleet's name: of those that are known, each has its own as far as there are colours."""
+    names = sorted(known)
+    number = names.index(cluster) if cluster in names else crc32(cluster.encode("utf-8", "replace"))
+    return FLEET_TONES[number % len(FLEET_TONES)]
+
+
+async def _run(settings: Settings, given: Opening) -> SwitchTo | None:
+    cluster, read_only = given.cluster, given.read_only
+    fleets: Callable[[], Mapping[str, Path]] = dict
+    if not in_browser(os.environ):
+        fleets = partial(known_fleets, os.environ)
     endpoint = settings.etcd.endpoints[0]
     feed = Live(lambda: open_operator(settings, warn=False), endpoint)
     user = settings.etcd.username or actor().partition("@")[0]
-    shown = FleetIdentity(cluster, user, endpoint, settings.console.protected)
+    tone = tone_of_fleet(cluster, fleets())
+    shown = FleetIdentity(cluster, user, endpoint, settings.console.protected, tone=tone)
     store = StateStore(place(os.environ, cluster, endpoint, settings.etcd.prefix))
-    saved, remark = (None, "") if fresh else store.recall()
+    saved, remark = (None, "") if given.fresh else store.recall()
     here = None if settings.ssh.tunnel else own_machine(settings.etcd, os.environ)
     pins = Pins(host_keys(os.environ), lambda: feed.cluster_id)
     trends: Path | None = None
     with suppress(UserError):  # the fleet is recorded elsewhere, or not at all
         trends = found_directory(None, os.environ)
+    chosen: list[SwitchTo] = []  # the fleet to open next
     warned: list[Callable[[str], None]] = []  # who shows a warning, once there is a screen
 
     def on_first(line: str, warning: bool) -> None:  # noqa: FBT001 - a callback's
@@ -182,16 +229,19 @@ async def _run(
     async with Remote(settings.ssh, here=here, pins=pins, on_first=on_first) as remote:
         port = LivePort(feed)
         context = Context(
-            feed, port, LiveJournals(remote, port.crashes), shown, time.time, keymap, read_only,
+            feed, port, LiveJournals(remote, port.crashes), shown, time.time, given.keymap, read_only,
             Keys.under(settings.etcd.prefix), history=store.history(), saved=saved, store=store,
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             expiring=Expiry(settings.etcd.cert_file, settings.etcd.ca_file),
             confirm_from=settings.console.confirm_from, losses=LossWatch(Keys.under(settings.etcd.prefix)),
             trends=trends,
+            fleets=fleets, came_from=given.came_from, unit=given.unit,
+            commands=given.commands, stays_read_only=given.stays_read_only, open_next=chosen.append,
         )  # fmt: skip
-        console = Console(context, theme=choose_theme(theme, saved, settings))
+        console = Console(context, theme=choose_theme(given.theme, saved, settings))
         warned.append(lambda line: console.warn("fleetctl ssh", line))
         await show(console)
+    return chosen[-1] if chosen else None
 
 
 async def show(console: Console) -> None:

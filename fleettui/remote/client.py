@@ -20,6 +20,7 @@ from fleettui.remote.command import (
     Completed,
     as_root,
     collect,
+    hand_on,
     kill_argv,
     look_argvs,
     quoted,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from fleettui.remote.pool import SessionPool
 
 COMMAND_TIMEOUT_S = 30.0
+STREAM_TIMEOUT_S = 3600.0  # of a command whose output is watched
 FIELDS_TIMEOUT_S = 10.0
 CONNECTION_FAILED = 255  # what ssh exits with
 
@@ -106,6 +108,25 @@ class Remote:
             why = f"{argv[0]} printed more than {MAX_OUTPUT_BYTES // 2**20} MiB"
             raise RemoteError(machine.hostname, why, "it was told to end; try it there by hand") from None
         return completed
+
+    async def stream(
+        self, machine: Machine, argv: Sequence[str], take: Callable[[bytes], object],
+        *, timeout_s: float = STREAM_TIMEOUT_S,
+    ) -> int:  # fmt: skip
+        """Run a command without input; `take` gets both its streams as they come. Its exit status.
+
+        Cancelling ends it; its own machine ends it after `timeout_s`. Raises RemoteError, UserError.
+        """
+        async with self.start(machine, within(timeout_s, argv)) as running:
+            return await hand_on(running, take)
+
+    async def run_here(self, argv: Sequence[str], take: Callable[[bytes], object]) -> int:
+        """The same on this host. Raises OSError for a program that cannot be started."""
+        running = await start_here(list(argv))
+        try:
+            return await hand_on(running, take)
+        finally:
+            await running.close()
 
     async def unit_status(
         self, machine: Machine, unit: str, *, colour: bool = False, lines: int | None = None, sudo: bool = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleettui.remote.process import CHUNK_BYTES, ByteStream, Running
@@ -96,6 +96,18 @@ async def collect(running: Running) -> Completed:
     """Read a command to its end. Raises LinkLost, and OverflowError for more output than anybody asked for."""
     stdout, stderr = await asyncio.gather(_all(running.stdout), _all(running.stderr))
     return Completed(stdout, stderr, await running.wait())
+
+
+async def hand_on(running: Running, take: Callable[[bytes], object]) -> int:
+    """Give what a command prints to `take` as it comes; return its exit status. Raises LinkLost."""
+
+    async def read(source: ByteStream) -> None:
+        while part := await source.read(CHUNK_BYTES):
+            take(part)
+            await asyncio.sleep(0)  # a command that prints without end stops nobody else
+
+    await asyncio.gather(read(running.stdout), read(running.stderr))
+    return await running.wait()
 
 
 async def _all(source: ByteStream) -> bytes:

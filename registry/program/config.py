@@ -252,6 +252,11 @@ class ConsoleTable:
     keymap: Mapping[str, str] = key(
         rules.pairs, 'other keys for the console\'s actions: { drain = "ctrl+d" }', default={}
     )
+    commands: Mapping[str, Mapping[str, object]] = key(
+        rules.commands,
+        "commands of your own: `[console.commands.NAME]` with `run`, and `key`, `confirm`, `on`; see console.md",
+        default={},
+    )
     read_only: bool = key(rules.switch, "whether it shows everything and changes nothing", default=False)
     protected: bool = key(
         rules.switch,

@@ -6,6 +6,7 @@ Pure: a rule raises ValueError with one line that can be shown, whatever it was 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -169,6 +170,42 @@ def _pairs(value: object) -> Mapping[str, str]:
     return {_line(name): _line(each) for name, each in value.items()}
 
 
+COMMAND_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+OF_COMMAND: dict[str, type] = {"run": str, "key": str, "confirm": bool, "on": str}
+
+
+def _commands(value: object) -> Mapping[str, Mapping[str, object]]:
+    """Commands of the operator's own, a table each."""
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise ValueError('expected a table for each command: [console.commands.NAME], run = "uptime"')
+    if len(value) > MOST_ENTRIES:
+        raise ValueError(f"{len(value)} commands are too many, {MOST_ENTRIES} may be")
+    for name, entry in value.items():
+        if not COMMAND_NAME.fullmatch(name):
+            raise ValueError(f"{shown(name, 40)}: a name is up to 32 lower-case letters, digits and hyphens")
+        if fault := fault_of_command(entry):
+            raise ValueError(f"{name}: {fault}")
+    return value
+
+
+def fault_of_command(entry: Mapping[str, object]) -> str:
+    """What is wrong with a command of the operator's own; "" when nothing is."""
+    for key, value in entry.items():
+        if key not in OF_COMMAND:
+            return f"unknown {shown(key, 40)}; it takes {', '.join(OF_COMMAND)}"
+        if not isinstance(value, OF_COMMAND[key]):
+            return f"{key} is a {'text' if OF_COMMAND[key] is str else 'true or false'}"
+        if isinstance(value, str) and not value.isprintable():
+            return f"{key} is no printable line"
+    try:
+        words = shlex.split(str(entry.get("run", "")))
+    except ValueError:
+        return "a quote of run is not closed"
+    if not words:
+        return 'run is missing, such as run = "systemctl status $UNIT"'
+    return "" if entry.get("on", "machine") in ("machine", "here") else 'on is "machine" (by SSH) or "here"'
+
+
 def _pairs_of(text: str) -> object:
     pairs = (each.partition("=") for each in text.split(",") if each.strip())
     return {name.strip(): value.strip() for name, _, value in pairs}
@@ -230,6 +267,7 @@ switch = Rule("true or false", _switch, _switch_of)
 texts = Rule("list of texts", _lines, _lines_of)
 files = Rule("list of paths", _lines, _lines_of)
 pairs = Rule("table of texts", _pairs, _pairs_of)
+commands = Rule("table of tables", _commands)
 endpoints = Rule("list of URLs or HOST[:PORT]", _endpoints, _lines_of)
 prefix = Rule("path of keys", _prefix)
 metadata = Rule("table of texts", _metadata, _pairs_of)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from fleettui.console.sources.hosts import Session
@@ -31,6 +32,9 @@ class ScriptedHosts:
         self.text = STATUS
         self.error: Exception | None = None
         self.exit_status = 0
+        self.ran: list[tuple[str, list[str]]] = []
+        self.prints: list[bytes] = []
+        self.endless = False
 
     async def status(self, machine: Machine, unit: str) -> str:
         self.asked.append((machine.hostname, unit))
@@ -48,6 +52,16 @@ class ScriptedHosts:
         if self.error:
             raise self.error
         self.signals.append((machine.hostname, unit, signal))
+
+    async def run(self, machine: Machine | None, argv: Sequence[str], take: Callable[[bytes], object]) -> int:
+        if self.error:
+            raise self.error
+        self.ran.append((machine.hostname if machine else "here", list(argv)))
+        for part in self.prints:
+            take(part)
+        if self.endless:
+            await asyncio.Event().wait()
+        return self.exit_status
 
     @asynccontextmanager
     async def shell(self, machine: Machine) -> AsyncGenerator[Session, None]:

@@ -14,7 +14,7 @@ from fleettui.console.commandline.commands import ELSEWHERE, CommandContext, exp
 from fleettui.console.commandline.completion import complete
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.detail import DetailView
-from fleettui.console.screens.text_screens import HelpScreen, PageScreen
+from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.sources.saved_state import LineHistory, load, save
 from fleettui.console.text.cells import line_text
 from fleettui.console.text.subject import Tab
@@ -372,7 +372,7 @@ async def test_help_of_a_command_and_of_everything() -> None:
         assert any("--replace" in line_text(line) for line in page.query_one(Lines).lines)
         await play.press("escape")
         await typed(play, "help", "enter")
-        assert isinstance(play.stage.app.screen, HelpScreen)
+        assert isinstance(play.stage.app.screen, PageScreen)
 
 
 async def test_without_a_registry_nothing_is_written_and_it_is_said() -> None:

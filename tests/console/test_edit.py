@@ -15,7 +15,7 @@ from fleettui.console.pages import detail
 from fleettui.console.pages.review import Draft, forecast, review, taken
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.edit import EditScreen
-from fleettui.console.screens.submit import SubmitScreen, read_path, suggestion
+from fleettui.console.screens.submit import SubmitScreen, instances_of, read_path, suggestion
 from fleettui.console.sources.editor import create_draft, discard_draft, editor_argv, read_draft
 from fleettui.console.text.keys import BY_ID
 from fleettui.console.widgets.drawing import Band
@@ -467,3 +467,39 @@ async def test_in_a_browser_there_is_no_shell_and_it_says_what_to_do() -> None:
             for key in (BY_ID["shell"], BY_ID["edit"], BY_ID["why"])
         }
         assert usable == {"shell": False, "edit": False, "why": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("1..3", ("1", "2", "3")), ("blue, green blue", ("blue", "green")), ("", ()), ("1..2,x", ("1", "2", "x"))],
+)
+def test_instances_are_named_as_people_count(text: str, names: tuple[str, ...]) -> None:
+    assert instances_of("job@.service", text) == tuple(f"job@{each}.service" for each in names)
+
+
+@pytest.mark.parametrize("text", ["a/b", "1..x", "a\x1b"])
+def test_what_is_no_instance_is_told(text: str) -> None:
+    with pytest.raises(UserError, match=r"is no instance; write 1\.\.3"):
+        instances_of("job@.service", text)
+
+
+async def test_a_template_asks_for_instances_and_starts_them() -> None:
+    async with playing() as play:
+        screen = await open_submit(play)
+        screen.query_one("#name", Input).value = "job@.service"
+        screen.query_one("#text", TextArea).load_text(PLAIN)
+        await play.settle()
+        field = screen.query_one("#instances", Input)
+        assert field.display
+        assert screen.query_one("#launched", Button).disabled
+        field.value = "1..2"
+        await play.settle()
+        assert not screen.query_one("#launched", Button).disabled
+        await play.press("ctrl+s")
+        if isinstance(play.stage.app.screen, ConfirmScreen):
+            await play.press("y")
+        await play.settle()
+        assert play.stage.port.calls == [
+            ("submit inactive", ("job@.service",)),
+            ("submit launched", ("job@1.service", "job@2.service")),
+        ]

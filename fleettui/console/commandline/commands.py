@@ -142,7 +142,7 @@ class Sort:
     """Sort the open view."""
 
     column: str
-    descending: bool = False
+    descending: bool | None = None  # None: in the column's usual order
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +167,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenFleet:
+    """Open another fleet; "": ask which."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunThere:
+    """Run a command on the chosen machines, or one of the operator's own."""
+
+    argv: tuple[str, ...] = ()
+    own: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Theme:
     """Other colours."""
 
@@ -176,7 +191,7 @@ class Theme:
 ConsoleCommand: TypeAlias = (
     VerbCommand | SubmitFiles | MachineCommand | MetadataCommand | RolloutCommand | RollUnits
     | ShowVersion | RestoreVersion | Scale | Rebalance
-    | Show | Open | Shell | Sort | Verify | Help | Run | Theme
+    | Show | Open | Shell | Sort | Verify | Help | Run | Theme | OpenFleet | RunThere
 )  # fmt: skip
 
 
@@ -188,6 +203,8 @@ class CommandContext:
     columns: tuple[str, ...] = ()  # of the open view
     themes: tuple[str, ...] = ()
     read_only: bool = False
+    fleets: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()  # the operator's own commands
     values: Callable[[str, str], Iterable[str]] = lambda view, facet: ()  # noqa: ARG005 - of a view's facet, now
 
 
@@ -222,7 +239,7 @@ CHANGING = frozenset(
         "upgrade",
     }
 )  # a backup is a file
-BARRED = CHANGING | {"ssh"}  # in a read-only console: what changes, and what runs something on a machine
+BARRED = CHANGING | {"ssh", "run"}  # in a read-only console: what changes, and what runs something on a machine
 
 SHOWING = {"cat": "file", "status": "status", "journal": "journal", "why": "why"}
 LOOKING = (
@@ -249,11 +266,8 @@ ELSEWHERE = {
 
 def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
     """Return what the line asks for; None for an empty one. UserError, with the remedy, for what makes no sense."""
-    if (found := filtered_view(line)) is not None:
-        query = parse_query(found[1])
-        if query.error:
-            raise UserError(f"the filter, {query.error}")
-        return Open("" if found[0] == "filter" else found[0], found[1])
+    if (own := unsplit(line, context)) is not None:
+        return own
     words = split(line)
     if words[:1] == ["fleetctl"]:  # as copied from a terminal, or from here
         words = words[1:]
@@ -268,6 +282,31 @@ def parse_command(line: str, context: CommandContext) -> ConsoleCommand | None:
         return OWN[name].read(words[1:], context)
     find_any(name)
     return _fleetctl(words, context)
+
+
+def complete_names(context: CommandContext) -> list[str]:
+    """Return all first words of a line here, with the operator's own commands."""
+    return [*names_of_commands(read_only=context.read_only), *(() if context.read_only else context.own)]
+
+
+def unsplit(line: str, context: CommandContext) -> ConsoleCommand | None:
+    """What a line asks for that has a grammar of its own: a filter, a command for machines; None for any other."""
+    if (found := filtered_view(line)) is not None:
+        query = parse_query(found[1])
+        if query.error:
+            raise UserError(f"the filter, {query.error}")
+        return Open("" if found[0] == "filter" else found[0], found[1])
+    first, _, rest = line.strip().partition(" ")
+    if first == "run" or first in context.own:
+        if context.read_only:
+            raise UserError(f"cannot run commands: {READ_ONLY}")
+        argv = quoted_words(rest)
+        if first == "run" and not argv:
+            raise UserError("run what? such as run uptime; a pipe is run sh -c '…'")
+        if first != "run" and argv:
+            raise UserError(f"{first} takes nothing; it is about what is selected")
+        return RunThere(tuple(argv)) if first == "run" else RunThere(own=first)
+    return None
 
 
 def filtered_view(line: str) -> tuple[str, str] | None:
@@ -286,6 +325,8 @@ def hint(line: str, context: CommandContext) -> tuple[str, bool]:
         query = parse_query(found[1])
         return query.error or query.doubt or query.explained(), bool(query.error or query.doubt)
     name = line.split(maxsplit=1)[0] if line.split() else ""
+    if name in context.own:
+        return f"{name}: a command of your own, from the configuration", False
     if name in OWN:
         return f"{OWN[name].usage}: {OWN[name].summary}", False
     if name in ELSEWHERE:
@@ -490,12 +531,16 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def split(line: str) -> list[str]:
-    """The line's words. UserError for a quote that is not closed."""
+    """The line's words, with braces as a shell has them. UserError for a quote that is not closed."""
+    return [name for word in quoted_words(line) for name in expand_braces(word)]
+
+
+def quoted_words(line: str) -> list[str]:
+    """The line's words, as a shell reads quotes and nothing else. UserError for a quote that is not closed."""
     try:
-        words = shlex.split(line)
+        return shlex.split(line)
     except ValueError:
         raise UserError("a quote is not closed; close it") from None
-    return [name for word in words for name in expand_braces(word)]
 
 
 def expand_braces(word: str) -> list[str]:
@@ -550,6 +595,13 @@ def _view(name: str) -> Callable[[Sequence[str], CommandContext], ConsoleCommand
     return read
 
 
+def _cluster(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
+    if words[1:] or (words and words[0] not in context.fleets):
+        known = ", ".join(context.fleets) or "none; put fleet.toml files into ~/.config/fleet/clusters"
+        raise UserError(f"which fleet? known: {known}")
+    return OpenFleet(words[0] if words else "")
+
+
 def _theme(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
     if len(words) != 1 or words[0] not in context.themes:
         raise UserError(f"which theme? one of {', '.join(context.themes)}")
@@ -561,7 +613,7 @@ def _sort(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
         raise UserError("this view has no columns to sort by; it has an order of its own")
     if not words or words[0].lower() not in context.columns or words[1:] not in ([], ["desc"], ["asc"]):
         raise UserError(f"sort by what? one of {', '.join(context.columns)}; desc after it turns the order round")
-    return Sort(words[0].lower(), descending=words[1:] == ["desc"])
+    return Sort(words[0].lower(), words[1] == "desc" if words[1:] else None)
 
 
 OWN: dict[str, ConsoleWord] = {
@@ -570,8 +622,15 @@ OWN: dict[str, ConsoleWord] = {
         "show only rows that match; without words all",
         lambda words, _: Open("", " ".join(words)),
     ),
-    "sort": ConsoleWord("sort COLUMN [desc]", "sort the open view", _sort),
+    "sort": ConsoleWord("sort COLUMN [asc|desc]", "sort the open view", _sort),
     "columns": ConsoleWord("columns", "choose the columns and the order", _just(Run("columns"))),
+    "cluster": ConsoleWord("cluster [NAME]", "open another fleet, with the same unit selected", _cluster),
+    "run": ConsoleWord(
+        "run COMMAND …",
+        "run a command on the chosen machines, side by side",
+        lambda words, _: RunThere(tuple(words)),
+        changes=True,
+    ),
     "theme": ConsoleWord("theme NAME", "other colours", _theme),
     "at": ConsoleWord(
         "at TIME",
@@ -594,12 +653,24 @@ OWN: dict[str, ConsoleWord] = {
     },
     "help": ConsoleWord(
         "help [COMMAND]",
-        "explain a command; without one, keys and commands",
+        "explain a command; without one, list all",
         lambda words, _: Help(find_any(words[0]) if words else ""),
     ),
     "quit": ConsoleWord("quit", "leave the console; the fleet goes on", _just(Run("quit"))),
     "q": ConsoleWord("q", "quit", _just(Run("quit"))),
 }
+
+
+def summaries(*, read_only: bool = False) -> list[tuple[str, str]]:
+    """Every command that can be typed, with a line about each."""
+    found = []
+    for name in names_of_commands(read_only=read_only):
+        if name in OWN and name not in BY_NAME:
+            found.append((OWN[name].usage, OWN[name].summary))
+        elif name not in ELSEWHERE:
+            kinds = [kind for kind in ("UNIT", "FILE", "MACHINE") if BY_NAME[name].takes(kind)]
+            found.append((f"{name} {'|'.join(kinds)}{' …' if kinds else ''}".strip(), BY_NAME[name].summary))
+    return found
 
 
 def usage(topic: str) -> list[str]:

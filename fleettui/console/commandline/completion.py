@@ -11,6 +11,7 @@ from fleettui.console.commandline.commands import (
     ROLLOUT_ACTS,
     VIEWS,
     CommandContext,
+    complete_names,
     flags_of,
     names_of_commands,
 )
@@ -60,7 +61,7 @@ def offered(found: Sequence[str], start: int) -> Completion:
 
 def _known(before: Sequence[str], context: CommandContext, word: str) -> Iterable[str]:
     if not before:
-        return names_of_commands(read_only=context.read_only)
+        return complete_names(context)
     name, last = before[0], before[-1]
     if word.startswith("-"):
         return [flag for flag in flags_of(name) if flag not in before]
@@ -75,6 +76,7 @@ def _known(before: Sequence[str], context: CommandContext, word: str) -> Iterabl
         "sort": context.columns,
         "rollout": ("list", "status", *ROLLOUT_ACTS),
         "theme": context.themes,
+        "cluster": context.fleets,
         "help": tuple(names_of_commands()),
     }
     return choices.get(name, ())

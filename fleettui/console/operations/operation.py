@@ -134,6 +134,8 @@ def judge(operation: Operation, snapshot: Snapshot, where: Where, now: float) ->
         if found.under_way:
             still.append(name)
             continue
+        if operation.verb is Verb.STOP and found.progress is Progress.WAITING and not found.machines:
+            continue  # it ran nowhere, and is asked to run nowhere
         waiting = waiting or found.progress is Progress.WAITING
         place = host(snapshot, found.machines[0]) if found.machines else place
         if found.progress is not Progress.REACHED:

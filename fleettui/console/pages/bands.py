@@ -32,6 +32,7 @@ class FleetIdentity:
     endpoint: str
     protected: bool = False
     read_only: bool = False
+    tone: Tone = Tone.CHOSEN  # of its name: each fleet has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     mark = (Cell("  "), Cell(" READ-ONLY ", Tone.CHOSEN)) if place.read_only else ()
     if reading.past is not None:
         mark = (Cell("  "), Cell(f" ◀ {reading.past.text} ", Tone.CHOSEN))
-    name = (Cell("fleet ", Tone.HEAD), Cell(f" {escape(place.cluster)} ", Tone.CHOSEN), *shield, *mark)
+    name = (Cell("fleet ", Tone.HEAD), Cell(f" {escape(place.cluster)} ", place.tone), *shield, *mark)
     where = Cell(f" · {place.user}@{place.endpoint.split('//')[-1]}", Tone.QUIET)
     all_up = totals.machines_up == totals.machines_known
     up = Cell(f"{totals.machines_up}/{totals.machines_known} machines", Tone.PLAIN if all_up else Tone.BAD)
@@ -114,10 +115,9 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
 def _counts(totals: Totals, shown: tuple[Health, ...], *, words: bool) -> Line:
     cells: list[Cell] = []
     for health in shown:
-        number = totals.units.get(health, 0)
-        if number or health is Health.ACTIVE:
-            word = f" {WORDS.get(health, health)}" if words else ""
-            cells.append(Cell(f"  {GLYPHS[health]} {number:,}{word}", TONES[health] if number else Tone.QUIET))
+        number = totals.units.get(health, 0)  # also none: what the eye has found keeps its place
+        word = f" {WORDS.get(health, health)}" if words else ""
+        cells.append(Cell(f"  {GLYPHS[health]} {number:,}{word}", TONES[health] if number else Tone.QUIET))
     return tuple(cells)
 
 

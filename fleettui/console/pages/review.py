@@ -167,12 +167,16 @@ REFUSALS_SHOWN = 2
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What to submit. `replace`: the operator has seen what is there under that name."""
+    """What to submit. `replace`: the operator has seen what is there under that name.
+
+    `instances` are those of a template that are brought to the target, with its text.
+    """
 
     name: str
     text: str
     target: Target
     replace: bool = False
+    instances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,16 +43,19 @@ class PaletteScreen(ModalScreen[Find | None]):
         Binding("escape,ctrl+p", "close", "close"),
     ]
 
-    def __init__(self, sources: Sequence[FinderSource], usable: Callable[[Find], bool]) -> None:
+    def __init__(
+        self, sources: Sequence[FinderSource], usable: Callable[[Find], bool],
+        what: str = "an action, a unit, a machine, a theme; drain core-2, journal web@3",
+    ) -> None:  # fmt: skip
         super().__init__()
-        self._sources, self._usable = sources, usable
+        self._sources, self._usable, self._what = sources, usable, what
         self._finds: list[Find] = []
         self._at = 0
 
     def compose(self) -> ComposeResult:
         """The line to type in and what was found."""
         with Vertical():
-            yield Input(id="palette", placeholder="an action, a unit, a machine, a theme", compact=True)
+            yield Input(id="palette", placeholder=self._what, compact=True)
             yield Band(id="finds", padding=0, pressed=self._pressed)
 
     def on_mount(self) -> None:
@@ -200,7 +203,7 @@ def column_lines(table: RowTable[Any], at: int) -> Sequence[Line]:
     lines: list[Line] = []
     for number, column in enumerate(listing.columns):
         box = "[x]" if column.id in shown else "[ ]"
-        arrow = ("▾ descending" if listing.descending else "▴ ascending") if column is listing.sort_by else ""
+        arrow = ("▾ descending" if listing.falls else "▴ ascending") if column is listing.sort_by else ""
         narrow = "no room" if column.id in shown and column.id not in fitting else ""
         here = number == at
         tone = Tone.STRONG if here else Tone.PLAIN if column.id in shown else Tone.QUIET

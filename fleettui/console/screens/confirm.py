@@ -17,11 +17,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus, Key
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Button, Input
 
 from fleettui.console.operations.impact import ALL, Care, Survey, is_pace, needs_answer, words_to_type
 from fleettui.console.pages.detail import is_large
+from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.widgets.drawing import Band, wrapped
@@ -33,11 +34,12 @@ PROTECTED = "This cluster is protected"
 CHANGED = "This changed while you were asked; read it again."
 
 
-class ConfirmScreen(ModalScreen[Survey | None]):
+class ConfirmScreen(Renewing[Survey | None]):
     """Asks about a survey; returns it when the operator means it, with how many at a time, if that was asked.
 
     Where many stop at once, a word must be typed first: `care` says which. `again`: it was asked before, and has
-    changed. Whatever the lines hold, question and answers stay on the screen.
+    changed. `survey` says what it would do by now, wherever that is quickly said. Whatever the lines hold, question
+    and answers stay on the screen.
     """
 
     DEFAULT_CSS = """
@@ -58,16 +60,20 @@ class ConfirmScreen(ModalScreen[Survey | None]):
     ConfirmScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "cancel"),
-        Binding("n", "cancel", "no"),
+        Binding("escape", "dismiss", "cancel"),
+        Binding("y", "agree", "yes", priority=True),
+        Binding("n", "cancel", "no", priority=True),
         Binding("left,up,shift+tab", "app.focus_previous", "previous"),
         Binding("right,down,tab", "app.focus_next", "next"),
     ]
 
-    def __init__(self, asked: Survey, care: Care, *, again: bool = False) -> None:
+    def __init__(
+        self, asked: Survey, care: Care, *, again: bool = False, survey: Callable[[], Survey] | None = None
+    ) -> None:
         super().__init__()
         self._asked, self._care, self._by_key = asked, care, False
-        self._lines = (CHANGED, *asked.lines) if again else asked.lines
+        self._lead, self._survey = (CHANGED,) if again else (), survey
+        self._lines = (*self._lead, *asked.lines)
 
     @property
     def _words(self) -> tuple[str, ...]:
@@ -84,8 +90,8 @@ class ConfirmScreen(ModalScreen[Survey | None]):
                 yield Input(asked.at_a_time, id="at-a-time", compact=True, max_length=5, select_on_focus=False)
                 yield Band(id="pace", padding=1)
             with Horizontal():
-                yield Button("Cancel", id="cancel", compact=True)
-                yield Button(asked.verb.capitalize(), id="go", compact=True)
+                yield Button("Cancel (n)", id="cancel", compact=True)
+                yield Button(f"{asked.verb.capitalize()} (y)", id="go", compact=True)
 
     def on_mount(self) -> None:
         """Give the focus to Cancel, or to the line for the word."""
@@ -97,6 +103,14 @@ class ConfirmScreen(ModalScreen[Survey | None]):
         self._judge()
         # Nothing happens by Enter here either, and a name may begin with any key.
         self.query_one("#typed" if self._words and not self._asked.at_a_time else "#cancel").focus()
+
+    def renew(self) -> None:
+        """Show what it would do by now. What is answered is judged by what was asked first."""
+        found = self._survey() if self._survey is not None else None
+        if found is None or (not found.refusal and (*self._lead, *found.lines) == self._lines):
+            return
+        self._lines = (*self._lead, *((found.refusal,) if found.refusal else found.lines))
+        self._write()
 
     def on_resize(self) -> None:
         """Wrap for the other width."""
@@ -171,6 +185,16 @@ class ConfirmScreen(ModalScreen[Survey | None]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Answer."""
         self.dismiss(self._asked if event.button.id == "go" else None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+        """Let y and n answer, also in the line for how many; a word that is typed may begin with either."""
+        focused = self.focused
+        return action not in ("agree", "cancel") or focused is None or focused.id != "typed"
+
+    def action_agree(self) -> None:
+        """Answer yes, where nothing has to be typed first."""
+        if not self.query_one("#go", Button).disabled:
+            self.dismiss(self._asked)
 
     def action_cancel(self) -> None:
         """Answer no."""
@@ -301,4 +325,6 @@ class Confirmer:
                 self.pace = answer.at_a_time
             self._survey(survey, surveyed, otherwise, in_thread=in_thread)
 
-        self._screen.app.push_screen(ConfirmScreen(asked, self.care, again=again), answered)
+        quick = not (in_thread or is_large(self._fleet.reading.snapshot))
+        now = (lambda: survey(self._fleet.reading)) if quick else None
+        self._screen.app.push_screen(ConfirmScreen(asked, self.care, again=again, survey=now), answered)

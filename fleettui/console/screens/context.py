@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleettui.console.journal import Journals
+from fleettui.console.operations.commands_there import OwnCommand
 from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import OperationPort
 from fleettui.console.operations.verbs import IN_RECORD, READ_ONLY
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.sources.feed import Feed
+from fleettui.console.sources.fleets import SwitchTo
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
 from fleettui.console.sources.losses import LossWatch
 from fleettui.console.sources.replay import Replay
@@ -41,6 +43,12 @@ class Context:
     trends: Path | None = None  # where a record of the fleet lies, if one does
     replay: Replay | None = None  # the feed, where it is a record
     losses: LossWatch | None = None  # whether the fleet survives the loss of a machine
+    fleets: Callable[[], Mapping[str, Path]] = dict  # that can be opened instead, by name
+    open_next: Callable[[SwitchTo], object] = lambda _: None
+    stays_read_only: bool = False  # also in another fleet
+    came_from: str = ""  # the fleet that was open before this one
+    unit: str = ""  # to be at first
+    commands: tuple[OwnCommand, ...] = ()  # of the operator's own
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
 
     @property

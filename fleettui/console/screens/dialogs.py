@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 from textual.screen import Screen
 
+from fleettui.console.operations.commands_there import own_commands
 from fleettui.console.operations.operation import history_lines
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.pages.help import help_lines
@@ -15,9 +17,12 @@ from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import HelpScreen, PageScreen
 from fleettui.console.tables.fleet import FleetModel
-from fleettui.console.text.finding import Find, sources
+from fleettui.console.text.finding import Find, FinderSource, sources
+from fleettui.console.text.formatting import natural
 from fleettui.console.text.keys import JOURNAL, KEYS, MAIN, Key
+from fleettui.console.text.subject import SubjectKind
 from fleettui.console.widgets.theme import THEMES
+from registry.errors import FleetError, UserError
 
 
 class Dialogs:
@@ -27,11 +32,12 @@ class Dialogs:
         self, screen: Screen[None], context: Context, fleet: FleetModel, views: Views, selection: Selection,
         navigator: Navigator, dock: JournalDock, runner: OperationRunner, status: StatusLine, *,
         can_use: Callable[[Key, list[str]], bool], refresh: Callable[[], None],
+        execute: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._screen, self._context, self._fleet = screen, context, fleet
         self._views, self._selection, self._navigator, self._dock = views, selection, navigator, dock
         self._runner, self._status = runner, status
-        self._can_use, self._refresh = can_use, refresh
+        self._can_use, self._refresh, self._execute = can_use, refresh, execute
         self.theme = ""  # chosen in this console, not by configuration
 
     def open_help(self) -> None:
@@ -48,7 +54,7 @@ class Dialogs:
         self._screen.app.push_screen(PageScreen("actions", lambda: history_lines(list(history.values()), clock())))
 
     def open_palette(self) -> None:
-        """Find an action, a unit, a machine, a theme."""
+        """Find an action, a unit, a machine, a theme, or what to do to one: "drain core-2"."""
         from fleettui.console.screens.choosers import PaletteScreen  # noqa: PLC0415 - seldom opened
 
         context, names = self._context, self._selection.units()
@@ -65,10 +71,58 @@ class Dialogs:
             return
         if find.kind == "action":
             await self._screen.run_action(find.what)
+        elif find.kind == "command":
+            try:
+                await self._execute(find.what)
+            except FleetError as error:
+                self._status.show(str(error).partition("\n")[0])
         elif find.kind == "theme":
             self.use_theme(find.what)
         elif not self._navigator.go_to(f"{find.kind}s", find.what):
             self._status.show(f"{find.label} is gone")
+
+    # Other fleets
+
+    def choose_fleet(self) -> None:
+        """Choose another fleet; the one that was open before comes first."""
+        from fleettui.console.screens.choosers import PaletteScreen  # noqa: PLC0415 - seldom opened
+
+        context = self._context
+        names = [name for name in context.fleets() if name != context.identity.cluster]
+        names.sort(key=lambda name: (name != context.came_from, natural(name)))
+        if not names:
+            self._status.show("no other fleet is known; put fleet.toml files into ~/.config/fleet/clusters")
+            return
+        found = (FinderSource("fleet", names),)
+
+        async def chosen(find: Find | None) -> None:
+            if find is not None:
+                await self.switch_to(find.what)
+
+        screen = PaletteScreen(
+            found, lambda _: True, "another fleet; nothing of this one is taken along but the unit"
+        )
+        self._screen.app.push_screen(screen, chosen)
+
+    async def switch_to(self, name: str) -> None:
+        """Leave this fleet and open another one, with the same unit selected."""
+        from fleettui.console.sources.fleets import open_fleet  # noqa: PLC0415 - the same
+
+        context, subject = self._context, self._selection.subject_here()
+        unit = subject.name if subject is not None and subject.kind is SubjectKind.UNIT else ""
+        try:
+            if not context.has_terminal:
+                raise UserError("a console in a browser has one fleet; open another one with fleettui serve")
+            chosen = await asyncio.to_thread(
+                lambda: open_fleet(name, context.fleets(), read_only=context.stays_read_only, unit=unit)
+            )
+            told = chosen.settings.console
+            own_commands(told.commands, told.keymap, (), chosen.settings.source)
+        except FleetError as error:
+            self._status.show(str(error).partition("\n")[0])
+            return
+        context.open_next(chosen)
+        await self._screen.app.run_action("quit")
 
     def open_columns(self) -> None:
         """Choose columns and order."""

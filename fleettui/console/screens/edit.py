@@ -46,6 +46,8 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "choose('keep')", "cancel"),
+        Binding("n", "choose('keep')", "no"),
+        Binding("y", "agree", "yes"),
         Binding("e", "choose('again')", "edit again"),
         Binding("a", "scope", "scope"),
         Binding("left,shift+tab", "app.focus_previous", "previous", priority=True),
@@ -75,11 +77,11 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
             yield Band(id="edit-title", padding=0)
             yield Page(id="edit-page")
             with Horizontal():
-                yield Button("Cancel", id="keep", compact=True)
-                yield Button("Edit again", id="again", compact=True)
+                yield Button("Cancel (n)", id="keep", compact=True)
+                yield Button("Edit again (e)", id="again", compact=True)
                 if self._others:
-                    yield Button(f"All {len(self._others) + 1}", id="scope", compact=True)
-                yield Button("Replace", id="replace", compact=True, disabled=True)
+                    yield Button(f"All {len(self._others) + 1} (a)", id="scope", compact=True)
+                yield Button("Replace (y)", id="replace", compact=True, disabled=True)
 
     def on_mount(self) -> None:
         """Cancel has the focus."""
@@ -91,10 +93,10 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
         """Review it again: the fleet changed, or other units are meant."""
         names, snapshot = self._names, self._snapshot()
         what = f"{len(self._others) + 1} units of the same text" if self._together else self._unit
-        hint = "Esc keeps the text for later"
+        hint = "j k PgUp PgDn read · Esc keeps the text for later"
         self.query_one("#edit-title", Band).put(((Cell(f"replace {what}?", Tone.HEAD),), (Cell(hint, Tone.QUIET),)))
         if self._others:
-            label = "This one" if self._together else f"All {len(self._others) + 1}"
+            label = "This one (a)" if self._together else f"All {len(self._others) + 1} (a)"
             self.query_one("#scope", Button).label = label
 
         def show(found: Review) -> None:
@@ -115,6 +117,11 @@ class EditScreen(Renewing[tuple[Choice, tuple[str, ...]]]):
         self._together = bool(self._others) and not self._together
         self.query_one("#replace", Button).disabled = True  # until it is reviewed for these
         self.renew()
+
+    def action_agree(self) -> None:
+        """Replace, once the review allows it."""
+        if not self.query_one("#replace", Button).disabled:
+            self.action_choose(Choice.REPLACE)
 
     def action_choose(self, choice: str) -> None:
         """The answer by key."""

@@ -13,6 +13,7 @@ from fleettui.actions.disk import Candidate, Disk, verify_path
 from fleettui.actions.rollouts import Policy
 from fleettui.cli.rollouts import policy_of, texts_of
 from fleettui.console.commandline import commands
+from fleettui.console.operations.commands_there import OwnCommand
 from fleettui.console.operations.impact import ALL, is_pace
 from fleettui.console.operations.verbs import RolloutVerb
 from fleettui.console.screens.context import Context
@@ -20,6 +21,7 @@ from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.machine_operations import MachineOperations
 from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.rollout_operations import RolloutOperations
+from fleettui.console.screens.run_there import CommandsThere
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.screens.unit_operations import UnitOperations
@@ -41,12 +43,12 @@ class CommandExecutor:
     def __init__(
         self, screen: Screen[None], context: Context, fleet: FleetModel, views: Views, selection: Selection,
         navigator: Navigator, status: StatusLine, *, units: UnitOperations, machines: MachineOperations,
-        rollouts: RolloutOperations, dialogs: Dialogs,
+        rollouts: RolloutOperations, dialogs: Dialogs, there: CommandsThere,
     ) -> None:  # fmt: skip
         self._screen, self._context, self._fleet = screen, context, fleet
         self._views, self._selection, self._navigator, self._status = views, selection, navigator, status
         self._units, self._machines, self._dialogs = units, machines, dialogs
-        self._rollouts = rollouts
+        self._rollouts, self._there = rollouts, there
 
     async def execute(self, command: commands.ConsoleCommand) -> None:  # noqa: C901, PLR0912, PLR0915 - a case each
         """Execute a command."""
@@ -91,14 +93,28 @@ class CommandExecutor:
             case commands.Verify(paths):
                 await self._verify(paths)
             case commands.Help(""):
-                self._dialogs.open_help()
+                said = commands.summaries(read_only=self._context.read_only)
+                width = max(len(usage) for usage, _ in said) + 2
+                listed: list[Line] = [
+                    (Cell(f"  {usage:<{width}}", Tone.STRONG), Cell(summary)) for usage, summary in said
+                ]
+                lead: Line = (Cell("help COMMAND explains one; ? lists the keys", Tone.QUIET),)
+                self._screen.app.push_screen(PageScreen("commands", lambda: [lead, (), *listed]))
             case commands.Help(topic):
-                lines: list[Line] = [(Cell(line),) for line in commands.usage(topic)]
+                lines: list[Line] = [(Cell(escape(line)),) for line in commands.usage(topic)]
                 self._screen.app.push_screen(PageScreen(f"help: {topic}", lambda: lines))
             case commands.Run("version"):
                 self._status.show(f"fleettui {installed_version()}")
             case commands.Run(action):
                 await self._screen.run_action(action)
+            case commands.RunThere(argv, ""):
+                self._there.run(OwnCommand(argv[0], argv))
+            case commands.RunThere(_, own):
+                self._there.perform(own)
+            case commands.OpenFleet(""):
+                self._dialogs.choose_fleet()
+            case commands.OpenFleet(name):
+                await self._dialogs.switch_to(name)
             case commands.Theme(name):
                 self._dialogs.use_theme(name)
 

@@ -17,6 +17,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
+from fleettui.actions.rollouts import Policy
 from fleettui.console.operations.impact import Care
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.screens.bands import FooterBands, HeaderBands
@@ -30,6 +31,7 @@ from fleettui.console.screens.on_host import OnHost
 from fleettui.console.screens.outside import EditSession, Outside
 from fleettui.console.screens.prompts import Prompts
 from fleettui.console.screens.rollout_operations import RolloutOperations
+from fleettui.console.screens.run_there import CommandsThere
 from fleettui.console.screens.saved_view import SavedView
 from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import Renewing
@@ -73,8 +75,8 @@ class MainScreen(Screen[None]):
 
     def __init__(self, context: Context) -> None:
         super().__init__()
-        self.context = context
-        self.fleet = fleet = FleetModel(context.keys)
+        self.context, self._unit = context, context.unit
+        self.fleet = fleet = FleetModel(context.keys, context.saved.machines if context.saved else None)
         self.status = status = StatusLine(self._hint)
         self.views = views = Views(context, fleet)
         self.selection = selection = Selection(views, fleet, self._selection_changed)
@@ -93,6 +95,7 @@ class MainScreen(Screen[None]):
             self, context, fleet, views, selection, runner, confirmer, status
         )
         self.rollouts = rollouts = RolloutOperations(self, context, fleet, selection, runner, confirmer, status)
+        self.there = CommandsThere(self, context, fleet, views, selection, confirmer, status)
         self.lease = LeaseWatch(self, context, fleet, views, status)
         self.outside = outside = Outside(self, context, fleet, selection, runner, status)
         dock.pane.open_pager = outside.open_pager
@@ -106,9 +109,12 @@ class MainScreen(Screen[None]):
         self.prompts = Prompts(context, fleet, views, navigator, status, self._execute)
         self.dialogs = dialogs = Dialogs(
             self, context, fleet, views, selection, navigator, dock, runner, status,
-            can_use=self.footer.can_use, refresh=self.refresh_all,
+            can_use=self.footer.can_use, refresh=self.refresh_all, execute=self.prompts.execute,
         )  # fmt: skip
-        self.saved = SavedView(self, context, views, navigator, dock, lambda: dialogs.theme, lambda: confirmer.pace)
+        self.saved = SavedView(
+            self, context, views, navigator, dock, lambda: dialogs.theme, lambda: confirmer.pace,
+            lambda: fleet.machines.names,
+        )  # fmt: skip
         self._bind_actions()
 
     def _bind_actions(self) -> None:
@@ -118,6 +124,7 @@ class MainScreen(Screen[None]):
         self.action_machine = machines.perform_on_selection  # cordon, drain
         self.action_rollout = self.rollouts.perform_on_selection  # pause or go on, abort, undo
         self.action_roll_out = units.roll_out
+        self.action_rebalance = partial(self.rollouts.rebalance, Policy())
         self.action_scale = units.scale_by
         self.action_restore = self._restore
         self.action_undo = units.undo
@@ -152,6 +159,12 @@ class MainScreen(Screen[None]):
         self.action_columns = self.dialogs.open_columns
         self.action_actions = self.dialogs.open_operations
         self.action_help = self.dialogs.open_help
+        self.action_own = self.there.perform
+        for each in () if self.context.read_only else self.context.commands:
+            if each.key:
+                self._bindings.bind(each.key, f"own('{each.name}')", each.name, show=False)
+        self.action_cluster = self.dialogs.choose_fleet
+        self.action_suspend = self.outside.suspend
 
     def _restore(self) -> None:
         """Bring back the version that is compared on the file's page; elsewhere the one before."""
@@ -234,7 +247,11 @@ class MainScreen(Screen[None]):
         self.views.update(self.fleet.apply(reading, self.context.clock()))
         if self.context.losses is not None:
             self.context.losses.update(reading)
-        self.runner.apply(reading.snapshot, self.fleet.units.where)
+        self.runner.apply(self.fleet.reading.snapshot, self.fleet.units.where)
+        if self._unit and reading.link is ConnectionState.LIVE:  # where the last fleet was left
+            unit, self._unit = self._unit, ""
+            lacks = partial(self.status.show, f"{unit} is not in this fleet", lasting=True)
+            self.call_after_refresh(lambda: self.navigator.go_to("units", unit) or lacks())
         self._selection_changed()
         page = self.app.screen
         if isinstance(page, Renewing):
@@ -361,8 +378,8 @@ class MainScreen(Screen[None]):
             self.navigator.leave_detail()
         elif not view.table.has_focus:
             view.table.focus()
-        elif view.name_ != "units":
-            self.navigator.open_view("units")
+        else:
+            self.status.show("there is nothing to go back from; 1 to 6 open the views, ctrl+q leaves")
 
     def action_copy(self) -> None:
         """Copy the page, the last operation's command or the names of what is selected to the clipboard."""
@@ -383,6 +400,7 @@ class MainScreen(Screen[None]):
         await CommandExecutor(
             self, self.context, self.fleet, self.views, self.selection, self.navigator, self.status,
             units=self.units, machines=self.machines, rollouts=self.rollouts, dialogs=self.dialogs,
+            there=self.there,
         ).execute(command)  # fmt: skip
 
     async def leave(self) -> None:

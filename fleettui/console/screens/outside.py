@@ -88,6 +88,11 @@ class Outside:
         except FleetError as error:
             self._status.show(escape(str(error)))
 
+    def suspend(self) -> None:
+        """Give the terminal back to the shell that the console was started from, until that goes on with it."""
+        if self.can_lend("shell to go back to", "ctrl+z"):
+            self._screen.app.action_suspend_process()
+
     def open_shell(self) -> None:
         """Open a shell on the machine of the selection."""
         if self._context.read_only:
@@ -261,13 +266,15 @@ class EditSession:
         )
         if isinstance(what, Submission):
             self._unsubmitted = (what.name, "", what.text)
-            texts, replaces = {what.name: what.text}, what.replace
+            texts, replaces = dict.fromkeys(what.instances or (what.name,), what.text), what.replace
             if found := await self._confirmer.confirmed(
                 lambda reading: self._units.survey_texts(
                     reading, texts, what.target, replacing=replaces, shown=replaces
                 )
             ):
                 self._unsubmitted = ("", "", "")
+                if what.instances:  # their template stays behind them
+                    await self._runner.submit({what.name: what.text}, Target.INACTIVE, replace=replaces)
                 await self._units.carry_out(found, texts, what.target, replacing=replaces)
         elif what is not None and what.text.strip():
             self._unsubmitted = (what.name, what.path, what.text)

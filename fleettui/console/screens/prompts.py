@@ -39,6 +39,7 @@ class Prompts(VerticalGroup):
         super().__init__()
         self.context, self._fleet, self._views, self._navigator = context, fleet, views, navigator
         self._status, self._execute = status, execute
+        self._fleets: tuple[str, ...] = ()  # as they were when the line was opened
         words = "words, web@*, state:failed, mem>100M, since<5m, /expression/, !word"
         self.filter_line = Prompt("/", id="filter", placeholder=f"filter: {words}")
         help_ = "what fleetctl understands; help explains"
@@ -137,6 +138,7 @@ class Prompts(VerticalGroup):
         self.command_line.complete = lambda text: complete(text, self.command_context())
         self.command_line.history = self.context.history
         self.context.history.leave()
+        self._fleets = tuple(self.context.fleets())
         self._status.show("")
         self.command_line.open()
 
@@ -146,7 +148,10 @@ class Prompts(VerticalGroup):
 
         columns = tuple(column.id for column in self._views.sortable_columns)
         snapshot, read_only = self._fleet.reading.snapshot, self.context.read_only
-        return CommandContext(snapshot, columns, tuple(THEMES), read_only, self._values)
+        return CommandContext(
+            snapshot, columns, tuple(THEMES), read_only, self._fleets or tuple(self.context.fleets()),
+            tuple(each.name for each in self.context.commands), self._values,
+        )  # fmt: skip
 
     @on(Input.Changed, "#command")
     def _command_typed(self) -> None:
@@ -154,15 +159,17 @@ class Prompts(VerticalGroup):
 
     @on(Input.Submitted, "#command")
     async def _submitted(self, event: Input.Submitted) -> None:
-        line = event.value.strip()
-        self.context.history.add(line)
-        if self.context.store is not None:
-            work = asyncio.to_thread(self.context.store.keep_history, self.context.history)
-            self.screen.run_worker(work, name="remember the line", exit_on_error=False)
+        line, pasted = event.value.strip(), self.command_line.pasted
         try:
             await self.execute(line)
         except FleetError as error:
             self.command_line.show_error(str(error).partition("\n")[0])
+            if pasted:  # what makes no sense and was not typed is not what will be looked for
+                return
+        self.context.history.add(line)
+        if self.context.store is not None:
+            work = asyncio.to_thread(self.context.store.keep_history, self.context.history)
+            self.screen.run_worker(work, name="remember the line", exit_on_error=False)
 
     async def execute(self, line: str) -> None:
         """Carry a line out. UserError, with the remedy, for one that cannot be."""

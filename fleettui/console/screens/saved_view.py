@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from textual.screen import Screen
 
@@ -14,14 +14,18 @@ from fleettui.console.sources.saved_state import SavedState, ViewState
 
 
 class SavedView:
-    """Restores the screen, and saves how it is. `theme` and `pace` return what was chosen here."""
+    """Restores the screen, and saves how it is.
+
+    `theme` and `pace` return what was chosen here, `names` the last known ones of machines.
+    """
 
     def __init__(
         self, screen: Screen[None], context: Context, views: Views, navigator: Navigator, dock: JournalDock,
-        theme: Callable[[], str], pace: Callable[[], str],
+        theme: Callable[[], str], pace: Callable[[], str], names: Callable[[], Mapping[str, str]],
     ) -> None:  # fmt: skip
         self._screen, self._context, self._views = screen, context, views
         self._navigator, self._dock, self._theme, self._pace = navigator, dock, theme, pace
+        self._names = names
         self._saved: SavedState | None = None
 
     def restore(self) -> None:
@@ -61,7 +65,9 @@ class SavedView:
             lines = int(height.value)
         else:
             lines = self._saved.journal_lines if self._saved else 0  # the reader did not choose a height
-        return SavedState(current, views, self._theme(), self._dock.shown_beside_tables, lines, self._pace())
+        return SavedState(
+            current, views, self._theme(), self._dock.shown_beside_tables, lines, self._pace(), dict(self._names())
+        )
 
     def save(self) -> None:
         """Save how it is now, where that is another than before."""

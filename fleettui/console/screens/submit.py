@@ -33,7 +33,7 @@ from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.model import Target
 from registry.units.file import MAX_BYTES
-from registry.units.name import TYPES, normalise
+from registry.units.name import TYPES, normalise, refusal
 
 JUDGE_S = 0.15  # after the last key: a dry run looks at every machine
 BUTTONS = {"inactive": ("Submit", "Replace"), "loaded": ("Load", "… and load"),
@@ -114,6 +114,8 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
             yield Input(self._left.path, placeholder="file: a path (Right takes the completion), or paste below",
                         id="path", compact=True, suggester=PathSuggester())  # fmt: skip
             yield Input(self._left.name, placeholder="name: web@1.service", id="name", compact=True)
+            yield Input(placeholder="instances: 1..3 or blue,green; none keeps the template alone",
+                        id="instances", compact=True)  # fmt: skip
             yield TextArea(self._left.text, id="text", show_line_numbers=True, soft_wrap=False)
             yield Page(id="compared")
             yield Band(id="problems", padding=0)
@@ -144,7 +146,18 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
         text = self.query_one("#text", TextArea).text
         return text if text.endswith("\n") or not text else f"{text}\n"
 
+    @property
+    def _instances(self) -> tuple[str, ...]:
+        """The instances of the template that are to be made; UserError for what names none."""
+        if "@." not in self._unit:
+            return ()
+        return instances_of(self._unit, self.query_one("#instances", Input).value)
+
     # Filling it in
+
+    @on(Input.Changed, "#instances")
+    def _instances_changed(self) -> None:
+        self._judge()
 
     @on(Input.Changed, "#path")
     def _path_changed(self, event: Input.Changed) -> None:
@@ -200,10 +213,16 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
             lines = [(Cell("✖ ", Tone.BAD), Cell(escape(self._complaint))), *(lines if self._text.strip() else [])]
         self.query_one("#problems", Band).put(*((line, ()) for line in lines))
         template = "@." in self._unit
+        instances: tuple[str, ...] = ()
+        self.query_one("#instances").display = template
+        try:
+            instances = self._instances
+        except UserError as error:
+            fine, lines = False, [(Cell("✖ ", Tone.BAD), Cell(escape(str(error)))), *lines]
         other = fine and taken(self._snapshot(), self._unit, self._text) is not None
         for name, (label, replacing) in BUTTONS.items():
             button = self.query_one(f"#{name}", Button)
-            button.disabled = not fine or (template and Target(name).scheduled)
+            button.disabled = not fine or (template and not instances and Target(name).scheduled)
             button.label = replacing if other else label
         if not other and self._comparing:
             self._show_compared(shown=False)
@@ -270,7 +289,7 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
             self.query_one(f"#{target}", Button).focus()
             self._complain(f"{self._unit} is in the registry with another text; press again to replace it")
             return
-        self.dismiss(Submission(self._unit, self._text, Target(target), other))
+        self.dismiss(Submission(self._unit, self._text, Target(target), other, self._instances))
 
     def action_cancel(self) -> None:
         """Back; what was typed is kept for the next time."""
@@ -278,6 +297,21 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
         self.dismiss(
             Unsubmitted(self.query_one("#name", Input).value, path, self.query_one("#text", TextArea).text)
         )
+
+
+def instances_of(template: str, text: str) -> tuple[str, ...]:
+    """The units that "1..3" or "blue, green" means of a template. UserError for what cannot be an instance."""
+    from fleettui.console.commandline.commands import expand_braces  # noqa: PLC0415 - loads fleetctl's grammar
+
+    stem, _, suffix = template.rpartition("@")
+    found: dict[str, None] = {}
+    for word in text.replace(",", " ").split():
+        for each in expand_braces(f"{{{word}}}" if ".." in word else word):
+            name = f"{stem}@{each}{suffix}"
+            if ".." in each or refusal(name):
+                raise UserError(f"{each[:40]} is no instance; write 1..3 or blue,green")
+            found[name] = None
+    return tuple(found)
 
 
 def read_path(value: str) -> str | None:

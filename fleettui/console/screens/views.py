@@ -213,7 +213,7 @@ class EventsView(View[EventRow]):
 
     def units(self, rows: list[EventRow]) -> list[str]:
         """The units that the events are about."""
-        return list(dict.fromkeys(row.unit for row in rows if row.unit != "-"))
+        return list(dict.fromkeys(unit for row in rows for unit in row.units))
 
     def wanted(self, rows: list[EventRow]) -> tuple[Wanted, ...]:
         """The journals of these units."""

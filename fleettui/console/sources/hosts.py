@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -36,6 +36,12 @@ class Hosts(UnitSays, Protocol):
     async def signal(self, machine: Machine, unit: str, signal: str) -> None:
         """Send a signal to all processes of the unit."""
 
+    async def run(self, machine: Machine | None, argv: Sequence[str], take: Callable[[bytes], object]) -> int:
+        """Run a command there (None: here), without input; `take` gets what it prints. Its exit status.
+
+        Cancelling ends it. Raises OSError for a program that is not here.
+        """
+
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """A shell there: entering connects; calling the session runs it on our terminal, to its exit status."""
 
@@ -54,6 +60,10 @@ class NoHosts:
     async def signal(self, machine: Machine, unit: str, signal: str) -> None:  # noqa: ARG002 - the protocol's
         """Never."""
         await self.status(machine, unit)
+
+    async def run(self, machine: Machine | None, argv: Sequence[str], take: Callable[[bytes], object]) -> int:  # noqa: ARG002
+        """Never."""
+        raise UserError("cannot run a command: this console has no SSH")
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """Never."""
@@ -101,6 +111,14 @@ class LiveHosts:
         if done.status:
             why = done.stderr.decode("utf-8", "replace").strip() or f"systemctl ended with {done.status}"
             raise RemoteError(machine.hostname, why, "try it there by hand")
+
+    async def run(self, machine: Machine | None, argv: Sequence[str], take: Callable[[bytes], object]) -> int:
+        """Run it over SSH, or here. UserError where nothing may be changed."""
+        if self._read_only:
+            raise UserError(f"cannot run {argv[0]}: {READ_ONLY}")
+        if machine is None:
+            return await self._remote.run_here(argv, take)
+        return await self._remote.stream(machine, argv, take)
 
     def shell(self, machine: Machine) -> AbstractAsyncContextManager[Session]:
         """A login shell. UserError where nothing may be changed."""

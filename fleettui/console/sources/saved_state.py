@@ -1,8 +1,8 @@
 """What the console keeps between runs: how it was left, and the lines that were typed. For their owner's eyes.
 
 Files lie below $XDG_STATE_HOME/fleet, whole or not at all. Nothing here fails loudly: what cannot be kept is not
-kept, and what cannot be read is as if it were not there. It holds nothing of the cluster itself; names of columns
-and views that are gone are left out when it is restored. The values touch no file.
+kept, and what cannot be read is as if it were not there. Of the cluster it holds the names of machines; names of
+columns and views that are gone are left out when it is restored. The values touch no file.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class LineHistory:
         self._draft = ""
 
     def add(self, line: str) -> None:
-        """Remember a line; the same again moves to the end."""
+        """Remember a line; the same again moves to the end. What nobody has typed is left out."""
         line = line.strip()
-        if line:
+        if line and line.isprintable() and len(line) <= LONGEST:
             self.lines = [*[each for each in self.lines if each != line][1 - KEPT :], line]
         self.leave()
 
@@ -141,6 +141,7 @@ class SavedState:
     journal: bool | None = None
     journal_lines: int = 0  # 0: as high as usual
     pace: str = ""  # how many units at a time were chosen last
+    machines: Mapping[str, str] = field(default_factory=dict)  # the last known names, by id: one may be lost later
 
 
 def encode(state: SavedState) -> str:
@@ -154,7 +155,7 @@ def encode(state: SavedState) -> str:
     }  # fmt: skip
     return json.dumps({
         "version": VERSION, "view": state.view, "views": views, "theme": state.theme, "journal": state.journal,
-        "journal_lines": state.journal_lines, "pace": state.pace,
+        "journal_lines": state.journal_lines, "pace": state.pace, "machines": dict(state.machines),
     }, indent=1) + "\n"  # fmt: skip
 
 
@@ -171,6 +172,8 @@ def decode(text: str) -> SavedState:
         _typed(data, "view", str), {str(name): _view(each) for name, each in views.items()},
         _typed(data, "theme", str), journal, max(0, min(500, _typed(data, "journal_lines", int))),
         _typed({"pace": "", **data}, "pace", str)[:5],
+        {str(machine)[:64]: str(name)[:253]
+         for machine, name in _typed({"machines": {}, **data}, "machines", dict).items()},
     )  # fmt: skip
 
 

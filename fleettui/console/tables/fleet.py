@@ -9,7 +9,7 @@ written moments ago: how far its time is from ours is how far that writer's cloc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -71,12 +71,15 @@ NO_CHANGES = Changes()
 
 
 class FleetModel:
-    """The read models, and the reading that they are of. Give it every reading: what vanishes unseen has no age."""
+    """The read models, and the reading that they are of. Give it every reading: what vanishes unseen has no age.
 
-    def __init__(self, keys: Keys) -> None:
+    `names` are host names of machines that were known before, by id.
+    """
+
+    def __init__(self, keys: Keys, names: Mapping[str, str] | None = None) -> None:
         self.reading = Reading()
-        self.machines = MachineRows(keys)
-        self.units = UnitRows(self.machines.name_of_absent)
+        self.machines = MachineRows(keys, names)
+        self.units = UnitRows()
         self.pending, self.events = PendingRows(), EventRows()
         self.rollouts = RolloutRows(self.units.where)
         self.clocks = Clocks()
@@ -104,6 +107,9 @@ class FleetModel:
             known = reading.changed if self._machines_begun and not back else None
             machines = self.machines.update(snapshot, known, now)
             self._machines_begun = True
+        if absent := self.machines.absent():  # no name becomes an id when its machine goes
+            snapshot = replace(snapshot, absent=absent)
+            self.reading = replace(reading, snapshot=snapshot)
         changed = reading.changed if self._begun else None
         self._begun = True
         return Changes(

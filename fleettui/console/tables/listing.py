@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from fleettui.console.tables.query import Query, Test
 from fleettui.console.tables.rows import Column, Delta, Row
+from fleettui.console.text.formatting import natural
 
 R = TypeVar("R", bound=Row)
 FOLD_ABOVE = 20  # a group with more rows than this starts folded
@@ -45,6 +46,11 @@ class Listing(Generic[R]):
     def shown(self) -> tuple[Column[R], ...]:
         """The columns that are not hidden. The first always is shown."""
         return tuple(each for each in self.columns if each.id not in self.hidden or each is self.columns[0])
+
+    @property
+    def falls(self) -> bool:
+        """Whether what is largest comes first."""
+        return self.descending is not self.sort_by.falls
 
     # Changes of the rows
 
@@ -115,10 +121,14 @@ class Listing(Generic[R]):
         return shown
 
     def _passes(self, row: R) -> bool:
-        return self._admits(row) and (not self.trouble_only or bool(getattr(row, "troubled", True)))
+        """Whether the row is shown. What was in trouble stays until it is well: a fix is watched to its end."""
+        if self.trouble_only and not getattr(row, "troubled", True):
+            before = row.key in self._passing and not getattr(row, "well", True)
+            return before and self._admits(row)
+        return self._admits(row)
 
     def _sorted(self, keys: list[str]) -> list[str]:
-        by_name = sorted(keys)  # rows of one rank keep this order in both directions
+        by_name = sorted(keys, key=natural)  # rows of one rank keep this order in both directions
         return sorted(by_name, key=self._ranks.__getitem__, reverse=self.descending)
 
     def _add(self, key: str) -> None:
@@ -158,6 +168,8 @@ class Listing(Generic[R]):
     def filter(self, query: Query, *, now: float = 0.0, trouble_only: bool | None = None) -> None:
         """Show only what the query admits now; `trouble_only` leaves out what is as it should be."""
         self.query, self._admits = query, query.test(now)
+        if trouble_only and not self.trouble_only:
+            self._passing = {}
         self.trouble_only = self.trouble_only if trouble_only is None else trouble_only
         self.arrange()
         if self.cursor is None:  # the reader's own doing, so the cursor may go to what was looked for

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fleettui.actions.drain import Remaining, left_on
 from fleettui.console.tables.rows import Column, CorruptNames, Delta
 from fleettui.console.text.cells import Cell, Tone
-from fleettui.console.text.formatting import age, counted, since, size
+from fleettui.console.text.formatting import age, counted, natural, since, size
 from fleettui.escape import escape
 from placement.options_cache import OptionsError, UnitOptionsCache
 from placement.room import Room, memory_of
@@ -261,23 +261,25 @@ def _note(row: MachineRow, _now: float) -> Cell:
 
 
 COLUMNS: tuple[Column[MachineRow], ...] = (
-    Column("machine", "MACHINE", 24, lambda row, _: _plain(row.hostname), lambda row: (row.hostname, row.key),
-           longest=lambda row: len(row.hostname)),
-    Column("state", "STATE", 15, _state_cell, lambda row: (ORDER[row.state], row.hostname),
+    Column("machine", "MACHINE", 24, lambda row, _: _plain(row.hostname),
+           lambda row: (natural(row.hostname), row.key), longest=lambda row: len(row.hostname)),
+    Column("state", "STATE", 15, _state_cell, lambda row: (ORDER[row.state], natural(row.hostname)),
            longest=lambda row: 15 if row.gone_at else len(STATE_CELLS[row.state].text)),
     Column("units", "UNITS", 13, _units, lambda row: -row.scheduled, right=True,
-           longest=lambda row: len(_units_text(row))),
-    Column("load", "LOAD", 6, _load, lambda row: -(row.load[0] if row.load else -1.0), drop=2, right=True),
+           longest=lambda row: len(_units_text(row)), falls=True),
+    Column("load", "LOAD", 6, _load, lambda row: -(row.load[0] if row.load else -1.0), drop=2, right=True,
+           falls=True),
     Column("memory", "MEMORY", 16, _memory, lambda row: -(row.used_bytes or -1), drop=2, right=True,
-           longest=lambda row: len(_memory_text(row))),
-    Column("room", "ROOM", 15, _room, lambda row: -fullness(row), drop=1),
+           longest=lambda row: len(_memory_text(row)), falls=True),
+    Column("room", "ROOM", 15, _room, lambda row: -fullness(row), drop=1, falls=True),
     Column("disk", "DISK", 4, _disk, lambda row: row.disk_free_bytes / (row.disk_bytes or 1), drop=4, right=True),
-    Column("pressure", "PRESSURE", 11, _pressure, lambda row: -max(row.pressure, default=-1.0), drop=5, right=True),
+    Column("pressure", "PRESSURE", 11, _pressure, lambda row: -max(row.pressure, default=-1.0), drop=5, right=True,
+           falls=True),
     Column("address", "ADDRESS", 39, lambda row, _: _plain(row.address), lambda row: row.address, drop=4,
            longest=lambda row: len(row.address)),
     Column("id", "ID", 11, lambda row, _: _quiet(f"{row.key[:8]}..."), lambda row: row.key, drop=6),
     Column("cpus", "CPUS", 4, lambda row, _: _quiet(str(row.cpus or "-")), lambda row: -row.cpus, drop=8,
-           right=True),
+           right=True, falls=True),
     Column("agent", "AGENT", 10, lambda row, _: _quiet(row.agent), lambda row: row.agent, drop=7,
            longest=lambda row: len(row.agent)),
     Column("systemd", "SYSTEMD", 8, lambda row, _: _quiet(row.systemd), lambda row: row.systemd, drop=9,
@@ -295,6 +297,7 @@ OF_MACHINES = frozenset(
 )
 IN_USE = frozenset({Table.USAGE, Table.SCHEDULE, Table.STATES})
 MEMBERSHIP = frozenset({"join", "leave", "lost"})
+NAMES = 2000  # machines whose names are remembered
 NAMED = 3  # units named of those that a lost machine held
 
 
@@ -327,7 +330,9 @@ class AbsentMachine:
             return "its agent was stopped and handed its units over"
         held = f"it held {escape(listed(self.held, NAMED))}" if self.held else ""
         waiting = f"{counted(scheduled, 'unit')} still scheduled there" if scheduled else ""
-        return "; ".join(each for each in (held, waiting, "its agent is down or cut off") if each)
+        kept = self.held and self.record is not None and self.record.on_lost == "keep"
+        cut = "its agent is down or cut off" + (": they may still run (keep)" if kept else "")
+        return "; ".join(each for each in (held, waiting, cut) if each)
 
 
 class Reserved:
@@ -368,9 +373,13 @@ class Reserved:
 
 
 class MachineRows:
-    """The machines as rows. Give it every snapshot: what vanishes unseen has no age."""
+    """The machines as rows. Give it every snapshot: what vanishes unseen has no age.
 
-    def __init__(self, keys: Keys | None = None) -> None:
+    `names` are the last known host names by id, of machines that are here and of those that were.
+    """
+
+    def __init__(self, keys: Keys | None = None, names: Mapping[str, str] | None = None) -> None:
+        self.names: dict[str, str] = dict(names or {})
         self.rows: dict[str, MachineRow] = {}
         self._keys = keys or Keys()
         self.start_over()
@@ -438,9 +447,12 @@ class MachineRows:
         """How many machines there should be: those here and those lost."""
         return sum(row.state != "left" for row in self.rows.values())
 
-    def name_of_absent(self, machine: str) -> str:
-        """The host name of a machine that is gone, as far as it is known, else its short id."""
-        return self._gone.get(machine, AbsentMachine(None)).names(machine)[0]
+    def absent(self) -> dict[str, Machine]:
+        """The machines that are not here, by id, as they were when they were last known."""
+        gone = ((machine, name) for machine, name in self.names.items() if machine not in self._present)
+        unseen = AbsentMachine(None)
+        return {machine: self._gone.get(machine, unseen).record or Machine(machine, name, "-", "")
+                for machine, name in gone}  # fmt: skip
 
     def forget(self, machine: str) -> None:
         """Do not show an absent machine any more until it is back."""
@@ -486,6 +498,9 @@ class MachineRows:
             self._gone.pop(machine, None)
             self._forgotten.discard(machine)
         self._present = dict(snapshot.machines)
+        self.names |= {machine: record.hostname for machine, record in snapshot.machines.items()}
+        if len(self.names) > NAMES:  # machines come and go for ever: those of the longest ago are dropped
+            self.names = dict(list(self.names.items())[-NAMES:])
 
     def _read_events(self, snapshot: Snapshot, changed: Collection[Address] | None) -> None:
         """Learn from the events of machines that left before this console was started."""
@@ -501,6 +516,9 @@ class MachineRows:
     def _note(self, event: Event) -> None:
         known = self._gone.get(event.machine)
         joined_as = event.reason if event.verb == "join" else known.joined_as if known else ""
+        hostname, at, _ = joined_as.partition(" at ")
+        if at:
+            self.names.setdefault(event.machine, hostname)
         if known is not None and known.record is not None:
             return  # seen by this console itself
         if event.verb == "join":
@@ -558,6 +576,8 @@ class MachineRows:
             return MachineRow(machine, _nameless(machine), "-", "corrupt", running, scheduled, "", note=note)
         gone = self._gone.get(machine, AbsentMachine(None))
         hostname, address = gone.names(machine)
+        if gone.record is None and machine in self.names:
+            hostname = escape(self.names[machine])
         state = "left" if gone.orderly and not scheduled else "lost"
         note = gone.note(scheduled)
         return MachineRow(machine, hostname, address, state, running, scheduled, "", gone_at=gone.at, note=note)

@@ -6,14 +6,13 @@ as large as lets the whole fleet be seen at once; where it cannot be, they are s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from fleettui.console.tables.machines import FULL, TIGHT
 from fleettui.console.tables.units import UnitRow
 from fleettui.console.text.cells import Cell, Tone
+from fleettui.console.text.formatting import natural
 from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Availability
@@ -25,7 +24,6 @@ PITCHES = (3, 2, 1)  # cells from one square to the next
 LEAST = 8  # squares in a line of a machine, before machines stand side by side
 FULLNESS = ((FULL, " █"), (TIGHT, " ▆"))  # from which part on a machine has which sign
 MARKS = {Availability.CORDONED: "◌ ", Availability.DRAINING: "◐ "}
-_NUMBERS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +69,7 @@ def order(row: UnitRow) -> str:
     """
     block = place(row)
     rank = {PENDING: "0", NOWHERE: "2"}.get(block, "1")
-    return f"{rank}{_natural(row.host)}\0{block}\0{_natural(row.unit)}"
-
-
-@lru_cache(maxsize=1 << 16)
-def _natural(name: str) -> str:
-    """The name with its numbers padded, so that web@2 comes before web@10."""
-    return _NUMBERS.sub(lambda number: number[0].zfill(12), name)
+    return f"{rank}{natural(row.host)}\0{block}\0{natural(row.unit)}"
 
 
 def machine_labels(snapshot: Snapshot, full: Mapping[str, float]) -> dict[str, Cell]:
@@ -103,7 +95,7 @@ def blocks(rows: Iterable[UnitRow], labels: Mapping[str, Cell]) -> list[Block]:
     shown = {name: labels.get(name) or Cell(f"✖ {hosts[name]}", Tone.BAD) for name in {*members, *labels}}
     shown |= {PENDING: Cell("pending", Tone.WAIT), NOWHERE: Cell("on no machine", Tone.QUIET)}
     machines = sorted(
-        shown.keys() - {PENDING, NOWHERE}, key=lambda name: (_natural(shown[name].text.lstrip("◌◐✖ ")), name)
+        shown.keys() - {PENDING, NOWHERE}, key=lambda name: (natural(shown[name].text.lstrip("◌◐✖ ")), name)
     )
     names = [*[PENDING][: PENDING in members], *machines, *[NOWHERE][: NOWHERE in members]]
     return [Block(shown[name], tuple(members.get(name, ()))) for name in names]

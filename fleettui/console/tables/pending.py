@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleettui.console.tables.rows import Column, Delta
 from fleettui.console.text.cells import Cell, Tone
-from fleettui.console.text.formatting import since
+from fleettui.console.text.formatting import natural, since
 from fleettui.escape import escape
 from registry.keys import Address, Table
 from registry.mirror import Snapshot
@@ -85,12 +85,12 @@ def _quiet(text: str) -> Cell:
 
 
 COLUMNS: tuple[Column[PendingRow], ...] = (
-    Column("unit", "UNIT", 44, lambda row, _: Cell(escape(row.unit)), lambda row: row.unit,
+    Column("unit", "UNIT", 44, lambda row, _: Cell(escape(row.unit)), lambda row: natural(row.unit),
            longest=lambda row: len(row.unit), middle=True),
     Column("state", "STATE", 10, _state, lambda row: row.passing),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=2),
     Column("asked", "ASKED", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=1),
     Column("refused", "REFUSED BY", 10, lambda row, _: _quiet(str(row.refused or "-")), lambda row: -row.refused,
-           drop=3, right=True),
+           drop=3, right=True, falls=True),
     Column("why", "WHY", 0, lambda row, _: Cell(row.reason, Tone.WAIT), lambda row: row.reason),
 )  # fmt: skip

@@ -55,6 +55,7 @@ class Column(Generic[R]):
     `width` is in cells; 0 takes what the others leave. Where the screen is too narrow, columns go in descending
     order of `drop` (0: stays). `longest` measures a row's text when the width follows the content, up to `width`.
     A text that `middle` says so of is cut in its middle: names differ at their ends. `off`: shown when asked for.
+    `falls`: what is largest comes first by `order`, as its title's arrow says.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Column(Generic[R]):
     longest: Callable[[R], int] | None = None
     middle: bool = False
     off: bool = False
+    falls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -20,7 +20,7 @@ from typing import TypeVar
 from fleettui.actions.pins import newest_versions
 from fleettui.console.tables.rows import SEVERITY, Column, CorruptNames, Delta, Health, health, health_cell
 from fleettui.console.text.cells import Cell, Tone
-from fleettui.console.text.formatting import share, since, size
+from fleettui.console.text.formatting import natural, share, since, size
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.keys import Address, Table
@@ -144,6 +144,11 @@ class UnitRow:
         return self.drifting or self.condition in (Health.FAILED, Health.PENDING)
 
     @property
+    def well(self) -> bool:
+        """Whether it is as it was asked to be, and nothing is under way."""
+        return not self.troubled and self.condition is not Health.BUSY
+
+    @property
     def search(self) -> str:
         """The text that a filter's words are looked for in."""
         return f"{self.unit} {self.condition} {self.word} {self.host} {self.reason}".lower()
@@ -205,7 +210,7 @@ def version_cell(row: UnitRow, _now: float) -> Cell:
 
 
 COLUMNS: tuple[Column[UnitRow], ...] = (
-    Column("unit", "UNIT", 44, _unit_cell, lambda row: (row.unit, row.host), middle=True,
+    Column("unit", "UNIT", 44, _unit_cell, lambda row: (natural(row.unit), natural(row.host)), middle=True,
            longest=lambda row: len(row.label) + len(_tally(row))),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=3),
     Column("active", "ACTIVE", 14, lambda row, _: health_cell(row.condition, row.word),
@@ -214,16 +219,16 @@ COLUMNS: tuple[Column[UnitRow], ...] = (
     Column(
         "machine", "MACHINE", 20,
         lambda row, _: Cell(row.host, Tone.QUIET if row.host == "-" else Tone.PLAIN),
-        lambda row: row.host, longest=lambda row: len(row.host), middle=True,
+        lambda row: natural(row.host), longest=lambda row: len(row.host), middle=True,
     ),
     Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
-    Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True),
+    Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True, falls=True),
     Column("version", "VERSION", 11, version_cell, lambda row: (-row.old, row.version), drop=6,
-           longest=lambda row: len(version_cell(row, 0.0).text)),
+           longest=lambda row: len(version_cell(row, 0.0).text), falls=True),
     Column("mem", "MEM", 6, lambda row, _: memory_cell(row.meter), lambda row: -(row.meter.memory or -1), drop=5,
-           right=True),
+           right=True, falls=True),
     Column("cpu", "CPU", 6, lambda row, _: cpu_cell(row.meter), lambda row: -(row.meter.cpu or -1.0), drop=8,
-           right=True),
+           right=True, falls=True),
     Column("why", "WHY", 0, _reason, lambda row: (not row.reason, row.reason)),
 )  # fmt: skip
 
@@ -301,10 +306,9 @@ IRRELEVANT = {Table.EVENTS, Table.FILES, Table.OVERRIDES, Table.DUPLICATES}
 
 
 class UnitRows:
-    """The units as rows. `name_of_absent` names a machine that is gone, as the table of machines does."""
+    """The units as rows."""
 
-    def __init__(self, name_of_absent: Callable[[str], str] | None = None) -> None:
-        self._name_of_absent = name_of_absent
+    def __init__(self) -> None:
         self._corrupt = CorruptNames(Table.UNITS)
         self._forget()
 
@@ -380,7 +384,7 @@ class UnitRows:
 
     def instances(self, template: str) -> tuple[str, ...]:
         """The instances known of a template, sorted."""
-        return tuple(sorted(self._members.get(template, ())))
+        return tuple(sorted(self._members.get(template, ()), key=natural))
 
     def _stale_units(self, snapshot: Snapshot, changed: Collection[Address] | None) -> set[str] | None:
         """The units to look at again; None for all."""
@@ -460,16 +464,14 @@ class UnitRows:
         return {row.key: self._completed(snapshot, row)} if row else {}
 
     def _completed(self, snapshot: Snapshot, row: UnitRow) -> UnitRow:
-        """The row with what the unit uses, as long as its process lives, and with the name of a lost machine."""
-        host, meter = row.host, row.meter
-        if self._name_of_absent and row.machine and row.machine not in snapshot.machines:
-            host = self._name_of_absent(row.machine)
+        """The row with its version, and with what the unit uses, as long as its process lives."""
+        meter = row.meter
         state = snapshot.states.get((row.machine, row.unit))
         if state is not None and state.main_pid:
             found = self._meters.of(snapshot, row.machine, row.unit)
             meter = meter if found is UNKNOWN else found
         version, old = self._version(snapshot, row.unit, row.machine, state)
-        return replace(row, host=host, meter=meter, version=version, old=old)  # once: it costs most of a row
+        return replace(row, meter=meter, version=version, old=old)  # once: it costs most of a row
 
     def _version(self, snapshot: Snapshot, unit: str, machine: str, state: UnitState | None) -> tuple[str, int]:
         """The version that the unit has there, and 1 if it is an old one.
@@ -586,10 +588,10 @@ def _row(
 
 
 def host(snapshot: Snapshot, machine: str) -> str:
-    """A machine as tables name it: its host name, or the short id where it is gone; "-" for none."""
+    """A machine as tables name it: its host name, also the last known one, else the short id; "-" for none."""
     if not machine:
         return "-"
-    record = snapshot.machines.get(machine)
+    record = snapshot.machines.get(machine) or snapshot.absent.get(machine)
     return escape(record.hostname) if record else f"{machine[:8]}..."
 
 

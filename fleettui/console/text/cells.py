@@ -35,9 +35,18 @@ class Tone(StrEnum):
     SIX = "six"
     SEVEN = "seven"
     EIGHT = "eight"
+    LOUD_ONE = "loud-one"  # the same, for the name of a fleet
+    LOUD_TWO = "loud-two"
+    LOUD_THREE = "loud-three"
+    LOUD_FOUR = "loud-four"
+    LOUD_FIVE = "loud-five"
+    LOUD_SIX = "loud-six"
+    LOUD_SEVEN = "loud-seven"
+    LOUD_EIGHT = "loud-eight"
 
 
 SOURCE_TONES = (Tone.ONE, Tone.TWO, Tone.THREE, Tone.FOUR, Tone.FIVE, Tone.SIX, Tone.SEVEN, Tone.EIGHT)
+FLEET_TONES = tuple(Tone(f"loud-{tone}") for tone in SOURCE_TONES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ that better than letters in order; of equals the shorter name, and what can be d
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
+from fleettui.console.text.formatting import natural
 from fleettui.console.text.keys import APP, KEYS, MAIN, shown_key
+from fleettui.verbs import INTRODUCING, ON_UNITS, Verb
 from registry.mirror import Snapshot
 
 Score = tuple[int, int, int]
+ACTED = 12  # acts on things that are offered
 _SPAN = 40  # letters in order, no further apart than this in all
 
 
@@ -29,12 +33,16 @@ class Find:
 
 @dataclass(frozen=True, slots=True)
 class FinderSource:
-    """Things of one kind; `rank` orders kinds among equals."""
+    """Things of one kind; `rank` orders kinds among equals.
+
+    `acts` are what can be done to each: the first word of what is typed chooses one, the others find the thing.
+    """
 
     kind: str
     labels: Sequence[str]
     finds: Mapping[str, Find] | None = None  # by label, where a thing is more than its name
     keys: Mapping[str, str] | None = None
+    acts: Sequence[str] = ()
 
     def find(self, label: str) -> Find:
         """The thing of this label."""
@@ -55,26 +63,48 @@ def sources(
     actions = [Find("action", f"{key.label}: {key.does}", key.action, shown_key(key, keymap)) for key in usable]
     colours = [Find("theme", f"theme {name}", name, "theme") for name in themes]
     hosts = {machine.hostname: machine.id for machine in snapshot.machines.values()}
+    names = sorted(snapshot.units, key=natural)
     return (
         FinderSource("action", [find.label for find in actions], {find.label: find for find in actions}),
         FinderSource("theme", [find.label for find in colours], {find.label: find for find in colours}),
-        FinderSource("machine", sorted(hosts), keys=hosts),
-        FinderSource("unit", sorted(snapshot.units)),
+        FinderSource("machine", sorted(hosts, key=natural), keys=hosts),
+        FinderSource("unit", names),
+        *(() if read_only else (FinderSource("command", sorted(hosts, key=natural), acts=TO_MACHINES),)),
+        FinderSource("command", names, acts=SEEING if read_only else (*SEEING, *TO_UNITS)),
     )
+
+
+SEEING = ("journal", "status", "why", "cat", "history")
+TO_UNITS = (*(verb.value for verb in Verb if verb in (*ON_UNITS, *INTRODUCING) and verb is not Verb.SUBMIT), "ssh")
+TO_MACHINES = ("drain", "cordon", "uncordon", "ssh")
+
+
+def acted(words: Sequence[str], source: FinderSource, limit: int) -> list[Find]:
+    """What the first word does to the things that the others find: "drain core-2", "journal web@3"."""
+    acts = [act for act in source.acts if act.startswith(words[0])] if len(words) > 1 else []
+    if not acts:
+        return []
+    found = nsmallest(
+        limit,
+        ((score, label) for label in source.labels if (score := _score(label.lower(), words[1:])) is not None),
+    )
+    return [Find("command", f"{act} {label}", f"{act} {shlex.quote(label)}", "command")
+            for _, label in found for act in acts][:limit]  # fmt: skip
 
 
 def ranked(query: str, among: Sequence[FinderSource], limit: int) -> list[Find]:
     """The best finds; without a query the first of each kind in turn."""
     words = query.lower().split()
     if not words:
-        return [source.find(label) for source in among for label in source.labels][:limit]
+        return [source.find(label) for source in among if not source.acts for label in source.labels][:limit]
     scored = (
         (score, rank, label)
         for rank, source in enumerate(among)
-        for label in source.labels
+        for label in (source.labels if not source.acts else ())
         if (score := _score(label.lower(), words)) is not None
     )
-    return [among[rank].find(label) for _, rank, label in nsmallest(limit, scored)]
+    things = [among[rank].find(label) for _, rank, label in nsmallest(limit, scored)]
+    return [*(find for source in among for find in acted(words, source, ACTED)), *things][:limit]
 
 
 def _score(label: str, words: Sequence[str]) -> Score | None:

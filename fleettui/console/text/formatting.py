@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 STEPS = ((86400 * 2, 86400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
@@ -81,3 +83,17 @@ def when(at: float, now: float) -> str:
 def counted(number: int, noun: str) -> str:
     """ "1 unit", "1,204 lines"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+_DIGITS = re.compile("[0-9]+")
+
+
+@lru_cache(maxsize=1 << 16)
+def natural(text: str) -> str:
+    """What to sort names by, so that job@2 comes before job@10: longer numbers are larger."""
+
+    def sized(found: re.Match[str]) -> str:
+        digits = found[0].lstrip("0")
+        return f"{chr(48 + min(len(digits), 60))}{digits}"
+
+    return f"{_DIGITS.sub(sized, text)}\0{text}"

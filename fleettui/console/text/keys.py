@@ -117,6 +117,17 @@ KEYS: tuple[Key, ...] = (
         views=("machines",),
     ),
     Key(
+        "rebalance",
+        "E",
+        "rebalance",
+        "even out",
+        "move units to where they would be placed today; shows what moves, asks",
+        MACHINES,
+        changes=True,
+        views=("machines",),
+        rare=True,
+    ),
+    Key(
         "roll_out",
         "O",
         "roll_out",
@@ -371,6 +382,8 @@ KEYS: tuple[Key, ...] = (
     Key("actions", "a", "actions", "actions", "every action of this console, its outcome and its undoing", WHOLE),
     Key("copy", "c", "copy", "copy", "copy the last action's command, or the row's name", WHOLE),
     Key("back", "escape", "back", "back", "clear the filter, the marks, what ended; close", WHOLE),
+    Key("cluster", "ctrl+k", "cluster", "fleet", "another fleet, with the same unit selected", WHOLE),
+    Key("suspend", "ctrl+z", "suspend", "suspend", "stop the console; fg in the shell goes on with it", WHOLE),
     Key("help", "question_mark,f1", "help", "help", "this page", WHOLE),
     Key("quit", "ctrl+q", "quit", "quit", "leave the console; the fleet goes on", WHOLE, where=APP),
 )

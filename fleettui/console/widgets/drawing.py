@@ -110,6 +110,14 @@ class Toned(Widget):
     Toned > .tone--six { color: $six; }
     Toned > .tone--seven { color: $seven; }
     Toned > .tone--eight { color: $eight; }
+    Toned > .tone--loud-one { color: $one; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-two { color: $two; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-three { color: $three; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-four { color: $four; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-five { color: $five; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-six { color: $six; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-seven { color: $seven; background: $background; text-style: bold reverse; }
+    Toned > .tone--loud-eight { color: $eight; background: $background; text-style: bold reverse; }
     Toned > .tone--bar { background: $bar; }
     Toned > .tone--bar-idle { background: $bar-idle; }
     Toned > .tone--rule { color: $rule; }

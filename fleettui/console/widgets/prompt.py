@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import on
 from textual.binding import Binding, BindingType
-from textual.events import Key
+from textual.events import Key, Paste
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
@@ -107,7 +107,17 @@ class Prompt(Input):
         self._chosen = -1  # of the candidates, while Tab goes through them
         self._lead = ""  # what stands before them
         self._has_error = False  # an error stands where candidates would
+        self.pasted = False  # whether something of the line was
         self.passed: Key | None = None  # the last key that came by here
+
+    async def on_paste(self, event: Paste) -> None:
+        """Take one line; of several none, since what they are was not meant for here."""
+        lines = [line for line in event.text.splitlines() if line.strip()]
+        self.pasted = True
+        if len(lines) > 1:
+            event.prevent_default()
+            event.stop()
+            self.show_error(f"{len(lines)} lines were pasted, so none is taken; one at a time goes in here")
 
     def on_key(self, event: Key) -> None:
         """Remember the last key, for what handles it next."""
@@ -117,7 +127,7 @@ class Prompt(Input):
         """Show it and put the cursor at its end."""
         self.display = True
         self.cursor_blink = False
-        self._has_error = False
+        self._has_error = self.pasted = False
         self.value = value
         self.cursor_position = len(value)
         self.screen.set_focus(self)  # at once: what is typed next must not reach the table's keys

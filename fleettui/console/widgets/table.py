@@ -248,7 +248,7 @@ class RowPainter(Generic[R]):
         pieces = [Segment(" " * MARGIN, style)]
         for number, (column, room) in enumerate(self.layout):
             sorted_by = column.id == listing.sort_by.id
-            arrow = " ▾" if listing.descending else " ▴"
+            arrow = " ▾" if listing.falls else " ▴"
             arrow = arrow if sorted_by and len(column.title) + 2 <= room else ""
             lead = "  " if number == 0 and self.indent else ""
             tone = self._table.style_of(Tone.PLAIN if sorted_by else Tone.QUIET)
@@ -475,10 +475,13 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
         self.post_message(self.Moved(self))
 
     def sort_by(self, name: str, *, descending: bool | None = None) -> None:
-        """Sort by the column of this id; without `descending` the same column again turns the order round."""
+        """Sort by the column of this id, largest or latest names first if `descending`.
+
+        Without that the column's usual order is taken, and the same column again turns it round.
+        """
         column = next(column for column in self.listing.columns if column.id == name)
         again = column.id == self.listing.sort_by.id and not self.listing.descending
-        self.listing.sort(column, descending=again if descending is None else descending)
+        self.listing.sort(column, descending=again if descending is None else descending is not column.falls)
         self.rearrange()
 
     def on_click(self, event: Click) -> None:
