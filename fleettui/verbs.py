@@ -7,9 +7,9 @@ writes to the registry is in `actions/units.py`, its help in `cli/arguments.py`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
+from registry.frozen import dataclass
 from registry.model import Target
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
 from typing import Annotated, NamedTuple
 
 from registry.units.name import refusal, shown
@@ -122,6 +121,8 @@ def _is_ipv6(text: str) -> bool:
     address, percent, zone = text.partition("%")
     if len(address) > 45 or (percent and not _ZONE.fullmatch(zone)):
         return False
+    from ipaddress import IPv6Address  # noqa: PLC0415 - seldom needed
+
     try:
         IPv6Address(address)
     except ValueError:

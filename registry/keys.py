@@ -30,11 +30,11 @@ are not known here are those of another version.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from sys import intern
 from typing import NamedTuple
 
+from registry.frozen import dataclass
 from registry.grammar import crash_id, sha256_hex, token, unit_name, writer
 
 DEFAULT_PREFIX = "/fleet/"

@@ -7,8 +7,7 @@ without (an older version or a hand wrote it) is taken over by its owner, or is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from registry.frozen import dataclass
 from registry.keys import Keys, Table
 
 LEASED = frozenset({Table.MACHINES, Table.STATES, Table.DUPLICATES, Table.LEADER, Table.USAGE})

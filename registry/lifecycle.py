@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
+from registry.frozen import dataclass
 from registry.mirror import Snapshot
 from registry.model import Assignment, Target, Unit, UnitHealth, UnitState
 from registry.wording import listed

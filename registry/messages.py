@@ -7,7 +7,7 @@ its own (`systemd-id128 new`); none is ever used again for something else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from registry.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ record, so a changed record is made with `dataclasses.replace`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Annotated
 
+from registry.frozen import dataclass
 from registry.grammar import (
     Amount,
     AtMost,

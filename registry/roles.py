@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from registry.frozen import dataclass
 from registry.grammar import token
 from registry.keys import Keys, Table
 

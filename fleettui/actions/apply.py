@@ -8,7 +8,7 @@ as it was when the difference was shown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from fleettui.actions.folder import Applied, UnitFolder
@@ -17,6 +17,7 @@ from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.reading import FoundUnit
 from fleettui.actions.units import UnitStep, act
 from fleettui.verbs import verb_between
+from registry.frozen import dataclass
 from registry.mirror import Snapshot
 from registry.model import Target, Unit
 from registry.units.file import file_hash

@@ -17,7 +17,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from zlib import crc32
 
 from fleettui.actions.operator import Operator
 from registry.errors import CorruptRecord, ForeignRegistry, UserError
+from registry.frozen import dataclass
 from registry.grammar import line, token
 from registry.keys import Address, Keys, Table
 from registry.leases import LEASED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable
 
 from fleettui.actions.operator import Operator
@@ -13,6 +12,7 @@ from registry.keys import Address, Table
 from registry.mirror import Pair
 from registry.model import Crash
 from registry.records import decode
+from registry.runtime import waits
 
 MOST = 24  # that are read at once
 
@@ -45,7 +45,7 @@ async def read_crashes(operator: Operator, addresses: Iterable[Address]) -> list
             return None
         return record if isinstance(record, Crash) else None
 
-    found = await asyncio.gather(*map(read, [*addresses][-MOST:]))
+    found = await waits.gather(*map(read, [*addresses][-MOST:]))
     return sorted((each for each in found if each), key=lambda each: each.id)
 
 

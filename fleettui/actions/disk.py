@@ -8,10 +8,10 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.units.check import verify
 from registry.units.file import MAX_BYTES, Problem
 from registry.units.file import parse as parse_file

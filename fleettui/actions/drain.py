@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from placement.preview import Prediction, preview_drain
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.keys import Keys
 from registry.mirror import Snapshot
 from registry.units.file import parse

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleettui.actions.disk import read_unit_file
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.model import Target
 from registry.program.config import read_toml
 from registry.units.file import file_hash

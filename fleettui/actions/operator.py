@@ -6,23 +6,22 @@ records it, all or nothing. It does not know what a unit or a machine may become
 
 from __future__ import annotations
 
-import asyncio
-import getpass
 import os
-import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from registry.errors import Conflict, RegistryUnavailable
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd.backoff import jittered
+from registry.frozen import dataclass
 from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.model import Event
 from registry.records import event_entry
+from registry.runtime import waits
 
 EVENTS_EACH = 20  # up to so many units an act writes one event a unit, above it one a transaction
 MAX_BYTES = 1_200_000  # of values in a transaction: etcd refuses requests over 1.5 MB
@@ -35,6 +34,8 @@ T = TypeVar("T")
 
 def actor() -> str:
     """Who runs this program, as `user@host`, for the audit trail of a registry without users."""
+    import getpass  # noqa: PLC0415 - not where the registry has users
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -54,7 +55,7 @@ class Operator:
     def event(self, verb: str, *, unit: str = "", machine: str = "", reason: str = "") -> Event:
         """An event of this operator, now."""
         at = self.now()
-        return Event(f"{int(at * 1000):013d}-{secrets.token_hex(4)}", at, self.actor, verb, unit, machine, reason)
+        return Event(f"{int(at * 1000):013d}-{os.urandom(4).hex()}", at, self.actor, verb, unit, machine, reason)
 
 
 async def commit(operator: Operator, guards: Sequence[Compare], ops: Sequence[Op], events: Sequence[Event]) -> int:
@@ -71,7 +72,7 @@ async def commit(operator: Operator, guards: Sequence[Compare], ops: Sequence[Op
         except RegistryUnavailable:
             if attempt == 2:
                 raise
-            await asyncio.sleep(PAUSE_S * 4)
+            await waits.sleep(PAUSE_S * 4)
             continue
         if not result.succeeded and not result.gets[0]:
             raise Conflict("somebody else changed the same records")
@@ -85,7 +86,7 @@ async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             return await attempt()
         except Conflict:
-            await asyncio.sleep(jittered(PAUSE_S * number, 0.5, 1.5))
+            await waits.sleep(jittered(PAUSE_S * number, 0.5, 1.5))
     raise Conflict("others keep changing the same records; try again in a moment")
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass
 
+from registry.frozen import dataclass
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot

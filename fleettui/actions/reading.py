@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from fleettui.actions.operator import Operator
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
+from registry.frozen import dataclass
 from registry.keys import Address, Table
 from registry.lifecycle import ended
 from registry.model import Event, Machine, Override, Unit, UnitState
 from registry.records import decode
+from registry.runtime import waits
 from registry.sync.sentinel import cluster_of
 from registry.units.name import glob_refusal, is_glob, matches, normalise
 
@@ -78,16 +78,18 @@ class Ended:
 
     def __init__(self, operator: Operator, count: int) -> None:
         self._operator, self._count = operator, count
-        self._found: asyncio.Task[frozenset[str] | None] | None = None
+        self._reading = waits.lock()
+        self._found: tuple[frozenset[str] | None] | None = None
         self._machines: list[str] = []
 
     async def among(self, names: Sequence[str]) -> frozenset[str]:
         """Those of the units that have ended or failed somewhere."""
         if not names:
             return frozenset()
-        if self._found is None:
-            self._found = asyncio.create_task(self._begin(), name="read states")
-        everywhere = await self._found
+        async with self._reading:
+            if self._found is None:
+                self._found = (await self._begin(),)
+        (everywhere,) = self._found
         if everywhere is not None:
             return everywhere.intersection(names)
         keys, etcd = self._operator.keys, self._operator.etcd

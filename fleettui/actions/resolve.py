@@ -5,12 +5,12 @@ template on disk. Decides; stores nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from fleettui.actions.disk import Candidate
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import NOTHING, FoundUnit, read_texts, read_units
 from fleettui.actions.units import UnitSource
+from registry.frozen import dataclass
 from registry.units.name import parse
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fleettui.actions.drain import is_global
 from fleettui.actions.operator import Operator
@@ -18,6 +18,7 @@ from fleettui.verbs import Verb, verb_between, verb_towards
 from placement.preview import Settled, preview_all
 from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
+from registry.frozen import dataclass
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, Pair, RawChange, Snapshot
 from registry.model import Assignment, Rollout, RolloutState, Target, UnitState

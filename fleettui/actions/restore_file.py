@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fleettui.actions.backup import Backup, table_of
 from fleettui.actions.operator import MAX_BYTES, Operator
 from fleettui.actions.restore import OVERWRITING, Restoration, accept, restoration_of
 from registry.errors import Conflict, CorruptRecord, RegistryDenied, UserError
 from registry.etcd import MAX_OPS, Compare, KeyValue, Op
+from registry.frozen import dataclass
 from registry.keys import Keys, Table
 from registry.mirror import RawChange
 from registry.model import Sentinel, Unit, UnitState

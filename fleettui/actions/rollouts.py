@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fleettui.actions.operator import Operator, commit, persist
 from fleettui.actions.pins import pin_texts
@@ -21,6 +21,7 @@ from placement.rebalance import Move, plan_rebalance
 from placement.rollout import MAX_STEPS, TURNS_AT_ONCE, failures, going_back
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
+from registry.frozen import dataclass
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from fleettui.actions.reading import FoundUnit
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.model import Target
 from registry.units.name import parse
 

@@ -7,11 +7,10 @@ the agents follow from the wish that is written here.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
@@ -20,8 +19,10 @@ from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from fleettui.verbs import Verb, verb_between
 from registry.errors import InvalidRecord
 from registry.etcd import Op
+from registry.frozen import dataclass
 from registry.model import Target, Unit, UnitText
 from registry.records import encode
+from registry.runtime import waits
 from registry.sync.sentinel import ensure_cluster
 from registry.units.check import verify
 from registry.units.file import file_hash
@@ -181,19 +182,13 @@ async def act(
     ended = Ended(operator, len(names)) if starting else None
     each = len(names) <= EVENTS_EACH
     parts = batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each)
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = waits.slots(AT_ONCE)
 
     async def carry_out(some: Sequence[str]) -> Done:
         async with turns:
             return await persist(lambda: _attempt(operator, some, decide, ended, each=each))
 
-    tasks = [asyncio.create_task(carry_out(names[part]), name="write units") for part in parts]
-    try:
-        return joined([await task for task in tasks])
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)  # what failed beside the first needs no telling
+    return joined(await waits.all_or_none(*(carry_out(names[part]) for part in parts)))
 
 
 async def _attempt(

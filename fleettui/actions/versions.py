@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from fleettui.verbs import INTRODUCING, Verb
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.mirror import Snapshot
 
 CONTEXT = 3  # lines around a change

@@ -6,7 +6,6 @@ Verbs are found by name and imported when they run; a verb returns its exit code
 from __future__ import annotations
 
 import gc
-import inspect
 import os
 import sys
 from argparse import Namespace
@@ -19,6 +18,7 @@ from fleettui.cli.arguments import parse
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError
 from fleettui.extras import missing_extra
 from registry.errors import FleetError, RegistryUnavailable, first_cause
+from registry.runtime import logs
 
 BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
 
@@ -57,19 +57,30 @@ def run(argv: list[str], *, debug: bool) -> int:
     """Parse and run. Raises whatever goes wrong."""
     command, flags = parse(argv)
     flags.command, flags.debug = command.name, debug
-    import logging  # noqa: PLC0415 - beside its only use
-
     if debug:
+        import logging  # noqa: PLC0415 - loaded only where something is logged
+
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)d ms %(name)s: %(message)s")
-    else:  # the programs' libraries log what the user is told anyway
-        logging.disable(logging.CRITICAL)
+    else:
+        logs.silence()  # the programs' libraries log what the user is told anyway
     module, _, name = command.run.partition(":")
     verb: Callable[[Namespace], Any] = getattr(import_module(f"fleettui.cli.{module}"), name)
-    if not inspect.iscoroutinefunction(verb):
-        return int(verb(flags))
-    import asyncio  # noqa: PLC0415 - verbs that need no registry do without
+    running = verb(flags)
+    if isinstance(running, int):
+        return running
+    if command.runs_alone(flags):
+        from registry.runtime.waits import NeedsLoop, run_alone  # noqa: PLC0415 - verbs that ask nothing do without
 
-    return int(asyncio.run(verb(flags)))
+        try:
+            return int(run_alone(running))
+        except NeedsLoop:  # before anything was asked
+            running = verb(flags)
+    import asyncio  # noqa: PLC0415 - as short as most commands are, they do without
+    import logging  # noqa: PLC0415 - asyncio has loaded it
+
+    if not debug:
+        logging.disable(logging.CRITICAL)
+    return int(asyncio.run(running))
 
 
 def explain(error: BaseException, *, debug: bool) -> int:

@@ -12,7 +12,7 @@ import os
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ from fleettui.cli.output import ListFormat, agreed, complain, print_json, say, t
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.etcd.admin import ROOT
+from registry.frozen import dataclass
 from registry.model import Machine
 from registry.program.config import Settings
 from registry.roles import Role, User, agent_of, scheduler_of, user_named

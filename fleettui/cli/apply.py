@@ -16,8 +16,9 @@ from fleettui.actions.pins import pin_texts
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, FAILED, OK
 from fleettui.cli.output import agreed, complain, print_json, say
+from fleettui.cli.patience import patience
 from fleettui.cli.rollouts import roll
-from fleettui.cli.waiting import patience, wait
+from fleettui.cli.waiting import wait
 from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.keys import Table

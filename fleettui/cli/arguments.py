@@ -7,19 +7,36 @@ pay for what `fleetctl journal` needs.
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from fleettui.cli.failures import UsageError
+from registry.frozen import dataclass
 
 Flags = Callable[["ArgumentParser"], None]
+
+ONLY_ASK = ("lists:list_machines", "lists:list_units", "lists:list_unit_files", "cat:cat", "read:why")
+UNBLOCKED = ("units:introduce", "units:change")
+"""What runs commands that need no event loop, always and with --no-block."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """argparse, with errors raised instead of printed."""
+
+    _shown = False  # whether its help is being written
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # argparse asks for one with every flag, and finds the terminal's width by modules that cost more than all
+        # of a short command.
+        if not self._shown:
+            return argparse.HelpFormatter(self.prog, width=80)
+        return super()._get_formatter()
+
+    def format_help(self) -> str:
+        """As wide as the terminal."""
+        self._shown = True
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError, in a sentence, with this parser's usage."""
@@ -57,6 +74,13 @@ class Command:
     examples: tuple[str, ...]
     flags: tuple[Flags, ...] = ()
     notes: str = ""  # what else its help says
+
+    def runs_alone(self, flags: argparse.Namespace) -> bool:
+        """Whether it only asks and writes, one thing after the other, and so needs no event loop."""
+        if self.run in ONLY_ASK:
+            return True
+        unblocked = getattr(flags, "no_block", False) and not getattr(flags, "at_a_time", None)
+        return self.run in UNBLOCKED and unblocked
 
     def takes(self, kind: str) -> bool:
         """Whether it takes names of this kind: UNIT, FILE, MACHINE."""
@@ -418,7 +442,7 @@ COMMANDS = (
     Command("secret", "configs:secret", "secrets for units, sealed for the machines of the fleet",
             ("secret set db < password.txt", "secret set db", "secret list", "secret history db",
              "secret rollback db", "secret destroy db"), (_secret,), SEALING),
-    Command("cat", "read:cat", "print unit files as they are stored",
+    Command("cat", "cat:cat", "print unit files as they are stored",
             ("cat hello.service",), (UNITS,)),
     Command("status", "hosts:status", "systemctl status from the machines that run the units",
             ("status hello.service", "status 'web@*'"), (UNITS,)),
@@ -556,6 +580,8 @@ def _operands(words: Sequence[str]) -> list[str]:
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for who has made a slip
+
     near = difflib.get_close_matches(name[:40], known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -24,6 +24,7 @@ from registry.program.config import (
     says_where,
     variables,
 )
+from registry.runtime.waits import NeedsLoop, is_alone
 from registry.sync.history import REMEDY
 from registry.sync.sentinel import ahead, read_cluster
 
@@ -79,6 +80,8 @@ async def reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
     if not settings.ssh.tunnel:
         yield settings.etcd.client_settings()
         return
+    if is_alone():
+        raise NeedsLoop("a tunnel")
     from fleettui.remote import Remote  # noqa: PLC0415 - loads asyncssh
 
     async with Remote(settings.ssh) as remote, remote.tunnel() as tunnel:

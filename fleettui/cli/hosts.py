@@ -15,12 +15,11 @@ from collections.abc import Iterable
 from fleettui.actions.crashes import failure_of, newest_crashes, read_crashes, what_is_kept
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, unread_machines
+from fleettui.cli.cat import unit_name, unit_names
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
 from fleettui.cli.places import PLACES, UnitPlaces, places
-from fleettui.cli.read import unit_names
-from fleettui.cli.units import unit_name
 from fleettui.cli.words import place
 from fleettui.escape import escape_keeping_colours
 from fleettui.remote import (

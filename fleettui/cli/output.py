@@ -10,11 +10,11 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from fleettui.cli.failures import UsageError
 from fleettui.escape import escape
 from registry.errors import UserError
+from registry.frozen import dataclass
 
 GAP = "  "
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")

@@ -1,62 +1,38 @@
-"""`fleetctl cat`, `why` and `events`: reading what the registry knows of units, without changing it."""
+"""`fleetctl why` and `events`: reading what the registry knows of units, without changing it."""
 
 from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from fleettui.actions.crashes import failure_of, newest_crashes, read_crashes, what_is_kept
 from fleettui.actions.operator import Operator
 from fleettui.actions.pins import newest_versions
 from fleettui.actions.progress import judged
-from fleettui.actions.reading import expand, find_machine, read_machines, read_texts, read_units
+from fleettui.actions.reading import find_machine, read_machines
+from fleettui.cli.cat import unit_names
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK
 from fleettui.cli.lists import tell_corrupt
-from fleettui.cli.output import ListFormat, complain, print_json, print_json_line, print_verbatim, say, table
-from fleettui.cli.units import unit_name
+from fleettui.cli.output import ListFormat, complain, print_json, print_json_line, say, table
 from fleettui.cli.words import local_time, place, short_id
 from fleettui.escape import clause
 from placement.explain import MachineVerdict, Verdict, explain
 from registry.errors import CorruptRecord
+from registry.frozen import dataclass
 from registry.keys import Keys, Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing_here, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, Event, Unit, UnitState
 from registry.records import decode
 from registry.sync.listing import read_snapshot
-from registry.units.name import is_glob, matches, normalise_pattern
+from registry.units.name import matches, normalise_pattern
 from registry.units.pins import outdated
 
 JUDGING = tuple(table for table in Table if table not in (Table.EVENTS, Table.CRASHES, Table.CONTENTS))
 EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")
-
-
-async def unit_names(operator: Operator, arguments: Iterable[str]) -> tuple[str, ...]:
-    """Names, paths and globs of the command line as unit names. UserError for one that is none."""
-    return await expand(operator, [each if is_glob(each) else unit_name(each) for each in arguments])
-
-
-async def cat(flags: Namespace) -> int:
-    """Print unit files as submitted."""
-    async with open_operator(read_settings(flags, os.environ)) as operator:
-        names = await unit_names(operator, flags.names)
-        found = await read_units(operator, names)
-        hashes = {name: each.unit.hash for name, each in found.items() if each.unit}
-        texts = await read_texts(operator, hashes.values())
-    for name in names:
-        if name not in hashes:
-            complain(f"Unit {name} not found; see: fleetctl list-unit-files")
-        elif hashes[name] not in texts:
-            complain(
-                f"The text of unit {name} ({hashes[name][:7]}) is not in the registry; submit it with --replace"
-            )
-        else:
-            print_verbatim(texts[hashes[name]])
-    return OK if all(hashes.get(name) in texts for name in names) else FAILED
 
 
 async def why(flags: Namespace) -> int:

@@ -11,7 +11,6 @@ import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fleettui.actions import machines as acts
@@ -30,6 +29,7 @@ from fleettui.remote.errors import RemoteError
 from registry.errors import FleetError, UserError
 from registry.etcd import Member
 from registry.etcd.wire import EtcdError, EtcdUnreachable, decode_status
+from registry.frozen import dataclass
 from registry.keys import Table
 from registry.lifecycle import Progress, standing_here
 from registry.mirror import Snapshot

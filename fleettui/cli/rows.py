@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fleettui.cli.words import place, short_hash, short_id
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.lifecycle import current, mishap, refused, standing, standing_here, whereabouts
 from registry.mirror import Snapshot
 from registry.model import (

@@ -9,11 +9,12 @@ from fleettui.actions import units
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import read_texts, read_units, unit_names
 from fleettui.actions.scale import ScaleSteps, plan_scale
+from fleettui.cli.cat import unit_name
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, FAILED, OK, UsageError
 from fleettui.cli.output import agreed, complain, say
-from fleettui.cli.units import unit_name
-from fleettui.cli.waiting import patience, wait
+from fleettui.cli.patience import patience
+from fleettui.cli.waiting import wait
 from fleettui.verbs import Verb
 from registry.errors import UserError
 from registry.model import Target

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable
-from pathlib import PurePath
 from typing import TypeVar
 
 from fleettui.actions import units
@@ -17,18 +16,18 @@ from fleettui.actions.operator import Operator
 from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.reading import matching, read_texts, read_units, unit_names
 from fleettui.actions.resolve import resolve
+from fleettui.cli.cat import unit_name
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
 from fleettui.cli.output import complain, say
-from fleettui.cli.rollouts import roll
-from fleettui.cli.waiting import WaitLimit, patience, wait
+from fleettui.cli.patience import WaitLimit, patience
 from fleettui.escape import clause
 from fleettui.verbs import Verb, gerund
 from registry.errors import UserError
 from registry.model import Target
 from registry.units.file import file_hash
 from registry.units.hostreach import warnings
-from registry.units.name import check, is_glob, normalise
+from registry.units.name import is_glob
 
 T = TypeVar("T")
 
@@ -49,7 +48,11 @@ async def introduce(flags: Namespace) -> int:
         done = await units.submit(operator, at_once, replace=flags.replace, target=target)
         await _warn(operator, found.sources, done)
         code = await _finish(operator, verb, done, errors, patient) if at_once or not rolled else errors.code
-        return await roll(operator, list(rolled), rolled, flags) or code if rolled else code
+        if not rolled:
+            return code
+        from fleettui.cli.rollouts import roll  # noqa: PLC0415 - loads what follows
+
+        return await roll(operator, list(rolled), rolled, flags) or code
 
 
 async def _rolled(operator: Operator, sources: Iterable[units.UnitSource], flags: Namespace) -> dict[str, str]:
@@ -74,6 +77,8 @@ async def change(flags: Namespace) -> int:
     async with open_operator(read_settings(flags, os.environ)) as operator:
         names = [*named, *await errors.expand(operator, flags.names)]
         if names and getattr(flags, "at_a_time", None):
+            from fleettui.cli.rollouts import roll  # noqa: PLC0415 - loads what follows
+
             return await roll(operator, names, {}, flags) or errors.code
         done = await units.ACTS[verb](operator, names) if names else Done()
         return await _finish(operator, verb, done, errors, patient)
@@ -87,13 +92,6 @@ async def _warn(operator: Operator, sources: Iterable[units.UnitSource], done: D
         name = used[sha]
         for warning in warnings(name, text, given[name].origin or name):
             complain(f"WARNING: {warning}")
-
-
-def unit_name(argument: str) -> str:
-    """The unit that a name, with or without its type, or a path stands for. UserError when it is none."""
-    name = normalise(PurePath(argument).name)
-    check(name)
-    return name
 
 
 class Errors:
@@ -142,8 +140,11 @@ async def _finish(operator: Operator, verb: Verb, done: Done, errors: Errors, pa
     for outcome in went_through:
         if _settled(outcome):
             say(f"Unit {outcome.name} inactive")
-    code = await wait(operator, verb, names, done.revision, patient) if names else OK
-    return code or errors.code
+    if not names:
+        return errors.code
+    from fleettui.cli.waiting import wait  # noqa: PLC0415 - loads what follows
+
+    return await wait(operator, verb, names, done.revision, patient) or errors.code
 
 
 def _settled(outcome: Outcome) -> bool:

@@ -7,11 +7,11 @@ from argparse import Namespace
 
 from fleettui.actions.operator import Operator
 from fleettui.actions.versions import SHORT, Version, choose, unified, versions
+from fleettui.cli.cat import unit_name
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import CHANGES, OK
 from fleettui.cli.output import ListFormat, print_rows, print_verbatim
 from fleettui.cli.rollouts import roll, with_instances
-from fleettui.cli.units import unit_name
 from fleettui.cli.words import local_time
 from registry.errors import UserError
 from registry.keys import Table

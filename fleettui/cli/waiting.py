@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from argparse import Namespace
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
 
 from fleettui.actions.operator import Operator
 from fleettui.actions.progress import Arrival, StillWaiting, watch_progress
-from fleettui.cli.connection import duration
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
 from fleettui.cli.output import complain, say
+from fleettui.cli.patience import WaitLimit
 from fleettui.cli.words import place, short_id
 from fleettui.escape import clause
 from fleettui.verbs import Verb, gerund
@@ -41,25 +39,6 @@ WATCHED = (
 )
 PATIENCE_S = 2.0  # until a missing scheduler is worth a word: an election takes less
 ANSWER_S = 0.25  # how much longer a verb may take so that an endpoint that is down is told
-MOST_ATTEMPTS = 10**9  # some fifteen years
-ATTEMPT_S = 0.5  # fleet looked twice a second; --block-attempts counts in these
-
-
-@dataclass(frozen=True, slots=True)
-class WaitLimit:
-    """How long a verb waits: not at all, until `seconds` have passed, or for ever (None)."""
-
-    blocks: bool = True
-    seconds: float | None = None
-
-
-def patience(flags: Namespace) -> WaitLimit:
-    """From --no-block, --block-attempts and --timeout. UserError for a time that is none."""
-    attempts = getattr(flags, "block_attempts", None)
-    limits = [limit for limit in (duration(flags.timeout, "--timeout"),) if limit is not None]
-    if attempts:
-        limits.append(min(attempts, MOST_ATTEMPTS) * ATTEMPT_S)
-    return WaitLimit(not flags.no_block and (attempts or 0) >= 0, min(limits, default=None))
 
 
 @asynccontextmanager

@@ -7,12 +7,12 @@ early when one of the files that let us into etcd changes, or when `reset` says 
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable
 
 from registry.errors import RegistryUnavailable
+from registry.runtime import waits
 
 LONGEST_S = 30.0
 JITTER = (0.7, 1.0)
@@ -43,7 +43,7 @@ class Backoff:
         self._next_s = 0.0
         self._class: type[Exception] | None = None
         self._told: set[str] = set()
-        self._wake = asyncio.Event()
+        self._wake = waits.Signal()
 
     def reset(self) -> None:
         """Begin again with the shortest pause after an attempt that went well, and end the pause under way."""
@@ -85,7 +85,7 @@ class Backoff:
         self._wake.clear()
         while (left_s := self.until - time.monotonic()) > 0:
             try:
-                async with asyncio.timeout(min(left_s, LOOK_S) if before else left_s):
+                async with waits.timeout(min(left_s, LOOK_S) if before else left_s):
                     await self._wake.wait()
                     return
             except TimeoutError:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from registry.errors import LeaseLost
 from registry.etcd.backoff import LONGEST_S, Backoff
 from registry.etcd.cluster import AnswerTooLarge, Compacted, EtcdCluster, unavailable
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.health import EtcdHealth
-from registry.etcd.watch import OnConnect, OnState, Watch
 from registry.etcd.wire import (
     Compare,
     EtcdUnreachable,
@@ -48,6 +47,9 @@ from registry.etcd.wire import (
     text,
     txn_request,
 )
+
+if TYPE_CHECKING:
+    from registry.etcd.watch import OnConnect, OnState
 
 PAGE = 2000
 PIECE = 1000
@@ -228,6 +230,8 @@ class Etcd:
         endpoint took over within a second) and when it is back. Raises RegistryDenied, and Compacted when the
         history is gone: list again. Leave it with `contextlib.aclosing`, so that the connection ends at once.
         """
+        from registry.etcd.watch import Watch  # noqa: PLC0415 - what only asks needs none of it
+
         return Watch(self._link, prefix, start_revision, on_state, on_connect).batches()
 
     async def status(self) -> MemberStatus:

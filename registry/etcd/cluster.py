@@ -7,14 +7,12 @@ etcd took nothing in; otherwise RegistryUnavailable leaves the question open, an
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import itertools
 import math
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from registry.errors import Conflict, LeaseLost, RegistryDenied, RegistryError, RegistryUnavailable, UserError
@@ -24,8 +22,11 @@ from registry.etcd.endpoint import EtcdSettings, base_urls, check
 from registry.etcd.health import EtcdHealth
 from registry.etcd.login import EtcdLogin
 from registry.etcd.wire import EtcdError, EtcdUnreachable, Glimpse, Json, TooLarge, decode_revision, shown, touched
+from registry.frozen import dataclass
+from registry.runtime import waits
 
 if TYPE_CHECKING:
+    from registry.etcd.blocking import BlockingTransport
     from registry.etcd.transport import Transport, WatchStream
 
 T = TypeVar("T")
@@ -89,10 +90,10 @@ class EtcdCluster:
         self.current = random.choice(self.bases)  # spread a fleet of clients over the members
         self.timeout_s = settings.request_timeout_s
         self._settings = settings
-        self._transport: Transport | None = None
+        self._transport: Transport | BlockingTransport | None = None
         self._closed = False
-        self._opening = asyncio.Lock()
-        self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._opening = waits.lock()
+        self._slots = waits.slots(MAX_CALLS)
         self._login = EtcdLogin(settings, self._authenticate, self._is_alive)
         self._heard: dict[str, Heard] = {}
         self.health = EtcdHealth(self.bases)
@@ -137,7 +138,7 @@ class EtcdCluster:
                     raise unavailable(failures, ambiguous=True)
             if _now() >= give_up_s or (turn >= ROUNDS and not electing):
                 break
-            await asyncio.sleep(jittered(PAUSE_S, 0.5, 1.5))
+            await waits.sleep(jittered(PAUSE_S, 0.5, 1.5))
         raise unavailable(failures)
 
     def _judge(self, base: str, error: EtcdUnreachable | EtcdError) -> Failure:
@@ -176,7 +177,7 @@ class EtcdCluster:
 
         async def exchange(token: str) -> WatchStream:
             try:
-                async with asyncio.timeout(self.timeout_s):
+                async with waits.timeout(self.timeout_s):
                     return await transport.open_stream(base, path, request, token=token)
             except TimeoutError:
                 raise EtcdUnreachable("timed out", silent=True) from None
@@ -219,7 +220,7 @@ class EtcdCluster:
 
         before = _now() - quiet_s
         quiet = [base for base in self.bases if self.health.answered_at.get(base, -math.inf) <= before]
-        await asyncio.gather(*(ask(base) for base in dict.fromkeys((*quiet, *self.health.down))))
+        await waits.gather(*(ask(base) for base in dict.fromkeys((*quiet, *self.health.down))))
 
     async def glimpse(self, base: str) -> tuple[Json, Glimpse]:
         """What a member says of itself to anybody, be it one of ours or not, and what that shows of its host.
@@ -258,7 +259,7 @@ class EtcdCluster:
         tls, other = ("no TLS", "http") if base.startswith("https:") else ("TLS", "https")
         return f"{outage} without an answer: if it speaks {tls}, write the endpoint with {other}://"
 
-    async def _ready(self) -> Transport:
+    async def _ready(self) -> Transport | BlockingTransport:
         if self._transport is None:
             async with self._opening:
                 if self._transport is None:
@@ -268,9 +269,13 @@ class EtcdCluster:
             raise RegistryError("this client of etcd is closed")
         return self._transport
 
-    async def _open(self) -> Transport:
+    async def _open(self) -> Transport | BlockingTransport:
         """Import late and beside the loop: etcd3-py and aiohttp take a tenth of a second."""
-        module = await asyncio.to_thread(importlib.import_module, "registry.etcd.transport")
+        if waits.is_alone():
+            from registry.etcd.blocking import BlockingTransport  # noqa: PLC0415 - one of the two is needed
+
+            return BlockingTransport(self._settings)
+        module = await waits.in_thread(importlib.import_module, "registry.etcd.transport")
         transport: Transport = module.Transport(self._settings)
         return transport
 
@@ -282,7 +287,7 @@ class EtcdCluster:
         """Whether the endpoint answers, with a leader, what needs no login."""
         transport = await self._ready()
         try:
-            async with asyncio.timeout(PROBE_S):
+            async with waits.timeout(PROBE_S):
                 answer = await transport.call(base, "/maintenance/status", {}, leader=False)
         except EtcdError:
             return True
@@ -331,4 +336,4 @@ def unavailable(failures: dict[str, str], *, ambiguous: bool = False) -> Registr
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return waits.now()

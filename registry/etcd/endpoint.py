@@ -5,13 +5,12 @@ Pure: turns text into base URLs or into a UserError that says how to mend it; op
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from registry.errors import UserError
+from registry.frozen import dataclass
 
 if TYPE_CHECKING:
     from socket import socket
@@ -86,6 +85,10 @@ def is_loopback(host: str) -> bool:
     """Whether what is sent to this host stays on this one. A name counts only if it can mean nothing else."""
     if host.rstrip(".").lower() == "localhost":
         return True
+    if host in ("127.0.0.1", "::1"):
+        return True
+    import ipaddress  # noqa: PLC0415 - seldom needed
+
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -7,19 +7,19 @@ nobody would notice its death before it is needed.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from registry.etcd.backoff import jittered
 from registry.etcd.wire import EtcdError, EtcdUnreachable
+from registry.frozen import dataclass
 from registry.messages import ENDPOINT_BACK, ENDPOINT_DOWN
+from registry.runtime import waits
+from registry.runtime.logs import logger
 
-log = logging.getLogger("fleet.etcd")
+log = logger("fleet.etcd")
 
 SETTLE_S = 1.0  # an endpoint that is back within this time was never down
 ASK_EVERY_S = 30.0  # how often endpoints that are not in use are asked
@@ -53,7 +53,7 @@ class EtcdHealth:
         self.answered_at: dict[str, float] = {}  # loop time
         self._denials: dict[str, EtcdTrouble] = {}  # by path, or LOGIN
         self._last_answer = 0.0
-        self._changed = asyncio.Event()
+        self._changed = waits.Signal()
         self.timed: Timed | None = None  # told of each attempt
 
     @property
@@ -82,7 +82,7 @@ class EtcdHealth:
     @contextmanager
     def attempt(self, base: str, path: str) -> Iterator[None]:
         """Take in how the attempt in this block ends; what fails while others are answered says nothing."""
-        began = asyncio.get_running_loop().time()
+        began = waits.now()
         try:
             yield
         except EtcdUnreachable as outage:
@@ -108,12 +108,12 @@ class EtcdHealth:
 
     def _time(self, path: str, began: float, *, failed: bool) -> None:
         if self.timed is not None:
-            self.timed(path, asyncio.get_running_loop().time() - began, failed=failed)
+            self.timed(path, waits.now() - began, failed=failed)
 
     def answered(self, base: str) -> None:
         """An endpoint has answered."""
         self._last_answer = time.time()
-        self.answered_at[base] = asyncio.get_running_loop().time()
+        self.answered_at[base] = waits.now()
         if self.down.pop(base, None):
             self._changed.set()
 
@@ -178,9 +178,9 @@ async def keep_watch(
             health.told = dict(health.down)
         on_change()
         try:
-            async with asyncio.timeout(jittered(every_s, 0.8, 1.2)):
+            async with waits.timeout(jittered(every_s, 0.8, 1.2)):
                 await health.change()
         except TimeoutError:
             continue
         on_change()
-        await asyncio.sleep(SETTLE_S)
+        await waits.sleep(SETTLE_S)

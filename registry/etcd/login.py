@@ -8,8 +8,6 @@ Not due: before its time after a denial, unless one of our files has changed; a 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -18,8 +16,10 @@ from registry.etcd import credentials
 from registry.etcd.backoff import grown, jittered
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.wire import EtcdError, EtcdUnreachable
+from registry.runtime import waits
+from registry.runtime.logs import logger
 
-log = logging.getLogger("fleet.etcd")
+log = logger("fleet.etcd")
 
 T = TypeVar("T")
 
@@ -51,12 +51,12 @@ class EtcdLogin:
         self._token = ""
         self._logins = 0  # which token it is; still "" when etcd wants none
         self._proofs = 0  # answers that etcd gave to a token that it looked at
-        self._one = asyncio.Lock()
+        self._one = waits.lock()
         self._denied: EtcdError | None = None
         self._denials = 0  # in a row
         self._denied_until = 0.0
         self._denied_with: credentials.Stamp = ()
-        self._doubting = asyncio.Lock()
+        self._doubting = waits.lock()
         self._doubts = 0  # logins for a doubt since a token last worked
         self._doubt_at: dict[str, float] = {}  # no earlier than this, by endpoint
 
@@ -120,7 +120,7 @@ class EtcdLogin:
     async def _doubt(self, base: str, login: int) -> None:
         """Renew a token with which a request was held back, if the endpoint is alive. Raises none of that."""
         async with self._doubting:
-            now = asyncio.get_running_loop().time()
+            now = waits.now()
             if login != self._logins or now < self._doubt_at.get(base, 0.0):
                 return
             shortest_s, longest_s = DOUBT_S
@@ -162,7 +162,7 @@ class EtcdLogin:
 
     async def _fetch(self, base: str) -> str:
         """A new token, "" where etcd asks for none. Whatever fails here, the call itself has not been sent."""
-        password = await asyncio.to_thread(credentials.read_password, self._settings.password_file)
+        password = await waits.in_thread(credentials.read_password, self._settings.password_file)
         try:
             return await self._authenticate(base, password)
         except EtcdUnreachable as outage:
@@ -176,4 +176,4 @@ class EtcdLogin:
 
 
 def _now() -> float:
-    return asyncio.get_running_loop().time()
+    return waits.now()

@@ -10,9 +10,10 @@ import json
 from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple
+
+from registry.frozen import dataclass
 
 MAX_OPS = 128
 """Operations that etcd allows in one transaction branch (its default `--max-txn-ops`)."""

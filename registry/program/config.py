@@ -8,18 +8,18 @@ known name.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
 from registry.etcd import EtcdSettings
+from registry.frozen import dataclass
 from registry.keys import DEFAULT_PREFIX, Keys
 from registry.leases import leased_prefixes
 from registry.program import configrules as rules
@@ -333,6 +333,8 @@ def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
         if name in variables():
             settings = put_text(settings, *variables()[name], environ[name], name)
         elif name.startswith(("FLEET_", "FLEETCTL_")) and name not in NOT_SETTINGS:
+            import difflib  # noqa: PLC0415 - only for who has made a slip
+
             near = difflib.get_close_matches(name[:100], (*variables(), *NOT_SETTINGS), n=1, cutoff=LIKE)
             if near:  # else it is another program's
                 raise UserError(f"{_name(name)}: no such setting; did you mean {near[0]}?")
@@ -430,6 +432,8 @@ def specs(table: str) -> Mapping[str, KeySpec]:
 def _known(name: str, names: tuple[str, ...], complaint: str) -> None:
     if name in names:
         return
+    import difflib  # noqa: PLC0415 - only for who has made a slip
+
     near = difflib.get_close_matches(name[:100], names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
     raise UserError(f"{complaint}; {hint}")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isfinite
 
 from registry.errors import UserError
 from registry.etcd.endpoint import base_url
+from registry.frozen import dataclass
 from registry.units.name import shown
 
 MOST_TEXT = 4096  # characters, as in a path

@@ -12,12 +12,12 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 from enum import StrEnum
 
 from registry.errors import CorruptRecord, ForeignRegistry, HistoryWentBack, RegistryDenied, RegistryError
 from registry.etcd import Compacted, Etcd, WatchBatch
 from registry.etcd.backoff import LONGEST_S
+from registry.frozen import dataclass
 from registry.keys import Address, Keys, Table
 from registry.messages import RECORD_CORRUPT
 from registry.mirror import Mirror, RawChange, Read

@@ -10,22 +10,23 @@ raises the sentinel's epoch. Reads are linearizable: a member that lags behind i
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from registry.errors import ForeignRegistry, HistoryWentBack, RegistryError
 from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
+from registry.frozen import dataclass
 from registry.keys import Keys
 from registry.model import Sentinel
 from registry.records import encode
+from registry.runtime.logs import logger
 from registry.sync.sentinel import ahead, cluster_of
 
-log = logging.getLogger("fleet.history")
+log = logger("fleet.history")
 
 ACCEPT = "fleetctl restore --accept"
 REMEDY = f"see what would change with fleetctl restore, then accept it: {ACCEPT}"

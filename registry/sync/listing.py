@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 
 from registry.etcd import Etcd, KeyValue
 from registry.keys import PARTS, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
+from registry.runtime import waits
 
 LEAN_PAGE = 20_000
 PAGES = dict.fromkeys((Table.UNITS, Table.SCHEDULE, Table.STATES), LEAN_PAGE)
@@ -25,7 +25,7 @@ async def read_tables(etcd: Etcd, keys: Keys, tables: Iterable[Table], take: Tak
     """
     first, *rest = tables
     revision = await _read(etcd, keys, first, 0, take)
-    await asyncio.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
+    await waits.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
     return revision
 
 
@@ -34,7 +34,7 @@ async def read_prefix(etcd: Etcd, prefix: str, revision: int, take: Take, page: 
     async for piece in etcd.pieces(prefix, revision=revision, page=page):
         take(map(raw, piece.kvs))
         revision = piece.revision
-        await asyncio.sleep(0)
+        await waits.sleep(0)
     return revision
 
 

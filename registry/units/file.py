@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import field
 from typing import NamedTuple
 
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.units.name import expand_for_display, shown
 
 MAX_BYTES = 1 << 20
@@ -204,6 +204,8 @@ def _is_free_text(section: str) -> bool:
 
 def file_hash(text: str) -> str:
     """The file's name in the registry: SHA-256 of its UTF-8 bytes, 64 hex digits."""
+    from hashlib import sha256  # noqa: PLC0415 - what reads no files does without OpenSSL
+
     try:
         return sha256(text.encode("utf-8")).hexdigest()
     except UnicodeEncodeError as error:

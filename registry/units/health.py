@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.units.amounts import span_s
 from registry.units.file import FLEET_SECTION, Fault, UnitFile
 from registry.units.name import expand, parse, shown

@@ -8,9 +8,9 @@ refuses, who knows what the host has. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
+from registry.frozen import dataclass
 from registry.units.file import MAX_FAULTS, Directive, Fault, Problem, UnitFile, is_too_large, parse
 from registry.units.name import expand_for_display, refusal, shown
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 
 from registry.errors import UserError
+from registry.frozen import dataclass
 
 QUADLETS = {
     "container": "",

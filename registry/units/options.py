@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from registry.errors import UserError
+from registry.frozen import dataclass
 from registry.units import artifacts, health, pins
 from registry.units.amounts import cpu_millis, share, size_bytes, span_s
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
