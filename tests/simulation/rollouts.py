@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import CALM_S
+from tests.simulation.crowd import KINDS, SLEEPER
 from tests.simulation.store import Happened, Store
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ class Rollouts:
             judge.wrong(ALLOWED, f"{told} though {', '.join(map(_told, sorted(known)))} failed")
         idle = [key for key in rolling.steps if not key[1] and self._is_down(key[0], sent_at)]
         down = rolling.groups(idle) - rolling.groups(rolling.failed)
-        if any(judge.running[unit] for unit, _ in keys) and len(on_way | fresh | down) > most:
+        takes_down = any(self._is_up(unit, sent_at) for unit, _ in keys)
+        if takes_down and len(on_way | fresh | down) > most:
             judge.wrong(ALLOWED, f"{told} while {', '.join(map(_told, idle))} run nowhere; {most} may be down")
         now = judge.now()
         for key in keys:
@@ -220,6 +222,11 @@ class Rollouts:
             rolling.given[key] = now
             if not self._is_wanted(key[0]):
                 del rolling.given[key]
+
+    def _is_up(self, unit: str, sent_at: float) -> bool:
+        """Whether it had come up, and the leader had to know; one that still starts is down already."""
+        places = self._judge.running[unit].items()
+        return any(sent_at - since > HEARD_S for machine, since in places if not self._judge.excused(machine))
 
     def _is_there(self, key: Key) -> bool:
         """Whether a step's machine, where it is about one, is in touch and has the unit."""
@@ -236,9 +243,14 @@ class Rollouts:
         return found is not None and self._parsed(found.value or "").get("target") == "launched"
 
     def _is_down(self, unit: str, sent_at: float) -> bool:
-        """Whether a unit that should run runs nowhere, for so long that the leader had to know."""
+        """Whether a unit that should run on runs nowhere, for so long that the leader had to know."""
         where, since = self._down.get(unit, ("", 0.0))
-        return bool(where) and self._is_wanted(unit) and self._is_heard(where, since, sent_at)
+        return (
+            bool(where)
+            and KINDS.get(unit, SLEEPER).stays
+            and self._is_wanted(unit)
+            and self._is_heard(where, since, sent_at)
+        )
 
     def _is_heard(self, machine: str, at: float, sent_at: float) -> bool:
         """Whether the leader had to know at `sent_at` what happened on a machine at `at`."""

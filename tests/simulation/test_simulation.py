@@ -73,7 +73,6 @@ def test_seeds_come_to_rest_and_are_right() -> None:
 @pytest.mark.parametrize(
     ("script", "mutant", "invariant"),
     [
-        ("regressions/lease-revived-by-a-restore.json", "start-before-the-look", "invariant 1: a unit runs"),
         ("planted/missing-fence.json", "missing-fence", "invariant 2: a deposed leader writes nothing"),
     ],
 )
