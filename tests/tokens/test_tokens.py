@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from fleettui.access.authority import names_of
+from fleettui.access.exchange import Exchange
 from fleettui.access.grants import Grants
 from fleettui.install import archive
 from fleettui.install.fleet_files import FleetFiles
 from fleettui.tokens import commands, on_host
 from fleettui.tokens.admission import pins
 from fleettui.tokens.commands import token
-from fleettui.tokens.record import Request
+from fleettui.tokens.record import Answer, Request
 from fleettui.tokens.store import PART_BYTES
 from registry.errors import FleetError
 from registry.etcd import Etcd, EtcdSettings
@@ -34,6 +36,7 @@ from registry.keys import Keys
 from registry.model import Machine
 from registry.records import encode
 from registry.roles import Role, User, agent_of
+from registry.sealing import new_key, raw_private
 from tests.access.fleet import QUICK, tls_of
 from tests.etcd_server import EtcdServer, available_versions
 
@@ -501,3 +504,14 @@ def test_a_token_of_another_laptop_cannot_be_approved_here(
     assert f"the secret of token {id_} is not here" in capsys.readouterr().err
     assert laptop.token("revoke", id_) == 0
     assert "does not know this token" in host.end()
+
+
+def test_the_key_for_secrets_reaches_the_sender_of_a_request_and_is_in_no_answer_as_it_is() -> None:
+    ours, key, request = Exchange(), raw_private(new_key()), b"a request"
+    theirs = X25519PrivateKey.generate()
+    hidden = ours.hidden(theirs.public_key().public_bytes_raw(), request, key)
+    shared = theirs.exchange(X25519PublicKey.from_public_bytes(ours.public))
+    mask = on_host.derived(shared, request, on_host.SECRETS)
+    assert bytes(one ^ two for one, two in zip(hidden, mask, strict=True)) == key
+    body, _ = Answer(secrets_key=hidden).encode(1000)
+    assert key.hex() not in body
