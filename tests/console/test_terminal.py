@@ -69,6 +69,19 @@ def test_a_terminated_console_leaves_the_terminal_as_it_was(tmp_path: Path) -> N
         assert termios.tcgetattr(pty.near)[3] != drawn[3]  # the line discipline is on again
 
 
+def test_a_suspended_console_gives_the_terminal_back_and_goes_on(tmp_path: Path) -> None:
+    with console(tmp_path) as pty:
+        drawn = termios.tcgetattr(pty.near)
+        pty.send(b"\x1a")
+        stat = Path(f"/proc/{pty.process.pid}/stat")
+        pty.pump(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 30)
+        assert termios.tcgetattr(pty.near)[3] & termios.ICANON
+        pty.process.send_signal(signal.SIGCONT)
+        pty.pump(lambda: termios.tcgetattr(pty.near)[3] == drawn[3], 30)
+        pty.send(b"?")
+        pty.until("type to search")
+
+
 @contextmanager
 def scripted(what: str, directory: Path) -> Iterator[Pty]:
     """A console on a terminal that is nobody's controlling one: no signal comes when it is closed.

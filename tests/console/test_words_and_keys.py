@@ -35,6 +35,7 @@ from registry.mirror import Snapshot
 from registry.model import Event, Target
 from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, NOW, scene
+from tests.console.scenes import rolling, storied
 from tests.console.test_asking import PROTECTED
 from tests.console.test_listing import row
 from tests.console.test_screen import playing
@@ -64,6 +65,24 @@ async def test_how_many_and_y_are_two_keys() -> None:
     async with playing() as play:
         await play.press("G", "left", "R", "2", "y")
         assert play.stage.port.calls[0][0] == "roll 2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "written"),
+    [
+        (["f", "less_than_sign", "B", "y"], "", "submit inactive"),  # back to yesterday's file: 4
+        (["slash", "enter", "asterisk", "R", "2", "y"], "shop machine=core-1", "roll 2"),  # 6 and the words
+    ],
+)
+async def test_jobs_take_as_many_keys_as_are_told(keys: list[str], text: str, written: str) -> None:
+    world, start = (storied(), "db.service") if keys[0] == "f" else (rolling(failed=True), "")
+    async with playing(world) as play:
+        if start:
+            play.main.navigator.go_to("units", start)
+            await play.settle()
+        for key in keys:
+            await play.press(key, *(text if key == "slash" else ""))
+        assert any(each.startswith(written) for each, _ in play.stage.port.calls), play.stage.port.calls
 
 
 async def test_what_a_question_says_is_of_now() -> None:

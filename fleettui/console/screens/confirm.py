@@ -34,6 +34,18 @@ PROTECTED = "This cluster is protected"
 CHANGED = "This changed while you were asked; read it again."
 
 
+class PaceInput(Input):
+    """The line for how many at a time: y and n, which are in no pace, answer the question."""
+
+    async def _on_key(self, event: Key) -> None:
+        if event.key in ("y", "n"):
+            event.prevent_default()
+            event.stop()
+            await self.screen.run_action("agree" if event.key == "y" else "cancel")
+        else:
+            await super()._on_key(event)
+
+
 class ConfirmScreen(Renewing[Survey | None]):
     """Asks about a survey; returns it when the operator means it, with how many at a time, if that was asked.
 
@@ -60,9 +72,9 @@ class ConfirmScreen(Renewing[Survey | None]):
     ConfirmScreen Button:focus { background: $primary; color: $background; text-style: $button-focus-text-style; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss", "cancel"),
-        Binding("y", "agree", "yes", priority=True),
-        Binding("n", "cancel", "no", priority=True),
+        Binding("escape", "cancel", "cancel"),
+        Binding("y", "agree", "yes"),
+        Binding("n", "cancel", "no"),
         Binding("left,up,shift+tab", "app.focus_previous", "previous"),
         Binding("right,down,tab", "app.focus_next", "next"),
     ]
@@ -87,7 +99,7 @@ class ConfirmScreen(Renewing[Survey | None]):
             yield Band(id="confirm-text", padding=0)
             yield Input(id="typed", compact=True)
             with Horizontal(id="paces"):
-                yield Input(asked.at_a_time, id="at-a-time", compact=True, max_length=5, select_on_focus=False)
+                yield PaceInput(asked.at_a_time, id="at-a-time", compact=True, max_length=5, select_on_focus=False)
                 yield Band(id="pace", padding=1)
             with Horizontal():
                 yield Button("Cancel (n)", id="cancel", compact=True)
@@ -185,11 +197,6 @@ class ConfirmScreen(Renewing[Survey | None]):
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Answer."""
         self.dismiss(self._asked if event.button.id == "go" else None)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
-        """Let y and n answer, also in the line for how many; a word that is typed may begin with either."""
-        focused = self.focused
-        return action not in ("agree", "cancel") or focused is None or focused.id != "typed"
 
     def action_agree(self) -> None:
         """Answer yes, where nothing has to be typed first."""
