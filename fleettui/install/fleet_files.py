@@ -27,7 +27,6 @@ from fleettui.access.secrets_key import make_keys
 from registry.errors import UserError
 from registry.etcd import EtcdSettings
 from registry.etcd.admin import ROOT
-from registry.sealing import PRIVATE_FILE, PUBLIC_FILE
 
 NAME = r"[a-z0-9][a-z0-9-]{0,31}"
 LISTED = re.compile(r"(?m)^endpoints = (\[.*\])$")
@@ -68,9 +67,8 @@ class FleetFiles:
                 write_private(self.password(user), f"{new_password()}\n".encode())
 
     def complete(self) -> bool:
-        """Whether `make` has nothing to do."""
-        keys = (self.directory / PUBLIC_FILE, self.directory / PRIVATE_FILE)
-        files = (*keys, self.ca, self.certificate, self.key, self.password(ROOT), self.password(self.operator))
+        """Whether everything is here that lets this laptop in."""
+        files = (self.ca, self.certificate, self.key, self.password(ROOT), self.password(self.operator))
         return all(each.exists() for each in files)
 
     def host_keys(self) -> tuple[str, ...]:
