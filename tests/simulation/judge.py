@@ -40,6 +40,7 @@ SENTINEL = encoded(b"/fleet/cluster")
 LEASED_TABLES = ("machines/", "states/", "duplicates/", "usage/", "leader")
 GRACE_S = 10.0  # after a machine is back in touch
 NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and can go by it
+LAG_S = 6.0  # the same while something is wrong with etcd or the leader: until it finds its watch silent
 FOREIGN_S = 30.0  # at most, until an agent looks again at a registry that was not its own
 A_DAY_S = 86_400.0  # as far as an accepted history may be ahead of a machine's clock
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
@@ -376,12 +377,12 @@ class Judge:
         kind = KINDS.get(unit)
         if kind is None or kind.everywhere:
             return
-        live = self.fleet.etcd.store.live
+        live, news_s = self.fleet.etcd.store.live, NEWS_S if self.promptness.is_calm(self.leader) else LAG_S
         for other in self.fleet.by_id:
             if other == machine or f"/fleet/machines/{other}".encode() not in live:
                 continue
             name = self.fleet.by_id[other].name
-            if decided_at < self.standing[name].back_at + NEWS_S:
+            if decided_at < self.standing[name].back_at + news_s:
                 continue  # it has come back meanwhile, with what it shows of itself: no scheduler had heard of it
             if f"{other}/{unit}" in self.lines:
                 self.wrong(PLACED, f"{unit} was placed while {name} has a line of it")

@@ -81,6 +81,11 @@ class Promptness:
         """Something is wrong with a host for so long."""
         self.unsettled[host] = max(self.unsettled.get(host, 0.0), self._judge.now() + for_s + LATE_S)
 
+    def is_calm(self, leader: str) -> bool:
+        """Whether nothing keeps from a leader what happens: of etcd, or of its host."""
+        host = f"core-{leader.rpartition('-')[2]}"
+        return self._judge.now() > max(self.settled_at, self.unsettled.get(host, 0.0))
+
     # ---- as time goes on
 
     def look(self, leader: str, host: str) -> None:

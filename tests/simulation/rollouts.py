@@ -71,7 +71,10 @@ class Rolling:
             return mine
         was, now = _versions(before), _versions(after)
         file = self.file_of(unit)
-        return [(unit, machine) for machine, found in now.items() if found[0] == file and was.get(machine) != found]
+        own = str(before.get("hash", "")), int(before.get("generation", 1))
+        return [
+            (unit, machine) for machine, found in now.items() if found[0] == file and was.get(machine, own) != found
+        ]
 
     @property
     def canary(self) -> set[object]:
