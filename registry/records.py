@@ -97,16 +97,13 @@ def decode(address: Address, value: bytes, key: str = "") -> Record | UnitText |
     """
     try:
         text = value.decode()
-        if address.table is Table.FILES:
+        if address.table in (Table.FILES, Table.CONTENTS):
             from hashlib import sha256  # noqa: PLC0415 - what reads no files does without OpenSSL
 
+            again = "submit it again with --replace" if address.table is Table.FILES else "set it again"
             if sha256(value).hexdigest() != address.first:
-                raise ValueError("the text is not what its hash says; submit it again with --replace")
-            return UnitText(address.first, text)
-        if address.table is Table.CONTENTS:
-            if sha256(value).hexdigest() != address.first:
-                raise ValueError("the content is not what its hash says; set it again")
-            return Content(address.first, text)
+                raise ValueError(f"the text is not what its hash says; {again}")
+            return UnitText(address.first, text) if address.table is Table.FILES else Content(address.first, text)
         cls, key_fields = LAYOUT[address.table]
         plain = text.isascii() and "\\" not in text and "\x7f" not in text and len(text) <= MAX_TEXT
         data = _read_fields(cls, _parse(text), plain=plain)
