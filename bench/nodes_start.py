@@ -102,7 +102,7 @@ def listing(nodes: Nodes, size: Size) -> Iterator[Figure]:
     """`fleetctl list-units` with all units running."""
     nodes.hold(size.units)
     took = [nodes.fleetctl("list-units") for _ in range(2 * size.runs)]
-    imports = host_command([sys.executable, "-c", "import fleettui.cli.lists, registry.etcd.transport"], size.runs)
+    imports = host_command([sys.executable, "-c", "import fleettui.cli.lists, registry.etcd.blocking"], size.runs)
     yield Figure(
         f"fleetctl list-units, {size.units} units, whole command",
         median(took), "s", LIST_S, median(imports), f"its imports alone; {spread(took)}",
