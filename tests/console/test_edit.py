@@ -239,7 +239,7 @@ async def test_an_editor_that_fails_or_is_missing_is_told_with_the_remedy(
         await hinted(play, "ended with status 3", "operations")
         monkeypatch.setenv("EDITOR", "no-such-editor -w")
         await play.press("escape", "e")
-        await hinted(play, "set EDITOR to an editor that is", "operations")
+        await hinted(play, "set EDITOR to one that is", "operations")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_the_editor_is_the_users_own_or_says_what_to_set() -> None:
     assert editor_argv({"VISUAL": "vim -f", "EDITOR": "nano"}, which) == ["vim", "-f"]
     assert editor_argv({"VISUAL": " ", "EDITOR": "nano"}, which) == ["nano"]
     assert editor_argv({}, which) == ["nano"]
-    with pytest.raises(UserError, match="set VISUAL to an editor"):
+    with pytest.raises(UserError, match="set VISUAL to one that is"):
         editor_argv({"VISUAL": "emacs"}, which)
     with pytest.raises(UserError, match="set it to a command"):
         editor_argv({"EDITOR": "vim 'x"}, which)

@@ -44,7 +44,7 @@ def header(loss: tuple[str, int] | None, width: int) -> str:
 @pytest.mark.parametrize(
     ("loss", "width", "told"),
     [
-        (None, 140, ""), (("", 0), 140, "any 1 machine: ok"), (("", 0), 78, ""),
+        (None, 140, ""), (("", 0), 160, "any 1 lost: ok"), (("", 0), 150, "any 1 lost: ok"), (("", 0), 78, ""),
         (("core-2", 3), 140, "core-2 lost: 3 wait"), (("core-2", 1), 78, "core-2 lost: 1 waits"),
         (("core-2\x1b[2J", 3), 140, "lost: 3 wait"),
     ],

@@ -258,6 +258,7 @@ ELSEWHERE = {
     "restore": "is decided in a terminal, where it tells what changes: fleetctl restore",
     "config": "takes files; run it in a terminal: fleetctl config",
     "secret": "is read from a terminal or a file; run it there: fleetctl secret",
+    "push": "takes a file; run it in a terminal: fleetctl push FILE",
     "access": "is managed in a terminal, as etcd's root: fleetctl access",
     "reboot": "goes from machine to machine; follow it in a terminal: fleetctl reboot",
     "upgrade": "goes from machine to machine; follow it in a terminal: fleetctl upgrade",

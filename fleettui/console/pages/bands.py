@@ -91,10 +91,8 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     idle, least = SHOWN, SHOWN[:-1]
     rolls, brief = _rollouts(totals.rollouts, words=True), _rollouts(totals.rollouts, words=False)
     if loss:  # that all is well is said where there is room, that it is not before anything else
-        yield (
-            (*name, where, Cell("     "), up, *loss, Cell("  "), *_counts(totals, idle, words=True), *rolls),
-            leader,
-        )
+        for shown in (idle, least):
+            yield (*name, where, Cell("   "), up, *loss, Cell(" "), *_counts(totals, shown, words=True), *rolls), leader
     if at_risk:
         risky: Line = (up, *loss, Cell("  "))
         yield (*name, Cell("   "), *risky, *_counts(totals, least, words=True), *rolls), leader
@@ -139,7 +137,7 @@ def _loss(found: tuple[str, int] | None) -> Line:
         return ()
     machine, waits = found
     if not waits:
-        return (Cell("  any 1 machine: ok", Tone.QUIET),)
+        return (Cell("  any 1 lost: ok", Tone.QUIET),)
     return (Cell(f"  {escape(machine)} lost: {waits:,} {'waits' if waits == 1 else 'wait'}", Tone.BUSY),)
 
 
