@@ -92,7 +92,8 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     rolls, brief = _rollouts(totals.rollouts, words=True), _rollouts(totals.rollouts, words=False)
     if loss:  # that all is well is said where there is room, that it is not before anything else
         for shown in (idle, least):
-            yield (*name, where, Cell("   "), up, *loss, Cell(" "), *_counts(totals, shown, words=True), *rolls), leader
+            counts = _counts(totals, shown, words=True)
+            yield (*name, where, Cell("   "), up, *loss, Cell(" "), *counts, *rolls), leader
     if at_risk:
         risky: Line = (up, *loss, Cell("  "))
         yield (*name, Cell("   "), *risky, *_counts(totals, least, words=True), *rolls), leader
