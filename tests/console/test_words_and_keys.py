@@ -161,6 +161,13 @@ def test_errors_are_sentences(message: str, said: str) -> None:
     assert sentence(message) == said
 
 
+def test_a_verb_alone_offers_things_before_letters_in_order_and_after_what_is_called_so() -> None:
+    among = sources(scene(), {}, THEMES, read_only=False)
+    assert [find.what for find in ranked("dra", among, 3)] == ["drain core-1", "drain core-2", "drain core-3"]
+    first = ranked("web", among, 1)[0]
+    assert (first.kind, first.label[:3]) == ("unit", "web")
+
+
 @pytest.mark.parametrize(
     ("typed", "line"),
     [

@@ -31,7 +31,16 @@ def test_what_is_sealed_tells_little_of_its_length_and_nothing_of_being_the_same
     assert seal(public_of(KEY), "db", b"x")[1] != one
 
 
-@pytest.mark.parametrize("text", ["", "x", KEY[:30], "fleet-secrets-key-1 !", "fleet-secrets-key-1 AAAA"])
+TEXTS = {
+    "empty": "",
+    "short": "x",
+    "cut": KEY[:30],
+    "no base64": "fleet-secrets-key-1 !",
+    "few": "fleet-secrets-key-1 AAAA",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)  # the key is another one in each process
 def test_a_file_that_holds_no_key_is_refused(text: str) -> None:
     with pytest.raises(UserError):
         raw_private(text)

@@ -2,6 +2,7 @@
 
 All words typed must be found. A beginning is better than the beginning of a word, that better than any part, and
 that better than letters in order; of equals the shorter name, and what can be done before what can be gone to.
+A verb and a thing are found together, before all else; a verb alone offers things after what is called so itself.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ TO_MACHINES = ("drain", "cordon", "uncordon", "ssh")
 
 
 def acted(words: Sequence[str], source: FinderSource, limit: int) -> list[Find]:
-    """What the first word does to the things that the others find: "drain core-2", "journal web@3"."""
-    acts = [act for act in source.acts if act.startswith(words[0])] if len(words) > 1 else []
+    """What the first word does to the things that the others find, to any without others: "drain core-2", "dra"."""
+    acts = [act for act in source.acts if act.startswith(words[0])] if len(words[0]) > 1 else []
     if not acts:
         return []
     found = nsmallest(
@@ -103,8 +104,13 @@ def ranked(query: str, among: Sequence[FinderSource], limit: int) -> list[Find]:
         for label in (source.labels if not source.acts else ())
         if (score := _score(label.lower(), words)) is not None
     )
-    things = [among[rank].find(label) for _, rank, label in nsmallest(limit, scored)]
-    return [*(find for source in among for find in acted(words, source, ACTED)), *things][:limit]
+    things = [(score, among[rank].find(label)) for score, rank, label in nsmallest(limit, scored)]
+    acts = [find for source in among for find in acted(words, source, ACTED)]
+    first = (
+        sum(score[0] <= 1 for score, _ in things) if len(words) == 1 else 0
+    )  # what is called so comes before acts
+    found = [find for _, find in things]
+    return [*found[:first], *acts, *found[first:]][:limit]
 
 
 def _score(label: str, words: Sequence[str]) -> Score | None:
