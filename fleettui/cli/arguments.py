@@ -7,6 +7,7 @@ pay for what `fleetctl journal` needs.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -554,6 +555,9 @@ def _words_before_verb(words: Sequence[str], parser: ArgumentParser) -> int:
 
 def _parsed(parser: ArgumentParser, words: Sequence[str], flags: argparse.Namespace) -> argparse.Namespace:
     remainder = any(action.nargs == argparse.REMAINDER for action in actions(parser))
+    if parser.add_help and not remainder and {"-h", "--help"} & {*itertools.takewhile("--".__ne__, words)}:
+        parser.print_help()  # here, since the intermixed way fails on a % in the usage that it makes first
+        raise SystemExit(0)
     parse_known = parser.parse_known_args if remainder else parser.parse_known_intermixed_args
     try:
         flags, extra = parse_known(list(words) if remainder else _operands(words), flags)

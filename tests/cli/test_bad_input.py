@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fleettui.cli.arguments import COMMANDS, command_parser, parse
 from fleettui.cli.output import print_json
 from tests.cli.conftest import Fleetctl
 from tests.cli.fleet import HELLO, Fleet
@@ -51,6 +52,16 @@ def test_a_wrong_command_line_exits_2_and_suggests(
     fleetctl: Fleetctl, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     refused(fleetctl(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if not command.name.startswith("_")])
+def test_help_is_the_same_as_a_flag_and_as_a_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse([name, "--help"])
+    assert not left.value.code
+    asked = capsys.readouterr()
+    assert not asked.err
+    assert asked.out == command_parser(next(each for each in COMMANDS if each.name == name)).format_help()
 
 
 def test_a_configuration_without_a_name_is_not_the_usual_one(fleetctl: Fleetctl) -> None:
