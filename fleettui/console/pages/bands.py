@@ -103,6 +103,7 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
             yield (*name, Cell(" "), *loss, Cell(" "), *_counts(totals, least, words=False), *brief), alarm
     yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True), *rolls), leader
     yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True), *rolls), leader
+    yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=True), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, least, words=True), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), leader
