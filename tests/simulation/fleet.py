@@ -52,6 +52,7 @@ from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, k
 
 AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
 BOOT_S = 3.0
+AGAIN_S = 2.0  # from one try of the operator to the next
 BACK_S = 15.0  # within so long a restarted agent is registered, or its lease has ended
 KEYS = Keys()
 OPERATOR, CONSOLE, PASSWORD = User("operator", Role.OPERATOR), User("viewer", Role.VIEWER), "simulated"
@@ -370,26 +371,31 @@ class Fleet:
 
     # ---- the operator
 
-    def act(self, verb: str, names: tuple[str, ...], version: int = 1) -> None:
-        """Have the operator do something; nobody waits for it."""
+    def act(self, verb: str, names: tuple[str, ...], version: int = 1, tries: int = 1) -> None:
+        """Have the operator do something, again for as many `tries` as it takes; nobody waits for it."""
         self.say("operator", f"{verb} {' '.join(names)}")
         earlier = [task for task in self._acts if not task.done()] if verb == "tidy up" else []
-        task = self.loop.spawn(self.desk, self._act(verb, names, version, earlier), f"{verb} {names}")
+        task = self.loop.spawn(self.desk, self._act(verb, names, version, earlier, tries), f"{verb} {names}")
         self._acts = [each for each in (*self._acts, task) if not each.done()]
 
     async def _act(
-        self, verb: str, names: tuple[str, ...], version: int, earlier: Sequence[asyncio.Task[None]]
+        self, verb: str, names: tuple[str, ...], version: int, earlier: Sequence[asyncio.Task[None]], tries: int
     ) -> None:
         for each in earlier:  # what comes about late is not left behind
             await each
         if self.operator_client is None:
             self.operator_client = Etcd(replace(self.etcd_table(OPERATOR).client_settings(), leased=()))
         operator = Operator(self.operator_client, KEYS, OPERATOR.name)
-        try:
-            async with asyncio.timeout(ACT_S):
-                await self._do(operator, verb, names, version)
-        except (FleetError, TimeoutError) as error:
-            self.say("operator", f"{verb} {' '.join(names)} failed: {error}")
+        for left in reversed(range(tries)):
+            try:
+                async with asyncio.timeout(ACT_S):
+                    await self._do(operator, verb, names, version)
+            except (FleetError, TimeoutError) as error:
+                self.say("operator", f"{verb} {' '.join(names)} failed: {error}")
+            else:
+                return
+            if left:
+                await asyncio.sleep(AGAIN_S)
 
     async def _do(self, operator: Operator, verb: str, names: tuple[str, ...], version: int) -> None:
         if verb in ("submit", "replace"):

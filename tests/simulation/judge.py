@@ -43,6 +43,7 @@ NEWS_S = 0.1  # from a write to the moment when a scheduler has heard of it and 
 LAG_S = 6.0  # the same while something is wrong with etcd or the leader: until it finds its watch silent
 FOREIGN_S = 30.0  # at most, until an agent looks again at a registry that was not its own
 A_DAY_S = 86_400.0  # as far as an accepted history may be ahead of a machine's clock
+UNLEASED_S = 60.0  # the grace of those who find a key without its lease, and what follows
 UNDER_WAY_S = 10.0  # what was begun before the registry went back is brought to its end
 UNHEARD_S = 30.0  # so long an agent may not have heard of a line that is gone
 JUST_S = 0.05  # a start that was asked for since, and is over when the agent is back, has left no trace
@@ -123,6 +124,7 @@ class Judge:
         self.leader: str = ""  # the program that holds the key
         self.leader_since = 0.0
         self.quiet_since = 0.0  # when the last fault of etcd ended, and the scheduler's patience after it
+        self.unleased_until = 0.0  # until then a key may have no lease
         self.outage_at = 0.0  # when the first of the faults began that overlap with it
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
         self.removed: dict[str, float] = {}  # lines that are gone or ask for less, and since when
@@ -398,7 +400,7 @@ class Judge:
             self.more.asked(host.name)
         if each.now.value is None:
             live = self.fleet.etcd.store.live
-            present = sum(f"/fleet/machines/{other}".encode() in live for other in self.fleet.by_id)
+            present = [each.name for each in self.fleet.hosts if f"/fleet/machines/{each.id}".encode() in live]
             leaving = bool(each.before and parsed(each.before.value or "").get("leaving"))
             self.promptness.vanished(host.name, present, leaving=leaving)
             standing.away_since = standing.vanished_at = self.now()
@@ -497,8 +499,14 @@ class Judge:
             self.outage_at = now if now > self.quiet_since else self.outage_at
             self.quiet_since = self.promptness.settled_at = now + 1000.0
         else:
-            self.quiet_since = now + patience_s(now - self.outage_at)
-            self.promptness.settled_at = now + LATE_S
+            self.quiet_since = max(now + patience_s(now - self.outage_at), self.unleased_until)
+            self.promptness.settled_at = max(now + LATE_S, self.unleased_until)
+
+    def unleased(self) -> None:
+        """A key was taken off its lease; it is put back, or goes, within the grace of those who find it."""
+        self.unleased_until = self.now() + UNLEASED_S
+        self.quiet_since = max(self.quiet_since, self.unleased_until)
+        self.promptness.settled_at = max(self.promptness.settled_at, self.unleased_until)
 
     # ---- as time goes on
 

@@ -7,7 +7,7 @@ seen at etcd), and after half of all machines were lost at once. Told by the jud
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,18 +63,19 @@ class Promptness:
             return
         link, now = self._links[program.name], self._judge.now()
         if up and link.open == 0:
-            link.patient_until = now + WAIT_S + min(now - link.away_since, LONGEST_S)
+            patience_s = WAIT_S + min(now - link.away_since, LONGEST_S)
+            link.patient_until = max(link.patient_until, now + patience_s)  # a second, short outage ends none
         elif not up and link.open == 1:
             link.away_since = now
         link.open = max(link.open + (1 if up else -1), 0)
 
-    def vanished(self, machine: str, present: int, *, leaving: bool) -> None:
-        """A machine's key is gone, and so many others are there."""
+    def vanished(self, machine: str, present: Collection[str], *, leaving: bool) -> None:
+        """A machine's key is gone, and these others are there; one of them may have come back just now."""
         now = self._judge.now()
         self._lost = {each: at for each, at in self._lost.items() if now - at < WAIT_S}
         if not leaving:
             self._lost[machine] = now
-            if len(self._lost) >= max(2, (present + len(self._lost)) / 2):
+            if len(self._lost) >= max(2, len({*present, *self._lost}) / 2):
                 self._several_until = now + WAIT_S
 
     def unsettle(self, host: str, for_s: float = 0.0) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ALLOWED = "invariant 13: a rollout never takes down more than it was allowed"
 AT_REST = "invariant 14: a paused, aborted or finished rollout writes nothing"
 
+OVER = ("aborted", "finished")
 JUDGED_BY = (b"/fleet/units/", b"/fleet/rollouts/")
 HEARD_S = 5.0  # from an end on a machine that nothing is wrong with until every leader has heard of it
 SETTLED_S = 12.0  # after a fault, until what a machine says of itself is so
@@ -121,7 +122,10 @@ class Rollouts:
         version, here = self._judge.versions.get((machine, unit)), self._judge.fleet.host(machine).id
         for each in self._rolling.values():
             for key in ((unit, ""), (unit, here)):
-                if key in each.given and version == each.file_of(unit) and each.leaves(key) != here:
+                if key not in each.given:
+                    continue
+                leaves = each.leaves(key)  # what has to leave a machine may have another file by now
+                if leaves != here if leaves else version == each.file_of(unit):
                     each.up[key] = self._judge.now()
 
     def stopping(self, machine: str, unit: str) -> None:
@@ -175,13 +179,20 @@ class Rollouts:
         for name in dict.fromkeys((*turns, *(name for name, _ in records if scheduler))):
             if (found := self._rolling.get(name)) is None:
                 continue
-            if not found.running:
-                state = found.record.get("state")
-                self._judge.wrong(AT_REST, f"{program} writes for rollout {name}, which is {state}")
-            elif turns[name]:
+            deletes = name not in turns and not dict(records)[name]
+            if self._may_write(program, name, found, deletes=deletes) and turns[name]:
                 self._turn(name, found, turns[name], sent_at)
         for name, record in records:
             self._take(name, record)
+
+    def _may_write(self, program: str, name: str, rolling: Rolling, *, deletes: bool) -> bool:
+        """Whether a scheduler may write for a rollout that stands so, or delete its record."""
+        state = str(rolling.record.get("state", "running"))
+        if state in OVER if deletes else rolling.running:
+            return True
+        what = "deletes" if deletes else "writes for"
+        self._judge.wrong(AT_REST, f"{program} {what} rollout {name}, which is {state}")
+        return False
 
     def _unit(
         self, program: str, unit: str, records: tuple[dict[str, Any], dict[str, Any]], turns: dict[str, list[Key]]

@@ -45,6 +45,7 @@ from tests.simulation.systemd import MANAGER_PATH, SYSTEMD, THE_BUS, UNIT, unit_
 
 LOOK_S = 0.5
 BACKUP_S = 6.0
+TRIES = 5  # of the operator to put things right: etcd may be starting
 DENIED_S = 10.0  # after a login that was refused, until the next is tried
 DECIDE_S = 9.0  # from one look whether deciding is deterministic to the next
 stopwatch = process_time  # of one core, whoever else works; taken before the clocks are replaced
@@ -100,8 +101,8 @@ class Play:
             for host in fleet.hosts:
                 for program in filter(None, (host.agent, host.scheduler)):
                     program.fuse = NEVER
-            fleet.act("uncordon", tuple(host.name for host in fleet.hosts))
-            fleet.act("tidy up", crowd.NAMES)
+            fleet.act("uncordon", tuple(host.name for host in fleet.hosts), tries=TRIES)
+            fleet.act("tidy up", crowd.NAMES, tries=TRIES)
             self.judge.quiet_since = max(self.judge.quiet_since, self.loop.now)
             await self._rest()
 
@@ -510,7 +511,7 @@ class Play:
         key = self._picked(step)
         if key is None:
             return None
-        self.judge.quiet_since = self.judge.promptness.settled_at = self.loop.now + 60.0
+        self.judge.unleased()
         self._put(key, self.fleet.etcd.store.live[key].value or "", 0)
         return NOTHING
 
