@@ -34,12 +34,12 @@ class OutageGrace:
         self._lost: dict[str, float] = {}  # machines whose key ended unannounced, and when
 
     def link(self, *, live: bool, now: float) -> None:
-        """Note whether the registry answers; its return begins the wait.
+        """Note whether the registry answers; its return begins the wait, and ends none that lasts longer.
 
         An agent pauses no longer than it has tried, and never longer than LONGEST_S.
         """
         if live and not self._live:
-            self.until = now + GRACE_S + min(now - self._away_since, LONGEST_S)
+            self.until = max(self.until, now + GRACE_S + min(now - self._away_since, LONGEST_S))
         elif self._live and not live:
             self._away_since = now
         self._live = live

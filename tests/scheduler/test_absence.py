@@ -48,6 +48,16 @@ def test_the_longer_the_registry_was_away_the_longer_is_the_pause_that_agents_ma
     assert grace.waits(["a"], 120.0 + 20.0 + GRACE_S - 0.1), "later losses shorten nothing"
 
 
+def test_a_second_short_outage_takes_no_time_away_that_the_first_has_given() -> None:
+    grace = settled("a", "b", "c")
+    grace.link(live=False, now=100.0)
+    grace.link(live=True, now=120.0)
+    grace.link(live=False, now=120.1)
+    grace.link(live=True, now=120.2)
+    assert grace.waits(["a"], 120.0 + 20.0 + GRACE_S - 0.1)
+    assert not grace.waits(["a"], 120.0 + 20.0 + GRACE_S)
+
+
 def test_a_scheduler_that_began_while_the_registry_was_away_waits_as_long_as_any_pause() -> None:
     grace = OutageGrace(0.0)
     grace.link(live=True, now=3600.0)
