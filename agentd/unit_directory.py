@@ -16,7 +16,8 @@ from registry.errors import UserError
 from registry.units.name import refusal
 
 PRIVATE, PUBLIC = 0o600, 0o644
-_SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment[ \t]*=|SetCredential)")  # no blank is looked at twice
+# What may hold a secret, also where a line goes on after "Environment\"; no blank is looked at twice.
+_SECRETIVE = re.compile(r"(?:\A|[\r\n])[ \t]*(?:Environment[ \t]*[=\\]|SetCredential)")
 
 
 def write_atomically(path: Path, content: str | bytes, mode: int = PRIVATE) -> None:

@@ -42,7 +42,7 @@ def test_a_file_that_may_hold_a_secret_is_its_owner_s_alone(tmp_path: Path) -> N
     [
         ("[Service]\n\n  Environment = A=b\n", True),
         ("[Service]\r\tSetCredential=a:b\r", True),
-        ("[Service]\nEnvironmentFile=/etc/x\n", True),
+        ("[Service]\nEnvironmentFile=/etc/x\n", False),
         ("[Service]\nEnvironment\\\n  = A=b\n", True),
         ("[Service]\n#Environment=A=b\nPassEnvironment=A\n", False),
     ],
