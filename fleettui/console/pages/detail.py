@@ -12,8 +12,8 @@ from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import place_facts, placement_page
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
 from fleettui.console.pages.rollout import MANY, RolloutOrder, changes_page, progress_page, rollout_events
+from fleettui.console.sources.background import Trend
 from fleettui.console.sources.hosts import Asked
-from fleettui.console.sources.trends import Trend
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import UnitRow, host
 from fleettui.console.text.cells import Cell, Tone, ansi_lines

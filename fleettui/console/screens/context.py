@@ -1,4 +1,4 @@
-"""What the console works with, as the parts of the main screen are given it."""
+"""What the parts of the main screen are given: what the console works with, and the line to answer in."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from fleettui.console.sources.hosts import NO_HOSTS, Hosts
 from fleettui.console.sources.losses import LossWatch
 from fleettui.console.sources.replay import Replay
 from fleettui.console.sources.saved_state import LineHistory, SavedState, StateStore
+from fleettui.console.text.cells import Cell, Line, Tone
+from fleettui.console.widgets.drawing import Band
+from fleettui.escape import escape
 from registry.keys import DEFAULT_KEYS, Keys
 
 
@@ -55,3 +58,30 @@ class Context:
     def barred(self) -> str:
         """Why nothing can be changed; "" where it can."""
         return "" if not self.read_only else READ_ONLY if self.replay is None else IN_RECORD
+
+
+class StatusLine(Band):
+    """The line below the table: what came of the last key, else what `hint` returns of the selected row.
+
+    Its place is kept: the table must not jump.
+    """
+
+    def __init__(self, hint: Callable[[], Line]) -> None:
+        super().__init__(id="hint")
+        self._hint = hint
+        self.text = ""
+        self._remark = ""  # stays until the next text
+
+    def show(self, text: str, *, lasting: bool = False) -> None:
+        """Show why a key did nothing, or what it did; `lasting`: also when the cursor moves."""
+        self.text = escape(text)
+        self._remark = self.text if lasting else ""
+        self.renew()
+
+    def clear_on_move(self) -> None:
+        """Take the text away, unless it is lasting: the cursor is on another row."""
+        self.text = self._remark
+
+    def renew(self) -> None:
+        """Show the text, else the hint as it is now."""
+        self.put(((Cell(self.text, Tone.BUSY),) if self.text else self._hint(), ()))

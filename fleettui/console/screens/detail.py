@@ -19,9 +19,8 @@ from fleettui.console.pages.rollout import RolloutOrder
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.text_screens import Background
 from fleettui.console.screens.views import View
+from fleettui.console.sources.background import LastLines, Trend, Trends
 from fleettui.console.sources.hosts import StatusReader
-from fleettui.console.sources.last_lines import LastLines
-from fleettui.console.sources.trends import Trend, Trends
 from fleettui.console.tables.fleet import Changes, FleetModel
 from fleettui.console.tables.rollouts import state_cell, telling_units
 from fleettui.console.tables.rows import Delta, health_cell

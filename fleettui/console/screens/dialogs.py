@@ -11,10 +11,9 @@ from fleettui.console.operations.commands_there import own_commands
 from fleettui.console.operations.operation import history_lines
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.pages.help import help_lines
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.navigator import Navigator, Selection, Views
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import HelpScreen, PageScreen
 from fleettui.console.tables.fleet import FleetModel
 from fleettui.console.text.finding import Find, FinderSource, sources

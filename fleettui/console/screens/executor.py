@@ -16,13 +16,12 @@ from fleettui.console.commandline import commands
 from fleettui.console.operations.commands_there import OwnCommand
 from fleettui.console.operations.impact import ALL, is_pace
 from fleettui.console.operations.verbs import RolloutVerb
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.machine_operations import MachineOperations
 from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.run_there import CommandsThere
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel

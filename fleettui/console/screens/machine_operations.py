@@ -19,9 +19,8 @@ from fleettui.console.operations.verbs import (
     metadata_words,
 )
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Selection, Views
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.machines import MachineRow
 from fleettui.console.text.cells import Cell, Line, Tone

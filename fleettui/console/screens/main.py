@@ -22,7 +22,7 @@ from fleettui.console.operations.impact import Care
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.screens.bands import FooterBands, HeaderBands
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.dialogs import Dialogs
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.machine_operations import LeaseWatch, MachineOperations
@@ -33,7 +33,6 @@ from fleettui.console.screens.prompts import Prompts
 from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.run_there import CommandsThere
 from fleettui.console.screens.saved_view import SavedView
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel, Reading

@@ -14,10 +14,9 @@ from textual.screen import Screen
 from fleettui.console.operations.impact import Survey
 from fleettui.console.pages.detail import places
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.outside import Outside
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.sources.hosts import StatusReader
 from fleettui.console.sources.journal_saving import save

@@ -21,9 +21,8 @@ from fleettui.console.operations.verbs import machine_name
 from fleettui.console.pages.detail import places
 from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Selection
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel
 from fleettui.console.text.formatting import counted

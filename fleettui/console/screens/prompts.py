@@ -11,9 +11,8 @@ from textual.app import ComposeResult
 from textual.containers import VerticalGroup
 from textual.widgets import Input
 
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Navigator, Views
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.tables.fleet import FleetModel
 from fleettui.console.tables.query import completed, facet_of
 from fleettui.console.text.cells import Cell, Line, Tone

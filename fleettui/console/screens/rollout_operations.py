@@ -12,9 +12,8 @@ from fleettui.console.operations.impact_text import MACHINES_NAMED, impact_lines
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, RolloutVerb, rollout_command
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Selection
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.screens.text_screens import PageScreen
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.tables.rollouts import settled_count

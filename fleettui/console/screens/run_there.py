@@ -15,9 +15,8 @@ from textual.screen import ModalScreen, Screen
 from fleettui.console.operations.commands_there import MergedOutput, OwnCommand, There
 from fleettui.console.operations.impact import Survey
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Selection, Views
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.sources.hosts import Hosts
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.cells import Cell, Tone

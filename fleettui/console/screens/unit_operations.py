@@ -32,9 +32,8 @@ from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, Permit, RolloutVerb, command, permit
 from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
-from fleettui.console.screens.context import Context
+from fleettui.console.screens.context import Context, StatusLine
 from fleettui.console.screens.navigator import Selection
-from fleettui.console.screens.status_line import StatusLine
 from fleettui.console.tables.fleet import FleetModel, Reading
 from fleettui.console.text.formatting import counted
 from fleettui.verbs import REPLACING, Verb

@@ -1,22 +1,27 @@
-"""How the use of a machine or a unit went, by the record: read in a thread, now and then, never waited for."""
+"""What the pages of one thing show besides the registry's records: read in the background, never waited for.
+
+How the use of a machine or a unit went, by the record; and the last lines of what failed in a rollout.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleettui.console.journal import Journals
 from fleettui.console.sources.hosts import Spawn
 from fleettui.record.reader import history
-from registry.errors import CorruptRecord
+from registry.errors import CorruptRecord, FleetError
 from registry.keys import Address, Table
-from registry.model import Content, Record, UnitState, UnitText, Usage
+from registry.model import Content, Crash, Record, Rollout, StepFailure, UnitState, UnitText, Usage
 from registry.records import decode
 
 WINDOW_S = 6 * 3600.0
 AGAIN_S = 60.0
+MOST_FAILURES = 20  # of a rollout, whose lines are asked for
 Points = tuple[tuple[float, float], ...]  # seconds since 1970, and the value from then on
 
 
@@ -80,3 +85,36 @@ def read_trends(directory: Path, cluster: str, machine: str, unit: str, now: flo
         Trend("cpu", tuple((at, figure[2]) for at, figure in figures if figure[2] is not None)),
         Trend("restarts", tuple((at, float(each.restarts)) for at, each in states)),
     )
+
+
+class LastLines:
+    """The last lines that agents kept of what failed in one rollout, asked for once a failure.
+
+    `changed` is called when they were read.
+    """
+
+    def __init__(self, journals: Journals, spawn: Spawn, changed: Callable[[], None]) -> None:
+        self._journals, self._spawn, self._changed = journals, spawn, changed
+        self._asked: tuple[StepFailure, ...] = ()
+        self._found: Mapping[str, Crash] = {}
+
+    def of(self, rollout: Rollout) -> Mapping[str, Crash]:
+        """What is known by now, by unit; what is not, is asked for."""
+        failures = rollout.failed[:MOST_FAILURES]
+        if failures != self._asked:
+            self._asked = failures
+            if failures:
+                self._spawn(self._read(failures))
+            else:
+                self._found = {}
+        return self._found
+
+    async def _read(self, failures: tuple[StepFailure, ...]) -> None:
+        machines = {each.unit: each.machine for each in failures}
+        try:
+            kept = await self._journals.kept(machines.keys())
+        except FleetError:
+            return  # the reason is told in any case, and the journal says why it cannot be read
+        if failures == self._asked:
+            self._found = {each.unit: each for each in kept if machines.get(each.unit) in ("", each.machine)}
+            self._changed()
