@@ -132,7 +132,8 @@ class Registration:
             self._set_status(f"cannot register: {error}")
         if self._backoff.is_news(error):
             log.warning("%s", self.status, extra=REGISTRY_LOST.of())
-        await self._backoff.wait(error, at_most_s=PAUSE_S if self.lease.may_be_saved() else None)
+        begins = isinstance(error, ForeignRegistry) and not cluster  # a new fleet waits for its machines
+        await self._backoff.wait(error, at_most_s=PAUSE_S if begins or self.lease.may_be_saved() else None)
 
     async def leave(self) -> None:
         """Tell the fleet that this machine hands its units over."""

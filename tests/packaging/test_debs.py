@@ -94,6 +94,7 @@ def life(node: BareNode, debs: list[Path], newer: list[Path], endpoint: str) -> 
     config = node.root.directory / "etc/fleet/fleet.toml"
     config.write_text(f'[etcd]\nendpoints = ["{endpoint}"]\nprefix = "/{node.name}/"\n')
     documented(node, "docs/install.md", "start")
+    eventually("the machine in the fleet", lambda: "registered" in status(node), timeout_s=30)
     said(node, "fleetctl", "start", "--timeout", "90s", "/root/work/hello.service")
     said(node, "python3", "-I", "-c", BROWSER, timeout_s=90)
     console(node)
