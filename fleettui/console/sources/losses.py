@@ -20,7 +20,7 @@ from registry.sync.follow import ConnectionState
 log = logging.getLogger(__name__)
 
 CALM_S = 2.0  # after a change, for those that come with it
-SHARE = 0.05  # of one processor
+SHARE = 0.008  # of one processor: a console at rest costs less than a hundredth
 LEAST_S = 0.02  # between two machines
 UNKNOWN = -1
 DECISIVE = frozenset(
