@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from bench.report import Figure, table
+from bench.report import Figure, table, write_json
 from bench.scale_etcd import BenchEtcd
 from registry.etcd import Op
 from registry.keys import Keys
@@ -103,13 +101,12 @@ def main() -> int:
     parser.add_argument("--units", type=int, default=300)
     parser.add_argument("--many", type=int, default=20_000, help="units of the large listing; 0 leaves it out")
     parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="write the figures there instead of printing them")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     figures = [*measure(options.units, options.many, options.runs)]
+    print(table(figures))
     if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in figures]))
-    else:
-        sys.stdout.write(table(figures) + "\n")
+        write_json(options.json, figures, units=options.units, many=options.many, runs=options.runs)
     return 0
 
 

@@ -9,11 +9,9 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from registry.etcd import Etcd
@@ -93,21 +91,7 @@ async def _run(settings: config.Settings) -> None:
     history = _history(settings)
     async with Etcd(settings.etcd.client_settings()) as client:
         scheduler = Scheduler(client, settings, socket.gethostname(), notifier.status, history)
-        work = asyncio.create_task(scheduler.run(), name="scheduler")
-        watchdog = asyncio.create_task(notifier.keep_alive(), name="watchdog")
-
-        def end() -> None:
-            notifier.send("STOPPING=1")
-            work.cancel()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, end)
-        notifier.send("READY=1")
-        try:
-            with suppress(asyncio.CancelledError):
-                await work
-        finally:
-            watchdog.cancel()
+        await notifier.run_until_signal(scheduler.run(), "scheduler")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,11 @@ def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
         from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
 
         defaults = (*defaults, operator_config("demo"))
-    settings = load(chosen_file(flags.config), environ, defaults)
+    return with_flags(load(chosen_file(flags.config), environ, defaults), flags)
+
+
+def with_flags(settings: Settings, flags: Namespace) -> Settings:
+    """The settings with what flags of the command line say instead. UserError."""
     for variable, place in variables().items():
         flag = variable.removeprefix("FLEETCTL_").lower()  # --ca-file is FLEETCTL_CA_FILE
         text = getattr(flags, flag, None) if variable.startswith("FLEETCTL_") else None

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from fleettui.cli.connection import open_operator
+from fleettui.cli.connection import open_operator, with_flags
 from fleettui.record.places import SYSTEM, own_directory
 from fleettui.record.recorder import Recorder
 from fleettui.record.writer import Bounds, RecordWriter
 from registry.program import collector, daemonlog
-from registry.program.config import Settings, chosen_file, load, operator_files, put, put_text
+from registry.program.config import Settings, chosen_file, load, operator_files
 from registry.program.notify import Notifier
 from registry.units.amounts import size_bytes, span_s
 
@@ -51,11 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Record until SIGTERM or SIGINT; the exit code. UserError for what cannot be done at all."""
     flags = parser().parse_args(argv)
-    settings = load(chosen_file(flags.config), os.environ, operator_files(os.environ))
-    if flags.endpoint:
-        settings = put_text(settings, "etcd", "endpoints", flags.endpoint, "--endpoint")
-    if flags.prefix:
-        settings = put(settings, "etcd", "prefix", flags.prefix, "--prefix")
+    settings = with_flags(load(chosen_file(flags.config), os.environ, operator_files(os.environ)), flags)
     bounds = Bounds(max(size_bytes(flags.max_size), LEAST_BYTES), span_s(flags.max_age))
     daemonlog.set_up("fleettui record", debug=bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()
@@ -70,13 +64,4 @@ async def _record(settings: Settings, writer: RecordWriter) -> None:
     notifier = Notifier(os.environ)
     async with open_operator(settings, warn=False) as operator:
         recorder = Recorder(operator.etcd, operator.keys, writer, notifier.status)
-        work = asyncio.create_task(recorder.run(), name="record")
-        watchdog = asyncio.create_task(notifier.keep_alive(), name="watchdog")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-        notifier.send("READY=1")
-        try:
-            with suppress(asyncio.CancelledError):
-                await work
-        finally:
-            watchdog.cancel()
+        await notifier.run_until_signal(recorder.run(), "record")

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
 
 from registry.program.daemonlog import one_line
 
@@ -63,3 +66,21 @@ class Notifier:
         while self.watchdog_s:
             self.send("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_s)
+
+    async def run_until_signal(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a service's work until SIGTERM or SIGINT cancels it, with the watchdog; systemd is told both ends."""
+        task = asyncio.create_task(work, name=name)
+        watchdog = asyncio.create_task(self.keep_alive(), name="watchdog")
+
+        def end() -> None:
+            self.send("STOPPING=1")
+            task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, end)
+        self.send("READY=1")
+        try:
+            with suppress(asyncio.CancelledError):
+                await task
+        finally:
+            watchdog.cancel()

@@ -22,7 +22,7 @@ from fleettui.demo.process import ToolFailed
 from fleettui.demo.requirements import nodes_missing
 from tests.cluster.hand import Hand, prepared, released
 from tests.cluster.nodes import eventually, registry, start_over
-from tests.cluster.systems import system_of_nodes
+from tests.cluster.systems import debian_13, system_of_nodes
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 FAILED = pytest.StashKey[bool]()
@@ -37,6 +37,15 @@ def booted() -> Iterator[Cluster]:
     if missing:
         pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
     with booted_cluster() as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def newer() -> Iterator[Cluster]:
+    """Machines of Debian 13, booted for one module."""
+    if missing := nodes_missing():
+        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
+    with booted_cluster(system=debian_13()) as built:
         yield built
 
 

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleettui.demo.cluster import Cluster
-from fleettui.demo.requirements import nodes_missing
-from tests.cluster.conftest import booted_cluster
 from tests.cluster.fleet import Fleet
 from tests.cluster.nodes import eventually, start_over
-from tests.cluster.systems import debian_13
 
 pytestmark = pytest.mark.cluster
 
 SPEAKER = "[Service]\nExecStart=/bin/sh -c 'echo %p speaks; exec sleep infinity'\n[X-Fleet]\nConflicts=talk@*\n"
-
-
-@pytest.fixture(scope="module")
-def newer() -> Iterator[Cluster]:
-    if missing := nodes_missing():
-        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    with booted_cluster(system=debian_13()) as cluster:
-        yield cluster
 
 
 @pytest.fixture

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.images import IMAGE, load_image
-from fleettui.demo.requirements import nodes_missing
-from tests.cluster.conftest import booted_cluster
 from tests.cluster.fleet import Fleet
 from tests.cluster.nodes import eventually, start_over
-from tests.cluster.systems import debian_13
 
 pytestmark = pytest.mark.cluster
 
@@ -35,19 +31,16 @@ Conflicts=shop@*
 
 
 @pytest.fixture(scope="module")
-def newer() -> Iterator[Cluster]:
-    if missing := nodes_missing():
-        pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
-    with booted_cluster(system=debian_13()) as cluster:
-        for node in cluster.nodes.values():
-            load_image(node)
-        yield cluster
+def with_image(newer: Cluster) -> Cluster:
+    for node in newer.nodes.values():
+        load_image(node)
+    return newer
 
 
 @pytest.fixture
-def fleet(newer: Cluster, tmp_path: Path) -> Fleet:
-    start_over(newer)
-    return Fleet(newer, tmp_path)
+def fleet(with_image: Cluster, tmp_path: Path) -> Fleet:
+    start_over(with_image)
+    return Fleet(with_image, tmp_path)
 
 
 def shop(word: str) -> str:
