@@ -19,6 +19,7 @@ from registry.records import decode, encode
 from registry.sync.listing import read_snapshot
 from registry.units.content import content_hash
 from registry.units.pins import NeedKind, check_name
+from registry.wording import listed
 
 VERSIONS_KEPT = 10
 SHORT = 7
@@ -99,11 +100,9 @@ async def destroy(operator: Operator, kind: NeedKind, name: str) -> None:
     async def attempt() -> None:
         record, revision = await _read(operator, kind, name)
         if used := (await uses(operator)).get((kind, name)):
-            units = sorted({unit for named in used.values() for unit in named})
-            more = f" and {len(units) - 3} more" if len(units) > 3 else ""
+            units = listed(sorted({unit for named in used.values() for unit in named}), 3)
             raise UserError(
-                f"{kind.lower()} {name} is used by {', '.join(units[:3])}{more}; destroy them first, or submit them"
-                " without it"
+                f"{kind.lower()} {name} is used by {units}; destroy them first, or submit them without it"
             )
         key = operator.keys.at(Address(TABLES[kind], name))
         ops = [Op.delete(key), *(Op.delete(operator.keys.content(each.hash)) for each in record.versions)]

@@ -59,12 +59,8 @@ async def pin_texts(
     asking = {name: text for name, text in texts.items() if _may_ask(text) and not verify(name, text, name)}
     if not asking:
         return dict(texts), {}
-    newest, stored = await read_newest(operator), {}
-    if keep:
-        units = await read_units(operator, list(asking))
-        hashes = {name: each.unit.hash for name, each in units.items() if each.unit}
-        by_hash = await read_texts(operator, hashes.values())
-        stored = {name: by_hash[sha] for name, sha in hashes.items() if sha in by_hash}
+    newest = await read_newest(operator)
+    stored = await read_stored(operator, list(asking)) if keep else {}
     found, refused = dict(texts), dict[str, str]()
     for name, text in asking.items():
         try:
@@ -75,12 +71,17 @@ async def pin_texts(
     return found, refused
 
 
-async def renewed(operator: Operator, names: Sequence[str]) -> dict[str, str]:
-    """The texts of these units with the newest versions; nothing when all of them have those already."""
+async def read_stored(operator: Operator, names: Sequence[str]) -> dict[str, str]:
+    """The texts that these units have in the registry, of those that have one."""
     units = await read_units(operator, list(names))
     hashes = {name: each.unit.hash for name, each in units.items() if each.unit}
     by_hash = await read_texts(operator, hashes.values())
-    texts = {name: by_hash[sha] for name, sha in hashes.items() if sha in by_hash}
+    return {name: by_hash[sha] for name, sha in hashes.items() if sha in by_hash}
+
+
+async def renewed(operator: Operator, names: Sequence[str]) -> dict[str, str]:
+    """The texts of these units with the newest versions; nothing when all of them have those already."""
+    texts = await read_stored(operator, names)
     return renewed_texts(texts, await read_newest(operator)) if any(map(_may_ask, texts.values())) else {}
 
 

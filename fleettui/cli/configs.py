@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleettui.access.secrets_key import read_public
@@ -121,8 +121,7 @@ async def look_after(operator: Operator, kind: NeedKind, act: str, words: list[s
         rows = []
         for name, record in sorted(found.items()):
             versions = used.get((kind, name), {})
-            newest = record.versions[0]
-            older = {unit for sha, units in versions.items() if sha != newest.hash for unit in units}
+            newest, older = record.versions[0], with_older(record, versions)
             rows.append(
                 {
                     "name": name, "version": str(newest.number), "since": local_time(newest.at), "by": newest.by,
@@ -153,12 +152,17 @@ async def look_after(operator: Operator, kind: NeedKind, act: str, words: list[s
     return OK
 
 
+def with_older(record: configs.Record, versions: Mapping[str, Sequence[str]]) -> list[str]:
+    """The units that have another version than the newest, of units by version."""
+    return sorted({unit for sha, units in versions.items() if sha != record.versions[0].hash for unit in units})
+
+
 async def tell(operator: Operator, kind: NeedKind, name: str, what: str) -> None:
     """Say what has become of a config or a secret, and how units get it."""
     say(f"{kind} {name} {what}")
     record = await configs.read(operator, kind, name)
     versions = (await uses(operator)).get((kind, name), {})
-    older = sorted({unit for sha, units in versions.items() if sha != record.versions[0].hash for unit in units})
+    older = with_older(record, versions)
     if older:
         few = " ".join(f"'{each}'" for each in older[:4]) + (" …" if len(older) > 4 else "")
         has = "has" if len(older) == 1 else "have"

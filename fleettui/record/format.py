@@ -63,11 +63,6 @@ class Moment:
     reason: str = ""
     end: str = ""  # why nothing was recorded after it
 
-    @property
-    def is_still(self) -> bool:
-        """Whether it only says that the recorder lived."""
-        return not (self.values or self.whole or self.link or self.end)
-
     def line(self) -> bytes:
         """The line."""
         texts: dict[str, str] = {}

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from registry.etcd.connections import CLOSED, CONNECT_TIMEOUT_S, MOST_BYTES, NO_HTTP, NO_TLS, TOO_LARGE, plain
 from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.etcd.failures import judge
 from registry.etcd.wire import EtcdUnreachable, Glimpse, Json, TooLarge, parse_json
@@ -25,12 +26,7 @@ from registry.runtime import waits
 if TYPE_CHECKING:
     from registry.etcd.tls import TlsFiles
 
-CONNECT_TIMEOUT_S = 1.5
-MOST_BYTES = 64 * 1024 * 1024
-"""No answer may be larger: pages shrink before that."""
-
 PIECE = 1 << 18
-CLOSED = "closed the connection"
 
 
 def _http() -> Any:  # noqa: ANN401 - a module
@@ -149,7 +145,7 @@ class BlockingTransport:
         try:
             yield
         except socket.gaierror as error:
-            reason = _plain(error) if ":" in host else f"host name {host} is unknown"  # an address has no name
+            reason = plain(error) if ":" in host else f"host name {host} is unknown"  # an address has no name
             raise EtcdUnreachable(reason, sent=False) from None
         except TimeoutError:
             raise EtcdUnreachable("timed out while connecting", sent=False) from None
@@ -157,15 +153,15 @@ class BlockingTransport:
             closed = isinstance(error, ConnectionResetError) or type(error).__name__ == "SSLEOFError"
             if not closed and self._tls is not None and type(error).__module__ == "ssl":
                 raise EtcdUnreachable(self._handshake(error, host), sent=False) from None
-            raise EtcdUnreachable(CLOSED if closed else _plain(error), sent=False, closed=closed) from None
+            raise EtcdUnreachable(CLOSED if closed else plain(error), sent=False, closed=closed) from None
 
     def _handshake(self, error: OSError, host: str) -> str:
-        from registry.etcd.tls import alert, not_trusted, plain  # noqa: PLC0415 - loads ssl
+        from registry.etcd.tls import alert, not_trusted  # noqa: PLC0415 - loads ssl
 
         if type(error).__name__ in ("SSLCertVerificationError", "CertificateError"):
             return not_trusted(error, host)
         if any(words in str(error) for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER")):
-            return "does not speak TLS: write the endpoint with http://"
+            return NO_TLS
         return alert(error, self._settings.cert_file) or f"TLS handshake failed: {plain(error)}"
 
     @contextmanager
@@ -185,7 +181,7 @@ class BlockingTransport:
 
     def _broken(self, error: Exception) -> EtcdUnreachable:
         if self._tls is not None and type(error).__module__ == "ssl":
-            from registry.etcd.tls import alert, plain  # noqa: PLC0415 - loads ssl
+            from registry.etcd.tls import alert  # noqa: PLC0415 - loads ssl
 
             if said := alert(error, self._settings.cert_file):
                 return EtcdUnreachable(said)
@@ -197,8 +193,8 @@ class BlockingTransport:
         if isinstance(error, http_client.IncompleteRead):
             return EtcdUnreachable("broke off its answer")
         if isinstance(error, http_client.HTTPException):
-            return EtcdUnreachable("does not speak HTTP: this is not the port on which etcd serves clients")
-        return EtcdUnreachable(_plain(error))
+            return EtcdUnreachable(NO_HTTP)
+        return EtcdUnreachable(plain(error))
 
 
 def _name(host: str) -> Any:  # noqa: ANN401 - what getaddrinfo takes
@@ -227,7 +223,7 @@ def _read(connection: Any, response: Any, until: float, silence_s: float) -> byt
         pieces.append(piece)
         size += len(piece)
         if size > MOST_BYTES:
-            raise TooLarge(f"sent an answer of more than {MOST_BYTES >> 20} MiB")
+            raise TooLarge(TOO_LARGE)
     if response.length:
         raise EtcdUnreachable("broke off its answer")
     return b"".join(pieces)
@@ -238,13 +234,3 @@ def _understand(response: Any, body: bytes) -> Json:  # noqa: ANN401 - see above
     if answer is not None and response.status == 200 and "error" not in answer:
         return answer
     raise judge(response.status, body, answer, response.headers.get("Location", ""))
-
-
-def _plain(error: Exception) -> str:
-    """An error of the system in one line."""
-    import os  # noqa: PLC0415 - seldom needed
-
-    number = getattr(error, "errno", None)
-    system = os.strerror(number) if number and number > 0 else ""
-    text = system or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join((text[:1].lower() + text[1:]).split())

@@ -8,11 +8,11 @@ on with what was read before, so that a rotation may write its files in any orde
 from __future__ import annotations
 
 import logging
-import os
 import ssl
 
 from registry.errors import CredentialsUnusable
 from registry.etcd import credentials
+from registry.etcd.connections import plain
 from registry.etcd.endpoint import EtcdSettings, base_urls
 
 log = logging.getLogger("fleet.etcd")
@@ -151,14 +151,6 @@ def alert(error: BaseException, cert_file: str | None) -> str:
         f"does not take the client certificate etcd.cert_file {cert_file} ({said}): it must be of an authority that"
         f" etcd trusts, not expired, and for clients; see: openssl x509 -in {cert_file} -noout -text"
     )
-
-
-def plain(error: BaseException) -> str:
-    """An error of the system, of OpenSSL or of aiohttp in one line."""
-    number = getattr(error, "errno", None)
-    system = os.strerror(number) if number and number > 0 and not isinstance(error, ssl.SSLError) else ""
-    text = system or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join((text[:1].lower() + text[1:]).split())
 
 
 def _pem(error: Exception) -> str:

@@ -29,17 +29,13 @@ import semantic_version
 from etcd3.aio_client import AioClient
 from etcd3.baseclient import BaseClient
 
+from registry.etcd.connections import CLOSED, CONNECT_TIMEOUT_S, MOST_BYTES, NO_HTTP, NO_TLS, TOO_LARGE, plain
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.failures import judge
-from registry.etcd.tls import TlsFiles, alert, not_trusted, plain
+from registry.etcd.tls import TlsFiles, alert, not_trusted
 from registry.etcd.wire import EtcdUnreachable, Glimpse, Json, TooLarge, parse_json
 
-CONNECT_TIMEOUT_S = 1.5
 LARGE_BYTES = 512 * 1024
-MOST_BYTES = 64 * 1024 * 1024
-"""No answer may be larger: pages shrink before that."""
-
-CLOSED = "closed the connection"
 _GATEWAY = semantic_version.Version("3.4.0")  # the first with the path prefix /v3, which all later ones keep
 
 
@@ -216,7 +212,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > MOST_BYTES:
-            raise TooLarge(f"sent an answer of more than {MOST_BYTES >> 20} MiB")
+            raise TooLarge(TOO_LARGE)
     return b"".join(pieces)
 
 
@@ -236,7 +232,7 @@ def foreign_errors(cert_file: str | None = None) -> Iterator[None]:
         raise EtcdUnreachable(not_trusted(error.certificate_error, error.host), sent=False) from None
     except aiohttp.ClientConnectorSSLError as error:
         if any(words in str(error) for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER")):
-            reason = "does not speak TLS: write the endpoint with http://"
+            reason = NO_TLS
         else:
             reason = alert(error, cert_file) or f"TLS handshake failed: {plain(error.os_error)}"
         raise EtcdUnreachable(reason, sent=False) from None
@@ -263,5 +259,5 @@ def _broken(error: Exception, cert_file: str | None) -> EtcdUnreachable:
     if isinstance(error, aiohttp.ClientPayloadError):
         return EtcdUnreachable("broke off its answer")
     if isinstance(error, aiohttp.ClientResponseError):
-        return EtcdUnreachable("does not speak HTTP: this is not the port on which etcd serves clients")
+        return EtcdUnreachable(NO_HTTP)
     return EtcdUnreachable(plain(error))

@@ -1,0 +1,23 @@
+"""What both ways to an endpoint share, with and without an event loop: limits, and words for a lost connection."""
+
+from __future__ import annotations
+
+import os
+
+CONNECT_TIMEOUT_S = 1.5
+MOST_BYTES = 64 * 1024 * 1024
+"""No answer may be larger: pages shrink before that."""
+
+CLOSED = "closed the connection"
+NO_TLS = "does not speak TLS: write the endpoint with http://"
+NO_HTTP = "does not speak HTTP: this is not the port on which etcd serves clients"
+TOO_LARGE = f"sent an answer of more than {MOST_BYTES >> 20} MiB"
+
+
+def plain(error: BaseException) -> str:
+    """An error of the system, of OpenSSL or of aiohttp in one line."""
+    number = getattr(error, "errno", None)
+    of_ssl = any(each.__module__ == "ssl" for each in type(error).__mro__)  # its numbers are others; loads no ssl
+    system = os.strerror(number) if number and number > 0 and not of_ssl else ""
+    text = system or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join((text[:1].lower() + text[1:]).split())
