@@ -11,6 +11,13 @@ from registry.etcd import Etcd, EtcdSettings
 from tests.etcd_server import SIMULATED, EtcdServer, etcd_server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of the blocking door against real servers only: the simulated one is reached by aiohttp."""
+    items[:] = [
+        each for each in items if not (each.path.stem == "test_etcd_blocking" and f"[{SIMULATED}" in each.name)
+    ]
+
+
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     """A simulated etcd of one member."""

@@ -12,7 +12,7 @@ from registry.etcd import Etcd, EtcdSettings, Op
 from registry.etcd.blocking import BlockingTransport
 from registry.etcd.cluster import EtcdCluster
 from registry.runtime import waits
-from tests.etcd_server import SIMULATED, EtcdServer
+from tests.etcd_server import EtcdServer
 from tests.registry import test_etcd, test_etcd_auth, test_etcd_tls
 
 pytestmark = pytest.mark.etcd
@@ -30,10 +30,8 @@ for module in (test_etcd, test_etcd_auth, test_etcd_tls):
 
 
 @pytest.fixture(autouse=True)
-def door(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def door(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let clients that tests make use this door, inside a loop, too."""
-    if SIMULATED in request.node.name:
-        pytest.skip("the simulated etcd is reached through aiohttp")
 
     async def blocking(cluster: EtcdCluster) -> BlockingTransport:
         return BlockingTransport(cluster._settings)
