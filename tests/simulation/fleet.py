@@ -117,7 +117,8 @@ class Host:
         program = self.fleet.loop.program(f"{kind}-{self.number}", self.name, life=self.lives)
         program.base, program.rate, program.wall_offset = self.base, self.rate, self.wall_offset
         program.attributes["host"] = self
-        program.paused = self.frozen
+        if self.frozen:
+            self.fleet.loop.pause(program)
         if kind == "agent":
             self.agent = program
             self.fleet.launch(program, self._agent(), lambda: self._over(kind, program))

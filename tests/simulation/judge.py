@@ -529,11 +529,10 @@ class Judge:
                 clear = [machine for machine in places if not self.excused(machine)]
                 if len(clear) > 1:
                     self.wrong(ONE_PLACE, f"{unit} runs on {' and on '.join(clear)}")
-        leaders_host = f"core-{self.leader.rpartition('-')[2]}"
-        leader = self.fleet.host(leaders_host).scheduler if self.leader else None
+        leader = self.fleet.host(f"core-{self.leader.rpartition('-')[2]}").scheduler if self.leader else None
         if leader is None or leader.dead or leader.paused:
             return
-        self.promptness.look(self.leader, leaders_host)
+        self.promptness.look(leader)
 
     def count(self, program: str, what: str) -> None:
         self.counts[program][what] += 1

@@ -42,6 +42,8 @@ class Program:
     host: str = ""
     pid: int = 0
     paused: bool = False
+    paused_at: float = 0.0
+    stood_still: list[tuple[float, float]] = field(default_factory=list)  # from when to when, of the world's time
     dead: bool = False
     rate: float = 1.0  # of its monotonic clock
     wall_offset: float = 0.0
@@ -70,9 +72,9 @@ class Program:
         base, mine = self.base
         return base + (own - mine) / self.rate
 
-    def drift(self, rate: float, now: float) -> None:
-        """Let its clocks run at another rate from now on."""
-        self.base, self.rate = (now, self.monotonic(now)), rate
+    def heard_at(self, told_at: float) -> float:
+        """When it could take notice of what it was told at a time of the world."""
+        return next((until for since, until in self.stood_still if since <= told_at < until), told_at)
 
 
 PROGRAM: contextvars.ContextVar[Program] = contextvars.ContextVar("program")
@@ -243,14 +245,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def pause(self, program: Program) -> None:
         """SIGSTOP."""
-        program.paused = True
+        if not program.paused:
+            program.paused, program.paused_at = True, self.now
         if program.queued:
             program.queued = False
             self._queue.remove(program)
 
     def resume(self, program: Program) -> None:
         """SIGCONT."""
-        program.paused = False
+        if program.paused:
+            program.paused = False
+            program.stood_still.append((program.paused_at, self.now))
         if program.queue and not program.queued and not program.dead:
             program.queued = True
             self._queue.append(program)

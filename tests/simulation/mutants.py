@@ -96,14 +96,13 @@ def forged_stop() -> None:
             if job is None or await job == "done" or await self._is_down(unit):
                 self._records.note(unit, replace(entry, phase=Phase.LOADED))
 
-    def handle(self: SystemdConnection, message: Any) -> None:
-        if message.member == "NameOwnerChanged":
-            self._bus_signal(message)
-        else:
-            self._systemd_signal(message)
+    handle = SystemdConnection._handle
+
+    def believe(self: SystemdConnection, message: Any) -> None:
+        (SystemdConnection._systemd_signal if message.member == "JobRemoved" else handle)(self, message)
 
     _replaced(Stopper, "stop", stop)
-    _replaced(SystemdConnection, "_handle", handle)
+    _replaced(SystemdConnection, "_handle", believe)
 
 
 def lost_ledger() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.simulation.crowd import KINDS
 
@@ -25,6 +25,7 @@ ORDER_S = 4.0  # many orders are decided on together
 COPIED = ("generation", "hash")  # from a unit's record into its line
 WAIT_S = 6.5  # so long a scheduler waits for machines: GRACE_S of ADR 7, and until it has heard of what begins it
 LONGEST_S = 30.0  # and at most for so long more, after an outage
+KEPT_S = 30.0  # of losses: nobody stands still for longer and leads then, with what it waits for added
 LATE_S = 8.0  # from the end of a fault until a leader has got over it: a request's time-outs, a lease, a term
 
 
@@ -37,14 +38,21 @@ class Link:
     patient_until: float = 0.0  # once it is back
 
 
+class Loss(NamedTuple):
+    """A machine whose key ended unannounced, and those that were there then."""
+
+    machine: str
+    at: float
+    present: frozenset[str]
+
+
 class Promptness:
     """That of one world. `parsed` reads a record."""
 
     def __init__(self, judge: Judge, parsed: Callable[[str], dict[str, Any]]) -> None:
         self._judge, self._parsed = judge, parsed
         self._links: dict[str, Link] = defaultdict(Link)
-        self._lost: dict[str, float] = {}  # machines whose key ended unannounced, and when
-        self._several_until = 0.0
+        self._losses: list[Loss] = []  # lately, in their order
         self._absent_at = 0.0  # when a machine was away last
         self.settled_at = 0.0  # when the last fault of etcd has ended, and what follows from it at once
         self.unsettled: dict[str, float] = {}  # the same of hosts
@@ -72,11 +80,19 @@ class Promptness:
     def vanished(self, machine: str, present: Collection[str], *, leaving: bool) -> None:
         """A machine's key is gone, and these others are there; one of them may have come back just now."""
         now = self._judge.now()
-        self._lost = {each: at for each, at in self._lost.items() if now - at < WAIT_S}
+        self._losses = [each for each in self._losses if now - each.at < KEPT_S]
         if not leaving:
-            self._lost[machine] = now
-            if len(self._lost) >= max(2, len({*present, *self._lost}) / 2):
-                self._several_until = now + WAIT_S
+            self._losses.append(Loss(machine, now, frozenset(present)))
+
+    def _several_until(self, scheduler: Program) -> float:
+        """Until when it may wait for machines of which half went at once, by when it could hear of them."""
+        until, lost = 0.0, dict[str, float]()
+        for each in self._losses:
+            heard = scheduler.heard_at(each.at)
+            lost = {machine: at for machine, at in lost.items() if heard - at < WAIT_S} | {each.machine: heard}
+            if len(lost) >= max(2, len(each.present | lost.keys()) / 2):
+                until = heard + WAIT_S
+        return until
 
     def unsettle(self, host: str, for_s: float = 0.0) -> None:
         """Something is wrong with a host for so long."""
@@ -89,20 +105,21 @@ class Promptness:
 
     # ---- as time goes on
 
-    def look(self, leader: str, host: str) -> None:
+    def look(self, leader: Program) -> None:
         """Once in half a second, while somebody leads."""
-        judge, now, link = self._judge, self._judge.now(), self._links[leader]
+        judge, now, link = self._judge, self._judge.now(), self._links[leader.name]
         if not link.open:
             return
-        faults_over = max(self.settled_at, self.unsettled.get(host, 0.0))
-        calm_since = max(judge.leader_since, faults_over, link.patient_until, self._several_until)
+        faults_over = max(self.settled_at, self.unsettled.get(leader.host, 0.0))
+        waits_until = max(link.patient_until, self._several_until(leader))
+        calm_since = max(judge.leader_since, faults_over, waits_until)
         for name, standing in judge.standing.items():
             away = standing.away_since
             if away and now - max(away, calm_since) > PROMPT_S and (left := self._left_on(name)):
                 judge.wrong(PROMPT, f"{left} is still scheduled on {name}, which is gone for {now - away:.1f} s")
         if any(standing.away_since for standing in judge.standing.values()):
             self._absent_at = now
-        waited = min(max(link.patient_until, self._several_until), self._absent_at + PROMPT_S)
+        waited = min(waits_until, self._absent_at + PROMPT_S)
         self._orders(now, max(judge.leader_since, faults_over, waited, self.confused_until))
 
     def _left_on(self, machine: str) -> str:

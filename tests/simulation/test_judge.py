@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.simulation.judge import UNLEASED_S, Judge, Standing
+from tests.simulation.loop import Program
 from tests.simulation.promptness import PROMPT, Promptness
 from tests.simulation.rollouts import ALLOWED, AT_REST, Rollouts
 from tests.simulation.store import Happened, Version
 
-LEADER: Any = SimpleNamespace(name="scheduler-1", dead=False)
+LEADER = Program("scheduler-1", Random(1), "core-1")
 
 
 class Court:
@@ -97,11 +99,31 @@ def test_a_machine_that_came_back_counts_once_beside_one_that_is_lost_after_it(c
     court.judge.lines["3/sleep1.service"] = {}
     court.put("units/sleep1.service", {"target": "launched"})
     court.time = 206.0
-    promptness.look("scheduler-1", "core-1")
+    promptness.look(LEADER)
     assert court.found == []  # half of all, for which a leader waits
     court.time = 213.0
-    promptness.look("scheduler-1", "core-1")
+    promptness.look(LEADER)
     assert court.found == [PROMPT]
+
+
+@pytest.mark.parametrize(("stood_still", "found"), [([], [PROMPT]), ([(200.0, 211.0)], [])])
+def test_a_leader_that_stood_still_counts_losses_from_when_it_hears_of_them(
+    court: Court, stood_still: list[tuple[float, float]], found: list[str]
+) -> None:
+    leader = Program("scheduler-1", Random(1), "core-1", stood_still=stood_still)
+    promptness = Promptness(court.judge, parsed)
+    promptness.link(leader, up=True)
+    for court.time, machine in ((203.0, "core-4"), (210.0, "core-3"), (217.0, "core-2")):
+        promptness.vanished(machine, ["core-1", "core-2"], leaving=False)
+    court.judge.standing["core-3"].away_since = 210.0
+    court.judge.lines["3/sleep1.service"] = {}
+    court.put("units/sleep1.service", {"target": "launched"})
+    court.time = 219.0
+    promptness.look(leader)
+    assert court.found == found
+    court.time = 226.0
+    promptness.look(leader)
+    assert court.found[:1] == [PROMPT]  # and no longer
 
 
 def test_a_second_short_outage_takes_no_time_away_that_the_first_has_given(court: Court) -> None:
@@ -113,10 +135,10 @@ def test_a_second_short_outage_takes_no_time_away_that_the_first_has_given(court
     court.judge.lines["3/sleep1.service"] = {}
     court.put("units/sleep1.service", {"target": "launched"})
     court.time = 240.0
-    promptness.look("scheduler-1", "core-1")
+    promptness.look(LEADER)
     assert court.found == []
     court.time = 250.0
-    promptness.look("scheduler-1", "core-1")
+    promptness.look(LEADER)
     assert court.found == [PROMPT]
 
 
