@@ -82,6 +82,7 @@ while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each 
         {{ cat lease-units.stopped 2>/dev/null; printf '%s\\n' "$@"; }} >lease-units.new
         mv lease-units.new lease-units.stopped
         systemctl {manager} stop --no-block -- "$@"
+        echo "stopped $# units: this machine's lease was not renewed in time" &  # nothing may hold up what follows
         pause "$grace"
         systemctl {manager} kill --signal=KILL -- "$@" 2>/dev/null
     fi

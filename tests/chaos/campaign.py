@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from fleettui.demo.cluster import Cluster
@@ -37,6 +38,13 @@ ABSENCES = {
     "stop": (),
 }
 MOMENT_S = 5.0
+# What is told when units are stopped for want of the registry: by the agent, by the switch that stops them in its
+# place, and by the agent that finds so later (its own stops, of what had been started meanwhile).
+LOSSES = (
+    "stopping every unit before",
+    "units: this machine's lease was not renewed",
+    "lease in time: systemd has stopped",
+)
 
 
 @dataclass(slots=True)
@@ -111,8 +119,10 @@ class Campaign:
     def _round(self, number: int, each: Round) -> None:
         self.diary.say("round", f"{number} of {len(self.script.rounds)}, on_lost_registry = {each.policy}")
         if each.policy != self._policy:
-            self._policy = each.policy
-            self._faults.set_policy(each.policy)
+            before, began_s, self._policy = self._policy, time.monotonic(), each.policy
+            self._faults.set_policy(each.policy)  # restarts every agent
+            if before == "keep":
+                self._moments += [Spell(node, began_s, time.monotonic() + MOMENT_S) for node in self.cluster.nodes]
         self._began_s = time.monotonic()
         self._registry.save()
         own = witness.own_units(self.cluster)
@@ -163,6 +173,7 @@ class Campaign:
             self.diary.say("note", f"{step.told}: {error}")
 
     def _heal(self, step: Step) -> None:
+        self._note_moment(step, 0)
         try:
             self._faults.heal(step)
         except AssertionError as error:
@@ -181,12 +192,17 @@ class Campaign:
 
     def _note_absence(self, step: Step) -> None:
         """Remember what excuses the machine that a fault is about."""
-        program, _, node = step.target.rpartition("@")
-        fault, now_s = f"{step.verb} {program}".strip(), time.monotonic()
+        fault, node = _subject(step)
         if fault in CUTS[self._policy]:
-            self._open[step] = (node, now_s)
+            self._open[step] = (node, time.monotonic())
+        self._note_moment(step, step.for_s)
+
+    def _note_moment(self, step: Step, for_s: float) -> None:
+        """Remember that a fault, or its healing, restarts an agent."""
+        fault, node = _subject(step)
         if fault in ABSENCES[self._policy]:
-            self._moments.append(Spell(node, now_s, now_s + step.for_s + MOMENT_S))
+            now_s = time.monotonic()
+            self._moments.append(Spell(node, now_s, now_s + for_s + MOMENT_S))
 
     def _act(self, step: Step) -> None:
         self._typed(step, lambda: self._keyboard.act(step))
@@ -248,8 +264,8 @@ class Campaign:
     def _judge(self, own: dict[str, frozenset[int]]) -> None:
         lives = self._lives()
         changes = list(self._follow.changes)
-        gone = (history.absence(changes, self._id_of(spell.node), spell) for spell in self._moments)
-        spells = _merged([*self._spells, *filter(None, gone)])
+        gone = (history.absences(changes, self._id_of(spell.node), spell) for spell in self._moments)
+        spells = _merged([*self._spells, *chain.from_iterable(gone)])
         for overlap in joined([*self._overlaps, *doubles(lives)]):
             if not excused(overlap, spells):
                 where, length_s = " and ".join(overlap.nodes), overlap.until_s - overlap.since_s
@@ -286,8 +302,8 @@ class Campaign:
         """When units were stopped for want of the registry, or of an agent, by machine and boot."""
         found: dict[tuple[str, int], list[float]] = defaultdict(list)
         for node in self.cluster.nodes.values():
-            for line in _journal(node, "-u", "fleet-agentd"):
-                if "stopping every unit before" in line or "lease in time: systemd has stopped" in line:
+            for line in _journal(node, "-u", "fleet-agentd", "-u", "fleet-lease"):
+                if any(told in line for told in LOSSES):
                     at_s = _time_of(line)
                     found[node.name, sum(end_s < at_s for end_s in self._ends[node.name])].append(at_s)
         return found
@@ -310,6 +326,12 @@ class Campaign:
                 broke = "Traceback" in line or "internal error" in line
                 if died or broke:
                     self.diary.violated(f"{node.name}: {line[-200:]}")
+
+
+def _subject(step: Step) -> tuple[str, str]:
+    """What is done to which program, as in `CUTS`, and the machine."""
+    program, _, node = step.target.rpartition("@")
+    return f"{step.verb} {program}".strip(), node
 
 
 def _journal(node: Node, *arguments: str) -> list[str]:

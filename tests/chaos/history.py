@@ -214,7 +214,8 @@ def _while_held(past: Past, batch: list[Change]) -> Iterator[str]:
     for change in batch:
         machine, unit = change.address.first, change.address.second
         placed = change.address.table is Table.SCHEDULE and change.record is not None and _ours(change)
-        if placed and not past.has(Table.STATES, machine, unit):
+        known = past.has(Table.SCHEDULE, machine, unit) or past.has(Table.STATES, machine, unit)
+        if placed and not known:  # a line that is changed places nothing
             where = f"on {machine[:8]} at revision {change.revision}"
             yield f"15: {unit} was scheduled {where}, before the registry that went back was accepted"
 
@@ -278,18 +279,24 @@ def _withdrawn(past: Past, change: Change) -> Iterator[str]:
         yield f"6: {unit} was taken off the live machine {machine[:8]} at revision {change.revision}, unasked"
 
 
-def absence(changes: Iterable[Change], machine: str, spell: Spell) -> Spell | None:
-    """From a spell's beginning until a machine was back, if its lease ended in the spell or soon after it."""
-    there, found = False, False
+def absences(changes: Iterable[Change], machine: str, spell: Spell) -> Iterator[Spell]:
+    """The times in which a machine was away: each from the spell's beginning until the machine was back.
+
+    There is one for every time that its lease ended in the spell or soon after it; the last lasts for ever if the
+    machine did not come back.
+    """
+    there, gone = False, False
     for change in changes:
         if change.address != Address(Table.MACHINES, machine):
             continue
         ended = there and change.record is None
         there = change.record is not None
-        found = found or (ended and spell.since_s < change.at_s < spell.until_s + LATE_S)
-        if found and there:
-            return Spell(spell.node, spell.since_s, change.at_s)
-    return Spell(spell.node, spell.since_s, float("inf")) if found else None
+        gone = gone or (ended and spell.since_s < change.at_s < spell.until_s + LATE_S)
+        if gone and there:
+            yield Spell(spell.node, spell.since_s, change.at_s)
+            gone = False
+    if gone:
+        yield Spell(spell.node, spell.since_s, float("inf"))
 
 
 def unexplained(changes: Iterable[Change], now_s: float) -> Iterator[str]:

@@ -18,12 +18,13 @@ from registry.model import (
     Rollout,
     RolloutState,
     RolloutStep,
+    Sentinel,
     StepFailure,
     Target,
     Unit,
     UnitState,
 )
-from tests.chaos.history import Change, absence, allowed, judge, orders, unexplained
+from tests.chaos.history import Change, absences, allowed, judge, orders, unexplained
 from tests.chaos.judge import Life, Overlap, Spell, doubles, excused, joined, read_lives, repeated
 from tests.chaos.script import FAULTS, Script, compose, kind_of
 from tests.chaos.turns import Turns
@@ -269,10 +270,24 @@ def test_orders_are_counted_by_placement_generation_and_return_from_loaded() -> 
 
 def test_a_machine_whose_agent_was_away_is_excused_from_then_until_it_is_back_if_its_lease_ended() -> None:
     changes = [*BEGIN, change(10, Table.MACHINES, A), change(15, Table.MACHINES, A, record=machine(A))]
-    assert absence(changes, A, Spell("a", 8, 9)) == Spell("a", 8, 15)
-    assert absence(changes, A, Spell("a", 1, 3)) is None
-    assert absence(changes, A, Spell("a", 11, 20)) is None
-    assert absence(changes[:-1], A, Spell("a", 8, 9)) == Spell("a", 8, float("inf"))
+    assert [*absences(changes, A, Spell("a", 8, 9))] == [Spell("a", 8, 15)]
+    assert not [*absences(changes, A, Spell("a", 1, 3))]
+    assert not [*absences(changes, A, Spell("a", 11, 20))]
+    assert [*absences(changes[:-1], A, Spell("a", 8, 9))] == [Spell("a", 8, float("inf"))]
+    again = [change(18, Table.MACHINES, A), change(21, Table.MACHINES, A, record=machine(A))]
+    assert [*absences([*changes, *again], A, Spell("a", 8, 14))] == [Spell("a", 8, 15), Spell("a", 8, 21)]
+    assert [*absences([*changes, *again], A, Spell("a", 8, 9))] == [Spell("a", 8, 15)]
+
+
+def test_invariant_15_nothing_is_placed_before_a_registry_that_went_back_is_accepted() -> None:
+    back = [*BEGIN, change(0, Table.UNITS, UNIT)]
+    new = change(8, Table.SCHEDULE, B, UNIT, record=line(B))
+    assert [told[:3] for told in judge([*back, new])] == ["15:"]
+    state = change(7, Table.STATES, B, UNIT, record=UnitState(UNIT, B, SHA, 1, Target.LAUNCHED))
+    assert not list(judge([*back, state, new]))
+    assert not list(judge([*back, change(8, Table.SCHEDULE, A, UNIT, record=line(A, Target.LOADED))]))
+    accepted = change(7, Table.CLUSTER, record=Sentinel("c"))
+    assert not [told for told in judge([*back, accepted, new]) if told.startswith("15")]
 
 
 def test_invariant_7_a_unit_without_a_machine_or_a_reason_is_found() -> None:
