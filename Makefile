@@ -11,7 +11,7 @@ SOURCES := registry placement scheduler agentd fleettui tests bench scripts/stru
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system packages demo down test test-debian13 check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
+.PHONY: help setup system compiled packages demo down test test-debian13 check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,12 @@ demo: setup ## Boot a local cluster of three machines and open the console (leav
 down: setup ## Stop the local cluster and leave nothing behind
 	@$(AS_ROOT) $(BIN)/fleettui demo down
 
-# Most tests of machines wait for something, so two at a time are nearly twice as quick; each worker boots its own.
-test: setup ## Run every test, on real machines too (ARGS="-k name" picks, WORKERS=0 is one at a time)
+# Tests start our programs some thousand times, mostly where those cannot keep what they compiled.
+compiled: $(STAMP)
+	@$(BIN)/python -m compileall -q -x /artifacts/ registry placement scheduler agentd fleettui tests
+
+# Most tests of machines wait for something, so several at a time are quicker; each worker boots its own.
+test: setup compiled ## Run every test, on real machines too (ARGS="-k name" picks, WORKERS=0 is one at a time)
 	@scripts/fetch-etcd >/dev/null || true
 	@$(AS_ROOT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
