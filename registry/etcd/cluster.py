@@ -120,10 +120,12 @@ class EtcdCluster:
         """
         failures: dict[str, str] = {}
         give_up_s = _now() + PATIENCE * self.timeout_s
+        electing: list[str] = []
         for turn in itertools.count(1):
-            electing = False
             first = self.bases.index(self.current)
-            for base in self.bases[first:] + self.bases[:first]:
+            # A dead member takes a whole time-out: it is not asked again where others only wait for a leader.
+            bases, electing = electing or [*self.bases[first:], *self.bases[:first]], []
+            for base in bases:
                 try:
                     answer = read(await self.call_at(base, path, request, leader=leader, bulk=bulk))
                 except (EtcdUnreachable, EtcdError) as error:
@@ -133,7 +135,8 @@ class EtcdCluster:
                     return answer
                 self.leave(base)
                 failures[base] = failure.reason
-                electing = electing or failure.electing
+                if failure.electing:
+                    electing.append(base)
                 if failure.applied and not repeatable:
                     raise unavailable(failures, ambiguous=True)
             if _now() >= give_up_s or (turn >= ROUNDS and not electing):

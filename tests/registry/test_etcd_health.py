@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,29 @@ async def test_a_member_without_a_quorum_does_not_count_as_answering(three: Etcd
         await until(lambda: is_away(etcd))
         await three.restart()
         await until(lambda: not is_away(etcd) and not etcd.health.told and not etcd.health.down)
+
+
+@pytest.mark.parametrize("three", available_versions()[:1], indirect=True)
+async def test_a_dead_member_is_not_asked_again_where_another_waits_for_a_leader(
+    three: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, left, dead = three.members
+    async with Etcd(EtcdSettings((silent.url, left.url), request_timeout_s=1.0)) as etcd:
+        silent.freeze()
+        dead.kill()
+        await until(lambda: not int(three.post("/maintenance/status", {}, left).get("leader", 0)))
+        asked, call = [], etcd.link.call_at
+
+        async def noted(base: str, *arguments: Any, **more: Any) -> Any:
+            asked.append(base)
+            return await call(base, *arguments, **more)
+
+        monkeypatch.setattr(etcd.link, "call_at", noted)
+        with pytest.raises(RegistryUnavailable, match="no leader") as caught:
+            await etcd.get("a")
+    assert silent.url in str(caught.value)
+    assert asked.count(silent.url) == 1
+    assert asked.count(left.url) > 1
 
 
 async def test_a_registry_that_is_away_is_so_since_its_last_answer(three: EtcdServer) -> None:
