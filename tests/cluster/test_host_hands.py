@@ -116,9 +116,9 @@ def tidied(hand: Hand) -> Iterator[Hand]:
     """A hand on a host that is tidied up afterwards."""
     yield hand
     hand.shell(
-        "rm -rf /etc/systemd/system/one.service /etc/systemd/system/one.service.d;"
-        " [ -L /run/systemd/system/one.service ] && [ ! -e /run/fleet/units/one.service ]"
-        " && rm -f /run/systemd/system/one.service; rm -f /run/fleet/units/other.service; systemctl daemon-reload"
+        "rm -rf /etc/systemd/system/one.service /etc/systemd/system/one.service.d; cd /run/systemd/system;"
+        ' [ "$(readlink -e one.service)" = /run/fleet/units/one.service ] || rm -f one.service;'
+        " rm -f /run/fleet/units/other.service; systemctl daemon-reload"
     )
 
 

@@ -299,8 +299,8 @@ def test_invariant_10_keep_a_cut_machine_keeps_and_gives_up_on_its_return(fleet:
 @pytest.fixture
 def strict(fleet: Fleet) -> Iterator[Fleet]:
     """A fleet whose machines stop their units when they lose the registry."""
-    edit = "sed -i 's/^\\[agent\\]/[agent]\\non_lost_registry = \"stop\"/' /etc/fleet/fleet.toml"
     undo = "sed -i '/^on_lost_registry/d' /etc/fleet/fleet.toml"
+    edit = f"{undo}; sed -i 's/^\\[agent\\]/[agent]\\non_lost_registry = \"stop\"/' /etc/fleet/fleet.toml"
     for node in fleet.cluster.nodes:
         fleet.shell(node, f"{edit} && systemctl restart {AGENT}")
     yield fleet
