@@ -46,6 +46,7 @@ class Console(App[None]):
         prompt = self.screen.prompts.asking if isinstance(self.screen, MainScreen) else None
         if prompt is not None and event is not prompt.passed:
             event.prevent_default()
+            self.screen.set_focus(prompt)  # whatever has taken it, Enter and Esc are the line's too
             prompt._forward_event(Key(event.key, event.character))  # noqa: SLF001 - as the app itself does
 
     def warn(self, command: str, reason: str) -> None:

@@ -422,3 +422,32 @@ async def test_what_is_typed_right_after_the_colon_reaches_no_other_key() -> Non
         assert play.main.query_one("#command", Prompt).value == "Destroy x"
         assert play.main.views.open.name_ == "units"
         assert play.stage.app.screen is play.main
+
+
+async def test_a_line_keeps_the_keys_whatever_takes_the_focus_meanwhile() -> None:
+    async with playing() as play:
+        main = play.main
+        main.navigator.open_view("machines")
+        main.prompts.open_filter()
+        await play.settle()
+        assert main.prompts.filter_line.has_focus
+        main.set_focus(main.views.open.table)
+        await play.press("c", "enter")
+        assert main.prompts.asking is None
+        assert main.views.open.table.listing.query.text == "c"
+        main.prompts.open_filter()
+        main.set_focus(main.views.open.table)
+        await play.press("escape")
+        assert main.prompts.asking is None
+        assert not main.views.open.table.listing.query.text
+
+
+async def test_the_journals_line_keeps_the_keys_when_it_is_opened_again_at_once() -> None:
+    async with playing() as play:
+        pane = play.main.dock.pane
+        pane.prompt.ask("search")
+        pane.prompt.cancel()
+        pane.prompt.ask("include")
+        await play.settle()
+        await play.press("x", "enter")
+        assert pane.terms.narrowing.include == "x"

@@ -253,7 +253,7 @@ class JournalDock:
         if pane.has_focus_within or not pane.display:
             self._focus_view()
         else:
-            pane.lines.focus()
+            self._screen.set_focus(pane.lines)
 
     def focus_inside(self, otherwise: Widget) -> None:
         """Give the keys, at once, to the first in the pane that takes them: the next key may be there already."""

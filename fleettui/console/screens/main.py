@@ -291,6 +291,7 @@ class MainScreen(Screen[None]):
     def on_resize(self) -> None:
         """Draw for the other width."""
         self.refresh_all()
+        self.footer.show_operations()
 
     def _show_operations(self) -> None:
         self.footer.show_operations()
@@ -376,7 +377,7 @@ class MainScreen(Screen[None]):
         elif self.views.in_detail:
             self.navigator.leave_detail()
         elif not view.table.has_focus:
-            view.table.focus()
+            self.views.focus_table()
         else:
             self.status.show("there is nothing to go back from; 1 to 6 open the views, ctrl+q leaves")
 

@@ -136,8 +136,9 @@ class Views:
             view.update(changes)
 
     def focus_table(self) -> None:
-        """Give the keys to the open table."""
-        self.open.table.focus()
+        """Give the keys to the open table, at once: a line that is opened next keeps them."""
+        table = self.open.table
+        table.screen.set_focus(table)
 
     @property
     def in_detail(self) -> bool:
@@ -275,7 +276,7 @@ class Navigator:
         self._views.switcher.current = name
         self._arrange_journal()
         self._views.open.update(NO_CHANGES)
-        self._views.open.table.focus()
+        self._views.focus_table()
         self._refresh()
         self.follow_selection()
         self._note()
@@ -347,11 +348,11 @@ class Navigator:
     def focus(self) -> None:
         """Give the keys to what is open."""
         if not self._views.in_detail:
-            self._views.open.table.focus()
+            self._views.focus_table()
         elif self._views.detail.tab is Tab.JOURNAL:
             self._dock.focus_inside(self._views.detail.page)
         else:
-            self._views.detail.table.focus()
+            self._screen.set_focus(self._views.detail.table)
 
     def choose_version(self, step: int) -> None:
         """Compare the file with an older (1) or a newer (-1) one."""

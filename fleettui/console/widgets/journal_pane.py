@@ -537,7 +537,7 @@ class JournalPrompt(Vertical):
     def _close(self) -> None:
         self.kind = ""
         self.display = False
-        self._pane.lines.focus()
+        self.screen.set_focus(self._pane.lines)
         self._pane.show()
 
     def cancel(self) -> None:
