@@ -273,8 +273,9 @@ class ScriptedJournals:
         self.histories = 0
         self.searches: list[str] = []
         self.unsearched: dict[str, str] = {}
-        self.scan = asyncio.Event()
+        self.scan, self.past = asyncio.Event(), asyncio.Event()  # answers come while these are set
         self.scan.set()
+        self.past.set()
 
     def history(
         self,
@@ -290,7 +291,7 @@ class ScriptedJournals:
         found = [each for each in kept if (each.at <= at if backwards else each.at >= at)]
         inclusive = {each.cursor for each in edges.values() if each.inclusive}
         found = [each for each in found if each.cursor not in cursors - inclusive]
-        return ScriptedPast(found[::-1] if backwards else found)
+        return ScriptedPast(found[::-1] if backwards else found, self.past)
 
     async def search(
         self,
@@ -329,11 +330,12 @@ class ScriptedJournals:
 class ScriptedPast:
     """Lines in the direction of reading."""
 
-    def __init__(self, found: Sequence[JournalEntry]) -> None:
+    def __init__(self, found: Sequence[JournalEntry], ready: asyncio.Event) -> None:
         self.troubles: dict[str, str] = {}
-        self._left = list(found)
+        self._left, self._ready = list(found), ready
 
     async def read(self, count: int) -> Sequence[JournalEntry]:
+        await self._ready.wait()
         found, self._left = self._left[:count], self._left[count:]
         return found
 

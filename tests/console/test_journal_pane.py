@@ -272,6 +272,27 @@ async def test_older_lines_are_read_as_they_are_scrolled_to_up_to_the_first() ->
         assert pane.last.endswith("pool: 4 of 16 busy")
 
 
+async def test_who_goes_elsewhere_while_older_lines_are_read_is_not_taken_back() -> None:
+    async with reading() as pane:
+        past = pane.stage.journals.past
+        pane.stage.journals.archive = archive(9000)
+        past.clear()
+        await pane.press("g", "G")
+        past.set()
+        await pane.wait(lambda: not pane.pane.doing)
+        assert "following" in pane.title
+        assert pane.last.endswith("pool: 4 of 16 busy")
+        past.clear()
+        await pane.press("g")
+        await pane.until("reading older lines", "journal-title")
+        await pane.press("j")
+        kept = pane.lines.place.current
+        past.set()
+        await pane.wait(lambda: not pane.pane.doing)
+        assert pane.lines.place.current == kept
+        assert len(pane.lines.buffer.ring) == 2008, "all of them are not wanted any more"
+
+
 async def test_a_full_ring_gives_up_its_newest_lines_for_older_ones_and_reads_them_again() -> None:
     async with reading() as pane:
         pane.lines.buffer.capacity = pane.lines.buffer.ring.capacity = 3000

@@ -129,10 +129,13 @@ class JournalPast:
             self._do("reading older lines …")
             if self._older is None or self._older[1] is not first:
                 self._older = (self._history(backwards=True), first or LAST)
-            history = self._older[0]
+            history, at = self._older[0], lines.place.cursor
             items = await history.read(PIECE)
             self._complain(history)
-            lines.pause()
+            if lines.place.following:  # the reader has gone to the newest lines meanwhile
+                self._older = None
+                return
+            self._whole = self._whole and lines.place.cursor == at  # or elsewhere: the first line is not wanted now
             top, rows = lines.top, buffer.view.layout.first_row
             if dropped := buffer.prepend([*reversed(items)]):
                 lines.place.detach(lines.place.cursor, dropped)
