@@ -17,7 +17,8 @@ from tests.console.fleetshow import NOW, scene
 from tests.console.scenes import rolling, stopped
 from tests.console.test_asking import question
 from tests.console.test_screen import playing
-from tests.console.test_versions import half_done
+from tests.console.test_versions import NEW_HASH, half_done
+from tests.console.test_versions import OLD_HASH as PLAIN_HASH
 
 
 def text_of(world: Snapshot, name: str = "shop@.service") -> str:
@@ -44,6 +45,15 @@ def test_the_page_of_a_template_has_spread_versions_and_what_rolls() -> None:
     assert "2  old  shop@5.service, shop@6.service" in text[versions:]
     assert "O gives the old ones" not in text  # the template has no newer one
     assert "O gives the old ones the template's file" in text_of(half_done())
+
+
+def test_a_file_of_the_template_that_no_instance_has_is_named() -> None:
+    world = half_done()
+    assert "0  the present file" not in text_of(world)
+    units = {**world.units, "shop@1.service": world.units["shop@2.service"]}
+    states = {pair: replace(each, hash=PLAIN_HASH) for pair, each in world.states.items()}
+    text = text_of(replace(world, units=units, states=states))
+    assert f"{NEW_HASH[:7]}     0  the present file" in text
 
 
 def test_checks_are_counted_where_there_are_any() -> None:

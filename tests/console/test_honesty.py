@@ -166,12 +166,26 @@ def acts(*phases: OperationPhase) -> list[Operation]:
 
 def test_many_acts_fold_into_their_numbers_and_those_that_failed_stay() -> None:
     lines = operation_lines(
-        acts(*[OperationPhase.DONE] * 10, OperationPhase.FAILED, OperationPhase.PENDING), NOW, room=3, keys=KEYS
+        acts(*[OperationPhase.DONE] * 10, OperationPhase.FAILED, OperationPhase.PENDING),
+        NOW,
+        room=3,
+        width=100,
+        keys=KEYS,
     )
     told = [line_text(left) + line_text(right) for left, right in lines]
     assert told[0] == "  12 actions, 1 under way, 10 done, 1 faileda lists them"
     assert "✖ fleetctl stop u10.service   it burnt" in told[1]
     assert len(lines) <= 3
+
+
+def test_a_long_command_gives_way_to_what_became_of_it() -> None:
+    long = replace(acts(OperationPhase.FAILED)[0], line="fleetctl restart " + "web@1.service " * 9)
+    under_way = replace(long, number=1, phase=OperationPhase.PENDING, complaints=(), progress="10 of 40 units done")
+    lines = operation_lines([long, under_way], NOW, room=3, width=78, keys=KEYS)
+    told = [line_text(left) + line_text(right) for left, right in lines]
+    assert all(len(each) <= 78 for each in told)
+    assert "…   10 of 40 units done · under way · " in told[0]
+    assert "…   it burnt" in told[1]
 
 
 def test_the_page_of_actions_lists_what_failed_and_why() -> None:

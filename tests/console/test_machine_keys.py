@@ -62,7 +62,7 @@ async def test_a_drain_tells_its_progress_until_it_is_blocked_and_can_be_taken_b
         assert play.stage.port.calls == [("drain", (CORES[1],))]
         assert "fleetctl drain core-1   pending" in play.text("operations")
         await play.show(closed(scene(), 1, Availability.DRAINING))
-        assert "2 of 2 to move · pending" in play.text("operations")
+        assert "2 of 2 to move · under way" in play.text("operations")
         left = {pair: each for pair, each in scene().schedule.items()
                 if pair[0] != CORES[1] or pair[1] in ("web@1.service", "exporter.service")}  # fmt: skip
         states = {pair: each for pair, each in scene().states.items() if pair in left}

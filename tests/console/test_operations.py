@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleettui.actions.outcome import Did, Done, Outcome
-from fleettui.console.operations.impact_text import stopping_lines
+from fleettui.console.operations.impact_text import stopping_lines, units_line
 from fleettui.console.operations.operation import (
     Operation,
     OperationPhase,
@@ -141,3 +141,9 @@ def test_the_question_says_what_stops_where_and_the_last_instance() -> None:
 def test_commands_are_quoted_for_a_shell() -> None:
     assert command(Verb.STOP, ["a;rm -rf.service"]) == "fleetctl stop 'a;rm -rf.service'"
     assert command(Verb.STOP, list("abcde"), shown=3) == "fleetctl stop a b c … 2 more"
+
+
+def test_names_in_a_question_are_in_the_order_of_their_numbers() -> None:
+    assert units_line(["api@11.service", "api@2.service", "api@1.service"]) == (
+        "api@1.service, api@2.service, api@11.service"
+    )

@@ -9,7 +9,7 @@ from fleettui.actions.drain import DrainPlan, is_global, plan, present
 from fleettui.console.operations.impact import RUNNING, Impact, impact_of_moves
 from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
 from fleettui.console.operations.verbs import MachineVerb, availability, machine_name
-from fleettui.console.text.formatting import counted
+from fleettui.console.text.formatting import counted, natural
 from fleettui.escape import escape
 from fleettui.verbs import Verb
 from placement.rebalance import Move, staying
@@ -56,8 +56,7 @@ def impact_lines(impact: Impact, snapshot: Snapshot, *, verb: Verb = Verb.STOP) 
 
 def units_line(names: Collection[str]) -> str:
     """Return the first few of many units."""
-    found = sorted({*names})
-    return listed(map(short, found), SEVERAL)
+    return _listed({*names}, SEVERAL)
 
 
 def short(name: str) -> str:
@@ -160,8 +159,8 @@ def _freed(chosen: frozenset[str], snapshot: Snapshot) -> Iterator[str]:
         yield f"{_listed(waiting)} waited for the place, and may be placed."
 
 
-def _listed(names: Sequence[str]) -> str:
-    return listed(map(short, names), NAMED)
+def _listed(names: Collection[str], most: int = NAMED) -> str:
+    return listed(map(short, sorted(names, key=natural)), most)
 
 
 # Machines

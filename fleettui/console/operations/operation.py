@@ -263,6 +263,7 @@ def undoable(operation: Operation) -> bool:
 
 # As lines
 
+LEAST_COMMAND = 24  # cells of a command beside its outcome
 BACK_WIDTH = 36  # a longer command is not written beside its operation
 
 MARKS = {
@@ -274,11 +275,14 @@ MARKS = {
 }
 
 
-def operation_line(operation: Operation, now: float) -> Line:
-    """Return one line: the mark, the command and the outcome."""
-    shown = operation.line or _command(operation, shown=3)
+def operation_line(operation: Operation, now: float, room: int = 0) -> Line:
+    """Return one line: mark, command and outcome; with `room` (cells) it is the command that gives way."""
+    shown, outcome = escape(operation.line or _command(operation, shown=3)), _outcome(operation, now)
     lead = (Cell("undo: ", Tone.QUIET),) if operation.verb is Verb.UNDO else ()
-    return (MARKS[operation.phase], *lead, Cell(escape(shown), Tone.STRONG), Cell("   "), _outcome(operation, now))
+    most = max(LEAST_COMMAND, room - len(outcome.text) - sum(len(cell.text) for cell in lead) - 5)
+    if room and len(shown) > most:
+        shown = f"{shown[: most - 1]}…"
+    return (MARKS[operation.phase], *lead, Cell(shown, Tone.STRONG), Cell("   "), outcome)
 
 
 def _command(operation: Operation, shown: int = 0) -> str:
@@ -296,7 +300,7 @@ def _outcome(operation: Operation, now: float) -> Cell:
         rest = f"{operation.progress} · " if operation.progress else ""
         if not operation.machines and not operation.rollout and len(operation.names) > 1:
             rest = f"{counted(len(operation.open), 'unit')} to go · "
-        return Cell(f"{escape(rest)}pending · {duration}", Tone.QUIET)
+        return Cell(f"{escape(rest)}under way · {duration}", Tone.QUIET)
     if operation.phase is OperationPhase.DONE:
         place = f"{operation.place} · " if operation.place and len(operation.names) == 1 else ""
         return Cell(f"{place}{duration}", Tone.QUIET)
@@ -306,17 +310,20 @@ def _outcome(operation: Operation, now: float) -> Cell:
 
 
 def operation_lines(
-    operations: Sequence[Operation], now: float, *, room: int, keys: tuple[str, str, str]
+    operations: Sequence[Operation], now: float, *, room: int, width: int, keys: tuple[str, str, str]
 ) -> list[tuple[Line, Line]]:
     """Return what stands above the footer: the newest operations, failed and waiting ones first, many as numbers.
 
-    `keys` are those that dismiss, take back and list.
+    `room` is how many lines there are, `width` their cells; `keys` are those that dismiss, take back and list.
     """
     dismiss, undo, listing = keys
     ordered = sorted(operations, key=lambda each: (each.settled, each.number))
     bad = [each for each in ordered if each.phase in (OperationPhase.FAILED, OperationPhase.WAITING)]
     shown = ordered if len(ordered) <= room else (bad or ordered)[-(room - 1) :]
-    lines = [(operation_line(each, now), _aside(each, dismiss, undo, listing)) for each in shown]
+    lines = []
+    for each in shown:
+        aside = _aside(each, dismiss, undo, listing)
+        lines.append((operation_line(each, now, width - sum(len(cell.text) + 1 for cell in aside)), aside))
     if len(shown) < len(operations):
         lines.insert(0, (_tally(operations), (Cell(f"{listing} lists them", Tone.QUIET),)))
     return lines

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fleettui.actions.versions import Version, changes, hunks, versions
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, plain, rich_line, title
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.text.formatting import counted, since
+from fleettui.console.text.formatting import counted, natural, since
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.mirror import Snapshot
@@ -133,7 +133,7 @@ def sharing(snapshot: Snapshot, unit: str, sha: str) -> list[str]:
     return sorted(
         (name for name, record in snapshot.units.items()
          if name != unit and record.hash == sha and name.startswith(f"{prefix}@")),
-        key=lambda name: ("@." not in name, name),
+        key=lambda name: ("@." not in name, natural(name)),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from fleettui.console.pages.file import SHORT
 from fleettui.console.pages.rich_text import RichLine, RichText, in_words, plain, rich_line, title
 from fleettui.console.tables.rollouts import progress_text, rollout_row, state_cell
 from fleettui.console.tables.rows import Health, health_cell
@@ -117,6 +118,9 @@ def _versions(snapshot: Snapshot, name: str, members: Sequence[UnitRow], key: st
         what: Line = (Cell("old", Tone.BUSY),) if old else (Cell(of, Tone.QUIET),)
         yield rich_line(Cell(f"  {version:<8} ", Tone.STRONG), Cell(f"{len(names):>4}  "), *what,
                         Cell(f"  {listed(names, 4)}", Tone.QUIET))  # fmt: skip
+    if record is not None and not any(record.hash.startswith(version) for version, _ in by_version):
+        yield rich_line(Cell(f"  {record.hash[:SHORT]:<8} ", Tone.STRONG), Cell("   0  "),
+                        Cell("the present file", Tone.QUIET))  # fmt: skip
     hashes = {unit.hash for row in members if (unit := snapshot.units.get(row.unit))}
     if record is not None and not hashes.isdisjoint({*record.history} - {record.hash}):
         yield plain(f"  {key} gives the old ones the template's file, a few at a time", Tone.QUIET)

@@ -132,7 +132,8 @@ class FooterBands:
         context = self._context
         back, undo, listing = (shown_key(BY_ID[name], context.keymap) for name in ("back", "undo", "actions"))
         self.operations.put(*operation_lines(
-            self._runner.operations, context.clock(), room=OPERATIONS_SHOWN, keys=(back, undo, listing)
+            self._runner.operations, context.clock(), room=OPERATIONS_SHOWN, width=self._screen.app.size.width - 2,
+            keys=(back, undo, listing),
         ))  # fmt: skip
 
     def show_keys(self) -> None:

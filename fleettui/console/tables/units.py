@@ -380,7 +380,11 @@ class UnitRows:
 
     def places(self, units: Iterable[str]) -> Iterator[Pair]:
         """Where these units are scheduled or held, as (machine, unit), sorted by unit and then by machine."""
-        return ((machine, unit) for unit in sorted(set(units)) for machine in sorted(self._places.get(unit, ())))
+        return (
+            (machine, unit)
+            for unit in sorted(set(units), key=natural)
+            for machine in sorted(self._places.get(unit, ()))
+        )
 
     def instances(self, template: str) -> tuple[str, ...]:
         """The instances known of a template, sorted."""
