@@ -82,12 +82,13 @@ def candidates(arguments: Iterable[str]) -> tuple[Candidate, ...]:
     return tuple(disk.candidate(argument) for argument in arguments)
 
 
-def read_unit_file(path: Path, name: str) -> LocalFile | None:
+def read_unit_file(path: Path, name: str, *, pipes: bool = False) -> LocalFile | None:
     """The file at `path` as the text of unit `name`; None when there is none.
 
-    UserError when it is no regular file, cannot be read, or would be refused; every problem is a line.
+    UserError when it is no regular file (nor a pipe, with `pipes`), cannot be read, or would be refused; every
+    problem is a line.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, pipes=pipes)
     if data is None:
         return None
     if problems := verify(name, data, str(path)):
@@ -95,10 +96,25 @@ def read_unit_file(path: Path, name: str) -> LocalFile | None:
     return LocalFile(str(path), data.decode("utf-8"))
 
 
-def read_bytes(path: Path) -> bytes | None:
-    """At most one byte more than a unit file may have; None when there is no such file. UserError."""
+def is_pipe(path: Path) -> bool:
+    """Whether it is one end of a pipe, as `<(command)` and /dev/stdin can be. Its name says no unit's name."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def read_bytes(path: Path, *, pipes: bool = False) -> bytes | None:
+    """At most one byte more than a unit file may have; None when there is no such file. UserError.
+
+    With `pipes` one is read to its end, which waits for whoever writes into it.
+    """
+    try:
+        if is_pipe(path):
+            if not pipes:
+                told = "a pipe says no unit's name; write it to a file of that name, or give it to rollout --file"
+                raise UserError(f"{path} is not a regular file: {told}")
+        elif not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{path} is not a regular file; give a unit file")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)

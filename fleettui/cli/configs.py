@@ -238,16 +238,21 @@ def read_files(arguments: Iterable[str]) -> dict[str, bytes]:
                     if not each.is_dir()
                 ]
             for place, each in pairs:
-                status = each.stat()
-                if not stat.S_ISREG(status.st_mode):
+                mode, data = each.stat().st_mode, b""
+                if stat.S_ISFIFO(mode) and each is path:  # <(command)
+                    if not name:
+                        raise UserError(f"{each} is a pipe, which has no name; write --file NAME={each}")
+                    with each.open("rb") as pipe:
+                        data = pipe.read(MAX_BYTES + 1)
+                elif not stat.S_ISREG(mode):
                     raise UserError(f"{each} is not a regular file; leave it out")
-                size += status.st_size
+                size += len(data) or each.stat().st_size
                 if size > MAX_BYTES or len(found) >= MAX_FILES:
                     raise UserError(
                         f"{argument} is too much for a config, which may have {MAX_FILES} files and {MAX_BYTES}"
                         " bytes; keep large files out of it"
                     )
-                found[place] = each.read_bytes()
+                found[place] = data or each.read_bytes()
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
     return found

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fleettui.actions import rollouts
-from fleettui.actions.disk import read_unit_file
+from fleettui.actions.disk import is_pipe, read_unit_file
 from fleettui.actions.operator import Operator
 from fleettui.actions.pins import renewed
 from fleettui.actions.progress import FollowedPlaces
@@ -109,17 +109,22 @@ def policy_of(flags: Namespace) -> rollouts.Policy:
 
 
 def texts_of(path: str | None, names: Iterable[str]) -> dict[str, str]:
-    """The text of the file for each unit. UserError for a file that is none of theirs."""
+    """The text of the file for each unit. UserError for a file that is none of theirs.
+
+    What comes through a pipe is taken for the file of the unit, or of the template, that is named.
+    """
     if not path:
         return {}
-    name = normalise(Path(path).name)
-    file = read_unit_file(Path(path), name)
+    several, name = [*names], normalise(Path(path).name)
+    if several and is_pipe(Path(path)):
+        name = several[0] if len(several) == 1 else parse(several[0]).template or several[0]
+    file = read_unit_file(Path(path), name, pipes=True)
     if file is None:
         raise UserError(f"there is no file {path}")
-    for each in names:
+    for each in several:
         if name not in (each, parse(each).template):
             raise UserError(f"{path} is a file of {name}, not of {each}; a template serves its instances alone")
-    return dict.fromkeys(names, file.text)
+    return dict.fromkeys(several, file.text)
 
 
 async def _list(operator: Operator, flags: Namespace) -> int:

@@ -8,12 +8,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleettui.cli.connection import open_operator, with_flags
+from fleettui.cli.connection import open_operator, read_settings
 from fleettui.record.places import SYSTEM, own_directory
 from fleettui.record.recorder import Recorder
 from fleettui.record.writer import Bounds, RecordWriter
 from registry.program import collector, daemonlog
-from registry.program.config import Settings, chosen_file, load, operator_files
+from registry.program.config import Settings
 from registry.program.notify import Notifier
 from registry.units.amounts import size_bytes, span_s
 
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Record until SIGTERM or SIGINT; the exit code. UserError for what cannot be done at all."""
     flags = parser().parse_args(argv)
-    settings = with_flags(load(chosen_file(flags.config), os.environ, operator_files(os.environ)), flags)
+    settings = read_settings(flags, os.environ)
     bounds = Bounds(max(size_bytes(flags.max_size), LEAST_BYTES), span_s(flags.max_age))
     daemonlog.set_up("fleettui record", debug=bool(os.environ.get("FLEET_DEBUG")))
     collector.relax()

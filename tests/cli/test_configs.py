@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 from registry.keys import Address, Table
 from registry.model import Config, Target
@@ -51,8 +53,20 @@ def test_a_config_is_set_shown_changed_rolled_back_and_destroyed(fleet: Fleet, f
     assert fleet.get(fleet.keys.at(Address(Table.CONFIG, "web"))) is None
 
 
+def test_a_file_may_come_through_a_pipe(fleet: Fleet, fleetctl: Fleetctl) -> None:
+    pipe = fleetctl.home / "63"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("listen = 80\n",))
+    writer.start()
+    assert fleetctl("config", "set", "web", "--file", f"web.conf={pipe}").returncode == 0
+    writer.join()
+    assert fleetctl("config", "show", "web", "web.conf").stdout == "listen = 80\n"
+    assert fleet.get(fleet.keys.at(Address(Table.CONFIG, "web"))) is not None
+
+
 def test_what_is_wrong_is_said_with_a_remedy_and_nothing_is_written(fleet: Fleet, fleetctl: Fleetctl) -> None:
     (fleetctl.home / "big").write_bytes(b"x" * ((1 << 20) + 1))
+    os.mkfifo(fleetctl.home / "pipe")
     for words, reason in (
         (("set", "../web", "A=1"), "is no name"),
         (("set", "web", "1A=1"), "is no name of a variable"),
@@ -62,6 +76,7 @@ def test_what_is_wrong_is_said_with_a_remedy_and_nothing_is_written(fleet: Fleet
         (("set", "web", "--file", "nowhere"), "cannot read nowhere"),
         (("set", "web", "--file", "../x=big"), "keep large files out of it"),
         (("set", "web", "--file", "/dev/zero"), "is not a regular file"),
+        (("set", "web", "--file", "pipe"), "is a pipe, which has no name; write --file NAME=pipe"),
         (("show", "web"), "there is no config web"),
         (("sett", "web"), "unknown act"),
         ((), "no act is given"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from pathlib import Path
+
 import pytest
 
 from fleettui.actions import machines, rollouts, units
 from fleettui.actions.operator import Operator
+from fleettui.cli.rollouts import texts_of
 from registry.errors import UserError
 from registry.etcd import Etcd
 from registry.keys import Keys, Table
@@ -111,3 +116,21 @@ async def test_a_drain_of_a_machine_with_nothing_to_move_is_no_rollout(operator:
     assert found == Override("a1", Availability.DRAINING, by="test@host", at=1000.5)
     with pytest.raises(UserError, match="cannot be rolled back"):
         await rollouts.begin_drain(operator, ["a1"], rollouts.Policy(on_failure=OnFailure.ROLLBACK))
+
+
+def test_a_file_that_comes_through_a_pipe_is_that_of_what_is_named(tmp_path: Path) -> None:
+    pipe = tmp_path / "63"
+    os.mkfifo(pipe)
+    for names, refused in (
+        (["a.service"], ""),
+        (["web@1.service", "web@2.service"], ""),
+        (["a.service", "b.service"], "b"),
+    ):
+        writer = threading.Thread(target=pipe.write_text, args=(HELLO,))
+        writer.start()
+        if refused:
+            with pytest.raises(UserError, match=r"63 is a file of a\.service, not of b\.service"):
+                texts_of(str(pipe), names)
+        else:
+            assert texts_of(str(pipe), names) == dict.fromkeys(names, HELLO)
+        writer.join()
