@@ -134,6 +134,10 @@ class Remote:
         """`systemctl status` of a unit; status 3 is a unit that is not active, 4 one that systemd does not know."""
         return await self.run(machine, status_argv(machine, unit, colour=colour, lines=lines, sudo=sudo))
 
+    async def timer_times(self, machine: Machine, timer: str) -> Completed:
+        """`systemctl list-timers` of one timer: when it elapses next, and when it did last."""
+        return await self.run(machine, look_argvs(machine, timer)[0][1])
+
     async def unit_kill(self, machine: Machine, unit: str, signal: str) -> Completed:
         """Send a signal to all processes of a unit; see `kill_argv`."""
         return await self.run(machine, kill_argv(machine, unit, signal))

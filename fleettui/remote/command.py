@@ -68,7 +68,7 @@ def status_argv(
 
 
 def look_argvs(machine: Machine, unit: str) -> list[tuple[str, list[str]]]:
-    """What else a machine can say of a unit: a heading, and the command that prints it."""
+    """What else a machine can say of a unit, a timer's times first: a heading, and the command that prints it."""
     kind, user = unit.rpartition(".")[2], ["--user"] if machine.bus == "user" else []
     env = ["env", "SYSTEMD_COLORS=1", "SYSTEMD_URLIFY=0"]
     systemctl = [*env, "systemctl", *user, "--no-pager", "--full"]

@@ -113,9 +113,17 @@ def test_what_the_words_stand_for(argument: str, becomes: str) -> None:
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=10), max_size=4))
 def test_whatever_a_name_holds_it_stays_one_argument(name: str, argv: list[str]) -> None:
-    filled = There(machine(1), name).filled([*argv, "$UNIT", "x$UNIT"])
-    assert len(filled) == len(argv) + 2
+    filled = There(machine(1), name).filled(["--", *argv, "$UNIT", "x$UNIT"])
+    assert len(filled) == len(argv) + 3
     assert filled[-2:] == [name, f"x{name}"]
+
+
+def test_a_name_never_becomes_an_option() -> None:
+    there = There(machine(1), "-Hroot.service")
+    with pytest.raises(UserError, match=r"-Hroot\.service would be read as an option; put -- before \$UNIT"):
+        there.filled(["systemctl", "status", "$UNIT"])
+    assert there.filled(["systemctl", "--", "$UNIT"]) == ["systemctl", "--", "-Hroot.service"]
+    assert there.filled(["journalctl", "--unit=$UNIT"]) == ["journalctl", "--unit=-Hroot.service"]
 
 
 HOSTILE = "a b; touch ${X} `touch y` $(touch z) '\"\\ -x"

@@ -60,7 +60,7 @@ async def test_a_drain_tells_its_progress_until_it_is_blocked_and_can_be_taken_b
         await play.press("2", "D")
         await confirm(play)
         assert play.stage.port.calls == [("drain", (CORES[1],))]
-        assert "fleetctl drain core-1   pending" in play.text("operations")
+        assert "fleetctl drain core-1   under way" in play.text("operations")
         await play.show(closed(scene(), 1, Availability.DRAINING))
         assert "2 of 2 to move · under way" in play.text("operations")
         left = {pair: each for pair, each in scene().schedule.items()
@@ -78,7 +78,7 @@ async def test_cordon_is_done_when_the_watch_says_so_and_the_key_then_opens() ->
         await play.press("2", "C")
         assert "Nothing new is placed there; 3 units stay" in asked(play)
         await confirm(play)
-        assert "pending" in play.text("operations")
+        assert "under way" in play.text("operations")
         await play.show(closed(scene(), 1, Availability.CORDONED))
         assert "✓ fleetctl cordon core-1" in play.text("operations")
         assert "u: fleetctl uncordon core-1" in play.text("operations")

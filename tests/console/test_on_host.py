@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from fleettui.console.sources.hosts import LiveHosts
 from fleettui.remote import Remote, RemoteError
 from fleettui.remote.command import look_argvs, quoted
 from registry.errors import UserError
+from registry.model import Target
 from registry.program.config import SshTable
-from tests.console.fleetshow import machine, scene
+from tests.console.fleetshow import PLAIN, build, machine, scene, state
 from tests.console.test_screen import Play, playing
 
 HOSTILE = "a;reboot $(id)@-x.service"
@@ -101,3 +103,20 @@ async def test_a_signal_is_sent_once_it_was_said_yes_to() -> None:
         parse_command("signal hup", CommandContext(scene(), read_only=True))
     with pytest.raises(UserError, match="read-only"):
         await LiveHosts(Remote(SshTable()), read_only=True).signal(machine(1), "db.service", "SIGHUP")
+
+
+async def test_t_starts_what_a_timer_starts_and_its_status_says_so() -> None:
+    timer = "[Timer]\nOnCalendar=daily\nUnit=job.service\n"
+    names = {"night.timer": (timer, Target.LAUNCHED), "job.service": (PLAIN, Target.LOADED)}
+    states = [state("night.timer", 1, timer), replace(state("job.service", 1, PLAIN), active="inactive")]
+    world = build(names, [("night.timer", 1), ("job.service", 1)], states)
+    async with playing(world) as play:
+        play.main.views.open.table.select("night.timer")
+        await play.press("d")
+        await shows(play, "T starts job.service now")
+        await play.press("T")
+        await play.until("fleetctl start job.service", "operations")
+        await play.press("escape")
+        play.main.views.open.table.select("job.service")
+        await play.press("T")
+        assert "nothing chosen is a timer" in play.text("hint")

@@ -111,7 +111,7 @@ async def test_start_is_pending_until_the_watch_confirms_it() -> None:
         await play.press("S")
         assert play.stage.port.calls == [("start", ("backup.service",))]
         assert "fleetctl start backup.service" in play.text("operations")
-        assert "pending" in play.text("operations")
+        assert "under way" in play.text("operations")
         units = {
             **scene().units,
             "backup.service": replace(scene().units["backup.service"], target=Target.LAUNCHED),

@@ -50,7 +50,10 @@ class There:
     unit: str = ""
 
     def filled(self, argv: Sequence[str]) -> list[str]:
-        """The arguments with what the words stand for here. Each stays one argument."""
+        """The arguments with what the words stand for here. Each stays one argument.
+
+        UserError where one would become an option: a unit's name may begin with a hyphen.
+        """
         values = {"UNIT": self.unit, "MACHINE": self.machine.id, "HOST": self.machine.hostname}
         found = []
         for argument in argv:
@@ -64,7 +67,10 @@ class There:
                     rest = rest[len(word) + 2 * rest.startswith("{") :]
                 else:
                     parts.append(dollar)
-            found.append("".join(parts))
+            made = "".join(parts)
+            if made.startswith("-") and not argument.startswith("-") and "--" not in found:
+                raise UserError(f"{made} would be read as an option; put -- before {argument}")
+            found.append(made)
         return found
 
 

@@ -57,6 +57,12 @@ def edges_from(snapshot: Snapshot, unit: str) -> list[Edge]:
     return [_edge(unit, each) for each in _relations(snapshot, unit) if not each.reverse]
 
 
+def run_by(snapshot: Snapshot, timer: str) -> str:
+    """Return the unit that a timer of the fleet starts when it elapses; "" for what is no timer."""
+    edges = edges_from(snapshot, timer) if timer.endswith(".timer") else []
+    return next((each.other for each in edges if each.kind == "Activates"), "")
+
+
 def edges_to(snapshot: Snapshot, unit: str) -> list[Edge]:
     """Return what other units of the fleet say of this one, and what its own [Install] section makes them say."""
     found = [_edge(unit, each) for each in _relations(snapshot, unit) if each.reverse]

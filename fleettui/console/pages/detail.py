@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fleettui.console.operations.relations import run_by
 from fleettui.console.pages.dependencies import dependencies_page
 from fleettui.console.pages.file import file_page
 from fleettui.console.pages.group import group_page
@@ -58,18 +59,26 @@ def places(snapshot: Snapshot, unit: str, machine: str = "") -> list[str]:
     return sorted(found, key=lambda each: (each not in snapshot.machines, (each, unit) not in snapshot.schedule))
 
 
-def status_page(snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Asked, now: float) -> RichText:
-    """The page of a status: what systemctl printed, or what the registry knows."""
+def status_page(
+    snapshot: Snapshot, unit: str, homes: Sequence[str], asked: Asked, now: float, run_key: str = "T"
+) -> RichText:
+    """The page of a status: what systemctl printed, or what the registry knows.
+
+    `run_key`: the key that starts now what a timer starts.
+    """
     if len(homes) > 1:
         return _many(snapshot, unit, homes)
     if not homes:
         return _nowhere(snapshot, unit, now)
-    head = _age(snapshot, homes[0], asked, now)
+    head = [_age(snapshot, homes[0], asked, now)]
+    if runs := run_by(snapshot, unit):
+        head.append(rich_line(Cell(f"{run_key} starts ", Tone.QUIET), Cell(escape(runs), Tone.STRONG),
+                              Cell(" now", Tone.QUIET), to=unit_subject(runs)))  # fmt: skip
     if asked.text is not None and asked.machine == homes[0]:
-        return [head, BLANK, *((line, None) for line in ansi_lines(asked.text))]
+        return [*head, BLANK, *((line, None) for line in ansi_lines(asked.text))]
     pair = (homes[0], unit)
     known = place_facts(snapshot.schedule.get(pair), snapshot.states.get(pair), now)
-    return [head, *title("what the registry knows"), *known]
+    return [*head, *title("what the registry knows"), *known]
 
 
 def _age(snapshot: Snapshot, machine: str, asked: Asked, now: float) -> RichLine:
@@ -171,6 +180,7 @@ class Order:
     rollout: RolloutOrder = NO_ROLLOUT
     group: tuple[UnitRow, ...] | None = None  # the members of a template or a global unit
     group_keys: tuple[str, str, str] = ("+", "-", "O")
+    run_key: str = "T"
     trends: tuple[Trend, ...] = ()
 
 
@@ -227,7 +237,8 @@ def _status(order: Order, snapshot: Snapshot, now: float) -> RichText:
     if order.group is not None:
         return group_page(snapshot, name, order.group, now, order.group_keys)
     homes = places(snapshot, name, order.subject.machine)
-    return status_page(snapshot, name, homes, order.asked, now) if homes or name in snapshot.units else []
+    known = homes or name in snapshot.units
+    return status_page(snapshot, name, homes, order.asked, now, order.run_key) if known else []
 
 
 ABOUT_RECORD = frozenset({Tab.FILE, Tab.PLACEMENT, Tab.DEPENDENCIES})

@@ -217,6 +217,7 @@ class DetailView(View[UnitRow]):
             self._rollout_order(),
             group,
             self._group_keys(),
+            shown_key(BY_ID["run_now"], self._keymap),
             self._trends_here(),
         )
         snapshot, now = self._snapshot, self._clock()
@@ -299,7 +300,8 @@ class DetailView(View[UnitRow]):
             return (*lead, name, Cell("  ✖ not in the registry", Tone.BAD))
         if not row.word:
             return (*lead, name)
-        where = f" {row.sub if row.sub != '-' else ''} · {row.host}" if row.machine else ""
+        sub = "" if row.sub in ("-", row.word) else row.sub  # systemd says failed failed
+        where = f" {sub} · {row.host}" if row.machine else ""
         return (*lead, name, Cell("  "), health_cell(row.condition, row.word), Cell(where, Tone.QUIET))
 
     def _show_tabs(self) -> None:

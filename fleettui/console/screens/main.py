@@ -125,6 +125,7 @@ class MainScreen(Screen[None]):
         self.action_roll_out = units.roll_out
         self.action_rebalance = partial(self.rollouts.rebalance, Policy())
         self.action_scale = units.scale_by
+        self.action_run_now = units.run_now
         self.action_restore = self._restore
         self.action_undo = units.undo
         self.action_submit = self.edits.submit

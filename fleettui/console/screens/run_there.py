@@ -24,7 +24,7 @@ from fleettui.console.text.formatting import counted
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Lines
 from fleettui.escape import escape
-from registry.errors import FleetError
+from registry.errors import FleetError, UserError
 
 AT_ONCE = 32  # machines
 DRAW_S = 0.1
@@ -142,8 +142,13 @@ class CommandsThere:
             what = "unit on a machine that is here" if command.per_unit else "machine that is here"
             self._status.show(f"cannot run {command.name}: no {what} is chosen")
             return
+        try:
+            filled = [each.filled(command.argv) for each in targets]
+        except UserError as error:
+            self._status.show(f"cannot run {command.name}: {escape(str(error))}")
+            return
         names = tuple(f"{each.machine.id} {each.unit}" for each in targets)
-        shown = escape(shlex.join(targets[0].filled(command.argv) if len(targets) == 1 else command.argv))
+        shown = escape(shlex.join(filled[0] if len(targets) == 1 else command.argv))
         where = "here, for" if command.on == "here" else "on"
         many = escape(targets[0].machine.hostname) if len(targets) == 1 else counted(len(targets), "machine")
         if command.per_unit and len(targets) > 1:

@@ -83,14 +83,20 @@ class LiveHosts:
         self._remote, self._read_only = remote, read_only
 
     async def status(self, machine: Machine, unit: str) -> str:
-        """What systemctl prints; its error where it prints nothing else."""
-        done = await self._remote.unit_status(machine, unit, colour=True)
+        """What systemctl prints, of a timer after its times; its error where it prints nothing else."""
+        if unit.endswith(".timer"):
+            done, times = await asyncio.gather(
+                self._remote.unit_status(machine, unit, colour=True), self._remote.timer_times(machine, unit)
+            )
+        else:
+            done, times = await self._remote.unit_status(machine, unit, colour=True), None
         text = done.stdout.decode("utf-8", "replace")
         complaint = done.stderr.decode("utf-8", "replace").strip()
         if not text.strip() and done.status != UNKNOWN_UNIT:
             why = complaint or f"systemctl ended with {done.status}"
             raise RemoteError(machine.hostname, why, "try it there by hand")
-        return text + (f"\n{complaint}\n" if complaint else "")
+        table = times.stdout.decode("utf-8", "replace").partition("\n\n")[0] if times else ""
+        return (f"{table}\n\n" if table else "") + text + (f"\n{complaint}\n" if complaint else "")
 
     async def look(self, machine: Machine, unit: str) -> str:
         """What the machine's own tools print, and their complaints."""
@@ -98,9 +104,6 @@ class LiveHosts:
         for title, done in await self._remote.unit_look(machine, unit):
             text = (done.stdout + done.stderr).decode("utf-8", "replace").strip("\n")
             parts.append(f"\x1b[1m{title}\x1b[0m\n{text}\n")
-        if unit.endswith(".timer"):
-            service = f"{unit.removesuffix('.timer')}.service"
-            parts.insert(0, f"to run it now, unless its file names another Unit=:  :start {service}\n")
         return "\n".join(parts)
 
     async def signal(self, machine: Machine, unit: str, signal: str) -> None:

@@ -94,6 +94,17 @@ KEYS: tuple[Key, ...] = (
         rare=True,
     ),
     Key("destroy", "D", "verb('destroy')", "destroy", "unload and forget", UNITS, changes=True, views=BUT_MACHINES),
+    Key(
+        "run_now",
+        "T",
+        "run_now",
+        "run now",
+        "start what a timer starts, without waiting for its time",
+        UNITS,
+        changes=True,
+        views=BUT_MACHINES,
+        rare=True,
+    ),
     Key("undo", "u", "undo", "undo", "take the last action back", UNITS, changes=True),
     Key("submit", "n", "submit", "new", "submit a unit file", UNITS, changes=True),
     Key(
