@@ -240,3 +240,17 @@ def test_what_a_unit_uses_is_shown_while_its_process_lives_and_summed_in_its_gro
 def test_what_was_summed_over_processes_says_so() -> None:
     report = Usage(CORES[1], units=(("web@1.service", 1 << 20, 0.001),), estimated=True)
     assert rows_of(replace(scene(), usage={CORES[1]: report}))["web@1.service"].meter.texts == ("~1.0 M", "0.1 %")
+
+
+def test_a_reason_calls_machines_by_their_names_also_one_that_is_gone() -> None:
+    name = "mars.service"
+    gone = replace(scene().machines[CORES[1]], id="ab" * 16, hostname="core-9")
+    told = f"machine {gone.id[:8]}... is leaving; {CORES[1]} is full"
+    world = scene()
+    world = replace(world, pending={name: replace(world.pending[name], summary=told)}, absent={gone.id: gone})
+    rows = UnitRows()
+    rows.update(world)
+    assert rows.rows()[name].reason == "machine core-9 is leaving; core-1 is full"
+    waiting = pending.PendingRows()
+    waiting.update(world, None)
+    assert waiting.rows[name].reason == "machine core-9 is leaving; core-1 is full"

@@ -354,7 +354,7 @@ def _aside(operation: Operation, dismiss: str, undo: str, listing: str) -> Line:
     if not operation.settled:
         return ()
     more = f"{listing} lists all {len(operation.complaints)} · " if len(operation.complaints) > 1 else ""
-    return (Cell(f"{more}{dismiss} dismisses", Tone.QUIET),)
+    return (Cell(f"  {more}{dismiss} dismisses", Tone.QUIET),)
 
 
 def history_lines(operations: Sequence[Operation], now: float) -> list[Line]:

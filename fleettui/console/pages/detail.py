@@ -11,12 +11,12 @@ from fleettui.console.pages.file import file_page
 from fleettui.console.pages.group import group_page
 from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import place_facts, placement_page
-from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
+from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, plain, rich_line, title
 from fleettui.console.pages.rollout import MANY, RolloutOrder, changes_page, progress_page, rollout_events
 from fleettui.console.sources.background import Trend
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.events import GRAVE
-from fleettui.console.tables.units import UnitRow, host
+from fleettui.console.tables.units import UnitRow, host, in_words
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, share, since, size, sparkline, when
 from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, unit_subject

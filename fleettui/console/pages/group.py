@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from fleettui.console.pages.file import SHORT
-from fleettui.console.pages.rich_text import RichLine, RichText, in_words, plain, rich_line, title
+from fleettui.console.pages.rich_text import RichLine, RichText, plain, rich_line, title
 from fleettui.console.tables.rollouts import progress_text, rollout_row, state_cell
 from fleettui.console.tables.rows import Health, health_cell
 from fleettui.console.tables.units import UnitRow, version_cell
@@ -133,6 +133,6 @@ def _member(snapshot: Snapshot, row: UnitRow, now: float) -> RichLine:
         Cell(f"  {row.label:<{NAME_WIDTH}} "), health_cell(row.condition, f"{row.word:<12}"),
         Cell(f"{'' if row.is_global else row.host:<14} "), version_cell(row, now),
         Cell(f"  {since(row.since, now):>6}{checked}  ", Tone.QUIET),
-        Cell(in_words(snapshot, row.reason), Tone.BAD if row.condition is Health.FAILED else Tone.WAIT),
+        Cell(row.reason, Tone.BAD if row.condition is Health.FAILED else Tone.WAIT),
         to=unit_subject(row.unit, row.machine if row.is_global else ""),
     )  # fmt: skip

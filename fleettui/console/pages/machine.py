@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from fleettui.actions.drain import is_global
-from fleettui.console.pages.rich_text import RichLine, RichText, fact, in_words, plain, rich_line, title
+from fleettui.console.pages.rich_text import RichLine, RichText, fact, plain, rich_line, title
 from fleettui.console.tables.machines import PRESSED, WAITED_FOR, Reserved, room_bar
-from fleettui.console.tables.units import host
+from fleettui.console.tables.units import host, in_words
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since, size
 from fleettui.console.text.subject import unit_subject

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fleettui.console.pages.rich_text import RichLine, RichText, fact, in_words, plain, rich_line, title
-from fleettui.console.tables.units import host
+from fleettui.console.pages.rich_text import RichLine, RichText, fact, plain, rich_line, title
+from fleettui.console.tables.units import host, in_words
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.console.text.subject import machine_subject

@@ -13,8 +13,8 @@ from fleettui.console.operations.impact_text import pairs_line
 from fleettui.console.operations.operation import replace_command
 from fleettui.console.pages.file import change_counts, diff_lines, sharing
 from fleettui.console.pages.placement import options_from, verdict_lines
-from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, lines_of, plain, rich_line, title
-from fleettui.console.tables.units import host
+from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, lines_of, plain, rich_line, title
+from fleettui.console.tables.units import host, in_words
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.escape import escape

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from fleettui.console.tables.units import host
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.subject import Subject
-from fleettui.escape import escape
-from registry.mirror import Snapshot
 
 RichLine: TypeAlias = tuple[Line, Subject | None]
 RichText: TypeAlias = list[RichLine]
 BLANK: RichLine = ((), None)
 FACT_WIDTH = 12
-_ID = re.compile(r"\b([0-9a-f]{8,})(\.\.\.)?")
 
 
 def rich_line(*cells: Cell, to: Subject | None = None) -> RichLine:
@@ -42,15 +37,3 @@ def title(text: str) -> RichText:
 def lines_of(page: Iterable[RichLine]) -> list[Line]:
     """The lines without where they lead."""
     return [line for line, _ in page]
-
-
-def in_words(snapshot: Snapshot, text: str) -> str:
-    """Text of the registry, escaped, with machines called by their host names instead of their ids."""
-
-    def name(match: re.Match[str]) -> str:
-        machine, cut = match[1], match[2]
-        if cut:
-            machine = next((each for each in snapshot.machines if each.startswith(machine)), machine)
-        return host(snapshot, machine) if machine in snapshot.machines else match[0]
-
-    return _ID.sub(name, escape(text))

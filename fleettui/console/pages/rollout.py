@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleettui.console.pages.file import SHORT, diff_lines
-from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, in_words, plain, rich_line, title
+from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, plain, rich_line, title
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.rollouts import WORDS, progress_text, rollout_row, rollout_told, state_cell
-from fleettui.console.tables.units import host
+from fleettui.console.tables.units import host, in_words
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import age, clock, counted, since, when
 from fleettui.console.text.subject import unit_subject

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from fleettui.console.tables.rows import Column, Delta
+from fleettui.console.tables.units import in_words
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import natural, since
 from fleettui.escape import escape
@@ -69,7 +70,7 @@ def _row(snapshot: Snapshot, pending: Pending) -> PendingRow:
         key=pending.unit,
         unit=pending.unit,
         target=unit.target if unit else "-",
-        reason=escape(pending.summary),
+        reason=in_words(snapshot, pending.summary),
         refused=len({machine for refusal in pending.refusals for machine in refusal.machines}),
         passing=pending.passing,
         since=unit.at if unit else 0.0,

@@ -11,6 +11,7 @@ for its state first.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -586,7 +587,7 @@ def _row(
         host=host(snapshot, machine),
         since=state.since if state else 0.0,
         restarts=state.restarts if state and state.active else None,
-        reason=escape(here.reason or _mishap(state)),
+        reason=in_words(snapshot, here.reason or _mishap(state)),
         drifting=here.progress is not Progress.REACHED,
     )
 
@@ -597,6 +598,22 @@ def host(snapshot: Snapshot, machine: str) -> str:
         return "-"
     record = snapshot.machines.get(machine) or snapshot.absent.get(machine)
     return escape(record.hostname) if record else f"{machine[:8]}..."
+
+
+_ID = re.compile(r"\b([0-9a-f]{8,})(\.\.\.)?")
+
+
+def in_words(snapshot: Snapshot, text: str) -> str:
+    """Text of the registry, escaped, with machines called by their host names, also the last known ones."""
+
+    def name(match: re.Match[str]) -> str:
+        machine, cut = match[1], match[2]
+        known = (*snapshot.machines, *snapshot.absent)
+        if cut:
+            machine = next((each for each in known if each.startswith(machine)), machine)
+        return host(snapshot, machine) if machine in known else match[0]
+
+    return _ID.sub(name, escape(text)) if text else ""
 
 
 def _word(condition: Health, here: UnitProgress, state: UnitState | None, target: str) -> str:
