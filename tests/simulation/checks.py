@@ -19,6 +19,7 @@ from placement.decisions import Decision, records_after
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange
 from registry.records import encode
+from registry.units.pins import pins_of
 from tests.simulation.crowd import HOST_UNIT, KINDS, SLEEPER, Kind
 from tests.simulation.store import Store
 
@@ -60,7 +61,7 @@ class Checks:
         self._since: dict[tuple[str, str], float] = {}  # lines of units that do not run: since when
         self.troubled: dict[str, float] = {}  # machines, and until when something is wrong with them
         self._lines: dict[str, tuple[str, str, Kind]] = {}
-        self.failing: set[str] = set()  # files that fail soon after their start
+        self.failing: set[str] = set()  # files and configs that fail soon after their start
         self.resting = False
         self._random = Random("checks")
         self._without = True
@@ -128,6 +129,8 @@ class Checks:
             found = self._parsed(state.value or "") if state else {}
             if found.get("active") == "failed" and not any(found.get(each) for each in SHOWS):
                 yield Problem(REASON, f"{unit} has failed, and its state does not say why")
+            if KINDS[unit].checked and found.get("health") != "healthy":
+                yield Problem(REASON, f"{unit} passes its health check, and its state does not say so")
 
     # ---- invariant 8
 
@@ -145,7 +148,7 @@ class Checks:
             name, unit, kind = self._parts(line)
             if name in judge.running[unit] or not name or not kind.stays:
                 continue
-            if record.get("target", "launched") != "launched" or record.get("hash") in self.failing:
+            if record.get("target", "launched") != "launched" or self._fails(str(record.get("hash", ""))):
                 continue
             if now < self.troubled.get(name, 0.0):
                 continue
@@ -153,6 +156,12 @@ class Checks:
             if now - since > LATE_S + kind.stop_s:
                 judge.wrong(ONE_BAD, f"{unit} does not run on {name}, {now - since:.1f} s after it should")
         self._since = late
+
+    def _fails(self, sha: str) -> bool:
+        """Whether a unit with this file ends soon after its start, by the file or by the config that it names."""
+        file = self._judge.fleet.etcd.store.live.get(f"/fleet/files/{sha}".encode())
+        pins = pins_of(self._parsed(file.value or "").get("text", "")) if file else ()
+        return sha in self.failing or any(pin.version in self.failing for pin in pins)
 
     def _parts(self, line: str) -> tuple[str, str, Kind]:
         """A line's machine ("" for a stranger's), its unit, and of which kind that is."""

@@ -190,6 +190,16 @@ async def a_start_of_what_runs_is_done_and_starts_nothing(on: Bench) -> None:
     assert (await on.status("contract.service")).main_pid == before.main_pid
 
 
+async def each_run_has_an_id_of_its_own(on: Bench) -> None:
+    await on.run("contract.service", KEPT_UP)
+    first = (await on.status("contract.service")).invocation
+    assert len(first) == 16
+    await on.systemd.kill("contract.service")
+    await comes_to(on, "contract.service", sub="auto-restart")
+    await comes_to(on, "contract.service", sub="running")
+    assert (await on.status("contract.service")).invocation not in (b"", first)
+
+
 async def equal_starts_are_one_job(on: Bench) -> None:
     name = on.write("contract.service", SLOW_START)
     first, second = await on.systemd.start(name), await on.systemd.start(name)
@@ -473,6 +483,7 @@ CHECKS = (
     a_start_that_is_done_runs_and_says_so,
     an_unknown_unit_is_refused_by_name,
     a_start_of_what_runs_is_done_and_starts_nothing,
+    each_run_has_an_id_of_its_own,
     equal_starts_are_one_job,
     a_stop_cancels_a_start_under_way,
     a_start_waits_for_the_stop_under_way_and_cancels_it,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registry.units.content import ConfigContent
+
+BEHAVIOUR = "behaviour"  # the file of a config that says how its units behave
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -20,6 +24,11 @@ class Kind:
     follows: str = ""  # the unit on whose machine it runs
     stop_s: float = 0.2
 
+    @property
+    def checked(self) -> bool:
+        """Whether its file names a health check."""
+        return "HealthCheck=" in self.fleet
+
 
 SLEEPER = Kind()
 SLOW = Kind("kind=sleeper stop=2", stop_s=2.0)
@@ -27,11 +36,23 @@ STUBBORN = Kind("kind=sleeper stop=5", stop_s=5.0)
 LATE = Kind("kind=sleeper start=3 stop=0.5", stop_s=0.5)
 
 BAD = Kind("kind=fails life=0.4", stays=False)
+CHECK_S, CHECKS = 2.0, 2  # from one health check to the next; so many fail before a unit is sick
+HOW_OFTEN = f"HealthInterval={CHECK_S:g}\nHealthTimeout=0.5\nHealthRetries={CHECKS - 1}\n"
+CONFIG, SECRET = "app", "key"  # of the units that have one, "conf1.service" and so on
+
+
+def _checked(how: str, port: int) -> Kind:
+    return Kind(f"kind=sleeper stop=0.2 port={port}", f"HealthCheck={how}://127.0.0.1:{port}\n{HOW_OFTEN}")
+
 
 KINDS: dict[str, Kind] = {
     **{f"sleep{number}.service": SLEEPER for number in range(1, 17)},
     **{f"web@{number}.service": SLEEPER for number in range(1, 7)},
     **{f"slow{number}.service": SLOW for number in range(1, 4)},
+    **{f"conf{number}.service": Kind(fleet=f"Config={CONFIG}\nSecret={SECRET}\n") for number in range(1, 4)},
+    "well1.service": _checked("http", 8001),
+    "well2.service": _checked("http", 8002),
+    "well3.service": _checked("tcp", 8003),
     "stubborn.service": STUBBORN,
     "late1.service": LATE,
     "late2.service": LATE,
@@ -61,11 +82,19 @@ def is_bad(version: int) -> bool:
 
 
 def text(unit: str, version: int, *, bad: bool = False) -> str:
-    """A unit's file in one of its versions; a bad one ends soon after its start."""
+    """A unit's file in one of its versions; a bad one ends soon after its start, or is up and never well."""
     usual = KINDS.get(unit, SLEEPER)
-    kind, fleet = BAD if bad else usual, f"\n[X-Fleet]\n{usual.fleet}" if usual.fleet else ""
-    start = "Type=oneshot\n" if "oneshot" in kind.simulate else ""
+    simulate, fleet = usual.simulate, f"\n[X-Fleet]\n{usual.fleet}" if usual.fleet else ""
+    if bad:
+        simulate = f"{simulate} sick=yes" if usual.checked else BAD.simulate
+    start = "Type=oneshot\n" if "oneshot" in simulate else ""
     return (
-        f"# simulate: {kind.simulate}\n[Unit]\nDescription={unit}, version {version}\n\n"
+        f"# simulate: {simulate}\n[Unit]\nDescription={unit}, version {version}\n\n"
         f"[Service]\n{start}ExecStart=/bin/sleep infinity\n{fleet}"
     )
+
+
+def config(version: int, *, bad: bool = False) -> ConfigContent:
+    """The config of the units that have one, in one of its versions."""
+    how = f"# simulate: {(BAD if bad else SLEEPER).simulate}\n"
+    return ConfigContent({BEHAVIOUR: how.encode()}, {"VERSION": str(version)})

@@ -20,16 +20,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import agentd.agent
+import agentd.crashes
 import agentd.facts
 import agentd.systemd_connection
 import agentd.usage
 from agentd.agent import Agent
 from agentd.cgroup_stats import CgroupStats, MachineStats, UnitStats
+from agentd.dependencies import FileSource
+from agentd.provisions import Provisions
+from fleettui.actions import configs
 from fleettui.actions import machines as machine_acts
 from fleettui.actions import restore as restore_acts
 from fleettui.actions import rollouts as rollout_acts
 from fleettui.actions import units as unit_acts
 from fleettui.actions.operator import Operator
+from fleettui.actions.pins import renewed
 from fleettui.actions.reading import unit_names
 from registry.errors import FleetError
 from registry.etcd import Etcd
@@ -40,9 +46,11 @@ from registry.program.notify import Notifier
 from registry.roles import Right, Role, User, agent_of, rights, scheduler_of
 from registry.sync.follow import Follower
 from registry.sync.history import History, read_seen, write_seen
+from registry.units.content import config_text, content_hash, secret_text
 from registry.units.file import file_hash
+from registry.units.pins import NeedKind
 from scheduler.service import Scheduler
-from tests.simulation import crowd
+from tests.simulation import crowd, ports
 from tests.simulation.etcd import Exchange, SimulatedEtcd, VirtualClock, take_over_transport
 from tests.simulation.judge import ALIVE, Judge
 from tests.simulation.loop import EPOCH, PROGRAM, START_AT, Program, SimulatedLoop
@@ -53,6 +61,7 @@ from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, k
 AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
 BOOT_S = 3.0
 AGAIN_S = 2.0  # from one try of the operator to the next
+CONFIGURED = "conf"  # how the names of units with a config begin
 BACK_S = 15.0  # within so long a restarted agent is registered, or its lease has ended
 KEYS = Keys()
 OPERATOR, CONSOLE, PASSWORD = User("operator", Role.OPERATOR), User("viewer", Role.VIEWER), "simulated"
@@ -330,6 +339,9 @@ class Fleet:
         vars(agentd.systemd_connection)["Bus"] = SimulatedBus
         vars(agentd.facts).update(boot_id=lambda: _here().boot_id, describe=_describe)
         vars(agentd.usage).update(CgroupStats=Books)
+        vars(agentd.agent).update(Provisions=_provisions)
+        vars(agentd.crashes).update(read_journal=_nothing_written)
+        ports.simulate(lambda: _here().systemd)
         setattr(Notifier, "send", _notified)  # noqa: B010 - the socket is not simulated, the watchdog is
         _fill_disks()
 
@@ -400,6 +412,7 @@ class Fleet:
 
     async def _do(self, operator: Operator, verb: str, names: tuple[str, ...], version: int) -> None:
         if verb in ("submit", "replace"):
+            await self._configure(operator, names, version)
             sources = [unit_acts.UnitSource(name, crowd.text(name, version)) for name in names]
             await unit_acts.submit(operator, sources, replace=True, target=Target.LAUNCHED)
         elif verb in ("drain", "uncordon"):
@@ -437,10 +450,27 @@ class Fleet:
         names = [each for each in await unit_names(operator) if each.startswith(stem)]
         bad = crowd.is_bad(version)
         texts = {each: crowd.text(each, version, bad=bad) for each in names} if bad or version % 4 else {}
+        if stem == CONFIGURED:
+            await self._configure(operator, names, version, bad=bad)
+            texts = await renewed(operator, names)
         self.judge.more.failing.update(file_hash(text) for text in texts.values() if bad)
         if not texts:
             policy = replace(policy, on_failure=OnFailure.PAUSE)
         await rollout_acts.begin(operator, names, texts, policy, name)
+
+    async def _configure(
+        self, operator: Operator, names: Sequence[str], version: int, *, bad: bool = False
+    ) -> None:
+        """Set a version of the config that some units have, and of their secret, if it is about those."""
+        if not any(name.startswith(CONFIGURED) for name in names):
+            return
+        content, secret = crowd.config(version, bad=bad), f"secret {version % 3}"
+        text = config_text(crowd.CONFIG, content)
+        if bad:
+            self.judge.more.failing.add(content_hash(text))
+        sealed = secret_text(crowd.SECRET, "key", secret.encode())
+        await configs.change(operator, NeedKind.CONFIG, crowd.CONFIG, lambda _: (text, content.summary))
+        await configs.change(operator, NeedKind.SECRET, crowd.SECRET, lambda _: (sealed, "sealed"))
 
 
 def _granted(right: Right) -> Granted:
@@ -478,6 +508,16 @@ class Books(CgroupStats):
 
     def units(self, mains: dict[str, int]) -> dict[str, UnitStats]:
         return {unit: UnitStats(1 << 22, int(_here().monotonic() * 1e4)) for unit in mains}
+
+
+def _provisions(contents: FileSource, _open_secret: object, _refusal: str) -> Provisions:
+    """Below the directory of a simulated machine; its secrets are not sealed, which takes chance of its own."""
+    return Provisions(contents, lambda _key, sealed, _name: sealed, run=_here().root)
+
+
+async def _nothing_written(_argv: Sequence[str]) -> tuple[bytes, str]:
+    """What a journal has of a run."""
+    return b"", ""
 
 
 def _notified(_self: Notifier, *states: str) -> None:

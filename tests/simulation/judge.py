@@ -33,6 +33,7 @@ HISTORY = "invariant 15: history that goes back is no order"
 LEASED = "ADR 23: no leased record without a lease"
 PLACED = "invariant 1: no placement while another machine has the unit"
 ALIVE = "no program ends by itself"
+PROVIDED = "ADR 38: a unit starts with the versions that its file names"
 BUSY = "nobody spins"
 REST = "after healing all comes to rest"
 
@@ -221,6 +222,9 @@ class Judge:
         """It has ended while its stop was on its way: who asked for that takes it for stopped."""
         if self.fleet.policy == "stop" and self.now() - self.ended_at.get((machine, unit), 0.0) < CALL_S:
             self.orders[machine, unit].pardons += 1
+
+    def unprovided(self, machine: str, unit: str, what: str) -> None:
+        self.wrong(PROVIDED, f"{unit} is started on {machine} without {what}")
 
     def ended(self, machine: str, unit: str) -> None:
         self.checks += 1

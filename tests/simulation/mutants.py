@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import agentd.health
 import placement.rollout
 import scheduler.commit
 import scheduler.rollouts
@@ -19,6 +20,7 @@ import scheduler.service
 from agentd.ledger import Ledger
 from agentd.machine_lease import MachineLease
 from agentd.managed_unit import ManagedUnit
+from agentd.provisions import Provisions
 from agentd.pure.entry import Phase
 from agentd.pure.plan import Task
 from agentd.reconciler import Reconciler
@@ -41,6 +43,7 @@ from registry.model import Rollout, RolloutState, UnitState
 from registry.records import encode
 from registry.sync.follow import ConnectionState, Follower
 from registry.sync.sentinel import ensure_cluster
+from registry.units.pins import VersionPin
 from scheduler.election import Lead
 from scheduler.rollouts import RolloutWatch
 from scheduler.service import Scheduler
@@ -316,6 +319,29 @@ def forgetful_leader() -> None:
     _replaced(scheduler.rollouts, "survey", forgetting)
 
 
+def any_answer_is_well() -> None:
+    """A unit that answers at all passes its health check."""
+
+    async def status(*_rest: Any) -> str:
+        return ""
+
+    _replaced(agentd.health, "_status", status)
+
+
+def any_version() -> None:
+    """A machine that has a config or a secret in one version takes no other."""
+    provide, holds = Provisions.provide, Provisions.holds
+
+    def lacking(self: Provisions, pins: tuple[VersionPin, ...]) -> tuple[VersionPin, ...]:
+        return tuple(each for each in pins if not self._path(each).parent.exists())
+
+    async def provide_some(self: Provisions, unit: str, pins: tuple[VersionPin, ...]) -> None:
+        await provide(self, unit, lacking(self, pins))
+
+    _replaced(Provisions, "provide", provide_some)
+    _replaced(Provisions, "holds", lambda self, pins: holds(self, lacking(self, pins)))
+
+
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
 MUTANTS: dict[str, Callable[[], None]] = {
     "verify-race": verify_race,
@@ -338,6 +364,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "deaf-to-pauses": deaf_to_pauses,
     "unguarded-rollout": unguarded_rollout,
     "forgetful-leader": forgetful_leader,
+    "any-answer-is-well": any_answer_is_well,
+    "any-version": any_version,
 }
 
 

@@ -1,9 +1,10 @@
 """Invariants 13 and 14, judged after every write of a rollout's record or of a unit that a rollout is about.
 
 Owns what each rollout has taken down by the simulated truth: a unit is on its way from the write of its turn until
-what it was given has run for as long as the rollout asks, or has ended; one that has to leave a machine, until it
-has run elsewhere. A global unit has a turn on each machine, which is on its way while that machine is there. What
-is down for other reasons counts once every leader has to know. Told by the judge of what happens; asks no program.
+what it was given has run for as long as the rollout asks, or has ended, or was asked in vain as often as its health
+check says; one that has to leave a machine, until it has run elsewhere. A global unit has a turn on each machine,
+which is on its way while that machine is there. What is down for other reasons counts once every leader has to
+know. Told by the judge of what happens; asks no program.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import CALM_S
-from tests.simulation.crowd import KINDS, SLEEPER
+from tests.simulation.crowd import CHECK_S, CHECKS, KINDS, SLEEPER
 from tests.simulation.store import Happened, Store
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ JUDGED_BY = (b"/fleet/units/", b"/fleet/rollouts/")
 HEARD_S = 5.0  # from an end on a machine that nothing is wrong with until every leader has heard of it
 SETTLED_S = 12.0  # after a fault, until what a machine says of itself is so
 DRIFT = 0.95  # clocks are that much apart, and more
+SICK_S = CHECK_S * CHECKS * DRIFT  # from its start, until what passes no check may count as failed
+SICK_AT_LAST_S = CHECK_S * (CHECKS + 1) / DRIFT  # and until it has to
 
 
 Key = tuple[str, str]  # a step: its unit, and of a global one the machine
@@ -40,6 +43,7 @@ class Rolling:
     record: dict[str, Any]
     given: dict[Key, float] = field(default_factory=dict)  # since when they are on their way
     up: dict[Key, float] = field(default_factory=dict)  # of those, since when what they were given runs
+    sick: dict[Key, float] = field(default_factory=dict)  # and since when that runs, and passes no health check
     failed: dict[Key, tuple[str, float]] = field(default_factory=dict)  # where they failed by themselves, when
 
     @property
@@ -126,7 +130,12 @@ class Rollouts:
                     continue
                 leaves = each.leaves(key)  # what has to leave a machine may have another file by now
                 if leaves != here if leaves else version == each.file_of(unit):
-                    each.up[key] = self._judge.now()
+                    (each.sick if self._is_sick(machine, unit) else each.up)[key] = self._judge.now()
+
+    def _is_sick(self, machine: str, unit: str) -> bool:
+        """Whether it has a health check, which it never passes."""
+        found = self._judge.fleet.host(machine).systemd.units.get(unit)
+        return found is not None and found.behaviour.sick
 
     def stopping(self, machine: str, unit: str) -> None:
         """Somebody has it stopped."""
@@ -143,6 +152,8 @@ class Rollouts:
                 del each.given[key]
                 if not off and (machine, unit) not in self._asked_to_stop and now - since < each.healthy_s:
                     each.failed[key] = machine, now
+            for key in [key for key in ((unit, ""), (unit, here)) if key in each.sick]:
+                del each.sick[key], each.given[key]
 
     # ---- what etcd holds
 
@@ -203,9 +214,8 @@ class Rollouts:
                 turns[name] += each.turned(unit, *records) if mine else []
                 continue
             for key in mine:  # somebody else's from now on
-                each.given.pop(key, None)
-                each.up.pop(key, None)
-                each.failed.pop(key, None)
+                for known in (each.given, each.up, each.sick, each.failed):
+                    known.pop(key, None)
 
     # ---- a turn
 
@@ -215,6 +225,9 @@ class Rollouts:
         judge, most = self._judge, max(int(rolling.number("at_a_time", 1)), 1)
         for key in [each for each, since in rolling.up.items() if sent_at - since >= rolling.healthy_s]:
             del rolling.up[key], rolling.given[key]
+        for key in [each for each, since in rolling.sick.items() if sent_at - since >= SICK_S]:
+            rolling.failed[key] = self._where(key[0]), rolling.sick.pop(key) + SICK_AT_LAST_S
+            del rolling.given[key]
         told = f"rollout {name} gives {', '.join(_told(key) for key in keys)} their turn"
         on_way = rolling.groups(key for key in rolling.given if self._is_there(key))
         fresh = rolling.groups(key for key in keys if self._is_there(key))
@@ -233,9 +246,13 @@ class Rollouts:
         now = judge.now()
         for key in keys:
             rolling.failed.pop(key, None)
+            rolling.sick.pop(key, None)
             rolling.given[key] = now
             if not self._is_wanted(key[0]):
                 del rolling.given[key]
+
+    def _where(self, unit: str) -> str:
+        return next(iter(self._judge.running[unit]), "")
 
     def _is_up(self, unit: str, sent_at: float) -> bool:
         """Whether it had come up, and the leader had to know; one that still starts is down already."""

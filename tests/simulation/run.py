@@ -607,6 +607,12 @@ class Play:
         host.disk_full = True
         return lambda: vars(host).update(disk_full=False)
 
+    def jam(self, step: Step) -> Heal:
+        """Who would connect to a unit of the machine gets no answer."""
+        systemd = self.host(step).systemd
+        systemd.jammed = True
+        return lambda: vars(systemd).update(jammed=False)
+
 
 def another_fleets(*, users: bool) -> Store:
     """A registry with a sentinel of its own, and nothing else; with `users`, nobody of ours."""
@@ -655,6 +661,7 @@ VERBS: dict[str, Callable[[Play, Step], Heal]] = {
     "execute again systemd of": Play.reexecute,
     "forge signals on": Play.forge,
     "fill the disk of": Play.fill,
+    "jam the ports of": Play.jam,
     "expire the tokens": Play.expire,
     "refuse the logins of": Play.refuse,
 }

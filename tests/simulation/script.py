@@ -169,7 +169,7 @@ def _rollouts(dice: Dice, number: int) -> list[Step]:
     while at_s < BUSY_S:
         verb = dice.one(("roll", "roll", "roll", "roll", "pause", "resume", "undo", "abort", "empty"))
         target, version = (
-            dice.one(("web@", "sleep", "slow", "late", "pair", "all")),
+            dice.one(("web@", "sleep", "slow", "late", "pair", "all", "conf", "well")),
             2 + number * 100 + dice.below(100),
         )
         if verb == "empty":
@@ -241,7 +241,7 @@ def _plain(verb: str) -> Drawer:
 def _garble(dice: Dice, at_s: float) -> list[Step]:
     """What a program writes it puts right by itself; what an operator wrote he has to."""
     by_programs = ("schedule", "schedule", "schedule", "states", "machines", "pending", "leader")
-    by_hand = ("units", "files", "overrides", "cluster")
+    by_hand = ("units", "files", "contents", "overrides", "cluster")
     table = dice.one(by_programs + by_hand)
     return [Step(at_s, "garble", table, dice.between(1, 25) if table in by_hand else 0.0, dice.draw())]
 
@@ -340,6 +340,7 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
     (_on_host("reload systemd of", 0, 0), 1),
     (_on_host("execute again systemd of", 0, 0), 1),
     (_on_host("fill the disk of", 2, 12), 2),
+    (_on_host("jam the ports of", 1, 15), 2),
     (_plain("expire the tokens"), 2),
     (_on_program("refuse the logins of", 0.5, 6), 2),
 )

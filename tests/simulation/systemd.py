@@ -17,6 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from registry.units.pins import FILES, NeedKind, pins_of
+from tests.simulation.crowd import BEHAVIOUR
 from tests.simulation.loop import PROGRAM, Program, SimulatedLoop
 
 SYSTEMD, THE_BUS = "org.freedesktop.systemd1", "org.freedesktop.DBus"
@@ -47,6 +49,9 @@ class Truth(Protocol):
     def stopped_late(self, machine: str, unit: str) -> None:
         """Somebody has a unit stopped that is at rest."""
 
+    def unprovided(self, machine: str, unit: str, what: str) -> None:
+        """A unit is started of which something is not there that its file names."""
+
 
 @dataclass(slots=True)
 class SimulatedMessage:
@@ -74,13 +79,18 @@ class SimulatedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How a unit behaves: times in seconds, `life` 0 for ever."""
+    """How a unit behaves: times in seconds, `life` 0 for ever.
+
+    What has a `port` answers there while it is up; with `sick`, that it is not well.
+    """
 
     kind: str = "sleeper"
     start: float = 0.0
     stop: float = 0.2
     life: float = 0.0
     restart: bool = False
+    port: int = 0
+    sick: bool = False
 
     @classmethod
     def of(cls, text: str) -> Behaviour:
@@ -89,7 +99,9 @@ class Behaviour:
             if line.startswith("# simulate:"):
                 pairs = dict(word.split("=", 1) for word in line.split()[2:])
                 numbers = {name: float(pairs[name]) for name in ("start", "stop", "life") if name in pairs}
-                return cls(pairs.get("kind", "sleeper"), restart=pairs.get("restart") == "yes", **numbers)
+                restart, sick = (pairs.get(name) == "yes" for name in ("restart", "sick"))
+                port = int(pairs.get("port", 0))
+                return cls(pairs.get("kind", "sleeper"), restart=restart, sick=sick, port=port, **numbers)
         return cls()
 
 
@@ -121,6 +133,7 @@ class LoadedUnit:
     status: int = 0
     code: int = 0
     pid: int = 0
+    invocation: bytes = b""
     restarts: int = 0
     job: Job | None = None
     then_start: bool = False  # the job is a start that waits for the stop under way
@@ -152,6 +165,7 @@ class SimulatedSystemd:
         self.buses: list[SimulatedBus] = []
         self.agent_job = ""  # what systemd is doing to the agent's own unit
         self.state = "running"
+        self.jammed = False  # nothing answers at any port
         self.slow_s = 0.0  # a busy systemd: each answer takes up to so much longer
         self.doubled = 0.0  # part of the signals that come twice
         self.busy_until = 0.0  # reloading: no answers until then
@@ -351,8 +365,9 @@ class SimulatedSystemd:
 
     def _begin(self, unit: LoadedUnit, *, asked: bool) -> None:
         unit.turn += 1
-        how = unit.behaviour
+        how = unit.behaviour = self._configured(unit)
         unit.pid, unit.result, unit.status, unit.code = next(self._pids), "success", 0, 0
+        unit.invocation = unit.pid.to_bytes(16, "big")
         unit.left_inactive_us = int(self.monotonic() * 1e6)
         self.truth.started(self.machine, unit.name, asked=asked)
         if how.kind == "missing":
@@ -366,6 +381,22 @@ class SimulatedSystemd:
             self.loop.after(length_s, self._if, unit, unit.turn, call, unit)
         else:
             self._up(unit)
+
+    def _configured(self, unit: LoadedUnit) -> Behaviour:
+        """How it is to behave: by its config, in the version that its file names, if it has one."""
+        how = Behaviour.of(unit.text)
+        for pin in pins_of(unit.text):
+            lies = self.root.parent / pin.path.lstrip("/")
+            if not lies.exists():
+                self.truth.unprovided(self.machine, unit.name, f"{pin.need} {pin.version[:8]}")
+            elif pin.need.kind is NeedKind.CONFIG:
+                how = Behaviour.of((lies / FILES / BEHAVIOUR).read_text())
+        return how
+
+    def listens(self, port: int) -> Behaviour | None:
+        """Who answers at a port."""
+        up = (each for each in self.units.values() if each.pid and each.active == "active")
+        return next((each.behaviour for each in up if each.behaviour.port == port), None)
 
     def _up(self, unit: LoadedUnit) -> None:
         self._become(unit, "active", "running")
@@ -505,7 +536,7 @@ PROPERTIES: dict[str, Callable[[LoadedUnit], Any]] = {
     "ExecMainStatus": lambda unit: unit.status,
     "ExecMainCode": lambda unit: unit.code,
     "MainPID": lambda unit: unit.pid,
-    "InvocationID": lambda _: b"",  # there is no journal that could be asked for a run
+    "InvocationID": lambda unit: unit.invocation,
     "NRestarts": lambda unit: unit.restarts,
     "KillMode": lambda _: "control-group",
     **dict.fromkeys(("Requires", "Requisite", "BindsTo", "Triggers", "Conditions", "Asserts"), lambda _: []),

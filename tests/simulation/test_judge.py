@@ -13,6 +13,7 @@ from tests.simulation.loop import Program
 from tests.simulation.promptness import PROMPT, Promptness
 from tests.simulation.rollouts import ALLOWED, AT_REST, Rollouts
 from tests.simulation.store import Happened, Version
+from tests.simulation.systemd import Behaviour
 
 LEADER = Program("scheduler-1", Random(1), "core-1")
 
@@ -23,7 +24,12 @@ class Court:
     def __init__(self) -> None:
         self.time = 100.0
         self.found: list[str] = []
-        hosts = {f"core-{number}": SimpleNamespace(id=str(number), name=f"core-{number}") for number in range(1, 5)}
+        hosts = {
+            f"core-{number}": SimpleNamespace(
+                id=str(number), name=f"core-{number}", systemd=SimpleNamespace(units={})
+            )
+            for number in range(1, 5)
+        }
         self.live: dict[bytes, Version] = {}
         store = SimpleNamespace(live=self.live)
         self.judge: Any = SimpleNamespace(
@@ -84,6 +90,29 @@ def test_what_has_left_a_machine_is_up_elsewhere_whatever_its_file(
     rollouts.started(runs_on, units[0])
     court.time += 2.0
     turn = {"hash": "a", "target": "launched", "by": "rollout r1"}
+    rollouts.changed("scheduler-1", [court.put(f"units/{units[1]}", turn)], court.time)
+    assert court.found[:1] == found
+
+
+@pytest.mark.parametrize(
+    ("after_s", "may_fail", "found"),
+    [(2.0, 1, [ALLOWED]), (5.0, 1, []), (5.0, 0, []), (20.0, 1, []), (20.0, 0, [ALLOWED])],
+)
+def test_what_passes_no_health_check_is_on_its_way_and_has_failed_then(
+    court: Court, after_s: float, may_fail: int, found: list[str]
+) -> None:
+    rollouts = Rollouts(court.judge, parsed)
+    units = "sleep1.service", "sleep2.service"
+    steps = [{"unit": unit, "old": "a", "new": "b", "group": group} for group, unit in enumerate(units)]
+    record = {"steps": steps, "at_a_time": 1, "healthy_for_s": 1.0, "max_failures": may_fail}
+    rollouts.changed("operator", [court.put("rollouts/r1", record)], 100.0)
+    turn = {"hash": "b", "target": "launched", "by": "rollout r1"}
+    rollouts.changed("scheduler-1", [court.put(f"units/{units[0]}", turn)], 100.0)
+    sick = SimpleNamespace(behaviour=Behaviour(sick=True))
+    court.judge.fleet.host("core-1").systemd.units[units[0]] = sick
+    court.judge.versions["core-1", units[0]] = "b"
+    rollouts.started("core-1", units[0])
+    court.time += after_s
     rollouts.changed("scheduler-1", [court.put(f"units/{units[1]}", turn)], court.time)
     assert court.found[:1] == found
 
