@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # of a busy machine: most take some seconds of its processor
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 FIXED = "1..12"
 NEW_S = "75"
@@ -49,7 +50,6 @@ def test_what_was_found_stays_mended(path: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("mutant", "invariant"),
     [
@@ -70,7 +70,6 @@ def test_a_known_fault_is_found(mutant: str, invariant: str) -> None:
         first = int(found[1]) + 1
 
 
-@pytest.mark.timeout(600)
 def test_seeds_come_to_rest_and_are_right() -> None:
     done = simulate("--seeds", FIXED, "--rounds", ROUNDS, "--jobs", "1", "--keep-going")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
@@ -90,7 +89,6 @@ def test_a_known_fault_is_found_in_a_script(script: str, mutant: str, invariant:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
-@pytest.mark.timeout(600)
 def test_new_seeds_come_to_rest_and_are_right(record_property: Callable[[str, object], None]) -> None:
     """Other ones in each run, which the summary of the run names, with those of them that found something.
 
