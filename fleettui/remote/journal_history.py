@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ from registry.model import Machine
 
 LEAST = 100  # entries asked of a machine at once
 SEARCH_S = 300  # how long one search may keep a machine's journalctl busy
+NO_PATTERNS = re.compile("pcre2|pattern matching support", re.IGNORECASE)  # in what journalctl says without them
+MOST_NAMED = 8  # units that journalctl is given to search; 65,000 entries take 0.15 s without any, 0.4 s with 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +127,26 @@ async def search(
 ) -> AsyncGenerator[Batch, None]:
     """What matches `query.grep` on each machine, the newest first, in the batches in which it comes.
 
-    `troubles` is filled with the machines that could not be searched, and why.
+    `troubles` is filled with the machines that could not be searched, and why. Of many units the whole journal is
+    searched, and what is of others is left out here: journalctl looks every entry up for each unit. A machine whose
+    journalctl has no PCRE2 gives all entries, slowly: the caller has to look into them.
     """
     targets = by_machine(sources)
     found: asyncio.Queue[Batch | None] = asyncio.Queue(16)
 
     async def one(machine: Machine, units: tuple[str, ...]) -> None:
-        argv = journal_argv(machine, units, query, Position(None, backwards=True), follow=False)
+        asked = [query]
         try:
-            async with start(machine, within(SEARCH_S, ["nice", "-n", "10", *argv])) as running:
-                async for batch in entries(running, machine, units):
-                    await found.put(batch)
-        except FleetError as error:
-            troubles[machine.hostname] = str(error)
+            for each in asked:
+                try:
+                    async with contextlib.aclosing(_newest_first(start, machine, units, each)) as batches:
+                        async for batch in batches:
+                            await found.put(batch)
+                except FleetError as error:
+                    if each.grep and NO_PATTERNS.search(str(error)):
+                        asked.append(replace(each, grep=""))
+                    else:
+                        troubles[machine.hostname] = str(error)
         finally:
             await found.put(None)
 
@@ -154,6 +164,17 @@ async def search(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _newest_first(
+    start: Start, machine: Machine, units: tuple[str, ...], query: JournalQuery
+) -> AsyncGenerator[Batch, None]:
+    named, wanted = units if len(units) <= MOST_NAMED else (), {*units}
+    argv = journal_argv(machine, named, query, Position(None, backwards=True), follow=False)
+    async with start(machine, within(SEARCH_S, ["nice", "-n", "10", *argv])) as running:
+        async for batch in entries(running, machine, units):
+            if theirs := batch if named == units else [each for each in batch if each.unit in wanted]:
+                yield theirs
 
 
 async def entries(running: Running, machine: Machine, units: tuple[str, ...]) -> AsyncGenerator[Batch, None]:

@@ -356,3 +356,26 @@ async def test_a_group_of_sixty_on_three_machines_is_read_whole_also_while_it_gr
     finally:
         stop = ["systemctl", "stop", f"{group}@*"]
         await asyncio.gather(*(asyncio.to_thread(node.exec, stop) for node in nodes.nodes.values()))
+
+
+NO_PCRE2 = """#!/bin/sh
+case " $* " in *--grep=*) echo "Compiled without pattern matching support" >&2; exit 1;; esac
+exec /usr/bin/journalctl "$@"
+"""
+
+
+async def test_a_machine_without_pcre2_gives_all_lines_to_look_into(
+    nodes: Cluster, remote: Remote, unit: str
+) -> None:
+    node, troubles, wrapper = nodes.node("core-1"), dict[str, str](), "/usr/local/bin/journalctl"
+    say(node, unit, "a needle\\nhay")
+    node.exec(["sh", "-c", f"cat >{wrapper} && chmod +x {wrapper}"], text=NO_PCRE2)
+    try:
+        query = JournalQuery(lines=None, grep="needle", exact=False)
+        stream = remote.journal_search([JournalSource(machine(node), unit)], query, troubles)
+        async with aclosing(stream) as search:
+            found = [each.message async for batch in search for each in batch]
+    finally:
+        node.exec(["rm", wrapper])
+    assert troubles == {}
+    assert {"a needle", "hay"} <= {*found}
