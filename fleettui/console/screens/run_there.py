@@ -157,9 +157,9 @@ class CommandsThere:
         def survey(_: Reading) -> Survey:
             hosts = ", ".join(dict.fromkeys(escape(each.machine.hostname) for each in targets[:20]))
             lines = (f"{where} {hosts}{' …' if len(targets) > 20 else ''}", "What it does there is not looked at.")
-            same = (
-                f"fleetctl ssh {shlex.quote(targets[0].machine.hostname)} {shown}" if command.on != "here" else ""
-            )
+            first = f"fleetctl ssh {shlex.quote(targets[0].machine.hostname)} {escape(shlex.join(filled[0]))}"
+            more = f"   … and on {len(targets) - 1} more" if len(targets) > 1 else ""
+            same = f"{first}{more}" if command.on != "here" else ""
             return Survey(f"Run {shown} {where} {many}?", "run", lines, same, names=names, always=command.confirm)
 
         def begin(_: Survey) -> None:
