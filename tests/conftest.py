@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -75,5 +76,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Machines first: their tests take longest, and what is left fills the time until the last one is done."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    """Files of machines first, then those with a long time-out, then etcd: short ones fill the time at the end."""
+    keys: dict[Path, list[bool]] = {}
+    for item in items:
+        machines, long, etcd = (item.get_closest_marker(name) for name in ("cluster", "timeout", "etcd"))
+        key = [not machines, not (machines or long), not etcd]
+        keys[item.path] = min(keys.get(item.path, key), key)
+    items.sort(key=lambda item: keys[item.path])

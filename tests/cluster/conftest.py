@@ -1,4 +1,4 @@
-"""Three real machines for the whole run; each test starts from an idle cluster, and a failure leaves evidence."""
+"""Three real machines for all tests here; each starts from an idle cluster, and a failure leaves evidence."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ SENTINELS: dict[str, str] = {}  # by the name of a cluster, the id that its agen
 T = TypeVar("T")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def booted() -> Iterator[Cluster]:
-    """The test cluster, booted once; programs of any state. Most tests want `cluster`."""
+    """The test cluster, booted once for all tests of this directory; programs of any state. Most want `cluster`."""
     missing = nodes_missing()
     if missing:
         pytest.skip(f"cannot boot nodes: {'; '.join(missing)}")
