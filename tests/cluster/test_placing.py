@@ -74,8 +74,9 @@ def test_a_rebalance_brings_about_what_it_shows(fleet: Fleet) -> None:
 
 
 def test_a_unit_that_keeps_failing_is_tried_on_another_machine(fleet: Fleet) -> None:
-    fleet.start("bad.service", text=f"{FAILING}[X-Fleet]\nMoveAfterFailures=2/10min\n")
-    (before,) = (key for key in registry(fleet.cluster, "schedule/"))
+    text = f"{FAILING}[X-Fleet]\nMoveAfterFailures=2/10min\n"
+    fleet.ctl("start", "--no-block", fleet.write("bad.service", text))  # it may have failed before that is heard
+    (before,) = eventually("it is placed", lambda: registry(fleet.cluster, "schedule/"))
 
     def elsewhere() -> list[str]:
         return [key for key in registry(fleet.cluster, "schedule/") if key != before]
