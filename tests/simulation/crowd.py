@@ -86,7 +86,8 @@ def text(unit: str, version: int, *, bad: bool = False) -> str:
     usual = KINDS.get(unit, SLEEPER)
     simulate, fleet = usual.simulate, f"\n[X-Fleet]\n{usual.fleet}" if usual.fleet else ""
     if bad:
-        simulate = f"{simulate} sick=yes" if usual.checked else BAD.simulate
+        sick = f"{simulate} sick=yes" + (" port=0" if "tcp:" in usual.fleet else "")  # a connection is all it takes
+        simulate = sick if usual.checked else BAD.simulate
     start = "Type=oneshot\n" if "oneshot" in simulate else ""
     return (
         f"# simulate: {simulate}\n[Unit]\nDescription={unit}, version {version}\n\n"
