@@ -62,9 +62,10 @@ class Whereabouts:
         if machines is None:
             machines = {machine for machine, _ in (*snapshot.schedule, *snapshot.states)}
         pairs = [(machine, name) for machine in sorted(machines)]
+        schedule, states = snapshot.schedule, snapshot.states
         return cls(
-            {name: tuple(snapshot.schedule[pair] for pair in pairs if pair in snapshot.schedule)},
-            {name: tuple(snapshot.states[pair] for pair in pairs if pair in snapshot.states)},
+            {name: tuple([line for pair in pairs if (line := schedule.get(pair)) is not None])},
+            {name: tuple([state for pair in pairs if (state := states.get(pair)) is not None])},
         )
 
 
@@ -150,6 +151,8 @@ def _standing(snapshot: Snapshot, name: str, where: Whereabouts, *, strict: bool
         return _leaving(snapshot, machines)
     if not lines or not all(_says(line, unit) for line in lines):
         return refused(snapshot, name, machines) or UnitProgress(Progress.UNDER_WAY, _undecided(snapshot), machines)
+    if not strict and len(lines) == len(states) == 1 and _rests(lines[0], states[0]):
+        return refused(snapshot, name, machines) or UnitProgress(Progress.REACHED, "", machines)
     return _arriving(snapshot, unit, lines, {state.machine: state for state in states}, machines, strict=strict)
 
 
@@ -234,6 +237,12 @@ def _arriving(
     skipped = {line.machine: found[line.machine].reason for line in awaited}
     held = all(skipped.values())  # by a condition, everywhere
     return UnitProgress(Progress.FAILED, _blame(snapshot, skipped, machines), machines) if held else reached
+
+
+def _rests(line: Assignment, state: UnitState) -> bool:
+    """Whether a line was evidently carried out, as nearly all are, so that there is nothing to look into."""
+    troubled = state.error or state.waits or state.skipped
+    return not troubled and state.machine == line.machine and applied(line, state)
 
 
 def _comes(snapshot: Snapshot, machine: str, name: str, *, running: bool) -> bool:

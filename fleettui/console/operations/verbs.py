@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from fleettui.verbs import Verb
 from registry.lifecycle import ended
-from registry.mirror import Snapshot
+from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Target
 from registry.sync.follow import ConnectionState
 
@@ -58,23 +58,26 @@ class Permit:
 # Units
 
 
-def permit(verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, barred: str) -> Permit:
-    """Return which of these units the verb can be carried out on now, or why on none."""
+def permit(
+    verb: Verb, names: Sequence[str], snapshot: Snapshot, *, link: ConnectionState, barred: str,
+    places: Iterable[Pair] | None = None,
+) -> Permit:  # fmt: skip
+    """Return which of these units the verb can be carried out on now, or why on none.
+
+    `places` is where they are scheduled or held; None looks at every state.
+    """
     if refusal := _no_change(verb, names, "unit", link, barred=barred):
         return Permit(refusal=refusal)
-    down = _down(names, snapshot) if verb.rules.target is Target.LAUNCHED else frozenset()
+    down = _down(names, snapshot, places) if verb.rules.target is Target.LAUNCHED else frozenset()
     fit = tuple(name for name in names if name in down or _fits(verb, name, snapshot))
     return Permit(fit) if fit else Permit(refusal=_misfit(verb, names, snapshot))
 
 
-def _down(names: Sequence[str], snapshot: Snapshot) -> frozenset[str]:
+def _down(names: Sequence[str], snapshot: Snapshot, places: Iterable[Pair] | None) -> frozenset[str]:
     """Launched units of which nothing runs on some machine: a start is another attempt there."""
     launched = {name for name in names if (unit := snapshot.units.get(name)) and unit.target is Target.LAUNCHED}
-    if len(launched) * len(snapshot.machines) > len(snapshot.states):
-        found = (state for (_, name), state in snapshot.states.items() if name in launched)
-    else:
-        pairs = ((machine, name) for machine in snapshot.machines for name in launched)
-        found = (state for pair in pairs if (state := snapshot.states.get(pair)))
+    pairs = (pair for pair in (snapshot.states if places is None else places) if pair[1] in launched)
+    found = (state for pair in pairs if (state := snapshot.states.get(pair)))
     return frozenset(state.unit for state in found if state.error or ended(state))
 
 

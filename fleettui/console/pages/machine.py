@@ -59,9 +59,9 @@ def facts_page(snapshot: Snapshot, machine: str, now: float) -> RichText:
 def room_lines(snapshot: Snapshot, record: Machine) -> RichText:
     """What the machine has, what of it is used and reserved, and what waits for it."""
     counted_, usage = Reserved(), snapshot.usage.get(record.id)
-    for machine, unit in snapshot.schedule:
-        if machine == record.id:
-            counted_.update(snapshot, machine, unit)
+    for pair in snapshot.schedule:
+        if pair[0] == record.id:
+            counted_.update(snapshot, pair)
     reserved, total = counted_.on(record.id), record.memory_bytes
     memory, cpus = memory_of(reserved, total), reserved.cpu_millis
     page = [*title("room")]

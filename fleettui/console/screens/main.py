@@ -320,10 +320,11 @@ class MainScreen(Screen[None]):
             return
         if table.listing.current() is not None:  # else its row went by itself
             self.status.clear_on_move()
-        self.header.show_tabs()
         self.status.renew()
-        self.footer.show_keys()
-        self.navigator.follow_selection()
+        if not event.stays:  # else who gave the table its rows has drawn the rest
+            self.header.show_tabs()
+            self.footer.show_keys()
+            self.navigator.follow_selection()
 
     @on(RowTable.Opened)
     def _opened(self, event: RowTable.Opened) -> None:

@@ -119,7 +119,8 @@ class UnitOperations:
     def permit(self, verb: Verb, names: Sequence[str], reading: Reading | None = None) -> Permit:
         """Return which of these units the verb can be carried out on, now or by a reading, or why on none."""
         reading = reading or self._fleet.reading
-        return permit(verb, names, reading.snapshot, link=reading.link, barred=self._context.barred)
+        places = self._fleet.units.places(names)
+        return permit(verb, names, reading.snapshot, link=reading.link, barred=self._context.barred, places=places)
 
     def _survey(self, reading: Reading, verb: Verb, names: Sequence[str]) -> Survey:
         """Say what the verb would do to these units."""

@@ -23,7 +23,7 @@ from fleettui.escape import escape
 from placement.options_cache import OptionsError, UnitOptionsCache
 from placement.room import Room, memory_of
 from registry.keys import Address, Keys, Table
-from registry.mirror import Snapshot, event_key
+from registry.mirror import Pair, Snapshot, event_key
 from registry.model import Availability, Corrupt, Event, Machine, Override, effective_metadata
 from registry.units.options import NOTHING, Reserve
 from registry.wording import listed
@@ -335,6 +335,9 @@ class AbsentMachine:
         return "; ".join(each for each in (held, waiting, cut) if each)
 
 
+UNCOUNTED = ("", NOTHING)
+
+
 class Reserved:
     """What the scheduled units of each machine reserve, kept line by line."""
 
@@ -342,14 +345,15 @@ class Reserved:
 
     def __init__(self) -> None:
         self._room, self._cache = Room(), UnitOptionsCache()
-        self._counted: dict[tuple[str, str], tuple[str, Reserve]] = {}
+        self._counted: dict[Pair, tuple[str, Reserve]] = {}
         self._known: set[str] = set()  # files that the cache has
 
-    def update(self, snapshot: Snapshot, machine: str, unit: str) -> None:
+    def update(self, snapshot: Snapshot, pair: Pair) -> None:
         """Take in one line of a machine's schedule, as it is now."""
-        line = snapshot.schedule.get((machine, unit))
+        machine, unit = pair
+        line = snapshot.schedule.get(pair)
         file = snapshot.files.get(line.hash) if line else None
-        sha256, before = self._counted.get((machine, unit), ("", NOTHING))
+        sha256, before = self._counted.get(pair, UNCOUNTED)
         if (file.hash if file else "") == sha256:
             return
         reserve = NOTHING
@@ -363,9 +367,9 @@ class Reserved:
             self._room.count(machine, before, -1)
         if reserve != NOTHING:
             self._room.count(machine, reserve, 1)
-        self._counted.pop((machine, unit), None)
+        self._counted.pop(pair, None)
         if file is not None:
-            self._counted[machine, unit] = (file.hash, reserve)
+            self._counted[pair] = (file.hash, reserve)
 
     def on(self, machine: str) -> Reserve:
         """What is reserved there."""
@@ -406,7 +410,8 @@ class MachineRows:
         """Return the rows that differ from the last call. `changed` None: anything may have changed."""
         if changed is not None and self._same_machines(snapshot, changed):
             self._index(snapshot, changed)
-            used = {each.first: self._row(snapshot, each.first) for each in changed if each.table in IN_USE}
+            stale = {each.first for each in changed if each.table in IN_USE and self._may_differ(each)}
+            used = {machine: self._row(snapshot, machine) for machine in stale}
             fresh = {key: row for key, row in used.items() if self.rows.get(key) != row}
             self.rows.update(fresh)
             return Delta(fresh)
@@ -431,6 +436,11 @@ class MachineRows:
         self.rows = rows
         self._basis = _basis(snapshot)
         return delta
+
+    def _may_differ(self, changed: Address) -> bool:
+        """Whether a machine's row may be another one: of a unit's state it has whether the unit runs, no more."""
+        row = self.rows.get(changed.first)
+        return changed.table is not Table.STATES or row is None or row.running != len(self._running[changed.first])
 
     def _same_machines(self, snapshot: Snapshot, changed: Collection[Address]) -> bool:
         """Whether the same machines are here as at the last call, all of them well: only their use may differ."""
@@ -481,10 +491,11 @@ class MachineRows:
             pairs = {*snapshot.schedule, *snapshot.states}
         else:
             pairs = {(each.first, each.second) for each in changed if each.table in (Table.SCHEDULE, Table.STATES)}
-        for machine, unit in pairs:
-            state = snapshot.states.get((machine, unit))
-            self._reserved.update(snapshot, machine, unit)
-            _put(self._scheduled[machine], unit, present=(machine, unit) in snapshot.schedule)
+        for pair in pairs:
+            machine, unit = pair
+            state = snapshot.states.get(pair)
+            self._reserved.update(snapshot, pair)
+            _put(self._scheduled[machine], unit, present=pair in snapshot.schedule)
             _put(self._held[machine], unit, present=state is not None)
             _put(self._running[machine], unit, present=state is not None and state.active == "active")
 

@@ -201,13 +201,15 @@ def _quiet(text: str) -> Cell:
     return Cell(text, Tone.QUIET)
 
 
+def _version_text(row: UnitRow) -> str:
+    if row.members:
+        return f"{row.old} old" if row.old else row.version or "mixed"
+    return f"{row.version} old" if row.old else row.version or "-"
+
+
 def version_cell(row: UnitRow, _now: float) -> Cell:
     """The version, and whether it is an old one; of a group how many are old."""
-    if row.members:
-        text = f"{row.old} old" if row.old else row.version or "mixed"
-    else:
-        text = f"{row.version} old" if row.old else row.version or "-"
-    return Cell(text, Tone.BUSY if row.old else Tone.QUIET)
+    return Cell(_version_text(row), Tone.BUSY if row.old else Tone.QUIET)
 
 
 COLUMNS: tuple[Column[UnitRow], ...] = (
@@ -225,7 +227,7 @@ COLUMNS: tuple[Column[UnitRow], ...] = (
     Column("since", "SINCE", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=2),
     Column("restarts", "RESTARTS", 8, _restarts, lambda row: -(row.restarts or 0), drop=4, right=True, falls=True),
     Column("version", "VERSION", 11, version_cell, lambda row: (-row.old, row.version), drop=6,
-           longest=lambda row: len(version_cell(row, 0.0).text), falls=True),
+           longest=lambda row: len(_version_text(row)), falls=True),
     Column("mem", "MEM", 6, lambda row, _: memory_cell(row.meter), lambda row: -(row.meter.memory or -1), drop=5,
            right=True, falls=True),
     Column("cpu", "CPU", 6, lambda row, _: cpu_cell(row.meter), lambda row: -(row.meter.cpu or -1.0), drop=8,
@@ -375,8 +377,7 @@ class UnitRows:
             is_global = self._is_global(snapshot, unit)
             own = standing_here(snapshot, unit, line, state)
             here = own if is_global else standing(snapshot, unit, self.where(snapshot, unit))
-            row = _row(snapshot, unit, "", here, machine, state)
-            rows[unit] = self._completed(snapshot, replace(row, is_global=is_global))
+            rows[unit] = self._row(snapshot, unit, "", here, machine, state, is_global=is_global)
         return rows
 
     def places(self, units: Iterable[str]) -> Iterator[Pair]:
@@ -462,21 +463,67 @@ class UnitRows:
             return {}
         where = self.where(snapshot, unit)
         if self._is_global(snapshot, unit):
-            rows = {key: self._completed(snapshot, row) for key, row in _global_rows(snapshot, unit, where).items()}
+            rows = self._global_rows(snapshot, unit, where)
             head = RowSummary(row for key, row in rows.items() if key != unit).group(rows[unit])
             return {**rows, unit: head}
-        row = _single_row(snapshot, unit, where, self._corrupt.of(snapshot).get(unit, ""))
-        return {row.key: self._completed(snapshot, row)} if row else {}
+        row = self._single_row(snapshot, unit, where)
+        return {row.key: row} if row else {}
 
-    def _completed(self, snapshot: Snapshot, row: UnitRow) -> UnitRow:
-        """The row with its version, and with what the unit uses, as long as its process lives."""
-        meter = row.meter
-        state = snapshot.states.get((row.machine, row.unit))
-        if state is not None and state.main_pid:
-            found = self._meters.of(snapshot, row.machine, row.unit)
-            meter = meter if found is UNKNOWN else found
-        version, old = self._version(snapshot, row.unit, row.machine, state)
-        return replace(row, meter=meter, version=version, old=old)  # once: it costs most of a row
+    def _single_row(self, snapshot: Snapshot, unit: str, where: Whereabouts) -> UnitRow | None:
+        lines, states = where.schedule[unit], where.states[unit]
+        if unit not in snapshot.units and not lines and not states:
+            corrupt = self._corrupt.of(snapshot).get(unit, "")
+            return UnitRow(
+                unit, unit, _parent(unit), condition=Health.FAILED, word="corrupt",
+                reason=escape(f"its registry record does not parse: {corrupt}"), drifting=True,
+            ) if corrupt else None  # fmt: skip
+        line = lines[0] if lines else None
+        state = next((each for each in states if line and each.machine == line.machine), None)
+        if state is None and states:
+            state = states[0]
+        machine = line.machine if line else state.machine if state else ""
+        return self._row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), machine, state)
+
+    def _global_rows(self, snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str, UnitRow]:
+        lines = {line.machine: line for line in where.schedule[unit]}
+        states = {state.machine: state for state in where.states[unit]}
+        now = standing(snapshot, unit, where)
+        rows = {unit: self._row(snapshot, unit, _parent(unit), now, "", None, is_group=True, is_global=True)}
+        for machine in sorted(lines.keys() | states.keys()):
+            line, state, key = lines.get(machine), states.get(machine), f"{unit} {machine}"
+            here = standing_here(snapshot, unit, line, state)
+            rows[key] = self._row(snapshot, unit, unit, here, machine, state, key=key, is_global=True)
+        return rows
+
+    def _row(
+        self, snapshot: Snapshot, unit: str, parent: str, here: UnitProgress, machine: str, state: UnitState | None,
+        *, key: str = "", is_group: bool = False, is_global: bool = False,
+    ) -> UnitRow:  # fmt: skip
+        """One row, made whole at once: a copy with one more figure costs as much again."""
+        record = snapshot.units.get(unit)
+        condition = health(here, state)
+        there = snapshot.states.get((machine, unit))
+        version, old = self._version(snapshot, unit, machine, there)
+        return UnitRow(
+            key=key or unit,
+            unit=unit,
+            parent=parent,
+            is_group=is_group,
+            is_global=is_global,
+            target=record.target if record else "destroyed",
+            condition=condition,
+            word=_word(condition, here, state, record.target if record else "inactive"),
+            sub=escape(state.sub) if state and state.sub else "-",
+            machine=machine,
+            host=host(snapshot, machine),
+            since=state.since if state else 0.0,
+            restarts=state.restarts if state and state.active else None,
+            reason=in_words(snapshot, here.reason or _mishap(state)),
+            drifting=here.progress is not Progress.REACHED,
+            meter=self._meters.of(snapshot, machine, unit) if there and there.main_pid else UNKNOWN,  # of a process
+            version=version,
+            old=old,
+        )
 
     def _version(self, snapshot: Snapshot, unit: str, machine: str, state: UnitState | None) -> tuple[str, int]:
         """The version that the unit has there, and 1 if it is an old one.
@@ -537,59 +584,9 @@ def _template(unit: str) -> str | None:
     return None if "@" not in unit or refusal(unit) else parse_name(unit).template
 
 
-def _single_row(snapshot: Snapshot, unit: str, where: Whereabouts, corrupt: str) -> UnitRow | None:
-    lines, states = where.schedule[unit], where.states[unit]
-    if unit not in snapshot.units and not lines and not states:
-        return UnitRow(
-            unit, unit, _parent(unit), condition=Health.FAILED, word="corrupt",
-            reason=escape(f"its registry record does not parse: {corrupt}"), drifting=True,
-        ) if corrupt else None  # fmt: skip
-    line = lines[0] if lines else None
-    state = next((each for each in states if line and each.machine == line.machine), None)
-    if state is None and states:
-        state = states[0]
-    machine = line.machine if line else state.machine if state else ""
-    return _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), machine, state)
-
-
 def _parent(unit: str) -> str:
     template = _template(unit)
     return template if template and template != unit else ""
-
-
-def _global_rows(snapshot: Snapshot, unit: str, where: Whereabouts) -> dict[str, UnitRow]:
-    lines = {line.machine: line for line in where.schedule[unit]}
-    states = {state.machine: state for state in where.states[unit]}
-    rows = {}
-    for machine in sorted(lines.keys() | states.keys()):
-        line, state = lines.get(machine), states.get(machine)
-        here = standing_here(snapshot, unit, line, state)
-        row = _row(snapshot, unit, unit, here, machine, state)
-        rows[f"{unit} {machine}"] = replace(row, key=f"{unit} {machine}", is_global=True)
-    head = _row(snapshot, unit, _parent(unit), standing(snapshot, unit, where), "", None)
-    return {unit: replace(head, is_group=True, is_global=True), **rows}
-
-
-def _row(
-    snapshot: Snapshot, unit: str, parent: str, here: UnitProgress, machine: str, state: UnitState | None
-) -> UnitRow:
-    record = snapshot.units.get(unit)
-    condition = health(here, state)
-    return UnitRow(
-        key=unit,
-        unit=unit,
-        parent=parent,
-        target=record.target if record else "destroyed",
-        condition=condition,
-        word=_word(condition, here, state, record.target if record else "inactive"),
-        sub=escape(state.sub) if state and state.sub else "-",
-        machine=machine,
-        host=host(snapshot, machine),
-        since=state.since if state else 0.0,
-        restarts=state.restarts if state and state.active else None,
-        reason=in_words(snapshot, here.reason or _mishap(state)),
-        drifting=here.progress is not Progress.REACHED,
-    )
 
 
 def host(snapshot: Snapshot, machine: str) -> str:

@@ -7,7 +7,7 @@ rows cost what the screen shows, and only lines that changed are drawn again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from rich.segment import Segment
 from textual.binding import BindingType
@@ -130,6 +130,10 @@ class Painter(Protocol):
         """Forget what was drawn: the colours changed."""
 
 
+Look: TypeAlias = tuple[tuple[Cell, ...], bool, bool, bool, str]
+"""A row's cells; whether the cursor is on it, it is marked, and the table has the keys; its fold."""
+
+
 class RowPainter(Generic[R]):
     """Draws a row a line, below the columns' titles. `clock` gives the time that ages are counted to."""
 
@@ -207,14 +211,14 @@ class RowPainter(Generic[R]):
         look = self._look(key)
         known = self._strips.get(key)
         if known is None or known[0] != look:
-            known = self._strips[key] = (look, self._row(key))
+            known = self._strips[key] = (look, self._row(look))
         return known[1]
 
-    def _look(self, key: str) -> object:
+    def _look(self, key: str) -> Look:
         """All that a row's line depends on, beside the layout."""
         now, listing = self._clock(), self._table.listing
         row = listing.rows[key]
-        cells = tuple(column.cell(row, now) for column, _ in self.layout)
+        cells = tuple([column.cell(row, now) for column, _ in self.layout])
         return cells, key == listing.cursor, key in listing.marks, self._table.has_focus, self._fold_glyph(key)
 
     def _fold_glyph(self, key: str) -> str:
@@ -224,18 +228,16 @@ class RowPainter(Generic[R]):
         own = ("▾ " if listing.unfolded(key) else "▸ ") if listing.folds(key) else "  "
         return "  " * listing.depth(key) + own
 
-    def _row(self, key: str) -> Strip:
-        table, listing, now = self._table, self._table.listing, self._clock()
-        row, on_cursor, marked = listing.rows[key], key == listing.cursor, key in listing.marks
-        bar = ("bar" if table.has_focus else "bar-idle") if on_cursor else ""
+    def _row(self, look: Look) -> Strip:
+        table, (cells, on_cursor, marked, focused, glyph) = self._table, look
+        bar = ("bar" if focused else "bar-idle") if on_cursor else ""
         plain = table.style_of(Tone.PLAIN, bar)
         segments = [
             Segment("▌" if on_cursor else " ", table.style_of(Tone.HEAD, bar)),
             Segment("✓" if marked else " ", table.style_of(Tone.HEAD, bar)),
         ]
-        for number, (column, width) in enumerate(self.layout):
-            cell = column.cell(row, now)
-            lead = self._fold_glyph(key) if number == 0 else ""
+        for number, (cell, (column, width)) in enumerate(zip(cells, self.layout, strict=True)):
+            lead = glyph if number == 0 else ""
             tone = Tone.HEAD if marked and number == 0 else Tone.QUIET if self.stale else cell.tone
             text = fitted(lead + cell.text, width, right=column.right, middle=column.middle)
             segments.append(Segment(text, table.style_of(tone, bar)))
@@ -273,10 +275,10 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = bound(TABLE)
 
     class Moved(Message):
-        """The row under the cursor is another one, or changed."""
+        """The row under the cursor is another one, or (`stays`) the same that changed."""
 
-        def __init__(self, table: RowTable[Any]) -> None:
-            self.table = table
+        def __init__(self, table: RowTable[Any], *, stays: bool = False) -> None:
+            self.table, self.stays = table, stays
             super().__init__()
 
     class Opened(Message):
@@ -310,7 +312,7 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
             for line in self.painter.lines_of(delta.changed.keys()):
                 self.refresh_line(line)
         if self.listing.cursor != before or before in delta.changed:
-            self.post_message(self.Moved(self))
+            self.post_message(self.Moved(self, stays=self.listing.cursor == before))
 
     def filter(self, query: Query, *, trouble_only: bool | None = None) -> None:
         """Show only what the query admits, from now on."""
