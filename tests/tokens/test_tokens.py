@@ -188,7 +188,7 @@ def laptop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(subprocess, "run", of_the_host)
     monkeypatch.setattr(commands, "REGISTER_S", 2.0)
     monkeypatch.setattr(commands, "COME_S", 3.0)
-    monkeypatch.setattr(on_host, "QUIET_S", 2.0)  # after which a host sees that its token is gone
+    monkeypatch.setattr(on_host, "QUIET_S", 4.0)  # after which a host sees that its token is gone
     with EtcdServer(tmp_path / "etcd", request.param, tls=tls, flags=QUICK) as server:
 
         async def secure() -> None:
