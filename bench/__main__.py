@@ -25,6 +25,7 @@ from bench.report import Figure, table, write_json
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.requirements import nodes_missing
 from registry.errors import FleetError
+from tests.cluster.systems import system_of_nodes
 
 Row = Callable[[Nodes, Size], Iterator[Figure]]
 
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: cannot boot machines: {'; '.join(missing)}", file=sys.stderr)
         return 1
     size = Size(**{each.name: getattr(arguments, each.name) for each in fields(Size)})
-    cluster = Cluster(arguments.name, 3, ttl=f"{size.ttl_s:g}s")
+    cluster = Cluster(arguments.name, 3, ttl=f"{size.ttl_s:g}s", system=system_of_nodes())
     figures = run(cluster, size, arguments.only or tuple(ROWS))
     print(table(figures))
     if arguments.json:

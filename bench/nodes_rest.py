@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 
@@ -56,7 +55,7 @@ def _imports_mib(nodes: Nodes, program: str) -> float:
     read = (
         f"{IMPORTS[program]}; print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmRSS')))"
     )
-    done = nodes.cluster.exec(nodes.names[0], [sys.executable, "-c", read])
+    done = nodes.cluster.exec(nodes.names[0], [nodes.cluster.system.python, "-c", read])
     return int(done.stdout) / 1024
 
 

@@ -38,6 +38,11 @@ class System:
         """Whether nodes are a view of this host."""
         return self.packages is None
 
+    @property
+    def python(self) -> str:
+        """The interpreter of a node that finds our packages."""
+        return sys.executable if self.is_host else "/usr/local/bin/python"
+
     def programs(self) -> list[Path]:
         """The directories of this host that a node must see to run our programs."""
         project = Path(fleettui.__file__).resolve().parent.parent
@@ -102,7 +107,7 @@ class NodeRoot:
             for name in nodefiles.PROGRAMS:
                 _write(upper / f"usr/local/bin/{name}", nodefiles.File(self.system.command(name), 0o755))
             python = f'#!/bin/sh\nPYTHONPATH={":".join(self.system.places())} exec /usr/bin/python3 "$@"\n'
-            _write(upper / "usr/local/bin/python", nodefiles.File(python, 0o755))
+            _write(upper / self.system.python.lstrip("/"), nodefiles.File(python, 0o755))
             told = f"Metadata-Version: 2.1\nName: fleettui\nVersion: {installed_version()}\n"
             _write(upper / f"{PROJECT}/fleettui.dist-info/METADATA", nodefiles.File(told))
         for name, target in links.items():

@@ -15,6 +15,7 @@ from tests.chaos.diary import Diary, diary_in
 from tests.chaos.faults import faketime_library
 from tests.chaos.report import table
 from tests.chaos.script import Script, compose
+from tests.cluster.systems import system_of_nodes
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 
@@ -33,7 +34,7 @@ def main() -> int:
 
 def campaign(script: Script, name: str, directory: Path) -> bool:
     """Boot a cluster, run a script on it, print the table; whether nothing was violated."""
-    cluster = Cluster(name, 3, ttl="5s", members=3)
+    cluster = Cluster(name, 3, ttl="5s", members=3, system=system_of_nodes())
     cluster.down()
     with diary_in(directory) as diary:
         (directory / "script.json").write_text(script.dumped())

@@ -152,7 +152,7 @@ class Faults:
                 _fake_clock(node, program, step.detail)
             case "run a newer":
                 # By a shell, as in demo/nodefiles.py: the user of the scheduler may not enter the home of Python.
-                start = f'ExecStart=\nExecStart=/bin/sh -c "exec {sys.executable} {NEWER} {program}"\n'
+                start = f'ExecStart=\nExecStart=/bin/sh -c "exec {self.cluster.system.python} {NEWER} {program}"\n'
                 _put(node, f"/run/systemd/system/{program}.service.d/newer.conf", f"[Service]\n{start}")
                 _shell(node, f"systemctl daemon-reload; systemctl restart --no-block {program}")
 

@@ -12,7 +12,7 @@ from tests.install.roots import PACKAGES, debian
 
 PROJECT = Path(__file__).parent.parent.parent
 CONTAINERS = ("podman", "crun", "netavark", "aardvark-dns", "nftables", "busybox-static")
-TOOLS = ("dbus-user-session", "libpam-systemd", "nftables", "procps", "sudo")
+TOOLS = ("dbus-user-session", "libfaketime", "libpam-systemd", "nftables", "procps", "sudo")
 
 
 def system_of_nodes() -> System:
