@@ -197,7 +197,13 @@ class Agent:
         machine = self._table.machine
         self._crashes = CrashRecorder(machine, socket.gethostname(), self._settings.agent.bus)
         self._publisher = Publisher(
-            etcd, self._keys, machine, self._table.state, self._history, self._settings.etcd.username
+            etcd,
+            self._keys,
+            machine,
+            self._table.state,
+            self._history,
+            self._settings.etcd.username,
+            self._table.is_passing,
         )
         self._checks = HealthChecks(self._table, self._directory, self._publisher)
         artifacts = Artifacts(

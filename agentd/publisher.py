@@ -30,11 +30,13 @@ log = logging.getLogger("fleet.agent")
 
 GATHER_S = 0.05  # from one write of states to the next: a change is in the registry within 100 ms
 GATHER_SOON_S = 0.004  # after a rest, and where a start waits for a claim or the fleet for a unit's end
+HELD_S = 1.0  # how long a step on the way to another state waits for that one
 STATES, CLAIMS, EVENTS = 96, 60, 30  # in one transaction of at most 128 operations and as many guards
 RETRY_S = 0.2  # the first pause after a failure
 EVENTS_KEPT = 1000  # while the registry is away
 
 Compose = Callable[[str], UnitState | None]
+IsPassing = Callable[[str], bool]  # whether a unit's state is a step on the way to another one that comes soon
 OnGranted = Callable[[int], None]  # told the lease
 
 
@@ -55,7 +57,11 @@ class _Known:
 
 
 class Publisher:
-    """Keeps `states/` as `compose` says. Nothing is written while there is no lease."""
+    """Keeps `states/` as `compose` says. Nothing is written while there is no lease.
+
+    A state that `is_passing` waits `HELD_S` for the one after it: most steps of a start, a stop and a move are
+    never written, and nobody who follows the registry has to read them.
+    """
 
     def __init__(
         self,
@@ -65,15 +71,18 @@ class Publisher:
         compose: Compose,
         history: History | None = None,
         user: str = "",
+        is_passing: IsPassing = lambda _: False,
     ) -> None:
         self._writer = writer_of(user, agent_of(machine).name)
         self.on_lost: Callable[[], None] = lambda: None  # the registry says that the lease is gone
         self._history = history or History(keys)
         self._etcd, self._keys, self._machine, self._compose = etcd, keys, machine, compose
+        self._is_passing = is_passing
         self._lease = 0
         self._known: dict[str, _Known] = {}
         self._unsure = False  # a write ended without an answer
-        self._dirty: dict[str, None] = {}
+        self._dirty: dict[str, float] = {}  # units whose state may have changed, and until when it may wait
+        self._alarm: asyncio.TimerHandle | None = None  # for the first of those that wait
         self._claims: list[_Claim] = []
         self._forgets: dict[str, asyncio.Future[None]] = {}
         self._events: list[Event] = []
@@ -85,8 +94,14 @@ class Publisher:
 
     def mark_dirty(self, units: Iterable[str]) -> None:
         """These units' states may have changed."""
-        self._dirty.update(dict.fromkeys(units))
-        self._wake.set()
+        names = tuple(units)
+        until = asyncio.get_running_loop().time() + HELD_S
+        for unit in names:
+            self._dirty.setdefault(unit, until)
+        if all(map(self._is_passing, names)):
+            self._set_alarm()
+        else:
+            self._wake.set()
 
     def record_event(self, verb: str, *, unit: str = "", reason: str = "") -> None:
         """Write an event soon; while the registry is away the newest are kept."""
@@ -134,7 +149,7 @@ class Publisher:
             self._lease, self._unsure = lease, True
             self._wake.set()  # whatever comes of this: claims and events may have waited for a lease
             kept = await self._refresh(lease)
-            self._dirty.update(dict.fromkeys((*units, *self._known)))
+            self._dirty.update(dict.fromkeys((*units, *self._known), 0.0))
             while self._dirty:
                 if self._unsure:
                     kept &= await self._refresh(lease)
@@ -170,6 +185,7 @@ class Publisher:
         """Look at what the registry really holds, and mend it."""
         self._unsure = True
         self.mark_dirty(self._known)
+        self._wake.set()
 
     async def _flush(self) -> None:
         """Write what there is to write now, under one lease; what comes meanwhile is gathered for the next time."""
@@ -178,7 +194,7 @@ class Publisher:
         try:
             while lease and self._claims and await self._settled(lease):
                 await self._write_claims(lease, [each for each in self._claims if not each.granted.done()][:CLAIMS])
-            units = list(self._dirty)
+            units = self._due()
             while lease and (units or self._events) and await self._settled(lease):
                 await self._write_states(lease, units[:STATES], self._events[:EVENTS])
                 units = units[STATES:]
@@ -188,7 +204,24 @@ class Publisher:
                 self.on_lost()
         self._wrote_at = time.monotonic()
         if self._lease and self._dirty:
+            if self._due():
+                self._wake.set()
+            self._set_alarm()
+
+    def _due(self) -> list[str]:
+        """The units whose state is written now: all but those that are on their way to another one."""
+        now = asyncio.get_running_loop().time()
+        return [unit for unit, until in self._dirty.items() if until <= now or not self._is_passing(unit)]
+
+    def _set_alarm(self) -> None:
+        """Look again when the first state that waits has waited long enough."""
+
+        def ring() -> None:
+            self._alarm = None
             self._wake.set()
+
+        if self._alarm is None and self._dirty:
+            self._alarm = asyncio.get_running_loop().call_at(min(self._dirty.values()), ring)
 
     async def _settled(self, lease: int) -> bool:
         """Look up what is not known for certain. False when the lease is no longer ours, perhaps only since."""
@@ -205,7 +238,7 @@ class Publisher:
             for kv in listing.kvs
         }
         self._unsure = False
-        self._dirty.update(dict.fromkeys(self._known))
+        self._dirty.update(dict.fromkeys(self._known, 0.0))
         return frozenset(kv.key.removeprefix(prefix) for kv in listing.kvs if kv.lease == lease)
 
     async def _write_claims(self, lease: int, claims: list[_Claim]) -> None:
@@ -245,7 +278,7 @@ class Publisher:
         try:
             await self._commit(lease, changed, events)
         except BaseException:
-            self._dirty.update(dict.fromkeys(units))
+            self._dirty.update(dict.fromkeys(units, 0.0))
             raise
         for unit in units:
             if unit not in self._known and (future := self._forgets.pop(unit, None)):
@@ -265,7 +298,7 @@ class Publisher:
             self._events = [each for each in self._events if each not in events]
         else:
             self._unsure = True
-            self._dirty.update(dict.fromkeys(changed))
+            self._dirty.update(dict.fromkeys(changed, 0.0))
 
     def _put(self, lease: int, unit: str, value: bytes | None) -> Op:
         key = self._keys.state(self._machine, unit)

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from agentd.managed_unit import ManagedUnit, Replan
 from agentd.pure.entry import Phase
 from agentd.pure.plan import Task, TaskKind, plan
-from registry.model import UnitState
+from registry.model import Target, UnitState
 
 STARTS = (TaskKind.START, TaskKind.AWAIT)
 
@@ -115,6 +115,15 @@ class UnitTable:
         """The record of one unit for the registry."""
         unit = self.units.get(name)
         return unit.state(self.machine) if unit else None
+
+    def is_passing(self, name: str) -> bool:
+        """Whether a worker is about to bring the unit to another state than it has."""
+        unit = self.units.get(name)
+        if unit is None or unit.worker is None or unit.entry is None or unit.entry.error or unit.blocked:
+            return False
+        if unit.entry.phase is not Phase.LOADED:
+            return unit.entry.phase not in (Phase.STARTED, Phase.GONE)
+        return unit.desired is None or unit.desired.target is Target.LAUNCHED or self.leaving
 
     @property
     def held(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ from scheduler.inbox import LARGE, Inbox
 from scheduler.machines import MachineWatch
 from scheduler.metrics import Measures
 from scheduler.rollouts import RolloutWatch
+from scheduler.standby import StandbyFollower
 from scheduler.standing import SchedulerStatus, is_well, status_line
 
 log = logging.getLogger("fleet.scheduler")
@@ -68,7 +69,7 @@ class Scheduler:
         self._user = settings.etcd.username
         self._keys = Keys.under(settings.etcd.prefix)
         self._history = history or History(self._keys, pinned=False)
-        self._follower = Follower(etcd, self._keys, pinned=False, history=self._history)
+        self._follower = StandbyFollower(etcd, self._keys, self._history)
         self._inbox = Inbox(self._follower)
         self._trouble = ""  # why the registry is not followed yet
         self._tick_s = settings.scheduler.tick
@@ -260,6 +261,7 @@ class Scheduler:
             return
         self._lead = await self._election.campaign()
         if self._lead is not None:
+            self._follower.leading.set()
             self._written = (
                 0  # in another registry revisions may be lower; our term's own fences off what was before
             )
@@ -270,6 +272,7 @@ class Scheduler:
 
     async def _step_down(self) -> None:
         lead, self._lead, self._state = self._lead, None, None
+        self._follower.leading.clear()
         if lead is not None:
             await self._election.resign(lead)
 

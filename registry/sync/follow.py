@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from enum import StrEnum
 
@@ -178,7 +178,8 @@ class Follower:
         if len(fresh) > CORRUPT_TOLD:
             log.error("%d more registry records are corrupt", len(fresh) - CORRUPT_TOLD)
 
-    async def _watch(self) -> None:
+    async def _watch(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Fold in what changes until another history is accepted, or a batch is `enough`."""
         stream = self._etcd.watch(self._root, self.revision + 1, self._on_state, self._on_connect)
         async with aclosing(stream):
             async for batch in stream:
@@ -193,6 +194,8 @@ class Follower:
                     await self._check_sentinel(batch.revision)
                 async with self.still:
                     self._fold(batch)
+                if enough():
+                    return
 
     def _fold(self, batch: WatchBatch) -> None:
         self.revision = batch.revision

@@ -41,9 +41,12 @@ class Bench:
     etcd: Etcd
     keys: Keys
     wanted: dict[str, UnitState] = field(default_factory=dict)
+    passing: set[str] = field(default_factory=set)  # units whose state is a step on the way to another one
 
     def __post_init__(self) -> None:
-        self.publisher = Publisher(self.etcd, self.keys, MACHINE, self.wanted.get)
+        self.publisher = Publisher(
+            self.etcd, self.keys, MACHINE, self.wanted.get, is_passing=self.passing.__contains__
+        )
 
     async def schedule(self, unit: str, generation: int = 1) -> DesiredState:
         line = Assignment(unit, MACHINE, "a" * 64, Target.LAUNCHED, generation)
@@ -111,6 +114,30 @@ async def test_what_did_not_change_is_not_written(bench: Bench) -> None:
         kv = await bench.etcd.get(bench.keys.state(MACHINE, "a.service"))
         assert kv
         assert kv.version == 1
+
+
+async def test_a_step_on_the_way_waits_for_the_state_after_it_and_is_not_written(bench: Bench) -> None:
+    async with publishing(bench):
+        bench.passing.add("a.service")
+        for unit in ("a.service", "b.service"):
+            bench.wanted[unit] = state(unit)
+            bench.publisher.mark_dirty([unit])
+        await bench.becomes({"b.service": 1})  # nobody waits for the step
+        bench.passing.clear()
+        bench.wanted["a.service"] = state("a.service", 2)
+        bench.publisher.mark_dirty(["a.service"])
+        await bench.becomes({"a.service": 2, "b.service": 1})
+        kv = await bench.etcd.get(bench.keys.state(MACHINE, "a.service"))
+        assert kv
+        assert kv.version == 1
+
+
+async def test_a_step_that_lasts_is_written(bench: Bench) -> None:
+    async with publishing(bench):
+        bench.passing.add("a.service")
+        bench.wanted["a.service"] = state("a.service")
+        bench.publisher.mark_dirty(["a.service"])
+        await bench.becomes({"a.service": 1})
 
 
 async def test_states_hang_on_the_lease(bench: Bench) -> None:

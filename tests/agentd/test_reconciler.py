@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,24 @@ async def test_a_unit_is_claimed_loaded_and_started_once(tmp_path: Path) -> None
         on.want()  # the same again
         await on.rest()
         assert acts(on.log) == ["claim", "start"]
+
+
+async def test_a_state_is_a_step_on_the_way_only_while_somebody_is_about_to_change_it(tmp_path: Path) -> None:
+    async with machine(tmp_path) as on:
+        is_passing = on.reconciler.table.is_passing
+        for act, order in ((f"start {NAME}", on.want), (f"stop {NAME}", on.withdraw)):
+            on.systemd.hanging.add(act)
+            order()
+            await on.until(partial(on.log.__contains__, act))
+            assert is_passing(NAME)
+            on.systemd.hanging.discard(act)
+            on.systemd.finish(act)
+            await on.rest()
+            assert not is_passing(NAME)
+        on.want(OTHER, target=Target.LOADED)
+        await on.rest()
+        assert on.entry(OTHER).phase is Phase.LOADED
+        assert not is_passing(OTHER)
 
 
 async def test_invariant_5_a_claim_is_given_up_after_the_unit_is_down_and_its_file_gone(tmp_path: Path) -> None:
