@@ -11,7 +11,7 @@ SOURCES := registry placement scheduler agentd fleettui tests bench scripts/stru
 AS_ROOT := scripts/as-root
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system compiled packages demo down test test-debian13 check lint types structure docs format bench bench-console bench-scale chaos simulate fuzz screenshots clean
+.PHONY: help setup system compiled packages demo down test test-debian13 check lint types structure docs format bench bench-console bench-peers bench-scale chaos simulate fuzz screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ bench-scale: setup ## Measure a large fleet with simulated machines (ARGS="--hel
 
 bench-console: setup ## Measure the console in a terminal, over a large fleet (ARGS="--help" for the choices)
 	@$(BIN)/python -m bench.console $(ARGS)
+
+bench-peers: setup ## Measure beside Pacemaker and Docker Swarm, on nodes of their own (ARGS="--help" for the choices)
+	@$(AS_ROOT) $(BIN)/python -m bench.peers $(ARGS)
 
 screenshots: setup ## Draw the pictures in screenshots/ again
 	@$(BIN)/python -m tests.console.screenshots $(ARGS)

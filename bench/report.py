@@ -88,14 +88,14 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     mark = " !" if figure.reached is False else ""
     return (
         figure.work,
-        f"{_number(figure.value)} {figure.unit}{mark}".strip(),
-        "" if figure.reach is None else f"{_number(figure.reach)} {figure.unit}".strip(),
-        "" if figure.reference is None else f"{_number(figure.reference)} {figure.unit}".strip(),
+        f"{number(figure.value)} {figure.unit}{mark}".strip(),
+        "" if figure.reach is None else f"{number(figure.reach)} {figure.unit}".strip(),
+        "" if figure.reference is None else f"{number(figure.reference)} {figure.unit}".strip(),
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
     )
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits that count, without an exponent."""
     if value == 0:
         return "0"

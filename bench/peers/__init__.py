@@ -1,0 +1,1 @@
+"""Our fleet beside others that start services on several machines: `python -m bench.peers`."""
