@@ -9,6 +9,7 @@ know. Told by the judge of what happens; asks no program.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -255,9 +256,19 @@ class Rollouts:
         return next(iter(self._judge.running[unit]), "")
 
     def _is_up(self, unit: str, sent_at: float) -> bool:
-        """Whether it had come up, and the leader had to know; one that still starts is down already."""
+        """Whether it had come up and was well, and the leader had to know; else it is down already."""
         places = self._judge.running[unit].items()
-        return any(sent_at - since > HEARD_S for machine, since in places if not self._judge.excused(machine))
+        well = ((machine, self._well_since(machine, unit, since)) for machine, since in places)
+        return any(sent_at - since > HEARD_S for machine, since in well if not self._judge.excused(machine))
+
+    def _well_since(self, machine: str, unit: str, started_at: float) -> float:
+        """Since when its health check, if it has one, has been asked where that can be answered."""
+        systemd = self._judge.fleet.host(machine).systemd
+        if not KINDS.get(unit, SLEEPER).checked:
+            return started_at
+        return (
+            math.inf if systemd.jammed or self._is_sick(machine, unit) else max(started_at, systemd.answers_since)
+        )
 
     def _is_there(self, key: Key) -> bool:
         """Whether a step's machine, where it is about one, is in touch and has the unit."""

@@ -611,7 +611,7 @@ class Play:
         """Who would connect to a unit of the machine gets no answer."""
         systemd = self.host(step).systemd
         systemd.jammed = True
-        return lambda: vars(systemd).update(jammed=False)
+        return lambda: vars(systemd).update(jammed=False, answers_since=self.loop.now)
 
 
 def another_fleets(*, users: bool) -> Store:

@@ -166,6 +166,7 @@ class SimulatedSystemd:
         self.agent_job = ""  # what systemd is doing to the agent's own unit
         self.state = "running"
         self.jammed = False  # nothing answers at any port
+        self.answers_since = 0.0
         self.slow_s = 0.0  # a busy systemd: each answer takes up to so much longer
         self.doubled = 0.0  # part of the signals that come twice
         self.busy_until = 0.0  # reloading: no answers until then

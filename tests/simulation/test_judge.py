@@ -26,7 +26,9 @@ class Court:
         self.found: list[str] = []
         hosts = {
             f"core-{number}": SimpleNamespace(
-                id=str(number), name=f"core-{number}", systemd=SimpleNamespace(units={})
+                id=str(number),
+                name=f"core-{number}",
+                systemd=SimpleNamespace(units={}, jammed=False, answers_since=0.0),
             )
             for number in range(1, 5)
         }
@@ -114,6 +116,32 @@ def test_what_passes_no_health_check_is_on_its_way_and_has_failed_then(
     rollouts.started("core-1", units[0])
     court.time += after_s
     rollouts.changed("scheduler-1", [court.put(f"units/{units[1]}", turn)], court.time)
+    assert court.found[:1] == found
+
+
+@pytest.mark.parametrize(
+    ("systemd", "found"),
+    [
+        ({}, [ALLOWED]),
+        ({"jammed": True}, []),
+        ({"answers_since": 197.0}, []),
+        ({"answers_since": 190.0}, [ALLOWED]),
+        ({"units": {"well1.service": SimpleNamespace(behaviour=Behaviour(sick=True))}}, []),
+    ],
+)
+def test_what_is_not_well_takes_nothing_down_by_its_turn(
+    court: Court, systemd: dict[str, object], found: list[str]
+) -> None:
+    rollouts = Rollouts(court.judge, parsed)
+    vars(court.judge.fleet.host("core-1").systemd).update(systemd)
+    court.judge.running = {"well1.service": {"core-1": 0.0}, "well2.service": {}}
+    court.put("units/well2.service", {"target": "launched"})
+    steps = [{"unit": f"well{each}.service", "old": "a", "new": "b", "group": each} for each in (1, 2)]
+    rollouts.changed("operator", [court.put("rollouts/r1", {"steps": steps, "at_a_time": 1})], 100.0)
+    rollouts.ended("core-2", "well2.service", off=False)
+    court.time = 200.0
+    turn = {"hash": "b", "target": "launched", "by": "rollout r1"}
+    rollouts.changed("scheduler-1", [court.put("units/well1.service", turn)], court.time)
     assert court.found[:1] == found
 
 
