@@ -95,3 +95,20 @@ def test_a_terminal_without_utf8_shows_the_fleet(tmp_path: Path) -> None:
         assert "UNIT ^" in shown
     finally:
         tmux("kill-server")
+
+
+async def test_a_screen_that_becomes_low_gives_the_table_the_room_of_the_journal_and_takes_it_back() -> None:
+    async with playing(size=(80, 24)) as play:
+        pane = play.main.dock.pane
+        assert pane.display
+        await play.pilot.resize_terminal(30, 8)
+        await play.settle()
+        assert not pane.display
+        await play.pilot.resize_terminal(80, 24)
+        await play.settle()
+        assert pane.display
+        await play.press("J")
+        await play.pilot.resize_terminal(80, 8)
+        await play.pilot.resize_terminal(80, 24)
+        await play.settle()
+        assert not pane.display, "it was hidden by the user"

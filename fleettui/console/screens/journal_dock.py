@@ -212,6 +212,8 @@ class JournalDock:
         self.reader = JournalReader(context.journals, self.pane)
         self._screen, self._focus_view = screen, focus_view
         self._docked: bool | None = None  # whether the pane was shown before a detail was opened
+        self._height = 0  # of the screen, as it was last
+        self._crowded = False  # hidden since the screen became so low
 
     def on_mount(self) -> None:
         """Show the pane where there is room for it."""
@@ -221,6 +223,15 @@ class JournalDock:
     def shown_beside_tables(self) -> bool:
         """Whether the pane is shown, or will be once no detail is open."""
         return self.pane.display if self._docked is None else self._docked
+
+    def crowded_out(self, height: int) -> bool:
+        """Whether the pane is to be hidden now that the screen has so many lines, or shown again."""
+        before, self._height = self._height, height
+        if self._docked is not None or self.pane.has_focus_within or (before < SHORT) == (height < SHORT):
+            return False
+        turns = self.pane.display if height < SHORT else self._crowded and not self.pane.display
+        self._crowded = height < SHORT and turns
+        return turns
 
     def toggle(self) -> None:
         """Show or hide the pane."""

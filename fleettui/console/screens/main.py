@@ -290,7 +290,8 @@ class MainScreen(Screen[None]):
         self.footer.show_keys()
 
     def on_resize(self) -> None:
-        """Draw for the other width."""
+        """Draw for the other width and height."""
+        self.navigator.fit(self.app.size.height)
         self.refresh_all()
         self.footer.show_operations()
 

@@ -459,6 +459,11 @@ class Navigator:
         self._dock.toggle()
         self.follow_selection()
 
+    def fit(self, height: int) -> None:
+        """Hide the pane below a table where a screen becomes too low for both, and bring it back after that."""
+        if self._dock.crowded_out(height):
+            self.toggle_dock()
+
     def show_journal(self) -> None:
         """Show the journal of what is selected."""
         if not self._dock.pane.display:
