@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from fleettui.__main__ import parser
 from fleettui.console.sources.replay import moment
+from fleettui.record import commands
 from fleettui.record import recorder as recording
 from fleettui.record.format import DamagedLine, Head, Moment, Values, read_head, read_line, time_of
 from fleettui.record.reader import Playback, Record, history
@@ -33,6 +34,7 @@ from registry.etcd import Etcd, EtcdSettings
 from registry.keys import Keys
 from registry.mirror import Mirror, RawChange
 from registry.model import Sentinel, Target, Unit, Usage
+from registry.program.config import Settings
 from registry.records import encode
 from registry.sync.follow import ConnectionState
 from tests.documents import block
@@ -190,8 +192,8 @@ def test_a_clock_that_goes_back_begins_another_truth(tmp_path: Path) -> None:
 
 
 def test_the_moments_of_the_document_are_understood() -> None:
-    commands = block("docs/record.md", "at").commands
-    flags = [parser().parse_args(shlex.split(line, comments=True)[1:]) for line in commands]
+    lines = block("docs/record.md", "at").commands
+    flags = [parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
     assert flags[0].command == "record"
     assert len({moment(each.at) for each in flags if each.at}) == 4
 
@@ -359,3 +361,19 @@ async def test_a_recorder_that_is_killed_loses_at_most_its_last_second(
     view = playback.seek(time.time())
     assert sorted(view.snapshot.units) == ["u0.service", "u1.service"]
     assert len(segments(directory)) == 2, "nobody appends to what was torn"
+
+
+def test_it_records_the_local_cluster_where_nothing_else_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, seen = tmp_path / "fleet.toml", list[Settings]()
+    config.write_text('[etcd]\nendpoints = ["http://10.9.8.7:2379"]\n')
+
+    async def record(settings: Settings, _writer: RecordWriter) -> None:
+        seen.append(settings)
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("fleettui.demo.paths.operator_config", lambda _name="demo": config)
+    monkeypatch.setattr(commands, "_record", record)
+    assert commands.main(["--directory", str(tmp_path / "record")]) == 0
+    assert seen[0].etcd.endpoints == ("http://10.9.8.7:2379",)
