@@ -24,6 +24,7 @@ from fleettui.remote.command import (
     kill_argv,
     look_argvs,
     quoted,
+    start_argv,
     status_argv,
     within,
 )
@@ -141,6 +142,10 @@ class Remote:
     async def unit_kill(self, machine: Machine, unit: str, signal: str) -> Completed:
         """Send a signal to all processes of a unit; see `kill_argv`."""
         return await self.run(machine, kill_argv(machine, unit, signal))
+
+    async def unit_start(self, machine: Machine, unit: str) -> Completed:
+        """Have systemd start a unit; see `start_argv`."""
+        return await self.run(machine, start_argv(machine, unit))
 
     async def unit_look(self, machine: Machine, unit: str) -> list[tuple[str, Completed]]:
         """What else the machine says of a unit, each with its heading; see `look_argvs`."""

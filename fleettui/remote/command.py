@@ -92,6 +92,12 @@ def kill_argv(machine: Machine, unit: str, signal: str) -> list[str]:
     return on_user_bus(argv) if machine.bus == "user" else as_root(argv)
 
 
+def start_argv(machine: Machine, unit: str) -> list[str]:
+    """`systemctl start` without waiting, as a timer does it; as root where the system's systemd runs the unit."""
+    argv = ["systemctl", *(["--user"] if machine.bus == "user" else []), "start", "--no-block", "--", unit]
+    return on_user_bus(argv) if machine.bus == "user" else as_root(argv)
+
+
 async def collect(running: Running) -> Completed:
     """Read a command to its end. Raises LinkLost, and OverflowError for more output than anybody asked for."""
     stdout, stderr = await asyncio.gather(_all(running.stdout), _all(running.stderr))

@@ -29,6 +29,7 @@ class ScriptedHosts:
         self.asked: list[tuple[str, str]] = []
         self.shells: list[str] = []
         self.signals: list[tuple[str, str, str]] = []
+        self.started: list[tuple[str, str]] = []
         self.text = STATUS
         self.error: Exception | None = None
         self.exit_status = 0
@@ -47,6 +48,11 @@ class ScriptedHosts:
             raise self.error
         self.asked.append((machine.hostname, unit))
         return f"\x1b[1mits processes\x1b[0m\n├─401 /usr/bin/{unit.partition('.')[0]} --port 801\n└─402 worker\n"
+
+    async def start(self, machine: Machine, unit: str) -> None:
+        if self.error:
+            raise self.error
+        self.started.append((machine.hostname, unit))
 
     async def signal(self, machine: Machine, unit: str, signal: str) -> None:
         if self.error:

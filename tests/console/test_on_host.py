@@ -115,8 +115,12 @@ async def test_t_starts_what_a_timer_starts_and_its_status_says_so() -> None:
         await play.press("d")
         await shows(play, "T starts job.service now")
         await play.press("T")
-        await play.until("fleetctl start job.service", "operations")
-        await play.press("escape")
+        await play.until("started job.service on core-1, as night.timer does", "hint")
+        assert play.stage.hosts.started == [("core-1", "job.service")]
+        assert play.stage.port.calls == [], "no target changes"
+        await play.press("escape", "escape")
         play.main.views.open.table.select("job.service")
         await play.press("T")
-        assert "nothing chosen is a timer" in play.text("hint")
+        assert "job.service is no timer" in play.text("hint")
+    with pytest.raises(UserError, match="read-only"):
+        await LiveHosts(Remote(SshTable()), read_only=True).start(machine(1), "job.service")

@@ -125,7 +125,6 @@ class MainScreen(Screen[None]):
         self.action_roll_out = units.roll_out
         self.action_rebalance = partial(self.rollouts.rebalance, Policy())
         self.action_scale = units.scale_by
-        self.action_run_now = units.run_now
         self.action_restore = self._restore
         self.action_undo = units.undo
         self.action_submit = self.edits.submit
@@ -134,6 +133,7 @@ class MainScreen(Screen[None]):
         on_host = OnHost(self, self.context, self.fleet, self.views, self.selection, navigator, self.outside,
                          self.status, self.confirmer)  # fmt: skip
         self.action_on_host, self.action_signal = on_host.open, on_host.signal
+        self.action_run_now = on_host.run_now
         self.action_pager, self.action_save = on_host.pager, on_host.save
 
         self.action_view = navigator.open_view

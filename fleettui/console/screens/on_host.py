@@ -12,6 +12,7 @@ from typing import Any
 from textual.screen import Screen
 
 from fleettui.console.operations.impact import Survey
+from fleettui.console.operations.relations import run_by
 from fleettui.console.pages.detail import places
 from fleettui.console.screens.confirm import Confirmer
 from fleettui.console.screens.context import Context, StatusLine
@@ -70,13 +71,35 @@ class OnHost:
             try:
                 await self._context.hosts.signal(machine, unit, wanted)
             except FleetError as error:
-                self._status.show(escape(str(error)))
+                self._status.show(escape(str(error)), lasting=True)
             else:
-                self._status.show(f"sent {wanted} to {unit} on {machine.hostname}")
+                self._status.show(f"sent {wanted} to {unit} on {machine.hostname}", lasting=True)
 
         self._confirmer.ask_first(
             lambda _: asked, lambda _: self._screen.run_worker(send(), name="send a signal", exit_on_error=False)
         )
+
+    def run_now(self) -> None:
+        """Start what the selected timer starts, on its machine, as if its time had come: no target is changed."""
+        found = self._place()
+        if found is None:
+            return
+        machine, timer = found
+        unit = run_by(self._fleet.reading.snapshot, timer)
+        if not unit or self._context.barred:
+            why = self._context.barred or f"{timer} is no timer; this key starts what a timer starts"
+            self._status.show(f"nothing is started: {escape(why)}")
+            return
+
+        async def start() -> None:
+            try:
+                await self._context.hosts.start(machine, unit)
+            except FleetError as error:
+                self._status.show(escape(str(error)), lasting=True)
+            else:
+                self._status.show(f"started {unit} on {machine.hostname}, as {timer} does", lasting=True)
+
+        self._screen.run_worker(start(), name="start what a timer starts", exit_on_error=False)
 
     def _place(self) -> tuple[Machine, str] | None:
         """The selected unit and the one machine that has it; None, and said why, where there is no such."""

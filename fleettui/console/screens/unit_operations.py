@@ -28,7 +28,6 @@ from fleettui.console.operations.impact import (
 )
 from fleettui.console.operations.impact_text import impact_lines, short, stopping_lines, units_line
 from fleettui.console.operations.operation import Operation, undo_command
-from fleettui.console.operations.relations import run_by
 from fleettui.console.operations.runner import OperationRunner
 from fleettui.console.operations.verbs import NO_LINK, Permit, RolloutVerb, command, permit
 from fleettui.console.pages.file import sharing
@@ -72,15 +71,6 @@ class UnitOperations:
                 exit_on_error=False,
             ),
         )
-
-    def run_now(self) -> None:
-        """Start what the chosen timers start when they elapse."""
-        snapshot = self._fleet.reading.snapshot
-        found = [unit for name in self._selection.units() if (unit := run_by(snapshot, name))]
-        if found:
-            self.perform(Verb.START, [*dict.fromkeys(found)])
-        else:
-            self._status.show("nothing chosen is a timer of the registry; this key starts what a timer starts")
 
     def roll(self, names: Sequence[str], texts: Mapping[str, str], policy: Policy, *, renews: bool = False) -> None:
         """Begin a rollout as it was asked for in full, after asking; with `renews` to newer configs, if any."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fleettui.console.operations.verbs import NO_SHELL, READ_ONLY
 from fleettui.escape import escape
-from fleettui.remote import Remote, RemoteError
+from fleettui.remote import Completed, Remote, RemoteError
 from registry.errors import FleetError, UserError
 from registry.model import Machine
 
@@ -35,6 +35,9 @@ class Hosts(UnitSays, Protocol):
 
     async def signal(self, machine: Machine, unit: str, signal: str) -> None:
         """Send a signal to all processes of the unit."""
+
+    async def start(self, machine: Machine, unit: str) -> None:
+        """Have its systemd start the unit, without waiting for it."""
 
     async def run(self, machine: Machine | None, argv: Sequence[str], take: Callable[[bytes], object]) -> int:
         """Run a command there (None: here), without input; `take` gets what it prints. Its exit status.
@@ -58,6 +61,10 @@ class NoHosts:
         return await self.status(machine, unit)
 
     async def signal(self, machine: Machine, unit: str, signal: str) -> None:  # noqa: ARG002 - the protocol's
+        """Never."""
+        await self.status(machine, unit)
+
+    async def start(self, machine: Machine, unit: str) -> None:
         """Never."""
         await self.status(machine, unit)
 
@@ -110,7 +117,16 @@ class LiveHosts:
         """Send it by systemctl kill. UserError where nothing may be changed."""
         if self._read_only:
             raise UserError(f"no signal: {READ_ONLY}")
-        done = await self._remote.unit_kill(machine, unit, signal)
+        self._check(machine, await self._remote.unit_kill(machine, unit, signal))
+
+    async def start(self, machine: Machine, unit: str) -> None:
+        """Start it by systemctl. UserError where nothing may be changed."""
+        if self._read_only:
+            raise UserError(f"nothing is started: {READ_ONLY}")
+        self._check(machine, await self._remote.unit_start(machine, unit))
+
+    @staticmethod
+    def _check(machine: Machine, done: Completed) -> None:
         if done.status:
             why = done.stderr.decode("utf-8", "replace").strip() or f"systemctl ended with {done.status}"
             raise RemoteError(machine.hostname, why, "try it there by hand")
