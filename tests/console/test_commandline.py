@@ -442,6 +442,28 @@ async def test_a_line_keeps_the_keys_whatever_takes_the_focus_meanwhile() -> Non
         assert not main.views.open.table.listing.query.text
 
 
+async def test_what_is_typed_right_after_enter_is_for_the_table() -> None:
+    async with playing() as play:
+        main = play.main
+        main.prompts.open_filter()
+        for key, character in (*((each, each) for each in "cache"), ("enter", "\r"), ("d", "d")):
+            play.stage.app.post_message(Key(key, character))
+        await play.settle()
+        assert main.prompts.asking is None
+        assert main.views.in_detail
+        await play.press("escape")
+        assert main.views.open.table.listing.query.text == "cache"
+        main.prompts.close()
+        main.prompts.filter_line.post_message(Key("d", "d"))
+        await play.settle()
+        assert main.views.in_detail, "a key on its way to the line when that was closed"
+        main.prompts.open_command_line()
+        for key, character in (*((each, each) for each in "zz"), ("enter", "\r"), ("d", "d")):
+            play.stage.app.post_message(Key(key, character))
+        await play.settle()
+        assert main.prompts.command_line.value == "zzd", "the line stays, and so does what was typed on"
+
+
 async def test_the_journals_line_keeps_the_keys_when_it_is_opened_again_at_once() -> None:
     async with playing() as play:
         pane = play.main.dock.pane

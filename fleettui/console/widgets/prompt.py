@@ -109,6 +109,7 @@ class Prompt(Input):
         self._has_error = False  # an error stands where candidates would
         self.pasted = False  # whether something of the line was
         self.passed: Key | None = None  # the last key that came by here
+        self._ahead: list[Key] | None = None  # typed since the line was entered or left, for what has the keys then
 
     async def on_paste(self, event: Paste) -> None:
         """Take one line; of several none, since what they are was not meant for here."""
@@ -119,15 +120,35 @@ class Prompt(Input):
             event.stop()
             self.show_error(f"{len(lines)} lines were pasted, so none is taken; one at a time goes in here")
 
-    def on_key(self, event: Key) -> None:
-        """Remember the last key, for what handles it next."""
+    async def on_key(self, event: Key) -> None:
+        """Enter or leave the line at once; what is typed before that is carried out belongs to what comes after."""
         self.passed = event
+        if self.display and self._ahead is None and event.key not in ("enter", "escape"):
+            return
+        event.stop()
+        event.prevent_default()
+        if not self.display:  # it was on its way here
+            self.app.post_message(Key(event.key, event.character))
+            return
+        if self._ahead is not None:
+            self._ahead.append(event)
+            return
+        self._ahead = []
+        if event.key == "enter":
+            await self.action_submit()
+        else:
+            self.action_leave()
+
+    def _typed_ahead(self) -> list[Key]:
+        ahead, self._ahead = self._ahead or [], None
+        return [Key(each.key, each.character) for each in ahead]
 
     def open(self, value: str = "") -> None:
         """Show it and put the cursor at its end."""
         self.display = True
         self.cursor_blink = False
         self._has_error = self.pasted = False
+        self._ahead = None
         self.value = value
         self.cursor_position = len(value)
         self.screen.set_focus(self)  # at once: what is typed next must not reach the table's keys
@@ -137,10 +158,14 @@ class Prompt(Input):
         """Take it away."""
         self.display = False
         self.screen.query_one(BAND, Band).put()
+        for key in self._typed_ahead():
+            self.app.post_message(key)
 
     def show_error(self, error: str) -> None:
         """Say what is wrong with the line, and leave it as it is."""
         self._has_error = True
+        for key in self._typed_ahead():
+            self._forward_event(key)
         self.screen.query_one(BAND, Band).put(((Cell(f"✖ {escape(error)}", Tone.BAD),), ()))
 
     # Completion
