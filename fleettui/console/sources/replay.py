@@ -187,6 +187,10 @@ class NoPastHosts:
         """Never."""
         raise UserError("nothing can be changed in a record")
 
+    async def start(self, machine: Machine, unit: str) -> None:  # noqa: ARG002 - the protocol's
+        """Never."""
+        raise UserError("nothing can be changed in a record")
+
     async def run(self, machine: Machine | None, argv: Sequence[str], take: Callable[[bytes], object]) -> int:  # noqa: ARG002
         """Never."""
         raise UserError(NO_PAST.format("a command"))
