@@ -99,16 +99,14 @@ def test_a_terminal_without_utf8_shows_the_fleet(tmp_path: Path) -> None:
 
 async def test_a_screen_that_becomes_low_gives_the_table_the_room_of_the_journal_and_takes_it_back() -> None:
     async with playing(size=(80, 24)) as play:
-        pane = play.main.dock.pane
-        assert pane.display
-        await play.pilot.resize_terminal(30, 8)
-        await play.settle()
-        assert not pane.display
-        await play.pilot.resize_terminal(80, 24)
-        await play.settle()
-        assert pane.display
+        shown = [play.main.dock.pane.display]
+        for size in ((30, 8), (80, 24)):
+            await play.pilot.resize_terminal(*size)
+            await play.settle()
+            shown.append(play.main.dock.pane.display)
+        assert shown == [True, False, True]
         await play.press("J")
         await play.pilot.resize_terminal(80, 8)
         await play.pilot.resize_terminal(80, 24)
         await play.settle()
-        assert not pane.display, "it was hidden by the user"
+        assert not play.main.dock.pane.display, "it was hidden by the user"
