@@ -42,6 +42,8 @@ async def restore(flags: Namespace) -> int:
         found = await read_restoration(operator)
         if not found.held:
             say("The registry's history is not in doubt; there is nothing to accept")
+            if flags.accept:
+                say("If etcd was restored a moment ago, machines may not have read it yet: look again soon")
             return OK
         if found.silent:
             silent = ", ".join(place(each, found.snapshot.machines) for each in found.silent)
