@@ -105,6 +105,13 @@ async def test_a_screen_that_becomes_low_gives_the_table_the_room_of_the_journal
             await play.settle()
             shown.append(play.main.dock.pane.display)
         assert shown == [True, False, True]
+        await play.press("d")
+        await play.pilot.resize_terminal(30, 8)
+        await play.press("escape")
+        await play.settle()
+        assert not play.main.dock.pane.display, "it was made low beside a page"
+        await play.pilot.resize_terminal(80, 24)
+        await play.settle()
         await play.press("J")
         await play.pilot.resize_terminal(80, 8)
         await play.pilot.resize_terminal(80, 24)

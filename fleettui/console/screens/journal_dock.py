@@ -227,10 +227,14 @@ class JournalDock:
     def crowded_out(self, height: int) -> bool:
         """Whether the pane is to be hidden now that the screen has so many lines, or shown again."""
         before, self._height = self._height, height
-        if self._docked is not None or self.pane.has_focus_within or (before < SHORT) == (height < SHORT):
+        if self.pane.has_focus_within or (before < SHORT) == (height < SHORT):
             return False
-        turns = self.pane.display if height < SHORT else self._crowded and not self.pane.display
+        shown = self.shown_beside_tables
+        turns = shown if height < SHORT else self._crowded and not shown
         self._crowded = height < SHORT and turns
+        if turns and self._docked is not None:  # a detail is open: it holds when that is left
+            self._docked = not shown
+            return self.pane.display and shown and not self.pane.has_class("whole")
         return turns
 
     def toggle(self) -> None:
