@@ -1,31 +1,89 @@
 """`dataclass`, for values that never change, at a fraction of its price at import: all is made when it is needed.
 
-The standard decorator looks at every field and compiles six methods for each class when its module is imported. A
-command imports a hundred such classes, and makes values of ten. Here a class with `frozen=True, slots=True` gets
-its slots at once, its fields when somebody asks for them, and `__init__`, `__eq__` and `__hash__` when one of these
-is called first. The fields are the standard library's own, so `fields`, `replace` and patterns work as ever. Pure.
+The standard decorator looks at every field and compiles six methods for each class when its module is imported, and
+its own module imports what reads source text. A command imports a hundred such classes, and makes values of ten.
+Here a class with `frozen=True, slots=True` gets its slots at once, and `__init__`, `__eq__` and `__hash__` when one
+of these is called first. `field` and `replace` are for such classes, and as the standard library's. That has its
+say once somebody asks a class for its fields, so what it has for them works as ever. Pure.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import MISSING, FrozenInstanceError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import MISSING, dataclass, field, fields, replace
 else:
+    MISSING = type("MISSING", (), {"__repr__": lambda _: "MISSING"})()
 
     def dataclass(*, frozen: bool = False, slots: bool = False, kw_only: bool = False) -> Any:  # noqa: ANN401
         """As `dataclasses.dataclass`."""
-        if not (frozen and slots):
-            return dataclasses.dataclass(frozen=frozen, slots=slots, kw_only=kw_only)
-        return lambda plain: _made(plain, kw_only=kw_only)
+        if frozen and slots:
+            return lambda plain: _made(plain, kw_only=kw_only)
+
+        def standard(plain: Any) -> Any:  # noqa: ANN401 - any class
+            import dataclasses  # noqa: PLC0415 - see above
+
+            for name, item in list(vars(plain).items()):
+                if isinstance(item, _Field):
+                    setattr(plain, name, item.standard())
+            return dataclasses.dataclass(frozen=frozen, slots=slots, kw_only=kw_only)(plain)
+
+        return standard
+
+    def field(**options: Any) -> Any:  # noqa: ANN401 - as it is given
+        """As `dataclasses.field`."""
+        return _Field(options)
+
+    def fields(of: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any value or class
+        """As `dataclasses.fields`, without the types."""
+        cls = of if isinstance(of, type) else type(of)
+        found = {each.name: each for base in reversed(cls.__mro__) for each in vars(base).get("__frozen__", ())}
+        return tuple(found.values())
+
+    def replace(value: Any, **changes: Any) -> Any:  # noqa: ANN401 - any value
+        """As `dataclasses.replace`."""
+        for each in fields(value):
+            changes.setdefault(each.name, getattr(value, each.name))
+        return type(value)(**changes)
 
 
-__all__ = ["dataclass"]
+__all__ = ["MISSING", "dataclass", "field", "fields", "replace"]
 
 COMPILED = ("__init__", "__eq__", "__hash__")
+
+
+class _Field:
+    """What `field` was told."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    def standard(self) -> Any:  # noqa: ANN401 - the standard library's
+        import dataclasses  # noqa: PLC0415 - see above
+
+        return dataclasses.field(**self.options)
+
+
+class _FrozenField(NamedTuple):
+    """A field of a class."""
+
+    name: str
+    default: Any = MISSING
+    default_factory: Any = MISSING
+    kw_only: bool = False
+    compare: bool = True
+    repr: bool = True
+    metadata: Any = None
+
+    @classmethod
+    def of(cls, name: str, item: Any, *, kw_only: bool) -> _FrozenField:  # noqa: ANN401 - what the class has under the name
+        """From what stands in the class."""
+        options = item.options if isinstance(item, _Field) else {"default": item}
+        if type(item).__module__ == "dataclasses":  # the standard library's own field
+            options = {each: getattr(item, each) for each in cls._fields[1:]}
+            options = {each: given for each, given in options.items() if type(given).__name__ != "_MISSING_TYPE"}
+        return cls(name, **{"kw_only": kw_only, **options})
 
 
 def _made(plain: Any, *, kw_only: bool) -> Any:  # noqa: ANN401 - any class
@@ -36,6 +94,9 @@ def _made(plain: Any, *, kw_only: bool) -> Any:  # noqa: ANN401 - any class
     attributes = {name: item for name, item in own.items() if name not in names}
     attributes["__slots__"] = tuple(name for name in names if name not in inherited)
     attributes["__qualname__"] = plain.__qualname__
+    attributes["__frozen__"] = tuple(
+        _FrozenField.of(name, own.get(name, MISSING), kw_only=kw_only) for name in names
+    )
     cls = type(plain)(plain.__name__, plain.__bases__, attributes)
     for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
         setattr(cls, name, _LateAttribute(name, own, kw_only))
@@ -56,7 +117,10 @@ class _LateAttribute:
 
     def __get__(self, _value: object, asked: type) -> Any:  # noqa: ANN401 - any of them
         owner = next(each for each in asked.__mro__ if vars(each).get(self._name) is self)
-        plain = type(owner)(owner.__name__, owner.__bases__, dict(self._own))
+        import dataclasses  # noqa: PLC0415 - see above
+
+        own = {name: item.standard() if isinstance(item, _Field) else item for name, item in self._own.items()}
+        plain = type(owner)(owner.__name__, owner.__bases__, own)
         find = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=self._kw_only)
         found = vars(find(plain))
         for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__"):
@@ -80,7 +144,7 @@ def _compile(cls: Any) -> dict[str, Any]:  # noqa: ANN401 - any class
     """The methods that the fields of a class ask for, by name."""
     known: dict[str, Any] = {"MISSING": MISSING}
     placed, named, body = ["self"], ["*"], []
-    found = dataclasses.fields(cls)
+    found = fields(cls)
     for each in found:
         known[f"set_{each.name}"] = getattr(cls, each.name).__set__
         value, default = each.name, ""
@@ -110,24 +174,28 @@ def _compile(cls: Any) -> dict[str, Any]:  # noqa: ANN401 - any class
 
 
 def _repr(self: Any) -> str:  # noqa: ANN401 - any value
-    shown = (f"{each.name}={getattr(self, each.name)!r}" for each in dataclasses.fields(self) if each.repr)
+    shown = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)
     return f"{self.__class__.__qualname__}({', '.join(shown)})"
 
 
 def _refuse(_self: object, name: str, _item: object) -> None:
+    from dataclasses import FrozenInstanceError  # noqa: PLC0415 - see above
+
     raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
 
 def _refuse_deletion(_self: object, name: str) -> None:
+    from dataclasses import FrozenInstanceError  # noqa: PLC0415 - see above
+
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 def _state(self: Any) -> list[Any]:  # noqa: ANN401 - any value
-    return [getattr(self, each.name) for each in dataclasses.fields(self)]
+    return [getattr(self, each.name) for each in fields(self)]
 
 
 def _set_state(self: Any, state: list[Any]) -> None:  # noqa: ANN401 - any value
-    for each, item in zip(dataclasses.fields(self), state, strict=True):
+    for each, item in zip(fields(self), state, strict=True):
         object.__setattr__(self, each.name, item)
 
 

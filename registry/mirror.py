@@ -9,12 +9,11 @@ ever sees half of it. Pure: no clock, no client.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from registry.errors import CorruptRecord
-from registry.frozen import dataclass
+from registry.frozen import dataclass, field
 from registry.keys import Address, Keys, Table
 from registry.model import (
     Assignment,

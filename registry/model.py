@@ -13,11 +13,10 @@ record, so a changed record is made with `dataclasses.replace`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
 from enum import StrEnum
 from typing import Annotated
 
-from registry.frozen import dataclass
+from registry.frozen import dataclass, field, replace
 from registry.grammar import (
     Amount,
     AtMost,

@@ -15,12 +15,12 @@ share are read and kept once.
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, NamedTuple, NoReturn, get_type_hints
 
 from registry.errors import CorruptRecord, InvalidRecord
 from registry.field_rules import FieldRule, out_of_range
+from registry.frozen import MISSING, fields
 from registry.grammar import MAX_TEXT, json_value, line
 from registry.keys import Address, Keys, Table
 from registry.model import (
@@ -191,7 +191,7 @@ def _checked(rule: FieldRule, item: Any, name: str) -> object:  # noqa: ANN401 -
 def _json(item: Any) -> Any:  # noqa: ANN401 - any field
     if isinstance(item, tuple):
         return [_json(each) for each in item]
-    return _encode_fields(item) if hasattr(item, "__dataclass_fields__") else item
+    return _encode_fields(item) if hasattr(item, "__frozen__") else item
 
 
 @cache

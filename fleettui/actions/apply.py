@@ -8,7 +8,6 @@ as it was when the difference was shown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from enum import StrEnum
 
 from fleettui.actions.folder import Applied, UnitFolder
@@ -17,7 +16,7 @@ from fleettui.actions.outcome import Did, Done, Outcome
 from fleettui.actions.reading import FoundUnit
 from fleettui.actions.units import UnitStep, act
 from fleettui.verbs import verb_between
-from registry.frozen import dataclass
+from registry.frozen import dataclass, replace
 from registry.mirror import Snapshot
 from registry.model import Target, Unit
 from registry.units.file import file_hash

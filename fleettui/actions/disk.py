@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -147,6 +145,9 @@ def _said_by_generator(path: Path, text: str) -> tuple[Problem, ...]:
 
     What the file needs beside it is taken from where it lies; where it is not there, it may be in the registry.
     """
+    import subprocess  # noqa: PLC0415 - for Quadlets alone
+    import tempfile  # noqa: PLC0415 - the same
+
     generator, name = GENERATORS["system"], path.name
     try:
         told = subprocess.run([generator, "-version"], capture_output=True, text=True, timeout=10, check=True)

@@ -6,13 +6,12 @@ Owns what each act makes of a machine's override. Which units move, and when, is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from fleettui.actions.operator import Operator, commit, persist
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
-from registry.frozen import dataclass
+from registry.frozen import dataclass, replace
 from registry.keys import Address, Table
 from registry.model import Availability, Override
 from registry.records import decode, encode

@@ -10,13 +10,12 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import field
 from typing import TypeVar
 
 from registry.errors import Conflict, RegistryUnavailable
 from registry.etcd import MAX_OPS, Compare, Etcd, Op
 from registry.etcd.backoff import jittered
-from registry.frozen import dataclass
+from registry.frozen import dataclass, field
 from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.model import Event
@@ -34,23 +33,31 @@ T = TypeVar("T")
 
 def actor() -> str:
     """Who runs this program, as `user@host`, for the audit trail of a registry without users."""
-    import getpass  # noqa: PLC0415 - not where the registry has users
+    named = (os.environ.get(each) for each in ("LOGNAME", "USER", "LNAME", "USERNAME"))  # as getpass has it
+    user = next(filter(None, named), "")
+    if not user:
+        import pwd  # noqa: PLC0415 - seldom needed
 
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            user = str(os.getuid())
     return writer_of("", f"{user}@{socket.gethostname()}")
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator's hand on one registry. `now` gives seconds since the epoch for what is written."""
+    """An operator's hand on one registry. `now` gives seconds since the epoch for what is written.
+
+    `progress` is told how many of an act's units are written, and how many there are: at its begin, and after each
+    transaction.
+    """
 
     etcd: Etcd
     keys: Keys
     actor: str = field(default_factory=actor)  # the registry's user where there is one; see `grammar.writer_of`
     now: Callable[[], float] = time.time
+    progress: Callable[[int, int], object] = lambda *_: None
 
     def event(self, verb: str, *, unit: str = "", machine: str = "", reason: str = "") -> Event:
         """An event of this operator, now."""

@@ -6,7 +6,6 @@ changes. Reads a follower's mirror; writes nothing.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 
 from registry.frozen import dataclass
@@ -14,6 +13,7 @@ from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, whereabouts
 from registry.mirror import Snapshot
 from registry.model import Assignment, UnitState
+from registry.runtime import waits
 from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 
 OF_UNITS: dict[Table, Callable[[Address], str]] = {  # the records that are about one unit, and its name
@@ -81,21 +81,21 @@ async def watch_progress(
     """Yield each unit once it is done with, and a `StillWaiting` after each change that brought none.
 
     Snapshots older than `revision` (the act's) are not judged. With `patient`, a unit that waits for the fleet to
-    change is waited for. `deadline` is of the event loop's clock; then TimeoutError is raised.
+    change is waited for. `deadline` is of the clock of `waits`; then TimeoutError is raised.
     The follower must be running, and nobody else may call its `next`; a program with a snapshot stream of its own
     asks `judged` instead.
     """
     remaining = dict.fromkeys(names)
     settled = (Progress.REACHED, Progress.FAILED) if patient else SETTLED
     doubtful = set(remaining)  # those of which something has changed since they were judged
-    waits: dict[str, frozenset[str]] = {}  # and the units that their starts wait for: whether those come counts too
+    awaited: dict[str, frozenset[str]] = {}  # and the units that their starts wait for: those count too
     places = FollowedPlaces()
     while remaining:
-        async with asyncio.timeout_at(deadline):
+        async with waits.timeout(None if deadline is None else deadline - waits.now()):
             update = await follower.next()
         touched = {OF_UNITS[each.table](each) if each.table in OF_UNITS else "" for each in update.changed}
         doubtful.update(remaining if update.reset or "" in touched else touched)
-        doubtful.update(name for name, others in waits.items() if others & touched)
+        doubtful.update(name for name, others in awaited.items() if others & touched)
         snapshot = follower.mirror.snapshot()
         places.update(snapshot, update)
         if snapshot.revision < max(revision, 1):
@@ -103,7 +103,7 @@ async def watch_progress(
             continue
         where = places.where
         found = [Arrival(name, judged(snapshot, name, where), snapshot) for name in remaining if name in doubtful]
-        waits |= {
+        awaited |= {
             each.name: frozenset(other for state in where.states.get(each.name, ()) for other in state.waits)
             for each in found
         }

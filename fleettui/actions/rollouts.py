@@ -6,12 +6,11 @@ never touches a unit's record, which is the leader's to change when it is the un
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from fleettui.actions.operator import Operator, commit, persist
 from fleettui.actions.pins import pin_texts
@@ -21,7 +20,7 @@ from placement.rebalance import Move, plan_rebalance
 from placement.rollout import MAX_STEPS, TURNS_AT_ONCE, failures, going_back
 from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
-from registry.frozen import dataclass
+from registry.frozen import dataclass, replace
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import (
@@ -82,7 +81,7 @@ async def begin(
     Units that have their text already are left out, and what does not run where it is to be restarted. With
     `based_on`, all must still have the text of that hash. UserError when nothing is left, or one cannot be rolled.
     """
-    await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
+    await ensure_cluster(operator.etcd, operator.keys, os.urandom(8).hex())
     units = await _units(operator, list(dict.fromkeys(names)))
     if overtaken := next((unit for unit in units if based_on and unit.hash != based_on), None):
         by = overtaken.by or "somebody"

@@ -7,19 +7,18 @@ the agents follow from the wish that is written here.
 
 from __future__ import annotations
 
-import dataclasses
-import secrets
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from fleettui.actions.operator import EVENTS_EACH, Operator, batches, commit, persist
 from fleettui.actions.outcome import Did, Done, Outcome, joined
 from fleettui.actions.pins import pin_texts
 from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from fleettui.verbs import Verb, verb_between
+from registry import frozen
 from registry.errors import InvalidRecord
 from registry.etcd import Op
-from registry.frozen import dataclass
+from registry.frozen import dataclass, replace
 from registry.model import Target, Unit, UnitText
 from registry.records import encode
 from registry.runtime import waits
@@ -75,10 +74,10 @@ async def submit(
     also what is launched: see `start`.
     """
     wanted = {source.name: source for source in sources}
-    await ensure_cluster(operator.etcd, operator.keys, secrets.token_hex(8))
+    await ensure_cluster(operator.etcd, operator.keys, os.urandom(8).hex())
     given = {name: each.text for name, each in wanted.items() if each.text is not None}
     stored, lacking = await pin_texts(operator, given, keep=not replace)
-    wanted |= {name: dataclasses.replace(wanted[name], text=text) for name, text in stored.items()}
+    wanted |= {name: frozen.replace(wanted[name], text=text) for name, text in stored.items()}
 
     def decide(name: str, found: FoundUnit) -> UnitStep:
         if name in lacking:
@@ -182,11 +181,16 @@ async def act(
     ended = Ended(operator, len(names)) if starting else None
     each = len(names) <= EVENTS_EACH
     parts = batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each)
-    turns = waits.slots(AT_ONCE)
+    turns, written = waits.slots(AT_ONCE), 0
+    operator.progress(written, len(names))
 
     async def carry_out(some: Sequence[str]) -> Done:
+        nonlocal written
         async with turns:
-            return await persist(lambda: _attempt(operator, some, decide, ended, each=each))
+            done = await persist(lambda: _attempt(operator, some, decide, ended, each=each))
+        written += len(some)
+        operator.progress(written, len(names))
+        return done
 
     return joined(await waits.all_or_none(*(carry_out(names[part]) for part in parts)))
 
@@ -299,15 +303,15 @@ def _submitted(source: UnitSource, found: FoundUnit, *, replace: bool, target: T
         outcome = Outcome(source.name, Did.CREATED, None, Unit(source.name, sha, target))
         return UnitStep(outcome, verb_between(None, target), text=source.text)
     if replace and not found.unit.has_file(sha):
-        after = dataclasses.replace(found.unit.with_file(sha), target=_at_least(target)(found.unit.target))
+        after = frozen.replace(found.unit.with_file(sha), target=_at_least(target)(found.unit.target))
         outcome = Outcome(source.name, Did.REPLACED, found.unit, after)
         return UnitStep(outcome, "replace", f"was {found.unit.hash[:7]}", source.text)
     step = _targeted(source.name, found, _at_least(target))
     if not found.unit.has_file(sha):
         note = f"unit {source.name} in the registry differs from {source.origin or 'the given file'}"
-        step = dataclasses.replace(step, outcome=dataclasses.replace(step.outcome, note=note))
+        step = frozen.replace(step, outcome=frozen.replace(step.outcome, note=note))
     elif replace:
-        step = dataclasses.replace(step, text=source.text)  # the registry may have lost it
+        step = frozen.replace(step, text=source.text)  # the registry may have lost it
     return step
 
 

@@ -68,7 +68,7 @@ def run(argv: list[str], *, debug: bool) -> int:
     running = verb(flags)
     if isinstance(running, int):
         return running
-    if command.runs_alone(flags):
+    if command.runs_alone:
         from registry.runtime.waits import NeedsLoop, run_alone  # noqa: PLC0415 - verbs that ask nothing do without
 
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from fleettui.actions.apply import ChangeKind, UnitDifference, compare, rolls, write
@@ -21,6 +20,7 @@ from fleettui.cli.rollouts import roll
 from fleettui.cli.waiting import wait
 from fleettui.verbs import Verb
 from registry.errors import UserError
+from registry.frozen import replace
 from registry.keys import Table
 from registry.sync.listing import read_snapshot
 from registry.wording import counted

@@ -17,9 +17,22 @@ from registry.frozen import dataclass
 
 Flags = Callable[["ArgumentParser"], None]
 
-ONLY_ASK = ("lists:list_machines", "lists:list_units", "lists:list_unit_files", "cat:cat", "read:why")
-UNBLOCKED = ("units:introduce", "units:change")
-"""What runs commands that need no event loop, always and with --no-block."""
+LOOPED = frozenset(
+    (
+        "access",
+        "backup",
+        "completion",
+        "configs",
+        "doctor",
+        "hosts",
+        "journal",
+        "push",
+        "reboot",
+        "restore",
+        "upgrade",
+    )
+)
+"""The modules of commands that need an event loop: for SSH, for programs, or beside files."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -76,12 +89,10 @@ class Command:
     flags: tuple[Flags, ...] = ()
     notes: str = ""  # what else its help says
 
-    def runs_alone(self, flags: argparse.Namespace) -> bool:
-        """Whether it only asks and writes, one thing after the other, and so needs no event loop."""
-        if self.run in ONLY_ASK:
-            return True
-        unblocked = getattr(flags, "no_block", False) and not getattr(flags, "at_a_time", None)
-        return self.run in UNBLOCKED and unblocked
+    @property
+    def runs_alone(self) -> bool:
+        """Whether it needs no event loop: it asks, writes and follows the registry, and nothing else."""
+        return self.run.partition(":")[0] not in LOOPED
 
     def takes(self, kind: str) -> bool:
         """Whether it takes names of this kind: UNIT, FILE, MACHINE."""
@@ -352,6 +363,8 @@ GLOBALS = (  # flag, what it takes ("": nothing), meaning
     ("--debug", "", "tell more about what goes on and wrong, on stderr (FLEETCTL_DEBUG)"),
 )
 
+NO_GLOBALS = {flag.strip("-").replace("-", "_"): None if metavar else False for flag, metavar, _ in GLOBALS}
+
 BACKING_UP = """
 What belongs to programs that live (machines, states) is in no backup.
 
@@ -524,6 +537,10 @@ def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     UsageError, with the nearest name, for what is not known. SystemExit(0) after a help text was printed.
     """
     words = [STRICT + "=true" if word == STRICT else word for word in argv]
+    if words and not words[0].startswith("-"):  # as nearly always: making the parser takes as long as a request
+        flags = argparse.Namespace(help=False, version=False, **NO_GLOBALS)
+        command = find(words[0])
+        return command, _parsed(command_parser(command), words[1:], flags)
     parser = global_parser()
     count = _words_before_verb(words, parser)
     flags = _parsed(parser, words[:count], argparse.Namespace())
@@ -559,6 +576,7 @@ def _parsed(parser: ArgumentParser, words: Sequence[str], flags: argparse.Namesp
         parser.print_help()  # here, since the intermixed way fails on a % in the usage that it makes first
         raise SystemExit(0)
     parse_known = parser.parse_known_args if remainder else parser.parse_known_intermixed_args
+    parser.usage = parser.usage or "%(prog)s"  # it is shown with the help alone, and costs as much as the parsing
     try:
         flags, extra = parse_known(list(words) if remainder else _operands(words), flags)
     except argparse.ArgumentError as error:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from fleettui.actions.operator import Operator, actor
 from fleettui.cli.output import complain
 from registry.errors import ForeignRegistry, RegistryUnavailable, UserError
 from registry.etcd import Etcd, EtcdSettings
 from registry.etcd.health import endpoints_told
+from registry.frozen import replace
 from registry.grammar import writer_of
 from registry.keys import Keys
 from registry.program.config import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from registry.errors import UserError
 from registry.keys import Keys, Table
 from registry.mirror import Pair, Snapshot
 from registry.model import Availability, Machine, effective_metadata
+from registry.runtime import waits
 from registry.sync.listing import read_snapshot
 from registry.wording import counted
 
@@ -53,12 +53,12 @@ async def drain(flags: Namespace) -> int:
             return code
         revision = max(changed.values())
         try:
-            async with asyncio.timeout(seconds):
+            async with waits.timeout(seconds):
                 return await _drained(operator, list(changed), revision) or code
         except TimeoutError:
             complain(f"Error draining: not done after {seconds:g}s; it goes on by itself")
             return FAILED
-        except asyncio.CancelledError:
+        except waits.interruption():
             complain("Interrupted; the drain goes on. fleetctl uncordon ends it")
             return INTERRUPTED
 

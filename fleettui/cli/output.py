@@ -61,6 +61,31 @@ def print_verbatim(text: str) -> None:
     sys.stdout.buffer.flush()
 
 
+class ProgressLine:
+    """`12 of 100 units written` on a terminal's last line; nothing anywhere else, nor for a single one."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._wanted = sys.stderr.isatty()
+        self._shown = False
+
+    def show(self, count: int, total: int) -> None:
+        """Show the count; take the line away once all are done."""
+        if count >= total:
+            self.close()
+        elif self._wanted and total > 1:
+            sys.stderr.write(f"\r\x1b[K{count} of {total} {self._what}")
+            sys.stderr.flush()
+            self._shown = True
+
+    def close(self) -> None:
+        """Take the line away before others are printed."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
 @dataclass(frozen=True, slots=True)
 class ListFormat:
     """How a list is to be shown. `fields` are those asked for, in order."""

@@ -8,11 +8,10 @@ names neither unit nor machine: after one, a unit may have been anywhere.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field, replace
 
 from fleettui.cli.words import short_id
 from fleettui.remote import JournalSource
-from registry.frozen import dataclass
+from registry.frozen import dataclass, field, replace
 from registry.keys import Table
 from registry.lifecycle import whereabouts
 from registry.mirror import Pair, Snapshot

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from registry.keys import Table
 from registry.lifecycle import Whereabouts, whereabouts
 from registry.mirror import Snapshot
 from registry.model import OnFailure, Rollout, RolloutState, Unit
+from registry.runtime import waits
 from registry.sync.listing import read_snapshot
 from registry.units.name import normalise, parse
 from registry.wording import counted
@@ -90,7 +90,7 @@ async def show_begun(operator: Operator, begun: Rollout, flags: Namespace) -> in
         return OK
     seconds = duration(getattr(flags, "timeout", None), "--timeout")
     try:
-        async with asyncio.timeout(seconds):
+        async with waits.timeout(seconds):
             return await watch(operator, begun.name)
     except TimeoutError:
         complain(f"Error: rollout {begun.name} is not over after {seconds:g}s; it goes on by itself")
@@ -211,10 +211,10 @@ async def watch(operator: Operator, name: str) -> int:
                     _show(views, shown, snapshot)
                     if found.state is not RolloutState.RUNNING:
                         return _end(found)
-                    if (waits := advance(found, views).waits or found.note) not in ("", told):
-                        complain(f"Rollout {name}: {waits}")
-                        told = waits
-    except asyncio.CancelledError:
+                    if (reason := advance(found, views).waits or found.note) not in ("", told):
+                        complain(f"Rollout {name}: {reason}")
+                        told = reason
+    except waits.interruption():
         complain(f"Interrupted; the rollout goes on. See: fleetctl rollout status {name}, or pause, abort, undo")
         return INTERRUPTED
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import TypeVar
 
 from fleettui.actions import units
@@ -19,11 +20,12 @@ from fleettui.actions.resolve import resolve
 from fleettui.cli.cat import unit_name
 from fleettui.cli.connection import open_operator, read_settings
 from fleettui.cli.failures import FAILED, OK, UsageError
-from fleettui.cli.output import complain, say
+from fleettui.cli.output import ProgressLine, complain, say
 from fleettui.cli.patience import WaitLimit, patience
 from fleettui.escape import clause
 from fleettui.verbs import Verb, gerund
 from registry.errors import UserError
+from registry.frozen import replace
 from registry.model import Target
 from registry.units.file import file_hash
 from registry.units.hostreach import warnings
@@ -35,7 +37,7 @@ T = TypeVar("T")
 async def introduce(flags: Namespace) -> int:
     """Carry out a verb that takes files: what the registry does not know yet is looked for on disk."""
     verb = Verb(flags.command)
-    patient, errors = patience(flags), Errors(verb)
+    patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
     candidates = errors.parse_each(Disk().candidate, (each for each in flags.names if not is_glob(each)))
     async with open_operator(read_settings(flags, os.environ)) as operator:
         known = await errors.expand(operator, flags.names)
@@ -45,7 +47,9 @@ async def introduce(flags: Namespace) -> int:
         target = verb.rules.target or Target.INACTIVE
         rolled = await _rolled(operator, found.sources, flags) if getattr(flags, "at_a_time", None) else {}
         at_once = [source for source in found.sources if source.name not in rolled]
-        done = await units.submit(operator, at_once, replace=flags.replace, target=target)
+        with closing(line):
+            telling = replace(operator, progress=line.show)
+            done = await units.submit(telling, at_once, replace=flags.replace, target=target)
         await _warn(operator, found.sources, done)
         code = await _finish(operator, verb, done, errors, patient) if at_once or not rolled else errors.code
         if not rolled:
@@ -72,7 +76,7 @@ async def _rolled(operator: Operator, sources: Iterable[units.UnitSource], flags
 async def change(flags: Namespace) -> int:
     """Carry out a verb on units that the registry knows."""
     verb = Verb(flags.command)
-    patient, errors = patience(flags), Errors(verb)
+    patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
     named = errors.parse_each(unit_name, (each for each in flags.names if not is_glob(each)))
     async with open_operator(read_settings(flags, os.environ)) as operator:
         names = [*named, *await errors.expand(operator, flags.names)]
@@ -80,7 +84,8 @@ async def change(flags: Namespace) -> int:
             from fleettui.cli.rollouts import roll  # noqa: PLC0415 - loads what follows
 
             return await roll(operator, names, {}, flags) or errors.code
-        done = await units.ACTS[verb](operator, names) if names else Done()
+        with closing(line):
+            done = await units.ACTS[verb](replace(operator, progress=line.show), names) if names else Done()
         return await _finish(operator, verb, done, errors, patient)
 
 

@@ -6,16 +6,14 @@ and what the rest waits for when that is long: no scheduler, a lost registry. Dr
 
 from __future__ import annotations
 
-import asyncio
 import math
-import sys
 from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 
 from fleettui.actions.operator import Operator
 from fleettui.actions.progress import Arrival, StillWaiting, watch_progress
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK
-from fleettui.cli.output import complain, say
+from fleettui.cli.output import ProgressLine, complain, say
 from fleettui.cli.patience import WaitLimit
 from fleettui.cli.words import place, short_id
 from fleettui.escape import clause
@@ -25,6 +23,7 @@ from registry.keys import Table
 from registry.lifecycle import Progress, UnitProgress, ended, standing, standing_here
 from registry.mirror import Snapshot
 from registry.model import Target
+from registry.runtime import waits
 from registry.sync.follow import ConnectionState, Follower
 from registry.wording import counted
 
@@ -45,23 +44,15 @@ ANSWER_S = 0.25  # how much longer a verb may take so that an endpoint that is d
 async def following(operator: Operator, tables: Iterable[Table] = WATCHED) -> AsyncIterator[Follower]:
     """A running follower of what waiting needs; endpoints of etcd that are not in use are asked meanwhile, once."""
     follower = Follower(operator.etcd, operator.keys, tables=tables, pinned=False)
-    task = asyncio.create_task(follower.run(), name="follow")
-    asking = asyncio.create_task(operator.etcd.ask_quiet(math.inf), name="ask the endpoints")
-    try:
+    asking = waits.beside(operator.etcd.ask_quiet(math.inf), linger_s=ANSWER_S)
+    async with waits.beside(follower.run()), asking:
         yield follower
-    finally:
-        task.cancel()
-        await asyncio.wait({asking}, timeout=ANSWER_S)
-        asking.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def wait(operator: Operator, verb: Verb, names: Iterable[str], revision: int, patience: WaitLimit) -> int:
     """Wait for the units, print each as it arrives, and return the exit code."""
     reporter = ProgressReporter(verb, tuple(names))
-    loop = asyncio.get_running_loop()
-    deadline = None if patience.seconds is None else loop.time() + patience.seconds
+    deadline = None if patience.seconds is None else waits.now() + patience.seconds
     try:
         async with following(operator) as follower:
             steps = watch_progress(follower, reporter.names, revision=revision, deadline=deadline)
@@ -70,7 +61,7 @@ async def wait(operator: Operator, verb: Verb, names: Iterable[str], revision: i
                     reporter.report(step)
     except TimeoutError:
         return reporter.timed_out(patience.seconds or 0.0)
-    except asyncio.CancelledError:
+    except waits.interruption():
         reporter.interrupted()
         return INTERRUPTED
     finally:
@@ -88,11 +79,11 @@ class ProgressReporter:
         self._remaining = dict.fromkeys(names)
         self._unconfirmed: dict[str, str] = {}  # units and the machine that was lost while it stopped them
         self._snapshot = Snapshot()
-        self._line = ProgressLine(len(names))
+        self._line = ProgressLine("units there")
         self._link = ConnectionState.LIVE
-        self._leaderless: asyncio.TimerHandle | None = None
+        self._leaderless: waits.Handle | None = None
         self._said_leaderless = False
-        self._keeping: asyncio.TimerHandle | None = None
+        self._keeping: waits.Handle | None = None
         self._said_kept: set[tuple[str, str, str]] = set()
 
     def report(self, step: Arrival | StillWaiting) -> None:
@@ -105,12 +96,12 @@ class ProgressReporter:
             self._watch_link(step)
         self._watch_leader()
         if self._remaining and self._verb.rules.ends and self._keeping is None:
-            self._keeping = asyncio.get_running_loop().call_later(PATIENCE_S, self._say_kept)
-        self._line.show(len(self.names) - len(self._remaining))
+            self._keeping = waits.call_later(PATIENCE_S, self._say_kept)
+        self._line.show(len(self.names) - len(self._remaining), len(self.names))
 
     def timed_out(self, seconds: float) -> int:
         """Say what has not arrived; the exit code."""
-        self._line.clear()
+        self._line.close()
         count = counted(len(self._remaining), "unit")
         complain(
             f"Error {gerund(self._verb)} units: {count} not there after {seconds:g}s; they go on by themselves"
@@ -121,7 +112,7 @@ class ProgressReporter:
 
     def interrupted(self) -> None:
         """Say that only the waiting ends."""
-        self._line.clear()
+        self._line.close()
         if self._remaining:
             count = counted(len(self._remaining), "unit")
             goes = "keeps" if len(self._remaining) == 1 else "keep"
@@ -129,13 +120,13 @@ class ProgressReporter:
 
     def close(self) -> None:
         """Take the progress line away and stop all timers."""
-        self._line.clear()
+        self._line.close()
         for timer in (self._leaderless, self._keeping):
             if timer:
                 timer.cancel()
 
     def _arrived(self, arrival: Arrival) -> None:
-        self._line.clear()
+        self._line.close()
         self._remaining.pop(arrival.name, None)
         if not self._verb.rules.forgets and arrival.name not in arrival.snapshot.units:
             self.code = FAILED
@@ -186,7 +177,7 @@ class ProgressReporter:
             self._link = step.link
             return
         self._link = step.link
-        self._line.clear()
+        self._line.close()
         if step.link is ConnectionState.LOST:
             complain(f"The registry is out of reach ({step.reason}); waiting for it to come back")
         else:
@@ -195,8 +186,7 @@ class ProgressReporter:
     def _watch_leader(self) -> None:
         if self._snapshot.leader is None and self._remaining:
             if self._leaderless is None:
-                loop = asyncio.get_running_loop()
-                self._leaderless = loop.call_later(PATIENCE_S, self._say_leaderless)
+                self._leaderless = waits.call_later(PATIENCE_S, self._say_leaderless)
             return
         if self._leaderless:
             self._leaderless.cancel()
@@ -214,36 +204,13 @@ class ProgressReporter:
             if name not in self._remaining or old or told in self._said_kept:
                 continue
             self._said_kept.add(told)
-            self._line.clear()
+            self._line.close()
             complain(f"Unit {name} is still on {place(machine, self._snapshot.machines)}: {state.error}")
 
     def _say_leaderless(self) -> None:
         self._said_leaderless = True
-        self._line.clear()
+        self._line.close()
         complain("No scheduler leads, so nothing is placed; start fleet-scheduler on at least one machine")
-
-
-class ProgressLine:
-    """`12 of 100` on a terminal's last line; nothing anywhere else, nor for a single unit."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._wanted = total > 1 and sys.stderr.isatty()
-        self._shown = False
-
-    def show(self, count: int) -> None:
-        """Show the count."""
-        if self._wanted and count < self._total:
-            sys.stderr.write(f"\r\x1b[K{count} of {self._total} units")
-            sys.stderr.flush()
-            self._shown = True
-
-    def clear(self) -> None:
-        """Take the line away before others are printed."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._shown = False
 
 
 def arrival_lines(arrival: Arrival) -> list[str]:

@@ -7,7 +7,6 @@ early when one of the files that let us into etcd changes, or when `reset` says 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 
@@ -29,6 +28,8 @@ def grown(shortest_s: float, failures: int, longest_s: float = LONGEST_S) -> flo
 
 def jittered(pause_s: float, low: float = JITTER[0], high: float = JITTER[1]) -> float:
     """Return the pause times a random factor, so that many programs do not come at once."""
+    import random  # noqa: PLC0415 - a short command waits for nothing
+
     return pause_s * random.uniform(low, high)
 
 

@@ -1,20 +1,23 @@
 """One HTTP exchange with one etcd member by the standard library's `http.client`, for commands that run alone.
 
 It stands in the place of `registry.etcd.transport`, with the same errors, where no event loop runs: a command that
-asks etcd five times needs neither asyncio nor aiohttp, whose imports take ten times as long as its work. It opens
-no streams. docs/adr/0043-commands-alone.md says what was measured.
+asks etcd five times needs neither asyncio nor aiohttp, whose imports take ten times as long as its work. While an
+answer is awaited other tasks go on; it is read as a whole then. docs/adr/0043-commands-alone.md says what was
+measured, docs/adr/0048-following-alone.md how it follows.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from registry.etcd.connections import CLOSED, CONNECT_TIMEOUT_S, MOST_BYTES, NO_HTTP, NO_TLS, TOO_LARGE, plain
@@ -29,24 +32,64 @@ if TYPE_CHECKING:
 PIECE = 1 << 18
 
 
-def _http() -> Any:  # noqa: ANN401 - a module
-    """`http.client`, without ssl where nobody has imported that: what speaks TLS here is made by `tls`."""
-    if "http.client" not in sys.modules and "ssl" not in sys.modules:
-        sys.modules["ssl"] = None  # type: ignore[assignment]  # `import ssl` fails, which http.client allows for
-        try:
-            import http.client  # noqa: PLC0415 - see above
-        finally:
-            del sys.modules["ssl"]
-    import http.client  # noqa: PLC0415 - see above
+class _Headers(dict[str, str]):
+    """The headers of an answer, by name in any case; of one that comes twice the first."""
 
-    return http.client
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as a dict's
+        """The value of a header."""
+        return super().get(name.lower(), default)
+
+
+class _HeaderParser:
+    """As much of `email.parser.Parser` as http.client uses."""
+
+    def __init__(self, _class: type[_Headers]) -> None:
+        self._class = _class
+
+    def parsestr(self, text: str) -> _Headers:
+        """The headers in the head of an answer."""
+        found = self._class()
+        for line in text.splitlines():
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip().lower(), value.strip())
+        return found
+
+
+def _http() -> Any:  # noqa: ANN401 - a module
+    """An `http.client` of our own without ssl and the parser of mail, which cost more than it does.
+
+    What speaks TLS is made by `tls`. Whoever else imports http.client gets the whole one.
+    """
+    mail, parser, message = (ModuleType(f"email{part}") for part in ("", ".parser", ".message"))
+    vars(mail).update(parser=parser, message=message)
+    vars(parser).update(Parser=_HeaderParser)
+    vars(message).update(Message=_Headers)
+    instead: dict[str, Any] = {"email": mail, "email.parser": parser, "email.message": message, "ssl": None}
+    before = {name: sys.modules.pop(name) for name in ("http.client", *instead) if name in sys.modules}
+    sys.modules |= instead  # None: `import ssl` fails, which http.client allows for
+    try:
+        import http.client  # noqa: PLC0415 - see above
+
+        return sys.modules.pop("http.client")
+    finally:
+        for name in instead:
+            del sys.modules[name]
+        sys.modules |= before
+        if "http.client" in before:
+            vars(http)["client"] = before["http.client"]
 
 
 http_client = _http()
 
 
+class _Unchunked(http_client.HTTPConnection):  # type: ignore[misc,name-defined]  # imported by hand
+    """HTTP/1.0, whose answers come without chunks: what can be read is what has come, to the end of the line."""
+
+    _http_vsn, _http_vsn_str = 10, "HTTP/1.0"
+
+
 class BlockingTransport:
-    """Connections to the members of one etcd cluster, one each, kept open from call to call."""
+    """Connections to the members of one etcd cluster, kept open from call to call, and one for each stream."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
@@ -57,7 +100,9 @@ class BlockingTransport:
 
             self._tls = TlsFiles(settings)
             self._tls.context()  # an unusable file is told at the first call, whatever that call is
-        self._open: dict[str, Any] = {}
+        self._idle: dict[str, list[Any]] = {}
+        self._closed = False
+        self._streams: list[BlockingStream] = []
 
     async def call(
         self, base: str, path: str, request: Json, *, token: str = "", leader: bool = True, bulk: bool = False
@@ -67,17 +112,16 @@ class BlockingTransport:
         A `bulk` answer is bounded by silence rather than as a whole, which a slow link may need. `leader` asks
         the member to refuse while it has no quorum, rather than to hang.
         """
-        response, body = self._exchange(base, path, request, token=token, leader=leader, bulk=bulk)
+        response, body, _ = await self._exchange(base, path, request, token=token, leader=leader, bulk=bulk)
         return _understand(response, body)
 
     async def glimpse(self, base: str, path: str) -> tuple[Json, Glimpse]:
         """One exchange as nobody, without a leader, and what else it shows. Raises EtcdError or EtcdUnreachable."""
         sent_at = time.time()
-        response, body = self._exchange(base, path, {}, token="", leader=False, bulk=False)
+        response, body, sock = await self._exchange(base, path, {}, token="", leader=False, bulk=False)
         asked_at = (sent_at + time.time()) / 2
         answer = _understand(response, body)
-        found: Any = self._open[base].sock if base in self._open else None
-        certificate = found.getpeercert() if self._tls and hasattr(found, "getpeercert") else None
+        certificate = sock.getpeercert() if self._tls and hasattr(sock, "getpeercert") else None
         end = 0.0
         if certificate:
             import ssl  # noqa: PLC0415 - is loaded already
@@ -85,59 +129,95 @@ class BlockingTransport:
             end = float(ssl.cert_time_to_seconds(certificate["notAfter"]))
         return answer, Glimpse(response.headers.get("Date", ""), asked_at, end)
 
-    async def open_stream(self, _base: str, path: str, *_: object, **__: object) -> NoReturn:
-        """Streams need an event loop."""
-        raise RuntimeError(f"{path} is followed where an event loop runs")
+    async def open_stream(self, base: str, path: str, request: Json, *, token: str = "") -> BlockingStream:
+        """Start a call whose answer never ends. Raises EtcdError or EtcdUnreachable."""
+        until = time.monotonic() + min(self._timeout_s, waits.seconds_left())
+        with self._errors():
+            connection = await self._connect(base, _Unchunked)
+            try:
+                sock = connection.sock
+                response = await self._ask(connection, path, request, token=token, leader=True, until=until)
+                if response.status == 200:
+                    self._streams.append(stream := BlockingStream(sock, response, self._errors))
+                    return stream
+                body = _read(connection, response, until, self._timeout_s)
+            finally:
+                connection.close()  # the stream holds the socket until it is closed
+        _understand(response, body)
+        raise EtcdUnreachable(f"answered HTTP {response.status} to a watch")
 
     async def close(self) -> None:
-        """End every connection."""
-        for base in list(self._open):
-            self._drop(base)
+        """End every connection and wake those who read from one."""
+        self._closed = True
+        for stream in self._streams:
+            stream.abort()
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.close()
+        self._idle.clear()
 
-    def _exchange(
+    async def _exchange(
         self, base: str, path: str, request: Json, *, token: str, leader: bool, bulk: bool
-    ) -> tuple[Any, bytes]:
+    ) -> tuple[Any, bytes, Any]:
+        """A response, its body, and the socket that they came by."""
+        allowed_s = min((8 if bulk else 1) * self._timeout_s, waits.seconds_left())
+        until = time.monotonic() + allowed_s
+        idle = self._idle.setdefault(base, [])
+        with self._errors():
+            connection = idle.pop() if idle else await self._connect(base, http_client.HTTPConnection)
+            sock = connection.sock
+            try:
+                response = await self._ask(connection, path, request, token=token, leader=leader, until=until)
+                body = _read(connection, response, until, self._timeout_s)
+            except BaseException:
+                connection.close()
+                raise
+        if response.will_close or self._closed:
+            connection.close()
+        else:
+            idle.append(connection)
+        return response, body, sock
+
+    async def _ask(
+        self,
+        connection: Any,  # noqa: ANN401 - http.client is imported by hand
+        path: str,
+        request: Json,
+        *,
+        token: str,
+        leader: bool,
+        until: float,
+    ) -> Any:  # noqa: ANN401 - http.client is imported by hand
+        """The head of the answer, once it has come."""
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = token
         if leader:
             headers["Grpc-Metadata-hasleader"] = "true"  # a member without quorum says so instead of hanging
-        data = json.dumps(request).encode()
-        allowed_s = min((8 if bulk else 1) * self._timeout_s, waits.seconds_left())
-        until = time.monotonic() + allowed_s
-        with self._errors(base):
-            connection = self._open.get(base) or self._connect(base)
-            _bound(connection, until, self._timeout_s)
-            connection.request("POST", f"/v3{path}", data, headers)
-            response = connection.getresponse()
-            body = _read(connection, response, until, self._timeout_s)
-            if response.will_close:
-                self._drop(base)
-            return response, body
+        _bound(connection, until, self._timeout_s)
+        connection.request("POST", f"/v3{path}", json.dumps(request).encode(), headers)
+        await waits.readable(connection.sock.fileno(), min(until - time.monotonic(), self._timeout_s))
+        _bound(connection, until, self._timeout_s)
+        return connection.getresponse()
 
-    def _connect(self, base: str) -> Any:  # noqa: ANN401 - http.client is imported by hand
+    async def _connect(self, base: str, kind: Any) -> Any:  # noqa: ANN401 - http.client is imported by hand
         """A connection that is open and, where the endpoint says so, encrypted."""
         url = urlsplit(base)
         host, port = url.hostname or "", url.port or 0
         context = self._tls.context() if self._tls and url.scheme == "https" else None
-        limit_s = max(0.001, min(CONNECT_TIMEOUT_S, self._timeout_s, waits.seconds_left()))
-        connection = http_client.HTTPConnection(host, port)
+        until = time.monotonic() + max(0.001, min(CONNECT_TIMEOUT_S, self._timeout_s, waits.seconds_left()))
+        connection = kind(host, port)
         with self._connecting(host):
-            if self._settings.dial:
-                sock = self._settings.dial(host, port)
-                sock.settimeout(limit_s)
-            else:
-                sock = socket.create_connection((_name(host), port), limit_s)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None and not isinstance(context, bool):
-                sock = context.wrap_socket(sock, server_hostname=host)
+            dial = self._settings.dial
+            sock = dial(host, port) if dial else await _dialled(host, port, until)
+            try:
+                if context is not None and not isinstance(context, bool):
+                    sock = await _encrypted(context, sock, host, until)
+            except BaseException:
+                sock.close()
+                raise
         connection.sock = sock
-        self._open[base] = connection
         return connection
-
-    def _drop(self, base: str) -> None:
-        if connection := self._open.pop(base, None):
-            connection.close()
 
     @contextmanager
     def _connecting(self, host: str) -> Iterator[None]:
@@ -165,18 +245,13 @@ class BlockingTransport:
         return alert(error, self._settings.cert_file) or f"TLS handshake failed: {plain(error)}"
 
     @contextmanager
-    def _errors(self, base: str) -> Iterator[None]:
-        """The one place where errors of http.client, ssl and the socket become ours; they end the connection."""
+    def _errors(self) -> Iterator[None]:
+        """The one place where errors of http.client, ssl and the socket become ours."""
         try:
             yield
-        except EtcdUnreachable:
-            self._drop(base)
-            raise
         except TimeoutError:
-            self._drop(base)
             raise EtcdUnreachable("timed out", silent=True) from None
         except (http_client.HTTPException, OSError, ValueError) as error:
-            self._drop(base)
             raise self._broken(error) from None
 
     def _broken(self, error: Exception) -> EtcdUnreachable:
@@ -195,6 +270,88 @@ class BlockingTransport:
         if isinstance(error, http_client.HTTPException):
             return EtcdUnreachable(NO_HTTP)
         return EtcdUnreachable(plain(error))
+
+
+class BlockingStream:
+    """The unending answer of a watch, as it comes in. `close` ends it at both sides."""
+
+    def __init__(self, sock: Any, response: Any, errors: Callable[[], Any]) -> None:  # noqa: ANN401 - see above
+        self._sock, self._response, self._errors = sock, response, errors
+        sock.settimeout(0)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            # Let the kernel find a peer that vanished without a word: about 5 s, at no cost to either program.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in ((socket.TCP_KEEPIDLE, 3), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end. Cancelling it loses nothing. Raises EtcdUnreachable."""
+        came = False
+        with self._errors():
+            while True:
+                try:
+                    piece: bytes = self._response.fp.read1(PIECE)
+                except OSError as error:
+                    if type(error).__name__ != "SSLWantReadError":
+                        raise
+                    piece, came = b"", False
+                if piece or came:  # there is nothing in what can be read: the end
+                    return piece
+                await waits.readable(self._sock.fileno())
+                came = True
+
+    def abort(self) -> None:
+        """Let the reader find the end now."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the watch; may be called twice."""
+        self._response.close()
+
+
+async def _dialled(host: str, port: int, until: float) -> socket.socket:
+    """A connection to the first of a host's addresses that takes one. OSError of the last one, TimeoutError."""
+    refusal = OSError(errno.EADDRNOTAVAIL, "the host has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(_name(host), port, 0, socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(0)
+            if sock.connect_ex(address) == errno.EINPROGRESS:
+                await waits.readable(sock.fileno(), until - time.monotonic(), or_writable=True)
+            if failed := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(failed, os.strerror(failed))
+            sock.getpeername()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            sock.close()
+            if isinstance(error, TimeoutError):
+                raise
+            refusal = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise refusal
+
+
+async def _encrypted(context: Any, sock: Any, host: str, until: float) -> Any:  # noqa: ANN401 - ssl's
+    """The socket once both sides have agreed on keys."""
+    sock.settimeout(0)
+    found = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    while True:
+        try:
+            found.do_handshake()
+        except OSError as error:
+            name = type(error).__name__
+            if name not in ("SSLWantReadError", "SSLWantWriteError"):
+                found.close()
+                raise
+            writing = name == "SSLWantWriteError"
+            await waits.readable(found.fileno(), until - time.monotonic(), or_writable=writing)
+        else:
+            return found
 
 
 def _name(host: str) -> Any:  # noqa: ANN401 - what getaddrinfo takes

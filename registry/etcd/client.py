@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from registry.errors import LeaseLost
@@ -47,6 +46,7 @@ from registry.etcd.wire import (
     text,
     txn_request,
 )
+from registry.frozen import replace
 
 if TYPE_CHECKING:
     from registry.etcd.watch import OnConnect, OnState

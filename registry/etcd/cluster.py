@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +25,7 @@ from registry.frozen import dataclass
 from registry.runtime import waits
 
 if TYPE_CHECKING:
-    from registry.etcd.blocking import BlockingTransport
+    from registry.etcd.blocking import BlockingStream, BlockingTransport
     from registry.etcd.transport import Transport, WatchStream
 
 T = TypeVar("T")
@@ -87,7 +86,7 @@ class EtcdCluster:
     def __init__(self, settings: EtcdSettings) -> None:
         check(settings)
         self.bases = base_urls(settings)
-        self.current = random.choice(self.bases)  # spread a fleet of clients over the members
+        self.current = _any_of(self.bases)  # spread a fleet of clients over the members
         self.timeout_s = settings.request_timeout_s
         self._settings = settings
         self._transport: Transport | BlockingTransport | None = None
@@ -174,11 +173,11 @@ class EtcdCluster:
             self._heard[base] = Heard(_now(), decode_revision(answer.get("result", answer)))
         return dict(answer)
 
-    async def open_stream(self, base: str, path: str, request: Json) -> WatchStream:
+    async def open_stream(self, base: str, path: str, request: Json) -> WatchStream | BlockingStream:
         """Open a watch at one endpoint within the request time-out. Raises EtcdError or EtcdUnreachable."""
         transport = await self._ready()
 
-        async def exchange(token: str) -> WatchStream:
+        async def exchange(token: str) -> WatchStream | BlockingStream:
             try:
                 async with waits.timeout(self.timeout_s):
                     return await transport.open_stream(base, path, request, token=token)
@@ -306,6 +305,14 @@ class EtcdCluster:
         if not isinstance(token, str) or not token:
             raise EtcdUnreachable("answered a login without a token")
         return token
+
+
+def _any_of(bases: Sequence[str]) -> str:
+    if len(bases) == 1:
+        return bases[0]
+    import random  # noqa: PLC0415 - a short command with one endpoint does without
+
+    return random.choice(bases)
 
 
 def explain(refusal: EtcdError) -> RegistryError:

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterable
 
 from registry.errors import CredentialsUnusable
-from registry.etcd.certificate import expiries
 
 MOST_BYTES = 64 * 1024
 OTHERS = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
@@ -109,6 +108,8 @@ def certificate_ends(cert_file: str | None, ca_file: str | None) -> dict[str, fl
 def _ends(path: str | None) -> list[float]:
     if not path:
         return []
+    from registry.etcd.certificate import expiries  # noqa: PLC0415 - only with TLS
+
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             return expiries(file.read(MOST_BYTES))

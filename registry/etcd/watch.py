@@ -7,7 +7,6 @@ that the stream owes us. It never lists: when history is gone it raises Compacte
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -27,8 +26,10 @@ from registry.etcd.wire import (
     split_lines,
     watch_request,
 )
+from registry.runtime import waits
 
 if TYPE_CHECKING:
+    from registry.etcd.blocking import BlockingStream
     from registry.etcd.transport import WatchStream
 
 OnState = Callable[[bool, str], None]
@@ -69,7 +70,7 @@ class Watch:
         self._on_state = on_state
         self._on_connect = on_connect
         self._connected = True
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: waits.Handle | None = None
         self._failures = 0
         self._denied_anew = False  # the next refusal is of a token just fetched
         self._base = ""
@@ -125,9 +126,9 @@ class Watch:
             yield batch
         raise EtcdUnreachable("closed the watch")
 
-    async def _next_chunk(self, stream: WatchStream) -> bytes | None:
+    async def _next_chunk(self, stream: WatchStream | BlockingStream) -> bytes | None:
         """The next bytes; None after a silence that is proven harmless; b"" at the end."""
-        since_s = asyncio.get_running_loop().time()
+        since_s = waits.now()
         chunk = await _read_within(stream, jittered(QUIET_S, 1, 1.25))
         if chunk is None and await self._owes_changes(since_s):
             chunk = await _read_within(stream, GRACE_S)
@@ -184,7 +185,7 @@ class Watch:
         if not line.strip():
             return None
         # Replayed history comes as one line of many MB: decoded beside the loop, so that leases go on.
-        answer = decode_watch(line) if len(line) < LARGE_BYTES else await asyncio.to_thread(decode_watch, line)
+        answer = decode_watch(line) if len(line) < LARGE_BYTES else await waits.in_thread(decode_watch, line)
         if answer.cancelled:
             if revision := answer.compact_revision:
                 raise Compacted(f"the registry's history before revision {revision} is gone", revision)
@@ -234,11 +235,10 @@ class Watch:
         spent = self._failures - len(self._link.bases)
         if spent < 0:
             if self._alarm is None:  # the others may take their time: the loss is told unless one of them is quick
-                loop = asyncio.get_running_loop()
-                self._alarm = loop.call_later(REPORT_S, lambda: self._report(connected=False, reason=lost))
+                self._alarm = waits.call_later(REPORT_S, lambda: self._report(connected=False, reason=lost))
             return
         self._report(connected=False, reason=lost)
-        await asyncio.sleep(jittered(grown(BACKOFF_S, spent, BACKOFF_MAX_S), 0.5))
+        await waits.sleep(jittered(grown(BACKOFF_S, spent, BACKOFF_MAX_S), 0.5))
 
     def _disarm(self) -> None:
         if self._alarm is not None:
@@ -252,9 +252,9 @@ class Watch:
         self._connected = connected
 
 
-async def _read_within(stream: WatchStream, wait_s: float) -> bytes | None:
+async def _read_within(stream: WatchStream | BlockingStream, wait_s: float) -> bytes | None:
     try:
-        async with asyncio.timeout(wait_s):
+        async with waits.timeout(wait_s):
             return await stream.read()
     except TimeoutError:
         return None

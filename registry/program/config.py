@@ -12,14 +12,13 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
 from registry.etcd import EtcdSettings
-from registry.frozen import dataclass
+from registry.frozen import dataclass, field, fields, replace
 from registry.keys import DEFAULT_PREFIX, Keys
 from registry.leases import leased_prefixes
 from registry.program import configrules as rules

@@ -6,7 +6,6 @@ Pure: a rule raises ValueError with one line that can be shown, whatever it was 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from math import isfinite
 
@@ -198,6 +197,8 @@ def fault_of_command(entry: Mapping[str, object]) -> str:
         if isinstance(value, str) and not value.isprintable():
             return f"{key} is no printable line"
     try:
+        import shlex  # noqa: PLC0415 - only where the operator has commands of his own
+
         words = shlex.split(str(entry.get("run", "")))
     except ValueError:
         return "a quote of run is not closed"

@@ -34,12 +34,18 @@ def _disable() -> None:
     logging.disable(logging.CRITICAL)
 
 
+def _nothing(*_: object, **__: object) -> None:
+    """Log nothing."""
+
+
 class _LateLogger:
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:  # noqa: ANN401 - as the logger has it
         global _silent  # noqa: PLW0603 - see silence
+        if _silent and "logging" not in sys.modules:
+            return _nothing
         import logging  # noqa: PLC0415 - see above
 
         if _silent:

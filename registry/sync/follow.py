@@ -7,8 +7,6 @@ mirror keeps what it had, `link` says why, and the loop tries again.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -22,11 +20,12 @@ from registry.keys import Address, Keys, Table
 from registry.messages import RECORD_CORRUPT
 from registry.mirror import Mirror, RawChange, Read
 from registry.records import decode
+from registry.runtime import logs, waits
 from registry.sync.history import History
 from registry.sync.listing import raw, read_prefix, read_tables
 from registry.sync.sentinel import cluster_of
 
-log = logging.getLogger("fleet.follow")
+log = logs.logger("fleet.follow")
 
 HELD_S = 2.0  # from one look to the next whether a history that went back was accepted
 
@@ -96,10 +95,10 @@ class Follower:
         self._changed: dict[Address, None] = {}
         self._told: dict[str, str] = {}  # corrupt records that are in the log, and what is wrong with them
         self._reset = False
-        self._wake = asyncio.Event()
+        self._wake = waits.Signal()
         self._wanted = 0  # the revision that a reader waits for, 0: none
         self.still = (
-            asyncio.Lock()
+            waits.lock()
         )  # who holds it sees the mirror unchanged; what comes meanwhile waits in the stream
 
     async def run(self) -> None:
@@ -114,7 +113,7 @@ class Follower:
                     await self._backoff.wait(error)
             except HistoryWentBack as error:
                 self._set_link(ConnectionState.HELD, str(error))
-                await asyncio.sleep(HELD_S)
+                await waits.sleep(HELD_S)
             except RegistryError as error:
                 link = ConnectionState.DENIED if isinstance(error, RegistryDenied) else ConnectionState.LOST
                 link = ConnectionState.FOREIGN if isinstance(error, ForeignRegistry) else link
@@ -153,7 +152,7 @@ class Follower:
             revision = await read_tables(self._etcd, self._keys, self._tables, listing.add)
         await self._check_sentinel(revision)
         same = self._history is not None and self._epoch == self._history.epoch
-        if self._history and same and (older := await asyncio.to_thread(self.mirror.older, listing)):
+        if self._history and same and (older := await waits.in_thread(self.mirror.older, listing)):
             raise self._history.hold(f"{older} is older than it was")  # in one history no record grows older
         async with self.still:
             self.revision = revision
@@ -245,10 +244,10 @@ class Follower:
         """`news`: tell this reason though the link is no other than before."""
         if (link, reason) == (self.link, self.reason):
             return
-        level = logging.INFO if link is ConnectionState.LIVE else logging.WARNING
+        tell = log.info if link is ConnectionState.LIVE else log.warning
         if (
             news or link is not self.link
         ) and link is not ConnectionState.HELD:  # of that the history itself tells, once
-            log.log(level, "registry link: %s%s", link, f" ({reason})" if reason else "")
+            tell("registry link: %s%s", link, f" ({reason})" if reason else "")
         self.link, self.reason = link, reason
         self._wake.set()

@@ -14,12 +14,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, replace
 from pathlib import Path
 
 from registry.errors import ForeignRegistry, HistoryWentBack, RegistryError
 from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
-from registry.frozen import dataclass
+from registry.frozen import dataclass, fields, replace
 from registry.keys import Keys
 from registry.model import Sentinel
 from registry.records import encode

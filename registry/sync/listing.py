@@ -25,7 +25,11 @@ async def read_tables(etcd: Etcd, keys: Keys, tables: Iterable[Table], take: Tak
     """
     first, *rest = tables
     revision = await _read(etcd, keys, first, 0, take)
-    await waits.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
+    if waits.is_alone():  # a connection for each would cost a command more than it saves
+        for table in rest:
+            await _read(etcd, keys, table, revision, take)
+    else:
+        await waits.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
     return revision
 
 

@@ -8,7 +8,6 @@ must not look at other units or at machines.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from itertools import chain, islice
 
 from registry.units.file import FLEET_SECTION, MAX_BYTES, MAX_FAULTS, Fault, Problem, UnitFile, is_too_large, parse
@@ -95,6 +94,8 @@ def _wrong_sections(unit: UnitName, unit_file: UnitFile) -> Iterator[Fault]:
             yield Fault(header.line, reason, f"use {_listed(allowed)}, or another suffix for the file")
         else:
             by_lower = {name.lower(): name for name in (*allowed, FLEET_SECTION)}
+            from difflib import get_close_matches  # noqa: PLC0415 - only for who has made a slip
+
             near = get_close_matches(header.name[:60].lower(), by_lower, n=1)
             remedy = f"use {_listed(allowed)} or a name that begins with X-"
             remedy = f"did you mean [{by_lower[near[0]]}]?" if near else remedy

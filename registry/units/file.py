@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import NamedTuple
 
 from registry.errors import UserError
-from registry.frozen import dataclass
+from registry.frozen import dataclass, field
 from registry.units.name import expand_for_display, shown
 
 MAX_BYTES = 1 << 20

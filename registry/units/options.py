@@ -11,13 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from difflib import get_close_matches
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from registry.errors import UserError
-from registry.frozen import dataclass
+from registry.frozen import dataclass, replace
 from registry.units import artifacts, health, pins
 from registry.units.amounts import cpu_millis, share, size_bytes, span_s
 from registry.units.file import FLEET_SECTION, MAX_FAULTS, Fault, Problem, UnitFile
@@ -226,6 +224,8 @@ def _misplaced(unit_file: UnitFile) -> Iterator[Fault]:
     for header in islice(unit_file.sections, MAX_HEADERS):
         if header.name == FLEET_SECTION or not header.name.startswith("X-"):
             continue  # without X- systemd itself complains
+        from difflib import get_close_matches  # noqa: PLC0415 - only for who has made a slip
+
         if get_close_matches(header.name[:60].lower(), ["x-fleet"], cutoff=0.85):
             yield Fault(header.line, f"section {shown(header.name)} is read by nobody", f"write [{FLEET_SECTION}]")
     for section in _SYSTEMD_SECTIONS:
@@ -355,6 +355,8 @@ def _unknown(unit_file: UnitFile) -> Iterator[Fault]:
     for entry in unit_file.section(FLEET_SECTION):
         if entry.name not in OPTIONS and entry.name not in LEGACY:
             by_lower = {name.lower(): name for name in (*LEGACY, *OPTIONS)}
+            from difflib import get_close_matches  # noqa: PLC0415 - only for who has made a slip
+
             near = get_close_matches(entry.name[:60].lower(), by_lower, n=1)
             remedy = f"did you mean {by_lower[near[0]]}?" if near else f"the options are {', '.join(OPTIONS)}"
             yield Fault(entry.line, f"unknown option {shown(entry.name)} in [{FLEET_SECTION}]", remedy)

@@ -38,11 +38,11 @@ class Fleetctl:
             check=False,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """The same, without waiting for its end."""
         process = subprocess.Popen(
             [PROGRAM, *arguments],
-            env=self.environment,
+            env=self.environment | environment,
             cwd=self.home,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import select
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
 from registry.model import Availability, Machine, Override, Pending, Target, Unit
 from registry.units.file import file_hash
-from tests.cli.conftest import Fleetctl
+from tests.cli.conftest import PROGRAM, Fleetctl
 from tests.cli.fleet import HELLO, ONE, THREE, TWO, Fleet, eventually
 
 pytestmark = pytest.mark.etcd
@@ -490,6 +493,41 @@ def test_three_hundred_units_are_three_transactions_with_an_event_each(fleetctl:
     assert len(events) == 3
     assert any("units: web@0.service, web@1.service" in event for event in events)
     assert fleetctl("events", "--no-legend", "--unit=web@299").stdout.count("\n") == 1
+
+
+def test_a_terminal_is_told_how_many_units_are_written_and_a_pipe_is_not(fleetctl: Fleetctl) -> None:
+    fleetctl.write("many@.service", HELLO)
+    names = [f"many@{number}" for number in range(200)]
+    terminal, other_end = os.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, "start", "--no-block", *names], env=fleetctl.environment, cwd=fleetctl.home,
+        stdout=subprocess.DEVNULL, stderr=other_end,
+    )  # fmt: skip
+    os.close(other_end)
+    shown = b""
+    with suppress(OSError):  # its end
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    os.close(terminal)
+    assert process.wait() == 0
+    assert re.findall(rb"(\d+) of 200 units written", shown)[0] == b"0"
+    assert shown.endswith(b"\r\x1b[K")  # the line is taken away
+    assert fleetctl("stop", "--no-block", *names).stderr == ""
+
+
+@pytest.mark.parametrize("verb", ["start", "destroy"])
+def test_a_verb_that_waits_loads_neither_asyncio_nor_aiohttp(fleetctl: Fleetctl, fleet: Fleet, verb: str) -> None:
+    unit = fleet.run("hello.service")
+    waiting = fleetctl.start(verb, "hello.service", PYTHONPROFILEIMPORTTIME="1")
+    if verb == "destroy":
+        eventually(lambda: fleet.unit("hello.service") is None)
+        fleet.delete(fleet.keys.schedule(ONE, unit.name))
+        fleet.delete(fleet.keys.state(ONE, unit.name))
+    out, err = waiting.communicate(timeout=60)
+    assert (waiting.returncode, out.split()[-1]) == (0, "7aea1bb4.../10.199.0.11" if verb == "start" else unit.name)
+    loaded = {line.rpartition("|")[2].strip() for line in err.splitlines()}
+    assert "registry.etcd.blocking" in loaded
+    assert not loaded & {"asyncio", "aiohttp", "etcd3", "_ssl", "email.parser", "dataclasses", "logging"}
 
 
 def test_events_tell_who_did_what(fleetctl: Fleetctl, fleet: Fleet) -> None:

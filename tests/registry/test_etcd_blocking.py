@@ -1,10 +1,11 @@
-"""The door to etcd for commands that run alone, under the tests of the other one, but for what needs a loop."""
+"""The door to etcd for commands that run alone, under the tests of the other one, watches included."""
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import sys
 from collections.abc import Generator
+from math import inf
 
 import pytest
 
@@ -13,19 +14,14 @@ from registry.etcd.blocking import BlockingTransport
 from registry.etcd.cluster import EtcdCluster
 from registry.runtime import waits
 from tests.etcd_server import EtcdServer
-from tests.registry import test_etcd, test_etcd_auth, test_etcd_tls
+from tests.registry import test_etcd, test_etcd_auth, test_etcd_tls, test_etcd_watch
 
 pytestmark = pytest.mark.etcd
 
-LOOPED = (".watch(", "create_task", "gather(", "freeze", "lease_keepalive")
-"""What a test does that follows, or does several things at once."""
-
-for module in (test_etcd, test_etcd_auth, test_etcd_tls):
+for module in (test_etcd, test_etcd_auth, test_etcd_tls, test_etcd_watch):
     for name, found in vars(module).items():
         test = name.startswith("test_") and callable(found)
-        if not test and not type(found).__name__.startswith("FixtureFunction"):
-            continue
-        if not (test and any(each in inspect.getsource(found) for each in LOOPED)):
+        if test or type(found).__name__.startswith("FixtureFunction"):
             globals().setdefault(name, found)
 
 
@@ -36,7 +32,25 @@ def door(monkeypatch: pytest.MonkeyPatch) -> None:
     async def blocking(cluster: EtcdCluster) -> BlockingTransport:
         return BlockingTransport(cluster._settings)
 
+    alone = waits.readable
+
+    async def readable(descriptor: int, within_s: float = inf, *, or_writable: bool = False) -> None:
+        if waits.is_alone():
+            return await alone(descriptor, within_s, or_writable=or_writable)
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        add, remove = (
+            (loop.add_writer, loop.remove_writer) if or_writable else (loop.add_reader, loop.remove_reader)
+        )
+        add(descriptor, lambda: None if ready.done() else ready.set_result(None))
+        try:
+            async with asyncio.timeout(None if within_s == inf else within_s):
+                await ready
+        finally:
+            remove(descriptor)
+
     monkeypatch.setattr(EtcdCluster, "_open", blocking)
+    monkeypatch.setattr(waits, "readable", readable)
 
 
 def test_a_coroutine_runs_alone_without_asyncio(etcd: EtcdServer, prefix: str) -> None:
@@ -72,14 +86,14 @@ class _Suspends:
         yield
 
 
-def test_alone_waits_are_done_one_after_the_other(etcd: EtcdServer, prefix: str) -> None:
+def test_alone_calls_go_side_by_side(etcd: EtcdServer, prefix: str) -> None:
     async def work() -> list[int]:
         async with Etcd(EtcdSettings(etcd.endpoints)) as client, waits.timeout(30):
             return await waits.gather(*(client.put(f"{prefix}{each}", b"") for each in "abc"))
 
     revisions = waits.run_alone(work())
-    assert revisions == sorted(revisions)
-    assert waits.seconds_left() == float("inf")
+    assert len(set(revisions)) == 3
+    assert waits.seconds_left() == inf
 
 
 async def test_many_operations_of_one_transaction_come_back_in_order(etcd: EtcdServer, prefix: str) -> None:
