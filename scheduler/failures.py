@@ -38,6 +38,7 @@ class Count:
     generation: int
     restarts: int = 0
     down: bool = False
+    result: str = ""  # systemd's, of the last failure that was seen: a unit that runs again shows none
     times: deque[float] = field(default_factory=deque)
 
     def add(self, state: UnitState, limit: FailureLimit, now: float) -> None:
@@ -45,6 +46,8 @@ class Count:
         down = state.active == "failed"
         fresh = max(state.restarts - self.restarts, 0) + (down and not self.down)
         self.restarts, self.down = state.restarts, down
+        if state.result not in ("", "success"):
+            self.result = state.result
         self.times.extend([now] * min(fresh, limit.failures))
         while self.times and self.times[0] <= now - limit.within_s:
             self.times.popleft()
@@ -117,7 +120,7 @@ class FailureWatch:
         if len(count.times) < limit.failures:
             return None
         often = f" {limit.failures} times in {shown_span(limit.within_s)}" if limit.failures > 1 else ""
-        how = f" ({found.result})" if found.result not in ("", "success") else ""
+        how = f" ({count.result})" if count.result else ""
         reason = f"it failed here{often}{how}"
         return FailedPlacement(machine, found.generation, reason, today, today + REMEMBERED_S)
 

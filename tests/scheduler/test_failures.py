@@ -72,6 +72,14 @@ def test_so_many_restarts_in_so_long_are_too_many() -> None:
     assert leader.world.where(NAME) == ("b2",)
 
 
+def test_the_reason_is_of_the_last_failure_seen_though_the_unit_runs_again_by_now() -> None:
+    leader = Leader("2/10min")
+    leader.reports(0.0)
+    leader.reports(1.0, active="activating", restarts=1, result="exit-code")
+    leader.reports(2.0, restarts=2, result="success")
+    assert leader.remembered == [("a1", "it failed here 2 times in 10min (exit-code)")]
+
+
 def test_failures_far_apart_are_not_too_many() -> None:
     leader = Leader()
     for number in range(20):
