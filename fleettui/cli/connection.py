@@ -30,14 +30,17 @@ from registry.sync.sentinel import ahead, read_cluster
 
 
 def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
-    """The operator's settings. UserError for a mistake in any of the three places."""
+    """The operator's settings. UserError for a mistake in any of the three places, NeedsLoop for a tunnel."""
     aimed = flags.endpoint or says_where(environ)
     defaults = operator_files(environ)
     if not aimed:  # the local demo cluster's file is there while that cluster is up
         from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
 
         defaults = (*defaults, operator_config("demo"))
-    return with_flags(load(chosen_file(flags.config), environ, defaults), flags)
+    settings = with_flags(load(chosen_file(flags.config), environ, defaults), flags)
+    if settings.ssh.tunnel and is_alone():
+        raise NeedsLoop("a tunnel")
+    return settings
 
 
 def with_flags(settings: Settings, flags: Namespace) -> Settings:
@@ -84,8 +87,6 @@ async def reached(settings: Settings) -> AsyncIterator[EtcdSettings]:
     if not settings.ssh.tunnel:
         yield settings.etcd.client_settings()
         return
-    if is_alone():
-        raise NeedsLoop("a tunnel")
     from fleettui.remote import Remote  # noqa: PLC0415 - loads asyncssh
 
     async with Remote(settings.ssh) as remote, remote.tunnel() as tunnel:

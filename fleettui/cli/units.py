@@ -38,8 +38,9 @@ async def introduce(flags: Namespace) -> int:
     """Carry out a verb that takes files: what the registry does not know yet is looked for on disk."""
     verb = Verb(flags.command)
     patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
+    settings = read_settings(flags, os.environ)  # before anything is said: the verb may begin again, with a loop
     candidates = errors.parse_each(Disk().candidate, (each for each in flags.names if not is_glob(each)))
-    async with open_operator(read_settings(flags, os.environ)) as operator:
+    async with open_operator(settings) as operator:
         known = await errors.expand(operator, flags.names)
         found = await resolve(operator, [*candidates, *map(Candidate, known)])
         for name in found.missing:
@@ -77,8 +78,9 @@ async def change(flags: Namespace) -> int:
     """Carry out a verb on units that the registry knows."""
     verb = Verb(flags.command)
     patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
+    settings = read_settings(flags, os.environ)  # as above
     named = errors.parse_each(unit_name, (each for each in flags.names if not is_glob(each)))
-    async with open_operator(read_settings(flags, os.environ)) as operator:
+    async with open_operator(settings) as operator:
         names = [*named, *await errors.expand(operator, flags.names)]
         if names and getattr(flags, "at_a_time", None):
             from fleettui.cli.rollouts import roll  # noqa: PLC0415 - loads what follows

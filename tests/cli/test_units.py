@@ -530,6 +530,13 @@ def test_a_verb_that_waits_loads_neither_asyncio_nor_aiohttp(fleetctl: Fleetctl,
     assert not loaded & {"asyncio", "aiohttp", "etcd3", "_ssl", "email.parser", "dataclasses", "logging"}
 
 
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_a_verb_that_begins_again_for_a_tunnel_says_nothing_twice(fleetctl: Fleetctl, verb: str) -> None:
+    done = fleetctl("--tunnel", "127.0.0.1:1", verb, "no name!")
+    assert (done.returncode, done.stderr.count("unit name 'no name!.service'")) == (1, 1)
+    assert "127.0.0.1" in done.stderr.splitlines()[-1]
+
+
 def test_events_tell_who_did_what(fleetctl: Fleetctl, fleet: Fleet) -> None:
     fleet.add("hello.service")
     fleetctl("start", "--no-block", "hello")
