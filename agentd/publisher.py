@@ -94,14 +94,14 @@ class Publisher:
 
     def mark_dirty(self, units: Iterable[str]) -> None:
         """These units' states may have changed."""
-        names = tuple(units)
         until = asyncio.get_running_loop().time() + HELD_S
-        for unit in names:
-            self._dirty.setdefault(unit, until)
-        if all(map(self._is_passing, names)):
-            self._set_alarm()
-        else:
-            self._wake.set()
+        for unit in units:
+            if self._is_passing(unit):
+                self._dirty.setdefault(unit, until)
+            else:
+                self._dirty[unit] = 0.0  # told, whatever it may be on its way to by then
+                self._wake.set()
+        self._set_alarm()
 
     def record_event(self, verb: str, *, unit: str = "", reason: str = "") -> None:
         """Write an event soon; while the registry is away the newest are kept."""
@@ -209,9 +209,9 @@ class Publisher:
             self._set_alarm()
 
     def _due(self) -> list[str]:
-        """The units whose state is written now: all but those that are on their way to another one."""
+        """The units whose state waits no longer."""
         now = asyncio.get_running_loop().time()
-        return [unit for unit, until in self._dirty.items() if until <= now or not self._is_passing(unit)]
+        return [unit for unit, until in self._dirty.items() if until <= now]
 
     def _set_alarm(self) -> None:
         """Look again when the first state that waits has waited long enough."""
@@ -220,8 +220,8 @@ class Publisher:
             self._alarm = None
             self._wake.set()
 
-        if self._alarm is None and self._dirty:
-            self._alarm = asyncio.get_running_loop().call_at(min(self._dirty.values()), ring)
+        if self._alarm is None and (waiting := [until for until in self._dirty.values() if until]):
+            self._alarm = asyncio.get_running_loop().call_at(min(waiting), ring)
 
     async def _settled(self, lease: int) -> bool:
         """Look up what is not known for certain. False when the lease is no longer ours, perhaps only since."""

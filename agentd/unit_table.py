@@ -117,13 +117,18 @@ class UnitTable:
         return unit.state(self.machine) if unit else None
 
     def is_passing(self, name: str) -> bool:
-        """Whether a worker is about to bring the unit to another state than it has."""
+        """Whether a worker is about to bring the unit to another state, and nobody is misled until then.
+
+        What has a schedule line here and goes down is told at once: a rollout counts what is up.
+        """
         unit = self.units.get(name)
         if unit is None or unit.worker is None or unit.entry is None or unit.entry.error or unit.blocked:
             return False
-        if unit.entry.phase is not Phase.LOADED:
-            return unit.entry.phase not in (Phase.STARTED, Phase.GONE)
-        return unit.desired is None or unit.desired.target is Target.LAUNCHED or self.leaving
+        phase, withdrawn = unit.entry.phase, unit.desired is None or self.leaving
+        if phase in (Phase.STOPPING, Phase.LOADED) and withdrawn:
+            return True
+        launched = unit.desired is not None and unit.desired.target is Target.LAUNCHED and not self.parked
+        return launched and phase in (Phase.CLAIMED, Phase.LOADED, Phase.ASKING, Phase.STARTING)
 
     @property
     def held(self) -> tuple[str, ...]:

@@ -132,6 +132,19 @@ async def test_a_step_on_the_way_waits_for_the_state_after_it_and_is_not_written
         assert kv.version == 1
 
 
+async def test_what_was_told_in_between_is_written_though_a_step_follows(bench: Bench) -> None:
+    bench.wanted["a.service"] = state("a.service")
+    async with publishing(bench):
+        bench.wanted["a.service"] = state("a.service", 2)  # it has been down
+        bench.publisher.mark_dirty(["a.service"])
+        bench.passing.add("a.service")
+        bench.publisher.mark_dirty(["a.service"])
+        await bench.becomes({"a.service": 2})
+        kv = await bench.etcd.get(bench.keys.state(MACHINE, "a.service"))
+        assert kv
+        assert kv.version == 2
+
+
 async def test_a_step_that_lasts_is_written(bench: Bench) -> None:
     async with publishing(bench):
         bench.passing.add("a.service")
