@@ -138,7 +138,7 @@ class Views:
     def focus_table(self) -> None:
         """Give the keys to the open table, at once: a line that is opened next keeps them."""
         table = self.open.table
-        table.screen.set_focus(table)
+        table.screen.set_focus(table.in_sight)
 
     @property
     def in_detail(self) -> bool:
@@ -352,7 +352,7 @@ class Navigator:
         elif self._views.detail.tab is Tab.JOURNAL:
             self._dock.focus_inside(self._views.detail.page)
         else:
-            self._screen.set_focus(self._views.detail.table)
+            self._screen.set_focus(self._views.detail.table.in_sight)
 
     def choose_version(self, step: int) -> None:
         """Compare the file with an older (1) or a newer (-1) one."""

@@ -7,7 +7,7 @@ rows cost what the screen shows, and only lines that changed are drawn again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from rich.segment import Segment
 from textual.binding import BindingType
@@ -370,6 +370,11 @@ class RowTable(Toned, Scrolled, Generic[R], can_focus=True):
         super().notify_style_update()
         self.painter.clear()
 
+    @property
+    def in_sight(self) -> Widget:
+        """What is to have the keys."""
+        return self
+
     def on_resize(self, _: Resize) -> None:
         """Fit to the new size, and keep the cursor on the screen."""
         self.painter.measure()
@@ -518,12 +523,10 @@ class Roster(RowTable[UnitRow]):
         super().__init__(columns, clock, id=id)
         self._stand_in = stand_in
 
-    def focus(self, scroll_visible: bool = True, **more: Any) -> Self:  # noqa: FBT001, FBT002, ANN401 - Textual's
-        """Give the focus to what is in sight."""
-        if self.display:
-            return super().focus(scroll_visible, **more)
-        self._stand_in().focus(scroll_visible, **more)
-        return self
+    @property
+    def in_sight(self) -> Widget:
+        """The page, where that is shown instead."""
+        return self if self.display else self._stand_in()
 
     def action_fold(self, unfold: bool) -> None:  # noqa: FBT001 - the binding's argument
         """To another tab."""
