@@ -21,7 +21,6 @@ from registry.model import (
     Leader,
     Machine,
     Pending,
-    Reason,
     Sentinel,
     Target,
     Unit,
@@ -94,9 +93,7 @@ def _unit(number: int, name: str, text: str, size: Size, keys: Keys, now: float)
     unit = Unit(name, file_hash(text), Target.LAUNCHED, by="root@bench", at=now)
     yield Op.put(keys.unit(name), encode(unit))
     if text == MARS:
-        machines = tuple(machine_id(each) for each in range(min(size.machines, 3)))
-        refusals = (Reason("metadata region is not mars", machines),)
-        pending = Pending(name, unit.hash, 1, f"no machine has region=mars ({size.machines} refuse)", refusals)
+        pending = Pending(name, unit.hash, 1, "no machine has region=mars", rule="metadata")
         yield Op.put(keys.pending(name), encode(pending))
         return
     for place in range(size.machines) if text == GLOBAL else (number % size.machines,):

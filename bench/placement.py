@@ -1,4 +1,5 @@
-"""How long deciding takes: a first decision for many units, each single change after it, and previews.
+"""How long deciding takes: a first decision for many units, each single change after it, also
+while many wait, and previews.
 
     python -m bench.placement [--units 100000] [--machines 1000] [--json FILE]
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from bench.report import Figure, table
 from placement.cluster_state import ClusterState
 from placement.decide import decide
-from placement.decisions import Assign, Decision, records_after
+from placement.decisions import Assign, Decision, Wait, records_after
 from placement.eligibility import Site, conflict_pattern, fits, preference, site_of
 from placement.explain import explain
 from placement.preview import latest, preview_drain
@@ -145,6 +146,48 @@ def single_changes(state: ClusterState, snapshot: Snapshot) -> dict[str, list[fl
     return found
 
 
+def measure_waiting(units: int, machines: int) -> list[Figure]:
+    """A machine that is lost, and comes back, while many units wait: for one like no machine, and for room."""
+    figures = []
+    for what, lines in (("region=mars", "MachineMetadata=region=mars"), ("room", "MemoryReserve=2G")):
+        resting = snapshot_of(units, machines)
+        text = _text(lines)
+        waiting = [Unit(f"wait@{number}.service", file_hash(text), Target.LAUNCHED) for number in range(10_000)]
+        snapshot = replace(
+            resting,
+            files={**resting.files, file_hash(text): UnitText(file_hash(text), text)},
+            units={**resting.units, **{each.name: each for each in waiting}},
+            machines={each.id: replace(each, memory_bytes=1 << 30) for each in resting.machines.values()},
+        )
+        without, with_ = ClusterState.from_snapshot(resting, Keys()), ClusterState.from_snapshot(snapshot, Keys())
+        plain = statistics.median(_losses(without, resting)[0])
+        times, written = _losses(with_, snapshot)
+        beside = f"the same without them; {written} pending records written, {1000 * max(times):.2f} ms at most"
+        work = f"lose one machine, or get it back, while 10,000 units wait for {what}"
+        figures.append(Figure(work, 1000 * statistics.median(times), "ms", 50, 1000 * plain, beside))
+    return figures
+
+
+def _losses(state: ClusterState, snapshot: Snapshot) -> tuple[list[float], int]:
+    """Seconds of decisions after a loss and a return, and how many pending records those write."""
+    times, written = [], 0
+    settle(state)
+    for machine in sorted(snapshot.machines)[:20]:
+        for record in (None, snapshot.machines[machine]):
+            decisions: tuple[Decision, ...] = ()
+
+            def change(record: Machine | None = record, machine: str = machine) -> None:
+                nonlocal decisions
+                state.apply(Address(Table.MACHINES, machine), record, exists=record is not None)
+                decisions = decide(state)
+
+            times.append(timed(change))
+            written += sum(isinstance(each, Wait) for each in decisions)
+            carry_out(state, decisions)
+            settle(state)
+    return times, written
+
+
 def measure(units: int, machines: int) -> list[Figure]:
     """The first decision, then each kind of change."""
     collector.relax()  # as the scheduler does
@@ -246,6 +289,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there instead of printing them")
     options = parser.parse_args()
     figures = measure(options.units, options.machines)
+    figures += measure_waiting(options.units // 5, options.machines)
     figures += measure_previews(options.units // 5, options.machines)
     if options.json:
         options.json.write_text(json.dumps([asdict(each) for each in figures]))

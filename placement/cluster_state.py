@@ -195,7 +195,9 @@ class ClusterState:
         else:
             self.candidates.put(new)
         put(self.draining, machine, present=new is not None and new.availability is Availability.DRAINING)
-        self.marks.add_for_machine(machine, self._globals)
+        self.marks.add_for_machine(machine, [each for each in (old, new) if each is not None], self._globals)
+        if len(self.sites) <= 1 and (old is None or new is None):
+            self.marks.add_all_waiting()
 
     def _read_site(self, machine: str) -> Site | None:
         if machine not in self._machines:

@@ -7,6 +7,7 @@ without carrying anything out gives the same decisions; carrying them out and de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from placement.cluster_state import ClusterState, Faults
@@ -30,6 +31,10 @@ def decide(state: ClusterState) -> tuple[Decision, ...]:
     placement = Placement(state)
     placement.run()
     pending_reasons = PendingReasons(state, placement.awaited)
+    for speaker in state.marks.take_speakers():
+        with suppress(Exception):  # it is looked at below, and the error noted
+            if pending_reasons.of(state.entries[speaker]) != state.entries[speaker].due:
+                placement.looked_at |= state.marks.alike(speaker)
     decisions: list[Decision] = []
     issued: list[str] = []
     for name in sorted(placement.looked_at):

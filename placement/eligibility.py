@@ -7,13 +7,13 @@ ask here, so that no two of them can disagree. Pure; it must not choose, remembe
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from registry.model import Availability, Machine, Override, Reason, effective_metadata
+from registry.model import Availability, Machine, Override, effective_metadata
 from registry.units.name import matches
 from registry.units.options import FleetOptions
 from registry.units.quadlet import LEAST_PODMAN, runs_quadlets
@@ -48,6 +48,14 @@ class Objection:
     reason: str
     brief: str
     passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason, and the machines that give it, sorted."""
+
+    reason: str
+    machines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,11 @@ def fits(options: FleetOptions, site: Site) -> bool:
     return all(site.metadata.get(key) in values for key, values in options.metadata)
 
 
+def matters(options: FleetOptions, site: Site) -> bool:
+    """Whether a unit that waits may be placed, or be told something else, because this machine comes or goes."""
+    return fits(options, site) or (options.machine_id is not None and site.id.startswith(options.machine_id))
+
+
 def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...]:
     """Return what `fits` has against a machine: for units that run there, too."""
     found = []
@@ -131,8 +144,7 @@ def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...
     for key, values in options.metadata:
         actual = site.metadata.get(key)
         if actual not in values:
-            wanted = sorted(values)[:SHOWN_VALUES] + ["..."] * (len(values) > SHOWN_VALUES)
-            brief = f"metadata {key}={'|'.join(wanted)} required"
+            brief = f"metadata {_shown(key, values)} required"
             has = f"it has {key}={actual}" if actual is not None else f"it has no {key}"
             found.append(Objection(Requirement.METADATA, f"{brief}; {has}", brief))
     if options.quadlet and not runs_quadlets(site.podman):
@@ -140,6 +152,19 @@ def static_objections(options: FleetOptions, site: Site) -> tuple[Objection, ...
         has = f"its generator is of {site.podman}" if site.podman else "it has none with a generator for Quadlets"
         found.append(Objection(Requirement.PODMAN, f"{brief}; {has}", brief))
     return tuple(found)
+
+
+def _shown(key: str, values: Iterable[str]) -> str:
+    found = sorted(values)
+    return f"{key}={'|'.join(found[:SHOWN_VALUES] + ['...'] * (len(found) > SHOWN_VALUES))}"
+
+
+def required(options: FleetOptions) -> str:
+    """Return what `fits` asks of a machine, in words; "" for nothing."""
+    found = [f"MachineID={options.machine_id}"] if options.machine_id is not None else []
+    found += [_shown(key, values) for key, values in options.metadata]
+    found += [f"podman {'.'.join(map(str, LEAST_PODMAN))} or newer"] if options.quadlet else []
+    return " and ".join(found)
 
 
 def ambiguity(options: FleetOptions, machines: Collection[str]) -> Objection | None:
@@ -266,3 +291,22 @@ def summarise(objections: Mapping[str, Objection], refusals: tuple[Reason, ...])
         return f"no machine has {wanted} ({total} of {total} refuse)"
     reasons = (f"{refusal.reason} ({len(refusal.machines)} of {total})" for refusal in refusals)
     return f"no machine fits: {listed(reasons, SHOWN_REASONS, 'reasons')}"
+
+
+def nowhere(options: FleetOptions, objections: Mapping[str, Objection]) -> str:
+    """Return one line that is kept: why no machine takes the unit, by what those say that it fits.
+
+    It stays the same where another machine comes or goes, and where one that is full becomes fuller.
+    """
+    if not objections:
+        return f"no machine has {required(options) or 'a place for it'}"
+    fitting = f" with {required(options)}" if required(options) else ""
+    return f"no machine{fitting} fits: {in_short(objections)}"
+
+
+def in_short(objections: Mapping[str, Objection]) -> str:
+    """Return the reasons that most machines give, the most frequent first, without figures."""
+    told = Counter(each.brief if each.rule is Requirement.ROOM else each.reason for each in objections.values())
+    if len(told) > DISTINCT_LIMIT:
+        told = Counter(each.brief for each in objections.values())
+    return listed(sorted(told, key=lambda reason: (-told[reason], reason)), SHOWN_REASONS, "reasons")

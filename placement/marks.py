@@ -1,7 +1,9 @@
 """Which units a change may concern: deciding looks at those alone.
 
 Owns the marks, and what is remembered of the units that wait. Invariant: a unit that is not marked would be decided
-exactly as it stands in the registry. It must not change the cluster state whose entries and indexes it reads.
+exactly as it stands in the registry. Units that wait alike, with equal options and nothing else that matters, are a
+crowd: one of them speaks for all, and the others are looked at only where it finds a place, or waits for another
+reason. It must not change the cluster state whose entries and indexes it reads.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from placement.conflicts import ConflictIndex, exclude_each_other
-from placement.eligibility import conflict_pattern
+from placement.eligibility import Site, conflict_pattern, matters
 from placement.unit_entry import UnitEntry
-from registry.units.options import NOTHING
+from registry.units.options import NOTHING, FleetOptions
 
 T = TypeVar("T")
 Occupants = Mapping[str, Mapping[str, int]]  # by machine, the units there, and why
+Crowd = FleetOptions | str  # the options of all of it; the name of a unit that waits like no other
 
 
 class Marks:
@@ -30,18 +33,35 @@ class Marks:
         followers: Mapping[str, set[str]],
     ) -> None:
         self.units: set[str] = set()
-        self.reworded: set[str] = set()  # units that have less room now: nothing but what is said of them changes
+        self._speakers: set[str] = set()  # of the units that were taken, those that speak for their crowds
         self.drains = True  # whether the machines that are drained are to be looked at
         self._entries, self._occupants, self._conflicts, self._followers = entries, occupants, conflicts, followers
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, Crowd] = {}
+        self._crowds: dict[Crowd, set[str]] = {}
+        self._due: set[Crowd] = set()  # one of each is to be looked at
+        self._reworded: set[Crowd] = set()  # the same, once all is placed: there is less room, for which they wait
         self._chained: set[str] = set()  # waiting units with MachineOf or Replaces
         self._contested: set[str] = set()  # waiting units that some pattern concerns
-        self._hungry: set[str] = set()  # waiting units that need room on a machine
+        self._hungry: set[Crowd] = set()  # those that need room on a machine
         self._seekers: dict[str, set[str]] = defaultdict(set)  # pattern to units that waited and hold it
 
     def take(self) -> set[str]:
-        """Return the marked units; none is marked then."""
+        """Return the marked units, and those that speak for the marked crowds; none is marked then."""
         taken, self.units = self.units, set()
+        for crowd in self._due:
+            if unmarked := self._crowds.get(crowd, set()) - taken:  # one that is marked may have changed itself
+                taken.add(speaker := min(unmarked))
+                self._speakers.add(speaker)
+        self._due.clear()
+        return taken
+
+    def __bool__(self) -> bool:
+        """Whether any unit or crowd is marked."""
+        return bool(self.units or self._due)
+
+    def take_speakers(self) -> set[str]:
+        """Return the units that have been looked at in the place of those that wait alike."""
+        taken, self._speakers = self._speakers, set()
         return taken
 
     def take_drains(self) -> bool:
@@ -74,7 +94,7 @@ class Marks:
         if not self._waiting:
             return
         for pattern in self._conflicts.matching(entry.name):
-            self.units |= self._seekers.get(pattern, set()) & self._waiting
+            self.units |= self._seekers.get(pattern, set()) & self._waiting.keys()
         if entry.against:
             self.units.update(
                 name
@@ -85,14 +105,24 @@ class Marks:
     def add_for_room(self, *, freed: bool) -> None:
         """Mark the waiting units that need room on a machine, of which there is more now, or less."""
         if freed:
-            self.units |= self._hungry
+            self._due |= self._hungry
         else:
-            self.reworded |= self._hungry
+            self._reworded |= self._hungry
 
-    def take_reworded(self) -> set[str]:
-        """Return the units that have less room now; there are none then."""
-        taken, self.reworded = self.reworded, set()
-        return taken
+    def add_reworded(self) -> bool:
+        """Mark those that have less room now: nothing but what is said of them changes. False: there are none."""
+        self._due |= self._reworded
+        self._reworded = set()
+        return bool(self._due)
+
+    def add_alike(self, name: str) -> None:
+        """Mark the units that wait as this one does."""
+        if name in self._waiting:
+            self.units |= self.alike(name)
+
+    def alike(self, name: str) -> set[str]:
+        """Return the units that wait as this one does, itself included; none where it does not wait."""
+        return self._crowds.get(self._waiting.get(name, ""), set())
 
     def add_related(self, entry: UnitEntry) -> None:
         """Mark the waiting units that this one matters to, and those that it may not share its machines with."""
@@ -110,12 +140,22 @@ class Marks:
         """Mark the waiting units that follow or replace others: what follows or replaces what has changed."""
         self.units |= self._chained
 
-    def add_for_machine(self, machine: str, everywhere: Iterable[str]) -> None:
-        """Mark what a change of a machine concerns: what is on it, what waits, what is to be `everywhere`."""
+    def add_for_machine(self, machine: str, states: Iterable[Site], everywhere: Iterable[str]) -> None:
+        """Mark what a change of a machine concerns: what is on it, what waits for one like it, what is to be
+        `everywhere`. `states`: what it was and is, as far as it was and is there.
+        """
         self.units |= self._occupants.get(machine, {}).keys()
-        self.units |= self._waiting
+        self.units |= self._chained
+        for crowd in self._crowds:
+            options = self._entries[crowd].options if isinstance(crowd, str) else crowd
+            if any(matters(options, each) for each in states):
+                self._due.add(crowd)
         self.units.update(everywhere)
         self.drains = True
+
+    def add_all_waiting(self) -> None:
+        """Mark all units that wait: there is a first machine, or none is left."""
+        self.units |= self._waiting.keys()
 
     def waits(self, name: str) -> bool:
         """Whether a unit waits for the fleet to change."""
@@ -126,13 +166,32 @@ class Marks:
         name, options = entry.name, entry.options
         if not waiting and name not in self._waiting:
             return
-        put(self._waiting, name, present=waiting)
+        contested = waiting and self._conflicts.may_concern(entry)
+        alone = contested or options.is_global or bool(options.machine_of or entry.reported or entry.assigned)
+        alone = alone or entry.past_exists or bool(entry.ordered)
+        crowd: Crowd | None = None if not waiting else name if alone else options
+        self._note_waiting(name, crowd)
         put(self._chained, name, present=waiting and bool(options.machine_of or options.replaces))
-        put(self._contested, name, present=waiting and self._conflicts.may_concern(entry))
-        put(self._hungry, name, present=waiting and options.reserve != NOTHING)
+        put(self._contested, name, present=contested)
+        if crowd is not None and options.reserve is not NOTHING:
+            self._hungry.add(crowd)
         if waiting:
             for pattern in entry.against:
                 self._seekers[pattern].add(name)
+
+    def _note_waiting(self, name: str, new: Crowd | None) -> None:
+        old = self._waiting.get(name)
+        if old is new or old == new:
+            return
+        if old is not None:
+            del self._waiting[name]
+            self._crowds[old].discard(name)
+            if not self._crowds[old]:
+                del self._crowds[old]
+                self._hungry.discard(old)
+        if new is not None:
+            self._waiting[name] = new
+            self._crowds.setdefault(new, set()).add(name)
 
 
 def put(names: set[T], name: T, *, present: bool) -> None:

@@ -26,13 +26,16 @@ from registry.units.options import NOTHING, Reserve
 
 def first_to_going(state: ClusterState, entry: UnitEntry) -> dict[str, Objection]:
     """Return the first thing that each machine has against a unit; machines without objection are left out."""
-    pool = state.candidates.pool(entry.options)
-    found = pool.objections(state.sites)  # what does not fit is remembered there
+    found = state.candidates.pool(entry.options).objections(state.sites)  # what does not fit is remembered there
+    return {**found, **first_where_fit(state, entry)}
+
+
+def first_where_fit(state: ClusterState, entry: UnitEntry) -> dict[str, Objection]:
+    """Return the first thing that each machine which has what a unit asks for has against it all the same."""
     several = ambiguity(entry.options, state.sites)
-    for machine in pool.fits:
-        if objection := several or next(_where_fit(state, entry, machine), None):
-            found[machine] = objection
-    return found
+    pool = state.candidates.pool(entry.options)
+    found = {each: several or next(_where_fit(state, entry, each), None) for each in pool.fits}
+    return {machine: objection for machine, objection in found.items() if objection}
 
 
 def all_to_going(state: ClusterState, entry: UnitEntry, machine: str) -> Iterator[Objection]:

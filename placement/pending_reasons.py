@@ -1,28 +1,28 @@
 """Why a unit waits, in words: the `pending` records.
 
-Owns the text and grouping of what stands between a unit and its machines, for the state as it is after a
-decision. It must not decide; it tells what `placement` found.
+Owns the line that says what stands between a unit and its machines, for the state as it is after a decision. A
+machine that does not have what the unit asks for changes nothing in it (ADR 45). It must not decide; it tells what
+`placement` found.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from placement.cluster_state import ClusterState
 from placement.conflicts import following_cycle
-from placement.eligibility import Objection, Requirement, group, summarise
-from placement.objections import first_to_going, of_neighbours
+from placement.eligibility import NO_MACHINE, Objection, Requirement, in_short, nowhere
+from placement.objections import first_where_fit, of_neighbours
 from placement.unit_entry import UnitEntry
 from registry.grammar import prose
-from registry.model import Pending, Reason, Unit
+from registry.model import Pending, Unit
 from registry.units.options import NOTHING, FleetOptions
+from registry.wording import counted
 
-MAX_REASON = 1000  # characters of one reason
-MAX_REFUSALS = 200  # reasons given for one unit
+MAX_SUMMARY = 1000  # characters: a unit file may have made it as long as it liked
 
 
 class PendingRule(StrEnum):
@@ -41,7 +41,6 @@ RULES = (*(each.name.lower() for each in Requirement), *PendingRule)
 class _Refused(NamedTuple):
     summary: str
     rule: str
-    refusals: tuple[Reason, ...] = ()
     passing: bool = False
 
 
@@ -63,14 +62,14 @@ class PendingReasons:
         if not entry.wanted or entry.unit is None:
             return None
         found = self._find(entry)
-        return None if found is None else _pending(entry, entry.unit, _bounded(found))
+        return None if found is None else _pending(entry, entry.unit, found)
 
     def of_fault(self, entry: UnitEntry, fault: Exception) -> Pending | None:
         """Return the record that says that deciding itself failed over this unit."""
         if entry.held or entry.unit is None or not entry.wanted:
             return entry.pending
         said = f"internal error of the scheduler, {type(fault).__name__}: {fault}; the unit stays as it is"
-        return _pending(entry, entry.unit, _Refused(_cut(said), PendingRule.FAULT))
+        return _pending(entry, entry.unit, _Refused(said, PendingRule.FAULT))
 
     def _find(self, entry: UnitEntry) -> _Refused | None:
         if entry.template:
@@ -106,8 +105,8 @@ class PendingReasons:
         if not objections:
             return None
         passing = all(each.passing for each in objections.values())
-        summary = f"{len(objections)} of {len(state.sites)} machines refuse"
-        return _Refused(summary, _main_rule(objections), group(objections), passing)
+        refusing = counted(len(objections), "machine")
+        return _Refused(f"not on {refusing}: {in_short(objections)}", _main_rule(objections), passing)
 
     def _refused(self, entry: UnitEntry) -> _Refused:
         state = self._state
@@ -119,13 +118,15 @@ class PendingReasons:
         )
         if shared and entry.options in self._known:
             return self._known[entry.options]
-        objections = first_to_going(state, entry)
-        refusals = group(objections)
+        objections = first_where_fit(state, entry)
         passing = any(each.passing for each in objections.values()) or self._leader_is_moving(entry)
-        rule, summary = _main_rule(objections), absent_leader(state, entry.options)
-        if summary:
-            rule = Requirement.MACHINE_OF.name.lower()
-        refused = _Refused(summary or summarise(objections, refusals), rule, refusals, passing)
+        if not state.sites:
+            refused = _Refused(NO_MACHINE, PendingRule.NO_MACHINE, passing)
+        elif leader := absent_leader(state, entry.options):
+            refused = _Refused(leader, Requirement.MACHINE_OF.name.lower(), passing)
+        else:
+            rule = _main_rule(objections) if objections else _first_requirement(entry.options)
+            refused = _Refused(nowhere(entry.options, objections), rule, passing)
         if shared:
             self._known[entry.options] = refused
         return refused
@@ -148,7 +149,7 @@ class PendingReasons:
 
 def absent_leader(state: ClusterState, options: FleetOptions) -> str:
     """Return the unit to follow that is assigned nowhere, in one line; "" when there is none."""
-    for name in options.machine_of if state.sites else ():
+    for name in options.machine_of:
         leader = state.entries.get(name)
         if leader is None or not leader.assigned:
             return f"waits for {name}, which is scheduled nowhere (MachineOf)"
@@ -156,30 +157,23 @@ def absent_leader(state: ClusterState, options: FleetOptions) -> str:
 
 
 def _pending(entry: UnitEntry, unit: Unit, found: _Refused) -> Pending:
-    record = Pending(entry.name, unit.hash, unit.generation, found.summary, found.refusals, found.passing)
-    return replace(record, attempt=unit.attempt, rule=str(found.rule))
+    summary = prose(
+        found.summary if len(found.summary) <= MAX_SUMMARY else f"{found.summary[: MAX_SUMMARY - 3]}..."
+    )
+    return Pending(entry.name, unit.hash, unit.generation, summary, found.passing, unit.attempt, str(found.rule))
 
 
 def _main_rule(objections: Mapping[str, Objection]) -> str:
     """Return the requirement that most machines refuse for, the first of equals."""
     counts = Counter(each.rule for each in objections.values())
-    if not counts:
-        return PendingRule.NO_MACHINE
     return min(counts, key=lambda rule: (-counts[rule], rule.value)).name.lower()
 
 
-def _bounded(found: _Refused) -> _Refused:
-    """Return what a reader gets to see: a unit file may have made it as long as it liked."""
-    if len(found.refusals) <= MAX_REFUSALS and all(len(each.reason) <= MAX_REASON for each in found.refusals):
-        return found._replace(summary=_cut(found.summary)) if len(found.summary) > MAX_REASON else found
-    kept = tuple(replace(each, reason=_cut(each.reason)) for each in found.refusals[:MAX_REFUSALS])
-    rest = sorted({machine for each in found.refusals[MAX_REFUSALS:] for machine in each.machines})
-    kept += (Reason(f"{len(found.refusals) - MAX_REFUSALS} other reasons", tuple(rest)),) if rest else ()
-    return found._replace(summary=_cut(found.summary), refusals=kept)
-
-
-def _cut(text: str) -> str:
-    return prose(text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 3]}...")
+def _first_requirement(options: FleetOptions) -> str:
+    """Return what is asked of machines, where none has it."""
+    if options.machine_id is not None:
+        return Requirement.MACHINE_ID.name.lower()
+    return (Requirement.METADATA if options.metadata else Requirement.PODMAN).name.lower()
 
 
 def _short(machines: tuple[str, ...]) -> str:

@@ -102,11 +102,9 @@ class Placement:
         while True:
             if work := self._work.pop():
                 self._step(work[0], work[2])
-            elif reworded := self._marks.take_reworded():
-                self._marks.units |= reworded  # once, and not at each unit that takes room
-            else:
+            elif not self._marks.add_reworded():  # once, and not at each unit that takes room
                 return
-            if self._marks.units:
+            if self._marks:
                 self._queue_marked()
 
     def _queue_marked(self) -> None:
@@ -261,6 +259,7 @@ class Placement:
             self._leave(self._state.entries[name], machine, f"replaced by {entry.name}")
             self.displaced[name, machine] = entry.name
             self._marks.add(name)
+        self._marks.add_alike(entry.name)
         self._marks.set_waiting(entry, waiting=False)
         self._assign(entry, machine, present=True)
 

@@ -18,8 +18,9 @@ from placement.cluster_state import REPORTED, ClusterState
 from placement.conflicts import following_cycle
 from placement.decide import decide
 from placement.decisions import records_after
-from placement.eligibility import group, summarise
+from placement.eligibility import Reason, group, summarise
 from placement.objections import first_to_going
+from placement.pending_reasons import PendingRule
 from placement.unit_entry import UnitEntry
 from registry.keys import DEFAULT_KEYS, Address, Keys, Table
 from registry.mirror import Snapshot
@@ -28,7 +29,6 @@ from registry.model import (
     Availability,
     Override,
     Pending,
-    Reason,
     Target,
     Unit,
     UnitState,
@@ -250,15 +250,15 @@ class Trial:
             return Prediction(name, (), f"{name} is not in the registry")
         machines = tuple(sorted(entry.assigned & self.state.sites.keys()))
         if not machines:
-            due = entry.due
-            return Prediction(name, (), due.summary if due else "", due.refusals if due else ())
+            return Prediction(name, (), entry.due.summary if entry.due else "")
         return Prediction(name, machines, f"would go to {', '.join(machines)}")
 
     def refusing(self, found: Prediction) -> Prediction:
-        """Add what the other machines have against a unit that goes somewhere."""
-        if not found.machines:
+        """Add what the machines that a unit does not go to have against it."""
+        entry = self.state.entries[found.unit]
+        if entry.due is not None and entry.due.rule in {*PendingRule}:
             return found
-        refused = first_to_going(self.state, self.state.entries[found.unit])
+        refused = first_to_going(self.state, entry)
         return replace(found, refusals=group({each: refused[each] for each in refused.keys() - {*found.machines}}))
 
     def departures(self, machine: str, names: Iterable[str]) -> Iterator[Prediction]:

@@ -172,31 +172,23 @@ class Assignment(Versioned):
 
 
 @dataclass(frozen=True, slots=True)
-class Reason(Versioned):
-    """One reason, and the machines that give it. `machines` is sorted; empty when no machine is concerned."""
-
-    reason: Prose  # in words
-    machines: tuple[Id, ...] = ()  # that give it, sorted
-
-
-@dataclass(frozen=True, slots=True)
 class Pending(Versioned):
     """Why a unit is not where it should be.
 
-    `summary` is one line for tables; `refusals` has the reasons machine by machine. A global unit may be pending
-    on some machines while it runs on others. `hash`, `generation` and `attempt` name the request that was decided
-    on, so that its author does not take an answer to an older one for his own. `passing` marks a wait that ends by
-    itself (an old copy is being stopped); without it, only a change of the fleet can end it.
+    `summary` is one line. It tells what those machines say that have what the file asks for, so that it stays as
+    it is where another one comes or goes; what each machine says is found out by who asks. A global unit may be
+    pending on some machines while it runs on others. `hash`, `generation` and `attempt` name the request that was
+    decided on, so that its author does not take an answer to an older one for his own. `passing` marks a wait that
+    ends by itself (an old copy is being stopped); without it, only a change of the fleet can end it.
     """
 
     unit: UnitName
     hash: Sha256
     generation: Count
-    summary: Prose  # one line for tables
-    refusals: tuple[Reason, ...] = ()  # why not, machine by machine, grouped by reason
+    summary: Prose  # one line
     passing: bool = False  # the wait ends by itself
     attempt: Count = 0
-    rule: Line = ""  # what most machines refuse for, or what it waits for, in a word: to be counted by
+    rule: Line = ""  # what it waits for, or what machines refuse for, in a word: to be counted by
 
 
 @dataclass(frozen=True, slots=True)

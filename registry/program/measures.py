@@ -124,7 +124,7 @@ UNITS = Metric(
 )  # fmt: skip
 PENDING = Metric(
     "fleet_units_pending", Kind.GAUGE, Teller.LEADER,
-    "units that wait, by the rule that most machines refuse for", ("rule",),
+    "units that wait, by the rule that the machines refuse for, or by what they wait for", ("rule",),
 )  # fmt: skip
 DRIFT = Metric(
     "fleet_units_drift", Kind.GAUGE, Teller.LEADER,

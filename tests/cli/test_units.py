@@ -203,14 +203,14 @@ def test_what_cannot_be_placed_fails_at_once_with_its_reason_after_the_others(
 ) -> None:
     fleet.run("hello.service")
     unit = fleet.add("mars.service", Target.LAUNCHED)
-    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars (3 of 3 refuse)"))
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars"))
     begun = time.monotonic()
     done = fleetctl("start", "mars", "hello")
     assert time.monotonic() - begun < 15
     assert done.returncode == 1
     assert done.stdout == "Unit hello.service launched on 7aea1bb4.../10.199.0.11\n"
     assert done.stderr == (
-        "Error starting unit mars.service: no machine has region=mars (3 of 3 refuse); "
+        "Error starting unit mars.service: no machine has region=mars; "
         "it stays submitted and starts when a machine fits. See: fleetctl why mars.service\n"
     )
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_placed_fails_at_once_with_its_reason_after_the_others(
 @pytest.mark.parametrize("verb", ["stop", "unload", "destroy"])
 def test_what_runs_nowhere_is_stopped_well(fleetctl: Fleetctl, fleet: Fleet, verb: str) -> None:
     unit = fleet.add("mars.service", Target.LAUNCHED)
-    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars (3 of 3 refuse)"))
+    fleet.wait(unit, Pending(unit.name, unit.hash, 1, "no machine has region=mars"))
     done = fleetctl(verb, "mars")
     assert (done.returncode, done.stderr) == (0, "")
     if verb == "stop":

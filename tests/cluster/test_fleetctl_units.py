@@ -103,7 +103,7 @@ def test_what_cannot_run_is_told_at_once_and_the_others_start(cluster: Cluster, 
     assert lines[0].startswith("Error starting unit bad.service: ")
     assert lines[0].endswith("See: fleetctl journal bad.service")
     assert lines[1] == (
-        "Error starting unit mars.service: no machine has region=mars (3 of 3 refuse); "
+        "Error starting unit mars.service: no machine has region=mars; "
         "it stays submitted and starts when a machine fits. See: fleetctl why mars.service"
     )
     again = cluster.fleetctl("start", "bad")

@@ -30,7 +30,6 @@ from registry.model import (
     Machine,
     Override,
     Pending,
-    Reason,
     Rollout,
     RolloutStep,
     Sentinel,
@@ -129,8 +128,7 @@ def scene() -> Snapshot:
     ]  # fmt: skip
     wanted = file_hash(MARS)
     pending = {"mars.service": Pending(
-        "mars.service", wanted, 1, "no machine has region=mars (3 of 3 refuse)",
-        (Reason("metadata region is not mars", tuple(sorted(CORES.values()))),),
+        "mars.service", wanted, 1, "no machine has region=mars", rule="metadata",
     )}  # fmt: skip
     return build(units, places, states, pending=pending, events=events(),
                  overrides={CORES[3]: Override(CORES[3])})  # fmt: skip

@@ -13,7 +13,7 @@ from fleettui.console.journal import Remark
 from fleettui.console.journal.sources import LinkNews
 from fleettui.escape import escape
 from registry.mirror import Snapshot
-from registry.model import Corrupt, Event, Leader, Pending, Reason
+from registry.model import Corrupt, Event, Leader, Pending
 from registry.sync.follow import ConnectionState
 from tests.console.fleetshow import CORES, NOW, scene
 from tests.console.test_screen import Play, playing
@@ -29,11 +29,11 @@ def hostile() -> Snapshot:
                 for key, each in world.machines.items()}  # fmt: skip
     states = {key: replace(each, sub=BAD, result=BAD, error=f"no {BAD}") for key, each in world.states.items()}
     units = {key: replace(each, by=BAD) for key, each in world.units.items()}
-    pending = {key: replace(each, summary=BAD, refusals=(Reason(BAD, tuple(CORES.values())),))
+    pending = {key: replace(each, summary=BAD, rule=BAD)
                for key, each in world.pending.items()}  # fmt: skip
     events = {key: replace(each, writer=BAD, reason=BAD) for key, each in world.events.items()}
     events["9" * 13 + "-1"] = Event("9" * 13 + "-1", NOW, BAD, "start", "db.service", CORES[1], BAD)
-    pending["db.service"] = Pending("db.service", "h", 1, BAD, ())
+    pending["db.service"] = Pending("db.service", "h", 1, BAD)
     overrides = {key: replace(each, by=BAD, metadata=((BAD, BAD),)) for key, each in world.overrides.items()}
     files = {
         key: replace(each, text=f"{each.text}# {BAD}\nDescription={BAD}\n") for key, each in world.files.items()

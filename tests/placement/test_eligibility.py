@@ -16,6 +16,7 @@ from placement.eligibility import (
     cycle,
     fits,
     group,
+    nowhere,
     preference,
     site_of,
     static_objections,
@@ -173,5 +174,36 @@ def test_refusals_are_grouped_sorted_and_bounded() -> None:
         ),
     ],
 )
-def test_one_line_for_tables(objections: dict[str, Objection], line: str) -> None:
+def test_one_line_that_says_why_a_unit_is_nowhere(objections: dict[str, Objection], line: str) -> None:
     assert summarise(objections, group(objections)) == line
+
+
+@pytest.mark.parametrize(
+    ("options", "objections", "line"),
+    [
+        (FleetOptions(machine_id="ff"), {}, "no machine has MachineID=ff"),
+        (
+            FleetOptions(metadata=(("disk", frozenset({"ssd"})), ("region", frozenset({"r2", "r1"})))),
+            {},
+            "no machine has disk=ssd and region=r1|r2",
+        ),
+        (
+            FleetOptions(metadata=(("region", frozenset({"r1"})),), quadlet=True),
+            {"a": Objection(Requirement.ROOM, "full: needs 2, 1 is free", "full: needs 2")},
+            "no machine with region=r1 and podman 5.3 or newer fits: full: needs 2",
+        ),
+        (
+            FleetOptions(),
+            {
+                "a": Objection(Requirement.CONFLICT, "b conflicts", "one conflicts"),
+                "b": Objection(Requirement.AVAILABILITY, "cordoned", "cordoned"),
+                "c": Objection(Requirement.AVAILABILITY, "cordoned", "cordoned"),
+            },
+            "no machine fits: cordoned, b conflicts",
+        ),
+    ],
+)
+def test_the_line_that_is_kept_tells_of_machines_that_fit(
+    options: FleetOptions, objections: dict[str, Objection], line: str
+) -> None:
+    assert nowhere(options, objections) == line

@@ -7,6 +7,7 @@ from dataclasses import replace
 from placement.cluster_state import ClusterState
 from placement.decide import decide
 from placement.decisions import Assign, UpdateLine, Wait, records_after
+from placement.explain import explain
 from registry.keys import Address, Keys, Table
 from registry.mirror import Snapshot
 from registry.model import Machine, Target, Unit, UnitText
@@ -41,9 +42,12 @@ def test_it_goes_where_podman_is_new_enough_and_each_other_machine_says_why_not(
     machines = {id_: each for id_, each in lone.machines.items() if id_ != NEW}
     (wait,) = decide(ClusterState.from_snapshot(replace(lone, machines=machines), Keys()))
     assert isinstance(wait, Wait)
-    assert {(each.reason, each.machines) for each in wait.pending.refusals} == {
-        ("podman 5.3 or newer required; its generator is of 4.9.3", (OLD,)),
-        ("podman 5.3 or newer required; it has none with a generator for Quadlets", (NONE,)),
+    assert wait.pending.summary == "no machine has podman 5.3 or newer"
+    assert {
+        each.machine: each.reasons for each in explain(replace(lone, machines=machines), "web.container").machines
+    } == {
+        OLD: ("podman 5.3 or newer required; its generator is of 4.9.3",),
+        NONE: ("podman 5.3 or newer required; it has none with a generator for Quadlets",),
     }
     assert wait.pending.rule == "podman"
 

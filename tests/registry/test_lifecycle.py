@@ -173,7 +173,7 @@ def test_what_waits_for_a_unit_that_is_coming_is_under_way() -> None:
 
 
 def test_pending_counts_for_its_own_wish_only() -> None:
-    pending = Pending("a.service", "h", 1, "no machine has region=mars (3 of 3 refuse)")
+    pending = Pending("a.service", "h", 1, "no machine has region=mars")
     waits = of(snapshot(lines=(), states=(), pending=pending))
     assert waits == UnitProgress(Progress.WAITING, pending.summary)
     moves = of(snapshot(lines=(), states=(), pending=replace(pending, passing=True)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from registry.errors import CorruptRecord, InvalidRecord
 from registry.keys import Address, Keys, Table
-from registry.model import Event, Machine, Override, Pending, Reason, Target, Unit, UnitState, UnitText, Usage
+from registry.model import Event, Machine, Override, Pending, Target, Unit, UnitState, UnitText, Usage
 from registry.records import decode, encode
 from tests.registry import wild
 
@@ -80,7 +80,7 @@ def test_defaults_and_what_the_key_says_are_not_stored() -> None:
 
 
 def test_nested_records_and_pairs_are_parsed_strictly() -> None:
-    pending = Pending("a.service", HASH, 2, "no", (Reason("cordoned", ("m1", "m2")),), passing=True)
+    pending = Pending("a.service", HASH, 2, "no", passing=True)
     assert decode(Address(Table.PENDING, "a.service"), encode(pending)) == pending
     machine = Machine("m", "host", "10.0.0.1", "boot", metadata=(("region", "eu"),))
     assert decode(Address(Table.MACHINES, "m"), encode(machine)) == machine
@@ -97,7 +97,7 @@ GOOD: dict[Table, dict[str, object]] = {
     Table.CLUSTER: {"id": "c"},
     Table.UNITS: {"hash": HASH, "target": "loaded"},
     Table.SCHEDULE: {"hash": HASH, "target": "loaded", "generation": 1},
-    Table.PENDING: {"hash": HASH, "generation": 1, "summary": "no", "refusals": [{"reason": "r"}]},
+    Table.PENDING: {"hash": HASH, "generation": 1, "summary": "no"},
     Table.MACHINES: {"hostname": "h", "address": "10.0.0.1", "boot_id": "b"},
     Table.OVERRIDES: {},
     Table.STATES: {"hash": HASH, "generation": 1},
@@ -141,7 +141,6 @@ def read(table: Table, **fields: object) -> Any:
         (Table.UNITS, "at", 10**400),
         (Table.UNITS, "at", -1),
         (Table.SCHEDULE, "target", "\ud800"),
-        (Table.PENDING, "refusals", [{"reason": "r", "machines": ["a/b"]}]),
         (Table.MACHINES, "metadata", [["zone", "\ud800"]]),
         (Table.MACHINES, "metadata", [["zone\n", "eu"]]),
         (Table.MACHINES, "metadata", [["zone", "\u202eeu"]]),
@@ -225,7 +224,7 @@ def test_text_that_says_something_is_mended_and_bounded_instead() -> None:
     assert len(read(Table.STATES, error="x" * 10**6).error) == 65536
     assert len(read(Table.UNITS, by="x" * 10**6).by) == 256
     assert read(Table.EVENTS, verb="a\nb").verb == "a\ufffdb"
-    assert read(Table.PENDING, refusals=[{"reason": "\udfff"}]).refusals[0].reason == "\ufffd"
+    assert read(Table.PENDING, summary="\udfff").summary == "\ufffd"
 
 
 @pytest.mark.parametrize("table", sorted(GOOD))
@@ -240,8 +239,8 @@ def test_a_field_of_another_version_is_kept_when_the_record_is_rewritten(table: 
 
 
 def test_a_field_of_another_version_inside_a_record_is_kept_as_well() -> None:
-    pending = read(Table.PENDING, refusals=[{"reason": "r", "since": 1, "machines": ["m"]}])
-    assert json.loads(encode(pending))["refusals"] == [{"reason": "r", "machines": ["m"], "since": 1}]
+    later = {"hash": HASH, "since": 1, "generation": 2, "machines": ["m"]}
+    assert json.loads(encode(read(Table.UNITS, on=[later])))["on"] == [later]
 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', "1e999", "NaN", "[" * 30 + "]" * 30, '{"\\ud800":1}', "9" * 5000])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fleettui.actions.drain import DrainPlan, is_global, plan, present
 from fleettui.console.operations.impact import RUNNING, Impact, impact_of_moves
-from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations
+from fleettui.console.operations.relations import ACTIVATES, STOPS_TOO, Relation, read_relations, relations_of
 from fleettui.console.operations.verbs import MachineVerb, availability, machine_name
 from fleettui.console.text.formatting import counted, natural
 from fleettui.escape import escape
@@ -145,14 +145,19 @@ def _relations(chosen: Collection[str], snapshot: Snapshot) -> Iterator[tuple[st
 
 def _freed(chosen: frozenset[str], snapshot: Snapshot) -> Iterator[str]:
     """Say which units wait because of one that goes."""
+
+    def against(name: str, kinds: Collection[str], others: Collection[str]) -> bool:
+        said = (each for each in relations_of(snapshot, name) if each.fleet and each.kind in kinds)
+        return any(each.means(other) for each in said for other in others)
+
+    refused = [name for name, each in sorted(snapshot.pending.items()) if each.rule == "conflict"]
     waiting = [
         name
-        for name, pending in sorted(snapshot.pending.items())
+        for name in refused
         if name not in chosen
-        and any(
-            ("conflict" in reason or "replaces" in reason)
-            and not chosen.isdisjoint(reason.replace(",", " ").split())
-            for reason in (refusal.reason for refusal in pending.refusals)
+        and (
+            against(name, ("Conflicts",), chosen)
+            or any(against(other, ("Conflicts", "Replaces"), (name,)) for other in chosen)
         )
     ]
     if waiting:

@@ -54,7 +54,7 @@ class Edge:
 
 def edges_from(snapshot: Snapshot, unit: str) -> list[Edge]:
     """Return what the unit's own file says of others; its [Install] sections are said by the others."""
-    return [_edge(unit, each) for each in _relations(snapshot, unit) if not each.reverse]
+    return [_edge(unit, each) for each in relations_of(snapshot, unit) if not each.reverse]
 
 
 def run_by(snapshot: Snapshot, timer: str) -> str:
@@ -65,7 +65,7 @@ def run_by(snapshot: Snapshot, timer: str) -> str:
 
 def edges_to(snapshot: Snapshot, unit: str) -> list[Edge]:
     """Return what other units of the fleet say of this one, and what its own [Install] section makes them say."""
-    found = [_edge(unit, each) for each in _relations(snapshot, unit) if each.reverse]
+    found = [_edge(unit, each) for each in relations_of(snapshot, unit) if each.reverse]
     by_file: dict[str, list[str]] = defaultdict(list)
     for name, record in snapshot.units.items():
         by_file[record.hash].append(name)
@@ -86,7 +86,8 @@ def _edge(unit: str, relation: Relation, other: str = "") -> Edge:
     return Edge(relation.kind, unit, other or relation.pattern, relation.fleet)
 
 
-def _relations(snapshot: Snapshot, unit: str) -> tuple[Relation, ...]:
+def relations_of(snapshot: Snapshot, unit: str) -> tuple[Relation, ...]:
+    """Return all that the unit's file says of other units."""
     record = snapshot.units.get(unit)
     file = snapshot.files.get(record.hash) if record else None
     return read_relations(file.text, unit) if file else ()

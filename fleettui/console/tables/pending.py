@@ -23,7 +23,7 @@ class PendingRow:
     unit: str
     target: str
     reason: str
-    refused: int
+    rule: str
     passing: bool
     since: float
     parent: str = ""
@@ -38,7 +38,7 @@ class PendingRow:
         """The facets of the filter."""
         values: dict[str, str | float] = {
             "unit": self.unit, "target": self.target, "state": "passing" if self.passing else "pending",
-            "why": self.reason, "since": self.since, "refused": self.refused,
+            "why": self.reason, "since": self.since, "for": self.rule,
         }  # fmt: skip
         return values.get(name)
 
@@ -71,7 +71,7 @@ def _row(snapshot: Snapshot, pending: Pending) -> PendingRow:
         unit=pending.unit,
         target=unit.target if unit else "-",
         reason=in_words(snapshot, pending.summary),
-        refused=len({machine for refusal in pending.refusals for machine in refusal.machines}),
+        rule=escape(pending.rule).replace("_", " "),
         passing=pending.passing,
         since=unit.at if unit else 0.0,
     )
@@ -91,7 +91,6 @@ COLUMNS: tuple[Column[PendingRow], ...] = (
     Column("state", "STATE", 10, _state, lambda row: row.passing),
     Column("target", "TARGET", 9, lambda row, _: _quiet(row.target), lambda row: row.target, drop=2),
     Column("asked", "ASKED", 7, lambda row, now: _quiet(since(row.since, now)), lambda row: -row.since, drop=1),
-    Column("refused", "REFUSED BY", 10, lambda row, _: _quiet(str(row.refused or "-")), lambda row: -row.refused,
-           drop=3, right=True, falls=True),
+    Column("for", "FOR", 12, lambda row, _: _quiet(row.rule or "-"), lambda row: row.rule, drop=3),
     Column("why", "WHY", 0, lambda row, _: Cell(row.reason, Tone.WAIT), lambda row: row.reason),
 )  # fmt: skip

@@ -46,8 +46,8 @@ class ValueKind(StrEnum):
 
 KINDS = {
     **dict.fromkeys(("state", "machine", "target", "name", "sub", "unit", "is", "version", "metadata", "actor",
-                     "verb", "why", "address", "agent"), ValueKind.TEXT),
-    **dict.fromkeys(("restarts", "load", "units", "cpus", "refused"), ValueKind.COUNT),
+                     "verb", "why", "for", "address", "agent"), ValueKind.TEXT),
+    **dict.fromkeys(("restarts", "load", "units", "cpus"), ValueKind.COUNT),
     "mem": ValueKind.BYTES, "cpu": ValueKind.SHARE, "since": ValueKind.AGE,
 }  # fmt: skip
 FACETS = tuple(KINDS)
