@@ -1,16 +1,15 @@
 """How eagerly Python looks for cyclic garbage, for programs that hold a large registry.
 
 A full look walks over every record: with 100,000 units it stops the program for half a second, and a listing would
-start several. What a program holds of the registry has no cycles, so looking seldom loses nothing. The looks at
-newer objects stay short, the first and the second: they stop the program, and somebody may be typing. A look costs
-by what it looks at, so many short ones cost as much as few long ones.
+start several. What a program holds of the registry has no cycles, so looking seldom loses nothing. The first look
+at new objects stays short: it stops the program for some milliseconds, and somebody may be typing.
 """
 
 from __future__ import annotations
 
 import gc
 
-YOUNG, MIDDLE, OLD = 2_000, 10, 2_500  # new objects, then looks at the younger ones, before the next older look
+YOUNG, MIDDLE, OLD = 10_000, 100, 50  # new objects, then looks at the younger ones, before the next older look
 
 
 def relax() -> None:
