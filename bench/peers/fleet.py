@@ -13,7 +13,7 @@ from fleettui.demo.cgroup import Cgroup
 from fleettui.demo.node import Node
 
 COMMAND = b"/bin/sleep\0infinity\0"  # what every unit, resource and container runs
-LOOK_S = 0.01
+LOOK_S, LOOK_SHARE, LOOK_AT_MOST_S = 0.01, 0.02, 0.1  # looking burdens the host: as exact as the wait is long
 
 
 class Fleet(ABC):
@@ -30,10 +30,6 @@ class Fleet(ABC):
     @abstractmethod
     def up(self) -> None:
         """Boot the nodes and wait until all are members and one leads."""
-
-    @abstractmethod
-    def down(self) -> None:
-        """Take everything away, whatever state it is in."""
 
     @abstractmethod
     def version(self) -> str:
@@ -93,11 +89,12 @@ class Fleet(ABC):
 
     def until(self, what: str, fact: Callable[[], bool], within_s: float = 180) -> None:
         """Wait for a fact. Stuck when it does not come true."""
-        deadline = time.monotonic() + within_s
+        began = time.monotonic()
         while not fact():
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > within_s:
                 raise Stuck(f"waited {within_s:g} s for {what}")
-            time.sleep(LOOK_S)
+            time.sleep(min(LOOK_S + LOOK_SHARE * waited, LOOK_AT_MOST_S))
 
     def cpu_s(self) -> float:
         """Seconds of processor time that everything on the nodes has used, and the daemons elsewhere."""

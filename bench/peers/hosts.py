@@ -68,10 +68,6 @@ class Hosts:
         with ThreadPoolExecutor(self.layout.size) as pool:
             list(pool.map(lambda node: self._boot(node, prepare), self.nodes.values()))
 
-    def down(self) -> None:
-        """Take everything away, whatever state it is in."""
-        sweep(self.layout)
-
     def _boot(self, node: Host, prepare: Callable[[Host], None]) -> None:
         node.root.prepare("", {})
         root = node.root.directory

@@ -27,9 +27,6 @@ class Ours(Fleet):
         self.bench.settle()
         self.beside = (self.cluster.etcd.cgroup,)
 
-    def down(self) -> None:
-        self.cluster.down()
-
     def version(self) -> str:
         return f"fleettui {installed_version()}"
 

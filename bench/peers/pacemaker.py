@@ -39,7 +39,8 @@ PROPERTIES = {
     "load-threshold": "100000%",
     "node-action-limit": "100",
 }
-DEFAULTS = {"resource-stickiness": "100"}
+STICKINESS = "100"
+TIMEOUT = "300s"  # a busy host needs more for a hundred at once than the default of 20 s
 RESOURCE = (
     '<primitive id="bench-{name}" class="systemd" type="bench@{name}"><operations>'
     '<op id="bench-{name}-monitor" name="monitor" interval="60s"/></operations></primitive>'
@@ -63,11 +64,8 @@ class Pacemaker(Fleet):
         self.settle()
         for name, value in PROPERTIES.items():
             self._run(f"crm_attribute -t crm_config -n {name} -v {value}")
-        for name, value in DEFAULTS.items():
-            self._run(f"crm_attribute -t rsc_defaults -n {name} -v {value}")
-
-    def down(self) -> None:
-        self.hosts.down()
+        self._run(f"crm_attribute -t rsc_defaults -n resource-stickiness -v {STICKINESS}")
+        self._run(f"crm_attribute -t op_defaults -n timeout -v {TIMEOUT}")
 
     def version(self) -> str:
         pacemaker = self._run("pacemakerd --version").split()[1]

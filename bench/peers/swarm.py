@@ -53,9 +53,6 @@ class Swarm(Fleet):
             said(node, DOCKER, "swarm", "join", f"--token={token}", f"{first.spec.address}:2377")
         self.settle()
 
-    def down(self) -> None:
-        self.hosts.down()
-
     def version(self) -> str:
         return "Docker " + self._run(f"{DOCKER} version --format '{VERSION}'").strip()
 

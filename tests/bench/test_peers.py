@@ -50,9 +50,6 @@ class Local(Fleet):
     def up(self) -> None:
         assert not self.units
 
-    def down(self) -> None:
-        self.drop()
-
     def version(self) -> str:
         return f"{self.title} 1"
 
