@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.peers.fleet import Fleet
+from bench.peers.fleet import Fleet, look_s
 from bench.peers.hosts import Host, Hosts, said
 from fleettui.demo.images import image_archive
 from fleettui.demo.node import Node
@@ -67,7 +67,7 @@ class Swarm(Fleet):
 
     def confirm(self, count: int) -> None:
         running = f"{DOCKER} service ps --filter desired-state=running --format '{STATES}' {self.newest}"
-        self._run(f"until [ $({running} | grep -c ^Running) = {count} ]; do sleep 0.05; done")
+        self._run(f"until [ $({running} | grep -c ^Running) = {count} ]; do sleep {look_s(count)}; done")
 
     def drop(self) -> None:
         self._run(f"{DOCKER} service rm {MANY}")
