@@ -27,6 +27,7 @@ from registry.records import encode
 from registry.units.file import file_hash
 
 TIMES = 8  # a short command may cost so many times an interpreter that does nothing
+WAITING_MS = 60  # and one that waits for its effect so much more
 MACHINES = 3
 TEXT = "[Service]\nExecStart=/bin/sleep infinity\n"
 Cost = tuple[float, float, float]  # wall seconds, processor seconds, MiB at the peak
@@ -89,10 +90,10 @@ def measure(units: int, many: int, runs: int) -> Iterator[Figure]:
             bare, ours = least([each for each, _ in pairs]), least([each for _, each in pairs])
             name = f"fleetctl {' '.join(arguments)}, {units} units"
             against = f"python -c pass, in turns; least of {runs}"
-            yield Figure(f"{name}: wall", 1000 * ours[0], "ms", TIMES * 1000 * bare[0], 1000 * bare[0], against)
-            yield Figure(
-                f"{name}: processor", 1000 * ours[1], "ms", TIMES * 1000 * bare[1], 1000 * bare[1], against
-            )
+            more_ms = WAITING_MS if arguments == ["start", "bench@1"] else 0
+            reach_ms = [TIMES * 1000 * each + more_ms for each in bare]
+            yield Figure(f"{name}: wall", 1000 * ours[0], "ms", reach_ms[0], 1000 * bare[0], against)
+            yield Figure(f"{name}: processor", 1000 * ours[1], "ms", reach_ms[1], 1000 * bare[1], against)
         if many:
             asyncio.run(fill(etcd, many))
             wall, cpu, memory = least([cost([*fleetctl, "list-units"], environ) for _ in range(5)])
