@@ -354,7 +354,7 @@ def names_of_commands(*, read_only: bool = False) -> list[str]:
 def _fleetctl(words: Sequence[str], context: CommandContext) -> ConsoleCommand:
     command, flags = parse(words)
     for flag, _, _ in GLOBALS:
-        if getattr(flags, flag.lstrip("-").replace("-", "_"), None) is not None:
+        if getattr(flags, flag.lstrip("-").replace("-", "_"), None) not in (None, False):
             raise UserError(f"{flag}: this console is connected already; leave it out")
     name = command.name
     if name in ELSEWHERE:
