@@ -576,7 +576,8 @@ def _parsed(parser: ArgumentParser, words: Sequence[str], flags: argparse.Namesp
         parser.print_help()  # here, since the intermixed way fails on a % in the usage that it makes first
         raise SystemExit(0)
     parse_known = parser.parse_known_args if remainder else parser.parse_known_intermixed_args
-    parser.usage = parser.usage or "%(prog)s"  # it is shown with the help alone, and costs as much as the parsing
+    if not remainder:
+        parser.usage = parser.usage or "%(prog)s"  # shown with the help alone, it would cost as much as the parsing
     try:
         flags, extra = parse_known(list(words) if remainder else _operands(words), flags)
     except argparse.ArgumentError as error:
