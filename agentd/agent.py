@@ -450,7 +450,8 @@ class Agent:
                 if lease.id and not self._table.parked:
                     await lease.renew(lease.id)
                     if self._stops:
-                        await self._switch.hold_back(lease.ttl_s, self._table.exposed)
+                        age_s = time.monotonic() - lease.renewed_at
+                        await self._switch.hold_back(lease.ttl_s, self._table.exposed, age_s)
         except (TimeoutError, RegistryError, SystemdError, OSError) as error:
             log.debug("cannot renew once more: %s", error)
 

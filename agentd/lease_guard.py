@@ -71,13 +71,18 @@ class LeaseGuard:
             self._lease.renewed.clear()
             if self._lease.renewed_at > renewed:
                 await self._hold_back()
-                self._reconciler.park(parked=False)
-                self._on_change()
+                if self._age_s() < LATE_AT * self._lease.ttl_s:  # else they would be stopped again before long
+                    self._reconciler.park(parked=False)
+                    self._on_change()
             elif time.monotonic() >= stop_at:
                 await self._park(kill_at)
 
+    def _age_s(self) -> float:
+        """How long ago the last renewal that succeeded was sent."""
+        return time.monotonic() - self._lease.renewed_at
+
     async def _hold_back(self) -> None:
-        """Keep the switch from firing, unless the renewal is too old to count from now."""
+        """Keep the switch from firing as long as the renewal allows."""
         try:
             if stopped := await self._switch.fired():
                 log.error(
@@ -86,8 +91,7 @@ class LeaseGuard:
                     extra=UNITS_STOPPED.of(),
                 )
                 self._reconciler.stopped_by_switch(stopped)
-            if time.monotonic() - self._lease.renewed_at < LATE_AT * self._lease.ttl_s:
-                await self._switch.hold_back(self._lease.ttl_s, self._reconciler.table.exposed)
+            await self._switch.hold_back(self._lease.ttl_s, self._reconciler.table.exposed, self._age_s())
             self._complained = False
         except (SystemdError, OSError) as error:
             if not self._complained:

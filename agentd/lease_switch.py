@@ -27,7 +27,7 @@ log = logging.getLogger("fleet.agent")
 SERVICE = "fleet-lease.service"
 EARLIER = "fleet-lease.timer"  # what agents before this one held back
 FIRE_AT, GRACE = 0.55, 0.2  # of the lease: when it fires, and from then until what is left is killed
-LATE_AT = 0.2  # of the lease: a renewal whose answer took longer is too old to count from when it came
+LATE_AT = 0.2  # of the lease: a renewal whose answer took longer is too old to start units by
 
 SERVICE_TEXT = """\
 # Made by fleet-agentd, for on_lost_registry = "stop".
@@ -116,13 +116,16 @@ class LeaseSwitch:
         self._covered: frozenset[str] = frozenset()
         self._ready = False
 
-    async def hold_back(self, ttl_s: float, units: Iterable[str]) -> None:
-        """The lease has just been renewed: move the deadline, for these units. Raises SystemdError, OSError."""
+    async def hold_back(self, ttl_s: float, units: Iterable[str], age_s: float = 0.0) -> None:
+        """The lease was renewed by what was sent `age_s` ago: move the deadline, for these units.
+
+        Raises SystemdError, OSError.
+        """
         if not self._ready:
             await self._prepare()
         self._write(frozenset(map(service_of, units)))
         ahead, grace = (max(1, int(part * ttl_s * 100)) for part in (FIRE_AT, GRACE))
-        deadline = int(time.clock_gettime(time.CLOCK_BOOTTIME) * 100) + ahead
+        deadline = max(1, int((time.clock_gettime(time.CLOCK_BOOTTIME) - age_s) * 100) + ahead)
         write_atomically(self._deadline, f"{self._boot_id} {deadline} {ahead} {grace}\n")
         _, active, _ = (await self._systemd.list_units([SERVICE]))[SERVICE]
         if active not in ("active", "activating"):

@@ -52,8 +52,9 @@ class Stopper:
         entry = unit.entry
         if entry is None or not self.may_live(unit):
             return
+        parked = self._table.parked  # as this was asked for: it may be over before systemd answers
         down = await self.look_closely(unit)
-        if down and self._table.parked and entry.phase is Phase.STARTING:
+        if down and parked and entry.phase is Phase.STARTING:
             # systemd had taken the start on, and has nothing of it any more: it ended by itself, and stays ended.
             self._records.note(unit, replace(entry, phase=Phase.STARTED))
             return

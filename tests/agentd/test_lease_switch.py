@@ -311,8 +311,11 @@ class FakeLease:
 
 
 @asynccontextmanager
-async def guarded(on: FakeMachine, switch: LeaseSwitch, lease: FakeLease) -> AsyncIterator[None]:
-    guard = LeaseGuard(lease, on.reconciler, on.systemd, switch, time.monotonic(), lambda: None)
+async def guarded(
+    on: FakeMachine, switch: LeaseSwitch, lease: FakeLease, began_before_s: float = 0.0
+) -> AsyncIterator[None]:
+    began = time.monotonic() - began_before_s
+    guard = LeaseGuard(lease, on.reconciler, on.systemd, switch, began, lambda: None)
     running = asyncio.create_task(guard.run())
     try:
         yield
@@ -340,15 +343,33 @@ async def test_invariant_10_stop_what_the_switch_has_stopped_starts_again_with_t
         assert f"stop {SERVICE}" in manager.asked, "or it would kill what has just been started"
 
 
-async def test_invariant_10_stop_a_renewal_that_came_late_does_not_hold_the_switch_back(
+async def test_invariant_10_stop_a_renewal_that_came_late_counts_from_when_it_was_sent(
     switch: LeaseSwitch, tmp_path: Path
 ) -> None:
     lease = FakeLease(ttl_s=60.0)
-    async with machine(tmp_path) as on, guarded(on, switch, lease):
+    late_s = 2 * LATE_AT * lease.ttl_s
+    async with machine(tmp_path) as on, guarded(on, switch, lease, began_before_s=lease.ttl_s):
+        await on.until(lambda: on.reconciler.table.parked)
+        lease.renew(sent_before_s=late_s)
+        await on.until((tmp_path / "lease-deadline").exists)
+        _, deadline, ahead, _ = (tmp_path / "lease-deadline").read_text().split()
+        left_s = int(deadline) / 100 - time.clock_gettime(time.CLOCK_BOOTTIME)
+        assert left_s <= int(ahead) / 100 - late_s
+
+
+async def test_invariant_10_stop_a_renewal_that_came_late_starts_nothing(
+    switch: LeaseSwitch, tmp_path: Path
+) -> None:
+    lease = FakeLease(ttl_s=60.0)
+    async with machine(tmp_path) as on, guarded(on, switch, lease, began_before_s=lease.ttl_s):
+        await on.until(lambda: on.reconciler.table.parked)
+        on.want()
         lease.renew(sent_before_s=2 * LATE_AT * lease.ttl_s)
-        await on.until(lambda: not lease.renewed.is_set())
-        await asyncio.sleep(0.01)
-        assert not (tmp_path / "lease-deadline").exists()
+        await on.until((tmp_path / "lease-deadline").exists)
+        await on.rest()
+        assert not on.log, "it would be stopped again before long"
+        lease.renew()
+        await on.launched()
 
 
 async def test_invariant_10_stop_the_agent_itself_stops_first(

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from agentd import stopper, task_runner, unit_worker
-from agentd.dependencies import BusLost
+from agentd.dependencies import BusLost, ListedUnit
 from agentd.pure.entry import LedgerEntry, Phase
 from agentd.pure.plan import DesiredState
 from agentd.starter import monotonic_us
 from registry.errors import SystemdError
 from registry.model import Target, UnitState
 from registry.units.file import file_hash
-from tests.agentd.machine import NAME, TEXT, FakeMachine, machine
+from tests.agentd.machine import NAME, TEXT, FakeMachine, FakeSystemd, machine
 
 OTHER = "other.service"
 
@@ -229,6 +229,32 @@ async def test_invariant_10_stop_what_runs_is_parked_and_started_again_and_what_
         await on.launched()
         await on.launched("late.service")
         assert not on.systemd.runs(OTHER)
+
+
+async def test_invariant_12_what_had_ended_stays_so_though_the_registry_is_back_before_systemd_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, recall = asyncio.Event(), FakeSystemd.recall
+
+    async def slow(systemd: FakeSystemd, unit: str) -> ListedUnit:
+        await answers.wait()
+        return await recall(systemd, unit)
+
+    async with machine(tmp_path) as on:
+        on.systemd.hanging.add(f"start {NAME}")
+        on.want()
+        await on.until(lambda: on.entry().phase is Phase.STARTING)
+        unit = on.systemd.units[NAME]
+        unit.active, unit.sub, unit.pids, unit.job = "failed", "failed", (), 0  # and nobody has heard of that yet
+        monkeypatch.setattr(FakeSystemd, "recall", slow)
+        on.reconciler.park(parked=True)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        on.reconciler.park(parked=False)
+        answers.set()
+        await on.until(lambda: on.entry().phase is Phase.STARTED)
+        await on.rest()
+        assert acts(on.log) == ["claim", "start"]
 
 
 async def test_invariant_10_stop_what_is_killed_before_it_could_be_stopped_is_started_again(tmp_path: Path) -> None:
