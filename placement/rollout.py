@@ -300,8 +300,20 @@ class Group:
         return not all(each.up for each in self.views)
 
 
-def advance(rollout: Rollout, views: Sequence[StepView], blocked_by: str = "") -> Advance:
-    """Return what to do next. `blocked_by`: an earlier rollout that has one of its units."""
+def is_called_off(rollout: Rollout, snapshot: Snapshot) -> bool:
+    """Whether it is a drain whose machines are no longer emptied by it."""
+    emptied = {each.machine for each in snapshot.overrides.values() if each.drained_by == rollout.name}
+    machines = {step.leaves for step in rollout.steps if step.leaves}
+    return bool(machines) and not machines & emptied
+
+
+def advance(
+    rollout: Rollout, views: Sequence[StepView], blocked_by: str = "", *, called_off: bool = False
+) -> Advance:
+    """Return what to do next. `blocked_by`: an earlier rollout that has one of its units.
+
+    `called_off`: it empties machines that nobody wants emptied by it any more, so that it could not go on later.
+    """
     if rollout.state is not RolloutState.RUNNING:
         return Advance(rollout)
     by_number: dict[int, list[StepView]] = {}
@@ -312,6 +324,8 @@ def advance(rollout: Rollout, views: Sequence[StepView], blocked_by: str = "") -
         return Advance(replace(rollout, state=RolloutState.PAUSED, note=f"it cannot be carried out: {fault}"))
     noted = _noted(rollout, views)
     if (stopped := _stopped(noted, groups)) is not None:
+        if called_off:
+            stopped = replace(stopped, state=RolloutState.ABORTED)
         return Advance(stopped)
     if all(group.over for group in groups):
         return Advance(replace(noted, state=RolloutState.FINISHED), units=tuple(_unified(noted, views)))

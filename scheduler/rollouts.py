@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from placement.cluster_state import ClusterState
-from placement.rollout import Advance, WellSince, advance, survey
+from placement.rollout import Advance, WellSince, advance, is_called_off, survey
 from registry.etcd import Compare
 from registry.keys import Address, Keys, Table
 from registry.lifecycle import Whereabouts
@@ -85,7 +85,8 @@ class RolloutWatch:
                 views = survey(rollout, snapshot, where, self._well, now)
                 times = [each.settles_in_s for each in views if each.settles_in_s]
                 self.due = min(self.due, now + min(times, default=math.inf))
-                result = advance(rollout, views, _earlier(rollout, unfinished))
+                earlier, called_off = _earlier(rollout, unfinished), is_called_off(rollout, snapshot)
+                result = advance(rollout, views, earlier, called_off=called_off)
                 if result.waits and told.get(rollout.name) != result.waits:
                     log.info("rollout %s waits: %s", rollout.name, result.waits)
                 self._told[rollout.name] = result.waits

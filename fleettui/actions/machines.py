@@ -13,7 +13,7 @@ from registry.errors import CorruptRecord, UserError
 from registry.etcd import Compare, Op
 from registry.frozen import dataclass, replace
 from registry.keys import Address, Table
-from registry.model import Availability, Override
+from registry.model import Availability, Override, Rollout, RolloutState
 from registry.records import decode, encode
 from registry.units.options import metadata_pair
 
@@ -102,11 +102,37 @@ async def _change(
             return MachineChange(before, before)
         after = replace(after, by=operator.actor, at=operator.now())
         op = Op.delete(key) if _essence(after) == _essence(Override(machine)) else Op.put(key, encode(after))
-        guard = Compare.mod(key, kv.mod_revision if kv else 0)
+        guards, ops = [Compare.mod(key, kv.mod_revision if kv else 0)], [op]
+        if before.drained_by != after.drained_by and (over := await _called_off(operator, before)):
+            guards.append(over[0])
+            ops.append(over[1])
         event = operator.event(verb, machine=machine, reason=reason)
-        return MachineChange(before, after, await commit(operator, [guard], [op], [event]))
+        return MachineChange(before, after, await commit(operator, guards, ops, [event]))
 
     return await persist(attempt)
+
+
+async def _called_off(operator: Operator, override: Override) -> tuple[Compare, Op] | None:
+    """What ends the rollout of a drain that is taken back, if it is paused and empties no other machine.
+
+    The leader ends one that runs.
+    """
+    name, keys = override.drained_by, operator.keys
+    kv = await operator.etcd.get(keys.rollout(name)) if name else None
+    try:
+        record = decode(Address(Table.ROLLOUTS, name), kv.value, kv.key) if kv else None
+    except CorruptRecord:
+        return None
+    if kv is None or not isinstance(record, Rollout) or record.state is not RolloutState.PAUSED:
+        return None
+    for machine in sorted({step.leaves for step in record.steps if step.leaves} - {override.machine}):
+        other = await operator.etcd.get(keys.override(machine))
+        found = _override(machine, other.value if other else b"", keys.override(machine), overwrite=True)
+        if found is None or found.drained_by == name:
+            return None
+    note = "; ".join(filter(None, (record.note, "no machine is emptied by it any more")))
+    ended = replace(record, state=RolloutState.ABORTED, note=note)
+    return Compare.mod(kv.key, kv.mod_revision), Op.put(kv.key, encode(ended))
 
 
 def _override(machine: str, value: bytes, key: str, *, overwrite: bool) -> Override | None:

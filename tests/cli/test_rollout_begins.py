@@ -14,7 +14,18 @@ from fleettui.cli.rollouts import texts_of
 from registry.errors import UserError
 from registry.etcd import Etcd
 from registry.keys import Keys, Table
-from registry.model import Assignment, Availability, Machine, OnFailure, Override, Rollout, Target, Unit, UnitState
+from registry.model import (
+    Assignment,
+    Availability,
+    Machine,
+    OnFailure,
+    Override,
+    Rollout,
+    RolloutState,
+    Target,
+    Unit,
+    UnitState,
+)
 from registry.records import encode
 from registry.sync.listing import read_snapshot
 from registry.units.file import file_hash
@@ -107,6 +118,24 @@ async def test_a_drain_takes_what_can_move_and_keeps_together_what_follows(opera
         await rollouts.act(operator, "undo", begun.name)
     await machines.uncordon(operator, "a1")
     assert "a1" not in (await read_snapshot(operator.etcd, operator.keys, [Table.OVERRIDES])).overrides
+
+
+async def test_a_paused_drain_ends_with_the_last_machine_that_is_used_again(operator: Operator) -> None:
+    for machine in ("a1", "b2"):
+        await launched(operator, f"{machine}.service")
+        await on(operator, machine, f"{machine}.service")
+    await on(operator, "c3")
+    begun = await rollouts.begin_drain(operator, ["a1", "b2"], POLICY)
+    assert begun is not None
+
+    async def state() -> RolloutState:
+        return next(each.state for each in await rollouts.read_rollouts(operator) if each.name == begun.name)
+
+    await rollouts.act(operator, "pause", begun.name)
+    await machines.uncordon(operator, "a1")
+    assert await state() is RolloutState.PAUSED
+    await machines.cordon(operator, "b2")
+    assert await state() is RolloutState.ABORTED
 
 
 async def test_a_drain_of_a_machine_with_nothing_to_move_is_no_rollout(operator: Operator) -> None:

@@ -232,8 +232,7 @@ def test_invariant_7_nothing_waits_without_a_reason(fleet: Fleet) -> None:
     began = time.monotonic()
     said = fleet.fails("start", fleet.write("inv-mars.service", mars))
     assert time.monotonic() - began < 15  # and not when all attempts are over
-    assert "region=mars" in said
-    assert "3 of 3" in said
+    assert "no machine has region=mars" in said
     why = fleet.ctl("why", "inv-mars.service").stdout
     assert all(fleet.machine_id(node)[:8] in why for node in fleet.cluster.nodes)
     cycle = [

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from placement.rollout import Advance, StepState, StepView, WellSince, advance, failures, going_back, survey
+from placement.rollout import (
+    Advance,
+    StepState,
+    StepView,
+    WellSince,
+    advance,
+    failures,
+    going_back,
+    is_called_off,
+    survey,
+)
 from registry.lifecycle import Whereabouts
 from registry.model import (
     Assignment,
@@ -243,6 +253,24 @@ def test_a_bad_version_stops_at_its_first_unit() -> None:
     assert fleet.rollout.note.startswith("web@0.service failed: it failed on ")
     assert [each.unit for each in fleet.rollout.failed] == ["web@0.service"]
     assert fleet.rollout.failed[0].machine in MACHINES
+
+
+def test_a_drain_that_is_called_off_is_not_paused_by_what_fails() -> None:
+    fleet = DrainedFleet(rollout())
+    assert not is_called_off(fleet.rollout, fleet.world.snapshot)
+    fleet.lead()
+    for _ in range(3):
+        fleet.world.step()
+        fleet.run_agents()
+    moved = fleet.names[0]
+    pair = next(pair for pair in fleet.world.snapshot.states if pair[1] == moved)
+    fleet.world.put(KEYS.state(*pair), replace(fleet.world.snapshot.states[pair], active="failed"))
+    fleet.world.delete(KEYS.override("m1"))
+    assert is_called_off(fleet.rollout, fleet.world.snapshot)
+    assert advance(fleet.rollout, fleet.views()).rollout.state is RolloutState.PAUSED
+    found = advance(fleet.rollout, fleet.views(), called_off=True)
+    assert found.rollout.state is RolloutState.ABORTED
+    assert moved in found.rollout.note
 
 
 def test_a_bad_version_goes_back_by_itself() -> None:
