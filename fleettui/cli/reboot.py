@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 from fleettui.actions import machines as acts
@@ -72,6 +72,7 @@ async def reboot(flags: Namespace) -> int:
             machines, overrides, unread = await read_machines(operator)
             known = {*overrides, *unread}
             chosen = [find_machine(each, machines, known, unread) for each in dict.fromkeys(flags.names)]
+            check_rest(machines, chosen, flags.at_a_time)
             chosen.sort(key=lambda each: not (each in overrides and overrides[each].reboot))  # what was begun first
             for start in range(0, len(chosen), flags.at_a_time):
                 if code := await _some(operator, settings, chosen[start : start + flags.at_a_time], flags):
@@ -120,6 +121,15 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
         complain(f"Error: {names} not back and well after {seconds:g}s; see to it, and say the same again")
         return FAILED
     return OK
+
+
+def check_rest(live: Collection[str], chosen: Collection[str], at_a_time: int) -> None:
+    """Refuse to take every machine of the fleet down at once. UserError."""
+    if 1 < len(live) <= at_a_time and set(live) <= set(chosen):
+        most = len(live) - 1
+        raise UserError(
+            f"all {len(live)} machines would be down at once; boot them with --at-a-time {most}, or fewer"
+        )
 
 
 def check_members(members: Sequence[Member], machines: Sequence[Machine]) -> None:

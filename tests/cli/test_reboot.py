@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fleettui.actions.operator import Operator
-from fleettui.cli.reboot import check_members, members_back
+from fleettui.cli.reboot import check_members, check_rest, members_back
 from registry.errors import UserError
 from registry.etcd import Etcd, Member
 from registry.keys import Keys
@@ -32,6 +32,14 @@ def test_no_more_members_are_booted_at_once_than_the_registry_can_do_without(of:
     if of > most:
         with pytest.raises(UserError, match=f"of the registry's {of} members.*--at-a-time {most}$"):
             check_members(members(of), MACHINES[: most + 1])
+
+
+def test_a_fleet_is_not_booted_as_a_whole() -> None:
+    check_rest(["a"], ["a"], 1)  # there is no other way
+    check_rest(["a", "b"], ["a", "b"], 1)
+    check_rest(["a", "b", "c"], ["a", "b"], 10)
+    with pytest.raises(UserError, match=r"all 3 machines would be down at once; .* --at-a-time 2, or fewer"):
+        check_rest(["a", "b", "c"], ["a", "b", "c"], 10)
 
 
 @pytest.mark.etcd
