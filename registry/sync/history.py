@@ -118,24 +118,37 @@ class History:
         of the clock. It may be this host's clock that is wrong, so the sentinel is not marked then. A registry
         without a sentinel, or with another cluster's, is left to the caller's own judgement.
         """
-        before = self.seen  # what is acted on while the question is under way may be newer than its answer
-        listing = await etcd.txn([], [Op.get(self._keys.cluster)])  # an agent may read this very key, no more
-        kv = next(iter(listing.gets[0]), None) if listing.gets else None
-        found = cluster_of(kv) if kv else None
-        if kv is None or found is None or (self._pinned and self.seen.cluster_id not in ("", found.id)):
-            return
-        if (found.id, found.epoch) != self.epoch and (why := ahead(found, self._clock())):
-            raise ForeignRegistry(f"{kv.key} is broken: {why}; set the clock, or accept the registry: {ACCEPT}")
-        if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
-            self._become(ActedOn(found.id, found.epoch, listing.revision, held=found.held))
-        elif not self.held:
-            reason = found.held or await self._went_back(etcd, found, listing.revision, before)
-            if reason:
-                self.hold(reason)
+        while True:
+            before = self.seen  # what is acted on while the question is under way may be newer than its answer
+            listing = await etcd.txn([], [Op.get(self._keys.cluster)])  # an agent may read this very key, no more
+            kv = next(iter(listing.gets[0]), None) if listing.gets else None
+            found = cluster_of(kv) if kv else None
+            if kv is None or found is None or (self._pinned and self.seen.cluster_id not in ("", found.id)):
+                return
+            if self._is_overtaken(before):
+                continue
+            if (found.id, found.epoch) != self.epoch and (why := ahead(found, self._clock())):
+                raise ForeignRegistry(f"{kv.key} is broken: {why}; set the clock, or accept the registry: {ACCEPT}")
+            if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
+                self._become(ActedOn(found.id, found.epoch, listing.revision, held=found.held))
+            elif not self.held:
+                reason = found.held or await self._went_back(etcd, found, listing.revision, before)
+                if self._is_overtaken(before):
+                    continue
+                if reason:
+                    self.hold(reason)
+            break
         if self.held:
             await self._mark(etcd, kv, found)
             raise self.hold(self.held)
         self.act(listing.revision)
+
+    def _is_overtaken(self, before: ActedOn) -> bool:
+        """Whether another history was taken up while a question was under way: its answer is about the one before.
+
+        By it, what an operator has just accepted would be held once more, and all other programs with it.
+        """
+        return self.epoch != (before.cluster_id, before.epoch)
 
     async def look(self, etcd: Etcd) -> None:
         """The same for who goes by `held`: a history that went back is no error."""

@@ -205,6 +205,7 @@ def judge(changes: Iterable[Change]) -> Iterator[str]:
             held = not any(isinstance(change.record, Sentinel) and not change.record.held for change in batch)
         else:
             yield from _judged(past, batch)
+            held = any(isinstance(change.record, Sentinel) and bool(change.record.held) for change in batch)
         for change in batch:
             past.take(change)
 

@@ -288,6 +288,8 @@ def test_invariant_15_nothing_is_placed_before_a_registry_that_went_back_is_acce
     assert not list(judge([*back, change(8, Table.SCHEDULE, A, UNIT, record=line(A, Target.LOADED))]))
     accepted = change(7, Table.CLUSTER, record=Sentinel("c"))
     assert not [told for told in judge([*back, accepted, new]) if told.startswith("15")]
+    again = change(7, Table.CLUSTER, record=Sentinel("c", held="it is older"))
+    assert [told[:3] for told in judge([*BEGIN, again, new])] == ["15:"]
 
 
 def test_invariant_7_a_unit_without_a_machine_or_a_reason_is_found() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import ForeignRegistry, HistoryWentBack
-from registry.etcd import Etcd, EtcdSettings, Op
+from registry.etcd import Compare, Etcd, EtcdSettings, Op
 from registry.keys import Keys, Table
 from registry.model import Machine, Sentinel
 from registry.records import decode, encode
@@ -88,6 +88,36 @@ async def test_what_is_written_while_the_registry_is_asked_is_no_newer_history(
         await history.check(etcd)
         assert asked[0] > 0
         assert not history.held
+
+
+@pytest.mark.etcd
+async def test_an_answer_from_before_an_acceptance_that_comes_after_it_holds_nothing(
+    server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        await etcd.put(KEYS.cluster, encode(Sentinel("one", held="it is older")))
+        history = History(KEYS)
+        with pytest.raises(HistoryWentBack):
+            await history.check(etcd)
+        asked, txn = [0], etcd.txn
+
+        async def slow(compares: list[Compare], success: list[Op]) -> object:
+            answer = await txn(compares, success)
+            asked[0] += 1
+            if asked[0] == 1:
+                await accept(etcd)
+                await history.check(etcd)  # by another task of this program, which is answered sooner
+            return answer
+
+        monkeypatch.setattr(etcd, "txn", slow)
+        for _ in range(2):
+            await history.check(etcd)
+        assert asked[0] > 1
+        assert not history.held
+        found = await read_cluster(etcd, KEYS)
+        assert found
+        assert not found.held
 
 
 @pytest.mark.etcd
