@@ -169,7 +169,7 @@ class Registration:
             guard = Compare.mod(self._key, found.mod_revision)
         else:
             return
-        await self._etcd.txn([guard], [self._put_machine(lease)])
+        await self._etcd.txn([guard, *self._still_held()], [self._put_machine(lease)])
 
     def _keep_unknown(self, found: KeyValue | None) -> None:
         """Keep what another version put into our record."""
@@ -268,10 +268,12 @@ class Registration:
             Op.put(*event_entry(self._keys, event)),
             Op.delete(self._keys.duplicate(self.machine.id, self.machine.boot_id)),
         ]
-        result = await self._etcd.txn([Compare.absent(self._key)], puts)
+        result = await self._etcd.txn([Compare.absent(self._key), *self._still_held()], puts)
         if result.succeeded:
             log.info("joined as machine %s with lease %x", self.machine.id, lease, extra=JOINED.of())
             await self._joined()
+        elif self.machine.held and await self._etcd.get(self._key) is None:
+            raise Conflict("the registry's sentinel changed while this agent came back")
         else:  # somebody was faster: leave nothing of ours below that id
             await self._etcd.lease_revoke(lease)
             self._forget_lease()
@@ -287,8 +289,8 @@ class Registration:
         self._keep_unknown(found)
         await self._member.joining(lease)
         guard = Compare.mod(self._key, found.mod_revision)
-        if not (await self._etcd.txn([guard], [self._put_machine(lease)])).succeeded:
-            raise Conflict("the machine's key changed while this agent came back")
+        if not (await self._etcd.txn([guard, *self._still_held()], [self._put_machine(lease)])).succeeded:
+            raise Conflict("the machine's key, or the registry's sentinel, changed while this agent came back")
         log.info("back as machine %s under lease %x", self.machine.id, lease, extra=JOINED.of())
         await self._joined()
 
@@ -355,6 +357,14 @@ class Registration:
         self.lease.forget()
         self._set_status("registering again")
         self._member.lost()
+
+    def _still_held(self) -> list[Compare]:
+        """The guard of a record that says that everything is held: nobody has accepted the history meanwhile.
+
+        Said after an acceptance, it would count as noticed since (scheduler/machines.py).
+        """
+        at = self._history.sentinel_at
+        return [Compare.mod(self._keys.cluster, at)] if self.machine.held and at else []
 
     def _put_machine(self, lease: int) -> Op:
         return Op.put(self._key, encode(self.machine), lease)

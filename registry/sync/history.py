@@ -75,6 +75,7 @@ class History:
     ) -> None:
         self.seen = seen or ActedOn()
         self.told = told
+        self.sentinel_at = 0  # the revision at which the sentinel was written that was read last; 0: none was
         self._keys, self._keep, self._pinned, self._clock = keys, keep, pinned, clock
         self._kept = self.seen
 
@@ -127,6 +128,7 @@ class History:
                 return
             if self._is_overtaken(before):
                 continue
+            self.sentinel_at = kv.mod_revision
             if (found.id, found.epoch) != self.epoch and (why := ahead(found, self._clock())):
                 raise ForeignRegistry(f"{kv.key} is broken: {why}; set the clock, or accept the registry: {ACCEPT}")
             if found.id != self.seen.cluster_id or found.epoch > self.seen.epoch:
@@ -177,7 +179,9 @@ class History:
             return
         marked = replace(found, held=found.held or self.held, epoch=max(found.epoch, self.seen.epoch))
         with suppress(RegistryError):
-            await etcd.txn([Compare.mod(kv.key, kv.mod_revision)], [Op.put(kv.key, encode(marked))])
+            done = await etcd.txn([Compare.mod(kv.key, kv.mod_revision)], [Op.put(kv.key, encode(marked))])
+            if done.succeeded:
+                self.sentinel_at = done.revision
 
     def _become(self, seen: ActedOn) -> None:
         before, self.seen = self.seen, seen

@@ -292,6 +292,27 @@ async def test_a_deleted_machine_key_comes_back(etcd_client: Etcd, keys: Keys, t
         assert (after.lease, after.value) == (before.lease, before.value)
 
 
+async def test_that_everything_is_held_is_said_only_of_the_sentinel_that_was_read(
+    etcd_client: Etcd, keys: Keys, tmp_path: Path
+) -> None:
+    agent = Agent(etcd_client, keys, tmp_path, ttl_s=60.0)
+    async with agent.running():
+        before = await registered(etcd_client, keys)
+    agent.registration.hold("it is at revision 7")
+    sentinel = await etcd_client.get(keys.cluster)
+    assert sentinel
+    await etcd_client.put(keys.cluster, sentinel.value)  # as an operator does who accepts it
+    await agent.registration.verify()
+    unsaid = await machine_key(etcd_client, keys)
+    assert unsaid
+    assert unsaid.value == before.value
+    await agent.registration._history.look(etcd_client)
+    await agent.registration.verify()
+    said = await machine_key(etcd_client, keys)
+    assert said
+    assert b"revision 7" in said.value
+
+
 async def test_leaving_is_told_and_revoking_ends_it(etcd_client: Etcd, keys: Keys, tmp_path: Path) -> None:
     async with Agent(etcd_client, keys, tmp_path).running() as agent:
         await registered(etcd_client, keys)
