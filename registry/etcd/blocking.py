@@ -20,7 +20,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from registry.etcd.connections import CLOSED, CONNECT_TIMEOUT_S, MOST_BYTES, NO_HTTP, NO_TLS, TOO_LARGE, plain
+from registry.etcd.connections import (
+    CLOSED,
+    CONNECT_TIMEOUT_S,
+    MOST_BYTES,
+    NO_HTTP,
+    NO_TLS,
+    TOO_LARGE,
+    plain,
+    time_keepalive,
+)
 from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.etcd.failures import judge
 from registry.etcd.wire import EtcdUnreachable, Glimpse, Json, TooLarge, parse_json
@@ -279,10 +288,8 @@ class BlockingStream:
         self._sock, self._response, self._errors = sock, response, errors
         sock.settimeout(0)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            # Let the kernel find a peer that vanished without a word: about 5 s, at no cost to either program.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in ((socket.TCP_KEEPIDLE, 3), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        time_keepalive(sock)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Cancelling it loses nothing. Raises EtcdUnreachable."""

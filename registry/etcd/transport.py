@@ -29,7 +29,16 @@ import semantic_version
 from etcd3.aio_client import AioClient
 from etcd3.baseclient import BaseClient
 
-from registry.etcd.connections import CLOSED, CONNECT_TIMEOUT_S, MOST_BYTES, NO_HTTP, NO_TLS, TOO_LARGE, plain
+from registry.etcd.connections import (
+    CLOSED,
+    CONNECT_TIMEOUT_S,
+    MOST_BYTES,
+    NO_HTTP,
+    NO_TLS,
+    TOO_LARGE,
+    plain,
+    time_keepalive,
+)
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.failures import judge
 from registry.etcd.tls import TlsFiles, alert, not_trusted
@@ -183,12 +192,10 @@ class WatchStream:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        # Let the kernel find a peer that vanished without a word: about 5 s, at no cost to either program.
         transport = response.connection.transport if response.connection else None
         sock = transport.get_extra_info("socket") if transport else None
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            for option, value in ((socket.TCP_KEEPIDLE, 3), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        if sock is not None:
+            time_keepalive(sock)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Cancelling it loses nothing. Raises Unreachable."""
