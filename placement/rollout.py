@@ -302,9 +302,9 @@ class Group:
 
 def is_called_off(rollout: Rollout, snapshot: Snapshot) -> bool:
     """Whether it is a drain whose machines are no longer emptied by it."""
-    emptied = {each.machine for each in snapshot.overrides.values() if each.drained_by == rollout.name}
     machines = {step.leaves for step in rollout.steps if step.leaves}
-    return bool(machines) and not machines & emptied
+    found = [snapshot.overrides.get(each) for each in machines]
+    return bool(machines) and not any(each and each.drained_by == rollout.name for each in found)
 
 
 def advance(
