@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.nodes import Nodes, Size, Stuck
@@ -22,6 +22,7 @@ from bench.nodes_rest import at_rest
 from bench.nodes_rollout import rolled
 from bench.nodes_start import listing, one_start, whole_command
 from bench.report import Figure, table, write_json
+from bench.sizes import add_flags, read_flags
 from fleettui.demo.cluster import Cluster
 from fleettui.demo.requirements import nodes_missing
 from registry.errors import FleetError
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing := nodes_missing():
         print(f"error: cannot boot machines: {'; '.join(missing)}", file=sys.stderr)
         return 1
-    size = Size(**{each.name: getattr(arguments, each.name) for each in fields(Size)})
+    size = read_flags(arguments, Size)
     cluster = Cluster(arguments.name, 3, ttl=f"{size.ttl_s:g}s", system=system_of_nodes())
     figures = run(cluster, size, arguments.only or tuple(ROWS))
     print(table(figures))
@@ -91,12 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--name", default="bench", help="of the cluster (bench)")
-    for each in fields(Size):
-        flag = f"--{each.name.removesuffix('_s')}"
-        unit = "seconds, " if each.name.endswith("_s") else ""
-        parser.add_argument(
-            flag, dest=each.name, type=type(each.default), default=each.default, help=f"{unit}{each.default:g}"
-        )
+    add_flags(parser, Size)
     return parser
 
 

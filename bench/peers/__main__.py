@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.peers import pacemaker, swarm
@@ -24,6 +24,7 @@ from bench.peers.ours import Ours
 from bench.peers.packages import Unavailable, layer
 from bench.peers.rows import ROWS, Field, Size
 from bench.peers.table import Comparison, Line
+from bench.sizes import add_flags, read_flags
 from fleettui.demo.requirements import nodes_missing
 
 Note = Callable[[str], None]
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ |= NSPAWN
-    size = Size(**{each.name: getattr(arguments, each.name) for each in fields(Size)})
+    size = read_flags(arguments, Size)
     names = [arguments.name + letter for letter in ("f", *(name[0] for name in PEERS))]
     with tempfile.TemporaryDirectory() as directory, cleaned(names):
         ours = Ours(names[0], size.ttl_s, Path(directory), _note)
@@ -109,12 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=tuple(PEERS), help="beside whom (all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--name", default="peers", help="how the names of the clusters begin (peers)")
-    for each in fields(Size):
-        flag = f"--{each.name.removesuffix('_s')}"
-        unit = "seconds, " if each.name.endswith("_s") else ""
-        parser.add_argument(
-            flag, dest=each.name, type=type(each.default), default=each.default, help=f"{unit}{each.default:g}"
-        )
+    add_flags(parser, Size)
     return parser
 
 
