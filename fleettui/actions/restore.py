@@ -30,6 +30,7 @@ from registry.sync.sentinel import ahead as epoch_ahead
 TABLES = tuple(table for table in Table if table not in UNFOLLOWED)
 DOWN = ("", "inactive", "failed")
 LINES_AT_ONCE = MAX_OPS // 2 - 2
+TRIES = 5  # to accept what was shown, while something else is written
 PAUSED = "a restored registry was accepted; see what it would do, then resume or abort it"
 OVERWRITING = "a backup is being written over what is here"
 """Why a fleet is held whose machines say what is true: schedulers have to wait, agents have nothing to say."""
@@ -77,6 +78,11 @@ class Restoration:
     def unfinished(self) -> str:
         """The checksum of a backup that is not yet wholly in the registry; "" where there is none."""
         return self.snapshot.cluster.restoring if self.snapshot.cluster else ""
+
+    @property
+    def agreed_to(self) -> tuple[object, ...]:
+        """All that an operator is shown of it before they accept, but not who says that everything is held."""
+        return self.changes, self.waiting, [each.name for each in self.rollouts], self.unfinished, self.ahead
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -230,7 +236,22 @@ def _is_up(state: UnitState) -> bool:
 
 
 async def accept(operator: Operator, found: Restoration) -> int:
-    """Write the lines, pause rollouts, raise the epoch and return it. Conflict when something has changed since."""
+    """Write the lines, pause rollouts, raise the epoch; returns it. Conflict when it would do something else now.
+
+    Who says meanwhile that all is held writes the sentinel, too: what was agreed to is the same after that.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return await _accept(operator, found)
+        except Conflict:
+            now = await read_restoration(operator)
+            if not now.held or now.agreed_to != found.agreed_to:
+                raise
+            found = now
+    return await _accept(operator, found)
+
+
+async def _accept(operator: Operator, found: Restoration) -> int:
     sentinel = found.snapshot.cluster
     if sentinel is None:
         raise ForeignRegistry("no sentinel was read")

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleettui.actions.restore import OVERWRITING, Restoration, restoration_of
+from fleettui.actions.operator import Operator
+from fleettui.actions.restore import OVERWRITING, Restoration, accept, read_restoration, restoration_of
+from registry.errors import Conflict
+from registry.etcd import Etcd
 from registry.keys import Keys
 from registry.mirror import RawChange
 from registry.model import (
@@ -195,6 +198,21 @@ def test_accepting_tells_first_wants_a_yes_and_keeps_what_runs_where_it_runs(
     assert "held" not in found
     assert held.get(held.keys.schedule(ONE, "a.service")) is None
     assert held.get(held.keys.schedule(TWO, "a.service"))
+
+
+@pytest.mark.etcd
+async def test_who_says_meanwhile_that_all_is_held_is_no_reason_to_refuse(
+    etcd_client: Etcd, prefix: str, held: Fleet
+) -> None:
+    operator = Operator(etcd_client, Keys.under(prefix), "op@test")
+    found = await read_restoration(operator)
+    held.put(held.keys.cluster, replace(HELD, held="it is at revision 4, and 9 was acted on"))
+    held.put(held.keys.state(ONE, "other.service"), running("other.service", ONE))
+    with pytest.raises(Conflict):  # another unit would be stopped by now
+        await accept(operator, found)
+    assert b"revision 4" in (held.get(held.keys.cluster) or b"")
+    held.delete(held.keys.state(ONE, "other.service"))
+    assert await accept(operator, found) == json.loads(held.get(held.keys.cluster) or b"")["epoch"]
 
 
 @pytest.mark.etcd

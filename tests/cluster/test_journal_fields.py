@@ -31,24 +31,24 @@ def of_agent(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_the_journal_of_a_unit_shows_what_the_agent_does_to_it(cluster: Cluster, tmp_path: Path) -> None:
     fleet = Fleet(cluster, tmp_path)
-    fleet.start("web@1.service", text=TALKER)
-    fleet.ctl("stop", "web@1")
-    fleet.start("web@2.service", text=TALKER)
-    node = cluster.node(next(iter(fleet.settled("web@2.service", 1).values())))
-    found = eventually("the agent's lines", lambda: of_agent(entries(node, "-u", "web@2")))
+    fleet.start("spoken@1.service", text=TALKER)
+    fleet.ctl("stop", "spoken@1")
+    fleet.start("spoken@2.service", text=TALKER)
+    node = cluster.node(next(iter(fleet.settled("spoken@2.service", 1).values())))
+    found = eventually("the agent's lines", lambda: of_agent(entries(node, "-u", "spoken@2")))
     kinds = [each["MESSAGE_ID"] for each in found]
     assert kinds == [UNIT_LOAD.id, UNIT_START.id]
-    assert {each["FLEET_UNIT"] for each in found} == {"web@2.service"}
+    assert {each["FLEET_UNIT"] for each in found} == {"spoken@2.service"}
     assert {each["PRIORITY"] for each in found} == {"6"}
     assert {each["_SYSTEMD_UNIT"] for each in found} == {AGENT}
-    text = node.journal("-u", "web@2", "-o", "cat")
-    assert text.index("web@2.service: start (") < text.index("I speak")
-    assert of_agent(entries(node, "FLEET_UNIT=web@2.service")) == found
-    assert "web@2.service: start (" in fleet.ctl("journal", "web@2").stdout
+    text = node.journal("-u", "spoken@2", "-o", "cat")
+    assert text.index("spoken@2.service: start (") < text.index("I speak")
+    assert of_agent(entries(node, "FLEET_UNIT=spoken@2.service")) == found
+    assert "spoken@2.service: start (" in fleet.ctl("journal", "spoken@2").stdout
     stopped = {each["FLEET_UNIT"] for other in cluster.nodes.values()
                for each in entries(other, f"MESSAGE_ID={UNIT_STOP.id}", "-b")}  # fmt: skip
-    assert "web@1.service" in stopped
-    assert "web@1.service" not in text
+    assert "spoken@1.service" in stopped
+    assert "spoken@1.service" not in text
 
 
 def test_what_failed_is_found_by_its_kind_and_priority(cluster: Cluster, tmp_path: Path) -> None:
