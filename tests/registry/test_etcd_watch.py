@@ -68,17 +68,15 @@ async def until(condition: Callable[[], object], within_s: float = 40) -> float:
     return time.monotonic() - started
 
 
-async def insist(client: Etcd, key: str, value: bytes, within_s: float = 40) -> None:
-    """Write as soon as etcd takes it."""
+async def insist(client: Etcd, key: str, value: bytes, within_s: float = 40) -> int:
+    """Write as soon as etcd takes it; the revision of that."""
     deadline = time.monotonic() + within_s
     while True:
         try:
-            await client.put(key, value)
+            return await client.put(key, value)
         except RegistryUnavailable:
             assert time.monotonic() < deadline, "etcd does not come back"
             await asyncio.sleep(0.1)
-        else:
-            return
 
 
 class SilentProxy:
@@ -282,7 +280,7 @@ async def test_a_stream_that_died_without_a_word_is_noticed_by_what_it_owes(etcd
 @older
 async def test_a_frozen_member_is_noticed_and_left(three: EtcdServer) -> None:
     async with Etcd(settings(three)) as client:
-        start = await client.put("/w0/k", b"0")
+        start = await insist(client, "/w0/k", b"0")
         async with watching(client, "/w0/", start) as seen:
             await until(lambda: seen.values == [b"0"])
             frozen = next(m for m in three.members if m.url == client.endpoint)
@@ -302,7 +300,7 @@ async def test_a_frozen_member_is_noticed_and_left(three: EtcdServer) -> None:
 async def test_a_killed_leader_is_ridden_over(three: EtcdServer) -> None:
     leader = await asyncio.to_thread(three.leader)
     async with Etcd(settings(three)) as client:
-        start = await client.put("/w0/k", b"0")
+        start = await insist(client, "/w0/k", b"0")
         async with watching(client, "/w0/", start) as seen:
             await until(lambda: seen.values == [b"0"])
             await asyncio.to_thread(leader.kill)
@@ -315,7 +313,7 @@ async def test_a_killed_leader_is_ridden_over(three: EtcdServer) -> None:
 @newer
 async def test_a_lost_quorum_is_an_outage_and_ends_when_the_quorum_is_back(three: EtcdServer) -> None:
     async with Etcd(settings(three)) as client:
-        start = await client.put("/w2/k", b"0")
+        start = await insist(client, "/w2/k", b"0")
         async with watching(client, "/w2/", start) as seen:
             await until(lambda: seen.values == [b"0"])
             kept = next(m for m in three.members if m.url == client.endpoint)
