@@ -27,8 +27,8 @@ from registry.etcd.connections import (
     NO_HTTP,
     NO_TLS,
     TOO_LARGE,
+    keep_alive,
     plain,
-    time_keepalive,
 )
 from registry.etcd.endpoint import EtcdSettings, base_urls
 from registry.etcd.failures import judge
@@ -287,9 +287,7 @@ class BlockingStream:
     def __init__(self, sock: Any, response: Any, errors: Callable[[], Any]) -> None:  # noqa: ANN401 - see above
         self._sock, self._response, self._errors = sock, response, errors
         sock.settimeout(0)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        time_keepalive(sock)
+        keep_alive(sock)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Cancelling it loses nothing. Raises EtcdUnreachable."""

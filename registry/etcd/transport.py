@@ -36,8 +36,8 @@ from registry.etcd.connections import (
     NO_HTTP,
     NO_TLS,
     TOO_LARGE,
+    keep_alive,
     plain,
-    time_keepalive,
 )
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.failures import judge
@@ -195,7 +195,7 @@ class WatchStream:
         transport = response.connection.transport if response.connection else None
         sock = transport.get_extra_info("socket") if transport else None
         if sock is not None:
-            time_keepalive(sock)
+            keep_alive(sock)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Cancelling it loses nothing. Raises Unreachable."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -165,6 +167,31 @@ async def test_history_and_news_come_in_order_each_revision_whole(single: EtcdSe
         told = [batch for batch in seen.batches if batch.changes]
         assert [batch.revision for batch in told] == [batch.changes[-1].mod_revision for batch in told]
         assert [a for a, b in pairwise(told) if a.revision >= b.changes[0].mod_revision] == []
+
+
+@pytest.mark.parametrize("single", available_versions()[-1:], indirect=True)
+async def test_the_kernel_asks_whether_the_peer_of_a_watch_is_still_there(single: EtcdServer) -> None:
+    port = int(single.endpoints[0].rpartition(":")[2])
+    async with Etcd(settings(single)) as client, watching(client, "/w/", await client.put("/w/k", b"1")) as seen:
+        await until(lambda: seen.changes)
+        options = [_keepalive_of(sock) for sock in _sockets_to(port)]
+    assert (1, 3, 1, 2) in options, options  # on; after 3 s, each second, twice
+
+
+def _sockets_to(port: int) -> Iterator[socket.socket]:
+    """This process's connections to a port, as copies of its descriptors."""
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if path.is_socket():
+                with socket.socket(fileno=os.dup(int(path.name))) as sock:
+                    if sock.family == socket.AF_INET and sock.getpeername()[1] == port:
+                        yield sock
+
+
+def _keepalive_of(sock: socket.socket) -> tuple[int, ...]:
+    times = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    asks = sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    return (asks, *(sock.getsockopt(socket.IPPROTO_TCP, each) for each in times))
 
 
 async def test_a_compacted_start_says_where_history_begins(single: EtcdServer) -> None:
