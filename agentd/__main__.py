@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _work(options: argparse.Namespace, files: tuple[Path, ...]) -> None:
+def _work(options: argparse.Namespace, files: tuple[str, ...]) -> None:
     settings = load(options.config, os.environ, files)
     if options.endpoints:
         settings = put_text(settings, "etcd", "endpoints", options.endpoints, "--endpoints")

@@ -8,10 +8,13 @@ keeps its bytes. Markup of a widget library is another matter and is not dealt w
 from __future__ import annotations
 
 import re
+from functools import cache
+
+from registry.patterns import pattern
 
 TAB_WIDTH = 8
-_MARK = re.compile(r"(?<![.\s])[.;:]\s*$")  # an ellipsis stays
-_SGR = re.compile(r"(\x1b\[[0-9;:]*m)")
+_MARK = pattern(r"(?<![.\s])[.;:]\s*$")  # an ellipsis stays
+_SGR = pattern(r"(\x1b\[[0-9;:]*m)")
 
 
 def _shown(code: int) -> str:
@@ -32,10 +35,20 @@ _UNSEEN = (  # take no room, so that two names look alike; fillers look like not
     *range(0x2060, 0x2066), *range(0x206A, 0x2070), 0x3164, 0xFFA0, *range(0xFFF9, 0xFFFC),
     *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE0080), *range(0xE0100, 0xE01F0),
 )  # fmt: skip
-_PRINTABLE = re.compile(f"[{''.join(chr(each) for each in _UNSEEN if chr(each).isprintable())}]")  # so Python says
-_TABLE = {code: _shown(code) for code in (*range(0x20), *range(0x7F, 0xA0), *_BIDI, *_BREAKS, *_UNSEEN)}
-_TABLE |= {code: _shown(code) for code in range(0xD800, 0xE000)}  # lone surrogates cannot be encoded
-_WITH_LINES = {code: text for code, text in _TABLE.items() if code != 0x0A}
+_SURROGATES = range(0xD800, 0xE000)  # alone they cannot be encoded
+
+
+@cache
+def _printable() -> re.Pattern[str]:
+    """What is not seen although Python says that it can be printed."""
+    return re.compile(f"[{''.join(chr(each) for each in _UNSEEN if chr(each).isprintable())}]")
+
+
+@cache
+def _table(*, lines: bool) -> dict[int, str]:
+    """How each dangerous code point is written; with `lines`, newlines are none."""
+    dangerous = (*range(0x20), *range(0x7F, 0xA0), *_BIDI, *_BREAKS, *_UNSEEN, *_SURROGATES)
+    return {code: _shown(code) for code in dangerous if not (lines and code == 0x0A)}
 
 
 def escape(text: str, *, lines: bool = False) -> str:
@@ -43,11 +56,11 @@ def escape(text: str, *, lines: bool = False) -> str:
 
     Tabs become spaces. With `lines`, newlines are kept; otherwise the result is one line.
     """
-    if text.isprintable() and (text.isascii() or not _PRINTABLE.search(text)):
+    if text.isprintable() and (text.isascii() or not _printable().search(text)):
         return text
     if "\t" in text:
         text = text.expandtabs(TAB_WIDTH)
-    return text.translate(_WITH_LINES if lines else _TABLE)
+    return text.translate(_table(lines=lines))
 
 
 def clause(text: str) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
+from registry.patterns import pattern
 from registry.units.name import refusal, shown
 
 MAX_COUNT = 2**63 - 1
@@ -32,17 +33,17 @@ MAX_NESTING = 16
 MAX_ENTRIES = 100_000
 """Entries of a list whose field names no bound."""
 
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+UNPRINTABLE = pattern("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Control characters, line separators, marks that reorder what stands beside them, and halves of characters."""
 
-_LONE = re.compile("[\ud800-\udfff]")
-_TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
-_HASH = re.compile(r"[0-9a-f]{64}")
-_CRASH = re.compile(r"([0-9]{13})-(.+)", re.DOTALL)
-_HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]{0,251}[0-9A-Za-z_.])?")
-_WRITER = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._@-]{0,127}")
-_ZONE = re.compile(r"[0-9A-Za-z_.-]{1,32}")
-_HOST_KEY = re.compile(r"[a-z0-9][a-z0-9@.-]{0,63} [0-9A-Za-z+/]{16,16384}={0,2}")
+_LONE = pattern("[\ud800-\udfff]")
+_TOKEN = pattern(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
+_HASH = pattern(r"[0-9a-f]{64}")
+_CRASH = pattern(r"([0-9]{13})-(.+)", re.DOTALL)
+_HOST = pattern(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]{0,251}[0-9A-Za-z_.])?")
+_WRITER = pattern(r"[0-9A-Za-z_][0-9A-Za-z._@-]{0,127}")
+_ZONE = pattern(r"[0-9A-Za-z_.-]{1,32}")
+_HOST_KEY = pattern(r"[a-z0-9][a-z0-9@.-]{0,63} [0-9A-Za-z+/]{16,16384}={0,2}")
 
 
 class Words(NamedTuple):
@@ -146,19 +147,21 @@ def label(text: str) -> str:
     """A name or a value that people choose: any printable text of one line."""
     if len(text) > MAX_LINE:
         raise ValueError(f"{shown(text)} has {len(text)} characters, more than {MAX_LINE}")
-    if found := UNPRINTABLE.search(text):
+    if not text.isprintable() and (found := UNPRINTABLE.search(text)):
         raise ValueError(f"{shown(text)} contains {found[0]!r}")
     return text
 
 
 def line(text: str) -> str:
     """A short text of one line; what cannot be shown in one is replaced, and it is cut at MAX_LINE."""
-    return UNPRINTABLE.sub("\ufffd", text[:MAX_LINE])
+    cut = text[:MAX_LINE]
+    return cut if cut.isprintable() else UNPRINTABLE.sub("\ufffd", cut)
 
 
 def prose(text: str) -> str:
     """A text that says something; halves of characters are replaced, and it is cut at MAX_TEXT."""
-    return _LONE.sub("\ufffd", text[:MAX_TEXT])
+    cut = text[:MAX_TEXT]
+    return cut if cut.isascii() else _LONE.sub("\ufffd", cut)
 
 
 def json_value(value: object, depth: int = 0) -> None:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleettui.cli.arguments import parse
 from fleettui.cli.failures import FAILED, INTERRUPTED, OK, USAGE, UsageError
 from fleettui.extras import missing_extra
 from registry.errors import FleetError, RegistryUnavailable, first_cause
 from registry.runtime import logs
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
 

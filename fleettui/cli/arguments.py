@@ -6,6 +6,9 @@ pay for what `fleetctl journal` needs.
 
 from __future__ import annotations
 
+import fleettui.cli.plain_argparse  # noqa: F401 - first: it imports the next one without what it brings along
+
+# isort: split
 import argparse
 import itertools
 import re

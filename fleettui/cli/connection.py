@@ -36,7 +36,7 @@ def read_settings(flags: Namespace, environ: Mapping[str, str]) -> Settings:
     if not aimed:  # the local demo cluster's file is there while that cluster is up
         from fleettui.demo.paths import operator_config  # noqa: PLC0415 - only when nothing else is said
 
-        defaults = (*defaults, operator_config("demo"))
+        defaults = (*defaults, str(operator_config("demo")))
     settings = with_flags(load(chosen_file(flags.config), environ, defaults), flags)
     if settings.ssh.tunnel and is_alone():
         raise NeedsLoop("a tunnel")

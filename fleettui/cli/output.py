@@ -7,7 +7,6 @@ visible; tables are escaped always. It decides nothing about content.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,9 +14,10 @@ from fleettui.cli.failures import UsageError
 from fleettui.escape import escape
 from registry.errors import UserError
 from registry.frozen import dataclass
+from registry.patterns import pattern
 
 GAP = "  "
-_OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_OBEYED = pattern("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def say(line: str) -> None:

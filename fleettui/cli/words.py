@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from registry.model import Machine
 
@@ -29,6 +28,8 @@ def place(machine: str, machines: Mapping[str, Machine], *, full: bool = False) 
 
 def local_time(at: float) -> str:
     """Seconds since the epoch in the operator's time zone; "" for none."""
+    from datetime import datetime  # noqa: PLC0415 - lists show none
+
     try:
         return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")[:19] if at else ""
     except (ValueError, OverflowError, OSError):

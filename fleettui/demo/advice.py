@@ -32,9 +32,8 @@ def opening(name: str, config: Path, environ: Mapping[str, str] = os.environ) ->
     unset = sorted(each for each in environ if each.startswith(OURS) and each != "FLEET_CONFIG")
     lead = f"env {' '.join(f'-u {each}' for each in unset)} " if unset else ""
     asked = environ.get("FLEET_CONFIG")
-    found = (
-        Path(asked) if asked else next(filter(Path.is_file, (*operator_files(environ), operator_config())), None)
-    )
+    usual = (*map(Path, operator_files(environ)), operator_config())
+    found = Path(asked) if asked else next(filter(Path.is_file, usual), None)
     flag = "" if found == config else f" --config {shlex.quote(str(config))}"
     return f"{lead}{program(name)}{flag}"
 

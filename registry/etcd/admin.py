@@ -10,11 +10,10 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from registry.errors import RegistryDenied, RegistryError, UserError
 from registry.etcd.client import Etcd
-from registry.etcd.endpoint import is_loopback
+from registry.etcd.endpoint import is_loopback, parts_of
 from registry.etcd.wire import ODD, Json, blob, decode_done, shown, span
 
 ROOT = "root"
@@ -152,7 +151,7 @@ class Admin:
     def _check_way(self) -> None:
         """Refuse to send a password over a network in clear: nobody need be logged in for that."""
         for base in self._link.bases:
-            if base.startswith("http:") and not is_loopback(urlsplit(base).hostname or ""):
+            if base.startswith("http:") and not is_loopback(parts_of(base)[1]):
                 raise UserError(f"a password would go to {base} in clear: write the endpoint with https://")
 
     async def _change(self, path: str, request: Json, *done: str) -> bool:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from registry.etcd.connections import (
     CLOSED,
@@ -30,7 +29,7 @@ from registry.etcd.connections import (
     keep_alive,
     plain,
 )
-from registry.etcd.endpoint import EtcdSettings, base_urls
+from registry.etcd.endpoint import EtcdSettings, base_urls, parts_of
 from registry.etcd.failures import judge
 from registry.etcd.wire import EtcdUnreachable, Glimpse, Json, TooLarge, parse_json
 from registry.runtime import waits
@@ -65,15 +64,19 @@ class _HeaderParser:
 
 
 def _http() -> Any:  # noqa: ANN401 - a module
-    """An `http.client` of our own without ssl and the parser of mail, which cost more than it does.
+    """An `http.client` of our own without ssl, the parser of mail and that of URLs, which cost more than it does.
 
-    What speaks TLS is made by `tls`. Whoever else imports http.client gets the whole one.
+    What speaks TLS is made by `tls`; all that is asked for is a path. Whoever else imports http.client gets the
+    whole one.
     """
     mail, parser, message = (ModuleType(f"email{part}") for part in ("", ".parser", ".message"))
+    urls, url = ModuleType("urllib"), ModuleType("urllib.parse")
+    vars(url).update(urlsplit=None)
     vars(mail).update(parser=parser, message=message)
     vars(parser).update(Parser=_HeaderParser)
     vars(message).update(Message=_Headers)
     instead: dict[str, Any] = {"email": mail, "email.parser": parser, "email.message": message, "ssl": None}
+    instead |= {"urllib": urls, "urllib.parse": url}
     before = {name: sys.modules.pop(name) for name in ("http.client", *instead) if name in sys.modules}
     sys.modules |= instead  # None: `import ssl` fails, which http.client allows for
     try:
@@ -211,9 +214,8 @@ class BlockingTransport:
 
     async def _connect(self, base: str, kind: Any) -> Any:  # noqa: ANN401 - http.client is imported by hand
         """A connection that is open and, where the endpoint says so, encrypted."""
-        url = urlsplit(base)
-        host, port = url.hostname or "", url.port or 0
-        context = self._tls.context() if self._tls and url.scheme == "https" else None
+        scheme, host, port = parts_of(base)
+        context = self._tls.context() if self._tls and scheme == "https" else None
         until = time.monotonic() + max(0.001, min(CONNECT_TIMEOUT_S, self._timeout_s, waits.seconds_left()))
         connection = kind(host, port)
         with self._connecting(host):

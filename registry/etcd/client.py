@@ -35,6 +35,7 @@ from registry.etcd.wire import (
     decode_kvs,
     decode_members,
     decode_page,
+    decode_pages,
     decode_remaining,
     decode_renewal,
     decode_status,
@@ -124,16 +125,27 @@ class Etcd:
                     raise  # else: compacted between two pages of "now", so now is later
         raise AssertionError("unreachable")
 
+    async def glance(self, prefixes: Sequence[str], limit: int = PAGE) -> tuple[RangeResult, ...]:
+        """The first keys of each prefix in one exchange, as of one revision; `count` says how many there are."""
+        request = txn_request((), [Op.range(each, limit) for each in prefixes], ())
+        found = await self._link.call("/kv/txn", request, decode_pages, repeatable=True, bulk=True)
+        if len(found) != len(prefixes):
+            raise unavailable({self.endpoint: str(OddAnswer("a transaction"))})
+        return found
+
     async def pieces(
-        self, prefix: str, *, revision: int = 0, keys_only: bool = False, page: int = PAGE
+        self, prefix: str, *, revision: int = 0, keys_only: bool = False, page: int = PAGE, after: str = ""
     ) -> AsyncGenerator[RangeResult, None]:
         """As `range`, piece by piece and at least one: nobody has to hold all of them, nor to stand still for long.
 
+        With `after`, only the keys behind that one.
         At most `page` keys are asked for at a time. etcd walks over all that remain for each page, so large pages
         are cheaper; but a busy etcd must answer within the time-out, so they grow only while answers are quick.
         Compacted whenever the revision goes while it is read.
         """
         request: dict[str, Any] = {**span(prefix), "keys_only": keys_only}
+        if after:
+            request["key"] = _behind(after)
         limit = min(page, PAGE)
         while True:
             request |= {"revision": str(revision), "limit": str(limit)}
@@ -160,7 +172,7 @@ class Etcd:
                 yield RangeResult(revision, kvs, len(kvs))
             if not answer.get("more") or not raw:
                 return
-            request["key"] = blob(kvs[-1].key.encode("utf-8", "surrogateescape") + b"\0")
+            request["key"] = _behind(kvs[-1].key)
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
         """Write a key and return the revision. LeaseLost if the lease is dead, or missing where one is needed."""
@@ -246,6 +258,11 @@ class Etcd:
     async def member_list(self) -> tuple[Member, ...]:
         """The members of the cluster."""
         return await self._link.call("/cluster/member/list", {}, decode_members, repeatable=True)
+
+
+def _behind(key: str) -> str:
+    """The least key that comes after this one, as the gateway wants it."""
+    return blob(key.encode("utf-8", "surrogateescape") + b"\0")
 
 
 def _raw(answer: Json) -> tuple[Json, int]:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
 
 from registry.errors import UserError
 from registry.frozen import dataclass
+from registry.patterns import pattern
 
 if TYPE_CHECKING:
     from socket import socket
+    from urllib.parse import SplitResult
 
-DEFAULT_PORT = 2379
+DEFAULT_PORT, MOST_PORT = 2379, 65535
+_USUAL = pattern(r"(?:(https?)://)?([0-9a-z][0-9a-z.-]{0,252})(?::([1-9][0-9]{0,4}))?/?")
+"""Nearly every endpoint that is written. Others are taken apart by urllib, whose import costs a command 3 %."""
 Dial = Callable[[str, int], "socket"]
 """Connects to a host and port: how a tunnel is put in the way."""
 Remedy = Callable[[str, Sequence[str], bool], tuple[str, str]]
@@ -64,7 +67,7 @@ def base_urls(settings: EtcdSettings) -> tuple[str, ...]:
 def check(settings: EtcdSettings) -> None:
     """Refuse what must not be tried: a password in clear over a network, a key that belongs to no certificate."""
     for url in base_urls(settings):
-        if not url.startswith("http:") or is_loopback(urlsplit(url).hostname or ""):
+        if not url.startswith("http:") or is_loopback(parts_of(url)[1]):
             continue
         if settings.username:
             raise UserError(
@@ -100,6 +103,9 @@ def is_loopback(host: str) -> bool:
 def base_url(endpoint: str, scheme: str = "http") -> str:
     """One endpoint as `scheme://host:port`; `scheme` and port 2379 are added where they are missing."""
     written = endpoint.strip()
+    usual = _USUAL.fullmatch(written)
+    if usual and int(usual[3] or DEFAULT_PORT) <= MOST_PORT:
+        return f"{usual[1] or scheme}://{usual[2]}:{usual[3] or DEFAULT_PORT}"
     if "@" in written:  # first, so that no other message repeats a password
         raise UserError("an etcd endpoint carries no user or password: use etcd.username and etcd.password_file")
     if "," in written:
@@ -121,11 +127,19 @@ def base_url(endpoint: str, scheme: str = "http") -> str:
 
 def host_and_port(endpoint: str) -> tuple[str, int]:
     """Return where an endpoint is, without its scheme. UserError for text that is none."""
-    parts = urlsplit(base_url(endpoint))
-    return parts.hostname or "", parts.port or DEFAULT_PORT
+    return parts_of(base_url(endpoint))[1:]
+
+
+def parts_of(base: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of what `base_url` has returned."""
+    scheme, _, place = base.partition("://")
+    host, _, port = place.rpartition(":")
+    return scheme, host.strip("[]"), int(port)
 
 
 def _split(url: str, written: str) -> SplitResult:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - see above
+
     try:
         return urlsplit(url)
     except ValueError as error:

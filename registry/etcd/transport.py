@@ -18,7 +18,6 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import registry.etcd.library  # noqa: F401 - first: it imports the next ones without what they bring along
@@ -39,7 +38,7 @@ from registry.etcd.connections import (
     keep_alive,
     plain,
 )
-from registry.etcd.endpoint import EtcdSettings
+from registry.etcd.endpoint import EtcdSettings, parts_of
 from registry.etcd.failures import judge
 from registry.etcd.tls import TlsFiles, alert, not_trusted
 from registry.etcd.wire import EtcdUnreachable, Glimpse, Json, TooLarge, parse_json
@@ -115,10 +114,9 @@ class Transport(AioClient):  # type: ignore[misc]  # etcd3-py has no types
 
     async def _certificate_end(self, base: str) -> float:
         """When the certificate that an endpoint shows runs out, in seconds since 1970; 0 without TLS."""
-        url, context = urlsplit(base), self._tls.context()
-        if url.scheme != "https" or not isinstance(context, ssl.SSLContext):
+        (scheme, host, port), context = parts_of(base), self._tls.context()
+        if scheme != "https" or not isinstance(context, ssl.SSLContext):
             return 0.0
-        host, port = url.hostname or "", url.port or 443
         sock = self._dial(host, port) if self._dial else None
         way = {"sock": sock} if sock else {"host": host, "port": port}
         async with asyncio.timeout(self._timeout_s):

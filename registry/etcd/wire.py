@@ -193,9 +193,9 @@ class Op:
         return cls("request_range", {"key": text(key)})
 
     @classmethod
-    def range(cls, prefix: str) -> Op:
-        """Read every key that starts with `prefix`."""
-        return cls("request_range", span(prefix))
+    def range(cls, prefix: str, limit: int = 0) -> Op:
+        """Read every key that starts with `prefix`, or the first so many."""
+        return cls("request_range", {**span(prefix), "limit": str(limit)} if limit else span(prefix))
 
 
 class EtcdError(Exception):
@@ -471,6 +471,16 @@ def decode_txn(answer: Json, then: Sequence[Op], orelse: Sequence[Op]) -> TxnRes
     except ODD:
         raise OddAnswer("a transaction") from None
     return TxnResult(succeeded, revision, gets)
+
+
+def decode_pages(answer: Json) -> tuple[RangeResult, ...]:
+    """The answers of a transaction that reads alone, each as a page of a listing at the revision of all."""
+    revision = decode_store(answer)
+    try:
+        found = [each["response_range"] for each in answer["responses"]]
+        return tuple(RangeResult(revision, decode_kvs(each), int(each.get("count", 0))) for each in found)
+    except ODD:
+        raise OddAnswer("a transaction") from None
 
 
 def decode_watch(line: bytes) -> WatchAnswer:

@@ -8,12 +8,12 @@ known name.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Mapping
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from registry.errors import UserError
@@ -27,7 +27,7 @@ from registry.roles import remedy
 
 __all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put", "put_text"]
 
-SYSTEM_FILE = Path("/etc/fleet/fleet.toml")
+SYSTEM_FILE = "/etc/fleet/fleet.toml"
 MOST_BYTES = 256 * 1024  # of a file; a large one takes some 10 kB
 LEAST_LEASE_S = 2.0  # etcd's shortest
 NOT_SETTINGS = {"FLEET_BOOT_ID", "FLEET_CONFIG", "FLEET_REQUIRE_CLUSTER", "FLEET_DEBUG", "FLEETCTL_DEBUG"}
@@ -288,27 +288,28 @@ class Settings:
     source: str = ""
 
 
+FilePath = str | os.PathLike[str]  # no Path: pathlib imports what reads URLs
 TABLES = ("etcd", "agent", "scheduler", "metrics", "ssh", "console")
 
 
-def chosen_file(flag: str | None) -> Path | None:
+def chosen_file(flag: str | None) -> str | None:
     """Return the file that --config names, None without the flag. UserError for an empty name."""
     if flag == "":
         raise UserError("--config names no file; give one, or leave it out")
-    return None if flag is None else Path(flag)
+    return flag
 
 
-def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ...] = ()) -> Settings:
+def load(path: FilePath | None, environ: Mapping[str, str], defaults: tuple[FilePath, ...] = ()) -> Settings:
     """Read the configuration.
 
     `path` must exist when given (also by FLEET_CONFIG); otherwise the first of `defaults` that exists is read.
     Raises UserError.
     """
     if path is None and environ.get("FLEET_CONFIG"):
-        path = Path(environ["FLEET_CONFIG"])
+        path = environ["FLEET_CONFIG"]
     for each in defaults if path is None else ():
         try:
-            found = each.is_file()
+            found = _is_file(each)
         except OSError as error:
             where = rules.text_for_people(str(each))
             reason = f"{error.strerror}; set FLEET_CONFIG or HOME"
@@ -320,10 +321,20 @@ def load(path: Path | None, environ: Mapping[str, str], defaults: tuple[Path, ..
     return apply_environment(settings, environ)
 
 
-def operator_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+def operator_files(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Where an operator's programs look, in order."""
     home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '')}/.config"
-    return Path(home) / "fleet" / "fleet.toml", SYSTEM_FILE
+    return f"{home}/fleet/fleet.toml", SYSTEM_FILE
+
+
+def _is_file(path: FilePath) -> bool:
+    """Whether there is such a file. OSError where that cannot be seen."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - see FilePath
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
 
 
 def apply_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
@@ -348,7 +359,7 @@ def says_where(environ: Mapping[str, str]) -> bool:
 def put(settings: Settings, table: str, key: str, value: object, where: str) -> Settings:
     """Settings with one value replaced; `where` (a file, a variable, a flag) is named in errors."""
     known = specs(table)
-    _known(key, tuple(known), f"{where}: unknown key {_name(key)} in [{table}]")
+    _known(key, tuple(known), f"{where}: unknown key ", f" in [{table}]")
     try:
         checked = known[key].rule.check(value)
     except ValueError as error:
@@ -361,11 +372,11 @@ def put_text(settings: Settings, table: str, key: str, text: str, where: str) ->
     return put(settings, table, key, specs(table)[key].rule.from_text(text), where)
 
 
-def _read(path: Path) -> Settings:
+def _read(path: FilePath) -> Settings:
     settings = Settings(source=str(path))
     where = rules.text_for_people(str(path))
     for table, values in read_toml(path, where).items():
-        _known(table, TABLES, f"{where}: unknown table [{_name(table)}]")
+        _known(table, TABLES, f"{where}: unknown table [", "]")
         if not isinstance(values, dict):
             raise UserError(f"{where}: {table} must be a table: write [{table}]")
         for key, value in values.items():
@@ -373,7 +384,7 @@ def _read(path: Path) -> Settings:
     return settings
 
 
-def read_toml(path: Path, where: str) -> dict[str, Any]:
+def read_toml(path: FilePath, where: str) -> dict[str, Any]:
     """The file as TOML; `where` names it in errors. UserError when it cannot be read or is none.
 
     Some of what tomli meets in a hostile file it raises as it comes.
@@ -404,7 +415,7 @@ def _toml_fault(text: str) -> str:
     return rules.text_for_people(f"{what}{at}{where}")
 
 
-def _content(path: Path) -> bytes:
+def _content(path: FilePath) -> bytes:
     """What the file holds; a bounded part of whatever else stands there. Waits for no other end of a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -428,14 +439,14 @@ def specs(table: str) -> Mapping[str, KeySpec]:
     return {each.name: each.metadata["spec"] for each in fields(getattr(Settings(), table))}
 
 
-def _known(name: str, names: tuple[str, ...], complaint: str) -> None:
+def _known(name: str, names: tuple[str, ...], before: str, after: str) -> None:
     if name in names:
         return
     import difflib  # noqa: PLC0415 - only for who has made a slip
 
     near = difflib.get_close_matches(name[:100], names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
-    raise UserError(f"{complaint}; {hint}")
+    raise UserError(f"{before}{_name(name)}{after}; {hint}")
 
 
 def _name(name: str) -> str:

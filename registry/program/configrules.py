@@ -12,6 +12,7 @@ from math import isfinite
 from registry.errors import UserError
 from registry.etcd.endpoint import base_url
 from registry.frozen import dataclass
+from registry.patterns import pattern
 from registry.units.name import shown
 
 MOST_TEXT = 4096  # characters, as in a path
@@ -19,7 +20,7 @@ MOST_ENTRIES = 1000  # of a list or a table
 DAY_S = 86_400.0
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h)?")
+_DURATION = pattern(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h)?")
 _HOST = r"[0-9A-Za-z_](?:[0-9A-Za-z_.:%-]{0,251}[0-9A-Za-z_.])?|::[0-9A-Fa-f:.]*"
 _USER = r"[^-\s@][^\s@]{0,255}"
 
@@ -169,7 +170,7 @@ def _pairs(value: object) -> Mapping[str, str]:
     return {_line(name): _line(each) for name, each in value.items()}
 
 
-COMMAND_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+COMMAND_NAME = pattern(r"[a-z][a-z0-9-]{0,31}")
 OF_COMMAND: dict[str, type] = {"run": str, "key": str, "confirm": bool, "on": str}
 
 

@@ -23,7 +23,7 @@ FILE = "cannot-start"
 class StartFailures:
     """What the start before this one came to. `files` are those of the configuration."""
 
-    def __init__(self, environ: Mapping[str, str], files: Sequence[Path]) -> None:
+    def __init__(self, environ: Mapping[str, str], files: Sequence[str | Path]) -> None:
         directory = environ.get("RUNTIME_DIRECTORY") or environ.get("STATE_DIRECTORY") or ""
         self._note = Path(directory.partition(":")[0]) / FILE if directory else None
         self._files = files
@@ -66,7 +66,7 @@ class StartFailures:
         found: list[tuple[int, int, int] | None] = []
         for path in self._files:
             try:
-                status = path.stat()
+                status = Path(path).stat()
                 found.append((status.st_ino, status.st_mtime_ns, status.st_size))
             except OSError:
                 found.append(None)

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.errors import ForeignRegistry, HistoryWentBack, RegistryError
 from registry.etcd import Compacted, Compare, Etcd, KeyValue, Op
@@ -24,6 +24,9 @@ from registry.model import Sentinel
 from registry.records import encode
 from registry.runtime.logs import logger
 from registry.sync.sentinel import ahead, cluster_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 log = logger("fleet.history")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from registry.etcd import Etcd, KeyValue
+from registry.etcd import AnswerTooLarge, Etcd, KeyValue
 from registry.keys import PARTS, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.runtime import waits
@@ -23,19 +23,23 @@ async def read_tables(etcd: Etcd, keys: Keys, tables: Iterable[Table], take: Tak
     What nobody asked for (old events, unit texts) is not sent. Tables are read side by side, and the loop goes on
     between pieces. Compacted when the revision is lost meanwhile: what was taken is worth nothing then.
     """
+    tables = tuple(tables)
+    if waits.is_alone():  # a connection for each would cost a command more than it saves
+        return await _read_in_turns(etcd, keys, tables, take)
     first, *rest = tables
     revision = await _read(etcd, keys, first, 0, take)
-    if waits.is_alone():  # a connection for each would cost a command more than it saves
-        for table in rest:
-            await _read(etcd, keys, table, revision, take)
-    else:
-        await waits.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
+    await waits.gather(*(_read(etcd, keys, table, revision, take) for table in rest))
     return revision
 
 
-async def read_prefix(etcd: Etcd, prefix: str, revision: int, take: Take, page: int = LEAN_PAGE) -> int:
-    """Hand every key below `prefix` to `take`, in pieces, as of `revision` (0: now); returns the revision."""
-    async for piece in etcd.pieces(prefix, revision=revision, page=page):
+async def read_prefix(
+    etcd: Etcd, prefix: str, revision: int, take: Take, page: int = LEAN_PAGE, after: str = ""
+) -> int:
+    """Hand every key below `prefix` to `take`, in pieces, as of `revision` (0: now); returns the revision.
+
+    With `after`, only the keys behind that one.
+    """
+    async for piece in etcd.pieces(prefix, revision=revision, page=page, after=after):
         take(map(raw, piece.kvs))
         revision = piece.revision
         await waits.sleep(0)
@@ -56,7 +60,26 @@ def raw(kv: KeyValue) -> RawChange:
     return RawChange(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.lease)
 
 
-async def _read(etcd: Etcd, keys: Keys, table: Table, revision: int, take: Take) -> int:
+async def _read_in_turns(etcd: Etcd, keys: Keys, tables: Sequence[Table], take: Take) -> int:
+    """One exchange for as much of each table as a small fleet has; then what is left, table by table."""
+    try:
+        found = await etcd.glance([_prefix(keys, table) for table in tables], PAGE)
+    except AnswerTooLarge:
+        revision = 0
+        for table in tables:
+            revision = await _read(etcd, keys, table, revision, take)
+        return revision
+    for table, page in zip(tables, found, strict=True):
+        take(map(raw, page.kvs))
+        if page.count > len(page.kvs):
+            await _read(etcd, keys, table, page.revision, take, after=page.kvs[-1].key)
+    return found[0].revision
+
+
+async def _read(etcd: Etcd, keys: Keys, table: Table, revision: int, take: Take, after: str = "") -> int:
+    return await read_prefix(etcd, _prefix(keys, table), revision, take, PAGES.get(table, PAGE), after)
+
+
+def _prefix(keys: Keys, table: Table) -> str:
     # A single record's key is its own prefix; what else begins so is no key of the layout.
-    prefix = keys.table(table)[:-1] if PARTS.get(table, 1) == 0 else keys.table(table)
-    return await read_prefix(etcd, prefix, revision, take, PAGES.get(table, PAGE))
+    return keys.table(table)[:-1] if PARTS.get(table, 1) == 0 else keys.table(table)

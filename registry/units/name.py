@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from registry.errors import UserError
 from registry.frozen import dataclass
+from registry.patterns import pattern
 
 QUADLETS = {
     "container": "",
@@ -54,13 +55,13 @@ MAX_SHOWN = 4096
 DEFAULT_SUFFIX = ".service"
 
 _SUFFIXES = tuple(f".{kind}" for kind in TYPES)
-_FOREIGN = re.compile(r"[^A-Za-z0-9:_.\\@-]")
-_FOREIGN_IN_GLOB = re.compile(r"[^A-Za-z0-9:_.\\@*?\[\]!^-]")
-_GLOB_GRAMMAR = re.compile(r"(?:[A-Za-z0-9:_.\\@*?-]|\[[!^]?[A-Za-z0-9:_.\\@-]++\])++")
-_GLOB = re.compile(r"[*?\[]")
-_SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
-_ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
-_SPECIAL_IN_PATH = re.compile(r"[^0-9A-Za-z:_.]", re.DOTALL)
+_FOREIGN = pattern(r"[^A-Za-z0-9:_.\\@-]")
+_FOREIGN_IN_GLOB = pattern(r"[^A-Za-z0-9:_.\\@*?\[\]!^-]")
+_GLOB_GRAMMAR = pattern(r"(?:[A-Za-z0-9:_.\\@*?-]|\[[!^]?[A-Za-z0-9:_.\\@-]++\])++")
+_GLOB = pattern(r"[*?\[]")
+_SPECIFIER = pattern(r"%(.?)", re.DOTALL)
+_ESCAPED = pattern(r"\\x([0-9a-fA-F]{2})")
+_SPECIAL_IN_PATH = pattern(r"[^0-9A-Za-z:_.]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

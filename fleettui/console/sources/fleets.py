@@ -31,7 +31,7 @@ class SwitchTo:
 
 def known_fleets(environ: Mapping[str, str]) -> dict[str, Path]:
     """The configuration file of each fleet by its name, sorted. Reads directories."""
-    usual = operator_files(environ)[0]
+    usual = Path(operator_files(environ)[0])
     clusters = usual.parent / "clusters"
     found: dict[str, Path] = {}
     files: Iterable[tuple[str, Path]] = (
