@@ -499,6 +499,8 @@ class Config(Versioned):
 
     name: Id
     versions: Annotated[tuple[ConfigVersion, ...], AtMost(1000)] = ()  # newest first
+    owner: Line = ""  # the folder that it is applied from, if it is
+    applied: Line = ""  # the hash of the content that was applied last
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class ChangeKind(StrEnum):
     ADOPT = "adopt"  # it is as it should be, and becomes the owner's
     DESTROY = "destroy"
     KEEP = "keep"  # it is somebody else's, or was changed by hand: see the note
+    LACKS = "lacks"  # it asks for what is not there: see the note
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from typing import cast
 
 from fleettui.actions.operator import Operator, commit, persist
 from fleettui.actions.pins import uses
-from registry.errors import CorruptRecord, UserError
+from registry.errors import Conflict, CorruptRecord, UserError
 from registry.etcd import Compare, Op
+from registry.frozen import replace
 from registry.keys import Address, Table
 from registry.model import Config, ConfigVersion, Content, Secret
 from registry.records import decode, encode
@@ -94,11 +95,32 @@ async def go_back(operator: Operator, kind: NeedKind, name: str, asked: str | No
     return await persist(attempt)
 
 
-async def destroy(operator: Operator, kind: NeedKind, name: str) -> None:
-    """Forget a config or a secret with all its versions. UserError while units have it."""
+async def put_applied(operator: Operator, before: Config | None, after: Config, text: str, summary: str) -> None:
+    """Write a config as a folder has it: `after` with this content as its newest version.
+
+    Conflict when the config is not `before` any more; None: there was none.
+    """
+    record, revision = await _read(operator, NeedKind.CONFIG, after.name, absent=True)
+    if record != (before or Config(after.name)) or bool(revision) is not bool(before):
+        raise Conflict("it was changed meanwhile; apply again to see what differs now")
+    if after.versions and after.versions[0].hash == content_hash(text):
+        key = operator.keys.at(Address(Table.CONFIG, after.name))
+        event = operator.event("config", reason=f"config {after.name}: of {after.owner}")
+        await commit(operator, [Compare.mod(key, revision)], [Op.put(key, encode(after))], [event])
+    else:
+        await _write(operator, NeedKind.CONFIG, after, revision, (text, summary))
+
+
+async def destroy(operator: Operator, kind: NeedKind, name: str, expected: Record | None = None) -> None:
+    """Forget a config or a secret with all its versions. UserError while units have it.
+
+    Where another record is `expected`, it is refused, too.
+    """
 
     async def attempt() -> None:
         record, revision = await _read(operator, kind, name)
+        if expected is not None and record != expected:
+            raise UserError("it was changed meanwhile; apply again to see what differs now")
         if used := (await uses(operator)).get((kind, name)):
             units = listed(sorted({unit for named in used.values() for unit in named}), 3)
             raise UserError(
@@ -139,8 +161,7 @@ async def _write(
         used = (await uses(operator)).get((kind, record.name), {})
         kept += [each for each in old if each.hash in used]
         old = [each for each in old if each.hash not in used]
-    versions = (version, *kept)
-    after = Config(record.name, versions) if kind is NeedKind.CONFIG else Secret(record.name, versions)
+    after = replace(record, versions=(version, *kept))
     key = operator.keys.at(Address(TABLES[kind], record.name))
     ops = [Op.put(key, encode(after)), Op.put(operator.keys.content(sha), encode(Content(sha, text)))]
     ops += [Op.delete(operator.keys.content(each.hash)) for each in old]

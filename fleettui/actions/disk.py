@@ -1,4 +1,7 @@
-"""Unit files on the operator's disk: finding and reading what an argument names. Blocks; asks no registry."""
+"""Files on the operator's disk, of units and of configs: finding and reading what an argument names.
+
+Blocks; asks no registry.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from registry.errors import UserError
 from registry.frozen import dataclass
+from registry.units import content
 from registry.units.check import verify
 from registry.units.file import MAX_BYTES, Problem
 from registry.units.file import parse as parse_file
@@ -121,6 +125,44 @@ def read_bytes(path: Path, *, pipes: bool = False) -> bytes | None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"cannot read {path}: {reason}; check the file's permissions") from error
+
+
+def read_files(arguments: Iterable[str]) -> dict[str, bytes]:
+    """The files that these arguments name, by the path that they get: files, folders, and NAME=FILE. UserError."""
+    found: dict[str, bytes] = {}
+    size = 0
+    for argument in arguments:
+        path, name = Path(argument), ""
+        if not path.exists() and "=" in argument:
+            name, _, rest = argument.partition("=")
+            path = Path(rest)
+        try:
+            pairs = [(name or path.name, path)]
+            if path.is_dir():
+                pairs = [
+                    (str(Path(name) / each.relative_to(path)), each)
+                    for each in sorted(path.rglob("*"))
+                    if not each.is_dir()
+                ]
+            for place, each in pairs:
+                mode, data = each.stat().st_mode, b""
+                if stat.S_ISFIFO(mode) and each is path:  # <(command)
+                    if not name:
+                        raise UserError(f"{each} is a pipe, which has no name; write --file NAME={each}")
+                    with each.open("rb") as pipe:
+                        data = pipe.read(content.MAX_BYTES + 1)
+                elif not stat.S_ISREG(mode):
+                    raise UserError(f"{each} is not a regular file; leave it out")
+                size += len(data) or each.stat().st_size
+                if size > content.MAX_BYTES or len(found) >= content.MAX_FILES:
+                    raise UserError(
+                        f"{argument} is too much for a config, which may have {content.MAX_FILES} files and"
+                        f" {content.MAX_BYTES} bytes; keep large files out of it"
+                    )
+                found[place] = data or each.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+    return found
 
 
 def verify_path(path: Path) -> tuple[Sequence[Problem], Sequence[Problem]]:

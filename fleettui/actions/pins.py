@@ -50,25 +50,49 @@ def newest_in(snapshot: Snapshot) -> Newest:
 
 
 async def pin_texts(
-    operator: Operator, texts: Mapping[str, str], *, keep: bool
+    operator: Operator,
+    texts: Mapping[str, str],
+    *,
+    keep: bool,
+    coming: Mapping[str, str] = {},
+    renew: bool = False,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The texts to store for units, by name, and why some cannot be.
 
     A text without versions gets the newest; with `keep` those of the stored one, if that is otherwise the same.
+    `coming` are the contents that configs are about to get, by name, which are the newest then; with `renew` what
+    is kept gets those as well, and nothing else that is new.
     """
     asking = {name: text for name, text in texts.items() if _may_ask(text) and not verify(name, text, name)}
     if not asking:
         return dict(texts), {}
-    newest = await read_newest(operator)
+    known = await read_newest(operator)
     stored = await read_stored(operator, list(asking)) if keep else {}
     found, refused = dict(texts), dict[str, str]()
+
+    def newest(need: Need) -> str:
+        return (coming.get(need.name) if need.kind is NeedKind.CONFIG else None) or known(need)
+
     for name, text in asking.items():
         try:
-            same = name in stored and is_same(stored[name], text)
-            found[name] = stored[name] if same else pinned(text, name, newest)
+            if name in stored and is_same(stored[name], text):
+                found[name] = _with_coming(stored[name], name, coming, newest) if renew else stored[name]
+            else:
+                found[name] = pinned(text, name, newest)
         except UserError as error:
             refused[name] = str(error)
     return found, refused
+
+
+def _with_coming(text: str, name: str, coming: Mapping[str, str], newest: Newest) -> str:
+    """A stored text with the versions that are coming; the others stay."""
+    present = {pin.need: pin.version for pin in pins_of(text)}
+
+    def version(need: Need) -> str:
+        comes = need.kind is NeedKind.CONFIG and need.name in coming
+        return newest(need) if comes or need not in present else present[need]
+
+    return repinned(text, name, version)
 
 
 async def read_stored(operator: Operator, names: Sequence[str]) -> dict[str, str]:

@@ -221,7 +221,7 @@ def _push(parser: ArgumentParser) -> None:
 def _apply(parser: ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR")
     _dry_run(parser)
-    parser.add_argument("--prune", action="store_true", help="destroy units of this owner that the folder lacks")
+    parser.add_argument("--prune", action="store_true", help="destroy what this owner has and the folder lacks")
     parser.add_argument("--adopt", action="store_true", help="take over what others own or changed by hand")
     parser.add_argument("--at-a-time", metavar="N|N%", help="give running units their new file by a rollout")
     _health(parser)
@@ -405,7 +405,11 @@ APPLYING = """A file fleet-apply.toml in the folder may say whose it is, and mor
   [units."web@.service"]
   instances = 3                      (or a list of names)
   target = "launched"                (or loaded, inactive)
-Units of others, and what somebody changed by hand, are shown and kept; then it exits with 1."""
+  [config.web]                       (variables; files lie in the folder config/web)
+  PORT = "8080"
+Units and configs of others, and what somebody changed by hand, are shown and kept; then it exits
+with 1. A config that changes restarts nobody: with --at-a-time the units of the folder get it by a
+rollout, else they keep the version that they have. Secrets never lie in the folder."""
 
 CONFIGURING = """A unit whose file says Config=web in [X-Fleet] has the files below /run/fleet/config/web, and the
 variables are set for it. A change restarts nobody, and no restart takes it up: units get it by
@@ -439,7 +443,7 @@ COMMANDS = (
              "rollout undo web-20261126-211500"),
             (_rollout,),
             "A rollout goes on without this command, which only shows it; pause, abort and undo stop it."),
-    Command("apply", "apply:apply", "make a part of the registry equal to a folder of unit files",
+    Command("apply", "apply:apply", "make a part of the registry equal to a folder of unit files and configs",
             ("apply --dry-run ./units", "apply ./units --at-a-time 25%", "apply ./units --prune --yes"), (_apply,),
             APPLYING),
     Command("history", "versions:history", "the versions of a unit that the registry keeps, newest first",

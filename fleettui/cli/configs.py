@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-import stat
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from fleettui.access.secrets_key import read_public
 from fleettui.actions import configs
+from fleettui.actions.disk import read_files
 from fleettui.actions.operator import Operator
 from fleettui.actions.pins import uses
 from fleettui.cli.connection import open_operator, read_settings
@@ -22,8 +22,6 @@ from fleettui.cli.words import local_time
 from registry.errors import UserError
 from registry.sealing import PUBLIC_FILE, seal
 from registry.units.content import (
-    MAX_BYTES,
-    MAX_FILES,
     MAX_SECRET,
     ConfigContent,
     check_variable,
@@ -160,6 +158,11 @@ def with_older(record: configs.Record, versions: Mapping[str, Sequence[str]]) ->
 async def tell(operator: Operator, kind: NeedKind, name: str, what: str) -> None:
     """Say what has become of a config or a secret, and how units get it."""
     say(f"{kind} {name} {what}")
+    await tell_older(operator, kind, name)
+
+
+async def tell_older(operator: Operator, kind: NeedKind, name: str) -> None:
+    """Say which units have an older version than the newest, if any, and how they get that."""
     record = await configs.read(operator, kind, name)
     versions = (await uses(operator)).get((kind, name), {})
     older = with_older(record, versions)
@@ -218,41 +221,3 @@ def _pair(word: str) -> tuple[str, str]:
         raise UserError(f"{word!r} is not KEY=VALUE; files are given by --file")
     check_variable(name, value)
     return name, value
-
-
-def read_files(arguments: Iterable[str]) -> dict[str, bytes]:
-    """The files that these arguments name, by the path that they get: files, folders, and NAME=FILE. UserError."""
-    found: dict[str, bytes] = {}
-    size = 0
-    for argument in arguments:
-        path, name = Path(argument), ""
-        if not path.exists() and "=" in argument:
-            name, _, rest = argument.partition("=")
-            path = Path(rest)
-        try:
-            pairs = [(name or path.name, path)]
-            if path.is_dir():
-                pairs = [
-                    (str(Path(name) / each.relative_to(path)), each)
-                    for each in sorted(path.rglob("*"))
-                    if not each.is_dir()
-                ]
-            for place, each in pairs:
-                mode, data = each.stat().st_mode, b""
-                if stat.S_ISFIFO(mode) and each is path:  # <(command)
-                    if not name:
-                        raise UserError(f"{each} is a pipe, which has no name; write --file NAME={each}")
-                    with each.open("rb") as pipe:
-                        data = pipe.read(MAX_BYTES + 1)
-                elif not stat.S_ISREG(mode):
-                    raise UserError(f"{each} is not a regular file; leave it out")
-                size += len(data) or each.stat().st_size
-                if size > MAX_BYTES or len(found) >= MAX_FILES:
-                    raise UserError(
-                        f"{argument} is too much for a config, which may have {MAX_FILES} files and {MAX_BYTES}"
-                        " bytes; keep large files out of it"
-                    )
-                found[place] = data or each.read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
-    return found

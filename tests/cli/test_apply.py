@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fleettui.actions.apply import compare
+from fleettui.actions.apply import ChangeKind, UnitDifference, compare
+from fleettui.actions.apply_configs import ConfigDifference, compare_configs, held_back
 from fleettui.actions.folder import UnitFolder, read_folder
 from registry.errors import UserError
 from registry.mirror import Snapshot
-from registry.model import Rollout, RolloutState, RolloutStep, Target, Unit
+from registry.model import Config, ConfigVersion, Rollout, RolloutState, RolloutStep, Target, Unit
+from registry.units.content import ConfigContent, config_text, content_hash, read_config
 from registry.units.file import file_hash
+from registry.units.pins import NeedKind
 
 TEXT = "[Service]\nExecStart=/bin/sleep infinity\n"
 OTHER = f"# another\n{TEXT}"
@@ -130,3 +134,75 @@ def test_a_file_that_some_machines_have_not_is_a_difference(tmp_path: Path) -> N
     half = applied("a.service").with_versions({"m1": (file_hash(OTHER), 2)})  # a rollout was aborted
     assert told(asked, applied("a.service")) == []
     assert told(asked, half, adopt=True) == ["replace a.service"]
+
+
+def test_a_folder_asks_for_configs_by_files_and_variables(tmp_path: Path) -> None:
+    (tmp_path / "config" / "web" / "sub").mkdir(parents=True)
+    (tmp_path / "config" / "web" / "sub" / "motd").write_bytes(b"hello\xff")
+    asked = folder(tmp_path, {"db.service": TEXT}, '[config.web]\nPORT = "80"\n[config.other]\nA = "1"\n')
+    assert {name: each.summary for name, each in asked.configs.items()} == {
+        "other": "1 variable",
+        "web": "1 file, 1 variable",
+    }
+    assert read_config(asked.configs["web"].text, "web").files == {"sub/motd": b"hello\xff"}
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "reason"),
+    [
+        ("config/motd", "", "motd: it is no folder; put it into one"),
+        ("config/a b/file", "", "is no name; use letters"),
+        ("secret/db", "", "secrets are not applied; use: fleetctl secret set NAME < FILE"),
+        ("notes", "[config.web]\nPORT = 80\n", 'the value of PORT is no text; write PORT = "80"'),
+        ("notes", '[config.web]\n"A B" = "1"\n', "is no name of a variable"),
+        ("notes", "config = 3\n", "config is not a table of tables"),
+    ],
+)
+def test_what_cannot_be_a_config_is_said_with_its_place(
+    tmp_path: Path, place: str, settings: str, reason: str
+) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("x")
+    with pytest.raises(UserError, match=re.escape(reason)) as told:
+        folder(tmp_path, {}, settings)
+    assert str(tmp_path) in str(told.value)
+
+
+def config(name: str, *contents: str, owner: str = "team", applied: str = "") -> Config:
+    """A config with versions of these variables, newest last."""
+    hashes = [content_hash(config_text(name, ConfigContent({}, {"A": each}))) for each in contents]
+    versions = [ConfigVersion(sha, number, "ann@laptop") for number, sha in enumerate(hashes, 1)]
+    return Config(name, tuple(reversed(versions)), owner, applied or hashes[-1])
+
+
+def configs_told(asked: UnitFolder, *configs: Config, prune: bool = False, adopt: bool = False) -> list[str]:
+    found = compare_configs(asked, {each.name: each for each in configs}, prune=prune, adopt=adopt)
+    return [f"{each.kind} {each.name}" for each in found]
+
+
+def test_configs_are_created_replaced_and_kept_as_units_are(tmp_path: Path) -> None:
+    asked = folder(tmp_path, {}, '[config.web]\nA = "2"\n')
+    assert configs_told(asked) == ["create web"]
+    assert configs_told(asked, config("web", "2")) == []
+    assert configs_told(asked, config("web", "1")) == ["replace web"]
+    by_hand = config("web", "1", "3", applied=config("web", "1").applied)
+    assert configs_told(asked, by_hand) == ["keep web"]
+    assert configs_told(asked, by_hand, adopt=True) == ["replace web"]
+    for owner in ("", "others"):
+        assert configs_told(asked, config("web", "2", owner=owner)) == ["keep web"]
+        assert configs_told(asked, config("web", "2", owner=owner), adopt=True) == ["adopt web"]
+    rest = (config("web", "2"), config("a", "1"), config("b", "1", owner="others"))
+    assert configs_told(asked, *rest) == ["keep a"]
+    assert configs_told(asked, *rest, prune=True) == ["destroy a"]
+    changed = replace(config("a", "1"), applied="f" * 64)
+    assert configs_told(asked, config("web", "2"), changed, prune=True) == ["keep a"]
+
+
+def test_a_config_that_a_unit_goes_on_with_is_not_pruned() -> None:
+    gone = ConfigDifference("web", ChangeKind.DESTROY)
+    used = {(NeedKind.CONFIG, "web"): {"1" * 64: ["a.service", "b.service"]}}
+    leaving = [UnitDifference("a.service", ChangeKind.DESTROY), UnitDifference("b.service", ChangeKind.KEEP)]
+    (kept,) = held_back([gone], leaving, used)
+    assert (kept.kind, kept.note) == (ChangeKind.KEEP, "b.service asks for it")
+    leaving[1] = UnitDifference("b.service", ChangeKind.REPLACE)
+    assert held_back([gone], leaving, used) == [gone]

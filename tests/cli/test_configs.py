@@ -146,3 +146,75 @@ def test_a_restart_keeps_the_version(fleet: Fleet, fleetctl: Fleetctl) -> None:
     fleetctl("config", "set", "web", "A=2")
     assert fleetctl("restart", "--no-block", "web.service").returncode == 0
     assert stored(fleet, "web.service") == text
+
+
+def test_apply_writes_configs_of_a_folder_before_the_units_that_have_them(fleet: Fleet, fleetctl: Fleetctl) -> None:
+    folder = fleetctl.home / "shop"
+    (folder / "config" / "web").mkdir(parents=True)
+    (folder / "config" / "web" / "motd").write_text("hello\n")
+    (folder / "web.service").write_text(TEXT)
+    settings = '[units."web.service"]\ntarget = "inactive"\n[config.web]\nA = "{}"\n'
+    (folder / "fleet-apply.toml").write_text(settings.format(1))
+    shown = fleetctl("apply", "shop", "--dry-run")
+    assert shown.returncode == 2
+    assert [line.split("  ")[1].strip() for line in shown.stdout.splitlines()] == ["config web", "web.service"]
+    assert fleetctl("config", "list").stdout.count("\n") <= 1, "a dry run wrote something"
+    assert fleetctl("apply", "shop", "--no-block").returncode == 0
+    assert fleetctl("config", "show", "web", "motd").stdout == "hello\n"
+    assert pins_of(stored(fleet, "web.service"))[0].version == newest(fleet)
+    quiet = fleetctl("apply", "shop")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+    # A config that changes leaves units alone, and says so; with --at-a-time they are to get it.
+    (folder / "fleet-apply.toml").write_text(settings.format(2))
+    first = stored(fleet, "web.service")
+    changed = fleetctl("apply", "shop")
+    assert changed.returncode == 0
+    assert "~ replace  config web  (1 file, 1 variable; was version 1)" in changed.stdout
+    assert "1 unit has an older version" in changed.stdout
+    assert stored(fleet, "web.service") == first
+    assert fleetctl("apply", "shop", "--dry-run").returncode == 0
+    assert fleetctl("apply", "shop", "--at-a-time", "1", "--dry-run").stdout.startswith("~ replace  web.service")
+    assert fleetctl("apply", "shop", "--at-a-time", "1", "--no-block").returncode == 0
+    assert pins_of(stored(fleet, "web.service"))[0].version == newest(fleet)
+    assert fleetctl("apply", "shop", "--at-a-time", "1", "--dry-run").returncode == 0
+
+    # What somebody sets by hand is kept, and the units that are written beside it have it.
+    fleetctl("config", "set", "web", "A=hand")
+    (folder / "web.service").write_text(f"# more\n{TEXT}")
+    kept = fleetctl("apply", "shop", "--no-block")
+    assert kept.returncode == 1
+    assert "! keep     config web  (version 3 was set by " in kept.stderr
+    assert pins_of(stored(fleet, "web.service"))[0].version == newest(fleet)
+    assert fleetctl("apply", "shop", "--adopt", "--no-block").returncode == 0
+    assert fleetctl("config", "show", "web").stdout == "A=2\n"
+
+    # What the folder lacks is destroyed with --prune alone, and not before its units.
+    (folder / "fleet-apply.toml").unlink()
+    (folder / "config" / "web" / "motd").unlink()
+    (folder / "config" / "web").rmdir()
+    assert fleetctl("apply", "shop", "--prune", "--dry-run").returncode == 2  # web.service is to be launched
+    used = fleetctl("apply", "shop", "--prune", "--dry-run").stderr
+    assert "! keep     config web  (web.service asks for it)" in used
+    (folder / "web.service").unlink()
+    assert fleetctl("apply", "shop", "--prune", "--yes", "--no-block").returncode == 0
+    assert fleet.unit("web.service") is None
+    assert fleet.get(fleet.keys.at(Address(Table.CONFIG, "web"))) is None
+
+
+def test_apply_tells_what_a_unit_lacks_in_the_difference_and_writes_nothing(
+    fleet: Fleet, fleetctl: Fleetctl
+) -> None:
+    folder = fleetctl.home / "shop"
+    folder.mkdir()
+    (folder / "a.service").write_text(TEXT.replace("Config=web", "Secret=db"))
+    (folder / "b.service").write_text(TEXT)
+    (folder / "fleet-apply.toml").write_text('[config.web]\nA = "1"\n')
+    for more in (["--dry-run"], ["--no-block"]):
+        told = fleetctl("apply", "shop", *more)
+        assert told.returncode == 1
+        reason = "there is no secret db in the registry; set it first: fleetctl secret set db < FILE"
+        assert f"! lacks    a.service  ({reason})" in told.stderr
+        assert "+ create   b.service" in told.stdout
+    assert fleet.unit("b.service") is None
+    assert fleet.get(fleet.keys.at(Address(Table.CONFIG, "web"))) is None
