@@ -97,18 +97,19 @@ async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
     raise Conflict("others keep changing the same records; try again in a moment")
 
 
-def batches(texts: Sequence[str], ops_each: int) -> list[slice]:
+def batches(texts: Sequence[str], ops_each: int, guards: Sequence[int]) -> list[slice]:
     """Cut units into transactions: each needs `ops_each` operations, and one more for a text not stored in it yet.
 
-    One operation of each transaction stays free, for an event. An empty text is none.
+    `guards` are how many comparisons each needs, which etcd counts by themselves. One operation of each transaction
+    stays free, for an event. An empty text is none.
     """
     found: list[slice] = []
     start, load = 0, _Load(ops_each)
-    for index, text in enumerate(texts):
-        if not load.takes(text):
+    for index, (text, compared) in enumerate(zip(texts, guards, strict=True)):
+        if not load.takes(text, compared):
             found.append(slice(start, index))
             start, load = index, _Load(ops_each)
-        load.add(text)
+        load.add(text, compared)
     return [*found, slice(start, len(texts))] if texts else []
 
 
@@ -116,18 +117,19 @@ class _Load:
     """What one transaction holds so far."""
 
     def __init__(self, ops_each: int) -> None:
-        self._each, self._ops, self._bytes = ops_each, 0, 0
+        self._each, self._ops, self._bytes, self._guards = ops_each, 0, 0, 0
         self._texts: set[str] = set()
 
-    def takes(self, text: str) -> bool:
-        """Whether a unit with this text still fits; the first one always does."""
+    def takes(self, text: str, guards: int) -> bool:
+        """Whether a unit with this text and so many guards still fits; the first one always does."""
         ops, size = self._cost(text)
-        return not self._ops or (self._ops + ops < MAX_OPS and self._bytes + size <= MAX_BYTES)
+        fits = self._ops + ops < MAX_OPS and self._guards + guards <= MAX_OPS
+        return not self._ops or (fits and self._bytes + size <= MAX_BYTES)
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, guards: int) -> None:
         """Take a unit in."""
         ops, size = self._cost(text)
-        self._ops, self._bytes = self._ops + ops, self._bytes + size
+        self._ops, self._bytes, self._guards = self._ops + ops, self._bytes + size, self._guards + guards
         self._texts.add(text)
 
     def _cost(self, text: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from fleettui.actions.reading import Ended, FoundUnit, read_texts, read_units
 from fleettui.verbs import Verb, verb_between
 from registry import frozen
 from registry.errors import InvalidRecord
-from registry.etcd import Op
+from registry.etcd import Compare, Op
 from registry.frozen import dataclass, replace
 from registry.model import Target, Unit, UnitText
 from registry.records import encode
@@ -180,7 +180,9 @@ async def act(
     names = list(dict.fromkeys(names))
     ended = Ended(operator, len(names)) if starting else None
     each = len(names) <= EVENTS_EACH
-    parts = batches([(texts or {}).get(name, "") for name in names], ops_each=1 + each)
+    given = [(texts or {}).get(name, "") for name in names]  # what may be created has rivals to be guarded against
+    guards_each = [1 + len(rivals(name)) if text else 1 for name, text in zip(names, given, strict=True)]
+    parts = batches(given, 1 + each, guards_each)
     turns, written = waits.slots(AT_ONCE), 0
     operator.progress(written, len(names))
 
@@ -203,7 +205,7 @@ async def _attempt(
         launched = [name for name in names if (unit := found[name].unit) and unit.target is Target.LAUNCHED]
         down = await ended.among(launched) | (set(names) - set(launched))
         found |= {name: replace(found[name], ended=True) for name in down}
-    steps = await _without_rivals(operator, [decide(name, found[name]) for name in names])
+    steps, no_rivals = await _without_rivals(operator, [decide(name, found[name]) for name in names])
     steps = await _with_lost_texts(operator, await _with_old_texts(operator, steps))
     steps = [_signed(operator, step) if step.outcome.wrote else step for step in steps]
     writing = [step for step in steps if step.outcome.wrote]
@@ -212,6 +214,7 @@ async def _attempt(
         return Done(outcomes)
     written = dict.fromkeys(step.outcome.name for step in writing)
     guards = [found[name].guard(operator.keys.unit(name)) for name in written]
+    guards += [guard for name in written for guard in no_rivals.get(name, ())]
     if each:
         events = [operator.event(str(step.verb), unit=step.outcome.name, reason=step.reason) for step in writing]
     else:
@@ -228,8 +231,13 @@ async def _attempt(
     return Done(outcomes, await commit(operator, guards, list(ops.values()), events))
 
 
-async def _without_rivals(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:
-    """Refuse to create a unit that systemd would have under the same name as another one."""
+async def _without_rivals(
+    operator: Operator, steps: list[UnitStep]
+) -> tuple[list[UnitStep], dict[str, list[Compare]]]:
+    """Refuse to create a unit that systemd would have under the same name as another one.
+
+    Returns the steps, and for each unit that is created what holds as long as nobody else creates such a one.
+    """
     names = [step.outcome.name for step in steps if step.outcome.did is Did.CREATED]
     others = {name: rivals(name) for name in names}
     found = await read_units(operator, sorted({each for some in others.values() for each in some}))
@@ -244,7 +252,8 @@ async def _without_rivals(operator: Operator, steps: list[UnitStep]) -> list[Uni
                 return _refused(name, f"{reason}, or give one of them another name")
         return step
 
-    return [judged(step) for step in steps]
+    guards = {name: [found[each].guard(operator.keys.unit(each)) for each in some] for name, some in others.items()}
+    return [judged(step) for step in steps], guards
 
 
 async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -267,14 +268,67 @@ async def test_large_texts_are_split_over_transactions(operator: Operator) -> No
 @given(
     st.lists(st.sampled_from(["", "a", "b" * 300_000, "c" * 700_000, "d" * 1_000_000]), max_size=400),
     st.integers(1, 2),
+    st.integers(1, 5),
 )
-def test_batches_hold_every_unit_once_in_order_within_the_limits(texts: list[str], ops_each: int) -> None:
-    parts = batches(texts, ops_each)
+def test_batches_hold_every_unit_once_in_order_within_the_limits(
+    texts: list[str], ops_each: int, guards: int
+) -> None:
+    parts = batches(texts, ops_each, [guards if text else 1 for text in texts])
     assert [text for part in parts for text in texts[part]] == texts
     for part in parts:
         stored = {text for text in texts[part] if text}
         assert ops_each * len(texts[part]) + len(stored) < MAX_OPS
+        assert sum(guards if text else 1 for text in texts[part]) <= MAX_OPS
         assert sum(map(len, stored)) <= MAX_BYTES
+
+
+CONTAINER = "[Container]\nImage=localhost/web:1\n"
+
+
+@pytest.mark.parametrize("first", ["web.service", "web.container"])
+async def test_of_two_sources_of_one_service_submitted_at_once_one_is_refused(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    texts = {"web.service": HELLO, "web.container": CONTAINER}
+    (second,) = texts.keys() - {first}
+    real, beaten = units.commit, False
+
+    async def overtaken(*arguments: Any) -> int:
+        nonlocal beaten
+        if not beaten:  # both have found nothing of the other; the second one writes before the first one does
+            beaten = True
+            done = await units.submit(operator, [units.UnitSource(second, texts[second])])
+            assert [each.did for each in done.outcomes] == [Did.CREATED]
+        return await real(*arguments)
+
+    monkeypatch.setattr(units, "commit", overtaken)
+    (outcome,) = (await units.submit(operator, [units.UnitSource(first, texts[first])])).outcomes
+    assert beaten
+    assert outcome.did is Did.REFUSED
+    assert f"{second} is in the registry; destroy that first" in outcome.note
+    assert await unit(operator, first) is None
+
+
+async def test_whoever_races_for_the_name_of_a_service_one_alone_gets_it(operator: Operator) -> None:
+    for number in range(10):
+        rivals = {
+            f"w{number}.service": HELLO,
+            f"w{number}.container": CONTAINER,
+            f"w{number}.kube": "[Kube]\nYaml=/k\n",
+        }
+        done = await asyncio.gather(
+            *(units.submit(operator, [units.UnitSource(name, text)]) for name, text in rivals.items())
+        )
+        outcomes = [each for one in done for each in one.outcomes]
+        assert sorted(each.did for each in outcomes) == [Did.CREATED, Did.REFUSED, Did.REFUSED], outcomes
+        there = [name for name in rivals if await unit(operator, name)]
+        assert there == [each.name for each in outcomes if each.did is Did.CREATED]
+
+
+async def test_many_units_are_created_with_a_guard_for_each_rival(operator: Operator) -> None:
+    names = [f"many@{number}-pod.service" for number in range(MAX_OPS - 1)]
+    done = await units.submit(operator, [units.UnitSource(name, HELLO) for name in names])
+    assert [each.did for each in done.outcomes] == [Did.CREATED] * len(names)
 
 
 async def test_overrides_are_made_changed_and_taken_away(operator: Operator) -> None:
