@@ -17,12 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from registry.errors import UserError
+from registry.units.content import LENGTH_BYTES, SEALED_STEP
 
 PUBLIC_FILE, PRIVATE_FILE = "secrets.pub", "secrets.key"
 PRIVATE, PUBLIC = "fleet-secrets-key-1", "fleet-secrets-public-1"  # what a line of such a file begins with
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-_STEP = 256  # bytes
-_LENGTH = 4  # bytes that say how long the secret is
 
 
 def new_key() -> str:
@@ -48,8 +47,8 @@ def seal(public: str, name: str, secret: bytes) -> tuple[str, bytes]:
         key = X25519PublicKey.from_public_bytes(raw[0])
     except ValueError as error:
         raise UserError(f"the fleet's public key for secrets is none: {error}; copy {PUBLIC_FILE} again") from error
-    padded = len(secret).to_bytes(_LENGTH, "big") + secret
-    padded += bytes(-len(padded) % _STEP)
+    padded = len(secret).to_bytes(LENGTH_BYTES, "big") + secret
+    padded += bytes(-len(padded) % SEALED_STEP)
     return _name(raw[0]), _SUITE.encrypt(padded, key, _info(name))
 
 
@@ -64,7 +63,7 @@ def unseal(private: str, key: str, sealed: bytes, name: str) -> bytes:
         padded = _SUITE.decrypt(sealed, found, _info(name))
     except (InvalidTag, ValueError) as error:
         raise UserError("it cannot be opened: it was changed, or is another secret; set it again") from error
-    return padded[_LENGTH:][: int.from_bytes(padded[:_LENGTH], "big")]
+    return padded[LENGTH_BYTES:][: int.from_bytes(padded[:LENGTH_BYTES], "big")]
 
 
 def _private_keys(text: str) -> list[X25519PrivateKey]:

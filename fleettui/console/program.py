@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
 
-from fleettui.actions import machines, rollouts
+from fleettui.actions import configs, machines, rollouts
 from fleettui.actions.crashes import newest_crashes, read_crashes
 from fleettui.actions.operator import Operator, actor
 from fleettui.actions.outcome import Done, Outcome
@@ -47,9 +47,10 @@ from placement.rebalance import Move
 from registry.errors import FleetError, RegistryUnavailable, UserError
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Crash, Rollout, Target
+from registry.model import ConfigVersion, Crash, Rollout, Target
 from registry.program import collector
 from registry.program.config import Settings
+from registry.units.pins import NeedKind
 
 NOT_YET_S = 5.0
 NO_JOURNAL = SavedState(journal=False)
@@ -112,6 +113,10 @@ class LivePort:
         """What agents kept of the newest failures of these units, and of all units on these machines."""
         operator = await self._operator()
         return await read_crashes(operator, (await newest_crashes(operator, units, machines)).values())
+
+    async def content(self, kind: NeedKind, name: str, version: ConfigVersion) -> str:
+        """What a version of a config or a secret holds, as stored."""
+        return await configs.read_content(await self._operator(), kind, name, version)
 
     async def _operator(self) -> Operator:
         try:
@@ -234,7 +239,7 @@ async def _run(settings: Settings, given: Opening) -> SwitchTo | None:
             remark=remark, has_terminal=not in_browser(os.environ), hosts=LiveHosts(remote, read_only=read_only),
             expiring=Expiry(settings.etcd.cert_file, settings.etcd.ca_file),
             confirm_from=settings.console.confirm_from, losses=LossWatch(Keys.under(settings.etcd.prefix)),
-            trends=trends,
+            trends=trends, contents=port.content,
             fleets=fleets, came_from=given.came_from, unit=given.unit,
             commands=given.commands, stays_read_only=given.stays_read_only, open_next=chosen.append,
         )  # fmt: skip

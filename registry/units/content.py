@@ -23,6 +23,9 @@ MAX_FILES, MAX_VARIABLES = 1000, 1000
 MAX_PATH, MAX_DEPTH = 1024, 8
 MAX_SECRET = 64 << 10  # bytes; systemd takes up to 1 MiB of credentials for a unit
 
+SEALED_STEP, LENGTH_BYTES = 256, 4  # what is sealed begins with its length, and is filled up to a multiple
+BEYOND = 48  # bytes that sealing adds: a public key, and what tells whether it was changed
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # what systemd takes in no variable's value
 _IN_QUOTES = re.compile(r'(["\\`$])')  # what a backslash stands before in double quotes: systemd.exec(5)
@@ -120,6 +123,11 @@ def check_variable(variable: str, value: object) -> None:
 def secret_text(name: str, key: str, sealed: bytes) -> str:
     """The text that is stored of a secret. `key` names what it is sealed for."""
     return _text({"key": key, "sealed": base64.b64encode(sealed).decode(), "secret": name})
+
+
+def most_bytes(sealed: int) -> int:
+    """The most bytes that a secret can have which takes so many when it is sealed."""
+    return max(0, sealed - BEYOND - LENGTH_BYTES)
 
 
 def read_secret(text: str, name: str) -> tuple[str, bytes]:

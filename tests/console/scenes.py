@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from textual.app import App
 from textual.pilot import Pilot
@@ -24,18 +25,24 @@ from registry.keys import DEFAULT_KEYS
 from registry.mirror import Snapshot
 from registry.model import (
     Availability,
+    Config,
+    ConfigVersion,
     Crash,
+    Event,
     Override,
     Rollout,
     RolloutState,
     RolloutStep,
+    Secret,
     StepFailure,
     Target,
     UnitText,
     Usage,
 )
 from registry.sync.follow import ConnectionState
+from registry.units.content import ConfigContent, config_text, content_hash, secret_text
 from registry.units.file import file_hash
+from registry.units.pins import Need, NeedKind, pinned
 from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, Stage, build, entry, scene, state
 from tests.console.pastshow import busy, remembered
 from tests.console.picture import readable
@@ -183,6 +190,62 @@ def stopped() -> Snapshot:
     return rolling(failed=True)
 
 
+CONFIGS = {  # contents of configs, newest first, by name
+    "shop": (
+        ConfigContent({"shop.toml": b"[cart]\nlimit = 40\n"}, {"PORT": "8080", "MODE": "fast"}),
+        ConfigContent({"shop.toml": b"[cart]\nlimit = 20\n"}, {"PORT": "8080"}),
+    ),
+    "motd": (ConfigContent({"motd": b"maintenance on Sunday\n"}),),
+}
+SEALED = {"pay-key": ("3fa9c12e44b0d1a7", bytes(304))}  # by name: for which key, and the sealed bytes
+
+
+def stored_texts() -> dict[str, tuple[str, ...]]:
+    """The texts as stored, newest first: of "config shop", "secret pay-key"."""
+    found = {f"config {name}": tuple(config_text(name, each) for each in all_) for name, all_ in CONFIGS.items()}
+    return found | {f"secret {name}": (secret_text(name, *sealed),) for name, sealed in SEALED.items()}
+
+
+def configured() -> Snapshot:
+    """Four instances of shop@, two of which have an older version of their config."""
+    texts = stored_texts()
+    hashes = {key: [content_hash(text) for text in every] for key, every in texts.items()}
+
+    def unit_text(age: int) -> str:
+        asking = f"{SHOP}\n[X-Fleet]\nConfig=shop\nSecret=pay-key\n"
+        return pinned(asking, "shop@1.service", lambda need: hashes[str(Need(need.kind, need.name))][
+            age if need.kind is NeedKind.CONFIG else 0])  # fmt: skip
+
+    units = {f"shop@{number}.service": (unit_text(int(number > 2)), Target.LAUNCHED) for number in range(1, 5)}
+    units["shop@.service"] = (unit_text(0), Target.INACTIVE)
+    places = [(f"shop@{number}.service", number % 3 + 1) for number in range(1, 5)]
+    world = build(units, places, [state(name, number, units[name][0]) for name, number in places])
+
+    def versions(key: str, summaries: Sequence[str]) -> tuple[ConfigVersion, ...]:
+        many = len(hashes[key])
+        return tuple(
+            ConfigVersion(
+                sha, many - at, "ann@laptop" if at else "ci@build", NOW - 400 - 90_000 * at, summaries[at]
+            )
+            for at, sha in enumerate(hashes[key])
+        )
+
+    config = {name: Config(name, versions(f"config {name}", [each.summary for each in every]))
+              for name, every in CONFIGS.items()}  # fmt: skip
+    secrets = {name: Secret(name, versions(f"secret {name}", ["sealed"])) for name in SEALED}
+    events = {f"{at}/u:ann": Event(str(at), NOW - 400, "ci@build", "config", "", "", f"config shop: version {at}")
+              for at in (1, 2)}  # fmt: skip
+    return replace(world, config=config, secrets=secrets, events={**world.events, **events})
+
+
+async def read_stored(kind: NeedKind, name: str, version: ConfigVersion) -> str:
+    """What a version holds."""
+    return next(text for text in stored_texts()[f"{kind.lower()} {name}"] if content_hash(text) == version.hash)
+
+
+HOLDING: dict[str, Any] = {"contents": read_stored}
+
+
 # What happens meanwhile
 
 
@@ -304,6 +367,12 @@ SCENES: dict[str, Scene] = {
     "rollout": Scene("6 enter", "on its way", world=rolling),
     "rollout-failed": Scene("6 enter", "did you mean --port", world=stopped, before=told),
     "rollout-changes": Scene("6 f", "--prot", world=rolling),
+    "configs": Scene("7", "pay-key", world=configured),
+    "config": Scene("7 j j enter", "older version", world=configured, context=HOLDING),
+    "config-content": Scene("7 j j f", "limit = 40", world=configured, context=HOLDING),
+    "config-changes": Scene("7 j j f less_than_sign", "limit = 20", world=configured, context=HOLDING),
+    "secret": Scene("7 j enter", "at most 252 bytes", world=configured, context=HOLDING),
+    "config-rollout": Scene("7 j j O", "Roll out the newest configs", world=configured, context=HOLDING),
     "rollout-undo": Scene("6 B", "Undo rollout", world=stopped),
     "detail-status": Scene("d", "linked-runtime", "web@3.service"),
     "detail-journal": Scene("d l", "GET /healthz", "web@3.service"),

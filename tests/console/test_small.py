@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from fleettui.console.terminal.ascii import ALIKE, has_utf8, plain
+from fleettui.console.terminal.driver import ALIKE, has_utf8, plain
 from tests.console.fleetshow import NOW
 from tests.console.pastshow import past, recorded
 from tests.console.scenes import lively

@@ -218,7 +218,7 @@ class ConsoleWord:
     changes: bool = False
 
 
-VIEWS = ("units", "machines", "pending", "events", "map", "rollouts")
+VIEWS = ("units", "machines", "pending", "events", "map", "rollouts", "configs")
 CHANGING = frozenset(
     {
         *Verb,
@@ -652,6 +652,7 @@ OWN: dict[str, ConsoleWord] = {
     **{
         name: ConsoleWord(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS
     },
+    "secrets": ConsoleWord("secrets", "open Configs with the secrets alone", _just(Open("configs", "kind:secret"))),
     "help": ConsoleWord(
         "help [COMMAND]",
         "explain a command; without one, list all",

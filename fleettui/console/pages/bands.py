@@ -247,7 +247,7 @@ def blank_notice(reading: Reading, place: FleetIdentity) -> tuple[Line, ...]:
 
 VERBS = tuple(key.id for key in KEYS if key.action.startswith("verb("))
 RARE = tuple(name for name in VERBS if BY_ID[name].rare)
-WIDE = (*VERBS, "cordon", "drain", *ROLLOUT_KEYS, "undo", "submit", "edit",
+WIDE = (*VERBS, "cordon", "drain", *ROLLOUT_KEYS, "roll_out", "undo", "submit", "edit",
         "status", "journal", "why", "file", "unit_events", "filter", "trouble", "columns", "mark", "shell",
         "command", "help", "quit")  # fmt: skip
 RANK = ("help", "drain", "cordon", *ROLLOUT_KEYS, *(name for name in VERBS if name not in RARE), "why", "filter",
@@ -264,7 +264,7 @@ def footer_keys(
     """The keys that fit, the most needed first chosen, in their usual order."""
     chosen: set[str] = set()
     room = width
-    for name in RANK:
+    for name in ("roll_out", *RANK) if view == "configs" else RANK:
         key = BY_ID[name]
         cost = len(shown_key(key, keymap)) + len(key.label) + 3
         if (hide_changes and key.changes) or cost > room or (key.views and view not in key.views):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleettui.console.operations.relations import run_by
 from fleettui.console.pages.dependencies import dependencies_page
-from fleettui.console.pages.file import file_page
+from fleettui.console.pages.file import NO_CONFIG, ConfigOrder, content_page, file_page, versions_page
 from fleettui.console.pages.group import group_page
 from fleettui.console.pages.machine import drain_page, facts_page, metadata_page
 from fleettui.console.pages.placement import place_facts, placement_page
@@ -15,11 +15,12 @@ from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, plain, r
 from fleettui.console.pages.rollout import MANY, RolloutOrder, changes_page, progress_page, rollout_events
 from fleettui.console.sources.background import Trend
 from fleettui.console.sources.hosts import Asked
+from fleettui.console.tables.configs import config_told
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.units import UnitRow, host, in_words
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, share, since, size, sparkline, when
-from fleettui.console.text.subject import Subject, SubjectKind, Tab, machine_subject, unit_subject
+from fleettui.console.text.subject import CONFIG_KINDS, Subject, SubjectKind, Tab, machine_subject, unit_subject
 from fleettui.escape import escape
 from fleettui.verbs import Verb
 from registry.keys import DEFAULT_KEYS, Keys
@@ -35,7 +36,7 @@ def gone_lines(snapshot: Snapshot, subject: Subject, now: float, *, is_group: bo
     if subject.kind is SubjectKind.MACHINE:
         told = "✖ the machine is not registered: its agent is down or cut off"
         return [] if subject.name in snapshot.machines else [plain(told, Tone.BAD), BLANK]
-    if subject.kind is SubjectKind.ROLLOUT:  # its pages say so themselves
+    if subject.kind is not SubjectKind.UNIT:  # their pages say so themselves
         return []
     if subject.name in snapshot.units or is_group:
         return []
@@ -131,12 +132,13 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
     """The page of events: who did what, and why; each line leads to the unit or machine."""
     if subject.kind is SubjectKind.ROLLOUT:
         return rollout_events(snapshot, subject.name, now)
-    of_unit = subject.kind is SubjectKind.UNIT
+    of_unit, about = subject.kind is SubjectKind.UNIT, CONFIG_KINDS.get(subject.kind)
     found = [
         event
         for _, event in sorted(snapshot.events.items(), reverse=True)
-        if (event.unit == subject.name if of_unit else event.machine == subject.name)
-    ]
+        if (config_told(event) == (about, subject.name) if about
+            else event.unit == subject.name if of_unit else event.machine == subject.name)
+    ]  # fmt: skip
     if not found:
         return [plain("nothing is known to have happened; the registry keeps the last 7 days", Tone.QUIET)]
     page: RichText = []
@@ -182,6 +184,7 @@ class Order:
     group_keys: tuple[str, str, str] = ("+", "-", "O")
     run_key: str = "T"
     trends: tuple[Trend, ...] = ()
+    config: ConfigOrder = NO_CONFIG
 
 
 def is_heavy(order: Order, snapshot: Snapshot) -> bool:
@@ -253,4 +256,8 @@ WRITERS: dict[Tab, Callable[[Order, Snapshot, float], RichText]] = {
     Tab.METADATA: lambda each, now, at: metadata_page(now, each.subject.name, at),
     Tab.FACTS: lambda each, now, at: facts_page(now, each.subject.name, at),
     Tab.DRAIN: lambda each, now, _: drain_page(now, each.subject.name, each.keys),
+    Tab.VERSIONS: lambda each, now, at: versions_page(now, each.subject, each.config, at),
+    Tab.CONTENT: lambda each, now, at: content_page(
+        now, each.subject, each.config, each.older, at, each.version_keys
+    ),
 }

@@ -87,7 +87,9 @@ class HeaderBands:
             "Units": len(snapshot.units), "Machines": len(snapshot.machines), "Pending": len(snapshot.pending),
             "Rollouts": len(self._fleet.rollouts.under_way()) or None,
         }  # fmt: skip
-        titles = [(each.title, counts.get(each.title)) for each in self._views.tables]
+        used = self._fleet.configs.rows or view is self._views.configs
+        shown = [each for each in self._views.tables if used or each is not self._views.configs]
+        titles = [(each.title, counts.get(each.title)) for each in shown]
         listing = view.table.listing
         right = narrowing(
             listing.query.text, trouble=listing.trouble_only,
@@ -166,7 +168,9 @@ class FooterBands:
         if key.action.startswith("verb("):
             return not self._units.permit(Verb(key.id), names).refusal
         if key.id in OF_VERSIONS:
-            return bool(names) and not self._context.read_only and self._units.has_version(key.id, names)
+            lagging = self._selection.lagging() if key.id == "roll_out" else None
+            has_one = lagging if lagging is not None else names and self._units.has_version(key.id, names)
+            return bool(has_one) and not self._context.read_only
         if key.id == "undo":
             return self._runner.can_undo is not None
         if key.id in NEEDS_TERMINAL and (self._context.read_only or not self._context.has_terminal):

@@ -12,6 +12,7 @@ from fleettui.console.operations.impact import CONFIRM_FROM
 from fleettui.console.operations.runner import OperationPort
 from fleettui.console.operations.verbs import IN_RECORD, READ_ONLY
 from fleettui.console.pages.bands import FleetIdentity
+from fleettui.console.sources.background import ReadContent, no_content
 from fleettui.console.sources.feed import Feed
 from fleettui.console.sources.fleets import SwitchTo
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
@@ -52,6 +53,7 @@ class Context:
     came_from: str = ""  # the fleet that was open before this one
     unit: str = ""  # to be at first
     commands: tuple[OwnCommand, ...] = ()  # of the operator's own
+    contents: ReadContent = no_content  # what a version of a config or a secret holds, as stored
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
 
     @property

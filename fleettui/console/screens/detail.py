@@ -13,13 +13,14 @@ from textual.app import ComposeResult
 
 from fleettui.console.journal import Wanted, wanted_journals
 from fleettui.console.pages.detail import NO_ROLLOUT, Order, is_heavy, places, write
+from fleettui.console.pages.file import NO_CONFIG, ConfigOrder, config_record
 from fleettui.console.pages.machine import machine_state
 from fleettui.console.pages.rich_text import RichText
 from fleettui.console.pages.rollout import RolloutOrder
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.text_screens import Background
 from fleettui.console.screens.views import View
-from fleettui.console.sources.background import LastLines, Trend, Trends
+from fleettui.console.sources.background import Contents, LastLines, Trend, Trends
 from fleettui.console.sources.hosts import StatusReader
 from fleettui.console.tables.fleet import Changes, FleetModel
 from fleettui.console.tables.rollouts import state_cell, telling_units
@@ -27,7 +28,7 @@ from fleettui.console.tables.rows import Delta, health_cell
 from fleettui.console.tables.units import COLUMNS, UnitRow, host, units_named
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, shown_key
-from fleettui.console.text.subject import Subject, SubjectKind, Tab, key_of
+from fleettui.console.text.subject import CONFIG_KINDS, Subject, SubjectKind, Tab, key_of
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.page import Page
 from fleettui.console.widgets.table import Roster
@@ -35,6 +36,7 @@ from fleettui.escape import escape
 from registry.mirror import Snapshot
 from registry.model import Machine, Target
 from registry.sync.follow import ConnectionState
+from registry.units.pins import NeedKind
 
 
 class DetailView(View[UnitRow]):
@@ -65,6 +67,11 @@ class DetailView(View[UnitRow]):
             self.renew,
         )
         self._fresh = False  # just opened: the cursor may go to the first row
+        self._contents = Contents(
+            context.contents,
+            lambda work: self.run_worker(work, name="read a config", exit_on_error=False),
+            self.renew,
+        )
         self._last_lines = LastLines(
             context.journals,
             lambda work: self.run_worker(work, name="read the last lines", exit_on_error=False),
@@ -135,7 +142,7 @@ class DetailView(View[UnitRow]):
     def rows(self) -> dict[str, UnitRow]:
         """The rows of the subject."""
         snapshot = self._snapshot
-        if self.subject.kind is SubjectKind.ROLLOUT:
+        if self.subject.kind is SubjectKind.ROLLOUT or self.subject.kind in CONFIG_KINDS:
             return {}
         if self.subject.kind is SubjectKind.MACHINE:
             return self._fleet.units.rows_on(snapshot, self.subject.name)
@@ -166,6 +173,8 @@ class DetailView(View[UnitRow]):
         if self.subject.kind is SubjectKind.ROLLOUT:
             names = telling_units(self._snapshot, self.subject.name)
             return wanted_journals(self._snapshot, self._fleet.units.places(names))
+        if self.subject.kind in CONFIG_KINDS:
+            return ()
         if self.tab is Tab.UNITS and rows:
             return wanted_journals(self._snapshot, ((self.subject.name, row.unit) for row in rows))
         machine = self._snapshot.machines.get(self.subject.name)
@@ -190,6 +199,8 @@ class DetailView(View[UnitRow]):
         machines = self._snapshot.machines
         if self.subject.kind is SubjectKind.MACHINE:
             return machines.get(self.subject.name)
+        if self.subject.kind is not SubjectKind.UNIT:
+            return None
         homes = places(self._snapshot, self.subject.name, self.subject.machine)
         return machines.get(homes[0]) if len(homes) == 1 else None
 
@@ -219,6 +230,7 @@ class DetailView(View[UnitRow]):
             self._group_keys(),
             shown_key(BY_ID["run_now"], self._keymap),
             self._trends_here(),
+            self._config_order(),
         )
         snapshot, now = self._snapshot, self._clock()
         heavy = is_heavy(order, snapshot)
@@ -257,6 +269,20 @@ class DetailView(View[UnitRow]):
         pause, abort, undo = (shown_key(BY_ID[key], self._keymap) for key in ROLLOUT_KEYS)
         return RolloutOrder(homes, crashes, (pause, abort, undo))
 
+    def _config_order(self) -> ConfigOrder:
+        """What the pages of a config or a secret need beside the snapshot; nothing for any other page."""
+        kind = CONFIG_KINDS.get(self.subject.kind)
+        record = config_record(self._snapshot, self.subject)
+        if kind is None or record is None:
+            return NO_CONFIG
+        name, wanted = self.subject.name, record.versions[:1]
+        if self.tab is Tab.CONTENT and self.older:
+            wanted = (*wanted, record.versions[min(self.older, len(record.versions) - 1)])
+        reads = self.tab is Tab.CONTENT or (self.tab is Tab.VERSIONS and kind is NeedKind.SECRET)
+        contents = self._contents.of(kind, name, wanted) if reads else {}
+        holders = self._fleet.configs.holders(f"{self.subject.kind} {name}")
+        return ConfigOrder(dict(holders), contents, shown_key(BY_ID["roll_out"], self._keymap))
+
     def _trends_here(self) -> tuple[Trend, ...]:
         """How the use of the one machine, or of the unit on the one machine, went."""
         machine, sentinel = self.machine(), self._snapshot.cluster
@@ -273,10 +299,18 @@ class DetailView(View[UnitRow]):
         state = self._snapshot.states.get((machine.id, self.subject.name))
         self._reader.want(machine, self.subject.name, state, force=force)
 
+    @property
+    def earlier(self) -> int:
+        """How many earlier versions of the subject are known."""
+        if self.subject.kind in CONFIG_KINDS:
+            found = config_record(self._snapshot, self.subject)
+            return len(found.versions) - 1 if found else 0
+        record = self._snapshot.units.get(self.subject.name)
+        return len(record.history) if record else 0
+
     def choose_version(self, step: int) -> None:
         """Compare with an older (1) or a newer (-1) text."""
-        record = self._snapshot.units.get(self.subject.name)
-        self.older = max(0, min(self.older + step, len(record.history) if record else 0))
+        self.older = max(0, min(self.older + step, self.earlier))
         self.renew()
 
     # The bands
@@ -295,6 +329,10 @@ class DetailView(View[UnitRow]):
         if self.subject.kind is SubjectKind.ROLLOUT:
             known = self._fleet.rollouts.rows.get(self.subject.name)
             return (*lead, name, Cell("  "), state_cell(known) if known else Cell("✖ gone", Tone.BAD))
+        if self.subject.kind in CONFIG_KINDS:
+            held = self._fleet.configs.rows.get(f"{self.subject.kind} {self.subject.name}")
+            told = Cell(f"  {self.subject.kind} · version {held.version}", Tone.QUIET) if held else None
+            return (*lead, name, told or Cell("  ✖ not in the registry", Tone.BAD))
         row = self.table.listing.rows.get(self.subject.name)
         if row is None:
             return (*lead, name, Cell("  ✖ not in the registry", Tone.BAD))

@@ -382,7 +382,7 @@ class MainScreen(Screen[None]):
         elif not view.table.has_focus:
             self.views.focus_table()
         else:
-            self.status.show("there is nothing to go back from; 1 to 6 open the views, ctrl+q leaves")
+            self.status.show("there is nothing to go back from; 1 to 7 open the views, ctrl+q leaves")
 
     def action_copy(self) -> None:
         """Copy the page, the last operation's command or the names of what is selected to the clipboard."""

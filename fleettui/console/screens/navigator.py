@@ -18,6 +18,7 @@ from fleettui.console.screens.context import Context
 from fleettui.console.screens.detail import DetailView
 from fleettui.console.screens.journal_dock import JournalDock
 from fleettui.console.screens.views import (
+    ConfigsView,
     EventsView,
     MachinesView,
     MapView,
@@ -26,6 +27,7 @@ from fleettui.console.screens.views import (
     UnitsView,
     View,
 )
+from fleettui.console.tables.configs import config_told
 from fleettui.console.tables.fleet import NO_CHANGES, Changes, FleetModel
 from fleettui.console.tables.query import parse_query
 from fleettui.console.tables.rollouts import rollout_told
@@ -33,9 +35,11 @@ from fleettui.console.tables.rows import Column
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import counted
 from fleettui.console.text.subject import (
+    CONFIG_KINDS,
     Subject,
     SubjectKind,
     Tab,
+    config_subject,
     machine_subject,
     rollout_subject,
     tab_of,
@@ -119,9 +123,10 @@ class Views:
         clock = context.clock
         self.machines = MachinesView(fleet, clock)
         self.rollouts = RolloutsView(fleet, clock)
+        self.configs = ConfigsView(fleet, clock)
         self.detail = DetailView(fleet, clock, context)
         others = (PendingView(fleet, clock), EventsView(fleet, clock), MapView(fleet, clock), self.rollouts)
-        self.tables: tuple[View[Any], ...] = (UnitsView(fleet, clock), self.machines, *others)
+        self.tables: tuple[View[Any], ...] = (UnitsView(fleet, clock), self.machines, *others, self.configs)
         self.by_name: dict[str, View[Any]] = {view.name_: view for view in (*self.tables, self.detail)}
         self.switcher = ContentSwitcher(*self.by_name.values(), initial="units", id="views")
 
@@ -165,9 +170,11 @@ class Views:
 
     @property
     def key_scope(self) -> str:
-        """What the keys are about, by the name of a view: pages are about their machine or rollout."""
+        """What the keys are about, by the name of a view: pages are about their machine, rollout or config."""
         if self.in_detail and self.detail.subject.kind is SubjectKind.ROLLOUT:
             return "rollouts"
+        if self.in_detail and self.detail.subject.kind in CONFIG_KINDS:
+            return "configs"
         return "machines" if self.machine_on_page else self.open.name_
 
 
@@ -202,6 +209,15 @@ class Selection:
             return detail.subject.name if detail.subject.kind is SubjectKind.ROLLOUT else ""
         return self._views.rollouts.table.listing.cursor or "" if self._views.open is self._views.rollouts else ""
 
+    def lagging(self) -> list[str] | None:
+        """Return the units that have an older version of the chosen configs; None where none can be chosen."""
+        detail, view = self._views.detail, self._views.configs
+        if self._views.key_scope != view.name_:
+            return None
+        if self._views.in_detail:
+            return self._fleet.configs.lagging([f"{detail.subject.kind} {detail.subject.name}"])
+        return self._fleet.configs.lagging(row.key for row in view.table.listing.chosen())
+
     def subject(self) -> Subject | None:
         """Return what the row under the cursor is about; of a template's row: the template."""
         view, snapshot = self._views.open, self._fleet.reading.snapshot
@@ -210,6 +226,8 @@ class Selection:
             return None
         if view in (self._views.machines, self._views.rollouts):
             return machine_subject(row.key) if view is self._views.machines else rollout_subject(row.key)
+        if view is self._views.configs:
+            return config_subject(row.kind, row.name)
         is_group, is_global = getattr(row, "is_group", False), getattr(row, "is_global", False)
         if is_group and not is_global:
             return unit_subject(row.key)
@@ -248,10 +266,12 @@ class Selection:
 
 
 def _subject_of(snapshot: Snapshot, key: str) -> Subject | None:
-    """What an event without a unit is about: a rollout, or a machine."""
+    """What an event without a unit is about: a rollout, a config, or a machine."""
     event = snapshot.events.get(key)
     if event and (name := rollout_told(event)) in snapshot.rollouts:
         return rollout_subject(name)
+    if event and (about := config_told(event)):
+        return config_subject(*about)
     return machine_subject(event.machine) if event and event.machine else None
 
 
@@ -303,8 +323,8 @@ class Navigator:
             self._show_status(f"there is no detail of {key}")
         elif subject.kind is SubjectKind.MACHINE:
             self.show(subject, Tab.UNITS)
-        elif subject.kind is SubjectKind.ROLLOUT:
-            self.show(subject, Tab.PROGRESS)
+        elif subject.kind is not SubjectKind.UNIT:
+            self.show(subject, subject.tabs[0])
         else:
             waits = standing(self._fleet.reading.snapshot, subject.name).progress is Progress.WAITING
             self.show(subject, Tab.PLACEMENT if waits else Tab.STATUS)
@@ -313,6 +333,8 @@ class Navigator:
         """Open what a link on a page leads to."""
         if subject.kind is SubjectKind.MACHINE:
             self.show(subject, Tab.UNITS)
+        elif subject.kind in CONFIG_KINDS:
+            self.show(subject, Tab.VERSIONS)
         else:
             tab = self._views.detail.tab
             self.show(subject, tab if tab is Tab.DEPENDENCIES else Tab.STATUS)
@@ -357,10 +379,10 @@ class Navigator:
     def choose_version(self, step: int) -> None:
         """Compare the file with an older (1) or a newer (-1) one."""
         detail = self._views.detail
-        if not self._views.in_detail or detail.tab is not Tab.FILE:
+        if not self._views.in_detail or detail.tab not in (Tab.FILE, Tab.CONTENT):
             self._show_status("versions are compared on the file's page (f)")
             return
-        if len(versions(self._fleet.reading.snapshot, detail.subject.name)) < 2:
+        if not detail.earlier:
             self._show_status("there is no earlier version")
         detail.choose_version(step)
 

@@ -252,13 +252,23 @@ class UnitOperations:
     # Versions
 
     def roll_out(self) -> None:
-        """Give the chosen instances that are old their template's file, a few at a time."""
+        """Give the chosen instances that are old their template's file, a few at a time; of configs, the newest."""
+        if (lagging := self._selection.lagging()) is not None:
+            self._renew(lagging)
+            return
         names = self._selection.units()
         if texts := newest_texts(names, self._fleet.reading.snapshot):
             self._replace("Roll out the template's file to", texts)
         else:
             told = "nothing chosen has an old file of its template" if names else "no unit is selected"
             self._status.show(f"cannot roll out: {told}")
+
+    def _renew(self, names: Sequence[str]) -> None:
+        """Give these units the newest versions of their configs and secrets, a few at a time."""
+        if texts := renewed_in(self._fleet.reading.snapshot, names):
+            self._replace("Roll out the newest configs to", texts)
+        else:
+            self._status.show("cannot roll out: every unit that has it has its newest version")
 
     def restore(self, name: str, back: int = 1, policy: Policy | None = None) -> None:
         """Bring back an earlier file of a unit; of a template, for all instances that have its present one, too."""

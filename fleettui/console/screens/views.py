@@ -1,4 +1,6 @@
-"""The views: Units, Machines, Pending, Events, Map, Rollouts. Each fills its table and knows what a row is about.
+"""The views: Units, Machines, Pending, Events, Map, Rollouts, Configs.
+
+Each fills its table and knows what a row is about.
 
 Rows come from the `FleetModel`; a view holds what is drawn, scrolled and selected. One that is not on the screen
 catches up when it is opened.
@@ -13,6 +15,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from fleettui.console.journal import Wanted, wanted_journals
+from fleettui.console.tables.configs import COLUMNS as CONFIG_COLUMNS
+from fleettui.console.tables.configs import ConfigRow
 from fleettui.console.tables.events import COLUMNS as EVENT_COLUMNS
 from fleettui.console.tables.events import EventRow
 from fleettui.console.tables.fleet import Changes, FleetModel
@@ -294,3 +298,29 @@ class RolloutsView(View[RolloutRow]):
         snapshot = self._fleet.reading.snapshot
         names = [name for row in rows for name in telling_units(snapshot, row.key)]
         return wanted_journals(snapshot, self._fleet.units.places(names))
+
+
+class ConfigsView(View[ConfigRow]):
+    """One row per config or secret; Enter opens its versions and the units that have them."""
+
+    name_ = "configs"
+    title = "Configs"
+    columns = CONFIG_COLUMNS
+    empty: ClassVar[tuple[str, ...]] = (
+        "no config and no secret yet",
+        "",
+        "on a command line: fleetctl config set web PORT=8080 --file web.toml",
+        "and: fleetctl secret set db < FILE",
+    )
+
+    def changed(self, changes: Changes) -> Delta[ConfigRow]:
+        """What changed in this view's rows."""
+        return changes.configs
+
+    def rows(self) -> dict[str, ConfigRow]:
+        """All configs and secrets."""
+        return self._fleet.configs.rows
+
+    def units(self, rows: list[ConfigRow]) -> list[str]:  # noqa: ARG002 - a config is no unit
+        """None: what is done to units is done in the other views."""
+        return []

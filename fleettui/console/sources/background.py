@@ -1,23 +1,25 @@
 """What the pages of one thing show besides the registry's records: read in the background, never waited for.
 
-How the use of a machine or a unit went, by the record; and the last lines of what failed in a rollout.
+How the use of a machine or a unit went, by the record; the last lines of what failed in a rollout; what versions of
+configs hold.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleettui.console.journal import Journals
 from fleettui.console.sources.hosts import Spawn
 from fleettui.record.reader import history
-from registry.errors import CorruptRecord, FleetError
+from registry.errors import CorruptRecord, FleetError, UserError
 from registry.keys import Address, Table
-from registry.model import Content, Crash, Record, Rollout, StepFailure, UnitState, UnitText, Usage
+from registry.model import ConfigVersion, Content, Crash, Record, Rollout, StepFailure, UnitState, UnitText, Usage
 from registry.records import decode
+from registry.units.pins import NeedKind
 
 WINDOW_S = 6 * 3600.0
 AGAIN_S = 60.0
@@ -118,3 +120,53 @@ class LastLines:
         if failures == self._asked:
             self._found = {each.unit: each for each in kept if machines.get(each.unit) in ("", each.machine)}
             self._changed()
+
+
+ReadContent = Callable[[NeedKind, str, ConfigVersion], Awaitable[str]]
+KEPT_CONTENTS = 20
+
+
+async def no_content(kind: NeedKind, name: str, version: ConfigVersion) -> str:  # noqa: ARG001 - as others read
+    """Nothing: a record of a fleet has no contents."""
+    raise UserError("what configs hold is not in a record")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What was read of a version: the text as stored, or why there is none."""
+
+    text: str = field(default="", repr=False)
+    error: str = ""
+
+
+class Contents:
+    """What versions of configs and secrets hold, as stored. A version never changes, so it is read once.
+
+    `changed` is called when one was read. What could not be read is asked for again when another page was open.
+    """
+
+    def __init__(self, read: ReadContent, spawn: Spawn, changed: Callable[[], None]) -> None:
+        self._read_one, self._spawn, self._changed = read, spawn, changed
+        self._found: dict[str, StoredContent] = {}
+        self._asked: set[str] = set()
+        self._about: tuple[NeedKind, str] | None = None
+
+    def of(self, kind: NeedKind, name: str, versions: Sequence[ConfigVersion]) -> Mapping[str, StoredContent]:
+        """What is known by now, by hash; what is not, is read."""
+        if (kind, name) != self._about:
+            self._about = (kind, name)
+            self._found = {sha: each for sha, each in list(self._found.items())[-KEPT_CONTENTS:] if not each.error}
+        for version in versions:
+            if version.hash not in self._found and version.hash not in self._asked:
+                self._asked.add(version.hash)
+                self._spawn(self._read(kind, name, version))
+        return dict(self._found)
+
+    async def _read(self, kind: NeedKind, name: str, version: ConfigVersion) -> None:
+        try:
+            self._found[version.hash] = StoredContent(await self._read_one(kind, name, version))
+        except FleetError as error:
+            self._found[version.hash] = StoredContent(error=str(error))
+        finally:
+            self._asked.discard(version.hash)
+        self._changed()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+from fleettui.console.tables.configs import ConfigRow, ConfigRows
 from fleettui.console.tables.events import EventRow, EventRows
 from fleettui.console.tables.machines import MachineRow, MachineRows, fullness
 from fleettui.console.tables.map import machine_labels
@@ -65,6 +66,7 @@ class Changes:
     pending: Delta[PendingRow] = NOTHING
     events: Delta[EventRow] = NOTHING
     rollouts: Delta[RolloutRow] = NOTHING
+    configs: Delta[ConfigRow] = NOTHING
 
 
 NO_CHANGES = Changes()
@@ -82,6 +84,7 @@ class FleetModel:
         self.units = UnitRows()
         self.pending, self.events = PendingRows(), EventRows()
         self.rollouts = RolloutRows(self.units.where)
+        self.configs = ConfigRows()
         self.clocks = Clocks()
         self._lost_at: float | None = None
         self._leaderless_at: float | None = None
@@ -115,6 +118,7 @@ class FleetModel:
         return Changes(
             self.units.update(snapshot, changed), machines, self.pending.update(snapshot, changed),
             self.events.update(snapshot, changed), self.rollouts.update(snapshot, changed),
+            self.configs.update(snapshot, changed),
         )  # fmt: skip
 
     def lose(self, reason: str, now: float) -> None:

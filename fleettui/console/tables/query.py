@@ -46,7 +46,7 @@ class ValueKind(StrEnum):
 
 KINDS = {
     **dict.fromkeys(("state", "machine", "target", "name", "sub", "unit", "is", "version", "metadata", "actor",
-                     "verb", "why", "for", "address", "agent"), ValueKind.TEXT),
+                     "verb", "why", "for", "address", "agent", "kind"), ValueKind.TEXT),
     **dict.fromkeys(("restarts", "load", "units", "cpus"), ValueKind.COUNT),
     "mem": ValueKind.BYTES, "cpu": ValueKind.SHARE, "since": ValueKind.AGE,
 }  # fmt: skip
@@ -55,6 +55,7 @@ VALUES = {  # what a facet's value may be, for completion
     "state": ("failed", "pending", "busy", "active", "inactive", "ready", "cordoned", "draining", "lost"),
     "target": ("inactive", "loaded", "launched"),
     "is": ("drifting", "settled", "old", "new"),
+    "kind": ("config", "secret"),
 }
 SAME = {"name": ("name", "unit", "machine"), "unit": ("unit", "name")}  # a table may call it otherwise
 GAP = 12  # characters between two letters that are looked for in order

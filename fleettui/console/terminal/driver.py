@@ -3,6 +3,10 @@
 Textual's own driver waits without end for room to write once its writer thread has died, and reads an ended input
 over and over. Here what cannot be written is dropped, and `give_up` stops reading and writing for good. `leaving`
 watches for the terminal's end. What is typed is read by `typing`, and nothing that is typed ends the reading.
+
+Where the terminal's locale has no UTF-8, every character is drawn as one of ASCII, of as many cells: done here, to
+all that is written, so that no view has to know of it. A locale that nobody set counts as UTF-8, as systemd has it;
+C and POSIX do not when they are set.
 """
 
 from __future__ import annotations
@@ -10,17 +14,51 @@ from __future__ import annotations
 import os
 import select
 import threading
+import unicodedata
+from collections.abc import Mapping
 from typing import IO, Any, cast
 
+from rich.cells import get_character_cell_size
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
-from fleettui.console.terminal.ascii import has_utf8, plain
 from fleettui.console.terminal.typing import Decoder, KeyParser, is_possible
 
 READ = 4096
 TICK_S = 0.1  # an escape alone is the key once nothing has followed it
+
+VARIABLES = ("LC_ALL", "LC_CTYPE", "LANG")  # the first that is set counts: locale(7)
+ALIKE = str.maketrans(
+    "●○◌◐✖✓▾▸▴◀▶─━═│┃┌┐└┘├┤┬┴┼╭╮╰╯…·→←↑↓▁▂▃▄▅▆▇█▌▐▏▎▍▋▊▉▔■□▪⌕—–“”‘’✗⚠◆▲▼░▒▓╸╺⇧‖•↺↻",  # noqa: RUF001 - drawn by others
+    "*o.~xvv>^<>---||+++++++++++++.-><^v_.-=+*%#||||||||^#o./--\"\"''x!*^v:%#--^|*@@",
+)
+
+
+def has_utf8(environ: Mapping[str, str]) -> bool:
+    """Whether text may be written in UTF-8."""
+    locale = next((found for name in VARIABLES if (found := environ.get(name))), "UTF-8")
+    return "utf-8" in locale.lower() or "utf8" in locale.lower()
+
+
+class _Plain(dict[int, str]):
+    """What each character becomes; made when first asked for."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        base = unicodedata.normalize("NFKD", character)[:1]
+        cells = get_character_cell_size(character)
+        self[code] = base if cells == 1 and base.isascii() else "?" * cells
+        return self[code]
+
+
+_PLAIN = _Plain({code: chr(code) for code in range(128)})
+_PLAIN.update({code: chr(plain) for code, plain in ALIKE.items()})
+
+
+def plain(text: str) -> str:
+    """The text in ASCII, as wide as it was."""
+    return text if text.isascii() else text.translate(_PLAIN)
 
 
 class TerminalDriver(LinuxDriver):

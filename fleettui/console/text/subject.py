@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from registry.units.pins import NeedKind
+
 
 class SubjectKind(StrEnum):
     """The things that have a detail."""
@@ -12,6 +14,8 @@ class SubjectKind(StrEnum):
     UNIT = "unit"
     MACHINE = "machine"
     ROLLOUT = "rollout"
+    CONFIG = "config"
+    SECRET = "secret"  # noqa: S105 - a kind of thing
 
 
 class Tab(StrEnum):
@@ -29,11 +33,13 @@ class Tab(StrEnum):
     DRAIN = "drain"
     PROGRESS = "progress"
     CHANGES = "changes"
+    VERSIONS = "versions"
+    CONTENT = "content"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A unit (`machine` narrows a global one to one place), a machine by its id, or a rollout."""
+    """A unit (`machine` narrows a global one to one place), a machine by its id, a rollout, a config, a secret."""
 
     kind: SubjectKind
     name: str
@@ -60,6 +66,13 @@ def rollout_subject(name: str) -> Subject:
     return Subject(SubjectKind.ROLLOUT, name)
 
 
+def config_subject(kind: NeedKind, name: str) -> Subject:
+    """A config or a secret."""
+    return Subject(SubjectKind.CONFIG if kind is NeedKind.CONFIG else SubjectKind.SECRET, name)
+
+
+CONFIG_KINDS = {SubjectKind.CONFIG: NeedKind.CONFIG, SubjectKind.SECRET: NeedKind.SECRET}
+
 # The tabs of each kind in their order, by the name in the keys table of the key that opens them.
 TABS: dict[SubjectKind, dict[str, Tab]] = {
     SubjectKind.UNIT: {
@@ -84,6 +97,8 @@ TABS: dict[SubjectKind, dict[str, Tab]] = {
         "file": Tab.CHANGES,
         "unit_events": Tab.EVENTS,
     },
+    SubjectKind.CONFIG: {"status": Tab.VERSIONS, "file": Tab.CONTENT, "unit_events": Tab.EVENTS},
+    SubjectKind.SECRET: {"status": Tab.VERSIONS, "unit_events": Tab.EVENTS},
 }
 
 
