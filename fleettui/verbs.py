@@ -24,6 +24,7 @@ class Verb(StrEnum):
     DESTROY = "destroy"
     SUBMIT = "submit"
     UNDO = "undo"
+    REDO = "redo"
 
     @property
     def rules(self) -> VerbRules:
@@ -82,6 +83,7 @@ RULES: Mapping[Verb, VerbRules] = {
     Verb.DESTROY: VerbRules(None, frozenset(Target), stops=True, forgets=True, asks_from=1),
     Verb.SUBMIT: VerbRules(Target.INACTIVE, takes_files=True, gerund="submitting"),
     Verb.UNDO: VerbRules(undoable=False),
+    Verb.REDO: VerbRules(),
 }  # fmt: skip
 REPLACING = Verb.RESTART  # what another text does to units that run
 INTRODUCING = tuple(verb for verb in Verb if verb.rules.takes_files)

@@ -13,11 +13,11 @@ from registry.model import Target
 
 def test_every_verb_is_carried_out_offered_and_has_a_key() -> None:
     assert {*ACTS} == {verb for verb in Verb if verb.rules.applies_from} >= {*ON_UNITS}
-    assert {*INTRODUCING, *ON_UNITS} | {Verb.UNDO} == {*Verb}
+    assert {*INTRODUCING, *ON_UNITS} | {Verb.UNDO, Verb.REDO} == {*Verb}
     for verb in Verb:
         assert verb in BY_ID
-        assert verb is Verb.UNDO or BY_NAME[verb].takes("UNIT")
-        assert verb is Verb.UNDO or BY_NAME[verb].takes("FILE") == verb.rules.takes_files
+        assert verb in (Verb.UNDO, Verb.REDO) or BY_NAME[verb].takes("UNIT")
+        assert verb in (Verb.UNDO, Verb.REDO) or BY_NAME[verb].takes("FILE") == verb.rules.takes_files
 
 
 @pytest.mark.parametrize("target", [*Target])

@@ -145,14 +145,15 @@ async def destroy(operator: Operator, names: Iterable[str]) -> Done:
     return await act(operator, names, decide)
 
 
-async def restore(operator: Operator, previous: Iterable[Outcome]) -> Done:
+async def restore(operator: Operator, previous: Iterable[Outcome], *, redo: bool = False) -> Done:
     """Take an act back: every unit that is still as the act left it becomes what it was before.
 
-    A unit changed since is refused. A text that comes back counts as a replacement.
+    A unit changed since is refused. A text that comes back counts as a replacement. With `redo` the act was itself
+    one that took something back, which is done again by that: the events say so.
     """
     wanted = {outcome.name: outcome for outcome in previous if outcome.wrote}
     texts = {name: outcome.text or "" for name, outcome in wanted.items()}
-    return await act(operator, list(wanted), lambda name, found: _restored(wanted[name], found), texts)
+    return await act(operator, list(wanted), lambda name, found: _restored(wanted[name], found, redo=redo), texts)
 
 
 ACTS: Mapping[Verb, Act] = {
@@ -367,20 +368,22 @@ def _targeted(name: str, found: FoundUnit, choose: Callable[[Target], Target]) -
     return UnitStep(outcome, verb_between(unit.target, target))
 
 
-def _restored(outcome: Outcome, found: FoundUnit) -> UnitStep:
+def _restored(outcome: Outcome, found: FoundUnit, *, redo: bool) -> UnitStep:
+    verb = Verb.REDO if redo else Verb.UNDO
     if found.unit != outcome.after:
         who = f" by {found.unit.by}" if found.unit else ""
         return _refused(outcome.name, f"unit {outcome.name} was changed since{who}; it is left as it is")
     before, after = outcome.before, outcome.after
     if before is None:
-        return UnitStep(Outcome(outcome.name, Did.DESTROYED, after), Verb.UNDO, "it was created by mistake")
+        reason = "it is destroyed again" if redo else "it was created by mistake"
+        return UnitStep(Outcome(outcome.name, Did.DESTROYED, after), verb, reason)
     if after is None and outcome.text is None:
         return _refused(outcome.name, f"the text of {outcome.name} was not kept; submit it again")
     generation = (after or before).generation + (after is None or after.hash != before.hash)
     history = after.history_with(before.hash) if after else before.history  # what is undone can be brought back
     back = replace(before, generation=generation, attempt=(after or before).attempt, on=(), history=history)
     did = Did.CREATED if after is None else Did.REPLACED if after.hash != before.hash else Did.CHANGED
-    return UnitStep(Outcome(outcome.name, did, after, back), Verb.UNDO, f"{back.target} again", outcome.text)
+    return UnitStep(Outcome(outcome.name, did, after, back), verb, f"{back.target} again", outcome.text)
 
 
 def _absent(name: str, found: FoundUnit) -> UnitStep:

@@ -17,7 +17,7 @@ MAX_WORK = 1_000_000
 Kind = Literal["replace", "delete", "insert", "equal"]
 Opcode = tuple[Kind, int, int, int, int]
 
-WRITES = frozenset({*INTRODUCING, Verb.UNDO, "replace"})
+WRITES = frozenset({*INTRODUCING, Verb.UNDO, Verb.REDO, "replace"})
 SHORT = 7
 
 

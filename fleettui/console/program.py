@@ -74,9 +74,9 @@ class LivePort:
         sources = [Submitted(name, text, name, based_on) for name, text in texts.items()]
         return await submit(await self._operator(), sources, replace=replace, target=target)
 
-    async def restore(self, outcomes: Sequence[Outcome]) -> Done:
+    async def restore(self, outcomes: Sequence[Outcome], *, redo: bool = False) -> Done:
         """Take an operation on units back."""
-        return await restore(await self._operator(), outcomes)
+        return await restore(await self._operator(), outcomes, redo=redo)
 
     async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         """Cordon, drain or uncordon machines."""

@@ -235,6 +235,30 @@ async def test_a_replacement_a_target_and_a_creation_are_taken_back(operator: Op
     assert await unit(operator, "c.service") is None
 
 
+async def test_what_was_taken_back_is_done_again_and_the_event_says_so(operator: Operator) -> None:
+    await submitted(operator, "a.service", "b.service", target=Target.LAUNCHED)
+    before = {name: await unit(operator, name) for name in ("a.service", "b.service")}
+    replaced = await units.submit(operator, [units.UnitSource("a.service", OTHER)], replace=True)
+    destroyed = await units.destroy(operator, ["b.service"])
+    created = await units.submit(operator, [units.UnitSource("c.service", HELLO)])
+    for done in (replaced, destroyed, created):
+        undone = await units.restore(operator, done.written)
+        again = await units.restore(operator, undone.written, redo=True)
+        assert [each.did for each in again.outcomes] == [each.did for each in done.outcomes]
+        assert [each.did for each in (await units.restore(operator, again.written)).outcomes] == [
+            each.did for each in undone.outcomes
+        ]
+    for name, record in before.items():
+        found = await unit(operator, name)
+        assert found is not None
+        assert record is not None
+        assert (found.hash, found.target) == (record.hash, record.target)
+    assert await unit(operator, "c.service") is None
+    assert sorted(each.verb for each in await events(operator) if each.verb in ("undo", "redo")) == [
+        "redo", "redo", "redo", *["undo"] * 6
+    ]  # fmt: skip
+
+
 async def test_undoing_does_not_undo_what_others_did_since(operator: Operator) -> None:
     await submitted(operator, "a.service", target=Target.LAUNCHED)
     done = await units.stop(operator, ["a.service"])
@@ -291,7 +315,7 @@ async def test_of_two_sources_of_one_service_submitted_at_once_one_is_refused(
 ) -> None:
     texts = {"web.service": HELLO, "web.container": CONTAINER}
     (second,) = texts.keys() - {first}
-    real, beaten = units.commit, False
+    real, beaten = commit, False
 
     async def overtaken(*arguments: Any) -> int:
         nonlocal beaten

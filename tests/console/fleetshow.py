@@ -178,8 +178,8 @@ class ScriptedPort:
         self.replaced = (dict(texts), based_on)
         return self._done("replace", list(texts))
 
-    async def restore(self, outcomes: Sequence[Outcome]) -> Done:
-        return self._done("restore", [outcome.name for outcome in outcomes])
+    async def restore(self, outcomes: Sequence[Outcome], *, redo: bool = False) -> Done:
+        return self._done("restore again" if redo else "restore", [outcome.name for outcome in outcomes])
 
     async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         revision = self._done(verb, ids).revision

@@ -32,9 +32,10 @@ from fleettui.console.screens import unit_operations
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.widgets.drawing import Band
 from fleettui.verbs import Verb
+from registry.errors import RegistryUnavailable
 from registry.keys import Keys
 from registry.mirror import Snapshot
-from registry.model import Rollout, RolloutState, Target, Unit
+from registry.model import Rollout, RolloutState, RolloutStep, Target, Unit, UnitText
 from registry.sync.follow import ConnectionState
 from registry.units.file import file_hash
 from tests.console.fleetshow import CORES, MARS, PLAIN, WEB, build, scene, state
@@ -484,3 +485,92 @@ async def test_undoing_a_replacement_of_several_asks_how_many_at_a_time() -> Non
         await play.press("right", "enter")
         assert play.stage.port.calls == [("roll 1", tuple(world.units))]
         assert play.stage.port.replaced == (dict.fromkeys(world.units, PLAIN), file_hash(new))
+
+
+async def test_what_was_taken_back_is_done_again_after_the_same_question() -> None:
+    async with playing(many(12)) as play:
+        await play.press("ctrl+r")
+        assert "nothing to redo" in play.text("hint")
+        await play.press("asterisk", "X", "1", "2", "enter", "enter")
+        await play.show(replace(many(12, Target.LOADED), revision=101))
+        await play.press("u", "right", "enter")
+        assert play.stage.port.calls[-1][0] == "restore"
+        await play.show(replace(many(12), revision=102))
+        await play.press("colon", *"redo", "enter")
+        assert "Redo: stop of 12 units?" in question(play)
+        assert "12 running units stop" in question(play)
+        await play.press("escape")
+        assert play.stage.port.calls[-1][0] == "restore"
+        await play.press("ctrl+r", "1", "2", "enter", "enter")
+        assert play.stage.port.calls[-1][0] == "restore again"
+        assert "redo: fleetctl stop" in play.text("operations")
+        await play.show(replace(many(12, Target.LOADED), revision=103))
+        await play.press("ctrl+r")
+        assert "nothing to redo" in play.text("hint")
+        await play.press("u", "right", "enter")  # and what was done again can be taken back again
+        assert play.stage.port.calls[-1][0] == "restore"
+
+
+async def test_a_new_action_leaves_nothing_to_redo() -> None:
+    async with playing(many(3, Target.INACTIVE)) as play:
+        await play.press("S", "u", "j", "S", "ctrl+r")
+        assert [call for call, _ in play.stage.port.calls] == ["start", "restore", "start"]
+        assert "nothing to redo" in play.text("hint")
+
+
+async def test_an_undo_that_failed_leaves_nothing_to_redo() -> None:
+    async with playing(many(3, Target.INACTIVE)) as play:
+        await play.press("S")
+        play.stage.port.error = RegistryUnavailable("no endpoint answered")
+        await play.press("u", "ctrl+r")
+        assert "nothing to redo" in play.text("hint")
+
+
+async def test_machines_and_their_metadata_are_changed_again() -> None:
+    async with playing() as play:
+        await play.press("2", "C", "y", "u", "ctrl+r")
+        assert [call for call, _ in play.stage.port.calls] == ["cordon", "restore machines", "restore machines"]
+        assert "redo: fleetctl cordon" in play.text("operations")
+
+
+@pytest.mark.parametrize("state", [RolloutState.FINISHED, RolloutState.RUNNING])
+async def test_a_rollout_that_went_back_is_begun_again_once_it_is_over(state: RolloutState) -> None:
+    world, new = instances(3), PLAIN + "# new\n"
+    texts = dict.fromkeys(world.units, new)
+    files = {**world.files, file_hash(new): UnitText(file_hash(new), new)}
+    steps = tuple(RolloutStep(name, file_hash(PLAIN), file_hash(new), 1, at) for at, name in enumerate(world.units))
+    async with playing(world) as play:
+        play.main.units.submit(texts, Target.INACTIVE, replacing=True)
+        await play.settle()
+        await play.press("right", "enter")
+        went = Rollout("r1", steps, RolloutState.FINISHED)
+        await play.show(replace(world, files=files, rollouts={"r1": went}))
+        await play.press("u", "y")
+        assert play.stage.port.calls[-1] == ("rollout undo", ("r1",))
+        back = replace(went, state=state, back=True)
+        await play.show(replace(world, files=files, rollouts={"r1": back}))
+        await play.press("ctrl+r")
+        if state is RolloutState.RUNNING:
+            assert "cannot redo: rollout r1 is still going back" in play.text("hint")
+            return
+        assert "Units get their new files again, 1 at a time." in question(play)
+        await play.press("y")
+        assert play.stage.port.calls[-1] == ("roll 1", tuple(world.units))
+        assert play.stage.port.replaced[0] == texts
+
+
+async def test_what_was_taken_back_by_a_rollout_is_done_again_by_undoing_that() -> None:
+    world, new = instances(3), PLAIN + "# new\n"
+    async with playing(world) as play:
+        done = []
+        for name, unit in world.units.items():
+            before = replace(unit, hash=file_hash(PLAIN))
+            done.append(Outcome(name, Did.REPLACED, before, replace(before, hash=file_hash(new)), PLAIN))
+        operation = Operation(1, Verb.SUBMIT, tuple(world.units), 0.0, OperationPhase.DONE, written=tuple(done))
+        play.main.runner._undoable.append(operation)
+        await play.press("u", "right", "enter")
+        assert play.stage.port.calls[-1][0] == "roll 1"
+        steps = tuple(RolloutStep(name, file_hash(new), file_hash(PLAIN), 1) for name in world.units)
+        await play.show(replace(world, rollouts={"r1": Rollout("r1", steps, RolloutState.FINISHED)}))
+        await play.press("ctrl+r", "y")
+        assert play.stage.port.calls[-1] == ("rollout undo", ("r1",))

@@ -649,6 +649,7 @@ OWN: dict[str, ConsoleWord] = {
     ),
     "pager": ConsoleWord("pager", "open the page or table in $PAGER", _just(Run("pager"))),
     "undo": ConsoleWord("undo", "take the last action back", _just(Run("undo")), changes=True),
+    "redo": ConsoleWord("redo", "do again what was taken back last", _just(Run("redo")), changes=True),
     **{
         name: ConsoleWord(f"{name} [WORDS …]", f"open {name.capitalize()}, filtered", _view(name)) for name in VIEWS
     },

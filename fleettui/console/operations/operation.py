@@ -77,6 +77,7 @@ class Operation:
     rollout: str = ""  # its name, where it is about one
     before: Rollout | None = None  # the rollout's record before it
     reverts: bool = False  # of a rollout: whether it can give old files back
+    again: bool = False  # it was taken back before, and is done again
 
     @property
     def settled(self) -> bool:
@@ -278,7 +279,8 @@ MARKS = {
 def operation_line(operation: Operation, now: float, room: int = 0) -> Line:
     """Return one line: mark, command and outcome; with `room` (cells) it is the command that gives way."""
     shown, outcome = escape(operation.line or _command(operation, shown=3)), _outcome(operation, now)
-    lead = (Cell("undo: ", Tone.QUIET),) if operation.verb is Verb.UNDO else ()
+    lead_word = "undo: " if operation.verb is Verb.UNDO else "redo: " if operation.again else ""
+    lead = (Cell(lead_word, Tone.QUIET),) if lead_word else ()
     most = max(LEAST_COMMAND, room - len(outcome.text) - sum(len(cell.text) for cell in lead) - 5)
     if room and len(shown) > most:
         shown = f"{shown[: most - 1]}…"

@@ -7,7 +7,8 @@ only the watch does.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fleettui.actions.outcome import Done, Outcome
 from fleettui.console.operations.operation import (
@@ -54,8 +55,8 @@ class OperationPort(Protocol):
     ) -> Done:
         """Store texts by name and raise the target; with `based_on` only where the text still has that hash."""
 
-    async def restore(self, outcomes: Sequence[Outcome]) -> Done:
-        """Take an operation on units back."""
+    async def restore(self, outcomes: Sequence[Outcome], *, redo: bool = False) -> Done:
+        """Take an operation on units back; with `redo` one that took another back."""
 
     async def on_machines(self, verb: MachineVerb, ids: Sequence[str]) -> Changes:
         """Cordon, drain or uncordon machines, given by their full ids."""
@@ -81,6 +82,13 @@ class OperationPort(Protocol):
         """Pause, resume, abort or undo a rollout."""
 
 
+class Undone(NamedTuple):
+    """An operation that was taken back, and the operation that did so."""
+
+    operation: Operation
+    undo: Operation
+
+
 class OperationRunner:
     """The operations of this console.
 
@@ -101,6 +109,7 @@ class OperationRunner:
         self._port, self._clock, self._on_change = port, clock, on_change
         self._number, self._barred = 0, barred
         self._undoable: list[Operation] = []
+        self._redoable: list[Undone] = []
         self._rollouts: Mapping[str, Rollout] = {}  # as the last reading had them
 
     # Carrying out
@@ -169,21 +178,53 @@ class OperationRunner:
         if last.rollout:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last))
             before = self._rollouts.get(last.rollout)
-            await self._write_rollout(begun, before, lambda: self._port.on_rollout(RolloutVerb.UNDO, last.rollout))
+            done = await self._write_rollout(
+                begun, before, lambda: self._port.on_rollout(RolloutVerb.UNDO, last.rollout)
+            )
         elif last.changes:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last), last.machines)
-            await self._write_machines(begun, lambda: self._port.restore_machines(last.changes))
+            done = await self._write_machines(begun, lambda: self._port.restore_machines(last.changes))
         elif policy is not None:
             texts = {each.name: each.text for each in last.written if each.text is not None}
             based_on = {each.after.hash for each in last.written if each.after}
             begun = self._begin(Verb.UNDO, tuple(texts), rollback_command([*texts], policy.at_a_time))
-            await self._write_rollout(
+            done = await self._write_rollout(
                 begun, None, lambda: self._port.roll([*texts], texts, policy, "".join(based_on))
             )
         else:
             begun = self._begin(Verb.UNDO, tuple(outcome.name for outcome in last.written), undo_command(last))
-            await self._write_units(begun, lambda: self._port.restore(last.written))
+            done = await self._write_units(begun, lambda: self._port.restore(last.written))
+        if done.written or done.changes or done.rollout:
+            self._redoable.append(Undone(last, done))
         return True
+
+    async def redo(self, undone: Undone, texts: Mapping[str, str], policy: Policy) -> None:
+        """Do again what was taken back last; nothing when that is another by now.
+
+        Units that were given their old files by the rollout itself that had brought the new ones get `texts`, as a
+        rollout by the `policy`.
+        """
+        if undone is not self.can_redo:
+            return
+        self._redoable.pop()
+        last, undo = undone
+        line = f"fleetctl rollout undo {undo.rollout}" if undo.rollout and not last.rollout else last.command
+        begun = self._begin(last.verb, last.names, line, last.machines, again=True)
+        if last.rollout:
+            await self._write_rollout(begun, None, lambda: self._port.roll([*texts], texts, policy))
+        elif undo.rollout:
+            before = self._rollouts.get(undo.rollout)
+            begun = replace(begun, verb=RolloutVerb.UNDO)
+            await self._write_rollout(begun, before, lambda: self._port.on_rollout(RolloutVerb.UNDO, undo.rollout))
+        elif undo.changes:
+            await self._write_machines(begun, lambda: self._port.restore_machines(undo.changes))
+        else:
+            await self._write_units(begun, lambda: self._port.restore(undo.written, redo=True))
+
+    @property
+    def can_redo(self) -> Undone | None:
+        """What `redo` would do again: what was taken back last, as long as nothing else was done since."""
+        return self._redoable[-1] if self._redoable else None
 
     @property
     def can_undo(self) -> Operation | None:
@@ -225,9 +266,13 @@ class OperationRunner:
         names: Sequence[str],
         line: str = "",
         machines: tuple[str, ...] = (),
+        *,
+        again: bool = False,
     ) -> Operation:
         self._number += 1
-        begun = Operation(self._number, verb, tuple(names), self._clock(), line=line, machines=machines)
+        begun = Operation(
+            self._number, verb, tuple(names), self._clock(), line=line, machines=machines, again=again
+        )
         self._set((*(each for each in self.operations if each.phase is not OperationPhase.DONE), begun))
         return begun
 
@@ -262,8 +307,11 @@ class OperationRunner:
             raise UserError(f"nothing is changed: {self._barred}")
 
     def _put(self, operation: Operation) -> Operation:
+        wrote = bool(operation.written or operation.changes or operation.rollout)
         if operation.verb is not Verb.UNDO and (operation.written or operation.changes or operation.reverts):
             self._undoable.append(operation)
+        if operation.verb is not Verb.UNDO and not operation.again and wrote:
+            self._redoable.clear()  # what was taken back lies behind something new
         self._set(tuple(operation if each.number == operation.number else each for each in self.operations))
         return operation
 

@@ -28,7 +28,7 @@ from registry.lifecycle import Progress, standing, standing_here
 from registry.mirror import Snapshot
 from registry.wording import and_more
 
-ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO})
+ENDS = frozenset({*(verb for verb in Verb if verb.rules.forgets), Verb.UNDO, Verb.REDO})
 
 
 def gone_lines(snapshot: Snapshot, subject: Subject, now: float, *, is_group: bool = False) -> RichText:

@@ -171,8 +171,8 @@ class FooterBands:
             lagging = self._selection.lagging() if key.id == "roll_out" else None
             has_one = lagging if lagging is not None else names and self._units.has_version(key.id, names)
             return bool(has_one) and not self._context.read_only
-        if key.id == "undo":
-            return self._runner.can_undo is not None
+        if key.id in ("undo", "redo"):
+            return (self._runner.can_undo if key.id == "undo" else self._runner.can_redo) is not None
         if key.id in NEEDS_TERMINAL and (self._context.read_only or not self._context.has_terminal):
             return False
         return bool(names) if key.id in NEEDS_UNIT else True

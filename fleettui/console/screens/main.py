@@ -126,7 +126,7 @@ class MainScreen(Screen[None]):
         self.action_rebalance = partial(self.rollouts.rebalance, Policy())
         self.action_scale = units.scale_by
         self.action_restore = self._restore
-        self.action_undo = units.undo
+        self.action_undo, self.action_redo = units.undo, units.redo
         self.action_submit = self.edits.submit
         self.action_edit = self.edits.edit
         self.action_shell = self.outside.open_shell

@@ -17,6 +17,7 @@ from fleettui.actions.scale import ScaleSteps, plan_scale
 from fleettui.actions.versions import SHORT, versions
 from fleettui.console.operations.impact import (
     RANK,
+    STOPPING,
     Impact,
     Survey,
     impact_of,
@@ -28,7 +29,7 @@ from fleettui.console.operations.impact import (
 )
 from fleettui.console.operations.impact_text import impact_lines, short, stopping_lines, units_line
 from fleettui.console.operations.operation import Operation, undo_command
-from fleettui.console.operations.runner import OperationRunner
+from fleettui.console.operations.runner import OperationRunner, Undone
 from fleettui.console.operations.verbs import NO_LINK, Permit, RolloutVerb, command, permit
 from fleettui.console.pages.file import sharing
 from fleettui.console.screens.confirm import Confirmer
@@ -363,6 +364,64 @@ class UnitOperations:
             f"Undo: {done} of {what}?", Verb.UNDO, (*([told] if told else ()), *lines), undo_command(last), impact,
             names, at_a_time=pace,
         )  # fmt: skip
+
+    def redo(self) -> None:
+        """Do again what was taken back last, after asking where that stops something or starts much."""
+        undone = self._runner.can_redo
+        if undone is None or self._context.read_only:
+            self._status.show(self._context.barred or "nothing to redo")
+            return
+        texts, pace = self._texts_again(undone)
+        self._confirmer.ask_first(
+            lambda reading: self._survey_redo(reading, undone, texts),
+            lambda _: self._screen.run_worker(
+                self._runner.redo(undone, texts, Policy(at_a_time=pace)), name="redo", exit_on_error=False
+            ),
+        )
+
+    def _texts_again(self, undone: Undone) -> tuple[dict[str, str], str]:
+        """The files that a rollout which went back had brought, by unit, and how many at a time it did."""
+        snapshot = self._fleet.reading.snapshot
+        rollout = snapshot.rollouts.get(undone.operation.rollout)
+        steps = rollout.steps if rollout else ()
+        found = {step.unit: snapshot.files[step.new].text for step in steps if step.new in snapshot.files}
+        return found, str(rollout.at_a_time) if rollout else "1"
+
+    def _survey_redo(self, reading: Reading, undone: Undone, texts: Mapping[str, str]) -> Survey:
+        """Say what doing it again would do."""
+        snapshot, keys = reading.snapshot, self._context.keys
+        last, undo = undone
+        if why := self._why_no_change(reading):
+            return Survey(refusal=f"cannot redo: {why}")
+        told, names = "", tuple(each.name for each in undo.written)
+        if last.rollout:
+            rollout = snapshot.rollouts.get(last.rollout)
+            if rollout is None or len(texts) < len({step.unit for step in rollout.steps}):
+                return Survey(
+                    refusal=f"cannot redo: the files of rollout {last.rollout} are not all there any more"
+                )
+            if not rollout.state.over:
+                return Survey(refusal=f"cannot redo: rollout {last.rollout} is still going back; wait until it has")
+            impact = impact_of_texts(texts, Target.INACTIVE, snapshot, keys, replacing=True)
+            told, names = f"Units get their new files again, {rollout.at_a_time} at a time.", tuple(texts)
+        elif undo.rollout:
+            rollout = snapshot.rollouts.get(undo.rollout)
+            if rollout is None:
+                return Survey(refusal=f"cannot redo: there is no rollout {undo.rollout} any more")
+            impact = impact_of_rolling_back(rollout, snapshot)
+            told = f"Units get their new files again, {rollout.at_a_time} at a time."
+        elif undo.changes:
+            impact = impact_of_restoring(undo.changes, snapshot, keys)
+        else:
+            done_by_undo = Verb.START if last.verb in STOPPING else Verb.STOP
+            impact = impact_of_undoing(done_by_undo, undo.written, snapshot, keys)
+            told = "Each gets its new file again." if all(each.did is Did.REPLACED for each in undo.written) else ""
+        what = counted(len(last.changes), "machine") if last.changes else counted(len(last.names), "unit")
+        lines = impact_lines(impact, snapshot, verb=REPLACING if told else Verb.STOP)
+        done = "replace" if told and not last.rollout else last.verb
+        return Survey(
+            f"Redo: {done} of {what}?", Verb.REDO, (*([told] if told else ()), *lines), last.command, impact, names
+        )
 
 
 def launched_instances(names: Sequence[str], snapshot: Snapshot) -> int:

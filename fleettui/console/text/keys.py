@@ -106,6 +106,7 @@ KEYS: tuple[Key, ...] = (
         rare=True,
     ),
     Key("undo", "u", "undo", "undo", "take the last action back", UNITS, changes=True),
+    Key("redo", "ctrl+r", "redo", "redo", "do again what was taken back last", UNITS, changes=True, rare=True),
     Key("submit", "n", "submit", "new", "submit a unit file", UNITS, changes=True),
     Key(
         "cordon",
