@@ -40,6 +40,11 @@ def raw_private(private: str) -> bytes:
     return _private_keys(private)[0].private_bytes_raw()
 
 
+def key_names(private: str) -> tuple[str, ...]:
+    """What the keys of a private file are called in what is sealed for them, as they stand there. UserError."""
+    return tuple(_name(key.public_key().public_bytes_raw()) for key in _private_keys(private))
+
+
 def seal(public: str, name: str, secret: bytes) -> tuple[str, bytes]:
     """The name of the key, and the secret sealed for who has its private half. UserError for a key that is none."""
     raw = _read(public, PUBLIC)

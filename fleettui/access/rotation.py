@@ -120,6 +120,14 @@ class Rotation:
 
         await self._on_all(renew)
 
+    async def secrets_key(self, private: str) -> None:
+        """Have every machine open secrets by these keys. Agents read the file when they open one."""
+
+        async def put(machine: Machine, host: BareHost, held: frozenset[str]) -> None:  # noqa: ARG001 - as the others
+            await self._put(host, f"{ETC}/secrets.key", private.encode())
+
+        await self._on_all(put)
+
     async def trust(self, authority: Authority) -> None:
         """Have everybody trust what the authority says is to be trusted."""
         members: list[Machine] = []

@@ -7,11 +7,12 @@ given secrets, nor have them sealed for another key.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 from fleettui.access.authority import write_private
 from registry.errors import UserError
-from registry.sealing import PRIVATE_FILE, PUBLIC_FILE, new_key, public_of
+from registry.sealing import PRIVATE, PRIVATE_FILE, PUBLIC_FILE, key_names, new_key, public_of
 
 
 def make_keys(directory: Path) -> str:
@@ -22,6 +23,55 @@ def make_keys(directory: Path) -> str:
     text = private.read_text()
     write_private(directory / PUBLIC_FILE, public_of(text).encode())
     return text
+
+
+def begin_renewal(directory: Path) -> str:
+    """Put a new key in front of the one that there is, unless that was done before; returns the private half.
+
+    Both are good for opening; sealing goes on for the earlier one, whose public half still lies beside it.
+    """
+    private = directory / PRIVATE_FILE
+    text = _read_private(private)
+    if len(key_names(text)) == 1:
+        text = f"{new_key()}{text}"
+        write_private(private, text.encode())
+    return text
+
+
+def seal_for_newest(directory: Path) -> str:
+    """Have secrets sealed for the newest key from now on; returns its public half."""
+    public = public_of(_read_private(directory / PRIVATE_FILE))
+    write_private(directory / PUBLIC_FILE, public.encode())
+    return public
+
+
+def newest_alone(text: str) -> str:
+    """A private half without the earlier keys."""
+    return next(f"{line}\n" for line in text.splitlines() if line.startswith(f"{PRIVATE} "))
+
+
+def forget_earlier(directory: Path) -> None:
+    """Leave the newest key alone in the private half."""
+    private = directory / PRIVATE_FILE
+    write_private(private, newest_alone(_read_private(private)).encode())
+
+
+def good_files(directory: Path) -> frozenset[str]:
+    """The hashes of the private files that a machine may have; none where there is no key here."""
+    private = directory / PRIVATE_FILE
+    text = private.read_text() if private.is_file() else ""
+    return (
+        frozenset(sha256(each.encode()).hexdigest() for each in (text, newest_alone(text))) if text else frozenset()
+    )
+
+
+def _read_private(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError as error:
+        raise UserError(
+            f"cannot read the fleet's key for secrets, {path}: {error.strerror}; run this where the fleet was made"
+        ) from error
 
 
 def read_public(path: Path) -> str:

@@ -6,7 +6,7 @@ with the event that records it. Nothing of it restarts a unit: its file says whi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import cast
 
 from fleettui.actions.operator import Operator, commit, persist
@@ -109,6 +109,26 @@ async def put_applied(operator: Operator, before: Config | None, after: Config, 
         await commit(operator, [Compare.mod(key, revision)], [Op.put(key, encode(after))], [event])
     else:
         await _write(operator, NeedKind.CONFIG, after, revision, (text, summary))
+
+
+async def keep_only(operator: Operator, kind: NeedKind, name: str, kept: Collection[str]) -> None:
+    """Forget the versions of other contents than these, by hash. The newest stays in any case."""
+
+    async def attempt() -> None:
+        record, revision = await _read(operator, kind, name)
+        stays = [each for at, each in enumerate(record.versions) if not at or each.hash in kept]
+        gone = [each for each in record.versions if each not in stays]
+        if not gone:
+            return
+        key = operator.keys.at(Address(TABLES[kind], name))
+        ops = [Op.put(key, encode(replace(record, versions=tuple(stays))))]
+        ops += [Op.delete(operator.keys.content(sha)) for sha in {each.hash for each in gone}]
+        event = operator.event(
+            kind.lower(), reason=f"{kind.lower()} {name}: {len(gone)} earlier versions forgotten"
+        )
+        await commit(operator, [Compare.mod(key, revision)], ops, [event])
+
+    await persist(attempt)
 
 
 async def destroy(operator: Operator, kind: NeedKind, name: str, expected: Record | None = None) -> None:

@@ -16,9 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fleettui.access import secrets_key
 from fleettui.access.authority import Authority, runs_out, write_private
 from fleettui.access.grants import Grants, new_password
 from fleettui.access.rotation import Rotation, own_files
+from fleettui.actions import resealing
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines
 from fleettui.cli.connection import open_operator, read_settings
@@ -32,7 +34,7 @@ from registry.model import Machine
 from registry.program.config import Settings
 from registry.roles import Role, User, agent_of, scheduler_of, user_named
 from registry.sealing import PUBLIC_FILE
-from registry.wording import counted
+from registry.wording import counted, listed
 
 FIELDS = ("user", "role", "machine", "trouble")
 WARN_DAYS = 14
@@ -188,8 +190,10 @@ class AccessCommands:
     async def rotate(self, flags: Namespace, user: str = "") -> int:
         """Renew certificates and passwords, one user's password, or the authority itself."""
         authority = flags.authority
-        if user and (authority or flags.without):
-            what = "--authority" if authority else "--without"
+        if authority and flags.secrets:
+            raise UsageError("--authority and --secrets are renewed one after the other", "leave one of them out")
+        if user and (authority or flags.secrets or flags.without):
+            what = "--authority" if authority else "--secrets" if flags.secrets else "--without"
             raise UsageError(
                 f"{what} is about everybody's certificates, and takes no user", "leave one of them out"
             )
@@ -204,6 +208,8 @@ class AccessCommands:
         if user:
             await rotation.password(user)
             return OK
+        if flags.secrets:
+            return await self._renew_secrets_key(rotation, names)
         signing = Authority.load(self.directory)
         if authority:
             urls = [url for each in await self.operator.etcd.member_list() for url in each.client_urls]
@@ -232,6 +238,34 @@ class AccessCommands:
             await rotation.trust(signing)
         else:
             await _passwords(self.grants, rotation)
+        return OK
+
+    async def _renew_secrets_key(self, rotation: Rotation, left_out: str) -> int:
+        """Seal every secret for a new key; once no unit needs the earlier one, have it nowhere any more."""
+        private = secrets_key.begin_renewal(self.directory)
+        await rotation.secrets_key(private)  # before anything is sealed for it
+        secrets_key.seal_for_newest(self.directory)
+        done, refused = await resealing.reseal(self.operator, private)
+        for name in done:
+            say(f"secret {name}: sealed for the new key")
+        for name, reason in refused.items():
+            complain(f"secret {name} is still sealed for the earlier key: {reason}")
+        if refused:
+            return FAILED
+        if units := await resealing.lagging(self.operator, private):
+            have = "has" if len(units) == 1 else "have"
+            say(
+                f"{listed(sorted(units), 4)} {have} versions that are sealed for the earlier key, which stays"
+                " until then: fleetctl rollout UNIT; then run the same again"
+            )
+            return OK
+        await resealing.forget_earlier(self.operator, private)
+        await rotation.secrets_key(secrets_key.newest_alone(private))
+        secrets_key.forget_earlier(self.directory)
+        say("The earlier key opens nothing any more, and is gone from this host and the machines")
+        say(f"All who set secrets from elsewhere need the new key: copy {self.directory / PUBLIC_FILE} to them")
+        if left_out:
+            say(f"{left_out} has none of the new key; run fleettui join for it again once it is there")
         return OK
 
     async def check(self) -> int:

@@ -319,6 +319,7 @@ def _access(parser: ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="list | grant USER ROLE | revoke USER | rotate [USER] | check")
     parser.add_argument("--renew", action="store_true", help="grant: give a user who exists another password, too")
     parser.add_argument("--authority", action="store_true", help="rotate: also the authority itself")
+    parser.add_argument("--secrets", action="store_true", help="rotate: the key that secrets are sealed for, alone")
     parser.add_argument(
         "--without", action="append", default=[], metavar="MACHINE", help="rotate: leave this one out; repeats add"
     )
@@ -519,11 +520,13 @@ COMMANDS = (
             "The exit status is 0 when all is well, 1 with warnings, 2 when something is broken."),
     Command("access", "access:access", "who may do what in the registry; renew or take back what lets them in",
             ("access list", "access grant ann operator", "access revoke ann", "access rotate",
-             "access rotate --authority", "access check"), (_access,),
+             "access rotate --authority", "access rotate --secrets", "access check"), (_access,),
             "roles: operator, viewer, scheduler, agent. A machine can be revoked by its name.\n"
             "Without a user, rotate renews all certificates and the passwords of all machines and of this host.\n"
             "A machine that no SSH reaches is left out, and gets another certificate by fleettui token create"
-            " --machine; --authority says when."),
+            " --machine; --authority says when.\n"
+            "--secrets gives machines a new key, seals every secret for it, and says which units to roll out;\n"
+            "run again after that, it takes the earlier key away. Who knew a value knows it still: set another."),
     Command("upgrade", "upgrade:upgrade", "another version of the agents and schedulers that a join has installed",
             ("upgrade", "upgrade --to dist/fleettui-0.2.0-py3-none-any.whl", "upgrade --rollback"), (_upgrade,),
             "Machine by machine, schedulers last; no unit is touched. Interrupted anywhere, run the same again."),

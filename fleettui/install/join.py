@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fleettui.access.authority import Authority, names_of, runs_out
 from fleettui.access.grants import Grants
+from fleettui.access.secrets_key import good_files
 from fleettui.escape import escape
 from fleettui.install import etcd_member, etcd_program
 from fleettui.install.archive import cache_directory, running
@@ -117,6 +118,7 @@ async def prepared(wishes: Wishes, environ: Mapping[str, str]) -> AsyncIterator[
             leaves=frozenset(good_leaves(found, authority, members)),
             metadata=wishes.metadata,
             metrics=wishes.metrics,
+            secrets_keys=await asyncio.to_thread(good_files, files.directory),
             keys=tuple(
                 known_hosts_line(each, host.key.text, host.endpoint.address, host.port)
                 for each in found

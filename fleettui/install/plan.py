@@ -84,6 +84,7 @@ class JoinGoal:
     packages: Mapping[str, str] = field(default_factory=dict)  # of etcd-server, to be fetched by a host's apt
     login: str = "root"
     schedulers: int = SCHEDULERS  # as many the fleet gets, as far as there are hosts
+    secrets_keys: frozenset[str] = frozenset()  # hashes of the files of keys for secrets that are good; none: any
     metrics: Metrics | None = None  # None: as it is, and loopback where nothing is written yet
 
 
@@ -306,7 +307,8 @@ def _machine(
         if path not in host.files or user not in fleet.users:
             act = steps.PutPassword(role, host.machine, path)
             yield Step(host.name, f"make the {role}'s user", act, AGAIN)
-    if f"{ETC}/secrets.key" not in host.files:
+    held = host.files.get(f"{ETC}/secrets.key")
+    if held is None or (wanted.secrets_keys and held not in wanted.secrets_keys):
         key = steps.PutSecretsKey(f"{ETC}/secrets.key")
         yield Step(host.name, "hand over the fleet's key for secrets", key, AGAIN)
     files = [each for each in _files(host, wanted, endpoints, scheduler=scheduler) if not _same(host, each)]

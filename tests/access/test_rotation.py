@@ -19,6 +19,10 @@ import fleettui.cli.access
 from fleettui.access import rotation
 from fleettui.access.authority import Authority, names_of
 from fleettui.access.grants import Grants
+from fleettui.access.secrets_key import make_keys
+from fleettui.actions import configs, units
+from fleettui.actions.operator import Operator
+from fleettui.actions.pins import read_stored, renewed
 from fleettui.cli.access import access
 from fleettui.cli.arguments import parse
 from fleettui.remote.command import Completed
@@ -28,6 +32,9 @@ from registry.keys import Keys
 from registry.model import Machine
 from registry.records import encode
 from registry.roles import Role, User, agent_of, scheduler_of
+from registry.sealing import key_names, new_key, public_of, seal, unseal
+from registry.units.content import read_secret, secret_text
+from registry.units.pins import NeedKind, pins_of
 from tests.access.fleet import QUICK, ROOT_PASSWORD, password_file, settings_of, write_leaf
 from tests.etcd_server import EtcdServer, Tls, available_versions
 
@@ -241,3 +248,89 @@ async def test_a_certificate_that_was_copied_from_another_host_is_not_renewed(ho
     (host.etc / "etcd" / "server.pem").write_bytes(other.certificate)
     with pytest.raises(UserError, match=r"core-1: cannot renew .*server\.pem: it is for 10\.0\.0\.9, not for 127"):
         await run("rotate")
+
+
+async def test_the_key_for_secrets_is_renewed_in_two_steps_and_no_unit_is_ever_without(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, value = tmp_path / "home", b"correct horse"
+    old = make_keys(home)
+    (host.etc / "secrets.key").write_text(old)
+    (host.etc / "secrets.key").chmod(0o600)
+    root = settings_of(host.server, "root", home / "root.password")
+    async with Etcd(root) as etcd:
+        operator = Operator(etcd, KEYS, "root")
+
+        async def set_secret(name: str, secret: bytes) -> None:
+            text = secret_text(name, *seal((home / "secrets.pub").read_text(), name, secret))
+            await configs.change(operator, NeedKind.SECRET, name, lambda _: (text, "sealed"))
+
+        async def opened(sha: str, private: str) -> bytes:
+            kv = await etcd.get(KEYS.content(sha))
+            assert kv is not None
+            key, sealed = read_secret(kv.value.decode(), "db")
+            return unseal(private, key, sealed, "db")
+
+        async def version_of_unit() -> str:
+            (text,) = (await read_stored(operator, ["a.service"])).values()
+            return pins_of(text)[0].version
+
+        await set_secret("db", b"an earlier value")
+        await set_secret("db", value)
+        await set_secret("unused", b"x")
+        unit = "[X-Fleet]\nSecret=db\n[Service]\nExecStart=/bin/true\n"
+        await units.submit(operator, [units.UnitSource("a.service", unit)])
+        before = await version_of_unit()
+
+        # A new key on every machine first; every secret is sealed for it, and the unit keeps what it can open.
+        assert await run("rotate", "--secrets") == 0
+        both = (host.etc / "secrets.key").read_text()
+        assert (home / "secrets.key").read_text() == both
+        assert both.endswith(old)
+        assert len(key_names(both)) == 2
+        assert (host.etc / "secrets.key").stat().st_mode & 0o777 == 0o600
+        newest = (await configs.read(operator, NeedKind.SECRET, "db")).versions[0].hash
+        assert await version_of_unit() == before != newest
+        assert await opened(before, both) == await opened(newest, both) == value
+        told = capsys.readouterr().out
+        assert "secret db: sealed for the new key" in told
+        assert "a.service has versions that are sealed for the earlier key" in told
+
+        # As long as a unit needs the earlier one, it stays, and nothing is sealed once more.
+        assert await run("rotate", "--secrets") == 0
+        assert (host.etc / "secrets.key").read_text() == both
+        assert (await configs.read(operator, NeedKind.SECRET, "db")).versions[0].hash == newest
+        assert "sealed for the new key" not in capsys.readouterr().out
+
+        # After the rollout it is nowhere any more, nor what was sealed for it.
+        texts = await renewed(operator, ["a.service"])
+        await units.submit(operator, [units.UnitSource("a.service", texts["a.service"])], replace=True)
+        assert await run("rotate", "--secrets") == 0
+        alone = (host.etc / "secrets.key").read_text()
+        assert (home / "secrets.key").read_text() == alone
+        assert key_names(alone) == key_names(both)[:1]
+        assert public_of(alone) == (home / "secrets.pub").read_text()
+        assert await opened(await version_of_unit(), alone) == value
+        assert [each.hash for each in (await configs.read(operator, NeedKind.SECRET, "db")).versions] == [newest]
+        assert await etcd.get(KEYS.content(before)) is None
+        assert "The earlier key opens nothing any more" in capsys.readouterr().out
+
+
+async def test_a_secret_that_nobody_here_can_open_keeps_the_earlier_key(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    make_keys(home)
+    async with Etcd(settings_of(host.server, "root", home / "root.password")) as etcd:
+        text = secret_text("db", *seal(public_of(new_key()), "db", b"of another fleet"))
+        operator = Operator(etcd, KEYS, "root")
+        await configs.change(operator, NeedKind.SECRET, "db", lambda _: (text, "sealed"))
+        assert await run("rotate", "--secrets") == 1
+    assert "secret db is still sealed for the earlier key: it is sealed for another key" in capsys.readouterr().err
+    assert len(key_names((host.etc / "secrets.key").read_text())) == 2
+
+
+async def test_without_a_key_for_secrets_nothing_is_renewed(host: Host) -> None:
+    with pytest.raises(UserError, match="cannot read the fleet's key for secrets"):
+        await run("rotate", "--secrets")
+    assert not (host.etc / "secrets.key").exists()

@@ -31,6 +31,16 @@ def goal(*members: str) -> JoinGoal:
     return JoinGoal("fleet", "1-a", "3.5.16", members, "operator", UNITS, "[Service]\n")
 
 
+@pytest.mark.parametrize(("digest", "put"), [("good", False), ("earlier", True), (None, True)])
+def test_a_host_without_the_present_key_for_secrets_is_given_it(digest: str | None, put: bool) -> None:
+    there = {"/etc/fleet/secrets.key": digest} if digest else {}
+    wanted = replace(goal(), secrets_keys=frozenset({"good", "both"}))
+    steps_of = [
+        step.act for stage in plan((replace(host(1), files=there),), FleetFacts(), wanted) for step in stage.steps
+    ]
+    assert any(isinstance(act, steps.PutSecretsKey) for act in steps_of) is put
+
+
 def acts(hosts: tuple[HostFacts, ...], fleet: FleetFacts, wanted: JoinGoal) -> list[tuple[str, str]]:
     return [(step.host, type(step.act).__name__) for stage in plan(hosts, fleet, wanted) for step in stage.steps]
 
