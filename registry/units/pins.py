@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from registry.errors import UserError
 from registry.units.file import FLEET_SECTION, Fault, UnitFile, parse
-from registry.units.name import expand, shown
+from registry.units.name import QUADLETS, expand, shown
 from registry.units.name import parse as parse_name
 
 OPTIONS = {
@@ -153,7 +153,7 @@ def _needs(unit_file: UnitFile, name: str, faults: list[Fault]) -> Iterator[Need
     for kind in NeedKind:
         for entry in unit_file.effective(FLEET_SECTION, kind):
             if unit.type != "service":
-                faults.append(Fault(entry.line, f"{kind} is for services, and this is a {unit.type}", "remove it"))
+                faults.append(Fault(entry.line, *_not_for(kind, unit.type)))
                 return
             for word in entry.value.split():
                 try:
@@ -170,6 +170,17 @@ def _needs(unit_file: UnitFile, name: str, faults: list[Fault]) -> Iterator[Need
                     faults.append(Fault(entry.line, f"more than {MAX_NEEDS} configs and secrets", "name fewer"))
                     return
                 yield need
+
+
+def _not_for(kind: NeedKind, unit_type: str) -> tuple[str, str]:
+    """Why a unit of this type can have none of these, and what to do about it."""
+    if unit_type not in QUADLETS:
+        return f"{kind} is for services, and this is a {unit_type}", "remove it"
+    if kind is NeedKind.CONFIG:
+        why = "Podman takes the quotes of an environment file for part of the values, so that they would be others"
+    else:
+        why = "systemd gives a credential to podman, and not to what runs in the container"
+    return f"{kind} is not handed to a {unit_type}: {why}", "run podman in a service that has it, or remove it"
 
 
 def _need(kind: NeedKind, word: str) -> Need:

@@ -82,6 +82,21 @@ def test_only_services_have_a_config() -> None:
     assert "for services" in verify("a.timer", text, "a.timer")[0].reason
 
 
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("Config=web", "Config is not handed to a container: Podman takes the quotes of an environment file"),
+        ("Secret=db", "Secret is not handed to a container: systemd gives a credential to podman, and not to what"),
+    ],
+)
+def test_a_quadlet_is_refused_with_the_reason(option: str, why: str) -> None:
+    text = f"[Container]\nImage=localhost/web:1\n[X-Fleet]\n{option}\n"
+    (problem,) = verify("web.container", text, "web.container")
+    assert problem.line == 4
+    assert why in problem.reason
+    assert "run podman in a service that has it" in problem.remedy
+
+
 def test_an_end_that_somebody_has_changed_is_refused() -> None:
     stored = pinned(FILE, "a.service", lambda _: ONE)
     for text in (f"{stored}ExecStop=/bin/true\n", stored.replace("LoadCredential=token", "LoadCredential=other")):
