@@ -39,6 +39,7 @@ from registry.sync.listing import read_snapshot
 from registry.wording import counted
 
 BOOT_S = 600.0  # until a machine is given up that does not come back
+QUORUM_S = 60.0  # until a boot is refused that would leave the registry without a quorum
 MEMBER_S = 0.5  # between two looks whether a member of the registry is back
 TABLES = (Table.CLUSTER, Table.UNITS, Table.FILES, Table.SCHEDULE, Table.MACHINES)
 # Debian's mark, or what dnf's plugin says.
@@ -88,11 +89,13 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
     sites = await _sites(operator, settings, chosen, flags)
     waiting = [site for site in sites if not site.booted]
     check_members(await operator.etcd.member_list(), [site.machine for site in waiting])
+    await quorum_without(operator, [site.machine for site in waiting])
     if waiting and (code := await _empty(operator, waiting, flags)):
         how = "Say the same again" if code == INTERRUPTED else "Nothing was booted. Mend it and say the same again"
         complain(f"{how}, or uncordon what is being emptied")
         return code
     snapshot = await read_snapshot(operator.etcd, operator.keys, TABLES)
+    await quorum_without(operator, [site.machine for site in waiting])  # moving away may have taken long
     async with remote_of(settings, snapshot) as remote:
         for site in waiting:
             here = sorted(unit for machine, unit in snapshot.schedule if machine == site.machine.id)
@@ -115,7 +118,7 @@ async def _some(operator: Operator, settings: Settings, chosen: Sequence[str], f
                 await acts.uncordon(operator, site.machine.id)
                 say(f"Machine {site.machine.hostname} is used again")
             await _well(operator, [site.machine.id for site in sites])
-            await members_back(operator, [site.machine for site in waiting])
+            await members_back(operator, [site.machine for site in sites])
     except TimeoutError:
         names = ", ".join(site.machine.hostname for site in sites)
         complain(f"Error: {names} not back and well after {seconds:g}s; see to it, and say the same again")
@@ -147,17 +150,56 @@ def check_members(members: Sequence[Member], machines: Sequence[Machine]) -> Non
         )
 
 
+async def quorum_without(operator: Operator, machines: Sequence[Machine], seconds: float = QUORUM_S) -> None:
+    """Wait until the registry can do without its members on these machines. UserError when it cannot.
+
+    One that was booted before, or by somebody else, may not be back yet. A registry of one or two members goes down
+    in any case, and is back with the machine.
+    """
+    voters = [each for each in await operator.etcd.member_list() if not each.learner]
+    leaving = [each for each in voters if _is_on(each, machines)]
+    if not leaving or len(voters) <= 2:
+        return
+    others, needed = [each for each in voters if each not in leaving], len(voters) // 2 + 1
+    silent: list[str] = []
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                answers = await asyncio.gather(*(_has_leader(operator, each) for each in others))
+                silent = [each.name for each, answered in zip(others, answers, strict=True) if not answered]
+                if len(others) - len(silent) >= needed:
+                    return
+                await asyncio.sleep(MEMBER_S)
+    except TimeoutError:
+        names = ", ".join(
+            machine.hostname for machine in machines if any(_is_on(each, [machine]) for each in leaving)
+        )
+        raise UserError(
+            f"the registry would be without a quorum while {names} boots: of its {len(voters)} members"
+            f" {' and '.join(silent) or 'others'} cannot be reached; see to it first: fleetctl doctor"
+        ) from None
+
+
 async def members_back(operator: Operator, machines: Sequence[Machine]) -> None:
     """Wait until the registry's members on these machines have a leader again, before another one is taken."""
-    addresses = {each.address for each in machines}
-    urls = [url for each in await operator.etcd.member_list() for url in each.client_urls]
-    for base in [url for url in urls if urlsplit(url).hostname in addresses]:
-        while True:
-            with contextlib.suppress(EtcdUnreachable, EtcdError, FleetError):
-                answer, _ = await operator.etcd.link.glimpse(base)
-                if decode_status(answer, base).leader:
-                    break
+    for member in [each for each in await operator.etcd.member_list() if _is_on(each, machines)]:
+        while not await _has_leader(operator, member):  # noqa: ASYNC110 - it is asked
             await asyncio.sleep(MEMBER_S)
+
+
+def _is_on(member: Member, machines: Sequence[Machine]) -> bool:
+    addresses = {each.address for each in machines}
+    return any(urlsplit(url).hostname in addresses for url in member.client_urls)
+
+
+async def _has_leader(operator: Operator, member: Member) -> bool:
+    """Whether a member answers and is part of a quorum."""
+    for base in member.client_urls:
+        with contextlib.suppress(EtcdUnreachable, EtcdError, FleetError):
+            answer, _ = await operator.etcd.link.glimpse(base)
+            if decode_status(answer, base).leader:
+                return True
+    return False
 
 
 async def _sites(
