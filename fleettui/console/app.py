@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.events import Key
+from textual.events import Event, Key
 
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
@@ -40,6 +40,16 @@ class Console(App[None]):
     def on_mount(self) -> None:
         """Open the main screen."""
         self.push_screen(MainScreen(self.context))
+
+    async def on_event(self, event: Event) -> None:
+        """Take an event in; changes of the fleet wait for what a key does."""
+        if isinstance(event, Key):
+            self.context.turns.typed()
+        await super().on_event(event)
+
+    def post_display_hook(self) -> None:
+        """Note that the screen was drawn."""
+        self.context.turns.shown()
 
     def on_key(self, event: Key) -> None:
         """A key that was typed before a line had opened, and arrives after, belongs to the line."""

@@ -21,6 +21,7 @@ from fleettui.console.tables.fleet import Reading
 from fleettui.journal_entry import JournalEntry
 from fleettui.verbs import Verb
 from placement.rebalance import Move
+from registry.keys import Address
 from registry.mirror import Snapshot
 from registry.model import (
     Assignment,
@@ -234,9 +235,10 @@ class ScriptedFeed:
         link: ConnectionState = ConnectionState.LIVE,
         reason: str = "",
         endpoints: str = "",
+        changed: frozenset[Address] | None = None,
     ) -> None:
-        """Hand out a snapshot that may differ in anything."""
-        self._queue.put_nowait(Reading(snapshot, None, link, reason, endpoints))
+        """Hand out a snapshot that may differ in anything, or in what changed."""
+        self._queue.put_nowait(Reading(snapshot, changed, link, reason, endpoints))
 
     def quiet_s(self) -> float:
         """As long as the script says."""

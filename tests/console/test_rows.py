@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TypeVar
 from unittest import mock
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleettui.console.tables import events, pending
-from fleettui.console.tables.fleet import FleetModel, Reading
+from fleettui.console.tables.fleet import NO_CHANGES, Changes, FleetModel, Reading
 from fleettui.console.tables.machines import MachineRows, machine_rows
 from fleettui.console.tables.rows import Delta, Health, Row
 from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, units_named
@@ -123,11 +123,21 @@ def test_pending_units_and_the_newest_events_are_those_looked_at_from_scratch(st
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.one_of(changes(), happenings()), max_size=6), max_size=6))
 def test_the_model_told_what_changed_is_the_model_told_nothing(steps: list[list[RawChange]]) -> None:
-    mirror, told, whole = Mirror(KEYS, Table), FleetModel(KEYS), FleetModel(KEYS)
+    mirror, told, whole, sliced = Mirror(KEYS, Table), FleetModel(KEYS), FleetModel(KEYS), FleetModel(KEYS)
+    shown: dict[str, UnitRow] = {}
     for step in steps:
         changed = frozenset(mirror.apply(step))
-        told.apply(Reading(mirror.snapshot(), changed, ConnectionState.LIVE), NOW)
+        at_once = told.apply(Reading(mirror.snapshot(), changed, ConnectionState.LIVE), NOW)
         whole.apply(Reading(mirror.snapshot(), None, ConnectionState.LIVE), NOW)
+        parts = NO_CHANGES
+        for part in Reading(mirror.snapshot(), changed, ConnectionState.LIVE).parts(1):
+            parts = parts.then(sliced.apply(part, NOW))
+        shown = applied(shown, parts.units)
+        assert shown == sliced.units.rows() == told.units.rows()
+        names = [each.name for each in fields(Changes)]
+        assert [name for name in names if getattr(at_once, name) and not getattr(parts, name)] == []
+        assert sliced.machines.rows == told.machines.rows
+        assert (sliced.pending.rows, sliced.events.rows) == (told.pending.rows, told.events.rows)
         assert told.units.rows() == whole.units.rows()
         assert told.machines.rows == whole.machines.rows
         assert told.pending.rows == whole.pending.rows

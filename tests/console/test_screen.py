@@ -348,10 +348,10 @@ async def test_a_feed_that_breaks_is_told_and_what_is_shown_is_no_longer_live(
 ) -> None:
     async with playing() as play:
 
-        def broken(_: object) -> None:
+        def broken(*_: object) -> None:
             raise ValueError("a bug")
 
-        monkeypatch.setattr(play.main, "apply", broken)
+        monkeypatch.setattr(play.main.fleet, "apply", broken)
         await play.show(scene())
         assert "a bug" in play.text("banner")
         assert "✖ lost" in play.text("header")

@@ -13,7 +13,7 @@ from fleettui.console.operations.runner import OperationPort
 from fleettui.console.operations.verbs import IN_RECORD, READ_ONLY
 from fleettui.console.pages.bands import FleetIdentity
 from fleettui.console.sources.background import ReadContent, no_content
-from fleettui.console.sources.feed import Feed
+from fleettui.console.sources.feed import Feed, Turns
 from fleettui.console.sources.fleets import SwitchTo
 from fleettui.console.sources.hosts import NO_HOSTS, Hosts
 from fleettui.console.sources.losses import LossWatch
@@ -54,6 +54,7 @@ class Context:
     unit: str = ""  # to be at first
     commands: tuple[OwnCommand, ...] = ()  # of the operator's own
     contents: ReadContent = no_content  # what a version of a config or a secret holds, as stored
+    turns: Turns = field(default_factory=Turns)
     confirm_from: int = CONFIRM_FROM  # running units that stop, from which on a word must be typed
 
     @property

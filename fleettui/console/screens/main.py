@@ -35,7 +35,8 @@ from fleettui.console.screens.run_there import CommandsThere
 from fleettui.console.screens.saved_view import SavedView
 from fleettui.console.screens.text_screens import Renewing
 from fleettui.console.screens.unit_operations import UnitOperations
-from fleettui.console.tables.fleet import FleetModel, Reading
+from fleettui.console.sources.feed import SLICE
+from fleettui.console.tables.fleet import NO_CHANGES, Changes, FleetModel, Reading
 from fleettui.console.tables.machines import MachineRow
 from fleettui.console.text.cells import Line
 from fleettui.console.text.keys import MAIN
@@ -57,6 +58,7 @@ FOLLOWING = "following the registry"
 class MainScreen(Screen[None]):
     """Everything at a glance, and everything by key."""
 
+    BLANK = True  # filled by its parts: not looked for borders at each frame
     CSS = """
     MainScreen { background: $surface; }
     #header { background: $panel; }
@@ -237,14 +239,19 @@ class MainScreen(Screen[None]):
     async def _follow(self) -> None:
         try:
             async for reading in self.context.feed.readings():
-                self.apply(reading)
+                changes = NO_CHANGES
+                for number, part in enumerate(reading.parts(SLICE)):
+                    if number:
+                        await self.context.turns.give_way()
+                    changes = changes.then(self.fleet.apply(part, self.context.clock()))
+                self.apply(reading, changes)
         except FleetError as error:
             reason = f"{error}; restart the console"
             self.apply(Reading(self.fleet.reading.snapshot, None, ConnectionState.LOST, reason))
 
-    def apply(self, reading: Reading) -> None:
-        """Show a reading: the one entrance of everything known about the cluster."""
-        self.views.update(self.fleet.apply(reading, self.context.clock()))
+    def apply(self, reading: Reading, changed: Changes | None = None) -> None:
+        """Show a reading, with what it changed where it was taken in already."""
+        self.views.update(changed or self.fleet.apply(reading, self.context.clock()))
         if self.context.losses is not None:
             self.context.losses.update(reading)
         self.runner.apply(self.fleet.reading.snapshot, self.fleet.units.where)

@@ -116,6 +116,12 @@ class Navigation:
         return self._at, len(self._locations) - 1 - self._at
 
 
+class Switcher(ContentSwitcher):
+    """Shows one of its views, and nothing of its own."""
+
+    BLANK = True  # filled by the view: not looked for borders at each frame
+
+
 class Views:
     """All views of the main screen, and which of them is open."""
 
@@ -128,7 +134,7 @@ class Views:
         others = (PendingView(fleet, clock), EventsView(fleet, clock), MapView(fleet, clock), self.rollouts)
         self.tables: tuple[View[Any], ...] = (UnitsView(fleet, clock), self.machines, *others, self.configs)
         self.by_name: dict[str, View[Any]] = {view.name_: view for view in (*self.tables, self.detail)}
-        self.switcher = ContentSwitcher(*self.by_name.values(), initial="units", id="views")
+        self.switcher = Switcher(*self.by_name.values(), initial="units", id="views")
 
     @property
     def open(self) -> View[Any]:

@@ -42,6 +42,7 @@ R = TypeVar("R", bound=Row)
 class View(Vertical, Generic[R]):
     """One table over the whole middle of the screen."""
 
+    BLANK = True  # filled by the table: not looked for borders at each frame
     name_: ClassVar[str]  # as in the keys table
     title: ClassVar[str]
     empty: ClassVar[tuple[str, ...]] = ()

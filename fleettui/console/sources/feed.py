@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
 from fleettui.actions.operator import Operator
@@ -22,6 +22,8 @@ from registry.sync.follow import ConnectionState, Follower, FollowUpdate
 UNREAD = (Table.CRASHES, Table.CONTENTS)  # what was kept of crashes is read when it is shown
 FOLLOWED = tuple(table for table in Table if table not in UNREAD)
 INTERVAL_S = 0.1
+SLICE = 16  # changes that are taken in before keys get a turn: about 2 ms
+TYPING_S = 0.05  # a key is seen after that, or does nothing that is seen
 AWAY_S = 5.0  # an operator is watching: a registry that is back is shown soon
 Connect = Callable[[], AbstractAsyncContextManager[Operator]]
 
@@ -44,6 +46,30 @@ class Feed(Protocol):
     @property
     def endpoint(self) -> str:
         """Where the registry is, for people."""
+
+
+class Turns:
+    """Whose turn it is, when there are keys and changes of the fleet: keys go first."""
+
+    def __init__(self) -> None:
+        self._seen = asyncio.Event()  # what was typed is on the screen
+        self._seen.set()
+
+    def typed(self) -> None:
+        """Note that a key was pressed."""
+        self._seen.clear()
+
+    def shown(self) -> None:
+        """Note that the screen was drawn."""
+        self._seen.set()
+
+    async def give_way(self) -> None:
+        """Let the others have a turn; while a key has not reached the screen yet, until it has."""
+        await asyncio.sleep(0)
+        if not self._seen.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._seen.wait(), TYPING_S)
+            self._seen.set()
 
 
 class Live:

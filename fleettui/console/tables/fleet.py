@@ -9,8 +9,9 @@ written moments ago: how far its time is from ours is how far that writer's cloc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -56,6 +57,15 @@ class Reading:
     endpoints: str = ""  # which of etcd's endpoints do not answer
     past: PastMoment | None = None  # it is no reading of now
 
+    def parts(self, size: int) -> Iterator[Reading]:
+        """The same with at most `size` changes each: taken in one after the other, they come to the whole."""
+        if self.changed is None or len(self.changed) <= size:
+            yield self
+            return
+        ordered = sorted(self.changed)
+        for start in range(0, len(ordered), size):
+            yield replace(self, changed=frozenset(ordered[start : start + size]))
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -67,6 +77,11 @@ class Changes:
     events: Delta[EventRow] = NOTHING
     rollouts: Delta[RolloutRow] = NOTHING
     configs: Delta[ConfigRow] = NOTHING
+
+    def then(self, later: Changes) -> Changes:
+        """Both as one: these, and what came after them."""
+        names = [each.name for each in fields(self)]
+        return Changes(**{name: getattr(self, name).then(getattr(later, name)) for name in names})
 
 
 NO_CHANGES = Changes()

@@ -459,6 +459,8 @@ class MachineRows:
 
     def absent(self) -> dict[str, Machine]:
         """The machines that are not here, by id, as they were when they were last known."""
+        if self.names.keys() <= self._present.keys():  # as nearly always
+            return {}
         gone = ((machine, name) for machine, name in self.names.items() if machine not in self._present)
         unseen = AbsentMachine(None)
         return {machine: self._gone.get(machine, unseen).record or Machine(machine, name, "-", "")

@@ -82,6 +82,15 @@ class Delta(Generic[R]):
     def __bool__(self) -> bool:
         return bool(self.changed or self.removed or self.reset)
 
+    def then(self, later: Delta[R]) -> Delta[R]:
+        """Both as one: this, and what came after it."""
+        if later.reset or not self:
+            return later
+        if not later:
+            return self
+        changed = {key: row for key, row in self.changed.items() if key not in later.removed}
+        return Delta(changed | later.changed, (self.removed | later.removed) - later.changed.keys(), self.reset)
+
 
 class Health(StrEnum):
     """How a unit is, worst first."""

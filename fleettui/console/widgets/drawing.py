@@ -8,15 +8,19 @@ blanks, what follows indented. A scroll view grows without laying the whole scre
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual._styles_cache import StylesCache
 from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
+from textual.color import Color
+from textual.css.styles import StylesBase
 from textual.events import Click
-from textual.geometry import Region, Size
+from textual.filter import ANSIToTruecolor, LineFilter
+from textual.geometry import Region, Size, Spacing
 from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
@@ -85,6 +89,38 @@ def fitted(text: str, width: int, *, right: bool = False, middle: bool = False) 
     return pad + text if right else text + pad
 
 
+class BareLines(StylesCache):
+    """The lines that a widget has drawn. Where nothing but blanks is around them, they are taken as they are.
+
+    Looking for borders, outlines and tints line by line, to find none, costs as much as drawing the lines. So does
+    giving the terminal's own colours a value: those of tones have one.
+    """
+
+    def render(  # noqa: D102 - Textual's
+        self, styles: StylesBase, size: Size, base_background: Color, background: Color,
+        render_content_line: Callable[[int], Strip], filters: Sequence[LineFilter], *more: Any,  # noqa: ANN401
+        **named: Any,  # noqa: ANN401
+    ) -> list[Strip]:  # fmt: skip
+        kept = [each for each in filters if not isinstance(each, ANSIToTruecolor)]
+        return super().render(styles, size, base_background, background, render_content_line, kept, *more, **named)
+
+    def render_line(  # noqa: D102 - Textual's, called by position
+        self, styles: StylesBase, y: int, size: Size, content_size: Size, padding: Spacing, base_background: Color,
+        background: Color, render_content_line: Callable[[int], Strip], *more: Any,  # noqa: ANN401 - of borders
+    ) -> Strip:  # fmt: skip
+        left, right = padding.left, padding.right
+        if size == Size(content_size.width + left + right, content_size.height):
+            line = render_content_line(y)
+            if not left and not right:
+                return line.adjust_cell_length(size.width)
+            blank = self.get_inner_outer(base_background, background)[0].rich_style
+            line = line.adjust_cell_length(content_size.width, blank)
+            return Strip([Segment(" " * left, blank), *line, Segment(" " * right, blank)], size.width)
+        return super().render_line(
+            styles, y, size, content_size, padding, base_background, background, render_content_line, *more
+        )
+
+
 class Toned(Widget):
     """A widget that draws cells. Bars (the cursor's line) lie under the tones."""
 
@@ -125,6 +161,10 @@ class Toned(Widget):
     """
 
     _tone_styles: dict[tuple[str, str], Style] | None = None  # known until Textual says that they may differ
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name for it
+        super().__init__(id=id)
+        self._styles_cache = BareLines()
 
     def style_of(self, tone: str, bar: str = "") -> Style:
         """The style of a tone, on a bar or on the widget's own background."""

@@ -98,6 +98,7 @@ class ReadsPast(Protocol):
 class JournalPane(Vertical):
     """Lines that a reader reads, to move in, narrow, search, open, copy and save."""
 
+    BLANK = True  # filled by its parts: not looked for borders at each frame
     DEFAULT_CSS = """
     JournalPane { height: 40%; min-height: 3; background: $surface; }
     JournalPane #journal-terms { display: none; }
