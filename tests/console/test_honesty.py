@@ -15,8 +15,9 @@ from fleettui.cli.connection import open_operator
 from fleettui.console.operations.impact_text import stopping_lines
 from fleettui.console.operations.operation import Operation, OperationPhase, history_lines, operation_lines
 from fleettui.console.operations.verbs import MachineVerb
+from fleettui.console.pages.bands import FleetIdentity, Totals, banner, header_line
 from fleettui.console.sources.feed import Live
-from fleettui.console.tables.fleet import FOR_S, LARGE_S, Clocks, Reading
+from fleettui.console.tables.fleet import APART_S, FOR_S, LARGE_S, Clocks, Reading
 from fleettui.console.text.cells import line_text
 from fleettui.doctor.expiry import Expiry
 from fleettui.verbs import Verb
@@ -28,7 +29,7 @@ from registry.program.config import EtcdTable, Settings
 from registry.sync.follow import ConnectionState
 from registry.sync.sentinel import ensure_cluster
 from tests.certificates import Authority
-from tests.console.fleetshow import EXPORTER, NOW, PLAIN, build, scene, state
+from tests.console.fleetshow import CORES, EXPORTER, NOW, PLAIN, build, scene, state
 from tests.console.test_screen import playing
 from tests.etcd_server import EtcdServer, free_ports
 
@@ -93,11 +94,26 @@ async def test_corrupt_records_are_counted_with_where_to_look() -> None:
         assert "etcdctl get /fleet/units/a.service" in play.text("banner")
 
 
+def test_of_a_registry_that_never_answered_nothing_is_said_of_its_scheduler_or_of_what_is_seen() -> None:
+    here = FleetIdentity("demo", "root", "10.91.0.1:2379")
+    for snapshot, knows in ((Snapshot(), False), (replace(scene(), leader=None), True)):
+        reading, totals = Reading(snapshot, link=ConnectionState.LOST), Totals({}, 0, 0, leaderless_s=20.0)
+        header = "".join(map(line_text, header_line(here, reading, totals, 0.1, 138)))
+        assert ("no scheduler" in header) is knows
+        assert ("what you see is as of then" in line_text(banner(reading, here, 20.0, totals))) is knows
+
+
 def told_of(*clocks: tuple[str, float]) -> str:
     seen = Clocks()
-    events = {f"{n}": Event(f"{n}", NOW + ahead, actor, "start") for n, (actor, ahead) in enumerate(clocks)}
-    seen.update(Snapshot(events=events), frozenset(Address(Table.EVENTS, key) for key in events), NOW)
+    for later_s in (0.0, APART_S):
+        hear(seen, later_s, *clocks)
     return seen.status_text()
+
+
+def hear(seen: Clocks, later_s: float, *clocks: tuple[str, float]) -> None:
+    now = NOW + later_s
+    events = {f"{n}": Event(f"{n}", now + ahead, actor, "start") for n, (actor, ahead) in enumerate(clocks)}
+    seen.update(Snapshot(events=events), frozenset(Address(Table.EVENTS, key) for key in events), now)
 
 
 async def test_an_endpoint_of_etcd_that_is_down_stands_below_the_header() -> None:
@@ -132,12 +148,34 @@ def test_a_clock_that_is_far_off_is_named() -> None:
 
 def test_a_clock_of_someone_who_writes_nothing_more_is_forgotten() -> None:
     seen = Clocks()
-    events = {"1": Event("1", NOW - 40, "root@laptop", "start"), "2": Event("2", NOW + FOR_S, "agent-a", "join")}
+    events = {"1": Event("1", NOW + 40, "root@laptop", "start"), "2": Event("2", NOW + FOR_S, "agent-a", "join")}
     seen.update(Snapshot(events=events), frozenset({Address(Table.EVENTS, "1")}), NOW)
     seen.update(Snapshot(events=events), frozenset({Address(Table.EVENTS, "2")}), NOW + FOR_S)
     assert "root@laptop" in seen.status_text()
     seen.update(Snapshot(), frozenset(), NOW + FOR_S + 1)
     assert seen.status_text() == ""
+
+
+def test_events_that_were_held_up_while_the_registry_was_away_say_nothing_of_a_clock() -> None:
+    seen = Clocks()
+    hear(seen, 0, ("agent-a", 0.1), ("agent-b", -40.0), ("agent-b", -25.0))
+    assert seen.status_text() == ""
+    hear(seen, 60, ("agent-b", -70.0))  # of another outage
+    hear(seen, 61, ("agent-b", -70.0))  # the same one
+    assert seen.status_text() == ""
+    hear(seen, 70, ("agent-b", -71.0))
+    assert seen.status_text() == "the clock of agent b is 71 s behind this one"
+
+
+async def test_a_program_with_a_clock_that_is_off_is_called_by_its_machine() -> None:
+    async with playing() as play:
+        told = Event("1", NOW + 40, f"agent {CORES[3][:8]}", "fail", "web@3.service", CORES[3])
+        changed = frozenset({Address(Table.EVENTS, "1")})
+        play.stage.feed.put(replace(scene(), events={"1": told}), changed=changed)
+        await play.settle()
+        assert "the clock of agent core-3 is 40 s ahead" in play.text("banner")
+        await play.press("4")
+        assert "agent core-3" in play.table()
 
 
 def test_when_all_others_are_off_it_is_our_own_clock() -> None:

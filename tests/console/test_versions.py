@@ -68,6 +68,26 @@ def test_an_instance_is_old_that_has_an_earlier_file_of_its_template() -> None:
     assert version_cell(found["shop@.service"], NOW).text == "2 old"
 
 
+def test_an_instance_is_old_also_where_the_template_has_no_record() -> None:
+    world = half_done()
+    units = {name: record for name, record in world.units.items() if name != "shop@.service"}
+    after = replace(world, units=units)
+    assert old_ones(rows_of(after)) == {"shop@2.service", "shop@3.service"}
+
+    first = units["shop@1.service"]
+    before = replace(after, units={**units, first.name: replace(first, hash=OLD_HASH, history=())})
+    rows = rows_of(before)
+    assert old_ones(rows) == {"shop@1.service"}  # it runs another file than its record names
+    rows.update(after, frozenset({Address(Table.UNITS, first.name)}))
+    assert old_ones(rows) == {"shop@2.service", "shop@3.service"}
+
+    back = replace(units["shop@2.service"], history=(NEW_HASH,), at=first.at + 1)  # tried it, and went back since
+    assert old_ones(rows_of(replace(after, units={**units, back.name: back}))) == {
+        "shop@1.service",
+        "shop@3.service",
+    }
+
+
 def test_a_template_that_changes_makes_its_instances_old_and_no_other_row_is_made_again() -> None:
     after, before = half_done(), half_done()
     template = replace(before.units["shop@.service"], hash=OLD_HASH, history=())

@@ -17,7 +17,7 @@ from fleettui.console.sources.background import Trend
 from fleettui.console.sources.hosts import Asked
 from fleettui.console.tables.configs import config_told
 from fleettui.console.tables.events import GRAVE
-from fleettui.console.tables.units import UnitRow, host, in_words
+from fleettui.console.tables.units import UnitRow, host, in_words, writer_name
 from fleettui.console.text.cells import Cell, Tone, ansi_lines
 from fleettui.console.text.formatting import age, share, since, size, sparkline, when
 from fleettui.console.text.subject import CONFIG_KINDS, Subject, SubjectKind, Tab, machine_subject, unit_subject
@@ -44,7 +44,7 @@ def gone_lines(snapshot: Snapshot, subject: Subject, now: float, *, is_group: bo
     rest = "; it is still being stopped" if held else ""
     ends = [event for event in snapshot.events.values() if event.unit == subject.name and event.verb in ENDS]
     last = max(ends, key=lambda event: event.at, default=None)
-    who = f": destroyed by {escape(last.actor)} {since(last.at, now)} ago" if last else ""
+    who = f": destroyed by {writer_name(snapshot, last.actor)} {since(last.at, now)} ago" if last else ""
     told = f"✖ {escape(subject.name)} is no longer in the registry{who}{rest}"
     hint = "u takes the last action of this console back; n submits a unit file"
     return [plain(told, Tone.BAD), plain(hint, Tone.QUIET), BLANK]
@@ -152,7 +152,7 @@ def event_page(snapshot: Snapshot, subject: Subject, now: float) -> RichText:
             Cell(f"{since(event.at, now):>6}  ", Tone.QUIET),
             Cell(f"{escape(event.verb):<{VERB_WIDTH}}", Tone.BAD if event.verb in GRAVE else Tone.STRONG),
             Cell(f"{other:<{OTHER_WIDTH}} "),
-            Cell(f"{escape(event.actor)}  ", Tone.QUIET),
+            Cell(f"{writer_name(snapshot, event.actor)}  ", Tone.QUIET),
             Cell(in_words(snapshot, event.reason)),
             to=to,
         ))  # fmt: skip

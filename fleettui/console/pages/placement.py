@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fleettui.console.pages.rich_text import RichLine, RichText, fact, plain, rich_line, title
-from fleettui.console.tables.units import host, in_words
+from fleettui.console.tables.units import host, in_words, writer_name
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import counted, since
 from fleettui.console.text.subject import machine_subject
@@ -152,8 +152,8 @@ def _places(snapshot: Snapshot, unit: str, now: float) -> RichText:
             e for e in snapshot.events.values() if (e.unit, e.machine) == (unit, machine) and e.verb in PLACING
         )
         if placed := max(brought, key=lambda event: event.at, default=None):
-            told = f"{since(placed.at, now)} ago by {escape(placed.actor)}: {why_there(snapshot, placed)}"
-            page.append(fact("placed", told))
+            told = f"{since(placed.at, now)} ago by {writer_name(snapshot, placed.actor)}"
+            page.append(fact("placed", f"{told}: {why_there(snapshot, placed)}"))
         page += place_facts(schedule.get(machine), states.get(machine), now)
     if len(machines) > ONE_BY_ONE:
         page.append(plain(f"and on {len(machines) - ONE_BY_ONE} more machines", Tone.QUIET))

@@ -10,7 +10,7 @@ from fleettui.console.pages.file import SHORT, diff_lines
 from fleettui.console.pages.rich_text import BLANK, RichLine, RichText, plain, rich_line, title
 from fleettui.console.tables.events import GRAVE
 from fleettui.console.tables.rollouts import WORDS, progress_text, rollout_row, rollout_told, state_cell
-from fleettui.console.tables.units import host, in_words
+from fleettui.console.tables.units import host, in_words, writer_name
 from fleettui.console.text.cells import Cell, Line, Tone
 from fleettui.console.text.formatting import age, clock, counted, since, when
 from fleettui.console.text.subject import unit_subject
@@ -230,7 +230,8 @@ def rollout_events(snapshot: Snapshot, name: str, now: float) -> RichText:
         page.append(rich_line(
             Cell(f"{when(event.at, now)}  ", Tone.QUIET), Cell(f"{since(event.at, now):>6}  ", Tone.QUIET),
             Cell(f"{escape(event.verb):<9}", Tone.BAD if event.verb in GRAVE else Tone.STRONG),
-            Cell(f"{escape(event.unit) or '-':<{NAME_WIDTH}} "), Cell(f"{escape(event.actor)}  ", Tone.QUIET),
+            Cell(f"{escape(event.unit) or '-':<{NAME_WIDTH}} "),
+            Cell(f"{writer_name(snapshot, event.actor)}  ", Tone.QUIET),
             Cell(in_words(snapshot, event.reason)), to=unit_subject(event.unit) if event.unit else None,
         ))  # fmt: skip
     return page[:500] or [plain("nothing is told of it; the registry keeps the last 7 days of events", Tone.QUIET)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from textual.screen import Screen
 
@@ -28,6 +29,7 @@ from fleettui.console.screens.navigator import Navigator, Selection, Views
 from fleettui.console.screens.rollout_operations import RolloutOperations
 from fleettui.console.screens.unit_operations import UnitOperations
 from fleettui.console.tables.fleet import FleetModel
+from fleettui.console.tables.units import writer_name
 from fleettui.console.text.cells import Cell, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, Key, shown_key
@@ -58,9 +60,10 @@ class HeaderBands:
     def show(self) -> None:
         """Draw the header and the banner."""
         context, reading, now = self._context, self._fleet.reading, self._context.clock()
+        skew = self._fleet.clocks.status_text(partial(writer_name, reading.snapshot))
         totals = Totals(
             self._fleet.units.counts(), len(reading.snapshot.machines), self._fleet.machines.known(),
-            self._fleet.leaderless_s(now), self._fleet.clocks.status_text(), context.expiring(),
+            self._fleet.leaderless_s(now), skew, context.expiring(),
             context.feed.retry_s(), self._fleet.rollouts.under_way(), self._loss(),
         )  # fmt: skip
         identity = replace(context.identity, read_only=context.read_only)
@@ -146,7 +149,8 @@ class FooterBands:
             line = footer_line(self._keys, keymap, lambda _: True)
         else:
             hidden = self._context.read_only and self._context.replay is None
-            self._keys = footer_keys(width, keymap, hide_changes=hidden, view=self._views.key_scope)
+            scope = self._views.key_scope
+            self._keys = footer_keys(width, keymap, hide_changes=hidden, view=scope, label=self._label_of)
             names = self._selection.units()
             past = self._context.replay is not None
             line = footer_line(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from fleettui.console.tables.rows import Column, Delta
-from fleettui.console.tables.units import host
+from fleettui.console.tables.units import host, writer_name
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import clock, natural, since
 from fleettui.escape import escape
@@ -102,7 +102,7 @@ def _row(snapshot: Snapshot, key: str, event: Event) -> EventRow:
     return EventRow(
         key=key,
         at=event.at,
-        actor=escape(event.actor),
+        actor=writer_name(snapshot, event.actor),
         verb=escape(event.verb),
         unit=escape(event.unit) or "-",
         host=host(snapshot, event.machine),

@@ -167,29 +167,53 @@ class FleetModel:
 
 
 LARGE_S = 10.0
+APART_S = 5.0
 KEPT = 200  # writers
 FOR_S = 3600  # how long a writer is spoken of who writes nothing more
 
 
 class Clocks:
-    """The writers' clocks, as far as they wrote while this console watched."""
+    """The writers' clocks, as far as they wrote while this console watched.
+
+    An event that lay at its writer while the registry was out of reach looks like one of a clock that is behind.
+    That is believed only when later events say the same: what was held up was so for different times.
+    """
 
     def __init__(self) -> None:
         self._ahead: dict[str, float] = {}  # writer to seconds that its clock is ahead of ours
         self._heard: dict[str, float] = {}  # and to when it wrote last, by our clock
+        self._doubted: dict[str, tuple[float, float]] = {}  # how far ahead once, and when: if again, it is so
 
     def update(self, snapshot: Snapshot, changed: Collection[Address] | None, now: float) -> None:
         """Compare the times of events that came live; a first listing says nothing of clocks."""
+        newest: dict[str, float] = {}
         for address in changed or ():
             if address.table is Table.EVENTS and (event := snapshot.events.get(event_key(address))):
-                self._ahead.pop(event.actor, None)
-                self._ahead[event.actor], self._heard[event.actor] = event.at - now, now
+                newest[event.actor] = max(newest.get(event.actor, -inf), event.at - now)
+        for actor, ahead in newest.items():
+            if ahead > -LARGE_S or self._again(actor, ahead, now):
+                self._ahead.pop(actor, None)
+                self._ahead[actor] = ahead
+            self._heard.pop(actor, None)
+            self._heard[actor] = now
         silent = [actor for actor, heard in self._heard.items() if now - heard > FOR_S]
-        for actor in {*silent, *list(self._ahead)[:-KEPT]}:
-            del self._ahead[actor], self._heard[actor]
+        for actor in {*silent, *list(self._heard)[:-KEPT]}:
+            for each in (self._ahead, self._heard, self._doubted):
+                each.pop(actor, None)
 
-    def status_text(self) -> str:
-        """What is wrong with the clocks, in one line; "" when nothing is, or nothing is known."""
+    def _again(self, actor: str, ahead: float, now: float) -> bool:
+        """Whether its clock was as far behind some seconds ago."""
+        before, at = self._doubted.setdefault(actor, (ahead, now))
+        agrees = abs(ahead - before) < LARGE_S / 2
+        if not agrees:
+            self._doubted[actor] = (ahead, now)
+        return agrees and now - at >= APART_S
+
+    def status_text(self, name: Callable[[str], str] = escape) -> str:
+        """What is wrong with the clocks, in one line; "" when nothing is, or nothing is known.
+
+        `name` is what people call a writer.
+        """
         off = {actor: ahead for actor, ahead in self._ahead.items() if abs(ahead) >= LARGE_S}
         if not off:
             return ""
@@ -198,4 +222,4 @@ class Clocks:
             where = "behind" if ahead > 0 else "ahead of"
             return f"this clock is {age(abs(ahead))} {where} the fleet's; ages are off by that"
         actor, ahead = max(off.items(), key=lambda item: abs(item[1]))
-        return f"the clock of {escape(actor)} is {age(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this one"
+        return f"the clock of {name(actor)} is {age(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} this one"

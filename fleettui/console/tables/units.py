@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -27,7 +27,7 @@ from registry.errors import UserError
 from registry.keys import Address, Table
 from registry.lifecycle import Progress, UnitProgress, Whereabouts, standing, standing_here
 from registry.mirror import Pair, Snapshot
-from registry.model import Unit, UnitState, Usage
+from registry.model import Machine, Unit, UnitState, Usage
 from registry.units.file import parse as parse_file
 from registry.units.name import parse as parse_name
 from registry.units.name import refusal
@@ -302,6 +302,32 @@ def _step(counts: Counter[Health] | Counter[str], what: str, step: int) -> None:
         del counts[what]
 
 
+class Replaced:
+    """Which files instances of a name gave up for which others: for those whose template has no record."""
+
+    def __init__(self) -> None:
+        # by template and file: the files that came after it, and when the last of them did
+        self._by_name: dict[str, dict[str, dict[str, float]]] = {}
+
+    def index(self, snapshot: Snapshot, template: str, names: Iterable[str]) -> bool:
+        """Look at all its instances again; return whether anything differs."""
+        found: dict[str, dict[str, float]] = {}
+        for record in (snapshot.units[name] for name in names if name in snapshot.units):
+            for earlier in record.history:
+                if earlier != record.hash:
+                    after = found.setdefault(earlier, {})
+                    after[record.hash] = max(record.at, after.get(record.hash, 0.0))
+        before = self._by_name.pop(template, {})
+        if found:
+            self._by_name[template] = found
+        return found != before
+
+    def has_old(self, template: str, record: Unit) -> bool:
+        """Whether another instance went on from the file of this one, which did not come back to it since."""
+        after = self._by_name.get(template, {}).get(record.hash, {})
+        return any(each not in record.history or at > record.at for each, at in after.items())
+
+
 SHORT = 7  # digits of a version
 BY_UNIT = {Table.UNITS, Table.PENDING}
 BY_PAIR = {Table.SCHEDULE, Table.STATES}
@@ -324,6 +350,7 @@ class UnitRows:
         self._places: dict[str, set[str]] = defaultdict(set)  # unit -> machines that schedule or hold it
         self._global_files: dict[str, bool] = {}
         self._meters = Meters()
+        self._replaced = Replaced()
         self._rolling: dict[str, str] = {}  # unit -> the file that a rollout under way is to give it
         self._newest: dict[tuple[NeedKind, str], str] = {}  # of configs and secrets, the newest version
 
@@ -341,6 +368,7 @@ class UnitRows:
         templates: set[str] = set()
         if changed is None:
             self._rolling, self._newest = rolling(snapshot), newest_versions(snapshot)
+            self._index_replaced(snapshot)
         for unit in stale:
             self._replace(unit, self._build(snapshot, unit), fresh, gone)
             if (template := _template(unit)) is not None:
@@ -351,6 +379,14 @@ class UnitRows:
         for template in templates:
             self._update_group(snapshot, template, fresh, gone)
         return Delta(fresh, frozenset(gone - fresh.keys()), reset)
+
+    def _index_replaced(self, snapshot: Snapshot) -> None:
+        instances = defaultdict[str, list[str]](list)
+        for name in snapshot.units:
+            instances[_parent(name)].append(name)
+        for template, names in instances.items():
+            if template:
+                self._replaced.index(snapshot, template, names)
 
     def rows(self) -> dict[str, UnitRow]:
         """All rows by key, groups too."""
@@ -399,9 +435,8 @@ class UnitRows:
         units: set[str] = set()
         for address in changed:
             if address.table in BY_UNIT:
-                units.add(address.first)
-                if _template(address.first) == address.first:  # its instances may be old now
-                    units |= self._members.get(address.first, set())
+                units |= {address.first, *self._members.get(address.first, ())}  # instances may be old now
+                units |= self._outrun(snapshot, address.first)
             elif address.table is Table.ROLLOUTS:
                 known, self._rolling = self._rolling, rolling(snapshot)
                 units |= {unit for unit, _ in known.items() ^ self._rolling.items()}
@@ -418,9 +453,21 @@ class UnitRows:
                 (places.add if present else places.discard)(address.first)
             elif address.table is Table.USAGE:
                 units |= self._meters.changed(snapshot, address.first)
-            elif address.table not in IRRELEVANT:
-                return None  # a machine's name, the leader and the cluster are on many rows
+            elif address.table not in IRRELEVANT:  # a machine, the leader, the cluster
+                units |= self._telling(address.first)
         return units
+
+    def _outrun(self, snapshot: Snapshot, unit: str) -> set[str]:
+        """The instances beside this one, where a change of its record makes a file of theirs old, or no longer."""
+        template = _parent(unit)
+        beside = self._members.get(template, set()) | {unit}
+        return beside if template and self._replaced.index(snapshot, template, beside) else set()
+
+    def _telling(self, machine: str) -> set[str]:
+        """The units on a machine, and all that are not as asked or say why: it names machines, or who decides."""
+        rows = ((unit, row) for unit, rows in self._rows.items() for row in rows.values())
+        here = {unit for unit, machines in self._places.items() if machine in machines}
+        return here | {unit for unit, row in rows if row.reason or row.drifting}
 
     def _replace(self, unit: str, rows: dict[str, UnitRow], fresh: dict[str, UnitRow], gone: set[str]) -> None:
         old = self._rows.get(unit, {})
@@ -528,15 +575,19 @@ class UnitRows:
     def _version(self, snapshot: Snapshot, unit: str, machine: str, state: UnitState | None) -> tuple[str, int]:
         """The version that the unit has there, and 1 if it is an old one.
 
-        That is: not the file that its record names, one that a rollout replaces, an earlier one of its template, or
-        one with an earlier version of a config.
+        That is: not the file that its record names, one that a rollout replaces, an earlier one of its template (or
+        of other instances, where that has no record), or one with an earlier version of a config.
         """
         record = snapshot.units.get(unit)
         if record is None:
             return state.hash[:SHORT] if state else "", 0
         runs = state.hash if state and state.hash else record.hash
-        template = snapshot.units.get(_parent(unit))
-        earlier = template is not None and record.hash != template.hash and record.hash in template.history
+        parent = _parent(unit)
+        template = snapshot.units.get(parent)
+        if template is None:
+            earlier = bool(parent) and self._replaced.has_old(parent, record)
+        else:
+            earlier = record.hash != template.hash and record.hash in template.history
         wanted = self._rolling.get(unit) or record.version_on(machine)[0]
         return runs[:SHORT], int(earlier or runs != wanted or bool(self._lags(snapshot, record)))
 
@@ -558,14 +609,16 @@ class UnitRows:
     def _is_global(self, snapshot: Snapshot, unit: str) -> bool:
         record = snapshot.units.get(unit)
         file = snapshot.files.get(record.hash) if record else None
-        if record is None or file is None or "Global" not in file.text:
+        if record is None or file is None:
             return False
-        if record.hash not in self._global_files:
+        known = self._global_files.get(record.hash)
+        if known is None:
             try:
-                self._global_files[record.hash] = parse_options(parse_file(file.text), unit).is_global
+                known = "Global" in file.text and parse_options(parse_file(file.text), unit).is_global
             except UserError:
-                self._global_files[record.hash] = False
-        return self._global_files[record.hash]
+                known = False
+            self._global_files[record.hash] = known
+        return known
 
 
 def rolling(snapshot: Snapshot) -> dict[str, str]:
@@ -598,6 +651,27 @@ def host(snapshot: Snapshot, machine: str) -> str:
 
 
 _ID = re.compile(r"\b([0-9a-f]{8,})(\.\.\.)?")
+_BEGINNING = 8  # digits that every short id has
+
+
+class Beginnings:
+    """The ids of one table of machines by their beginnings, found once for as long as it is the same table."""
+
+    def __init__(self) -> None:
+        self._machines: Mapping[str, Machine] | None = None
+        self._ids: dict[str, list[str]] = {}
+
+    def find(self, machines: Mapping[str, Machine], beginning: str) -> str:
+        """The first id that begins so; "" for none. A beginning has at least eight digits."""
+        if machines is not self._machines:
+            self._machines, self._ids = machines, {}
+            for each in machines:
+                self._ids.setdefault(each[:_BEGINNING], []).append(each)
+        found = self._ids.get(beginning[:_BEGINNING], ())
+        return next((each for each in found if each.startswith(beginning)), "")
+
+
+_here, _gone = Beginnings(), Beginnings()
 
 
 def in_words(snapshot: Snapshot, text: str) -> str:
@@ -605,12 +679,23 @@ def in_words(snapshot: Snapshot, text: str) -> str:
 
     def name(match: re.Match[str]) -> str:
         machine, cut = match[1], match[2]
-        known = (*snapshot.machines, *snapshot.absent)
         if cut:
-            machine = next((each for each in known if each.startswith(machine)), machine)
-        return host(snapshot, machine) if machine in known else match[0]
+            machine = _here.find(snapshot.machines, machine) or _gone.find(snapshot.absent, machine) or machine
+        known_here = machine in snapshot.machines or machine in snapshot.absent
+        return host(snapshot, machine) if known_here else match[0]
 
     return _ID.sub(name, escape(text)) if text else ""
+
+
+_WRITER = re.compile(r"(agent|scheduler) ([0-9a-f]{8})")
+
+
+def writer_name(snapshot: Snapshot, actor: str) -> str:
+    """Who wrote an event, escaped: a program is called by its machine's host name, also the last known one."""
+    if found := _WRITER.fullmatch(actor):
+        machine = _here.find(snapshot.machines, found[2]) or _gone.find(snapshot.absent, found[2])
+        return f"{found[1]} {host(snapshot, machine)}" if machine else actor
+    return escape(actor)
 
 
 def _word(condition: Health, here: UnitProgress, state: UnitState | None, target: str) -> str:
