@@ -65,6 +65,8 @@ def _console(flags: argparse.Namespace) -> int:
     local = _local_cluster(settings)
     cluster = escape(settings.console.name) or local or host_and_port(settings.etcd.endpoints[0])[0]
     if flags.at or flags.record:
+        known = bool(settings.source or flags.endpoint or says_where(os.environ))
+        cluster = cluster if known else "record"  # of which fleet it is, no configuration says
         directory = found_directory(flags.record, os.environ)
         run_record(settings, cluster=cluster, theme=flags.theme or "", at=flags.at or "now", directory=directory)
         return 0

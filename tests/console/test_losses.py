@@ -46,7 +46,7 @@ def header(loss: tuple[str, int] | None, width: int) -> str:
     [
         (None, 140, ""), (("", 0), 160, "any 1 lost: ok"), (("", 0), 150, "any 1 lost: ok"), (("", 0), 78, ""),
         (("core-2", 3), 140, "core-2 lost: 3 wait"), (("core-2", 1), 78, "core-2 lost: 1 waits"),
-        (("core-2\x1b[2J", 3), 140, "lost: 3 wait"),
+        (("core-2\x1b[2J", 3), 140, "lost: 3 wait"), (("core-2", 1), 78, "3/3"), (("core-2", 12), 70, "3/3"),
     ],
 )  # fmt: skip
 def test_the_header_says_it_where_there_is_room_and_what_is_wrong_before_anything_else(
@@ -57,6 +57,14 @@ def test_the_header_says_it_where_there_is_room_and_what_is_wrong_before_anythin
     assert told or ("machine:" not in text and "lost" not in text)
     assert "\x1b" not in text
     assert len(text) <= width
+
+
+@pytest.mark.parametrize("place", [HERE, replace(HERE, protected=True), replace(HERE, read_only=True)])
+def test_the_header_says_how_many_machines_are_up_at_80_columns_whatever_else_it_says(place: FleetIdentity) -> None:
+    reading = Reading(scene(), None, ConnectionState.LIVE)
+    for loss in (None, ("", 0), ("core-2", 3), ("core-10", 1200)):
+        totals = Totals({Health.ACTIVE: 14, Health.FAILED: 1}, 2, 3, loss=loss)
+        assert "2/3" in "".join(map(line_text, header_line(place, reading, totals, 0.1, 78)))
 
 
 async def test_every_machine_is_asked_by_the_rules_that_decide_and_again_after_a_change() -> None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 from textual.widgets import Button, Input
 
-from fleettui.console.pages.bands import FleetIdentity
+from fleettui.console.pages.bands import FleetIdentity, footer_keys, footer_line
 from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.text_screens import PageScreen
+from fleettui.console.text.cells import line_text
+from fleettui.console.text.keys import Key
 from fleettui.console.widgets.drawing import Band
 from registry.mirror import Snapshot
 from registry.model import Availability, Override
@@ -32,6 +34,15 @@ def asked(play: Play) -> str:
 
 async def confirm(play: Play) -> None:
     await play.press("right", "enter")
+
+
+@pytest.mark.parametrize("width", range(30, 140, 3))
+def test_the_footer_has_room_for_the_words_that_it_shows_of_its_keys(width: int) -> None:
+    def label(key: Key) -> str:
+        return "uncordon" if key.id == "cordon" else key.label
+
+    keys = footer_keys(width, {}, hide_changes=False, view="machines", label=label)
+    assert len(line_text(footer_line(keys, {}, lambda _: True, label)).rstrip()) <= width
 
 
 async def test_the_footer_names_machine_keys_in_the_machines_view_only() -> None:

@@ -17,6 +17,7 @@ from bench.console_pty import Pty
 from tests.console.fleetshow import NOW, scene
 from tests.console.pastshow import bereaved, recorded
 from tests.etcd_server import free_ports
+from tests.remote.sshd import Sshd, make_key
 
 
 @contextmanager
@@ -136,3 +137,22 @@ def test_a_record_opens_in_a_terminal_without_any_registry(tmp_path: Path) -> No
         pty.until("2/3 machines", timeout_s=60)
     with Pty([program, "--at", "2001-01-02", "--record", str(tmp_path / "record")], environment) as pty:
         pty.until("error: the record in", "begins at", timeout_s=60)
+
+
+def test_a_record_is_looked_at_over_ssh_where_no_configuration_says_whose_it_is(tmp_path: Path) -> None:
+    recorded(tmp_path / "record", scene(), bereaved())
+    program = Path(sys.executable).with_name("fleettui")
+    asked = f"env HOME={tmp_path} TZ=UTC LANG=C.UTF-8 {program} --record {tmp_path}/record"
+    with Sshd(tmp_path / "sshd", make_key(tmp_path / "identity")) as server:
+        (tmp_path / "known").write_text(server.known_hosts_line)
+        login = ["ssh", "-tt", "-F", "none", "-p", str(server.port), "-i", str(tmp_path / "identity"),
+                 "-o", f"UserKnownHostsFile={tmp_path}/known", "127.0.0.1"]  # fmt: skip
+        with Pty([*login, asked], {**os.environ, "TERM": "xterm-256color"}) as pty:
+            pty.until("fleet record ◀", "2/3 machines", "sync.service", timeout_s=60)
+            pty.forget()
+            pty.send(b"[")
+            pty.until("3/3 machines", timeout_s=60)
+            pty.send(b"\x11")
+            pty.process.wait(30)
+        with Pty([*login, f"{asked} --at 2001-01-02"], {**os.environ, "TERM": "xterm-256color"}) as pty:
+            pty.until("error: the record in", "begins at", timeout_s=60)

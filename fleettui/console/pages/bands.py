@@ -88,6 +88,7 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     up = Cell(f"{totals.machines_up}/{totals.machines_known} machines", Tone.PLAIN if all_up else Tone.BAD)
     loss, at_risk = _loss(totals.loss), bool(totals.loss and totals.loss[1])
     machines: Line = (up, Cell("  "))
+    few = replace(up, text=up.text.split()[0])  # the count alone
     idle, least = SHOWN, SHOWN[:-1]
     rolls, brief = _rollouts(totals.rollouts, words=True), _rollouts(totals.rollouts, words=False)
     if loss:  # that all is well is said where there is room, that it is not before anything else
@@ -99,8 +100,9 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
         yield (*name, Cell("   "), *risky, *_counts(totals, least, words=True), *rolls), leader
         yield (*name, Cell("   "), *risky, *_counts(totals, idle, words=False), *brief), leader
         yield (*name, Cell("   "), *risky, *_counts(totals, idle, words=False), *brief), alarm
-        if all_up:
-            yield (*name, Cell(" "), *loss, Cell(" "), *_counts(totals, least, words=False), *brief), alarm
+        yield (*name, Cell("   "), few, *loss, *_counts(totals, least, words=False), *brief), alarm
+        close = Cell(loss[0].text[1:], Tone.BUSY)
+        yield (*name, Cell(" "), few, close, *_counts(totals, least, words=False), *brief), alarm
     yield (*name, where, Cell("     "), *machines, *_counts(totals, idle, words=True), *rolls), leader
     yield (*name, where, Cell("     "), *machines, *_counts(totals, least, words=True), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=True), *rolls), leader
@@ -108,6 +110,8 @@ def _forms(place: FleetIdentity, reading: Reading, totals: Totals) -> Iterator[t
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *rolls), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), leader
     yield (*name, Cell("   "), *machines, *_counts(totals, idle, words=False), *brief), alarm
+    yield (*name, Cell("  "), few, *_counts(totals, idle, words=False), *brief), alarm
+    yield (*name, Cell("  "), few, *_counts(totals, least, words=False), *brief), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False), *brief), alarm
     yield (*name, Cell("  "), *_counts(totals, idle, words=False), *brief), ()
 
@@ -144,8 +148,8 @@ def _loss(found: tuple[str, int] | None) -> Line:
 
 
 def _leader(reading: Reading, totals: Totals) -> Line:
-    if reading.link is ConnectionState.CONNECTING:
-        return ()
+    if reading.link is ConnectionState.CONNECTING or not reading.snapshot.revision:
+        return ()  # that is not known yet
     leader = reading.snapshot.leader
     if leader is None:
         since = f" for {age(totals.leaderless_s)}" if totals.leaderless_s and totals.leaderless_s >= 1 else ""
@@ -185,7 +189,9 @@ def banner(reading: Reading, place: FleetIdentity, lost_s: float, totals: Totals
         return _held(reading) or _corrupt(reading) or endpoints or expiring or clocks
     again = f"trying again in {math.ceil(totals.retry_s)} s" if totals.retry_s else "trying again now"
     words = {
-        ConnectionState.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then",
+        ConnectionState.LOST: f"connection lost {age(lost_s)} ago, {again}; what you see is as of then"
+        if reading.snapshot.revision
+        else f"no connection for {age(lost_s)}, {again}",
         ConnectionState.FOREIGN: f"not this fleet's registry for {age(lost_s)}; nothing is changed, {again}",
         ConnectionState.DENIED: f"the registry refuses this user for {age(lost_s)}; {again}",
         ConnectionState.HELD: f"the registry's history went back {age(lost_s)} ago",
@@ -259,14 +265,15 @@ IN_JOURNAL = ("journal_search", "journal_include", "journal_exclude", "journal_p
 
 
 def footer_keys(
-    width: int, keymap: Mapping[str, str], *, hide_changes: bool, view: str = "units"
-) -> tuple[Key, ...]:
+    width: int, keymap: Mapping[str, str], *, hide_changes: bool, view: str = "units",
+    label: Callable[[Key], str] = lambda key: key.label,
+) -> tuple[Key, ...]:  # fmt: skip
     """The keys that fit, the most needed first chosen, in their usual order."""
     chosen: set[str] = set()
     room = width
     for name in ("roll_out", *RANK) if view == "configs" else RANK:
         key = BY_ID[name]
-        cost = len(shown_key(key, keymap)) + len(key.label) + 3
+        cost = len(shown_key(key, keymap)) + len(label(key)) + 3
         if (hide_changes and key.changes) or cost > room or (key.views and view not in key.views):
             continue
         chosen.add(name)

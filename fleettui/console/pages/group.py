@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from fleettui.console.pages.file import SHORT
 from fleettui.console.pages.rich_text import RichLine, RichText, plain, rich_line, title
@@ -19,6 +20,7 @@ from registry.mirror import Snapshot
 from registry.model import UnitHealth
 from registry.wording import and_more, listed
 
+VERSION = SHORT + len(" old")
 BAR = 24  # cells of the longest bar
 SHOWN = 200  # members, the worst first
 HOSTS = 12
@@ -128,10 +130,11 @@ def _versions(snapshot: Snapshot, name: str, members: Sequence[UnitRow], key: st
 
 def _member(snapshot: Snapshot, row: UnitRow, now: float) -> RichLine:
     state = snapshot.states.get((row.machine, row.unit))
+    version = version_cell(row, now)
     checked = f" {state.health.value}" if state and state.health is not UnitHealth.UNCHECKED else ""
     return rich_line(
         Cell(f"  {row.label:<{NAME_WIDTH}} "), health_cell(row.condition, f"{row.word:<12}"),
-        Cell(f"{'' if row.is_global else row.host:<14} "), version_cell(row, now),
+        Cell(f"{'' if row.is_global else row.host:<14} "), replace(version, text=f"{version.text:<{VERSION}}"),
         Cell(f"  {since(row.since, now):>6}{checked}  ", Tone.QUIET),
         Cell(row.reason, Tone.BAD if row.condition is Health.FAILED else Tone.WAIT),
         to=unit_subject(row.unit, row.machine if row.is_global else ""),
