@@ -192,3 +192,15 @@ async def test_quotes_and_backslashes_reach_the_filter_of_a_command_line() -> No
     async with playing() as play:
         await play.press("colon", *r'units "no machine" /sync\.|mars/', "enter")
         assert play.main.views.open.table.listing.order == ["mars.service"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("state:fialed", "no row has state:fialed; did you mean state:failed?"), ("state=activ", ""),
+        ("is:dirfting", "no row has is:dirfting; did you mean is:drifting?"), ("target:zzz", ""),
+        ("!state:fialed", ""), ("unit:fialed", ""), ("state:f*", ""), ("state:fail", ""), ("state:", ""),
+    ],
+)  # fmt: skip
+def test_a_misspelt_word_where_there_are_few_is_told_with_what_may_be_meant(text: str, told: str) -> None:
+    assert parse_query(text).complaint([row("a.service")]) == told

@@ -15,6 +15,7 @@ from fleettui.console.tables.fleet import NO_CHANGES, Changes, FleetModel, Readi
 from fleettui.console.tables.machines import MachineRows, machine_rows
 from fleettui.console.tables.rows import Delta, Health, Row
 from fleettui.console.tables.units import COLUMNS, UnitRow, UnitRows, units_named
+from fleettui.console.text.formatting import size
 from registry.keys import Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.model import Assignment, Corrupt, Event, Machine, Pending, Target, Unit, UnitState, UnitText, Usage
@@ -245,6 +246,12 @@ def test_what_a_unit_uses_is_shown_while_its_process_lives_and_summed_in_its_gro
     assert rows["web@3.service"].meter.texts == ("-", "-"), "nothing was reported"
     assert rows["web@.service"].meter.texts == ("3.0 M", "20 %")
     assert rows["mail.service"].meter.texts == ("-", "-"), "it has no process any more"
+
+
+def test_a_size_has_three_digits_at_most() -> None:
+    sizes = {0: "-", 512: "512 B", 1000: "1.0 K", 9 << 20: "9.0 M", (10 << 20) - 9: "10 M", 18 << 20: "18 M",
+             1023 << 20: "1.0 G", 3 << 39: "1.5 T"}  # fmt: skip
+    assert {count: size(count) for count in sizes} == sizes
 
 
 def test_what_was_summed_over_processes_says_so() -> None:

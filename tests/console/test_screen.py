@@ -18,6 +18,7 @@ from fleettui.console.screens.confirm import ConfirmScreen
 from fleettui.console.screens.submit import SubmitScreen, suggestion
 from fleettui.console.widgets.drawing import Band
 from fleettui.console.widgets.journal_pane import JournalPane
+from fleettui.verbs import Verb
 from registry.errors import RegistryUnavailable
 from registry.mirror import Snapshot
 from registry.model import Target
@@ -155,6 +156,9 @@ async def test_marked_units_are_acted_on_together_and_undone_together() -> None:
         assert play.stage.port.calls == [("stop", ("cache.service", "db.service"))]
         await play.press("u")
         assert play.stage.port.calls[-1] == ("restore", ("cache.service", "db.service"))
+        assert [each.verb for each in play.main.runner.operations] == [
+            Verb.UNDO
+        ]  # what came of the first is no more
 
 
 async def test_an_error_stays_until_it_is_dismissed() -> None:

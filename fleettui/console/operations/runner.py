@@ -175,6 +175,7 @@ class OperationRunner:
         if last is None or last not in self._undoable:
             return False
         self._undoable.remove(last)
+        self._set(tuple(each for each in self.operations if each.number != last.number))  # its outcome is no more
         if last.rollout:
             begun = self._begin(Verb.UNDO, last.names, undo_command(last))
             before = self._rollouts.get(last.rollout)

@@ -107,6 +107,16 @@ class Term:
             value = f"/{value}/"
         return f"{'!' if self.negated else ''}{self.facet}{self.sign}{value}"
 
+    def meant(self, rows: Iterable[Row]) -> str:
+        """The word that may be misspelt in it, where a facet has few and none of them begins so; "" for none."""
+        if self.negated or self.facet not in VALUES or self.form is not Form.WORD or self.is_glob or not self.value:
+            return ""
+        words = {*VALUES[self.facet]}
+        words.update(word for row in rows for word in str(facet_of(row, self.facet)).lower().split())
+        if any(word.startswith(self.value) for word in words):
+            return ""
+        return next(iter(difflib.get_close_matches(self.value, sorted(words), n=1)), "")
+
     def explained(self) -> str:
         """What it asks for, in words."""
         value = self.value
@@ -206,13 +216,16 @@ class Query:
         """What is wrong with the filter for these rows; "" when nothing is."""
         if self.error:
             return self.error
-        sample = next((row for row in rows if not row.is_group), None)
+        found = [row for row in rows if not row.is_group]
+        sample = found[0] if found else None
         if self.doubt or sample is None:
             return self.doubt
         for term in self.terms:
             if term.facet and facet_of(sample, term.facet) is None:
                 known = " ".join(f"{facet}:" for facet in facets_of(sample))
                 return f"this table has no {term.facet}: to filter by; it has {known}"
+            if meant := term.meant(found):
+                return f"no row has {term}; did you mean {term.facet}{term.sign}{meant}?"
         return ""
 
     def explained(self) -> str:

@@ -30,13 +30,13 @@ def took(seconds: float) -> str:
 
 
 def size(count_bytes: int) -> str:
-    """Bytes in binary steps: "512 B", "18 M", "1.5 G"; "-" for none."""
+    """Bytes in binary steps, of three digits at most: "512 B", "18 M", "1.5 G"; "-" for none."""
     if count_bytes <= 0:
         return "-"
     amount = float(count_bytes)
     for word in ("B", "K", "M", "G"):
-        if amount < 1024:
-            return f"{amount:.0f} {word}" if amount >= 10 or word == "B" else f"{amount:.1f} {word}"
+        if amount < 999.5:  # else it would be read as 1000
+            return f"{amount:.0f} {word}" if amount >= 9.95 or word == "B" else f"{amount:.1f} {word}"
         amount /= 1024
     return f"{amount:.1f} T"
 
