@@ -279,7 +279,8 @@ def test_a_unit_that_runs_nowhere_and_is_stopped_is_no_failure() -> None:
 def test_one_act_is_one_line() -> None:
     told = [
         ("root@a", 0.0, "web@1"), ("root@a", 0.1, "web@2"), ("root@b", 0.2, "web@3"), ("root@a", 0.3, "web@3"),
-        ("root@a", 9.0, "web@4"), ("root@a", 9.1, "web@4"),
+        ("root@a", 9.0, "web@4"), ("root@a", 9.1, "web@4"), ("root@c", 20.0004, "web@5"),
+        ("root@c", 20.0001, "web@6"),
     ]  # fmt: skip
     events = {}
     for number, (who, after, unit) in enumerate(told):
@@ -292,7 +293,7 @@ def test_one_act_is_one_line() -> None:
     assert rows.rows == whole.rows
     assert sorted(each.units for each in whole.rows.values()) == [
         ("web@1.service", "web@2.service", "web@3.service"), ("web@3.service",), ("web@4.service",),
-        ("web@4.service",),
+        ("web@4.service",), ("web@5.service", "web@6.service"),
     ]  # fmt: skip
     assert any(each.unit == "web@1.service and 2 more" for each in whole.rows.values())
-    assert len(whole.update(Snapshot()).removed) == 4
+    assert len(whole.update(Snapshot()).removed) == 5

@@ -91,7 +91,8 @@ class EventRows:
             return row
         act = (row.actor, row.verb, row.reason)
         before = self.rows.get(self._acts.get(act, ""))
-        if before is None or not 0 <= row.at - before.at < ONE_ACT_S or row.units[0] in before.units:
+        apart_s = abs(row.at - before.at) if before else ONE_ACT_S  # those of one millisecond are in any order
+        if before is None or apart_s >= ONE_ACT_S or row.units[0] in before.units:
             self._acts = {**dict(list(self._acts.items())[-ACTS:]), act: row.key}
             return row
         units = (*before.units, *row.units)
