@@ -276,6 +276,14 @@ def test_a_unit_that_runs_nowhere_and_is_stopped_is_no_failure() -> None:
     assert judge(loaded, snapshot, lambda at, _: whereabouts(at), NOW).phase is OperationPhase.WAITING
 
 
+def test_an_event_calls_machines_by_their_names_also_in_its_reason() -> None:
+    told = Event(
+        "1", NOW, f"scheduler {CORES[2][:8]}", "refuse", "web@3.service", "", f"machine {CORES[3][:8]}... is lost"
+    )
+    (row,) = EventRows().update(replace(scene(), events={"1": told})).changed.values()
+    assert (row.actor, row.reason) == ("scheduler core-2", "machine core-3 is lost")
+
+
 def test_one_act_is_one_line() -> None:
     told = [
         ("root@a", 0.0, "web@1"), ("root@a", 0.1, "web@2"), ("root@b", 0.2, "web@3"), ("root@a", 0.3, "web@3"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from fleettui.console.tables.rows import Column, Delta
-from fleettui.console.tables.units import host, writer_name
+from fleettui.console.tables.units import host, in_words, writer_name
 from fleettui.console.text.cells import Cell, Tone
 from fleettui.console.text.formatting import clock, natural, since
 from fleettui.escape import escape
@@ -107,7 +107,7 @@ def _row(snapshot: Snapshot, key: str, event: Event) -> EventRow:
         verb=escape(event.verb),
         unit=escape(event.unit) or "-",
         host=host(snapshot, event.machine),
-        reason=escape(event.reason),
+        reason=in_words(snapshot, event.reason),
         units=(event.unit,) if event.unit else (),
     )
 
