@@ -28,7 +28,7 @@ from registry.sync.history import History
 
 log = logging.getLogger("fleet.agent")
 
-GATHER_S = 0.05  # from one write of states to the next: a change is in the registry within 100 ms
+GATHER_S = 0.05  # from one write of states to the next: what is not passing is in the registry within 100 ms
 GATHER_SOON_S = 0.004  # after a rest, and where a start waits for a claim or the fleet for a unit's end
 HELD_S = 1.0  # how long a step on the way to another state waits for that one
 STATES, CLAIMS, EVENTS = 96, 60, 30  # in one transaction of at most 128 operations and as many guards

@@ -6,7 +6,7 @@ aiohttp; it is imported at the first call, since a command may end without one).
 """
 
 from registry.etcd.client import Etcd
-from registry.etcd.cluster import AnswerTooLarge, Compacted
+from registry.etcd.cluster import Compacted
 from registry.etcd.endpoint import EtcdSettings
 from registry.etcd.wire import (
     MAX_OPS,
@@ -23,7 +23,6 @@ from registry.etcd.wire import (
 
 __all__ = [
     "MAX_OPS",
-    "AnswerTooLarge",
     "Compacted",
     "Compare",
     "Etcd",

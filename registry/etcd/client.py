@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 from registry.errors import LeaseLost
@@ -32,6 +33,7 @@ from registry.etcd.wire import (
     decode_deleted,
     decode_done,
     decode_grant,
+    decode_key,
     decode_kvs,
     decode_members,
     decode_page,
@@ -48,6 +50,7 @@ from registry.etcd.wire import (
     txn_request,
 )
 from registry.frozen import replace
+from registry.runtime import waits
 
 if TYPE_CHECKING:
     from registry.etcd.watch import OnConnect, OnState
@@ -116,9 +119,11 @@ class Etcd:
             kvs: list[KeyValue] = []
             at = revision
             try:
-                async for piece in self.pieces(prefix, revision=revision, keys_only=keys_only, page=page):
-                    kvs += piece.kvs
-                    at = piece.revision
+                pieces = self.pieces(prefix, revision=revision, keys_only=keys_only, page=page)
+                async with aclosing(pieces) as found:
+                    async for piece in found:
+                        kvs += piece.kvs
+                        at = piece.revision
                 return RangeResult(at, tuple(kvs), len(kvs))
             except Compacted:
                 if revision or attempt + 1 == _LISTINGS:
@@ -141,8 +146,22 @@ class Etcd:
         With `after`, only the keys behind that one.
         At most `page` keys are asked for at a time. etcd walks over all that remain for each page, so large pages
         are cheaper; but a busy etcd must answer within the time-out, so they grow only while answers are quick.
-        Compacted whenever the revision goes while it is read.
+        The next page is on its way while one is dealt with. Compacted whenever the revision goes while it is read.
         """
+        pages = self._pages(prefix, revision, keys_only=keys_only, page=page, after=after)
+        async with aclosing(waits.one_ahead(pages)) as found:
+            async for at, raw in found:
+                for start in range(0, max(len(raw), 1), PIECE):
+                    try:
+                        kvs = decode_kvs({"kvs": raw[start : start + PIECE]})
+                    except EtcdUnreachable as error:
+                        raise unavailable({self.endpoint: str(error)}) from None
+                    yield RangeResult(at, kvs, len(kvs))
+
+    async def _pages(
+        self, prefix: str, revision: int, *, keys_only: bool, page: int, after: str
+    ) -> AsyncGenerator[tuple[int, list[Json]], None]:
+        """The revision and the keys of each page, as they are sent."""
         request: dict[str, Any] = {**span(prefix), "keys_only": keys_only}
         if after:
             request["key"] = _behind(after)
@@ -164,15 +183,13 @@ class Etcd:
                 limit = max(min(page, PAGE), limit // 4)
             revision = revision or answered
             raw = answer["kvs"]
-            for start in range(0, max(len(raw), 1), PIECE):
-                try:
-                    kvs = decode_kvs({"kvs": raw[start : start + PIECE]})
-                except EtcdUnreachable as error:
-                    raise unavailable({self.endpoint: str(error)}) from None
-                yield RangeResult(revision, kvs, len(kvs))
+            yield revision, raw
             if not answer.get("more") or not raw:
                 return
-            request["key"] = _behind(kvs[-1].key)
+            try:
+                request["key"] = _behind(decode_key(raw[-1]))
+            except EtcdUnreachable as error:
+                raise unavailable({self.endpoint: str(error)}) from None
 
     async def put(self, key: str, value: bytes, lease: int = 0) -> int:
         """Write a key and return the revision. LeaseLost if the lease is dead, or missing where one is needed."""

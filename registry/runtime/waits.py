@@ -10,7 +10,7 @@ import sys
 import time
 from _thread import get_ident
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -134,6 +134,42 @@ async def beside(work: Coroutine[Any, Any, object], *, linger_s: float = 0.0) ->
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def one_ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """What a generator yields, the next value on its way while one is dealt with. Use it with `aclosing`."""
+    kernel = _alone.get(get_ident())
+    begin: Any = kernel.begin if kernel else _asyncio().create_task
+    task = begin(_next(source))
+    try:
+        while found := await _value_of(task):
+            task = begin(_next(source))
+            await sleep(0)  # it asks before anything is done here
+            yield found[0]
+    finally:
+        if kernel:
+            await kernel.cancel(task)
+        else:
+            task.cancel()
+            await _asyncio().gather(task, return_exceptions=True)
+        await source.aclose()
+
+
+async def _next(source: AsyncGenerator[T, None]) -> tuple[T] | None:
+    """The next value; None at the end."""
+    async for value in source:
+        return (value,)
+    return None
+
+
+async def _value_of(task: Any) -> Any:  # noqa: ANN401 - a task of either kind
+    """What a task returns. Raises what it does."""
+    if kernel := _alone.get(get_ident()):
+        await kernel.end(task)
+        if task.error is not None:
+            raise task.error
+        return task.value
+    return await task
 
 
 async def in_thread(work: Callable[..., T], *values: object) -> T:

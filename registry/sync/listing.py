@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 
-from registry.etcd import AnswerTooLarge, Etcd, KeyValue
+from registry.errors import RegistryUnavailable
+from registry.etcd import Etcd, KeyValue
 from registry.keys import PARTS, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
 from registry.runtime import waits
@@ -39,10 +41,11 @@ async def read_prefix(
 
     With `after`, only the keys behind that one.
     """
-    async for piece in etcd.pieces(prefix, revision=revision, page=page, after=after):
-        take(map(raw, piece.kvs))
-        revision = piece.revision
-        await waits.sleep(0)
+    async with aclosing(etcd.pieces(prefix, revision=revision, page=page, after=after)) as pieces:
+        async for piece in pieces:
+            take(map(raw, piece.kvs))
+            revision = piece.revision
+            await waits.sleep(0)
     return revision
 
 
@@ -64,7 +67,7 @@ async def _read_in_turns(etcd: Etcd, keys: Keys, tables: Sequence[Table], take: 
     """One exchange for as much of each table as a small fleet has; then what is left, table by table."""
     try:
         found = await etcd.glance([_prefix(keys, table) for table in tables], PAGE)
-    except AnswerTooLarge:
+    except RegistryUnavailable:  # more than one answer may hold, or than a busy etcd counts within the time-out
         revision = 0
         for table in tables:
             revision = await _read(etcd, keys, table, revision, take)

@@ -6,12 +6,15 @@ import asyncio
 
 import pytest
 
-from registry.etcd import Etcd, Op
+from registry.errors import RegistryUnavailable
+from registry.etcd import Etcd, EtcdSettings, Op
 from registry.keys import Keys, Table
-from registry.mirror import RawChange
+from registry.mirror import RawChange, Snapshot
 from registry.model import Target, Unit
 from registry.records import encode
+from registry.runtime import waits
 from registry.sync.listing import read_prefix, read_snapshot
+from tests.etcd_server import EtcdServer
 
 pytestmark = pytest.mark.etcd
 
@@ -66,3 +69,26 @@ async def test_others_run_while_a_large_table_is_read(etcd_client: Etcd, prefix:
     counting.cancel()
     assert len(snapshot.units) == COUNT
     assert turns > 3
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_alone_a_listing_is_whole_where_one_exchange_is_not_enough(
+    etcd: EtcdServer, prefix: str, monkeypatch: pytest.MonkeyPatch, *, busy: bool
+) -> None:
+    """More than a page of one table, none of another; or a server that cannot answer for all of them in time."""
+
+    async def late(*_: object) -> None:
+        raise RegistryUnavailable("timed out")
+
+    async def work() -> Snapshot:
+        async with Etcd(EtcdSettings(etcd.endpoints)) as client:
+            await fill(client, keys)
+            if busy:
+                monkeypatch.setattr(client, "glance", late)
+            return await read_snapshot(client, keys, [Table.PENDING, Table.UNITS, Table.SCHEDULE])
+
+    keys = Keys.under(prefix)
+    snapshot = waits.run_alone(work())
+    assert list(snapshot.units) == [f"u{number:05}.service" for number in range(COUNT)]
+    assert (snapshot.pending, snapshot.schedule) == ({}, {})
+    assert snapshot.revision

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -112,6 +113,54 @@ def test_once_one_fails_the_others_are_ended_before_its_error_is_raised(run: Run
     with pytest.raises(ValueError, match="no"):
         run(work())
     assert told == ["ended"]
+
+
+def test_one_is_asked_for_while_the_one_before_is_dealt_with(run: Run) -> None:
+    told: list[str] = []
+
+    async def numbers() -> AsyncGenerator[int, None]:
+        try:
+            for number in range(3):
+                told.append(f"ask {number}")
+                await waits.sleep(0)
+                yield number
+        finally:
+            told.append("closed")
+
+    async def work() -> None:
+        async with aclosing(waits.one_ahead(numbers())) as found:
+            async for number in found:
+                told.append(f"take {number}")
+                await waits.sleep(0.01)
+
+    run(work())
+    assert told == ["ask 0", "ask 1", "take 0", "ask 2", "take 1", "closed", "take 2"]
+
+
+def test_one_ahead_raises_in_its_place_and_leaves_nothing_behind(run: Run) -> None:
+    told: list[object] = []
+
+    async def fails(at: int) -> AsyncGenerator[int, None]:
+        try:
+            for number in range(10):
+                if number == at:
+                    raise ValueError("no more")
+                yield number
+                await waits.sleep(0)
+        finally:
+            told.append("closed")
+
+    async def take(source: AsyncGenerator[int, None], most: int) -> None:
+        async with aclosing(waits.one_ahead(source)) as found:
+            async for number in found:
+                told.append(number)
+                if number == most:
+                    return
+
+    with pytest.raises(ValueError, match="no more"):
+        run(take(fails(2), 5))
+    run(take(fails(9), 0))
+    assert told == [0, 1, "closed", 0, "closed"]
 
 
 @pytest.mark.parametrize(("most", "make"), [(1, waits.lock), (2, lambda: waits.slots(2))])
