@@ -206,6 +206,9 @@ def _arriving(
     *,
     strict: bool,
 ) -> UnitProgress:
+    # What came of it on a machine that has to give it up is nothing that was asked for.
+    stray = tuple(sorted(states.keys() - {line.machine for line in lines}))
+    states = {each: state for each, state in states.items() if each not in stray}
     # A global unit keeps its lines on lost machines; it has arrived once it has on those that live.
     awaited = [line for line in lines if line.machine in snapshot.machines] or lines
     late = tuple(line.machine for line in awaited if not applied(line, states.get(line.machine)))
@@ -232,7 +235,7 @@ def _arriving(
     if late:
         soon = UnitProgress(Progress.UNDER_WAY, _blame(snapshot, coming, machines), machines) if coming else None
         return soon or _late(snapshot, unit, late, machines)
-    if stray := tuple(sorted(states.keys() - {line.machine for line in lines})):
+    if stray:
         return UnitProgress(Progress.UNDER_WAY, f"being stopped on {_named(snapshot, stray)}", machines)
     skipped = {line.machine: found[line.machine].reason for line in awaited}
     held = all(skipped.values())  # by a condition, everywhere

@@ -340,6 +340,20 @@ def test_a_unit_that_systemd_restarts_before_it_settles_has_failed() -> None:
     assert "systemd restarted it" in fleet.rollout.note
 
 
+def test_what_failed_on_a_machine_that_came_back_without_a_line_is_no_failure_of_what_was_given_since() -> None:
+    fleet = Fleet(3, rollout())
+    fleet.round()
+    home = fleet.world.where("web@0.service")[0]
+    away = next(each for each in MACHINES if each != home)
+    old = UnitState("web@0.service", away, file_hash(OLD), 1, Target.LAUNCHED, "loaded", "failed", error="no start")
+    fleet.world.put(KEYS.state(away, old.unit), old)
+    fleet.lead()
+    assert fleet.views()[0].state is StepState.UNDER_WAY
+    assert fleet.versions() == "noo"
+    fleet.finish()
+    assert (fleet.versions(), fleet.rollout.failed) == ("nnn", ())
+
+
 def test_a_service_that_ends_has_failed_and_a_oneshot_has_not() -> None:
     fleet = Fleet(1, rollout())
     fleet.round()

@@ -189,6 +189,13 @@ def test_a_copy_elsewhere_keeps_the_unit_under_way() -> None:
     )
 
 
+def test_what_failed_on_a_machine_that_has_to_give_it_up_is_no_failure_of_what_was_asked_since() -> None:
+    failed = replace(STATE, machine="m2", generation=0, active="failed", error="start failed: exit code 1")
+    under_way = UnitProgress(Progress.UNDER_WAY, "being stopped on m2...", ("m1", "m2"))
+    assert standing(snapshot(states=(STATE, failed)), "a.service", strict=True) == under_way
+    assert of(snapshot(states=(STATE, replace(failed, error="", waits=("b.service",))))) == under_way
+
+
 def test_a_lost_machine_is_named() -> None:
     lost = replace(LINE, machine="m9" * 8)
     assert of(snapshot(lines=(lost,), states=())).reason == "waiting for lost machine m9m9m9m9..."
