@@ -185,8 +185,8 @@ class Follower:
                 self.changed_at = time.monotonic()
                 self._proven = True
                 self._backoff.reset()
-                if self._unproven:
-                    await self._check_history()
+                if self._unproven or any(change.key == self._keys.cluster for change in batch.changes):
+                    await self._check_history()  # also where the sentinel says that another one was accepted
                 if self._history is not None and self._epoch != self._history.epoch:
                     return  # another one was accepted while we were away: what the mirror shows is of the old one
                 if any(change.kv is None for change in batch.changes):

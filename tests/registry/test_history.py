@@ -292,6 +292,35 @@ async def test_a_follower_with_a_history_shows_nothing_older_and_goes_on_once_it
         await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.etcd
+async def test_a_follower_that_noticed_nothing_goes_by_what_is_written_in_the_sentinel_at_once(
+    server: EtcdServer,
+) -> None:
+    async with client(server) as etcd:
+        await ensure_cluster(etcd, KEYS, "one")
+        history = History(KEYS)
+        follower = Follower(etcd, KEYS, history=history)
+
+        async def proves_alive(machine: str) -> None:
+            await etcd.put(KEYS.machine(machine), encode(Machine(machine, "core-1", "10.0.0.1", "boot")))
+            while machine not in follower.mirror.snapshot().machines:
+                await follower.next()
+
+        task = asyncio.create_task(follower.run())
+        async with asyncio.timeout(30):
+            await reaches(follower, ConnectionState.LIVE)
+            await proves_alive("m1")
+            await etcd.put(KEYS.cluster, encode(Sentinel("one", epoch=1)))
+            while history.epoch != ("one", 1):
+                await follower.next()
+            await proves_alive("m2")
+            await etcd.put(KEYS.cluster, encode(Sentinel("one", epoch=1, held="it is at revision 7")))
+            await reaches(follower, ConnectionState.HELD)
+            assert history.held == "it is at revision 7"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 def test_what_was_seen_survives_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "history.json"
     assert read_seen(path) == ActedOn()
