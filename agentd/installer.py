@@ -71,9 +71,11 @@ class Installer:
         quadlet = is_quadlet(unit.name)
         if quadlet:
             texts = {name: await self._texts.get(sha256) for name, sha256 in desired.beside}
-            if await self._quadlets.arrange(texts, unit.name) or not known:
+            changed = await self._quadlets.arrange(texts, unit.name)
+            if changed or not (known or self._quadlets.was_generated(unit.name, desired.hash)):
                 await self._reloader.reload(unit.name)
-                known = True
+                self._quadlets.note_generated(unit.name, desired.hash)
+            known = True
         elif not self._names.is_linked(unit.name):
             link(self._links / unit.name, directory.path(unit.name))
         if facts.installs:

@@ -47,6 +47,7 @@ class ManagedUnit:
     sickness: str = ""  # what the last check that failed said
     block_reason: str = ""  # why `blocked_at`, the desired state that was tried, cannot be reached
     blocked_at: DesiredState | None = None
+    refused: DesiredState | None = None  # what was refused last, and is tried again now and then; that is told once
     taken: bool = False  # it is blocked by something that this host has
     due: bool = False  # what its start waited for is there
     refusals: int = 0  # of its start, in a row, for want of a unit that was there when it was looked for

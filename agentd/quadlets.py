@@ -7,6 +7,7 @@ Quadlets that lie among our unit files, and by those that they name. Asks system
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from registry.units.name import is_quadlet, refusal
 from registry.units.quadlet import GENERATORS, complaint_about, needed_beside
 
 COMPLAINT_S = 5.0
+GENERATED_S = 600.0  # a file that the generator makes nothing of costs no reload within so long
 
 
 class StopsUnits(Protocol):
@@ -48,6 +50,7 @@ class Quadlets:
         self._bus = links.name
         self._beside = directory.directory.parent / "beside"
         self._changing = asyncio.Lock()
+        self._generated: dict[str, tuple[str, float]] = {}  # the file of a unit that it has had, and when
 
     async def arrange(self, texts: Mapping[str, str], own: str = "") -> bool:
         """Lay these files beside ours, and take away what none of ours needs; whether anything has changed.
@@ -68,6 +71,15 @@ class Quadlets:
                     await self._remove(name, kept)
                     changed = True
             return changed
+
+    def was_generated(self, name: str, sha256: str) -> bool:
+        """Whether the generator has lately run over this file of a unit."""
+        file, at = self._generated.get(name, ("", 0.0))
+        return file == sha256 and time.monotonic() < at + GENERATED_S
+
+    def note_generated(self, name: str, sha256: str) -> None:
+        """It has run over that now."""
+        self._generated[name] = sha256, time.monotonic()
 
     def forget(self) -> None:
         """Remove the files of an earlier boot."""

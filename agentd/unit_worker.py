@@ -77,6 +77,7 @@ class UnitWorker:
             self._needs.reloader.expect(unit.name)
         try:
             await self._carry_out(unit, tasks)
+            unit.refused = None
         except Replan as error:
             log.debug("%s: planning again: %s", unit.name, error, extra=about(unit.name))
         except Refused as error:
@@ -128,7 +129,8 @@ class UnitWorker:
 
     def _block(self, unit: ManagedUnit, reason: str, *, taken: bool) -> None:
         """The present desired state cannot be reached: say why, and let it be until something changes."""
-        if (unit.block_reason, unit.blocked_at) != (reason, unit.desired):
+        if (unit.block_reason, unit.refused) != (reason, unit.desired):
             log.warning("%s: %s", unit.name, reason, extra=UNIT_REFUSED.of(unit.name))
         unit.block_reason, unit.blocked_at, unit.taken = reason, unit.desired, taken
+        unit.refused = unit.desired
         self._needs.publisher.mark_dirty([unit.name])

@@ -13,13 +13,14 @@ from agentd import stopper, task_runner, unit_worker
 from agentd.dependencies import BusLost, ListedUnit
 from agentd.pure.entry import LedgerEntry, Phase
 from agentd.pure.plan import DesiredState
+from agentd.quadlets import Quadlets
 from agentd.starter import monotonic_us
 from registry.errors import SystemdError
 from registry.model import Target, UnitState
 from registry.units.file import file_hash
 from tests.agentd.machine import NAME, TEXT, FakeMachine, FakeSystemd, machine
 
-OTHER = "other.service"
+OTHER, QUADLET = "other.service", "web.container"
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,29 @@ async def test_a_unit_is_claimed_loaded_and_started_once(tmp_path: Path) -> None
         on.want()  # the same again
         await on.rest()
         assert acts(on.log) == ["claim", "start"]
+
+
+async def test_what_is_refused_is_told_once_and_a_quadlet_costs_one_reload_however_often_it_is_tried(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def complaint(_self: Quadlets, _name: str) -> str:
+        return "unsupported key"
+
+    monkeypatch.setattr(Quadlets, "complaint", complaint)
+    root = tmp_path / "run"
+    root.mkdir()
+    async with machine(root) as on:
+        on.want(QUADLET, "[Container]\nImage=a\n")
+        await on.until(lambda: on.unit(QUADLET).blocked)
+        for _ in range(2):
+            await on.rest()
+            on.reconciler.table.retry_blocked()
+            assert not on.unit(QUADLET).blocked
+            await on.until(lambda: on.unit(QUADLET).blocked)
+        assert (on.log.count("reload"), caplog.text.count("load failed")) == (1, 1)
+        on.want(QUADLET, "[Container]\nImage=b\n", generation=2)
+        await on.until(lambda: on.unit(QUADLET).blocked)
+        assert (on.log.count("reload"), caplog.text.count("load failed")) == (2, 2)
 
 
 async def test_a_state_is_a_step_on_the_way_only_while_somebody_is_about_to_change_it(tmp_path: Path) -> None:
