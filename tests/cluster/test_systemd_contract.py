@@ -11,12 +11,29 @@ import pytest
 from agentd.systemd import Systemd
 from agentd.systemd_connection import SystemdConnection
 from fleettui.demo.cluster import Cluster
-from tests.simulation.contract import CHECKS, Bench, Heard
+from fleettui.demo.images import load_image
+from fleettui.demo.node import Node
+from tests.simulation.contract import CHECKS, OF_QUADLETS, Bench, Heard
+
+
+@pytest.fixture(scope="module")
+def with_podman(newer: Cluster) -> Node:
+    node = newer.nodes["core-1"]
+    load_image(node)
+    return node
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_contract(check: Callable[[Bench], Awaitable[None]], nodes: Cluster) -> None:
-    node = nodes.nodes["core-1"]
+    await _holds(check, nodes.nodes["core-1"])
+
+
+@pytest.mark.parametrize("check", OF_QUADLETS, ids=lambda check: check.__name__)
+async def test_contract_of_quadlets(check: Callable[[Bench], Awaitable[None]], with_podman: Node) -> None:
+    await _holds(check, with_podman)
+
+
+async def _holds(check: Callable[[Bench], Awaitable[None]], node: Node) -> None:
     root = Path(f"/proc/{node.leader()}/root")
     systemd, heard = Systemd(SystemdConnection(f"unix:path={root}/run/dbus/system_bus_socket")), Heard()
     bench = Bench(

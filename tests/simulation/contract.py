@@ -17,7 +17,9 @@ import pytest
 from agentd.dependencies import AT_REST, SERVICE, ListedUnit
 from agentd.inquiry import named_as_absent
 from agentd.pure.unit_status import DETAILS, SERVICE_FIELDS, UNKNOWN, UnitStatus
+from agentd.quadlets import link_place
 from agentd.systemd import Systemd
+from fleettui.demo.images import IMAGE
 from registry.errors import SystemdError
 
 T = TypeVar("T")
@@ -48,6 +50,12 @@ AGAIN = unit_file(
 )
 
 KEPT_UP = unit_file("kind=sleeper restart=yes", "Restart=on-failure\nRestartSec=1\nExecStart=/bin/sleep infinity")
+
+VOLUME = "# simulate: kind=kept\n[Volume]\n"
+CONTAINER = (
+    "# simulate: kind=sleeper stop=0\n[Container]\n"
+    f"Image={IMAGE}\nPull=never\nVolume=contract.volume:/data\nStopTimeout=1\nExec=sleep infinity\n"
+)
 
 
 @dataclass
@@ -90,7 +98,7 @@ class Bench:
     def write(self, name: str, text: str) -> str:
         """Put a unit file down elsewhere, and link it; returns the name."""
         elsewhere = self.links.parent / "contract" / name
-        for path in (self._here(elsewhere), self._here(self.links / name)):
+        for path in (self._here(elsewhere), self._here(self.link(name))):
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.new")
             partial.unlink(missing_ok=True)
@@ -104,8 +112,12 @@ class Bench:
         return name
 
     def remove(self, name: str) -> None:
-        for path in (self.links / name, self.links.parent / "contract" / name):
+        for path in (self.link(name), self.links.parent / "contract" / name):
             self._here(path).unlink(missing_ok=True)
+
+    def link(self, name: str) -> Path:
+        """Where the link lies by which the file is found, by systemd or by Podman's generator."""
+        return link_place(self.links, name) / name
 
     def _here(self, path: Path) -> Path:
         return self.root / path.relative_to("/")
@@ -171,6 +183,7 @@ async def a_start_that_is_done_runs_and_says_so(on: Bench) -> None:
 
     await until("its signals", told)
     assert on.heard.told("contract.service").left_inactive_us == status.left_inactive_us
+    assert not on.heard.history("contract.service", "FragmentPath")  # of its file no signal tells
 
 
 async def an_unknown_unit_is_refused_by_name(on: Bench) -> None:
@@ -479,6 +492,64 @@ async def it_is_followed_when_it_executes_itself_again(on: Bench) -> None:
     assert "deactivating" in on.heard.history("contract.service", "ActiveState")
 
 
+# ---- Quadlets, where there is Podman
+
+
+async def a_quadlet_is_a_service_from_the_next_reload_on(on: Bench) -> None:
+    name = on.write("contract.volume", VOLUME)
+    assert (await on.systemd.look(name)).load == "not-found"
+    await on.systemd.reload()
+    found = await on.systemd.properties(name, ("NeedDaemonReload", "FragmentPath"))
+    assert found == {"NeedDaemonReload": False, "FragmentPath": str(on.link(name))}
+    assert await (await on.systemd.start(name)) == "done"
+    assert (await on.systemd.look(name))[:3] == ("loaded", "active", "exited")
+    on.write(name, f"{VOLUME}Label=version=2\n")
+    assert (await on.systemd.properties(name, ("NeedDaemonReload",)))["NeedDaemonReload"]
+    await on.systemd.reload()
+    assert not (await on.systemd.properties(name, ("NeedDaemonReload",)))["NeedDaemonReload"]
+
+
+async def a_service_whose_quadlet_is_gone_runs_on(on: Bench) -> None:
+    name = on.write("contract.volume", VOLUME)
+    await on.systemd.reload()
+    await (await on.systemd.start(name))
+    on.remove(name)
+    assert (await on.systemd.properties(name, ("NeedDaemonReload",)))["NeedDaemonReload"]
+    await on.systemd.reload()
+    assert (await on.systemd.look(name))[:2] == ("not-found", "active")
+    stop = await on.systemd.stop(name)
+    assert stop is not None
+    assert await stop == "done"
+    await until("it is unloaded", lambda: is_forgotten(on, name))
+
+
+async def a_quadlet_is_no_service_before_what_it_names_is_there_and_is_started_and_stopped_with_that(
+    on: Bench,
+) -> None:
+    name = on.write("contract.container", CONTAINER)
+    await on.systemd.reload()
+    assert (await on.systemd.look(name)).load == "not-found"
+    volume = on.write("contract.volume", VOLUME)
+    await on.systemd.reload()
+    assert (await on.systemd.look(name)).load == "loaded"
+    assert await (await on.systemd.start(name)) == "done"
+    assert (await on.systemd.look(volume))[:3] == ("loaded", "active", "exited")
+    assert (await on.systemd.look(name))[:3] == ("loaded", "active", "running")
+    stop = await on.systemd.stop(volume)
+    assert stop is not None
+    assert await stop == "done"
+
+    async def down() -> bool:
+        return (await on.systemd.recall(name)).active in ("inactive", "failed")
+
+    await until("its end", down)
+
+
+OF_QUADLETS = (
+    a_quadlet_is_a_service_from_the_next_reload_on,
+    a_service_whose_quadlet_is_gone_runs_on,
+    a_quadlet_is_no_service_before_what_it_names_is_there_and_is_started_and_stopped_with_that,
+)
 CHECKS = (
     a_start_that_is_done_runs_and_says_so,
     an_unknown_unit_is_refused_by_name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.units.content import ConfigContent
+from registry.units.name import is_quadlet, service_of
 
 BEHAVIOUR = "behaviour"  # the file of a config that says how its units behave
 
@@ -23,6 +24,7 @@ class Kind:
     only: str = ""  # the one machine that fits
     follows: str = ""  # the unit on whose machine it runs
     stop_s: float = 0.2
+    beside: tuple[str, ...] = ()  # the Quadlets that its file names
 
     @property
     def checked(self) -> bool:
@@ -71,9 +73,20 @@ KINDS: dict[str, Kind] = {
     "pair2a.service": SLEEPER,
     "pair2b.service": Kind(fleet="MachineOf=pair2a.service\n", follows="pair2a.service"),
     "all.service": Kind(fleet="Global=true\n", everywhere=True),
+    "ship1.container": Kind(beside=("data.volume", "app.network")),
+    "ship2.container": Kind(beside=("data.volume",)),
+    "crate@1.container": Kind(beside=("app.network",)),
+    "crate@2.container": Kind(),
+    "odd.container": Kind("kind=refused", stays=False),
+}
+BESIDE = {  # what lies beside those: nobody starts it, and its service is up for as long as one of them needs it
+    "base.image": "[Image]\nImage=registry.example/base",
+    "data.volume": "[Volume]\nDriver=image\nImage=base.image",
+    "app.network": "[Network]\nDriver=bridge",
 }
 HOST_UNIT = "host.service"  # a name that belongs to the machines themselves
 NAMES = tuple(KINDS)
+FLEETS_NAMES = {service_of(name): name for name in (*KINDS, *BESIDE) if is_quadlet(name)}  # of systemd's units
 
 
 def is_bad(version: int) -> bool:
@@ -83,16 +96,21 @@ def is_bad(version: int) -> bool:
 
 def text(unit: str, version: int, *, bad: bool = False) -> str:
     """A unit's file in one of its versions; a bad one ends soon after its start, or is up and never well."""
+    if unit in BESIDE:
+        return f"# simulate: kind=kept\n{BESIDE[unit]}\nLabel=version={version}\n"
     usual = KINDS.get(unit, SLEEPER)
     simulate, fleet = usual.simulate, f"\n[X-Fleet]\n{usual.fleet}" if usual.fleet else ""
     if bad:
         sick = f"{simulate} sick=yes" + (" port=0" if "tcp:" in usual.fleet else "")  # a connection is all it takes
         simulate = sick if usual.checked else BAD.simulate
     start = "Type=oneshot\n" if "oneshot" in simulate else ""
-    return (
-        f"# simulate: {simulate}\n[Unit]\nDescription={unit}, version {version}\n\n"
-        f"[Service]\n{start}ExecStart=/bin/sleep infinity\n{fleet}"
-    )
+    section = f"[Service]\n{start}ExecStart=/bin/sleep infinity\n"
+    if is_quadlet(unit):
+        named = (
+            f"Volume={each}:/data\n" if each.endswith(".volume") else f"Network={each}\n" for each in usual.beside
+        )
+        section = f"[Container]\nImage=registry.example/{unit.partition('.')[0]}\n{''.join(named)}"
+    return f"# simulate: {simulate}\n[Unit]\nDescription={unit}, version {version}\n\n{section}{fleet}"
 
 
 def config(version: int, *, bad: bool = False) -> ConfigContent:

@@ -23,6 +23,7 @@ from typing import Any
 import agentd.agent
 import agentd.crashes
 import agentd.facts
+import agentd.quadlets
 import agentd.systemd_connection
 import agentd.usage
 from agentd.agent import Agent
@@ -48,6 +49,7 @@ from registry.sync.follow import Follower
 from registry.sync.history import History, read_seen, write_seen
 from registry.units.content import config_text, content_hash, secret_text
 from registry.units.file import file_hash
+from registry.units.name import service_of
 from registry.units.pins import NeedKind
 from scheduler.service import Scheduler
 from tests.simulation import crowd, ports
@@ -61,6 +63,7 @@ from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, k
 AGENT_RESTART_S = (0.3, 1.5)  # systemd starts a killed program again
 BOOT_S = 3.0
 AGAIN_S = 2.0  # from one try of the operator to the next
+LACKING = 8  # the machine whose number is the rest of the seed by this has no Podman
 CONFIGURED = "conf"  # how the names of units with a config begin
 BACK_S = 15.0  # within so long a restarted agent is registered, or its lease has ended
 KEYS = Keys()
@@ -74,6 +77,7 @@ class Host:
         self.fleet, self.number, self.name = fleet, number, f"core-{number}"
         self.id = f"{number:x}" * 32
         self.schedules = schedules
+        self.podman = number != fleet.seed % LACKING
         self.root = fleet.root / self.name
         self.boots = 0
         self.lives = 0
@@ -102,11 +106,12 @@ class Host:
         (self.root / "state").mkdir(parents=True, exist_ok=True)
         self.boots += 1
         random = Random(f"{self.fleet.seed} systemd {self.name} {self.boots}")
-        systemd = SimulatedSystemd(self.fleet.loop, self.name, self.root / "run", self.fleet.judge, random)
+        run, judge = self.root / "run", self.fleet.judge
+        systemd = SimulatedSystemd(self.fleet.loop, self.name, run, judge, random, podman=self.podman)
         systemd.monotonic = self.monotonic
         systemd.wall = lambda: EPOCH + self.fleet.loop.now - START_AT + self.wall_offset
         MACHINES[f"simulated:{self.name}"] = systemd
-        (systemd.places[2] / crowd.HOST_UNIT).write_text(
+        (systemd.places[-1] / crowd.HOST_UNIT).write_text(
             "# simulate: kind=sleeper\n[Service]\nExecStart=/bin/own\n"
         )
         return systemd
@@ -293,7 +298,8 @@ class Fleet:
             self.admit(
                 OPERATOR, CONSOLE, *(host.user(kind) for host in self.hosts for kind in ("agent", "scheduler"))
             )
-        known_names([*crowd.NAMES, crowd.HOST_UNIT, "fleet-agentd.service"])
+        names = map(service_of, (*crowd.NAMES, *crowd.BESIDE))
+        known_names([*names, crowd.HOST_UNIT, "fleet-agentd.service"])
         self._replace_the_outside()
         self.operator_client: Etcd | None = None
         self.follower: Follower | None = None
@@ -341,6 +347,7 @@ class Fleet:
         vars(agentd.usage).update(CgroupStats=Books)
         vars(agentd.agent).update(Provisions=_provisions)
         vars(agentd.crashes).update(read_journal=_nothing_written)
+        setattr(agentd.quadlets.Quadlets, "complaint", _complaint)  # noqa: B010 - the generator is simulated
         ports.simulate(lambda: _here().systemd)
         setattr(Notifier, "send", _notified)  # noqa: B010 - the socket is not simulated, the watchdog is
         _fill_disks()
@@ -412,9 +419,7 @@ class Fleet:
 
     async def _do(self, operator: Operator, verb: str, names: tuple[str, ...], version: int) -> None:
         if verb in ("submit", "replace"):
-            await self._configure(operator, names, version)
-            sources = [unit_acts.UnitSource(name, crowd.text(name, version)) for name in names]
-            await unit_acts.submit(operator, sources, replace=True, target=Target.LAUNCHED)
+            await self._submit(operator, names, version)
         elif verb in ("drain", "uncordon"):
             availability = Availability.DRAINING if verb == "drain" else Availability.READY
             for name in names:
@@ -432,6 +437,16 @@ class Fleet:
                 await restore_acts.accept(operator, found)
         else:
             await getattr(unit_acts, verb)(operator, names)
+
+    async def _submit(self, operator: Operator, names: tuple[str, ...], version: int) -> None:
+        """Submit units in a version, and before them what they need of the registry."""
+        await self._configure(operator, names, version)
+        needs = any(name in crowd.KINDS and crowd.KINDS[name].beside for name in names)
+        beside = [each for each in crowd.BESIDE if each in names or needs]
+        units = [name for name in names if name not in crowd.BESIDE]
+        for some, target in ((beside, Target.INACTIVE), (units, Target.LAUNCHED)):
+            sources = [unit_acts.UnitSource(name, crowd.text(name, version)) for name in some]
+            await unit_acts.submit(operator, sources, replace=True, target=target)
 
     async def _roll(self, operator: Operator, verb: str, stem: str, version: int) -> None:
         """Roll the units whose names begin so, empty a machine, or do something with the newest rollout."""
@@ -496,6 +511,7 @@ def _describe(settings: Settings, systemd_version: str) -> Machine:
         id=host.id, hostname=host.name, address=host.address, boot_id=host.boot_id,
         metadata=tuple(sorted(settings.agent.metadata.items())), cpus=2, memory_bytes=1 << 30, agent_version="0",
         systemd_version=systemd_version, bus=settings.agent.bus, ttl_s=settings.agent.ttl,
+        podman_version="5.4.2" if host.podman else "",
     )  # fmt: skip
 
 
@@ -513,6 +529,12 @@ class Books(CgroupStats):
 def _provisions(contents: FileSource, _open_secret: object, _refusal: str) -> Provisions:
     """Below the directory of a simulated machine; its secrets are not sealed, which takes chance of its own."""
     return Provisions(contents, lambda _key, sealed, _name: sealed, run=_here().root)
+
+
+async def _complaint(_self: object, _name: str) -> str:
+    """What Podman's generator says of a file that it makes nothing of."""
+    await asyncio.sleep(0.01)
+    return "unsupported key"
 
 
 async def _nothing_written(_argv: Sequence[str]) -> tuple[bytes, str]:

@@ -6,6 +6,7 @@ Each way to be wrong has a name, an invariant of the architecture where it is on
 from __future__ import annotations
 
 import json
+import math
 from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -14,15 +15,16 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from registry.units.name import is_quadlet, service_of
 from tests.simulation.checks import Checks, Problem
-from tests.simulation.crowd import HOST_UNIT, KINDS, SLEEPER
+from tests.simulation.crowd import BESIDE, HOST_UNIT, KINDS, SLEEPER
 from tests.simulation.etcd import Exchange, touched
 from tests.simulation.promptness import LATE_S, Promptness
 from tests.simulation.rollouts import Rollouts
 from tests.simulation.store import Happened, Store, encoded
 
 if TYPE_CHECKING:
-    from tests.simulation.fleet import Fleet
+    from tests.simulation.fleet import Fleet, Host
 
 ONE_PLACE = "invariant 1: a unit runs on one machine"
 FENCE = "invariant 2: a deposed leader writes nothing"
@@ -34,6 +36,7 @@ LEASED = "ADR 23: no leased record without a lease"
 PLACED = "invariant 1: no placement while another machine has the unit"
 ALIVE = "no program ends by itself"
 PROVIDED = "ADR 38: a unit starts with the versions that its file names"
+LAID = "ADR 40: what a Quadlet names lies beside it, in the version of its line, and goes with it"
 BUSY = "nobody spins"
 REST = "after healing all comes to rest"
 
@@ -129,6 +132,9 @@ class Judge:
         self.outage_at = 0.0  # when the first of the faults began that overlap with it
         self.lines: dict[str, dict[str, Any]] = {}  # schedule: key below the table, record
         self.removed: dict[str, float] = {}  # lines that are gone or ask for less, and since when
+        self.beside: dict[str, dict[tuple[str, str], float]] = defaultdict(
+            dict
+        )  # versions that a line named; until
         self.states: dict[str, dict[str, None]] = defaultdict(dict)  # unit: machines
         self.silence = ""  # the invariant by which nothing may be begun or stopped now
         self.silent_from = 0.0
@@ -163,16 +169,28 @@ class Judge:
         places[machine] = now
         if unit == HOST_UNIT:
             return
-        found = self.fleet.host(machine).systemd.units.get(unit)
+        found = self.fleet.host(machine).systemd.known(unit)
         self.versions[machine, unit] = sha256(found.text.encode()).hexdigest() if found else ""
         self.rollouts.started(machine, unit)
         if asked:
             self._in_silence(machine, unit, "started")
+            self._has_beside(machine, unit)
             order = self.orders[machine, unit]
             order.starts, order.at = order.starts + 1, now
             order.pardons += self._is_fresh(machine) + self._nobody_notes(machine, unit)
             if order.starts > order.count + order.pardons:
                 self.wrong(ONCE, f"{unit} on {machine} was started {order.starts} times for {order.count} orders")
+
+    def _has_beside(self, machine: str, unit: str) -> None:
+        """Whether what a Quadlet names is there as its line says, or said until lately."""
+        host = self.fleet.host(machine)
+        line = f"{host.id}/{unit}"
+        named = self.beside.get(line, {})
+        for name in {name for name, _ in named if name in KINDS[unit].beside}:
+            found = host.systemd.known(name)
+            sha = sha256(found.text.encode()).hexdigest() if found and found.fragment else ""
+            if self.now() > named.get((name, sha), -UNHEARD_S) + UNHEARD_S and not self.excused(machine):
+                self.wrong(LAID, f"{unit} is started on {machine} beside another version of {name}, or none")
 
     def _nobody_notes(self, machine: str, unit: str) -> bool:
         """Whether the agent that has asked for this start is dead by now, and systemd will forget the unit."""
@@ -360,6 +378,7 @@ class Judge:
             return  # garbled, which is no order
         order = (each.now.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
         old = self.lines.get(rest)
+        self._names_beside(rest, record)
         if record.get("target", "launched") != "launched":
             self.removed[rest] = self.now()
         if old is not None and (old["order"], old.get("target")) != (order, record.get("target")):
@@ -375,6 +394,12 @@ class Judge:
             self.say(program or "etcd", f"schedules {unit} on {name}")
             if program.startswith("scheduler"):
                 placed.append((machine, unit))
+
+    def _names_beside(self, line: str, record: dict[str, Any]) -> None:
+        """A line names these versions from now on, and others no more."""
+        now, known = self.now(), self.beside[line]
+        known.update({each: min(until, now) for each, until in known.items()})
+        known.update(dict.fromkeys(((name, sha) for name, sha in record.get("beside", ())), math.inf))
 
     def _has_others(self, unit: str, line: str) -> bool:
         return any(each != line and each.endswith(f"/{unit}") for each in self.lines)
@@ -464,6 +489,7 @@ class Judge:
                 record = parsed(version.value)
                 order = (version.created, record.get("generation"), record.get("attempt", 0), record.get("hash"))
                 self.lines[rest] = {**record, "order": order}
+                self._names_beside(rest, record)
                 machine, _, unit = rest.partition("/")
                 if (host := self.fleet.by_id.get(machine)) is not None:
                     self.orders[host.name, unit].count += 1  # once it is accepted, each line is a new placement
@@ -570,6 +596,7 @@ class Judge:
         known = ((key.decode(), each) for key, each in live.items())
         units = {key.removeprefix(start): parsed(each.value or "") for key, each in known if key.startswith(start)}
         ready = [host.name for host in self.fleet.hosts if not self.drained(host.id)]
+        found += [each for host in self.fleet.hosts for each in self._misplaced(host)]
         for name, kind in KINDS.items():
             found += self._unit(name, units.get(name), ready, stays=kind.stays)
             unexplained += self.more.unexplained(name, units.get(name, {}))
@@ -585,6 +612,18 @@ class Judge:
             ]
         return found, unexplained
 
+    def _misplaced(self, host: Host) -> list[str]:
+        """Which Quadlets lie on a machine and should not, or should and do not, and which services they leave."""
+        lines = {line.partition("/")[2]: each for line, each in self.lines.items() if line.startswith(host.id)}
+        own = {name for name in lines if is_quadlet(name)}
+        wanted = own | {name for each in own for name, _ in lines[each].get("beside", ())}
+        directory, systemd = host.systemd.quadlets, host.systemd
+        lies = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+        found = [f"{host.name} has no {name}" for name in sorted(wanted - lies)]
+        found += [f"{host.name} still has {name}" for name in sorted(lies - wanted)]
+        up = (name for name in BESIDE if (unit := systemd.units.get(service_of(name))) and unit.running)
+        return found + [f"{service_of(name)} still runs on {host.name}" for name in up if name not in wanted]
+
     def drained(self, machine: str) -> bool:
         override = self.fleet.etcd.store.live.get(f"/fleet/overrides/{machine}".encode())
         return override is not None and parsed(override.value or "").get("availability", "ready") != "ready"
@@ -597,6 +636,8 @@ class Judge:
             return [f"{name} runs on {' '.join(places)} and should not"] if places else []
         if kind.nowhere or kind.rival or (kind.only and kind.only not in ready):
             return [f"{name} runs on {' '.join(places)}"] if kind.nowhere and places else []
+        if is_quadlet(name):
+            ready = [each for each in ready if self.fleet.host(each).podman]
         if not ready:
             return []
         if not stays:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +23,14 @@ from agentd.managed_unit import ManagedUnit
 from agentd.provisions import Provisions
 from agentd.pure.entry import Phase
 from agentd.pure.plan import Task
+from agentd.quadlets import Quadlets
 from agentd.reconciler import Reconciler
 from agentd.registration import Registration
 from agentd.schedule import Schedule
 from agentd.stopper import Stopper
 from agentd.systemd_connection import SystemdConnection
 from agentd.task_runner import TaskRunner
+from agentd.unit_directory import UnitDirectory
 from placement.candidate_pools import CandidatePools
 from placement.cluster_state import ClusterState
 from placement.decide import decide_around
@@ -342,6 +344,26 @@ def any_version() -> None:
     _replaced(Provisions, "holds", lambda self, pins: holds(self, lacking(self, pins)))
 
 
+def old_beside() -> None:
+    """What lies beside a Quadlet already stays as it is, whatever version its line names."""
+    arrange = Quadlets.arrange
+
+    async def arrange_new_ones(self: Quadlets, texts: Mapping[str, str], own: str = "") -> bool:
+        lying = UnitDirectory(self._beside).units()
+        return await arrange(self, {name: text for name, text in texts.items() if name not in lying}, own)
+
+    _replaced(Quadlets, "arrange", arrange_new_ones)
+
+
+def left_beside() -> None:
+    """What nothing needs beside it any more is not taken away."""
+
+    async def leave(*_: Any) -> None:
+        """As it is."""
+
+    _replaced(Quadlets, "_remove", leave)
+
+
 NEVER = {"target": "CREATE", "result": "EQUAL", "create_revision": "0"}
 MUTANTS: dict[str, Callable[[], None]] = {
     "verify-race": verify_race,
@@ -366,6 +388,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "forgetful-leader": forgetful_leader,
     "any-answer-is-well": any_answer_is_well,
     "any-version": any_version,
+    "old-beside": old_beside,
+    "left-beside": left_beside,
 }
 
 

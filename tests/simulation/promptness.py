@@ -152,9 +152,8 @@ class Promptness:
             line = lines.get(unit)
             if record.get("target") in ("launched", "loaded"):
                 there = f"/fleet/pending/{unit}".encode() in live
-                decided = (
-                    there if line is None else all(line.get(each, 1) == record.get(each, 1) for each in COPIED)
-                )
+                says = line is not None and all(line.get(each, 1) == record.get(each, 1) for each in COPIED)
+                decided = says or (there and (line is None or bool(kind.beside)))  # it may run on as it is
             else:
                 decided = line is None
             if not decided:

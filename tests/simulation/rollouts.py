@@ -135,7 +135,7 @@ class Rollouts:
 
     def _is_sick(self, machine: str, unit: str) -> bool:
         """Whether it has a health check, which it never passes."""
-        found = self._judge.fleet.host(machine).systemd.units.get(unit)
+        found = self._judge.fleet.host(machine).systemd.known(unit)
         return found is not None and found.behaviour.sick
 
     def stopping(self, machine: str, unit: str) -> None:

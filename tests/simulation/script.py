@@ -169,7 +169,7 @@ def _rollouts(dice: Dice, number: int) -> list[Step]:
     while at_s < BUSY_S:
         verb = dice.one(("roll", "roll", "roll", "roll", "pause", "resume", "undo", "abort", "empty"))
         target, version = (
-            dice.one(("web@", "sleep", "slow", "late", "pair", "all", "conf", "well")),
+            dice.one(("web@", "sleep", "slow", "late", "pair", "all", "conf", "well", "ship", "crate@")),
             2 + number * 100 + dice.below(100),
         )
         if verb == "empty":
@@ -347,6 +347,7 @@ FAULTS: tuple[tuple[Drawer, int], ...] = (
 TALES: tuple[Drawer, ...] = (
     _flap, _flap, _leader_and_machine, _loss, _no_quorum, _deposed, _outlived, _quorum,
 )  # fmt: skip
+OF_BESIDE = 0.1  # part of what is destroyed or replaced that lies beside Quadlets
 USERS = 0.3  # part of the scripts with users
 CALM = 0.35  # part of the rounds in which one thing happens at a time
 FEW = (0, 0, 2, 3, 3, 5, 8)  # so many kinds in a round; 0: all
@@ -364,6 +365,8 @@ def _act(dice: Dice, at_s: float, number: int, units: tuple[str, ...]) -> Step:
     )  # fmt: skip
     verb = dice.one(verbs)
     target = dice.host() if verb in ("drain", "uncordon") else dice.one(units)
+    if verb in ("destroy", "replace") and dice.draw() < OF_BESIDE:
+        target = dice.one(tuple(crowd.BESIDE))
     return Step(at_s, verb, target, 0.0, float(2 + number * 100 + dice.below(100)))
 
 

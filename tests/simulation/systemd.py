@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,8 +18,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from registry.units.name import service_of
 from registry.units.pins import FILES, NeedKind, pins_of
-from tests.simulation.crowd import BEHAVIOUR
+from tests.simulation.crowd import BEHAVIOUR, FLEETS_NAMES
 from tests.simulation.loop import PROGRAM, Program, SimulatedLoop
 
 SYSTEMD, THE_BUS = "org.freedesktop.systemd1", "org.freedesktop.DBus"
@@ -29,6 +31,7 @@ EXITED, KILLED = 1, 2
 SIGKILL, SIGTERM = 9, 15
 RESTART_S = 1.0
 START_LIMIT = 5
+NAMED = re.compile(r"(?m)^(?:Volume|Network|Image)=([\w@-]+\.(?:volume|network|image))\b")  # by a Quadlet
 
 
 class Truth(Protocol):
@@ -139,6 +142,18 @@ class LoadedUnit:
     then_start: bool = False  # the job is a start that waits for the stop under way
     references: int = 0
     turn: int = 0  # of its life: what was set in motion before counts no more
+    source: str = ""  # the Quadlet that it was made of
+    requires: tuple[str, ...] = ()
+
+    @property
+    def told_as(self) -> str:
+        """Its name in the fleet, which is the Quadlet's."""
+        return FLEETS_NAMES.get(self.name, self.name)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is up without a process, for those that need it."""
+        return self.behaviour.kind == "kept"
 
     @property
     def load(self) -> str:
@@ -155,7 +170,10 @@ SWITCH = "fleet-lease.service"
 class SimulatedSystemd:
     """systemd of one machine, from one boot to the next."""
 
-    def __init__(self, loop: SimulatedLoop, machine: str, root: Path, truth: Truth, random: Random) -> None:
+    def __init__(
+        self, loop: SimulatedLoop, machine: str, root: Path, truth: Truth, random: Random, *, podman: bool = True
+    ) -> None:
+        self.podman = podman
         self.loop, self.machine, self.truth, self.random = loop, machine, truth, random
         self.root = root  # XDG_RUNTIME_DIR of the machine
         self.monotonic: Callable[[], float] = lambda: loop.now
@@ -174,7 +192,8 @@ class SimulatedSystemd:
         self.switch = 0  # which run of the service that guards the lease it is
         self._jobs = itertools.count(1)
         self._pids = itertools.count(4000)
-        self.places = [root / "host", root / "systemd/user", root / "vendor"]
+        self.generated, self.quadlets = root / "systemd/generator", root / "containers/systemd"
+        self.places = [root / "host", root / "systemd/user", self.generated, root / "vendor"]
         for place in self.places:
             place.mkdir(parents=True, exist_ok=True)
         self._places = tuple(map(str, self.places))
@@ -207,9 +226,38 @@ class SimulatedSystemd:
                 self._forget(found)
         return found
 
+    def known(self, name: str) -> LoadedUnit | None:
+        """What it has in its memory of a unit of the fleet."""
+        return self.units.get(service_of(name))
+
     def _read(self, unit: LoadedUnit) -> None:
         unit.fragment, unit.text = self.find(unit.name)
+        unit.source, unit.requires = "", ()
+        if unit.fragment.startswith(str(self.generated)):
+            head, _, unit.text = unit.text.partition("\n")
+            unit.source, *requires = head.split()[1:]
+            unit.requires = tuple(requires)
         unit.behaviour = Behaviour.of(unit.text)
+
+    def needs_reload(self, unit: LoadedUnit) -> bool:
+        """Whether a file that it was read from is another one by now."""
+        seen = LoadedUnit(unit.name)
+        self._read(seen)
+        quadlet = Path(unit.source)
+        changed = bool(unit.source) and (not quadlet.exists() or quadlet.read_text() != unit.text)
+        return changed or (seen.fragment, seen.text) != (unit.fragment, unit.text)
+
+    def generate(self) -> None:
+        """What Podman's generator does: a service for each Quadlet that names none which is not there."""
+        for path in self.generated.iterdir():
+            path.unlink()
+        paths = sorted(self.quadlets.iterdir()) if self.podman and self.quadlets.is_dir() else []
+        texts = {path.name: path.read_text() for path in paths if path.exists()}
+        for name, text in texts.items():
+            needs = NAMED.findall(text)
+            if all(each in texts for each in needs) and Behaviour.of(text).kind != "refused":
+                head = " ".join(("#", str(self.quadlets / name), *map(service_of, needs)))
+                (self.generated / service_of(name)).write_text(f"{head}\n{text}")
 
     # ---- what is asked
 
@@ -226,7 +274,7 @@ class SimulatedSystemd:
         job = unit.job = Job(next(self._jobs), "start")
         if unit.active == "deactivating":
             unit.then_start = True
-            self.truth.overtaken(self.machine, name)
+            self.truth.overtaken(self.machine, unit.told_as)
         elif unit.active == "active":
             self.loop.after(0.001, self._if, unit, unit.turn, self._finish_job, unit, "done")
         elif unit.active != "activating":  # else the job waits for the end of the start that is under way, or due
@@ -275,7 +323,7 @@ class SimulatedSystemd:
         before = stopped.read_text() if stopped.exists() else ""
         stopped.write_text(before + "".join(f"{name}\n" for name in names))
         for name in names:
-            self.truth.stopping(self.machine, name)
+            self.truth.stopping(self.machine, FLEETS_NAMES.get(name, name))
             self.stop(name)
         self.loop.after(grace_s, self._switch_kill, switch, names)
 
@@ -294,7 +342,7 @@ class SimulatedSystemd:
             unit.active, unit.sub = "inactive", "dead"
             return self._done_soon("stop", name)
         if not unit.running:
-            self.truth.stopped_late(self.machine, name)
+            self.truth.stopped_late(self.machine, unit.told_as)
         if unit.load != "loaded" and not unit.running:
             raise KeyError(f"Unit {name} not loaded.")
         if unit.job is not None and unit.job.kind == "stop":
@@ -305,23 +353,30 @@ class SimulatedSystemd:
         job = unit.job = Job(next(self._jobs), "stop")
         if unit.active == "deactivating":
             return job
-        if unit.running:
-            self.truth.stopping(self.machine, name)
+        self._begin_stop(unit)
+        return job
+
+    def _begin_stop(self, unit: LoadedUnit) -> None:
         if not unit.running:
             self.loop.after(0.001, self._if, unit, unit.turn, self._finish_job, unit, "done")
-        elif unit.sub == "auto-restart":
+        elif unit.kept:
+            for each in [each for each in self.units.values() if unit.name in each.requires and each.running]:
+                self.stop(each.name)  # Requires=
             self._rest(unit, "inactive", "dead")
         else:
+            self.truth.stopping(self.machine, unit.told_as)
+            if unit.sub == "auto-restart":
+                self._rest(unit, "inactive", "dead")
+                return
             unit.turn += 1
             self._become(unit, "deactivating", "stop-sigterm")
             self.loop.after(unit.behaviour.stop, self._if, unit, unit.turn, self._stopped, unit)
-        return job
 
     def kill(self, name: str) -> None:
         unit = self.units.get(name)
         if unit is not None and unit.pid:
             if unit.active != "deactivating":
-                self.truth.stopping(self.machine, name)
+                self.truth.stopping(self.machine, unit.told_as)
             unit.turn += 1
             self._exit(unit, SIGKILL, KILLED)
 
@@ -333,6 +388,7 @@ class SimulatedSystemd:
 
     def reload(self) -> None:
         """Read all files again."""
+        self.generate()
         for unit in list(self.units.values()):
             self._read(unit)
             if not unit.running and unit.job is None and not unit.fragment:
@@ -354,7 +410,7 @@ class SimulatedSystemd:
         for unit in self.units.values():
             unit.turn += 1
             if unit.pid:
-                self.truth.ended(self.machine, unit.name)
+                self.truth.ended(self.machine, unit.told_as)
         self.units.clear()
         self.buses.clear()
 
@@ -367,10 +423,19 @@ class SimulatedSystemd:
     def _begin(self, unit: LoadedUnit, *, asked: bool) -> None:
         unit.turn += 1
         how = unit.behaviour = self._configured(unit)
+        if how.kind == "kept":
+            self._become(unit, "active", "exited")
+            self._finish_job(unit, "done")
+            return
+        for each in unit.requires:
+            if (other := self.unit(each)).load != "loaded":
+                self.truth.unprovided(self.machine, unit.told_as, each)
+            elif not other.running:
+                self._begin(other, asked=False)
         unit.pid, unit.result, unit.status, unit.code = next(self._pids), "success", 0, 0
         unit.invocation = unit.pid.to_bytes(16, "big")
         unit.left_inactive_us = int(self.monotonic() * 1e6)
-        self.truth.started(self.machine, unit.name, asked=asked)
+        self.truth.started(self.machine, unit.told_as, asked=asked)
         if how.kind == "missing":
             self._become(unit, "active", "running")
             self._finish_job(unit, "done")
@@ -389,7 +454,7 @@ class SimulatedSystemd:
         for pin in pins_of(unit.text):
             lies = self.root.parent / pin.path.lstrip("/")
             if not lies.exists():
-                self.truth.unprovided(self.machine, unit.name, f"{pin.need} {pin.version[:8]}")
+                self.truth.unprovided(self.machine, unit.told_as, f"{pin.need} {pin.version[:8]}")
             elif pin.need.kind is NeedKind.CONFIG:
                 how = Behaviour.of((lies / FILES / BEHAVIOUR).read_text())
         return how
@@ -438,7 +503,7 @@ class SimulatedSystemd:
     def _dead(self, unit: LoadedUnit) -> None:
         if unit.pid:
             unit.pid = 0
-            self.truth.ended(self.machine, unit.name)
+            self.truth.ended(self.machine, unit.told_as)
 
     def _rest(self, unit: LoadedUnit, active: str, sub: str, result: str = "done") -> None:
         unit.turn += 1
@@ -490,7 +555,7 @@ class SimulatedSystemd:
 
     def property(self, unit: LoadedUnit, name: str) -> Any:
         if name == "NeedDaemonReload":
-            return self.find(unit.name) != (unit.fragment, unit.text)
+            return self.needs_reload(unit)
         return PROPERTIES[name](unit)
 
     def row(self, name: str) -> tuple[Any, ...]:
@@ -531,6 +596,7 @@ PROPERTIES: dict[str, Callable[[LoadedUnit], Any]] = {
     "ConditionTimestampMonotonic": lambda unit: unit.left_inactive_us,
     "ConditionResult": lambda _: True,
     "FragmentPath": lambda unit: unit.fragment,
+    "SourcePath": lambda unit: unit.source,
     "Job": lambda unit: (unit.job.id, unit.job.path) if unit.job else (0, "/"),
     "LoadError": lambda _: ("", ""),
     "Result": lambda unit: unit.result,
@@ -543,8 +609,8 @@ PROPERTIES: dict[str, Callable[[LoadedUnit], Any]] = {
     **dict.fromkeys(("Requires", "Requisite", "BindsTo", "Triggers", "Conditions", "Asserts"), lambda _: []),
 }
 SIGNALLED = (
-    "LoadState", "ActiveState", "SubState", "StateChangeTimestamp", "InactiveExitTimestampMonotonic",
-    "ConditionTimestampMonotonic", "ConditionResult", "FragmentPath", "Job",
+    "ActiveState", "SubState", "StateChangeTimestamp", "InactiveExitTimestampMonotonic",
+    "ConditionTimestampMonotonic", "ConditionResult", "Job",
 )  # fmt: skip
 SIGNALLED_OF_SERVICES = ("Result", "ExecMainStatus", "ExecMainCode", "MainPID", "NRestarts")
 

@@ -12,7 +12,7 @@ import pytest
 import agentd.systemd_connection
 from agentd.systemd import Systemd
 from agentd.systemd_connection import SystemdConnection
-from tests.simulation.contract import CHECKS, Bench, Heard
+from tests.simulation.contract import CHECKS, OF_QUADLETS, Bench, Heard
 from tests.simulation.loop import SimulatedLoop
 from tests.simulation.systemd import MACHINES, SimulatedBus, SimulatedSystemd, known_names
 
@@ -31,12 +31,13 @@ class Nobody:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*CHECKS, *OF_QUADLETS], ids=lambda check: check.__name__)
 def test_contract(
     check: Callable[[Bench], Awaitable[None]], seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agentd.systemd_connection, "Bus", SimulatedBus)
-    known_names(["contract.service", "contract-idle.service", "contract-nobody.service"])
+    ends = ("", "-idle", "-nobody", "-volume")
+    known_names(f"contract{each}.service" for each in ends)
     loop = SimulatedLoop(seed)
     simulated = SimulatedSystemd(loop, "core-1", tmp_path, Nobody(), Random(seed))
     monkeypatch.setitem(MACHINES, "simulated:contract", simulated)
