@@ -113,6 +113,7 @@ def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
     used.update(sha256 for unit in snapshot.units.values() for sha256 in unit.history)
     used.update(version.hash for unit in snapshot.units.values() for version in unit.on)
     used.update(line.hash for line in snapshot.schedule.values())
+    used.update(sha256 for line in snapshot.schedule.values() for _, sha256 in line.beside)
     used.update(state.hash for state in snapshot.states.values())
     steps = [step for rollout in snapshot.rollouts.values() for step in rollout.steps]
     used.update(sha256 for step in steps for sha256 in (step.old, step.new))

@@ -77,6 +77,15 @@ def test_the_file_that_a_global_unit_has_on_some_machine_stays() -> None:
     assert stray not in keys_of(world)
 
 
+def test_what_a_line_names_beside_its_unit_stays_though_it_was_destroyed() -> None:
+    world, _ = with_stray_file()
+    world.unit("u.service")
+    world.settle()
+    (key, line), *_ = world.snapshot.schedule.items()
+    world.put(KEYS.schedule(*key), replace(line, beside=(("data.volume", file_hash("stray")),)))
+    assert keys_of(world) == set()
+
+
 def test_a_file_in_some_history_stays() -> None:
     world, stray = with_stray_file()
     unit = world.unit("u.service")
