@@ -153,7 +153,7 @@ class LoadedUnit:
     @property
     def kept(self) -> bool:
         """Whether it is up without a process, for those that need it."""
-        return self.behaviour.kind == "kept"
+        return self.sub == "exited"
 
     @property
     def load(self) -> str:
