@@ -63,7 +63,7 @@ class Loss(simulation.Play):
         fleet.start()
         self.judge.elsewhere(SILENCE)  # it knows no backup of this kind
         await asyncio.sleep(3.0)
-        fleet.act("submit", crowd.NAMES)
+        fleet.act("submit", tuple(name for name, kind in crowd.KINDS.items() if kind.starts))
         await asyncio.sleep(20.0)
         self.etcd = CutEtcd(EtcdSettings(fleet.etcd.endpoints, leased=()))
         self.operator = Operator(self.etcd, KEYS, "operator@desk")

@@ -27,6 +27,11 @@ class Kind:
     beside: tuple[str, ...] = ()  # the Quadlets that its file names
 
     @property
+    def starts(self) -> bool:
+        """Whether it can be started: systemd has it."""
+        return self.simulate != "kind=refused"
+
+    @property
     def checked(self) -> bool:
         """Whether its file names a health check."""
         return "HealthCheck=" in self.fleet

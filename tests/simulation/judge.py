@@ -186,7 +186,7 @@ class Judge:
         host = self.fleet.host(machine)
         line = f"{host.id}/{unit}"
         named = self.beside.get(line, {})
-        for name in {name for name, _ in named if name in KINDS[unit].beside}:
+        for name in KINDS[unit].beside if named else ():
             found = host.systemd.known(name)
             sha = sha256(found.text.encode()).hexdigest() if found and found.fragment else ""
             if self.now() > named.get((name, sha), -UNHEARD_S) + UNHEARD_S and not self.excused(machine):

@@ -249,8 +249,8 @@ class Rollouts:
             rolling.failed.pop(key, None)
             rolling.sick.pop(key, None)
             rolling.given[key] = now
-            if not self._is_wanted(key[0]):
-                del rolling.given[key]
+            if not (self._is_wanted(key[0]) and KINDS.get(key[0], SLEEPER).starts):
+                del rolling.given[key]  # nothing that runs tells when what a machine refuses has failed
 
     def _where(self, unit: str) -> str:
         return next(iter(self._judge.running[unit]), "")

@@ -18,6 +18,13 @@ from tests.simulation.systemd import Behaviour
 LEADER = Program("scheduler-1", Random(1), "core-1")
 
 
+class Units(SimpleNamespace):
+    """What systemd of a machine has in its memory."""
+
+    def known(self, unit: str) -> Any:
+        return self.units.get(unit)
+
+
 class Court:
     """A world of four machines that is told what happens; records stand in it as they are, unparsed."""
 
@@ -28,7 +35,7 @@ class Court:
             f"core-{number}": SimpleNamespace(
                 id=str(number),
                 name=f"core-{number}",
-                systemd=SimpleNamespace(units={}, jammed=False, answers_since=0.0),
+                systemd=Units(units={}, jammed=False, answers_since=0.0),
             )
             for number in range(1, 5)
         }
@@ -93,6 +100,21 @@ def test_what_has_left_a_machine_is_up_elsewhere_whatever_its_file(
     court.time += 2.0
     turn = {"hash": "a", "target": "launched", "by": "rollout r1"}
     rollouts.changed("scheduler-1", [court.put(f"units/{units[1]}", turn)], court.time)
+    assert court.found[:1] == found
+
+
+@pytest.mark.parametrize(("first", "found"), [("odd.container", []), ("sleep1.service", [ALLOWED])])
+def test_what_a_machine_refuses_is_not_on_its_way_for_ever(court: Court, first: str, found: list[str]) -> None:
+    rollouts = Rollouts(court.judge, parsed)
+    court.judge.running["odd.container"] = {}
+    units = first, "sleep2.service"
+    steps = [{"unit": unit, "old": "a", "new": "b", "group": group} for group, unit in enumerate(units)]
+    record = {"steps": steps, "at_a_time": 1, "healthy_for_s": 1.0}
+    rollouts.changed("operator", [court.put("rollouts/r1", record)], 100.0)
+    turn = {"hash": "b", "target": "launched", "by": "rollout r1"}
+    for unit in units:
+        rollouts.changed("scheduler-1", [court.put(f"units/{unit}", turn)], court.time)
+        court.time += 2.0
     assert court.found[:1] == found
 
 
