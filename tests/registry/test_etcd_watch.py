@@ -309,7 +309,7 @@ async def test_a_frozen_member_is_noticed_and_left(three: EtcdServer) -> None:
     async with Etcd(settings(three)) as client:
         start = await insist(client, "/w0/k", b"0")
         async with watching(client, "/w0/", start) as seen:
-            await until(lambda: seen.values == [b"0"])
+            await until(lambda: b"0" in seen.values)  # twice where the first write was late
             frozen = next(m for m in three.members if m.url == client.endpoint)
             frozen.freeze()
             others = EtcdSettings(tuple(m.url for m in three.members if m is not frozen))
@@ -329,7 +329,7 @@ async def test_a_killed_leader_is_ridden_over(three: EtcdServer) -> None:
     async with Etcd(settings(three)) as client:
         start = await insist(client, "/w0/k", b"0")
         async with watching(client, "/w0/", start) as seen:
-            await until(lambda: seen.values == [b"0"])
+            await until(lambda: b"0" in seen.values)  # twice where the first write was late
             await asyncio.to_thread(leader.kill)
             await insist(client, "/w0/k", b"1")
             await until(lambda: b"1" in seen.values)
@@ -342,7 +342,7 @@ async def test_a_lost_quorum_is_an_outage_and_ends_when_the_quorum_is_back(three
     async with Etcd(settings(three)) as client:
         start = await insist(client, "/w2/k", b"0")
         async with watching(client, "/w2/", start) as seen:
-            await until(lambda: seen.values == [b"0"])
+            await until(lambda: b"0" in seen.values)  # twice where the first write was late
             kept = next(m for m in three.members if m.url == client.endpoint)
             lost = [m for m in three.members if m is not kept]
             for member in lost:
