@@ -245,7 +245,7 @@ async def accept(operator: Operator, found: Restoration) -> int:
             return await _accept(operator, found)
         except Conflict:
             now = await read_restoration(operator)
-            if not now.held or now.agreed_to != found.agreed_to:
+            if not now.held or now.agreed_to != found.agreed_to or not {*now.silent} <= {*found.silent}:
                 raise
             found = now
     return await _accept(operator, found)

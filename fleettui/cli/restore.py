@@ -29,6 +29,7 @@ from registry.keys import Table
 from registry.model import Machine
 from registry.wording import counted
 
+NAMED = 10  # so many machines are called by their names
 PATIENCE_S = 20.0  # for machines to say that they hold, and after that for them to go on
 
 
@@ -117,6 +118,13 @@ async def _restore_file(flags: Namespace) -> int:
 def story(found: Restoration) -> Iterable[str]:
     """Why everything is held, and what accepting changes, a line for each unit."""
     yield f"{found.held[:1].upper()}{found.held[1:]}"
+    machines = found.snapshot.machines
+    names = ", ".join(sorted(each.hostname for each in machines.values())) if len(machines) <= NAMED else ""
+    are = "is" if len(machines) == 1 else "are"
+    yield (
+        f"{counted(len(machines), 'machine')} {are} there{f' ({names})' if names else ''};"
+        " what runs on any other one is not known, and would run twice"
+    )
     yield from _effects(found, "Accepting it")
 
 

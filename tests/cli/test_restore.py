@@ -184,6 +184,7 @@ def test_accepting_tells_first_wants_a_yes_and_keeps_what_runs_where_it_runs(
 ) -> None:
     told = fleetctl("restore")
     assert told.returncode == 0
+    assert "2 machines are there (core-1, core-2);" in told.stdout
     assert "stop made.service on 7aea1bb4" in told.stdout
     assert "a.service" not in told.stdout.replace("made.service", "")
     refused = fleetctl("restore", "--accept")

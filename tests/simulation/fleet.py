@@ -433,7 +433,8 @@ class Fleet:
             await self._roll(operator, verb, names[0], version)
         elif verb == "accept":
             found = await restore_acts.read_restoration(operator)
-            if found.held and not found.silent:  # of a silent machine it is not known what runs there
+            there = {each.id for each in self.hosts} <= found.snapshot.machines.keys()  # who accepts counts them
+            if found.held and there and not found.silent:  # of a silent machine it is not known what runs there
                 await restore_acts.accept(operator, found)
         else:
             await getattr(unit_acts, verb)(operator, names)
