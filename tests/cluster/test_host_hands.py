@@ -276,7 +276,7 @@ def test_an_alias_of_its_own_may_be_loaded_again(hand: Hand) -> None:
     hand.launched("two.service")
     hand.put({"one.service": text})
     assert hand.launched("one.service")["active"] == "active"
-    assert hand.shell("readlink /run/systemd/system/another.service") == "/run/fleet/units/one.service"
+    assert hand.shell("readlink -e /run/systemd/system/another.service") == "/run/fleet/units/one.service"
     hand.put({"one.service": text + "#\n"}, generation=2)
     assert hand.launched("one.service", 2)["active"] == "active"
     hand.put({"one.service": SLEEPER}, generation=3)

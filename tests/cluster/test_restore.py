@@ -21,7 +21,11 @@ def holding(cluster: Cluster) -> list[str]:
 
 
 def all_hold(cluster: Cluster) -> None:
+    """Wait until every machine says so, and the registry itself, which the first of them tells after that."""
     eventually("every machine holding", lambda: len(holding(cluster)) == len(cluster.nodes), timeout_s=60)
+    eventually(
+        "the registry held", lambda: '"held"' in registry(cluster, "cluster").get("cluster", ""), timeout_s=60
+    )
 
 
 def everywhere(cluster: Cluster, *command: str) -> None:

@@ -21,11 +21,14 @@ rm -f /etc/systemd/system/systemd-logind.service
 systemctl daemon-reload
 systemctl start systemd-logind.service
 useradd --create-home --uid 4242 --shell /bin/bash visitor
-loginctl enable-linger visitor
+systemd-run --quiet --wait loginctl enable-linger visitor  # of logind's own control groups, as it wants
 """
-
-
-CLEAN = "loginctl disable-linger visitor; userdel --force --remove visitor; systemctl stop systemd-logind"
+CLEAN = """
+systemd-run --quiet --wait loginctl terminate-user visitor
+systemd-run --quiet --wait loginctl disable-linger visitor
+userdel --force --remove visitor
+systemctl stop systemd-logind
+"""
 RUNTIME = ("XDG_RUNTIME_DIR=/run/user/4242", "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/4242/bus")
 ENVIRONMENT = ("HOME=/home/visitor", f"PATH={Path(sys.prefix, 'bin')}:/usr/bin")
 
@@ -60,14 +63,7 @@ def visitor(cluster: Cluster) -> Iterator[Visitor]:
     someone = Visitor(cluster)
     eventually("the user's systemd", lambda: someone.run("systemctl", "--user", "show").returncode == 0)
     yield someone
-    node.exec(["loginctl", "terminate-user", "visitor"])
-    node.exec(
-        [
-            "bash",
-            "-c",
-            "loginctl disable-linger visitor; userdel --force --remove visitor; systemctl stop systemd-logind",
-        ]
-    )
+    node.exec(["bash", "-c", CLEAN])
 
 
 def test_an_ordinary_user_gets_one_machine_and_can_remove_it(visitor: Visitor) -> None:
