@@ -175,8 +175,8 @@ def followed_lines(snapshot: Snapshot, comes_to: Settled) -> dict[Pair, Assignme
     }
 
 
-def _asked(line: Assignment) -> tuple[str, Target, int, int]:
-    return line.hash, line.target, line.generation, line.attempt
+def _asked(line: Assignment) -> tuple[object, ...]:
+    return line.hash, line.target, line.generation, line.attempt, line.beside
 
 
 def changes(snapshot: Snapshot, comes_to: Settled) -> Iterator[UnitChange]:

@@ -319,3 +319,20 @@ def test_a_line_that_lags_behind_its_unit_is_brought_after_it_before_an_agent_go
     assert found.lines == {("m1", "a.service"): Assignment("a.service", "m1", SHA, Target.LAUNCHED, 2, 1)}
     records[KEYS.cluster] = replace(HELD, held=OVERWRITING)
     assert restoration(records).lines == {}, "agents do not hold"
+
+
+def test_a_line_has_what_lies_beside_its_unit_before_an_agent_goes_by_it() -> None:
+    texts = {"web.container": "[Container]\nImage=a\nNetwork=app.network\n", "app.network": "[Network]\n"}
+    sha = {name: file_hash(text) for name, text in texts.items()}
+    records: dict[str, Record | UnitText] = {
+        KEYS.file(file_hash(each)): UnitText(file_hash(each), each) for each in texts.values()
+    }
+    records |= {
+        KEYS.unit(name): Unit(name, sha[name], Target.LAUNCHED if "web" in name else Target.INACTIVE)
+        for name in texts
+    }
+    records[KEYS.machine("m1")] = Machine("m1", "core-1", "10.0.0.1", "boot", held="so", podman_version="5.4.2")
+    records[KEYS.state("m1", "web.container")] = replace(running("web.container", "m1"), hash=sha["web.container"])
+    line = restoration(records).lines["m1", "web.container"]
+    assert line is not None
+    assert line.beside == (("app.network", sha["app.network"]),)

@@ -154,15 +154,15 @@ class Play:
     # ---- steps
 
     def _begin(self, step: Step) -> None:
+        if step.target.endswith(LEADER):
+            if (leads := self._leaders_host()) is None:
+                return
+            step = replace(step, target=step.target.replace(LEADER, leads.name))
         if step.is_act:
             if self.judge.silence == SILENCE:
                 return  # who sees that the registry is not his orders nothing there
             self.fleet.act(step.verb, (step.target,), int(step.value))
             return
-        if step.target.endswith(LEADER):
-            if (leads := self._leaders_host()) is None:
-                return
-            step = replace(step, target=step.target.replace(LEADER, leads.name))
         heal = VERBS[step.verb](self, step)
         if heal is None:
             return
