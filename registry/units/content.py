@@ -11,11 +11,11 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
 from registry.errors import UserError
+from registry.frozen import dataclass, field, replace
 from registry.units.name import shown
 
 MAX_BYTES = 1 << 20  # of a content as stored: etcd refuses requests over 1.5 MB
