@@ -174,6 +174,7 @@ async def test_the_units_that_lag_behind_are_rolled_out_after_a_question() -> No
         await play.press("7", "j", "j", "O")
         assert isinstance(play.stage.app.screen, ConfirmScreen)
         assert "Roll out the newest configs to 2 units?" in question(play)
+        assert "fleetctl rollout shop@3.service shop@4.service --at-a-time 1" in question(play)
         await play.press("y")
         assert play.stage.port.calls == [("roll 1", ("shop@3.service", "shop@4.service"))]
 

@@ -78,7 +78,7 @@ class UnitOperations:
         if renews and not texts:
             texts = renewed_in(self._fleet.reading.snapshot, names)
         if texts:
-            self._replace("Roll out to", texts, policy)
+            self._replace("Roll out to", texts, policy=policy)
             return
 
         def survey(reading: Reading) -> Survey:
@@ -267,7 +267,7 @@ class UnitOperations:
     def _renew(self, names: Sequence[str]) -> None:
         """Give these units the newest versions of their configs and secrets, a few at a time."""
         if texts := renewed_in(self._fleet.reading.snapshot, names):
-            self._replace("Roll out the newest configs to", texts)
+            self._replace("Roll out the newest configs to", texts, command(RolloutVerb.BEGIN, [*texts], shown=3))
         else:
             self._status.show("cannot roll out: every unit that has it has its newest version")
 
@@ -285,16 +285,20 @@ class UnitOperations:
             )
             return
         others = sharing(snapshot, name, found[0].hash) if parse(name).is_template else []
-        self._replace(f"Bring back {found[back].hash[:SHORT]} for", dict.fromkeys([name, *others], text), policy)
+        question = f"Bring back {found[back].hash[:SHORT]} for"
+        self._replace(question, dict.fromkeys([name, *others], text), policy=policy)
 
-    def _replace(self, question: str, texts: Mapping[str, str], policy: Policy | None = None) -> None:
-        """Give units of the registry other texts, after asking."""
+    def _replace(
+        self, question: str, texts: Mapping[str, str], rolled: str = "", policy: Policy | None = None
+    ) -> None:
+        """Give units of the registry other texts, after asking; `rolled`: how a command line says it, if not so."""
         target = Target.INACTIVE
 
         def survey(reading: Reading) -> Survey:
             found = self.survey_texts(reading, texts, target, replacing=True)
             pace = policy.at_a_time if policy else found.at_a_time
             asked = replace(found, question=f"{question} {_named([*texts])}?", always=True, at_a_time=pace)
+            asked = replace(asked, rolled=rolled or found.rolled)
             asked = replace(asked, policy=policy.flags if policy else "")
             return asked.paced(pace) if pace else asked
 
