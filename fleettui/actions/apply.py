@@ -57,13 +57,30 @@ def compare(folder: UnitFolder, snapshot: Snapshot, *, prune: bool, adopt: bool)
             found.append(change)
     for name, unit in snapshot.units.items():
         if unit.owner == folder.owner and name not in folder.units:
-            kind, note = ChangeKind.DESTROY, "it is not in the folder"
-            if not prune:
-                kind, note = ChangeKind.KEEP, f"{note}; --prune destroys it"
-            elif (hand := _by_hand(unit)) and not adopt:
-                kind, note = ChangeKind.KEEP, f"{hand}; --adopt destroys it all the same"
+            kind, note = lacking_in_folder(_by_hand(unit), prune=prune, adopt=adopt)
             found.append(UnitDifference(name, kind, note, unit))
     return sorted(found, key=lambda each: each.name)
+
+
+def lacking_in_folder(hand: str, *, prune: bool, adopt: bool) -> tuple[ChangeKind, str]:
+    """What becomes of what the owner has and the folder lacks, and why. `hand`: who changed it, if anybody."""
+    if not prune:
+        return ChangeKind.KEEP, "it is not in the folder; --prune destroys it"
+    if hand and not adopt:
+        return ChangeKind.KEEP, f"{hand}; --adopt destroys it all the same"
+    return ChangeKind.DESTROY, "it is not in the folder"
+
+
+def kept_from(owner: str, theirs: str, came: str, hand: str, *, adopt: bool) -> str:
+    """Why something is not brought to what the folder has; "" where it may be.
+
+    `theirs` is its owner, `came` says where it is from if it has none, and `hand` who changed it, if anybody.
+    """
+    if adopt:
+        return ""
+    if theirs != owner:
+        return f"{f'it belongs to {theirs}' if theirs else came}; --adopt takes it over"
+    return f"{hand}; --adopt goes by the folder" if hand else ""
 
 
 def _compared(owner: str, wanted: Applied, unit: Unit, *, rolling: bool, adopt: bool) -> UnitDifference | None:
@@ -71,14 +88,10 @@ def _compared(owner: str, wanted: Applied, unit: Unit, *, rolling: bool, adopt: 
     ours = unit.owner == owner
     if ours and unit.applied == wanted.version and (rolling or (same_file and same_target)):
         return None
-    kept = ""
+    hand = "" if same_file and same_target else _by_hand(unit)
+    kept = kept_from(owner, unit.owner, f"it was submitted by {unit.by or 'somebody'}", hand, adopt=adopt)
     if rolling:
         kept = "a rollout has it; apply again when that is over"
-    elif not adopt and not ours:
-        whose = f"it belongs to {unit.owner}" if unit.owner else f"it was submitted by {unit.by or 'somebody'}"
-        kept = f"{whose}; --adopt takes it over"
-    elif not adopt and not (same_file and same_target) and (hand := _by_hand(unit)):
-        kept = f"{hand}; --adopt goes by the folder"
     if kept:
         kind, note = ChangeKind.KEEP, kept
     elif not same_file:

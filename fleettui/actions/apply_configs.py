@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fleettui.actions import configs
-from fleettui.actions.apply import ChangeKind, UnitDifference
+from fleettui.actions.apply import ChangeKind, UnitDifference, kept_from, lacking_in_folder
 from fleettui.actions.folder import AppliedConfig, UnitFolder
 from fleettui.actions.operator import Operator
 from fleettui.actions.pins import Used
@@ -44,11 +44,7 @@ def compare_configs(
             found.append(change)
     for name, config in present.items():
         if config.owner == folder.owner and name not in folder.configs:
-            kind, note = ChangeKind.DESTROY, "it is not in the folder"
-            if not prune:
-                kind, note = ChangeKind.KEEP, f"{note}; --prune destroys it"
-            elif (hand := _by_hand(config)) and not adopt:
-                kind, note = ChangeKind.KEEP, f"{hand}; --adopt destroys it all the same"
+            kind, note = lacking_in_folder(_by_hand(config), prune=prune, adopt=adopt)
             found.append(ConfigDifference(name, kind, note, config))
     return sorted(found, key=lambda each: each.name)
 
@@ -58,12 +54,8 @@ def _compared(owner: str, wanted: AppliedConfig, config: Config, *, adopt: bool)
     same = newest.hash == wanted.hash
     if ours and same and config.applied == wanted.hash:
         return None
-    kept = ""
-    if not adopt and not ours:
-        whose = f"it belongs to {config.owner}" if config.owner else f"it was set by {newest.by or 'somebody'}"
-        kept = f"{whose}; --adopt takes it over"
-    elif not adopt and not same and (hand := _by_hand(config)):
-        kept = f"{hand}; --adopt goes by the folder"
+    hand = "" if same else _by_hand(config)
+    kept = kept_from(owner, config.owner, f"it was set by {newest.by or 'somebody'}", hand, adopt=adopt)
     if kept:
         kind, note = ChangeKind.KEEP, kept
     elif same:

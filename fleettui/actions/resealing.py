@@ -41,10 +41,11 @@ async def reseal(operator: Operator, private: str) -> tuple[list[str], dict[str,
 async def lagging(operator: Operator, private: str) -> Mapping[str, str]:
     """The units that have a version of a secret which the newest key does not open, with the secret of each."""
     found: dict[str, str] = {}
+    records = await configs.read_all(operator, NeedKind.SECRET)
     for (kind, name), versions in (await uses(operator)).items():
         if kind is not NeedKind.SECRET:
             continue
-        record = (await configs.read_all(operator, kind)).get(name)
+        record = records.get(name)
         good = await _of_newest(operator, record, private) if isinstance(record, Secret) else set[str]()
         found |= {unit: name for sha, units in versions.items() if sha not in good for unit in units}
     return found
