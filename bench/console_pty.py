@@ -92,6 +92,12 @@ class Pty:
             raise SystemExit(f"the console did not write {words}; it wrote:\n{self.text[-3000:]}")
         return time.monotonic()
 
+    def ended(self, timeout_s: float) -> int:
+        """The status that it ends with. What it still writes is taken: nobody ends while a terminal is full."""
+        deadline = time.monotonic() + timeout_s
+        self.pump(lambda: self.process.poll() is not None, timeout_s)
+        return self.process.wait(max(1.0, deadline - time.monotonic()))
+
     def cpu_s(self) -> float:
         """Processor time of the program so far, with its children."""
         with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:  # noqa: PTH123 - a plain read

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.events import Event, Key
+from textual.widgets import Input
 
 from fleettui.console.screens.context import Context
 from fleettui.console.screens.main import MainScreen
@@ -52,12 +53,15 @@ class Console(App[None]):
         self.context.turns.shown()
 
     def on_key(self, event: Key) -> None:
-        """A key that was typed before a line had opened, and arrives after, belongs to the line."""
+        """What was typed before a line or a field had opened, and arrives after, belongs to it."""
         prompt = self.screen.prompts.asking if isinstance(self.screen, MainScreen) else None
         if prompt is not None and event is not prompt.passed:
             event.prevent_default()
             self.screen.set_focus(prompt)  # whatever has taken it, Enter and Esc are the line's too
             prompt._forward_event(Key(event.key, event.character))  # noqa: SLF001 - as the app itself does
+        elif isinstance(self.focused, Input) and event.is_printable:  # it takes all that it is given itself
+            event.prevent_default()
+            self.focused._forward_event(Key(event.key, event.character))  # noqa: SLF001
 
     def warn(self, command: str, reason: str) -> None:
         """Show what the operator must know; it stays until it is dismissed."""

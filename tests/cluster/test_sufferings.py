@@ -77,9 +77,9 @@ def test_2_a_change_wakes_its_own_machine_only(fleet: Fleet) -> None:
     before = {node: _bytes_received(fleet, node) for node in fleet.cluster.nodes}
     fleet.start(*units(30), text=SLEEPER + pin)
     got = {node: _bytes_received(fleet, node) - before[node] for node in fleet.cluster.nodes}
-    assert got["core-1"] > 30 * 100
-    assert got["core-2"] < got["core-1"] / 5
-    assert got["core-3"] < got["core-1"] / 5
+    assert got["core-1"] > 30 * 300
+    assert got["core-2"] < got["core-1"] / 2, "renewals of its lease, more of them on a slow machine"
+    assert got["core-3"] < got["core-1"] / 2
 
 
 def _bytes_received(fleet: Fleet, node: str) -> int:

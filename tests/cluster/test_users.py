@@ -29,6 +29,8 @@ PASSWORD = "geheim-und-lang"
 CONFIG = "/etc/fleet/fleet.toml"
 DROP_IN = "/etc/systemd/system/fleet-scheduler.service.d/zz-guarded.conf"
 AS_THE_FILE_SAYS = "[Service]\nLoadCredential=\nEnvironment=\n"  # instead of as a user of the cluster's own etcd
+TTL = re.compile(r'^ttl = .*$', re.MULTILINE)
+LEASE_S = 12  # a slow machine's etcd takes several seconds to start
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 
@@ -161,7 +163,7 @@ def guarded(nodes: Cluster, tmp_path: Path) -> Iterator[Guarded]:
             give(node, "/etc/fleet/password", PASSWORD)
             give(node, DROP_IN, AS_THE_FILE_SAYS)
             node.exec(["systemctl", "daemon-reload"])
-            give(node, CONFIG, etcd.table() + config.partition("\n\n")[2])
+            give(node, CONFIG, etcd.table() + TTL.sub(f'ttl = "{LEASE_S}s"', config.partition("\n\n")[2]))
             node.exec(["systemctl", "start", *PROGRAMS], timeout_s=60)
         eventually("all machines here", lambda: len(etcd.records("machines/")) == len(before), timeout_s=90)
         eventually("a leader", lambda: etcd.records("leader"), timeout_s=60)
@@ -249,7 +251,7 @@ def test_a_rotation_of_the_authority_keeps_every_machine(guarded: Guarded, tmp_p
         give(node, "/etc/fleet/ca.pem", (tmp_path / "ca.pem").read_text())
     guarded.stop()
     guarded.start()
-    time.sleep(8)  # longer than a lease of the machines
+    time.sleep(2 * LEASE_S)
     found = {key: each["create_revision"] for key, each in guarded.records("machines/").items()}
     assert found == keys
     assert [restarts(node) for node in cluster.nodes.values()] == counts

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console as Printer
 from textual.color import Color
+from textual.events import Key
+from textual.widgets import Input
 
 from fleettui.console.app import Console
 from fleettui.console.pages.help import help_lines
@@ -103,6 +105,15 @@ async def test_the_palette_scrolls_below_its_last_line() -> None:
         await found(play, "", *["pagedown"] * 3)
         screen = play.stage.app.screen
         assert any(text.startswith("▌") for text in screen.query_one("#finds", Band).texts)
+
+
+@pytest.mark.parametrize(("key", "field"), [("question_mark", "#help-search"), ("ctrl+p", "#palette")])
+async def test_what_is_typed_while_a_field_opens_is_in_the_field(key: str, field: str) -> None:
+    async with playing() as play:
+        for each in (key, *"affixed"):  # a, i, e, d and x are keys of the table
+            play.stage.app.post_message(Key(each, each if len(each) == 1 else None))
+        await play.settle()
+        assert play.stage.app.screen.query_one(field, Input).value.endswith("affixed")
 
 
 # Help

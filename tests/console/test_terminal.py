@@ -39,7 +39,7 @@ def test_a_closed_terminal_ends_the_console(tmp_path: Path, signals: tuple[signa
         for number in signals:  # the kernel sends one itself, and it is seen now before and now after SIGHUP
             pty.process.send_signal(number)
             time.sleep(0.01)
-        pty.process.wait(30)
+        pty.ended(30)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_terminated_console_leaves_the_terminal_as_it_was(tmp_path: Path) -> N
         drawn = termios.tcgetattr(pty.near)
         pty.process.terminate()
         pty.pump(lambda: pty.process.poll() is not None, 30)  # its last words; they end a moment before it does
-        assert pty.process.wait(30) == 0
+        assert pty.ended(30) == 0
         assert termios.tcgetattr(pty.near)[3] != drawn[3]  # the line discipline is on again
 
 
@@ -153,6 +153,6 @@ def test_a_record_is_looked_at_over_ssh_where_no_configuration_says_whose_it_is(
             pty.send(b"[")
             pty.until("3/3 machines", timeout_s=60)
             pty.send(b"\x11")
-            pty.process.wait(30)
+            pty.ended(30)
         with Pty([*login, f"{asked} --at 2001-01-02"], {**os.environ, "TERM": "xterm-256color"}) as pty:
             pty.until("error: the record in", "begins at", timeout_s=60)

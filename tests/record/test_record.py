@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleettui.__main__ import parser
-from fleettui.console.sources.replay import moment
+from fleettui.console.journal.filters import parse_since
 from fleettui.record import commands
 from fleettui.record import recorder as recording
 from fleettui.record.format import DamagedLine, Head, Moment, Values, read_head, read_line, time_of
@@ -191,11 +192,16 @@ def test_a_clock_that_goes_back_begins_another_truth(tmp_path: Path) -> None:
     assert list(view.snapshot.units) == ["b.service"]
 
 
-def test_the_moments_of_the_document_are_understood() -> None:
+@pytest.mark.parametrize("now", ["2026-11-28T00:05", "2026-11-28T02:10", "2026-11-28T23:59"])
+def test_the_moments_of_the_document_are_understood(now: str) -> None:
     lines = block("docs/record.md", "at").commands
     flags = [parser().parse_args(shlex.split(line, comments=True)[1:]) for line in lines]
     assert flags[0].command == "record"
-    assert len({moment(each.at) for each in flags if each.at}) == 4
+    at = [each.at for each in flags if each.at]
+    told = [parse_since(text, datetime.fromisoformat(now).replace(tzinfo=UTC)) for text in at]
+    assert at[:2] == ["02:10", "yesterday 02:10"]
+    assert told[1] in (told[0], told[0] - 86400), "before 02:10, its last time was yesterday"
+    assert len({*told[1:]}) == 3
 
 
 # Files

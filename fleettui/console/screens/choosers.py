@@ -35,6 +35,7 @@ class PaletteScreen(ModalScreen[Find | None]):
     PaletteScreen Band { background: $panel; }
     PaletteScreen Input { border: none; height: 1; padding: 0; background: $bar; margin-bottom: 1; }
     """
+    AUTO_FOCUS = "#palette"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,ctrl+k,shift+tab", "move(-1)", "up"),
         Binding("down,ctrl+j,tab", "move(1)", "down"),
@@ -61,7 +62,6 @@ class PaletteScreen(ModalScreen[Find | None]):
     def on_mount(self) -> None:
         """Begin with what can be done."""
         self.query_one(Input).cursor_blink = False
-        self.query_one(Input).focus()
         self._look("")
 
     @on(Input.Changed)

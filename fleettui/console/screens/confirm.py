@@ -114,7 +114,7 @@ class ConfirmScreen(Renewing[Survey | None]):
             field.cursor_blink = False
         self._judge()
         # Nothing happens by Enter here either, and a name may begin with any key.
-        self.query_one("#typed" if self._words and not self._asked.at_a_time else "#cancel").focus()
+        self.set_focus(self.query_one("#typed" if self._words and not self._asked.at_a_time else "#cancel"))
 
     def renew(self) -> None:
         """Show what it would do by now. What is answered is judged by what was asked first."""

@@ -89,6 +89,7 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
     SubmitScreen Button:focus { background: $primary; color: $background; text-style: bold; }
     SubmitScreen Button:disabled { color: $off; }
     """
+    AUTO_FOCUS = "#path"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "cancel"),
         Binding("ctrl+s", "go('launched')", "start", priority=True),
@@ -126,14 +127,13 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
                     yield Button(label, id=name, compact=True)
 
     def on_mount(self) -> None:
-        """The path has the focus."""
+        """Begin with an empty form."""
         title = (Cell("submit a unit file", Tone.HEAD),)
         keys = ("ctrl+s start", *(["ctrl+e editor"] if self._edit else []), "Esc keeps it")
         self.query_one("#submit-title", Band).put((title, (Cell(" · ".join(keys), Tone.QUIET),)), ((), ()))
         for field in self.query(Input):
             field.cursor_blink = False
         self.query_one("#text", TextArea).cursor_blink = False
-        self.query_one("#path", Input).focus()
         self._judge()
 
     @property

@@ -95,6 +95,7 @@ class PageScreen(Renewing[None]):
     PageScreen Band, PageScreen Lines { background: $panel; }
     PageScreen Lines { height: 1fr; margin-top: 1; }
     """
+    AUTO_FOCUS = "#page-lines"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "close")]
 
     def __init__(self, title: str, write: Callable[[], Sequence[Line]], hint: str = "Esc closes") -> None:
@@ -113,7 +114,6 @@ class PageScreen(Renewing[None]):
         self.query_one("#page-title", Band).put(
             ((Cell(self._heading, Tone.HEAD),), (Cell(self._hint, Tone.QUIET),))
         )
-        self.query_one("#page-lines", Lines).focus()
         self.renew()
 
     def renew(self) -> None:
@@ -143,6 +143,7 @@ class HelpScreen(PageScreen):
     DEFAULT_CSS = """
     HelpScreen Input { border: none; height: 1; padding: 0; background: $bar; }
     """
+    AUTO_FOCUS = "#help-search"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_lines(-1)", "up"),
         Binding("down", "scroll_lines(1)", "down"),
@@ -163,10 +164,8 @@ class HelpScreen(PageScreen):
             yield Lines(id="page-lines")
 
     def on_mount(self) -> None:
-        """The search has the focus."""
-        field = self.query_one(Input)
-        field.cursor_blink = False
-        self.call_after_refresh(field.focus)
+        """A search that does not blink."""
+        self.query_one(Input).cursor_blink = False
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
