@@ -29,7 +29,7 @@ PASSWORD = "geheim-und-lang"
 CONFIG = "/etc/fleet/fleet.toml"
 DROP_IN = "/etc/systemd/system/fleet-scheduler.service.d/zz-guarded.conf"
 AS_THE_FILE_SAYS = "[Service]\nLoadCredential=\nEnvironment=\n"  # instead of as a user of the cluster's own etcd
-TTL = re.compile(r'^ttl = .*$', re.MULTILINE)
+TTL = re.compile(r"^ttl = .*$", re.MULTILINE)
 LEASE_S = 12  # a slow machine's etcd takes several seconds to start
 UNIT = "[Service]\nExecStart=/bin/sleep infinity\n"
 
