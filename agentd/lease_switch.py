@@ -7,11 +7,15 @@ starts it again when it dies. Owns that unit, its script, the deadline, and the 
 
 Deadlines are in CLOCK_BOOTTIME, which nobody sets and which counts the time of a suspended machine; one of another
 boot counts as garbled, and so does one that lies further ahead than any renewal puts it.
+
+A full file system fires nothing and hides nothing: the deadline is moved in its file, and what ran when the switch
+fired is marked in the list itself, so that neither needs room.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from asyncio import Future
 from collections.abc import Iterable
@@ -27,6 +31,7 @@ log = logging.getLogger("fleet.agent")
 SERVICE = "fleet-lease.service"
 EARLIER = "fleet-lease.timer"  # what agents before this one held back
 FIRE_AT, GRACE = 0.55, 0.2  # of the lease: when it fires, and from then until what is left is killed
+DEADLINE_SIZE = 120  # bytes of the line
 LATE_AT = 0.2  # of the lease: a renewal whose answer took longer is too old to start units by
 
 SERVICE_TEXT = """\
@@ -42,9 +47,9 @@ RestartSec=100ms
 PRIORITY = "Nice=-20\nOOMScoreAdjust=-900\n"  # it has to run where nothing else gets to
 SCRIPT = """\
 # Made by fleet-agentd, run by fleet-lease.service. Stops what runs of the units in lease-units, and kills what is
-# left, once the deadline in lease-deadline has passed: BOOT DEADLINE AHEAD GRACE, the last three in 1/100 s.
+# left, once the deadline in lease-deadline has passed: BOOT DEADLINE AHEAD GRACE DEADLINE, times in 1/100 s.
 read -r here </proc/sys/kernel/random/boot_id
-nap=100 grace=100 digits=[0-9][0-9][0-9][0-9]
+nap=100 grace=100 torn=0 digits=[0-9][0-9][0-9][0-9]
 pause() {{
     part=$(($1 % 100))
     [ "$part" -gt 9 ] || part=0$part
@@ -52,8 +57,13 @@ pause() {{
 }}
 while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each time: it may be made anew
     if [ ! -e lease-units.due ]; then  # else this was killed on the way
-        left=0 boot= deadline= ahead= rest=
-        read -r boot deadline ahead rest 2>/dev/null <lease-deadline
+        left=0 boot= deadline= ahead= rest= again=
+        read -r boot deadline ahead rest again 2>/dev/null <lease-deadline
+        if [ "$deadline" != "$again" ]; then  # it may be read while it is written
+            torn=$((torn + 1)) deadline=
+            [ "$torn" -gt 9 ] || {{ pause 1; continue; }}
+        fi
+        torn=0
         read -r up _ </proc/uptime
         case $deadline:$ahead:$rest in
         *[!0-9:]* | *:*:*:* | :* | *::* | *: | 0* | *:0* | *$digits$digits$digits*) ;;  # nothing to reckon with
@@ -69,26 +79,47 @@ while cd "{directory}" 2>/dev/null || {{ pause "$nap"; continue; }}; do  # each 
         fi
         mv lease-units lease-units.due 2>/dev/null || {{ pause "$nap"; continue; }}
     fi
+    noted=
     set --
-    while IFS= read -r unit; do set -- "$@" "$unit"; done <lease-units.due
-    if [ $# -gt 0 ]; then
-        for state in $(systemctl {manager} is-active -- "$@"); do  # a line for each, in their order
-            unit=$1
-            shift
-            case $state in inactive | failed | unknown) ;; *) set -- "$@" "$unit" ;; esac
-        done
+    while IFS= read -r unit; do
+        case $unit in
+        !) noted=yes ;;
+        +* | ' '*) set -- "$@" "$unit" ;;
+        esac
+    done <lease-units.due
+    for unit do
+        shift
+        [ "$noted" ] && [ "$unit" = "${{unit#+}}" ] || set -- "$@" "${{unit#?}}"
+    done
+    if [ -z "$noted" ] && [ $# -gt 0 ]; then
+        {{
+            for unit do
+                shift
+                read -r state <&3 || state=
+                case $state in
+                inactive | failed | unknown) mark=" " ;;
+                *) mark=+ && set -- "$@" "$unit" ;;
+                esac
+                printf '%s%s\\n' "$mark" "$unit"
+            done
+            echo !
+        }} 1<>lease-units.due 3<<STATES  # in place: there may be no room for another file
+$(systemctl {manager} is-active -- "$@")
+STATES
     fi
     if [ $# -gt 0 ]; then
-        {{ cat lease-units.stopped 2>/dev/null; printf '%s\\n' "$@"; }} >lease-units.new
-        mv lease-units.new lease-units.stopped
         systemctl {manager} stop --no-block -- "$@"
         echo "stopped $# units: this machine's lease was not renewed in time" &  # nothing may hold up what follows
         pause "$grace"
         systemctl {manager} kill --signal=KILL -- "$@" 2>/dev/null
+        read -r up _ </proc/uptime
+        mv lease-units.due "lease-units.stopped.$up"
+    else
+        rm -f lease-units.due
     fi
-    rm -f lease-units.due
 done
 """
+RAN, ASIDE, NOTED, UNNOTED = "+", " ", "!", "."  # lines of a list: a unit that ran, one that did not; its last line
 
 
 class SwitchCalls(Protocol):
@@ -123,13 +154,19 @@ class LeaseSwitch:
         """
         if not self._ready:
             await self._prepare()
-        self._write(frozenset(map(service_of, units)))
+        unlisted: OSError | None = None
+        try:
+            self._write(frozenset(map(service_of, units)))
+        except OSError as error:  # no reason to stop those that are listed
+            unlisted = error
         ahead, grace = (max(1, int(part * ttl_s * 100)) for part in (FIRE_AT, GRACE))
         deadline = max(1, int((time.clock_gettime(time.CLOCK_BOOTTIME) - age_s) * 100) + ahead)
-        write_atomically(self._deadline, f"{self._boot_id} {deadline} {ahead} {grace}\n")
+        self._move(f"{self._boot_id} {deadline} {ahead} {grace} {deadline}")
         _, active, _ = (await self._systemd.list_units([SERVICE]))[SERVICE]
         if active not in ("active", "activating"):
             await self._systemd.start(SERVICE)
+        if unlisted:
+            raise unlisted
 
     def cover(self, unit: str) -> None:
         """This unit is about to be started: it is among those that are stopped."""
@@ -138,14 +175,18 @@ class LeaseSwitch:
 
     async def fired(self) -> tuple[str, ...]:
         """What the switch has stopped since it was last asked, by systemd's names; the rest is called off."""
-        due, stopped = self._state / "lease-units.due", self._state / "lease-units.stopped"
-        if not (due.exists() or stopped.exists()):
+        if not self._fired():
             return ()
         await self._stop(SERVICE)
-        names = tuple(dict.fromkeys(read_text(stopped).splitlines()))
-        for path in (due, stopped):
-            path.unlink(missing_ok=True)
-        return names
+        found = self._fired()
+        names = dict.fromkeys(unit for path in found for unit in ran(path.read_text()))
+        for path in found:
+            path.unlink()
+        return tuple(names)
+
+    def _fired(self) -> list[Path]:
+        """The lists of units that the switch has stopped, or was about to."""
+        return sorted(self._state.glob(f"{self._list.name}.*"))
 
     async def remove(self) -> tuple[str, ...]:
         """Have no switch, also none from an agent before us; return what it has stopped, as `fired` does."""
@@ -184,10 +225,28 @@ class LeaseSwitch:
             write_atomically(path, texts[path], PUBLIC)
         if changed:
             await self._systemd.reload()
-        self._covered = frozenset(read_text(self._list).splitlines())
+        self._covered = frozenset(each[1:] for each in read_text(self._list).splitlines() if each[0] == ASIDE)
         self._ready = True
+
+    def _move(self, deadline: str) -> None:
+        line = f"{deadline:<{DEADLINE_SIZE}}\n".encode()
+        try:
+            with self._deadline.open("r+b", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) == len(line):
+                    os.pwrite(file.fileno(), line, 0)
+                    return
+        except FileNotFoundError:
+            pass
+        write_atomically(self._deadline, line)
 
     def _write(self, units: frozenset[str]) -> None:
         if units != self._covered or not self._list.exists():
-            write_atomically(self._list, "".join(f"{unit}\n" for unit in sorted(units)))
+            lines = (*(f"{ASIDE}{unit}" for unit in sorted(units)), UNNOTED)
+            write_atomically(self._list, "".join(f"{line}\n" for line in lines))
             self._covered = units
+
+
+def ran(text: str) -> list[str]:
+    """The units that a list says were stopped; none while it was not noted which of them ran."""
+    lines = text.splitlines()
+    return [each.removeprefix(RAN) for each in lines if each[:1] == RAN] if NOTED in lines else []

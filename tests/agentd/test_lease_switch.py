@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 
 from agentd import facts
 from agentd.lease_guard import LeaseGuard
-from agentd.lease_switch import EARLIER, LATE_AT, SERVICE, LeaseSwitch
+from agentd.lease_switch import EARLIER, LATE_AT, SERVICE, LeaseSwitch, ran
 from agentd.pure.entry import Phase
 from registry.errors import SystemdError
 from tests.agentd.machine import NAME, FakeMachine, machine
@@ -69,13 +69,25 @@ def made(manager: FakeManager, root: Path) -> LeaseSwitch:
 
 
 def listed(root: Path) -> list[str]:
+    """What the list names, whose last line says that nobody has looked at it yet."""
     path = root / "lease-units"
-    return path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else [" ", "."]
+    assert lines.pop() == "."
+    assert all(each.startswith(" ") for each in lines)
+    return [each[1:] for each in lines if each != " "]
+
+
+def fire(root: Path) -> None:
+    """Do as the script does where every unit runs."""
+    lines = [f"+{unit}" for unit in listed(root)]
+    (root / "lease-units.stopped.8.25").write_text("\n".join([*lines, "!", ""]))
+    (root / "lease-units").unlink()
 
 
 def ahead_s(root: Path) -> float:
     """How far ahead the deadline lies."""
-    boot, deadline, _, _ = (root / "lease-deadline").read_text().split()
+    boot, deadline, _, _, again = (root / "lease-deadline").read_text().split()
+    assert deadline == again
     assert boot == facts.boot_id()
     return int(deadline) / 100 - time.clock_gettime(time.CLOCK_BOOTTIME)
 
@@ -139,21 +151,21 @@ async def test_keep_after_stop_is_told_what_the_switch_has_stopped(
     switch: LeaseSwitch, manager: FakeManager, tmp_path: Path
 ) -> None:
     await switch.hold_back(TTL_S, [NAME])
-    (tmp_path / "lease-units").rename(tmp_path / "lease-units.stopped")  # as the script does
+    fire(tmp_path)
     assert await made(manager, tmp_path).remove() == (NAME,)
     assert await switch.remove() == ()
 
 
 class Script:
-    """The switch's own script as systemd runs it, with a systemctl that only notes what it is asked."""
+    """The switch's script as systemd runs it, with a systemctl that only notes what it is asked, in `aside`."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.log = root, root / "log"
+    def __init__(self, root: Path, aside: Path) -> None:
+        self.root, self.aside, self.log = root, aside, aside / "log"
         self.log.touch()
-        tools = root / "tools"
+        tools = aside / "tools"
         tools.mkdir()
         (tools / "systemctl").write_text(
-            f'#!/bin/sh\n[ "$2" != is-active ] || cat {root}/states\necho "$@" >>{self.log}\n'
+            f'#!/bin/sh\n[ "$2" != is-active ] || cat {aside}/states\necho "$@" >>{self.log}\n'
         )
         (tools / "systemctl").chmod(0o755)
         self.environment = {"PATH": f"{tools}:/usr/bin:/bin"}
@@ -161,7 +173,7 @@ class Script:
 
     def run(self, *states: str) -> subprocess.Popen[bytes]:
         """Run it; `states` is what systemd says of the units, in their order."""
-        (self.root / "states").write_text("".join(f"{each}\n" for each in states))
+        (self.aside / "states").write_text("".join(f"{each}\n" for each in states))
         command = ["/bin/sh", (self.root / "lease-over.sh").as_posix()]
         self._processes.append(subprocess.Popen(command, env=self.environment, start_new_session=True))
         return self._processes[-1]
@@ -184,7 +196,7 @@ class Script:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Iterator[Script]:
-    found = Script(tmp_path)
+    found = Script(tmp_path, tmp_path)
     yield found
     found.end()
 
@@ -230,11 +242,13 @@ async def test_while_the_deadline_is_moved_nothing_is_asked_and_then_it_counts_a
 @pytest.mark.parametrize(
     "text",
     [
-        None, "", "x\n", "BOOT\n", "BOOT 1 2\n", "BOOT 99999999999 100 20\n", "BOOT -5 100 20\n",
-        "BOOT 0999 100 20\n", "BOOT 9223372036854775807 9223372036854775808 20\n", "BOOT 99999999999 a 20\n",
-        "BOOT $(reboot) 100 20\n", "another-boot LATER 100 20\n", "BOOT LATER 100 20 more\n",
-        "BOOT LATER 100 0x9\n", "BOOT LATER 100 999999999999999999999\n", "\0\0\0\0",
-        "BOOT 1:2 100 20\n", "BOOT LATER 100:9 20\n", "BOOT LATER 100 2:0\n", "BOOT LATER: 100 20\n",
+        None, "", "x\n", "BOOT\n", "BOOT 1 2\n", "BOOT LATER 100 20\n", "BOOT 99999999999 100 20 99999999999\n",
+        "BOOT -5 100 20 -5\n", "BOOT 0999 100 20 0999\n", "BOOT 9999999999 a 20 9999999999\n", "\0\0\0\0",
+        "BOOT 9223372036854775807 9223372036854775808 20 9223372036854775807\n",
+        "BOOT $(reboot) 100 20 $(reboot)\n", "another-boot LATER 100 20 LATER\n", "BOOT LATER 100 20 LATER more\n",
+        "BOOT LATER 100 0x9 LATER\n", "BOOT LATER 100 999999999999999999999 LATER\n", "BOOT 1:2 100 20 1:2\n",
+        "BOOT LATER 100:9 20 LATER\n", "BOOT LATER 100 2:0 LATER\n", "BOOT LATER: 100 20 LATER:\n",
+        "BOOT LATER 100 20 LATER9\n",
     ],
 )  # fmt: skip
 async def test_a_deadline_that_is_missing_or_garbled_stops_everything(
@@ -249,7 +263,7 @@ async def test_a_deadline_that_is_missing_or_garbled_stops_everything(
         path.write_text(text.replace("BOOT", facts.boot_id()).replace("LATER", later))
     script.run("active")
     await script.asks("stop")
-    assert (tmp_path / "lease-units.stopped").read_text() == f"{NAME}\n"
+    assert (tmp_path / "lease-units.due").read_text() == f"+{NAME}\n!\n"
 
 
 async def test_a_deadline_that_is_garbled_while_it_sleeps_is_noticed(
@@ -277,7 +291,7 @@ async def test_a_directory_that_is_made_anew_is_looked_into(
     shutil.rmtree(tmp_path / "elsewhere")
     await asyncio.sleep(1.0)
     (tmp_path / "new").mkdir()
-    (tmp_path / "new/lease-units").write_text(f"{NAME}\n")
+    (tmp_path / "new/lease-units").write_text(f" {NAME}\n.\n")
     (tmp_path / "new").rename(tmp_path / "elsewhere")
     await script.asks("stop")
 
@@ -293,10 +307,94 @@ async def test_killed_on_the_way_it_goes_on_and_forgets_nothing(
     process.wait()
     assert not script.asked("kill")
     script.log.write_text("")
-    script.run("inactive", "deactivating")
+    script.run("inactive", "inactive")
     await script.asks("kill")
-    assert script.asked("kill") == ["--system kill --signal=KILL -- b.service"]
+    assert script.asked() == [
+        "--system stop --no-block -- a.service b.service", "--system kill --signal=KILL -- a.service b.service",
+    ]  # fmt: skip
     assert await switch.fired() == ("a.service", "b.service")
+
+
+@pytest.mark.parametrize("noted", [0, 1, 2])
+async def test_killed_while_it_notes_what_runs_it_looks_again(
+    switch: LeaseSwitch, script: Script, tmp_path: Path, noted: int
+) -> None:
+    await switch.hold_back(0.05, ["a.service", "b.service", "c.service"])
+    path = tmp_path / "lease-units"
+    lines = path.read_text().splitlines()
+    lines[:noted] = ["+a.service", "+b.service"][:noted]
+    path.rename(tmp_path / "lease-units.due").write_text("\n".join([*lines, ""]))
+    assert ran((tmp_path / "lease-units.due").read_text()) == []
+    script.run("active", "inactive", "active")
+    await script.asks("kill")
+    assert "--system stop --no-block -- a.service c.service" in script.asked()
+    assert await switch.fired() == ("a.service", "c.service")
+
+
+async def test_a_unit_whose_state_systemd_does_not_say_is_stopped(switch: LeaseSwitch, script: Script) -> None:
+    await switch.hold_back(0.05, ["a.service", "b.service"])
+    script.run("inactive")
+    await script.asks("kill")
+    assert "--system stop --no-block -- b.service" in script.asked()
+    assert await switch.fired() == ("b.service",)
+
+
+async def test_a_deadline_that_is_read_while_it_is_moved_fires_nothing(
+    switch: LeaseSwitch, script: Script, tmp_path: Path
+) -> None:
+    await switch.hold_back(4.0, [NAME])
+    path = tmp_path / "lease-deadline"
+    before = path.stat().st_ino
+    boot, deadline, *_ = path.read_text().split()
+    script.run("active")
+    with path.open("r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), b"0" * len(deadline), len(boot) + 1)  # half of it
+        await asyncio.sleep(0.05)
+        await switch.hold_back(4.0, [NAME])
+    assert path.stat().st_ino == before, "nothing is read of a file that is cut off or not there yet"
+    await asyncio.sleep(0.5)
+    assert script.asked() == []
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Fill the file system that `tmp_path` is then."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)], check=True)
+
+    def fill() -> None:
+        with contextlib.suppress(OSError), (tmp_path / "hog").open("wb", buffering=0) as hog:
+            while True:
+                hog.write(bytes(4096))
+
+    try:
+        yield fill
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+async def test_invariant_10_stop_without_room_the_deadline_moves_and_what_is_stopped_is_known(
+    full: Callable[[], None], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, manager: FakeManager
+) -> None:
+    switch, units = made(manager, tmp_path), [f"unit-{number:03}.service" for number in range(150)]
+    await switch.hold_back(60.0, units)
+    script = Script(tmp_path, tmp_path_factory.mktemp("aside"))
+    full()
+    try:
+        await switch.hold_back(600.0, units)
+        assert ahead_s(tmp_path) > 300.0
+        with pytest.raises(OSError, match="No space left"):
+            switch.cover("one-more.service")
+        with pytest.raises(OSError, match="No space left"):
+            await switch.hold_back(1200.0, units[1:])
+        assert ahead_s(tmp_path) > 600.0, "it moves, whatever became of the list"
+        (tmp_path / "lease-deadline").unlink()
+        full()  # what the deadline took, too
+        script.run(*["active", "inactive"] * 75)
+        await script.asks("stop")
+    finally:
+        script.end()
+    assert await switch.fired() == tuple(units[::2])
 
 
 @dataclass
@@ -333,7 +431,7 @@ async def test_invariant_10_stop_what_the_switch_has_stopped_starts_again_with_t
         await on.launched()
         lease.renew()
         await on.until(lambda: listed(tmp_path) == [NAME])
-        (tmp_path / "lease-units").rename(tmp_path / "lease-units.stopped")  # as the script does
+        fire(tmp_path)
         on.systemd.become(NAME, active="inactive", sub="dead", pids=())
         await on.rest()
         assert not on.systemd.runs(NAME), "nobody starts it while there is no lease"
@@ -352,7 +450,7 @@ async def test_invariant_10_stop_a_renewal_that_came_late_counts_from_when_it_wa
         await on.until(lambda: on.reconciler.table.parked)
         lease.renew(sent_before_s=late_s)
         await on.until((tmp_path / "lease-deadline").exists)
-        _, deadline, ahead, _ = (tmp_path / "lease-deadline").read_text().split()
+        _, deadline, ahead, _, _ = (tmp_path / "lease-deadline").read_text().split()
         left_s = int(deadline) / 100 - time.clock_gettime(time.CLOCK_BOOTTIME)
         assert left_s <= int(ahead) / 100 - late_s
 
