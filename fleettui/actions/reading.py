@@ -30,6 +30,7 @@ class FoundUnit:
     unit: Unit | None = None
     mod_revision: int = 0
     corrupt: str = ""
+    read_at: int = 0  # the registry's revision then
     ended: bool = False  # asked only for a start: it is not launched, or nothing of it runs where it was started
 
     @property
@@ -40,6 +41,10 @@ class FoundUnit:
     def guard(self, key: str) -> Compare:
         """True as long as the record is still the one that was read."""
         return Compare.mod(key, self.mod_revision)
+
+    def guard_of_all(self, prefix: str) -> Compare:
+        """True as long as nobody has written a record below the prefix since."""
+        return Compare.unchanged(prefix, self.read_at)
 
 
 NOTHING = FoundUnit()
@@ -52,22 +57,23 @@ async def read_units(operator: Operator, names: Sequence[str]) -> dict[str, Foun
     for start in range(0, len(names), step):
         part = names[start : start + step]
         gets = [Op.get(operator.keys.cluster), *(Op.get(operator.keys.unit(name)) for name in part)]
-        sentinel, *records = (await operator.etcd.txn([], gets)).gets
+        read = await operator.etcd.txn([], gets)
+        sentinel, *records = read.gets
         if sentinel:  # an empty registry is an operator's to fill
             cluster_of(sentinel[0])
-        found |= {name: _found(name, kvs) for name, kvs in zip(part, records, strict=True)}
+        found |= {name: _found(name, kvs, read.revision) for name, kvs in zip(part, records, strict=True)}
     return found
 
 
-def _found(name: str, kvs: tuple[KeyValue, ...]) -> FoundUnit:
+def _found(name: str, kvs: tuple[KeyValue, ...], revision: int) -> FoundUnit:
     if not kvs:
-        return NOTHING
+        return FoundUnit(read_at=revision)
     kv = kvs[0]
     try:
         record = decode(Address(Table.UNITS, name), kv.value, kv.key)
     except CorruptRecord as error:
-        return FoundUnit(None, kv.mod_revision, error.reason)
-    return FoundUnit(record, kv.mod_revision) if isinstance(record, Unit) else NOTHING
+        return FoundUnit(None, kv.mod_revision, error.reason, revision)
+    return FoundUnit(record, kv.mod_revision, read_at=revision) if isinstance(record, Unit) else NOTHING
 
 
 class Ended:

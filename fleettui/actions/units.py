@@ -182,7 +182,7 @@ async def act(
     ended = Ended(operator, len(names)) if starting else None
     each = len(names) <= EVENTS_EACH
     given = [(texts or {}).get(name, "") for name in names]  # what may be created has rivals to be guarded against
-    guards_each = [1 + len(rivals(name)) if text else 1 for name, text in zip(names, given, strict=True)]
+    guards_each = [1 + len(_far_rivals(name)) if text else 1 for name, text in zip(names, given, strict=True)]
     parts = batches(given, 1 + each, guards_each)
     turns, written = waits.slots(AT_ONCE), 0
     operator.progress(written, len(names))
@@ -206,16 +206,14 @@ async def _attempt(
         launched = [name for name in names if (unit := found[name].unit) and unit.target is Target.LAUNCHED]
         down = await ended.among(launched) | (set(names) - set(launched))
         found |= {name: replace(found[name], ended=True) for name in down}
-    steps, no_rivals = await _without_rivals(operator, [decide(name, found[name]) for name in names])
+    steps = await _without_rivals(operator, [decide(name, found[name]) for name in names])
     steps = await _with_lost_texts(operator, await _with_old_texts(operator, steps))
     steps = [_signed(operator, step) if step.outcome.wrote else step for step in steps]
     writing = [step for step in steps if step.outcome.wrote]
     outcomes = tuple(step.outcome for step in steps)
     if not writing:
         return Done(outcomes)
-    written = dict.fromkeys(step.outcome.name for step in writing)
-    guards = [found[name].guard(operator.keys.unit(name)) for name in written]
-    guards += [guard for name in written for guard in no_rivals.get(name, ())]
+    guards = [guard for step in writing for guard in _guards(operator, step.outcome, found[step.outcome.name])]
     if each:
         events = [operator.event(str(step.verb), unit=step.outcome.name, reason=step.reason) for step in writing]
     else:
@@ -232,13 +230,26 @@ async def _attempt(
     return Done(outcomes, await commit(operator, guards, list(ops.values()), events))
 
 
-async def _without_rivals(
-    operator: Operator, steps: list[UnitStep]
-) -> tuple[list[UnitStep], dict[str, list[Compare]]]:
-    """Refuse to create a unit that systemd would have under the same name as another one.
+def _guards(operator: Operator, outcome: Outcome, found: FoundUnit) -> list[Compare]:
+    """What holds as long as the unit is as it was found, and nobody has created a rival of one that is created."""
+    key = operator.keys.unit
+    if outcome.did is not Did.CREATED:
+        return [found.guard(key(outcome.name))]
+    rivals_there = [found.guard_of_all(key(_stem(outcome.name)))]
+    return rivals_there + [Compare.absent(key(each)) for each in _far_rivals(outcome.name)]
 
-    Returns the steps, and for each unit that is created what holds as long as nobody else creates such a one.
-    """
+
+def _stem(name: str) -> str:
+    """What the name has in common with those of its rivals, but for a few: the name without its type."""
+    return name[: name.rindex(".") + 1]
+
+
+def _far_rivals(name: str) -> list[str]:
+    return [each for each in rivals(name) if not each.startswith(_stem(name))]
+
+
+async def _without_rivals(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:
+    """Refuse to create a unit that systemd would have under the same name as another one."""
     names = [step.outcome.name for step in steps if step.outcome.did is Did.CREATED]
     others = {name: rivals(name) for name in names}
     found = await read_units(operator, sorted({each for some in others.values() for each in some}))
@@ -253,8 +264,7 @@ async def _without_rivals(
                 return _refused(name, f"{reason}, or give one of them another name")
         return step
 
-    guards = {name: [found[each].guard(operator.keys.unit(each)) for each in some] for name, some in others.items()}
-    return [judged(step) for step in steps], guards
+    return [judged(step) for step in steps]
 
 
 async def _with_old_texts(operator: Operator, steps: list[UnitStep]) -> list[UnitStep]:

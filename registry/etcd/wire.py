@@ -151,6 +151,11 @@ class Compare:
         return cls._equal(key, "LEASE", lease=str(lease_id))
 
     @classmethod
+    def unchanged(cls, prefix: str, revision: int) -> Compare:
+        """No key that starts with `prefix` was written after `revision`. It does not see what was deleted."""
+        return cls({**span(prefix), "target": "MOD", "result": "LESS", "mod_revision": str(revision + 1)})
+
+    @classmethod
     def _equal(cls, key: str, target: str, **operand: str) -> Compare:
         return cls({"key": text(key), "target": target, "result": "EQUAL", **operand})
 

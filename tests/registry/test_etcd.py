@@ -70,6 +70,9 @@ async def test_every_guard_holds_exactly_when_it_should(client: Etcd, prefix: st
         (Compare.value(key, b"old"), False),
         (Compare.lease(key, lease), True),
         (Compare.lease(key, 0), False),
+        (Compare.unchanged(prefix, written), True),
+        (Compare.unchanged(prefix, created), False),
+        (Compare.unchanged(f"{prefix}x", 1), True),
     ]
     assert [(await client.txn([guard], [])).succeeded for guard, _ in expected] == [holds for _, holds in expected]
     await client.lease_revoke(lease)

@@ -189,7 +189,10 @@ class Store:
         return answer, changes
 
     def _holds(self, compare: Json) -> bool:
-        found = self.live.get(decoded(compare["key"]))
+        found = self._found(decoded(compare["key"]), decoded(compare.get("range_end", "")), 0)
+        return all(self._is(each, compare) for each in found or (None,))
+
+    def _is(self, found: Version | None, compare: Json) -> bool:
         target = compare["target"]
         if target == "VALUE":
             return found is not None and found.value == compare.get("value", "")
@@ -201,7 +204,8 @@ class Store:
             is_, wanted = found.lease if found else 0, int(compare.get("lease", 0))
         else:
             raise Refused(INVALID, f"unknown target {target}")
-        return is_ > wanted if compare.get("result") == "GREATER" else is_ == wanted
+        result = compare.get("result")
+        return is_ > wanted if result == "GREATER" else is_ < wanted if result == "LESS" else is_ == wanted
 
     def _change(self, ops: list[tuple[str, Json]]) -> tuple[list[Happened], list[dict[str, Any]]]:
         """Carry out operations, all at one revision; none of them if one cannot be."""
