@@ -12,7 +12,7 @@ from fleettui.console.tables.units import UnitRows
 from fleettui.console.text.cells import line_text
 from registry.errors import UserError
 from registry.mirror import Snapshot
-from registry.model import UnitHealth
+from registry.model import Availability, Override, UnitHealth
 from tests.console.fleetshow import NOW, scene
 from tests.console.scenes import rolling, stopped
 from tests.console.test_asking import question
@@ -111,6 +111,18 @@ async def test_scale_says_what_starts_and_what_is_destroyed() -> None:
         await play.press("escape")
         await play.main.prompts.execute("scale shop@.service 6")
         assert "has 6 instances already" in play.text("hint")
+        await play.main.prompts.execute("scale shop@.service 8")
+        await play.settle()
+        assert "By what is known now: 1 to core-" in question(play)
+
+
+async def test_scale_says_beforehand_what_finds_no_machine() -> None:
+    told = rolling()
+    full = {machine: Override(machine, Availability.CORDONED) for machine in told.machines}
+    async with playing(replace(told, overrides=full)) as play:
+        await play.main.prompts.execute("scale shop@.service 8")
+        await play.settle()
+        assert "shop@7.service, shop@8.service wait: " in question(play)
 
 
 def test_only_templates_are_scaled() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from fleettui.actions.drain import DrainPlan, is_global, plan, present
 from fleettui.console.operations.impact import RUNNING, Impact, impact_of_moves
@@ -12,6 +14,7 @@ from fleettui.console.operations.verbs import MachineVerb, availability, machine
 from fleettui.console.text.formatting import counted, natural
 from fleettui.escape import escape
 from fleettui.verbs import Verb
+from placement.preview import preview_starts
 from placement.rebalance import Move, staying
 from registry.keys import Keys
 from registry.mirror import Snapshot
@@ -166,6 +169,21 @@ def _freed(chosen: frozenset[str], snapshot: Snapshot) -> Iterator[str]:
 
 def _listed(names: Collection[str], most: int = NAMED) -> str:
     return listed(map(short, sorted(names, key=natural)), most)
+
+
+def arriving_lines(texts: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> list[str]:
+    """Return where units with these texts go once they start together, and which have to wait, and why."""
+    found = preview_starts(snapshot, texts, keys).values()
+    places = Counter(escape(machine_name(snapshot, machine)) for each in found for machine in each.machines)
+    stuck = [(each.summary, each.unit) for each in found if not each.machines]
+    lines = []
+    if places:
+        told = listed((f"{number:,} to {place}" for place, number in places.most_common()), MACHINES_NAMED)
+        lines.append(f"By what is known now: {told}.")
+    for why, waiting in groupby(sorted(stuck), key=itemgetter(0)):
+        names = sorted((unit for _, unit in waiting), key=natural)
+        lines.append(f"{units_line(names)} {'waits' if len(names) == 1 else 'wait'}: {escape(why)}")
+    return lines
 
 
 # Machines

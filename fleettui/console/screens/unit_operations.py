@@ -27,7 +27,13 @@ from fleettui.console.operations.impact import (
     impact_of_undoing,
     usual_pace,
 )
-from fleettui.console.operations.impact_text import impact_lines, short, stopping_lines, units_line
+from fleettui.console.operations.impact_text import (
+    arriving_lines,
+    impact_lines,
+    short,
+    stopping_lines,
+    units_line,
+)
 from fleettui.console.operations.operation import Operation, undo_command
 from fleettui.console.operations.runner import OperationRunner, Undone
 from fleettui.console.operations.verbs import NO_LINK, Permit, RolloutVerb, command, permit
@@ -227,6 +233,10 @@ class UnitOperations:
         lines = (
             [f"{units_line(steps.start)}: {'starts' if len(steps.start) == 1 else 'start'}."] if steps.start else []
         )
+        sources = {each: snapshot.units.get(template if each in steps.create else each) for each in steps.start}
+        files = {name: snapshot.files.get(unit.hash) for name, unit in sources.items() if unit}
+        texts = {name: file.text for name, file in files.items() if file}
+        lines += arriving_lines(texts, snapshot, self._context.keys)
         impact = Impact(frozenset(), frozenset(steps.start))
         if steps.destroy:
             impact = Impact(
