@@ -10,7 +10,7 @@ from fleettui.demo.cluster import Cluster
 from tests.cluster.fleet import Fleet
 from tests.cluster.nodes import eventually, start_over
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # a root of Debian 13 may have to be made first
 
 SPEAKER = "[Service]\nExecStart=/bin/sh -c 'echo %p speaks; exec sleep infinity'\n[X-Fleet]\nConflicts=talk@*\n"
 
