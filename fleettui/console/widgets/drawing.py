@@ -29,6 +29,7 @@ from textual.widget import Widget
 
 from fleettui.console.text.cells import Cell, Line, Tone, line_text
 from fleettui.console.text.keys import KEYS
+from fleettui.console.widgets.theme import tone_style
 from fleettui.escape import escape
 
 
@@ -122,42 +123,9 @@ class BareLines(StylesCache):
 
 
 class Toned(Widget):
-    """A widget that draws cells. Bars (the cursor's line) lie under the tones."""
+    """A widget that draws cells. Bars (the cursor's line) lie under the tones.
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"tone--{tone}" for tone in Tone), "tone--bar", "tone--bar-idle", "tone--rule", "tone--match",
-    }  # fmt: skip
-    DEFAULT_CSS = """
-    Toned > .tone--plain { color: $foreground; }
-    Toned > .tone--quiet { color: $quiet; }
-    Toned > .tone--strong { color: $strong; text-style: bold; }
-    Toned > .tone--good { color: $success; }
-    Toned > .tone--busy { color: $warning; }
-    Toned > .tone--bad { color: $error; text-style: bold; }
-    Toned > .tone--wait { color: $wait; }
-    Toned > .tone--head { color: $primary; text-style: bold; }
-    Toned > .tone--chosen { color: $primary; background: $background; text-style: bold reverse; }
-    Toned > .tone--off { color: $off; }
-    Toned > .tone--one { color: $one; }
-    Toned > .tone--two { color: $two; }
-    Toned > .tone--three { color: $three; }
-    Toned > .tone--four { color: $four; }
-    Toned > .tone--five { color: $five; }
-    Toned > .tone--six { color: $six; }
-    Toned > .tone--seven { color: $seven; }
-    Toned > .tone--eight { color: $eight; }
-    Toned > .tone--loud-one { color: $one; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-two { color: $two; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-three { color: $three; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-four { color: $four; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-five { color: $five; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-six { color: $six; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-seven { color: $seven; background: $background; text-style: bold reverse; }
-    Toned > .tone--loud-eight { color: $eight; background: $background; text-style: bold reverse; }
-    Toned > .tone--bar { background: $bar; }
-    Toned > .tone--bar-idle { background: $bar-idle; }
-    Toned > .tone--rule { color: $rule; }
-    Toned > .tone--match { background: $warning 40%; }
+    Tones are no component classes: Textual would match all of its rules against each of them, for each widget.
     """
 
     _tone_styles: dict[tuple[str, str], Style] | None = None  # known until Textual says that they may differ
@@ -172,16 +140,18 @@ class Toned(Widget):
             self._tone_styles = {}
         style = self._tone_styles.get((tone, bar))
         if style is None:
-            style = self.rich_style + self.get_component_rich_style(f"tone--{tone}", partial=True)
+            style = self.rich_style + tone_style(tone, self.app.theme_variables)
             if bar:
-                style += self.get_component_rich_style(f"tone--{bar}", partial=True)
+                style += tone_style(bar, self.app.theme_variables)
             self._tone_styles[tone, bar] = style
         return style
 
     def notify_style_update(self) -> None:
         """Drop the known styles: the theme changed."""
         super().notify_style_update()
-        self._tone_styles = None
+        if self._tone_styles is not None:
+            self._tone_styles = None
+            self.refresh()
 
     def strip_of(self, line: Line, width: int, right: Line = (), bar: str = "") -> Strip:
         """A line in exactly `width` cells, with `right` at its end; the left part gives way."""

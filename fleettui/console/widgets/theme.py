@@ -6,8 +6,14 @@ a glyph and a word, so that nothing is lost without colour.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
+
+from fleettui.console.text.cells import SOURCE_TONES, Tone
 
 DARK = Theme(
     name="fleet-dark",
@@ -196,3 +202,38 @@ def _tiled(theme: Theme) -> Theme:
 THEMES = {
     "dark": _tiled(DARK), "light": _tiled(LIGHT), "contrast": _tiled(CONTRAST), "terminal": _tiled(TERMINAL),
 }  # fmt: skip
+
+
+class Look(NamedTuple):
+    """Colours by the names of a theme's variables, and how text is written; what is "" stays as it is below."""
+
+    colour: str = ""
+    ground: str = ""
+    text: str = ""
+
+
+LOOKS: Mapping[str, Look] = {
+    Tone.PLAIN: Look("foreground"),
+    Tone.QUIET: Look("quiet"),
+    Tone.STRONG: Look("strong", text="bold"),
+    Tone.GOOD: Look("success"),
+    Tone.BUSY: Look("warning"),
+    Tone.BAD: Look("error", text="bold"),
+    Tone.WAIT: Look("wait"),
+    Tone.HEAD: Look("primary", text="bold"),
+    Tone.CHOSEN: Look("primary", "background", "bold reverse"),
+    Tone.OFF: Look("off"),
+    **{tone: Look(tone) for tone in SOURCE_TONES},
+    **{f"loud-{tone}": Look(tone, "background", "bold reverse") for tone in SOURCE_TONES},
+    "bar": Look(ground="bar"),
+    "bar-idle": Look(ground="bar-idle"),
+    "rule": Look("rule"),
+    "match": Look(ground="warning"),
+}
+
+
+def tone_style(name: str, variables: Mapping[str, str]) -> Style:
+    """What a tone adds to what is below it, by a theme's variables."""
+    look = LOOKS[name]
+    colour, ground = (Color.parse(variables[each]).rich_color if each else None for each in look[:2])
+    return Style(color=colour, bgcolor=ground) + Style.parse(look.text)
