@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 STAMP := $(VENV)/.installed
-WORKERS ?= 2
+WORKERS ?= 3
 SOURCES := registry placement scheduler agentd fleettui tests bench scripts/structure scripts/reference scripts/manuals.py packaging packaging/build packaging/lock
 # Nodes need root: run as root when we are, or when sudo lets us; otherwise say so and go on without.
 AS_ROOT := scripts/as-root
