@@ -117,7 +117,7 @@ def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: f
     if snapshot.cluster is None:
         raise ForeignRegistry(f"{keys.cluster} is missing or broken: this registry is no fleet's")
     all_hold = snapshot.cluster.held != OVERWRITING  # else a line is an order as soon as it is written
-    lines = settled_lines(snapshot) if all_hold else {}
+    lines = settled_lines(snapshot, keys) if all_hold else {}
     written = ((keys.schedule(*pair), line) for pair, line in lines.items())
     mirror.apply((RawChange(key, encode(line) if line else None, 1, 1) for key, line in written), revision)
     comes_to = preview_all(mirror.snapshot(), keys)
@@ -134,15 +134,41 @@ def restoration_of(keys: Keys, found: Sequence[RawChange], revision: int, now: f
     )
 
 
-def settled_lines(snapshot: Snapshot) -> dict[Pair, Assignment | None]:
-    """The lines to change so that what runs is scheduled where it runs, and nothing is started unwanted. Pure."""
-    homes: dict[str, list[str]] = defaultdict(list)
-    for machine, name in sorted(snapshot.schedule):
-        homes[name].append(machine)
+def settled_lines(snapshot: Snapshot, keys: Keys) -> dict[Pair, Assignment | None]:
+    """The lines to change so that what runs is scheduled where it runs, and nothing is started unwanted. Pure.
+
+    A line that does not parse goes where the unit runs elsewhere; else it stays, and the unit as it is.
+    """
     running: dict[str, list[UnitState]] = defaultdict(list)
     for (machine, name), state in sorted(snapshot.states.items()):
         if machine in snapshot.machines and _is_up(state):
             running[name].append(state)
+    found = _lines_of_known(snapshot, running)
+    for machine, name in sorted(_garbled(snapshot, keys) - found.keys()):
+        homes_now = {each.machine for each in running[name] if _line(snapshot, found, each.machine, name)}
+        if homes_now and machine not in homes_now and not is_global(snapshot, name):
+            found[machine, name] = None
+    return found
+
+
+def _garbled(snapshot: Snapshot, keys: Keys) -> set[Pair]:
+    """The machines and units of schedule lines that do not parse."""
+    addresses = [address for key in snapshot.corrupt if (address := keys.parse(key))]
+    return {(each.first, each.second) for each in addresses if each.table is Table.SCHEDULE}
+
+
+def _line(snapshot: Snapshot, found: Mapping[Pair, Assignment | None], *pair: str) -> Assignment | None:
+    machine, name = pair
+    return found[machine, name] if (machine, name) in found else snapshot.schedule.get((machine, name))
+
+
+def _lines_of_known(
+    snapshot: Snapshot, running: Mapping[str, Sequence[UnitState]]
+) -> dict[Pair, Assignment | None]:
+    """The lines to change of what runs, or has a line that parses."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for machine, name in sorted(snapshot.schedule):
+        homes[name].append(machine)
     unreadable = {key.rpartition("/")[2] for key in snapshot.corrupt}  # nobody knows what is wanted of those
     found: dict[Pair, Assignment | None] = {}
     for name in sorted({*homes, *running}):

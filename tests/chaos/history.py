@@ -275,6 +275,9 @@ def _withdrawn(past: Past, change: Change) -> Iterator[str]:
     override = past.rows[Table.OVERRIDES].get((machine, ""))
     draining = isinstance(override, Override) and override.availability is Availability.DRAINING
     line = past.rows[Table.SCHEDULE].get((machine, unit))
+    lines = [other for other, name in past.rows[Table.SCHEDULE] if name == unit]
+    if isinstance(line, CorruptRecord) and len(lines) > 1:
+        return  # it is not what has the unit there
     anew = isinstance(line, Assignment) and (line.hash, line.generation) != (wish.hash, wish.generation)
     if not draining and not anew and not crowd.KINDS[unit].moves:
         yield f"6: {unit} was taken off the live machine {machine[:8]} at revision {change.revision}, unasked"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -37,14 +38,16 @@ KEYS = Keys()
 SHA = file_hash(HELLO)
 OTHER = file_hash("")
 MACHINES, NAMES = ("m1", "m2", "m3"), ("a.service", "b.service")
+EMPTY: Mapping[str, bytes] = {}
 HELD = Sentinel("c1", held="it is at revision 3, and 9 was acted on")
 
 
-def restoration(records: dict[str, Record | UnitText]) -> Restoration:
-    """What accepting a registry with these records comes to."""
+def restoration(records: dict[str, Record | UnitText], garbled: Mapping[str, bytes] = EMPTY) -> Restoration:
+    """What accepting a registry with these records comes to, some of which may be other bytes."""
     texts = {KEYS.file(file_hash(text)): UnitText(file_hash(text), text) for text in (HELLO, "")}
     every = {KEYS.cluster: HELD, **texts, **records}
-    return restoration_of(KEYS, [RawChange(key, encode(record), 1, 1) for key, record in every.items()], 1, 0.0)
+    values = {**{key: encode(record) for key, record in every.items()}, **garbled}
+    return restoration_of(KEYS, [RawChange(key, value, 1, 1) for key, value in values.items()], 1, 0.0)
 
 
 def running(name: str, machine: str, generation: int = 1) -> UnitState:
@@ -59,10 +62,12 @@ pairs = st.sets(st.sampled_from(list(product(MACHINES, NAMES))))
     st.dictionaries(st.sampled_from(NAMES), st.sampled_from(list(Target))),
     pairs,
     pairs,
+    st.sets(st.sampled_from(NAMES)),
 )
 def test_1_what_runs_somewhere_is_scheduled_nowhere_else_when_it_is_accepted(
-    live: set[str], targets: dict[str, Target], lines: set[tuple[str, str]], states: set[tuple[str, str]]
-) -> None:
+    live: set[str], targets: dict[str, Target], lines: set[tuple[str, str]], states: set[tuple[str, str]],
+    garbled: set[str],
+) -> None:  # fmt: skip
     """So no agent starts a unit that another is only about to stop."""
     records: dict[str, Record | UnitText] = {}
     records |= {KEYS.machine(each): Machine(each, each, "10.0.0.1", "boot", held="so") for each in live}
@@ -73,15 +78,18 @@ def test_1_what_runs_somewhere_is_scheduled_nowhere_else_when_it_is_accepted(
         for name, machine in homes.items()
     }
     records |= {KEYS.state(machine, name): running(name, machine) for machine, name in states if machine in live}
-    found = restoration(records)
+    unread = {KEYS.schedule(machine, name): (machine, name) for name, machine in homes.items() if name in garbled}
+    found = restoration(records, dict.fromkeys(unread, b"\xff"))
     settled = {**found.snapshot.schedule, **found.lines}
     schedule = {pair: line for pair, line in settled.items() if line is not None}
+    still = {pair for pair in unread.values() if pair not in found.lines}
     for name, target in targets.items():
         runs = {machine for machine, unit in states if unit == name and machine in live}
         has = {machine for machine, unit in schedule if unit == name}
         if target.scheduled and runs:
             assert len(has) == 1
             assert has <= runs
+            assert {machine for machine, unit in still if unit == name} <= has
         if not target.scheduled:  # ordered while all was held: a line would start it for a moment
             assert not has
         if target is not Target.LAUNCHED:

@@ -87,8 +87,8 @@ class HeaderBands:
             return
         snapshot, view = self._fleet.reading.snapshot, self._views.open
         counts = {
-            "Units": len(snapshot.units), "Machines": len(snapshot.machines), "Pending": len(snapshot.pending),
-            "Rollouts": len(self._fleet.rollouts.under_way()) or None,
+            "Units": len(snapshot.units), "Machines": len(self._fleet.machines.rows),
+            "Pending": len(snapshot.pending), "Rollouts": len(self._fleet.rollouts.under_way()) or None,
         }  # fmt: skip
         used = self._fleet.configs.rows or view is self._views.configs
         shown = [each for each in self._views.tables if used or each is not self._views.configs]
