@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -109,11 +109,20 @@ class LeaseGuard:
         self._on_change()
         if time.monotonic() < max(kill_at, self._look_at):
             return
+        await self._kill(self._reconciler.table.alive)  # what systemd says may come too late
         living = await self._reconciler.living()
         self._look_at = 0.0 if living else time.monotonic() + LOOK_EACH * self._lease.ttl_s
-        for name in living:
-            self._reconciler.note_stopping(name)
+        await self._kill(living)
+
+    async def _kill(self, names: Sequence[str]) -> None:
+        """Kill all of them at once: each answer may take a while."""
+
+        async def kill(name: str) -> None:
             try:
                 await self._systemd.kill(name)
             except SystemdError as error:
                 log.warning("%s", error)
+
+        for name in names:
+            self._reconciler.note_stopping(name)
+        await asyncio.gather(*map(kill, names))
