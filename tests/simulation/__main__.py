@@ -16,6 +16,7 @@ import select
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -79,30 +80,31 @@ def _walk(options: argparse.Namespace) -> int:
     failed = 0
     virtual_s = real_s = 0.0
     exhausted = not (options.seeds or options.seconds)
-    while running or not exhausted:
-        while len(running) < options.jobs and not exhausted:
-            seed = next(numbers, None)
-            exhausted = seed is None or real_monotonic() > until or (failed > 0 and not options.keep_going)
-            if seed is not None and not exhausted:
-                child, pipe = _fork(compose(seed, options.rounds), options.mutant)
-                running[child] = (seed, pipe)
-                walked.append(seed)
-        if not running:
-            break
-        ready, _, _ = select.select([pipe for _, pipe in running.values()], [], [])
-        child = next(child for child, (_, pipe) in running.items() if pipe in ready)
-        seed, pipe = running.pop(child)
-        outcome = _collect(child, pipe, seed)
-        virtual_s += outcome.virtual_s
-        real_s += outcome.real_s
-        if outcome.violation:
-            failed += 1
-            print(
-                f"seed {seed}: {outcome.violation} (at {outcome.violation.at_s - START_AT:.1f} s)\n"
-                f'  replay and shrink it: make simulate ARGS="{_command(seed, options)}"\n'
-                f"  or, once other things are drawn: --replay {_kept(outcome)}",
-                flush=True,
-            )
+    with suppress(KeyboardInterrupt):  # what was walked until then is told
+        while running or not exhausted:
+            while len(running) < options.jobs and not exhausted:
+                seed = next(numbers, None)
+                exhausted = seed is None or real_monotonic() > until or (failed > 0 and not options.keep_going)
+                if seed is not None and not exhausted:
+                    child, pipe = _fork(compose(seed, options.rounds), options.mutant)
+                    running[child] = (seed, pipe)
+                    walked.append(seed)
+            if not running:
+                break
+            ready, _, _ = select.select([pipe for _, pipe in running.values()], [], [])
+            child = next(child for child, (_, pipe) in running.items() if pipe in ready)
+            seed, pipe = running.pop(child)
+            outcome = _collect(child, pipe, seed)
+            virtual_s += outcome.virtual_s
+            real_s += outcome.real_s
+            if outcome.violation:
+                failed += 1
+                print(
+                    f"seed {seed}: {outcome.violation} (at {outcome.violation.at_s - START_AT:.1f} s)\n"
+                    f'  replay and shrink it: make simulate ARGS="{_command(seed, options)}"\n'
+                    f"  or, once other things are drawn: --replay {_kept(outcome)}",
+                    flush=True,
+                )
     took_s = real_monotonic() - began
     rate = virtual_s / max(real_s, 1e-9)  # of one core
     seeds = f"seeds {walked[0]}..{walked[-1]}" if walked else "no seeds"
