@@ -13,6 +13,7 @@ import argparse
 import os
 import pickle
 import select
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -138,14 +139,16 @@ def _fork(script: Script, mutant: str | None) -> tuple[int, int]:
         os.close(writer)
         return child, reader
     status = 1
+    root = Path(tempfile.mkdtemp(prefix="fleet-simulation-", dir=MEMORY if Path(MEMORY).is_dir() else None))
     try:
         os.close(reader)
         mutants.put_back(mutant)
-        root = Path(tempfile.mkdtemp(prefix="fleet-simulation-", dir=MEMORY if Path(MEMORY).is_dir() else None))
         outcome = play(script, root)
         with open(writer, "wb") as pipe:  # noqa: PTH123 - a descriptor
             pickle.dump(outcome, pipe)
         status = 0
+    except KeyboardInterrupt:
+        shutil.rmtree(root, ignore_errors=True)
     except BaseException:  # noqa: BLE001 - the child must not go on as its parent
         import traceback
 
