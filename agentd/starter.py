@@ -57,18 +57,21 @@ class Starter:
 
     async def start(self, unit: ManagedUnit, installer: Installer) -> None:
         """Start the unit and wait until that is over, whatever came of it; what did is in its entry."""
+        asked = unit.wanted()
         text = self._directory.text(unit.name)
         facts = await self._files.read(unit.name, text)
-        right = file_hash(text) == unit.wanted().hash
+        right = file_hash(text) == asked.hash
         if right and not self._artifacts.linked(unit.name, text):  # somebody has removed one
             await self._table.unless_outdated(unit, self._artifacts.fetch(unit.name, text))
             right = False
         right = right and self._provider.holds(facts.pins)
-        if not right or not self._names.is_untouched(unit.name) or unit.wanted().beside:
+        if not right or not self._names.is_untouched(unit.name) or asked.beside:
             await installer.load(
                 unit
             )  # an interrupted load wrote another file, somebody has taken it or the name, or others lie beside it
         desired, at_us = unit.wanted(), monotonic_us()
+        if (desired.hash, desired.beside, desired.target) != (asked.hash, asked.beside, asked.target):
+            raise Replan("its schedule line has changed")  # what systemd has is of the earlier one
         entry = replace(desired.entry(Phase.ASKING), at_us=at_us, lease=unit.lease)
         self._before_start(unit.name)
         self._records.note_first(unit, entry)

@@ -11,8 +11,10 @@ import pytest
 
 from agentd import stopper, task_runner, unit_worker
 from agentd.dependencies import BusLost, ListedUnit
+from agentd.file_reader import FileReader
 from agentd.pure.entry import LedgerEntry, Phase
-from agentd.pure.plan import DesiredState
+from agentd.pure.file_facts import FileFacts
+from agentd.pure.plan import DesiredState, TaskKind
 from agentd.quadlets import Quadlets
 from agentd.starter import monotonic_us
 from registry.errors import SystemdError
@@ -184,6 +186,33 @@ async def test_a_failed_task_does_not_rest_when_something_else_was_desired_meanw
         on.systemd.stop = stop  # type: ignore[method-assign]
         on.withdraw()
         await on.until(lambda: on.entry().generation == 2 and on.entry().phase is Phase.STARTED)
+
+
+async def test_a_start_during_which_the_file_changes_is_noted_as_of_the_file_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = TEXT + "Restart=no\n"
+    async with machine(tmp_path) as on:
+        on.want(target=Target.LOADED)
+        await on.until(lambda: on.entry().phase is Phase.LOADED)
+        read, start, started = FileReader.read, on.systemd.start, list[tuple[str, str]]()
+
+        async def read_meanwhile(self: FileReader, name: str, text: str) -> FileFacts:
+            found = await read(self, name, text)
+            if text == TEXT and on.unit().doing is TaskKind.START and on.unit().wanted().generation == 1:
+                on.want(text=other, generation=2)
+            return found
+
+        async def noted(unit: str) -> asyncio.Future[str]:
+            started.append((on.entry().hash, file_hash(on.needs.directory.text(unit))))
+            return await start(unit)
+
+        on.needs.directory.write(NAME, "# by somebody else\n")  # so it is written once more before the start
+        monkeypatch.setattr(FileReader, "read", read_meanwhile)
+        monkeypatch.setattr(on.systemd, "start", noted)
+        on.want()
+        await on.until(lambda: on.entry().hash == file_hash(other) and on.entry().phase is Phase.STARTED)
+        assert started == [(file_hash(other), file_hash(other))]
 
 
 async def test_a_start_that_failed_is_told_and_not_repeated_before_an_operator_says_so(tmp_path: Path) -> None:
