@@ -179,9 +179,9 @@ class LeaseSwitch:
             return ()
         await self._stop(SERVICE)
         found = self._fired()
-        names = dict.fromkeys(unit for path in found for unit in ran(path.read_text()))
+        names = dict.fromkeys(unit for path in found for unit in ran(path))
         for path in found:
-            path.unlink()
+            path.unlink(missing_ok=True)
         return tuple(names)
 
     def _fired(self) -> list[Path]:
@@ -225,7 +225,7 @@ class LeaseSwitch:
             write_atomically(path, texts[path], PUBLIC)
         if changed:
             await self._systemd.reload()
-        self._covered = frozenset(each[1:] for each in read_text(self._list).splitlines() if each[0] == ASIDE)
+        self._covered = frozenset(each[1:] for each in read_text(self._list).splitlines() if each[:1] == ASIDE)
         self._ready = True
 
     def _move(self, deadline: str) -> None:
@@ -246,7 +246,9 @@ class LeaseSwitch:
             self._covered = units
 
 
-def ran(text: str) -> list[str]:
+def ran(path: Path) -> list[str]:
     """The units that a list says were stopped; none while it was not noted which of them ran."""
-    lines = text.splitlines()
+    lines = read_text(path).splitlines()
+    if path.name == "lease-units.stopped":  # by the script of an agent before this one, without marks
+        return lines
     return [each.removeprefix(RAN) for each in lines if each[:1] == RAN] if NOTED in lines else []

@@ -156,6 +156,26 @@ async def test_keep_after_stop_is_told_what_the_switch_has_stopped(
     assert await switch.remove() == ()
 
 
+async def test_what_the_script_of_an_earlier_agent_has_stopped_is_known(
+    switch: LeaseSwitch, tmp_path: Path
+) -> None:
+    await switch.hold_back(TTL_S, [])
+    (tmp_path / "lease-units.stopped").write_text(f"{NAME}\n")
+    (tmp_path / "lease-units.due").write_text(f"{NAME}\n{ODD}\n")
+    assert await switch.fired() == (NAME,)
+    assert await switch.fired() == ()
+
+
+@pytest.mark.parametrize("garbled", [b"", b"\n\n", b"\xff\n.\n", b"a.service\n"])
+async def test_a_list_that_is_garbled_is_written_again(
+    manager: FakeManager, tmp_path: Path, garbled: bytes
+) -> None:
+    await made(manager, tmp_path).hold_back(TTL_S, [NAME])
+    (tmp_path / "lease-units").write_bytes(garbled)
+    await made(manager, tmp_path).hold_back(TTL_S, [NAME])
+    assert listed(tmp_path) == [NAME]
+
+
 class Script:
     """The switch's script as systemd runs it, with a systemctl that only notes what it is asked, in `aside`."""
 
@@ -324,7 +344,7 @@ async def test_killed_while_it_notes_what_runs_it_looks_again(
     lines = path.read_text().splitlines()
     lines[:noted] = ["+a.service", "+b.service"][:noted]
     path.rename(tmp_path / "lease-units.due").write_text("\n".join([*lines, ""]))
-    assert ran((tmp_path / "lease-units.due").read_text()) == []
+    assert ran(tmp_path / "lease-units.due") == []
     script.run("active", "inactive", "active")
     await script.asks("kill")
     assert "--system stop --no-block -- a.service c.service" in script.asked()
