@@ -12,19 +12,22 @@ import re
 import time
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from fleettui.record.format import DamagedLine, Head, Moment, Values, read_head, read_line, time_of
 from fleettui.record.writer import GZIP, Segment, segments
-from registry.errors import UserError
-from registry.keys import Address, Keys
+from registry.errors import CorruptRecord, UserError
+from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror, RawChange, Snapshot
+from registry.model import Machine
+from registry.records import decode
 from registry.sync.follow import ConnectionState
 
+MACHINES = f"{Table.MACHINES}/"
 GAP_S = 90.0  # without a line of the recorder, it did not run
 LARGEST = 1 << 30  # bytes of a segment that are read: no recorder makes one so large
 PIECE = 1 << 16
@@ -33,7 +36,10 @@ QUIET = ("usage/",)  # what changes all the time: not worth a step
 
 @dataclass(frozen=True, slots=True)
 class PastView:
-    """What was at a moment. `changed` None: anything may differ from the view before; `back`: it was later."""
+    """What was at a moment. `changed` None: anything may differ from the view before; `back`: it was later.
+
+    `names` are the host names of machines that were not there, as far as the record has seen them before.
+    """
 
     at: float
     snapshot: Snapshot
@@ -43,6 +49,7 @@ class PastView:
     note: str  # what the record does not know of this moment, "" for nothing
     head: Head
     back: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 class OpenSegment:
@@ -116,6 +123,7 @@ class Playback:
         self._values: dict[str, bytes] = {}
         self._undo: list[dict[str, bytes | None]] = []  # for each line until `_at`, what it replaced
         self._links: list[tuple[str, str]] = []  # for each line until `_at`, the link and its reason
+        self._machines: dict[str, bytes] = {}  # the last record of each that was passed on the way, by id
         self._mirror = Mirror(Keys())
         self._shown = 0.0
 
@@ -176,6 +184,8 @@ class Playback:
                     self._values.pop(key, None)
                 else:
                     self._values[key] = value
+                    if key.startswith(MACHINES):
+                        self._machines[key.removeprefix(MACHINES)] = value
             changed |= moment.values
             self._undo.append(replaced)
             before = self._links[-1] if self._links else (ConnectionState.LIVE.value, "")
@@ -240,9 +250,20 @@ class Playback:
         link, reason = self._links[-1] if self._links else (ConnectionState.CONNECTING.value, "")
         known = ConnectionState(link) if link in [*ConnectionState] else ConnectionState.LOST
         self._mirror.apply((), max(1, int(at)))  # a revision: something was read
+        snapshot = self._mirror.snapshot()
         return PastView(
-            at, self._mirror.snapshot(), changed, known, reason, self._note(at), self._opened.head, back
+            at, snapshot, changed, known, reason, self._note(at), self._opened.head, back, self._names(snapshot)
         )
+
+    def _names(self, snapshot: Snapshot) -> dict[str, str]:
+        """The host names of machines that are not in a snapshot."""
+        found = dict[str, str]()
+        for machine, value in self._machines.items():
+            if machine not in snapshot.machines:
+                with suppress(CorruptRecord):
+                    record = decode(Address(Table.MACHINES, machine), value)
+                    found |= {machine: record.hostname} if isinstance(record, Machine) else {}
+        return found
 
     def _note(self, at: float) -> str:
         """What is to be said of the place where `at` lies, between the lines."""

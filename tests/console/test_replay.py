@@ -89,6 +89,15 @@ async def test_brackets_walk_from_change_to_change_and_back(record: Path) -> Non
         await play.until("the record in", "hint")  # begins later
 
 
+async def test_a_machine_that_was_lost_before_that_moment_has_its_name(record: Path) -> None:
+    async with playing(**past(record, NOW + 90)) as play:
+        await play.until("2/3 machines", "header")
+        assert "core-3" in play.table()
+        assert CORES[3][:8] not in play.table()
+        await play.press("2")
+        assert "core-3" in play.table()
+
+
 async def test_a_moment_is_gone_to_by_its_name(record: Path) -> None:
     async with playing(**past(record)) as play:
         await play.press("colon", *"at 10 seconds ago", "enter")

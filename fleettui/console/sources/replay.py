@@ -89,7 +89,9 @@ class Replay:
 
     def _show(self, view: PastView) -> None:
         self._view = view
-        past = PastMoment(view.at, written(view.at), self._now() - view.at, view.note, view.head.host, view.back)
+        past = PastMoment(
+            view.at, written(view.at), self._now() - view.at, view.note, view.head.host, view.back, view.names
+        )
         self._readings.put_nowait(Reading(view.snapshot, view.changed, view.link, view.reason, past=past))
 
 

@@ -10,7 +10,7 @@ written moments ago: how far its time is from ours is how far that writer's cloc
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from statistics import median
 from typing import Any
@@ -44,6 +44,7 @@ class PastMoment:
     note: str = ""  # what the record does not know of it
     host: str = ""  # where it was recorded
     back: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)  # of machines that the record has seen before, by id
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class FleetModel:
         if live:
             leads = snapshot.leader is not None
             self._leaderless_at = None if leads else self._leaderless_at or now
+        if reading.past is not None:
+            self.machines.names |= reading.past.names
         machines: Delta[MachineRow] = NOTHING
         if live or snapshot.revision:  # what is stale tells nothing of who is here
             known = reading.changed if self._machines_begun and not back else None
