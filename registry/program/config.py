@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +23,6 @@ from registry.keys import DEFAULT_PREFIX, Keys
 from registry.leases import leased_prefixes
 from registry.program import configrules as rules
 from registry.program.configrules import Rule, parse_duration, quoted
-from registry.roles import remedy
 
 __all__ = ["SYSTEM_FILE", "Settings", "load", "operator_files", "parse_duration", "put", "put_text"]
 
@@ -123,8 +122,14 @@ class EtcdTable:
             password_file=self.password_file or None,
             request_timeout_s=self.request_timeout,
             leased=leased_prefixes(keys),
-            remedy=partial(remedy, keys),
+            remedy=partial(_remedy, keys),
         )
+
+
+def _remedy(keys: Keys, name: str, touched: Sequence[str], write: bool) -> tuple[str, str]:  # noqa: FBT001
+    from registry.roles import remedy  # noqa: PLC0415 - for who is denied something
+
+    return remedy(keys, name, touched, write)
 
 
 @dataclass(frozen=True, slots=True)
