@@ -87,6 +87,12 @@ class Snapshot:
     absent: Mapping[str, Machine] = field(default_factory=_empty)
 
 
+def unreadable(snapshot: Snapshot, keys: Keys, table: Table) -> set[Any]:
+    """The records of a table that do not parse, as the snapshot's tables name theirs."""
+    found = [address for key in snapshot.corrupt if (address := keys.parse(key)) and address.table is table]
+    return {address[1:] if address.second else address.first for address in found}
+
+
 class RawChange(NamedTuple):
     """One key's new value (None: deleted) with what etcd knows of it."""
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from registry.etcd import MAX_OPS, Compare, Etcd, KeyValue, Op
 from registry.keys import Keys, Table
-from registry.mirror import Mirror, Snapshot, Stamp
+from registry.mirror import Mirror, Snapshot, Stamp, unreadable
 from scheduler.absence import Absence
 from scheduler.commit import Intent
 
@@ -47,7 +46,7 @@ def garbage(snapshot: Snapshot, keys: Keys, stamp_of: StampOf, long_gone: Iterab
     live = {unit for machine, unit in snapshot.schedule if machine in snapshot.machines}
     of_globals = [keys.schedule(*pair) for pair in snapshot.schedule if pair[0] in gone and pair[1] in live]
     found = [*_files(snapshot, keys), *_ghosts(snapshot, keys, stamp_of), *of_globals]
-    units = snapshot.units.keys() | _unreadable(snapshot, keys, Table.UNITS)
+    units = snapshot.units.keys() | unreadable(snapshot, keys, Table.UNITS)
     found += [keys.placement(name) for name in snapshot.placements if name not in units]
     stamps = ((key, stamp_of(key)) for key in sorted(found))
     return [Garbage(key, stamp.mod_revision) for key, stamp in stamps if stamp is not None]
@@ -107,7 +106,7 @@ def old_rollouts(snapshot: Snapshot, now: float) -> list[str]:
 
 def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
     naming = (Table.UNITS, Table.SCHEDULE, Table.STATES, Table.ROLLOUTS)
-    if any(_unreadable(snapshot, keys, table) for table in naming):
+    if any(unreadable(snapshot, keys, table) for table in naming):
         return []  # some record that may name a file does not parse: then no file is known to be unused
     used = {unit.hash for unit in snapshot.units.values()}
     used.update(sha256 for unit in snapshot.units.values() for sha256 in unit.history)
@@ -122,22 +121,16 @@ def _files(snapshot: Snapshot, keys: Keys) -> list[str]:
 
 def _ghosts(snapshot: Snapshot, keys: Keys, stamp_of: StampOf) -> list[str]:
     """States that no lease will ever end, of machines that are gone; also those that do not parse."""
-    present = snapshot.machines.keys() | _unreadable(snapshot, keys, Table.MACHINES)
-    pairs = snapshot.states.keys() | _unreadable(snapshot, keys, Table.STATES)
+    present = snapshot.machines.keys() | unreadable(snapshot, keys, Table.MACHINES)
+    pairs = snapshot.states.keys() | unreadable(snapshot, keys, Table.STATES)
     gone = [keys.state(*pair) for pair in pairs if pair[0] not in present]
     stamps = ((key, stamp_of(key)) for key in gone)
     return [key for key, stamp in stamps if stamp is not None and not stamp.lease]
 
 
-def _unreadable(snapshot: Snapshot, keys: Keys, table: Table) -> set[Any]:
-    """The records of a table that do not parse, as the snapshot's tables name theirs."""
-    found = [address for key in snapshot.corrupt if (address := keys.parse(key)) and address.table is table]
-    return {address[1:] if address.second else address.first for address in found}
-
-
 def ghost_usage(listed: Iterable[KeyValue], snapshot: Snapshot, keys: Keys) -> list[Garbage]:
     """Return what is listed of the usage of machines that are gone, and no lease will ever end."""
-    present = {keys.usage(each) for each in (*snapshot.machines, *_unreadable(snapshot, keys, Table.MACHINES))}
+    present = {keys.usage(each) for each in (*snapshot.machines, *unreadable(snapshot, keys, Table.MACHINES))}
     gone = (each for each in listed if not each.lease and each.key not in present and keys.parse(each.key))
     return [Garbage(each.key, each.mod_revision) for each in gone]
 

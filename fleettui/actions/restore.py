@@ -20,7 +20,7 @@ from registry.errors import Conflict, ForeignRegistry
 from registry.etcd import MAX_OPS, Compare, Op
 from registry.frozen import dataclass
 from registry.keys import Keys, Table
-from registry.mirror import Mirror, Pair, RawChange, Snapshot
+from registry.mirror import Mirror, Pair, RawChange, Snapshot, unreadable
 from registry.model import Assignment, Rollout, RolloutState, Target, UnitState
 from registry.records import encode, event_entry
 from registry.sync.follow import UNFOLLOWED
@@ -144,17 +144,11 @@ def settled_lines(snapshot: Snapshot, keys: Keys) -> dict[Pair, Assignment | Non
         if machine in snapshot.machines and _is_up(state):
             running[name].append(state)
     found = _lines_of_known(snapshot, running)
-    for machine, name in sorted(_garbled(snapshot, keys) - found.keys()):
+    for machine, name in sorted(unreadable(snapshot, keys, Table.SCHEDULE) - found.keys()):
         homes_now = {each.machine for each in running[name] if _line(snapshot, found, each.machine, name)}
         if homes_now and machine not in homes_now and not is_global(snapshot, name):
             found[machine, name] = None
     return found
-
-
-def _garbled(snapshot: Snapshot, keys: Keys) -> set[Pair]:
-    """The machines and units of schedule lines that do not parse."""
-    addresses = [address for key in snapshot.corrupt if (address := keys.parse(key))]
-    return {(each.first, each.second) for each in addresses if each.table is Table.SCHEDULE}
 
 
 def _line(snapshot: Snapshot, found: Mapping[Pair, Assignment | None], *pair: str) -> Assignment | None:
@@ -169,11 +163,11 @@ def _lines_of_known(
     homes: dict[str, list[str]] = defaultdict(list)
     for machine, name in sorted(snapshot.schedule):
         homes[name].append(machine)
-    unreadable = {key.rpartition("/")[2] for key in snapshot.corrupt}  # nobody knows what is wanted of those
+    doubtful = {key.rpartition("/")[2] for key in snapshot.corrupt}  # nobody knows what is wanted of those
     found: dict[Pair, Assignment | None] = {}
     for name in sorted({*homes, *running}):
         unit, states = snapshot.units.get(name), running.get(name, [])
-        if unit is None and name in unreadable:
+        if unit is None and name in doubtful:
             continue
         if unit is None or not unit.target.scheduled:  # ordered since: an old line would start it once more
             found |= dict.fromkeys(((machine, name) for machine in homes[name]), None)

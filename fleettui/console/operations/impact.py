@@ -175,7 +175,7 @@ def impact_of(verb: Verb, names: Sequence[str], snapshot: Snapshot, keys: Keys) 
         return Impact(_with_dependents(_running(names, snapshot), snapshot))
     if not verb.rules.starts:
         return Impact()
-    started = {name: text for name in names if (text := _text(name, snapshot)) is not None}
+    started = {name: text for name in names if (text := text_of(name, snapshot)) is not None}
     return Impact(_displaced(started, snapshot, keys), frozenset(names))
 
 
@@ -202,7 +202,7 @@ def impact_of_undoing(verb: str, outcomes: Iterable[Outcome], snapshot: Snapshot
         if _stops_when_undone(verb, outcome):
             stopped.append(outcome.name)
         elif _starts_when_undone(verb, outcome):
-            started[outcome.name] = outcome.text or _text(outcome.name, snapshot) or ""
+            started[outcome.name] = outcome.text or text_of(outcome.name, snapshot) or ""
     stops = _with_dependents(_running(stopped, snapshot), snapshot)
     return Impact(stops | _displaced(started, snapshot, keys), frozenset(started))
 
@@ -288,7 +288,8 @@ def _displaced(started: Mapping[str, str], snapshot: Snapshot, keys: Keys) -> Pa
     return _with_dependents(frozenset().union(*meant.values()), snapshot)
 
 
-def _text(name: str, snapshot: Snapshot) -> str | None:
+def text_of(name: str, snapshot: Snapshot) -> str | None:
+    """Return the file of a unit; None where the registry does not have it."""
     record = snapshot.units.get(name)
     file = snapshot.files.get(record.hash) if record else None
     return file.text if file else None

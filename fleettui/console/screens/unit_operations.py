@@ -25,6 +25,7 @@ from fleettui.console.operations.impact import (
     impact_of_rolling_back,
     impact_of_texts,
     impact_of_undoing,
+    text_of,
     usual_pace,
 )
 from fleettui.console.operations.impact_text import (
@@ -233,9 +234,8 @@ class UnitOperations:
         lines = (
             [f"{units_line(steps.start)}: {'starts' if len(steps.start) == 1 else 'start'}."] if steps.start else []
         )
-        sources = {each: snapshot.units.get(template if each in steps.create else each) for each in steps.start}
-        files = {name: snapshot.files.get(unit.hash) for name, unit in sources.items() if unit}
-        texts = {name: file.text for name, file in files.items() if file}
+        found = {each: text_of(template if each in steps.create else each, snapshot) for each in steps.start}
+        texts = {name: text for name, text in found.items() if text is not None}
         lines += arriving_lines(texts, snapshot, self._context.keys)
         impact = Impact(frozenset(), frozenset(steps.start))
         if steps.destroy:
