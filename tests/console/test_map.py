@@ -203,7 +203,7 @@ async def test_stale_squares_lose_their_colour_not_their_sign() -> None:
         table = table_of(play)
         assert "✖" in play.table()
         failed = table.painter._style("sync.service", table.listing.rows["sync.service"], marked=False)
-        assert failed is table.get_component_rich_style("square--inactive")
+        assert failed is table.style_of("square-inactive")
 
 
 async def test_a_large_fleet_packs_machines_side_by_side_and_scrolls() -> None:

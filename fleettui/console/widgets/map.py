@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -183,27 +182,13 @@ class SquarePainter:
             name = "inactive" if self.stale else str(row.condition)
         known = f"{name} marked" if marked else name
         if known not in self._styles:
-            own = self._table.get_component_rich_style(f"square--{name}")
+            own = self._table.style_of(f"square-{name}")
             self._styles[known] = own + Style(underline=True, bold=True) if marked else own
         return self._styles[known]
 
 
 class Map(RowTable[UnitRow]):
     """Squares by machine, moved in as in a table."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"square--{health}" for health in Health), "square--cursor", "square--idle", "square--dim",
-    }  # fmt: skip
-    DEFAULT_CSS = """
-    Map > .square--failed { color: $background; background: $error; text-style: bold; }
-    Map > .square--pending { color: $wait; background: $tile-pending; }
-    Map > .square--busy { color: $warning; background: $tile-busy; }
-    Map > .square--active { color: $success; background: $tile-active; }
-    Map > .square--inactive { color: $quiet; background: $tile-inactive; }
-    Map > .square--dim { color: $off; text-style: none; }
-    Map > .square--cursor { color: $primary; background: $background; text-style: bold reverse; }
-    Map > .square--idle { color: $primary; background: $background; text-style: bold underline; }
-    """
 
     listing: Squares
     painter: SquarePainter

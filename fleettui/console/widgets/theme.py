@@ -229,6 +229,14 @@ LOOKS: Mapping[str, Look] = {
     "bar-idle": Look(ground="bar-idle"),
     "rule": Look("rule"),
     "match": Look(ground="warning"),
+    "square-failed": Look("background", "error", "bold"),  # the map's
+    "square-pending": Look("wait", "tile-pending"),
+    "square-busy": Look("warning", "tile-busy"),
+    "square-active": Look("success", "tile-active"),
+    "square-inactive": Look("quiet", "tile-inactive"),
+    "square-dim": Look("off"),
+    "square-cursor": Look("primary", "background", "bold reverse"),
+    "square-idle": Look("primary", "background", "bold underline"),
 }
 
 
