@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agentd.pure.entry import REACHED, LedgerEntry, Phase
 from agentd.pure.plan import DesiredState, PlanInput, TaskKind
@@ -102,6 +102,8 @@ class ManagedUnit:
             entry = self.blocked_at.entry(error=self.block_reason)
         if self.foreign:
             status = UNKNOWN  # what the host's own unit does is not ours to report
+        elif entry is not self.entry or entry.phase in (Phase.ASKING, Phase.STARTING):
+            status = replace(status, restarts=0)  # systemd's count is of the run before
         return UnitState(
             unit=self.name,
             machine=machine,

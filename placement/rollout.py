@@ -175,7 +175,8 @@ class _Seen:
         current = (
             each for each in self.reports if self.unit and each.generation == self.unit.version_on(each.machine)[1]
         )
-        restarts = sum(each.restarts for each in current)
+        # Until its start is over, systemd's count is of the run before.
+        restarts = sum(each.restarts for each in current if each.target is Target.LAUNCHED)
         return self.trouble or (f"systemd restarted it {restarts} times" if restarts else "")
 
 

@@ -19,7 +19,7 @@ from placement.unit_entry import UnitEntry
 from registry.etcd import Compare, Op
 from registry.keys import Address, Keys, Table
 from registry.mirror import Mirror
-from registry.model import MAX_FAILED, FailedPlacement, PastPlacement, UnitState
+from registry.model import MAX_FAILED, FailedPlacement, PastPlacement, Target, UnitState
 from registry.records import encode, event_entry
 from registry.sync.follow import FollowUpdate
 from registry.units.amounts import shown_span
@@ -43,6 +43,9 @@ class Count:
 
     def add(self, state: UnitState, limit: FailureLimit, now: float) -> None:
         """Take in what the machine reports now."""
+        if state.target is not Target.LAUNCHED:  # until its start is over, what it says is of the run before
+            self.restarts, self.down = 0, False
+            return
         down = state.active == "failed"
         fresh = max(state.restarts - self.restarts, 0) + (down and not self.down)
         self.restarts, self.down = state.restarts, down

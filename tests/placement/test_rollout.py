@@ -340,6 +340,20 @@ def test_a_unit_that_systemd_restarts_before_it_settles_has_failed() -> None:
     assert "systemd restarted it" in fleet.rollout.note
 
 
+def test_restarts_of_the_run_before_are_no_failure_while_the_turn_is_being_started() -> None:
+    fleet = Fleet(2, rollout())
+    fleet.round()
+    home = fleet.world.where("web@0.service")[0]
+    state = fleet.world.snapshot.states[home, "web@0.service"]
+    starting = replace(state, target=Target.LOADED, active="inactive", restarts=1)
+    fleet.world.put(KEYS.state(home, "web@0.service"), starting)
+    fleet.lead()
+    assert fleet.views()[0].state is StepState.UNDER_WAY
+    fleet.world.put(KEYS.state(home, "web@0.service"), state)
+    fleet.finish()
+    assert (fleet.versions(), fleet.rollout.failed) == ("nn", ())
+
+
 def test_what_failed_on_a_machine_that_came_back_without_a_line_is_no_failure_of_what_was_given_since() -> None:
     fleet = Fleet(3, rollout())
     fleet.round()

@@ -36,9 +36,17 @@ class Leader:
         self.watch = FailureWatch(KEYS, Audit("scheduler", lambda: (0.0, "0000000000000-x")))
         self.watch.begin_term()
 
-    def reports(self, now: float, *, active: str = "active", restarts: int = 0, result: str = "") -> None:
+    def reports(
+        self,
+        now: float,
+        *,
+        active: str = "active",
+        restarts: int = 0,
+        result: str = "",
+        reached: Target = Target.LAUNCHED,
+    ) -> None:
         """The machine reports the unit; the leader looks, and writes."""
-        state = UnitState(NAME, "a1", self.unit.hash, self.unit.generation, Target.LAUNCHED)
+        state = UnitState(NAME, "a1", self.unit.hash, self.unit.generation, reached)
         self.world.put(KEYS.state("a1", NAME), replace(state, active=active, restarts=restarts, result=result))
         self.watch.update(FollowUpdate((STATE,)))
         self.look(now)
@@ -105,6 +113,24 @@ def test_one_failure_is_enough_where_the_file_says_so_and_the_same_one_counts_on
     for now in range(5):
         leader.reports(float(now), active="failed")
     assert leader.remembered == []
+
+
+def test_what_is_told_of_the_run_before_until_the_next_start_is_over_does_not_count() -> None:
+    leader = Leader("1/1h")
+    leader.reports(0.0, active="failed", restarts=5, result="exit-code", reached=Target.LOADED)
+    leader.reports(1.0)
+    assert leader.remembered == []
+    leader.reports(2.0, restarts=1)
+    assert leader.remembered == [("a1", "it failed here")]
+
+
+def test_each_start_by_an_operator_that_fails_counts() -> None:
+    leader = Leader("2/10min")
+    leader.reports(0.0, active="failed", result="exit-code")
+    leader.reports(1.0, active="failed", result="exit-code", reached=Target.LOADED)
+    assert leader.remembered == []
+    leader.reports(2.0, active="failed", result="exit-code")
+    assert leader.remembered == [("a1", "it failed here 2 times in 10min (exit-code)")]
 
 
 def test_it_is_forgotten_after_a_while_and_with_the_next_generation() -> None:
