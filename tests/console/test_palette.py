@@ -107,7 +107,9 @@ async def test_the_palette_scrolls_below_its_last_line() -> None:
         assert any(text.startswith("▌") for text in screen.query_one("#finds", Band).texts)
 
 
-@pytest.mark.parametrize(("key", "field"), [("question_mark", "#help-search"), ("ctrl+p", "#palette")])
+@pytest.mark.parametrize(
+    ("key", "field"), [("question_mark", "#help-search"), ("ctrl+p", "#palette"), ("n", "#path")]
+)
 async def test_what_is_typed_while_a_field_opens_is_in_the_field(key: str, field: str) -> None:
     async with playing() as play:
         for each in (key, *"affixed"):  # a, i, e, d and x are keys of the table

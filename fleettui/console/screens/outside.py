@@ -33,6 +33,7 @@ from registry.model import Machine, Target, Unit
 from registry.sync.follow import ConnectionState
 
 if TYPE_CHECKING:
+    from fleettui.console.pages.review import Submission, Unsubmitted
     from fleettui.console.screens.edit import Choice
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ class EditSession:
         self._runner, self._confirmer, self._status = runner, confirmer, status
         self._units, self._outside = units, outside
         self._drafts: dict[str, Path] = {}  # texts that were written and not submitted
-        self._unsubmitted = ("", "", "")  # name, path and text of a submission that was left
+        self._left: Unsubmitted | None = None  # a submission that was begun
 
     # Another text for a unit
 
@@ -251,34 +252,36 @@ class EditSession:
         if self._context.read_only:
             self._status.show(f"cannot submit: {self._context.barred}")
             return
-        self._screen.run_worker(self._submit(), name="submit", group="outside", exit_on_error=False)
-
-    async def _submit(self) -> None:
-        from fleettui.console.pages.review import Submission, Unsubmitted  # noqa: PLC0415
         from fleettui.console.screens.submit import SubmitScreen  # noqa: PLC0415 - loads the text field
 
         edit = self._edit_text if self._outside.has_terminal else None
         fleet, context = self._fleet, self._context
-        left = Unsubmitted(*self._unsubmitted)
-        what = await self._screen.app.push_screen_wait(
-            SubmitScreen(lambda: fleet.reading.snapshot, context.clock, context.keys, edit, left)
-        )
+        screen = SubmitScreen(lambda: fleet.reading.snapshot, context.clock, context.keys, edit, self._left)
+        self._screen.app.push_screen(screen, self._filled_in)  # at once: what is typed next is for the form
+
+    def _filled_in(self, what: Submission | Unsubmitted | None) -> None:
+        """Take the form's text to the registry, or keep it for the next time."""
+        from fleettui.console.pages.review import Submission, Unsubmitted  # noqa: PLC0415 - loads difflib
+
         if isinstance(what, Submission):
-            self._unsubmitted = (what.name, "", what.text)
-            texts, replaces = dict.fromkeys(what.instances or (what.name,), what.text), what.replace
-            if found := await self._confirmer.confirmed(
-                lambda reading: self._units.survey_texts(
-                    reading, texts, what.target, replacing=replaces, shown=replaces
-                )
-            ):
-                self._unsubmitted = ("", "", "")
-                if what.instances:  # their template stays behind them
-                    await self._runner.submit({what.name: what.text}, Target.INACTIVE, replace=replaces)
-                await self._units.carry_out(found, texts, what.target, replacing=replaces)
+            self._left = Unsubmitted(what.name, "", what.text)
+            self._screen.run_worker(self._submit(what), name="submit", group="outside", exit_on_error=False)
         elif what is not None and what.text.strip():
-            self._unsubmitted = (what.name, what.path, what.text)
+            self._left = what
             lines = counted(len(what.text.splitlines()), "line")
             self._status.show(f"nothing was submitted; n goes on with your text ({lines})")
+
+    async def _submit(self, what: Submission) -> None:
+        texts, replaces = dict.fromkeys(what.instances or (what.name,), what.text), what.replace
+        if found := await self._confirmer.confirmed(
+            lambda reading: self._units.survey_texts(
+                reading, texts, what.target, replacing=replaces, shown=replaces
+            )
+        ):
+            self._left = None
+            if what.instances:  # their template stays behind them
+                await self._runner.submit({what.name: what.text}, Target.INACTIVE, replace=replaces)
+            await self._units.carry_out(found, texts, what.target, replacing=replaces)
 
     async def _edit_text(self, name: str, text: str) -> str:
         """Take a text through the user's editor. UserError; the text stays in the field then."""

@@ -161,8 +161,9 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
 
     @on(Input.Changed, "#path")
     def _path_changed(self, event: Input.Changed) -> None:
-        if event.value.strip() != self._left.path or self._left.text == "":
-            self.run_worker(self._load(event.value.strip()), exclusive=True, group="load", exit_on_error=False)
+        path = event.value.strip()
+        if path != self._left.path or self._left.text == "":
+            self.run_worker(lambda: self._load(path), exclusive=True, group="load", exit_on_error=False)
 
     async def _load(self, value: str) -> None:
         try:
