@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -163,8 +163,9 @@ class SubmitScreen(Renewing[Submission | Unsubmitted | None]):
     def _path_changed(self, event: Input.Changed) -> None:
         path = event.value.strip()
         if path != self._left.path or self._left.text == "":
-            self.run_worker(lambda: self._load(path), exclusive=True, group="load", exit_on_error=False)
+            self._load(path)
 
+    @work(exclusive=True, group="load", exit_on_error=False)
     async def _load(self, value: str) -> None:
         try:
             text = await asyncio.to_thread(read_path, value) if value else None
