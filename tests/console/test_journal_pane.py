@@ -203,6 +203,14 @@ async def test_search_goes_to_hits_while_it_is_typed_and_goes_on_both_ways() -> 
         assert "9 of 11" in pane.terms
 
 
+async def test_search_goes_to_hits_of_what_was_typed_last_among_many_lines() -> None:
+    async with reading() as pane:
+        await pane.come(*(f"old {n} needl" for n in range(3000)), "a needle", *(f"new {n}" for n in range(3000)))
+        await pane.press("g", "slash", *"needle")
+        await pane.until("1 of 1", "journal-terms")
+        assert any(text.endswith("a needle") for text in pane.shown())
+
+
 async def test_every_hit_is_highlighted() -> None:
     async with reading() as pane:
         await pane.come("one two one")
@@ -595,6 +603,21 @@ async def test_zoom_and_height_and_the_way_out() -> None:
         assert pane.pane.size.height == docked - 2
         await pane.press("escape")
         assert pane.main.views.open.table.has_focus
+
+
+@pytest.mark.parametrize("before", [("z", "z"), ("z", "escape"), ("plus", "plus"), ("minus",), ("z",)])
+async def test_the_whole_screen_is_the_whole_screen_whatever_height_it_had(before: tuple[str, ...]) -> None:
+    async with reading((80, 40)) as pane:
+        await pane.press(*before)
+        docked = pane.pane.size.height if before != ("z",) else 0
+        await pane.press("tab", "l")
+        assert pane.main.views.detail.subject.name == "cache.service"
+        assert pane.pane.size.height > 30
+        await pane.press("plus", "minus", "z", "z")
+        assert pane.pane.size.height > 30
+        await pane.press("l")
+        assert pane.main.views.open.name_ == "units"
+        assert not docked or pane.pane.size.height == docked
 
 
 async def test_its_keys_are_in_the_footer_while_it_has_the_focus() -> None:

@@ -234,7 +234,7 @@ class JournalDock:
         self._crowded = height < SHORT and turns
         if turns and self._docked is not None:  # a detail is open: it holds when that is left
             self._docked = not shown
-            return self.pane.display and shown and not self.pane.has_class("whole")
+            return self.pane.display and shown and not self.pane.whole
         return turns
 
     def toggle(self) -> None:
@@ -250,8 +250,7 @@ class JournalDock:
         """Make the pane large (`whole`), or docked; beside a detail's page only where both have room."""
         if in_detail and self._docked is None:
             self._docked = self.pane.display
-        self._screen.set_class(whole, "journal-whole")
-        self.pane.set_class(whole, "whole")
+        self.pane.fill(whole=whole)
         if in_detail:
             shown = whole or (bool(self._docked) and self._screen.app.size.height >= TALL)
         else:
@@ -276,7 +275,7 @@ class JournalDock:
 
     def leave(self) -> None:
         """Go one step back on the main screen: in the pane nothing is left to undo."""
-        if self._screen.has_class("journal-whole"):
+        if self.pane.whole:
             self._screen.run_worker(self._screen.run_action("back"), name="back", exit_on_error=False)
         else:
             self._focus_view()

@@ -69,7 +69,6 @@ class MainScreen(Screen[None]):
     #operations, #banner, #candidates { display: none; }
     #footer { background: $panel; }
     #views.strip { height: 1; }
-    JournalPane.whole { height: 1fr !important; }
     """
     BINDINGS: ClassVar[list[BindingType]] = bound(MAIN)
     AUTO_FOCUS = "#units-table"

@@ -70,6 +70,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         self._moving = False  # we scroll, not the reader
         self._kept_place = (0, 0)  # the item at the top, and which of its rows
         self._redoing: Iterator[None] | None = None
+        self._hit_step: int | None = None  # to which hit to go once other terms are applied
 
     # What is in it
 
@@ -83,7 +84,7 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         """Begin empty, and follow."""
         self.buffer.begin()
         self.place.reset()
-        self._redoing, self.working = None, False
+        self._redoing, self.working, self._hit_step = None, False, None
         self._waiting.clear()
         self.left = 0
         self.lay_out(0)
@@ -138,6 +139,9 @@ class JournalLines(Readable, Scrolled, can_focus=True):
             place.cursor = layout.item(min(layout.index(place.cursor), len(layout) - 1))
         self._drawn.clear()
         self.lay_out(top)
+        step, self._hit_step = self._hit_step, None
+        if step is not None:
+            self.go_to_hit(step)
 
     # Where it is
 
@@ -226,7 +230,13 @@ class JournalLines(Readable, Scrolled, can_focus=True):
         self._point(layout.item(index))
 
     def go_to_hit(self, step: int) -> bool:
-        """To a hit of the search: the next (1), the one before (-1), the nearest (0); False when there is none."""
+        """To a hit of the search: the next (1), the one before (-1), the nearest (0); False when there is none.
+
+        While other terms are being applied, which may find others, it goes there as soon as they are.
+        """
+        if self.working:
+            self._hit_step = step
+            return True
         hit = self.place.hit_from(step)
         if hit is not None:
             self.go_to(hit, middle=True)

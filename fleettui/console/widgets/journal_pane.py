@@ -17,7 +17,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.css.scalar import Scalar
 from textual.events import DescendantBlur, DescendantFocus
 from textual.message import Message
 from textual.widgets import Input
@@ -129,8 +128,8 @@ class JournalPane(Vertical):
         self.past: ReadsPast | None = None
         self.doing = ""  # what is being done, instead of counts
         self.open_pager: Callable[[str, str], None] = lambda _name, _text: None
-        self.zoomed = False
-        self._docked_height: Scalar | None = None
+        self.zoomed = self.whole = False
+        self._docked_height: int | None = None  # that its user has chosen
         self._order: list[str] = []  # what narrows, in the order in which it came
         self.unread = ""  # what is wanted and not read, in words
         self._subject: Hashable = None
@@ -394,22 +393,34 @@ class JournalPane(Vertical):
         else:
             self.say("there is no line", Tone.BUSY)
 
+    def fill(self, *, whole: bool) -> None:
+        """Take the whole height of the screen, above which nothing else is shown; or be docked again."""
+        self.whole = whole
+        if self.zoomed:
+            self.action_zoom()
+        self._take_room()
+
     def action_zoom(self) -> None:
         """Over the whole screen, or docked again."""
         self.zoomed = not self.zoomed
-        if self.zoomed:
-            self._docked_height = self.styles.height
         for sibling in self.parent.children if self.parent else ():
             if sibling.id == "views":
                 sibling.display = not self.zoomed
-        self.styles.height = "1fr" if self.zoomed else self._docked_height
+        self._take_room()
 
     def action_grow(self, rows: int) -> None:
         """Taller or shorter."""
+        if self.whole:
+            self.say("it has the whole screen", Tone.BUSY)
+            return
         if self.zoomed:
             self.action_zoom()
         room = self.parent.size.height if self.parent else self.size.height  # type: ignore[attr-defined]
-        self.styles.height = max(LEAST_HEIGHT, min(self.size.height + rows, room - 10))
+        self._docked_height = max(LEAST_HEIGHT, min(self.size.height + rows, room - 10))
+        self._take_room()
+
+    def _take_room(self) -> None:
+        self.styles.height = "1fr" if self.zoomed or self.whole else self._docked_height
 
     def action_back(self) -> None:
         """Undo one thing: the line to type in, the last filter, the whole screen; then the focus goes."""
