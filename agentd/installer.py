@@ -71,9 +71,9 @@ class Installer:
         quadlet = is_quadlet(unit.name)
         if quadlet:
             texts = {name: await self._texts.get(sha256) for name, sha256 in desired.beside}
-            changed = await self._quadlets.arrange(texts, unit.name)
-            if changed or not (known or self._quadlets.was_generated(unit.name, desired.hash)):
-                await self._reloader.reload(unit.name)
+            unread = await self._quadlets.arrange(texts, unit.name)
+            if unread or not (known or self._quadlets.was_generated(unit.name, desired.hash)):
+                await self._generate(unit.name)
                 self._quadlets.note_generated(unit.name, desired.hash)
             known = True
         elif not self._names.is_linked(unit.name):
@@ -92,6 +92,12 @@ class Installer:
             if quadlet:  # there is nothing that could be started
                 raise Refused(error)
         self._records.note(unit, desired.entry(Phase.LOADED, error=error))
+
+    async def _generate(self, name: str) -> None:
+        """Have the generator run over what lies there now."""
+        changes = self._quadlets.changes
+        await self._reloader.reload(name)
+        self._quadlets.note_reread(changes)
 
     async def _enable(self, unit: ManagedUnit) -> None:
         """Carry out its [Install] section, and take back what turns out to lie over a unit of the host's."""
@@ -115,7 +121,7 @@ class Installer:
         self._provider.keep(unit.name, ())
         if linked and is_quadlet(unit.name):
             await self._quadlets.arrange({})
-            await self._reloader.reload(unit.name)  # the service that was made of it goes as well
+            await self._generate(unit.name)  # the service that was made of it goes as well
         if not unit.foreign and unit.status.active != "inactive":
             await self._systemd.reset_failed(unit.name)
         self._systemd.unwatch(unit.name)

@@ -51,26 +51,33 @@ class Quadlets:
         self._beside = directory.directory.parent / "beside"
         self._changing = asyncio.Lock()
         self._generated: dict[str, tuple[str, float]] = {}  # the file of a unit that it has had, and when
+        self.changes = 1  # of what the generator finds: the agent before us may have left one unread
+        self._reread = 0  # up to which of them systemd has read its files again
 
     async def arrange(self, texts: Mapping[str, str], own: str = "") -> bool:
-        """Lay these files beside ours, and take away what none of ours needs; whether anything has changed.
+        """Lay these files beside ours, and take away what none of ours needs; whether systemd has to read them.
 
-        The generator finds them, and `own`, the unit that needs them. Raises Taken where the host has a file of its
-        own under one of the names.
+        It has to as long as no reload began after the last change, whoever made that. The generator finds them, and
+        `own`, the unit that needs them. Raises Taken where the host has a file of its own under one of the names.
         """
         async with self._changing:
             kept = UnitDirectory(self._beside)
-            changed = self._link(own, self._directory) if own else False
+            if own:
+                self.changes += self._link(own, self._directory)
             for name, text in texts.items():
-                changed |= kept.write(name, text)
+                self.changes += kept.write(name, text)
             needed = self._needed(kept)
             for name in kept.units():
-                if name in needed:
-                    changed |= not self._directory.holds(name) and self._link(name, kept)
-                else:
+                if name not in needed:
+                    self.changes += 1
                     await self._remove(name, kept)
-                    changed = True
-            return changed
+                elif not self._directory.holds(name):
+                    self.changes += self._link(name, kept)
+            return self.changes > self._reread
+
+    def note_reread(self, changes: int) -> None:
+        """A reload is over that began when there had been so many changes."""
+        self._reread = max(self._reread, changes)
 
     def was_generated(self, name: str, sha256: str) -> bool:
         """Whether the generator has lately run over this file of a unit."""

@@ -52,6 +52,7 @@ async def test_the_generator_sees_a_quadlet_and_what_it_needs_until_it_goes(mach
     assert await machine.quadlets.arrange(TEXTS, "web.container")
     assert machine.seen() == {"web.container": WEB, **TEXTS}
     assert machine.place == machine.links.parent.parent / "containers/systemd"
+    machine.quadlets.note_reread(machine.quadlets.changes)
     assert not await machine.quadlets.arrange(TEXTS, "web.container")
     machine.directory.write("other.container", "[Container]\nImage=base.image\n")
     assert await machine.quadlets.arrange({}, "other.container")
@@ -60,6 +61,46 @@ async def test_the_generator_sees_a_quadlet_and_what_it_needs_until_it_goes(mach
     assert await machine.quadlets.arrange({})
     assert sorted(machine.seen()) == ["base.image", "other.container"]
     assert machine.systemd.stopped == ["data.volume"]
+
+
+async def test_what_one_has_changed_is_to_be_read_for_every_other_until_a_later_reload_is_over(
+    machine: Machine,
+) -> None:
+    quadlets, other = machine.quadlets, "other.container"
+    for name in ("web.container", other):
+        machine.directory.write(name, WEB)
+        await quadlets.arrange(TEXTS, name)
+    quadlets.note_reread(quadlets.changes)
+    began_before = quadlets.changes
+    newer = TEXTS | {"data.volume": f"{DATA}Label=newer=1\n"}
+    assert await quadlets.arrange(newer, "web.container")
+    assert await quadlets.arrange(newer, other)
+    quadlets.note_reread(began_before)
+    assert await quadlets.arrange(newer, other)
+    quadlets.note_reread(quadlets.changes)
+    assert not await quadlets.arrange(newer, "web.container")
+    assert await Quadlets(machine.systemd, machine.directory, machine.links).arrange(newer, other)
+
+
+async def test_what_was_changed_before_the_disk_was_full_is_to_be_read(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.directory.write("web.container", WEB)
+    await machine.quadlets.arrange(TEXTS, "web.container")
+    machine.quadlets.note_reread(machine.quadlets.changes)
+    write = UnitDirectory.write
+
+    def full(directory: UnitDirectory, name: str, text: str) -> bool:
+        if name == "base.image":
+            raise OSError(28, "No space left on device")
+        return write(directory, name, text)
+
+    newer = TEXTS | {"data.volume": f"{DATA}Label=newer=1\n"}
+    monkeypatch.setattr(UnitDirectory, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        await machine.quadlets.arrange(newer, "web.container")
+    monkeypatch.setattr(UnitDirectory, "write", write)
+    assert await machine.quadlets.arrange(newer, "web.container")
 
 
 async def test_what_is_a_unit_here_itself_is_not_covered_by_what_lies_beside_another(machine: Machine) -> None:
