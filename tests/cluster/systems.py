@@ -11,7 +11,7 @@ from fleettui.demo.process import run
 from tests.install.roots import PACKAGES, debian
 
 PROJECT = Path(__file__).parent.parent.parent
-CONTAINERS = ("podman", "crun", "netavark", "aardvark-dns", "nftables", "busybox-static")
+CONTAINERS = ("podman", "crun", "netavark", "aardvark-dns", "catatonit", "nftables", "busybox-static")
 TOOLS = ("dbus-user-session", "libfaketime", "libpam-systemd", "nftables", "procps", "sudo")
 
 

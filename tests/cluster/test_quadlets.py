@@ -149,6 +149,32 @@ def test_a_pod_may_be_started_by_itself(fleet: Fleet) -> None:
     eventually("no pod is left", lambda: not fleet.shell(home, left), timeout_s=120)
 
 
+KUBE = "[Kube]\nYaml=/root/shop.yaml\n"
+YAML = f"""\
+apiVersion: v1
+kind: Pod
+metadata: {{name: shop}}
+spec:
+  containers:
+  - name: front
+    image: {IMAGE}
+    imagePullPolicy: Never
+    command: [sh, -c, "echo the front is open; exec sleep infinity"]
+"""
+
+
+def test_what_a_kubes_yaml_says_runs_and_goes(fleet: Fleet) -> None:
+    for node in fleet.cluster.nodes:
+        fleet.shell(node, f"cat > /root/shop.yaml <<'END'\n{YAML}END")
+    fleet.ctl("start", fleet.write("shop.kube", KUBE), timeout_s=180)
+    home = fleet.settled("shop.service", 1, within_s=120)["shop.service"]
+    assert "shop.kube" in fleet.ctl("list-units", "--no-legend").stdout
+    assert "shop-front" in fleet.shell(home, "podman ps --format '{{.Names}}'")
+    assert "the front is open" in fleet.shell(home, "podman logs shop-front")
+    fleet.ctl("destroy", "shop.kube", timeout_s=120)
+    eventually("nothing of it runs", lambda: not fleet.shell(home, "podman ps -q"), timeout_s=120)
+
+
 USING = "[Container]\nImage=%s\nPull=never\nStopTimeout=1\nExec=sh -c 'echo from $FROM; exec sleep infinity'\n"
 
 
