@@ -143,11 +143,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in data if names.count(name) > 1)
-        raise ValueError(f"field {shown(twice)} stands twice")
+    data: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in data:
+            raise ValueError(f"field {shown(name)} stands twice")
+        data[name] = value
     return data
 
 
@@ -223,12 +223,12 @@ def _shape(cls: Any) -> Shape:  # noqa: ANN401 - a record's class
 def _read_fields(cls: Any, data: dict[str, Any], *, plain: bool = False) -> dict[str, Any]:  # noqa: ANN401
     """The fields of JSON as those of the record; `plain`: no text among them holds anything but printable ASCII."""
     rules = (SHAPES.get(cls) or _shape(cls)).rules
-    foreign: list[str] | None = None
+    foreign: list[str] = []
     for name, item in data.items():
         try:
             kind, low, high, known, read = rules[name]
         except KeyError:
-            foreign = [name] if foreign is None else [*foreign, name]
+            foreign.append(name)
             continue
         if type(item) is not kind:
             data[name] = read(item)

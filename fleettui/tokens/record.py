@@ -65,7 +65,7 @@ class Token:
             rows = dict(json.loads(value))
             claims = tuple(Claim(**each) for each in rows.pop("claims"))
             return cls(**rows, claims=claims)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"it is no token: {error}") from None
 
     def claim_of(self, request: str) -> Claim | None:

@@ -113,6 +113,8 @@ def _artifacts(unit_file: UnitFile, name: str, faults: list[Fault]) -> Iterator[
 
 def _artifact(value: str, full: str) -> Artifact:
     url, given = "", dict[str, str]()
+    if len(value) > 2 * MAX_URL:
+        raise UserError(f"it has {len(value):,} characters; {_EXAMPLE}")
     for part in _PART.findall(value):
         key, equals, rest = part.partition("=")
         if equals and key in ("sha256", "name") and key not in given:
@@ -134,7 +136,7 @@ def _artifact(value: str, full: str) -> Artifact:
 
 def _address(text: str) -> str:
     try:
-        url = urlsplit(text)
+        url = urlsplit(text[: MAX_URL + 1])
         usable = url.scheme in SCHEMES and bool(url.hostname) and url.port != 0
     except ValueError:
         usable = False

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 from registry.frozen import dataclass
 from registry.units.file import MAX_FAULTS, Directive, Fault, Problem, UnitFile, is_too_large, parse
-from registry.units.name import expand_for_display, refusal, shown
+from registry.units.name import named_by, refusal, shown
 
 # [Install]: the options that name other units.
 ALIAS, ALSO, REQUIRED_BY, WANTED_BY, UPHELD_BY = "Alias", "Also", "RequiredBy", "WantedBy", "UpheldBy"
@@ -32,6 +33,9 @@ _ACTIONS = ("FailureAction", "SuccessAction", "StartLimitAction", "JobTimeoutAct
 _TRUE = frozenset({"1", "yes", "y", "true", "t", "on"})
 
 
+MOST_WORDS = 1000  # of a line that are read: no unit is enabled in so many others
+
+
 @dataclass(frozen=True, slots=True)
 class InstallLink:
     """Another unit that the file's `[Install]` section names, by which option, and on which line."""
@@ -47,8 +51,8 @@ def links(unit_file: UnitFile, name: str) -> tuple[InstallLink, ...]:
     instance = name.partition("@")[2].rpartition(".")[0]
     for option in LINKS:
         for entry in unit_file.effective("Install", option):
-            for word in _words(entry.value):
-                unit = expand_for_display(word, name)
+            for word in islice(_words(entry.value), MOST_WORDS):
+                unit = named_by(word, name)
                 found[InstallLink(option, unit, entry.line)] = None
                 if option != ALSO and "@." in unit and instance:  # of a template systemd makes this instance
                     found[InstallLink(option, unit.replace("@.", f"@{instance}.", 1), entry.line)] = None
@@ -74,7 +78,7 @@ def warnings(name: str, text: str, filename: str) -> tuple[Problem, ...]:
 def _stops(unit_file: UnitFile, name: str) -> Iterator[Fault]:
     for option, when in (("Conflicts", "when this unit starts"), ("PropagatesStopTo", "when this unit stops")):
         for entry in unit_file.effective("Unit", option):
-            for word in map(partial(expand_for_display, name=name), _words(entry.value)):
+            for word in map(partial(named_by, name=name), _words(entry.value)):
                 if word not in _AT_SHUTDOWN and word != name:
                     reason = f"{option}={_named(word)} stops that unit {when}, also where it is the host's own"
                     yield Fault(entry.line, reason, "leave it out unless that is meant")

@@ -193,6 +193,11 @@ def expand(text: str, name: str) -> str:
     return _SPECIFIER.sub(replace, text)
 
 
+def named_by(word: str, name: str) -> str:
+    """The unit that a word of the file of `name` names; what is longer than any name is cut, and names none."""
+    return expand_for_display(word[: 2 * MAX_LENGTH], name)[: MAX_LENGTH + 1]
+
+
 def expand_for_display(text: str, name: str) -> str:
     """The text with every specifier replaced that follows from the name alone; others stay as written.
 

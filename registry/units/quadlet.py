@@ -25,6 +25,7 @@ GENERATORS = {
 """Podman's generator of services, for the system's systemd and for a user's."""
 
 WORDS = 500  # characters of what the generator says that are told
+LINE = 4096  # characters of each of its lines that are read
 
 # Options whose value is the name of a Quadlet, or begins with one before a colon.
 _NAMING = ("Volume", "Network", "Image", "Pod")
@@ -62,6 +63,10 @@ def _sources(mount: str) -> Iterator[str]:
 
 def complaint_about(name: str, said: str) -> str:
     """What a text of the generator's says about one file, in one line; "" when it does not mention it."""
-    pattern = re.compile(rf'converting "{re.escape(name)}": (.*)|.*\b{re.escape(name)}\b.*?: (.*)')
-    found = (match[1] or match[2] for line in said.splitlines() if (match := pattern.search(line)))
-    return " ".join(next(found, "").split())[:WORDS]
+    word = re.compile(rf"\b{re.escape(name)}\b")
+    for line in said.splitlines():
+        mention = word.search(line[:LINE])
+        reason = line[mention.end() : LINE].partition(": ")[2] if mention else ""
+        if reason:
+            return " ".join(reason.split())[:WORDS]
+    return ""

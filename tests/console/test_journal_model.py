@@ -42,7 +42,7 @@ from fleettui.console.journal.formatter import (
     source_tones,
     wrapped,
 )
-from fleettui.console.journal.messages import levelled
+from fleettui.console.journal.messages import levelled, structured
 from fleettui.console.journal.sources import readable
 from fleettui.console.journal.title import JournalStatus, Narrowed, narrowed_cells, source_cells, status_cells
 from fleettui.console.sources.journal_live import BURST, FIRST_BURST, RATE, RateLimit
@@ -588,3 +588,16 @@ def test_a_hundred_thousand_lines_are_narrowed_without_stopping_anything() -> No
             break
     assert len(buffer.view.layout) == 20 * 11
     assert worst < 0.25
+
+
+def test_an_object_of_any_depth_is_a_message() -> None:
+    for depth in (10, 300, *range(900, 1100), 3000):
+        text = '{"a":' + "[" * depth + "]" * depth + "}"
+        assert structured(text) is None or structured(text)
+
+
+def test_the_names_of_an_object_s_fields_are_kept_up_to_a_bound() -> None:
+    fields = ",".join(f'"{number}":1' for number in range(400))
+    found = structured('{"' + "k" * 28_000 + '":{' + fields + "}}")
+    assert found
+    assert sum(map(len, found.everything)) < 100_000

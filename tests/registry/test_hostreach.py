@@ -74,3 +74,11 @@ def test_any_text_is_looked_at(text: str) -> None:
 @pytest.mark.parametrize("piece", ["Alias=", "Also=a@b ", "@", "%", ".", '"', "Conflicts=a\n"])
 def test_a_long_file_is_looked_through_once(piece: str) -> None:
     assert len(told("[Install]\nAlias=" + piece * 30_000 + "\n[Unit]\n" + piece * 30_000)) <= MAX_FAULTS
+
+
+def test_long_words_and_many_words_are_cut_before_they_are_expanded() -> None:
+    text = "[Install]\nWantedBy=" + " ".join(f"{number}{'%n' * 2046}" for number in range(100))
+    text += "\nAlso=" + " ".join(f"%i{number}" for number in range(40_000)) + "\n"
+    found = links(parse(text), f"{'a' * 240}@1.service")
+    assert max(len(each.unit) for each in found) < 300
+    assert len(found) < 1500

@@ -115,3 +115,9 @@ def test_what_the_generator_says_of_one_file() -> None:
 @given(st.text(max_size=200), NAMES)
 def test_any_text_of_a_generator_is_read(said: str, name: str) -> None:
     assert "\n" not in complaint_about(name, said)
+
+
+def test_a_long_line_of_the_generator_s_is_read_in_proportion_to_its_length() -> None:
+    long = "quadlet-generator[1]: Loading unit /x/web.container " + "web.container " * 50_000
+    said = f'{long}\nconverting "web.container": no such key\n'
+    assert complaint_about("web.container", said) == "no such key"

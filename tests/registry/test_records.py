@@ -290,3 +290,10 @@ def test_the_writer_of_an_event_is_its_actor(writer: str, shown: str) -> None:
 def test_what_can_be_mended_is_written_mended() -> None:
     event = Event("e", 1.0, "ann", "a\n", reason="no \ud800")
     assert decode(ADDRESSES[Table.EVENTS], encode(event)) == replace(event, verb="a\ufffd", reason="no \ufffd")
+
+
+@pytest.mark.parametrize("last", ['"0":0', '"x":0'])
+def test_a_record_of_a_hundred_thousand_fields_is_read_once(last: str) -> None:
+    text = "{" + ",".join(f'"{number:x}":0' for number in range(100_000)) + f",{last}}}"
+    with pytest.raises(CorruptRecord):  # in a moment: in minutes where each field is compared with all others
+        decode(Address(Table.UNITS, "a.service"), text.encode())

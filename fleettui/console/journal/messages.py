@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -49,15 +49,11 @@ def structured(message: str) -> Structured | None:
         return None
     try:
         data = json.loads(message)
+        everything = _bounded(leaves(data, "", 0)) if isinstance(data, dict) else {}
     except (ValueError, RecursionError):
         return None
-    if not isinstance(data, dict) or not data:
+    if not everything:
         return None
-    everything: dict[str, str] = {}
-    for name, value in leaves(data, "", 0):
-        if len(everything) >= MAX_FIELDS:
-            break
-        everything[name] = value
     said = next((name for name in _MESSAGES if name in everything), "")
     level = next((name for name in _LEVELS if priority_of(everything.get(name, "")) is not None), "")
     hidden = {said, level, *_TIMES}
@@ -65,6 +61,18 @@ def structured(message: str) -> Structured | None:
         everything.get(said, ""), priority_of(everything.get(level, "")),
         {name: value for name, value in everything.items() if name not in hidden}, everything,
     )  # fmt: skip
+
+
+def _bounded(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The first of them, as many as are kept: their dotted names repeat those around them, and may be long."""
+    everything: dict[str, str] = {}
+    size = 0
+    for name, value in found:
+        size += len(name) + len(value)
+        if len(everything) >= MAX_FIELDS or size > 2 * MAX_JSON:
+            break
+        everything[name] = value
+    return everything
 
 
 def leaves(value: object, name: str, depth: int) -> Iterator[tuple[str, str]]:

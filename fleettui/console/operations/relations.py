@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from registry.mirror import Snapshot
 from registry.units.file import Directive, parse
-from registry.units.name import expand_for_display, matches, normalise_pattern, refusal
+from registry.units.name import matches, named_by, normalise_pattern, refusal
 
 ORDER = ("After", "Before")
 STRONG = ("Requires", "Requisite", "BindsTo", "PartOf", "MachineOf")
@@ -122,7 +122,7 @@ def _names(entries: tuple[Directive, ...], unit: str) -> Iterator[str]:
         for word in entry.value.split():
             bare = word.strip("\"'")
             expands = "%" in bare and not refusal(unit)
-            yield normalise_pattern(expand_for_display(bare, unit) if expands else bare)
+            yield normalise_pattern(named_by(bare, unit) if expands else bare)
 
 
 def stops_with(snapshot: Snapshot, unit: str) -> dict[str, str]:
