@@ -735,9 +735,9 @@ async def test_l_gives_the_journal_the_whole_screen_and_takes_it_back() -> None:
         await pane.press("l", "l")
         assert not pane.pane.display
         await pane.press("space", "space", "l")
-        assert pane.pane.zoomed
+        assert pane.pane.room.zoomed
         await pane.press("l")
-        assert not pane.pane.zoomed
+        assert not pane.pane.room.zoomed
 
 
 # States

@@ -321,7 +321,7 @@ def operation_lines(
     dismiss, undo, listing = keys
     ordered = sorted(operations, key=lambda each: (each.settled, each.number))
     bad = [each for each in ordered if each.phase in (OperationPhase.FAILED, OperationPhase.WAITING)]
-    shown = ordered if len(ordered) <= room else (bad or ordered)[-(room - 1) :]
+    shown = ordered if len(ordered) <= room else (bad or ordered)[-(room - 1) :] if room > 1 else []
     lines = []
     for each in shown:
         aside = _aside(each, dismiss, undo, listing)

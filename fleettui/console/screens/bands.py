@@ -33,7 +33,7 @@ from fleettui.console.tables.units import writer_name
 from fleettui.console.text.cells import Cell, Tone, line_text
 from fleettui.console.text.formatting import age
 from fleettui.console.text.keys import BY_ID, ROLLOUT_KEYS, Key, shown_key
-from fleettui.console.widgets.drawing import Band
+from fleettui.console.widgets.drawing import Band, rows_within
 from fleettui.verbs import Verb
 from registry.sync.follow import ConnectionState
 
@@ -134,10 +134,11 @@ class FooterBands:
 
     def show_operations(self) -> None:
         """Draw the operations that are under way or have just ended."""
-        context = self._context
+        context, size = self._context, self._screen.app.size
         back, undo, listing = (shown_key(BY_ID[name], context.keymap) for name in ("back", "undo", "actions"))
         self.operations.put(*operation_lines(
-            self._runner.operations, context.clock(), room=OPERATIONS_SHOWN, width=self._screen.app.size.width - 2,
+            self._runner.operations, context.clock(),
+            room=rows_within(size.height, OPERATIONS_SHOWN), width=size.width - 2,
             keys=(back, undo, listing),
         ))  # fmt: skip
 

@@ -234,7 +234,7 @@ class JournalDock:
         self._crowded = height < SHORT and turns
         if turns and self._docked is not None:  # a detail is open: it holds when that is left
             self._docked = not shown
-            return self.pane.display and shown and not self.pane.whole
+            return self.pane.display and shown and not self.pane.room.whole
         return turns
 
     def toggle(self) -> None:
@@ -250,7 +250,7 @@ class JournalDock:
         """Make the pane large (`whole`), or docked; beside a detail's page only where both have room."""
         if in_detail and self._docked is None:
             self._docked = self.pane.display
-        self.pane.fill(whole=whole)
+        self.pane.room.fill(whole=whole)
         if in_detail:
             shown = whole or (bool(self._docked) and self._screen.app.size.height >= TALL)
         else:
@@ -262,7 +262,7 @@ class JournalDock:
     def next_pane(self) -> None:
         """Give the keys to the journal, or back to the view."""
         pane = self.pane
-        if pane.has_focus_within and pane.zoomed:
+        if pane.has_focus_within and pane.room.zoomed:
             pane.action_zoom()
         if pane.has_focus_within or not pane.display:
             self._focus_view()
@@ -275,7 +275,7 @@ class JournalDock:
 
     def leave(self) -> None:
         """Go one step back on the main screen: in the pane nothing is left to undo."""
-        if self.pane.whole:
+        if self.pane.room.whole:
             self._screen.run_worker(self._screen.run_action("back"), name="back", exit_on_error=False)
         else:
             self._focus_view()

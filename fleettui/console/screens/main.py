@@ -298,8 +298,11 @@ class MainScreen(Screen[None]):
     def on_resize(self) -> None:
         """Draw for the other width and height."""
         self.navigator.fit(self.app.size.height)
+        self.dock.pane.room.fit()
         self.refresh_all()
         self.footer.show_operations()
+        if (line := self.prompts.asking) is not None:
+            line.show_candidates()
 
     def _show_operations(self) -> None:
         self.footer.show_operations()

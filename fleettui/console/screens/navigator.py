@@ -462,7 +462,7 @@ class Navigator:
         pane, listing = self._dock.pane, self._views.open.table.listing
         if self._views.in_detail and self._views.detail.tab is Tab.JOURNAL:
             self.step(-1)
-        elif pane.zoomed:
+        elif pane.room.zoomed:
             pane.action_zoom()
             self.focus()
         elif len(listing.chosen()) > 1 or self._selection.subject_here() is None:
@@ -475,7 +475,7 @@ class Navigator:
     def open_failure(self) -> None:
         """Show why it failed: what its agent kept of its last failure, wherever the machine is now."""
         on_tab = self._views.in_detail and self._views.detail.tab is Tab.JOURNAL
-        if not on_tab and not self._dock.pane.zoomed:
+        if not on_tab and not self._dock.pane.room.zoomed:
             self.open_journal()
         self._dock.reader.show_failure()
 

@@ -69,6 +69,12 @@ class Scrolled(ScrollView):
 
 
 ELLIPSIS = "…"
+SHARE = 8  # lines of a screen for each row of what comes and goes above the footer
+
+
+def rows_within(height: int, most: int) -> int:
+    """How many rows something that comes and goes may take of a screen so high: one at least."""
+    return max(1, min(most, height // SHARE))
 
 
 def width_of(text: str) -> int:

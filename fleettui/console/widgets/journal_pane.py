@@ -19,6 +19,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.events import DescendantBlur, DescendantFocus
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
@@ -94,6 +95,46 @@ class ReadsPast(Protocol):
         """Show that part of the past."""
 
 
+class PaneRoom:
+    """How much of the screen the pane takes: docked below a table, zoomed over it, or a detail's whole page."""
+
+    def __init__(self, pane: Widget) -> None:
+        self.zoomed = self.whole = False
+        self._pane = pane
+        self._chosen: int | None = None  # its height while it is docked, if its reader has chosen one
+
+    def fill(self, *, whole: bool) -> None:
+        """Take the whole height, above which nothing else is shown; or be docked again."""
+        self.whole = whole
+        if self.zoomed:
+            self.zoom()
+        self.fit()
+
+    def zoom(self) -> None:
+        """Over the whole screen, or docked again."""
+        self.zoomed = not self.zoomed
+        for sibling in self._pane.parent.children if self._pane.parent else ():
+            if sibling.id == "views":
+                sibling.display = not self.zoomed
+        self.fit()
+
+    def grow(self, rows: int) -> None:
+        """Taller by so many rows; shorter by as many where they are negative."""
+        if self.zoomed:
+            self.zoom()
+        self._chosen = self._within(self._pane.size.height + rows)
+        self.fit()
+
+    def fit(self) -> None:
+        """Take no more than the screen has by now."""
+        chosen = self._chosen
+        self._pane.styles.height = "1fr" if self.zoomed or self.whole else chosen and self._within(chosen)
+
+    def _within(self, height: int) -> int:
+        rows = self._pane.screen.size.height
+        return max(min(LEAST_HEIGHT, rows * 2 // 5), min(height, rows - 10))
+
+
 class JournalPane(Vertical):
     """Lines that a reader reads, to move in, narrow, search, open, copy and save."""
 
@@ -128,8 +169,7 @@ class JournalPane(Vertical):
         self.past: ReadsPast | None = None
         self.doing = ""  # what is being done, instead of counts
         self.open_pager: Callable[[str, str], None] = lambda _name, _text: None
-        self.zoomed = self.whole = False
-        self._docked_height: int | None = None  # that its user has chosen
+        self.room = PaneRoom(self)
         self._order: list[str] = []  # what narrows, in the order in which it came
         self.unread = ""  # what is wanted and not read, in words
         self._subject: Hashable = None
@@ -393,34 +433,16 @@ class JournalPane(Vertical):
         else:
             self.say("there is no line", Tone.BUSY)
 
-    def fill(self, *, whole: bool) -> None:
-        """Take the whole height of the screen, above which nothing else is shown; or be docked again."""
-        self.whole = whole
-        if self.zoomed:
-            self.action_zoom()
-        self._take_room()
-
     def action_zoom(self) -> None:
         """Over the whole screen, or docked again."""
-        self.zoomed = not self.zoomed
-        for sibling in self.parent.children if self.parent else ():
-            if sibling.id == "views":
-                sibling.display = not self.zoomed
-        self._take_room()
+        self.room.zoom()
 
     def action_grow(self, rows: int) -> None:
         """Taller or shorter."""
-        if self.whole:
+        if self.room.whole:
             self.say("it has the whole screen", Tone.BUSY)
-            return
-        if self.zoomed:
-            self.action_zoom()
-        room = self.parent.size.height if self.parent else self.size.height  # type: ignore[attr-defined]
-        self._docked_height = max(LEAST_HEIGHT, min(self.size.height + rows, room - 10))
-        self._take_room()
-
-    def _take_room(self) -> None:
-        self.styles.height = "1fr" if self.zoomed or self.whole else self._docked_height
+        else:
+            self.room.grow(rows)
 
     def action_back(self) -> None:
         """Undo one thing: the line to type in, the last filter, the whole screen; then the focus goes."""
@@ -430,7 +452,7 @@ class JournalPane(Vertical):
             pass
         elif self._order:
             self.narrow(self._order[-1], NOTHING[self._order[-1]])
-        elif self.zoomed:
+        elif self.room.zoomed:
             self.action_zoom()
         else:
             self.post_message(self.Released())

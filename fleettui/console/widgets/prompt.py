@@ -21,10 +21,10 @@ from textual.suggester import Suggester
 from textual.widgets import Input
 
 from fleettui.console.text.cells import Cell, Line, Tone
-from fleettui.console.widgets.drawing import Band, width_of
+from fleettui.console.widgets.drawing import Band, rows_within, width_of
 from fleettui.escape import escape
 
-LINES = 3  # of candidates
+LINES = 3  # of candidates, at most
 BAND = "#candidates"  # where they are shown
 
 
@@ -190,7 +190,7 @@ class Prompt(Input):
             return
         self._offer, self._chosen = self.complete(self.value), -1
         self._lead = self.value[: self._offer.start]
-        self._show()
+        self.show_candidates()
 
     def _with(self, number: int) -> str:
         return f"{self._lead}{self._offer.candidates[number]}" if self._offer else self.value
@@ -209,17 +209,19 @@ class Prompt(Input):
             self._chosen = (self._chosen + step) % len(offer.candidates) if self._chosen >= 0 or step > 0 else -2
             self._chosen %= len(offer.candidates)
             self._put(self._with(self._chosen))
-            self._show()
+            self.show_candidates()
 
     def _put(self, value: str) -> None:
         self.value = value
         self.cursor_position = len(value)
 
-    def _show(self) -> None:
+    def show_candidates(self) -> None:
         """The candidates, as many as have room."""
         if self._has_error or self._offer is None:
             return
-        lines = laid_out(self._offer.candidates, self._chosen, self._offer.more, self.screen.size.width - 2)
+        width, height = self.screen.size
+        rows = rows_within(height, LINES)
+        lines = laid_out(self._offer.candidates, self._chosen, self._offer.more, width - 2, rows)
         self.screen.query_one(BAND, Band).put(*((line, ()) for line in lines))
 
     # The rest
@@ -242,19 +244,20 @@ class Prompt(Input):
         self.post_message(self.Dismissed(self))
 
 
-def laid_out(candidates: Sequence[str], chosen: int, more: int, width: int) -> list[Line]:
-    """Candidates in columns: `LINES` of them around the chosen one, and how many are left."""
+def laid_out(candidates: Sequence[str], chosen: int, more: int, width: int, rows: int = LINES) -> list[Line]:
+    """Candidates in columns: so many rows around the chosen one, and how many are left, if there are two rows."""
     if not candidates:
         return []
     column = min(width, max(map(width_of, candidates)) + 2)
     across = max(1, width // column)
-    first = max(0, chosen // across - LINES + 2) * across
+    room = rows * across
+    first = max(0, chosen // across - max(rows - 2, 0)) * across
     left = len(candidates) - first + more
-    shown = candidates[first : first + (LINES * across if left <= LINES * across else LINES * across - 1)]
+    shown = candidates[first : first + (room if left <= room or rows == 1 else room - 1)]
     pairs = [
         (text, Tone.CHOSEN if first + n == chosen else Tone.QUIET) for n, text in enumerate(map(escape, shown))
     ]
-    if left > len(shown):
+    if left > len(shown) and rows > 1:
         pairs.append((f"… {left - len(shown):,} more", Tone.QUIET))
     cells = [(Cell(text, tone), Cell(" " * max(1, column - width_of(text)))) for text, tone in pairs]
     return [tuple(chain(*cells[start : start + across])) for start in range(0, len(cells), across)]
