@@ -76,7 +76,10 @@ class UnitWorker:
         if any(task.kind is TaskKind.LOAD for task in tasks) and reloads:
             self._needs.reloader.expect(unit.name)
         try:
-            await self._carry_out(unit, tasks)
+            try:
+                await self._carry_out(unit, tasks)
+            finally:
+                _heed_cancellation()
             unit.refused = None
         except Replan as error:
             log.debug("%s: planning again: %s", unit.name, error, extra=about(unit.name))
@@ -134,3 +137,10 @@ class UnitWorker:
         unit.block_reason, unit.blocked_at, unit.taken = reason, unit.desired, taken
         unit.refused = unit.desired
         self._needs.publisher.mark_dirty([unit.name])
+
+
+def _heed_cancellation() -> None:
+    """Raise CancelledError in a task that was cancelled, whatever its clean-up has raised in the place of that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

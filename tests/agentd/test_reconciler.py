@@ -253,6 +253,27 @@ async def test_a_lost_bus_is_waited_for_and_no_failure_of_the_unit(tmp_path: Pat
         assert not on.publisher.events
 
 
+@pytest.mark.parametrize("error", [None, BusLost(NAME, "release", "gone"), SystemdError(NAME, "release", "no")])
+async def test_an_agent_ends_whatever_letting_go_of_a_unit_under_way_comes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: SystemdError | None
+) -> None:
+    release = FakeSystemd.release
+
+    async def fail(systemd: FakeSystemd, unit: str) -> None:
+        if error is None:
+            raise OSError("not foreseen")
+        systemd.errors[f"release {unit}"] = error
+        await release(systemd, unit)
+
+    monkeypatch.setattr(FakeSystemd, "release", fail)
+    async with asyncio.timeout(5):
+        async with machine(tmp_path) as on:
+            on.systemd.hanging.add(f"start {NAME}")
+            on.want(text="[Unit]\nConditionPathExists=/\n[Service]\nExecStart=/bin/true\n")
+            await on.until(lambda: on.entry().phase is Phase.STARTING)
+            on.systemd.ready.clear()
+
+
 async def test_invariant_8_an_error_that_nobody_foresaw_harms_no_other_unit(tmp_path: Path) -> None:
     async with machine(tmp_path) as on:
         on.want(text="[Service]\n")
