@@ -138,6 +138,18 @@ def _same(shown: str, token: str) -> bool:
     return hmac.compare_digest(shown.encode(), token.encode())
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; use one from 1 to 65535")
+    return int(text)
+
+
+def _web_address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; it begins with http:// or https://")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line, with its help."""
     made = argparse.ArgumentParser(
@@ -145,9 +157,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     made.add_argument("--host", default="127.0.0.1", metavar="HOST", help="the address to listen on (127.0.0.1)")
-    made.add_argument("--port", type=int, default=8000, metavar="PORT", help="the port (8000)")
+    made.add_argument("--port", type=_port, default=8000, metavar="PORT", help="the port (8000)")
     made.add_argument("--allow-remote", action="store_true", help="listen on an address that others can reach")
-    made.add_argument("--public-url", metavar="URL", help="what browsers call it, behind a proxy")
+    made.add_argument(
+        "--public-url", type=_web_address, metavar="URL", help="what browsers call it, behind a proxy"
+    )
     made.add_argument("--config", metavar="FILE", help="as for fleettui")
     made.add_argument("--endpoint", metavar="URL,…", help="as for fleettui")
     made.add_argument("--prefix", metavar="KEY", help="as for fleettui")

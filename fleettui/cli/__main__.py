@@ -28,6 +28,9 @@ BROKEN_PIPE = 141  # what a shell reports for SIGPIPE
 def main() -> None:
     """The console script."""
     gc.disable()  # a command lives for a moment; its garbage need not be looked for
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by who called us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -15,7 +15,7 @@ from fleettui.actions.outcome import Did
 from fleettui.actions.pins import pin_texts, uses
 from fleettui.cli.configs import tell_older
 from fleettui.cli.connection import open_operator, read_settings
-from fleettui.cli.failures import CHANGES, FAILED, OK
+from fleettui.cli.failures import CHANGES, FAILED, OK, UsageError, refuse_policy
 from fleettui.cli.output import agreed, complain, print_json, say
 from fleettui.cli.patience import patience
 from fleettui.cli.rollouts import roll
@@ -33,6 +33,9 @@ MARKS = {ChangeKind.CREATE: "+", ChangeKind.DESTROY: "-", ChangeKind.KEEP: "!", 
 
 async def apply(flags: Namespace) -> int:
     """Show what differs, and change it; with --dry-run only show it, and exit with 2 if something would change."""
+    if not flags.folder:
+        raise UsageError("'' is no folder; for this one, say .")
+    refuse_policy(flags)
     folder = read_folder(Path(flags.folder))
     async with open_operator(read_settings(flags, os.environ)) as operator:
         configs, units = await _differences(operator, folder, flags)

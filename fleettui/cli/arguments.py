@@ -546,7 +546,7 @@ def parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
 
     UsageError, with the nearest name, for what is not known. SystemExit(0) after a help text was printed.
     """
-    words = [STRICT + "=true" if word == STRICT else word for word in argv]
+    words = _with_truth(argv)
     if words and not words[0].startswith("-"):  # as nearly always: making the parser takes as long as a request
         flags = argparse.Namespace(help=False, version=False, **NO_GLOBALS)
         command = find(words[0])
@@ -601,6 +601,17 @@ def _parsed(parser: ArgumentParser, words: Sequence[str], flags: argparse.Namesp
         name = word.partition("=")[0]
         parser.error(f"unknown flag {name}{_did_you_mean(name, options(parser))}")
     return flags
+
+
+def _with_truth(argv: Sequence[str]) -> list[str]:
+    """The words, with what the flag that may stand alone is said to be: fleet's own took no word of its own."""
+    words: list[str] = []
+    for number, word in enumerate(argv):
+        if word in ("true", "false") and number and argv[number - 1] == STRICT:
+            words[-1] = f"{STRICT}={word}"
+        else:
+            words.append(f"{STRICT}=true" if word == STRICT else word)
+    return words
 
 
 def _operands(words: Sequence[str]) -> list[str]:

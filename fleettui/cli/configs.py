@@ -20,6 +20,7 @@ from fleettui.cli.failures import OK, UsageError
 from fleettui.cli.output import ListFormat, complain, print_json, print_rows, print_verbatim, say
 from fleettui.cli.words import local_time
 from registry.errors import UserError
+from registry.program.config import EtcdTable
 from registry.sealing import PUBLIC_FILE, seal
 from registry.units.content import (
     MAX_SECRET,
@@ -69,8 +70,7 @@ async def secret(flags: Namespace) -> int:
     text = b""
     if act == "set":
         check_name(words[0])
-        beside = Path(settings.etcd.ca_file).with_name(PUBLIC_FILE)
-        public = read_public(Path(settings.etcd.sealing_key_file or beside))
+        public = read_public(_public_key(settings.etcd))
         text = await asyncio.to_thread(_read_secret, words[0])
     async with open_operator(settings) as operator:
         if act != "set":
@@ -82,6 +82,18 @@ async def secret(flags: Namespace) -> int:
         version, _ = await configs.change(operator, NeedKind.SECRET, words[0], make)
         await tell(operator, NeedKind.SECRET, words[0], f"is version {version.number}")
         return OK
+
+
+def _public_key(settings: EtcdTable) -> Path:
+    """Where the key lies that secrets are sealed with. UserError where nothing says."""
+    if settings.sealing_key_file:
+        return Path(settings.sealing_key_file)
+    if not settings.ca_file:
+        raise UserError(
+            "nothing says where the public key for secrets lies; set etcd.sealing_key_file, or etcd.ca_file, beside"
+            f" which fleettui join puts {PUBLIC_FILE}"
+        )
+    return Path(settings.ca_file).with_name(PUBLIC_FILE)
 
 
 def _read_secret(name: str) -> bytes:
@@ -188,6 +200,8 @@ async def _change(operator: Operator, name: str, change: object) -> int:
 
 
 def _without(content: ConfigContent, names: Iterable[str]) -> ConfigContent:
+    if not (content.files or content.variables):
+        raise UserError("there is no such config, or nothing is in it; see: fleetctl config list")
     for name in names:
         content = content.without(name)
     return content

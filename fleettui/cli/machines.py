@@ -13,7 +13,7 @@ from fleettui.actions.drain import plan as drain_plan
 from fleettui.actions.operator import Operator
 from fleettui.actions.reading import find_machine, read_machines, unread_machines
 from fleettui.cli.connection import duration, open_operator, read_settings
-from fleettui.cli.failures import CHANGES, FAILED, INTERRUPTED, OK
+from fleettui.cli.failures import CHANGES, FAILED, INTERRUPTED, OK, refuse_policy
 from fleettui.cli.output import complain, say
 from fleettui.cli.rollouts import policy_of, show_begun
 from fleettui.cli.waiting import WATCHED, following
@@ -43,6 +43,7 @@ async def uncordon(flags: Namespace) -> int:
 async def drain(flags: Namespace) -> int:
     """Move away what can move, and wait for it unless --no-block."""
     seconds = duration(flags.timeout, "--timeout")
+    refuse_policy(flags)
     async with open_operator(read_settings(flags, os.environ)) as operator:
         if flags.dry_run:
             return await _show_drain(operator, flags.names)

@@ -48,7 +48,7 @@ async def rollout(flags: Namespace) -> int:
             changed = await rollouts.act(operator, act, name)
             say(f"Rollout {name} is {_state(changed)}")
             watched = changed.state is RolloutState.RUNNING and not flags.no_block
-            return await watch(operator, name) if watched else OK
+            return await watch(operator, name, undone=act == "undo") if watched else OK
         return await _begin(operator, flags)
 
 
@@ -190,8 +190,8 @@ def _read(snapshot: Snapshot, name: str, where: Whereabouts) -> tuple[Rollout, t
     return found, survey(found, snapshot, lambda _: where, WellSince(), 0.0)
 
 
-async def watch(operator: Operator, name: str) -> int:
-    """Show what happens until the rollout stops, and return the exit code."""
+async def watch(operator: Operator, name: str, *, undone: bool = False) -> int:
+    """Show what happens until the rollout stops; the exit code. One that is `undone` is to go back."""
     try:
         async with following(operator, TABLES) as follower:
             shown: dict[tuple[str, str], StepState] = {}
@@ -210,7 +210,7 @@ async def watch(operator: Operator, name: str) -> int:
                         )
                     _show(views, shown, snapshot)
                     if found.state is not RolloutState.RUNNING:
-                        return _end(found)
+                        return _end(found, undone=undone)
                     if (reason := advance(found, views).waits or found.note) not in ("", told):
                         complain(f"Rollout {name}: {reason}")
                         told = reason
@@ -232,10 +232,10 @@ def _show(views: Sequence[StepView], shown: dict[tuple[str, str], StepState], sn
         say(f"Unit {each.step.unit} {each.state}{where}{reason}  [{over} of {len(views)}]")
 
 
-def _end(found: Rollout) -> int:
+def _end(found: Rollout, *, undone: bool) -> int:
     note = f": {found.note}" if found.note else ""
     line = f"Rollout {found.name} {'is ' if found.state is not RolloutState.FINISHED else ''}{_state(found)}{note}"
-    if found.state is RolloutState.FINISHED and not found.back:
+    if found.state is RolloutState.FINISHED and found.back == undone:
         say(line)
         return OK
     complain(line)

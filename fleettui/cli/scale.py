@@ -30,6 +30,9 @@ async def scale(flags: Namespace) -> int:
     async with open_operator(read_settings(flags, os.environ)) as operator:
         known = await unit_names(operator)
         steps = plan_scale(name.full, flags.count, await read_units(operator, known), known)
+        has_instances = any(parse(each).template == name.full for each in known)
+        if name.full not in known and (steps.create or not has_instances):
+            raise UserError(f"the registry has no template {name.full} to make instances of; see: fleetctl submit")
         for verb, names in ((Verb.START, steps.start), (Verb.DESTROY, steps.destroy)):
             for each in names:
                 say(f"{verb} {each}")

@@ -19,7 +19,7 @@ from fleettui.actions.reading import matching, read_texts, read_units, unit_name
 from fleettui.actions.resolve import resolve
 from fleettui.cli.cat import unit_name
 from fleettui.cli.connection import open_operator, read_settings
-from fleettui.cli.failures import FAILED, OK, UsageError
+from fleettui.cli.failures import FAILED, OK, UsageError, refuse_policy
 from fleettui.cli.output import ProgressLine, complain, say
 from fleettui.cli.patience import WaitLimit, patience
 from fleettui.escape import clause
@@ -29,13 +29,15 @@ from registry.frozen import replace
 from registry.model import Target
 from registry.units.file import file_hash
 from registry.units.hostreach import warnings
-from registry.units.name import is_glob
+from registry.units.name import is_glob, parse
 
 T = TypeVar("T")
 
 
 async def introduce(flags: Namespace) -> int:
     """Carry out a verb that takes files: what the registry does not know yet is looked for on disk."""
+    if hasattr(flags, "at_a_time"):
+        refuse_policy(flags)
     verb = Verb(flags.command)
     patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
     settings = read_settings(flags, os.environ)  # before anything is said: the verb may begin again, with a loop
@@ -76,6 +78,8 @@ async def _rolled(operator: Operator, sources: Iterable[units.UnitSource], flags
 
 async def change(flags: Namespace) -> int:
     """Carry out a verb on units that the registry knows."""
+    if hasattr(flags, "at_a_time"):
+        refuse_policy(flags)
     verb = Verb(flags.command)
     patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
     settings = read_settings(flags, os.environ)  # as above
@@ -124,10 +128,18 @@ class Errors:
         return parsed
 
     async def expand(self, operator: Operator, arguments: Iterable[str]) -> list[str]:
-        """The registry's names that the globs among the arguments match."""
+        """The registry's names that the globs among the arguments match: for a verb that runs units no template.
+
+        Where templates are all that a glob matches, the verb says of them what it says of one that is named.
+        """
         patterns = [each for each in arguments if is_glob(each)]
         known = await unit_names(operator) if patterns else ()
-        return [name for names in self.parse_each(lambda each: matching(each, known), patterns) for name in names]
+        runs = self._verb not in (Verb.SUBMIT, Verb.DESTROY)
+        found = []
+        for names in self.parse_each(lambda each: matching(each, known), patterns):
+            units = [name for name in names if not parse(name).is_template]
+            found += units if runs and units else names
+        return found
 
 
 async def _finish(operator: Operator, verb: Verb, done: Done, errors: Errors, patient: WaitLimit) -> int:

@@ -57,7 +57,7 @@ class ConfigContent:
     def without(self, name: str) -> ConfigContent:
         """The content without a file or a variable. UserError when it has none of that name."""
         if name not in self.files and name not in self.variables:
-            raise UserError(f"it has no file and no variable {shown(name)}; see: fleetctl config show")
+            raise UserError(f"the config has no file and no variable {shown(name)}; see: fleetctl config show")
         files = {each: data for each, data in self.files.items() if each != name}
         return ConfigContent(files, {each: value for each, value in self.variables.items() if each != name})
 

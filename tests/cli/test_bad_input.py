@@ -11,7 +11,7 @@ import pytest
 
 from fleettui.cli.arguments import COMMANDS, command_parser, parse
 from fleettui.cli.output import print_json
-from tests.cli.conftest import Fleetctl
+from tests.cli.conftest import PROGRAM, Fleetctl
 from tests.cli.fleet import HELLO, Fleet
 from tests.etcd_server import free_ports
 
@@ -46,12 +46,64 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
         (("help", "strat"), ("did you mean start?",)),
         (("ssh",), ("no machine is given",)),
         (("ssh", "--machine=a", "--unit=b"), ("exclude each other",)),
+        (("apply", "", "--prune", "--yes"), ("'' is no folder",)),
+        (("restart", "web@*", "--canary", "1"), ("--canary is about a rollout", "add --at-a-time N")),
+        (("start", "web@1", "--name", "careful"), ("--name is about a rollout",)),
+        (("start", "web@1", "--replace", "--on-failure", "rollback"), ("--on-failure is about a rollout",)),
+        (("drain", "core-1", "--healthy-for", "30s"), ("--healthy-for is about a rollout",)),
+        (("apply", ".", "--max-failures", "2"), ("--max-failures is about a rollout",)),
     ],
 )
 def test_a_wrong_command_line_exits_2_and_suggests(
     fleetctl: Fleetctl, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     refused(fleetctl(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("argv", "truth"),
+    [
+        (("version", "--strict-host-key-checking"), "true"),
+        (("version", "--strict-host-key-checking", "false"), "false"),
+        (("--strict-host-key-checking", "true", "version"), "true"),
+        (("--strict-host-key-checking", "version"), "true"),
+        (("cat", "hello", "--strict-host-key-checking=no"), "no"),
+    ],
+)
+def test_the_flag_that_may_stand_alone_takes_a_word_too(argv: tuple[str, ...], truth: str) -> None:
+    assert parse(argv)[1].strict_host_key_checking == truth
+
+
+def test_what_is_not_there_to_be_scaled_unset_or_sealed_is_told(fleetctl: Fleetctl) -> None:
+    for count in ("0", "3"):
+        refused(fleetctl("scale", "wbe@", count), 1, "has no template wbe@.service")
+    refused(fleetctl("config", "unset", "nope", "A"), 1, "there is no such config")
+    refused(fleetctl("secret", "set", "db"), 1, "etcd.sealing_key_file")
+
+
+def test_a_glob_means_what_runs_and_not_the_template_beside_it(fleetctl: Fleetctl, fleet: Fleet) -> None:
+    fleetctl.write("web@.service", HELLO)
+    assert fleetctl("submit", "web@.service", "web@1.service", "web@2.service").returncode == 0
+    done = fleetctl("start", "--no-block", "web@*")
+    assert (done.returncode, done.stderr) == (0, "")
+    refused(fleetctl("start", "--no-block", "web@.service"), 1, "is a template")
+    assert fleetctl("destroy", "web@1.service", "web@2.service").returncode == 0
+    refused(fleetctl("start", "--no-block", "web@*"), 1, "is a template")
+    assert fleetctl("destroy", "web@*").stdout == "Destroyed web@.service\n"
+    assert fleet.unit("web@.service") is None
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_closed_is_nobody_who_reads(fleetctl: Fleetctl, fleet: Fleet, closed: str) -> None:
+    fleetctl.write("one.service", HELLO)
+    for number, words in enumerate(("submit one.service", "list-unit-files", "destroy one")):
+        line = f"exec {PROGRAM} {words} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", line], env=fleetctl.environment, cwd=fleetctl.home, capture_output=True, text=True,
+            timeout=30, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, ""), words
+        assert (fleet.unit("one.service") is not None) == (number < 2)
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS if not command.name.startswith("_")])
