@@ -11,6 +11,7 @@ from fleettui.verbs import INTRODUCING, Verb
 from registry.errors import UserError
 from registry.frozen import dataclass
 from registry.mirror import Snapshot
+from registry.model import Event
 
 CONTEXT = 3  # lines around a change
 MAX_WORK = 1_000_000
@@ -37,17 +38,33 @@ def versions(snapshot: Snapshot, unit: str) -> list[Version]:
     if record is None:
         return []
     events = sorted((event for event in snapshot.events.values() if event.unit == unit), key=lambda event: event.at)
-    hashes = [record.hash, *record.history]
+    told = _stored_by(events, record.hash[:SHORT])
     found = []
-    submitted = [event for event in events if event.verb in WRITES - {"replace", "undo"}]
-    for sha, before in zip(hashes, [*hashes[1:], ""], strict=True):
-        replaced = [event for event in events if event.reason.partition(";")[0] == f"was {before[:SHORT]}"]
-        event = next(iter(replaced[-1:] if before else submitted), None)
-        file = snapshot.files.get(sha)
+    for sha in (record.hash, *record.history):
+        event, file = told.get(sha[:SHORT]), snapshot.files.get(sha)
         found.append(
             Version(sha, file.text if file else None, event.actor if event else "", event.at if event else 0)
         )
     return found
+
+
+def _stored_by(events: Sequence[Event], present: str) -> dict[str, Event]:
+    """By which event, of those of one unit in their order, each version came last, by the beginning of its hash.
+
+    An event says which version it replaced: the next one that says another tells what it had stored.
+    """
+    replacing = [
+        (event, was.removeprefix("was "))
+        for event in events
+        if (was := event.reason.partition(";")[0]).startswith("was ")
+    ]
+    told: dict[str, Event] = {}
+    first = next((event for event in events if event.verb in WRITES - {"replace", "undo"}), None)
+    if first is not None and (not replacing or first.at <= replacing[0][0].at):
+        told[replacing[0][1] if replacing else present] = first
+    for number, (event, old) in enumerate(replacing):
+        told[next((was for _, was in replacing[number + 1 :] if was != old), present)] = event
+    return told
 
 
 def choose(known: Sequence[Version], asked: str | None, name: str) -> Version:

@@ -9,9 +9,10 @@ import pytest
 
 from fleettui.actions.reading import FoundUnit
 from fleettui.actions.scale import plan_scale
-from fleettui.actions.versions import Version, choose, unified
+from fleettui.actions.versions import Version, choose, unified, versions
 from registry.errors import UserError
-from registry.model import Target, Unit
+from registry.mirror import Snapshot
+from registry.model import Event, Target, Unit
 
 
 def found(*names: str, target: Target = Target.LAUNCHED) -> dict[str, FoundUnit]:
@@ -73,3 +74,26 @@ def test_a_difference_is_a_unified_diff_that_patch_takes(tmp_path: Path) -> None
     subprocess.run(["patch", "-p0"], input="\n".join(lines) + "\n", text=True, cwd=tmp_path, check=True)
     assert (tmp_path / "file").read_text() == new
     assert unified("a\n", "a\n", "old", "new") == []
+
+
+def test_a_version_that_came_back_is_of_who_brought_it_back() -> None:
+    shas = [letter * 64 for letter in "abc"]
+
+    def event(at: float, verb: str, actor: str, reason: str = "") -> Event:
+        return Event(f"{int(at):013d}-x", at, actor, verb, "web.service", "", reason)
+
+    acts = [
+        event(1, "submit", "ann"),
+        event(2, "replace", "bob", "was aaaaaaa"),
+        event(3, "replace", "eve", "was bbbbbbb; rollout r1"),
+        event(4, "restart", "joe"),
+        event(5, "replace", "kim", "was aaaaaaa"),
+        event(6, "replace", "kim", "was aaaaaaa"),  # on another machine
+    ]
+    unit = Unit("web.service", shas[2], Target.LAUNCHED, history=(shas[0], shas[1]))
+    snapshot = Snapshot(9, units={unit.name: unit}, events={each.id: each for each in acts})
+    assert [(each.hash[0], each.by, each.at) for each in versions(snapshot, unit.name)] == [
+        ("c", "kim", 6),
+        ("a", "eve", 3),
+        ("b", "bob", 2),
+    ]
