@@ -264,7 +264,7 @@ class JournalDock:
         pane = self.pane
         if pane.has_focus_within and pane.room.zoomed:
             pane.action_zoom()
-        if pane.has_focus_within or not pane.display:
+        if not pane.room.whole and (pane.has_focus_within or not pane.display):
             self._focus_view()
         else:
             self._screen.set_focus(pane.lines)
