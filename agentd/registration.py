@@ -129,10 +129,13 @@ class Registration:
         """
         ttl_s = self.lease.ttl_s
         lasted_s = time.monotonic() - self._began_at
-        self._losses = self._losses + 1 if lasted_s < STEADY * ttl_s else 0
         again_s = AGAIN_S
-        if self._losses > 1:
-            again_s += jittered(grown(ttl_s, self._losses - 2, LONGEST * ttl_s), 0.0, 1.0)
+        if lasted_s >= STEADY * ttl_s:
+            self._losses = 0
+        elif lasted_s >= ttl_s:  # else it was taken away, and did not end for want of renewals
+            self._losses += 1
+            if self._losses > 1:
+                again_s += jittered(grown(ttl_s, self._losses - 2, LONGEST * ttl_s), 0.0, 1.0)
         await asyncio.sleep(again_s)
 
     async def _rest(self, error: RegistryError) -> None:
