@@ -213,7 +213,7 @@ async def test_a_machine_whose_leases_do_not_last_stands_back_longer_each_time(
             await eventually(lambda count=number: _told(agent, "joined", count))  # type: ignore[misc]
             if number == 7:
                 monkeypatch.setattr(registration, "STEADY", 0)  # this one has lasted for long enough
-            agent.registration._began_at -= 3.0 * (number != 3)  # noqa: SLF001 - the third one is taken away
+            agent.registration._began_at -= 3.0 * (number != 3)
             found = await machine_key(etcd_client, keys)
             assert found
             await etcd_client.lease_revoke(found.lease)
