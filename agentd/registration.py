@@ -29,7 +29,6 @@ from registry.errors import (
     RegistryError,
 )
 from registry.etcd import Compare, Etcd, KeyValue, Op
-from registry.etcd.backoff import grown, jittered
 from registry.keys import Address, Keys, Table
 from registry.messages import JOINED, REGISTRY_BACK, REGISTRY_LOST
 from registry.model import Event, Machine
@@ -40,9 +39,6 @@ from registry.sync.sentinel import read_cluster
 log = logging.getLogger("fleet.agent")
 
 PAUSE_S = 0.5  # between attempts while our lease may still be saved; from there on they grow rarer
-AGAIN_S = 0.05  # from the loss of a lease to the next one
-STEADY = 6  # times its length, for which a lease has to last: a loss before that is one more in a row
-LONGEST = 8  # times its length, which the pause after many such losses may reach
 
 
 class RegisteredAgent(Protocol):
@@ -85,7 +81,6 @@ class Registration:
         self._status = "connecting to the registry"
         self._etcd, self._keys, self._ledger, self._member = etcd, keys, ledger, member
         self._backoff = etcd.backoff(PAUSE_S)
-        self._losses, self._began_at = 0, 0.0  # of leases that did not last, in a row; when this one was asked for
         self._shown = False  # that we hold everything, and what runs here
         self._doubtful = False  # somebody was told that our lease is gone, and writes nothing until it is known
         self._nudge = asyncio.Event()  # our key has to be looked at before the next renewal is due
@@ -108,35 +103,17 @@ class Registration:
         """Register, renew, and register again when the lease was lost; until this machine has left."""
         while not self.machine.leaving:
             try:
-                self._began_at = time.monotonic()
                 await self._register()
                 self._backoff.reset()
                 await self._keep()
             except LeaseLost:
                 self._forget_lease()
-                await self._stand_back()
+                await asyncio.sleep(0.05)
             except Conflict as error:
                 log.debug("%s; registering again", error)
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(0.05)
             except RegistryError as error:
                 await self._rest(error)
-
-    async def _stand_back(self) -> None:
-        """Wait after a lease was lost: a moment, and longer each time where the last one did not last either.
-
-        A registry that has more to do than it can loses the leases of many machines. If all of them came back at
-        once, over and over, it would have no less to do for ever.
-        """
-        ttl_s = self.lease.ttl_s
-        lasted_s = time.monotonic() - self._began_at
-        again_s = AGAIN_S
-        if lasted_s >= STEADY * ttl_s:
-            self._losses = 0
-        elif lasted_s >= ttl_s:  # else it was taken away, and did not end for want of renewals
-            self._losses += 1
-            if self._losses > 1:
-                again_s += jittered(grown(ttl_s, self._losses - 2, LONGEST * ttl_s), 0.0, 1.0)
-        await asyncio.sleep(again_s)
 
     async def _rest(self, error: RegistryError) -> None:
         """Say what is wrong, once, and wait: shortly while our lease, or that of the agent before us, may live."""

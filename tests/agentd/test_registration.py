@@ -198,29 +198,6 @@ async def test_a_lost_lease_is_noticed_and_the_machine_joins_anew(
         assert agent.told == ["joining", "joined", "lost", "joining", "joined"]
 
 
-async def test_a_machine_whose_leases_do_not_last_stands_back_longer_each_time(
-    etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paused: list[float] = []
-
-    def note(pause_s: float, _low: float, _high: float) -> float:
-        paused.append(pause_s)
-        return 0.0
-
-    monkeypatch.setattr(registration, "jittered", note)
-    async with Agent(etcd_client, keys, tmp_path).running() as agent:
-        for number in range(1, 8):
-            await eventually(lambda count=number: _told(agent, "joined", count))  # type: ignore[misc]
-            if number == 7:
-                monkeypatch.setattr(registration, "STEADY", 0)  # this one has lasted for long enough
-            agent.registration._began_at -= 3.0 * (number != 3)
-            found = await machine_key(etcd_client, keys)
-            assert found
-            await etcd_client.lease_revoke(found.lease)
-        await eventually(lambda: _told(agent, "joined", 8))
-    assert paused == [2.0, 4.0, 8.0, 16.0]
-
-
 async def test_a_machine_joins_at_once_when_another_part_of_the_agent_found_the_registry_back(
     etcd_client: Etcd, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
