@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +18,6 @@ LENGTH = 30
 LEAVES = {"quit", "suspend", "shell", "edit", "journal_pager"}  # what ends the console or lends its terminal
 TYPED = (
     "w",
-    "e",
     "b",
     "colon",
     "at",
@@ -52,19 +51,19 @@ def complaint(play: Play) -> str:
         return f"{drawn(screen)} of {height} rows are drawn"
     if app.focused is None:
         return f"nothing has the focus on {type(screen).__name__}" if screen.focus_chain else ""
-    return "" if app.focused.size.height or height < 12 else f"{app.focused!r} has the focus and no row"
-
-
-def steps(dice: random.Random, keys: list[str]) -> Iterator[str]:
-    yield from (dice.choice(keys) for _ in range(LENGTH))
+    return "" if app.focused.size.height else f"{app.focused!r} has the focus and no row"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_any_keys_leave_a_whole_screen_and_escape_leads_back(seed: int) -> None:
+async def test_any_keys_leave_a_whole_screen_and_escape_leads_back(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # what is saved by chance
     dice = random.Random(seed)
     keys, pressed = every_key(), list[str]()
     async with playing(size=dice.choice(SIZES)) as play:
-        for key in steps(dice, keys):
+        for _ in range(LENGTH):
+            key = dice.choice(keys)
             pressed.append(key)
             await play.press(key)
             if dice.random() < 0.05:
