@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 from agentd.dependencies import ArtifactSource, BusLost, Provider, StartCalls, StatePublisher
@@ -87,8 +86,7 @@ class Starter:
         try:
             await self._launch(unit, entry)
         finally:
-            with suppress(SystemdError):  # it must not take the place of what ends the start
-                await self._systemd.release(unit.name)
+            await self._systemd.release(unit.name)
 
     async def _launch(self, unit: ManagedUnit, entry: LedgerEntry) -> None:
         try:

@@ -76,10 +76,7 @@ class UnitWorker:
         if any(task.kind is TaskKind.LOAD for task in tasks) and reloads:
             self._needs.reloader.expect(unit.name)
         try:
-            try:
-                await self._carry_out(unit, tasks)
-            finally:
-                _heed_cancellation()
+            await self._carry_out(unit, tasks)
             unit.refused = None
         except Replan as error:
             log.debug("%s: planning again: %s", unit.name, error, extra=about(unit.name))
@@ -107,7 +104,10 @@ class UnitWorker:
         version = unit.version
         for task in tasks:
             unit.doing = task.kind
-            await self._tasks.carry_out(unit, task)
+            try:
+                await self._tasks.carry_out(unit, task)
+            finally:
+                _heed_cancellation()
             if task.kind in APPEARS:
                 self._waiting.announce(unit.name)
             if unit.version != version:

@@ -59,11 +59,14 @@ def _stored_by(events: Sequence[Event], present: str) -> dict[str, Event]:
         if (was := event.reason.partition(";")[0]).startswith("was ")
     ]
     told: dict[str, Event] = {}
+    stored = present
+    for event, old in reversed(replacing):
+        if old != stored:  # else it replaced on one machine what a later one did on another
+            told.setdefault(stored, event)
+            stored = old
     first = next((event for event in events if event.verb in WRITES - {"replace", "undo"}), None)
     if first is not None and (not replacing or first.at <= replacing[0][0].at):
-        told[replacing[0][1] if replacing else present] = first
-    for number, (event, old) in enumerate(replacing):
-        told[next((was for _, was in replacing[number + 1 :] if was != old), present)] = event
+        told.setdefault(stored, first)
     return told
 
 

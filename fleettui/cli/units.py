@@ -36,8 +36,7 @@ T = TypeVar("T")
 
 async def introduce(flags: Namespace) -> int:
     """Carry out a verb that takes files: what the registry does not know yet is looked for on disk."""
-    if hasattr(flags, "at_a_time"):
-        refuse_policy(flags)
+    refuse_policy(flags)
     verb = Verb(flags.command)
     patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
     settings = read_settings(flags, os.environ)  # before anything is said: the verb may begin again, with a loop
@@ -78,8 +77,7 @@ async def _rolled(operator: Operator, sources: Iterable[units.UnitSource], flags
 
 async def change(flags: Namespace) -> int:
     """Carry out a verb on units that the registry knows."""
-    if hasattr(flags, "at_a_time"):
-        refuse_policy(flags)
+    refuse_policy(flags)
     verb = Verb(flags.command)
     patient, errors, line = patience(flags), Errors(verb), ProgressLine("units written")
     settings = read_settings(flags, os.environ)  # as above

@@ -31,8 +31,6 @@ _JOB_MODES = {
 }
 _ACTIONS = ("FailureAction", "SuccessAction", "StartLimitAction", "JobTimeoutAction")
 _TRUE = frozenset({"1", "yes", "y", "true", "t", "on"})
-
-
 MOST_WORDS = 1000  # of a line that are read: no unit is enabled in so many others
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from registry.units.file import UnitFile
-from registry.units.name import QUADLETS, expand_for_display, is_quadlet, refusal
+from registry.units.name import QUADLETS, is_quadlet, named_by, refusal
 
 LEAST_PODMAN = (5, 3)
 """The oldest Podman whose generator reads a directory below /run, which does not outlive a boot."""
@@ -49,7 +49,7 @@ def needed_beside(unit_file: UnitFile, name: str) -> tuple[str, ...]:
             found[entry.value.partition(":")[0]] = None
     for entry in unit_file.effective(section, "Mount"):
         found |= dict.fromkeys(_sources(entry.value))
-    named = (expand_for_display(each, name) for each in found)
+    named = (named_by(each, name) for each in found)
     return tuple(each for each in named if each.endswith(_ENDS) and each != name and not refusal(each))[:MOST]
 
 

@@ -321,7 +321,8 @@ def operation_lines(
     dismiss, undo, listing = keys
     ordered = sorted(operations, key=lambda each: (each.settled, each.number))
     bad = [each for each in ordered if each.phase in (OperationPhase.FAILED, OperationPhase.WAITING)]
-    shown = ordered if len(ordered) <= room else (bad or ordered)[-(room - 1) :] if room > 1 else []
+    few = bad or ordered
+    shown = ordered if len(ordered) <= room else few[max(len(few) - room + 1, 0) :]  # one line is for the numbers
     lines = []
     for each in shown:
         aside = _aside(each, dismiss, undo, listing)
