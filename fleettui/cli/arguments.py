@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from fleettui.cli.failures import UsageError
+from fleettui.cli.failures import POLICY, UsageError
 from registry.frozen import dataclass
 
 Flags = Callable[["ArgumentParser"], None]
@@ -243,13 +243,14 @@ def _show_only(parser: ArgumentParser) -> None:
 def _health(parser: ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="what to call the rollout")
     canary = "how many settle before all others have their turn (0)"
-    parser.add_argument("--canary", type=_count, default=0, metavar="N", help=canary)
+    parser.add_argument("--canary", type=_count, metavar="N", help=canary)
     healthy = "how long a unit must be well to have settled (10s)"
-    parser.add_argument("--healthy-for", default="10s", metavar="DURATION", help=healthy)
+    parser.add_argument("--healthy-for", metavar="DURATION", help=healthy)
     failures = "how many may fail before it stops (0)"
-    parser.add_argument("--max-failures", type=_count, default=0, metavar="N", help=failures)
+    parser.add_argument("--max-failures", type=_count, metavar="N", help=failures)
     more = "what it does when more fail (pause)"
-    parser.add_argument("--on-failure", choices=("pause", "rollback"), default="pause", help=more)
+    parser.add_argument("--on-failure", choices=("pause", "rollback"), help=more)
+    parser.set_defaults(**POLICY)
 
 
 def _rollout(parser: ArgumentParser) -> None:

@@ -16,6 +16,7 @@ USAGE = 2
 INTERRUPTED = 130
 
 
+# The flags that say how to go about a rollout, and what they are where they are not given.
 POLICY = {"name": None, "canary": 0, "healthy_for": "10s", "max_failures": 0, "on_failure": "pause"}
 
 
