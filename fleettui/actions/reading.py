@@ -16,7 +16,7 @@ from registry.model import Event, Machine, Override, Unit, UnitState
 from registry.records import decode
 from registry.runtime import waits
 from registry.sync.sentinel import cluster_of
-from registry.units.name import glob_refusal, is_glob, matches, normalise
+from registry.units.name import glob_refusal, is_glob, matches, normalise, parse
 
 PLACES_ASKED = 1000  # states that are read one by one, to learn where units have ended
 FEW = 20  # names that events are searched for before they are parsed
@@ -144,24 +144,33 @@ async def unit_names(operator: Operator) -> tuple[str, ...]:
     return tuple(address.first for address in addresses if address is not None)
 
 
-async def expand(operator: Operator, patterns: Iterable[str]) -> tuple[str, ...]:
-    """Names and globs as unit names, each once, in order. UserError for a glob that is none or matches nothing."""
+async def expand(operator: Operator, patterns: Iterable[str], *, running: bool = False) -> tuple[str, ...]:
+    """Names and globs as unit names, each once, in order. UserError for a glob that is none or matches nothing.
+
+    `running`: for a verb that is about what runs, globs leave out templates (see `matching`).
+    """
     patterns = tuple(patterns)
     known = await unit_names(operator) if any(is_glob(pattern) for pattern in patterns) else ()
     names: dict[str, None] = {}
     for pattern in patterns:
-        names |= dict.fromkeys(matching(pattern, known) if is_glob(pattern) else (normalise(pattern),))
+        found = matching(pattern, known, running=running) if is_glob(pattern) else (normalise(pattern),)
+        names |= dict.fromkeys(found)
     return tuple(names)
 
 
-def matching(pattern: str, known: Iterable[str]) -> list[str]:
-    """The names that a glob matches. UserError when it is no glob or matches none."""
+def matching(pattern: str, known: Iterable[str], *, running: bool = False) -> list[str]:
+    """The names that a glob matches. UserError when it is no glob or matches none.
+
+    `running`: no templates, which never run. Where templates are all that it matches, they are what was meant, and
+    the verb says of them what it says of one that is named.
+    """
     if refusal := glob_refusal(pattern):
         raise UserError("; ".join(refusal))
     matched = [name for name in known if matches(pattern, name)]
     if not matched:
         raise UserError(f"no unit in the registry matches {pattern!r}; see: fleetctl list-unit-files")
-    return matched
+    instances = [name for name in matched if not parse(name).is_template] if running else []
+    return instances or matched
 
 
 async def read_machines(operator: Operator) -> tuple[dict[str, Machine], dict[str, Override], set[str]]:

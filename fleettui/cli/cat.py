@@ -22,9 +22,13 @@ def unit_name(argument: str) -> str:
     return name
 
 
-async def unit_names(operator: Operator, arguments: Iterable[str]) -> tuple[str, ...]:
-    """Names, paths and globs of the command line as unit names. UserError for one that is none."""
-    return await expand(operator, [each if is_glob(each) else unit_name(each) for each in arguments])
+async def unit_names(operator: Operator, arguments: Iterable[str], *, running: bool = False) -> tuple[str, ...]:
+    """Names, paths and globs of the command line as unit names. UserError for one that is none.
+
+    `running`: the verb is about what runs, so that globs leave templates out.
+    """
+    names = [each if is_glob(each) else unit_name(each) for each in arguments]
+    return await expand(operator, names, running=running)
 
 
 async def cat(flags: Namespace) -> int:

@@ -141,7 +141,7 @@ def _machine_of(snapshot: Snapshot, name: str) -> Machine:
 
 async def find_places(operator: Operator, arguments: Iterable[str]) -> UnitPlaces:
     """Where the units are that the command line names. UserError for a name that is none."""
-    names = await unit_names(operator, arguments)
+    names = await unit_names(operator, arguments, running=True)
     return places(await read_snapshot(operator.etcd, operator.keys, PLACES), names)
 
 

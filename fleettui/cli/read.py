@@ -38,7 +38,7 @@ EVENT_FIELDS = ("time", "who", "what", "unit", "machine", "why")
 async def why(flags: Namespace) -> int:
     """Say where units stand, and every machine's verdict where they are not where they should be."""
     async with open_operator(read_settings(flags, os.environ)) as operator:
-        names = await unit_names(operator, flags.names)
+        names = await unit_names(operator, flags.names, running=True)
         snapshot = await read_snapshot(operator.etcd, operator.keys, JUDGING)
         where = await newest_crashes(operator, names)
         lost = (address for (machine, _), address in where.items() if machine not in snapshot.machines)

@@ -29,7 +29,7 @@ from registry.frozen import replace
 from registry.model import Target
 from registry.units.file import file_hash
 from registry.units.hostreach import warnings
-from registry.units.name import is_glob, parse
+from registry.units.name import is_glob
 
 T = TypeVar("T")
 
@@ -126,18 +126,12 @@ class Errors:
         return parsed
 
     async def expand(self, operator: Operator, arguments: Iterable[str]) -> list[str]:
-        """The registry's names that the globs among the arguments match: for a verb that runs units no template.
-
-        Where templates are all that a glob matches, the verb says of them what it says of one that is named.
-        """
+        """The registry's names that the globs among the arguments match: for a verb that runs units no template."""
         patterns = [each for each in arguments if is_glob(each)]
         known = await unit_names(operator) if patterns else ()
         runs = self._verb not in (Verb.SUBMIT, Verb.DESTROY)
-        found = []
-        for names in self.parse_each(lambda each: matching(each, known), patterns):
-            units = [name for name in names if not parse(name).is_template]
-            found += units if runs and units else names
-        return found
+        found = self.parse_each(lambda each: matching(each, known, running=runs), patterns)
+        return [name for names in found for name in names]
 
 
 async def _finish(operator: Operator, verb: Verb, done: Done, errors: Errors, patient: WaitLimit) -> int:

@@ -87,6 +87,13 @@ def test_a_glob_means_what_runs_and_not_the_template_beside_it(fleetctl: Fleetct
     done = fleetctl("start", "--no-block", "web@*")
     assert (done.returncode, done.stderr) == (0, "")
     refused(fleetctl("start", "--no-block", "web@.service"), 1, "is a template")
+    for verb in ("status", "journal", "why"):
+        told = fleetctl(verb, "web@*")
+        assert "web@1" in told.stdout + told.stderr, verb
+        assert "web@." not in told.stdout + told.stderr, verb
+        told = fleetctl(verb, "web@.service")
+        assert "web@." in told.stdout + told.stderr, verb
+    assert fleetctl("cat", "web@*").stdout == 3 * HELLO
     assert fleetctl("destroy", "web@1.service", "web@2.service").returncode == 0
     refused(fleetctl("start", "--no-block", "web@*"), 1, "is a template")
     assert fleetctl("destroy", "web@*").stdout == "Destroyed web@.service\n"
